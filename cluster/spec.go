@@ -1,0 +1,108 @@
+package cluster
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Role is what a node does in its cluster.
+type Role string
+
+// The two roles of a Ray node.
+const (
+	Head   Role = "head"
+	Worker Role = "worker"
+)
+
+// Spec is a cluster.yaml after checks, defaults and expansion: one Node for each container.
+type Spec struct {
+	File    string // where it was read from, for messages
+	Name    string // [a-z][a-z0-9-]*, at most 40 characters
+	Image   string // reference as written: a name, a tag or a digest; the launcher resolves it to a digest
+	Head    Node
+	Workers []Node // in file order; may be empty
+
+	MinWorkers      int  // fewest workers that make `up` succeed; len(Workers) unless the file says less
+	SkipUnreachable bool // go on without workers whose host cannot be reached (never the head's)
+	Parallel        int  // hosts worked on at once; 32 unless the file says otherwise
+
+	Filter       bool          // install the packet filter that lets only members reach Ray's ports
+	AllowPublic  []netip.Addr  // public addresses that the user accepts
+	AcceptNoAuth bool          // run a Ray without token authentication (before 2.52) all the same
+	Wait         time.Duration // how long nodes may take to join; 2 minutes unless the file says otherwise
+}
+
+// Nodes returns the head followed by the workers.
+func (s *Spec) Nodes() []Node { return append([]Node{s.Head}, s.Workers...) }
+
+// Hosts returns each host of the cluster once, the head's first, then in file order.
+func (s *Spec) Hosts() []Host {
+	var out []Host
+	seen := map[string]bool{}
+	for _, n := range s.Nodes() {
+		if id := n.Host.ID(); !seen[id] {
+			seen[id] = true
+			out = append(out, n.Host)
+		}
+	}
+	return out
+}
+
+// Host is a machine with a Docker Engine.
+type Host struct {
+	Local   bool       // this machine's engine (DOCKER_HOST or the default socket); every field below but Private is then empty
+	Address string     // name or IP as written (no brackets); what SSH dials, possibly an alias of ~/.ssh/config
+	User    string     // SSH user; empty: ~/.ssh/config, then the current user
+	Port    int        // SSH port; 0: ~/.ssh/config, then 22
+	Key     string     // private key file; empty: ~/.ssh/config, agent, default keys
+	Jump    string     // "[user@]host[:port][,…]" as ssh -J takes it; empty: ~/.ssh/config
+	Socket  string     // Docker's socket on the host; empty: /var/run/docker.sock
+	Private netip.Addr // address that Ray advertises; invalid: chosen at plan from the host's addresses
+}
+
+// Node is one container: a Ray head or worker on a host.
+type Node struct {
+	ID    string // stable and unique in the cluster, and the container's name: demo-head, demo-w-10-0-0-2, demo-w-10-0-0-2-2 (second one there)
+	Role  Role
+	Host  Host
+	Group string // name of the worker group; "head" for the head
+	Index int    // 0 for the first node of a host, 1 for the second …: selects its port block
+
+	CPUs        int     // -1: all of the host, divided by the nodes there
+	GPUs        float64 // 0: none
+	Memory      int64   // bytes that Ray may hand to tasks (--memory); 0: Ray's own default
+	ObjectStore int64   // bytes; 0: SHM / 1.1
+	SHM         int64   // bytes of /dev/shm; 0: auto, 30 % of the host's memory divided by the nodes there
+
+	Resources map[string]float64 // custom Ray resources
+	Labels    map[string]string  // Ray node labels; passed to versions that have --labels
+	Env       map[string]string
+	Mounts    []Mount
+	Args      []string // further `ray start` arguments, each one argument
+	Ports     Ports
+	TempDir   string // Ray's --temp-dir in the container
+}
+
+// Mount is a directory or file of the host, or a named volume, in the container.
+type Mount struct {
+	Volume   bool   // Source is a volume's name, not a path
+	Source   string // absolute host path, or volume name
+	Target   string // absolute path in the container
+	ReadOnly bool
+}
+
+// Ports are the TCP ports of one node. All are fixed, so that they can be checked, filtered and forwarded.
+type Ports struct {
+	GCS             int // head: 6379
+	Dashboard       int // head: 8265, on loopback
+	Client          int // head: 10001, Ray Client
+	RedisShard      int // head, before Ray 1.11: 6378
+	NodeManager     int
+	ObjectManager   int
+	RuntimeEnvAgent int
+	AgentGRPC       int
+	AgentListen     int // HTTP of the dashboard agent: 52365
+	Metrics         int
+	WorkerMin       int // first port of worker processes
+	WorkerMax       int // last one, inclusive
+}
