@@ -1,0 +1,100 @@
+package layers
+
+import (
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// LockVersion is the version of the lock's format that this package writes.
+const LockVersion = 1
+
+// Kinds of artifacts.
+const (
+	KindDeb       = "deb"       // a Debian package
+	KindInstaller = "installer" // a Miniconda or Miniforge installer
+	KindConda     = "conda"     // a conda package, .conda or .tar.bz2
+	KindWheel     = "wheel"     // a Python wheel
+	KindSdist     = "sdist"     // a Python source distribution
+	KindFile      = "file"      // any other file
+)
+
+// Lock is what a recipe was resolved to: every artifact by origin, path and digest.
+type Lock struct {
+	// Version is the format's version; LockVersion.
+	Version int
+	// Recipe is the digest of the recipe's content that was resolved (Recipe.Digest).
+	Recipe digest.Digest
+	// Platforms by name, such as "linux/amd64".
+	Platforms map[string]*LockPlatform
+}
+
+// LockPlatform is one platform's part of a lock.
+type LockPlatform struct {
+	// Resolved is when, in UTC and whole seconds.
+	Resolved time.Time
+	// Base is the image at the front, Tool the one that steps run on.
+	Base, Tool LockImage
+	// Layers in the order in which they were resolved.
+	Layers []LockLayer
+	// Notes are what the reader of the lock should know, in order.
+	Notes []string
+}
+
+// LockImage is an image pinned for one platform, with what the graph must know of it.
+type LockImage struct {
+	// Reference as it is written in the recipe: "ubuntu:22.04".
+	Reference string
+	// Digest of the platform's own manifest (not the index).
+	Digest digest.Digest
+	// ID, Release and Codename are ID, VERSION_ID and VERSION_CODENAME of its os-release.
+	ID, Release, Codename string
+	// Glibc is its version: "2.35".
+	Glibc string
+	// Layers is the number of its layers.
+	Layers int
+	// Env are the variables of its config, "NAME=value", in the config's order.
+	Env []string
+	// AptFiles are the absolute paths of the apt sources files it has, sorted.
+	AptFiles []string
+}
+
+// LockLayer is what one layer resolved to.
+type LockLayer struct {
+	// Name of the layer.
+	Name string
+	// Inputs is the digest of that part of the recipe that was resolved for this layer.
+	Inputs digest.Digest
+	// Artifacts, ordered by kind, name, version and path.
+	Artifacts []Artifact
+}
+
+// Artifact is one file of the outside world, known by its digest.
+type Artifact struct {
+	// Kind is one of the Kind constants.
+	Kind string
+	// Name and Version as the artifact's own package system writes them.
+	Name, Version string
+	// Origin is the canonical source: one of the names of Origins, the name of
+	// a channel, or the URL of an own repository or index.
+	Origin string
+	// Path under the origin's root, without a leading slash.
+	Path string
+	// SHA256 of the file in lower-case hex.
+	SHA256 string
+	// Size in bytes; 0 where the source does not say.
+	Size int64
+	// MD5 of conda packages in hex where the channel says it; conda's explicit
+	// specs want it. Never relied on.
+	MD5 string
+	// For holds further facts that the layer needs, by name: sorted when written.
+	For map[string]string
+}
+
+// Change is one difference between two locks.
+type Change struct {
+	// Platform, Layer, Kind and Name say what changed.
+	Platform, Layer, Kind, Name string
+	// From and To are versions (or digests); "" where it was not or is no longer there.
+	From, To string
+}

@@ -1,0 +1,182 @@
+// Package layers says what a Ray image is made of: the recipe that a user
+// writes, the lock that holds the exact artifacts it resolved to, the mirrors
+// that artifacts come from, and the layers that install them.
+package layers
+
+// Recipe is what is wanted of an image: the content of a raybuild.yaml in one
+// normal form. Every short form of the file has been written out, every string
+// has passed its grammar, and defaults are filled in. Its zero value is not a
+// recipe; LoadRecipe makes one.
+type Recipe struct {
+	// Base is the reference of the image that the result stands on, as
+	// written: any apt-based image. Default "ubuntu:22.04".
+	Base string
+	// Mirrors says where artifacts are fetched from and what the finished
+	// image is configured with.
+	Mirrors Mirrors
+	// Apt holds the Debian packages to install.
+	Apt Apt
+	// Miniconda is the conda installer to use.
+	Miniconda Miniconda
+	// Env is the conda environment that Ray is installed into.
+	Env Env
+	// Ray is the version of Ray and its extras.
+	Ray Ray
+	// Pip holds further Python packages.
+	Pip Pip
+	// Files are local files and directories to copy into the image, in order.
+	Files []FileCopy
+	// Steps are the user's own commands, in the order of the file.
+	Steps []Step
+	// Image is the configuration of the finished image.
+	Image ImageConfig
+	// Platforms are the platforms to build for, such as "linux/amd64", sorted
+	// and without repetitions. Default: linux/amd64.
+	Platforms []string
+	// Dir is the directory that relative paths of the recipe are relative to:
+	// the recipe file's own, or "." where there is no file.
+	Dir string
+	// Pins are constraints that Check adds for known breakages, one PEP 508
+	// requirement each, sorted. They constrain the resolver and install nothing.
+	Pins []string
+	// EnvFile is the content of Env.File, or nil without one. LoadFiles fills it in.
+	EnvFile *EnvFile
+	// Required are the lines of all of Pip.Requirements, includes resolved, in
+	// order. LoadFiles fills it in.
+	Required []Requirement
+}
+
+// Mirrors are the two things of that name: where from, and what for.
+type Mirrors struct {
+	// Fetch are the mirrors that artifacts are fetched from, tried in order.
+	// Default: official.
+	Fetch []Mirror
+	// FetchAuto asks for the order of Fetch to be found by measuring; Fetch
+	// then holds every preset.
+	FetchAuto bool
+	// Image is the mirror that apt, conda, pip and uv of the finished image
+	// are configured with. Default nil: the image is left as its makers
+	// configured it.
+	Image *Mirror
+}
+
+// Apt holds Debian packages, and where to get those that the base's own
+// repositories do not have.
+type Apt struct {
+	// Packages are names, "name=version" or "name:arch", sorted.
+	Packages []string
+	// Repositories are further repositories, in the order of the recipe.
+	Repositories []AptRepository
+}
+
+// AptRepository is a further apt repository.
+type AptRepository struct {
+	// URL is its root: the directory that holds dists/.
+	URL string
+	// Suite is its distribution, such as "noble", or "./" for a flat one.
+	Suite string
+	// Components such as "main"; empty for a flat repository only.
+	Components []string
+	// Key is the path, relative to the recipe, of the OpenPGP key (binary or
+	// armored) that signs it. Always there: unsigned repositories are refused.
+	Key string
+}
+
+// Miniconda is a conda installer.
+type Miniconda struct {
+	// Distribution is "miniconda" (the default) or "miniforge".
+	Distribution string
+	// Version as in the installer's file name: "py312_25.7.0-2", "26.3.2-3".
+	Version string
+	// SHA256 is the installer's digest in hex where the recipe gives it.
+	// Default: from the table of known installers, else "".
+	SHA256 string
+	// AcceptAnacondaTerms tells that the user accepts the terms of service of
+	// Anaconda's own channels. Default false.
+	AcceptAnacondaTerms bool
+}
+
+// Env is the conda environment that Ray lives in.
+type Env struct {
+	// Name of the environment. Default "ray".
+	Name string
+	// Python is its version: "3.12" or "3.12.4". Default "3.12".
+	Python string
+	// Conda are further conda packages as MatchSpecs, sorted.
+	Conda []string
+	// Channels to take packages from, best first: names ("conda-forge",
+	// "defaults", "pkgs/main") or URLs. Default: conda-forge; with Anaconda's
+	// terms accepted and Miniconda: defaults.
+	Channels []string
+	// File is the path, relative to the recipe, of an environment.yml. Default none.
+	File string
+}
+
+// Ray is the version of Ray to install.
+type Ray struct {
+	// Version such as "2.52.0". Default: the newest of the table of versions.
+	Version string
+	// Extras, sorted. Default: default, rllib, tune, as far as this version has them.
+	Extras []string
+}
+
+// Pip holds Python packages beside Ray.
+type Pip struct {
+	// Packages are PEP 508 requirements without URLs, in the order of the recipe.
+	Packages []string
+	// Requirements are paths of requirements files, relative to the recipe.
+	Requirements []string
+	// Wheels are paths or patterns (path.Match) of local wheels, relative to the recipe.
+	Wheels []string
+	// ExtraIndexes are further package indexes, each for packages of its own.
+	ExtraIndexes []ExtraIndex
+}
+
+// ExtraIndex is a package index that some packages are taken from, and no others.
+type ExtraIndex struct {
+	// URL is its PEP 503 root, without credentials.
+	URL string
+	// Packages are the normalised names of what is taken from here, sorted.
+	Packages []string
+}
+
+// FileCopy copies a local file or directory into the image.
+type FileCopy struct {
+	// From is a path relative to the recipe, with forward slashes, clean, inside Dir.
+	From string
+	// To is a clean absolute path in the image.
+	To string
+}
+
+// Step is a command of the user's own.
+type Step struct {
+	// Name names its layer. Unique, and none of the built-in layers' names.
+	Name string
+	// Run is a shell script, run with /bin/sh -eu.
+	Run string
+	// Needs are the names of the layers and earlier steps that it is built on, in order.
+	Needs []string
+	// Network lets the step reach the network. Default false.
+	Network bool
+	// Secrets are ids of build secrets, mounted at /run/secrets/ID, sorted.
+	Secrets []string
+}
+
+// ImageConfig is the configuration of the finished image.
+type ImageConfig struct {
+	// User is the name of the non-root user that is made, with fixed ids, and
+	// that the image runs as. Default "ray".
+	User string
+	// Workdir is absolute and clean. Default "/home/USER".
+	Workdir string
+	// Env are environment variables on top of those of base and environment.
+	Env map[string]string
+	// Labels of the image configuration.
+	Labels map[string]string
+	// Annotations of the manifest.
+	Annotations map[string]string
+	// Entrypoint in exec form. Default nil.
+	Entrypoint []string
+	// Cmd in exec form. Default nil: the base's.
+	Cmd []string
+}
