@@ -1,0 +1,83 @@
+package engine
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+)
+
+// rootlessStage is how far a rootless engine has come into its user namespace.
+type rootlessStage int
+
+const (
+	stageHost   rootlessStage = iota // as root, or before the namespace
+	stageMapped                      // in the namespace, waiting for its id maps
+	stageInside                      // root of the namespace
+)
+
+// listFlag collects a flag that may be given several times.
+type listFlag []string
+
+func (l *listFlag) String() string     { return fmt.Sprint([]string(*l)) }
+func (l *listFlag) Set(s string) error { *l = append(*l, s); return nil }
+
+// ParseServeArgs reads the arguments that Ensure gives the hidden subcommand
+// (without the subcommand's name). A command line hands them over unread.
+func ParseServeArgs(args []string) (ServeOptions, error) {
+	var o ServeOptions
+	fs := flag.NewFlagSet("engine-serve", flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.StringVar(&o.Dir, "dir", "", "")
+	fs.StringVar(&o.Socket, "socket", "", "")
+	fs.DurationVar(&o.Idle, "idle", 0, "")
+	fs.Int64Var(&o.CacheLimit, "cache-limit", 0, "")
+	fs.Var((*listFlag)(&o.Insecure), "insecure", "")
+	fs.IntVar(&o.ReadyFD, "ready-fd", 0, "")
+	fs.IntVar((*int)(&o.rootless), "rootless", 0, "")
+	if err := fs.Parse(args); err != nil {
+		return o, fmt.Errorf("read arguments of the engine %q: %w", args, err)
+	}
+	if fs.NArg() > 0 {
+		return o, fmt.Errorf("read arguments of the engine: %q is none", fs.Arg(0))
+	}
+	return o, o.validate()
+}
+
+// validate reports what no engine can be served with.
+func (o ServeOptions) validate() error {
+	switch {
+	case o.Dir == "" || o.Socket == "":
+		return errors.New("serve engine: -dir and -socket are required; this command is started by raybuild itself")
+	case len(o.Socket) > maxSocketPath:
+		return fmt.Errorf("serve engine: socket path %q is longer than %d bytes", o.Socket, maxSocketPath)
+	case o.Idle < 0 || o.CacheLimit < 0:
+		return fmt.Errorf("serve engine: idle %v and cache limit %d must not be negative", o.Idle, o.CacheLimit)
+	case o.rootless < stageHost || o.rootless > stageInside:
+		return fmt.Errorf("serve engine: no rootless stage %d", o.rootless)
+	}
+	return nil
+}
+
+// args is the inverse of ParseServeArgs.
+func (o ServeOptions) args() []string {
+	a := []string{"-dir", o.Dir, "-socket", o.Socket}
+	if o.Idle > 0 {
+		a = append(a, "-idle", o.Idle.Round(time.Millisecond).String())
+	}
+	if o.CacheLimit > 0 {
+		a = append(a, "-cache-limit", strconv.FormatInt(o.CacheLimit, 10))
+	}
+	for _, h := range o.Insecure {
+		a = append(a, "-insecure", h)
+	}
+	if o.ReadyFD > 0 {
+		a = append(a, "-ready-fd", strconv.Itoa(o.ReadyFD))
+	}
+	if o.rootless != stageHost {
+		a = append(a, "-rootless", strconv.Itoa(int(o.rootless)))
+	}
+	return a
+}

@@ -1,0 +1,34 @@
+//go:build !linux
+
+package engine
+
+import (
+	"context"
+	"runtime"
+)
+
+func unsupported() error {
+	return &Error{
+		Kind:   ErrUnsupported,
+		Detail: "it needs Linux, this is " + runtime.GOOS,
+		Fix:    "use the Docker Engine's BuildKit, or a remote one with --builder ADDR or BUILDKIT_HOST",
+	}
+}
+
+// Ensure returns ErrUnsupported: the engine needs Linux.
+func Ensure(context.Context, Options) (string, error) { return "", unsupported() }
+
+// Stop does nothing: there is no engine to stop.
+func Stop(context.Context, Options) error { return nil }
+
+// Serve returns ErrUnsupported: the engine needs Linux.
+func Serve(context.Context, ServeOptions) error { return unsupported() }
+
+// Check has one finding: that there is no embedded engine here.
+func Check(context.Context, Options) []Finding {
+	return []Finding{{
+		Name:   "embedded engine",
+		Detail: "it needs Linux, this is " + runtime.GOOS,
+		Fix:    "use the Docker Engine's BuildKit, or a remote one with --builder ADDR or BUILDKIT_HOST",
+	}}
+}
