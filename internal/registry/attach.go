@@ -1,0 +1,164 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/opencontainers/go-digest"
+)
+
+// maxAttachment bounds what is read of an attachment, in bytes: a lock of a large image has some hundred kilobytes.
+const maxAttachment = 64 << 20
+
+// Attachment is a document that a registry keeps with an image.
+type Attachment struct {
+	Digest    digest.Digest // of the document
+	MediaType string
+	Data      []byte
+}
+
+// Attach stores data with the image subject (a tag or a digest) as an OCI referrer of artifactType, and gives the referrer's
+// digest. On a registry without the referrers API the fallback tag of the OCI distribution specification is kept. The same
+// document attached again is the same referrer.
+func (c *Client) Attach(ctx context.Context, subject, artifactType, mediaType string, data []byte) (digest.Digest, error) {
+	ctx, cancel := c.limited(ctx)
+	defer cancel()
+	parsed, _, err := c.parse(subject)
+	if err != nil {
+		return "", err
+	}
+	host, repo := parsed.Context().RegistryStr(), parsed.Context()
+	head, err := c.puller.Get(ctx, parsed)
+	if err != nil {
+		return "", fail("attach to", subject, host, err)
+	}
+	// The config is empty and carries the artifact type too: registries that predate artifactType list referrers by it.
+	config := static.NewLayer([]byte("{}"), types.MediaType(artifactType))
+	layer := static.NewLayer(data, types.MediaType(mediaType))
+	manifest := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, ArtifactType: artifactType}
+	for _, l := range []v1.Layer{config, layer} {
+		if err := c.pusher.Upload(ctx, repo, l); err != nil {
+			return "", fail("attach to", subject, host, err)
+		}
+	}
+	if manifest.Config, err = descriptor(config); err != nil {
+		return "", fmt.Errorf("attach to %q: %w", subject, err)
+	}
+	manifest.Layers = make([]v1.Descriptor, 1)
+	if manifest.Layers[0], err = descriptor(layer); err != nil {
+		return "", fmt.Errorf("attach to %q: %w", subject, err)
+	}
+	manifest.Subject = &v1.Descriptor{MediaType: head.MediaType, Digest: head.Digest, Size: head.Size}
+	raw, err := json.Marshal(manifest)
+	if err != nil {
+		return "", fmt.Errorf("attach to %q: %w", subject, err)
+	}
+	d := digest.FromBytes(raw)
+	err = c.pusher.Put(ctx, repo.Digest(d.String()), rawManifest{raw, types.OCIManifestSchema1})
+	return d, fail("attach to", subject, host, err)
+}
+
+func descriptor(l v1.Layer) (v1.Descriptor, error) {
+	mediaType, err := l.MediaType()
+	if err != nil {
+		return v1.Descriptor{}, err
+	}
+	hash, err := l.Digest()
+	if err != nil {
+		return v1.Descriptor{}, err
+	}
+	size, err := l.Size()
+	return v1.Descriptor{MediaType: mediaType, Digest: hash, Size: size}, err
+}
+
+// Attached gives the documents of artifactType that are attached to the image subject (a tag or a digest), in the registry's
+// order. None is no error.
+func (c *Client) Attached(ctx context.Context, subject, artifactType string) ([]Attachment, error) {
+	ctx, cancel := c.limited(ctx)
+	defer cancel()
+	parsed, _, err := c.parse(subject)
+	if err != nil {
+		return nil, err
+	}
+	found, err := c.attached(ctx, parsed, artifactType)
+	return found, fail("read attachments of", subject, parsed.Context().RegistryStr(), err)
+}
+
+func (c *Client) attached(ctx context.Context, ref name.Reference, artifactType string) ([]Attachment, error) {
+	pinned, ok := ref.(name.Digest)
+	if !ok {
+		desc, err := c.puller.Get(ctx, ref)
+		if err != nil {
+			return nil, err
+		}
+		pinned = ref.Context().Digest(desc.Digest.String())
+	}
+	index, err := remote.Referrers(pinned, remote.Reuse(c.puller), remote.WithContext(ctx))
+	if err != nil {
+		return nil, err
+	}
+	list, err := index.IndexManifest()
+	if err != nil {
+		return nil, err
+	}
+	var all []Attachment
+	for _, d := range list.Manifests {
+		if d.ArtifactType != artifactType {
+			continue
+		}
+		one, err := c.attachment(ctx, pinned.Context(), d)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, one...)
+	}
+	return all, nil
+}
+
+func (c *Client) attachment(ctx context.Context, repo name.Repository, d v1.Descriptor) ([]Attachment, error) {
+	desc, err := c.puller.Get(ctx, repo.Digest(d.Digest.String()))
+	if err != nil {
+		return nil, err
+	}
+	manifest, err := v1.ParseManifest(bytes.NewReader(desc.Manifest))
+	if err != nil {
+		return nil, err
+	}
+	var all []Attachment
+	for _, l := range manifest.Layers {
+		if l.Size > maxAttachment {
+			return nil, fmt.Errorf("attachment %s has %d bytes, more than the %d that are read", l.Digest, l.Size, maxAttachment)
+		}
+		data, err := c.blob(ctx, repo, l)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, Attachment{Digest: digest.Digest(l.Digest.String()), MediaType: string(l.MediaType), Data: data})
+	}
+	return all, nil
+}
+
+// blob reads a small blob; its digest is checked as it is read.
+func (c *Client) blob(ctx context.Context, repo name.Repository, d v1.Descriptor) ([]byte, error) {
+	layer, err := c.puller.Layer(ctx, repo.Digest(d.Digest.String()))
+	if err != nil {
+		return nil, err
+	}
+	r, err := layer.Compressed()
+	if err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(io.LimitReader(r, maxAttachment+1))
+	if cerr := r.Close(); err == nil {
+		err = cerr
+	}
+	return data, err
+}

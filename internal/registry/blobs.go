@@ -1,0 +1,50 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/google/go-containerregistry/pkg/v1/partial"
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+)
+
+// Has asks, several at a time, which of the blobs the repository of ref already has. A repository that does not exist has none.
+func (c *Client) Has(ctx context.Context, ref string, blobs ...digest.Digest) (map[digest.Digest]bool, error) {
+	ctx, cancel := c.limited(ctx)
+	defer cancel()
+	parsed, _, err := c.parse(ref)
+	if err != nil {
+		return nil, err
+	}
+	var (
+		mu  sync.Mutex
+		has = make(map[digest.Digest]bool, len(blobs))
+	)
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(jobs)
+	for _, blob := range blobs {
+		g.Go(func() error {
+			if err := blob.Validate(); err != nil {
+				return fmt.Errorf("read blob digest %q: %w", blob, err)
+			}
+			layer, err := c.puller.Layer(ctx, parsed.Context().Digest(blob.String()))
+			if err != nil {
+				return err
+			}
+			exists, err := partial.Exists(layer)
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			has[blob] = exists
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, fail("look for layers of", ref, parsed.Context().RegistryStr(), err)
+	}
+	return has, nil
+}

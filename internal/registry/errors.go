@@ -1,0 +1,152 @@
+package registry
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+	"unicode"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+)
+
+// Sentinels that an [Error] matches with errors.Is.
+var (
+	// ErrNotFound says that the registry answered, and has no such image, tag or blob (or shows it to nobody).
+	ErrNotFound = errors.New("not found")
+	// ErrUnauthorized says that the registry refused the credentials that it got, or wants some.
+	ErrUnauthorized = errors.New("unauthorized")
+)
+
+// Error is a failed exchange with a registry. Its text names the reference, the host, the cause and the next step; it holds
+// neither credentials nor what a registry sent back about them.
+type Error struct {
+	Op     string // what was to be done: "pin", "look up", "tag"
+	Ref    string // the reference as the user wrote it
+	Host   string // the registry, with port
+	Status int    // HTTP status of the answer; 0: there was none
+	Err    error  // the cause
+}
+
+// Unwrap gives the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Is matches ErrNotFound and ErrUnauthorized by the status.
+func (e *Error) Is(target error) bool {
+	switch target {
+	case ErrNotFound:
+		return e.Status == http.StatusNotFound
+	case ErrUnauthorized:
+		return e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden
+	}
+	return false
+}
+
+// Error implements error.
+func (e *Error) Error() string {
+	return fmt.Sprintf("%s %q: %s", e.Op, e.Ref, e.reason())
+}
+
+func (e *Error) reason() string {
+	switch {
+	case e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden:
+		return fmt.Sprintf("registry %s refused access (%s): run \"docker login %s\", and check that the account may use this repository",
+			e.Host, statusText(e.Status), e.Host)
+	case e.Status == http.StatusNotFound:
+		return fmt.Sprintf("registry %s has no such image: check name, tag and platform", e.Host)
+	case e.Status != 0:
+		next := "check the reference and the registry's log"
+		if e.Status >= 500 || e.Status == http.StatusTooManyRequests {
+			next = "the registry is in trouble or limits requests: try again later"
+		}
+		return fmt.Sprintf("registry %s answered %s%s: %s", e.Host, statusText(e.Status), diagnostics(e.Err), next)
+	}
+	return e.transportReason()
+}
+
+// transportReason explains why there was no answer.
+func (e *Error) transportReason() string {
+	var (
+		dns     *net.DNSError
+		plain   *plainHTTPError
+		unknown x509.UnknownAuthorityError
+		named   x509.HostnameError
+		cert    *tls.CertificateVerificationError
+		timeout net.Error
+	)
+	switch {
+	case errors.Is(e.Err, context.Canceled):
+		return "interrupted"
+	case errors.Is(e.Err, syscall.ECONNREFUSED):
+		return fmt.Sprintf("registry %s: connection refused: check the address, and that the registry runs there", e.Host)
+	case errors.As(e.Err, &dns):
+		return fmt.Sprintf("registry %s: no address for host %q: check the name, or the network", e.Host, dns.Name)
+	case errors.As(e.Err, &unknown), errors.As(e.Err, &named), errors.As(e.Err, &cert):
+		return fmt.Sprintf("registry %s: its certificate is not trusted (%s): add its CA to the system (or SSL_CERT_FILE), or name it with --insecure-registry %s",
+			e.Host, clean(e.Err.Error()), e.Host)
+	case errors.As(e.Err, &plain) && plain.Host == e.Host:
+		return fmt.Sprintf("registry %s has no HTTPS, and plain HTTP is for loopback only: name it with --insecure-registry %s if that is meant", e.Host, e.Host)
+	case strings.Contains(e.Err.Error(), "server gave HTTP response to HTTPS client"): // net/http has no type for it
+		return fmt.Sprintf("registry %s speaks plain HTTP: name it with --insecure-registry %s if that is meant", e.Host, e.Host)
+	case errors.Is(e.Err, context.DeadlineExceeded), errors.As(e.Err, &timeout) && timeout.Timeout():
+		return fmt.Sprintf("registry %s did not answer in time: check the network, or try again", e.Host)
+	}
+	return fmt.Sprintf("registry %s: %s", e.Host, clean(e.Err.Error()))
+}
+
+// fail wraps err with what was to be done; nil stays nil.
+func fail(op, ref, host string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var done *Error
+	if errors.As(err, &done) {
+		return err
+	}
+	if host == name.DefaultRegistry {
+		host = "docker.io" // as its users write it
+	}
+	e := &Error{Op: op, Ref: ref, Host: host, Err: err}
+	var terr *transport.Error
+	if errors.As(err, &terr) {
+		e.Status = terr.StatusCode
+	}
+	return e
+}
+
+func statusText(status int) string {
+	if text := http.StatusText(status); text != "" {
+		return fmt.Sprintf("%d %s", status, text)
+	}
+	return fmt.Sprint(status)
+}
+
+// diagnostics is the code and message that a registry gave with its status.
+func diagnostics(err error) string {
+	var terr *transport.Error
+	if !errors.As(err, &terr) || len(terr.Errors) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (%s)", clean(terr.Errors[0].String()))
+}
+
+// clean makes foreign text fit for one line of a terminal.
+func clean(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, s)
+	const most = 300
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return s
+}

@@ -1,0 +1,127 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Image is what a registry tells about a reference without a byte of a layer.
+type Image struct {
+	Ref         string            `json:"ref"`                   // pinned: "host/ray@sha256:…"
+	Digest      digest.Digest     `json:"digest"`                // of the manifest or index
+	MediaType   string            `json:"media_type"`            // of the manifest or index
+	Annotations map[string]string `json:"annotations,omitempty"` // of the manifest or index
+	Platforms   []PlatformImage   `json:"platforms"`             // one for each platform, in the index's order
+}
+
+// PlatformImage is the image of one platform.
+type PlatformImage struct {
+	Platform    ocispecs.Platform    `json:"platform"`
+	Digest      digest.Digest        `json:"digest"` // of its manifest
+	Size        int64                `json:"size"`   // of config and layers as stored, in bytes: what an empty node pulls
+	Created     *time.Time           `json:"created,omitempty"`
+	BaseName    string               `json:"base_name,omitempty"`   // annotation org.opencontainers.image.base.name
+	BaseDigest  string               `json:"base_digest,omitempty"` // annotation org.opencontainers.image.base.digest
+	Annotations map[string]string    `json:"annotations,omitempty"`
+	Config      ocispecs.ImageConfig `json:"config"`
+	Layers      []Layer              `json:"layers"`
+}
+
+// Layer is one layer of an image, oldest first.
+type Layer struct {
+	Digest    digest.Digest `json:"digest"` // of the blob, as stored
+	DiffID    digest.Digest `json:"diff_id"`
+	MediaType string        `json:"media_type"`
+	Size      int64         `json:"size"`              // of the blob, in bytes
+	History   string        `json:"history,omitempty"` // what the image's history says made it
+}
+
+// Inspect reads what ref names: manifests and configs of all its platforms.
+func (c *Client) Inspect(ctx context.Context, ref string) (Image, error) {
+	ctx, cancel := c.limited(ctx)
+	defer cancel()
+	parsed, _, err := c.parse(ref)
+	if err != nil {
+		return Image{}, err
+	}
+	host := parsed.Context().RegistryStr()
+	desc, err := c.puller.Get(ctx, parsed)
+	if err != nil {
+		return Image{}, fail("inspect", ref, host, err)
+	}
+	found, err := describe(ref, desc)
+	if err != nil {
+		return Image{}, err
+	}
+	images, err := platformImages(desc)
+	if err != nil {
+		return Image{}, fail("inspect", ref, host, err)
+	}
+	all := Image{Ref: found.Ref, Digest: found.Digest, MediaType: found.MediaType, Annotations: found.Annotations}
+	for _, image := range images {
+		one, err := inspectImage(image)
+		if err != nil {
+			return Image{}, fail("inspect", ref, host, err)
+		}
+		all.Platforms = append(all.Platforms, one)
+	}
+	return all, nil
+}
+
+func inspectImage(image platformImage) (PlatformImage, error) {
+	manifest, err := image.image.Manifest()
+	if err != nil {
+		return PlatformImage{}, err
+	}
+	raw, err := image.image.RawConfigFile()
+	if err != nil {
+		return PlatformImage{}, err
+	}
+	var config ocispecs.Image
+	if err := json.Unmarshal(raw, &config); err != nil {
+		return PlatformImage{}, fmt.Errorf("read image config %s: %w", manifest.Config.Digest, err)
+	}
+	one := PlatformImage{
+		Platform:    image.platform,
+		Digest:      image.digest,
+		Size:        manifest.Config.Size,
+		Created:     config.Created,
+		BaseName:    manifest.Annotations[ocispecs.AnnotationBaseImageName],
+		BaseDigest:  manifest.Annotations[ocispecs.AnnotationBaseImageDigest],
+		Annotations: manifest.Annotations,
+		Config:      config.Config,
+		Layers:      layersOf(manifest, config),
+	}
+	for _, layer := range one.Layers {
+		one.Size += layer.Size
+	}
+	return one, nil
+}
+
+// layersOf joins a manifest's layers with the config's diff IDs and those entries of its history that made a layer.
+func layersOf(manifest *v1.Manifest, config ocispecs.Image) []Layer {
+	var history []string
+	for _, h := range config.History {
+		if !h.EmptyLayer {
+			history = append(history, h.CreatedBy)
+		}
+	}
+	layers := make([]Layer, 0, len(manifest.Layers))
+	for i, l := range manifest.Layers {
+		layer := Layer{Digest: digest.Digest(l.Digest.String()), MediaType: string(l.MediaType), Size: l.Size}
+		if i < len(config.RootFS.DiffIDs) {
+			layer.DiffID = config.RootFS.DiffIDs[i]
+		}
+		if i < len(history) {
+			layer.History = history[i]
+		}
+		layers = append(layers, layer)
+	}
+	return layers
+}

@@ -1,0 +1,284 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/opencontainers/go-digest"
+)
+
+// blobStore keeps blobs as files named by their digest, and uploads as files that grow until they are committed. Blobs are
+// shared by all repositories, so that a mount never moves a byte.
+type blobStore struct {
+	dir, uploads string
+	mu           sync.Mutex
+	open         map[string]*upload // by id
+}
+
+// upload is one open upload. Its lock is held while a chunk is written: a client that stalls holds up nobody else.
+type upload struct {
+	mu   sync.Mutex
+	repo string
+	file *os.File
+	hash digest.Digester
+	size int64
+}
+
+// openBlobs opens the store under dir and throws away what a crash left of uploads.
+func openBlobs(dir string) (*blobStore, error) {
+	s := &blobStore{dir: filepath.Join(dir, "blobs"), uploads: filepath.Join(dir, "uploads"), open: map[string]*upload{}}
+	left, err := os.ReadDir(s.uploads)
+	if err != nil {
+		return nil, fmt.Errorf("read registry directory: %w", err)
+	}
+	for _, entry := range left {
+		if err := os.Remove(filepath.Join(s.uploads, entry.Name())); err != nil {
+			return nil, fmt.Errorf("remove unfinished upload: %w", err)
+		}
+	}
+	return s, nil
+}
+
+// path is where the blob d lies; d is validated first.
+func (s *blobStore) path(d digest.Digest) string {
+	return filepath.Join(s.dir, d.Algorithm().String(), d.Encoded())
+}
+
+func (s *blobStore) serve(w http.ResponseWriter, r *http.Request, repo, rest string) {
+	if id, ok := strings.CutPrefix(rest, "uploads/"); ok {
+		s.serveUpload(w, r, repo, id)
+		return
+	}
+	d, err := digest.Parse(rest)
+	if err != nil {
+		refuse(w, http.StatusBadRequest, "DIGEST_INVALID", fmt.Sprintf("%q is no digest", rest))
+		return
+	}
+	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+		s.read(w, r, d)
+	case http.MethodDelete:
+		s.remove(w, d)
+	default:
+		refuse(w, http.StatusMethodNotAllowed, "UNSUPPORTED", r.Method+" is not for blobs")
+	}
+}
+
+// read serves a blob or a range of it.
+func (s *blobStore) read(w http.ResponseWriter, r *http.Request, d digest.Digest) {
+	f, err := os.Open(s.path(d))
+	if err != nil {
+		s.failed(w, err)
+		return
+	}
+	defer func() { _ = f.Close() }()
+	w.Header().Set("Docker-Content-Digest", d.String())
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Header().Set("Etag", `"`+d.String()+`"`)
+	http.ServeContent(w, r, "", time.Time{}, f)
+}
+
+func (s *blobStore) remove(w http.ResponseWriter, d digest.Digest) {
+	if err := os.Remove(s.path(d)); err != nil {
+		s.failed(w, err)
+		return
+	}
+	w.WriteHeader(http.StatusAccepted)
+}
+
+// failed answers for an error of the file system.
+func (s *blobStore) failed(w http.ResponseWriter, err error) {
+	if errors.Is(err, os.ErrNotExist) {
+		refuse(w, http.StatusNotFound, "BLOB_UNKNOWN", "no such blob")
+		return
+	}
+	refuse(w, http.StatusInternalServerError, "UNKNOWN", err.Error())
+}
+
+// serveUpload does the four verbs of an upload: POST opens (or mounts, or takes all at once), PATCH appends, PUT commits,
+// DELETE gives up.
+func (s *blobStore) serveUpload(w http.ResponseWriter, r *http.Request, repo, id string) {
+	if r.Method == http.MethodPost && id == "" {
+		s.post(w, r, repo)
+		return
+	}
+	s.mu.Lock()
+	u := s.open[id]
+	s.mu.Unlock()
+	if u == nil || u.repo != repo {
+		refuse(w, http.StatusNotFound, "BLOB_UPLOAD_UNKNOWN", "no such upload")
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	switch r.Method {
+	case http.MethodPatch:
+		if s.append(w, r, id, u) {
+			s.progress(w, repo, id, u.size, http.StatusAccepted)
+		}
+	case http.MethodPut:
+		if s.append(w, r, id, u) {
+			s.commit(w, r.URL.Query().Get("digest"), id, u)
+		}
+	case http.MethodGet:
+		s.progress(w, repo, id, u.size, http.StatusNoContent)
+	case http.MethodDelete:
+		s.forget(id, u)
+		w.WriteHeader(http.StatusNoContent)
+	default:
+		refuse(w, http.StatusMethodNotAllowed, "UNSUPPORTED", r.Method+" is not for uploads")
+	}
+}
+
+func (s *blobStore) post(w http.ResponseWriter, r *http.Request, repo string) {
+	if d, err := digest.Parse(r.URL.Query().Get("mount")); err == nil {
+		if _, err := os.Stat(s.path(d)); err == nil {
+			s.created(w, repo, d)
+			return
+		}
+	}
+	file, err := os.CreateTemp(s.uploads, "")
+	if err != nil {
+		s.failed(w, err)
+		return
+	}
+	id, u := uuid.NewString(), &upload{repo: repo, file: file, hash: digest.SHA256.Digester()}
+	s.mu.Lock()
+	s.open[id] = u
+	s.mu.Unlock()
+	if whole := r.URL.Query().Get("digest"); whole != "" {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		if s.append(w, r, id, u) {
+			s.commit(w, whole, id, u)
+		}
+		return
+	}
+	s.progress(w, repo, id, 0, http.StatusAccepted)
+}
+
+// append adds the request's body to the upload, and answers itself if it cannot. What came of a broken request is taken back,
+// so that the client can send the chunk again.
+func (s *blobStore) append(w http.ResponseWriter, r *http.Request, id string, u *upload) bool {
+	if u.file == nil {
+		refuse(w, http.StatusNotFound, "BLOB_UPLOAD_UNKNOWN", "the upload has ended")
+		return false
+	}
+	var start, end int64
+	if given := r.Header.Get("Content-Range"); given != "" {
+		if _, err := fmt.Sscanf(given, "%d-%d", &start, &end); err != nil || start != u.size {
+			s.progress(w, u.repo, id, u.size, http.StatusRequestedRangeNotSatisfiable)
+			return false
+		}
+	}
+	n, err := io.Copy(io.MultiWriter(u.file, u.hash.Hash()), r.Body)
+	if err != nil {
+		// The hash cannot go back, so the upload ends; a client begins anew.
+		s.forget(id, u)
+		s.failed(w, fmt.Errorf("receive blob: %w", err))
+		return false
+	}
+	u.size += n
+	return true
+}
+
+// commit gives the upload its name. Digests other than SHA-256 are hashed from the file.
+func (s *blobStore) commit(w http.ResponseWriter, want, id string, u *upload) {
+	d, err := digest.Parse(want)
+	if err != nil {
+		refuse(w, http.StatusBadRequest, "DIGEST_INVALID", fmt.Sprintf("%q is no digest", want))
+		return
+	}
+	defer s.forget(id, u)
+	got := u.hash.Digest()
+	if d.Algorithm() != got.Algorithm() {
+		if _, err := u.file.Seek(0, io.SeekStart); err != nil {
+			s.failed(w, err)
+			return
+		}
+		if got, err = d.Algorithm().FromReader(u.file); err != nil {
+			s.failed(w, err)
+			return
+		}
+	}
+	if got != d {
+		refuse(w, http.StatusBadRequest, "DIGEST_INVALID", fmt.Sprintf("the blob has digest %s, not %s", got, d))
+		return
+	}
+	if err := s.store(u.file, d); err != nil {
+		s.failed(w, err)
+		return
+	}
+	s.created(w, u.repo, d)
+}
+
+// store moves a whole file to its place. The rename is atomic; a blob that is there already is the same.
+func (s *blobStore) store(f *os.File, d digest.Digest) error {
+	if err := os.MkdirAll(filepath.Dir(s.path(d)), 0o755); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), s.path(d))
+}
+
+// put stores a small blob.
+func (s *blobStore) put(data []byte) (digest.Digest, error) {
+	d := digest.FromBytes(data)
+	return d, writeFile(s.uploads, s.path(d), data)
+}
+
+// forget ends an upload; its file is gone, or has a name by now.
+func (s *blobStore) forget(id string, u *upload) {
+	if u.file == nil {
+		return
+	}
+	_ = u.file.Close()
+	_ = os.Remove(u.file.Name())
+	u.file = nil
+	s.mu.Lock()
+	delete(s.open, id)
+	s.mu.Unlock()
+}
+
+func (s *blobStore) created(w http.ResponseWriter, repo string, d digest.Digest) {
+	w.Header().Set("Location", fmt.Sprintf("/v2/%s/blobs/%s", repo, d))
+	w.Header().Set("Docker-Content-Digest", d.String())
+	w.WriteHeader(http.StatusCreated)
+}
+
+// progress says how far an upload is.
+func (s *blobStore) progress(w http.ResponseWriter, repo, id string, size int64, status int) {
+	w.Header().Set("Location", fmt.Sprintf("/v2/%s/blobs/uploads/%s", repo, id))
+	w.Header().Set("Docker-Upload-UUID", id)
+	w.Header().Set("Range", fmt.Sprintf("0-%d", max(0, size-1)))
+	w.WriteHeader(status)
+}
+
+// writeFile writes data to a temporary file in tmp and renames it to path, which must be on the same file system.
+func writeFile(tmp, path string, data []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(tmp, "")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+	}
+	return err
+}

@@ -1,0 +1,89 @@
+package registry
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+)
+
+// guarded sends requests: over plain HTTP to insecure hosts only, and with certificates checked for all others.
+type guarded struct {
+	secure, unverified http.RoundTripper
+	insecure           func(host string) bool
+}
+
+// RoundTrip implements http.RoundTripper.
+func (g guarded) RoundTrip(req *http.Request) (*http.Response, error) {
+	if g.insecure(req.URL.Host) {
+		return g.unverified.RoundTrip(req)
+	}
+	if req.URL.Scheme != "https" {
+		return nil, &plainHTTPError{Host: req.URL.Host}
+	}
+	return g.secure.RoundTrip(req)
+}
+
+// plainHTTPError says that a request would have gone over plain HTTP to a host that was not named for it.
+type plainHTTPError struct{ Host string }
+
+func (e *plainHTTPError) Error() string {
+	return fmt.Sprintf("plain HTTP to %s is refused: name the host with --insecure-registry %s if that is meant", e.Host, e.Host)
+}
+
+// guard wraps base, or the default transport where base is nil.
+func (c *Client) guard(base http.RoundTripper) http.RoundTripper {
+	g := guarded{secure: base, unverified: base, insecure: c.insecure}
+	if base == nil {
+		g.secure = newTransport(c.o.Timeout, false)
+		g.unverified = newTransport(c.o.Timeout, true)
+	}
+	return g
+}
+
+// newTransport is Go's default transport with a limit on silence.
+func newTransport(timeout time.Duration, unverified bool) *http.Transport {
+	dialer := &net.Dialer{Timeout: timeout, KeepAlive: 30 * time.Second}
+	return &http.Transport{
+		Proxy: http.ProxyFromEnvironment,
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := dialer.DialContext(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			return &quietConn{Conn: conn, limit: timeout}, nil
+		},
+		ForceAttemptHTTP2:     true,
+		MaxIdleConns:          2 * jobs,
+		MaxIdleConnsPerHost:   2 * jobs,
+		IdleConnTimeout:       timeout,
+		TLSHandshakeTimeout:   timeout,
+		ResponseHeaderTimeout: 2 * timeout, // a registry may check a large blob before it answers the PUT
+		ExpectContinueTimeout: time.Second,
+		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: unverified}, //nolint:gosec // only for loopback and hosts that the user named
+	}
+}
+
+// quietConn ends a connection on which nothing moved in either direction for limit: twice that while one side waits.
+type quietConn struct {
+	net.Conn
+	limit time.Duration
+}
+
+// Read implements net.Conn.
+func (c *quietConn) Read(p []byte) (int, error) {
+	if err := c.SetDeadline(time.Now().Add(2 * c.limit)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Read(p)
+}
+
+// Write implements net.Conn. It moves the deadline of a pending Read too: an upload has one open all the time.
+func (c *quietConn) Write(p []byte) (int, error) {
+	if err := c.SetDeadline(time.Now().Add(2 * c.limit)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
+}

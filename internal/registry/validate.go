@@ -1,0 +1,33 @@
+package registry
+
+import (
+	"context"
+
+	"github.com/google/go-containerregistry/pkg/v1/validate"
+)
+
+// Validate pulls what ref names and checks it whole: every digest, size, diff ID, media type and the order of history and
+// layers, for each platform.
+func (c *Client) Validate(ctx context.Context, ref string) error {
+	parsed, _, err := c.parse(ref)
+	if err != nil {
+		return err
+	}
+	host := parsed.Context().RegistryStr()
+	desc, err := c.puller.Get(ctx, parsed)
+	if err != nil {
+		return fail("validate", ref, host, err)
+	}
+	if desc.MediaType.IsIndex() {
+		index, err := desc.ImageIndex()
+		if err != nil {
+			return fail("validate", ref, host, err)
+		}
+		return fail("validate", ref, host, validate.Index(index))
+	}
+	image, err := desc.Image()
+	if err != nil {
+		return fail("validate", ref, host, err)
+	}
+	return fail("validate", ref, host, validate.Image(image))
+}
