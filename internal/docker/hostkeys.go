@@ -1,0 +1,185 @@
+package docker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/skeema/knownhosts"
+	"golang.org/x/crypto/ssh"
+	xknownhosts "golang.org/x/crypto/ssh/knownhosts"
+)
+
+// hostKeys opens the files of host keys that are there.
+func hostKeys(files []string) (*knownhosts.HostKeyDB, error) {
+	there := slices.DeleteFunc(slices.Clone(files), func(f string) bool {
+		_, err := os.Stat(f)
+		return f == "" || err != nil
+	})
+	db, err := knownhosts.NewDB(there...)
+	if err != nil {
+		return nil, fmt.Errorf("read host keys: %w", err)
+	}
+	return db, nil
+}
+
+// checkHostKey explains a host key that is not the recorded one.
+func checkHostKey(db *knownhosts.HostKeyDB, h hop) ssh.HostKeyCallback {
+	check := db.HostKeyCallback()
+	return func(addr string, remote net.Addr, key ssh.PublicKey) error {
+		err := check(addr, remote, key)
+		var bad *xknownhosts.KeyError
+		var revoked *xknownhosts.RevokedError
+		shown := key.Type() + " " + ssh.FingerprintSHA256(key)
+		switch {
+		case errors.As(err, &revoked):
+			return &HostKeyError{fmt.Errorf("the host key %s of %s is revoked in %s:%d", shown, h.addr, revoked.Revoked.Filename, revoked.Revoked.Line)}
+		case !errors.As(err, &bad):
+			return err
+		case len(bad.Want) == 0:
+			return &HostKeyError{fmt.Errorf("the host key %s of %s is not known; check it and record it: raybuild cluster trust %s", shown, h.addr, h.name)}
+		}
+		w := bad.Want[0]
+		return &HostKeyError{fmt.Errorf("the host key of %s has CHANGED: it shows %s, recorded is %s %s (%s:%d); "+
+			"somebody may be in between: if the host was set up anew, delete that line and run: raybuild cluster trust %s",
+			h.addr, shown, w.Key.Type(), ssh.FingerprintSHA256(w.Key), w.Filename, w.Line, h.name)}
+	}
+}
+
+// HostKeyError is a host key that is unknown, changed or revoked. Nothing was sent to that host.
+type HostKeyError struct{ err error }
+
+func (e *HostKeyError) Error() string { return e.err.Error() }
+
+// Unwrap returns the cause.
+func (e *HostKeyError) Unwrap() error { return e.err }
+
+// HostKey is a key that a host shows.
+type HostKey struct {
+	Host        string // as the user wrote it
+	Addr        string // host:port that it was read from
+	Type        string // ssh-ed25519, …
+	Fingerprint string // SHA256:…
+	Known       bool   // it is recorded already
+	Line        string // for known_hosts
+}
+
+var errSeen = errors.New("host key seen")
+
+// ScanHostKeys asks a host for its keys, one of each kind, without authenticating. Jump hosts on the way are checked as ever.
+// A key that differs from a recorded one is a HostKeyError.
+func ScanHostKeys(ctx context.Context, t Target, o Options) ([]HostKey, error) {
+	o = o.withDefaults()
+	cfg, err := readClientConfig(o.SSHConfig)
+	if err != nil {
+		return nil, err
+	}
+	hops, err := cfg.route(t)
+	if err != nil {
+		return nil, err
+	}
+	db, err := hostKeys(o.KnownHosts)
+	if err != nil {
+		return nil, err
+	}
+	var dial dialer = &net.Dialer{}
+	if len(hops) > 1 {
+		via, err := dialHops(ctx, hops[:len(hops)-1], o)
+		if err != nil {
+			return nil, fmt.Errorf("scan host keys of %q: %w", t, err)
+		}
+		defer via.close(nil)
+		dial = via.client
+	}
+	h := hops[len(hops)-1]
+	var keys []HostKey
+	for _, algos := range [][]string{
+		{ssh.KeyAlgoED25519},
+		{ssh.KeyAlgoECDSA256, ssh.KeyAlgoECDSA384, ssh.KeyAlgoECDSA521},
+		{ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256},
+	} {
+		key, err := scanKey(ctx, dial, h, algos, o)
+		if err != nil {
+			return nil, fmt.Errorf("scan host keys of %q: %w", t, err)
+		}
+		if key == nil {
+			continue
+		}
+		known := checkHostKey(db, h)(h.addr, &net.TCPAddr{IP: net.IPv4zero}, key)
+		var bad *HostKeyError
+		if errors.As(known, &bad) && len(db.HostKeys(h.addr)) > 0 && slices.Contains(db.HostKeyAlgorithms(h.addr), key.Type()) {
+			return nil, known
+		}
+		keys = append(keys, HostKey{Host: t.String(), Addr: h.addr, Type: key.Type(), Fingerprint: ssh.FingerprintSHA256(key),
+			Known: known == nil, Line: knownhosts.Line([]string{h.addr}, key)})
+	}
+	if len(keys) == 0 {
+		return nil, fmt.Errorf("scan host keys of %q: the host shows no key of a kind in use (ed25519, ecdsa, rsa-sha2)", t)
+	}
+	return keys, nil
+}
+
+// scanKey returns nil when the host has no key of these algorithms.
+func scanKey(ctx context.Context, d dialer, h hop, algos []string, o Options) (ssh.PublicKey, error) {
+	conn, err := dialPhase(ctx, d, h, o.ConnectTimeout)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close() //nolint:errcheck // only its key was wanted
+	var seen ssh.PublicKey
+	_, err = handshake(ctx, conn, h, &ssh.ClientConfig{User: h.user, HostKeyAlgorithms: algos,
+		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error { seen = key; return errSeen }}, o.HandshakeTimeout)
+	var none *ssh.AlgorithmNegotiationError
+	if seen == nil && !errors.As(err, &none) {
+		return nil, err
+	}
+	return seen, nil
+}
+
+// RecordHostKeys appends the keys that a file of host keys lacks; the file is replaced at once or not at all. It returns how many were new.
+func RecordHostKeys(file string, keys []HostKey) (int, error) {
+	fail := func(err error) (int, error) { return 0, fmt.Errorf("record host keys in %q: %w", file, err) }
+	if real, err := filepath.EvalSymlinks(file); err == nil {
+		file = real
+	}
+	data, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fail(err)
+	}
+	if len(data) > 0 && !bytes.HasSuffix(data, []byte("\n")) {
+		data = append(data, '\n')
+	}
+	have := strings.Split(string(data), "\n")
+	added := 0
+	for _, k := range keys {
+		if !slices.Contains(have, k.Line) && !k.Known {
+			data = append(data, k.Line+"\n"...)
+			added++
+		}
+	}
+	if added == 0 {
+		return 0, nil
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return fail(err)
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(file), ".known_hosts-*") // made with mode 0600
+	if err != nil {
+		return fail(err)
+	}
+	defer os.Remove(tmp.Name()) //nolint:errcheck // gone after the rename
+	_, err = tmp.Write(data)
+	if err = errors.Join(err, tmp.Close()); err != nil {
+		return fail(err)
+	}
+	if err := os.Rename(tmp.Name(), file); err != nil {
+		return fail(err)
+	}
+	return added, nil
+}

@@ -1,0 +1,62 @@
+package sshtest
+
+import (
+	"errors"
+	"net"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// chanConn is an SSH channel as a connection that an HTTP server can serve.
+type chanConn struct{ ssh.Channel }
+
+func (chanConn) LocalAddr() net.Addr              { return &net.UnixAddr{Net: "unix"} }
+func (chanConn) RemoteAddr() net.Addr             { return &net.UnixAddr{Net: "unix"} }
+func (chanConn) SetDeadline(time.Time) error      { return nil }
+func (chanConn) SetReadDeadline(time.Time) error  { return nil }
+func (chanConn) SetWriteDeadline(time.Time) error { return nil }
+
+// Listener hands connections that arrive otherwise to an HTTP server.
+type Listener struct {
+	conns chan net.Conn
+	done  chan struct{}
+}
+
+// NewListener returns a listener; Give feeds it.
+func NewListener() *Listener {
+	return &Listener{conns: make(chan net.Conn), done: make(chan struct{})}
+}
+
+// Give hands over a connection and returns once it is closed by the server, or when the listener is closed.
+func (l *Listener) Give(c net.Conn) {
+	select {
+	case l.conns <- c:
+	case <-l.done:
+		c.Close() //nolint:errcheck // nobody serves it
+	}
+}
+
+// Accept waits for a connection.
+func (l *Listener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close ends the listener.
+func (l *Listener) Close() error {
+	select {
+	case <-l.done:
+		return errors.New("closed twice")
+	default:
+		close(l.done)
+		return nil
+	}
+}
+
+// Addr is a placeholder.
+func (l *Listener) Addr() net.Addr { return &net.UnixAddr{Net: "unix"} }
