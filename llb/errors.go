@@ -1,0 +1,56 @@
+package llb
+
+import (
+	"errors"
+	"fmt"
+
+	digest "github.com/opencontainers/go-digest"
+)
+
+// ErrNoSecret is what [Session.Secrets] returns for an id that it does not have.
+var ErrNoSecret = errors.New("no such secret: pass it with --secret id=…,src=…")
+
+// StepError is the failure of a step. It matches by errors.As.
+type StepError struct {
+	Layer    string   // from the step's title; "" when it has none
+	Step     string   // the rest of the title
+	ExitCode int      // of its command; -1 when it did not exit by itself
+	Log      []string // its last lines, 20 at most
+	Hint     string   // what to do next, where that is known
+	Err      error    // as the builder said it
+}
+
+func (e *StepError) Error() string {
+	what := e.Err.Error()
+	if e.ExitCode > 0 {
+		what = fmt.Sprintf("exit code %d", e.ExitCode)
+	}
+	msg := fmt.Sprintf("step %q: %s", e.Step, what)
+	if e.Layer != "" {
+		msg = fmt.Sprintf("layer %s: %s", e.Layer, msg)
+	}
+	if e.Hint != "" {
+		msg += "; " + e.Hint
+	}
+	return msg
+}
+
+// Unwrap gives the builder's own error.
+func (e *StepError) Unwrap() error { return e.Err }
+
+// FetchError is the failure to bring an artifact. It matches by errors.As, as does what [ArtifactSource] returned.
+type FetchError struct {
+	Digest digest.Digest
+	Name   string // file name of the artifact; "" when the graph does not say
+	Err    error  // what the source returned
+}
+
+func (e *FetchError) Error() string {
+	if e.Name == "" {
+		return fmt.Sprintf("fetch artifact %s: %v", e.Digest, e.Err)
+	}
+	return fmt.Sprintf("fetch artifact %q (%s): %v", e.Name, e.Digest, e.Err)
+}
+
+// Unwrap gives what the source returned.
+func (e *FetchError) Unwrap() error { return e.Err }

@@ -1,0 +1,195 @@
+package llb
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	bkllb "github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/solver/pb"
+	digest "github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"google.golang.org/protobuf/proto"
+)
+
+// Image is what is merged into one filesystem, and the config that it is pushed with.
+type Image struct {
+	// Platform is what the image is for. Required.
+	Platform Platform
+	// Base is the front of the merge: a base image and what is chained on it. Empty: the layers stand alone.
+	Base Stage
+	// BaseLayers is the history text of each layer that Base consists of, oldest first; one for each.
+	BaseLayers []string
+	// Layers are merged after Base, later ones on top. Each is one layer of the image where its stage is one, as
+	// that of [Diff] is.
+	Layers []Layer
+	// Config is what containers of the image start with.
+	Config ocispecs.ImageConfig
+	// Created is the time of the image and of each history entry; default [Epoch].
+	Created time.Time
+}
+
+// Layer is a named piece of an image.
+type Layer struct {
+	Name  string // in results: "ray"
+	Title string // its history text; default Name
+	Stage Stage
+}
+
+// Definition is a marshalled image: a BuildKit graph and an image config.
+type Definition struct {
+	Platform Platform
+	Def      *bkllb.Definition
+	Config   []byte // OCI image config as JSON, without rootfs.diff_ids, which BuildKit fills in
+	// names has the layer of each history entry that is not empty; "" for those of the base.
+	names []string
+}
+
+// Marshal writes the image as a graph. The same image gives the same bytes in every process and on every machine.
+// With line the graph is one chain of steps and copies, for builders that cannot merge: digests differ there, and an
+// edit rebuilds what follows it.
+func (i Image) Marshal(ctx context.Context, line bool) (*Definition, error) {
+	return i.marshal(ctx, line, false)
+}
+
+func (i Image) marshal(ctx context.Context, line, noCache bool) (*Definition, error) {
+	if i.Platform.OS == "" || i.Platform.Architecture == "" {
+		return nil, errors.New("marshal image: platform is required")
+	}
+	stages, errs := []Stage{i.Base}, []error{i.Base.err}
+	for _, l := range i.Layers {
+		if l.Stage.err != nil && !slices.ContainsFunc(errs, func(e error) bool { return errors.Is(e, l.Stage.err) }) {
+			errs = append(errs, l.Stage.err)
+		}
+		stages = append(stages, l.Stage)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	all := Merge("merge layers", stages...)
+	def, err := marshalStage(ctx, all, i.Platform, line, noCache)
+	if err != nil {
+		return nil, err
+	}
+	d := &Definition{Platform: i.Platform, Def: def}
+	if d.Config, d.names, err = i.config(); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// marshalStage marshals st with nothing of this machine in it.
+func marshalStage(ctx context.Context, st Stage, p Platform, line, noCache bool) (*bkllb.Definition, error) {
+	if st.err != nil {
+		return nil, st.err
+	}
+	if st.n == nil {
+		return nil, errors.New("marshal stage: it is empty")
+	}
+	def, err := newLayout(line, noCache).state(st.n).Marshal(ctx, bkllb.Platform(p), bkllb.LocalUniqueID("raybuild"))
+	if err != nil {
+		return nil, fmt.Errorf("marshal stage %q: %w", st.n.title, err)
+	}
+	if err := nameAll(def); err != nil {
+		return nil, err
+	}
+	return def, nil
+}
+
+// nameAll names operations that came in by [FromState] without a name, so that none shows as a raw command.
+func nameAll(def *bkllb.Definition) error {
+	const key = "llb.customname"
+	for _, dt := range def.Def {
+		op, err := decodeOp(dt)
+		if err != nil {
+			return err
+		}
+		dgst := digest.FromBytes(dt)
+		md := def.Metadata[dgst]
+		if op.Op == nil || md.Description[key] != "" {
+			continue
+		}
+		desc := map[string]string{key: "custom operation"}
+		for k, v := range md.Description {
+			desc[k] = v
+		}
+		md.Description = desc
+		def.Metadata[dgst] = md
+	}
+	return nil
+}
+
+func decodeOp(dt []byte) (*pb.Op, error) {
+	var op pb.Op
+	if err := proto.Unmarshal(dt, &op); err != nil {
+		return nil, fmt.Errorf("decode operation: %w", err)
+	}
+	return &op, nil
+}
+
+// config writes the image config whole. History has one entry for each layer, with fixed times: what is missing
+// BuildKit would fill in by names and times that differ between a built layer and a cached one.
+func (i Image) config() (dt []byte, names []string, err error) {
+	created := i.Created.UTC().Truncate(time.Second)
+	if i.Created.IsZero() {
+		created = Epoch()
+	}
+	img := ocispecs.Image{Created: &created, Platform: i.Platform, Config: i.Config, RootFS: ocispecs.RootFS{Type: "layers"}}
+	add := func(layer, text string) {
+		names = append(names, layer)
+		img.History = append(img.History, ocispecs.History{Created: &created, CreatedBy: text})
+	}
+	for _, text := range i.BaseLayers {
+		add("", text)
+	}
+	if n := i.Base.n.layerCount(); n != unknown && n != len(i.BaseLayers) {
+		return nil, nil, fmt.Errorf("marshal image: base has %d layers, but %d history texts", n, len(i.BaseLayers))
+	}
+	for _, l := range i.Layers {
+		text := l.Title
+		if text == "" {
+			text = l.Name
+		}
+		n := l.Stage.n.layerCount()
+		if n == unknown {
+			n = 1
+		}
+		for range n {
+			add(l.Name, text)
+		}
+	}
+	if dt, err = json.Marshal(img); err != nil {
+		return nil, nil, fmt.Errorf("marshal image config: %w", err)
+	}
+	return dt, names, nil
+}
+
+// Digest names the graph: equal digests mean equal operations and an equal config. Titles are not in it.
+func (d *Definition) Digest() digest.Digest {
+	h := sha256.New()
+	write := func(b []byte) {
+		var n [8]byte
+		binary.BigEndian.PutUint64(n[:], uint64(len(b)))
+		h.Write(n[:])
+		h.Write(b)
+	}
+	for _, dt := range d.Def.Def {
+		write(dt)
+	}
+	write(d.Config)
+	return digest.NewDigest(digest.SHA256, h)
+}
+
+// Bytes is the graph in BuildKit's own format, as `buildctl build` reads it from standard input; deterministic.
+func (d *Definition) Bytes() ([]byte, error) {
+	dt, err := proto.MarshalOptions{Deterministic: true}.Marshal(d.Def.ToPB())
+	if err != nil {
+		return nil, fmt.Errorf("marshal definition: %w", err)
+	}
+	return dt, nil
+}

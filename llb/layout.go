@@ -1,0 +1,190 @@
+package llb
+
+import (
+	"fmt"
+	"regexp"
+	"time"
+
+	bkllb "github.com/moby/buildkit/client/llb"
+)
+
+// Epoch is the time of every file that this package's own operations make: 1980-01-01T00:00:00Z, the earliest time
+// that zip archives (and so wheels) can hold.
+func Epoch() time.Time { return time.Unix(315532800, 0).UTC() }
+
+// node is one operation of the graph before it is laid out. Nodes are never changed once made, so stages share them.
+type node struct {
+	title string
+	// base is what the operation changes; nil: nothing, it starts from scratch or is a source.
+	base *node
+	// apply lays the operation out on base. It is nil for merges and diffs, which depend on the layout.
+	apply func(l *layout, base bkllb.State) bkllb.State
+
+	merge        []*node
+	isDiff       bool
+	lower, upper *node
+
+	// layers is how many filesystem layers the operation adds to its base; unknown for an image, whose layers only
+	// the registry knows.
+	layers int
+}
+
+// unknown marks a number of layers that the graph alone cannot tell.
+const unknown = -1
+
+// layout turns nodes into BuildKit states. One layout makes each node once, so that shared stages stay shared.
+type layout struct {
+	// line: write merges as copies and rerun steps on what is below them, for builders that cannot merge.
+	line bool
+	// noCache: run every step and file operation again. It is metadata and changes no operation's bytes.
+	noCache bool
+	memo    map[*node]bkllb.State
+	// rebased holds the steps of a line that were moved onto another base.
+	rebased map[rebase]bkllb.State
+}
+
+type rebase struct {
+	n    *node
+	onto bkllb.Output
+}
+
+func newLayout(line, noCache bool) *layout {
+	return &layout{line: line, noCache: noCache, memo: map[*node]bkllb.State{}, rebased: map[rebase]bkllb.State{}}
+}
+
+func (l *layout) state(n *node) bkllb.State {
+	if n == nil {
+		return bkllb.Scratch()
+	}
+	if st, ok := l.memo[n]; ok {
+		return st
+	}
+	var st bkllb.State
+	switch {
+	case n.isDiff && l.line:
+		st = l.state(n.upper)
+	case n.isDiff:
+		st = bkllb.Diff(l.state(n.lower), l.state(n.upper), named(n.title))
+	case n.merge != nil && l.line:
+		st = l.mergeLine(n)
+	case n.merge != nil:
+		ins := make([]bkllb.State, len(n.merge))
+		for i, in := range n.merge {
+			ins[i] = l.state(in)
+		}
+		st = bkllb.Merge(ins, named(n.title))
+	default:
+		st = n.apply(l, l.state(n.base))
+	}
+	l.memo[n] = st
+	return st
+}
+
+// mergeLine lays a merge out as one line: a diff's steps run again on what lies below, anything else is copied over.
+func (l *layout) mergeLine(n *node) bkllb.State {
+	st := l.state(n.merge[0])
+	for _, in := range n.merge[1:] {
+		if in.isDiff && in.lower != nil && in.upper.standsOn(in.lower) {
+			st = l.rebase(in.upper, in.lower, st)
+			continue
+		}
+		from := in
+		if in.isDiff {
+			from = in.upper
+		}
+		st = st.File(bkllb.Copy(l.state(from), "/", "/", &bkllb.CopyInfo{CopyDirContentsOnly: true}),
+			l.opts(from.title+" (copy)")...)
+	}
+	return st
+}
+
+// standsOn tells whether n is base or a chain of operations on it.
+func (n *node) standsOn(base *node) bool {
+	for ; n != nil; n = n.base {
+		if n == base {
+			return true
+		}
+	}
+	return false
+}
+
+func (l *layout) rebase(n, base *node, onto bkllb.State) bkllb.State {
+	if n == base {
+		return onto
+	}
+	key := rebase{n: n, onto: onto.Output()}
+	if st, ok := l.rebased[key]; ok {
+		return st
+	}
+	st := n.apply(l, l.rebase(n.base, base, onto))
+	l.rebased[key] = st
+	return st
+}
+
+// opts are the constraints of a step or file operation.
+func (l *layout) opts(title string) []bkllb.ConstraintsOpt {
+	if l.noCache {
+		return []bkllb.ConstraintsOpt{named(title), bkllb.IgnoreCache}
+	}
+	return []bkllb.ConstraintsOpt{named(title)}
+}
+
+func named(title string) bkllb.ConstraintsOpt { return bkllb.WithCustomName(title) }
+
+// layerCount is how many filesystem layers n has from scratch up, or unknown.
+func (n *node) layerCount() int {
+	switch {
+	case n == nil:
+		return 0
+	case n.isDiff:
+		if n.upper.standsOn(n.lower) {
+			return n.upper.layersOver(n.lower)
+		}
+		return 1
+	case n.merge != nil:
+		sum := 0
+		for _, in := range n.merge {
+			c := in.layerCount()
+			if c == unknown {
+				return unknown
+			}
+			sum += c
+		}
+		return sum
+	case n.layers == unknown:
+		return unknown
+	}
+	below := n.base.layerCount()
+	if below == unknown {
+		return unknown
+	}
+	return below + n.layers
+}
+
+// layersOver is how many layers the chain from base up to n adds.
+func (n *node) layersOver(base *node) int {
+	sum := 0
+	for ; n != base; n = n.base {
+		sum += n.layers
+	}
+	return sum
+}
+
+var titleForm = regexp.MustCompile(`^\[([^\]]+)\] (.+)$`)
+
+// splitTitle takes "[layer] step" apart; a title without a layer is all step.
+func splitTitle(title string) (layer, step string) {
+	if m := titleForm.FindStringSubmatch(title); m != nil {
+		return m[1], m[2]
+	}
+	return "", title
+}
+
+// wrapStep says in which layer and step err arose.
+func wrapStep(title string, err error) error {
+	layer, step := splitTitle(title)
+	if layer == "" {
+		return fmt.Errorf("step %q: %w", step, err)
+	}
+	return fmt.Errorf("layer %s: step %q: %w", layer, step, err)
+}
