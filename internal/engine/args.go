@@ -9,13 +9,14 @@ import (
 	"time"
 )
 
-// rootlessStage is how far a rootless engine has come into its user namespace.
-type rootlessStage int
+// stage is how far an engine's process has come into namespaces of its own.
+type stage int
 
 const (
-	stageHost   rootlessStage = iota // as root, or before the namespace
-	stageMapped                      // in the namespace, waiting for its id maps
-	stageInside                      // root of the namespace
+	stageHost      stage = iota // in the caller's namespaces
+	stageOwnMounts              // root, in a mount namespace of its own
+	stageMapped                 // in a new user namespace, waiting for its id maps
+	stageRootless               // root of that namespace
 )
 
 // listFlag collects a flag that may be given several times.
@@ -36,7 +37,7 @@ func ParseServeArgs(args []string) (ServeOptions, error) {
 	fs.Int64Var(&o.CacheLimit, "cache-limit", 0, "")
 	fs.Var((*listFlag)(&o.Insecure), "insecure", "")
 	fs.IntVar(&o.ReadyFD, "ready-fd", 0, "")
-	fs.IntVar((*int)(&o.rootless), "rootless", 0, "")
+	fs.IntVar((*int)(&o.stage), "stage", 0, "")
 	if err := fs.Parse(args); err != nil {
 		return o, fmt.Errorf("read arguments of the engine %q: %w", args, err)
 	}
@@ -55,8 +56,8 @@ func (o ServeOptions) validate() error {
 		return fmt.Errorf("serve engine: socket path %q is longer than %d bytes", o.Socket, maxSocketPath)
 	case o.Idle < 0 || o.CacheLimit < 0:
 		return fmt.Errorf("serve engine: idle %v and cache limit %d must not be negative", o.Idle, o.CacheLimit)
-	case o.rootless < stageHost || o.rootless > stageInside:
-		return fmt.Errorf("serve engine: no rootless stage %d", o.rootless)
+	case o.stage < stageHost || o.stage > stageRootless:
+		return fmt.Errorf("serve engine: no stage %d", o.stage)
 	}
 	return nil
 }
@@ -76,8 +77,8 @@ func (o ServeOptions) args() []string {
 	if o.ReadyFD > 0 {
 		a = append(a, "-ready-fd", strconv.Itoa(o.ReadyFD))
 	}
-	if o.rootless != stageHost {
-		a = append(a, "-rootless", strconv.Itoa(int(o.rootless)))
+	if o.stage != stageHost {
+		a = append(a, "-stage", strconv.Itoa(int(o.stage)))
 	}
 	return a
 }

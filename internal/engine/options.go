@@ -62,8 +62,8 @@ type ServeOptions struct {
 	// ReadyFD is a file descriptor to which one line is written when the
 	// engine answers ("ready") or cannot start ("error: …"). Default 0: none.
 	ReadyFD int
-	// rootless is the stage of the way into a user namespace.
-	rootless rootlessStage
+	// stage is how far the process has come into namespaces of its own.
+	stage stage
 }
 
 // Finding is one line of what `raybuild doctor` says about this machine.

@@ -1,0 +1,230 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/remotes/docker"
+	ctdsnapshot "github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/containerd/v2/defaults"
+	"github.com/containerd/containerd/v2/plugins/snapshots/native"
+	"github.com/containerd/containerd/v2/plugins/snapshots/overlay"
+	"github.com/containerd/containerd/v2/plugins/snapshots/overlay/overlayutils"
+	"github.com/moby/buildkit/cache/remotecache"
+	"github.com/moby/buildkit/cache/remotecache/azblob"
+	"github.com/moby/buildkit/cache/remotecache/gha"
+	"github.com/moby/buildkit/cache/remotecache/inline"
+	"github.com/moby/buildkit/cache/remotecache/local"
+	"github.com/moby/buildkit/cache/remotecache/registry"
+	"github.com/moby/buildkit/cache/remotecache/s3"
+	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/cmd/buildkitd/config"
+	"github.com/moby/buildkit/control"
+	"github.com/moby/buildkit/executor/oci"
+	"github.com/moby/buildkit/frontend"
+	dockerfile "github.com/moby/buildkit/frontend/dockerfile/builder"
+	"github.com/moby/buildkit/frontend/gateway"
+	"github.com/moby/buildkit/frontend/gateway/forwarder"
+	"github.com/moby/buildkit/session"
+	"github.com/moby/buildkit/solver"
+	"github.com/moby/buildkit/solver/bboltcachestorage"
+	"github.com/moby/buildkit/util/apicaps"
+	"github.com/moby/buildkit/util/db/boltutil"
+	"github.com/moby/buildkit/util/grpcerrors"
+	"github.com/moby/buildkit/util/network/netproviders"
+	"github.com/moby/buildkit/util/resolver"
+	resolverconfig "github.com/moby/buildkit/util/resolver/config"
+	"github.com/moby/buildkit/version"
+	"github.com/moby/buildkit/worker"
+	"github.com/moby/buildkit/worker/base"
+	"github.com/moby/buildkit/worker/runc"
+	fscopy "github.com/tonistiigi/fsutil/copy"
+	bolt "go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+)
+
+// buildkitVersion is the version of BuildKit that is linked in. A test keeps it
+// equal to go.mod's: build information is not there in every kind of binary.
+const buildkitVersion = "v0.34.2"
+
+// engineVersion is what two raybuilds must agree on to share an engine.
+func engineVersion() string { return stateFormat + "+buildkit-" + buildkitVersion }
+
+// builder is BuildKit's controller behind a gRPC server.
+type builder struct {
+	server     *grpc.Server
+	controller *control.Controller
+	cancel     context.CancelFunc
+}
+
+// newBuilder wires BuildKit as its own daemon does (cmd/buildkitd in the
+// module), with one runc worker and without tracing and metrics.
+func newBuilder(ctx context.Context, o ServeOptions, p place, idle time.Duration) (*builder, error) {
+	setGlobals()
+	ctx, cancel := context.WithCancel(ctx)
+	b := &builder{cancel: cancel}
+	sessions, err := session.NewManager()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("start sessions: %w", err), b.close())
+	}
+	hosts := registryHosts(o.Insecure)
+	w, err := newWorker(ctx, o, p, hosts, idle)
+	if err != nil {
+		return nil, errors.Join(err, b.close())
+	}
+	if b.controller, err = newController(ctx, p, sessions, w, hosts); err != nil {
+		return nil, errors.Join(err, b.close())
+	}
+	b.server = grpc.NewServer(
+		grpc.ChainUnaryInterceptor(grpcerrors.UnaryServerInterceptor),
+		grpc.ChainStreamInterceptor(grpcerrors.StreamServerInterceptor),
+		grpc.MaxRecvMsgSize(defaults.DefaultMaxRecvMsgSize),
+		grpc.MaxSendMsgSize(defaults.DefaultMaxSendMsgSize),
+	)
+	healthv1.RegisterHealthServer(b.server, health.NewServer())
+	b.controller.Register(b.server)
+	return b, nil
+}
+
+// setGlobals sets what BuildKit keeps per process.
+func setGlobals() {
+	apicaps.ExportedProduct = "buildkit"
+	version.Version = buildkitVersion
+	// Files get the modes that the build gives them, whatever the user's umask is.
+	unix.Umask(0)
+	fscopy.UmaskIsZero = true
+}
+
+func (b *builder) close() error {
+	b.cancel()
+	if b.controller == nil {
+		return nil
+	}
+	return b.controller.Close()
+}
+
+// newWorker makes the worker: runc or crun, overlayfs, the host's network.
+func newWorker(ctx context.Context, o ServeOptions, p place, hosts docker.RegistryHosts, idle time.Duration) (worker.Worker, error) {
+	binary, err := findRuntime(os.Getenv("PATH"))
+	if err != nil {
+		return nil, err
+	}
+	limit := cacheLimit(o.CacheLimit, p.dir)
+	labels := map[string]string{
+		labelVersion:  engineVersion(),
+		labelInstance: p.dir,
+		labelIdle:     idle.String(),
+		labelLimit:    strconv.FormatInt(limit, 10),
+	}
+	opt, err := runc.NewWorkerOpt(p.state(), snapshotter(p.state()), o.stage == stageRootless, oci.ProcessSandbox, labels,
+		nil, netproviders.Opt{Mode: "host"}, nil, binary, "", false, nil, "", "", nil)
+	if err != nil {
+		return nil, fmt.Errorf("open build state %q: %w", p.state(), err)
+	}
+	opt.GCPolicy = gcPolicy(limit, p.dir)
+	opt.RegistryHosts = hosts
+	opt.BuildkitVersion = client.BuildkitVersion{Package: version.Package, Version: version.Version}
+	w, err := base.NewWorker(ctx, opt)
+	if err != nil {
+		return nil, fmt.Errorf("start worker: %w", err)
+	}
+	return w, nil
+}
+
+// snapshotter is overlayfs where it can be mounted, else plain copies.
+func snapshotter(root string) runc.SnapshotterFactory {
+	if overlayutils.Supported(root) != nil {
+		return runc.SnapshotterFactory{Name: "native", New: native.NewSnapshotter}
+	}
+	return runc.SnapshotterFactory{Name: "overlayfs", New: func(root string) (ctdsnapshot.Snapshotter, error) {
+		return overlay.NewSnapshotter(root, overlay.AsynchronousRemove)
+	}}
+}
+
+// gcPolicy keeps the state below limit, and 5 % of the disk (10 GB at most)
+// free, by removing what was not used for the longest time. The last tenth of
+// the limit is not touched: it would empty the cache on a full disk.
+func gcPolicy(limit int64, path string) []client.PruneInfo {
+	rule := client.PruneInfo{MaxUsedSpace: limit, ReservedSpace: limit / 10}
+	if d, err := diskOf(path); err == nil {
+		rule.MinFreeSpace = min(d.total/20, 10e9)
+	}
+	all := rule
+	all.All = true
+	return []client.PruneInfo{rule, all}
+}
+
+// registryHosts says how registries are spoken to: loopback over plain HTTP
+// (BuildKit's default), insecure ones without checks, all others over TLS.
+func registryHosts(insecure []string) docker.RegistryHosts {
+	yes := true
+	m := make(map[string]resolverconfig.RegistryConfig, len(insecure))
+	for _, h := range insecure {
+		m[h] = resolverconfig.RegistryConfig{PlainHTTP: &yes, Insecure: &yes}
+	}
+	return resolver.NewRegistryConfig(m)
+}
+
+func newController(ctx context.Context, p place, sm *session.Manager, w worker.Worker, hosts docker.RegistryHosts) (*control.Controller, error) {
+	wc := &worker.Controller{}
+	if err := wc.Add(w); err != nil {
+		return nil, fmt.Errorf("add worker: %w", err)
+	}
+	gw, err := gateway.NewGatewayFrontend(wc.Infos(), nil)
+	if err != nil {
+		return nil, fmt.Errorf("start gateway frontend: %w", err)
+	}
+	cache, err := bboltcachestorage.NewStore(filepath.Join(p.state(), "cache.db"))
+	if err != nil {
+		return nil, fmt.Errorf("open build cache: %w", err)
+	}
+	history, err := boltutil.SafeOpen(filepath.Join(p.state(), "history.db"), 0o600, &bolt.Options{FreelistType: bolt.FreelistMapType, NoFreelistSync: true})
+	if err != nil {
+		return nil, fmt.Errorf("open build history: %w", err)
+	}
+	var noHistory int64
+	c, err := control.NewController(control.Opt{
+		SessionManager:   sm,
+		WorkerController: wc,
+		Frontends: map[string]frontend.Frontend{
+			"dockerfile.v0": forwarder.NewGatewayForwarder(wc.Infos(), dockerfile.Build),
+			"gateway.v0":    gw,
+		},
+		ResolveCacheExporterFuncs: map[string]remotecache.ResolveCacheExporterFunc{
+			"registry": registry.ResolveCacheExporterFunc(sm, hosts),
+			"local":    local.ResolveCacheExporterFunc(sm),
+			"inline":   inline.ResolveCacheExporterFunc(),
+			"gha":      gha.ResolveCacheExporterFunc(nil, nil),
+			"s3":       s3.ResolveCacheExporterFunc(),
+			"azblob":   azblob.ResolveCacheExporterFunc(),
+		},
+		ResolveCacheImporterFuncs: map[string]remotecache.ResolveCacheImporterFunc{
+			"registry": registry.ResolveCacheImporterFunc(sm, w.ContentStore(), hosts),
+			"local":    local.ResolveCacheImporterFunc(sm),
+			"gha":      gha.ResolveCacheImporterFunc(nil, nil),
+			"s3":       s3.ResolveCacheImporterFunc(),
+			"azblob":   azblob.ResolveCacheImporterFunc(),
+		},
+		CacheManager:   solver.NewCacheManager(ctx, "local", cache, worker.NewCacheResultStorage(wc)),
+		Entitlements:   []string{"network.host"},
+		HistoryDB:      history,
+		HistoryConfig:  &config.HistoryConfig{MaxEntries: &noHistory},
+		CacheStore:     cache,
+		LeaseManager:   w.LeaseManager(),
+		ContentStore:   w.ContentStore(),
+		GarbageCollect: w.GarbageCollect,
+		GracefulStop:   ctx.Done(),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("start controller: %w", err)
+	}
+	return c, nil
+}

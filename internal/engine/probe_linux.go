@@ -1,0 +1,86 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"time"
+
+	"github.com/moby/buildkit/client"
+	"golang.org/x/sys/unix"
+)
+
+// Labels of the engine's worker, by which Ensure knows what it found.
+const (
+	labelVersion  = "raybuild.engine.version"
+	labelInstance = "raybuild.engine.dir"
+	labelIdle     = "raybuild.engine.idle"
+	labelLimit    = "raybuild.engine.cache-limit"
+)
+
+// probeTimeout is how long a running engine may take for one small answer.
+const probeTimeout = 10 * time.Second
+
+// errNotRunning: nobody listens on the socket.
+var errNotRunning = errors.New("no engine is running")
+
+// found is what answers on a socket.
+type found struct {
+	pid    int // 0 when it is of another pid namespace
+	labels map[string]string
+}
+
+// probe asks the engine on socket who it is. It returns errNotRunning when
+// nobody listens there, and ErrInUse when somebody does who does not answer.
+func probe(ctx context.Context, socket string) (found, error) {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	pid, err := peer(ctx, socket)
+	if err != nil {
+		return found{}, err
+	}
+	c, err := client.New(ctx, "unix://"+socket)
+	if err != nil {
+		return found{}, fmt.Errorf("connect to engine %q: %w", socket, err)
+	}
+	defer c.Close()
+	workers, err := c.ListWorkers(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			// It ended between the two connections.
+			return found{}, errNotRunning
+		}
+		return found{}, &Error{Kind: ErrInUse, Detail: fmt.Sprintf("the engine with pid %d on %s does not answer: %v", pid, socket, err),
+			Fix: fmt.Sprintf("end it with: kill -9 %d", pid)}
+	}
+	if len(workers) == 0 {
+		return found{}, &Error{Kind: ErrInUse, Detail: "what answers on " + socket + " has no worker"}
+	}
+	return found{pid: pid, labels: workers[0].Labels}, nil
+}
+
+// peer gives the process id of who listens on socket.
+func peer(ctx context.Context, socket string) (int, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", socket)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.ECONNRESET):
+		return 0, errNotRunning
+	case err != nil:
+		return 0, fmt.Errorf("connect to engine: %w", err)
+	}
+	defer conn.Close()
+	raw, err := conn.(*net.UnixConn).SyscallConn()
+	if err != nil {
+		return 0, fmt.Errorf("look at engine %q: %w", socket, err)
+	}
+	var cred *unix.Ucred
+	var credErr error
+	err = raw.Control(func(fd uintptr) { cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	if err = errors.Join(err, credErr); err != nil {
+		return 0, fmt.Errorf("look at engine %q: %w", socket, err)
+	}
+	return int(cred.Pid), nil
+}
