@@ -1,0 +1,294 @@
+package llb
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/exporter/containerimage/exptypes"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	digest "github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+)
+
+// Build makes an image, of one platform for each of images, and brings it where o says. It ends with ctx. A failed step
+// is a [StepError], an artifact that could not be brought a [FetchError].
+//
+// To know what a push will move before it moves, give o.BeforePush; or build without Push, look at the result's layers,
+// and build again with Push and without NoCache: the second build finds everything in the cache.
+func (b *Builder) Build(ctx context.Context, images []Image, s Session, o BuildOptions) (res *Result, err error) {
+	outputs := &outputs{oci: closing(o.OCI), docker: closing(o.Docker)}
+	defer func() { err = errors.Join(err, outputs.close(err)) }()
+	if err := o.validate(images); err != nil {
+		return nil, err
+	}
+	c, err := b.newCall(ctx, s, o.SolveOptions)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, c.view.close()) }()
+	look := o.Push && o.BeforePush != nil
+	res, err = c.image(ctx, images, o, o.exports(outputs, o.Push && !look, len(images)), true)
+	if err != nil || !look {
+		return res, err
+	}
+	if err := o.BeforePush(ctx, res); err != nil {
+		return nil, err
+	}
+	again := o
+	again.NoCache = false
+	if _, err := c.image(ctx, images, again, []client.ExportEntry{o.imageExport(true, len(images))}, false); err != nil {
+		return nil, err
+	}
+	return res, nil
+}
+
+func (o BuildOptions) validate(images []Image) error {
+	var errs []error
+	if len(images) == 0 {
+		errs = append(errs, errors.New("no image to build"))
+	}
+	seen := map[string]bool{}
+	for _, i := range images {
+		p := FormatPlatform(i.Platform)
+		if seen[p] {
+			errs = append(errs, fmt.Errorf("platform %s is given twice", p))
+		}
+		seen[p] = true
+	}
+	if o.Push && len(o.Names) == 0 {
+		errs = append(errs, errors.New("push: no name to push to"))
+	}
+	if o.Docker != nil && len(images) > 1 {
+		errs = append(errs, errors.New("docker archive: it holds one platform, not several; write an OCI archive"))
+	}
+	for _, n := range o.Names {
+		if strings.ContainsAny(n, ", \n") {
+			errs = append(errs, fmt.Errorf("image name %q: want a reference", n))
+		}
+	}
+	switch o.Compression {
+	case "", "gzip", "zstd":
+	default:
+		errs = append(errs, fmt.Errorf("compression %q: want gzip or zstd", o.Compression))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("build image: %w", err)
+	}
+	return nil
+}
+
+// outputs are the archives that a build writes. A build that fails before BuildKit opens them closes them all the same,
+// or whoever reads the other end would wait for ever.
+type outputs struct{ oci, docker *onceCloser }
+
+func (o *outputs) close(cause error) error {
+	var errs []error
+	for _, w := range []*onceCloser{o.oci, o.docker} {
+		if w == nil {
+			continue
+		}
+		if p, ok := w.WriteCloser.(*io.PipeWriter); ok && cause != nil {
+			errs = append(errs, p.CloseWithError(cause))
+		}
+		errs = append(errs, w.Close())
+	}
+	return errors.Join(errs...)
+}
+
+type onceCloser struct {
+	io.WriteCloser
+	once sync.Once
+	err  error
+}
+
+func closing(w io.WriteCloser) *onceCloser {
+	if w == nil {
+		return nil
+	}
+	return &onceCloser{WriteCloser: w}
+}
+
+func (w *onceCloser) Close() error {
+	w.once.Do(func() { w.err = w.WriteCloser.Close() })
+	return w.err
+}
+
+func (o BuildOptions) exports(out *outputs, push bool, platforms int) []client.ExportEntry {
+	var all []client.ExportEntry
+	archive := func(typ string, w *onceCloser) {
+		if w == nil {
+			return
+		}
+		all = append(all, client.ExportEntry{Type: typ, Attrs: o.attrs(platforms),
+			Output: func(map[string]string) (io.WriteCloser, error) { return w, nil }})
+	}
+	archive(client.ExporterOCI, out.oci)
+	archive(client.ExporterDocker, out.docker)
+	if o.Local != "" {
+		all = append(all, client.ExportEntry{Type: client.ExporterLocal, OutputDir: o.Local})
+	}
+	if len(all) == 0 || len(o.Names) > 0 {
+		all = append(all, o.imageExport(push, platforms))
+	}
+	return all
+}
+
+// imageExport keeps the image in the builder. It is not stored by name there: where a builder has a store for names,
+// storing would fetch every layer of the base.
+func (o BuildOptions) imageExport(push bool, platforms int) client.ExportEntry {
+	attrs := o.attrs(platforms)
+	attrs[string(exptypes.OptKeyStore)] = "false"
+	if push {
+		attrs[string(exptypes.OptKeyPush)] = "true"
+		if o.Insecure {
+			attrs[string(exptypes.OptKeyInsecure)] = "true"
+		}
+	}
+	return client.ExportEntry{Type: client.ExporterImage, Attrs: attrs}
+}
+
+// attrs are the same for every form of the image, so that it has one digest.
+func (o BuildOptions) attrs(platforms int) map[string]string {
+	compression := o.Compression
+	if compression == "" {
+		compression = "gzip"
+	}
+	attrs := map[string]string{
+		string(exptypes.OptKeyOCITypes):         "true",
+		string(exptypes.OptKeyLayerCompression): compression,
+		string(exptypes.OptKeyForceCompression): "true",
+	}
+	if len(o.Names) > 0 {
+		attrs[string(exptypes.OptKeyName)] = strings.Join(o.Names, ",")
+	}
+	for k, v := range o.Annotations {
+		attrs[exptypes.AnnotationManifestKey(nil, k)] = v
+		if platforms > 1 {
+			attrs[exptypes.AnnotationIndexKey(k)] = v
+		}
+	}
+	return attrs
+}
+
+// image solves every platform, and exports.
+func (c *call) image(ctx context.Context, images []Image, o BuildOptions, exports []client.ExportEntry, count bool) (*Result, error) {
+	defs := make([]*Definition, len(images))
+	res := &Result{}
+	var own error // of marshalling, which would come back from the builder as text
+	resp, err := c.solve(ctx, exports, func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
+		res.Line = o.Line || !canMerge(gw.BuildOpts().LLBCaps)
+		for n, img := range images {
+			if defs[n], own = img.marshal(ctx, res.Line, o.NoCache); own != nil {
+				return nil, own
+			}
+		}
+		refs := make([]gateway.Reference, len(images))
+		g, ctx := errgroup.WithContext(ctx)
+		for n, d := range defs {
+			g.Go(func() (err error) {
+				refs[n], err = c.evaluate(ctx, gw, d.Def)
+				return err
+			})
+		}
+		if err := g.Wait(); err != nil {
+			return nil, err
+		}
+		return gatewayResult(defs, refs)
+	}, count)
+	if own != nil && ctx.Err() == nil {
+		return nil, own
+	}
+	if err != nil {
+		return nil, err
+	}
+	res.Steps, res.Attrs = c.col.result(), maps.Clone(resp.ExporterResponse)
+	return res, c.b.describe(ctx, res, defs)
+}
+
+// gatewayResult says which filesystem and config make which platform; one platform alone gets no index.
+func gatewayResult(defs []*Definition, refs []gateway.Reference) (*gateway.Result, error) {
+	out := gateway.NewResult()
+	if len(defs) == 1 {
+		out.SetRef(refs[0])
+		out.AddMeta(exptypes.ExporterImageConfigKey, defs[0].Config)
+		return out, nil
+	}
+	var ps exptypes.Platforms
+	for i, d := range defs {
+		id := FormatPlatform(d.Platform)
+		ps.Platforms = append(ps.Platforms, exptypes.Platform{ID: id, Platform: d.Platform})
+		out.AddRef(id, refs[i])
+		out.AddMeta(exptypes.ExporterImageConfigKey+"/"+id, d.Config)
+	}
+	dt, err := json.Marshal(ps)
+	if err != nil {
+		return nil, fmt.Errorf("marshal platforms: %w", err)
+	}
+	out.AddMeta(exptypes.ExporterPlatformsKey, dt)
+	return out, nil
+}
+
+// describe reads back what was exported.
+func (b *Builder) describe(ctx context.Context, res *Result, defs []*Definition) error {
+	for _, d := range defs {
+		res.Images = append(res.Images, ImageResult{Platform: d.Platform, Graph: d.Digest()})
+	}
+	res.Digest = digest.Digest(res.Attrs[exptypes.ExporterImageDigestKey])
+	if res.Digest == "" { // files only
+		return nil
+	}
+	manifests := []ocispecs.Descriptor{{Digest: res.Digest}}
+	if dt, err := base64.StdEncoding.DecodeString(res.Attrs[exptypes.ExporterImageDescriptorKey]); err == nil && len(dt) > 0 {
+		if err := json.Unmarshal(dt, &manifests[0]); err != nil {
+			return fmt.Errorf("read image %s: %w", res.Digest, err)
+		}
+	}
+	if len(defs) > 1 {
+		var index ocispecs.Index
+		if ok, err := b.readJSON(ctx, res.Digest, &index); !ok {
+			return err
+		}
+		manifests = slices.DeleteFunc(index.Manifests, func(m ocispecs.Descriptor) bool {
+			return m.Platform == nil || m.Platform.OS == "unknown"
+		})
+	} else if v := res.Attrs[exptypes.ExporterImageConfigDigestKey]; v != "" {
+		res.Images[0].Config = digest.Digest(v)
+	}
+	if len(manifests) != len(defs) {
+		return fmt.Errorf("read image %s: it has %d manifests for %d platforms", res.Digest, len(manifests), len(defs))
+	}
+	for i, m := range manifests {
+		res.Images[i].Manifest = m.Digest
+		if err := b.describeManifest(ctx, &res.Images[i], defs[i].names); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// describeManifest fills in a manifest's layers and what they are called. History is written one entry a layer.
+func (b *Builder) describeManifest(ctx context.Context, r *ImageResult, names []string) error {
+	var m ocispecs.Manifest
+	if ok, err := b.readJSON(ctx, r.Manifest, &m); !ok {
+		return err
+	}
+	r.Config = m.Config.Digest
+	if len(m.Layers) != len(names) {
+		return fmt.Errorf("read image %s: it has %d layers where the graph has %d: give each base layer one history text, and each layer a stage of one operation (llb.Diff)",
+			r.Manifest, len(m.Layers), len(names))
+	}
+	for i, l := range m.Layers {
+		r.Layers = append(r.Layers, LayerResult{Name: names[i], Digest: l.Digest, Size: l.Size, MediaType: l.MediaType})
+	}
+	return nil
+}

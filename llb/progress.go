@@ -1,0 +1,171 @@
+package llb
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/moby/buildkit/client"
+	bkllb "github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/moby/buildkit/util/progress/progressui"
+	digest "github.com/opencontainers/go-digest"
+)
+
+// view shows the progress of one or more solves until it is closed.
+type view struct {
+	ch   chan *client.SolveStatus
+	done chan struct{}
+	err  error // of the display; valid when done is closed
+}
+
+// newView starts a display. It ends by close, not with ctx, so that the last lines of a cancelled build are shown.
+func newView(ctx context.Context, o SolveOptions) (*view, error) {
+	to, mode := o.ProgressTo, o.Progress
+	if to == nil {
+		to, mode = io.Discard, ProgressQuiet
+	}
+	if env := os.Getenv("BUILDKIT_PROGRESS"); env != "" && (mode == "" || mode == ProgressAuto) {
+		mode = ProgressMode(env)
+	}
+	var opts []progressui.DisplayOpt
+	if o.Title != "" {
+		opts = append(opts, progressui.WithPhase(o.Title))
+	}
+	d, err := progressui.NewDisplay(to, progressui.DisplayMode(mode), opts...)
+	if err != nil {
+		return nil, fmt.Errorf("show progress as %q: %w (want auto, tty, plain, quiet or rawjson)", mode, err)
+	}
+	v := &view{ch: make(chan *client.SolveStatus), done: make(chan struct{})}
+	go func() {
+		defer close(v.done)
+		_, v.err = d.UpdateFrom(context.WithoutCancel(ctx), v.ch)
+	}()
+	return v, nil
+}
+
+func (v *view) show(ss *client.SolveStatus) {
+	select {
+	case v.ch <- ss:
+	case <-v.done:
+	}
+}
+
+// close drains the display.
+func (v *view) close() error {
+	close(v.ch)
+	<-v.done
+	if v.err != nil {
+		return fmt.Errorf("show progress: %w", v.err)
+	}
+	return nil
+}
+
+const (
+	logLines = 20       // of a failed step
+	logKeep  = 64 << 10 // bytes of output kept to take them from
+)
+
+// step is what is known of one run or file operation.
+type step struct {
+	title   string
+	offline bool // a command without network
+	vertex  *client.Vertex
+	tail    []byte
+}
+
+// collector learns from definitions which vertices are steps, and from a solve's events how they went.
+type collector struct {
+	mu    sync.Mutex
+	steps []*step
+	by    map[digest.Digest]*step
+	extra map[digest.Digest]*client.Vertex // failed vertices that are no steps
+}
+
+func newCollector() *collector {
+	return &collector{by: map[digest.Digest]*step{}, extra: map[digest.Digest]*client.Vertex{}}
+}
+
+// define takes the steps of a definition, and tells artifact the name of each artifact in it.
+func (c *collector) define(def *bkllb.Definition, artifact func(d digest.Digest, name string)) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, dt := range def.Def {
+		op, err := decodeOp(dt)
+		if err != nil {
+			return err
+		}
+		if src := op.GetSource(); src != nil {
+			if sum := digest.Digest(src.Attrs[pb.AttrHTTPChecksum]); sum != "" {
+				artifact(sum, src.Attrs[pb.AttrHTTPFilename])
+			}
+			continue
+		}
+		dgst := digest.FromBytes(dt)
+		if op.GetExec() == nil && op.GetFile() == nil || c.by[dgst] != nil {
+			continue
+		}
+		s := &step{title: def.Metadata[dgst].Description["llb.customname"]}
+		s.offline = op.GetExec() != nil && op.GetExec().Network == pb.NetMode_NONE
+		c.steps = append(c.steps, s)
+		c.by[dgst] = s
+		// The solver's name of a vertex that may not come from the cache while another build runs it from there.
+		c.by[digest.FromString(dgst.String()+"-ignorecache")] = s
+	}
+	return nil
+}
+
+// add takes in events of a solve.
+func (c *collector) add(ss *client.SolveStatus) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, v := range ss.Vertexes {
+		if s := c.by[v.Digest]; s != nil {
+			s.vertex = v
+		} else if v.Error != "" {
+			c.extra[v.Digest] = v
+		}
+	}
+	for _, l := range ss.Logs {
+		s := c.by[l.Vertex]
+		if s == nil {
+			continue
+		}
+		s.tail = append(s.tail, l.Data...)
+		if over := len(s.tail) - logKeep; over > 0 {
+			s.tail = slices.Delete(s.tail, 0, over)
+		}
+	}
+}
+
+// result is how the steps went. One that was never started was not needed, because something built from it was there.
+func (c *collector) result() []Step {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := make([]Step, len(c.steps))
+	for i, s := range c.steps {
+		layer, name := splitTitle(s.title)
+		out[i] = Step{Name: name, Layer: layer, Cached: true}
+		if v := s.vertex; v != nil && v.Started != nil && !v.Cached {
+			out[i].Cached = false
+			if v.Completed != nil {
+				out[i].Seconds = v.Completed.Sub(*v.Started).Seconds()
+			}
+		}
+	}
+	return out
+}
+
+// log is the last lines of a step's output.
+func (s *step) log() []string {
+	text := strings.TrimRight(strings.ReplaceAll(string(s.tail), "\r\n", "\n"), "\n")
+	if text == "" {
+		return nil
+	}
+	lines := strings.Split(text, "\n")
+	return slices.Clone(lines[max(0, len(lines)-logLines):])
+}

@@ -1,0 +1,176 @@
+package llb
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/content/proxy"
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/moby/buildkit/client"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	digest "github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// Tree is a solved stage whose files can be read.
+type Tree struct{ ref gateway.Reference }
+
+// Read solves st and calls fn with its files. Steps that are [Exec.Fresh] run once for each Read.
+func (b *Builder) Read(ctx context.Context, st Stage, p Platform, s Session, o SolveOptions, fn func(context.Context, Tree) error) error {
+	return b.withStage(ctx, st, p, s, o, nil, fn)
+}
+
+// ReadFiles solves st and reads files of it, by path. Those that are not there are left out.
+func (b *Builder) ReadFiles(ctx context.Context, st Stage, p Platform, paths []string, s Session) (map[string][]byte, error) {
+	out := map[string][]byte{}
+	err := b.Read(ctx, st, p, s, SolveOptions{}, func(ctx context.Context, t Tree) error {
+		for _, name := range paths {
+			dt, err := t.ReadFile(ctx, name)
+			if errors.Is(err, os.ErrNotExist) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			out[name] = dt
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// ListDir solves st and lists the names in a directory of it, sorted.
+func (b *Builder) ListDir(ctx context.Context, st Stage, p Platform, dir string, s Session) ([]string, error) {
+	var names []string
+	err := b.Read(ctx, st, p, s, SolveOptions{}, func(ctx context.Context, t Tree) (err error) {
+		names, err = t.ListDir(ctx, dir)
+		return err
+	})
+	return names, err
+}
+
+// Export solves st and copies its files into the local directory dir, which is made when it is not there.
+func (b *Builder) Export(ctx context.Context, st Stage, p Platform, dir string, s Session, o SolveOptions) error {
+	to := []client.ExportEntry{{Type: client.ExporterLocal, OutputDir: dir}}
+	return b.withStage(ctx, st, p, s, o, to, func(context.Context, Tree) error { return nil })
+}
+
+func (b *Builder) withStage(ctx context.Context, st Stage, p Platform, s Session, o SolveOptions, to []client.ExportEntry, fn func(context.Context, Tree) error) (err error) {
+	c, err := b.newCall(ctx, s, o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.view.close()) }()
+	var own error // of fn, which would come back from the builder as text
+	_, err = c.solve(ctx, to, func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
+		def, err := marshalStage(ctx, st, p, !canMerge(gw.BuildOpts().LLBCaps), o.NoCache)
+		if err != nil {
+			own = err
+			return nil, err
+		}
+		ref, err := c.evaluate(ctx, gw, def)
+		if err != nil {
+			return nil, err
+		}
+		if own = fn(ctx, Tree{ref: ref}); own != nil {
+			return nil, own
+		}
+		out := gateway.NewResult()
+		out.SetRef(ref)
+		return out, nil
+	}, true)
+	if own != nil && ctx.Err() == nil {
+		return own
+	}
+	return err
+}
+
+// readChunk keeps an answer below gRPC's limits.
+const readChunk = 4 << 20
+
+// ReadFile reads a file. A file that is not there is an error that is os.ErrNotExist.
+func (t Tree) ReadFile(ctx context.Context, name string) ([]byte, error) {
+	var out []byte
+	for {
+		dt, err := t.ref.ReadFile(ctx, gateway.ReadRequest{Filename: name, Range: &gateway.FileRange{Offset: len(out), Length: readChunk}})
+		if err != nil {
+			return nil, fmt.Errorf("read file %q: %w", name, notExist(err))
+		}
+		out = append(out, dt...)
+		if len(dt) < readChunk {
+			return out, nil
+		}
+	}
+}
+
+// ListDir lists the names in a directory, sorted; directories end in a slash.
+func (t Tree) ListDir(ctx context.Context, dir string) ([]string, error) {
+	stats, err := t.ref.ReadDir(ctx, gateway.ReadDirRequest{Path: dir})
+	if err != nil {
+		return nil, fmt.Errorf("list directory %q: %w", dir, notExist(err))
+	}
+	names := make([]string, len(stats))
+	for i, st := range stats {
+		names[i] = st.Path
+		if st.IsDir() {
+			names[i] += "/"
+		}
+	}
+	return names, nil
+}
+
+// notExist gives the error its type back, which the way through gRPC takes.
+func notExist(err error) error {
+	if status.Code(err) == codes.NotFound || strings.Contains(err.Error(), "no such file or directory") {
+		return errors.Join(os.ErrNotExist, err)
+	}
+	return err
+}
+
+// Blob opens a blob of the builder's content store, such as a manifest or layer that it has built. A blob that is not
+// there is an error that is os.ErrNotExist.
+func (b *Builder) Blob(ctx context.Context, d digest.Digest) (io.ReadCloser, int64, error) {
+	store := proxy.NewContentStore(b.c.ContentClient())
+	r, err := store.ReaderAt(ctx, ocispecs.Descriptor{Digest: d})
+	if err != nil {
+		if cerrdefs.IsNotFound(err) {
+			err = errors.Join(os.ErrNotExist, err)
+		}
+		return nil, 0, fmt.Errorf("read blob %s: %w", d, err)
+	}
+	return &blob{Reader: content.NewReader(r), close: r.Close}, r.Size(), nil
+}
+
+type blob struct {
+	io.Reader
+	close func() error
+}
+
+func (b *blob) Close() error { return b.close() }
+
+// readJSON reads a JSON blob into v; false where the builder has none, or serves no content.
+func (b *Builder) readJSON(ctx context.Context, d digest.Digest, v any) (bool, error) {
+	r, _, err := b.Blob(ctx, d)
+	if err != nil {
+		if errors.Is(err, os.ErrNotExist) || cerrdefs.IsNotImplemented(err) || status.Code(err) == codes.Unimplemented {
+			return false, nil
+		}
+		return false, err
+	}
+	defer r.Close()
+	if err := json.NewDecoder(r).Decode(v); err != nil {
+		return false, fmt.Errorf("read blob %s: %w", d, err)
+	}
+	return true, nil
+}

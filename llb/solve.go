@@ -1,0 +1,172 @@
+package llb
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+
+	"github.com/moby/buildkit/client"
+	bkllb "github.com/moby/buildkit/client/llb"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	gatewaypb "github.com/moby/buildkit/frontend/gateway/pb"
+	solvererr "github.com/moby/buildkit/solver/errdefs"
+	digest "github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+)
+
+// call is one public call of a builder: its session, what it shows, and what it learns.
+type call struct {
+	b    *Builder
+	o    SolveOptions
+	sess *session
+	view *view
+	col  *collector
+}
+
+func (b *Builder) newCall(ctx context.Context, s Session, o SolveOptions) (*call, error) {
+	v, err := newView(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return &call{b: b, o: o, sess: &session{Session: s}, view: v, col: newCollector()}, nil
+}
+
+// solve runs fn in the builder and its exports after it. All of it is shown; steps are counted when count is set.
+func (c *call) solve(ctx context.Context, exports []client.ExportEntry, fn gateway.BuildFunc, count bool) (*client.SolveResponse, error) {
+	att, err := c.sess.attachables()
+	if err != nil {
+		return nil, err
+	}
+	opt := client.SolveOpt{
+		Exports:      exports,
+		Session:      att,
+		CacheImports: cacheEntries(c.o.CacheFrom),
+		CacheExports: cacheEntries(c.o.CacheTo),
+	}
+	var res *client.SolveResponse
+	ch := make(chan *client.SolveStatus)
+	var g errgroup.Group
+	g.Go(func() (err error) {
+		res, err = c.b.c.Build(ctx, opt, "", fn, ch)
+		return err
+	})
+	g.Go(func() error {
+		for ss := range ch {
+			if count {
+				c.col.add(ss)
+			}
+			c.view.show(ss)
+		}
+		return nil
+	})
+	if err := g.Wait(); err != nil {
+		return nil, c.explain(ctx, err)
+	}
+	return res, nil
+}
+
+func cacheEntries(in []CacheEntry) []client.CacheOptionsEntry {
+	var out []client.CacheOptionsEntry
+	for _, e := range in {
+		attrs := maps.Clone(e.Attrs) // the client writes into it
+		if attrs == nil {
+			attrs = map[string]string{}
+		}
+		out = append(out, client.CacheOptionsEntry{Type: e.Type, Attrs: attrs})
+	}
+	return out
+}
+
+// evaluate solves a definition inside a build.
+func (c *call) evaluate(ctx context.Context, gw gateway.Client, def *bkllb.Definition) (gateway.Reference, error) {
+	if err := c.col.define(def, c.sess.name); err != nil {
+		return nil, err
+	}
+	req := gateway.SolveRequest{Definition: def.ToPB(), Evaluate: true}
+	if v := gw.BuildOpts().Opts["cache-imports"]; v != "" {
+		if err := json.Unmarshal([]byte(v), &req.CacheImports); err != nil {
+			return nil, fmt.Errorf("decode cache imports: %w", err)
+		}
+	}
+	res, err := gw.Solve(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	return res.SingleRef()
+}
+
+// explain makes a solve's error say what the user can use: that it was cancelled, which artifact could not be brought
+// and why, or which step failed and its last words.
+func (c *call) explain(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("build on %q: %w", c.b.addr, context.Cause(ctx))
+	}
+	if fe := c.sess.fetchError(); fe != nil {
+		return &causedError{fe, err}
+	}
+	if se := c.col.failure(err); se != nil {
+		return se
+	}
+	return fmt.Errorf("build on %q: %w", c.b.addr, err)
+}
+
+// causedError reads as its cause, and is what came of it as well.
+type causedError struct{ cause, effect error }
+
+func (e *causedError) Error() string   { return e.cause.Error() }
+func (e *causedError) Unwrap() []error { return []error{e.cause, e.effect} }
+
+// failure finds the step that err is about, or nil when it is about none.
+func (c *collector) failure(err error) *StepError {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var failed *step
+	var ve *solvererr.VertexError
+	if errors.As(err, &ve) {
+		failed = c.by[digest.Digest(ve.Digest)]
+	}
+	if failed == nil {
+		for _, s := range c.steps {
+			if s.vertex != nil && s.vertex.Error != "" && !strings.HasSuffix(s.vertex.Error, context.Canceled.Error()) {
+				failed = s
+				break
+			}
+		}
+	}
+	if failed == nil {
+		return nil
+	}
+	se := &StepError{ExitCode: -1, Log: failed.log(), Err: err}
+	se.Layer, se.Step = splitTitle(failed.title)
+	var ee *gatewaypb.ExitError
+	if errors.As(err, &ee) && ee.ExitCode != gatewaypb.UnknownExitStatus {
+		se.ExitCode = int(ee.ExitCode)
+	}
+	if failed.offline && wantedNetwork(se.Log) {
+		se.Hint = "this step has no network; declare what it needs as an artifact or package, or allow it the network (network: true)"
+	}
+	return se
+}
+
+// wantedNetwork tells whether output reads like that of a program that could not reach the network: the messages of
+// glibc, musl, curl, wget, git, Python, Go and apt.
+func wantedNetwork(log []string) bool {
+	for _, line := range log {
+		line = strings.ToLower(line)
+		for _, sign := range []string{
+			"could not resolve", "temporary failure resolving", "temporary failure in name resolution",
+			"name or service not known", "bad address", "name resolution", "no such host", "unable to resolve",
+			"network is unreachable", "network unreachable", "no route to host", "cannot assign requested address",
+			"failed to establish a new connection", "connection refused", "unable to connect", "getaddrinfo",
+			"try again", "connecterror", "failed to connect",
+		} {
+			if strings.Contains(line, sign) {
+				return true
+			}
+		}
+	}
+	return false
+}
