@@ -38,7 +38,7 @@ func (c *Client) Attach(ctx context.Context, subject, artifactType, mediaType st
 	host, repo := parsed.Context().RegistryStr(), parsed.Context()
 	head, err := c.puller.Get(ctx, parsed)
 	if err != nil {
-		return "", fail("attach to", subject, host, err)
+		return "", c.fail("attach to", subject, host, err)
 	}
 	// The config is empty and carries the artifact type too: registries that predate artifactType list referrers by it.
 	config := static.NewLayer([]byte("{}"), types.MediaType(artifactType))
@@ -46,7 +46,7 @@ func (c *Client) Attach(ctx context.Context, subject, artifactType, mediaType st
 	manifest := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, ArtifactType: artifactType}
 	for _, l := range []v1.Layer{config, layer} {
 		if err := c.pusher.Upload(ctx, repo, l); err != nil {
-			return "", fail("attach to", subject, host, err)
+			return "", c.fail("attach to", subject, host, err)
 		}
 	}
 	if manifest.Config, err = descriptor(config); err != nil {
@@ -63,7 +63,7 @@ func (c *Client) Attach(ctx context.Context, subject, artifactType, mediaType st
 	}
 	d := digest.FromBytes(raw)
 	err = c.pusher.Put(ctx, repo.Digest(d.String()), rawManifest{raw, types.OCIManifestSchema1})
-	return d, fail("attach to", subject, host, err)
+	return d, c.fail("attach to", subject, host, err)
 }
 
 func descriptor(l v1.Layer) (v1.Descriptor, error) {
@@ -89,7 +89,7 @@ func (c *Client) Attached(ctx context.Context, subject, artifactType string) ([]
 		return nil, err
 	}
 	found, err := c.attached(ctx, parsed, artifactType)
-	return found, fail("read attachments of", subject, parsed.Context().RegistryStr(), err)
+	return found, c.fail("read attachments of", subject, parsed.Context().RegistryStr(), err)
 }
 
 func (c *Client) attached(ctx context.Context, ref name.Reference, artifactType string) ([]Attachment, error) {

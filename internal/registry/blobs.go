@@ -44,7 +44,7 @@ func (c *Client) Has(ctx context.Context, ref string, blobs ...digest.Digest) (m
 		})
 	}
 	if err := g.Wait(); err != nil {
-		return nil, fail("look for layers of", ref, parsed.Context().RegistryStr(), err)
+		return nil, c.fail("look for layers of", ref, parsed.Context().RegistryStr(), err)
 	}
 	return has, nil
 }

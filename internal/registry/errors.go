@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"syscall"
 	"unicode"
@@ -32,6 +33,8 @@ type Error struct {
 	Host   string // the registry, with port
 	Status int    // HTTP status of the answer; 0: there was none
 	Err    error  // the cause
+
+	insecure bool // plain HTTP was tried too, so it is not what is missing
 }
 
 // Unwrap gives the cause.
@@ -90,18 +93,18 @@ func (e *Error) transportReason() string {
 	case errors.As(e.Err, &unknown), errors.As(e.Err, &named), errors.As(e.Err, &cert):
 		return fmt.Sprintf("registry %s: its certificate is not trusted (%s): add its CA to the system (or SSL_CERT_FILE), or name it with --insecure-registry %s",
 			e.Host, clean(e.Err.Error()), e.Host)
-	case errors.As(e.Err, &plain) && plain.Host == e.Host:
-		return fmt.Sprintf("registry %s has no HTTPS, and plain HTTP is for loopback only: name it with --insecure-registry %s if that is meant", e.Host, e.Host)
-	case strings.Contains(e.Err.Error(), "server gave HTTP response to HTTPS client"): // net/http has no type for it
-		return fmt.Sprintf("registry %s speaks plain HTTP: name it with --insecure-registry %s if that is meant", e.Host, e.Host)
-	case errors.Is(e.Err, context.DeadlineExceeded), errors.As(e.Err, &timeout) && timeout.Timeout():
+	case errors.Is(e.Err, context.DeadlineExceeded), errors.Is(e.Err, os.ErrDeadlineExceeded), errors.As(e.Err, &timeout) && timeout.Timeout():
 		return fmt.Sprintf("registry %s did not answer in time: check the network, or try again", e.Host)
+	case !e.insecure && errors.As(e.Err, &plain) && plain.Host == e.Host:
+		return fmt.Sprintf("registry %s has no HTTPS, and plain HTTP is for loopback only: name it with --insecure-registry %s if that is meant", e.Host, e.Host)
+	case !e.insecure && strings.Contains(e.Err.Error(), "server gave HTTP response to HTTPS client"): // net/http has no type for it
+		return fmt.Sprintf("registry %s speaks plain HTTP: name it with --insecure-registry %s if that is meant", e.Host, e.Host)
 	}
 	return fmt.Sprintf("registry %s: %s", e.Host, clean(e.Err.Error()))
 }
 
 // fail wraps err with what was to be done; nil stays nil.
-func fail(op, ref, host string, err error) error {
+func (c *Client) fail(op, ref, host string, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -112,7 +115,7 @@ func fail(op, ref, host string, err error) error {
 	if host == name.DefaultRegistry {
 		host = "docker.io" // as its users write it
 	}
-	e := &Error{Op: op, Ref: ref, Host: host, Err: err}
+	e := &Error{Op: op, Ref: ref, Host: host, Err: err, insecure: c.insecure(host)}
 	var terr *transport.Error
 	if errors.As(err, &terr) {
 		e.Status = terr.StatusCode

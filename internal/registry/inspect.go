@@ -53,7 +53,7 @@ func (c *Client) Inspect(ctx context.Context, ref string) (Image, error) {
 	host := parsed.Context().RegistryStr()
 	desc, err := c.puller.Get(ctx, parsed)
 	if err != nil {
-		return Image{}, fail("inspect", ref, host, err)
+		return Image{}, c.fail("inspect", ref, host, err)
 	}
 	found, err := describe(ref, desc)
 	if err != nil {
@@ -61,13 +61,13 @@ func (c *Client) Inspect(ctx context.Context, ref string) (Image, error) {
 	}
 	images, err := platformImages(desc)
 	if err != nil {
-		return Image{}, fail("inspect", ref, host, err)
+		return Image{}, c.fail("inspect", ref, host, err)
 	}
 	all := Image{Ref: found.Ref, Digest: found.Digest, MediaType: found.MediaType, Annotations: found.Annotations}
 	for _, image := range images {
 		one, err := inspectImage(image)
 		if err != nil {
-			return Image{}, fail("inspect", ref, host, err)
+			return Image{}, c.fail("inspect", ref, host, err)
 		}
 		all.Platforms = append(all.Platforms, one)
 	}

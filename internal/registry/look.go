@@ -35,7 +35,7 @@ func (c *Client) Look(ctx context.Context, ref string) (Found, bool, error) {
 		return Found{}, false, err
 	}
 	desc, err := c.puller.Get(ctx, parsed)
-	if err = fail("look up", ref, parsed.Context().RegistryStr(), err); err != nil {
+	if err = c.fail("look up", ref, parsed.Context().RegistryStr(), err); err != nil {
 		if errors.Is(err, ErrNotFound) {
 			return Found{}, false, nil
 		}
@@ -87,7 +87,7 @@ func (c *Client) Tag(ctx context.Context, from string, to ...string) error {
 	}
 	desc, err := c.puller.Get(ctx, source)
 	if err != nil {
-		return fail("read", from, source.Context().RegistryStr(), err)
+		return c.fail("read", from, source.Context().RegistryStr(), err)
 	}
 	for _, ref := range to {
 		target, _, err := c.parse(ref)
@@ -100,7 +100,7 @@ func (c *Client) Tag(ctx context.Context, from string, to ...string) error {
 			err = c.copyTo(ctx, target, desc)
 		}
 		if err != nil {
-			return fail("tag", ref, target.Context().RegistryStr(), err)
+			return c.fail("tag", ref, target.Context().RegistryStr(), err)
 		}
 	}
 	return nil
@@ -131,7 +131,7 @@ func (c *Client) CanPush(ctx context.Context, ref string) error {
 	if err != nil {
 		return err
 	}
-	return fail("push to", ref, parsed.Context().RegistryStr(), c.openUpload(ctx, parsed.Context()))
+	return c.fail("push to", ref, parsed.Context().RegistryStr(), c.openUpload(ctx, parsed.Context()))
 }
 
 func (c *Client) openUpload(ctx context.Context, repo name.Repository) error {

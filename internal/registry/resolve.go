@@ -34,11 +34,11 @@ func (c *Client) Resolve(ctx context.Context, ref string, p ocispecs.Platform) (
 	host := parsed.Context().RegistryStr()
 	desc, err := c.puller.Get(ctx, parsed)
 	if err != nil {
-		return Pinned{}, fail("pin", ref, host, err)
+		return Pinned{}, c.fail("pin", ref, host, err)
 	}
 	pinned, err := c.pin(desc, p)
 	if err != nil {
-		return Pinned{}, fail("pin", ref, host, err)
+		return Pinned{}, c.fail("pin", ref, host, err)
 	}
 	full, err := withDigest(named, pinned.Digest)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -30,7 +31,11 @@ type upload struct {
 	file *os.File
 	hash digest.Digester
 	size int64
+	used time.Time
 }
+
+// abandoned is how long an upload stays open with nothing sent: a client that was killed does not come back.
+const abandoned = time.Hour
 
 // openBlobs opens the store under dir and throws away what a crash left of uploads.
 func openBlobs(dir string) (*blobStore, error) {
@@ -150,7 +155,8 @@ func (s *blobStore) post(w http.ResponseWriter, r *http.Request, repo string) {
 		s.failed(w, err)
 		return
 	}
-	id, u := uuid.NewString(), &upload{repo: repo, file: file, hash: digest.SHA256.Digester()}
+	s.expire()
+	id, u := uuid.NewString(), &upload{repo: repo, file: file, hash: digest.SHA256.Digester(), used: time.Now()}
 	s.mu.Lock()
 	s.open[id] = u
 	s.mu.Unlock()
@@ -187,6 +193,7 @@ func (s *blobStore) append(w http.ResponseWriter, r *http.Request, id string, u 
 		return false
 	}
 	u.size += n
+	u.used = time.Now()
 	return true
 }
 
@@ -245,6 +252,22 @@ func (s *blobStore) forget(id string, u *upload) {
 	s.mu.Lock()
 	delete(s.open, id)
 	s.mu.Unlock()
+}
+
+// expire forgets uploads that were abandoned.
+func (s *blobStore) expire() {
+	s.mu.Lock()
+	uploads := maps.Clone(s.open)
+	s.mu.Unlock()
+	for id, u := range uploads {
+		if !u.mu.TryLock() {
+			continue // something is being sent
+		}
+		if time.Since(u.used) > abandoned {
+			s.forget(id, u)
+		}
+		u.mu.Unlock()
+	}
 }
 
 func (s *blobStore) created(w http.ResponseWriter, repo string, d digest.Digest) {

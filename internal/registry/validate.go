@@ -16,18 +16,18 @@ func (c *Client) Validate(ctx context.Context, ref string) error {
 	host := parsed.Context().RegistryStr()
 	desc, err := c.puller.Get(ctx, parsed)
 	if err != nil {
-		return fail("validate", ref, host, err)
+		return c.fail("validate", ref, host, err)
 	}
 	if desc.MediaType.IsIndex() {
 		index, err := desc.ImageIndex()
 		if err != nil {
-			return fail("validate", ref, host, err)
+			return c.fail("validate", ref, host, err)
 		}
-		return fail("validate", ref, host, validate.Index(index))
+		return c.fail("validate", ref, host, validate.Index(index))
 	}
 	image, err := desc.Image()
 	if err != nil {
-		return fail("validate", ref, host, err)
+		return c.fail("validate", ref, host, err)
 	}
-	return fail("validate", ref, host, validate.Image(image))
+	return c.fail("validate", ref, host, validate.Image(image))
 }
