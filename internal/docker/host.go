@@ -2,6 +2,7 @@ package docker
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -162,7 +163,9 @@ func (h *Host) connect(dial func(context.Context, string, string) (net.Conn, err
 		idle = 64
 	}
 	// No proxy: the address is a socket's. The unix host makes the client speak plain HTTP.
-	tr := &http.Transport{MaxIdleConns: idle, MaxIdleConnsPerHost: idle, IdleConnTimeout: 30 * time.Second, DisableCompression: true}
+	// TLSNextProto keeps HTTP/2 and its TLS configuration out, with which the client would take the socket for an https one.
+	tr := &http.Transport{MaxIdleConns: idle, MaxIdleConnsPerHost: idle, IdleConnTimeout: 30 * time.Second, DisableCompression: true,
+		TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{}}
 	api, err := client.New(client.WithHTTPClient(&http.Client{Transport: tr, CheckRedirect: client.CheckRedirect}),
 		client.WithHost("unix://"+defaultSocket), client.WithDialContext(dial))
 	h.api = api

@@ -54,7 +54,7 @@ func (h *Host) Run(ctx context.Context, stdin io.Reader, argv ...string) ([]byte
 	if err != nil {
 		return nil, fmt.Errorf("run %q on %s: %w", line, h.target, h.explain(err))
 	}
-	defer session.Close() //nolint:errcheck // ended already, or of no use any more
+	defer session.Close()                                      //nolint:errcheck // ended already, or of no use any more
 	stop := context.AfterFunc(ctx, func() { session.Close() }) //nolint:errcheck // ends the command
 	defer stop()
 	var out bytes.Buffer

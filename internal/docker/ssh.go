@@ -191,7 +191,7 @@ func (l *link) keepalive(every, limit time.Duration) {
 func (l *link) probe(limit time.Duration) bool {
 	answered := make(chan struct{})
 	go func() {
-		defer close(answered) // an error ends the link through watch
+		defer close(answered)                                    // an error ends the link through watch
 		l.client.SendRequest("keepalive@openssh.com", true, nil) //nolint:errcheck // any answer is a sign of life
 	}()
 	for {
@@ -214,7 +214,7 @@ func (l *link) close(cause error) {
 	l.once.Do(func() {
 		l.cause = cause
 		close(l.done)
-		l.wire.Close() //nolint:errcheck // first the socket: a polite end would wait for a dead host
+		l.wire.Close()   //nolint:errcheck // first the socket: a polite end would wait for a dead host
 		l.client.Close() //nolint:errcheck // see above
 		for i := len(l.below) - 1; i >= 0; i-- {
 			l.below[i].close(nil)

@@ -60,11 +60,15 @@ func (s *stdio) start(line string) (*stdioConn, error) {
 	if err != nil {
 		return nil, errors.Join(err, session.Close())
 	}
-	c := &stdioConn{session: session, in: in, out: out, free: s.slots, link: s.link}
+	c := &stdioConn{session: session, in: in, out: out, free: s.slots, link: s.link, ended: make(chan struct{})}
 	session.Stderr = &c.said
 	if err := session.Start(line); err != nil {
 		return nil, errors.Join(fmt.Errorf("run %q: %w", line, err), session.Close())
 	}
+	go func() {
+		session.Wait() //nolint:errcheck // what it says counts, not its exit code
+		close(c.ended)
+	}()
 	return c, nil
 }
 
@@ -74,6 +78,7 @@ type stdioConn struct {
 	in      io.WriteCloser
 	out     io.Reader
 	said    tail
+	ended   chan struct{} // closed when the command has ended and said everything
 	free    chan struct{}
 	link    *link
 	once    sync.Once
@@ -87,12 +92,20 @@ func (c *stdioConn) check(ctx context.Context) error {
 		return c.why(err)
 	}
 	_, err := io.ReadFull(c, make([]byte, len("HTTP/1.1")))
+	if errors.Is(err, io.EOF) {
+		return c.why(err)
+	}
 	return err
 }
 
 func (c *stdioConn) why(err error) error {
 	if err == nil {
 		return nil
+	}
+	select {
+	case <-c.ended:
+	case <-c.link.done:
+	case <-time.After(time.Second): // it closed its output and lives on
 	}
 	if lost := c.link.err(); lost != nil {
 		return lost
@@ -105,10 +118,10 @@ func (c *stdioConn) why(err error) error {
 
 func (c *stdioConn) Read(p []byte) (int, error) {
 	n, err := c.out.Read(p)
-	if err == io.EOF && c.said.String() == "" && c.link.err() == nil {
-		return n, err
+	if why := c.why(err); !errors.Is(why, io.EOF) || c.said.String() != "" {
+		return n, why
 	}
-	return n, c.why(err)
+	return n, err
 }
 
 func (c *stdioConn) Write(p []byte) (int, error) {

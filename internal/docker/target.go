@@ -106,7 +106,10 @@ func ParseTarget(s string) (Target, error) {
 			return fail("the user's name has characters that no name has")
 		}
 	}
-	t.Address = strings.TrimSuffix(strings.TrimPrefix(rest, "["), "]")
+	t.Address = rest
+	if inner, ok := strings.CutPrefix(rest, "["); ok && strings.HasSuffix(inner, "]") {
+		t.Address = strings.TrimSuffix(inner, "]")
+	}
 	if net.ParseIP(t.Address) == nil {
 		host, port, err := net.SplitHostPort(rest)
 		if err == nil {

@@ -2,20 +2,25 @@ package sshtest
 
 import (
 	"errors"
+	"io"
 	"net"
-	"time"
 
 	"golang.org/x/crypto/ssh"
 )
 
-// chanConn is an SSH channel as a connection that an HTTP server can serve.
-type chanConn struct{ ssh.Channel }
-
-func (chanConn) LocalAddr() net.Addr              { return &net.UnixAddr{Net: "unix"} }
-func (chanConn) RemoteAddr() net.Addr             { return &net.UnixAddr{Net: "unix"} }
-func (chanConn) SetDeadline(time.Time) error      { return nil }
-func (chanConn) SetReadDeadline(time.Time) error  { return nil }
-func (chanConn) SetWriteDeadline(time.Time) error { return nil }
+// piped is an SSH channel as a connection with deadlines, which an HTTP server needs.
+func piped(ch ssh.Channel) net.Conn {
+	ours, theirs := net.Pipe()
+	go func() {
+		io.Copy(ours, ch) //nolint:errcheck // a channel ends when either side does
+		ours.Close()      //nolint:errcheck // a pipe's close cannot fail
+	}()
+	go func() {
+		io.Copy(ch, ours) //nolint:errcheck // a channel ends when either side does
+		ch.Close()        //nolint:errcheck // a channel ends when either side does
+	}()
+	return theirs
+}
 
 // Listener hands connections that arrive otherwise to an HTTP server.
 type Listener struct {

@@ -197,8 +197,6 @@ func (s *Server) serve(c net.Conn) {
 		io.Copy(io.Discard, c) //nolint:errcheck // hangs until the client leaves
 		return
 	}
-	gone := make(chan struct{})
-	defer close(gone)
 	cfg := &ssh.ServerConfig{PublicKeyCallback: func(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
 		if s.o.Hang == Auth {
 			s.untilClosed(c)
@@ -248,7 +246,7 @@ func (s *Server) channel(nc ssh.NewChannel, slots chan struct{}) {
 		}
 		if ch, reqs, err := nc.Accept(); err == nil {
 			go ssh.DiscardRequests(reqs)
-			s.o.Unix(path, chanConn{ch})
+			s.o.Unix(path, piped(ch))
 		}
 	case "direct-tcpip":
 		s.tunnel(nc)
@@ -288,7 +286,7 @@ func (s *Server) tunnel(nc ssh.NewChannel) {
 	}
 	go ssh.DiscardRequests(reqs)
 	go func() {
-		io.Copy(to, ch)                  //nolint:errcheck // a tunnel ends when either side does
+		io.Copy(to, ch)                //nolint:errcheck // a tunnel ends when either side does
 		to.(*net.TCPConn).CloseWrite() //nolint:errcheck // a tunnel ends when either side does
 	}()
 	io.Copy(ch, to) //nolint:errcheck // a tunnel ends when either side does
