@@ -22,7 +22,7 @@ type event struct {
 }
 
 // reporter writes events; it writes nothing when nobody listens.
-type reporter struct{ w io.WriteCloser }
+type reporter struct{ w *os.File }
 
 // newReporter takes over fd; a pipe must not stay open in a runc or a step.
 func newReporter(fd int) *reporter {

@@ -37,15 +37,15 @@ func Serve(ctx context.Context, o ServeOptions) error {
 
 func serve(ctx context.Context, o ServeOptions, r *reporter) error {
 	if o.stage == stageMapped {
-		return becomeNamespaceRoot()
+		return becomeNamespaceRoot(o)
 	}
 	if os.Geteuid() != 0 {
-		return enterUserNamespace(ctx, o)
+		return enterUserNamespace(ctx, o, r)
 	}
 	if o.stage != stageHost {
 		// Mounts of the host still come and go here, those made here stay here.
 		if err := unix.Mount("", "/", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
-			return fmt.Errorf("keep the engine's mounts apart: %w", err)
+			return namespaceError(fmt.Errorf("keep its mounts apart: %w", err))
 		}
 	}
 	p := place{dir: o.Dir, run: filepath.Dir(o.Socket)}
