@@ -55,7 +55,8 @@ func (s Stage) Unpack(title string, tar Stage, name, dest string) Stage {
 	if name == "" || path.Clean("/"+name) != "/"+name {
 		err = errors.Join(err, fmt.Errorf("archive name %q: want a path inside its stage", name))
 	}
-	return s.copyOp(title, tar, err, "/"+name, path.Clean(dest), &bkllb.CopyInfo{AttemptUnpack: true, CreateDestPath: true})
+	dest = strings.TrimSuffix(dest, "/") + "/"
+	return s.copyOp(title, tar, err, "/"+name, dest, &bkllb.CopyInfo{AttemptUnpack: true, CreateDestPath: true})
 }
 
 // Copy is s with src of the stage from copied to dst. A directory is copied by its content. A file becomes dst, or goes
