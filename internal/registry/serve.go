@@ -20,7 +20,7 @@ import (
 )
 
 // Serve answers the OCI distribution API on ln from the directory dir (made if missing) until ctx ends; then it lets running
-// requests finish for a few seconds and returns nil. What was pushed survives a restart, and a crash: files appear under their
+// requests finish for two seconds and returns nil. What was pushed survives a restart, and a crash: files appear under their
 // digest only when they are whole. It asks for no credentials, so ln should be on loopback. A second registry on the same
 // directory is an error.
 func Serve(ctx context.Context, ln net.Listener, dir string) error {
@@ -38,7 +38,7 @@ func Serve(ctx context.Context, ln net.Listener, dir string) error {
 	done := make(chan error, 1)
 	go func() {
 		<-ctx.Done()
-		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 		defer cancel()
 		if err := srv.Shutdown(grace); err != nil {
 			err = srv.Close()

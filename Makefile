@@ -1,0 +1,78 @@
+# Every target is listed by `make help`. Nothing here needs more than Go, make and a Debian or Ubuntu machine; what else a
+# target needs it installs with apt-get where it may, and says so.
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+GO        ?= go
+TOOLS     := $(CURDIR)/build/tools
+LINT      := $(TOOLS)/golangci-lint
+# The version of the linter is pinned: a new one finds new things in code that did not change.
+LINT_VERSION := v2.15.0
+VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS   := -s -w -X main.version=$(VERSION)
+# Packages whose code runs in several goroutines at once.
+RACE      ?= ./llb/... ./cluster/... ./internal/fetch/... ./internal/registry/... ./internal/docker/... ./internal/engine/... ./internal/world/...
+# Test binaries share the machine's CPUs with engines that they start: more than this many at once makes them time out.
+TEST_P    ?= 2
+TEST_FLAGS ?=
+
+.PHONY: help build check docs lint-tool needs test test-race world world-down quickstart bench-core bench test-cluster bench-cluster clean
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## bin/raybuild, one static binary
+	@mkdir -p bin
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/raybuild ./cmd/raybuild
+
+check: lint-tool ## gofmt, go vet, golangci-lint, and that the generated docs are up to date
+	@bad=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
+	if [ -n "$$bad" ]; then echo "not gofmt'd (run gofmt -w on them):" >&2; echo "$$bad" >&2; exit 1; fi
+	$(GO) vet ./...
+	$(LINT) run ./...
+	@mkdir -p build && rm -rf build/docs-cli && $(GO) run ./cmd/raybuild/internal/gendocs build/docs-cli
+	@diff -ru docs/cli build/docs-cli || { echo "docs/cli is out of date: run 'make docs'" >&2; exit 1; }
+
+docs: ## regenerate docs/cli from the commands' help
+	rm -rf docs/cli
+	$(GO) run ./cmd/raybuild/internal/gendocs docs/cli
+
+lint-tool:
+	@if ! [ -x $(LINT) ] || ! $(LINT) version 2>/dev/null | grep -qF '$(patsubst v%,%,$(LINT_VERSION))'; then \
+		echo "installing golangci-lint $(LINT_VERSION) into $(TOOLS)" >&2; mkdir -p $(TOOLS); \
+		GOBIN=$(TOOLS) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION); fi
+
+needs: ## install what builds and tests need (runc, mmdebstrap, …), as root; says what
+	@scripts/needs
+
+test: needs ## every test; RAYBUILD_TEST_STRICT=1 makes a test that would skip fail
+	$(GO) test -p $(TEST_P) -timeout 40m $(TEST_FLAGS) ./...
+
+test-race: needs ## the packages that run things at once, under the race detector
+	$(GO) test -race -p $(TEST_P) -timeout 40m $(TEST_FLAGS) $(RACE)
+
+world: needs build ## start the offline package world and the embedded registry in the background (build/world)
+	$(GO) run ./internal/world/cmd/world up
+
+world-down: ## stop what `make world` and `make quickstart` left running
+	$(GO) run ./internal/world/cmd/world down
+
+quickstart: needs build ## build a Ray image, push it to a registry on loopback, and run it
+	@scripts/quickstart
+
+bench-core: needs build ## engine start, up-to-date check, cached and cold builds, as a table
+	@bench/core
+
+bench: needs build ## the edit matrix against Dockerfiles (BENCH_SCALE=small|full)
+	@bench/matrix
+
+test-cluster: needs build ## the launcher's tests on real engines
+	@test/cluster
+
+bench-cluster: needs build ## the launcher's benchmarks
+	@bench/cluster
+
+clean: ## remove what make built
+	rm -rf bin build
