@@ -1,14 +1,64 @@
 package cluster
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"strconv"
+
+	"github.com/goccy/go-yaml/ast"
 )
 
-// ID names the host: "local", or [user@]address[:port] as far as the file gives them. Facts and observations are keyed by it.
+// Ports and limits of nodes. Ray's own defaults are kept where it has fixed ones (6379, 8265, 10001, 52365, 10002 and up); the
+// random ones get a block beside GCS, so that a filter and a check can know them.
+// Source: ray doc/source/ray-core/configure.rst, "Ports configurations".
+const (
+	maxPerHost  = 20   // nodes on one host: their worker ports end below 32768, where Linux's ephemeral ports start
+	blockStep   = 10   // from one node's fixed ports to the next one's
+	workerStep  = 1000 // from one node's worker ports to the next one's
+	minStore    = 75 << 20
+	minSHM      = 83 << 20
+	defaultTemp = "/tmp/ray"
+)
+
+func defaultPorts() Ports {
+	return Ports{GCS: 6379, Dashboard: 8265, Client: 10001, RedisShard: 6378, GCSServer: 6377,
+		NodeManager: 6380, ObjectManager: 6381, RuntimeEnvAgent: 6382, AgentGRPC: 6383, Metrics: 6384,
+		AgentListen: 52365, WorkerMin: 10002, WorkerMax: 10999}
+}
+
+// shift gives a host's second, third … node a block of its own. The head's ports are for a head alone.
+func (p Ports) shift(index int, role Role) Ports {
+	if role == Worker {
+		p.GCS, p.Dashboard, p.Client, p.RedisShard, p.GCSServer = 0, 0, 0, 0, 0
+	}
+	for _, port := range []*int{&p.NodeManager, &p.ObjectManager, &p.RuntimeEnvAgent, &p.AgentGRPC, &p.Metrics} {
+		*port += index * blockStep
+	}
+	p.AgentListen += index
+	step := max(workerStep, p.WorkerMax-p.WorkerMin+1)
+	p.WorkerMin += index * step
+	p.WorkerMax += index * step
+	return p
+}
+
+func tempDir(dir string, index int) string {
+	if dir == "" {
+		dir = defaultTemp
+	}
+	if index > 0 {
+		dir += "-" + strconv.Itoa(index+1)
+	}
+	return dir
+}
+
+// ID names the host: "local", a socket's unix:// address, or [user@]address[:port] as far as the file gives them. Facts and
+// observations are keyed by it.
 func (h Host) ID() string {
 	if h.Local {
+		if h.Socket != "" {
+			return "unix://" + h.Socket
+		}
 		return "local"
 	}
 	id := h.Address
@@ -33,7 +83,18 @@ const (
 )
 
 // Classify says who can reach an address.
-func Classify(a netip.Addr) Reach { return Public }
+func Classify(a netip.Addr) Reach {
+	a = a.Unmap()
+	switch {
+	case a.IsLoopback():
+		return Loopback
+	case a.IsLinkLocalUnicast():
+		return LinkLocal
+	case a.IsPrivate(), netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64}), 10).Contains(a):
+		return Private
+	}
+	return Public
+}
 
 // PortNeed is a port, or a range, that a node listens on.
 type PortNeed struct {
@@ -42,4 +103,121 @@ type PortNeed struct {
 	Use         string // "gcs", "node manager", "worker processes", …
 	Loopback    bool   // listens on 127.0.0.1 only
 	Peers       bool   // other nodes must reach it
+}
+
+// PortsNeeded lists the ports that a node listens on with a version of Ray, in ascending order of use. client says that the head
+// opens the Ray Client port. Source of who reaches what: ray doc/source/ray-core/configure.rst.
+func PortsNeeded(n Node, version string, client bool) ([]PortNeed, error) {
+	v, err := parseVersion(version)
+	if err != nil {
+		return nil, err
+	}
+	p := n.Ports
+	var out []PortNeed
+	add := func(use string, first, last int, loopback, peers bool) {
+		if first != 0 {
+			out = append(out, PortNeed{Node: n.ID, First: first, Last: last, Use: use, Loopback: loopback, Peers: peers})
+		}
+	}
+	if n.Role == Head {
+		add("gcs", p.GCS, p.GCS, false, true)
+		add("dashboard", p.Dashboard, p.Dashboard, true, false)
+		if client && flagIn(v, "--ray-client-server-port") {
+			add("ray client", p.Client, p.Client, false, false)
+		}
+		if usesRedis(v) {
+			add("redis shard", p.RedisShard, p.RedisShard, false, true)
+			if flagIn(v, "--gcs-server-port") {
+				add("gcs server", p.GCSServer, p.GCSServer, false, true)
+			}
+		}
+	}
+	add("node manager", p.NodeManager, p.NodeManager, false, true)
+	add("object manager", p.ObjectManager, p.ObjectManager, false, true)
+	for _, f := range []struct {
+		flag, use string
+		port      int
+	}{
+		{"--runtime-env-agent-port", "runtime env agent", p.RuntimeEnvAgent},
+		{"--dashboard-agent-grpc-port", "dashboard agent", p.AgentGRPC},
+		{"--dashboard-agent-listen-port", "dashboard agent http", p.AgentListen},
+		{"--metrics-export-port", "metrics", p.Metrics},
+	} {
+		if flagIn(v, f.flag) {
+			add(f.use, f.port, f.port, false, true)
+		}
+	}
+	add("worker processes", p.WorkerMin, p.WorkerMax, false, true)
+	return out, nil
+}
+
+// all lists every port of a node whatever the version, for the check that no two nodes of a host want the same.
+func (n Node) all() []PortNeed {
+	p := n.Ports
+	var out []PortNeed
+	for _, x := range []struct {
+		use         string
+		first, last int
+	}{
+		{"gcs", p.GCS, p.GCS}, {"dashboard", p.Dashboard, p.Dashboard}, {"client", p.Client, p.Client},
+		{"redis_shard", p.RedisShard, p.RedisShard}, {"gcs_server", p.GCSServer, p.GCSServer}, {"node_manager", p.NodeManager, p.NodeManager},
+		{"object_manager", p.ObjectManager, p.ObjectManager}, {"runtime_env_agent", p.RuntimeEnvAgent, p.RuntimeEnvAgent},
+		{"agent_grpc", p.AgentGRPC, p.AgentGRPC}, {"agent_listen", p.AgentListen, p.AgentListen}, {"metrics", p.Metrics, p.Metrics},
+		{"workers", p.WorkerMin, p.WorkerMax},
+	} {
+		if x.first != 0 {
+			out = append(out, PortNeed{Node: n.ID, First: x.first, Last: x.last, Use: x.use})
+		}
+	}
+	return out
+}
+
+// collisions finds ports that two nodes of a host, or one node twice, would listen on, and those above 65535.
+func (e *expansion) collisions() {
+	at := map[string]ast.Node{"head": e.doc.head.at}
+	for _, g := range e.doc.groups {
+		at[g.name] = g.at
+	}
+	where := func(n Node) ast.Node {
+		for _, g := range append([]*group{e.doc.head}, e.doc.groups...) {
+			if g.name == n.Group && g.ports != nil {
+				return g.ports
+			}
+		}
+		return at[n.Group]
+	}
+	taken := map[string][]PortNeed{} // by machine
+	told := map[string]bool{}        // one problem for a group and use: its other hosts have the same
+	for _, n := range e.doc.spec.Nodes() {
+		m := n.Host.machine()
+		for _, p := range n.all() {
+			fix, text := clash(p, taken[m])
+			taken[m] = append(taken[m], p)
+			if text != "" && !told[n.Group+p.Use] {
+				told[n.Group+p.Use] = true
+				e.bad(where(n), fix, "%s", text)
+			}
+		}
+	}
+}
+
+// clash says what is wrong with a port next to those that are taken on its machine.
+func clash(p PortNeed, taken []PortNeed) (fix, text string) {
+	if p.Last > 65535 {
+		return "choose lower ports", fmt.Sprintf("port %s of %s would be %d", p.Use, p.Node, p.Last)
+	}
+	for _, q := range taken {
+		if p.First <= q.Last && q.First <= p.Last {
+			return "leave ports out, or choose ranges that do not overlap",
+				fmt.Sprintf("port %s of %s (%s) is also %s of %s (%s)", p.Use, p.Node, span(p), q.Use, q.Node, span(q))
+		}
+	}
+	return "", ""
+}
+
+func span(p PortNeed) string {
+	if p.First == p.Last {
+		return strconv.Itoa(p.First)
+	}
+	return fmt.Sprintf("%d-%d", p.First, p.Last)
 }

@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"errors"
 	"net/netip"
 	"time"
 )
@@ -14,6 +13,7 @@ const (
 	LabelConfig     = "raybuild.config"     // digest of the container's description, image excluded
 	LabelParts      = "raybuild.parts"      // short digest of each part of it: "args=1a2b3c4d,env=…": names what changed
 	LabelImage      = "raybuild.image"      // image digest
+	LabelAddress    = "raybuild.address"    // address that the node advertises
 	LabelGeneration = "raybuild.generation" // counts head starts by the launcher; workers carry the generation of the head that they joined
 )
 
@@ -111,18 +111,7 @@ type Action struct {
 	Want *Container // nil for Remove
 }
 
-// Options of a plan; the zero value is an ordinary cluster with a token where the Ray version has it.
+// PlanOptions of Desired. Its zero value is the first start of a cluster.
 type PlanOptions struct {
-	Generation int // label of new containers; 0: 1
+	Generation int // lowest generation label of new containers; 0: 1. Diff raises it when a head starts anew
 }
-
-// Desired returns the container of every node, head first, in the order of spec.Nodes. facts is keyed by Host.ID; hosts without
-// facts are left out together with their nodes (the caller has applied the skip policy). It fails, naming every problem, when the
-// spec and the facts do not fit: more CPUs than the host has, no address that Ray may advertise, an image of another architecture.
-func Desired(spec *Spec, facts map[string]HostFacts, image ImageFacts, o PlanOptions) ([]Container, error) {
-	return nil, errors.New("desired")
-}
-
-// Diff compares what should run with what does. Actions come in the order to do them: removals, head, workers.
-// When the head has to be created or recreated, every worker that is there is recreated with it: a new head knows none of them.
-func Diff(desired []Container, observed []Observed) []Action { return nil }

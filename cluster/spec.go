@@ -57,7 +57,7 @@ type Host struct {
 	Key     string     // private key file; empty: ~/.ssh/config, agent, default keys
 	Jump    string     // "[user@]host[:port][,…]" as ssh -J takes it; empty: ~/.ssh/config
 	Socket  string     // Docker's socket on the host; empty: /var/run/docker.sock
-	Private netip.Addr // address that Ray advertises; invalid: chosen at plan from the host's addresses
+	Private netip.Addr // address that Ray advertises; invalid: Desired chooses one of the host's addresses
 }
 
 // Node is one container: a Ray head or worker on a host.
@@ -68,11 +68,11 @@ type Node struct {
 	Group string // name of the worker group; "head" for the head
 	Index int    // 0 for the first node of a host, 1 for the second …: selects its port block
 
-	CPUs        int     // -1: all of the host, divided by the nodes there
-	GPUs        float64 // 0: none
-	Memory      int64   // bytes that Ray may hand to tasks (--memory); 0: Ray's own default
-	ObjectStore int64   // bytes; 0: SHM / 1.1
-	SHM         int64   // bytes of /dev/shm; 0: auto, 30 % of the host's memory divided by the nodes there
+	CPUs        int   // -1: all of the host, divided by the nodes there
+	GPUs        int   // 0: none
+	Memory      int64 // bytes that Ray may hand to tasks (--memory); 0: Ray's own default
+	ObjectStore int64 // bytes; 0: SHM / 1.1
+	SHM         int64 // bytes of /dev/shm; 0: auto, 30 % of the host's memory divided by the nodes there
 
 	Resources map[string]float64 // custom Ray resources
 	Labels    map[string]string  // Ray node labels; passed to versions that have --labels
@@ -97,6 +97,7 @@ type Ports struct {
 	Dashboard       int // head: 8265, on loopback
 	Client          int // head: 10001, Ray Client
 	RedisShard      int // head, before Ray 1.11: 6378
+	GCSServer       int // head, 0.8.7 to 1.10: 6377
 	NodeManager     int
 	ObjectManager   int
 	RuntimeEnvAgent int

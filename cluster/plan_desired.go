@@ -1,0 +1,215 @@
+package cluster
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// What every container of a node gets.
+const (
+	stopTimeout = 40    // seconds: Ray gives each of its processes a second after SIGTERM, and flushes its logs
+	noFile      = 65536 // Ray's own minimum advice for `ulimit -n`
+	granule     = 64 << 20
+	autoPart    = 0.3 // of the host's memory: what Ray's default object store takes
+)
+
+// ShmFor is the size of /dev/shm for an object store: 1.1 times, as Ray's own warning asks.
+// Source: ray python/ray/_private/services.py, determine_plasma_store_config.
+func ShmFor(store int64) int64 { return store + (store+9)/10 }
+
+// storeFor is the largest object store for a size of /dev/shm.
+func storeFor(shm int64) int64 { return shm / 11 * 10 }
+
+// planner gathers what does not fit while it describes containers.
+type planner struct {
+	spec    *Spec
+	facts   map[string]HostFacts
+	image   ImageFacts
+	version version
+	options PlanOptions
+	perHost map[string]int        // nodes by Host.ID
+	address map[string]netip.Addr // by Host.ID
+	errs    []error
+}
+
+func (p *planner) fail(format string, a ...any) { p.errs = append(p.errs, fmt.Errorf(format, a...)) }
+
+// Desired returns the container of every node, head first, in the order of spec.Nodes. facts is keyed by Host.ID; hosts without
+// facts are left out together with their nodes (the caller has applied the skip policy). It fails, naming every problem, when the
+// spec, the facts and the image do not fit: no address that Ray may advertise, an image of another architecture or of layers that
+// the engine cannot unpack, less memory or GPUs than asked for, a Ray without tokens that nobody accepted.
+func Desired(spec *Spec, facts map[string]HostFacts, image ImageFacts, o PlanOptions) ([]Container, error) {
+	v, err := supported(image.RayVersion)
+	if err != nil {
+		return nil, err
+	}
+	p := &planner{spec: spec, facts: facts, image: image, version: v, options: o, perHost: map[string]int{}}
+	if _, ok := facts[spec.Head.Host.ID()]; !ok {
+		return nil, fmt.Errorf("head host %s: nothing is known about it, and there is no cluster without its head", spec.Head.Host.ID())
+	}
+	if !hasToken(v) && !spec.AcceptNoAuth {
+		p.fail("ray %s has no token authentication (2.52 and later have): everyone who reaches its ports runs code on the cluster; "+
+			"use a newer image, or say `accept_no_auth: true`, best with `filter: true`", image.RayVersion)
+	}
+	for _, n := range spec.Nodes() {
+		p.perHost[n.Host.ID()]++
+	}
+	p.checkHosts()
+	p.address = p.addresses()
+	var out []Container
+	for _, n := range spec.Nodes() {
+		if f, ok := facts[n.Host.ID()]; ok {
+			out = append(out, p.container(n, f))
+		}
+	}
+	if err := errors.Join(p.errs...); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// container describes one node.
+func (p *planner) container(n Node, f HostFacts) Container {
+	n = p.sizes(n, f)
+	head := headAddress(p.address[p.spec.Head.Host.ID()].String(), p.spec.Head.Ports.GCS)
+	address := p.address[n.Host.ID()]
+	args, err := StartArgs(p.image.RayVersion, StartInput{Role: n.Role, Name: n.ID, Address: address.String(), HeadAddress: head,
+		CPUs: n.CPUs, GPUs: n.GPUs, Memory: n.Memory, ObjectStore: n.ObjectStore, Resources: n.Resources, Labels: n.Labels,
+		Ports: n.Ports, TempDir: n.TempDir, Client: p.image.Client, Extra: n.Args})
+	if err != nil {
+		p.fail("node %s: %w", n.ID, err)
+	}
+	c := Container{Node: n, Host: n.Host.ID(), Name: n.ID, Image: p.image.Ref, Cmd: args, Network: "host", Init: true,
+		Restart: "unless-stopped", StopTimeout: stopTimeout, NoFile: noFile, SHM: n.SHM, NoNewPrivileges: true, GPUs: n.GPUs, Address: address,
+		Resources: Resources{CPU: float64(n.CPUs), GPU: float64(n.GPUs), Memory: n.Memory, ObjectStore: n.ObjectStore, Custom: n.Resources}}
+	c.Mounts = slices.Clone(n.Mounts)
+	in := EnvInput{Address: head}
+	if hasToken(p.version) {
+		in.TokenPath = TokenPath
+		c.Mounts = append(c.Mounts, Mount{Volume: true, Source: TokenVolume(p.spec.Name), Target: TokenDir, ReadOnly: true})
+	}
+	slices.SortFunc(c.Mounts, func(a, b Mount) int { return strings.Compare(a.Target, b.Target) })
+	env := maps.Clone(n.Env)
+	if env == nil {
+		env = map[string]string{}
+	}
+	own, err := Env(p.image.RayVersion, in)
+	if err != nil {
+		p.fail("node %s: %w", n.ID, err)
+	}
+	maps.Copy(env, own)
+	for _, k := range slices.Sorted(maps.Keys(env)) {
+		c.Env = append(c.Env, k+"="+env[k])
+	}
+	c.Labels = p.labels(&c)
+	return c
+}
+
+func (p *planner) labels(c *Container) map[string]string {
+	parts := c.parts()
+	var short []string
+	for _, k := range slices.Sorted(maps.Keys(parts)) {
+		short = append(short, k+"="+parts[k][:8])
+	}
+	return map[string]string{
+		LabelCluster: p.spec.Name, LabelRole: string(c.Node.Role), LabelNode: c.Node.ID, LabelImage: p.image.Digest,
+		LabelConfig: digestOf(parts), LabelParts: strings.Join(short, ","), LabelAddress: c.Address.String(),
+		LabelGeneration: strconv.Itoa(max(1, p.options.Generation)),
+	}
+}
+
+// parts digests each part of a container's description that a user knows by name. The image is not one: it has its own label.
+func (c *Container) parts() map[string]string {
+	return map[string]string{
+		"args":   digestOf(c.Cmd),
+		"env":    digestOf(c.Env),
+		"mounts": digestOf(c.Mounts),
+		"limits": digestOf([]int64{c.SHM, c.NoFile, int64(c.GPUs), int64(c.StopTimeout)}),
+		"engine": digestOf([]any{c.Name, c.Network, c.Init, c.Restart, c.NoNewPrivileges}),
+	}
+}
+
+// digestOf is the SHA-256 of a value's JSON, which Go writes in one way: struct fields in order, map keys sorted.
+func digestOf(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // strings, numbers and booleans always encode
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// sizes fills in what the file leaves to the host.
+func (p *planner) sizes(n Node, f HostFacts) Node {
+	share := int64(p.perHost[n.Host.ID()])
+	if n.CPUs < 0 {
+		n.CPUs = max(1, f.CPUs/int(share))
+	}
+	switch {
+	case n.SHM > 0 && n.ObjectStore == 0:
+		n.ObjectStore = storeFor(n.SHM)
+	case n.SHM == 0 && n.ObjectStore > 0:
+		n.SHM = ShmFor(n.ObjectStore)
+	case n.SHM == 0:
+		auto := int64(float64(f.Memory) * autoPart / float64(share))
+		n.SHM = max(minSHM, auto/granule*granule) // rounded: the memory that a kernel reports differs a little from boot to boot
+		n.ObjectStore = storeFor(n.SHM)
+	}
+	if n.Memory == 0 && p.version.before(1, 0) {
+		// 0.8.6 reads the memory limit of cgroup v1 only, and would promise tasks what the host does not have.
+		n.Memory = max(granule, (f.Memory/share-n.ObjectStore)*7/10/granule*granule)
+	}
+	return n
+}
+
+// checkHosts finds what does not fit a host, once for each.
+func (p *planner) checkHosts() {
+	for _, h := range p.spec.Hosts() {
+		f, ok := p.facts[h.ID()]
+		if !ok {
+			continue
+		}
+		if len(p.image.Arch) > 0 && f.Arch != "" && !slices.Contains(p.image.Arch, f.Arch) {
+			p.fail("host %s: its CPU is %s, and the image is for %s; build with --platform linux/%s, too",
+				h.ID(), f.Arch, strings.Join(p.image.Arch, ", "), f.Arch)
+		}
+		if err := CanUnpack(f.Engine, p.image.MediaTypes); err != nil {
+			p.fail("host %s: %w", h.ID(), err)
+		}
+		var gpus int
+		var shm, memory int64
+		for _, n := range p.spec.Nodes() {
+			if n.Host.ID() == h.ID() {
+				n = p.sizes(n, f)
+				gpus, shm, memory = gpus+n.GPUs, shm+n.SHM, memory+n.Memory
+			}
+		}
+		if gpus > f.GPUs {
+			p.fail("host %s: num_gpus asks for %d, and Docker offers %d there; install the GPU's container runtime, or lower num_gpus", h.ID(), gpus, f.GPUs)
+		}
+		if f.Memory > 0 && shm+memory > f.Memory {
+			p.fail("host %s: shm_size and memory ask for %d MiB, and the host has %d MiB; lower them", h.ID(), (shm+memory)>>20, f.Memory>>20)
+		}
+		p.exposure(h, f)
+	}
+}
+
+// CanUnpack says whether a Docker Engine can unpack layers of these media types. Docker learnt zstd in 23.0; 20.10 was seen to fail.
+func CanUnpack(engine string, mediaTypes []string) error {
+	if !slices.ContainsFunc(mediaTypes, func(t string) bool { return strings.HasSuffix(t, "+zstd") || strings.HasSuffix(t, ".zstd") }) {
+		return nil
+	}
+	major, _, _ := strings.Cut(engine, ".")
+	if n, err := strconv.Atoi(major); err == nil && n < 23 {
+		return fmt.Errorf("docker %s cannot unpack zstd layers (23.0 and later can): build with --compression gzip, or update Docker", engine)
+	}
+	return nil
+}

@@ -1,0 +1,324 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+)
+
+const digest1 = "sha256:1111111111111111111111111111111111111111111111111111111111111111"
+
+func load(t *testing.T, text string) *Spec {
+	t.Helper()
+	s, err := Load("cluster.yaml", []byte(text))
+	if err != nil {
+		t.Fatalf("load:\n%v", err)
+	}
+	return s
+}
+
+const sketch = `
+name: demo
+image: registry/ray@` + digest1 + `
+head: {host: ssh://ubuntu@10.0.0.1}          # "local" or empty: this machine's Docker Engine
+workers: [{hosts: ["ssh://ubuntu@10.0.0.[2-9]"], num_cpus: 8, num_gpus: 0, resources: {}}]
+shm_size: auto
+ports: {gcs: 6379, dashboard: 8265}
+`
+
+func TestLoadSketch(t *testing.T) {
+	s := load(t, sketch)
+	if s.Name != "demo" || s.Head.ID != "demo-head" || s.Head.Host.ID() != "ubuntu@10.0.0.1" || s.Head.CPUs != -1 {
+		t.Errorf("head %+v", s.Head)
+	}
+	if len(s.Workers) != 8 || s.MinWorkers != 8 || len(s.Hosts()) != 9 {
+		t.Fatalf("%d workers, min %d, %d hosts", len(s.Workers), s.MinWorkers, len(s.Hosts()))
+	}
+	w := s.Workers[7]
+	if w.ID != "demo-w-10-0-0-9" || w.CPUs != 8 || w.Ports.GCS != 0 || w.Ports.NodeManager != 6380 || w.TempDir != "/tmp/ray" {
+		t.Errorf("last worker %+v", w)
+	}
+}
+
+func TestLoadDefaultsAndGroups(t *testing.T) {
+	s := load(t, `
+name: c
+image: ray
+num_cpus: 2
+env: {A: "1", B: x}
+labels: {zone: a}
+ssh: {user: ops, port: 2222, key: ~/.ssh/id, jump: "bastion,me@10.1.1.1:23"}
+share_hosts: true
+min_workers: 1
+skip_unreachable: true
+wait: 30s
+allow_public: [203.0.113.5]
+filter: true
+head: {host: "[fd00::1]", num_cpus: 0, private_address: fd00::1}
+workers:
+  - name: big
+    hosts: ["node[01-02]", "root@node03:22"]
+    private_addresses: ["192.168.1.[1-3]"]
+    nodes_per_host: 2
+    env: {B: y}
+    resources: {disk: 0.5}
+    mounts: ["/data:/data:ro", "cache:/cache", {source: /x, target: /y, read_only: true}]
+    args: ["--verbose", "--plasma-directory=/p q"]
+    temp_dir: /scratch/ray
+    object_store_memory: 1g
+    memory: 1.5g
+  - host: unix:///run/podman/podman.sock
+`)
+	if h := s.Head.Host; h.Address != "fd00::1" || h.User != "ops" || h.Port != 2222 || h.Key != "~/.ssh/id" || s.Head.CPUs != 0 {
+		t.Errorf("head host %+v", h)
+	}
+	if s.Head.Host.ID() != "ops@[fd00::1]:2222" || s.Wait != 30*time.Second || !s.SkipUnreachable || s.MinWorkers != 1 || !s.Filter {
+		t.Errorf("id %s, spec %+v", s.Head.Host.ID(), s)
+	}
+	if len(s.Workers) != 7 {
+		t.Fatalf("%d workers", len(s.Workers))
+	}
+	second := s.Workers[1]
+	if second.ID != "c-w-node01-p2222-2" || second.Index != 1 || second.Ports.NodeManager != 6390 || second.Ports.WorkerMin != 11002 ||
+		second.Ports.AgentListen != 52366 || second.TempDir != "/scratch/ray-2" {
+		t.Errorf("second node %+v", second)
+	}
+	if second.Env["A"] != "1" || second.Env["B"] != "y" || second.Labels["zone"] != "a" || s.Head.Env["B"] != "x" {
+		t.Errorf("env %v, head's %v", second.Env, s.Head.Env)
+	}
+	if second.Memory != 3<<29 || second.ObjectStore != 1<<30 || second.Host.Private != netip.MustParseAddr("192.168.1.1") {
+		t.Errorf("memory %d, store %d, private %v", second.Memory, second.ObjectStore, second.Host.Private)
+	}
+	third := s.Workers[4]
+	if third.Host.User != "root" || third.Host.Port != 22 || third.ID != "c-w-node03" {
+		t.Errorf("third host %+v %s", third.Host, third.ID)
+	}
+	if m := third.Mounts; len(m) != 3 || !m[0].ReadOnly || m[0].Volume || !m[1].Volume || m[1].ReadOnly || !m[2].ReadOnly {
+		t.Errorf("mounts %+v", m)
+	}
+	if p := s.Workers[6]; !p.Host.Local || p.Host.ID() != "unix:///run/podman/podman.sock" || p.CPUs != 2 {
+		t.Errorf("podman %+v", p)
+	}
+}
+
+func TestLoadLocalAlone(t *testing.T) {
+	for _, head := range []string{"head:", "head: {host: local}", "head: {host: }", "head: {host: ''}", "head: {num_cpus: 2}"} {
+		s := load(t, "name: a\nimage: ray\n"+head+"\nworkers: []\n")
+		if !s.Head.Host.Local || len(s.Workers) != 0 {
+			t.Errorf("%s: %+v", head, s.Head.Host)
+		}
+	}
+}
+
+// Each line must give a problem at this place with this text.
+func TestLoadProblems(t *testing.T) {
+	const ok = "name: a\nimage: ray\nhead: {host: 10.0.0.1}\n"
+	tests := []struct{ name, yaml, want string }{
+		{"unknown key", ok + "shmsize: auto\n", "4:1: cluster.yaml has no key \"shmsize\": did you mean shm_size?"},
+		{"unknown key far from all", ok + "quux: 1\n", "4:1: cluster.yaml has no key \"quux\": it may have num_cpus"},
+		{"unknown key of a group", ok + "workers: [{hosts: [b], cpus: 1}]\n", "4:24: worker group has no key \"cpus\""},
+		{"key twice", ok + "wait: 1m\nwait: 2m\n", "5:1: cluster.yaml has \"wait\" twice"},
+		{"no name", "image: ray\nhead: {host: b}\n", "cluster.yaml: the cluster has no name"},
+		{"no image", "name: a\nhead: {host: b}\n", "cluster.yaml: the cluster has no image"},
+		{"no head", "name: a\nimage: ray\n", "the cluster has no head"},
+		{"empty file", "# nothing\n", "the file describes no cluster"},
+		{"a list", "- a\n", "1:1: cluster.yaml is a list, not a mapping"},
+		{"two documents", ok + "---\nname: b\n", "a second YAML document"},
+		{"not YAML", "name: [a\n", "not valid YAML"},
+		{"tab", "name:\ta\n\thead: b\n", "not valid YAML"},
+		{"not UTF-8", "name: \xff\n", "the file is not UTF-8"},
+		{"byte order mark", "\ufeffname: a\n", "byte order mark"},
+		{"too large", strings.Repeat("# x\n", 70000), "at most 262144 are read"},
+		{"deep flow", "name: " + strings.Repeat("[", 100000), "nested too deep"},
+		{"deep block", strings.Repeat("- ", 100000) + "a", "nested too deep"},
+		{"anchor", ok + "env: &e {A: b}\n", "4:6: env is an anchor or alias"},
+		{"merge", "x: {<<: {name: a}}\n" + ok, "cluster.yaml has no key \"x\""},
+		{"binary tag", "name: !!binary YQ==\nimage: ray\nhead: {host: b}\n", "1:7: name is tagged"},
+		{"NaN", ok + "num_gpus: .nan\n", "4:11: num_gpus is \".nan\""},
+		{"large exponent", ok + "num_cpus: 1e400\n", "num_cpus is \"1e400\""},
+		{"negative", ok + "num_cpus: -1\n", "num_cpus is \"-1\": write a whole number from 0"},
+		{"quoted number", ok + "num_cpus: \"2\"\n", "num_cpus is \"2\""},
+		{"boolean", ok + "filter: yes please\n", "filter is \"yes please\": write true or false"},
+		{"name with capitals", "name: Demo\nimage: ray\nhead: {host: b}\n", "1:7: name \"Demo\" is not valid"},
+		{"image with capitals", "name: a\nimage: Ray\nhead: {host: b}\n", "2:8: image \"Ray\""},
+		{"image with a short digest", "name: a\nimage: ray@sha256:12\nhead: {host: b}\n", "image \"ray@sha256:12\""},
+		{"same host twice", ok + "workers: [{hosts: [10.0.0.2, 10.0.0.2]}]\n", "4:30: host 10.0.0.2 is there twice"},
+		{"same host as another user", ok + "workers: [{hosts: [a@10.0.0.2, \"b@10.0.0.2:22\"]}]\n", "is there twice"},
+		{"same host as another user, shared", ok + "share_hosts: true\nworkers: [{hosts: [a@10.0.0.2, b@10.0.0.2]}]\n", "with different settings"},
+		{"head in workers", ok + "workers: [{hosts: [10.0.0.1]}]\n", "host 10.0.0.1 is the head's: remove it from workers"},
+		{"two spellings of an IPv6 address", ok + "workers: [{hosts: [\"[fd00::2]\", \"[fd00:0::2]\"]}]\n", "is there twice"},
+		{"bare IPv6", ok + "workers: [{hosts: [\"fd00::2\"]}]\n", "write an IPv6 address in brackets, [fd00::2]"},
+		{"port 0", ok + "workers: [{hosts: [\"b:0\"]}]\n", "port \"0\" is not between 1 and 65535"},
+		{"port 70000", ok + "workers: [{hosts: [\"b:70000\"]}]\n", "port \"70000\" is not between 1 and 65535"},
+		{"Ray port 70000", ok + "ports: {gcs: 70000}\n", "4:14: port gcs is \"70000\""},
+		{"port of a range", ok + "ports: {workers: 10-12}\n", "4:18: ports workers \"10-12\" is too small"},
+		{"backward port range", ok + "ports: {workers: 20000-10000}\n", "is too small"},
+		{"address out of range", ok + "workers: [{hosts: [\"10.0.0.[250-260]\"]}]\n", "host \"10.0.0.256\" is not an IPv4 address"},
+		{"backward range", ok + "workers: [{hosts: [\"n[9-2]\"]}]\n", "range [9-2] ends before it starts"},
+		{"open range", ok + "workers: [{hosts: [\"n[1-2\"]}]\n", "is not closed by ]"},
+		{"letters in a range", ok + "workers: [{hosts: [\"n[a-c]\"]}]\n", "range [a-c] is not made of numbers"},
+		{"huge range", ok + "workers: [{hosts: [\"n[1-999999999]\"]}]\n", "more than 1000 hosts"},
+		{"huge product", ok + "workers: [{hosts: [\"n[1-100]-[1-100]\"]}]\n", "more than 1000 hosts"},
+		{"another scheme", ok + "workers: [{hosts: [\"tcp://b:2375\"]}]\n", "\"tcp://\" is not a way to reach a host"},
+		{"unspecified address", ok + "workers: [{hosts: [\"0.0.0.0\"]}]\n", "not the address of one machine"},
+		{"group without hosts", ok + "workers: [{num_cpus: 1}]\n", "names no host"},
+		{"two groups of one name", ok + "workers: [{name: x, host: b}, {name: x, host: c}]\n", "\"x\" is there twice"},
+		{"several for one host", "name: a\nimage: ray\nhead: {host: \"n[1-2]\"}\n", "names 2 hosts"},
+		{"nodes per host unasked", ok + "workers: [{hosts: [b], nodes_per_host: 2}]\n", "say `share_hosts: true`"},
+		{"too many nodes", ok + "share_hosts: true\nworkers: [{hosts: [b], nodes_per_host: 20}, {hosts: [b]}]\n", "21 nodes on host b"},
+		{"private addresses do not match", ok + "workers: [{hosts: [\"n[1-3]\"], private_addresses: [\"10.1.0.[1-2]\"]}]\n", "2 private_addresses for 3 hosts"},
+		{"private address twice", ok + "workers: [{hosts: [b, c], private_addresses: [10.1.0.1, 10.1.0.1]}]\n", "private address 10.1.0.1 is also that of b"},
+		{"more minimum than workers", ok + "min_workers: 2\nworkers: [{host: b}]\n", "min_workers is 2, and there are 1 workers"},
+		{"ports that collide", ok + "ports: {gcs: 6380}\n", "port node_manager of a-head (6380) is also gcs"},
+		{"ports that collide on a shared host", ok + "share_hosts: true\nworkers: [{hosts: [b], nodes_per_host: 2, ports: {metrics: 6370}}]\n", "6380"},
+		{"worker ports too high", ok + "share_hosts: true\nworkers: [{hosts: [b], nodes_per_host: 2, ports: {agent_listen: 65535}}]\n", "port agent_listen of a-w-b-2 would be 65536"},
+		{"small shm", ok + "shm_size: 10m\n", "4:11: shm_size \"10m\" is too small"},
+		{"store larger than shm", ok + "shm_size: 1g\nobject_store_memory: 1g\n", "does not fit in shm_size"},
+		{"size with a wrong unit", ok + "shm_size: 10x\n", "\"10x\" is not a size"},
+		{"token in env", ok + "env: {RAY_AUTH_TOKEN: x}\n", "variable RAY_AUTH_TOKEN is the launcher's"},
+		{"env name", ok + "env: {\"A B\": x}\n", "variable \"A B\" is not valid"},
+		{"env with newline", ok + "env: {A: \"x\\ny\"}\n", "control character"},
+		{"env with a mapping", ok + "env: {A: {b: c}}\n", "variable A is a mapping"},
+		{"Ray's own resource", ok + "resources: {CPU: 2}\n", "resource \"CPU\" is one of Ray's own"},
+		{"resource amount", ok + "resources: {x: 0.00001}\n", "resource \"x\" is \"0.00001\""},
+		{"Ray's own label", ok + "labels: {ray.io/x: y}\n", "label \"ray.io/x\" is not valid"},
+		{"mount over shm", ok + "mounts: [\"/x:/dev/shm\"]\n", "mount target /dev/shm is the launcher's"},
+		{"mount upwards", ok + "mounts: [\"/x/../etc:/y\"]\n", "mount source \"/x/../etc\" is not valid"},
+		{"mount at a place twice", ok + "mounts: [\"/x:/y\", \"/z:/y\"]\n", "target /y is mounted twice"},
+		{"argument of the launcher", ok + "args: [\"--port=1\"]\n", "argument --port is the launcher's: use ports"},
+		{"argument that is none", ok + "args: [\"; touch /tmp/x\"]\n", "is not one of `ray start`"},
+		{"jump that is no host", ok + "ssh: {jump: \"-oProxyCommand=x\"}\n", "ssh jump: host \"-oProxyCommand=x\""},
+		{"relative socket", ok + "ssh: {socket: docker.sock}\n", "ssh socket \"docker.sock\" is not valid"},
+		{"wait without unit", ok + "wait: 2\n", "wait \"2\" is not one"},
+		{"public address that is none", ok + "allow_public: [everything]\n", "allow_public \"everything\" is not one"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			start := time.Now()
+			_, err := Load("cluster.yaml", []byte(tt.yaml))
+			if err == nil {
+				t.Fatal("loads")
+			}
+			if took := time.Since(start); took > 500*time.Millisecond {
+				t.Errorf("took %v", took)
+			}
+			if !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got\n%v\nwant %s", err, tt.want)
+			}
+			for _, line := range strings.Split(err.Error(), "\n") {
+				if !strings.HasPrefix(line, "cluster.yaml:") {
+					t.Errorf("line without a place: %q", line)
+				}
+			}
+		})
+	}
+}
+
+func TestLoadReportsAllProblemsInOrder(t *testing.T) {
+	_, err := Load("c.yaml", []byte("name: A\nimage: Ray\nnum_cpu: 1\nhead: {host: -x, ports: {gcs: 0}}\nworkers: [{hosts: [b, b], shm_size: 1}]\n"))
+	var p Problems
+	if !errors.As(err, &p) {
+		t.Fatalf("error is %T", err)
+	}
+	var lines []int
+	for _, x := range p {
+		lines = append(lines, x.Line)
+		if x.Fix == "" {
+			t.Errorf("no fix: %v", x)
+		}
+	}
+	if got := fmt.Sprint(lines); got != "[1 2 3 4 4 5 5]" {
+		t.Errorf("problems at lines %s:\n%v", got, err)
+	}
+}
+
+// I1 of the fault matrix: nothing that means something to a shell or to an option parser gets through, whatever the field.
+func TestLoadRefusesShellInEveryField(t *testing.T) {
+	bad := []string{"; touch x", "$(touch x)", "`touch x`", "a|b", "a&b", "a\nb", "a\x00b", "-oProxyCommand=x", "--flag", "a b", " a",
+		"a\u00a0b", "\u202egnp", "a'b", "a\"b", "a>b", "a*", "a\\b", "../../etc", "~root;x"}
+	fields := []string{"name: %s", "image: %s", "head: {host: %s}", "workers: [{host: %s}]", "workers: [{hosts: [%s]}]",
+		"workers: [{name: %s, host: b}]", "ssh: {user: %s}", "ssh: {jump: %s}", "ssh: {socket: %s}", "temp_dir: %s",
+		"env: {%s: x}", "resources: {%s: 1}", "labels: {%s: x}", "labels: {x: %s}", "mounts: [{source: %s, target: /x}]",
+		"mounts: [{source: /x, target: %s}]", "args: [%s]", "shm_size: %s", "wait: %s", "allow_public: [%s]", "ports: {workers: %s}",
+		"head: {private_address: %s}", "workers: [{host: b, private_addresses: [%s]}]"}
+	for _, f := range fields {
+		for _, b := range bad {
+			doc := fmt.Sprintf(f, quoteYAML(b))
+			if _, err := Load("c.yaml", []byte(doc)); err == nil || !strings.Contains(err.Error(), "c.yaml:1:") {
+				if strings.HasPrefix(f, "args") && b == "--flag" {
+					continue // a flag is what args are for; it stays one element of an argv
+				}
+				t.Errorf("accepted: %s (%v)", doc, err)
+			}
+		}
+	}
+}
+
+func quoteYAML(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range s {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteString("\\" + string(r))
+		case r < ' ':
+			fmt.Fprintf(&b, "\\x%02x", r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String() + `"`
+}
+
+func TestInitLoads(t *testing.T) {
+	for _, hosts := range [][]string{nil, {"local"}, {"ssh://ubuntu@10.0.0.1", "ssh://ubuntu@10.0.0.[2-9]"}, {"node1", "node2", "[fd00::3]:2222"}} {
+		b, err := Init("", "", hosts)
+		if err != nil {
+			t.Fatalf("%v: %v", hosts, err)
+		}
+		s := load(t, string(b))
+		if s.Name != "demo" || (len(hosts) > 1) != (len(s.Workers) > 0) {
+			t.Errorf("%v: %+v", hosts, s)
+		}
+		// What the comments show is valid, too.
+		_, shown, _ := strings.Cut(string(b), "worker group for its own.\n")
+		if !strings.Contains(shown, "# wait: 2m") {
+			t.Fatalf("no comments in\n%s", b)
+		}
+		load(t, "name: a\nimage: ray\nhead: {host: local}\n"+strings.ReplaceAll(shown, "\n# ", "\n"))
+	}
+	for _, hosts := range [][]string{{"-x"}, {"a", "a"}, {"a\nhead: b"}, {`a", "b`}} {
+		if b, err := Init("demo", "ray", hosts); err == nil {
+			t.Errorf("%q accepted:\n%s", hosts, b)
+		}
+	}
+}
+
+func FuzzLoad(f *testing.F) {
+	f.Add([]byte(sketch))
+	f.Add([]byte("name: a\nimage: ray\nhead: {host: \"[fd00::1]:22\"}\nworkers: [{hosts: [\"n[01-12,15]\"], mounts: [\"/a:/b:ro\"], args: [\"--x=y\"]}]\n"))
+	f.Add([]byte("name: &a [*a]\n? - {}\n: |\n  x\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s, err := Load("c.yaml", data)
+		if err != nil {
+			var p Problems
+			if !errors.As(err, &p) || len(p) == 0 {
+				t.Fatalf("error without problems: %v", err)
+			}
+			return
+		}
+		ids := map[string]bool{}
+		for _, n := range s.Nodes() {
+			if ids[n.ID] || strings.HasPrefix(n.Host.Address, "-") || strings.HasPrefix(n.Host.User, "-") || !strings.HasPrefix(n.ID, s.Name) {
+				t.Fatalf("node %+v", n)
+			}
+			ids[n.ID] = true
+			if n.Ports.WorkerMax > 65535 || n.Ports.WorkerMin >= n.Ports.WorkerMax {
+				t.Fatalf("ports %+v", n.Ports)
+			}
+		}
+	})
+}

@@ -1,0 +1,70 @@
+package cluster
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+const initTop = `# A Ray cluster on Docker hosts. ` + "`raybuild cluster up`" + ` starts it, run again it changes nothing.
+name: %s
+image: %s          # name, tag or digest; every host runs the same digest
+
+head:
+  host: %s
+
+`
+
+const initRest = `
+# All that follows is optional, and shown with its default. The keys of a node (num_cpus … ssh) may stand here for
+# all nodes, or in head or a worker group for its own.
+# num_cpus: auto                # all CPUs of the host
+# num_gpus: 0
+# shm_size: auto                # 30 % of the host's memory; or 1000m
+# object_store_memory: 8g       # shm_size / 1.1
+# memory: 16g                   # what tasks may reserve; Ray's own default
+# resources: {fast_disk: 1}     # custom Ray resources
+# labels: {zone: a}             # Ray node labels
+# env: {OMP_NUM_THREADS: "1"}
+# mounts: ["/data:/data:ro"]    # source:target[:ro]; a source without / is a volume
+# ports: {gcs: 6379, dashboard: 8265, workers: 10002-10999}
+# args: ["--verbose"]           # further arguments of ray start
+# ssh: {user: ubuntu, port: 22, key: ~/.ssh/id_ed25519, jump: bastion}   # else ~/.ssh/config decides
+# min_workers: 0                # fewest workers that make up succeed; all of them
+# skip_unreachable: false       # go on without workers that cannot be reached
+# share_hosts: false            # allow several nodes on one host (nodes_per_host: 2 in a group)
+# filter: false                 # a packet filter lets only members reach Ray's ports
+# allow_public: []              # public addresses that are accepted without a filter
+# wait: 2m                      # how long nodes may take to join
+`
+
+// Init returns a commented cluster.yaml that loads: the first host is the head, the others are workers; none is this machine.
+// An empty image becomes a place-holder, an empty name "demo". It fails when a host, the name or the image is not valid.
+func Init(name, image string, hosts []string) ([]byte, error) {
+	if name == "" {
+		name = "demo"
+	}
+	if image == "" {
+		image = "registry.example/ray:latest"
+	}
+	head, rest := "local", []string(nil)
+	if len(hosts) > 0 {
+		head, rest = hosts[0], hosts[1:]
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, initTop, strconv.Quote(name), strconv.Quote(image), strconv.Quote(head))
+	if len(rest) == 0 {
+		b.WriteString("workers: []             # - hosts: [\"ssh://ubuntu@10.0.0.[2-9]\"]\n")
+	} else {
+		b.WriteString("workers:\n  - hosts:\n")
+		for _, h := range rest {
+			fmt.Fprintf(&b, "      - %s\n", strconv.Quote(h))
+		}
+	}
+	b.WriteString(initRest)
+	out := []byte(b.String())
+	if _, err := Load("cluster.yaml", out); err != nil {
+		return nil, fmt.Errorf("init cluster.yaml: %w", err)
+	}
+	return out, nil
+}
