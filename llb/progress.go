@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/moby/buildkit/client"
 	bkllb "github.com/moby/buildkit/client/llb"
@@ -76,19 +77,32 @@ type step struct {
 	offline bool // a command without network
 	vertex  *client.Vertex
 	tail    []byte
+	// BuildKit reports an operation without inputs as started once more than it runs: when it asks for its cache key.
+	extra  int
+	starts int
+	last   time.Time
 }
+
+// saw takes in an event of the step's vertex.
+func (s *step) saw(v *client.Vertex) {
+	if v.Started != nil && !v.Cached && !v.Started.Equal(s.last) {
+		s.starts++
+		s.last = *v.Started
+	}
+	s.vertex = v
+}
+
+// ran tells whether the step's operation was carried out.
+func (s *step) ran() bool { return s.vertex != nil && !s.vertex.Cached && s.starts > s.extra }
 
 // collector learns from definitions which vertices are steps, and from a solve's events how they went.
 type collector struct {
 	mu    sync.Mutex
 	steps []*step
 	by    map[digest.Digest]*step
-	extra map[digest.Digest]*client.Vertex // failed vertices that are no steps
 }
 
-func newCollector() *collector {
-	return &collector{by: map[digest.Digest]*step{}, extra: map[digest.Digest]*client.Vertex{}}
-}
+func newCollector() *collector { return &collector{by: map[digest.Digest]*step{}} }
 
 // define takes the steps of a definition, and tells artifact the name of each artifact in it.
 func (c *collector) define(def *bkllb.Definition, artifact func(d digest.Digest, name string)) error {
@@ -110,6 +124,9 @@ func (c *collector) define(def *bkllb.Definition, artifact func(d digest.Digest,
 			continue
 		}
 		s := &step{title: def.Metadata[dgst].Description["llb.customname"]}
+		if len(op.Inputs) == 0 {
+			s.extra = 1
+		}
 		s.offline = op.GetExec() != nil && op.GetExec().Network == pb.NetMode_NONE
 		c.steps = append(c.steps, s)
 		c.by[dgst] = s
@@ -125,9 +142,7 @@ func (c *collector) add(ss *client.SolveStatus) {
 	defer c.mu.Unlock()
 	for _, v := range ss.Vertexes {
 		if s := c.by[v.Digest]; s != nil {
-			s.vertex = v
-		} else if v.Error != "" {
-			c.extra[v.Digest] = v
+			s.saw(v)
 		}
 	}
 	for _, l := range ss.Logs {
@@ -150,9 +165,9 @@ func (c *collector) result() []Step {
 	for i, s := range c.steps {
 		layer, name := splitTitle(s.title)
 		out[i] = Step{Name: name, Layer: layer, Cached: true}
-		if v := s.vertex; v != nil && v.Started != nil && !v.Cached {
+		if s.ran() {
 			out[i].Cached = false
-			if v.Completed != nil {
+			if v := s.vertex; v.Completed != nil {
 				out[i].Seconds = v.Completed.Sub(*v.Started).Seconds()
 			}
 		}

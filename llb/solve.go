@@ -41,10 +41,12 @@ func (c *call) solve(ctx context.Context, exports []client.ExportEntry, fn gatew
 		return nil, err
 	}
 	opt := client.SolveOpt{
-		Exports:      exports,
-		Session:      att,
-		CacheImports: cacheEntries(c.o.CacheFrom),
-		CacheExports: cacheEntries(c.o.CacheTo),
+		Exports: exports,
+		Session: att,
+		// The client writes cache imports into it.
+		FrontendAttrs: map[string]string{},
+		CacheImports:  cacheEntries(c.o.CacheFrom),
+		CacheExports:  cacheEntries(c.o.CacheTo),
 	}
 	var res *client.SolveResponse
 	ch := make(chan *client.SolveStatus)
