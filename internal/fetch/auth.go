@@ -1,0 +1,163 @@
+package fetch
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+)
+
+// login is a user name and its password.
+type login struct{ user, password string }
+
+// logins finds the credentials of a URL: its own userinfo, then the netrc file, then Options.Credentials.
+type logins struct {
+	netrc map[string]login
+	ask   func(u *url.URL) (username, password string, ok bool)
+}
+
+func readLogins(o Options) (logins, error) {
+	l := logins{ask: o.Credentials}
+	name := o.Netrc
+	if name == "-" {
+		return l, nil
+	}
+	if name == "" {
+		name = os.Getenv("NETRC")
+	}
+	if name == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return l, nil // no home, no file
+		}
+		name = filepath.Join(home, ".netrc")
+		if runtime.GOOS == "windows" {
+			name = filepath.Join(home, "_netrc")
+		}
+	}
+	data, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) && o.Netrc == "" {
+		return l, nil
+	}
+	if err != nil {
+		return l, fmt.Errorf("read netrc: %w", err)
+	}
+	l.netrc = parseNetrc(string(data))
+	return l, nil
+}
+
+func (l logins) find(u *url.URL) (user, password string, ok bool) {
+	if u.User != nil {
+		password, _ = u.User.Password()
+		return u.User.Username(), password, true
+	}
+	if n, ok := l.netrc[strings.ToLower(u.Hostname())]; ok {
+		return n.user, n.password, true
+	}
+	if l.ask == nil {
+		return "", "", false
+	}
+	return l.ask(u)
+}
+
+// parseNetrc reads the logins by host of a netrc file
+// (https://www.gnu.org/software/inetutils/manual/html_node/The-_002enetrc-file.html). The first entry of a host
+// counts. A "default" entry is left out: it would send a password to every mirror. Macros are skipped.
+func parseNetrc(text string) map[string]login {
+	out := map[string]login{}
+	var host string
+	var cur login
+	flush := func() {
+		if _, twice := out[host]; host != "" && !twice {
+			out[host] = cur
+		}
+		host, cur = "", login{}
+	}
+	t := netrcTokens{rest: text}
+	for {
+		word, ok := t.keyword()
+		if !ok {
+			break
+		}
+		switch word {
+		case "machine":
+			flush()
+			host = strings.ToLower(t.value())
+		case "default":
+			flush()
+		case "login":
+			cur.user = t.value()
+		case "password":
+			cur.password = t.value()
+		case "account":
+			t.value()
+		case "macdef":
+			t.skipMacro()
+		}
+	}
+	flush()
+	return out
+}
+
+// netrcTokens splits a netrc file into words.
+type netrcTokens struct{ rest string }
+
+// keyword takes the next word that is not in a comment.
+func (t *netrcTokens) keyword() (string, bool) {
+	for {
+		t.rest = strings.TrimLeft(t.rest, " \t\r\n")
+		if !strings.HasPrefix(t.rest, "#") {
+			break
+		}
+		_, t.rest, _ = strings.Cut(t.rest, "\n")
+	}
+	if t.rest == "" {
+		return "", false
+	}
+	return t.value(), true
+}
+
+// value takes the next word; it may begin with #.
+func (t *netrcTokens) value() string {
+	t.rest = strings.TrimLeft(t.rest, " \t\r\n")
+	if strings.HasPrefix(t.rest, `"`) {
+		return t.quoted()
+	}
+	i := strings.IndexAny(t.rest, " \t\r\n")
+	if i < 0 {
+		i = len(t.rest)
+	}
+	word := t.rest[:i]
+	t.rest = t.rest[i:]
+	return word
+}
+
+// quoted takes a word in double quotes, in which a backslash makes the next character plain (curl's rule).
+func (t *netrcTokens) quoted() string {
+	var b strings.Builder
+	for i := 1; i < len(t.rest); i++ {
+		switch c := t.rest[i]; c {
+		case '"':
+			t.rest = t.rest[i+1:]
+			return b.String()
+		case '\\':
+			if i++; i < len(t.rest) {
+				b.WriteByte(t.rest[i])
+			}
+		default:
+			b.WriteByte(c)
+		}
+	}
+	t.rest = ""
+	return b.String()
+}
+
+// skipMacro skips the name and body of a macro, which ends at an empty line.
+func (t *netrcTokens) skipMacro() {
+	text := strings.ReplaceAll(t.rest, "\r\n", "\n")
+	_, t.rest, _ = strings.Cut(text, "\n\n")
+}

@@ -1,0 +1,310 @@
+package fetch
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Fetcher brings artifacts by digest. It is safe for concurrent use, and so is its store, by several processes.
+type Fetcher struct {
+	o      Options
+	store  *store
+	client *http.Client
+	logins logins
+	hosts  *hosts
+	counts counts
+	pages  pages
+
+	mu      sync.Mutex
+	items   map[digest.Digest]Item
+	byURL   map[string]digest.Digest // canonical key -> the artifact that a page or Add said is there
+	learned map[string]Candidate     // canonical key -> where the page that linked it has it
+	secure  map[string]bool          // hosts whose canonical URLs are https
+	flights map[digest.Digest]*flight
+}
+
+// New returns a Fetcher on the store in o.Store, which it makes when it is missing and clears of old temporary files.
+func New(o Options) (*Fetcher, error) {
+	if o.Store == "" {
+		return nil, fmt.Errorf("open artifact store: no directory given: set Options.Store")
+	}
+	o = o.defaults()
+	st, err := openStore(o.Store)
+	if err != nil {
+		return nil, err
+	}
+	l, err := readLogins(o)
+	if err != nil {
+		return nil, err
+	}
+	f := &Fetcher{
+		o: o, store: st, logins: l, hosts: newHosts(o.PerHost, o.Total),
+		items: map[digest.Digest]Item{}, byURL: map[string]digest.Digest{}, learned: map[string]Candidate{},
+		secure: map[string]bool{}, flights: map[digest.Digest]*flight{},
+	}
+	for _, h := range o.HTTPSHosts {
+		f.secure[strings.ToLower(h)] = true
+	}
+	f.client = newClient(o)
+	return f, nil
+}
+
+func (o Options) defaults() Options {
+	set := func(d *time.Duration, v time.Duration) {
+		if *d <= 0 {
+			*d = v
+		}
+	}
+	if o.PerHost <= 0 {
+		o.PerHost = 6
+	}
+	if o.Total <= 0 {
+		o.Total = 16
+	}
+	if o.MaxSize <= 0 {
+		o.MaxSize = 64 << 30
+	}
+	set(&o.Backoff, 500*time.Millisecond)
+	set(&o.MaxRetryAfter, time.Minute)
+	set(&o.DialTimeout, 10*time.Second)
+	set(&o.HeaderTimeout, 30*time.Second)
+	set(&o.StallTimeout, 20*time.Second)
+	if o.Candidates == nil {
+		o.Candidates = func(u *url.URL) []Candidate { return []Candidate{{URL: u.String()}} }
+	}
+	if o.Warn == nil {
+		o.Warn = func(string) {}
+	}
+	if o.OnProgress == nil {
+		o.OnProgress = func(Progress) {}
+	}
+	return o
+}
+
+// Add makes items known, so that Open finds them by digest and the gateway by URL. A later item replaces an earlier
+// one of the same digest.
+func (f *Fetcher) Add(items ...Item) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, it := range items {
+		f.items[it.Digest] = it
+		if u, err := url.Parse(it.URL); err == nil && u.Host != "" {
+			f.byURL[key(u)] = it.Digest
+		}
+	}
+}
+
+// Has tells whether the artifact is at hand without any mirror. A stored file's digest is not checked for that.
+func (f *Fetcher) Has(d digest.Digest) bool {
+	f.mu.Lock()
+	it := f.items[d]
+	f.mu.Unlock()
+	return it.Bytes != nil || it.Path != "" || f.store.has(d)
+}
+
+// Open returns the artifact's bytes and their number. It looks into the store first, and then asks the candidates of
+// the item's URL in their order; the bytes are handed out only when all are there and have the digest (those of a
+// local file or memory: all but the last are handed out before). Open of the same digest at the same time, from this
+// or another process, downloads once.
+//
+// The error is a *NotFoundError when no candidate has it, a *DiskFullError when the store is full.
+func (f *Fetcher) Open(ctx context.Context, d digest.Digest) (io.ReadCloser, int64, error) {
+	it, err := f.item(d)
+	if err != nil {
+		return nil, 0, err
+	}
+	switch {
+	case it.Bytes != nil:
+		r := &checked{r: bytes.NewReader(it.Bytes), left: int64(len(it.Bytes)), item: it, sum: digest.SHA256.Digester()}
+		return io.NopCloser(r), r.left, nil
+	case it.Path != "":
+		return openLocal(it)
+	}
+	file, size, err := f.open(ctx, it)
+	if err != nil {
+		return nil, 0, err
+	}
+	return file, size, nil
+}
+
+// Put stores what r brings and makes it known as an artifact of that name.
+func (f *Fetcher) Put(ctx context.Context, name string, r io.Reader) (Item, error) {
+	t, err := f.store.temp()
+	if err != nil {
+		return Item{}, err
+	}
+	defer t.discard()
+	if _, err := io.Copy(t, &ctxReader{ctx, r}); err != nil {
+		return Item{}, fmt.Errorf("store artifact %q: %w", name, err)
+	}
+	it := Item{Digest: t.digest(), Size: t.n, Name: name}
+	if err := f.store.keep(t, it.Digest); err != nil {
+		return Item{}, fmt.Errorf("store artifact %q: %w", name, err)
+	}
+	f.Add(it)
+	return it, nil
+}
+
+// Stats returns what was moved so far.
+func (f *Fetcher) Stats() Stats { return f.counts.snapshot() }
+
+// item returns the item of a digest; one that nobody added is looked for in the store alone.
+func (f *Fetcher) item(d digest.Digest) (Item, error) {
+	if err := d.Validate(); err != nil || d.Algorithm() != digest.SHA256 {
+		return Item{}, fmt.Errorf("open artifact %q: not a sha256 digest", d)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	it, ok := f.items[d]
+	if !ok {
+		it = Item{Digest: d}
+	}
+	if it.Name == "" {
+		it.Name = string(d)
+		if u, err := url.Parse(it.URL); err == nil && u.Path != "" {
+			it.Name = path.Base(u.Path)
+		} else if it.Path != "" {
+			it.Name = filepath.Base(it.Path)
+		}
+	}
+	return it, nil
+}
+
+// candidates are the places to ask for a canonical URL.
+func (f *Fetcher) candidates(raw string) ([]Candidate, *url.URL, error) {
+	if raw == "" {
+		return nil, nil, nil
+	}
+	u, err := url.Parse(raw)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, nil, fmt.Errorf("parse canonical url %q: want http or https with a host", redactString(raw))
+	}
+	c := *u
+	c.User, c.Fragment, c.RawFragment = nil, "", ""
+	f.mu.Lock()
+	if f.secure[strings.ToLower(c.Hostname())] {
+		c.Scheme = "https"
+	}
+	first, known := f.learned[key(&c)]
+	f.mu.Unlock()
+
+	cands := slices.Clone(f.o.Candidates(&c))
+	if known {
+		cands = slices.DeleteFunc(cands, func(o Candidate) bool { return o.URL == first.URL })
+		cands = slices.Insert(cands, 0, first)
+	}
+	for i := range cands {
+		if cands[i].Mirror == "" {
+			cands[i].Mirror = hostOf(cands[i])
+		}
+	}
+	return cands, &c, nil
+}
+
+// key names a canonical URL whatever its scheme: resolvers see http where the origin has https.
+func key(u *url.URL) string {
+	host := strings.ToLower(u.Hostname())
+	if p := u.Port(); p != "" && p != "80" && p != "443" {
+		host += ":" + p
+	}
+	return host + u.Path + "?" + u.RawQuery
+}
+
+func hostOf(c Candidate) string {
+	for _, s := range []string{c.URL, c.Index} {
+		if u, err := url.Parse(s); err == nil && u.Host != "" {
+			return u.Host
+		}
+	}
+	return "unnamed mirror"
+}
+
+// openLocal opens the file of an item with Path.
+func openLocal(it Item) (io.ReadCloser, int64, error) {
+	file, err := os.Open(it.Path)
+	if err != nil {
+		return nil, 0, fmt.Errorf("open artifact %q: %w", it.Name, err)
+	}
+	st, err := file.Stat()
+	if err == nil && !st.Mode().IsRegular() {
+		err = &fs.PathError{Op: "open", Path: it.Path, Err: fmt.Errorf("not a regular file")}
+	}
+	if err != nil {
+		file.Close()
+		return nil, 0, fmt.Errorf("open artifact %q: %w", it.Name, err)
+	}
+	r := &checked{r: file, left: st.Size(), item: it, sum: digest.SHA256.Digester()}
+	return struct {
+		io.Reader
+		io.Closer
+	}{r, file}, r.left, nil
+}
+
+// checked hands out a reader's bytes, and the last of them only when all have the digest.
+type checked struct {
+	r    io.Reader
+	left int64
+	item Item
+	sum  digest.Digester
+	err  error
+	done bool
+}
+
+func (c *checked) Read(p []byte) (int, error) {
+	if c.err != nil {
+		return 0, c.err
+	}
+	if c.left == 0 && !c.done {
+		c.check()
+		return 0, c.err
+	}
+	n, err := c.r.Read(p[:min(int64(len(p)), c.left)])
+	c.sum.Hash().Write(p[:n])
+	c.left -= int64(n)
+	if c.left == 0 {
+		if c.check(); c.err != io.EOF {
+			return 0, c.err
+		}
+		return n, nil
+	}
+	if err == io.EOF {
+		err = fmt.Errorf("read artifact %q: it became shorter while it was read", c.item.Name)
+	}
+	c.err = err
+	return n, err
+}
+
+func (c *checked) check() {
+	c.done, c.err = true, io.EOF
+	if got := c.sum.Digest(); got != c.item.Digest {
+		c.err = fmt.Errorf("read artifact %q: %w: it is %s, the lock says %s: lock again if it was changed on purpose",
+			c.item.Name, errWrong, got, c.item.Digest)
+	}
+}
+
+// ctxReader stops reading when its context ends.
+type ctxReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c *ctxReader) Read(p []byte) (int, error) {
+	if err := context.Cause(c.ctx); err != nil {
+		return 0, err
+	}
+	return c.r.Read(p)
+}

@@ -1,0 +1,229 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Gateway is a forward proxy for canonical http:// URLs: GET and HEAD with an absolute URI, answered from the
+// candidates of that URL. Clients reach nothing that has no candidate and that no index page linked.
+//
+// Index pages (PEP 503/691) come from the first candidate that has them, with links that lead back through the
+// gateway. Files whose digest is known, from a page or from Add, go through the store. Everything else is passed on
+// as it is, from the first candidate that has it.
+func (f *Fetcher) Gateway() http.Handler { return gateway{f} }
+
+// ServeConn serves the gateway on one connection, and returns when it is closed.
+func (f *Fetcher) ServeConn(c net.Conn) {
+	if err := c.SetReadDeadline(time.Time{}); err != nil {
+		// net/http ends its background reads by deadlines; a pipe in between has them.
+		c = withDeadlines(c)
+	}
+	ln := newOneConn(c)
+	srv := &http.Server{Handler: f.Gateway(), MaxHeaderBytes: 64 << 10, ErrorLog: quiet()}
+	_ = srv.Serve(ln) // ends with io.EOF when the connection is closed
+	_ = c.Close()
+}
+
+type gateway struct{ f *Fetcher }
+
+func (g gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case r.Method == http.MethodConnect:
+		refuse(w, http.StatusMethodNotAllowed, "raybuild's gateway makes no tunnels: ask it for http:// URLs; "+
+			"it speaks https to the mirrors itself, checks digests and adds credentials")
+		return
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		w.Header().Set("Allow", "GET, HEAD")
+		refuse(w, http.StatusMethodNotAllowed, "raybuild's gateway only reads: GET and HEAD")
+		return
+	case !r.URL.IsAbs() || r.URL.Host == "":
+		refuse(w, http.StatusBadRequest, "raybuild's gateway is an HTTP proxy: the request needs an absolute URI")
+		return
+	case r.URL.Scheme != "http":
+		refuse(w, http.StatusBadRequest, "raybuild's gateway takes http:// URLs only")
+		return
+	}
+	u := *r.URL
+	u.User = nil
+	cands, canonical, err := g.f.candidates(u.String())
+	if err != nil {
+		refuse(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	it, known := g.f.known(canonical)
+	switch {
+	case known:
+		g.artifact(w, r, it)
+	case len(cands) == 0:
+		refuse(w, http.StatusForbidden, fmt.Sprintf("no mirror serves %s: add one for it to mirrors.fetch",
+			redactURL(canonical)))
+	case g.wantsPage(r, canonical):
+		g.page(w, r, cands, canonical)
+	default:
+		g.pass(w, r, cands, canonical)
+	}
+}
+
+// known returns the artifact that is at a URL, as far as a page or Add has said.
+func (f *Fetcher) known(u *url.URL) (Item, bool) {
+	f.mu.Lock()
+	d, ok := f.byURL[key(u)]
+	f.mu.Unlock()
+	if !ok {
+		return Item{}, false
+	}
+	it, err := f.item(d)
+	return it, err == nil
+}
+
+// wantsPage tells whether a request is for an index page: pip says so in its Accept header (21 and older by text/html
+// alone), and so does uv; apt-get and conda never do.
+func (g gateway) wantsPage(r *http.Request, u *url.URL) bool {
+	if g.f.o.IndexPage != nil && g.f.o.IndexPage(u) {
+		return true
+	}
+	a := r.Header.Get("Accept")
+	return (strings.Contains(a, "application/vnd.pypi.simple") || strings.HasPrefix(a, "text/html")) &&
+		!isArchive(u.Path)
+}
+
+// isArchive tells by its name whether a file is a package.
+func isArchive(name string) bool {
+	name = path.Base(name)
+	for _, ext := range []string{".whl", ".tar.gz", ".zip", ".tar.bz2", ".conda", ".deb", ".sh"} {
+		if strings.HasSuffix(name, ext) {
+			return true
+		}
+	}
+	return false
+}
+
+func refuse(w http.ResponseWriter, code int, text string) {
+	http.Error(w, text, code)
+}
+
+// fail answers that no candidate helped. A candidate that knows that the file does not exist outranks others that do
+// not answer.
+func (g gateway) fail(w http.ResponseWriter, u *url.URL, tried []Attempt) {
+	code := http.StatusBadGateway
+	texts := make([]string, len(tried))
+	for i, a := range tried {
+		texts[i] = a.String()
+		if a.Status == http.StatusNotFound || a.Status == http.StatusGone || errors.Is(a.Err, errNotListed) {
+			code = http.StatusNotFound
+		}
+	}
+	text := fmt.Sprintf("no mirror has %s: %s", redactURL(u), strings.Join(texts, "; "))
+	if code != http.StatusNotFound {
+		g.f.o.Warn(text)
+	}
+	refuse(w, code, text)
+}
+
+// each asks the candidates until one call of try succeeds; it returns the failures when none does. Once a candidate
+// has said that the file does not exist, those whose host did not answer lately are not waited for.
+func (g gateway) each(ctx context.Context, cands []Candidate, try func(c Candidate, repeat bool) error) []Attempt {
+	var tried []Attempt
+	missing := false
+	left := g.f.hosts.byHealth(cands)
+	for round := range 2 {
+		var again []Candidate
+		for _, c := range left {
+			u := candidateURL(c)
+			if missing && u != nil && g.f.hosts.get(u).resting() {
+				continue
+			}
+			if round > 0 && sleep(ctx, g.pause(u)) != nil {
+				return tried
+			}
+			err := try(c, round > 0)
+			if err == nil {
+				return nil
+			}
+			at := c.URL
+			if at == "" {
+				at = c.Index
+			}
+			tried = append(tried, Attempt{Mirror: c.Mirror, URL: redactString(at), Status: status(err), Err: redacted{err}})
+			if ctx.Err() != nil {
+				return tried
+			}
+			missing = missing || status(err) == http.StatusNotFound || status(err) == http.StatusGone
+			if passing(err) {
+				again = append(again, c)
+			}
+		}
+		if left = again; missing {
+			break
+		}
+	}
+	return tried
+}
+
+// pause is the wait before a second try: what the server asked for, within limits.
+func (g gateway) pause(u *url.URL) time.Duration {
+	wait := g.f.o.Backoff
+	if u != nil {
+		wait = max(wait, g.f.hosts.get(u).pause())
+	}
+	return min(wait, g.f.o.MaxRetryAfter)
+}
+
+// oneConn is a listener that has one connection to give.
+type oneConn struct {
+	conn   net.Conn
+	given  sync.Once
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newOneConn(c net.Conn) *oneConn { return &oneConn{conn: c, closed: make(chan struct{})} }
+
+// Accept returns the connection, and io.EOF when that is closed.
+func (l *oneConn) Accept() (net.Conn, error) {
+	var c net.Conn
+	l.given.Do(func() { c = &noticed{Conn: l.conn, closed: func() { l.once.Do(func() { close(l.closed) }) }} })
+	if c != nil {
+		return c, nil
+	}
+	<-l.closed
+	return nil, io.EOF
+}
+
+func (l *oneConn) Close() error   { return nil }
+func (l *oneConn) Addr() net.Addr { return l.conn.LocalAddr() }
+
+// noticed is a connection whose closing is noticed.
+type noticed struct {
+	net.Conn
+	closed func()
+}
+
+func (c *noticed) Close() error {
+	err := c.Conn.Close()
+	c.closed()
+	return err
+}
+
+// withDeadlines joins a connection with a pipe, whose ends know deadlines.
+func withDeadlines(c net.Conn) net.Conn {
+	near, far := net.Pipe()
+	move := func(dst, src net.Conn) {
+		_, _ = io.Copy(dst, src) // an end of either side ends both
+		_ = dst.Close()
+		_ = src.Close()
+	}
+	go move(far, c)
+	go move(c, far)
+	return near
+}

@@ -1,0 +1,92 @@
+package fetch
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+type digestOf = digest.Digest
+
+// artifact answers with a file whose digest is known, by way of the store.
+func (g gateway) artifact(w http.ResponseWriter, r *http.Request, it Item) {
+	h := w.Header()
+	h.Set("Content-Type", "application/octet-stream")
+	h.Set("ETag", `"`+it.Digest.String()+`"`)
+	h.Set("Accept-Ranges", "bytes")
+	if it.Bytes != nil || it.Path != "" {
+		g.local(w, r, it)
+		return
+	}
+	if r.Method == http.MethodGet && r.Header.Get("Range") == "" && !g.f.store.has(it.Digest) {
+		if g.along(w, r, it) {
+			return
+		}
+	}
+	file, _, err := g.f.open(r.Context(), it)
+	if err != nil {
+		g.failed(w, err)
+		return
+	}
+	defer file.Close()
+	http.ServeContent(w, r, "", time.Time{}, file)
+}
+
+// along hands a file out while it is being downloaded, or a client would give up on a large one before its first
+// byte. It returns false when there is nothing to read along and nothing was answered.
+func (g gateway) along(w http.ResponseWriter, r *http.Request, it Item) bool {
+	body, size, err := g.f.follow(r.Context(), it)
+	if err != nil {
+		g.failed(w, err)
+		return true
+	}
+	if body == nil {
+		return false
+	}
+	defer body.Close()
+	w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
+	if _, err := io.Copy(w, body); err != nil {
+		panic(http.ErrAbortHandler) // the client must not take what it has for the whole
+	}
+	return true
+}
+
+// local answers with an artifact that is in memory or in a local file; what is not right does not get out whole.
+func (g gateway) local(w http.ResponseWriter, r *http.Request, it Item) {
+	body, size, err := g.f.Open(r.Context(), it.Digest)
+	if err != nil {
+		g.failed(w, err)
+		return
+	}
+	defer body.Close()
+	w.Header().Del("Accept-Ranges")
+	w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
+	if r.Method == http.MethodHead {
+		return
+	}
+	if _, err := io.Copy(w, body); err != nil {
+		g.f.o.Warn(err.Error())
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func (g gateway) failed(w http.ResponseWriter, err error) {
+	h := w.Header()
+	h.Del("Accept-Ranges")
+	h.Del("ETag")
+	code := http.StatusBadGateway
+	if n, ok := errors.AsType[*NotFoundError](err); ok && n.gone() {
+		code = http.StatusNotFound
+	}
+	if _, ok := errors.AsType[*DiskFullError](err); ok || errors.Is(err, os.ErrPermission) {
+		code = http.StatusInsufficientStorage
+	}
+	g.f.o.Warn(err.Error())
+	refuse(w, code, fmt.Sprintf("raybuild's gateway: %v", err))
+}

@@ -1,0 +1,132 @@
+package fetch
+
+import (
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+const (
+	pypiHost  = "pypi.org"
+	pypiFiles = "files.pythonhosted.org" // where PyPI's pages link to
+)
+
+// page answers with an index page, whose links lead back through the gateway.
+func (g gateway) page(w http.ResponseWriter, r *http.Request, cands []Candidate, canonical *url.URL) {
+	accept := r.Header.Get("Accept")
+	var body []byte
+	var kind string
+	tried := g.each(r.Context(), cands, func(c Candidate, _ bool) error {
+		u := candidateURL(c)
+		if u == nil {
+			return &failure{err: fmt.Errorf("mirror has no http or https url")}
+		}
+		p, err := g.f.getPage(r.Context(), c.Mirror, u, accept)
+		if err != nil {
+			return err
+		}
+		kind = p.contentType
+		body, err = rewritePage(kind, p.body, p.base, func(l link) string {
+			l.url = withLogin(l.url, u)
+			return g.f.learn(l, c.Mirror, p.base, u, canonical)
+		})
+		if err == nil && isJSONPage(kind) && !strings.Contains(accept, "json") && !strings.Contains(accept, "*/*") {
+			body, err = htmlPage(body)
+			kind = "text/html; charset=utf-8"
+		}
+		if err != nil {
+			return &failure{err: err}
+		}
+		return nil
+	})
+	if tried != nil {
+		g.fail(w, canonical, tried)
+		return
+	}
+	w.Header().Set("Content-Type", kind)
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.Header().Set("Vary", "Accept")
+	w.Header().Set("Cache-Control", "no-cache")
+	_, _ = w.Write(body) // the client's going is its own matter
+}
+
+// learn remembers what a page says about a file, and returns the canonical http:// URL under which the gateway
+// serves it; "" when the page may not lead there. asked is where the mirror was asked for the page, base where that
+// ended after redirects.
+func (f *Fetcher) learn(l link, mirror string, base, asked, canonical *url.URL) string {
+	if !mayLead(base, l.url) {
+		return ""
+	}
+	to := canonicalLink(l.url, asked, canonical)
+	c := Candidate{Mirror: mirror, URL: l.url.String()}
+	secure := l.url.Scheme == "https"
+
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	k := key(to)
+	if host := strings.ToLower(to.Hostname()); host == strings.ToLower(l.url.Hostname()) && secure {
+		f.secure[host] = true
+	}
+	if strings.EqualFold(to.Host, pypiFiles) {
+		f.secure[pypiFiles] = true
+	}
+	f.learned[k] = c
+	f.note(k, l.digest, Item{Digest: l.digest, Size: l.size, Name: l.name, URL: to.String()})
+	if l.meta != "" {
+		mu, m := *to, *l.url
+		mu.Path, mu.RawPath = mu.Path+".metadata", ""
+		m.Path, m.RawPath = m.Path+".metadata", ""
+		f.learned[key(&mu)] = Candidate{Mirror: mirror, URL: m.String()}
+		f.note(key(&mu), l.meta, Item{Digest: l.meta, Name: l.name + ".metadata", URL: mu.String()})
+	}
+	text := to.String()
+	if l.fragment != "" {
+		text += "#" + l.fragment
+	}
+	return text
+}
+
+// note makes the artifact known that a page lists; one without a digest is passed on as it is. What Add said about
+// the same digest stays. The caller holds f.mu.
+func (f *Fetcher) note(k string, d digestOf, it Item) {
+	if d == "" {
+		delete(f.byURL, k)
+		return
+	}
+	f.byURL[k] = d
+	if old, ok := f.items[d]; !ok || old.URL == "" && old.Path == "" && old.Bytes == nil {
+		f.items[d] = it
+	}
+}
+
+// canonicalLink says where a link of a mirror's page leads on the origin: under PyPI's file host, under the origin
+// of the page, or where it leads anyway.
+func canonicalLink(to, asked, canonical *url.URL) *url.URL {
+	c := &url.URL{Scheme: "http", Host: to.Host, Path: to.Path, RawPath: to.RawPath, RawQuery: to.RawQuery}
+	if i := strings.Index(to.Path, "/packages/"); i >= 0 && strings.EqualFold(canonical.Hostname(), pypiHost) {
+		c.Host, c.Path, c.RawPath = pypiFiles, to.Path[i:], ""
+		return c
+	}
+	if !strings.EqualFold(to.Host, asked.Host) {
+		return c
+	}
+	// The mirror's root is where its page's path and the canonical one are the same from there on.
+	from, into := asked.Path, canonical.Path
+	for {
+		i, j := strings.LastIndexByte(strings.TrimSuffix(from, "/"), '/'), strings.LastIndexByte(strings.TrimSuffix(into, "/"), '/')
+		if i < 0 || j < 0 || from[i:] != into[j:] {
+			break
+		}
+		from, into = from[:i], into[:j]
+	}
+	if rest, ok := strings.CutPrefix(to.Path, from+"/"); ok {
+		c.Host, c.Path, c.RawPath = canonical.Host, into+"/"+rest, ""
+	}
+	return c
+}
+
+func quiet() *log.Logger { return log.New(io.Discard, "", 0) }

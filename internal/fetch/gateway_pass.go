@@ -1,0 +1,231 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+)
+
+// What is passed on of a request, and of its answer. Hop-by-hop headers, cookies and credentials are not among them.
+var (
+	requestHeaders = []string{"Accept", "Accept-Encoding", "Cache-Control", "If-Match", "If-Modified-Since",
+		"If-None-Match", "If-Range", "If-Unmodified-Since", "Pragma", "Range", "User-Agent"}
+	responseHeaders = []string{"Accept-Ranges", "Cache-Control", "Content-Encoding", "Content-Length", "Content-Range",
+		"Content-Type", "Date", "ETag", "Expires", "Last-Modified", "Vary"}
+)
+
+// passage is a file on its way through the gateway, not known by digest.
+type passage struct {
+	g     gateway
+	r     *http.Request
+	cands []Candidate
+	url   *url.URL
+}
+
+// pass answers with what the first candidate has that has it, byte for byte.
+func (g gateway) pass(w http.ResponseWriter, r *http.Request, cands []Candidate, canonical *url.URL) {
+	p := passage{g: g, r: r, cands: cands, url: canonical}
+	header := http.Header{}
+	for _, k := range requestHeaders {
+		if v := r.Header.Values(k); v != nil {
+			header[http.CanonicalHeaderKey(k)] = v
+		}
+	}
+	if header.Get("Accept-Encoding") == "" {
+		header.Set("Accept-Encoding", "identity")
+	}
+	var resp *http.Response
+	var from Candidate
+	tried := g.each(r.Context(), cands, func(c Candidate, repeat bool) (err error) {
+		from = c
+		resp, err = p.ask(r.Context(), c, header, repeat)
+		return err
+	})
+	if tried != nil {
+		g.fail(w, canonical, tried)
+		return
+	}
+	defer func() { resp.Body.Close() }()
+	for _, k := range responseHeaders {
+		if v := resp.Header.Values(k); v != nil {
+			w.Header()[http.CanonicalHeaderKey(k)] = v
+		}
+	}
+	w.WriteHeader(resp.StatusCode)
+	if r.Method == http.MethodHead || resp.StatusCode == http.StatusNotModified {
+		return
+	}
+	if err := p.copy(w, resp, from); err != nil {
+		if r.Context().Err() == nil {
+			g.f.o.Warn(fmt.Sprintf("%s broke off at mirror %s: %v", redactURL(canonical), from.Mirror, redacted{err}))
+		}
+		panic(http.ErrAbortHandler) // the client must not take what it has for the whole
+	}
+}
+
+// ask sends the request to one candidate. The answer counts when its first byte is there: a server that sends a
+// header and nothing else is passed over.
+func (p passage) ask(ctx context.Context, c Candidate, header http.Header, repeat bool) (*http.Response, error) {
+	u, err := p.g.f.locate(ctx, c, Item{}, p.url)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := p.g.f.do(ctx, request{method: p.r.Method, mirror: c.Mirror, url: u, header: header, repeat: repeat})
+	if err != nil {
+		return nil, err
+	}
+	if p.r.Method == http.MethodHead || resp.ContentLength == 0 || resp.StatusCode == http.StatusNotModified {
+		return resp, nil
+	}
+	first := make([]byte, 1)
+	n, err := io.ReadFull(resp.Body, first)
+	if err != nil && !errors.Is(err, io.EOF) {
+		resp.Body.Close()
+		return nil, err
+	}
+	resp.Body = &pushedBack{first: first[:n], ReadCloser: resp.Body}
+	return resp, nil
+}
+
+// pushedBack is a body whose first byte was read already.
+type pushedBack struct {
+	first []byte
+	io.ReadCloser
+}
+
+func (b *pushedBack) Read(p []byte) (int, error) {
+	if len(b.first) > 0 {
+		n := copy(p, b.first)
+		b.first = b.first[n:]
+		return n, nil
+	}
+	return b.ReadCloser.Read(p)
+}
+
+// copy hands a body on. When it breaks off it goes on where it was, at the same mirror or another, but only with
+// the very same file: there is no digest here to tell a mix of two versions.
+func (p passage) copy(w io.Writer, resp *http.Response, from Candidate) error {
+	keep := p.capture(resp)
+	defer keep.drop()
+	out := &counted{w: io.MultiWriter(w, keep)}
+	_, err := io.Copy(out, resp.Body)
+	again := append([]Candidate{from}, p.cands...)
+	for i := 0; err != nil && out.err == nil && i < len(again); i++ {
+		if p.r.Context().Err() != nil {
+			return err
+		}
+		if i > 0 && again[i] == from {
+			continue
+		}
+		rest, rerr := p.resume(again[i], resp, out.n)
+		if rerr != nil {
+			continue
+		}
+		_, err = io.Copy(out, rest)
+		rest.Close()
+	}
+	if err == nil && out.err == nil {
+		keep.commit()
+	}
+	return err
+}
+
+// resume asks a candidate for the rest of a file of which n bytes were handed on.
+func (p passage) resume(c Candidate, resp *http.Response, n int64) (io.ReadCloser, error) {
+	if resp.StatusCode != http.StatusOK || resp.ContentLength < 0 || resp.Header.Get("Content-Encoding") != "" {
+		return nil, errRestart
+	}
+	validator := resp.Header.Get("Last-Modified") // mirrors keep it, as rsync does
+	if e := resp.Header.Get("ETag"); e != "" && !strings.HasPrefix(e, "W/") && c.Mirror == "" {
+		validator = e
+	}
+	if validator == "" {
+		return nil, errRestart
+	}
+	u, err := p.g.f.locate(p.r.Context(), c, Item{}, p.url)
+	if err != nil {
+		return nil, err
+	}
+	h := http.Header{"Range": {fmt.Sprintf("bytes=%d-", n)}, "If-Range": {validator}, "Accept-Encoding": {"identity"}}
+	more, err := p.g.f.do(p.r.Context(), request{method: http.MethodGet, mirror: c.Mirror, url: u, header: h, repeat: true})
+	if err != nil {
+		return nil, err
+	}
+	start, all, ok := contentRange(more.Header.Get("Content-Range"))
+	if more.StatusCode != http.StatusPartialContent || !ok || start != n || all != resp.ContentLength {
+		more.Body.Close()
+		return nil, errRestart
+	}
+	return more.Body, nil
+}
+
+// counted counts what a writer took and keeps its error apart from those of the reader.
+type counted struct {
+	w   io.Writer
+	n   int64
+	err error
+}
+
+func (c *counted) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	if err != nil {
+		c.err = err
+	}
+	return n, err
+}
+
+// captured is a package that passes through and is kept, under the digest that it turns out to have.
+type captured struct {
+	f    *Fetcher
+	file *file // nil: nothing is kept
+	url  *url.URL
+}
+
+// capture begins to keep a whole package; anything else is not kept.
+func (p passage) capture(resp *http.Response) *captured {
+	c := &captured{f: p.g.f, url: p.url}
+	whole := resp.StatusCode == http.StatusOK && resp.ContentLength > 0 && resp.Header.Get("Content-Encoding") == ""
+	if whole && isArchive(p.url.Path) && c.f.store.room(resp.ContentLength) == nil {
+		if t, err := c.f.store.temp(); err == nil {
+			c.file = t
+		}
+	}
+	return c
+}
+
+// Write never fails: what cannot be kept is handed on all the same.
+func (c *captured) Write(p []byte) (int, error) {
+	if c.file != nil {
+		if _, err := c.file.Write(p); err != nil {
+			c.drop()
+		}
+	}
+	return len(p), nil
+}
+
+func (c *captured) drop() {
+	if c.file != nil {
+		c.file.discard()
+		c.file = nil
+	}
+}
+
+func (c *captured) commit() {
+	if c.file == nil {
+		return
+	}
+	t := c.file
+	c.file = nil
+	d := t.digest()
+	if err := c.f.store.keep(t, d); err != nil {
+		t.discard()
+		return
+	}
+	c.f.Add(Item{Digest: d, Size: t.n, Name: path.Base(c.url.Path), URL: c.url.String()})
+}
