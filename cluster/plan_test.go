@@ -1,0 +1,404 @@
+package cluster
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const threeHosts = `
+name: demo
+image: registry/ray:1
+head: {host: u@10.0.0.1}
+workers: [{hosts: ["u@10.0.0.[2-3]"]}]
+`
+
+func testImage(version string) ImageFacts {
+	return ImageFacts{Ref: "registry/ray@" + digest1, Digest: digest1, RayVersion: version, Python: "3.12.3", Arch: []string{"amd64"},
+		MediaTypes: []string{"application/vnd.oci.image.layer.v1.tar+gzip"}}
+}
+
+func hostFacts(addresses ...string) HostFacts {
+	f := HostFacts{CPUs: 8, Memory: 32 << 30, Arch: "amd64", Engine: "28.2.2"}
+	for _, a := range addresses {
+		f.Addresses = append(f.Addresses, netip.MustParseAddr(a))
+	}
+	return f
+}
+
+// factsOf gives every host of a spec the address that it is reached by.
+func factsOf(s *Spec) map[string]HostFacts {
+	out := map[string]HostFacts{}
+	for _, h := range s.Hosts() {
+		if h.Local {
+			out[h.ID()] = hostFacts("192.168.1.7", "172.17.0.1")
+		} else {
+			out[h.ID()] = hostFacts(h.Address, "172.17.0.1")
+		}
+	}
+	return out
+}
+
+func desired(t *testing.T, s *Spec, version string) []Container {
+	t.Helper()
+	c, err := Desired(s, factsOf(s), testImage(version), PlanOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestDesiredContainer(t *testing.T) {
+	s := load(t, threeHosts+"env: {B: \"2\", A: \"1\"}\nmounts: [\"/data:/data:ro\"]\n")
+	c := desired(t, s, "2.52.0")
+	if len(c) != 3 {
+		t.Fatalf("%d containers", len(c))
+	}
+	w := c[2]
+	if w.Name != "demo-w-10-0-0-3" || w.Image != "registry/ray@"+digest1 || w.Network != "host" || !w.Init || w.Restart != "unless-stopped" ||
+		w.StopTimeout < 30 || w.NoFile < 65536 || !w.NoNewPrivileges || w.Address != netip.MustParseAddr("10.0.0.3") {
+		t.Errorf("worker %+v", w)
+	}
+	if fmt.Sprint(w.Env) != "[A=1 B=2 RAY_ADDRESS=10.0.0.1:6379 RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=/run/raybuild/token RAY_USAGE_STATS_ENABLED=0]" {
+		t.Errorf("env %v", w.Env)
+	}
+	want := []Mount{{Source: "/data", Target: "/data", ReadOnly: true}, {Volume: true, Source: "raybuild-demo-auth", Target: "/run/raybuild", ReadOnly: true}}
+	if !slices.Equal(w.Mounts, want) {
+		t.Errorf("mounts %+v", w.Mounts)
+	}
+	store := w.Resources.ObjectStore
+	if w.SHM != 9792<<20 || ShmFor(store) > w.SHM || store < w.SHM*9/10-1 || w.Resources.CPU != 8 {
+		t.Errorf("shm %d MiB, store %d", w.SHM>>20, store)
+	}
+	if !slices.Contains(w.Cmd, "--address=10.0.0.1:6379") || !slices.Contains(w.Cmd, fmt.Sprintf("--object-store-memory=%d", store)) ||
+		!slices.Contains(w.Cmd, "--num-cpus=8") || !slices.Contains(c[0].Cmd, "--head") {
+		t.Errorf("cmd %v", w.Cmd)
+	}
+	for _, l := range []string{LabelCluster, LabelRole, LabelNode, LabelConfig, LabelParts, LabelImage, LabelGeneration, LabelAddress} {
+		if w.Labels[l] == "" {
+			t.Errorf("no label %s", l)
+		}
+	}
+	if strings.Contains(fmt.Sprint(c), "RAY_AUTH_TOKEN=") {
+		t.Error("a token in a description")
+	}
+}
+
+func TestDesiredIsStable(t *testing.T) {
+	s := load(t, threeHosts+"resources: {a: 1, b: 2, c: 3}\nenv: {A: \"1\", B: \"2\", C: \"3\"}\n")
+	first := desired(t, s, "2.52.0")
+	for range 20 {
+		for i, c := range desired(t, s, "2.52.0") {
+			if c.Labels[LabelConfig] != first[i].Labels[LabelConfig] || c.Labels[LabelParts] != first[i].Labels[LabelParts] {
+				t.Fatalf("config of %s changed", c.Name)
+			}
+		}
+	}
+	facts := factsOf(s)
+	for k, f := range facts {
+		f.Memory += 3 << 20 // another kernel reports a little more
+		f.Engine = "29.0.0"
+		facts[k] = f
+	}
+	again, err := Desired(s, facts, testImage("2.52.0"), PlanOptions{})
+	if err != nil || again[1].Labels[LabelConfig] != first[1].Labels[LabelConfig] {
+		t.Errorf("a kernel update changes the configuration (%v)", err)
+	}
+}
+
+func TestDesiredSeveralNodesOnAHost(t *testing.T) {
+	s := load(t, "name: d\nimage: r\nshare_hosts: true\nhead: {host: local}\nworkers: [{hosts: [local], nodes_per_host: 3}]\n")
+	c := desired(t, s, "2.55.0")
+	if len(c) != 4 {
+		t.Fatalf("%d containers", len(c))
+	}
+	taken := map[int]string{}
+	var shm int64
+	for _, x := range c {
+		needs, err := PortsNeeded(x.Node, "2.55.0", false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range needs {
+			for p := n.First; p <= n.Last; p++ {
+				if taken[p] != "" {
+					t.Fatalf("port %d of %s is also that of %s", p, x.Name, taken[p])
+				}
+				taken[p] = x.Name
+			}
+		}
+		if x.Resources.CPU != 2 || x.Address != netip.MustParseAddr("192.168.1.7") {
+			t.Errorf("%s: %v CPUs at %s", x.Name, x.Resources.CPU, x.Address)
+		}
+		shm += x.SHM
+	}
+	if shm > 32<<30*3/10 {
+		t.Errorf("shm of all is %d MiB", shm>>20)
+	}
+	if c[1].Name != "d-w-local-2" || !slices.Contains(c[1].Cmd, "--temp-dir=/tmp/ray-2") {
+		t.Errorf("second node %s %v", c[1].Name, c[1].Cmd)
+	}
+}
+
+func TestDesiredRefuses(t *testing.T) {
+	tests := []struct {
+		name, yaml string
+		change     func(map[string]HostFacts, *ImageFacts)
+		want       string
+	}{
+		{"no facts of the head", threeHosts, func(f map[string]HostFacts, _ *ImageFacts) { delete(f, "u@10.0.0.1") }, "head host u@10.0.0.1: nothing is known"},
+		{"image for another CPU", threeHosts, func(f map[string]HostFacts, _ *ImageFacts) { f["u@10.0.0.2"] = arch(f["u@10.0.0.2"], "arm64") },
+			"host u@10.0.0.2: its CPU is arm64, and the image is for amd64; build with --platform linux/arm64"},
+		{"zstd on an old engine", threeHosts, func(f map[string]HostFacts, i *ImageFacts) {
+			x := f["u@10.0.0.3"]
+			x.Engine = "20.10.24"
+			f["u@10.0.0.3"] = x
+			i.MediaTypes = []string{"application/vnd.oci.image.layer.v1.tar+zstd"}
+		}, "host u@10.0.0.3: docker 20.10.24 cannot unpack zstd"},
+		{"Ray without tokens", threeHosts, func(_ map[string]HostFacts, i *ImageFacts) { i.RayVersion = "2.51.0" }, "ray 2.51.0 has no token authentication"},
+		{"public address", threeHosts, func(f map[string]HostFacts, _ *ImageFacts) { f["u@10.0.0.2"] = hostFacts("10.0.0.2", "8.8.8.8") },
+			"host u@10.0.0.2 has the public address 8.8.8.8"},
+		{"public IPv6 address", threeHosts, func(f map[string]HostFacts, _ *ImageFacts) { f["u@10.0.0.2"] = hostFacts("10.0.0.2", "2001:db8::1") },
+			"public address 2001:db8::1"},
+		{"only a public address", "name: a\nimage: r\nhead: {host: u@9.9.9.9}\nworkers: [{host: u@10.0.0.2}]\n", nil, "9.9.9.9 is a public address"},
+		{"loopback in a larger cluster", "name: a\nimage: r\nhead: {host: u@a, private_address: 127.0.0.1}\nworkers: [{host: u@10.0.0.2}]\n",
+			func(f map[string]HostFacts, _ *ImageFacts) { f["u@a"] = hostFacts("10.0.0.1") }, "reached from its own machine only"},
+		{"link-local", "name: a\nimage: r\nhead: {host: u@a, private_address: 169.254.1.1}\n",
+			func(f map[string]HostFacts, _ *ImageFacts) { f["u@a"] = hostFacts("10.0.0.1") }, "169.254.1.1 is link-local"},
+		{"several addresses", "name: a\nimage: r\nhead: {host: u@a}\nworkers: [{host: u@10.0.0.2}]\n",
+			func(f map[string]HostFacts, _ *ImageFacts) {
+				f["u@a"] = hostFacts("192.168.1.5", "10.9.0.5", "172.17.0.1")
+			},
+			"several addresses could be the one for Ray (192.168.1.5, 10.9.0.5); give private_address"},
+		{"the same address", "name: a\nimage: r\nhead: {host: u@a}\nworkers: [{host: u@b}]\n",
+			func(f map[string]HostFacts, _ *ImageFacts) {
+				f["u@a"], f["u@b"] = hostFacts("10.0.0.5"), hostFacts("10.0.0.5")
+			}, "would both advertise 10.0.0.5"},
+		{"more GPUs than there are", threeHosts + "num_gpus: 1\n", nil, "num_gpus asks for 1, and Docker offers 0"},
+		{"more memory than there is", threeHosts + "memory: 40g\n", nil, "and the host has 32768 MiB"},
+		{"labels in an old Ray", threeHosts + "accept_no_auth: true\nlabels: {a: b}\n", func(_ map[string]HostFacts, i *ImageFacts) { i.RayVersion = "1.8.0" }, "no node labels"},
+		{"no Ray version", threeHosts, func(_ map[string]HostFacts, i *ImageFacts) { i.RayVersion = "" }, "not a version"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := load(t, tt.yaml)
+			facts, image := factsOfNamed(s), testImage("2.55.0")
+			if tt.change != nil {
+				tt.change(facts, &image)
+			}
+			if _, err := Desired(s, facts, image, PlanOptions{}); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("error %v\nwant %s", err, tt.want)
+			}
+		})
+	}
+}
+
+func arch(f HostFacts, a string) HostFacts { f.Arch = a; return f }
+
+func factsOfNamed(s *Spec) map[string]HostFacts {
+	out := map[string]HostFacts{}
+	for _, h := range s.Hosts() {
+		out[h.ID()] = hostFacts("172.17.0.1")
+		if a, err := netip.ParseAddr(h.Address); err == nil {
+			out[h.ID()] = hostFacts(a.String(), "172.17.0.1")
+		}
+	}
+	return out
+}
+
+func TestDesiredAccepts(t *testing.T) {
+	public := func(f map[string]HostFacts, _ *ImageFacts) { f["u@10.0.0.2"] = hostFacts("10.0.0.2", "8.8.8.8") }
+	tests := []struct {
+		name, yaml, version, address string
+		change                       func(map[string]HostFacts, *ImageFacts)
+	}{
+		{"public address behind the filter", threeHosts + "filter: true\n", "2.55.0", "10.0.0.2", public},
+		{"public address that is named", threeHosts + "allow_public: [8.8.8.8]\n", "2.55.0", "10.0.0.2", public},
+		{"old Ray that is accepted", threeHosts + "accept_no_auth: true\n", "0.8.6", "10.0.0.2", nil},
+		{"zstd on a new engine", threeHosts, "2.55.0", "10.0.0.2", func(_ map[string]HostFacts, i *ImageFacts) { i.MediaTypes = []string{"x+zstd"} }},
+		{"host name with one private address", "name: a\nimage: r\nhead: {host: u@a}\nworkers: [{host: u@b}]\n", "2.55.0", "10.0.0.6",
+			func(f map[string]HostFacts, _ *ImageFacts) {
+				f["u@a"], f["u@b"] = hostFacts("10.0.0.5", "172.17.0.1", "fe80::1"), hostFacts("172.18.0.1", "192.168.7.6", "10.0.0.6")
+			}},
+		{"unreachable worker left out", threeHosts, "2.55.0", "10.0.0.3", func(f map[string]HostFacts, _ *ImageFacts) { delete(f, "u@10.0.0.2") }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := load(t, tt.yaml)
+			facts, image := factsOfNamed(s), testImage(tt.version)
+			if tt.change != nil {
+				tt.change(facts, &image)
+			}
+			c, err := Desired(s, facts, image, PlanOptions{})
+			if err != nil || c[1].Address.String() != tt.address {
+				t.Errorf("%v %v", c, err)
+			}
+		})
+	}
+	s := load(t, "name: a\nimage: r\nhead: {host: local}\n")
+	if c, err := Desired(s, map[string]HostFacts{"local": hostFacts()}, testImage("2.55.0"), PlanOptions{}); err != nil || !c[0].Address.IsLoopback() {
+		t.Errorf("machine without network: %v %v", c, err)
+	}
+}
+
+// running is what a host shows when the plan has been carried out.
+func running(desired []Container) []Observed {
+	var out []Observed
+	for _, c := range desired {
+		out = append(out, Observed{Host: c.Host, ID: "id-" + c.Name, Name: c.Name, State: "running", Labels: maps.Clone(c.Labels)})
+	}
+	return out
+}
+
+func summary(actions []Action) string {
+	var out []string
+	for _, a := range actions {
+		out = append(out, fmt.Sprintf("%s %s (%s)", a.Kind, strings.TrimPrefix(a.Node, "demo-"), a.Why))
+	}
+	return strings.Join(out, "; ")
+}
+
+func TestDiff(t *testing.T) {
+	base := load(t, threeHosts)
+	have := desired(t, base, "2.52.0")
+	tests := []struct {
+		name   string
+		yaml   string
+		change func(o []Observed, image *ImageFacts) []Observed
+		want   string
+	}{
+		{"nothing there", threeHosts, func([]Observed, *ImageFacts) []Observed { return nil },
+			"create head (not there); create w-10-0-0-2 (not there); create w-10-0-0-3 (not there)"},
+		{"all as wanted", threeHosts, nil, "keep head (as wanted); keep w-10-0-0-2 (as wanted); keep w-10-0-0-3 (as wanted)"},
+		{"a lock is no node", threeHosts, func(o []Observed, _ *ImageFacts) []Observed {
+			return append(o, Observed{Host: have[0].Host, ID: "l", Name: "demo-lock", Labels: map[string]string{LabelRole: "lock"}})
+		}, "keep head (as wanted); keep w-10-0-0-2 (as wanted); keep w-10-0-0-3 (as wanted)"},
+		{"a worker is gone", threeHosts, func(o []Observed, _ *ImageFacts) []Observed { return o[:2] },
+			"keep head (as wanted); keep w-10-0-0-2 (as wanted); create w-10-0-0-3 (not there)"},
+		{"a worker was stopped", threeHosts, func(o []Observed, _ *ImageFacts) []Observed { o[1].State = "exited"; return o },
+			"keep head (as wanted); start w-10-0-0-2 (is exited); keep w-10-0-0-3 (as wanted)"},
+		{"a worker is dead", threeHosts, func(o []Observed, _ *ImageFacts) []Observed { o[1].State = "dead"; return o },
+			"keep head (as wanted); recreate w-10-0-0-2 (is dead); keep w-10-0-0-3 (as wanted)"},
+		{"the head is gone", threeHosts, func(o []Observed, _ *ImageFacts) []Observed { return o[1:] },
+			"create head (not there); recreate w-10-0-0-2 (the head starts anew); recreate w-10-0-0-3 (the head starts anew)"},
+		{"another image", threeHosts, func(o []Observed, i *ImageFacts) []Observed { i.Digest = "sha256:2222222222222222"; return o },
+			"recreate head (image changed sha256:111111111111 → sha256:222222222222); recreate w-10-0-0-2 (image changed sha256:111111111111 → sha256:222222222222); " +
+				"recreate w-10-0-0-3 (image changed sha256:111111111111 → sha256:222222222222)"},
+		{"env of the workers", strings.Replace(threeHosts, "[2-3]\"]", "[2-3]\"], env: {A: b}", 1), nil,
+			"keep head (as wanted); recreate w-10-0-0-2 (env changed); recreate w-10-0-0-3 (env changed)"},
+		{"memory of all", threeHosts + "shm_size: 2g\n", nil,
+			"recreate head (args, limits changed); recreate w-10-0-0-2 (args, limits changed); recreate w-10-0-0-3 (args, limits changed)"},
+		{"one worker fewer", strings.Replace(threeHosts, "[2-3]", "2", 1), nil,
+			"remove w-10-0-0-3 (no longer in cluster.yaml); keep head (as wanted); keep w-10-0-0-2 (as wanted)"},
+		{"a second container", threeHosts, func(o []Observed, _ *ImageFacts) []Observed {
+			twin := o[1]
+			twin.ID, twin.Name = "twin", "other"
+			return append(o, twin)
+		}, "remove w-10-0-0-2 (a second container of the node); keep head (as wanted); keep w-10-0-0-2 (as wanted); keep w-10-0-0-3 (as wanted)"},
+		{"a worker of an earlier head", threeHosts, func(o []Observed, _ *ImageFacts) []Observed { o[0].Labels[LabelGeneration] = "2"; return o },
+			"keep head (as wanted); recreate w-10-0-0-2 (it joined an earlier head); recreate w-10-0-0-3 (it joined an earlier head)"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			image := testImage("2.52.0")
+			observed := running(have)
+			if tt.change != nil {
+				observed = tt.change(observed, &image)
+			}
+			s := load(t, tt.yaml)
+			want, err := Desired(s, factsOf(s), image, PlanOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			actions := Diff(want, observed)
+			if got := summary(actions); got != tt.want {
+				t.Errorf("got\n%s\nwant\n%s", got, tt.want)
+			}
+			// Carrying the plan out leaves nothing to do.
+			var after []Observed
+			for _, a := range actions {
+				if a.Kind == Remove {
+					continue
+				}
+				o := Observed{Host: a.Host, ID: a.ID, Name: a.Want.Name, State: "running", Labels: a.Want.Labels}
+				if a.Kind == Keep || a.Kind == Start {
+					for _, x := range observed {
+						if x.ID == a.ID {
+							o.Labels = x.Labels
+						}
+					}
+				}
+				after = append(after, o)
+			}
+			for _, a := range Diff(want, after) {
+				if a.Kind != Keep {
+					t.Errorf("after the plan: %s", summary([]Action{a}))
+				}
+			}
+		})
+	}
+}
+
+func TestDiffMovesTheHead(t *testing.T) {
+	have := desired(t, load(t, threeHosts), "2.52.0")
+	s := load(t, strings.NewReplacer("u@10.0.0.1", "u@10.0.0.9").Replace(threeHosts))
+	got := summary(Diff(desired(t, s, "2.52.0"), running(have)))
+	if want := "remove head (moves to host u@10.0.0.9); create head (moves from host u@10.0.0.1); recreate w-10-0-0-2 (args, env changed); " +
+		"recreate w-10-0-0-3 (args, env changed)"; got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestGenerationRisesWithEachHead(t *testing.T) {
+	s := load(t, threeHosts)
+	want := desired(t, s, "2.52.0")
+	observed := running(want)
+	for i := range observed {
+		observed[i].Labels[LabelGeneration] = "4"
+	}
+	for _, a := range Diff(want, observed[1:]) {
+		if a.Want.Labels[LabelGeneration] != "5" {
+			t.Errorf("%s has generation %s", a.Node, a.Want.Labels[LabelGeneration])
+		}
+	}
+	if want[0].Labels[LabelGeneration] != "1" {
+		t.Error("Diff changed its input")
+	}
+}
+
+func TestClassify(t *testing.T) {
+	for a, want := range map[string]Reach{"127.0.0.1": Loopback, "::1": Loopback, "10.1.2.3": Private, "172.16.0.1": Private, "172.32.0.1": Public,
+		"192.168.0.1": Private, "100.64.0.1": Private, "100.127.255.255": Private, "100.128.0.1": Public, "fd00::1": Private, "fe80::1": LinkLocal,
+		"169.254.169.254": LinkLocal, "8.8.8.8": Public, "2001:db8::1": Public, "::ffff:10.0.0.1": Private} {
+		if got := Classify(netip.MustParseAddr(a)); got != want {
+			t.Errorf("%s is %s, want %s", a, got, want)
+		}
+	}
+}
+
+func TestPortsNeededByVersion(t *testing.T) {
+	s := load(t, threeHosts)
+	names := func(n Node, v string, client bool) string {
+		needs, err := PortsNeeded(n, v, client)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out []string
+		for _, p := range needs {
+			out = append(out, p.Use)
+		}
+		return strings.Join(out, ",")
+	}
+	if got, want := names(s.Head, "0.8.6", true), "gcs,dashboard,redis shard,node manager,object manager,worker processes"; got != want {
+		t.Errorf("0.8.6: %s, want %s", got, want)
+	}
+	if got, want := names(s.Head, "1.8.0", false), "gcs,dashboard,redis shard,gcs server,node manager,object manager,dashboard agent http,metrics,worker processes"; got != want {
+		t.Errorf("1.8.0: %s, want %s", got, want)
+	}
+	if got, want := names(s.Workers[0], "2.55.0", true), "node manager,object manager,runtime env agent,dashboard agent,dashboard agent http,metrics,worker processes"; got != want {
+		t.Errorf("2.55.0 worker: %s, want %s", got, want)
+	}
+}
