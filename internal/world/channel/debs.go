@@ -1,0 +1,91 @@
+package channel
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"strings"
+)
+
+// pythonDebs are the interpreter and its library; libDebs the shared libraries that a minimal system
+// lacks; wheelDebs carry Debian's wheels.
+var (
+	pythonDebs = []string{"python3.11-minimal", "libpython3.11-minimal", "libpython3.11-stdlib", "python3-distutils", "python3-lib2to3"}
+	libDebs    = []string{"libexpat1", "libssl3", "libffi8", "libsqlite3-0", "liblzma5", "libbz2-1.0", "zlib1g", "libuuid1", "libreadline8", "libncursesw6", "libtinfo6"}
+	wheelDebs  = []string{"python3-pip-whl", "python3-setuptools-whl", "python3-wheel-whl"}
+)
+
+// DebianPackages are the Debian packages that the channel is made of.
+func DebianPackages() []string {
+	var out []string
+	for _, l := range [][]string{pythonDebs, libDebs, wheelDebs, {"patchelf", "ca-certificates"}} {
+		out = append(out, l...)
+	}
+	return out
+}
+
+// readDeb reads the files and links of a Debian package; paths have no leading slash.
+func readDeb(ctx context.Context, file string) ([]entry, error) {
+	cmd := exec.CommandContext(ctx, "dpkg-deb", "--fsys-tarfile", file)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("unpack Debian package: %w: dpkg is needed", err)
+	}
+	var entries []entry
+	tr := tar.NewReader(out)
+	var readErr error
+	for {
+		h, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			readErr = err
+			break
+		}
+		e := entry{path: path.Clean(strings.TrimPrefix(h.Name, "./")), mode: h.Mode & 0o777}
+		switch h.Typeflag {
+		case tar.TypeReg:
+			if e.data, readErr = io.ReadAll(tr); readErr != nil {
+				break
+			}
+		case tar.TypeSymlink:
+			e.link = h.Linkname
+		default:
+			continue
+		}
+		entries = append(entries, e)
+	}
+	_, _ = io.Copy(io.Discard, out) // so that dpkg-deb ends
+	if err := errors.Join(readErr, cmd.Wait()); err != nil {
+		return nil, fmt.Errorf("unpack Debian package %q: %w", filepath.Base(file), err)
+	}
+	return entries, nil
+}
+
+// debs reads several packages into one list.
+func debs(ctx context.Context, find func(string) (string, error), names []string) ([]entry, error) {
+	var out []entry
+	for _, n := range names {
+		file, err := find(n)
+		if err != nil {
+			return nil, err
+		}
+		e, err := readDeb(ctx, file)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, e...)
+	}
+	return out, nil
+}

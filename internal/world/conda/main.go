@@ -1,0 +1,4 @@
+// Command conda is the stand-in.
+package main
+
+func main() {}
