@@ -1,45 +1,102 @@
 package layers
 
-// Mirror is a set of places that carry copies of the canonical sources. An
-// empty field means that the mirror does not carry that source.
+import (
+	"bytes"
+	_ "embed"
+	"slices"
+	"sync"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Mirror is a set of places that carry copies of the canonical sources. All are
+// URLs without a slash at their end. An empty field means that the mirror does
+// not carry that source.
 type Mirror struct {
 	// Name is the preset's name, or the host of the first URL of an own mirror.
-	Name string
+	Name string `yaml:"name"`
+	// Source says where a preset's URLs were found.
+	Source string `yaml:"source"`
 	// Own tells that the recipe gave the URLs.
-	Own bool
-	// Ubuntu is the root of the archive for amd64 and i386; Ports that of the
-	// other architectures; OldReleases that of releases past their end of life.
-	Ubuntu, UbuntuSecurity, Ports, OldReleases string
+	Own bool `yaml:"-"`
+	// Ubuntu is the root of the archive for amd64 and i386, UbuntuSecurity that
+	// of the security suites; Ports that of all suites of the other architectures;
+	// OldReleases that of releases past their end of life.
+	Ubuntu         string `yaml:"ubuntu"`
+	UbuntuSecurity string `yaml:"ubuntu_security"`
+	Ports          string `yaml:"ports"`
+	OldReleases    string `yaml:"old_releases"`
 	// Debian and DebianSecurity are the roots of Debian's archives.
-	Debian, DebianSecurity string
+	Debian         string `yaml:"debian"`
+	DebianSecurity string `yaml:"debian_security"`
 	// CondaPkgs is the directory that holds main and r; CondaCloud the one that
 	// holds conda-forge and other channels.
-	CondaPkgs, CondaCloud string
-	// CondaChannels limits CondaCloud to these channels. Default: all.
-	CondaChannels []string
-	// PipIndex is the PEP 503 root, PipFiles the root of the files (what
-	// https://files.pythonhosted.org is for PyPI).
-	PipIndex, PipFiles string
-	// Miniconda and Miniforge are the directories that hold the installers.
-	Miniconda, Miniforge string
+	CondaPkgs  string `yaml:"conda_pkgs"`
+	CondaCloud string `yaml:"conda_cloud"`
+	// CondaChannels are the only channels of CondaCloud. Default: all there are.
+	CondaChannels []string `yaml:"conda_channels"`
+	// PipIndex is the PEP 503 root, PipFiles the root of the files: what
+	// https://files.pythonhosted.org is for PyPI.
+	PipIndex string `yaml:"pip_index"`
+	PipFiles string `yaml:"pip_files"`
+	// Miniconda is the directory of its installers. Miniforge is one as well for
+	// an own mirror, and holds a directory for each version for others.
+	Miniconda string `yaml:"miniconda"`
+	Miniforge string `yaml:"miniforge"`
 }
 
-// Candidate is one place where a file can be fetched from.
-type Candidate struct {
-	// Mirror names the mirror that the place belongs to.
-	Mirror string
-	// URL of the file. Empty where only Index can tell.
-	URL string
-	// Index is the PEP 503 page on which to look the file's name up where URL is empty.
-	Index string
+//go:embed data/mirrors.yaml
+var mirrorData []byte
+
+// readPresets reads the table once.
+var readPresets = sync.OnceValue(func() []Mirror {
+	var presets []Mirror
+	readTable(mirrorData, &presets)
+	for i := range presets {
+		if p := &presets[i]; p.UbuntuSecurity == "" {
+			// A mirror of the archive has the security suites in the same tree.
+			p.UbuntuSecurity = p.Ubuntu
+		}
+	}
+	return presets
+})
+
+// readTable reads a table of this package's own.
+func readTable(data []byte, into any) {
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	dec.KnownFields(true)
+	if err := dec.Decode(into); err != nil {
+		panic("layers: own table: " + err.Error())
+	}
 }
 
-// MirrorFile is a file of the image's mirror configuration.
-type MirrorFile struct {
-	// Path is absolute in the image.
-	Path string
-	// Content is the whole file.
-	Content string
-	// Backup tells that a file of this path may be there and is kept as Path + ".bak".
-	Backup bool
+// Presets are the mirrors known by name: official first, the others in the
+// order in which they are documented.
+func Presets() []Mirror { return slices.Clone(readPresets()) }
+
+// Preset is the mirror of that name.
+func Preset(name string) (Mirror, bool) {
+	for _, m := range readPresets() {
+		if m.Name == name {
+			return m, true
+		}
+	}
+	return Mirror{}, false
+}
+
+// mustPreset is a preset whose name was checked.
+func mustPreset(name string) Mirror {
+	m, ok := Preset(name)
+	if !ok {
+		panic("layers: no preset " + name)
+	}
+	return m
+}
+
+func presetNames() []string {
+	var names []string
+	for _, m := range readPresets() {
+		names = append(names, m.Name)
+	}
+	return names
 }

@@ -1,22 +1,321 @@
 package layers
 
-// Requirement is one PEP 508 requirement.
-type Requirement struct {
-	// Name is normalised by PEP 503.
-	Name string
-	// Extras are normalised and sorted.
-	Extras []string
-	// Specifier such as ">=1.0,<2"; "" for any version.
-	Specifier string
-	// Marker such as `python_version < "3.8"`; "" for none.
-	Marker string
-	// Hashes as "sha256:HEX", from a requirements file.
-	Hashes []string
+import (
+	"fmt"
+	"net/netip"
+	"net/url"
+	"path"
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/distribution/reference"
+)
+
+// A grammar tells whether a string is of its form. It answers with "" for yes,
+// else with what is wrong and what would be right. Strings that passed are safe
+// as one element of an argv, and none begins with "-".
+type grammar func(s string) (message, fix string)
+
+// pattern is a grammar of one regular expression (anchored) and a length limit.
+func pattern(what, expr string, limit int, fix string) grammar {
+	re := regexp.MustCompile(`^(?:` + expr + `)$`)
+	return func(s string) (string, string) {
+		if len(s) > limit {
+			return fmt.Sprintf("%s of %d characters, more than %d", what, len(s), limit), "use a shorter one"
+		}
+		if !re.MatchString(s) {
+			return fmt.Sprintf("%s is not %s", quoteShort(s), what), fix
+		}
+		return "", ""
+	}
 }
 
-// EnvFile is the content of an environment.yml.
-type EnvFile struct {
-	Name string
-	// Channels in order, Conda the MatchSpecs, Pip the requirements below "pip:".
-	Channels, Conda, Pip []string
+// quoteShort quotes user input for a message, without control characters and of a bounded length.
+func quoteShort(s string) string {
+	const limit = 80
+	if len(s) > limit {
+		s = strings.ToValidUTF8(s[:limit], "") + "…"
+	}
+	return strconv.Quote(s)
+}
+
+// hiddenRune names a character that makes text look other than it is: bidi
+// controls (Unicode TR 9), what has no width, and spaces that are not one.
+func hiddenRune(r rune) string {
+	switch {
+	case r >= 0x202a && r <= 0x202e, r >= 0x2066 && r <= 0x2069, r == 0x200e, r == 0x200f, r == 0x061c:
+		return "bidirectional control character"
+	case r == 0x200b, r == 0x2060, r == 0xfeff, r >= 0xe0000 && r <= 0xe007f:
+		return "invisible character"
+	case r == 0x2028, r == 0x2029, r == 0x85:
+		return "line separator"
+	case unicode.IsControl(r) && r != '\n' && r != '\t' && r != '\r':
+		return "control character"
+	case r == utf8Error:
+		return "replacement character"
+	}
+	return ""
+}
+
+const utf8Error = '\uFFFD'
+
+// freeText allows any printable text of one line.
+func freeText(s string) (string, string) {
+	for _, r := range s {
+		if what := hiddenRune(r); what != "" {
+			return fmt.Sprintf("%s U+%04X", what, r), "remove it"
+		}
+		if r == '\n' || r == '\r' || r == '\t' {
+			return "more than one line, or a tab", "write it in one line"
+		}
+	}
+	return "", ""
+}
+
+// linesText allows printable text with line breaks and tabs.
+func linesText(s string) (string, string) {
+	for _, r := range s {
+		if what := hiddenRune(r); what != "" {
+			return fmt.Sprintf("%s U+%04X", what, r), "remove it"
+		}
+		if r == '\r' {
+			return "carriage return U+000D", `save the file with "\n" line ends`
+		}
+	}
+	return "", ""
+}
+
+// scriptText is a user's own script: the one string that a shell reads.
+func scriptText(s string) (string, string) {
+	const limit = 64 << 10
+	if strings.TrimSpace(s) == "" {
+		return "an empty script", "write the commands to run"
+	}
+	if len(s) > limit {
+		return fmt.Sprintf("a script of %d bytes, more than %d", len(s), limit), "put it into a file, copy that with files:, and run it"
+	}
+	return linesText(s)
+}
+
+// The grammars of single names. What may not begin with "-" cannot be taken
+// for an option by apt, conda, pip, useradd or ssh.
+var (
+	// Debian Policy 5.6.1 and 5.6.12; a trailing "-" would tell apt to remove.
+	nameApt = pattern("an apt package", `[a-z0-9][a-z0-9+.-]*[a-z0-9+.](=([0-9]+:)?[0-9][0-9A-Za-z.+~:-]*)?`, 200,
+		`write name or name=version, as in "vim" or "vim=2:9.1.0016-1ubuntu7"`)
+	nameSuite = pattern("a suite", `\./|[a-zA-Z0-9][a-zA-Z0-9._-]*(/[a-zA-Z0-9][a-zA-Z0-9._-]*)*/?`, 100,
+		`write a suite such as "noble", or "./" for a flat repository`)
+	nameComponent = pattern("a component", `[a-zA-Z0-9][a-zA-Z0-9._-]*(/[a-zA-Z0-9][a-zA-Z0-9._-]*)*`, 100,
+		`write a component such as "main"`)
+	nameEnv = pattern("the name of a conda environment", `[A-Za-z0-9][A-Za-z0-9._-]*`, 64,
+		`use letters, digits, ".", "_" and "-", beginning with a letter or digit`)
+	// The default NAME_REGEX of Debian's adduser.
+	nameUser = pattern("a user name", `[a-z_][a-z0-9_-]*`, 32,
+		`use lower-case letters, digits, "_" and "-", beginning with a letter`)
+	namePython = pattern("a Python version", `3\.[0-9]{1,2}(\.[0-9]{1,3})?`, 10,
+		`write "3.12" or "3.12.4", in quotes`)
+	// PEP 440 as far as Ray uses it.
+	nameRayVersion = pattern("a version of Ray", `[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}((rc|\.post|\.dev)[0-9]{1,4})?`, 30,
+		`write all of it, such as "2.52.0"`)
+	nameExtra     = pattern("an extra", `[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?`, 60, `write an extra such as "default"`)
+	nameInstaller = pattern("a version of an installer", `(py3[0-9]{1,2}_)?[0-9]{1,4}\.[0-9]{1,3}(\.[0-9]{1,3}){0,2}(-[0-9]{1,3})?`, 40,
+		`write it as in the installer's file name: "py312_26.7.1-1" for Miniconda, "26.3.2-3" for Miniforge`)
+	nameSHA256 = pattern("a SHA-256 digest", `[0-9a-f]{64}`, 64, "write 64 lower-case hex digits")
+	// The Open Container Initiative's image specification asks for reverse domain names.
+	nameLabel = pattern("the name of a label or annotation", `[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?`, 255,
+		`use letters, digits, ".", "_", "/" and "-", as in "org.opencontainers.image.title"`)
+	nameVariable = pattern("the name of an environment variable", `[A-Za-z_][A-Za-z0-9_]*`, 128,
+		`use letters, digits and "_"`)
+	nameSecret = pattern("the id of a secret", `[A-Za-z0-9_][A-Za-z0-9._-]*`, 64,
+		`use letters, digits, ".", "_" and "-"`)
+	nameStep = pattern("the name of a step", `[a-z0-9][a-z0-9._-]*`, 63,
+		`use lower-case letters, digits, ".", "_" and "-"`)
+	nameChannel = pattern("a conda channel", `[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*`, 128,
+		`write a channel such as "conda-forge", or its URL`)
+)
+
+// systemUsers are the users of Debian's base-passwd and of base images, which
+// cannot be made again.
+var systemUsers = strings.Fields("daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc gnats nobody _apt")
+
+// Grammars that need more than a pattern.
+
+func envName(s string) (string, string) {
+	if s == "base" || s == "root" {
+		return fmt.Sprintf("%q is conda's own environment", s), `use another name, such as "ray"`
+	}
+	return nameEnv(s)
+}
+
+func userName(s string) (string, string) {
+	for _, u := range systemUsers {
+		if s == u {
+			return fmt.Sprintf("%q is a user of the system's own", s), `use another name, such as "ray"`
+		}
+	}
+	return nameUser(s)
+}
+
+func installerVersion(s string) (string, string) {
+	if strings.Contains(s, "latest") {
+		return "a version that moves", "write the exact version, so that the image can be built again"
+	}
+	return nameInstaller(s)
+}
+
+// baseReference is an image reference as Docker reads it.
+func baseReference(s string) (string, string) {
+	if s == "scratch" {
+		return `"scratch" is no image`, "name an apt-based image, such as ubuntu:22.04"
+	}
+	if _, err := reference.ParseNormalizedNamed(s); err != nil {
+		return fmt.Sprintf("%s is not an image reference (%v)", quoteShort(s), err), `write [HOST/]NAME[:TAG][@DIGEST], such as "ubuntu:22.04"`
+	}
+	return "", ""
+}
+
+// pathRune tells whether a path may hold the character: nothing that means
+// something to a shell or to a pattern.
+func pathRune(r rune) bool {
+	return unicode.IsLetter(r) || unicode.IsDigit(r) || unicode.IsMark(r) || strings.ContainsRune("/._+@%=:,~ -", r)
+}
+
+func pathText(s string) (string, string) {
+	if len(s) > 1024 {
+		return fmt.Sprintf("a path of %d bytes, more than 1024", len(s)), "use a shorter one"
+	}
+	for _, r := range s {
+		if !pathRune(r) {
+			return fmt.Sprintf("the path %s holds %q", quoteShort(s), r), `use letters, digits, spaces and . _ + @ % = : , ~ -`
+		}
+	}
+	for _, e := range strings.Split(s, "/") {
+		if len(e) > 255 {
+			return fmt.Sprintf("a file name of %d bytes, more than 255", len(e)), "use a shorter one"
+		}
+	}
+	return "", ""
+}
+
+// imagePath is a clean absolute path in an image.
+func imagePath(s string) (string, string) {
+	if m, f := pathText(s); m != "" {
+		return m, f
+	}
+	if !strings.HasPrefix(s, "/") {
+		return fmt.Sprintf("%s is not an absolute path", quoteShort(s)), `begin it with "/"`
+	}
+	if c := path.Clean(s); c != s {
+		return fmt.Sprintf("%s is not clean", quoteShort(s)), fmt.Sprintf("write %q", c)
+	}
+	for _, d := range []string{"/proc", "/sys", "/dev", "/run/secrets"} {
+		if s == d || strings.HasPrefix(s, d+"/") {
+			return fmt.Sprintf("%s is not part of an image", quoteShort(d)), "use another directory"
+		}
+	}
+	return "", ""
+}
+
+// localPath is a path below the recipe's directory. Whether a link leads out
+// of it is checked where it is opened.
+func localPath(s string) (string, string) {
+	if m, f := pathText(s); m != "" {
+		return m, f
+	}
+	switch {
+	case s == "":
+		return "an empty path", "name a file or directory"
+	case strings.HasPrefix(s, "/") || strings.HasPrefix(s, "~"):
+		return fmt.Sprintf("%s is outside of the recipe's directory", quoteShort(s)), "write a path relative to the recipe, of a file that lies beside or below it"
+	case strings.HasPrefix(s, "-"):
+		return fmt.Sprintf("%s begins with %q", quoteShort(s), "-"), fmt.Sprintf("write %q", "./"+s)
+	}
+	for _, e := range strings.Split(s, "/") {
+		if e == ".." {
+			return fmt.Sprintf("%s leads out of the recipe's directory", quoteShort(s)), "keep the file beside or below the recipe"
+		}
+	}
+	return "", ""
+}
+
+// wheelPattern is a path of local wheels; its last element may be a pattern.
+func wheelPattern(s string) (string, string) {
+	if m, f := localPath(strings.NewReplacer("*", "x", "?", "x").Replace(path.Base(s))); m != "" {
+		return m, f
+	}
+	if dir := path.Dir(s); dir != "." {
+		if m, f := localPath(dir); m != "" {
+			return m, f
+		}
+	}
+	if !strings.HasSuffix(s, ".whl") {
+		return fmt.Sprintf("%s does not name wheels", quoteShort(s)), `write a path such as "./dist/*.whl"`
+	}
+	return "", ""
+}
+
+var (
+	urlPath = regexp.MustCompile(`^(/[A-Za-z0-9._~+%@:=,!-]*)*$`)
+	urlHost = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*\.?$`)
+)
+
+// plainURL is an http or https URL of a directory, without credentials.
+// What is wrong with a URL never shows the URL's user or password.
+func plainURL(s string) (string, string) {
+	const fix = `write http://HOST/PATH or https://HOST/PATH`
+	if len(s) > 1024 {
+		return fmt.Sprintf("a URL of %d characters, more than 1024", len(s)), "use a shorter one"
+	}
+	u, err := url.Parse(s)
+	switch {
+	case err == nil && u.User != nil, strings.Contains(s, "@") && strings.Contains(s, "://"):
+		return "a URL with credentials", "leave them out, and put them into ~/.netrc or the file that NETRC names: a recipe is not a place for secrets"
+	case err != nil:
+		return fmt.Sprintf("%s is not a URL", quoteShort(s)), fix
+	case u.Scheme != "http" && u.Scheme != "https":
+		return fmt.Sprintf("%s is not an http or https URL", quoteShort(s)), fix
+	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.HasSuffix(s, "#"):
+		return fmt.Sprintf("%s has a query or a fragment", quoteShort(s)), "leave out what follows the path"
+	case !urlPath.MatchString(u.EscapedPath()):
+		return fmt.Sprintf("%s has unusual characters in its path", quoteShort(s)), "use letters, digits and . _ ~ + % : = , ! -"
+	}
+	for _, e := range strings.Split(u.Path, "/") {
+		if e == ".." || e == "." {
+			return fmt.Sprintf("%s is not clean", quoteShort(s)), "write the path without . and .."
+		}
+	}
+	host := u.Hostname()
+	if _, err := netip.ParseAddr(host); err != nil && (len(host) > 253 || !urlHost.MatchString(host)) {
+		return fmt.Sprintf("%s has no valid host name", quoteShort(s)), fix + `; write an international name in its "xn--" form`
+	}
+	if p := u.Port(); p != "" {
+		if n, err := strconv.Atoi(p); err != nil || n < 1 || n > 65535 {
+			return fmt.Sprintf("%s has no valid port", quoteShort(s)), "use a port from 1 to 65535"
+		}
+	}
+	return "", ""
+}
+
+// channelName is a conda channel by name or URL.
+func channelName(s string) (string, string) {
+	if strings.Contains(s, "://") || strings.Contains(s, "@") {
+		return plainURL(s)
+	}
+	if s == "nodefaults" || s == "local" {
+		return fmt.Sprintf("%q is no channel", s), "list the channels that packages come from, and no others are used"
+	}
+	return nameChannel(s)
+}
+
+// platformName is a platform of Linux as the image specification writes it.
+func platformName(s string) (string, string) {
+	switch s {
+	case "linux/amd64", "linux/arm64", "linux/ppc64le", "linux/s390x", "linux/riscv64", "linux/arm/v7":
+		return "", ""
+	case "linux/arm64/v8", "linux/x86_64", "linux/aarch64", "amd64", "arm64":
+		return fmt.Sprintf("%s is not how the platform is written", quoteShort(s)), "write linux/amd64 or linux/arm64"
+	}
+	return fmt.Sprintf("%s is not a platform that an image can be built for", quoteShort(s)), "write linux/amd64 or linux/arm64"
 }

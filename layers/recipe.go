@@ -63,7 +63,7 @@ type Mirrors struct {
 // Apt holds Debian packages, and where to get those that the base's own
 // repositories do not have.
 type Apt struct {
-	// Packages are names, "name=version" or "name:arch", sorted.
+	// Packages are names or "name=version", sorted.
 	Packages []string
 	// Repositories are further repositories, in the order of the recipe.
 	Repositories []AptRepository
@@ -105,8 +105,7 @@ type Env struct {
 	// Conda are further conda packages as MatchSpecs, sorted.
 	Conda []string
 	// Channels to take packages from, best first: names ("conda-forge",
-	// "defaults", "pkgs/main") or URLs. Default: conda-forge; with Anaconda's
-	// terms accepted and Miniconda: defaults.
+	// "defaults", "pkgs/main") or URLs. Default: those of File, else conda-forge.
 	Channels []string
 	// File is the path, relative to the recipe, of an environment.yml. Default none.
 	File string
@@ -154,7 +153,8 @@ type Step struct {
 	Name string
 	// Run is a shell script, run with /bin/sh -eu.
 	Run string
-	// Needs are the names of the layers and earlier steps that it is built on, in order.
+	// Needs are the names of the layers and earlier steps that it is built on,
+	// in order. Default: all that come before it.
 	Needs []string
 	// Network lets the step reach the network. Default false.
 	Network bool
@@ -165,9 +165,9 @@ type Step struct {
 // ImageConfig is the configuration of the finished image.
 type ImageConfig struct {
 	// User is the name of the non-root user that is made, with fixed ids, and
-	// that the image runs as. Default "ray".
+	// that the image runs as; "root" makes none. Default "ray".
 	User string
-	// Workdir is absolute and clean. Default "/home/USER".
+	// Workdir is absolute and clean. Default "/home/USER", or "/root".
 	Workdir string
 	// Env are environment variables on top of those of base and environment.
 	Env map[string]string

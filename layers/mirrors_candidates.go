@@ -1,0 +1,228 @@
+package layers
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Candidate is one place where a file can be fetched from.
+type Candidate struct {
+	// Mirror names the mirror that the place belongs to.
+	Mirror string
+	// URL of the file. Empty where only Index can tell.
+	URL string
+	// Index is the PEP 503 page on which to look the file's name up where URL is empty.
+	Index string
+}
+
+// snapshotStart is when the snapshot service of Ubuntu begins (documentation.ubuntu.com,
+// how-to/software/snapshot-service: 1 March 2023). A package of xenial, whose last
+// standard update is of 2021, is not found there by any date.
+var snapshotStart = time.Date(2023, 3, 1, 0, 0, 0, 0, time.UTC)
+
+// Candidates lists where the file of a canonical URL can be fetched from, in the
+// order in which to try: each mirror that carries the source, then the source
+// itself; for a package of apt then old-releases and the snapshot service at the
+// time resolved (none for the zero time).
+//
+// Pages that say what there is (package lists, repodata, simple indexes) come
+// from the mirrors that the user listed, and from the source itself only where
+// no listed mirror carries it: an index of the user's own is never overruled by
+// a public one. Files are known by their digests, so any place may serve them.
+func Candidates(mirrors []Mirror, canonical *url.URL, resolved time.Time) []Candidate {
+	origin, below, ok := OriginOf(canonical.String())
+	if !ok {
+		return []Candidate{{Mirror: canonical.Host, URL: canonical.String()}}
+	}
+	var out []Candidate
+	for _, m := range mirrors {
+		out = append(out, m.candidates(origin, below)...)
+	}
+	official := mustPreset("official")
+	listed := slices.ContainsFunc(mirrors, func(m Mirror) bool { return m.Name == official.Name && !m.Own })
+	if !listed && (len(out) == 0 || isFile(origin, below)) {
+		out = append(out, official.candidates(origin, below)...)
+	}
+	if isAptOrigin(origin) {
+		out = append(out, aptLastResorts(origin, below, resolved)...)
+	}
+	return dedupeCandidates(out)
+}
+
+func dedupeCandidates(list []Candidate) []Candidate {
+	var out []Candidate
+	for _, c := range list {
+		if !slices.ContainsFunc(out, func(o Candidate) bool { return o.URL == c.URL && o.Index == c.Index }) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+func isAptOrigin(origin string) bool {
+	return strings.HasPrefix(origin, "ubuntu") || strings.HasPrefix(origin, "debian")
+}
+
+// isFile tells a file that is known by its digest from a page that says what there is.
+func isFile(origin, below string) bool {
+	switch {
+	case origin == "pypi-index":
+		return false
+	case isAptOrigin(origin):
+		return strings.HasPrefix(below, "pool/")
+	case origin == "pypi", origin == "miniconda", origin == "miniforge":
+		return true
+	}
+	return strings.HasSuffix(below, ".conda") || strings.HasSuffix(below, ".tar.bz2")
+}
+
+// candidates are the places of one mirror.
+func (m Mirror) candidates(origin, below string) []Candidate {
+	root := m.root(origin)
+	if root == "" {
+		return nil
+	}
+	if origin == "miniforge" && m.Own {
+		// An own directory holds the installers side by side.
+		below = below[strings.LastIndex(below, "/")+1:]
+	}
+	out := []Candidate{{Mirror: m.Name, URL: root + "/" + below}}
+	if origin == "pypi" && m.PipIndex != "" && m.Name != "official" {
+		if name := projectOfFile(below[strings.LastIndex(below, "/")+1:]); name != "" {
+			out = append(out, Candidate{Mirror: m.Name, Index: m.PipIndex + "/" + name + "/"})
+		}
+	}
+	return out
+}
+
+// root is where the mirror has an origin; "" where it has not.
+func (m Mirror) root(origin string) string {
+	switch origin {
+	case "ubuntu":
+		return m.Ubuntu
+	case "ubuntu-security":
+		return m.UbuntuSecurity
+	case "ubuntu-ports":
+		return m.Ports
+	case "ubuntu-old":
+		return m.OldReleases
+	case "debian":
+		return m.Debian
+	case "debian-security":
+		return m.DebianSecurity
+	case "miniconda":
+		return m.Miniconda
+	case "miniforge":
+		return m.Miniforge
+	case "pypi":
+		return m.PipFiles
+	case "pypi-index":
+		return m.PipIndex
+	}
+	if name, ok := strings.CutPrefix(origin, "pkgs/"); ok {
+		return joinRoot(m.CondaPkgs, name)
+	}
+	if len(m.CondaChannels) > 0 && !slices.Contains(m.CondaChannels, origin) {
+		return ""
+	}
+	return joinRoot(m.CondaCloud, origin)
+}
+
+func joinRoot(root, name string) string {
+	if root == "" {
+		return ""
+	}
+	return root + "/" + name
+}
+
+// aptLastResorts are where a package is looked for that the archive has dropped.
+// The snapshot service has all architectures in one tree; its ubuntu-ports
+// answers 401 (seen in public reports of 2026-09).
+func aptLastResorts(origin, below string, resolved time.Time) []Candidate {
+	var out []Candidate
+	ubuntu := strings.HasPrefix(origin, "ubuntu")
+	if ubuntu && (isFile(origin, below) || movedSuite(below)) {
+		out = append(out, Candidate{Mirror: "official", URL: OriginURL("ubuntu-old") + "/" + below})
+	}
+	if resolved.IsZero() || !isFile(origin, below) {
+		return out
+	}
+	at := resolved.UTC().Format("20060102T150405Z")
+	switch {
+	case ubuntu && !resolved.Before(snapshotStart):
+		out = append(out, Candidate{Mirror: "snapshot", URL: "https://snapshot.ubuntu.com/ubuntu/" + at + "/" + below})
+	case strings.HasPrefix(origin, "debian"):
+		out = append(out, Candidate{Mirror: "snapshot", URL: "https://snapshot.debian.org/archive/" + origin + "/" + at + "/" + below})
+	}
+	return out
+}
+
+// movedSuite tells whether a path below dists/ is of a release that has left the archive.
+func movedSuite(below string) bool {
+	rest, ok := strings.CutPrefix(below, "dists/")
+	if !ok {
+		return false
+	}
+	suite, _, _ := strings.Cut(rest, "/")
+	codename, _, _ := strings.Cut(suite, "-")
+	r, ok := ubuntuRelease(func(r releaseRow) bool { return r.Codename == codename })
+	return ok && r.Moved
+}
+
+// projectOfFile is the normalised project name of a wheel or source
+// distribution; "" where the name of the file does not tell.
+func projectOfFile(name string) string {
+	name, _ = strings.CutSuffix(name, ".metadata")
+	if unescaped, err := url.PathUnescape(name); err == nil {
+		name = unescaped
+	}
+	if stem, ok := strings.CutSuffix(name, ".whl"); ok {
+		if project, _, found := strings.Cut(stem, "-"); found {
+			return NormalName(project)
+		}
+		return ""
+	}
+	for _, ext := range []string{".tar.gz", ".zip", ".tar.bz2", ".tar.xz", ".tgz"} {
+		if stem, ok := strings.CutSuffix(name, ext); ok {
+			if i := strings.LastIndex(stem, "-"); i > 0 {
+				return NormalName(stem[:i])
+			}
+		}
+	}
+	return ""
+}
+
+// Canonical is the reverse of Candidates for one mirror: the canonical URL of
+// what the mirror has at u, so that a page that a mirror served can be rewritten.
+// It returns ok=false where u is not the mirror's.
+func (m Mirror) Canonical(u *url.URL) (canonical *url.URL, ok bool) {
+	address := u.Host + u.EscapedPath()
+	try := func(root, origin string) bool {
+		_, root, _ = strings.Cut(root, "://")
+		rest, cut := strings.CutPrefix(address, root+"/")
+		if root == "" || !cut {
+			return false
+		}
+		c, err := url.Parse(origin + "/" + rest)
+		if err != nil {
+			return false
+		}
+		c.RawQuery, c.Fragment = u.RawQuery, u.Fragment
+		canonical = c
+		return true
+	}
+	for _, o := range canonicalOrigins {
+		if o.name == "pypi" {
+			continue // its root may be that of the whole host: last
+		}
+		if try(m.root(o.name), o.root) {
+			return canonical, true
+		}
+	}
+	if try(m.CondaCloud, condaCloud) || try(joinRoot(m.PipFiles, "packages"), OriginURL("pypi")+"/packages") {
+		return canonical, true
+	}
+	return nil, false
+}

@@ -1,0 +1,216 @@
+package layers
+
+import (
+	_ "embed"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// The tables of what is known of the outside world. They are data, not code:
+// each row says where it comes from.
+var (
+	//go:embed data/ray.yaml
+	rayData []byte
+	//go:embed data/breakages.yaml
+	breakageData []byte
+	//go:embed data/installers.yaml
+	installerData []byte
+	//go:embed data/ubuntu.yaml
+	ubuntuData []byte
+)
+
+// rayRow says what a range of releases of Ray works with.
+type rayRow struct {
+	From           string   `yaml:"from"`
+	Newest         string   `yaml:"newest"`
+	Pythons        []string `yaml:"pythons"` // oldest and newest
+	Maybe          []string `yaml:"maybe"`
+	Platforms      []string `yaml:"platforms"`
+	MaybePlatforms []string `yaml:"maybe_platforms"`
+	Extras         []string `yaml:"extras"`
+	Source         string   `yaml:"source"`
+}
+
+// breakageRow is a constraint that some releases of Ray need today.
+type breakageRow struct {
+	Pin    string   `yaml:"pin"`
+	Since  string   `yaml:"since"`
+	Until  string   `yaml:"until"`
+	Extra  []string `yaml:"extra"`
+	Why    string   `yaml:"why"`
+	Source string   `yaml:"source"`
+}
+
+// installerRow is a known installer.
+type installerRow struct {
+	Distribution string            `yaml:"distribution"`
+	Version      string            `yaml:"version"`
+	Machines     []string          `yaml:"machines"` // the only ones it was built for; empty: not known
+	SHA256       map[string]string `yaml:"sha256"`   // by machine
+	Source       string            `yaml:"source"`
+}
+
+// releaseRow is a release of Ubuntu.
+type releaseRow struct {
+	Version  string `yaml:"version"`
+	Codename string `yaml:"codename"`
+	Glibc    string `yaml:"glibc"`
+	EOL      string `yaml:"eol"`
+	Moved    bool   `yaml:"moved"`
+	Source   string `yaml:"source"`
+}
+
+func tableOf[T any](data *[]byte) func() []T {
+	return sync.OnceValue(func() []T {
+		var rows []T
+		readTable(*data, &rows)
+		return rows
+	})
+}
+
+var (
+	rayRows       = tableOf[rayRow](&rayData)
+	breakageRows  = tableOf[breakageRow](&breakageData)
+	installerRows = tableOf[installerRow](&installerData)
+	ubuntuRows    = tableOf[releaseRow](&ubuntuData)
+)
+
+func ubuntuRelease(is func(releaseRow) bool) (releaseRow, bool) {
+	i := slices.IndexFunc(ubuntuRows(), is)
+	if i < 0 {
+		return releaseRow{}, false
+	}
+	return ubuntuRows()[i], true
+}
+
+func newestRay() string { return rayRows()[len(rayRows())-1].Newest }
+
+// rayRowOf is the row of a release; false for one that is older than the table.
+func rayRowOf(version string) (rayRow, bool) {
+	rows := rayRows()
+	for i := len(rows) - 1; i >= 0; i-- {
+		if compareDotted(version, rows[i].From) >= 0 {
+			return rows[i], true
+		}
+	}
+	return rayRow{}, false
+}
+
+// defaultExtras are what an image has that says nothing of extras.
+func defaultExtras(version string) []string {
+	row, ok := rayRowOf(version)
+	var out []string
+	for _, e := range []string{"default", "rllib", "tune"} {
+		if !ok || slices.Contains(row.Extras, e) {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// newestInstaller is the newest known installer of a distribution. Which Python
+// conda itself runs on does not matter to the environment.
+func newestInstaller(distribution string) string {
+	for _, r := range installerRows() {
+		if r.Distribution == distribution {
+			return r.Version
+		}
+	}
+	return ""
+}
+
+// machineOf is the name that conda's installers and the kernel have for the
+// architecture of a platform: "x86_64" for linux/amd64.
+func machineOf(platform string) string {
+	arch := strings.TrimPrefix(platform, "linux/")
+	switch arch {
+	case "amd64":
+		return "x86_64"
+	case "arm64":
+		return "aarch64"
+	}
+	return arch
+}
+
+// Installer is the installer of a platform as an artifact. Its SHA256 is the
+// recipe's, else that of the table of known ones, else "".
+func (m Miniconda) Installer(platform string) Artifact {
+	machine := machineOf(platform)
+	a := Artifact{Kind: KindInstaller, Name: m.Distribution, Version: m.Version, Origin: m.Distribution, SHA256: m.SHA256}
+	if m.Distribution == "miniforge" {
+		a.Path = fmt.Sprintf("%s/Miniforge3-%s-Linux-%s.sh", m.Version, m.Version, machine)
+	} else {
+		a.Path = fmt.Sprintf("Miniconda3-%s-Linux-%s.sh", m.Version, machine)
+	}
+	if a.SHA256 == "" {
+		row, _ := m.row()
+		a.SHA256 = row.SHA256[machine]
+	}
+	return a
+}
+
+// installerIndex is where a distribution publishes the digests of its installers.
+func installerIndex(distribution string) string {
+	if distribution == "miniforge" {
+		return "https://github.com/conda-forge/miniforge/releases"
+	}
+	return "https://repo.anaconda.com/miniconda/"
+}
+
+func (m Miniconda) row() (installerRow, bool) {
+	for _, r := range installerRows() {
+		if r.Distribution == m.Distribution && r.Version == m.Version {
+			return r, true
+		}
+	}
+	return installerRow{}, false
+}
+
+// minGlibc is the oldest glibc that the installer runs on: Miniconda from 24.11
+// on says "Installer requires GLIBC >=2.28", Miniforge needs 2.17. It is "" for
+// older Minicondas, of which none is known to ask.
+func (m Miniconda) minGlibc() string {
+	if m.Distribution == "miniforge" {
+		return "2.17"
+	}
+	v := m.Version
+	if _, after, ok := strings.Cut(v, "_"); ok {
+		v = after
+	}
+	v, _, _ = strings.Cut(v, "-")
+	if compareDotted(v, "24.11") >= 0 {
+		return "2.28"
+	}
+	return ""
+}
+
+// compareDotted compares dotted numbers; what is no number counts as 0, and
+// what follows the numbers (rc1, .post1) does not count.
+func compareDotted(a, b string) int {
+	as, bs := strings.Split(a, "."), strings.Split(b, ".")
+	for i := range max(len(as), len(bs)) {
+		x, y := versionPart(as, i), versionPart(bs, i)
+		if x != y {
+			return x - y
+		}
+	}
+	return 0
+}
+
+func versionPart(parts []string, i int) int {
+	if i >= len(parts) {
+		return 0
+	}
+	digits := parts[i]
+	for j, r := range digits {
+		if r < '0' || r > '9' {
+			digits = digits[:j]
+			break
+		}
+	}
+	n, _ := strconv.Atoi(digits)
+	return n
+}
