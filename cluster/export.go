@@ -1,23 +1,170 @@
 package cluster
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+)
 
 // Format is a form that a cluster can be exported to.
 type Format string
 
 // Formats of Export.
 const (
-	KubeRay Format = "kuberay" // RayCluster ray.io/v1
+	KubeRay Format = "kuberay" // RayCluster ray.io/v1, for KubeRay 1.5 and later
 	RayUp   Format = "ray-up"  // cluster YAML of `ray up`, provider local
 	Compose Format = "compose" // docker compose, one host
 )
 
 // ExportOptions say what the export needs to know beyond the spec.
 type ExportOptions struct {
-	Image     ImageFacts
-	Facts     map[string]HostFacts // to fill in auto values; KubeRay and ray-up need none when the spec is explicit
-	Namespace string               // KubeRay; default: left out
+	Image     ImageFacts           // Ref or a digest in the spec's image, and RayVersion, are needed
+	Facts     map[string]HostFacts // by Host.ID, to fill in auto values; where they are missing, Export guesses and says so in a comment
+	Namespace string               // KubeRay; empty: left out
 }
 
-// Export renders the cluster for another launcher. It is a pure function: the same input gives the same bytes.
-func Export(spec *Spec, f Format, o ExportOptions) ([]byte, error) { return nil, errors.New("export") }
+// Export renders the cluster for another launcher. It is a pure function: the same input gives the same bytes. What the other
+// launcher cannot do, or what had to be guessed, stands in comments at the top. It fails where the cluster cannot be said there at all.
+func Export(spec *Spec, f Format, o ExportOptions) ([]byte, error) {
+	v, err := supported(o.Image.RayVersion)
+	if err != nil {
+		return nil, fmt.Errorf("export %s: %w", f, err)
+	}
+	e := &exporter{spec: spec, options: o, version: v, image: o.Image.Ref}
+	if e.image == "" {
+		e.image = spec.Image
+	}
+	if !strings.Contains(e.image, "@sha256:") {
+		return nil, fmt.Errorf("export %s: image %q has no digest; give name@sha256:…", f, e.image)
+	}
+	var doc yaml.MapSlice
+	switch f {
+	case KubeRay:
+		doc = e.kubeRay()
+	case RayUp:
+		doc = e.rayUp()
+	case Compose:
+		doc = e.compose()
+	default:
+		return nil, fmt.Errorf("export %q: no such format; use %s, %s or %s", clip(string(f)), KubeRay, RayUp, Compose)
+	}
+	if err := errors.Join(e.errs...); err != nil {
+		return nil, fmt.Errorf("export %s: %w", f, err)
+	}
+	body, err := yaml.MarshalWithOptions(doc, yaml.IndentSequence(true))
+	if err != nil {
+		return nil, fmt.Errorf("export %s: %w", f, err)
+	}
+	return append([]byte(e.comment()), body...), nil
+}
+
+// exporter holds one export; what it could not carry over is in notes.
+type exporter struct {
+	spec    *Spec
+	options ExportOptions
+	version version
+	image   string
+	notes   []string
+	errs    []error
+}
+
+func (e *exporter) note(format string, a ...any) {
+	if n := fmt.Sprintf(format, a...); !slices.Contains(e.notes, n) {
+		e.notes = append(e.notes, n)
+	}
+}
+
+func (e *exporter) fail(format string, a ...any) { e.errs = append(e.errs, fmt.Errorf(format, a...)) }
+
+func (e *exporter) comment() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# Cluster %s, written by `raybuild cluster export`.\n", e.spec.Name)
+	for _, n := range e.notes {
+		fmt.Fprintf(&b, "# - %s\n", n)
+	}
+	return b.String()
+}
+
+// nodeGroup is a number of equal nodes.
+type nodeGroup struct {
+	name  string
+	node  Node // the first one, with sizes filled in
+	count int
+	total int64 // memory of the whole container, bytes
+}
+
+// groups gathers the workers by group; hosts of one group that differ in size count as the smallest.
+func (e *exporter) groups() []nodeGroup {
+	var out []nodeGroup
+	for _, n := range e.spec.Workers {
+		g := e.sized(n)
+		if i := slices.IndexFunc(out, func(x nodeGroup) bool { return x.name == n.Group }); i < 0 {
+			g.count = 1
+			out = append(out, g)
+		} else {
+			o := &out[i]
+			o.count++
+			if g.node.CPUs != o.node.CPUs || g.node.SHM != o.node.SHM {
+				e.note("the hosts of group %s differ: its nodes have the size of the smallest", n.Group)
+				o.node.CPUs, o.total = min(o.node.CPUs, g.node.CPUs), min(o.total, g.total)
+				o.node.SHM, o.node.ObjectStore = min(o.node.SHM, g.node.SHM), min(o.node.ObjectStore, g.node.ObjectStore)
+			}
+		}
+	}
+	return out
+}
+
+// What a node gets where neither the file nor a host says it.
+const (
+	guessCPUs   = 2
+	guessMemory = 4 << 30 // for each CPU
+)
+
+// sized fills in what the file leaves to the host.
+func (e *exporter) sized(n Node) nodeGroup {
+	f, known := e.options.Facts[n.Host.ID()]
+	share := 0
+	for _, x := range e.spec.Nodes() {
+		if x.Host.ID() == n.Host.ID() {
+			share++
+		}
+	}
+	if !known {
+		if n.CPUs < 0 {
+			e.note("num_cpus of %s is auto in cluster.yaml: %d is a guess", n.Group, guessCPUs)
+		}
+		if n.SHM == 0 && n.ObjectStore == 0 {
+			e.note("shm_size of %s is auto in cluster.yaml: its memory is a guess", n.Group)
+		}
+		cpus := n.CPUs
+		if cpus < 0 {
+			cpus = guessCPUs
+		}
+		f = HostFacts{CPUs: guessCPUs * share, Memory: int64(share) * guessMemory * int64(max(1, cpus))}
+	}
+	p := &planner{spec: e.spec, version: e.version, perHost: map[string]int{n.Host.ID(): share}}
+	n = p.sizes(n, f)
+	total := f.Memory / int64(share)
+	if n.Memory > 0 {
+		total = n.Memory + n.SHM
+	} else if float64(n.SHM) > float64(total)*autoPart {
+		total = int64(float64(n.SHM)/autoPart) / granule * granule
+	}
+	return nodeGroup{name: n.Group, node: n, total: total}
+}
+
+// start is the argv of a node that finds its own address, in a network of its own.
+func (e *exporter) start(n Node, head, dashboard string) []string {
+	ports := defaultPorts()
+	ports.GCS, ports.Dashboard, ports.Client = e.spec.Head.Ports.GCS, e.spec.Head.Ports.Dashboard, e.spec.Head.Ports.Client
+	args, err := StartArgs(e.options.Image.RayVersion, StartInput{Role: n.Role, HeadAddress: head, CPUs: n.CPUs, GPUs: n.GPUs, Memory: n.Memory,
+		ObjectStore: n.ObjectStore, Resources: n.Resources, Labels: n.Labels, Ports: ports, TempDir: n.TempDir, Dashboard: dashboard,
+		Client: e.options.Image.Client, Extra: n.Args})
+	if err != nil {
+		e.fail("%s: %w", n.Group, err)
+	}
+	return args
+}

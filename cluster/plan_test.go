@@ -21,7 +21,7 @@ func testImage(version string) ImageFacts {
 		MediaTypes: []string{"application/vnd.oci.image.layer.v1.tar+gzip"}}
 }
 
-func hostFacts(addresses ...string) HostFacts {
+func factsAt(addresses ...string) HostFacts {
 	f := HostFacts{CPUs: 8, Memory: 32 << 30, Arch: "amd64", Engine: "28.2.2"}
 	for _, a := range addresses {
 		f.Addresses = append(f.Addresses, netip.MustParseAddr(a))
@@ -34,9 +34,9 @@ func factsOf(s *Spec) map[string]HostFacts {
 	out := map[string]HostFacts{}
 	for _, h := range s.Hosts() {
 		if h.Local {
-			out[h.ID()] = hostFacts("192.168.1.7", "172.17.0.1")
+			out[h.ID()] = factsAt("192.168.1.7", "172.17.0.1")
 		} else {
-			out[h.ID()] = hostFacts(h.Address, "172.17.0.1")
+			out[h.ID()] = factsAt(h.Address, "172.17.0.1")
 		}
 	}
 	return out
@@ -159,23 +159,23 @@ func TestDesiredRefuses(t *testing.T) {
 			i.MediaTypes = []string{"application/vnd.oci.image.layer.v1.tar+zstd"}
 		}, "host u@10.0.0.3: docker 20.10.24 cannot unpack zstd"},
 		{"Ray without tokens", threeHosts, func(_ map[string]HostFacts, i *ImageFacts) { i.RayVersion = "2.51.0" }, "ray 2.51.0 has no token authentication"},
-		{"public address", threeHosts, func(f map[string]HostFacts, _ *ImageFacts) { f["u@10.0.0.2"] = hostFacts("10.0.0.2", "8.8.8.8") },
+		{"public address", threeHosts, func(f map[string]HostFacts, _ *ImageFacts) { f["u@10.0.0.2"] = factsAt("10.0.0.2", "8.8.8.8") },
 			"host u@10.0.0.2 has the public address 8.8.8.8"},
-		{"public IPv6 address", threeHosts, func(f map[string]HostFacts, _ *ImageFacts) { f["u@10.0.0.2"] = hostFacts("10.0.0.2", "2001:db8::1") },
+		{"public IPv6 address", threeHosts, func(f map[string]HostFacts, _ *ImageFacts) { f["u@10.0.0.2"] = factsAt("10.0.0.2", "2001:db8::1") },
 			"public address 2001:db8::1"},
 		{"only a public address", "name: a\nimage: r\nhead: {host: u@9.9.9.9}\nworkers: [{host: u@10.0.0.2}]\n", nil, "9.9.9.9 is a public address"},
 		{"loopback in a larger cluster", "name: a\nimage: r\nhead: {host: u@a, private_address: 127.0.0.1}\nworkers: [{host: u@10.0.0.2}]\n",
-			func(f map[string]HostFacts, _ *ImageFacts) { f["u@a"] = hostFacts("10.0.0.1") }, "reached from its own machine only"},
+			func(f map[string]HostFacts, _ *ImageFacts) { f["u@a"] = factsAt("10.0.0.1") }, "reached from its own machine only"},
 		{"link-local", "name: a\nimage: r\nhead: {host: u@a, private_address: 169.254.1.1}\n",
-			func(f map[string]HostFacts, _ *ImageFacts) { f["u@a"] = hostFacts("10.0.0.1") }, "169.254.1.1 is link-local"},
+			func(f map[string]HostFacts, _ *ImageFacts) { f["u@a"] = factsAt("10.0.0.1") }, "169.254.1.1 is link-local"},
 		{"several addresses", "name: a\nimage: r\nhead: {host: u@a}\nworkers: [{host: u@10.0.0.2}]\n",
 			func(f map[string]HostFacts, _ *ImageFacts) {
-				f["u@a"] = hostFacts("192.168.1.5", "10.9.0.5", "172.17.0.1")
+				f["u@a"] = factsAt("192.168.1.5", "10.9.0.5", "172.17.0.1")
 			},
 			"several addresses could be the one for Ray (192.168.1.5, 10.9.0.5); give private_address"},
 		{"the same address", "name: a\nimage: r\nhead: {host: u@a}\nworkers: [{host: u@b}]\n",
 			func(f map[string]HostFacts, _ *ImageFacts) {
-				f["u@a"], f["u@b"] = hostFacts("10.0.0.5"), hostFacts("10.0.0.5")
+				f["u@a"], f["u@b"] = factsAt("10.0.0.5"), factsAt("10.0.0.5")
 			}, "would both advertise 10.0.0.5"},
 		{"more GPUs than there are", threeHosts + "num_gpus: 1\n", nil, "num_gpus asks for 1, and Docker offers 0"},
 		{"more memory than there is", threeHosts + "memory: 40g\n", nil, "and the host has 32768 MiB"},
@@ -201,16 +201,16 @@ func arch(f HostFacts, a string) HostFacts { f.Arch = a; return f }
 func factsOfNamed(s *Spec) map[string]HostFacts {
 	out := map[string]HostFacts{}
 	for _, h := range s.Hosts() {
-		out[h.ID()] = hostFacts("172.17.0.1")
+		out[h.ID()] = factsAt("172.17.0.1")
 		if a, err := netip.ParseAddr(h.Address); err == nil {
-			out[h.ID()] = hostFacts(a.String(), "172.17.0.1")
+			out[h.ID()] = factsAt(a.String(), "172.17.0.1")
 		}
 	}
 	return out
 }
 
 func TestDesiredAccepts(t *testing.T) {
-	public := func(f map[string]HostFacts, _ *ImageFacts) { f["u@10.0.0.2"] = hostFacts("10.0.0.2", "8.8.8.8") }
+	public := func(f map[string]HostFacts, _ *ImageFacts) { f["u@10.0.0.2"] = factsAt("10.0.0.2", "8.8.8.8") }
 	tests := []struct {
 		name, yaml, version, address string
 		change                       func(map[string]HostFacts, *ImageFacts)
@@ -221,7 +221,7 @@ func TestDesiredAccepts(t *testing.T) {
 		{"zstd on a new engine", threeHosts, "2.55.0", "10.0.0.2", func(_ map[string]HostFacts, i *ImageFacts) { i.MediaTypes = []string{"x+zstd"} }},
 		{"host name with one private address", "name: a\nimage: r\nhead: {host: u@a}\nworkers: [{host: u@b}]\n", "2.55.0", "10.0.0.6",
 			func(f map[string]HostFacts, _ *ImageFacts) {
-				f["u@a"], f["u@b"] = hostFacts("10.0.0.5", "172.17.0.1", "fe80::1"), hostFacts("172.18.0.1", "192.168.7.6", "10.0.0.6")
+				f["u@a"], f["u@b"] = factsAt("10.0.0.5", "172.17.0.1", "fe80::1"), factsAt("172.18.0.1", "192.168.7.6", "10.0.0.6")
 			}},
 		{"unreachable worker left out", threeHosts, "2.55.0", "10.0.0.3", func(f map[string]HostFacts, _ *ImageFacts) { delete(f, "u@10.0.0.2") }},
 	}
@@ -239,7 +239,7 @@ func TestDesiredAccepts(t *testing.T) {
 		})
 	}
 	s := load(t, "name: a\nimage: r\nhead: {host: local}\n")
-	if c, err := Desired(s, map[string]HostFacts{"local": hostFacts()}, testImage("2.55.0"), PlanOptions{}); err != nil || !c[0].Address.IsLoopback() {
+	if c, err := Desired(s, map[string]HostFacts{"local": factsAt()}, testImage("2.55.0"), PlanOptions{}); err != nil || !c[0].Address.IsLoopback() {
 		t.Errorf("machine without network: %v %v", c, err)
 	}
 }

@@ -70,7 +70,7 @@ func supported(s string) (version, error) {
 type StartInput struct {
 	Role        Role
 	Name        string // node name that Ray reports, from 1.13 on; empty: not passed
-	Address     string // of this node, as other nodes reach it
+	Address     string // of this node, as other nodes reach it; empty: Ray finds it
 	HeadAddress string // host:port of the GCS; workers only
 	CPUs        int
 	GPUs        int
@@ -79,6 +79,7 @@ type StartInput struct {
 	Resources   map[string]float64
 	Labels      map[string]string
 	Ports       Ports
+	Dashboard   string // address that the dashboard listens on; empty: 127.0.0.1
 	TempDir     string // empty or /tmp/ray: not passed
 	Client      bool   // open the Ray Client port on the head, where the version has it
 	Extra       []string
@@ -97,7 +98,9 @@ func StartArgs(ray string, n StartInput) ([]string, error) {
 	} else {
 		a.add("--address", n.HeadAddress)
 	}
-	a.add("--node-ip-address", n.Address)
+	if n.Address != "" {
+		a.add("--node-ip-address", n.Address)
+	}
 	if n.Name != "" {
 		a.optional("--node-name", n.Name)
 	}
@@ -159,16 +162,19 @@ func (a *argv) json(name string, value any) {
 }
 
 func (a *argv) head(n StartInput) {
-	p := n.Ports
+	p, dashboard := n.Ports, n.Dashboard
+	if dashboard == "" {
+		dashboard = "127.0.0.1"
+	}
 	a.args = append(a.args, "--head")
 	a.add("--port", strconv.Itoa(p.GCS))
 	if a.version.before(0, 8, 7) { // its dashboard has the fixed port 8265
 		a.add("--include-webui", "true")
-		a.add("--webui-host", "127.0.0.1")
+		a.add("--webui-host", dashboard)
 	} else {
 		// Without an explicit true, a dashboard that cannot start is only logged.
 		a.add("--include-dashboard", "true")
-		a.add("--dashboard-host", "127.0.0.1")
+		a.add("--dashboard-host", dashboard)
 		a.add("--dashboard-port", strconv.Itoa(p.Dashboard))
 	}
 	if usesRedis(a.version) {

@@ -1,0 +1,151 @@
+package cluster
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+)
+
+// kubeRay writes a RayCluster. KubeRay itself adds the ports, the probes, /dev/shm, RAY_ADDRESS, the token and the `ray start`
+// command line. Source: kuberay docs/reference/api.md and ray-operator/controllers/ray/common/pod.go.
+func (e *exporter) kubeRay() yaml.MapSlice {
+	spec := yaml.MapSlice{{Key: "rayVersion", Value: e.options.Image.RayVersion}}
+	if hasToken(e.version) {
+		spec = append(spec, yaml.MapItem{Key: "authOptions", Value: yaml.MapSlice{{Key: "mode", Value: "token"}}})
+	} else {
+		e.note("Ray %s has no token authentication: a NetworkPolicy has to keep strangers away", e.options.Image.RayVersion)
+	}
+	head := e.sized(e.spec.Head)
+	params := e.startParams(head.node)
+	params["dashboard-host"] = "0.0.0.0" // inside the pod's network; the service in front of it is not published
+	spec = append(spec, yaml.MapItem{Key: "headGroupSpec", Value: yaml.MapSlice{
+		{Key: "rayStartParams", Value: params}, {Key: "template", Value: e.podTemplate("ray-head", head)}}})
+	var workers []yaml.MapSlice
+	for _, g := range e.groups() {
+		workers = append(workers, yaml.MapSlice{
+			{Key: "groupName", Value: g.name}, {Key: "replicas", Value: g.count}, {Key: "minReplicas", Value: g.count}, {Key: "maxReplicas", Value: g.count},
+			{Key: "rayStartParams", Value: e.startParams(g.node)}, {Key: "template", Value: e.podTemplate("ray-worker", g)}})
+	}
+	if len(workers) > 0 {
+		spec = append(spec, yaml.MapItem{Key: "workerGroupSpecs", Value: workers})
+	}
+	meta := yaml.MapSlice{{Key: "name", Value: e.spec.Name}}
+	if e.options.Namespace != "" {
+		meta = append(meta, yaml.MapItem{Key: "namespace", Value: e.options.Namespace})
+	}
+	meta = append(meta, yaml.MapItem{Key: "labels", Value: map[string]string{LabelCluster: e.spec.Name}})
+	return yaml.MapSlice{{Key: "apiVersion", Value: "ray.io/v1"}, {Key: "kind", Value: "RayCluster"}, {Key: "metadata", Value: meta}, {Key: "spec", Value: spec}}
+}
+
+// startParams are the values of `ray start` that KubeRay does not find out itself. KubeRay pastes them into a shell's command line,
+// so each value is quoted for one where it is not made of harmless characters.
+func (e *exporter) startParams(n Node) map[string]string {
+	out := map[string]string{"num-cpus": strconv.Itoa(n.CPUs), "object-store-memory": strconv.FormatInt(n.ObjectStore, 10)}
+	if n.GPUs > 0 {
+		out["num-gpus"] = strconv.Itoa(n.GPUs)
+	}
+	if len(n.Resources) > 0 {
+		b, err := json.Marshal(n.Resources)
+		if err != nil {
+			e.fail("encode resources of %s: %w", n.Group, err)
+		}
+		out["resources"] = shellQuote(string(b))
+	}
+	// Labels and further arguments take the road of StartArgs, which knows what the version has.
+	args, err := StartArgs(e.options.Image.RayVersion, StartInput{Role: Worker, HeadAddress: "head:1", Labels: n.Labels, Extra: n.Args})
+	if err != nil {
+		e.fail("%s: %w", n.Group, err)
+	}
+	names := []string{"--labels"}
+	for _, x := range n.Args {
+		name, _, _ := strings.Cut(x, "=")
+		names = append(names, name)
+	}
+	for _, a := range args {
+		name, value, hasValue := strings.Cut(a, "=")
+		switch {
+		case !slices.Contains(names, name):
+		case hasValue:
+			out[strings.TrimPrefix(name, "--")] = shellQuote(value)
+		default:
+			out[strings.TrimPrefix(name, "--")] = "true"
+		}
+	}
+	return out
+}
+
+func (e *exporter) podTemplate(container string, g nodeGroup) yaml.MapSlice {
+	limits := yaml.MapSlice{{Key: "cpu", Value: strconv.Itoa(max(1, g.node.CPUs))}, {Key: "memory", Value: fmt.Sprintf("%dMi", g.total>>20)}}
+	if g.node.GPUs > 0 {
+		limits = append(limits, yaml.MapItem{Key: "nvidia.com/gpu", Value: strconv.Itoa(g.node.GPUs)})
+	}
+	c := yaml.MapSlice{{Key: "name", Value: container}, {Key: "image", Value: e.image},
+		{Key: "resources", Value: yaml.MapSlice{{Key: "requests", Value: limits}, {Key: "limits", Value: limits}}},
+		{Key: "securityContext", Value: yaml.MapSlice{{Key: "allowPrivilegeEscalation", Value: false},
+			{Key: "capabilities", Value: yaml.MapSlice{{Key: "drop", Value: []string{"ALL"}}}}}}}
+	env := []yaml.MapSlice{{{Key: "name", Value: "RAY_USAGE_STATS_ENABLED"}, {Key: "value", Value: "0"}}}
+	for _, k := range slices.Sorted(maps.Keys(g.node.Env)) {
+		// Kubernetes expands $(NAME); a doubled $ stands for one.
+		env = append(env, yaml.MapSlice{{Key: "name", Value: k}, {Key: "value", Value: strings.ReplaceAll(g.node.Env[k], "$(", "$$(")}})
+	}
+	c = append(c, yaml.MapItem{Key: "env", Value: env})
+	volumes, mounts := e.podVolumes(g)
+	if len(mounts) > 0 {
+		c = append(c, yaml.MapItem{Key: "volumeMounts", Value: mounts})
+	}
+	pod := yaml.MapSlice{{Key: "securityContext", Value: e.podSecurity()}, {Key: "containers", Value: []yaml.MapSlice{c}}}
+	if len(volumes) > 0 {
+		pod = append(pod, yaml.MapItem{Key: "volumes", Value: volumes})
+	}
+	return yaml.MapSlice{{Key: "spec", Value: pod}}
+}
+
+// podSecurity runs the pod as the image's user, and never as root.
+func (e *exporter) podSecurity() yaml.MapSlice {
+	user, group, _ := strings.Cut(e.options.Image.User, ":")
+	uid, err := strconv.ParseInt(user, 10, 32)
+	if err != nil || uid == 0 {
+		uid, group = 1000, ""
+		if user == "0" || user == "root" || user == "" {
+			e.note("the image runs as root: the pods run it as user 1000, which needs a writable home there")
+		}
+	}
+	out := yaml.MapSlice{{Key: "runAsNonRoot", Value: true}, {Key: "runAsUser", Value: uid}}
+	if gid, err := strconv.ParseInt(group, 10, 32); err == nil {
+		out = append(out, yaml.MapItem{Key: "runAsGroup", Value: gid})
+	}
+	return append(out, yaml.MapItem{Key: "seccompProfile", Value: yaml.MapSlice{{Key: "type", Value: "RuntimeDefault"}}})
+}
+
+func (e *exporter) podVolumes(g nodeGroup) (volumes, mounts []yaml.MapSlice) {
+	for i, m := range g.node.Mounts {
+		name := fmt.Sprintf("mount-%d", i+1)
+		var source yaml.MapItem
+		if m.Volume {
+			claim := slug(m.Source)
+			e.note("volume %s is the persistent volume claim %s, which has to be there", m.Source, claim)
+			source = yaml.MapItem{Key: "persistentVolumeClaim", Value: yaml.MapSlice{{Key: "claimName", Value: claim}, {Key: "readOnly", Value: m.ReadOnly}}}
+		} else {
+			e.note("%s is read from each Kubernetes node that a pod runs on", m.Source)
+			source = yaml.MapItem{Key: "hostPath", Value: yaml.MapSlice{{Key: "path", Value: m.Source}}}
+		}
+		volumes = append(volumes, yaml.MapSlice{{Key: "name", Value: name}, source})
+		mounts = append(mounts, yaml.MapSlice{{Key: "name", Value: name}, {Key: "mountPath", Value: m.Target}, {Key: "readOnly", Value: m.ReadOnly}})
+	}
+	return volumes, mounts
+}
+
+// shellQuote makes one word of a POSIX shell of s.
+func shellQuote(s string) string {
+	if s != "" && !strings.ContainsFunc(s, func(r rune) bool { return !strings.ContainsRune(shellSafe, r) }) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+const shellSafe = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:=,@%+-"

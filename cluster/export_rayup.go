@@ -1,0 +1,149 @@
+package cluster
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+)
+
+// rayUpToken is where `ray up` puts the token in each container.
+const rayUpToken = "/tmp/raybuild-auth-token"
+
+// rayUp writes the cluster YAML of `ray up` with its provider local. That launcher has one SSH user and key, one Docker
+// configuration for the head and one for the workers, and one start command for all workers.
+// Source: ray python/ray/autoscaler/ray-schema.json and local/example-full.yaml. min_workers is not in the schema; left out,
+// it is the number of worker_ips (autoscaler/_private/local/config.py).
+func (e *exporter) rayUp() yaml.MapSlice {
+	e.oneUser()
+	groups := e.groups()
+	head := e.sized(e.spec.Head)
+	start := func(n Node) []string { return e.start(n, headAddress("$RAY_HEAD_IP", e.spec.Head.Ports.GCS), "") }
+	if !sameStart(groups, start) || !slices.EqualFunc(groups[min(1, len(groups)):], groups[:max(0, len(groups)-1)], sameContainer) {
+		e.fail("`ray up` starts all workers alike, and the worker groups differ; make them equal, or use --format kuberay")
+	}
+	docker := yaml.MapSlice{{Key: "image", Value: e.image}, {Key: "container_name", Value: e.spec.Name}, {Key: "pull_before_run", Value: false},
+		{Key: "disable_shm_size_detection", Value: true}, {Key: "head_run_options", Value: e.runOptions(head)}}
+	worker := []string{}
+	workerStart := []string{}
+	if len(groups) > 0 {
+		docker = append(docker, yaml.MapItem{Key: "worker_run_options", Value: e.runOptions(groups[0])})
+		workerStart = append(workerStart, "ray stop", "ulimit -n 65536; "+commandLine(start(groups[0].node)))
+		for _, w := range e.spec.Workers {
+			worker = append(worker, rayUpAddress(w))
+		}
+	}
+	if e.spec.MinWorkers < len(e.spec.Workers) {
+		e.note("min_workers %d of cluster.yaml is not carried over: `ray up` wants all workers", e.spec.MinWorkers)
+	}
+	out := yaml.MapSlice{{Key: "cluster_name", Value: e.spec.Name}, {Key: "max_workers", Value: len(e.spec.Workers)}, {Key: "docker", Value: docker},
+		{Key: "provider", Value: yaml.MapSlice{{Key: "type", Value: "local"}, {Key: "head_ip", Value: rayUpAddress(e.spec.Head)}, {Key: "worker_ips", Value: worker}}},
+		{Key: "auth", Value: e.auth()}}
+	if hasToken(e.version) {
+		e.note("the token: `ray get-auth-token --generate` on the machine that runs `ray up`")
+		out = append(out, yaml.MapItem{Key: "file_mounts", Value: map[string]string{rayUpToken: "~/.ray/auth_token"}})
+	}
+	e.note("`ray up` copies the SSH key to the head, checks no host keys, and starts containers that do not survive a reboot")
+	headStart := append(start(head.node), "--autoscaling-config=~/ray_bootstrap_config.yaml")
+	return append(out,
+		yaml.MapItem{Key: "head_start_ray_commands", Value: []string{"ray stop", "ulimit -n 65536; " + commandLine(headStart)}},
+		yaml.MapItem{Key: "worker_start_ray_commands", Value: workerStart})
+}
+
+// commandLine is an argv for a shell, without --block: `ray up` runs it in a container that lives on its own.
+func commandLine(args []string) string {
+	var out []string
+	for _, a := range args {
+		switch {
+		case a == "--block":
+		case strings.HasPrefix(a, "--address=$RAY_HEAD_IP:"), strings.HasPrefix(a, "--autoscaling-config=~"):
+			out = append(out, a) // expanded by the shell on the node
+		default:
+			out = append(out, shellQuote(a))
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+// oneUser finds what provider local cannot say.
+func (e *exporter) oneUser() {
+	seen := map[string]bool{}
+	for _, n := range e.spec.Nodes() {
+		h, first := n.Host, e.spec.Head.Host
+		switch {
+		case h.Local:
+			e.fail("node %s: `ray up` reaches hosts over SSH; name this machine by its address", n.ID)
+		case seen[h.ID()]:
+			e.fail("node %s: `ray up` runs one node on a host", n.ID)
+		case h.User != first.User || h.Key != first.Key || h.Jump != first.Jump:
+			e.fail("host %s: `ray up` has one SSH user, key and jump host for all", h.ID())
+		case h.Port != 0 && h.Port != 22:
+			e.fail("host %s: `ray up` knows no SSH port; put it into ~/.ssh/config", h.ID())
+		}
+		seen[h.ID()] = true
+	}
+}
+
+// rayUpAddress is the address that `ray up` and the nodes use.
+func rayUpAddress(n Node) string {
+	if n.Host.Private.IsValid() {
+		return n.Host.Private.String()
+	}
+	return n.Host.Address
+}
+
+func (e *exporter) auth() yaml.MapSlice {
+	h := e.spec.Head.Host
+	user := h.User
+	if user == "" {
+		user = "ubuntu"
+		e.note("cluster.yaml names no SSH user: ubuntu is a guess")
+	}
+	out := yaml.MapSlice{{Key: "ssh_user", Value: user}}
+	if h.Key != "" {
+		out = append(out, yaml.MapItem{Key: "ssh_private_key", Value: h.Key})
+	}
+	if h.Jump != "" {
+		out = append(out, yaml.MapItem{Key: "ssh_proxy_command", Value: "ssh -W %h:%p -J " + shellQuote(h.Jump)})
+	}
+	return out
+}
+
+// runOptions are the arguments of `docker run`, which `ray up` pastes into a shell's command line.
+func (e *exporter) runOptions(g nodeGroup) []string {
+	out := []string{"--init", fmt.Sprintf("--shm-size=%d", g.node.SHM), fmt.Sprintf("--ulimit=nofile=%d:%d", noFile, noFile),
+		"--security-opt=no-new-privileges"}
+	if g.node.GPUs > 0 {
+		out = append(out, fmt.Sprintf("--gpus=%d", g.node.GPUs))
+	}
+	in := EnvInput{Address: headAddress(rayUpAddress(e.spec.Head), e.spec.Head.Ports.GCS)}
+	if hasToken(e.version) {
+		in.TokenPath = rayUpToken
+	}
+	env, err := Env(e.options.Image.RayVersion, in)
+	if err != nil {
+		e.fail("%s: %w", g.name, err)
+	}
+	all := maps.Clone(g.node.Env)
+	if all == nil {
+		all = map[string]string{}
+	}
+	maps.Copy(all, env)
+	for _, k := range slices.Sorted(maps.Keys(all)) {
+		out = append(out, shellQuote("--env="+k+"="+all[k]))
+	}
+	for _, m := range g.node.Mounts {
+		v := "--volume=" + m.Source + ":" + m.Target
+		if m.ReadOnly {
+			v += ":ro"
+		}
+		out = append(out, shellQuote(v))
+	}
+	return out
+}
+
+func sameContainer(a, b nodeGroup) bool {
+	return a.node.SHM == b.node.SHM && a.node.GPUs == b.node.GPUs && maps.Equal(a.node.Env, b.node.Env) && slices.Equal(a.node.Mounts, b.node.Mounts)
+}
