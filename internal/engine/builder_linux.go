@@ -15,6 +15,7 @@ import (
 	"github.com/containerd/containerd/v2/plugins/snapshots/native"
 	"github.com/containerd/containerd/v2/plugins/snapshots/overlay"
 	"github.com/containerd/containerd/v2/plugins/snapshots/overlay/overlayutils"
+	controlapi "github.com/moby/buildkit/api/services/control"
 	"github.com/moby/buildkit/cache/remotecache"
 	"github.com/moby/buildkit/cache/remotecache/azblob"
 	"github.com/moby/buildkit/cache/remotecache/gha"
@@ -43,6 +44,7 @@ import (
 	"github.com/moby/buildkit/worker"
 	"github.com/moby/buildkit/worker/base"
 	"github.com/moby/buildkit/worker/runc"
+	"github.com/sirupsen/logrus"
 	fscopy "github.com/tonistiigi/fsutil/copy"
 	bolt "go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
@@ -84,7 +86,7 @@ func newBuilder(ctx context.Context, o ServeOptions, p place, idle time.Duration
 		return nil, errors.Join(err, b.close())
 	}
 	b.server = grpc.NewServer(
-		grpc.ChainUnaryInterceptor(grpcerrors.UnaryServerInterceptor),
+		grpc.ChainUnaryInterceptor(grpcerrors.UnaryServerInterceptor, sweepAfterFailure(w.GarbageCollect)),
 		grpc.ChainStreamInterceptor(grpcerrors.StreamServerInterceptor),
 		grpc.MaxRecvMsgSize(defaults.DefaultMaxRecvMsgSize),
 		grpc.MaxSendMsgSize(defaults.DefaultMaxSendMsgSize),
@@ -92,6 +94,28 @@ func newBuilder(ctx context.Context, o ServeOptions, p place, idle time.Duration
 	healthv1.RegisterHealthServer(b.server, health.NewServer())
 	b.controller.Register(b.server)
 	return b, nil
+}
+
+// sweepAfterFailure removes what a failed build has left as soon as it has
+// failed. BuildKit does so a minute later at the earliest, and until then the
+// files of a step that has filled the disk would fail every other build.
+func sweepAfterFailure(sweep func(context.Context) error) grpc.UnaryServerInterceptor {
+	bounded := func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		defer cancel()
+		if err := sweep(ctx); err != nil {
+			logrus.WithError(err).Warn("cannot remove what a failed build has left")
+		}
+	}
+	return func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+		resp, err := handler(ctx, req)
+		if _, ok := req.(*controlapi.SolveRequest); ok && err != nil {
+			bounded(ctx)
+			// The solver lets go of the last things after its answer.
+			time.AfterFunc(time.Second, func() { bounded(ctx) })
+		}
+		return resp, err
+	}
 }
 
 // setGlobals sets what BuildKit keeps per process.

@@ -32,8 +32,12 @@ func Ensure(ctx context.Context, o Options) (addr string, err error) {
 	if err != nil {
 		return "", err
 	}
-	if f, err := probe(ctx, e.place.socket()); err == nil && e.fits(f) && !e.differs(f) {
+	f, err := probe(ctx, e.place.socket())
+	if err == nil && e.fits(f) && !e.differs(f) {
 		return e.addr(), nil
+	}
+	if errors.Is(err, ErrInUse) {
+		return "", err
 	}
 	lock := flock.New(e.place.startLock())
 	defer lock.Close()

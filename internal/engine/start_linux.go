@@ -29,8 +29,6 @@ func (e *ensurer) start(ctx context.Context) error {
 	if err := e.waitForState(ctx); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, e.o.StartTimeout, fmt.Errorf("no answer within %v", e.o.StartTimeout))
-	defer cancel()
 	r, w, err := os.Pipe()
 	if err != nil {
 		return fmt.Errorf("start engine: %w", err)
@@ -49,7 +47,12 @@ func (e *ensurer) start(ctx context.Context) error {
 	select {
 	case err = <-said:
 	case <-ctx.Done():
-		return &Error{Kind: ErrStart, Detail: context.Cause(ctx).Error() + e.logTail(), Fix: "look at " + e.place.log()}
+		// It goes on: the next caller, or one that waits already, finds it.
+		return fmt.Errorf("wait for the engine to start: %w", context.Cause(ctx))
+	case <-time.After(e.o.StartTimeout):
+		// With its children, or it would keep the state for itself.
+		_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
+		return &Error{Kind: ErrStart, Detail: fmt.Sprintf("no answer within %v%s", e.o.StartTimeout, e.logTail()), Fix: "look at " + e.place.log()}
 	}
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		select {

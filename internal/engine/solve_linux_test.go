@@ -19,6 +19,7 @@ type step struct {
 	net   pb.NetMode // default: the engine's
 	out   string     // directory that gets what the step leaves in /out
 	image string     // root to run in, default busybox of this machine
+	cache string     // reference of a registry cache that is read and written
 }
 
 // result is what a solve of a step showed.
@@ -61,6 +62,10 @@ func solve(ctx context.Context, addr string, s step) (result, error) {
 	opt := client.SolveOpt{AllowedEntitlements: []string{entitlements.EntitlementNetworkHost.String()}}
 	if s.out != "" {
 		opt.Exports = []client.ExportEntry{{Type: client.ExporterLocal, OutputDir: s.out}}
+	}
+	if s.cache != "" {
+		opt.CacheImports = []client.CacheOptionsEntry{{Type: "registry", Attrs: map[string]string{"ref": s.cache}}}
+		opt.CacheExports = []client.CacheOptionsEntry{{Type: "registry", Attrs: map[string]string{"ref": s.cache, "mode": "max"}}}
 	}
 	var res result
 	var log bytes.Buffer

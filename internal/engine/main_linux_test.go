@@ -19,6 +19,13 @@ import (
 const clientArg = "raybuild-engine-client"
 
 func TestMain(m *testing.M) {
+	if len(os.Args) > 2 && os.Args[1] == otherArg {
+		if err := otherMain(os.Args[2]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if len(os.Args) > 2 && os.Args[1] == clientArg {
 		if err := clientMain(os.Args[2], len(os.Args) > 3); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -37,11 +44,11 @@ func clientMain(home string, wait bool) error {
 	if err != nil {
 		return err
 	}
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, syscall.SIGINT)
 	fmt.Println("address", addr)
 	if wait {
-		c := make(chan os.Signal, 1)
-		signal.Notify(c, syscall.SIGINT)
-		<-c
+		<-interrupted
 		return nil
 	}
 	dir, err := os.MkdirTemp("", "out")
