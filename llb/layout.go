@@ -80,11 +80,12 @@ func (l *layout) state(n *node) bkllb.State {
 	return st
 }
 
-// mergeLine lays a merge out as one line: a diff's steps run again on what lies below, anything else is copied over.
+// mergeLine lays a merge out as one line: steps that a diff took from an image's root run again on what lies below,
+// anything else is copied over.
 func (l *layout) mergeLine(n *node) bkllb.State {
 	st := l.state(n.merge[0])
 	for _, in := range n.merge[1:] {
-		if in.isDiff && in.lower != nil && in.upper.standsOn(in.lower) {
+		if in.isDiff && in.lower.layerCount() == unknown && in.upper.standsOn(in.lower) {
 			st = l.rebase(in.upper, in.lower, st)
 			continue
 		}
