@@ -1,0 +1,151 @@
+package layers
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/raybuild/raybuild/llb"
+)
+
+// miniconda runs a Miniconda or Miniforge installer on the tool root.
+type miniconda struct{ Miniconda }
+
+func (miniconda) Name() string    { return "miniconda" }
+func (miniconda) Needs() []string { return nil }
+
+func (m miniconda) Resolve(ctx context.Context, r *Resolver) ([]Artifact, error) {
+	return resolveInstaller(ctx, r, m.Miniconda)
+}
+
+func (m miniconda) Apply(on Ground, locked []Artifact) (Ground, error) {
+	installers := ofKind(locked, KindInstaller)
+	if len(installers) != 1 {
+		return on, fmt.Errorf("apply layer miniconda: the lock has %d installers, want 1; run raybuild lock --update miniconda", len(installers))
+	}
+	installer := installers[0]
+	title := fmt.Sprintf("[miniconda] install %s %s", m.Distribution, installer.Version)
+	step := shell(title, preludeText+historyText+minicondaText, map[string]string{"CONDA_REGISTER_ENVS": "false"},
+		work+"/in/"+installer.Filename(), condaPrefix)
+	step.Mounts = []llb.Mount{{Path: work + "/in", Stage: llb.Artifact(llb.Blob{Digest: installer.Digest(), Name: installer.Filename()})}}
+	// The installer refuses a prefix that is there, so the output is what lies above.
+	above := frame(path.Dir(condaPrefix))
+	made := on.ToolRoot.Make(step, llb.Output{Path: path.Dir(condaPrefix), On: above, From: path.Dir(condaPrefix)})
+	return on.Add("miniconda", "miniconda", title, llb.Diff("[miniconda] layer", above, made)), nil
+}
+
+// env is the conda environment, created offline from locked packages.
+type env struct {
+	Env
+	file   *EnvFile
+	accept bool // the user accepts the terms of Anaconda's channels
+}
+
+func (env) Name() string    { return "env" }
+func (env) Needs() []string { return []string{"miniconda"} }
+
+func (e env) prefix() string { return condaPrefix + "/envs/" + e.Env.Name }
+
+func (e env) Resolve(ctx context.Context, r *Resolver) ([]Artifact, error) {
+	return resolveEnv(ctx, r, e)
+}
+
+func (e env) Apply(on Ground, locked []Artifact) (Ground, error) {
+	packages := ofKind(locked, KindConda)
+	python := condaPython(packages)
+	if python == "" {
+		return on, fmt.Errorf("apply layer env: the lock has no python for environment %q; run raybuild lock --update env", e.Env.Name)
+	}
+	dir, err := artifactDir("[env] collect packages", packages)
+	if err != nil {
+		return on, err
+	}
+	list := llb.Scratch().Files("[env] list packages",
+		llb.File{Path: "/urls", Data: nil},
+		llb.File{Path: "/urls.txt", Data: []byte(urlList(packages))})
+	explicit := llb.Scratch().Files("[env] list specs", llb.File{Path: "/explicit.txt", Data: []byte(explicitSpecs(packages))})
+
+	title := fmt.Sprintf("[env] create %s with python %s", e.Env.Name, python)
+	step := shell(title, preludeText+historyText+envCreateText, map[string]string{
+		// conda copies archives from the second directory to the first and
+		// notes that path: it is the one that every conda has.
+		"CONDA_PKGS_DIRS":     condaPrefix + "/pkgs," + work + "/packages",
+		"CONDA_REGISTER_ENVS": "false",
+		"CONDA_CHANNELS":      "conda-forge", // unused offline; silences a warning about defaults
+	}, condaPrefix, e.prefix(), work+"/in/explicit.txt")
+	step.Mounts = []llb.Mount{
+		{Path: condaPrefix, Stage: on.Tree("[env] conda", "miniconda"), From: condaPrefix, Write: true},
+		{Path: condaPrefix + "/pkgs", Stage: frame("/pkgs"), From: "/pkgs", Write: true},
+		{Path: work + "/packages", Stage: llb.Merge("[env] packages", dir, list)},
+		{Path: work + "/in", Stage: explicit},
+	}
+	base := frame(e.prefix())
+	made := on.ToolRoot.Make(step, llb.Output{Path: e.prefix(), On: base, From: e.prefix()})
+	on = on.Add("env", "env", title, llb.Diff("[env] layer", base, made))
+
+	title = "[env] activate " + e.Env.Name + " in login shells"
+	return on.Add("activate", "activate", title, llb.Scratch().Files(title, llb.File{
+		Path: "/etc/profile.d/raybuild.sh", Data: []byte(e.profile()),
+	})), nil
+}
+
+// profile is what a login shell needs on top of the image's variables: Debian's
+// /etc/profile sets PATH anew.
+func (e env) profile() string {
+	return fmt.Sprintf(`# Written by raybuild: the environment that Ray lives in is active in every shell.
+PATH=%[1]s/bin:%[2]s/condabin:$PATH
+export PATH CONDA_PREFIX=%[1]s CONDA_DEFAULT_ENV=%[3]s
+if [ -e %[2]s/etc/profile.d/conda.sh ]; then
+	. %[2]s/etc/profile.d/conda.sh
+fi
+`, e.prefix(), condaPrefix, e.Env.Name)
+}
+
+// variables are those of an activated environment.
+func (e env) variables(path string) map[string]string {
+	return map[string]string{
+		"CONDA_DEFAULT_ENV": e.Env.Name,
+		"CONDA_PREFIX":      e.prefix(),
+		"PATH":              e.prefix() + "/bin:" + condaPrefix + "/condabin:" + path,
+	}
+}
+
+// urlList is the list by which conda finds archives in a package directory: one
+// canonical URL a line.
+func urlList(packages []Artifact) string {
+	lines := make([]string, len(packages))
+	for i, p := range packages {
+		lines[i] = p.URL() + "\n"
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "")
+}
+
+// explicitSpecs is an explicit file. conda takes a cached archive for a URL
+// with an md5, and only then; digests are BuildKit's to check, which it does
+// when it takes the artifact.
+func explicitSpecs(packages []Artifact) string {
+	sorted := slices.SortedFunc(slices.Values(packages), func(a, b Artifact) int { return cmp.Compare(a.URL(), b.URL()) })
+	text := "@EXPLICIT\n"
+	for _, p := range sorted {
+		text += p.URL()
+		if p.MD5 != "" {
+			text += "#" + p.MD5
+		}
+		text += "\n"
+	}
+	return text
+}
+
+// condaPython is the version of python among packages, or "".
+func condaPython(packages []Artifact) string {
+	for _, p := range packages {
+		if p.Name == "python" {
+			return p.Version
+		}
+	}
+	return ""
+}

@@ -1,0 +1,202 @@
+package layers
+
+import (
+	"archive/tar"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/raybuild/raybuild/llb"
+)
+
+// LocalFile is an artifact that is made of files of this machine. It is in the
+// graph by its digest like any other.
+type LocalFile struct {
+	Digest digest.Digest
+	// Name is the artifact's file name.
+	Name string
+	// Size in bytes.
+	Size int64
+	// Open reads it from its start.
+	Open func() (io.ReadCloser, error)
+}
+
+// files copies local files into the image: as one archive with fixed times,
+// modes and ids, so that two clones with another umask give one layer.
+type files struct {
+	archives []LocalFile
+	copies   []FileCopy
+}
+
+func (files) Name() string    { return "files" }
+func (files) Needs() []string { return nil }
+
+func (files) Resolve(context.Context, *Resolver) ([]Artifact, error) { return nil, nil }
+
+func (f files) Apply(on Ground, _ []Artifact) (Ground, error) {
+	for i, a := range f.archives {
+		name := "files"
+		if i > 0 {
+			name = fmt.Sprintf("files-%d", i+1)
+		}
+		title := fmt.Sprintf("[%s] copy %s to %s", name, f.copies[i].From, f.copies[i].To)
+		stage := llb.Scratch().Unpack(title, llb.Artifact(llb.Blob{Digest: a.Digest, Name: a.Name}), a.Name, "/")
+		on = on.Add("files", name, title, stage)
+	}
+	return on, nil
+}
+
+// packFiles makes the archive of one copy. Paths are read through root, which
+// nothing can leave: neither with ".." nor with a symbolic link.
+func packFiles(root *os.Root, c FileCopy, user string) (LocalFile, error) {
+	entries, err := listFiles(root, c.From)
+	if err != nil {
+		return LocalFile{}, fmt.Errorf("copy %q to %q: %w", c.From, c.To, err)
+	}
+	write := func(w io.Writer) error { return writeArchive(w, root, c, entries, user) }
+	digester, size := digest.SHA256.Digester(), &countWriter{}
+	if err := write(io.MultiWriter(digester.Hash(), size)); err != nil {
+		return LocalFile{}, fmt.Errorf("copy %q to %q: %w", c.From, c.To, err)
+	}
+	return LocalFile{
+		Digest: digester.Digest(), Name: "files.tar", Size: size.n,
+		Open: func() (io.ReadCloser, error) {
+			r, w := io.Pipe()
+			go func() { w.CloseWithError(write(w)) }()
+			return r, nil
+		},
+	}, nil
+}
+
+type countWriter struct{ n int64 }
+
+func (c *countWriter) Write(p []byte) (int, error) { c.n += int64(len(p)); return len(p), nil }
+
+// fileEntry is one file below a copied path; name is relative to it, "." itself.
+type fileEntry struct {
+	name string
+	mode fs.FileMode
+	size int64
+	link string
+}
+
+func listFiles(root *os.Root, from string) ([]fileEntry, error) {
+	var entries []fileEntry
+	err := fs.WalkDir(root.FS(), path.Clean(from), func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := root.Lstat(p)
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(filepath.FromSlash(from), filepath.FromSlash(p))
+		if err != nil {
+			return err
+		}
+		e := fileEntry{name: filepath.ToSlash(rel), mode: info.Mode(), size: info.Size()}
+		switch {
+		case info.Mode()&fs.ModeSymlink != 0:
+			if e.link, err = root.Readlink(p); err != nil {
+				return err
+			}
+			if path.IsAbs(e.link) || !filepath.IsLocal(path.Join(path.Dir(p), e.link)) {
+				return fmt.Errorf("%s is a link to %s, outside of what is copied; copy the file itself", p, e.link)
+			}
+		case !info.IsDir() && !info.Mode().IsRegular():
+			return fmt.Errorf("%s is neither file, directory nor link; an image cannot hold it", p)
+		}
+		entries = append(entries, e)
+		return nil
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no %s in %s: %w", from, root.Name(), err)
+	}
+	slices.SortFunc(entries, func(a, b fileEntry) int { return cmp.Compare(a.name, b.name) })
+	return entries, err
+}
+
+func writeArchive(w io.Writer, root *os.Root, c FileCopy, entries []fileEntry, user string) error {
+	t := tar.NewWriter(w)
+	uid, gid := UserID, GroupID
+	if user == "root" {
+		uid, gid = 0, 0
+	}
+	for _, dir := range parents(c.To) {
+		if err := t.WriteHeader(parentHeader(dir, user)); err != nil {
+			return err
+		}
+	}
+	for _, e := range entries {
+		h := &tar.Header{
+			Name: strings.TrimPrefix(path.Join(c.To, e.name), "/"), Format: tar.FormatPAX, ModTime: llb.Epoch(), Uid: uid, Gid: gid, Mode: 0o644,
+		}
+		switch {
+		case e.mode.IsDir():
+			h.Typeflag, h.Mode, h.Name = tar.TypeDir, 0o755, h.Name+"/"
+		case e.link != "":
+			h.Typeflag, h.Linkname, h.Mode = tar.TypeSymlink, e.link, 0o777
+		default:
+			h.Typeflag, h.Size = tar.TypeReg, e.size
+			if e.mode&0o111 != 0 {
+				h.Mode = 0o755
+			}
+		}
+		if err := t.WriteHeader(h); err != nil {
+			return err
+		}
+		if h.Typeflag == tar.TypeReg {
+			if err := copyFile(t, root, path.Join(c.From, e.name), e.size); err != nil {
+				return err
+			}
+		}
+	}
+	return t.Close()
+}
+
+func copyFile(w io.Writer, root *os.Root, name string, size int64) error {
+	f, err := root.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	n, err := io.CopyN(w, f, size)
+	if err == nil && n != size || errors.Is(err, io.EOF) {
+		return fmt.Errorf("%s became shorter while it was read; try again", name)
+	}
+	return err
+}
+
+// parents are the directories above p, outermost first, without the root.
+func parents(p string) []string {
+	var out []string
+	for dir := path.Dir(p); dir != "/" && dir != "."; dir = path.Dir(dir) {
+		out = append([]string{dir}, out...)
+	}
+	return out
+}
+
+// parentHeader is a directory above a copied path as every base has it: what is
+// merged later wins, and must not take a home or /tmp away from its owner.
+func parentHeader(dir, user string) *tar.Header {
+	h := &tar.Header{Typeflag: tar.TypeDir, Name: strings.TrimPrefix(dir, "/") + "/", Format: tar.FormatPAX, Mode: 0o755, ModTime: llb.Epoch()}
+	switch {
+	case dir == "/tmp" || dir == "/var/tmp":
+		h.Mode = 0o1777
+	case dir == "/root":
+		h.Mode = 0o700
+	case user != "root" && (dir == home(user) || strings.HasPrefix(dir, home(user)+"/")):
+		h.Uid, h.Gid = UserID, GroupID
+	}
+	return h
+}

@@ -1,0 +1,312 @@
+package layers
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/raybuild/raybuild/llb"
+)
+
+// Labels and annotations that raybuild gives to its images.
+const (
+	// GraphAnnotation holds the digest of the graph that an image was built from.
+	GraphAnnotation = "dev.raybuild.graph"
+	// RayLabel and PythonLabel hold the exact versions that all nodes of a cluster must share.
+	RayLabel    = "dev.raybuild.ray"
+	PythonLabel = "dev.raybuild.python"
+)
+
+// GraphOptions are what a build may say beyond recipe and lock.
+type GraphOptions struct {
+	// Platforms to graph. Default: the recipe's.
+	Platforms []string
+	// Created is the image's time. Default: the time of the lock.
+	Created time.Time
+	// Compression of the image's layers: "gzip" (the default) or "zstd".
+	Compression string
+	// Labels and Annotations are added to the recipe's.
+	Labels, Annotations map[string]string
+	// Extra are layers of a Go program's own; they come after the recipe's.
+	Extra []Layer
+}
+
+// Graph is an image as a graph of steps: what a recipe and its lock come to.
+// The same inputs give the same Digest on every machine.
+type Graph struct {
+	// Digest of everything that the image's own digest follows from.
+	Digest digest.Digest
+	// Images, one a platform, in the order of the platforms' names.
+	Images []llb.Image
+	// Annotations of the manifest, with GraphAnnotation.
+	Annotations map[string]string
+	// Compression of the layers.
+	Compression string
+	// Artifacts are the files that the outside has, of all platforms, each once.
+	Artifacts []Artifact
+	// Local are the files that this machine has.
+	Local []LocalFile
+}
+
+// NewGraph makes the graph of a recipe and its lock. It reads the local files
+// that the recipe names and nothing else.
+func NewGraph(ctx context.Context, r *Recipe, l *Lock, o GraphOptions) (*Graph, error) {
+	local, err := packLocal(r)
+	if err != nil {
+		return nil, err
+	}
+	platforms := o.Platforms
+	if len(platforms) == 0 {
+		platforms = r.Platforms
+	}
+	g := &Graph{Compression: o.Compression, Local: slices.Clone(local)}
+	if g.Compression == "" {
+		g.Compression = "gzip"
+	}
+	seen := map[string]bool{}
+	for _, name := range slices.Sorted(slices.Values(platforms)) {
+		locked, ok := l.Platforms[name]
+		if !ok {
+			return nil, fmt.Errorf("graph platform %q: the lock does not have it; run raybuild lock", name)
+		}
+		image, err := graphPlatform(ctx, r, local, name, locked, o)
+		if err != nil {
+			return nil, fmt.Errorf("graph platform %q: %w", name, err)
+		}
+		g.Images = append(g.Images, image)
+		for _, a := range locked.artifacts() {
+			if a.Origin == originLocal {
+				g.Local = append(g.Local, localWheel(r.Dir, a))
+			} else if !seen[a.SHA256] {
+				seen[a.SHA256] = true
+				g.Artifacts = append(g.Artifacts, a)
+			}
+		}
+	}
+	g.Annotations = annotations(r, l.Platforms[platforms[0]], o)
+	if g.Digest, err = g.digest(ctx); err != nil {
+		return nil, err
+	}
+	g.Annotations[GraphAnnotation] = g.Digest.String()
+	return g, nil
+}
+
+func graphPlatform(ctx context.Context, r *Recipe, local []LocalFile, name string, locked *LockPlatform, o GraphOptions) (llb.Image, error) {
+	platform, err := llb.ParsePlatform(name)
+	if err != nil {
+		return llb.Image{}, err
+	}
+	all := append(recipeLayers(r, local), o.Extra...)
+	ground := newGround(platform, locked)
+	for _, layer := range all {
+		if err := ctx.Err(); err != nil {
+			return llb.Image{}, err
+		}
+		if ground, err = layer.Apply(ground, locked.layer(layer.Name())); err != nil {
+			return llb.Image{}, err
+		}
+	}
+	return ground.image(r, locked, o), nil
+}
+
+// recipeLayers are the layers of a recipe, each after those that it needs.
+func recipeLayers(r *Recipe, local []LocalFile) []Layer {
+	e := env{Env: r.Env, file: r.EnvFile, accept: r.Miniconda.AcceptAnacondaTerms}
+	p := python{Ray: r.Ray, Pip: r.Pip, required: r.Required, pins: r.Pins, env: e, dir: r.Dir}
+	if r.EnvFile != nil {
+		p.envPip = r.EnvFile.Pip
+	}
+	out := []Layer{
+		user{name: r.Image.User},
+		apt{Apt: r.Apt},
+		miniconda{Miniconda: r.Miniconda},
+		e,
+		p,
+		configure{mirror: r.Mirrors.Image, channels: r.Env.Channels},
+		files{archives: local, copies: r.Files},
+	}
+	for _, s := range r.Steps {
+		out = append(out, step{Step: s, env: stepEnv(r, e)})
+	}
+	return out
+}
+
+// newGround is the ground that the first layer stands on.
+func newGround(p llb.Platform, locked *LockPlatform) Ground {
+	return Ground{
+		Platform: p, Base: locked.Base, Tool: locked.Tool,
+		Front: llb.From(pinned(locked.Base)), ToolRoot: llb.From(pinned(locked.Tool)),
+	}
+}
+
+func pinned(i LockImage) string { return i.Reference + "@" + i.Digest.String() }
+
+// image is the ground as an image, with its whole config.
+func (g Ground) image(r *Recipe, locked *LockPlatform, o GraphOptions) llb.Image {
+	created := o.Created
+	if created.IsZero() {
+		created = locked.Resolved
+	}
+	history := make([]string, 0, g.Base.Layers+len(g.front))
+	for i := range g.Base.Layers {
+		history = append(history, fmt.Sprintf("%s layer %d of %d", g.Base.Reference, i+1, g.Base.Layers))
+	}
+	return llb.Image{
+		Platform:   g.Platform,
+		Base:       g.Front,
+		BaseLayers: append(history, g.front...),
+		Layers:     g.layers,
+		Config:     imageConfig(r, locked, o),
+		Created:    created.UTC(),
+	}
+}
+
+// imageConfig is what the image runs with.
+func imageConfig(r *Recipe, locked *LockPlatform, o GraphOptions) ocispecs.ImageConfig {
+	labels := map[string]string{
+		RayLabel:    version(locked.layer("ray"), "ray"),
+		PythonLabel: condaPython(locked.layer("env")),
+	}
+	maps.Copy(labels, r.Image.Labels)
+	maps.Copy(labels, o.Labels)
+	c := ocispecs.ImageConfig{
+		Env: imageEnv(r, locked.Base.Env), Labels: labels, WorkingDir: r.Image.Workdir,
+		Entrypoint: r.Image.Entrypoint, Cmd: r.Image.Cmd,
+	}
+	if len(c.Cmd) == 0 && len(c.Entrypoint) == 0 {
+		c.Cmd = []string{"/bin/bash"}
+	}
+	if r.Image.User != "root" {
+		c.User = fmt.Sprintf("%d:%d", UserID, GroupID)
+	}
+	return c
+}
+
+// imageEnv are the image's variables, sorted: the base's, the environment's,
+// and the recipe's, later ones first.
+func imageEnv(r *Recipe, base []string) []string {
+	vars := map[string]string{"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+	for _, v := range base {
+		if name, value, ok := strings.Cut(v, "="); ok {
+			vars[name] = value
+		}
+	}
+	vars["HOME"] = home(r.Image.User)
+	maps.Copy(vars, env{Env: r.Env}.variables(vars["PATH"]))
+	maps.Copy(vars, r.Image.Env)
+	out := make([]string, 0, len(vars))
+	for _, name := range slices.Sorted(maps.Keys(vars)) {
+		out = append(out, name+"="+vars[name])
+	}
+	return out
+}
+
+// stepEnv are the variables of a user's step: those of the environment, and the recipe's.
+func stepEnv(r *Recipe, e env) map[string]string {
+	vars := e.variables("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+	maps.Copy(vars, r.Image.Env)
+	return vars
+}
+
+// annotations of the manifest by the OCI image specification's names.
+func annotations(r *Recipe, locked *LockPlatform, o GraphOptions) map[string]string {
+	created := o.Created
+	if created.IsZero() {
+		created = locked.Resolved
+	}
+	out := map[string]string{
+		ocispecs.AnnotationBaseImageName:   locked.Base.Reference,
+		ocispecs.AnnotationBaseImageDigest: locked.Base.Digest.String(),
+		ocispecs.AnnotationCreated:         created.UTC().Format(time.RFC3339),
+	}
+	maps.Copy(out, r.Image.Annotations)
+	maps.Copy(out, o.Annotations)
+	return out
+}
+
+// digest is that of everything that the image's digest follows from.
+func (g *Graph) digest(ctx context.Context) (digest.Digest, error) {
+	type part struct {
+		Platform   string
+		Definition digest.Digest
+	}
+	var parts []part
+	for _, image := range g.Images {
+		def, err := image.Marshal(ctx, false)
+		if err != nil {
+			return "", err
+		}
+		parts = append(parts, part{llb.FormatPlatform(image.Platform), def.Digest()})
+	}
+	data, err := json.Marshal(struct {
+		Parts       []part
+		Annotations map[string]string
+		Compression string
+	}{parts, g.Annotations, g.Compression})
+	if err != nil {
+		return "", fmt.Errorf("digest graph: %w", err)
+	}
+	return digest.FromBytes(data), nil
+}
+
+// packLocal makes the archives of the recipe's files.
+func packLocal(r *Recipe) ([]LocalFile, error) {
+	if len(r.Files) == 0 {
+		return nil, nil
+	}
+	root, err := os.OpenRoot(r.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("open directory of the recipe %q: %w", r.Dir, err)
+	}
+	// The archives are read again when a builder asks for them, so root stays
+	// open as long as the process does.
+	out := make([]LocalFile, len(r.Files))
+	for i, c := range r.Files {
+		if out[i], err = packFiles(root, c, r.Image.User); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func (l *LockPlatform) layer(name string) []Artifact {
+	for _, layer := range l.Layers {
+		if layer.Name == name {
+			return layer.Artifacts
+		}
+	}
+	return nil
+}
+
+func (l *LockPlatform) artifacts() []Artifact {
+	var out []Artifact
+	for _, layer := range l.Layers {
+		out = append(out, layer.Artifacts...)
+	}
+	return out
+}
+
+// version is that of the named artifact, or "".
+func version(artifacts []Artifact, name string) string {
+	for _, a := range artifacts {
+		if a.Name == name {
+			return a.Version
+		}
+	}
+	return ""
+}
+
+// originLocal is the origin of artifacts that lie beside the recipe.
+const originLocal = "local"
+
+func localWheel(dir string, a Artifact) LocalFile {
+	return LocalFile{Digest: a.Digest(), Name: a.Filename(), Size: a.Size, Open: openIn(dir, a.Path)}
+}

@@ -1,0 +1,143 @@
+package layers
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+
+	"github.com/raybuild/raybuild/llb"
+)
+
+// Layer is a named piece of an image. Resolve asks the outside world what there
+// is, Apply says how the answer is installed. What lies between, fetching, is
+// not a layer's business: artifacts are known by their digests.
+type Layer interface {
+	// Name identifies the layer in progress, errors, the lock and needs.
+	Name() string
+	// Needs are the names of the layers that this one is built on. The base and
+	// the tool root are always there.
+	Needs() []string
+	// Resolve answers with the exact artifacts that the layer is made of. A
+	// layer that is made of none, like a user's own step, answers nil.
+	Resolve(ctx context.Context, r *Resolver) ([]Artifact, error)
+	// Apply adds the layer to on. It is pure: it asks neither clock nor
+	// environment nor network.
+	Apply(on Ground, locked []Artifact) (Ground, error)
+}
+
+// Ids of the image's user, as in Ray's own images (ray-project/ray,
+// docker/base-deps/Dockerfile): group 100 is "users" on Debian and Ubuntu.
+const (
+	UserID  = 1000
+	GroupID = 100
+)
+
+const (
+	condaPrefix = "/opt/conda"
+	tmp         = "/tmp"
+	// work is where steps find their inputs. It lies on a tmpfs, so that mount
+	// points leave nothing behind.
+	work = "/tmp/raybuild"
+)
+
+// Ground is what layers are built on: the two roots and the layers so far. It
+// is a value; OnBase and Add return a new one.
+type Ground struct {
+	// Platform of the image.
+	Platform llb.Platform
+	// Base and Tool are what the lock says of the two roots.
+	Base, Tool LockImage
+	// Front is the real base with the layers that are bound to it.
+	Front llb.Stage
+	// ToolRoot is the pinned root that all other steps run on.
+	ToolRoot llb.Stage
+
+	front  []string    // history texts of the layers of Front that are ours
+	layers []llb.Layer // in the order of the merge
+	owner  []string    // for each of layers, the Layer that added it
+}
+
+// OnBase returns the ground with a new front: s, which is g.Front after one more step.
+func (g Ground) OnBase(title string, s llb.Stage) Ground {
+	g.Front = s
+	g.front = append(slices.Clip(g.front), title)
+	return g
+}
+
+// Add returns the ground with one more layer, a tree that is merged over those
+// before it. layer is the Layer that it belongs to, name its own.
+func (g Ground) Add(layer, name, title string, s llb.Stage) Ground {
+	g.layers = append(slices.Clip(g.layers), llb.Layer{Name: name, Title: title, Stage: s})
+	g.owner = append(slices.Clip(g.owner), layer)
+	return g
+}
+
+// Tree is what the named layers have added, merged.
+func (g Ground) Tree(title string, layers ...string) llb.Stage {
+	var trees []llb.Stage
+	for i, l := range g.layers {
+		if slices.Contains(layers, g.owner[i]) {
+			trees = append(trees, l.Stage)
+		}
+	}
+	return llb.Merge(title, trees...)
+}
+
+// shell is a step that runs a script of this package.
+func shell(title, script string, env map[string]string, args ...string) llb.Exec {
+	full := map[string]string{
+		"DEBIAN_FRONTEND": "noninteractive",
+		"HOME":            work + "/home",
+		"LC_ALL":          "C.UTF-8",
+		"PATH":            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		// Hash orders of perl and python reach files that they write.
+		"PERL_HASH_SEED":    "0",
+		"PERL_PERTURB_KEYS": "0",
+		"PYTHONHASHSEED":    "0",
+		"SOURCE_DATE_EPOCH": strconv.FormatInt(llb.Epoch().Unix(), 10),
+		"TMPDIR":            tmp,
+		"TZ":                "UTC",
+	}
+	maps.Copy(full, env)
+	return llb.Exec{
+		Title: title,
+		Args:  append([]string{"/bin/sh", "-euc", script, "sh"}, args...),
+		Env:   full,
+		Dir:   "/",
+		Tmpfs: []string{tmp},
+	}
+}
+
+// frame is a tree that has nothing but the directory dir: what an output is
+// mounted from, so that its files get their real absolute path.
+func frame(dir string) llb.Stage {
+	return llb.Scratch().Files("make "+dir, llb.File{Path: dir, Dir: true})
+}
+
+// artifactDir is a directory with all of the artifacts, each under its file name.
+func artifactDir(title string, artifacts []Artifact) (llb.Stage, error) {
+	stages := make([]llb.Stage, len(artifacts))
+	seen := map[string]string{}
+	for i, a := range artifacts {
+		name := a.Filename()
+		if other, ok := seen[name]; ok && other != a.SHA256 {
+			return llb.Stage{}, fmt.Errorf("collect artifacts: two files are named %q, of digests %s and %s", name, other, a.SHA256)
+		}
+		seen[name] = a.SHA256
+		stages[i] = llb.Artifact(llb.Blob{Digest: a.Digest(), Name: name})
+	}
+	return llb.Merge(title, stages...), nil
+}
+
+// ofKind are the artifacts of one of the kinds.
+func ofKind(artifacts []Artifact, kinds ...string) []Artifact {
+	var out []Artifact
+	for _, a := range artifacts {
+		if slices.Contains(kinds, a.Kind) {
+			out = append(out, a)
+		}
+	}
+	return out
+}

@@ -1,0 +1,223 @@
+package layers
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"hash/fnv"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/raybuild/raybuild/llb"
+)
+
+const (
+	// bigWheel is the size in bytes from which a wheel has a layer of its own.
+	bigWheel = 16 << 20
+	// bigLayers is how many wheels at most have one; the smaller of them join the groups.
+	bigLayers = 10
+	// smallGroups is the number of layers that small wheels are spread over, by
+	// a hash of their names: one that comes or goes moves no other.
+	smallGroups = 3
+)
+
+// python is Ray and every other Python package. pip resolves them together, and
+// they are installed as several layers, so that an upgrade of Ray moves Ray.
+type python struct {
+	Ray
+	Pip
+	required []Requirement // of the requirements files
+	envPip   []string      // of environment.yml
+	pins     []string      // for known breakages
+	env      env
+	dir      string
+}
+
+func (python) Name() string    { return "ray" }
+func (python) Needs() []string { return []string{"env"} }
+
+func (p python) Resolve(ctx context.Context, r *Resolver) ([]Artifact, error) {
+	return resolvePython(ctx, r, p)
+}
+
+func (p python) Apply(on Ground, locked []Artifact) (Ground, error) {
+	built := map[string]llb.Stage{}
+	for _, a := range ofKind(locked, KindSdist) {
+		stage, err := p.buildWheel(on, a, locked)
+		if err != nil {
+			return on, err
+		}
+		built[a.Filename()] = stage
+	}
+	for _, g := range wheelGroups(runtimePackages(locked)) {
+		var step llb.Exec
+		var err error
+		if g.wheels[0].Kind == KindSdist {
+			step = p.installBuilt(g, built[g.wheels[0].Filename()])
+		} else if step, err = p.installWheels(g); err != nil {
+			return on, err
+		}
+		step.Mounts = append(step.Mounts, p.envMount(on))
+		made := on.ToolRoot.Make(step, llb.Output{Path: work + "/out", On: llb.Scratch()})
+		on = on.Add("ray", g.name, step.Title, made)
+	}
+	return on, nil
+}
+
+func (p python) interpreter() string { return p.env.prefix() + "/bin/python" }
+
+// envMount is the environment as a step sees it: read-only, and in the step's
+// key by content, so that an environment made anew of the same bytes runs nothing.
+func (p python) envMount(on Ground) llb.Mount {
+	return llb.Mount{Path: p.env.prefix(), Stage: on.Tree("[env] environment", "env"), From: p.env.prefix()}
+}
+
+func (p python) installWheels(g wheelGroup) (llb.Exec, error) {
+	dir, err := artifactDir(g.vertex("collect wheels"), g.wheels)
+	if err != nil {
+		return llb.Exec{}, err
+	}
+	requirements := ""
+	for _, w := range g.wheels {
+		requirements += fmt.Sprintf("%s==%s --hash=sha256:%s\n", w.Name, w.Version, w.SHA256)
+	}
+	list := llb.Scratch().Files(g.vertex("list requirements"), llb.File{Path: "/requirements.txt", Data: []byte(requirements)})
+	step := shell(g.vertex("install "+g.what()), preludeText+compileText+pipInstallText, pipEnv,
+		p.interpreter(), work+"/in/requirements.txt", work+"/wheels", work+"/out")
+	step.Mounts = []llb.Mount{{Path: work + "/wheels", Stage: dir}, {Path: work + "/in", Stage: list}}
+	return step, nil
+}
+
+func (p python) installBuilt(g wheelGroup, wheels llb.Stage) llb.Exec {
+	step := shell(g.vertex("install "+g.what()), preludeText+compileText+pipInstallBuiltText, pipEnv,
+		p.interpreter(), work+"/wheels", work+"/out")
+	step.Mounts = []llb.Mount{{Path: work + "/wheels", Stage: wheels}}
+	return step
+}
+
+// buildWheel builds a source distribution, in a step of its own, with what its
+// build asks for and nothing else.
+func (p python) buildWheel(on Ground, sdist Artifact, locked []Artifact) (llb.Stage, error) {
+	var needs []Artifact
+	for _, a := range locked {
+		if slices.Contains(strings.Fields(a.For["build"]), sdist.Name) {
+			needs = append(needs, a)
+		}
+	}
+	dir, err := artifactDir("["+sdist.Name+"] collect what the build needs", needs)
+	if err != nil {
+		return llb.Stage{}, err
+	}
+	root := on.ToolRoot
+	if debs := ofKind(locked, KindDeb); sdist.For["native"] != "" && len(debs) > 0 {
+		step, err := aptInstall("["+sdist.Name+"] install a compiler", debs, compilerPackages)
+		if err != nil {
+			return llb.Stage{}, err
+		}
+		root = root.Run(step)
+	}
+	title := fmt.Sprintf("[%s] build wheel of %s %s", sdist.Name, sdist.Name, sdist.Version)
+	step := shell(title, preludeText+wheelBuildText, pipEnv,
+		p.interpreter(), work+"/in/"+sdist.Filename(), work+"/wheels", work+"/out")
+	step.Mounts = []llb.Mount{
+		{Path: work + "/wheels", Stage: dir},
+		{Path: work + "/in", Stage: llb.Artifact(llb.Blob{Digest: sdist.Digest(), Name: sdist.Filename()})},
+		p.envMount(on),
+	}
+	return root.Make(step, llb.Output{Path: work + "/out", On: llb.Scratch()}), nil
+}
+
+// compilerPackages are what a source distribution with C or C++ in it takes.
+var compilerPackages = []string{"g++", "gcc", "libc6-dev", "make"}
+
+// pipEnv keeps pip to what it is told.
+var pipEnv = map[string]string{"PIP_CONFIG_FILE": "/dev/null", "PIP_NO_INPUT": "1", "PIP_ROOT_USER_ACTION": "ignore"}
+
+// runtimePackages are what the image holds, without what only builds need.
+func runtimePackages(locked []Artifact) []Artifact {
+	var out []Artifact
+	for _, a := range ofKind(locked, KindWheel, KindSdist) {
+		if a.For["build"] == "" || a.For["runtime"] != "" {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// wheelGroup is one layer's wheels.
+type wheelGroup struct {
+	name   string
+	wheels []Artifact
+}
+
+func (g wheelGroup) vertex(what string) string { return "[" + g.name + "] " + what }
+
+// what says what a group holds: a version where it is one package.
+func (g wheelGroup) what() string {
+	if len(g.wheels) == 1 {
+		return g.wheels[0].Name + " " + g.wheels[0].Version
+	}
+	names := make([]string, len(g.wheels))
+	for i, w := range g.wheels {
+		names[i] = w.Name
+	}
+	return shorten(names, 60)
+}
+
+// wheelGroups lays packages out as layers: small ones first, then big ones,
+// then Ray. It depends on nothing but the packages, and a package that is added,
+// dropped or changed moves no other.
+func wheelGroups(packages []Artifact) []wheelGroup {
+	packages = slices.SortedFunc(slices.Values(packages), func(a, b Artifact) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Version, b.Version))
+	})
+	big := map[string]bool{}
+	bySize := slices.SortedFunc(slices.Values(packages), func(a, b Artifact) int {
+		return cmp.Or(cmp.Compare(b.Size, a.Size), cmp.Compare(a.Name, b.Name))
+	})
+	for _, a := range bySize {
+		if a.Size >= bigWheel && len(big) < bigLayers {
+			big[a.Name] = true
+		}
+	}
+	small := make([]wheelGroup, smallGroups)
+	var single, ray []wheelGroup
+	for _, a := range packages {
+		switch {
+		case a.Name == "ray":
+			ray = append(ray, wheelGroup{name: "ray", wheels: []Artifact{a}})
+		case a.Kind == KindSdist || big[a.Name]:
+			single = append(single, wheelGroup{name: a.Name, wheels: []Artifact{a}})
+		default:
+			h := fnv.New32a()
+			_, _ = h.Write([]byte(a.Name)) // never fails, by its documentation
+			g := &small[h.Sum32()%smallGroups]
+			g.wheels = append(g.wheels, a)
+		}
+	}
+	var groups []wheelGroup
+	for i, g := range small {
+		if len(g.wheels) > 0 {
+			g.name = fmt.Sprintf("pip-%d", i+1)
+			groups = append(groups, g)
+		}
+	}
+	return slices.Concat(groups, single, ray)
+}
+
+// wheelFile takes a wheel's file name apart (PEP 427); ok is false where it is none.
+func wheelFile(name string) (dist, version string, ok bool) {
+	parts := strings.Split(strings.TrimSuffix(path.Base(name), ".whl"), "-")
+	if !strings.HasSuffix(name, ".whl") || len(parts) < 5 {
+		return "", "", false
+	}
+	return normalName(parts[0]), parts[1], true
+}
+
+// normalName is a distribution's name by PEP 503.
+func normalName(name string) string {
+	return strings.Join(strings.FieldsFunc(strings.ToLower(name), func(r rune) bool {
+		return r == '-' || r == '_' || r == '.'
+	}), "-")
+}

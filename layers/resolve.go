@@ -1,0 +1,336 @@
+package layers
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/raybuild/raybuild/llb"
+)
+
+// Sandbox runs steps and reads files of stages: an llb.Builder.
+type Sandbox interface {
+	Export(ctx context.Context, st llb.Stage, p llb.Platform, dir string, s llb.Session, o llb.SolveOptions) error
+	ReadFiles(ctx context.Context, st llb.Stage, p llb.Platform, paths []string, s llb.Session) (map[string][]byte, error)
+	ListDir(ctx context.Context, st llb.Stage, p llb.Platform, dir string, s llb.Session) ([]string, error)
+}
+
+// PinnedImage is an image of a registry for one platform.
+type PinnedImage struct {
+	// Digest of the platform's manifest.
+	Digest digest.Digest
+	// Config is the image's config, JSON.
+	Config []byte
+}
+
+// Outside is how resolving reaches the world. Nothing else does: a graph is pure.
+type Outside interface {
+	// Pin brings an image's reference down to a digest.
+	Pin(ctx context.Context, ref string, p llb.Platform) (PinnedImage, error)
+	// Client answers canonical URLs from the mirrors.
+	Client() *http.Client
+	// ServeConn is the same for the resolvers in the sandbox: an HTTP proxy on a connection.
+	ServeConn(net.Conn)
+	// Secure tells that a host of canonical URLs wants https; the sandbox asks for all in plain http.
+	Secure(host string)
+	// Know makes artifacts available to Open, by digest.
+	Know(artifacts []Artifact, local []LocalFile)
+	llb.ArtifactSource
+}
+
+// ResolveInput is what Resolve needs.
+type ResolveInput struct {
+	// Recipe to resolve; checked and with its files loaded.
+	Recipe *Recipe
+	// Old is the lock so far, or nil. What it pins stays where the recipe lets it.
+	Old *Lock
+	// Update names what is to be refreshed: "base", "tool", a layer, or a Python package.
+	Update []string
+	// Now is the time that the lock records.
+	Now time.Time
+	// Sandbox gives the builder, once one is needed.
+	Sandbox func(ctx context.Context) (Sandbox, error)
+	// Outside reaches registries and mirrors.
+	Outside Outside
+	// Progress and ProgressTo are those of the resolvers' steps.
+	Progress   llb.ProgressMode
+	ProgressTo io.Writer
+	// Log is told in one line each what is being resolved and what was let go of. Default: nobody.
+	Log func(format string, args ...any)
+}
+
+// Resolve answers a recipe with a lock. It asks only for what old does not
+// answer; an error leaves nothing half-written.
+func Resolve(ctx context.Context, in ResolveInput) (*Lock, error) {
+	if in.Log == nil {
+		in.Log = func(string, ...any) {}
+	}
+	lock := &Lock{Version: LockVersion, Recipe: in.Recipe.Digest(), Platforms: map[string]*LockPlatform{}}
+	for _, name := range in.Recipe.Platforms {
+		var old *LockPlatform
+		if in.Old != nil {
+			old = in.Old.Platforms[name]
+		}
+		locked, err := resolvePlatform(ctx, in, name, old)
+		if err != nil {
+			return nil, fmt.Errorf("resolve platform %q: %w", name, err)
+		}
+		lock.Platforms[name] = locked
+	}
+	return lock, nil
+}
+
+func resolvePlatform(ctx context.Context, in ResolveInput, name string, old *LockPlatform) (*LockPlatform, error) {
+	platform, err := llb.ParsePlatform(name)
+	if err != nil {
+		return nil, err
+	}
+	if old == nil {
+		old = &LockPlatform{}
+	}
+	r := &Resolver{in: in, name: name, platform: platform, old: old, locked: &LockPlatform{Resolved: old.Resolved, Notes: old.Notes}}
+	if err := r.roots(ctx); err != nil {
+		return nil, err
+	}
+	inputs, err := layerInputs(in.Recipe, r.locked.Base.Digest)
+	if err != nil {
+		return nil, err
+	}
+	r.ground = newGround(platform, r.locked)
+	for _, layer := range recipeLayers(in.Recipe, nil) {
+		input, asks := inputs[layer.Name()]
+		if !asks {
+			if r.ground, err = layer.Apply(r.ground, nil); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if err := r.layer(ctx, layer, input); err != nil {
+			return nil, err
+		}
+		if layer.Name() == "ray" {
+			break // no later layer is resolved
+		}
+	}
+	return r.locked, nil
+}
+
+// Resolver is what a layer resolves with.
+type Resolver struct {
+	in       ResolveInput
+	name     string
+	platform llb.Platform
+	old      *LockPlatform // all empty where there is none
+	locked   *LockPlatform // what is resolved so far
+	ground   Ground        // and what that builds
+}
+
+// Ground is what the layers before this one have built.
+func (r *Resolver) Ground() Ground { return r.ground }
+
+// Client answers canonical URLs from the recipe's mirrors.
+func (r *Resolver) Client() *http.Client { return r.in.Outside.Client() }
+
+// updates tells whether one of the names is to be refreshed.
+func (r *Resolver) updates(names ...string) bool {
+	return slices.ContainsFunc(names, func(n string) bool { return slices.Contains(r.in.Update, n) })
+}
+
+// layer resolves one layer, or keeps what the old lock says of it.
+func (r *Resolver) layer(ctx context.Context, layer Layer, inputs digest.Digest) error {
+	name := layer.Name()
+	locked := LockLayer{Name: name, Inputs: inputs}
+	kept := slices.IndexFunc(r.old.Layers, func(l LockLayer) bool { return l.Name == name && l.Inputs == inputs })
+	if kept >= 0 && !r.updates(name) && (name != "ray" || !r.updatesPackage()) {
+		locked.Artifacts = r.old.Layers[kept].Artifacts
+	} else {
+		r.in.Log("resolving %s for %s", name, r.name)
+		artifacts, err := layer.Resolve(ctx, r)
+		if err != nil {
+			return fmt.Errorf("resolve layer %q: %w", name, err)
+		}
+		sortArtifacts(artifacts)
+		locked.Artifacts = artifacts
+		r.locked.Resolved = r.in.Now.UTC().Truncate(time.Second)
+	}
+	r.locked.Layers = append(r.locked.Layers, locked)
+	r.know(locked.Artifacts)
+	ground, err := layer.Apply(r.ground, locked.Artifacts)
+	r.ground = ground
+	return err
+}
+
+// updatesPackage tells whether a name of Update is no layer, and so a Python package.
+func (r *Resolver) updatesPackage() bool {
+	return slices.ContainsFunc(r.in.Update, func(n string) bool {
+		return !slices.Contains([]string{"base", "tool", "user", "apt", "miniconda", "env"}, n)
+	})
+}
+
+func (r *Resolver) know(artifacts []Artifact) {
+	var local []LocalFile
+	var far []Artifact
+	for _, a := range artifacts {
+		if a.Origin == originLocal {
+			local = append(local, localWheel(r.in.Recipe.Dir, a))
+		} else {
+			far = append(far, a)
+		}
+	}
+	r.in.Outside.Know(far, local)
+}
+
+func sortArtifacts(artifacts []Artifact) {
+	slices.SortFunc(artifacts, func(a, b Artifact) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Version, b.Version), cmp.Compare(a.Path, b.Path))
+	})
+}
+
+func (r *Resolver) session() llb.Session {
+	return llb.Session{Artifacts: r.in.Outside, Sockets: map[string]func(net.Conn){"gateway": r.in.Outside.ServeConn}}
+}
+
+// outDir is where a resolver's step leaves its answer.
+const outDir = work + "/out"
+
+// Run runs a script of a resolver on root, which stays as it is, and returns the
+// files that the script left in its first argument, by name. The step has no
+// network but raybuild's own proxy, and is never cached.
+func (r *Resolver) Run(ctx context.Context, root llb.Stage, title, script string, env map[string]string, mounts []llb.Mount, args ...string) (map[string][]byte, error) {
+	vars := map[string]string{"BRIDGE": work + "/bridge/bridge.pl", "GATEWAY": tmp + "/raybuild-gateway.sock"}
+	maps.Copy(vars, env)
+	e := shell(title, preludeText+onlineText+script, vars, append([]string{outDir}, args...)...)
+	bridge := llb.Scratch().Files("[resolve] bridge", llb.File{Path: "/bridge.pl", Data: []byte(bridgeText)})
+	e.Mounts = append([]llb.Mount{{Path: work + "/bridge", Stage: bridge}}, mounts...)
+	e.Sockets = []llb.Socket{{ID: "gateway", Path: vars["GATEWAY"], Mode: 0o600}}
+	e.Fresh = true
+	sandbox, err := r.in.Sandbox(ctx)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "raybuild-resolve-")
+	if err != nil {
+		return nil, fmt.Errorf("make directory for a resolver's answer: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	made := root.Make(e, llb.Output{Path: outDir, On: llb.Scratch()})
+	if err := sandbox.Export(ctx, made, r.platform, dir, r.session(), r.solveOptions()); err != nil {
+		return nil, err
+	}
+	return readDir(dir)
+}
+
+func (r *Resolver) solveOptions() llb.SolveOptions {
+	return llb.SolveOptions{Progress: r.in.Progress, ProgressTo: r.in.ProgressTo, Title: "Resolving"}
+}
+
+func readDir(dir string) (map[string][]byte, error) {
+	out := map[string][]byte{}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if e.Type().IsRegular() {
+			if out[e.Name()], err = os.ReadFile(filepath.Join(dir, e.Name())); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return out, nil
+}
+
+// size asks a canonical URL how long it is; 0 where the answer does not say.
+func (r *Resolver) size(ctx context.Context, url string) (int64, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, url, nil)
+	if err != nil {
+		return 0, err
+	}
+	resp, err := r.Client().Do(req)
+	if err != nil {
+		return 0, fmt.Errorf("ask for the size of %q: %w", url, err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return 0, fmt.Errorf("ask for the size of %q: %s; see that the version exists, or name another mirror in mirrors.fetch", url, resp.Status)
+	}
+	return max(resp.ContentLength, 0), nil
+}
+
+// layerInputs are the digests of what each layer is resolved for. A layer whose
+// digest is in the lock is not resolved again.
+func layerInputs(r *Recipe, base digest.Digest) (map[string]digest.Digest, error) {
+	keys, err := fileDigests(r.Dir, aptKeys(r.Apt))
+	if err != nil {
+		return nil, err
+	}
+	wheels, err := localWheels(r.Dir, r.Pip.Wheels)
+	if err != nil {
+		return nil, err
+	}
+	minor := strings.Join(strings.SplitN(r.Env.Python, ".", 3)[:min(2, strings.Count(r.Env.Python, ".")+1)], ".")
+	parts := map[string]any{
+		"apt":       []any{r.Apt, keys, base},
+		"miniconda": []any{r.Miniconda.Distribution, r.Miniconda.Version, r.Miniconda.SHA256},
+		"env":       []any{r.Env, r.EnvFile},
+		"ray":       []any{r.Ray, r.Pip.Packages, r.Pip.ExtraIndexes, r.Required, r.EnvFile, r.Pins, wheels, minor, r.Env.Name},
+	}
+	out := map[string]digest.Digest{}
+	for name, part := range parts {
+		data, err := json.Marshal(part)
+		if err != nil {
+			return nil, fmt.Errorf("digest inputs of layer %q: %w", name, err)
+		}
+		out[name] = digest.FromBytes(data)
+	}
+	return out, nil
+}
+
+// StaleLayer is a part of a lock that no longer fits its recipe.
+type StaleLayer struct {
+	// Platform and Layer say which part; Layer may be "base".
+	Platform, Layer string
+	// Why is one clause: "the recipe asks for something else".
+	Why string
+}
+
+// Stale lists what of a lock must be resolved anew for a recipe, nothing where
+// it fits. It looks at nothing but its arguments and the recipe's local files.
+func Stale(r *Recipe, l *Lock) ([]StaleLayer, error) {
+	var out []StaleLayer
+	for _, name := range r.Platforms {
+		var locked *LockPlatform
+		if l != nil {
+			locked = l.Platforms[name]
+		}
+		if locked == nil {
+			out = append(out, StaleLayer{name, "base", "there is no lock for this platform"})
+			continue
+		}
+		if locked.Base.Reference != r.Base {
+			out = append(out, StaleLayer{name, "base", fmt.Sprintf("the recipe has %s, the lock %s", r.Base, locked.Base.Reference)})
+		}
+		inputs, err := layerInputs(r, locked.Base.Digest)
+		if err != nil {
+			return nil, err
+		}
+		for _, layer := range slices.Sorted(maps.Keys(inputs)) {
+			if !slices.ContainsFunc(locked.Layers, func(l LockLayer) bool { return l.Name == layer && l.Inputs == inputs[layer] }) {
+				out = append(out, StaleLayer{name, layer, "the recipe asks for something else than what was resolved"})
+			}
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,405 @@
+package layers
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/raybuild/raybuild/llb"
+)
+
+// resolvePython asks the pip of the built environment which files Ray and the
+// other packages need on top of what conda brought. Old versions hold, but for
+// those that stand in the way.
+func resolvePython(ctx context.Context, r *Resolver, p python) ([]Artifact, error) {
+	wheels, err := localWheels(p.dir, p.Wheels)
+	if err != nil {
+		return nil, err
+	}
+	r.know(wheels)
+	requirements := p.requirements()
+	for _, w := range wheels {
+		requirements = append(requirements, work+"/own/"+w.Filename())
+	}
+	for _, i := range p.ExtraIndexes {
+		r.secure(i.URL)
+	}
+	held := r.heldPins()
+	for {
+		artifacts, conflict, err := r.askPip(ctx, p, wheels, requirements, slices.Concat(p.pins, held), nil)
+		if err == nil {
+			return r.withBuildNeeds(ctx, p, artifacts)
+		}
+		freed := without(held, conflict)
+		if conflict == nil || len(held) == 0 {
+			return nil, err
+		}
+		if len(freed) == len(held) {
+			freed = nil
+		}
+		r.in.Log("ray: letting go of %s", shorten(without(held, names(freed)), 80))
+		held = freed
+	}
+}
+
+// requirements are what the recipe asks of pip, one line each.
+func (p python) requirements() []string {
+	ray := "ray"
+	if len(p.Extras) > 0 {
+		ray += "[" + strings.Join(p.Extras, ",") + "]"
+	}
+	out := append([]string{ray + "==" + p.Ray.Version}, p.Packages...)
+	for _, q := range p.required {
+		out = append(out, q.line())
+	}
+	return append(out, p.envPip...)
+}
+
+// line is a requirement as pip reads it. Hashes are not a part of it: the lock
+// holds those of all files.
+func (q Requirement) line() string {
+	out := q.Name
+	if len(q.Extras) > 0 {
+		out += "[" + strings.Join(q.Extras, ",") + "]"
+	}
+	out += q.Specifier
+	if q.Marker != "" {
+		out += " ; " + q.Marker
+	}
+	return out
+}
+
+// heldPins are the old versions that the resolver is asked to keep.
+func (r *Resolver) heldPins() []string {
+	if r.updates("pip") {
+		return nil
+	}
+	var out []string
+	for _, a := range runtimePackages(r.old.layer("ray")) {
+		if a.Name != "ray" && a.Origin != originLocal && !r.updates(a.Name) {
+			out = append(out, a.Name+"=="+a.Version)
+		}
+	}
+	return out
+}
+
+// without are the pins of other packages than the named ones.
+func without(pins, packages []string) []string {
+	var out []string
+	for _, p := range pins {
+		if name, _, _ := strings.Cut(p, "=="); !slices.Contains(packages, normalName(name)) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+func names(pins []string) []string {
+	out := make([]string, len(pins))
+	for i, p := range pins {
+		name, _, _ := strings.Cut(p, "==")
+		out[i] = normalName(name)
+	}
+	return out
+}
+
+func (r *Resolver) secure(raw string) {
+	if rest, ok := strings.CutPrefix(raw, "https://"); ok {
+		host, _, _ := strings.Cut(rest, "/")
+		r.in.Outside.Secure(host)
+	}
+}
+
+// askPip runs pip once. Where pip says that pins are in each other's way,
+// conflict names the packages whose constraints are a part of it.
+func (r *Resolver) askPip(ctx context.Context, p python, wheels []Artifact, requirements, constraints, options []string) (artifacts []Artifact, conflict []string, err error) {
+	in := llb.Scratch().Files("[ray] requirements",
+		llb.File{Path: "/requirements.txt", Data: []byte(strings.Join(requirements, "\n") + "\n")},
+		llb.File{Path: "/constraints.txt", Data: []byte(strings.Join(constraints, "\n") + "\n")})
+	mounts := []llb.Mount{{Path: work + "/in", Stage: in}, p.envMount(r.ground)}
+	if len(wheels) > 0 {
+		own, err := artifactDir("[ray] collect own wheels", wheels)
+		if err != nil {
+			return nil, nil, err
+		}
+		mounts = append(mounts, llb.Mount{Path: work + "/own", Stage: own})
+	}
+	args := append([]string{p.interpreter(), work + "/in/requirements.txt", work + "/in/constraints.txt"}, options...)
+	out, err := r.Run(ctx, r.ground.ToolRoot, "[ray] resolve "+shorten(requirements, 60), pipResolveText, pipEnv, mounts, args...)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(out["failed"]) > 0 {
+		text := string(out["stderr"])
+		return nil, pipConflict(text + string(out["stdout"])), fmt.Errorf("pip cannot satisfy %s: %s", shorten(requirements, 80), pipReason(text))
+	}
+	if report, ok := out["report.json"]; ok {
+		artifacts, err = parseReport(report, wheels)
+	} else {
+		artifacts, err = parseDownloads(string(out["sums"]), string(out["log"]), wheels)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return artifacts, nil, r.sizes(ctx, artifacts)
+}
+
+var constraintLine = regexp.MustCompile(`(?m)The user requested \(constraint\) ([A-Za-z0-9._-]+)`)
+
+// pipConflict names the constraints in pip's account of a conflict (pip 20.3 to
+// 25); it is empty and not nil where pip found the conflict but names none.
+func pipConflict(text string) []string {
+	if !strings.Contains(text, "ResolutionImpossible") && !strings.Contains(text, "conflicting dependencies") && !strings.Contains(text, "(constraint)") {
+		return nil
+	}
+	out := []string{}
+	for _, m := range constraintLine.FindAllStringSubmatch(text, -1) {
+		out = append(out, normalName(m[1]))
+	}
+	return out
+}
+
+// pipReason is the part of pip's complaint that says what is wrong.
+func pipReason(stderr string) string {
+	var lines []string
+	for line := range strings.Lines(stderr) {
+		line = strings.TrimSpace(line)
+		if line != "" && !strings.HasPrefix(line, "WARNING: Retrying") && !strings.HasPrefix(line, "[notice]") {
+			lines = append(lines, strings.TrimPrefix(line, "ERROR: "))
+		}
+	}
+	return strings.Join(lines[max(0, len(lines)-12):], "\n  ")
+}
+
+// sizes fills in what pip does not say.
+func (r *Resolver) sizes(ctx context.Context, artifacts []Artifact) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(8)
+	for i := range artifacts {
+		if a := &artifacts[i]; a.Size == 0 {
+			g.Go(func() (err error) {
+				a.Size, err = r.size(ctx, a.URL())
+				return err
+			})
+		}
+	}
+	return g.Wait()
+}
+
+// withBuildNeeds adds what the builds of source distributions need: the wheels
+// that they ask for, and a compiler where there is something to compile.
+func (r *Resolver) withBuildNeeds(ctx context.Context, p python, artifacts []Artifact) ([]Artifact, error) {
+	sdists := ofKind(artifacts, KindSdist)
+	if len(sdists) == 0 {
+		return artifacts, nil
+	}
+	r.know(sdists)
+	dir, err := artifactDir("[ray] collect sources", sdists)
+	if err != nil {
+		return nil, err
+	}
+	out, err := r.Run(ctx, r.ground.ToolRoot, "[ray] look into sources", buildNeedsText, pipEnv,
+		[]llb.Mount{{Path: work + "/sources", Stage: dir}, p.envMount(r.ground)}, p.interpreter(), work+"/sources")
+	if err != nil {
+		return nil, err
+	}
+	needs := map[string]struct {
+		Requires []string
+		Native   bool
+	}{}
+	if err := json.Unmarshal(out["needs.json"], &needs); err != nil {
+		return nil, fmt.Errorf("read what the sources need: %w", err)
+	}
+	compiler := false
+	for _, file := range slices.Sorted(maps.Keys(needs)) {
+		at := slices.IndexFunc(artifacts, func(a Artifact) bool { return a.Filename() == file })
+		wheels, _, err := r.askPip(ctx, p, nil, needs[file].Requires, p.pins, []string{"--ignore-installed"})
+		if err != nil {
+			return nil, fmt.Errorf("resolve the build of %q: %w", file, err)
+		}
+		if needs[file].Native {
+			artifacts[at].For = map[string]string{"native": "yes"}
+			compiler = true
+		}
+		artifacts = addNeeds(artifacts, wheels, artifacts[at].Name)
+	}
+	if compiler {
+		debs, err := resolveApt(ctx, r, r.ground.ToolRoot, Apt{Packages: compilerPackages})
+		if err != nil {
+			return nil, fmt.Errorf("resolve a compiler for the tool root: %w", err)
+		}
+		artifacts = append(artifacts, debs...)
+	}
+	return artifacts, nil
+}
+
+// addNeeds notes that the build of a package takes wheels.
+func addNeeds(artifacts, wheels []Artifact, builds string) []Artifact {
+	for _, w := range wheels {
+		at := slices.IndexFunc(artifacts, func(a Artifact) bool { return a.SHA256 == w.SHA256 })
+		if at < 0 {
+			w.For = map[string]string{"build": builds}
+			artifacts = append(artifacts, w)
+			continue
+		}
+		facts := maps.Clone(artifacts[at].For)
+		if facts == nil {
+			facts = map[string]string{}
+		}
+		if facts["build"] == "" {
+			facts["runtime"] = "yes"
+		}
+		facts["build"] = strings.TrimSpace(facts["build"] + " " + builds)
+		artifacts[at].For = facts
+	}
+	return artifacts
+}
+
+// localWheels are the recipe's own wheels, found by its patterns.
+func localWheels(dir string, patterns []string) ([]Artifact, error) {
+	var out []Artifact
+	for _, pattern := range patterns {
+		found, err := fs.Glob(os.DirFS(dir), path.Clean(pattern))
+		if err != nil {
+			return nil, fmt.Errorf("find wheels %q: %w", pattern, err)
+		}
+		if len(found) == 0 {
+			return nil, fmt.Errorf("find wheels %q: there is none in %s; build it first, or drop it from pip.wheels", pattern, dir)
+		}
+		for _, file := range found {
+			name, version, ok := wheelFile(file)
+			if !ok {
+				return nil, fmt.Errorf("find wheels %q: %s is not named as a wheel (name-version-python-abi-platform.whl)", pattern, file)
+			}
+			digests, err := fileDigests(dir, []string{file})
+			if err != nil {
+				return nil, err
+			}
+			info, err := fs.Stat(os.DirFS(dir), file)
+			if err != nil {
+				return nil, fmt.Errorf("find wheels %q: %w", pattern, err)
+			}
+			out = append(out, Artifact{
+				Kind: KindWheel, Name: name, Version: version, Origin: originLocal, Path: file,
+				SHA256: digests[0].Encoded(), Size: info.Size(),
+			})
+		}
+	}
+	sortArtifacts(out)
+	return out, nil
+}
+
+// pipFile is the artifact of a URL that pip took.
+func pipFile(raw, sha256, name, version string, own []Artifact) (Artifact, error) {
+	if file, ok := strings.CutPrefix(raw, "file://"+work+"/own/"); ok {
+		at := slices.IndexFunc(own, func(a Artifact) bool { return a.Filename() == file })
+		if at < 0 {
+			return Artifact{}, fmt.Errorf("read pip's answer: %q is none of the recipe's wheels", raw)
+		}
+		return own[at], nil
+	}
+	if err := digest.NewDigestFromEncoded(digest.SHA256, sha256).Validate(); err != nil {
+		return Artifact{}, fmt.Errorf("read pip's answer: %q has no sha256; the index must give one", raw)
+	}
+	origin, p, ok := OriginOf(strings.Replace(raw, "http://", "https://", 1))
+	if !ok {
+		i := strings.LastIndex(raw, "/")
+		origin, p = raw[:i], raw[i+1:]
+	}
+	kind := KindSdist
+	if strings.HasSuffix(p, ".whl") {
+		kind = KindWheel
+	}
+	return Artifact{Kind: kind, Name: normalName(name), Version: version, Origin: origin, Path: p, SHA256: sha256}, nil
+}
+
+// parseReport reads pip's installation report (pip 22.2 and later, report versions 0 and 1).
+func parseReport(data []byte, own []Artifact) ([]Artifact, error) {
+	var report struct {
+		Install []struct {
+			DownloadInfo struct {
+				URL         string
+				ArchiveInfo struct {
+					Hash   string
+					Hashes map[string]string
+				} `json:"archive_info"`
+			} `json:"download_info"`
+			Metadata struct{ Name, Version string }
+		}
+	}
+	if err := json.Unmarshal(data, &report); err != nil {
+		return nil, fmt.Errorf("read pip's report: %w", err)
+	}
+	var out []Artifact
+	for _, i := range report.Install {
+		sum := i.DownloadInfo.ArchiveInfo.Hashes["sha256"]
+		if rest, ok := strings.CutPrefix(i.DownloadInfo.ArchiveInfo.Hash, "sha256="); ok && sum == "" {
+			sum = rest
+		}
+		a, err := pipFile(i.DownloadInfo.URL, sum, i.Metadata.Name, i.Metadata.Version, own)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, a)
+	}
+	return out, nil
+}
+
+// foundLink is a line of pip's log (pip 9 to 21): where each file is.
+var foundLink = regexp.MustCompile(`Found link (\S+?)(?:#\S*)? \(from `)
+
+// parseDownloads reads what a pip without reports downloaded: sums of the
+// files, and their places from its log.
+func parseDownloads(sums, log string, own []Artifact) ([]Artifact, error) {
+	places := map[string]string{}
+	for _, m := range foundLink.FindAllStringSubmatch(log, -1) {
+		places[path.Base(m[1])] = m[1]
+	}
+	var out []Artifact
+	for line := range strings.Lines(sums) {
+		sum, file, ok := strings.Cut(strings.TrimSpace(line), "  ")
+		if !ok {
+			continue
+		}
+		if at := slices.IndexFunc(own, func(a Artifact) bool { return a.Filename() == file }); at >= 0 {
+			out = append(out, own[at])
+			continue
+		}
+		place, ok := places[file]
+		if !ok {
+			return nil, fmt.Errorf("read pip's log: it does not say where %q came from", file)
+		}
+		name, version, ok := wheelFile(file)
+		if !ok {
+			name, version = sdistFile(file)
+		}
+		a, err := pipFile(place, sum, name, version, own)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, a)
+	}
+	return out, nil
+}
+
+// sdistFile takes the name of a source distribution apart: name-version.tar.gz.
+func sdistFile(file string) (name, version string) {
+	for _, ext := range []string{".tar.gz", ".zip", ".tar.bz2"} {
+		file = strings.TrimSuffix(file, ext)
+	}
+	i := strings.LastIndex(file, "-")
+	if i < 0 {
+		return normalName(file), ""
+	}
+	return normalName(file[:i]), file[i+1:]
+}

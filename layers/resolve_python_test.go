@@ -1,0 +1,145 @@
+package layers
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+const sumA = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+
+func TestParseReport(t *testing.T) {
+	own := []Artifact{{Kind: KindWheel, Name: "mine", Version: "1", Origin: originLocal, Path: "dist/mine-1-py3-none-any.whl", SHA256: sumA}}
+	tests := map[string]struct {
+		json string
+		want Artifact
+		err  string
+	}{
+		"a wheel of PyPI, report version 1 (pip 23)": {
+			json: `{"version":"1","pip_version":"23.2.1","install":[{"download_info":{"url":"http://files.pythonhosted.org/packages/ab/cd/ray-2.52.0-cp312-cp312-manylinux2014_x86_64.whl",
+				"archive_info":{"hash":"sha256=` + sumA + `","hashes":{"sha256":"` + sumA + `"}}},"is_direct":false,"requested":true,"metadata":{"name":"ray","version":"2.52.0"}}]}`,
+			want: Artifact{Kind: KindWheel, Name: "ray", Version: "2.52.0", Origin: "pypi", Path: "packages/ab/cd/ray-2.52.0-cp312-cp312-manylinux2014_x86_64.whl", SHA256: sumA},
+		},
+		"only the old form of the hash (pip 22.2)": {
+			json: `{"install":[{"download_info":{"url":"http://files.pythonhosted.org/packages/x/Foo_Bar-1.tar.gz","archive_info":{"hash":"sha256=` + sumA + `"}},"metadata":{"name":"Foo_Bar","version":"1"}}]}`,
+			want: Artifact{Kind: KindSdist, Name: "foo-bar", Version: "1", Origin: "pypi", Path: "packages/x/Foo_Bar-1.tar.gz", SHA256: sumA},
+		},
+		"a wheel of the recipe's own": {
+			json: `{"install":[{"download_info":{"url":"file:///tmp/raybuild/own/mine-1-py3-none-any.whl","archive_info":{}},"metadata":{"name":"mine","version":"1"}}]}`,
+			want: own[0],
+		},
+		"an index without digests": {
+			json: `{"install":[{"download_info":{"url":"http://x.example/a-1-py3-none-any.whl","archive_info":{}},"metadata":{"name":"a","version":"1"}}]}`,
+			err:  "no sha256",
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, err := parseReport([]byte(tt.json), own)
+			if tt.err != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.err) {
+					t.Fatalf("error is %v, want one with %q", err, tt.err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if g := got[0]; g.Kind != tt.want.Kind || g.Name != tt.want.Name || g.Version != tt.want.Version || g.Origin != tt.want.Origin || g.Path != tt.want.Path || g.SHA256 != tt.want.SHA256 {
+				t.Errorf("read as\n %+v, want\n %+v", g, tt.want)
+			}
+		})
+	}
+}
+
+// The log's form is that of pip 21.3 (python 3.6's last): --log writes it.
+func TestParseDownloads(t *testing.T) {
+	sums := sumA + "  ray-0.8.6-cp36-cp36m-manylinux1_x86_64.whl\n"
+	log := "2026-11-22T22:00:00,000   Found link http://files.pythonhosted.org/packages/a/b/ray-0.8.6-cp36-cp36m-manylinux1_x86_64.whl#sha256=" + sumA +
+		" (from http://pypi.org/simple/ray/), version: 0.8.6\n"
+	got, err := parseDownloads(sums, log, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != 1 || got[0].Name != "ray" || got[0].Version != "0.8.6" || got[0].Path != "packages/a/b/ray-0.8.6-cp36-cp36m-manylinux1_x86_64.whl" {
+		t.Errorf("read as %+v", got)
+	}
+	if _, err := parseDownloads(sums, "", nil); err == nil {
+		t.Error("a file whose place the log does not tell was accepted")
+	}
+}
+
+func FuzzParseReport(f *testing.F) {
+	f.Add([]byte(`{"install":[{"download_info":{"url":"http://h/p/a-1.whl","archive_info":{"hash":"sha256=x"}},"metadata":{"name":"a","version":"1"}}]}`))
+	f.Fuzz(func(_ *testing.T, data []byte) { _, _ = parseReport(data, nil) })
+}
+
+// pip 23's account of a conflict with constraints.
+func TestPipConflict(t *testing.T) {
+	const text = `ERROR: Cannot install ray==2.52.0 because these package versions have conflicting dependencies.
+
+The conflict is caused by:
+    ray 2.52.0 depends on Click>=8.0
+    The user requested (constraint) click==7.1
+ERROR: ResolutionImpossible: for help visit https://pip.pypa.io/en/latest/topics/dependency-resolution/`
+	if got := pipConflict(text); !slices.Equal(got, []string{"click"}) {
+		t.Errorf("conflict is %v, want click", got)
+	}
+	if got := pipConflict("ERROR: Could not find a version that satisfies the requirement ray==9 (from versions: 2.52.0)"); got != nil {
+		t.Errorf("a missing version is no conflict of pins, got %v", got)
+	}
+	if got := without([]string{"Click==7.1", "numpy==1"}, []string{"click"}); !slices.Equal(got, []string{"numpy==1"}) {
+		t.Errorf("pins without click are %v", got)
+	}
+}
+
+func wheel(name string, size int64) Artifact {
+	return Artifact{Kind: KindWheel, Name: name, Version: "1", Path: name + "-1-py3-none-any.whl", Size: size}
+}
+
+func groupOf(groups []wheelGroup, name string) string {
+	for _, g := range groups {
+		for _, w := range g.wheels {
+			if w.Name == name {
+				return g.name
+			}
+		}
+	}
+	return ""
+}
+
+func TestWheelGroupsAreStable(t *testing.T) {
+	packages := []Artifact{wheel("ray", 70<<20), wheel("tensorflow", 500<<20)}
+	for _, n := range []string{"click", "filelock", "jsonschema", "msgpack", "packaging", "protobuf", "pyyaml", "requests", "attrs", "idna"} {
+		packages = append(packages, wheel(n, 100<<10))
+	}
+	before := wheelGroups(packages)
+	if len(before) > smallGroups+2 {
+		t.Errorf("%d layers for 12 packages", len(before))
+	}
+	if g := groupOf(before, "ray"); g != "ray" {
+		t.Errorf("ray is in layer %q", g)
+	}
+	if g := groupOf(before, "tensorflow"); g != "tensorflow" {
+		t.Errorf("tensorflow is in layer %q", g)
+	}
+	if before[len(before)-1].name != "ray" {
+		t.Errorf("ray's layer is not the last: %v", before)
+	}
+	after := wheelGroups(append([]Artifact{wheel("zipp", 10<<10), wheel("torch", 300<<20)}, packages...))
+	for _, p := range packages {
+		if groupOf(before, p.Name) != groupOf(after, p.Name) {
+			t.Errorf("%s moved from %q to %q because others were added", p.Name, groupOf(before, p.Name), groupOf(after, p.Name))
+		}
+	}
+}
+
+func TestManyBigWheelsStayFewLayers(t *testing.T) {
+	var packages []Artifact
+	for i := range 40 {
+		packages = append(packages, wheel("big"+string(rune('a'+i%26))+string(rune('a'+i/26)), int64(100+i)<<20))
+	}
+	if n := len(wheelGroups(packages)); n > bigLayers+smallGroups {
+		t.Errorf("40 big wheels make %d layers, want at most %d", n, bigLayers+smallGroups)
+	}
+}

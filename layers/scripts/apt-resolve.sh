@@ -1,0 +1,34 @@
+# apt-resolve OUT PACKAGE...: asks apt what the packages need on this base.
+# Sources are read over http from raybuild, which knows which hosts want TLS.
+out=$1
+shift
+mkdir -p "$TMPDIR/parts" "$TMPDIR/lists/partial" "$TMPDIR/cache/archives/partial"
+: >"$TMPDIR/sources.list"
+[ ! -e /etc/apt/sources.list ] || sed 's,https://,http://,' /etc/apt/sources.list >"$TMPDIR/sources.list"
+for file in /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources "$EXTRA"/*.list; do
+	[ ! -e "$file" ] || sed 's,https://,http://,' "$file" >"$TMPDIR/parts/${file##*/}"
+done
+cat >"$TMPDIR/apt.conf" <<CONF
+APT::Sandbox::User "root";
+Acquire::http::Proxy "http://127.0.0.1:3142";
+Acquire::Languages "none";
+Acquire::Retries "2";
+Acquire::ForceHash "SHA256";
+Debug::NoLocking "true";
+Dir::Etc::SourceList "$TMPDIR/sources.list";
+Dir::Etc::SourceParts "$TMPDIR/parts";
+Dir::State::Lists "$TMPDIR/lists";
+Dir::Cache "$TMPDIR/cache";
+Dir::Log "$TMPDIR";
+CONF
+export APT_CONFIG="$TMPDIR/apt.conf"
+if ! apt-get update -q -o APT::Update::Error-Mode=any >&2 2>"$out/stderr"; then
+	cat "$out/stderr" >&2
+	echo update >"$out/failed"
+	exit 0
+fi
+cat "$out/stderr" >&2
+if ! apt-get install -q -y --print-uris --no-install-recommends "$@" >"$out/uris" 2>"$out/stderr"; then
+	cat "$out/stderr" >&2
+	echo install >"$out/failed"
+fi

@@ -1,0 +1,3 @@
+# step SCRIPT: runs a user's script; what it makes gets the fixed time.
+/bin/sh -euc "$1"
+settle /

@@ -1,0 +1,43 @@
+package layers
+
+import (
+	"context"
+	"strconv"
+
+	"github.com/raybuild/raybuild/llb"
+)
+
+// user makes the image's non-root user. It is bound to the base: /etc/passwd
+// cannot be merged.
+type user struct{ name string }
+
+func (user) Name() string    { return "user" }
+func (user) Needs() []string { return nil }
+
+func (user) Resolve(context.Context, *Resolver) ([]Artifact, error) { return nil, nil }
+
+func (u user) Apply(on Ground, _ []Artifact) (Ground, error) {
+	if u.name == "root" {
+		return on, nil
+	}
+	title := "[user] create user " + u.name
+	step := shell(title, preludeText+userText, nil, u.name, strconv.Itoa(UserID), strconv.Itoa(GroupID), home(u.name))
+	return on.OnBase(title, on.Front.Run(step)), nil
+}
+
+// home is a user's home directory.
+func home(user string) string {
+	if user == "root" {
+		return "/root"
+	}
+	return "/home/" + user
+}
+
+// homeDirs are a user's home and what lies above it, with their owners: a tree
+// that is merged over the base must not change them.
+func homeDirs(user string) []llb.File {
+	if user == "root" {
+		return []llb.File{{Path: "/root", Dir: true, Mode: 0o700}}
+	}
+	return []llb.File{{Path: "/home", Dir: true}, {Path: home(user), Dir: true, UID: UserID, GID: GroupID}}
+}
