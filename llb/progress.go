@@ -74,7 +74,7 @@ const (
 // step is what is known of one run or file operation.
 type step struct {
 	title   string
-	offline bool // a command without network
+	offline bool // a command without network, and without a socket that would stand in for one
 	vertex  *client.Vertex
 	tail    []byte
 	// BuildKit reports an operation without inputs as started once more than it runs: when it asks for its cache key.
@@ -127,13 +127,18 @@ func (c *collector) define(def *bkllb.Definition, artifact func(d digest.Digest,
 		if len(op.Inputs) == 0 {
 			s.extra = 1
 		}
-		s.offline = op.GetExec() != nil && op.GetExec().Network == pb.NetMode_NONE
+		s.offline = isOffline(op.GetExec())
 		c.steps = append(c.steps, s)
 		c.by[dgst] = s
 		// The solver's name of a vertex that may not come from the cache while another build runs it from there.
 		c.by[digest.FromString(dgst.String()+"-ignorecache")] = s
 	}
 	return nil
+}
+
+func isOffline(e *pb.ExecOp) bool {
+	return e != nil && e.Network == pb.NetMode_NONE &&
+		!slices.ContainsFunc(e.Mounts, func(m *pb.Mount) bool { return m.MountType == pb.MountType_SSH })
 }
 
 // add takes in events of a solve.
