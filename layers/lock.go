@@ -75,10 +75,12 @@ type Artifact struct {
 	Kind string
 	// Name and Version as the artifact's own package system writes them.
 	Name, Version string
-	// Origin is the canonical source: one of the names of Origins, the name of
-	// a channel, or the URL of an own repository or index.
+	// Origin is the canonical source: the name of one (see OriginURL), the name of
+	// a conda channel, the URL of an own repository or index, or "local" for a
+	// file beside the recipe.
 	Origin string
-	// Path under the origin's root, without a leading slash.
+	// Path under the origin's root as in a URL, without a leading slash; for a
+	// local file its path relative to the recipe.
 	Path string
 	// SHA256 of the file in lower-case hex.
 	SHA256 string
@@ -89,12 +91,4 @@ type Artifact struct {
 	MD5 string
 	// For holds further facts that the layer needs, by name: sorted when written.
 	For map[string]string
-}
-
-// Change is one difference between two locks.
-type Change struct {
-	// Platform, Layer, Kind and Name say what changed.
-	Platform, Layer, Kind, Name string
-	// From and To are versions (or digests); "" where it was not or is no longer there.
-	From, To string
 }

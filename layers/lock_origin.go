@@ -105,13 +105,15 @@ func splitChannel(p string) (channel, file string, ok bool) {
 // URL is the artifact's canonical URL, from which mirrors' URLs follow.
 func (a Artifact) URL() string { return OriginURL(a.Origin) + "/" + a.Path }
 
-// Filename is the name of the file: the last element of its path, unescaped.
+// Filename is the name of the file: the last element of its path, unescaped
+// where that leaves the name of a file.
 func (a Artifact) Filename() string {
 	name := path.Base(a.Path)
-	if plain, err := url.PathUnescape(name); err == nil && !strings.Contains(plain, "/") {
-		return plain
+	plain, err := url.PathUnescape(name)
+	if message, _ := freeText(plain); err != nil || message != "" || plain == "." || plain == ".." || strings.Contains(plain, "/") {
+		return name
 	}
-	return name
+	return plain
 }
 
 // Digest is the digest of the file's bytes.

@@ -57,7 +57,9 @@ func imageAptSources(m Mirror, base LockImage, arch string) (MirrorFile, bool) {
 	name, codename := base.ID, base.Codename
 	switch name {
 	case "ubuntu":
-		row, known := ubuntuRelease(func(r releaseRow) bool { return r.Version == base.Release || r.Codename == base.Codename && base.Codename != "" })
+		row, known := ubuntuRelease(func(r releaseRow) bool {
+			return r.Version == base.Release || r.Codename == base.Codename && base.Codename != ""
+		})
 		if codename == "" {
 			codename = row.Codename
 		}
