@@ -40,14 +40,27 @@ func (e *NotFoundError) Error() string {
 		return b.String()
 	}
 	b.WriteString("no mirror has it: ")
-	for i, a := range e.Tried {
-		if i > 0 {
-			b.WriteString("; ")
-		}
-		b.WriteString(a.String())
-	}
+	b.WriteString(list(e.Tried))
 	b.WriteString(": check the mirrors (raybuild mirrors), or lock again if the artifact was withdrawn")
 	return b.String()
+}
+
+// list writes attempts out, each text once.
+func list(tried []Attempt) string {
+	var texts []string
+	times := map[string]int{}
+	for _, a := range tried {
+		s := a.String()
+		if times[s]++; times[s] == 1 {
+			texts = append(texts, s)
+		}
+	}
+	for i, s := range texts {
+		if n := times[s]; n > 1 {
+			texts[i] = fmt.Sprintf("%s (%d tries)", s, n)
+		}
+	}
+	return strings.Join(texts, "; ")
 }
 
 // Unwrap returns the errors of the tries.

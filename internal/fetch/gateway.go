@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/url"
@@ -29,7 +30,7 @@ func (f *Fetcher) ServeConn(c net.Conn) {
 		c = withDeadlines(c)
 	}
 	ln := newOneConn(c)
-	srv := &http.Server{Handler: f.Gateway(), MaxHeaderBytes: 64 << 10, ErrorLog: quiet()}
+	srv := &http.Server{Handler: f.Gateway(), MaxHeaderBytes: 64 << 10, ErrorLog: log.New(warnings{f}, "", 0)}
 	_ = srv.Serve(ln) // ends with io.EOF when the connection is closed
 	_ = c.Close()
 }
@@ -113,17 +114,19 @@ func refuse(w http.ResponseWriter, code int, text string) {
 }
 
 // fail answers that no candidate helped. A candidate that knows that the file does not exist outranks others that do
-// not answer.
+// not answer; what all of them say is said to the client, who may know what it means.
 func (g gateway) fail(w http.ResponseWriter, u *url.URL, tried []Attempt) {
-	code := http.StatusBadGateway
-	texts := make([]string, len(tried))
-	for i, a := range tried {
-		texts[i] = a.String()
+	code := tried[0].Status
+	for _, a := range tried {
 		if a.Status == http.StatusNotFound || a.Status == http.StatusGone || errors.Is(a.Err, errNotListed) {
 			code = http.StatusNotFound
+			break
+		}
+		if a.Status != code || code >= 500 || code == 0 {
+			code = http.StatusBadGateway
 		}
 	}
-	text := fmt.Sprintf("no mirror has %s: %s", redactURL(u), strings.Join(texts, "; "))
+	text := fmt.Sprintf("no mirror has %s: %s", redactURL(u), list(tried))
 	if code != http.StatusNotFound {
 		g.f.o.Warn(text)
 	}
@@ -136,7 +139,7 @@ func (g gateway) each(ctx context.Context, cands []Candidate, try func(c Candida
 	var tried []Attempt
 	missing := false
 	left := g.f.hosts.byHealth(cands)
-	for round := range 2 {
+	for round := range max(g.f.o.Tries, 2) {
 		var again []Candidate
 		for _, c := range left {
 			u := candidateURL(c)
@@ -213,6 +216,14 @@ func (c *noticed) Close() error {
 	err := c.Conn.Close()
 	c.closed()
 	return err
+}
+
+// warnings is where the HTTP server writes what went wrong in itself.
+type warnings struct{ f *Fetcher }
+
+func (w warnings) Write(p []byte) (int, error) {
+	w.f.o.Warn(redact(strings.TrimSpace(string(p))))
+	return len(p), nil
 }
 
 // withDeadlines joins a connection with a pipe, whose ends know deadlines.

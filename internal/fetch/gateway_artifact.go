@@ -5,14 +5,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"strconv"
 	"time"
-
-	"github.com/opencontainers/go-digest"
 )
-
-type digestOf = digest.Digest
 
 // artifact answers with a file whose digest is known, by way of the store.
 func (g gateway) artifact(w http.ResponseWriter, r *http.Request, it Item) {
@@ -84,7 +79,7 @@ func (g gateway) failed(w http.ResponseWriter, err error) {
 	if n, ok := errors.AsType[*NotFoundError](err); ok && n.gone() {
 		code = http.StatusNotFound
 	}
-	if _, ok := errors.AsType[*DiskFullError](err); ok || errors.Is(err, os.ErrPermission) {
+	if _, ok := errors.AsType[*DiskFullError](err); ok {
 		code = http.StatusInsufficientStorage
 	}
 	g.f.o.Warn(err.Error())

@@ -2,12 +2,12 @@ package fetch
 
 import (
 	"fmt"
-	"io"
-	"log"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
+
+	"github.com/opencontainers/go-digest"
 )
 
 const (
@@ -18,6 +18,9 @@ const (
 // page answers with an index page, whose links lead back through the gateway.
 func (g gateway) page(w http.ResponseWriter, r *http.Request, cands []Candidate, canonical *url.URL) {
 	accept := r.Header.Get("Accept")
+	if accept == "" {
+		accept = "text/html"
+	}
 	var body []byte
 	var kind string
 	tried := g.each(r.Context(), cands, func(c Candidate, _ bool) error {
@@ -61,7 +64,7 @@ func (f *Fetcher) learn(l link, mirror string, base, asked, canonical *url.URL) 
 	if !mayLead(base, l.url) {
 		return ""
 	}
-	to := canonicalLink(l.url, asked, canonical)
+	to := canonicalLink(l.url, asked, base, canonical)
 	c := Candidate{Mirror: mirror, URL: l.url.String()}
 	secure := l.url.Scheme == "https"
 
@@ -77,11 +80,9 @@ func (f *Fetcher) learn(l link, mirror string, base, asked, canonical *url.URL) 
 	f.learned[k] = c
 	f.note(k, l.digest, Item{Digest: l.digest, Size: l.size, Name: l.name, URL: to.String()})
 	if l.meta != "" {
-		mu, m := *to, *l.url
-		mu.Path, mu.RawPath = mu.Path+".metadata", ""
-		m.Path, m.RawPath = m.Path+".metadata", ""
-		f.learned[key(&mu)] = Candidate{Mirror: mirror, URL: m.String()}
-		f.note(key(&mu), l.meta, Item{Digest: l.meta, Name: l.name + ".metadata", URL: mu.String()})
+		side, real := withSuffix(to, ".metadata"), withSuffix(l.url, ".metadata")
+		f.learned[key(side)] = Candidate{Mirror: mirror, URL: real.String()}
+		f.note(key(side), l.meta, Item{Digest: l.meta, Name: l.name + ".metadata", URL: side.String()})
 	}
 	text := to.String()
 	if l.fragment != "" {
@@ -92,7 +93,7 @@ func (f *Fetcher) learn(l link, mirror string, base, asked, canonical *url.URL) 
 
 // note makes the artifact known that a page lists; one without a digest is passed on as it is. What Add said about
 // the same digest stays. The caller holds f.mu.
-func (f *Fetcher) note(k string, d digestOf, it Item) {
+func (f *Fetcher) note(k string, d digest.Digest, it Item) {
 	if d == "" {
 		delete(f.byURL, k)
 		return
@@ -103,30 +104,56 @@ func (f *Fetcher) note(k string, d digestOf, it Item) {
 	}
 }
 
+// withSuffix appends to the path of a URL.
+func withSuffix(u *url.URL, suffix string) *url.URL {
+	c := *u
+	c.Path += suffix
+	if c.RawPath != "" {
+		c.RawPath += suffix
+	}
+	return &c
+}
+
 // canonicalLink says where a link of a mirror's page leads on the origin: under PyPI's file host, under the origin
-// of the page, or where it leads anyway.
-func canonicalLink(to, asked, canonical *url.URL) *url.URL {
+// of the page, or where it leads anyway. The mirror was asked for the page at asked, and answered from base.
+func canonicalLink(to, asked, base, canonical *url.URL) *url.URL {
 	c := &url.URL{Scheme: "http", Host: to.Host, Path: to.Path, RawPath: to.RawPath, RawQuery: to.RawQuery}
-	if i := strings.Index(to.Path, "/packages/"); i >= 0 && strings.EqualFold(canonical.Hostname(), pypiHost) {
-		c.Host, c.Path, c.RawPath = pypiFiles, to.Path[i:], ""
-		return c
-	}
-	if !strings.EqualFold(to.Host, asked.Host) {
-		return c
-	}
-	// The mirror's root is where its page's path and the canonical one are the same from there on.
-	from, into := asked.Path, canonical.Path
-	for {
-		i, j := strings.LastIndexByte(strings.TrimSuffix(from, "/"), '/'), strings.LastIndexByte(strings.TrimSuffix(into, "/"), '/')
-		if i < 0 || j < 0 || from[i:] != into[j:] {
-			break
+	if strings.EqualFold(canonical.Hostname(), pypiHost) {
+		if i := strings.Index(to.EscapedPath(), "/packages/"); i >= 0 {
+			c.Host, c.RawQuery = pypiFiles, ""
+			return withPath(c, to.EscapedPath()[i:])
 		}
-		from, into = from[:i], into[:j]
 	}
-	if rest, ok := strings.CutPrefix(to.Path, from+"/"); ok {
-		c.Host, c.Path, c.RawPath = canonical.Host, into+"/"+rest, ""
+	for _, page := range []*url.URL{asked, base} {
+		if !strings.EqualFold(to.Host, page.Host) {
+			continue
+		}
+		from, into := commonRoot(page.EscapedPath(), canonical.EscapedPath())
+		if rest, ok := strings.CutPrefix(to.EscapedPath(), from+"/"); ok {
+			c.Host = canonical.Host
+			return withPath(c, into+"/"+rest)
+		}
 	}
 	return c
 }
 
-func quiet() *log.Logger { return log.New(io.Discard, "", 0) }
+// commonRoot takes the elements off two paths in which their ends agree: what is left is a mirror's root and the
+// origin's.
+func commonRoot(a, b string) (string, string) {
+	a, b = strings.TrimSuffix(a, "/"), strings.TrimSuffix(b, "/")
+	for {
+		i, j := strings.LastIndexByte(a, '/'), strings.LastIndexByte(b, '/')
+		if i < 0 || j < 0 || a[i:] != b[j:] {
+			return a, b
+		}
+		a, b = a[:i], b[:j]
+	}
+}
+
+// withPath sets an escaped path, and keeps how it was escaped: some origins tell %2B and + apart.
+func withPath(u *url.URL, escaped string) *url.URL {
+	if p, err := url.PathUnescape(escaped); err == nil {
+		u.Path, u.RawPath = p, escaped
+	}
+	return u
+}

@@ -112,7 +112,7 @@ func (b *pushedBack) Read(p []byte) (int, error) {
 func (p passage) copy(w io.Writer, resp *http.Response, from Candidate) error {
 	keep := p.capture(resp)
 	defer keep.drop()
-	out := &counted{w: io.MultiWriter(w, keep)}
+	out := &counted{w: io.MultiWriter(keep, w)}
 	_, err := io.Copy(out, resp.Body)
 	again := append([]Candidate{from}, p.cands...)
 	for i := 0; err != nil && out.err == nil && i < len(again); i++ {
@@ -122,26 +122,24 @@ func (p passage) copy(w io.Writer, resp *http.Response, from Candidate) error {
 		if i > 0 && again[i] == from {
 			continue
 		}
-		rest, rerr := p.resume(again[i], resp, out.n)
+		rest, rerr := p.resume(again[i], resp, out.n, i == 0)
 		if rerr != nil {
 			continue
 		}
 		_, err = io.Copy(out, rest)
 		rest.Close()
 	}
-	if err == nil && out.err == nil {
-		keep.commit()
-	}
 	return err
 }
 
-// resume asks a candidate for the rest of a file of which n bytes were handed on.
-func (p passage) resume(c Candidate, resp *http.Response, n int64) (io.ReadCloser, error) {
+// resume asks a candidate for the rest of a file of which n bytes were handed on; same says that it is the one that
+// sent them.
+func (p passage) resume(c Candidate, resp *http.Response, n int64, same bool) (io.ReadCloser, error) {
 	if resp.StatusCode != http.StatusOK || resp.ContentLength < 0 || resp.Header.Get("Content-Encoding") != "" {
 		return nil, errRestart
 	}
 	validator := resp.Header.Get("Last-Modified") // mirrors keep it, as rsync does
-	if e := resp.Header.Get("ETag"); e != "" && !strings.HasPrefix(e, "W/") && c.Mirror == "" {
+	if e := resp.Header.Get("ETag"); e != "" && !strings.HasPrefix(e, "W/") && same {
 		validator = e
 	}
 	if validator == "" {
@@ -184,12 +182,13 @@ func (c *counted) Write(p []byte) (int, error) {
 type captured struct {
 	f    *Fetcher
 	file *file // nil: nothing is kept
+	size int64
 	url  *url.URL
 }
 
 // capture begins to keep a whole package; anything else is not kept.
 func (p passage) capture(resp *http.Response) *captured {
-	c := &captured{f: p.g.f, url: p.url}
+	c := &captured{f: p.g.f, url: p.url, size: resp.ContentLength}
 	whole := resp.StatusCode == http.StatusOK && resp.ContentLength > 0 && resp.Header.Get("Content-Encoding") == ""
 	if whole && isArchive(p.url.Path) && c.f.store.room(resp.ContentLength) == nil {
 		if t, err := c.f.store.temp(); err == nil {
@@ -199,12 +198,16 @@ func (p passage) capture(resp *http.Response) *captured {
 	return c
 }
 
-// Write never fails: what cannot be kept is handed on all the same.
+// Write never fails: what cannot be kept is handed on all the same. A whole package is kept before the client has its
+// end, so that the client's next request finds it.
 func (c *captured) Write(p []byte) (int, error) {
-	if c.file != nil {
-		if _, err := c.file.Write(p); err != nil {
-			c.drop()
-		}
+	if c.file == nil {
+		return len(p), nil
+	}
+	if _, err := c.file.Write(p); err != nil {
+		c.drop()
+	} else if c.file.n == c.size {
+		c.commit()
 	}
 	return len(p), nil
 }
@@ -217,9 +220,6 @@ func (c *captured) drop() {
 }
 
 func (c *captured) commit() {
-	if c.file == nil {
-		return
-	}
 	t := c.file
 	c.file = nil
 	d := t.digest()

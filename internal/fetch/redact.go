@@ -3,7 +3,6 @@ package fetch
 import (
 	"net/url"
 	"regexp"
-	"strings"
 )
 
 // tokenPath matches the path element by which anaconda.org and quetz servers take a token.
@@ -29,15 +28,13 @@ func redactURL(u *url.URL) string {
 	return redact(c.String())
 }
 
-// redactString is the printable form of a string that should be a URL but may be none.
+// redactString is the printable form of what should be a URL; of what is none it shows nothing, for it cannot tell
+// what is secret in it.
 func redactString(s string) string {
-	if u, err := url.Parse(s); err == nil {
+	if u, err := url.Parse(s); err == nil && u.Host != "" {
 		return redactURL(u)
 	}
-	if i := strings.LastIndexByte(s, '@'); i >= 0 {
-		s = s[i+1:]
-	}
-	return redact(s)
+	return "not a valid url"
 }
 
 // redacted is an error whose text is without secrets.

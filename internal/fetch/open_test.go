@@ -1,0 +1,444 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+func TestOpenTakesEachArtifactOnce(t *testing.T) {
+	data := noise(1, 300<<10)
+	m := newMirror(t, data, nil)
+	r := newRig(t, fast(t), m)
+	d := r.want(data)
+	for range 3 {
+		r.mustRead(t, d)
+	}
+	if n := len(m.requests()); n != 1 {
+		t.Errorf("%d requests, want 1", n)
+	}
+	s := r.Stats()
+	if s.Bytes != int64(len(data)) || s.StoreHits != 2 || s.Mirrors["m1"].Bytes != s.Bytes {
+		t.Errorf("stats %+v", s)
+	}
+	other := newRig(t, Options{Store: r.o.Store, Netrc: "-"})
+	other.mustRead(t, d) // by digest alone, by a Fetcher that knows no URL
+}
+
+func TestOpenFailsOver(t *testing.T) {
+	data := noise(2, 1<<20)
+	good := func(w http.ResponseWriter, r *http.Request) { serve(w, r, data) }
+	status := func(code int) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(code) }
+	}
+	block := make(chan struct{})
+	t.Cleanup(func() { close(block) })
+	stall := func(n int) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", strconv.Itoa(len(data)))
+			_, _ = w.Write(data[:n])
+			_ = http.NewResponseController(w).Flush()
+			select {
+			case <-block:
+			case <-r.Context().Done():
+			}
+		}
+	}
+	drip := func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", strconv.Itoa(len(data)))
+		for i := range data {
+			if _, err := w.Write(data[i : i+1]); err != nil || r.Context().Err() != nil {
+				return
+			}
+			_ = http.NewResponseController(w).Flush()
+			time.Sleep(5 * time.Millisecond)
+		}
+	}
+	wrong := append([]byte(nil), data...)
+	wrong[len(wrong)-1] ^= 1
+	tests := []struct {
+		name  string
+		first http.HandlerFunc
+		max   int64 // bytes from both mirrors
+		lies  int
+	}{
+		{"at 404", status(404), 1 << 20, 0},
+		{"at 403", status(403), 1 << 20, 0},
+		{"at 500", status(500), 1 << 20, 0},
+		{"at a cut, going on where it was", func(w http.ResponseWriter, r *http.Request) {
+			cut(w, r, data, 600<<10, true)
+		}, 1 << 20, 0},
+		{"at a stall, going on where it was", stall(600 << 10), 1 << 20, 0},
+		{"at a stall before the first byte", stall(0), 1 << 20, 0},
+		{"at a trickle", drip, 1<<20 + 64<<10, 0},
+		{"at wrong bytes", func(w http.ResponseWriter, r *http.Request) { serve(w, r, wrong) }, 2 << 20, 1},
+		{"at a wrong size", func(w http.ResponseWriter, r *http.Request) { serve(w, r, data[:5000]) }, 1<<20 + 5000, 1},
+		{"at more bytes than the artifact has", func(w http.ResponseWriter, r *http.Request) {
+			w.(http.Flusher).Flush()
+			_, _ = w.Write(data)
+			_, _ = w.Write(data)
+		}, 3 << 20, 1},
+		{"at an encoding that was not asked for", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Encoding", "gzip")
+			_, _ = w.Write(data)
+		}, 1<<20 + 64<<10, 0},
+		{"at an endless redirect", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/again", http.StatusFound)
+		}, 1 << 20, 0},
+	}
+	for _, tc := range tests {
+		t.Run(tc.name, func(t *testing.T) {
+			m1, m2 := newMirror(t, data, tc.first), newMirror(t, data, good)
+			r := newRig(t, fast(t), m1, m2)
+			r.mustRead(t, r.want(data))
+			s := r.Stats()
+			if s.Bytes > tc.max {
+				t.Errorf("%d bytes moved, want at most %d", s.Bytes, tc.max)
+			}
+			if s.Mirrors["m1"].Lies != tc.lies || s.Mirrors["m2"].Lies != 0 {
+				t.Errorf("lies: %+v", s.Mirrors)
+			}
+			if w := r.warnings(); (tc.lies > 0) != strings.Contains(w, "mirror m1 sent wrong bytes") {
+				t.Errorf("warnings: %q", w)
+			}
+			left, err := os.ReadDir(filepath.Join(r.o.Store, "partial"))
+			if err != nil || len(left) > 0 {
+				t.Errorf("left in partial/: %v, %v", left, err)
+			}
+		})
+	}
+}
+
+func TestOpenResumesAtTheOnlyMirror(t *testing.T) {
+	data := noise(3, 1<<20)
+	tests := []struct {
+		name   string
+		ranges bool
+		cuts   int32 // more than four only where each try brings something new
+		bytes  int64
+	}{
+		{"with ranges", true, 5, 1 << 20},
+		{"from the start without ranges", false, 3, 3*200<<10 + 1<<20},
+	}
+	for _, tc := range tests {
+		t.Run(tc.name, func(t *testing.T) {
+			var n atomic.Int32
+			m := newMirror(t, data, func(w http.ResponseWriter, r *http.Request) {
+				if n.Add(1) <= tc.cuts {
+					cut(w, r, data, 200<<10, tc.ranges)
+				}
+				if !tc.ranges {
+					r.Header.Del("Range")
+				}
+				serve(w, r, data)
+			})
+			r := newRig(t, fast(t), m)
+			r.mustRead(t, r.want(data))
+			if got := r.Stats().Bytes; got != tc.bytes {
+				t.Errorf("%d bytes moved, want %d", got, tc.bytes)
+			}
+		})
+	}
+}
+
+func TestOpenDoesNotMixALiarsBytesIn(t *testing.T) {
+	data := noise(4, 1<<20)
+	bad := noise(5, 1<<20)
+	liar := newMirror(t, nil, func(w http.ResponseWriter, r *http.Request) { cut(w, r, bad, 500<<10, true) })
+	good := newMirror(t, data, nil)
+	r := newRig(t, fast(t), liar, good)
+	r.mustRead(t, r.want(data))
+	if s := r.Stats(); s.Mirrors["m2"].Lies != 0 {
+		t.Errorf("the good mirror is blamed: %+v", s.Mirrors)
+	}
+}
+
+func TestOpenNamesAllThatItTried(t *testing.T) {
+	m1 := newMirror(t, nil, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(404) })
+	m2 := newMirror(t, nil, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(503) })
+	r := newRig(t, fast(t), m1, m2)
+	d := r.want([]byte("nowhere"))
+	_, err := r.read(t, d)
+	var nf *NotFoundError
+	if !errors.As(err, &nf) {
+		t.Fatalf("got %v", err)
+	}
+	if len(nf.Tried) != 3 || nf.Tried[0].Status != 404 || nf.Tried[1].Status != 503 {
+		t.Errorf("tried %+v", nf.Tried)
+	}
+	for _, s := range []string{nf.Name, d.String(), "m1", m1.URL, "404 Not Found", "m2", m2.URL, "503"} {
+		if !strings.Contains(err.Error(), s) {
+			t.Errorf("error %q does not say %q", err, s)
+		}
+	}
+	if len(m1.requests()) != 1 || len(m2.requests()) != 2 {
+		t.Errorf("%d and %d requests, want 1 and 2", len(m1.requests()), len(m2.requests()))
+	}
+	_, err = r.read(t, digest.FromString("unknown"))
+	if !errors.As(err, &nf) || !strings.Contains(err.Error(), "no mirror serves it") {
+		t.Errorf("unknown digest: %v", err)
+	}
+	if _, err := r.read(t, "sha256:../../etc/passwd"); err == nil {
+		t.Error("a digest that is none was opened")
+	}
+}
+
+func TestOpenHonoursRetryAfter(t *testing.T) {
+	data := noise(6, 1000)
+	busy := func(seconds string, times int32) (*mirror, *[]time.Time) {
+		var n atomic.Int32
+		var at []time.Time
+		m := newMirror(t, data, func(w http.ResponseWriter, r *http.Request) {
+			at = append(at, time.Now())
+			if n.Add(1) <= times {
+				w.Header().Set("Retry-After", seconds)
+				w.WriteHeader(http.StatusTooManyRequests)
+				return
+			}
+			serve(w, r, data)
+		})
+		return m, &at
+	}
+	t.Run("and waits at the only mirror", func(t *testing.T) {
+		m, at := busy("1", 1)
+		r := newRig(t, fast(t), m)
+		r.mustRead(t, r.want(data))
+		if len(*at) != 2 || (*at)[1].Sub((*at)[0]) < 950*time.Millisecond {
+			t.Errorf("asked at %v", *at)
+		}
+	})
+	t.Run("and takes the next mirror meanwhile", func(t *testing.T) {
+		m, at := busy("3", 1)
+		r := newRig(t, fast(t), m, newMirror(t, data, nil))
+		start := time.Now()
+		r.mustRead(t, r.want(data))
+		if len(*at) != 1 || time.Since(start) > 2*time.Second {
+			t.Errorf("asked at %v, took %s", *at, time.Since(start))
+		}
+	})
+	t.Run("but not for longer than the limit", func(t *testing.T) {
+		m, _ := busy("3600", 100)
+		r := newRig(t, fast(t), m)
+		start := time.Now()
+		_, err := r.read(t, r.want(data))
+		if err == nil || time.Since(start) > 2*time.Second || len(m.requests()) != 1 {
+			t.Errorf("%v after %s and %d requests", err, time.Since(start), len(m.requests()))
+		}
+	})
+}
+
+func TestOpenOfTheSameDigestDownloadsOnce(t *testing.T) {
+	data := noise(7, 1<<20)
+	go1, go2 := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	m := newMirror(t, data, func(w http.ResponseWriter, r *http.Request) {
+		once.Do(func() { close(go1) })
+		<-go2
+		serve(w, r, data)
+	})
+	o := fast(t)
+	r := newRig(t, o, m)
+	d := r.want(data)
+	ctx, cancel := context.WithCancel(t.Context())
+	first := make(chan error, 1)
+	go func() {
+		_, _, err := r.Open(ctx, d)
+		first <- err
+	}()
+	<-go1
+	var wg sync.WaitGroup
+	for range 10 {
+		wg.Go(func() {
+			b, err := r.read(t, d)
+			if err != nil || digest.FromBytes(b) != d {
+				t.Errorf("read: %v", err)
+			}
+		})
+	}
+	for r.refs(d) < 11 {
+		time.Sleep(time.Millisecond)
+	}
+	cancel() // the first caller goes; the others still get it
+	if err := <-first; !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled Open: %v", err)
+	}
+	close(go2)
+	wg.Wait()
+	if n := len(m.requests()); n != 1 {
+		t.Errorf("%d requests, want 1", n)
+	}
+}
+
+func (r *rig) refs(d digest.Digest) int {
+	r.Fetcher.mu.Lock()
+	defer r.Fetcher.mu.Unlock()
+	if fl := r.flights[d]; fl != nil {
+		return fl.refs
+	}
+	return 0
+}
+
+func TestOpenStopsAtOnceWhenCancelled(t *testing.T) {
+	data := noise(8, 1<<20)
+	started, gone := make(chan struct{}), make(chan struct{})
+	m := newMirror(t, data, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", strconv.Itoa(len(data)))
+		_, _ = w.Write(data[:1000])
+		_ = http.NewResponseController(w).Flush()
+		close(started)
+		<-r.Context().Done()
+		close(gone)
+	})
+	o := fast(t)
+	o.StallTimeout = time.Minute
+	r := newRig(t, o, m)
+	d := r.want(data)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-started; cancel() }()
+	start := time.Now()
+	if _, _, err := r.Open(ctx, d); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	select {
+	case <-gone: // the mirror saw the connection end
+	case <-time.After(5 * time.Second):
+		t.Error("the download goes on though nobody wants it")
+	}
+	if time.Since(start) > 5*time.Second {
+		t.Errorf("took %s", time.Since(start))
+	}
+}
+
+func TestOpenLimitsRequests(t *testing.T) {
+	var now, peak atomic.Int32
+	blobs := map[string][]byte{}
+	m := newMirror(t, nil, func(w http.ResponseWriter, r *http.Request) {
+		n := now.Add(1)
+		defer now.Add(-1)
+		for p := peak.Load(); n > p && !peak.CompareAndSwap(p, n); p = peak.Load() {
+		}
+		time.Sleep(10 * time.Millisecond)
+		serve(w, r, blobs[filepath.Base(r.URL.Path)])
+	})
+	o := fast(t)
+	o.PerHost, o.Total = 3, 4
+	r := newRig(t, o, m)
+	var ds []digest.Digest
+	for i := range 30 {
+		b := noise(uint64(100+i), 2000)
+		d := r.want(b)
+		blobs[d.Encoded()[:8]+".whl"] = b
+		ds = append(ds, d)
+	}
+	var wg sync.WaitGroup
+	for _, d := range ds {
+		wg.Go(func() {
+			if _, err := r.read(t, d); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if p := peak.Load(); p > 3 || p < 2 {
+		t.Errorf("%d requests at once, want 3", p)
+	}
+}
+
+func TestOpenAsksADeadMirrorLast(t *testing.T) {
+	dead := newMirror(t, nil, func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) })
+	blobs := map[string][]byte{}
+	good := newMirror(t, nil, func(w http.ResponseWriter, r *http.Request) { serve(w, r, blobs[filepath.Base(r.URL.Path)]) })
+	r := newRig(t, fast(t), dead, good)
+	for i := range 20 {
+		b := noise(uint64(200+i), 100)
+		d := r.want(b)
+		blobs[d.Encoded()[:8]+".whl"] = b
+		r.mustRead(t, d)
+	}
+	if n := len(dead.requests()); n > 4 { // net/http itself repeats one on a kept connection
+		t.Errorf("%d requests to a dead mirror for 20 artifacts", n)
+	}
+}
+
+func TestOpenLocal(t *testing.T) {
+	data := noise(9, 200<<10)
+	d := digest.FromBytes(data)
+	path := filepath.Join(t.TempDir(), "ray.whl")
+	write := func(b []byte) {
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bad := append([]byte(nil), data...)
+	bad[5] ^= 1
+	r := newRig(t, fast(t))
+	tests := []struct {
+		name string
+		item Item
+		file []byte
+		want string
+	}{
+		{"from memory", Item{Digest: d, Bytes: data}, nil, ""},
+		{"from wrong memory", Item{Digest: d, Bytes: bad}, nil, "wrong bytes"},
+		{"from a file", Item{Digest: d, Path: path}, data, ""},
+		{"from a changed file", Item{Digest: d, Path: path}, bad, "wrong bytes"},
+		{"from an emptied file", Item{Digest: d, Path: path}, []byte{}, "wrong bytes"},
+		{"from a directory", Item{Digest: d, Path: filepath.Dir(path)}, nil, "not a regular file"},
+		{"empty, from memory", Item{Digest: digest.FromString(""), Bytes: []byte{}}, nil, ""},
+	}
+	for _, tc := range tests {
+		t.Run(tc.name, func(t *testing.T) {
+			if tc.file != nil {
+				write(tc.file)
+			}
+			r.Add(tc.item)
+			b, err := r.read(t, tc.item.Digest)
+			if tc.want == "" {
+				if err != nil || digest.FromBytes(b) != tc.item.Digest {
+					t.Errorf("%d bytes, %v", len(b), err)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("got %v, want %q", err, tc.want)
+			}
+			if len(b) >= len(data) {
+				t.Error("all the wrong bytes were handed out")
+			}
+		})
+	}
+}
+
+func TestPut(t *testing.T) {
+	data := noise(10, 100<<10)
+	r := newRig(t, fast(t))
+	it, err := r.Put(t.Context(), "app.tar", strings.NewReader(string(data)))
+	if err != nil || it.Digest != digest.FromBytes(data) || it.Size != int64(len(data)) {
+		t.Fatalf("%+v, %v", it, err)
+	}
+	r.mustRead(t, it.Digest)
+	if !r.Has(it.Digest) || r.Has(digest.FromString("no")) {
+		t.Error("Has is wrong")
+	}
+	if _, err := r.Put(t.Context(), "cut", io.MultiReader(strings.NewReader("x"), errReader{})); err == nil {
+		t.Error("a cut stream was stored")
+	}
+	if u, err := Usage(r.o.Store); err != nil || u.Artifacts != 1 || u.Partial != 0 {
+		t.Errorf("%+v, %v", u, err)
+	}
+}
+
+type errReader struct{}
+
+func (errReader) Read([]byte) (int, error) { return 0, errors.New("broken") }
