@@ -1,0 +1,257 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/user"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/raybuild/raybuild/internal/docker"
+)
+
+// Images looks at an image without an Engine. raybuild gives one that asks the registry from here.
+type Images interface {
+	// Facts resolves a reference. Its error leaves the Engine of the head's host to be asked.
+	Facts(ctx context.Context, ref string) (ImageFacts, error)
+}
+
+// Credentials are those of a registry.
+type Credentials struct{ Username, Password, IdentityToken string }
+
+// Options are what a launcher works with. The zero value reaches hosts as ssh does, and tells nobody what it does.
+type Options struct {
+	SSH    docker.Options                                                  // limits and files of the connections; default: those of internal/docker
+	Images Images                                                          // default: only the head's Engine is asked
+	Auth   func(ctx context.Context, registry string) (Credentials, error) // per pull, never stored on a host; default: none
+	Owner  string                                                          // who holds the lock, for others to read; default user@machine
+	Log    io.Writer                                                       // the story, a line for each event; default: nowhere
+	Lease  time.Duration                                                   // how long a lock outlives its launcher; default 30 s
+	Also   []Host                                                          // hosts that are no longer in the spec and may have containers to remove
+}
+
+func (o Options) withDefaults() Options {
+	if o.Owner == "" {
+		o.Owner = owner()
+	}
+	if o.Log == nil {
+		o.Log = io.Discard
+	}
+	if o.Lease == 0 {
+		o.Lease = 30 * time.Second
+	}
+	return o
+}
+
+func owner() string {
+	name := "unknown"
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	if h, err := os.Hostname(); err == nil {
+		name += "@" + h
+	}
+	return name
+}
+
+// story writes whole lines, from many goroutines.
+type story struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (s *story) say(format string, a ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fmt.Fprintf(s.w, format+"\n", a...) //nolint:errcheck // a story that nobody can read any more must not stop the work
+}
+
+// launch is one run of a command of the launcher.
+type launch struct {
+	Options
+	spec  *Spec
+	tell  *story
+	fleet fleet
+	start time.Time
+}
+
+func newLaunch(spec *Spec, o Options) *launch {
+	o = o.withDefaults()
+	return &launch{Options: o, spec: spec, tell: &story{w: o.Log}, start: time.Now()}
+}
+
+// HostError is what went wrong with one host, and what to do next.
+type HostError struct {
+	Host string // Host.ID
+	Err  error
+	Next string // a command, or what to change
+}
+
+func (e *HostError) Error() string {
+	s := fmt.Sprintf("host %s: %v", e.Host, e.Err)
+	if e.Next != "" {
+		s += "; next: " + e.Next
+	}
+	return s
+}
+
+// Unwrap returns the cause.
+func (e *HostError) Unwrap() error { return e.Err }
+
+// fleet is the hosts of a cluster, connected as far as they can be.
+type fleet struct {
+	order []Host
+	up    map[string]*docker.Host // by Host.ID
+	down  map[string]error        // by Host.ID: why not
+}
+
+func target(h Host) docker.Target {
+	if h.Local {
+		t := docker.Target{Local: true}
+		if h.Socket != "" {
+			t.Engine = "unix://" + h.Socket
+		}
+		return t
+	}
+	return docker.Target{User: h.User, Address: h.Address, Port: h.Port, Key: h.Key, Jump: h.Jump, Socket: h.Socket}
+}
+
+// connect reaches every host at once, within the limit. A host that cannot be reached is no error here: the caller knows the policy.
+func (l *launch) connect(ctx context.Context, hosts []Host) {
+	f := fleet{up: map[string]*docker.Host{}, down: map[string]error{}}
+	seen := map[string]bool{}
+	for _, h := range hosts {
+		if !seen[h.ID()] {
+			seen[h.ID()] = true
+			f.order = append(f.order, h)
+		}
+	}
+	var mu sync.Mutex
+	g := l.group()
+	for _, h := range f.order {
+		g.Go(func() error {
+			c, err := docker.Dial(ctx, target(h), l.SSH)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				f.down[h.ID()] = err
+				return nil
+			}
+			f.up[h.ID()] = c
+			return nil
+		})
+	}
+	g.Wait() //nolint:errcheck // errors are in f.down
+	l.fleet = f
+	for _, h := range f.order {
+		if c := f.up[h.ID()]; c != nil && c.Note() != "" {
+			l.tell.say("note: %s", c.Note())
+		}
+	}
+}
+
+// group bounds how many hosts are worked on at once. Its context is the caller's: one host's failure does not cancel the others.
+func (l *launch) group() *errgroup.Group {
+	g := &errgroup.Group{}
+	limit := 32
+	if l.spec != nil && l.spec.Parallel > 0 {
+		limit = l.spec.Parallel
+	}
+	g.SetLimit(limit)
+	return g
+}
+
+// each runs f for every connected host, in parallel, and gathers the errors by host.
+func (l *launch) each(f func(id string, h *docker.Host) error) map[string]error {
+	errs := map[string]error{}
+	var mu sync.Mutex
+	g := l.group()
+	for _, h := range l.fleet.order {
+		id := h.ID()
+		c, ok := l.fleet.up[id]
+		if !ok {
+			continue
+		}
+		g.Go(func() error {
+			if err := f(id, c); err != nil {
+				mu.Lock()
+				errs[id] = err
+				mu.Unlock()
+			}
+			return nil
+		})
+	}
+	g.Wait() //nolint:errcheck // errors are in errs
+	return errs
+}
+
+func (l *launch) close() {
+	for _, h := range l.fleet.up {
+		h.Close() //nolint:errcheck // the work is done
+	}
+}
+
+func (l *launch) head() *docker.Host { return l.fleet.up[l.spec.Head.Host.ID()] }
+
+// next is the command that a user runs after mending something.
+func (l *launch) next() string {
+	if l.spec == nil || l.spec.File == "" {
+		return "raybuild cluster up"
+	}
+	return "raybuild cluster up -f " + l.spec.File
+}
+
+// unreachable decides whether the cluster can do without the hosts that could not be reached.
+func (l *launch) unreachable() ([]error, error) {
+	var told []error
+	for _, h := range l.spec.Hosts() {
+		if err := l.fleet.down[h.ID()]; err != nil {
+			told = append(told, &HostError{Host: h.ID(), Err: err})
+		}
+	}
+	if err := l.fleet.down[l.spec.Head.Host.ID()]; err != nil {
+		return told, fmt.Errorf("the head's host cannot be reached, nothing was started:\n%w\nnext: mend it, then %s", errors.Join(told...), l.next())
+	}
+	if missing := l.missing(); len(l.spec.Workers)-missing < l.required() {
+		return told, fmt.Errorf("%s, nothing was started:\n%w\nnext: mend that, or go on without: %s --skip-unreachable",
+			plural(missing, "worker cannot be reached", "workers cannot be reached"), errors.Join(told...), l.next())
+	}
+	return told, nil
+}
+
+// missing counts the workers whose host cannot be reached.
+func (l *launch) missing() int {
+	n := 0
+	for _, w := range l.spec.Workers {
+		if l.fleet.down[w.Host.ID()] != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// required is the number of workers without which up fails. An explicit min_workers counts also when hosts may be skipped.
+func (l *launch) required() int {
+	if l.spec.MinWorkers < len(l.spec.Workers) || !l.spec.SkipUnreachable {
+		return l.spec.MinWorkers
+	}
+	return len(l.spec.Workers) - l.missing()
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+func firstLine(s string) string {
+	s, _, _ = strings.Cut(strings.TrimSpace(s), "\n")
+	return s
+}

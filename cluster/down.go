@@ -1,0 +1,172 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/raybuild/raybuild/internal/docker"
+)
+
+// DownResult is what down removed, and what it could not.
+type DownResult struct {
+	Cluster    string            `json:"cluster"`
+	Containers int               `json:"containers"`
+	Volumes    int               `json:"volumes"`
+	Filters    int               `json:"filters"`
+	Failed     map[string]string `json:"failed,omitempty"` // by host: why something is left there
+	Seconds    float64           `json:"seconds"`
+}
+
+// Down removes a cluster from its hosts: containers, token, packet filter, lock. It finds them by label, so that it needs no
+// cluster.yaml: name and hosts do. Afterwards it looks again; what is left, and hosts that cannot be reached, make it fail.
+// Images stay.
+func Down(ctx context.Context, name string, hosts []Host, o Options) (*DownResult, error) {
+	if !nameGrammar.MatchString(name) {
+		return nil, fmt.Errorf("take down cluster %q: no cluster has such a name; raybuild cluster down --name NAME", name)
+	}
+	l := newLaunch(&Spec{Name: name}, o)
+	defer l.close()
+	l.connect(ctx, append(slices.Clone(hosts), l.Also...))
+	looks := l.observe(ctx, name, false)
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+	res := &DownResult{Cluster: name, Failed: map[string]string{}}
+	work, locks, err := l.lockAll(ctx, name, looks)
+	if err != nil {
+		return nil, err
+	}
+	var mu sync.Mutex
+	errs := l.each(func(id string, h *docker.Host) error {
+		n, err := removeAll(work, h, name, looks[id])
+		mu.Lock()
+		res.Containers += n.Containers
+		res.Volumes += n.Volumes
+		res.Filters += n.Filters
+		mu.Unlock()
+		if n.Containers+n.Volumes+n.Filters > 0 {
+			l.tell.say("%s: removed %s, %s, %s", id, plural(n.Containers, "container", "containers"), plural(n.Volumes, "volume", "volumes"),
+				plural(n.Filters, "packet filter", "packet filters"))
+		}
+		return err
+	})
+	for _, k := range locks {
+		if err := k.release(ctx); err != nil {
+			errs[k.host.Target().String()] = err
+		}
+	}
+	maps.Copy(errs, l.each(func(_ string, h *docker.Host) error { return verifyGone(ctx, h, name) }))
+	maps.Copy(errs, l.fleet.down)
+	res.Seconds = time.Since(l.start).Seconds()
+	if len(errs) == 0 {
+		l.tell.say("cluster %s is down: %s, %s and %s removed", name, plural(res.Containers, "container", "containers"),
+			plural(res.Volumes, "volume", "volumes"), plural(res.Filters, "packet filter", "packet filters"))
+		return res, nil
+	}
+	var told []error
+	for _, id := range slices.Sorted(maps.Keys(errs)) {
+		res.Failed[id] = errs[id].Error()
+		told = append(told, &HostError{Host: id, Err: errs[id], Next: "when it is back, run down again"})
+	}
+	return res, fmt.Errorf("cluster %s is not gone everywhere:\n%w", name, errors.Join(told...))
+}
+
+// lockAll takes the lock on the host of the head, or, where that is not known, on every host that has something of the cluster.
+func (l *launch) lockAll(ctx context.Context, name string, looks map[string]look) (context.Context, []*lock, error) {
+	var with, heads []string
+	for _, h := range l.fleet.order {
+		k, ok := looks[h.ID()]
+		if !ok || len(k.containers) == 0 {
+			continue
+		}
+		with = append(with, h.ID())
+		if slices.ContainsFunc(k.containers, func(c Observed) bool {
+			return Role(c.Labels[LabelRole]) == Head || c.Labels[LabelRole] == roleLock
+		}) {
+			heads = append(heads, h.ID())
+		}
+	}
+	if len(heads) > 0 {
+		with = heads
+	}
+	var locks []*lock
+	for _, id := range with {
+		work, k, err := acquire(ctx, l.fleet.up[id], name, l.Owner, l.Lease)
+		if err != nil {
+			for _, k := range locks {
+				err = errors.Join(err, k.release(ctx))
+			}
+			return ctx, nil, err
+		}
+		ctx, locks = work, append(locks, k)
+	}
+	return ctx, locks, nil
+}
+
+// removeAll removes what a host has of a cluster; the lock goes last, by release.
+func removeAll(ctx context.Context, h *docker.Host, name string, k look) (DownResult, error) {
+	var n DownResult
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	var errs []error
+	for _, c := range k.containers {
+		if c.Labels[LabelRole] == roleLock {
+			continue
+		}
+		wg.Go(func() {
+			err := stopAndRemove(ctx, h, c.ID)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				errs = append(errs, err)
+				return
+			}
+			n.Containers++
+		})
+	}
+	wg.Wait()
+	volumes, err := h.Volumes(ctx, LabelCluster+"="+name)
+	errs = append(errs, err)
+	for _, v := range volumes {
+		if err := h.RemoveVolume(ctx, v); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		n.Volumes++
+	}
+	filtered := slices.ContainsFunc(k.containers, func(c Observed) bool { return c.Labels[labelFilter] != "" })
+	there, err := removeFilter(ctx, h, name)
+	if there {
+		n.Filters++
+	}
+	if err != nil && (there || filtered) { // without root there is no look at the filters, and without them none is missed
+		errs = append(errs, err)
+	}
+	return n, errors.Join(errs...)
+}
+
+// verifyGone looks for what is left of a cluster, and removes the image that locks are made of where no other cluster has one.
+func verifyGone(ctx context.Context, h *docker.Host, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, engineLimit)
+	defer cancel()
+	containers, err := h.Containers(ctx, LabelCluster+"="+name)
+	if err != nil {
+		return err
+	}
+	volumes, err := h.Volumes(ctx, LabelCluster+"="+name)
+	if err != nil {
+		return err
+	}
+	if len(containers)+len(volumes) > 0 {
+		return fmt.Errorf("%s and %s are still there", plural(len(containers), "container", "containers"), plural(len(volumes), "volume", "volumes"))
+	}
+	if err := h.RemoveImage(ctx, toolImage); err != nil && !docker.IsConflict(err) {
+		return err
+	}
+	return nil
+}

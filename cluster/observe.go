@@ -1,0 +1,218 @@
+package cluster
+
+import (
+	"cmp"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/raybuild/raybuild/internal/docker"
+)
+
+// engineLimit bounds one call to an Engine that answers at once when it is well.
+const engineLimit = 20 * time.Second
+
+// look is what one look at a host shows.
+type look struct {
+	info       docker.Info
+	facts      HostFacts
+	containers []Observed
+	lock       *Observed
+	filter     string // digest of the packet filter that is installed; "": none
+	filterErr  error  // why it is not known
+}
+
+// observe looks at every connected host: its containers of the cluster, its Engine, its addresses; three questions at once.
+// A host that does not answer moves from up to down.
+func (l *launch) observe(ctx context.Context, cluster string, filter bool) map[string]look {
+	out := map[string]look{}
+	var mu sync.Mutex
+	errs := l.each(func(id string, h *docker.Host) error {
+		ctx, cancel := context.WithTimeout(ctx, engineLimit)
+		defer cancel()
+		k, err := observeHost(ctx, id, h, cluster, filter)
+		if err != nil {
+			return err
+		}
+		mu.Lock()
+		out[id] = k
+		mu.Unlock()
+		return nil
+	})
+	for id, err := range errs {
+		l.fleet.up[id].Close() //nolint:errcheck // it does not answer
+		delete(l.fleet.up, id)
+		l.fleet.down[id] = err
+	}
+	return out
+}
+
+func observeHost(ctx context.Context, id string, h *docker.Host, cluster string, filter bool) (look, error) {
+	var k look
+	var infoErr, listErr error
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		before := time.Now()
+		k.info, infoErr = h.Info(ctx)
+		k.facts = engineFacts(k.info, before.Add(time.Since(before)/2))
+	})
+	wg.Go(func() { k.containers, listErr = listContainers(ctx, id, h, cluster) })
+	var addresses []netip.Addr
+	wg.Go(func() { addresses = hostAddresses(ctx, h) })
+	if filter {
+		wg.Go(func() { k.filter, k.filterErr = installedFilter(ctx, h, cluster) })
+	}
+	wg.Wait()
+	if err := cmp.Or(infoErr, listErr); err != nil {
+		return k, err
+	}
+	k.facts.Addresses = addresses
+	for i, c := range k.containers {
+		if c.Labels[LabelRole] == roleLock {
+			k.lock = &k.containers[i]
+		}
+	}
+	return k, nil
+}
+
+func listContainers(ctx context.Context, id string, h *docker.Host, cluster string) ([]Observed, error) {
+	list, err := h.Containers(ctx, LabelCluster+"="+cluster)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Observed, len(list))
+	for i, c := range list {
+		out[i] = Observed{Host: id, ID: c.ID, Name: c.Name, State: c.State, Labels: c.Labels}
+	}
+	slices.SortFunc(out, func(a, b Observed) int { return strings.Compare(a.Name, b.Name) })
+	return out, nil
+}
+
+// engineFacts reads what the Engine says of itself. at is when it said so, by our clock.
+func engineFacts(i docker.Info, at time.Time) HostFacts {
+	f := HostFacts{CPUs: i.CPUs, Memory: i.Memory, Engine: i.Version, Arch: goArch(i.Arch)}
+	if i.GPUs {
+		f.GPUs = gpuUnknown
+	}
+	if !i.Time.IsZero() {
+		f.Skew = i.Time.Sub(at)
+	}
+	return f
+}
+
+// gpuUnknown: the Engine can hand GPUs to containers, but its API does not tell how many there are; it refuses what it cannot give.
+const gpuUnknown = 1 << 10
+
+// goArch turns a kernel's name of a CPU (uname -m, which the Engine reports) into Go's.
+func goArch(kernel string) string {
+	switch kernel {
+	case "x86_64":
+		return "amd64"
+	case "aarch64":
+		return "arm64"
+	case "armv7l":
+		return "arm"
+	}
+	return kernel
+}
+
+// hostAddresses asks the host's kernel for its addresses: there is no call for that in Docker's API, and ip(8) may be missing.
+// A host that does not let us look (no Linux, no shell) has none that are known.
+func hostAddresses(ctx context.Context, h *docker.Host) []netip.Addr {
+	// cat says what it can read, and fails when one of the files is missing, as without IPv6.
+	out, err := h.Run(ctx, nil, "cat", "/proc/net/fib_trie", "/proc/net/if_inet6")
+	var failed *docker.CommandError
+	if err != nil && !errors.As(err, &failed) {
+		return nil
+	}
+	return parseAddresses(string(out))
+}
+
+// parseAddresses reads /proc/net/fib_trie (a line with an address, then "/32 host LOCAL" for the host's own) followed by
+// /proc/net/if_inet6 (32 hex digits first). Source: Linux net/ipv4/fib_trie.c and net/ipv6/addrconf.c.
+func parseAddresses(text string) []netip.Addr {
+	var out []netip.Addr
+	add := func(a netip.Addr) {
+		if !a.IsLoopback() && !a.IsUnspecified() && !slices.Contains(out, a) {
+			out = append(out, a)
+		}
+	}
+	var last netip.Addr
+	for _, line := range strings.Split(text, "\n") {
+		f := strings.Fields(line)
+		switch {
+		case len(f) >= 2 && f[0] == "|--":
+			last, _ = netip.ParseAddr(f[1])
+		case len(f) >= 3 && f[0] == "/32" && f[1] == "host" && f[2] == "LOCAL" && last.IsValid():
+			add(last)
+		case len(f) == 6 && len(f[0]) == 32:
+			if b, err := hex.DecodeString(f[0]); err == nil {
+				add(netip.AddrFrom16([16]byte(b)))
+			}
+		}
+	}
+	return out
+}
+
+// listening asks the host's kernel which TCP ports are taken, and, where ss(8) is there and we may know, by whom.
+func listening(ctx context.Context, h *docker.Host) (map[int]string, error) {
+	if out, err := h.Run(ctx, nil, "ss", "-Hltnp"); err == nil {
+		return parseSS(string(out)), nil
+	}
+	out, err := h.Run(ctx, nil, "cat", "/proc/net/tcp", "/proc/net/tcp6")
+	var failed *docker.CommandError
+	if err != nil && !errors.As(err, &failed) {
+		return nil, err
+	}
+	return parseProcTCP(string(out)), nil
+}
+
+// parseSS reads lines as `LISTEN 0 128 0.0.0.0:22 0.0.0.0:* users:(("sshd",pid=612,fd=3))`.
+func parseSS(text string) map[int]string {
+	out := map[int]string{}
+	for _, line := range strings.Split(text, "\n") {
+		f := strings.Fields(line)
+		if len(f) < 5 || f[0] != "LISTEN" {
+			continue
+		}
+		i := strings.LastIndexByte(f[3], ':')
+		port, err := strconv.Atoi(f[3][i+1:])
+		if err != nil {
+			continue
+		}
+		who := ""
+		if len(f) > 5 {
+			if _, rest, ok := strings.Cut(f[5], `(("`); ok {
+				name, rest, _ := strings.Cut(rest, `"`)
+				pid, _, _ := strings.Cut(strings.TrimPrefix(rest, ",pid="), ",")
+				who = fmt.Sprintf("%s (pid %s)", name, pid)
+			}
+		}
+		out[port] = who
+	}
+	return out
+}
+
+// parseProcTCP reads /proc/net/tcp: "sl local_address rem_address st …", state 0A is LISTEN (Linux include/net/tcp_states.h).
+func parseProcTCP(text string) map[int]string {
+	out := map[int]string{}
+	for _, line := range strings.Split(text, "\n") {
+		f := strings.Fields(line)
+		if len(f) < 4 || f[3] != "0A" {
+			continue
+		}
+		if _, hexPort, ok := strings.Cut(f[1], ":"); ok {
+			if port, err := strconv.ParseUint(hexPort, 16, 16); err == nil {
+				out[int(port)] = ""
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,350 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/raybuild/raybuild/internal/docker"
+)
+
+// Status is how a cluster is, compared with what it should be.
+type Status struct {
+	Cluster   string       `json:"cluster"`
+	Image     string       `json:"image,omitempty"`
+	Ray       string       `json:"ray_version,omitempty"`
+	Healthy   bool         `json:"healthy"` // Ray counts every wanted node alive, and nothing has drifted
+	Alive     int          `json:"alive"`   // wanted nodes that Ray counts alive
+	Wanted    int          `json:"wanted"`
+	Dashboard string       `json:"dashboard,omitempty"` // on the head's loopback
+	Nodes     []NodeStatus `json:"nodes"`
+	Drift     []PlanAction `json:"drift,omitempty"` // what up would do
+	Foreign   []string     `json:"foreign,omitempty"`
+	Lock      *LockInfo    `json:"lock,omitempty"`
+	Warnings  []string     `json:"warnings,omitempty"`
+	Problem   string       `json:"problem,omitempty"` // why less is known than could be
+	Changed   int          `json:"changed"`           // by up
+	Seconds   float64      `json:"seconds"`
+}
+
+// NodeStatus is how a node is.
+type NodeStatus struct {
+	ID        string             `json:"id"`
+	Role      Role               `json:"role"`
+	Host      string             `json:"host"`
+	Address   string             `json:"address,omitempty"`
+	Container string             `json:"container"` // state of its container; missing; unknown when its host cannot be reached
+	Ray       string             `json:"ray"`       // alive, missing, unknown
+	Why       string             `json:"why,omitempty"`
+	Next      string             `json:"next,omitempty"`
+	Restarts  int                `json:"restarts,omitempty"`
+	Resources map[string]float64 `json:"resources,omitempty"` // as Ray has them
+	Load      *NodeLoad          `json:"load,omitempty"`
+}
+
+// NodeLoad is what a node's host is doing, as Ray measures it.
+type NodeLoad struct {
+	CPU    float64 `json:"cpu_percent"`
+	Memory float64 `json:"memory_percent"`
+}
+
+const (
+	rayAlive   = "alive"
+	rayMissing = "missing"
+	rayUnknown = "unknown"
+)
+
+// Inspect says how a cluster is. It changes nothing. What cannot be found out is said in the Status; the error is for a spec or
+// a context that does not let it begin.
+func Inspect(ctx context.Context, spec *Spec, o Options) (*Status, error) {
+	l := newLaunch(spec, o)
+	defer l.close()
+	l.connect(ctx, append(spec.Hosts(), l.Also...))
+	v := &view{looks: l.observe(ctx, spec.Name, spec.Filter)}
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+	s := &Status{Cluster: spec.Name, Wanted: len(spec.Nodes())}
+	s.Lock = l.lockInfo(ctx, v)
+	if err := l.compare(ctx, v); err != nil {
+		s.Problem = err.Error()
+	}
+	nodes, named, problem := l.askRay(ctx, v)
+	if problem != nil && s.Problem == "" {
+		s.Problem = problem.Error()
+	}
+	l.fill(ctx, s, v, nodes, named, problem == nil)
+	s.Seconds = time.Since(l.start).Seconds()
+	return s, nil
+}
+
+// compare completes a view as far as the hosts that answer allow.
+func (l *launch) compare(ctx context.Context, v *view) error {
+	if l.head() == nil {
+		return fmt.Errorf("the head's host cannot be reached: %w", l.fleet.down[l.spec.Head.Host.ID()])
+	}
+	p, err := l.resolveImage(ctx, v.looks, false)
+	if err != nil {
+		return err
+	}
+	v.image, v.imageSize = p.facts, p.size
+	facts := map[string]HostFacts{}
+	var observed []Observed
+	for id, k := range v.looks {
+		facts[id] = k.facts
+		observed = append(observed, k.containers...)
+	}
+	if v.desired, err = Desired(l.spec, facts, v.image, PlanOptions{}); err != nil {
+		return err
+	}
+	v.actions = Diff(v.desired, observed)
+	if l.spec.Filter {
+		v.rules, v.digests, err = wantedFilters(l.spec.Name, v.desired, v.image)
+	}
+	return err
+}
+
+// askRay asks the head's Ray for its nodes, whatever the plan says.
+func (l *launch) askRay(ctx context.Context, v *view) ([]rayNode, bool, error) {
+	r, err := l.ray(ctx, v)
+	if err != nil {
+		return nil, false, err
+	}
+	defer r.close()
+	ctx, cancel := context.WithTimeout(ctx, engineLimit)
+	defer cancel()
+	nodes, err := r.nodes(ctx)
+	return nodes, r.features.NodeName, err
+}
+
+// ray returns the way to ask the cluster's head. The version is that of the head's container as it runs, which may not be the wanted one.
+func (l *launch) ray(ctx context.Context, v *view) (*ray, error) {
+	h := l.head()
+	if h == nil {
+		return nil, fmt.Errorf("the head's host cannot be reached: %w", l.fleet.down[l.spec.Head.Host.ID()])
+	}
+	list, err := listContainers(ctx, l.spec.Head.Host.ID(), h, l.spec.Name)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range list {
+		if Role(c.Labels[LabelRole]) != Head {
+			continue
+		}
+		version := c.Labels[labelRay]
+		if version == "" {
+			version = v.image.RayVersion
+		}
+		f, err := FeaturesOf(version)
+		if err != nil {
+			return nil, err
+		}
+		token := ""
+		if f.Token {
+			if token, err = readToken(ctx, h, c.ID); err != nil {
+				return nil, err
+			}
+		}
+		return newRay(h, c.ID, l.spec.Head.Ports.Dashboard, f, token), nil
+	}
+	return nil, fmt.Errorf("cluster %q has no head: it is not up; start it: %s", l.spec.Name, l.next())
+}
+
+func (l *launch) lockInfo(ctx context.Context, v *view) *LockInfo {
+	k, ok := v.looks[l.spec.Head.Host.ID()]
+	if !ok || k.lock == nil {
+		return nil
+	}
+	deadline := leaseOf(ctx, l.head(), k.lock.ID, k.lock.Labels)
+	left := deadline.Sub(k.info.Time).Seconds()
+	if left <= 0 || processIsDead(k.lock.Labels[labelProcess]) {
+		return nil
+	}
+	return &LockInfo{Owner: k.lock.Labels[labelOwner], Deadline: deadline, Left: left}
+}
+
+// fill completes a status from a view and Ray's nodes. known says that Ray did answer.
+func (l *launch) fill(ctx context.Context, s *Status, v *view, nodes []rayNode, named, known bool) {
+	s.Image, s.Ray, s.Warnings = v.image.Ref, v.image.RayVersion, v.warnings()
+	if s.Image == "" {
+		s.Image = l.spec.Image
+	}
+	for _, a := range v.actions {
+		if a.Kind != Keep {
+			s.Drift = append(s.Drift, PlanAction{Kind: a.Kind, Node: a.Node, Host: a.Host, Role: a.Role, Why: a.Why})
+		}
+	}
+	for _, h := range v.filterChanges() {
+		s.Drift = append(s.Drift, PlanAction{Kind: Create, Node: "packet filter", Host: h, Why: "not as wanted"})
+	}
+	found, foreign := match(v.desired, nodes, named)
+	if len(v.desired) > 0 {
+		for _, n := range foreign {
+			s.Foreign = append(s.Foreign, fmt.Sprintf("%s at %s", n.Name, n.IP))
+		}
+	}
+	s.Nodes = make([]NodeStatus, len(l.spec.Nodes()))
+	var wg sync.WaitGroup
+	for i, n := range l.spec.Nodes() {
+		wg.Go(func() { s.Nodes[i] = l.nodeStatus(ctx, n, v, found, known) })
+	}
+	wg.Wait()
+	s.Alive = 0
+	for _, n := range s.Nodes {
+		if n.Ray == rayAlive {
+			s.Alive++
+		}
+	}
+	s.Healthy = known && s.Alive == s.Wanted && len(s.Drift) == 0 && len(s.Foreign) == 0
+	if known {
+		s.Dashboard = fmt.Sprintf("http://127.0.0.1:%d on %s", l.spec.Head.Ports.Dashboard, l.spec.Head.Host.ID())
+	}
+}
+
+func (l *launch) nodeStatus(ctx context.Context, n Node, v *view, found map[string]rayNode, known bool) NodeStatus {
+	s := NodeStatus{ID: n.ID, Role: n.Role, Host: n.Host.ID(), Container: "missing", Ray: rayMissing, Next: l.next()}
+	if err := l.fleet.down[s.Host]; err != nil {
+		s.Container, s.Why, s.Next = rayUnknown, err.Error(), "mend it, then "+l.next()
+	}
+	var have *Observed
+	for _, c := range v.looks[s.Host].containers {
+		if c.Labels[LabelNode] == n.ID {
+			have = &c
+			s.Container, s.Address = c.State, c.Labels[LabelAddress]
+		}
+	}
+	r, alive := found[n.ID]
+	switch {
+	case alive:
+		s.Ray, s.Resources, s.Address, s.Why, s.Next = rayAlive, r.Resources, r.IP, "", ""
+		for _, c := range v.desired {
+			if lacks := c.Resources.lacks(r.Resources); c.Node.ID == n.ID && lacks != "" {
+				s.Ray, s.Why = rayMissing, "it joined with "+lacks
+			}
+		}
+		return s
+	case s.Container == rayUnknown:
+		return s
+	case have == nil:
+		s.Why = "it has no container"
+		return s
+	}
+	if !known {
+		s.Ray = rayUnknown
+	}
+	s.Why, s.Next, s.Restarts = l.whyMissing(ctx, n, have, v)
+	return s
+}
+
+// whyMissing finds out why a node that has a container is not alive.
+func (l *launch) whyMissing(ctx context.Context, n Node, have *Observed, v *view) (why, next string, restarts int) {
+	h := l.fleet.up[n.Host.ID()]
+	logs := fmt.Sprintf("raybuild cluster logs --node %s", n.ID)
+	d, err := h.Inspect(ctx, have.ID)
+	if err != nil {
+		return err.Error(), l.next(), 0
+	}
+	switch {
+	case d.Error != "":
+		return "Docker could not start it: " + d.Error, l.next(), d.Restarts
+	case d.OOM:
+		return "the kernel ended it for want of memory", "lower memory or shm_size, then " + l.next(), d.Restarts
+	case !d.Running || d.State == "restarting":
+		return fmt.Sprintf("its container is %s, exit code %d: %s", d.State, d.ExitCode, lastLogLine(ctx, h, have.ID)), logs, d.Restarts
+	case n.Role == Worker && len(v.desired) > 0:
+		if err := reaches(ctx, h, v.desired[0]); err != nil {
+			return err.Error(), l.next(), d.Restarts
+		}
+	}
+	why = "it runs, and Ray does not count it"
+	if !d.Started.IsZero() {
+		why = fmt.Sprintf("it runs since %s, and Ray does not count it yet", d.Started.Format(time.TimeOnly))
+	}
+	if line := lastLogLine(ctx, h, have.ID); line != "" {
+		why += "; it says: " + line
+	}
+	return why, logs, d.Restarts
+}
+
+// lastLogLine is the last thing that a container printed.
+func lastLogLine(ctx context.Context, h *docker.Host, id string) string {
+	var out lineBuffer
+	if err := h.Logs(ctx, id, docker.LogOptions{Tail: "5"}, &out, &out); err != nil {
+		return ""
+	}
+	line := lastLine(out.String())
+	if len(line) > 300 {
+		line = line[:300] + "…"
+	}
+	return line
+}
+
+// lineBuffer gathers both streams of a container.
+type lineBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lineBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lineBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// String is the status for people.
+func (s *Status) String() string {
+	var b strings.Builder
+	state := "healthy"
+	if !s.Healthy {
+		state = "NOT as wanted"
+	}
+	fmt.Fprintf(&b, "cluster %s: %s, %d of %s alive, ray %s\n%s\n", s.Cluster, state, s.Alive, plural(s.Wanted, "node", "nodes"), s.Ray, s.Image)
+	for _, n := range s.Nodes {
+		fmt.Fprintf(&b, "  %-24s %-7s %-24s %-16s %-10s ray: %-8s %s\n", n.ID, n.Role, n.Host, n.Address, n.Container, n.Ray, resourceText(n))
+		if n.Why != "" {
+			fmt.Fprintf(&b, "      %s\n", strings.ReplaceAll(n.Why, "\n", "\n      "))
+		}
+		if n.Next != "" {
+			fmt.Fprintf(&b, "      next: %s\n", n.Next)
+		}
+	}
+	for _, d := range s.Drift {
+		fmt.Fprintf(&b, "  drift: %s %s on %s: %s\n", d.Kind, d.Node, d.Host, d.Why)
+	}
+	for _, f := range s.Foreign {
+		fmt.Fprintf(&b, "  drift: node %s is alive and not in cluster.yaml\n", f)
+	}
+	if s.Lock != nil {
+		fmt.Fprintf(&b, "  locked by %s for %.0f s unless renewed\n", s.Lock.Owner, s.Lock.Left)
+	}
+	if s.Problem != "" {
+		fmt.Fprintf(&b, "  problem: %s\n", s.Problem)
+	}
+	for _, w := range s.Warnings {
+		fmt.Fprintf(&b, "  warning: %s\n", w)
+	}
+	return b.String()
+}
+
+func resourceText(n NodeStatus) string {
+	var parts []string
+	for k, v := range n.Resources {
+		if k == "CPU" || k == "GPU" {
+			parts = append(parts, fmt.Sprintf("%g %s", v, k))
+		}
+	}
+	slices.Sort(parts)
+	if n.Load != nil {
+		parts = append(parts, fmt.Sprintf("load %.0f %% CPU, %.0f %% memory", n.Load.CPU, n.Load.Memory))
+	}
+	return strings.Join(parts, ", ")
+}

@@ -1,0 +1,63 @@
+package cluster
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"strings"
+
+	"github.com/raybuild/raybuild/internal/docker"
+)
+
+// newToken makes a token of 256 random bits.
+func newToken() string {
+	b := make([]byte, 32)
+	rand.Read(b) //nolint:errcheck // it never fails (crypto/rand)
+	return hex.EncodeToString(b)
+}
+
+// carrier runs f with a created, never started container that mounts the token's volume. It makes the volume.
+func carrier(ctx context.Context, h *docker.Host, cluster string, f func(id string) error) error {
+	if err := ensureToolImage(ctx, h); err != nil {
+		return err
+	}
+	name := "raybuild-token-" + cluster
+	if err := h.Remove(ctx, name); err != nil { // left by a launcher that was killed; the lock is ours
+		return err
+	}
+	labels := map[string]string{LabelCluster: cluster, LabelRole: roleToken}
+	if err := h.CreateVolume(ctx, TokenVolume(cluster), labels); err != nil {
+		return err
+	}
+	id, err := h.Create(ctx, docker.Create{Name: name, Image: toolImage, Cmd: []string{"/raybuild"}, Labels: labels,
+		Mounts: []docker.Mount{{Volume: true, Source: TokenVolume(cluster), Target: TokenDir}}})
+	if err != nil {
+		return err
+	}
+	err = f(id)
+	if gone := h.Remove(context.WithoutCancel(ctx), id); err == nil {
+		err = gone
+	}
+	return err
+}
+
+// putToken delivers the token to a host, as a root-owned read-only file in a volume: no argument, environment or label has it.
+func putToken(ctx context.Context, h *docker.Host, cluster, token string) error {
+	err := carrier(ctx, h, cluster, func(id string) error {
+		return h.PutTar(ctx, id, TokenDir, docker.TarFile("token", 0o444, []byte(token)))
+	})
+	if err != nil {
+		return fmt.Errorf("deliver the token: %w", err)
+	}
+	return nil
+}
+
+// readToken reads a cluster's token from a container of it.
+func readToken(ctx context.Context, h *docker.Host, id string) (string, error) {
+	data, err := h.ReadFile(ctx, id, TokenPath)
+	if err != nil {
+		return "", fmt.Errorf("read the cluster's token: %w", err)
+	}
+	return strings.TrimSpace(string(data)), nil
+}

@@ -1,0 +1,314 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/raybuild/raybuild/internal/docker"
+)
+
+// Up brings a cluster to what its spec says, and is done when Ray itself counts every node alive. Run again it changes nothing.
+// It fails, with the cause and the next command for each host, when fewer workers than the spec's MinWorkers joined; the Status
+// then says how far it came.
+func Up(ctx context.Context, spec *Spec, o Options) (*Status, error) {
+	l := newLaunch(spec, o)
+	defer l.close()
+	v, err := l.survey(ctx, true)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range v.told {
+		l.tell.say("left out: %v", e)
+	}
+	done := 0
+	failed := map[string]error{}
+	if v.changes() > 0 {
+		done, failed, v, err = l.converge(ctx, v)
+		if err != nil {
+			return nil, err
+		}
+	}
+	r, err := l.ray(ctx, v)
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	s, err := l.gate(ctx, v, r, failed)
+	if s == nil {
+		return nil, err
+	}
+	s.Changed, s.Seconds = done, time.Since(l.start).Seconds()
+	if err == nil {
+		err = l.probe(ctx, v)
+	}
+	if err != nil {
+		return s, err
+	}
+	if done == 0 {
+		l.tell.say("cluster %s is up to date: %s alive, nothing changed", spec.Name, plural(s.Alive, "node", "nodes"))
+	} else {
+		l.tell.say("cluster %s is up: %s alive, %s", spec.Name, plural(s.Alive, "node", "nodes"), plural(done, "change", "changes"))
+	}
+	return s, nil
+}
+
+// converge does what the view lacks, under the cluster's lock. It looks again once it has the lock: another launcher may have
+// finished in between. failed are hosts on which something went wrong.
+func (l *launch) converge(ctx context.Context, v *view) (done int, failed map[string]error, _ *view, err error) {
+	ctx, k, err := acquire(ctx, l.head(), l.spec.Name, l.Owner, l.Lease)
+	if err != nil {
+		return 0, nil, nil, err
+	}
+	defer func() {
+		if rerr := k.release(ctx); rerr != nil && err == nil {
+			err = rerr
+		}
+	}()
+	if v, err = l.lookAgain(ctx, true); err != nil {
+		return 0, nil, nil, err
+	}
+	failed = l.preflight(ctx, v)
+	if err := l.mayGoOn(v, failed, "preflight"); err != nil {
+		return 0, nil, nil, err
+	}
+	maps.Copy(failed, l.pull(ctx, v, failed))
+	if err := l.mayGoOn(v, failed, "pull"); err != nil {
+		return 0, nil, nil, err
+	}
+	maps.Copy(failed, l.filters(ctx, v, failed))
+	if err := l.mayGoOn(v, failed, "packet filter"); err != nil {
+		return 0, nil, nil, err
+	}
+	done, more, err := l.apply(ctx, v, failed)
+	maps.Copy(failed, more)
+	if cause := context.Cause(ctx); cause != nil && err != nil {
+		err = cause
+	}
+	return done, failed, v, err
+}
+
+// mayGoOn stops the work when the head's host failed, or when too few workers are left.
+func (l *launch) mayGoOn(v *view, failed map[string]error, phase string) error {
+	if len(failed) == 0 {
+		return nil
+	}
+	var told []error
+	for _, host := range slices.Sorted(maps.Keys(failed)) {
+		told = append(told, &HostError{Host: host, Err: failed[host], Next: "mend it, then " + l.next()})
+	}
+	workers := 0
+	for _, c := range v.desired {
+		if c.Node.Role == Worker && failed[c.Host] == nil {
+			workers++
+		}
+	}
+	if failed[l.spec.Head.Host.ID()] == nil && workers >= l.required() {
+		for _, e := range told {
+			l.tell.say("%s: %v", phase, e)
+		}
+		return nil
+	}
+	return fmt.Errorf("%s failed:\n%w", phase, errors.Join(told...))
+}
+
+// pull brings the image to the hosts that will make a container from it.
+func (l *launch) pull(ctx context.Context, v *view, skip map[string]error) map[string]error {
+	need := map[string]bool{}
+	for _, a := range v.actions {
+		if a.Kind == Create || a.Kind == Recreate {
+			need[a.Host] = true
+		}
+	}
+	auth := l.auth(ctx, v.image.Ref)
+	return l.each(func(id string, h *docker.Host) error {
+		if !need[id] || skip[id] != nil {
+			return nil
+		}
+		if _, err := h.Image(ctx, v.image.Ref); err == nil || !docker.IsNotFound(err) {
+			return err
+		}
+		l.tell.say("%s: pulling %s", id, v.image.Ref)
+		start := time.Now()
+		if err := h.Pull(ctx, v.image.Ref, auth); err != nil {
+			return err
+		}
+		img, err := h.Image(ctx, v.image.Ref)
+		if err != nil {
+			return err
+		}
+		l.tell.say("%s: pulled %d MiB in %.1f s", id, img.Size>>20, time.Since(start).Seconds())
+		return nil
+	})
+}
+
+// filters installs the packet filter where it is not the wanted one. It comes before the containers: Ray's ports are never open.
+func (l *launch) filters(ctx context.Context, v *view, skip map[string]error) map[string]error {
+	return l.each(func(id string, h *docker.Host) error {
+		want, ok := v.digests[id]
+		if !ok || skip[id] != nil || v.looks[id].filter == want {
+			return nil
+		}
+		l.tell.say("%s: installing packet filter %s", id, filterTable(l.spec.Name))
+		return installFilter(ctx, h, v.rules[id])
+	})
+}
+
+// apply does the actions: removals, then the head, and when that is healthy the workers, in parallel.
+func (l *launch) apply(ctx context.Context, v *view, skip map[string]error) (int, map[string]error, error) {
+	var removals, heads, workers []Action
+	for _, a := range v.actions {
+		switch {
+		case a.Kind == Keep || skip[a.Host] != nil:
+		case a.Kind == Remove:
+			removals = append(removals, a)
+		case a.Role == Head:
+			heads = append(heads, a)
+		default:
+			workers = append(workers, a)
+		}
+	}
+	done := len(v.filterChanges())
+	n, failed := l.run(ctx, removals, v, "")
+	done += n
+	token := ""
+	if f, err := FeaturesOf(v.image.RayVersion); err == nil && f.Token {
+		var err error
+		if token, err = l.token(ctx, v); err != nil {
+			return done, failed, err
+		}
+	}
+	if len(heads) > 0 {
+		// Workers of the old head go before it: they would join the new one with an old configuration.
+		for _, a := range workers {
+			if a.Kind == Recreate && skip[a.Host] == nil {
+				l.stopQuietly(ctx, a)
+			}
+		}
+		n, errs := l.run(ctx, heads, v, token)
+		done += n
+		if err := errs[l.spec.Head.Host.ID()]; err != nil {
+			return done, failed, fmt.Errorf("start the head: %w", &HostError{Host: l.spec.Head.Host.ID(), Err: err, Next: "mend it, then " + l.next()})
+		}
+	}
+	if len(workers) > 0 {
+		if err := l.awaitHead(ctx, v, token); err != nil {
+			return done, failed, err
+		}
+		n, errs := l.run(ctx, workers, v, token)
+		done += n
+		maps.Copy(failed, errs)
+	}
+	return done, failed, nil
+}
+
+func (l *launch) stopQuietly(ctx context.Context, a Action) {
+	if err := l.fleet.up[a.Host].Remove(ctx, a.ID); err != nil {
+		l.tell.say("%s: %v", a.Host, err) // it is removed again, and its error counts, when the worker's turn comes
+	}
+}
+
+// run does actions in parallel, those of one host one after the other, and counts those that succeeded.
+func (l *launch) run(ctx context.Context, actions []Action, v *view, token string) (int, map[string]error) {
+	byHost := map[string][]Action{}
+	for _, a := range actions {
+		byHost[a.Host] = append(byHost[a.Host], a)
+	}
+	var mu sync.Mutex
+	done := 0
+	errs := l.each(func(id string, h *docker.Host) error {
+		delivered := token == ""
+		for _, a := range byHost[id] {
+			if err := context.Cause(ctx); err != nil {
+				return err
+			}
+			if !delivered && a.Kind != Remove {
+				if err := putToken(ctx, h, l.spec.Name, token); err != nil {
+					return err
+				}
+				delivered = true
+			}
+			if err := l.act(ctx, h, a, v); err != nil {
+				return fmt.Errorf("%s %s: %w", a.Kind, a.Node, err)
+			}
+			l.tell.say("%s: %s %s (%s)", id, past(a.Kind), a.Node, a.Why)
+			mu.Lock()
+			done++
+			mu.Unlock()
+		}
+		return nil
+	})
+	return done, errs
+}
+
+func past(k ActionKind) string {
+	return map[ActionKind]string{Create: "created", Recreate: "recreated", Remove: "removed", Start: "started"}[k]
+}
+
+func (l *launch) act(ctx context.Context, h *docker.Host, a Action, v *view) error {
+	switch a.Kind {
+	case Remove:
+		return stopAndRemove(ctx, h, a.ID)
+	case Start:
+		return h.Start(ctx, a.ID)
+	case Recreate:
+		if err := stopAndRemove(ctx, h, a.ID); err != nil {
+			return err
+		}
+	}
+	labels := maps.Clone(a.Want.Labels)
+	labels[labelRay], labels[labelPython] = v.image.RayVersion, v.image.Python
+	if d := v.digests[a.Host]; d != "" {
+		labels[labelFilter] = d
+	}
+	c := docker.Create{Name: a.Want.Name, Image: a.Want.Image, Cmd: a.Want.Cmd, Env: a.Want.Env, Labels: labels, Network: a.Want.Network,
+		Init: a.Want.Init, Restart: a.Want.Restart, StopTimeout: a.Want.StopTimeout, NoFile: a.Want.NoFile, SHM: a.Want.SHM, GPUs: a.Want.GPUs,
+		NoNewPrivileges: a.Want.NoNewPrivileges}
+	for _, m := range a.Want.Mounts {
+		c.Mounts = append(c.Mounts, docker.Mount{Volume: m.Volume, Source: m.Source, Target: m.Target, ReadOnly: m.ReadOnly})
+	}
+	id, err := h.Create(ctx, c)
+	if docker.IsConflict(err) {
+		return fmt.Errorf("a container named %s is there that is not of this cluster; remove or rename it (%w)", a.Want.Name, err)
+	}
+	if err != nil {
+		return err
+	}
+	return h.Start(ctx, id)
+}
+
+// stopAndRemove gives Ray the time to end by itself.
+func stopAndRemove(ctx context.Context, h *docker.Host, id string) error {
+	if err := h.Stop(ctx, id); err != nil {
+		return err
+	}
+	return h.Remove(ctx, id)
+}
+
+// token is the cluster's: the one that the head has, else a new one.
+func (l *launch) token(ctx context.Context, v *view) (string, error) {
+	for _, c := range v.looks[l.spec.Head.Host.ID()].containers {
+		if Role(c.Labels[LabelRole]) == Head {
+			if t, err := readToken(ctx, l.head(), c.ID); err == nil && t != "" {
+				return t, nil
+			}
+		}
+	}
+	var found string
+	err := carrier(ctx, l.head(), l.spec.Name, func(id string) error {
+		t, err := readToken(ctx, l.head(), id)
+		if docker.IsNotFound(err) {
+			return nil
+		}
+		found = t
+		return err
+	})
+	if err == nil && found == "" {
+		found = newToken()
+	}
+	return found, err
+}

@@ -1,0 +1,235 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	defaultWait = 2 * time.Minute
+	pollFirst   = 100 * time.Millisecond
+	pollLast    = time.Second
+	askLimit    = 10 * time.Second // of one question to Ray
+	giveUp      = 3                // restarts after which a container will not mend itself
+)
+
+func (l *launch) wait() time.Duration {
+	if l.spec.Wait > 0 {
+		return l.spec.Wait
+	}
+	return defaultWait
+}
+
+// poll calls f until it says done or returns an error, less and less often, for as long as nodes may take.
+func (l *launch) poll(ctx context.Context, f func(ctx context.Context) (done bool, err error)) error {
+	end := time.Now().Add(l.wait())
+	for pause := pollFirst; ; pause = min(pause*3/2, pollLast) {
+		ask, cancel := context.WithTimeout(ctx, askLimit)
+		done, err := f(ask)
+		cancel()
+		if done || err != nil {
+			return err
+		}
+		if time.Now().After(end) {
+			return errTooLong
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(pause):
+		}
+	}
+}
+
+var errTooLong = errors.New("it takes too long")
+
+// awaitHead waits until the head answers, and no longer than its container can still come up.
+func (l *launch) awaitHead(ctx context.Context, v *view, token string) error {
+	var last error
+	r, err := l.ray(ctx, v)
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	start := time.Now()
+	err = l.poll(ctx, func(ctx context.Context) (bool, error) {
+		if last = r.healthy(ctx); last == nil {
+			return true, nil
+		}
+		d, err := r.host.Inspect(ctx, r.container)
+		if err == nil && (d.Restarts >= giveUp || !d.Running && d.State == "exited") {
+			return false, fmt.Errorf("its container is %s after %s, exit code %d: %s", d.State, plural(d.Restarts, "restart", "restarts"), d.ExitCode,
+				lastLogLine(ctx, r.host, r.container))
+		}
+		return false, r.host.Err()
+	})
+	host := l.spec.Head.Host.ID()
+	if errors.Is(err, errTooLong) {
+		err = fmt.Errorf("ray does not answer within %s: %w; its container says: %s", l.wait(), last, lastLogLine(ctx, r.host, r.container))
+	}
+	if err != nil {
+		return fmt.Errorf("wait for the head: %w", &HostError{Host: host, Err: err, Next: "raybuild cluster logs --node " + l.spec.Head.ID})
+	}
+	l.tell.say("%s: head answers after %.1f s", host, time.Since(start).Seconds())
+	return nil
+}
+
+// gate waits until Ray says that exactly the wanted nodes are alive with the resources asked for. failed are hosts that are out
+// already. The Status says how far it came, also beside an error.
+func (l *launch) gate(ctx context.Context, v *view, r *ray, failed map[string]error) (*Status, error) {
+	var nodes []rayNode
+	var lastErr error
+	want := slices.DeleteFunc(slices.Clone(v.desired), func(c Container) bool { return failed[c.Host] != nil })
+	err := l.poll(ctx, func(ctx context.Context) (bool, error) {
+		if nodes, lastErr = r.nodes(ctx); lastErr != nil {
+			var refused *statusError
+			if errors.As(lastErr, &refused) && (refused.code == 401 || refused.code == 403) {
+				return false, lastErr
+			}
+			return false, r.host.Err()
+		}
+		found, foreign := match(want, nodes, r.features.NodeName)
+		complete := len(foreign) == 0
+		for _, c := range want {
+			n, ok := found[c.Node.ID]
+			complete = complete && ok && c.Resources.lacks(n.Resources) == ""
+		}
+		if complete {
+			return true, nil
+		}
+		return l.hopeless(ctx, v, want, found)
+	})
+	if err != nil && !errors.Is(err, errTooLong) {
+		return nil, fmt.Errorf("wait for the nodes: %w", err)
+	}
+	s := &Status{Cluster: l.spec.Name, Wanted: len(l.spec.Nodes())}
+	if lastErr != nil {
+		s.Problem = lastErr.Error()
+	}
+	now := &view{looks: l.observe(ctx, l.spec.Name, false), image: v.image, desired: v.desired}
+	l.fill(ctx, s, now, nodes, r.features.NodeName, lastErr == nil)
+	return s, l.verdict(s, failed)
+}
+
+// hopeless ends the wait early when every node that is missing has a container that restarts over and over.
+func (l *launch) hopeless(ctx context.Context, v *view, want []Container, found map[string]rayNode) (bool, error) {
+	for _, c := range want {
+		if _, ok := found[c.Node.ID]; ok {
+			continue
+		}
+		h := l.fleet.up[c.Host]
+		if h == nil || h.Err() != nil {
+			continue // lost: it will not come back through this connection
+		}
+		d, err := h.Inspect(ctx, c.Name)
+		if err != nil || d.Restarts < giveUp {
+			return false, nil
+		}
+	}
+	missing := len(want) - len(found)
+	return missing > 0, nil
+}
+
+// verdict turns a status into up's result: enough nodes, or which are missing and why.
+func (l *launch) verdict(s *Status, failed map[string]error) error {
+	var told []error
+	workers := 0
+	head := false
+	for _, n := range s.Nodes {
+		if n.Ray == rayAlive {
+			if n.Role == Head {
+				head = true
+			} else {
+				workers++
+			}
+			continue
+		}
+		if err := failed[n.Host]; err != nil {
+			told = append(told, &HostError{Host: n.Host, Err: fmt.Errorf("node %s: %w", n.ID, err), Next: "mend it, then " + l.next()})
+			continue
+		}
+		told = append(told, &HostError{Host: n.Host, Err: fmt.Errorf("node %s: %s", n.ID, n.Why), Next: n.Next})
+	}
+	for _, f := range s.Foreign {
+		told = append(told, fmt.Errorf("ray counts a node that is not in %s: %s; remove it there: raybuild cluster down --name %s --host HOST", l.spec.File, f, l.spec.Name))
+	}
+	if head && workers >= l.required() && len(s.Foreign) == 0 {
+		for _, e := range told {
+			l.tell.say("without: %v", e)
+		}
+		return nil
+	}
+	if s.Problem != "" {
+		told = append(told, errors.New(s.Problem))
+	}
+	return fmt.Errorf("cluster %s is not complete: %d of %s alive after %s:\n%w", l.spec.Name, s.Alive, plural(s.Wanted, "node", "nodes"), l.wait(), errors.Join(told...))
+}
+
+// probe connects from here to Ray's ports at the addresses that are not for everyone: public ones always, and all of them when a
+// packet filter is on and this machine is no member. An answer is a failure: code runs for whoever gets through.
+func (l *launch) probe(ctx context.Context, v *view) error {
+	targets := map[string]string{}
+	for host, k := range v.looks {
+		if host == "local" || strings.HasPrefix(host, "unix://") {
+			continue
+		}
+		for _, a := range k.facts.Addresses {
+			if Classify(a) == Public || l.spec.Filter && !l.member() && !dockerBridge(a) && Classify(a) == Private {
+				for _, c := range v.desired {
+					if c.Host == host {
+						l.probePorts(targets, a, c, v)
+					}
+				}
+			}
+		}
+	}
+	var mu sync.Mutex
+	var open []string
+	g := l.group()
+	for _, addr := range slices.Sorted(maps.Keys(targets)) {
+		g.Go(func() error {
+			c, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", addr)
+			if err != nil {
+				return nil
+			}
+			mu.Lock()
+			open = append(open, addr+" ("+targets[addr]+")")
+			mu.Unlock()
+			return c.Close()
+		})
+	}
+	g.Wait() //nolint:errcheck // what is open is in open
+	if len(open) > 0 {
+		slices.Sort(open)
+		return fmt.Errorf("EXPOSED: from this machine, which is no member, these ports of Ray answer: %s; whoever reaches them runs code on the cluster; "+
+			"set `filter: true`, or close them in the hosts' firewall", strings.Join(open, ", "))
+	}
+	return nil
+}
+
+// probePorts adds a node's ports at an address. Of a range the first ones are tried: a filter treats them alike.
+func (l *launch) probePorts(targets map[string]string, a netip.Addr, c Container, v *view) {
+	needs, err := PortsNeeded(c.Node, v.image.RayVersion, v.image.Client)
+	if err != nil {
+		return // refused by Desired before
+	}
+	for _, n := range needs {
+		for p := n.First; p <= min(n.Last, n.First+3); p++ {
+			targets[net.JoinHostPort(a.String(), strconv.Itoa(p))] = c.Node.ID + " " + n.Use
+		}
+	}
+}
+
+// member says whether this machine is one of the cluster's hosts.
+func (l *launch) member() bool {
+	return slices.ContainsFunc(l.spec.Hosts(), func(h Host) bool { return h.Local })
+}

@@ -1,0 +1,178 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/raybuild/raybuild/internal/docker"
+)
+
+// Labels of an image that say what is in it: those of raybuild, and of the images of the Ray project.
+const (
+	imageRay    = "dev.raybuild.ray"
+	imagePython = "dev.raybuild.python"
+	officialRay = "io.ray.ray-version" // rayproject/ray, docker/ray/Dockerfile
+)
+
+// Labels that a node's container gets beside those of the plan: what was found out about an image that does not say it itself.
+const (
+	labelRay    = "raybuild.ray"
+	labelPython = "raybuild.python"
+	labelFilter = "raybuild.filter" // digest of the packet filter that was installed with it
+)
+
+// pinned is an image that is named by digest.
+type pinned struct {
+	facts ImageFacts
+	size  int64 // unpacked; 0: not known
+}
+
+func (l *launch) auth(ctx context.Context, ref string) docker.Auth {
+	host := registryOf(ref)
+	if l.Auth == nil {
+		return docker.Auth{}
+	}
+	c, err := l.Auth(ctx, host)
+	if err != nil {
+		l.tell.say("warning: no credentials for %s: %v", host, err)
+		return docker.Auth{}
+	}
+	return docker.Auth{Username: c.Username, Password: c.Password, IdentityToken: c.IdentityToken, Registry: host}
+}
+
+// registryOf is the registry of a reference, by Docker's rule: the first part is one if it has a dot or a colon, or is localhost.
+func registryOf(ref string) string {
+	first, _, ok := strings.Cut(ref, "/")
+	if !ok || !strings.ContainsAny(first, ".:") && first != "localhost" {
+		return "docker.io"
+	}
+	return first
+}
+
+// splitDigest takes name[:tag][@digest] apart.
+func splitDigest(ref string) (name, digest string) {
+	name, digest, _ = strings.Cut(ref, "@")
+	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
+		name = name[:i]
+	}
+	return name, digest
+}
+
+// resolveImage finds the digest that every node will run and what is in the image. It pulls only when it may, and only on the head's host.
+func (l *launch) resolveImage(ctx context.Context, looks map[string]look, mayPull bool) (pinned, error) {
+	fail := func(err error) (pinned, error) { return pinned{}, fmt.Errorf("find image %q: %w", l.spec.Image, err) }
+	h := l.head()
+	name, digest := splitDigest(l.spec.Image)
+	var from ImageFacts
+	if digest == "" {
+		var err error
+		if digest, err = h.Digest(ctx, l.spec.Image, l.auth(ctx, l.spec.Image)); err != nil {
+			if img, lerr := h.Image(ctx, l.spec.Image); lerr == nil && len(l.spec.Hosts()) == 1 {
+				return l.localImage(ctx, img, looks)
+			}
+			if l.Images == nil {
+				return fail(err)
+			}
+			var ferr error
+			if from, ferr = l.Images.Facts(ctx, l.spec.Image); ferr != nil {
+				return fail(errors.Join(err, ferr))
+			}
+			digest = from.Digest
+		}
+	}
+	ref := name + "@" + digest
+	img, err := h.Image(ctx, ref)
+	if err == nil {
+		return l.imageFacts(ctx, ref, digest, img, looks)
+	}
+	if !docker.IsNotFound(err) {
+		return fail(err)
+	}
+	if from.Digest == "" && l.Images != nil {
+		if from, err = l.Images.Facts(ctx, ref); err != nil {
+			from = ImageFacts{}
+		}
+	}
+	from.Ref, from.Digest = ref, digest
+	if from.RayVersion != "" {
+		return pinned{facts: from}, nil
+	}
+	if !mayPull {
+		return fail(fmt.Errorf("the head's host has not pulled it yet, and it does not say which Ray is in it (label %s); up finds out", imageRay))
+	}
+	l.tell.say("%s: pulling %s", l.spec.Head.Host.ID(), ref)
+	if err := h.Pull(ctx, ref, l.auth(ctx, ref)); err != nil {
+		return fail(err)
+	}
+	if img, err = h.Image(ctx, ref); err != nil {
+		return fail(err)
+	}
+	return l.imageFacts(ctx, ref, digest, img, looks)
+}
+
+// localImage is an image that only the one host's Engine knows, as after a build without a registry. Its ID is its digest.
+func (l *launch) localImage(ctx context.Context, img docker.Image, looks map[string]look) (pinned, error) {
+	l.tell.say("note: no registry has %s; the image of that name on %s is taken", l.spec.Image, l.spec.Head.Host.ID())
+	return l.imageFacts(ctx, img.ID, img.ID, img, looks)
+}
+
+// imageFacts reads an image that the head's Engine has. What it does not say itself was found out before, or is asked of it now.
+func (l *launch) imageFacts(ctx context.Context, ref, digest string, img docker.Image, looks map[string]look) (pinned, error) {
+	p := pinned{size: img.Size, facts: ImageFacts{Ref: ref, Digest: digest, User: img.User, RayVersion: img.Labels[imageRay], Python: img.Labels[imagePython]}}
+	if img.Arch != "" {
+		p.facts.Arch = []string{img.Arch}
+	}
+	if p.facts.RayVersion == "" {
+		p.facts.RayVersion = img.Labels[officialRay]
+	}
+	if p.facts.RayVersion == "" {
+		for _, c := range looks[l.spec.Head.Host.ID()].containers {
+			if c.Labels[LabelImage] == digest && c.Labels[labelRay] != "" {
+				p.facts.RayVersion, p.facts.Python = c.Labels[labelRay], c.Labels[labelPython]
+			}
+		}
+	}
+	if p.facts.RayVersion != "" {
+		return p, nil
+	}
+	var err error
+	if p.facts.RayVersion, err = askVersion(ctx, l.head(), l.spec.Name, ref); err != nil {
+		return pinned{}, fmt.Errorf("find image %q: it has no label %s, and %w", l.spec.Image, imageRay, err)
+	}
+	return p, nil
+}
+
+var versionLine = regexp.MustCompile(`ray, version ([0-9][0-9A-Za-z.+]*)`)
+
+// askVersion runs `ray --version` in the image: an image that raybuild did not build need not say what is in it.
+func askVersion(ctx context.Context, h *docker.Host, cluster, ref string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	name := "raybuild-version-" + cluster
+	if err := h.Remove(ctx, name); err != nil {
+		return "", err
+	}
+	id, err := h.Create(ctx, docker.Create{Name: name, Image: ref, Cmd: []string{"ray", "--version"}, Network: "none",
+		Labels: map[string]string{LabelCluster: cluster, LabelRole: "version"}})
+	if err != nil {
+		return "", err
+	}
+	defer h.Remove(context.WithoutCancel(ctx), id) //nolint:errcheck // down finds it by its label
+	var out, errs bytes.Buffer
+	if err := h.Start(ctx, id); err != nil {
+		return "", fmt.Errorf("`ray --version` cannot be run in it: %w", err)
+	}
+	if err := h.Logs(ctx, id, docker.LogOptions{Follow: true}, &out, &errs); err != nil {
+		return "", err
+	}
+	m := versionLine.FindStringSubmatch(out.String())
+	if m == nil {
+		return "", fmt.Errorf("`ray --version` in it prints %q", lastLine(out.String()+errs.String()))
+	}
+	return m[1], nil
+}

@@ -1,0 +1,191 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// view is what there is and what there should be.
+type view struct {
+	looks     map[string]look // by Host.ID
+	image     ImageFacts
+	imageSize int64
+	desired   []Container
+	actions   []Action
+	rules     map[string]string // packet filter of each host; nil: none wanted
+	digests   map[string]string
+	told      []error // hosts that are left out
+}
+
+// Plan is what up would do.
+type Plan struct {
+	Cluster  string       `json:"cluster"`
+	Image    string       `json:"image"`
+	Ray      string       `json:"ray_version"`
+	Actions  []PlanAction `json:"actions"`
+	Filters  []PlanFilter `json:"filters,omitempty"`
+	Left     []string     `json:"left_out,omitempty"` // hosts that cannot be reached, and why
+	Warnings []string     `json:"warnings,omitempty"`
+	Changes  int          `json:"changes"` // actions other than keep, and filters
+}
+
+// PlanAction is an action on one node.
+type PlanAction struct {
+	Kind    ActionKind `json:"action"`
+	Node    string     `json:"node"`
+	Host    string     `json:"host"`
+	Role    Role       `json:"role"`
+	Why     string     `json:"why"`
+	Command []string   `json:"command,omitempty"` // of the new container
+}
+
+// PlanFilter is a change of a host's packet filter.
+type PlanFilter struct {
+	Host  string `json:"host"`
+	Why   string `json:"why"`
+	Rules string `json:"rules"`
+}
+
+// survey connects, looks, and compares. mayPull: the image may be pulled on the head's host to learn what is in it.
+func (l *launch) survey(ctx context.Context, mayPull bool) (*view, error) {
+	l.connect(ctx, append(l.spec.Hosts(), l.Also...))
+	return l.lookAgain(ctx, mayPull)
+}
+
+// lookAgain is survey over the connections that there are.
+func (l *launch) lookAgain(ctx context.Context, mayPull bool) (*view, error) {
+	v := &view{looks: l.observe(ctx, l.spec.Name, l.spec.Filter)}
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+	var err error
+	if v.told, err = l.unreachable(); err != nil {
+		return nil, err
+	}
+	p, err := l.resolveImage(ctx, v.looks, mayPull)
+	if err != nil {
+		return nil, err
+	}
+	v.image, v.imageSize = p.facts, p.size
+	facts := map[string]HostFacts{}
+	var observed []Observed
+	for _, h := range l.fleet.order {
+		if k, ok := v.looks[h.ID()]; ok {
+			facts[h.ID()] = k.facts
+			observed = append(observed, k.containers...)
+		}
+	}
+	if v.desired, err = Desired(l.spec, facts, v.image, PlanOptions{}); err != nil {
+		return nil, fmt.Errorf("plan cluster %q, nothing was started:\n%w", l.spec.Name, err)
+	}
+	v.actions = Diff(v.desired, observed)
+	if l.spec.Filter {
+		if v.rules, v.digests, err = wantedFilters(l.spec.Name, v.desired, v.image); err != nil {
+			return nil, err
+		}
+	}
+	return v, nil
+}
+
+// filterChanges lists the hosts whose packet filter is not the wanted one.
+func (v *view) filterChanges() []string {
+	var out []string
+	for host, want := range v.digests {
+		if v.looks[host].filter != want {
+			out = append(out, host)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// changes counts what up has to do.
+func (v *view) changes() int {
+	n := len(v.filterChanges())
+	for _, a := range v.actions {
+		if a.Kind != Keep {
+			n++
+		}
+	}
+	return n
+}
+
+func (v *view) warnings() []string {
+	var out []string
+	for _, c := range Vulnerabilities(v.image.RayVersion) {
+		out = append(out, fmt.Sprintf("ray %s has %s (fixed in %s): %s", v.image.RayVersion, c.ID, c.Fixed, c.Text))
+	}
+	for host, k := range v.looks {
+		if d := k.facts.Skew; d.Abs() > maxSkew {
+			out = append(out, fmt.Sprintf("the clock of %s is %s %s of ours", host, d.Abs(), aheadOrBehind(d)))
+		}
+		if k.filterErr != nil {
+			out = append(out, fmt.Sprintf("host %s: %v", host, k.filterErr))
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func (l *launch) plan(v *view) *Plan {
+	p := &Plan{Cluster: l.spec.Name, Image: v.image.Ref, Ray: v.image.RayVersion, Changes: v.changes(), Warnings: v.warnings()}
+	for _, a := range v.actions {
+		pa := PlanAction{Kind: a.Kind, Node: a.Node, Host: a.Host, Role: a.Role, Why: a.Why}
+		if a.Want != nil && a.Kind != Keep && a.Kind != Start {
+			pa.Command = a.Want.Cmd
+		}
+		p.Actions = append(p.Actions, pa)
+	}
+	for _, h := range v.filterChanges() {
+		why := "not installed"
+		if v.looks[h].filter != "" {
+			why = "members or ports changed"
+		}
+		p.Filters = append(p.Filters, PlanFilter{Host: h, Why: why, Rules: v.rules[h]})
+	}
+	for _, e := range v.told {
+		p.Left = append(p.Left, e.Error())
+	}
+	return p
+}
+
+// MakePlan says what up would do. It changes nothing on any host.
+func MakePlan(ctx context.Context, spec *Spec, o Options) (*Plan, error) {
+	l := newLaunch(spec, o)
+	defer l.close()
+	v, err := l.survey(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	return l.plan(v), nil
+}
+
+// String is the plan for people.
+func (p *Plan) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "cluster %s: ray %s, %s\n", p.Cluster, p.Ray, p.Image)
+	for _, a := range p.Actions {
+		fmt.Fprintf(&b, "  %-8s %-24s on %-24s %s\n", a.Kind, a.Node, a.Host, a.Why)
+		if len(a.Command) > 0 {
+			fmt.Fprintf(&b, "           %s\n", strings.Join(a.Command, " "))
+		}
+	}
+	for _, f := range p.Filters {
+		fmt.Fprintf(&b, "  filter   %-24s %s\n           %s\n", f.Host, f.Why, strings.ReplaceAll(strings.TrimSpace(f.Rules), "\n", "\n           "))
+	}
+	for _, s := range p.Left {
+		fmt.Fprintf(&b, "  left out: %s\n", s)
+	}
+	for _, s := range p.Warnings {
+		fmt.Fprintf(&b, "  warning: %s\n", s)
+	}
+	switch p.Changes {
+	case 0:
+		b.WriteString("nothing to change\n")
+	default:
+		fmt.Fprintf(&b, "%s\n", plural(p.Changes, "change", "changes"))
+	}
+	return b.String()
+}

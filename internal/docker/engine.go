@@ -1,0 +1,272 @@
+package docker
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
+	"github.com/moby/moby/client"
+)
+
+// IsNotFound says that the container, image or volume of a call is not there.
+func IsNotFound(err error) bool { return cerrdefs.IsNotFound(err) }
+
+// IsConflict says that the Engine refused because of what is there: a name that is taken, a volume or image in use.
+func IsConflict(err error) bool { return cerrdefs.IsConflict(err) }
+
+// Info is what an Engine says of itself and its host.
+type Info struct {
+	Name    string // of the host
+	Version string // of the Engine: 20.10.24
+	CPUs    int
+	Memory  int64     // bytes
+	Arch    string    // as the kernel says it: x86_64
+	Root    string    // where the Engine keeps images
+	Time    time.Time // the host's clock; zero when the Engine's answer cannot be read
+	GPUs    bool      // a runtime for GPUs is installed; how many there are is not told
+}
+
+// Info asks the Engine about its host.
+func (h *Host) Info(ctx context.Context) (Info, error) {
+	res, err := h.api.Info(ctx, client.InfoOptions{})
+	if err != nil {
+		return Info{}, h.fail("ask the Engine of", "", err)
+	}
+	i := res.Info
+	_, nvidia := i.Runtimes["nvidia"]
+	out := Info{Name: i.Name, Version: i.ServerVersion, CPUs: i.NCPU, Memory: i.MemTotal, Arch: i.Architecture, Root: i.DockerRootDir,
+		GPUs: nvidia || len(i.DiscoveredDevices) > 0}
+	if t, err := time.Parse(time.RFC3339Nano, i.SystemTime); err == nil {
+		out.Time = t
+	}
+	return out, nil
+}
+
+// fail says what was done where, and the true cause.
+func (h *Host) fail(verb, noun string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if noun != "" {
+		verb += fmt.Sprintf(" %q on", noun)
+	}
+	return fmt.Errorf("%s %s: %w", verb, h.target, h.explain(err))
+}
+
+// Container is a container as a list shows it.
+type Container struct {
+	ID     string
+	Name   string
+	State  string // created, running, paused, restarting, removing, exited, dead
+	Labels map[string]string
+}
+
+// Containers lists those that have a label, running or not. label is key or key=value.
+func (h *Host) Containers(ctx context.Context, label string) ([]Container, error) {
+	res, err := h.api.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: client.Filters{}.Add("label", label)})
+	if err != nil {
+		return nil, h.fail("list containers of", "", err)
+	}
+	out := make([]Container, len(res.Items))
+	for i, c := range res.Items {
+		out[i] = Container{ID: c.ID, State: string(c.State), Labels: c.Labels}
+		if len(c.Names) > 0 {
+			out[i].Name = strings.TrimPrefix(c.Names[0], "/")
+		}
+	}
+	return out, nil
+}
+
+// Detail is a container as an inspection shows it.
+type Detail struct {
+	Container
+	Running  bool
+	ExitCode int
+	OOM      bool      // the kernel killed it for its memory
+	Restarts int       // by its restart policy
+	Started  time.Time // zero: never
+	Error    string    // why it could not be started
+	Image    string    // as it was created with
+}
+
+// Inspect looks at one container, by ID or name.
+func (h *Host) Inspect(ctx context.Context, id string) (Detail, error) {
+	res, err := h.api.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
+	if err != nil {
+		return Detail{}, h.fail("look at container", id, err)
+	}
+	c := res.Container
+	d := Detail{Container: Container{ID: c.ID, Name: strings.TrimPrefix(c.Name, "/")}, Restarts: c.RestartCount}
+	if c.Config != nil {
+		d.Labels, d.Image = c.Config.Labels, c.Config.Image
+	}
+	if s := c.State; s != nil {
+		d.State, d.Running, d.ExitCode, d.OOM, d.Error = string(s.Status), s.Running, s.ExitCode, s.OOMKilled, s.Error
+		if t, err := time.Parse(time.RFC3339Nano, s.StartedAt); err == nil && t.Year() > 1 {
+			d.Started = t
+		}
+	}
+	return d, nil
+}
+
+// Create describes a container. The zero value of a field is the Engine's default.
+type Create struct {
+	Name, Image     string
+	Cmd             []string // exec form; the image's entrypoint does not come into it
+	Env             []string // KEY=VALUE
+	Labels          map[string]string
+	Network         string // "host", "none", …
+	Init            bool   // an init process reaps what is left behind
+	Restart         string // unless-stopped, …
+	StopTimeout     int    // seconds
+	NoFile          int64  // open files, soft and hard
+	SHM             int64  // bytes of /dev/shm
+	GPUs            int
+	NoNewPrivileges bool
+	Mounts          []Mount
+}
+
+// Mount is a host's directory or a volume in a container.
+type Mount struct {
+	Volume         bool
+	Source, Target string
+	ReadOnly       bool
+}
+
+// Create makes a container and does not start it. A name that is taken is an error for which IsConflict holds.
+func (h *Host) Create(ctx context.Context, c Create) (string, error) {
+	cfg := &container.Config{Image: c.Image, Env: c.Env, Labels: c.Labels}
+	if len(c.Cmd) > 0 {
+		cfg.Entrypoint, cfg.Cmd = c.Cmd[:1], c.Cmd[1:]
+	}
+	if c.StopTimeout > 0 {
+		cfg.StopTimeout = &c.StopTimeout
+	}
+	host := &container.HostConfig{NetworkMode: container.NetworkMode(c.Network), ShmSize: c.SHM,
+		RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyMode(c.Restart)}}
+	if c.Init {
+		host.Init = &c.Init
+	}
+	if c.NoFile > 0 {
+		host.Ulimits = []*container.Ulimit{{Name: "nofile", Soft: c.NoFile, Hard: c.NoFile}}
+	}
+	if c.NoNewPrivileges {
+		host.SecurityOpt = []string{"no-new-privileges"}
+	}
+	if c.GPUs > 0 {
+		host.DeviceRequests = []container.DeviceRequest{{Count: c.GPUs, Capabilities: [][]string{{"gpu"}}}}
+	}
+	for _, m := range c.Mounts {
+		kind := mount.TypeBind
+		if m.Volume {
+			kind = mount.TypeVolume
+		}
+		host.Mounts = append(host.Mounts, mount.Mount{Type: kind, Source: m.Source, Target: m.Target, ReadOnly: m.ReadOnly})
+	}
+	res, err := h.api.ContainerCreate(ctx, client.ContainerCreateOptions{Name: c.Name, Config: cfg, HostConfig: host})
+	return res.ID, h.fail("create container", c.Name, err)
+}
+
+// Start starts a container; one that runs already is left alone.
+func (h *Host) Start(ctx context.Context, id string) error {
+	_, err := h.api.ContainerStart(ctx, id, client.ContainerStartOptions{})
+	return h.fail("start container", short(id), err)
+}
+
+// Stop ends a container, within its own stop time-out. One that is not there is no error.
+func (h *Host) Stop(ctx context.Context, id string) error {
+	_, err := h.api.ContainerStop(ctx, id, client.ContainerStopOptions{})
+	if IsNotFound(err) {
+		return nil
+	}
+	return h.fail("stop container", short(id), err)
+}
+
+// Remove removes a container with its anonymous volumes, by ID or name, also when it runs. One that is not there is no error.
+func (h *Host) Remove(ctx context.Context, id string) error {
+	_, err := h.api.ContainerRemove(ctx, id, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+	if IsNotFound(err) {
+		return nil
+	}
+	return h.fail("remove container", short(id), err)
+}
+
+func short(id string) string {
+	if len(id) == 64 {
+		return id[:12]
+	}
+	return id
+}
+
+// TarFile is a tar of one file that belongs to root.
+func TarFile(name string, mode int64, data []byte) io.Reader {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	// A write into memory fails only on a bad header, which this is not.
+	w.WriteHeader(&tar.Header{Name: name, Mode: mode, Size: int64(len(data)), ModTime: time.Unix(0, 0)}) //nolint:errcheck // see above
+	w.Write(data)                                                                                        //nolint:errcheck // see above
+	w.Close()                                                                                            //nolint:errcheck // see above
+	return &b
+}
+
+// PutTar unpacks a tar into a directory of a container, which need not run.
+func (h *Host) PutTar(ctx context.Context, id, dir string, tar io.Reader) error {
+	_, err := h.api.CopyToContainer(ctx, id, client.CopyToContainerOptions{DestinationPath: dir, Content: tar})
+	return h.fail("copy into container", short(id), err)
+}
+
+// ReadFile reads a file of at most 1 MiB of a container, which need not run.
+func (h *Host) ReadFile(ctx context.Context, id, path string) ([]byte, error) {
+	fail := func(err error) ([]byte, error) { return nil, h.fail("read "+path+" of container", short(id), err) }
+	res, err := h.api.CopyFromContainer(ctx, id, client.CopyFromContainerOptions{SourcePath: path})
+	if err != nil {
+		return fail(err)
+	}
+	defer res.Content.Close() //nolint:errcheck // only its first file is wanted
+	t := tar.NewReader(res.Content)
+	head, err := t.Next()
+	if err != nil {
+		return fail(err)
+	}
+	if head.Size > 1<<20 {
+		return fail(errors.New("it is larger than 1 MiB"))
+	}
+	data, err := io.ReadAll(t)
+	if err != nil {
+		return fail(err)
+	}
+	return data, nil
+}
+
+// CreateVolume makes a volume; one of that name which is there already is left as it is.
+func (h *Host) CreateVolume(ctx context.Context, name string, labels map[string]string) error {
+	_, err := h.api.VolumeCreate(ctx, client.VolumeCreateOptions{Name: name, Labels: labels})
+	return h.fail("create volume", name, err)
+}
+
+// Volumes lists the names of those that have a label.
+func (h *Host) Volumes(ctx context.Context, label string) ([]string, error) {
+	res, err := h.api.VolumeList(ctx, client.VolumeListOptions{Filters: client.Filters{}.Add("label", label)})
+	var names []string
+	for _, v := range res.Items {
+		names = append(names, v.Name)
+	}
+	return names, h.fail("list volumes of", "", err)
+}
+
+// RemoveVolume removes a volume. One that is not there is no error.
+func (h *Host) RemoveVolume(ctx context.Context, name string) error {
+	_, err := h.api.VolumeRemove(ctx, name, client.VolumeRemoveOptions{})
+	if IsNotFound(err) {
+		return nil
+	}
+	return h.fail("remove volume", name, err)
+}
