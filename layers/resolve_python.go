@@ -31,12 +31,13 @@ func resolvePython(ctx context.Context, r *Resolver, p python) ([]Artifact, erro
 	for _, w := range wheels {
 		requirements = append(requirements, work+"/own/"+w.Filename())
 	}
-	for _, i := range p.ExtraIndexes {
-		r.secure(i.URL)
+	options, err := p.pipOptions(r.in.Outside.Secure)
+	if err != nil {
+		return nil, err
 	}
 	held := r.heldPins()
 	for {
-		artifacts, conflict, err := r.askPip(ctx, p, wheels, requirements, slices.Concat(p.pins, held), nil)
+		artifacts, conflict, err := r.askPip(ctx, p, wheels, requirements, slices.Concat(p.pins, held), options)
 		if err == nil {
 			return r.withBuildNeeds(ctx, p, artifacts)
 		}
@@ -111,13 +112,6 @@ func names(pins []string) []string {
 		out[i] = normalName(name)
 	}
 	return out
-}
-
-func (r *Resolver) secure(raw string) {
-	if rest, ok := strings.CutPrefix(raw, "https://"); ok {
-		host, _, _ := strings.Cut(rest, "/")
-		r.in.Outside.Secure(host)
-	}
 }
 
 // askPip runs pip once. Where pip says that pins are in each other's way,

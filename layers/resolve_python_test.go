@@ -1,9 +1,11 @@
 package layers
 
 import (
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 const sumA = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -141,5 +143,30 @@ func TestManyBigWheelsStayFewLayers(t *testing.T) {
 	}
 	if n := len(wheelGroups(packages)); n > bigLayers+smallGroups {
 		t.Errorf("40 big wheels make %d layers, want at most %d", n, bigLayers+smallGroups)
+	}
+}
+
+func TestOwnIndexesAreTheOnlyPlaceOfTheirPackages(t *testing.T) {
+	r := &Recipe{
+		Mirrors: Mirrors{Fetch: Presets()[:1]},
+		Pip:     Pip{ExtraIndexes: []ExtraIndex{{URL: "https://pypi.example.org/simple/", Packages: []string{"In_House"}}}},
+	}
+	for page, want := range map[string]bool{"https://pypi.org/simple/in-house/": false, "https://pypi.org/simple/requests/": true} {
+		u, err := url.Parse(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := len(r.Candidates(u, time.Time{})) > 0; got != want {
+			t.Errorf("%s is served: %v, want %v", page, got, want)
+		}
+	}
+	var secured []string
+	options, err := python{Pip: r.Pip}.pipOptions(func(host string) { secured = append(secured, host) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"--trusted-host", "pypi.example.org", "--find-links", "http://pypi.example.org/simple/in-house/"}
+	if !slices.Equal(options, want) || !slices.Equal(secured, []string{"pypi.example.org"}) {
+		t.Errorf("options are %q, secure hosts %q", options, secured)
 	}
 }

@@ -1,0 +1,60 @@
+package layers
+
+import (
+	"net/url"
+	"path"
+	"strings"
+	"time"
+)
+
+// Candidates are the places to try for a canonical URL, best first: those of
+// the recipe's mirrors. A project that the recipe takes from an index of its own
+// is on no other: nobody can slip in a file by giving it to PyPI.
+func (r *Recipe) Candidates(canonical *url.URL, resolved time.Time) []Candidate {
+	if project, ok := projectPage(canonical); ok && r.ownIndex(project) != "" {
+		return nil
+	}
+	return Candidates(r.Mirrors.Fetch, canonical, resolved)
+}
+
+// projectPage is the project of a page of PyPI's index.
+func projectPage(u *url.URL) (string, bool) {
+	rest, ok := strings.CutPrefix(u.Host+u.Path, "pypi.org/simple/")
+	if !ok || rest == "" {
+		return "", false
+	}
+	return normalName(path.Base(rest)), true
+}
+
+// ownIndex is the root of the index that the recipe takes a project from, or "".
+func (r *Recipe) ownIndex(project string) string {
+	for _, i := range r.Pip.ExtraIndexes {
+		for _, p := range i.Packages {
+			if normalName(p) == project {
+				return strings.TrimRight(i.URL, "/")
+			}
+		}
+	}
+	return ""
+}
+
+// pipOptions name the pages of the projects that come from the recipe's own
+// indexes. The sandbox asks for all in plain http.
+func (p python) pipOptions(secure func(host string)) ([]string, error) {
+	var out []string
+	for _, i := range p.ExtraIndexes {
+		u, err := url.Parse(strings.TrimRight(i.URL, "/"))
+		if err != nil {
+			return nil, err
+		}
+		if u.Scheme == "https" {
+			secure(u.Host)
+			u.Scheme = "http"
+		}
+		out = append(out, "--trusted-host", u.Host)
+		for _, name := range i.Packages {
+			out = append(out, "--find-links", u.String()+"/"+normalName(name)+"/")
+		}
+	}
+	return out, nil
+}
