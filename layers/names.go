@@ -124,7 +124,7 @@ var (
 		`write it as in the installer's file name: "py312_26.7.1-1" for Miniconda, "26.3.2-3" for Miniforge`)
 	nameSHA256 = pattern("a SHA-256 digest", `[0-9a-f]{64}`, 64, "write 64 lower-case hex digits")
 	// The Open Container Initiative's image specification asks for reverse domain names.
-	nameLabel = pattern("the name of a label or annotation", `[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?`, 255,
+	nameLabel = pattern("the name of a label or annotation", `[A-Za-z0-9][A-Za-z0-9_-]*([./][A-Za-z0-9_-]+)*`, 255,
 		`use letters, digits, ".", "_", "/" and "-", as in "org.opencontainers.image.title"`)
 	nameVariable = pattern("the name of an environment variable", `[A-Za-z_][A-Za-z0-9_]*`, 128,
 		`use letters, digits and "_"`)
@@ -225,8 +225,12 @@ func localPath(s string) (string, string) {
 		return m, f
 	}
 	switch {
-	case s == "":
+	case strings.TrimSpace(s) == "":
 		return "an empty path", "name a file or directory"
+	case strings.TrimSpace(s) != s:
+		return fmt.Sprintf("%s begins or ends with a space", quoteShort(s)), "remove it"
+	case strings.Contains(s, "://"):
+		return fmt.Sprintf("%s is a URL, not a path", quoteShort(s)), "download it to a file beside the recipe"
 	case strings.HasPrefix(s, "/") || strings.HasPrefix(s, "~"):
 		return fmt.Sprintf("%s is outside of the recipe's directory", quoteShort(s)), "write a path relative to the recipe, of a file that lies beside or below it"
 	case strings.HasPrefix(s, "-"):
@@ -242,13 +246,12 @@ func localPath(s string) (string, string) {
 
 // wheelPattern is a path of local wheels; its last element may be a pattern.
 func wheelPattern(s string) (string, string) {
-	if m, f := localPath(strings.NewReplacer("*", "x", "?", "x").Replace(path.Base(s))); m != "" {
-		return m, f
+	dir, file := "", s
+	if i := strings.LastIndexByte(s, '/'); i >= 0 {
+		dir, file = s[:i+1], s[i+1:]
 	}
-	if dir := path.Dir(s); dir != "." {
-		if m, f := localPath(dir); m != "" {
-			return m, f
-		}
+	if m, f := localPath(dir + strings.NewReplacer("*", "x", "?", "x").Replace(file)); m != "" {
+		return m, f
 	}
 	if !strings.HasSuffix(s, ".whl") {
 		return fmt.Sprintf("%s does not name wheels", quoteShort(s)), `write a path such as "./dist/*.whl"`
@@ -257,6 +260,7 @@ func wheelPattern(s string) (string, string) {
 }
 
 var (
+	urlText = regexp.MustCompile(`^[A-Za-z0-9._~:/%+=,!\[\]@?#&-]*$`)
 	urlPath = regexp.MustCompile(`^(/[A-Za-z0-9._~+%@:=,!-]*)*$`)
 	urlHost = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*\.?$`)
 )
@@ -272,7 +276,7 @@ func plainURL(s string) (string, string) {
 	switch {
 	case err == nil && u.User != nil, strings.Contains(s, "@") && strings.Contains(s, "://"):
 		return "a URL with credentials", "leave them out, and put them into ~/.netrc or the file that NETRC names: a recipe is not a place for secrets"
-	case err != nil:
+	case err != nil || !urlText.MatchString(s):
 		return fmt.Sprintf("%s is not a URL", quoteShort(s)), fix
 	case u.Scheme != "http" && u.Scheme != "https":
 		return fmt.Sprintf("%s is not an http or https URL", quoteShort(s)), fix

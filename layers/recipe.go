@@ -121,7 +121,8 @@ type Ray struct {
 
 // Pip holds Python packages beside Ray.
 type Pip struct {
-	// Packages are PEP 508 requirements without URLs, in the order of the recipe.
+	// Packages are PEP 508 requirements without URLs, in the order of the recipe
+	// and in the form of Requirement.String.
 	Packages []string
 	// Requirements are paths of requirements files, relative to the recipe.
 	Requirements []string

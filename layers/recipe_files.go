@@ -122,7 +122,7 @@ func (t *recipeReader) envFile(tree *yamlNode, e *EnvFile) {
 		treeField{"dependencies", func(n *yamlNode, key string) {
 			t.list(n, key, "a list of packages", func(n *yamlNode, key string) {
 				if n.kind == yamlMap {
-					t.mapping(n, key, treeField{"pip", t.texts(&e.Pip, requirementText)})
+					t.mapping(n, key, treeField{"pip", t.requirements(&e.Pip)})
 					return
 				}
 				if s, ok := t.string(n, key, matchSpec); ok {

@@ -206,11 +206,11 @@ func (t *recipeReader) required(n *yamlNode, key string, names ...string) {
 
 func (t *recipeReader) pip(n *yamlNode, key string, p *Pip) {
 	if n.kind == yamlList {
-		t.texts(&p.Packages, requirementText)(n, key)
+		t.requirements(&p.Packages)(n, key)
 		return
 	}
 	t.mapping(n, key,
-		treeField{"packages", t.texts(&p.Packages, requirementText)},
+		treeField{"packages", t.requirements(&p.Packages)},
 		treeField{"requirements", t.paths(&p.Requirements, localPath)},
 		treeField{"wheels", t.paths(&p.Wheels, wheelPattern)},
 		treeField{"extra_indexes", func(n *yamlNode, key string) {
@@ -229,6 +229,18 @@ func (t *recipeReader) pip(n *yamlNode, key string, p *Pip) {
 			})
 		}},
 	)
+}
+
+// requirements reads requirements and writes them in one form.
+func (t *recipeReader) requirements(dst *[]string) func(*yamlNode, string) {
+	read := t.texts(dst, requirementText)
+	return func(n *yamlNode, key string) {
+		read(n, key)
+		for i, text := range *dst {
+			req, _, _ := parseRequirement(text)
+			(*dst)[i] = req.String()
+		}
+	}
 }
 
 func projectName(s string) (string, string) {

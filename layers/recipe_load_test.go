@@ -152,9 +152,9 @@ ray: {extras: []}
 
 func TestFetchForms(t *testing.T) {
 	for text, want := range map[string][]string{
-		"tuna":             {"tuna"},
-		"[ustc, official]": {"ustc", "official"},
-		"{pip: \"http://h.example/simple\"}":             {"h.example"},
+		"tuna":                               {"tuna"},
+		"[ustc, official]":                   {"ustc", "official"},
+		"{pip: \"http://h.example/simple\"}": {"h.example"},
 		"[{conda: \"https://c.example/conda\"}, aliyun]": {"c.example", "aliyun"},
 	} {
 		r := loadText(t, "mirrors: {fetch: "+text+"}")

@@ -148,6 +148,7 @@ func (t *treeReader) pairs(dst *map[string]string, names, values grammar) func(*
 			if !ok {
 				continue
 			}
+			t.seen(p.value, joinKey(key, k))
 			if v, ok := t.string(p.value, joinKey(key, k), values); ok {
 				out[k] = v
 			}

@@ -22,9 +22,15 @@ func (t *recipeReader) contradictions(r *Recipe) {
 	t.pipRules(r)
 	t.fileRules(r)
 	t.stepRules(r)
-	if t.places["platforms"] != nil && len(r.Platforms) == 0 {
+	if t.emptyList("platforms") {
 		t.add("platforms", "is empty", "write [linux/amd64] or remove the key")
 	}
+}
+
+// emptyList tells whether the recipe has a key with nothing in it.
+func (t *recipeReader) emptyList(key string) bool {
+	n := t.places[key]
+	return n != nil && (n.kind == yamlNull || n.kind == yamlList && len(n.items) == 0)
 }
 
 func (t *recipeReader) imageRules(r *Recipe) {
@@ -124,7 +130,7 @@ func (t *recipeReader) pipRules(r *Recipe) {
 	owner := map[string]int{}
 	for i, x := range r.Pip.ExtraIndexes {
 		key := fmt.Sprintf("pip.extra_indexes[%d].packages", i)
-		if t.places[key] != nil && len(x.Packages) == 0 {
+		if t.emptyList(key) {
 			t.add(key, "is empty", "list what is taken from this index: nothing else is, so that no one else's package can take its place")
 		}
 		for _, name := range x.Packages {
