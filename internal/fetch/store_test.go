@@ -163,7 +163,9 @@ func TestKilledDownloadIsGoneOnWith(t *testing.T) {
 	}
 }
 
-func TestDiskFull(t *testing.T) {
+// smallDisk is a directory with room for a megabyte.
+func smallDisk(t *testing.T) string {
+	t.Helper()
 	if os.Getuid() != 0 {
 		skip(t, "mounting a small tmpfs needs root")
 	}
@@ -176,6 +178,11 @@ func TestDiskFull(t *testing.T) {
 			t.Errorf("umount: %v: %s", err, out)
 		}
 	})
+	return dir
+}
+
+func TestDiskFull(t *testing.T) {
+	dir := smallDisk(t)
 	data := noise(25, 3<<20)
 	o := fast(t)
 	o.Store = dir
@@ -228,10 +235,9 @@ func TestDiskFull(t *testing.T) {
 	})
 }
 
-func TestPrune(t *testing.T) {
-	o := fast(t)
-	r := newRig(t, o)
-	var ds []digest.Digest
+// putOld stores five artifacts of a kilobyte, the first of them used longest ago.
+func putOld(t *testing.T, r *rig) (ds []digest.Digest) {
+	t.Helper()
 	for i := range 5 {
 		it, err := r.Put(t.Context(), "x", strings.NewReader(strings.Repeat(string(rune('a'+i)), 1000)))
 		if err != nil {
@@ -243,6 +249,13 @@ func TestPrune(t *testing.T) {
 		}
 		ds = append(ds, it.Digest)
 	}
+	return ds
+}
+
+func TestPrune(t *testing.T) {
+	o := fast(t)
+	r := newRig(t, o)
+	ds := putOld(t, r)
 	r.mustRead(t, ds[0]) // the oldest, but used now
 	busy, idle := digest.FromString("busy"), digest.FromString("idle")
 	write(t, r.store.partialPath(busy), []byte("half"))
