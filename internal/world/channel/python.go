@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -57,7 +58,11 @@ func pythonFiles(ctx context.Context, find func(string) (string, error)) ([]entr
 	var out []entry
 	for _, e := range from {
 		if e.path == "usr/bin/python3.11" {
-			out = append(out, entry{path: "bin/python3.11", data: e.data, mode: 0o755})
+			program, err := editProgram(e.data)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, entry{path: "bin/python3.11", data: program, mode: 0o755})
 		}
 		rest, ok := strings.CutPrefix(e.path, "usr/lib/python3.11/")
 		if !ok || dropModule(rest) || e.link != "" {
@@ -88,6 +93,16 @@ func pythonFiles(ctx context.Context, find func(string) (string, error)) ([]entr
 		entry{path: "bin/python3", link: "python3.11"}, entry{path: "bin/python", link: "python3.11"},
 		entry{path: pyLib + "site-packages/README.txt", data: []byte("Third party Python packages.\n")})
 	return out, setRunPaths(ctx, find, out)
+}
+
+// editProgram does for the module site what pythonEdits does for the others: the interpreter has its code built in (frozen).
+// Of the two names of the directory, which are of one length, Debian's gives way to Python's own.
+func editProgram(program []byte) ([]byte, error) {
+	was, now := []byte("dist-packages"), []byte("site-packages")
+	if !bytes.Contains(program, was) {
+		return nil, fmt.Errorf("undo Debian's change of %q: no %q in the interpreter", "site.py", was)
+	}
+	return bytes.ReplaceAll(program, was, now), nil
 }
 
 func fileData(entries []entry, name string) ([]byte, error) {

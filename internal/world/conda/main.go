@@ -1,4 +1,143 @@
-// Command conda is the stand-in.
+// Command conda is a stand-in for conda, for the tests of raybuild. It is not conda: it has those of its commands, files,
+// answers and errors that an image build meets, so that raybuild's own use of conda is exercised where conda itself
+// can't be had. Where a comment says "observed", the behaviour was seen on real conda of the version named.
 package main
 
-func main() {}
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+// app is one call of the program.
+type app struct {
+	args   []string
+	opts   options
+	conf   *config
+	stdout io.Writer
+	stderr io.Writer
+	stdin  io.Reader
+}
+
+// run carries out one call; its result is the exit status.
+func run(args []string) int {
+	a := &app{args: args, stdout: os.Stdout, stderr: os.Stderr, stdin: os.Stdin}
+	err := a.dispatch(args)
+	if err == nil {
+		return 0
+	}
+	var status exitStatus
+	if errors.As(err, &status) {
+		return int(status)
+	}
+	var c *condaError
+	if !errors.As(err, &c) {
+		c = &condaError{name: "CondaError", message: err.Error()}
+	}
+	if a.opts.json {
+		// Errors are JSON on stdout and nothing on stderr; observed on conda 4.12.0 to 26.7.1.
+		writeJSON(a.stdout, c.json())
+	} else {
+		fmt.Fprintf(a.stderr, "\n%s: %s\n\n", c.name, c.message)
+	}
+	return 1
+}
+
+// exitStatus ends the program with a status and no words.
+type exitStatus int
+
+func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+func (a *app) dispatch(args []string) error {
+	if len(args) == 0 {
+		a.usage(a.stdout)
+		return nil
+	}
+	switch args[0] {
+	case "--version", "-V":
+		fmt.Fprintln(a.stdout, "conda "+condaVersion(rootPrefix()))
+		return nil
+	case "--help", "-h", "help":
+		a.usage(a.stdout)
+		return nil
+	case "shell.posix":
+		return a.shell(args[1:])
+	case "constructor":
+		return a.constructor(args[1:])
+	case "init":
+		return a.initShell(args[1:])
+	}
+	commands := map[string]func() error{
+		"create": a.create, "install": a.install, "info": a.info, "list": a.list, "env": a.env, "run": a.runIn,
+		"config": a.configShow, "clean": a.clean, "tos": a.tos,
+	}
+	command, ok := commands[args[0]]
+	if !ok {
+		fmt.Fprintf(a.stderr, "usage: conda [-h] [-V] COMMAND ...\nconda: error: argument COMMAND: invalid choice: '%s' (choose from %s)\n", args[0], strings.Join(sortedKeys(commands), ", "))
+		return exitStatus(2)
+	}
+	var err error
+	if a.opts, err = parseOptions(args[0], args[1:]); err != nil {
+		return err
+	}
+	if a.conf, err = loadConfig(a.opts); err != nil {
+		return err
+	}
+	return command()
+}
+
+func (a *app) usage(w io.Writer) {
+	fmt.Fprint(w, `usage: conda [-h] [-V] COMMAND ...
+
+A stand-in for tests; not conda. It has these commands of conda:
+  create, install, info, list, env list, run, config, clean, init, tos
+`)
+}
+
+// rootPrefix is the prefix of the base environment: that of this program.
+func rootPrefix() string {
+	if p := os.Getenv("CONDA_ROOT_PREFIX"); p != "" {
+		return p
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		return "/opt/conda"
+	}
+	if real, err := filepath.EvalSymlinks(exe); err == nil {
+		exe = real
+	}
+	dir := filepath.Dir(exe)
+	if base := filepath.Base(dir); base == "bin" || base == "condabin" {
+		return filepath.Dir(dir)
+	}
+	return dir
+}
+
+// newest is the version that this program answers as where no conda package says another.
+const newest = "26.7.1"
+
+// condaVersion is the version of the conda package in the base environment.
+func condaVersion(root string) string {
+	found, err := filepath.Glob(filepath.Join(root, "conda-meta", "conda-[0-9]*.json"))
+	if err != nil || len(found) == 0 {
+		return newest
+	}
+	slices.Sort(found)
+	version, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(found[len(found)-1]), "conda-"), "-")
+	return version
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}

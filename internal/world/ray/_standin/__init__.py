@@ -1,0 +1,1 @@
+"""Inner works of the stand-in ray (stand-in for tests; not Ray)."""
