@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -126,31 +127,24 @@ func (l *launch) ray(ctx context.Context, v *view) (*ray, error) {
 	if h == nil {
 		return nil, fmt.Errorf("the head's host cannot be reached: %w", l.fleet.down[l.spec.Head.Host.ID()])
 	}
-	list, err := listContainers(ctx, l.spec.Head.Host.ID(), h, l.spec.Name)
+	c, err := h.Inspect(ctx, l.spec.Head.ID) // a node's ID is its container's name
+	if docker.IsNotFound(err) || err == nil && c.Labels[LabelCluster] != l.spec.Name {
+		return nil, fmt.Errorf("cluster %q has no head: it is not up; start it: %s", l.spec.Name, l.next())
+	}
 	if err != nil {
 		return nil, err
 	}
-	for _, c := range list {
-		if Role(c.Labels[LabelRole]) != Head {
-			continue
-		}
-		version := c.Labels[labelRay]
-		if version == "" {
-			version = v.image.RayVersion
-		}
-		f, err := FeaturesOf(version)
-		if err != nil {
+	f, err := FeaturesOf(cmp.Or(c.Labels[labelRay], v.image.RayVersion))
+	if err != nil {
+		return nil, err
+	}
+	token := ""
+	if f.Token {
+		if token, err = readToken(ctx, h, c.ID); err != nil {
 			return nil, err
 		}
-		token := ""
-		if f.Token {
-			if token, err = readToken(ctx, h, c.ID); err != nil {
-				return nil, err
-			}
-		}
-		return newRay(h, c.ID, l.spec.Head.Ports.Dashboard, f, token), nil
 	}
-	return nil, fmt.Errorf("cluster %q has no head: it is not up; start it: %s", l.spec.Name, l.next())
+	return newRay(h, c.ID, l.spec.Head.Ports.Dashboard, f, token), nil
 }
 
 func (l *launch) lockInfo(ctx context.Context, v *view) *LockInfo {

@@ -38,7 +38,7 @@ func Up(ctx context.Context, spec *Spec, o Options) (*Status, error) {
 		return nil, err
 	}
 	defer r.close()
-	s, err := l.gate(ctx, v, r, failed)
+	s, err := l.gate(ctx, v, r, failed, done > 0)
 	if s == nil {
 		return nil, err
 	}

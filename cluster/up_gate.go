@@ -85,7 +85,7 @@ func (l *launch) awaitHead(ctx context.Context, v *view, token string) error {
 
 // gate waits until Ray says that exactly the wanted nodes are alive with the resources asked for. failed are hosts that are out
 // already. The Status says how far it came, also beside an error.
-func (l *launch) gate(ctx context.Context, v *view, r *ray, failed map[string]error) (*Status, error) {
+func (l *launch) gate(ctx context.Context, v *view, r *ray, failed map[string]error, changed bool) (*Status, error) {
 	var nodes []rayNode
 	var lastErr error
 	want := slices.DeleteFunc(slices.Clone(v.desired), func(c Container) bool { return failed[c.Host] != nil })
@@ -115,7 +115,10 @@ func (l *launch) gate(ctx context.Context, v *view, r *ray, failed map[string]er
 	if lastErr != nil {
 		s.Problem = lastErr.Error()
 	}
-	now := &view{looks: l.observe(ctx, l.spec.Name, false), image: v.image, desired: v.desired}
+	now := &view{looks: v.looks, image: v.image, desired: v.desired}
+	if err != nil || changed {
+		now.looks = l.observe(ctx, l.spec.Name, false)
+	}
 	l.fill(ctx, s, now, nodes, r.features.NodeName, lastErr == nil)
 	return s, l.verdict(s, failed)
 }
