@@ -47,7 +47,7 @@ func (t *lockReader) lock(n *yamlNode, l *Lock) {
 		treeField{"version", t.number(func(v int64) { l.Version = int(v) })},
 		treeField{"recipe", t.digest(&l.Recipe)},
 		treeField{"platforms", func(n *yamlNode, key string) {
-			if n.kind != yamlMap {
+			if n.kind != yamlMap && n.kind != yamlNull {
 				t.wrongKind(n, key, "a mapping")
 				return
 			}

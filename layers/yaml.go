@@ -146,6 +146,10 @@ func yamlSyntax(err error, data []byte, file string) Problem {
 	}
 	p.Message = "not valid YAML: " + m[2]
 	p.Line, _ = strconv.Atoi(m[1])
+	if strings.HasPrefix(m[2], "unknown anchor") {
+		p.Message, p.Fix = "anchors and aliases are not supported", "write the value out"
+		return p
+	}
 	lines := strings.Split(string(data), "\n")
 	// The parser counts lines from 0 in some of its messages: a tab is looked
 	// for on the next line as well.

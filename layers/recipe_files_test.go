@@ -1,0 +1,208 @@
+//go:build unix
+
+package layers
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// recipeWithFiles is a recipe in a directory of its own with files beside it.
+func recipeWithFiles(t *testing.T, text string, files map[string]string) *Recipe {
+	t.Helper()
+	dir := t.TempDir()
+	for name, content := range files {
+		p := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(p, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := LoadRecipe([]byte(text), filepath.Join(dir, "raybuild.yaml"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestRequirementsFiles(t *testing.T) {
+	hash := "sha256:" + strings.Repeat("a", 64)
+	r := recipeWithFiles(t, "pip: {requirements: [requirements.txt, b.txt]}", map[string]string{
+		"requirements.txt": "# comment\n\nTorch == 2.4.0 \\\n    --hash=" + hash + " \\\n    --hash=" + hash + "\nnumpy>=1.26,<2 # why\n-r more/extra.txt\n",
+		"more/extra.txt":   "--requirement=../third.txt\r\nrequests[socks] ; python_version < '3.13'\r\n",
+		"third.txt":        "x==1\n",
+		"b.txt":            "\tdm-tree\n",
+	})
+	if err := r.LoadFiles(); err != nil {
+		t.Fatal(err)
+	}
+	want := []Requirement{
+		{Name: "torch", Specifier: "==2.4.0", Hashes: []string{hash}},
+		{Name: "numpy", Specifier: ">=1.26,<2"},
+		{Name: "x", Specifier: "==1"},
+		{Name: "requests", Extras: []string{"socks"}, Marker: `python_version < "3.13"`},
+		{Name: "dm-tree"},
+	}
+	if !reflect.DeepEqual(r.Required, want) {
+		t.Errorf("got\n%+v\nwant\n%+v", r.Required, want)
+	}
+}
+
+func TestRequirementsFilesRefused(t *testing.T) {
+	r := recipeWithFiles(t, "pip: {requirements: [r.txt, none.txt]}", map[string]string{
+		"r.txt": strings.Join([]string{
+			"-e .", "--index-url https://h/simple", "--extra-index-url=https://h/simple", "--find-links x", "file:///etc/passwd", "git+https://h/x",
+			"-r ../../etc/passwd", "-r r.txt", "x @ https://h/x.whl", "ray==2.0.0", "-c c.txt", "--pre", "x==1 --hash=md5:abc", "./x.whl", "$(id)", "-r/etc/passwd", "--frobnicate",
+		}, "\n"),
+	})
+	want := []string{
+		`there is no file "none.txt" beside the recipe`,
+		"r.txt:1: an editable requirement; build a wheel and name it under pip.wheels in the recipe",
+		"r.txt:2: --index-url chooses where packages come from; set mirrors.fetch in the recipe",
+		"r.txt:3: --extra-index-url lets any index answer for any package; list the index with its packages under pip.extra_indexes in the recipe",
+		"r.txt:4: --find-links is not supported; name wheels under pip.wheels in the recipe",
+		"r.txt:5: a requirement by URL or path; name a wheel under pip.wheels, or its index under pip.extra_indexes",
+		"r.txt:6: a requirement from version control; build a wheel of it and name it under pip.wheels",
+		`r.txt:7: cannot include "../../etc/passwd"`,
+		`r.txt:8: "r.txt" includes itself; remove this line`,
+		"r.txt:9: a requirement by URL or path; ",
+		"r.txt:10: ray is set by the recipe; remove it here and set ray.version and ray.extras",
+		"r.txt:11: constraints files are not supported; ",
+		"r.txt:12: the option --pre is not supported in a requirements file; ",
+		`r.txt:13: "md5:abc" is not a hash that raybuild checks; write --hash=sha256:HEX`,
+		`r.txt:14: "./x.whl" is a file, not a requirement; `,
+		`r.txt:15: "$(id)" is not a requirement; `,
+		`r.txt:16: cannot include "/etc/passwd"`,
+		`r.txt:17: unknown option "--frobnicate"; remove it`,
+	}
+	err := r.LoadFiles()
+	if err == nil {
+		t.Fatal("was accepted")
+	}
+	all := err.Error()
+	for _, w := range want {
+		if !strings.Contains(all, w) {
+			t.Errorf("missing %q", w)
+		}
+	}
+	if got := strings.Count(all, "\n") + 1; got != len(want) {
+		t.Errorf("%d problems, want %d:\n%s", got, len(want), all)
+	}
+}
+
+func TestRequirementsIncludeEachOther(t *testing.T) {
+	r := recipeWithFiles(t, "pip: {requirements: [a.txt]}", map[string]string{"a.txt": "-r b.txt", "b.txt": "x\n-r a.txt"})
+	if err := r.LoadFiles(); err == nil || err.Error() != `b.txt:2: "a.txt" includes itself; remove this line` {
+		t.Errorf("got %v", err)
+	}
+	many := map[string]string{}
+	for _, c := range "abcdefgh" {
+		many[string(c)+".txt"] = strings.Repeat("-r "+string(c+1)+".txt\n", 9)
+	}
+	many["i.txt"] = "x"
+	start := time.Now()
+	r = recipeWithFiles(t, "pip: {requirements: [a.txt]}", many)
+	if err := r.LoadFiles(); err == nil || !strings.Contains(err.Error(), "more than 50 requirements files") {
+		t.Errorf("got %v", err)
+	}
+	if time.Since(start) > 5*time.Second {
+		t.Error("took longer than 5 s")
+	}
+}
+
+func TestLocalFilesStayInside(t *testing.T) {
+	dir := t.TempDir()
+	outside := filepath.Join(t.TempDir(), "secret.txt")
+	if err := os.WriteFile(outside, []byte("canary-of-the-outside"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]func(p string) error{
+		"link.txt": func(p string) error { return os.Symlink(outside, p) },
+		"up.txt":   func(p string) error { return os.Symlink("../../../../../../etc/passwd", p) },
+		"fifo.txt": func(p string) error { return syscall.Mkfifo(p, 0o644) },
+		"dir.txt":  func(p string) error { return os.Mkdir(p, 0o755) },
+		"big.txt":  func(p string) error { return os.WriteFile(p, []byte(strings.Repeat("x\n", 1<<20)), 0o644) },
+		"loop.txt": func(p string) error { return os.Symlink("loop.txt", p) },
+		"bin.txt":  func(p string) error { return os.WriteFile(p, []byte{0xff, 0xfe, 0}, 0o644) },
+	}
+	for name, create := range files {
+		t.Run(name, func(t *testing.T) {
+			if err := create(filepath.Join(dir, name)); err != nil {
+				t.Fatal(err)
+			}
+			for _, text := range []string{"pip: {requirements: [" + name + "]}", "env: {file: " + name + "}"} {
+				r, err := LoadRecipe([]byte(text), filepath.Join(dir, "raybuild.yaml"), nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				done := loadAside(r)
+				select {
+				case err := <-done:
+					if err == nil || strings.Contains(err.Error(), "canary") {
+						t.Errorf("%s: got %v", text, err)
+					}
+				case <-time.After(10 * time.Second):
+					t.Fatalf("%s: hangs", text)
+				}
+			}
+		})
+	}
+}
+
+// loadAside loads the files beside the test, so that a hang is seen.
+func loadAside(r *Recipe) <-chan error {
+	done := make(chan error, 1)
+	go func() { done <- r.LoadFiles() }()
+	return done
+}
+
+func TestEnvironmentFile(t *testing.T) {
+	r := recipeWithFiles(t, "env: {file: environment.yml, python: '3.12'}", map[string]string{"environment.yml": `
+name: x
+channels: [conda-forge, nodefaults, bioconda]
+dependencies:
+  - python=3.12
+  - pip
+  - zlib
+  - numpy >=1.26
+  - pip: [torch, "Requests>=2"]
+prefix: /home/me/envs/x
+`})
+	if err := r.LoadFiles(); err != nil {
+		t.Fatal(err)
+	}
+	want := &EnvFile{Name: "x", Channels: []string{"conda-forge", "bioconda"}, Python: "3.12", Conda: []string{"numpy >=1.26", "zlib"}, Pip: []string{"torch", "requests>=2"}}
+	if !reflect.DeepEqual(r.EnvFile, want) {
+		t.Errorf("got %+v, want %+v", r.EnvFile, want)
+	}
+	if !reflect.DeepEqual(r.Env.Channels, want.Channels) {
+		t.Errorf("channels %v", r.Env.Channels)
+	}
+}
+
+func TestEnvironmentFileRefused(t *testing.T) {
+	for text, want := range map[string]string{
+		"dependencies: [python=3.11]":                      `environment.yml:1:15: dependencies: asks for python "3.11", and the recipe's env.python is 3.12; set env.python to the same version, such as "3.12"`,
+		"channels: [defaults]\ndependencies: [zlib]":       `environment.yml:1:11: channels: "defaults" is bound to Anaconda's terms of service, which are not accepted; read https://www.anaconda.com/legal and set miniconda.accept_anaconda_terms: true in the recipe, or use conda-forge`,
+		"dependencies: [{pip: [-r x.txt]}]":                `environment.yml:1:23: dependencies[0].pip[0]: "-r x.txt" is an option, not a requirement; indexes go under pip.extra_indexes, requirements files under pip.requirements`,
+		"dependencies: [\"-c evil\"]":                      `environment.yml:1:16: dependencies[0]: "-c evil" is not a conda package specification; write NAME, NAME=VERSION or "NAME>=1,<2", as in "libgcc-ng" or "conda-forge::numpy=1.26"`,
+		"variables: {A: b}":                                `environment.yml:1:12: variables: is not taken from environment.yml; move it to the recipe's image.env`,
+		"dependencies: [{pip: [ray]}]":                     `environment.yml:1:15: dependencies: ray is set by the recipe; remove it here and set ray.version`,
+		"":                                                 `environment.yml: is empty; remove env.file, or list dependencies`,
+		"dependencies:\n\t- x":                             `environment.yml:2:1: a tab in the indentation; indent with spaces`,
+		"dependancies: []":                                 `environment.yml:1:1: dependancies: unknown key; did you mean "dependencies"?`,
+		"dependencies: [https://h/linux-64/x-1-0.tar.bz2]": `environment.yml:1:16: dependencies[0]: "https://h/linux-64/x-1-0.tar.bz2" is a file, not a package specification; name the package, and its channel under env.channels`,
+	} {
+		r := recipeWithFiles(t, "env: {file: environment.yml}", map[string]string{"environment.yml": text})
+		if err := r.LoadFiles(); err == nil || err.Error() != want {
+			t.Errorf("%q:\ngot  %v\nwant %s", text, err, want)
+		}
+	}
+}
