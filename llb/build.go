@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/distribution/reference"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
@@ -72,8 +73,11 @@ func (o BuildOptions) validate(images []Image) error {
 		errs = append(errs, errors.New("docker archive: it holds one platform, not several; write an OCI archive"))
 	}
 	for _, n := range o.Names {
-		if strings.ContainsAny(n, ", \n") {
-			errs = append(errs, fmt.Errorf("image name %q: want a reference", n))
+		ref, err := reference.ParseNormalizedNamed(n)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("image name %q: %w", n, err))
+		} else if _, pinned := ref.(reference.Digested); pinned {
+			errs = append(errs, fmt.Errorf("image name %q: a digest cannot be chosen; want name:tag", n))
 		}
 	}
 	switch o.Compression {

@@ -83,36 +83,7 @@ func TestImageIsPushedLayerByLayer(t *testing.T) {
 		t.Errorf("layers %q, want %q", names, want)
 	}
 	for _, n := range []string{ref, w.host + "/ray:latest"} {
-		r, err := name.ParseReference(n)
-		if err != nil {
-			t.Fatal(err)
-		}
-		img, err := remote.Image(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := validate.Image(img); err != nil {
-			t.Error(err)
-		}
-		if d, _ := img.Digest(); d.String() != res.Digest.String() || got.Manifest != res.Digest {
-			t.Errorf("pushed %s, result says %s and %s", d, res.Digest, got.Manifest)
-		}
-		m, err := img.Manifest()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if m.Annotations["org.example.k"] != "v" || m.Config.Digest.String() != got.Config.String() {
-			t.Errorf("manifest %+v", m)
-		}
-		cfg, err := img.ConfigFile()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i, h := range cfg.History {
-			if h.EmptyLayer || h.CreatedBy == "" || h.Created.Unix() != 1700000000 {
-				t.Errorf("history %d: %+v", i, h)
-			}
-		}
+		checkPushed(t, n, res)
 	}
 	if t.Failed() {
 		t.Log(log.String())
@@ -126,6 +97,42 @@ func TestImageIsPushedLayerByLayer(t *testing.T) {
 	}
 	if e := layer(t, b, got.Layers[5].Digest)["/home/ray/src/app/main.py"]; e.data != "print(1)\n" {
 		t.Errorf("app: %+v", e)
+	}
+}
+
+// checkPushed checks what a registry holds under a name.
+func checkPushed(t *testing.T, ref string, res *llb.Result) {
+	t.Helper()
+	r, err := name.ParseReference(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := remote.Image(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := validate.Image(img); err != nil {
+		t.Error(err)
+	}
+	got := res.Images[0]
+	if d, _ := img.Digest(); d.String() != res.Digest.String() || got.Manifest != res.Digest {
+		t.Errorf("pushed %s, result says %s and %s", d, res.Digest, got.Manifest)
+	}
+	m, err := img.Manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.Annotations["org.example.k"] != "v" || m.Config.Digest.String() != got.Config.String() {
+		t.Errorf("manifest %+v", m)
+	}
+	cfg, err := img.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, h := range cfg.History {
+		if h.EmptyLayer || h.CreatedBy == "" || h.Created.Unix() != 1700000000 {
+			t.Errorf("history %d: %+v", i, h)
+		}
 	}
 }
 

@@ -8,7 +8,7 @@ import (
 )
 
 // ErrNoSecret is what [Session.Secrets] returns for an id that it does not have.
-var ErrNoSecret = errors.New("no such secret: pass it with --secret id=…,src=…")
+var ErrNoSecret = errors.New("no such secret")
 
 // StepError is the failure of a step. It matches by errors.As.
 type StepError struct {
@@ -21,7 +21,7 @@ type StepError struct {
 }
 
 func (e *StepError) Error() string {
-	what := e.Err.Error()
+	what := plainText(e.Err)
 	if e.ExitCode > 0 {
 		what = fmt.Sprintf("exit code %d", e.ExitCode)
 	}

@@ -10,7 +10,13 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-func TestErrorsStickAndNameTheirStep(t *testing.T) {
+type badStage struct {
+	name string
+	st   llb.Stage
+	want string
+}
+
+func badStages() []badStage {
 	from := llb.From(pinned)
 	good := sh("ray", "install", "true")
 	with := func(change func(*llb.Exec)) llb.Exec {
@@ -19,11 +25,7 @@ func TestErrorsStickAndNameTheirStep(t *testing.T) {
 		return e
 	}
 	const at = `layer ray: step "install": `
-	for _, tc := range []struct {
-		name string
-		st   llb.Stage
-		want string
-	}{
+	return []badStage{
 		{"image without a digest", llb.From("ubuntu:22.04"), `image "ubuntu:22.04" is not pinned: add its digest`},
 		{"image that is no reference", llb.From("Ubuntu!"), `parse image reference "Ubuntu!"`},
 		{"artifact with a path for a name", llb.Artifact(llb.Blob{Name: "a/b", Digest: "sha256:" + sha("1")}), `artifact name "a/b"`},
@@ -60,9 +62,13 @@ func TestErrorsStickAndNameTheirStep(t *testing.T) {
 		{"in a merge", llb.Merge("m", from, llb.From("one:1")), `"one:1" is not pinned`},
 		{"in a diff", llb.Diff("d", from, llb.From("one:1")), `"one:1" is not pinned`},
 		{"in a copy", from.Copy("c", llb.From("one:1"), "/a", "/b"), `"one:1" is not pinned`},
-	} {
+	}
+}
+
+func TestErrorsStickAndNameTheirStep(t *testing.T) {
+	for _, tc := range badStages() {
 		t.Run(tc.name, func(t *testing.T) {
-			later := tc.st.Run(good).Files("[later] write", llb.File{Path: "/x"})
+			later := tc.st.Run(sh("later", "run", "true")).Files("[later] write", llb.File{Path: "/x"})
 			for _, st := range []llb.Stage{tc.st, later} {
 				_, err := llb.Image{Platform: amd64, Layers: []llb.Layer{{Name: "l", Stage: st}}}.Marshal(t.Context(), false)
 				if err == nil || !strings.Contains(err.Error(), tc.want) || st.Err() == nil {

@@ -97,12 +97,15 @@ func (s *step) ran() bool { return s.vertex != nil && !s.vertex.Cached && s.star
 
 // collector learns from definitions which vertices are steps, and from a solve's events how they went.
 type collector struct {
-	mu    sync.Mutex
-	steps []*step
-	by    map[digest.Digest]*step
+	mu     sync.Mutex
+	steps  []*step
+	by     map[digest.Digest]*step
+	titles map[digest.Digest]string // of every operation
 }
 
-func newCollector() *collector { return &collector{by: map[digest.Digest]*step{}} }
+func newCollector() *collector {
+	return &collector{by: map[digest.Digest]*step{}, titles: map[digest.Digest]string{}}
+}
 
 // define takes the steps of a definition, and tells artifact the name of each artifact in it.
 func (c *collector) define(def *bkllb.Definition, artifact func(d digest.Digest, name string)) error {
@@ -113,17 +116,19 @@ func (c *collector) define(def *bkllb.Definition, artifact func(d digest.Digest,
 		if err != nil {
 			return err
 		}
+		dgst := digest.FromBytes(dt)
+		title := def.Metadata[dgst].Description["llb.customname"]
+		c.titles[dgst] = title
 		if src := op.GetSource(); src != nil {
 			if sum := digest.Digest(src.Attrs[pb.AttrHTTPChecksum]); sum != "" {
 				artifact(sum, src.Attrs[pb.AttrHTTPFilename])
 			}
 			continue
 		}
-		dgst := digest.FromBytes(dt)
 		if op.GetExec() == nil && op.GetFile() == nil || c.by[dgst] != nil {
 			continue
 		}
-		s := &step{title: def.Metadata[dgst].Description["llb.customname"]}
+		s := &step{title: title}
 		if len(op.Inputs) == 0 {
 			s.extra = 1
 		}

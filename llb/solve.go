@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"strings"
 
 	"github.com/moby/buildkit/client"
@@ -112,7 +113,27 @@ func (c *call) explain(ctx context.Context, err error) error {
 	if se := c.col.failure(err); se != nil {
 		return se
 	}
-	return fmt.Errorf("build on %q: %w", c.b.addr, err)
+	return &buildError{title: c.col.title(err), err: err}
+}
+
+// buildError is a failure outside of any step, such as that of a pull or a push.
+type buildError struct {
+	title string // of the operation, if one failed
+	err   error
+}
+
+func (e *buildError) Error() string {
+	if e.title == "" {
+		return "build image: " + plainText(e.err)
+	}
+	return e.title + ": " + plainText(e.err)
+}
+
+func (e *buildError) Unwrap() error { return e.err }
+
+// plainText is a builder's error without the words that each of them begins with.
+func plainText(err error) string {
+	return strings.TrimPrefix(err.Error(), "failed to solve: ")
 }
 
 // causedError reads as its cause, and is what came of it as well.
@@ -147,10 +168,27 @@ func (c *collector) failure(err error) *StepError {
 	if errors.As(err, &ee) && ee.ExitCode != gatewaypb.UnknownExitStatus {
 		se.ExitCode = int(ee.ExitCode)
 	}
+	if m := missingSecret.FindStringSubmatch(err.Error()); m != nil {
+		se.Hint = fmt.Sprintf("pass it with --secret id=%s,src=FILE", m[1])
+	}
 	if failed.offline && wantedNetwork(se.Log) {
 		se.Hint = "this step has no network; declare what it needs as an artifact or package, or allow it the network (network: true)"
 	}
 	return se
+}
+
+// missingSecret is how BuildKit says that a session has not the secret that a step needs.
+var missingSecret = regexp.MustCompile(`secret (\S+): not found$`)
+
+// title is that of the operation that err is about, or "".
+func (c *collector) title(err error) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var ve *solvererr.VertexError
+	if !errors.As(err, &ve) {
+		return ""
+	}
+	return c.titles[digest.Digest(ve.Digest)]
 }
 
 // wantedNetwork tells whether output reads like that of a program that could not reach the network: the messages of
