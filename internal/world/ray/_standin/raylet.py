@@ -16,18 +16,33 @@ from ray import exceptions
 from ray._standin import agent, auth, versions, wire
 
 
+class Worker:
+    """A worker process with its socket and its port."""
+
+    def __init__(self, pid, port, listener, pipe):
+        self.pid, self.port, self.listener, self.pipe = pid, port, listener, pipe
+
+    def kill(self):
+        try:
+            os.kill(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # it has ended itself
+
+
 class Raylet:
     def __init__(self, config):
         self.config = config
         self.token = auth.token_for(head=config["head"])
-        self.idle = {}  # processes that wait for a task, by their working directory
+        self.idle = {}  # workers that wait for a task, by their working directory
         self.lock = threading.Lock()
-        self.ports = {}  # worker port -> process
+        self.ports = {}  # worker port -> worker
+        self.zygote, self.zygote_lock = None, threading.Lock()
         self.node_id = None
         self.alive = True
 
     def start(self):
         c = self.config
+        self.zygote = self.start_zygote()
         self.server = wire.listen(c["node_ip"], c["node_manager_port"])
         self.config["node_manager_port"] = self.server.getsockname()[1]
         for name in ("object_manager_port", "runtime_env_agent_port", "agent_grpc_port"):
@@ -66,17 +81,18 @@ class Raylet:
                 return "the head counts this node dead"
 
     def run(self, peer, function, arguments, env, working_dir):
-        process = self.take(working_dir)
+        del peer
+        worker = self.take(working_dir)
         try:
-            wire.send(process.pipe, {"function": function, "arguments": arguments, "env": env})
-            answer = wire.receive(process.pipe)
+            wire.send(worker.pipe, {"function": function, "arguments": arguments, "env": env})
+            answer = wire.receive(worker.pipe)
         except OSError:
             answer = None
         if answer is None:
-            self.forget(process)
-            raise exceptions.WorkerCrashedError("The worker died unexpectedly while executing this task (pid %d)." % process.pid)
+            self.forget(worker)
+            raise exceptions.WorkerCrashedError("The worker died unexpectedly while executing this task (pid %d)." % worker.pid)
         with self.lock:
-            self.idle.setdefault(working_dir, []).append(process)
+            self.idle.setdefault(working_dir, []).append(worker)
         return answer
 
     def take(self, working_dir):
@@ -96,17 +112,33 @@ class Raylet:
             break
         else:
             raise exceptions.RaySystemError("No available ports. Please specify a wider port range using --min-worker-port and --max-worker-port.")
-        ours, theirs = socket.socketpair()
-        log = open(os.path.join(c["session"], "logs", "worker-%d.out" % port), "ab")
-        env = dict(os.environ, RAY_ADDRESS=c["gcs_address"], RAY_STANDIN_NODE_ID=self.node_id)
-        process = subprocess.Popen([sys.executable, "-m", "ray._standin.worker", str(theirs.fileno())], pass_fds=[theirs.fileno()], env=env,
-                                   cwd=self.directory(working_dir), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        theirs.close()
-        log.close()
-        process.pipe, process.port, process.listener = ours, port, listener
+        try:
+            worker = self.fork(port, listener, working_dir)
+        except OSError:
+            listener.close()
+            raise
         with self.lock:
-            self.ports[port] = process
-        return process
+            self.ports[port] = worker
+        return worker
+
+    def fork(self, port, listener, working_dir):
+        c = self.config
+        ours, theirs = socket.socketpair()
+        request = {"cwd": self.directory(working_dir), "log": os.path.join(c["session"], "logs", "worker-%d.out" % port), "node_id": self.node_id,
+                   "address": c["gcs_address"]}
+        with self.zygote_lock:
+            socket.send_fds(self.zygote, [json.dumps(request).encode()], [theirs.fileno()])
+            answer = self.zygote.recv(64)
+        theirs.close()
+        if not answer:
+            raise exceptions.RaySystemError("no worker can be started: the zygote is gone")
+        return Worker(int(answer), port, listener, ours)
+
+    def start_zygote(self):
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        subprocess.Popen([sys.executable, "-m", "ray._standin.worker", str(theirs.fileno())], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+        theirs.close()
+        return ours
 
     def directory(self, uri):
         """The unpacked working_dir of a driver (runtime_env working_dir, gcs:// packages)."""
@@ -114,22 +146,21 @@ class Raylet:
             return self.config["session"]
         return unpack_package(uri, self.config["session"], lambda name: wire.once(self.config["gcs_address"], self.token, "package", name=name))
 
-    def forget(self, process):
-        process.kill()
-        process.wait()
-        process.pipe.close()
-        process.listener.shutdown(socket.SHUT_RDWR)
-        process.listener.close()
+    def forget(self, worker):
+        worker.kill()
+        worker.pipe.close()
+        worker.listener.shutdown(socket.SHUT_RDWR)
+        worker.listener.close()
         with self.lock:
-            self.ports.pop(process.port, None)
+            self.ports.pop(worker.port, None)
 
     def stop(self, message):
         try:
             wire.once(self.config["gcs_address"], self.token, "unregister", timeout=1, node_id=self.node_id, message=message)
         except (OSError, exceptions.RayError):
             pass  # the head went first
-        for process in list(self.ports.values()):
-            process.kill()
+        for worker in list(self.ports.values()):
+            worker.kill()
 
 
 def unpack_package(uri, session, load):
