@@ -32,13 +32,16 @@ var pythonEdits = []edit{
             # this one is deprecated for Debian
 `, ""},
 	{"site.py", "                                    \"dist-packages\")\n", "                                    \"site-packages\")\n"},
+	// Debian's setuptools asks for this module: it stays, and chooses as Python does.
+	{"_distutils_system_mod.py", "                  or is_virtual_environment()):\n", "                  or True):\n"},
+	{"_distutils_system_mod.py", "    elif is_default_prefix and not is_virtual_environment():\n", "    elif False:\n"},
 	{"distutils/command/install.py", "                  or is_virtual_environment()):\n", "                  or True):\n"},
 	{"distutils/sysconfig.py", "        elif is_default_prefix and not is_virtual_environment():\n", "        elif False:\n"},
 }
 
 // dropModules are files of Debian's library that conda's has not, or whose libraries are not worth it.
 var dropModules = []string{
-	"EXTERNALLY-MANAGED", "sitecustomize.py", "_distutils_system_mod.py", "_sysconfigdata__x86_64-linux-gnu.py", "test/", "pydoc_data/topics.py",
+	"EXTERNALLY-MANAGED", "sitecustomize.py", "_sysconfigdata__x86_64-linux-gnu.py", "test/", "pydoc_data/topics.py",
 	"lib-dynload/_test", "lib-dynload/_ctypes_test", "lib-dynload/xx", "lib-dynload/_xxtest", "lib-dynload/nis.", "lib-dynload/ossaudiodev.", "lib-dynload/_dbm.",
 }
 

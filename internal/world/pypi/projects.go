@@ -3,7 +3,9 @@ package pypi
 import "strings"
 
 // table has the stand-ins of what Ray's extras, tensorflow and torch need, with the dependencies that
-// the real ones have, simplified. One line a version; see small for the form.
+// the real ones have, simplified. One line a version; see small for the form. A project is spelled here
+// as those that need it spell it: pip 23.0, which takes METADATA by PEP 658, stumbles over Name: dm-tree where dm_tree was
+// asked for.
 const table = `
 click 8.1.7 python=>=3.7
 click 8.2.1 python=>=3.10
@@ -23,7 +25,7 @@ idna 3.10
 urllib3 2.2.3
 certifi 2024.8.30
 aiohttp 3.10.10 tag=cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64 size=120000 | aiohappyeyeballs>=2.3.0; aiosignal>=1.1.2; attrs>=17.3.0; frozenlist>=1.1.1; multidict<7.0,>=4.5; yarl<2.0,>=1.12.0
-aiohttp-cors 0.7.0 | aiohttp>=1.1
+aiohttp_cors 0.7.0 | aiohttp>=1.1
 aiohappyeyeballs 2.4.3
 aiosignal 1.3.1 | frozenlist>=1.1.0
 frozenlist 1.5.0 tag=cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64
@@ -46,7 +48,7 @@ rsa 4.9 script=pyrsa-keygen:rsa.cli:keygen | pyasn1>=0.1.3
 opentelemetry-api 1.30.0 imports=opentelemetry.context | deprecated>=1.2.6; importlib-metadata>=6.0
 opentelemetry-sdk 1.30.0 imports=opentelemetry.sdk | opentelemetry-api==1.30.0; opentelemetry-semantic-conventions==0.51b0; typing-extensions>=3.7.4
 opentelemetry-semantic-conventions 0.51b0 imports=opentelemetry.semconv | opentelemetry-api==1.30.0
-opentelemetry-exporter-prometheus 0.51b0 imports=opentelemetry.exporter.prometheus | opentelemetry-api~=1.12; opentelemetry-sdk~=1.30.0; prometheus-client<1.0.0,>=0.5.0
+opentelemetry-exporter-prometheus 0.51b0 imports=opentelemetry.exporter.prometheus | opentelemetry-api~=1.12; opentelemetry-sdk~=1.30.0; prometheus_client<1.0.0,>=0.5.0
 opentelemetry-proto 1.30.0 imports=opentelemetry.proto | protobuf<6.0,>=5.0
 deprecated 1.2.14 | wrapt<2,>=1.10
 importlib-metadata 8.5.0 | zipp>=3.20
@@ -55,8 +57,8 @@ pydantic 2.9.2 | annotated-types>=0.6.0; pydantic-core==2.23.4; typing-extension
 pydantic-core 2.23.4 tag=cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64 size=200000 | typing-extensions!=4.7.0,>=4.6.0
 annotated-types 0.7.0
 typing-extensions 4.12.2
-prometheus-client 0.21.0
-smart-open 7.0.5 | wrapt
+prometheus_client 0.21.0
+smart_open 7.0.5 | wrapt
 wrapt 1.16.0 tag=cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64
 virtualenv 20.27.1 script=virtualenv:virtualenv.cli:main | distlib<1,>=0.3.7; filelock<4,>=3.12.2; platformdirs<5,>=3.9.1
 distlib 0.3.9
@@ -71,7 +73,7 @@ six 1.16.0
 tensorboardX 2.6.2.2 imports=tensorboardX | numpy; packaging; protobuf>=3.20
 pyarrow 18.0.0 tag=cp311-cp311-manylinux_2_28_x86_64 size=1500000
 fsspec 2024.10.0
-dm-tree 0.1.8 imports=tree tag=cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64
+dm_tree 0.1.8 imports=tree tag=cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64
 gymnasium 1.1.1 | numpy>=1.21.0; cloudpickle>=1.2.0; typing-extensions>=4.3.0; farama-notifications>=0.0.1
 cloudpickle 3.1.0
 farama-notifications 0.0.4
@@ -96,7 +98,7 @@ termcolor 2.5.0
 keras 3.6.0 | absl-py; numpy; packaging
 networkx 3.4.2
 jinja2 3.1.4 | MarkupSafe>=2.0
-markupsafe 3.0.2 tag=cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64
+MarkupSafe 3.0.2 tag=cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64
 sympy 1.13.1 script=isympy:isympy:main | mpmath<1.4,>=1.1.0
 mpmath 1.3.0
 `

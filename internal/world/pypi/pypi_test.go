@@ -97,6 +97,47 @@ func TestTwoMakesGiveTheSameBytes(t *testing.T) {
 	}
 }
 
+func TestRequirementsSpellProjectsAsTheyAre(t *testing.T) {
+	public, _ := makeIndex(t)
+	spelled := map[string]string{}
+	requires := map[string][]string{}
+	for _, f := range public.Files {
+		data, err := os.ReadFile(filepath.Join(public.Dir, "packages", f.Path+".metadata"))
+		if err != nil {
+			continue // an sdist, or a project without metadata in the index
+		}
+		for line := range strings.Lines(string(data)) {
+			if v, ok := strings.CutPrefix(line, "Name: "); ok {
+				spelled[f.Project] = strings.TrimSpace(v)
+			}
+			if v, ok := strings.CutPrefix(line, "Requires-Dist: "); ok {
+				name := strings.FieldsFunc(v, func(r rune) bool { return strings.ContainsRune(" <>=!~;[\n", r) })[0]
+				requires[f.Name] = append(requires[f.Name], name)
+			}
+		}
+	}
+	if len(spelled) < 80 {
+		t.Fatalf("%d projects with metadata", len(spelled))
+	}
+	for file, names := range requires {
+		for _, n := range names {
+			if want, ok := spelled[pypi.Normal(n)]; ok && want != n && file != "no-metadata-pkg-1.0-py3-none-any.whl" {
+				t.Errorf("%s needs %q, which is spelled %q", file, n, want)
+			} else if _, any := projects(public)[pypi.Normal(n)]; !any {
+				t.Errorf("%s needs %q, which is not there", file, n)
+			}
+		}
+	}
+}
+
+func projects(i *pypi.Index) map[string]bool {
+	out := map[string]bool{}
+	for _, f := range i.Files {
+		out[f.Project] = true
+	}
+	return out
+}
+
 func TestNoiseIsStableAndIncompressible(t *testing.T) {
 	one, _ := io.ReadAll(pypi.Noise("x", 1000))
 	two, _ := io.ReadAll(pypi.Noise("x", 1000))
