@@ -28,9 +28,12 @@ type CacheEntry struct {
 
 // SolveOptions are the options of every solve.
 type SolveOptions struct {
-	NoCache    bool         // run every step and file operation again
-	CacheFrom  []CacheEntry // default none
-	CacheTo    []CacheEntry // default none
+	NoCache   bool         // run every step and file operation again
+	CacheFrom []CacheEntry // default none
+	CacheTo   []CacheEntry // default none
+	// FetchURLs are http or https URLs from which the builder itself fetches artifacts, for a builder that is far from
+	// here. It tries one URL only, without credentials. Default: it asks [Session.Artifacts].
+	FetchURLs  map[digest.Digest]string
 	Progress   ProgressMode // default [ProgressAuto]
 	ProgressTo io.Writer    // default: nothing is shown
 	Title      string       // first line of progress on a terminal; default "Building"

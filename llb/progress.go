@@ -107,8 +107,9 @@ func newCollector() *collector {
 	return &collector{by: map[digest.Digest]*step{}, titles: map[digest.Digest]string{}}
 }
 
-// define takes the steps of a definition, and tells artifact the name of each artifact in it.
-func (c *collector) define(def *bkllb.Definition, artifact func(d digest.Digest, name string)) error {
+// define takes the steps of a definition, which the builder knows by the digests in known, and tells artifact the name
+// of each artifact in it.
+func (c *collector) define(def *bkllb.Definition, known map[digest.Digest]digest.Digest, artifact func(d digest.Digest, name string)) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, dt := range def.Def {
@@ -118,6 +119,7 @@ func (c *collector) define(def *bkllb.Definition, artifact func(d digest.Digest,
 		}
 		dgst := digest.FromBytes(dt)
 		title := def.Metadata[dgst].Description["llb.customname"]
+		dgst = known[dgst]
 		c.titles[dgst] = title
 		if src := op.GetSource(); src != nil {
 			if sum := digest.Digest(src.Attrs[pb.AttrHTTPChecksum]); sum != "" {

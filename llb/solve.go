@@ -41,9 +41,14 @@ func (c *call) solve(ctx context.Context, exports []client.ExportEntry, fn gatew
 	if err != nil {
 		return nil, err
 	}
+	policy, err := sourcePolicy(c.o.FetchURLs)
+	if err != nil {
+		return nil, err
+	}
 	opt := client.SolveOpt{
-		Exports: exports,
-		Session: att,
+		SourcePolicy: policy,
+		Exports:      exports,
+		Session:      att,
 		// The client writes cache imports into it.
 		FrontendAttrs: map[string]string{},
 		CacheImports:  cacheEntries(c.o.CacheFrom),
@@ -85,7 +90,11 @@ func cacheEntries(in []CacheEntry) []client.CacheOptionsEntry {
 
 // evaluate solves a definition inside a build.
 func (c *call) evaluate(ctx context.Context, gw gateway.Client, def *bkllb.Definition) (gateway.Reference, error) {
-	if err := c.col.define(def, c.sess.name); err != nil {
+	known, err := converted(def, c.o.FetchURLs)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.col.define(def, known, c.sess.name); err != nil {
 		return nil, err
 	}
 	req := gateway.SolveRequest{Definition: def.ToPB(), Evaluate: true}
