@@ -143,7 +143,7 @@ func joinRoot(root, name string) string {
 func aptLastResorts(origin, below string, resolved time.Time) []Candidate {
 	var out []Candidate
 	ubuntu := strings.HasPrefix(origin, "ubuntu")
-	if ubuntu && (isFile(origin, below) || movedSuite(below)) {
+	if ubuntu && origin != "ubuntu-old" && (isFile(origin, below) || movedSuite(below)) {
 		out = append(out, Candidate{Mirror: "official", URL: OriginURL("ubuntu-old") + "/" + below})
 	}
 	if resolved.IsZero() || !isFile(origin, below) {
