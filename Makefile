@@ -32,12 +32,12 @@ check: lint-tool ## gofmt, go vet, golangci-lint, and that the generated docs ar
 	if [ -n "$$bad" ]; then echo "not gofmt'd (run gofmt -w on them):" >&2; echo "$$bad" >&2; exit 1; fi
 	$(GO) vet ./...
 	$(LINT) run ./...
-	@mkdir -p build && rm -rf build/docs-cli && $(GO) run ./cmd/raybuild/internal/gendocs build/docs-cli
+	@mkdir -p build && rm -rf build/docs-cli && $(GO) run ./cmd/raybuild docs build/docs-cli
 	@diff -ru docs/cli build/docs-cli || { echo "docs/cli is out of date: run 'make docs'" >&2; exit 1; }
 
 docs: ## regenerate docs/cli from the commands' help
 	rm -rf docs/cli
-	$(GO) run ./cmd/raybuild/internal/gendocs docs/cli
+	$(GO) run ./cmd/raybuild docs docs/cli
 
 lint-tool:
 	@if ! [ -x $(LINT) ] || ! $(LINT) version 2>/dev/null | grep -qF '$(patsubst v%,%,$(LINT_VERSION))'; then \

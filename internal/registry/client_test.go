@@ -36,6 +36,9 @@ func TestLook(t *testing.T) {
 	if string(found.Digest) != want || found.Annotations["dev.raybuild.graph"] != "sha256:abc" || found.Ref != host+"/ray@"+want {
 		t.Errorf("found %+v, want digest %s", found, want)
 	}
+	if len(found.Layers) != 2 || found.Layers[0].Size == 0 || found.Layers[0].Digest.Validate() != nil {
+		t.Errorf("layers %+v", found.Layers)
+	}
 	if n := asked.count(""); n > 5 || asked.count("GET /v2/ray/manifests/") != 1 {
 		t.Errorf("%d requests %v, want one manifest GET and at most 5 in all", n, asked.list)
 	}

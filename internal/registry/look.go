@@ -23,6 +23,13 @@ type Found struct {
 	MediaType   string            // of the manifest or index
 	Size        int64             // of the manifest or index, in bytes
 	Annotations map[string]string // of the manifest or index
+	Layers      []FoundLayer      // of an image, bottom first; none of an index
+}
+
+// FoundLayer is a layer as a manifest names it.
+type FoundLayer struct {
+	Digest digest.Digest `json:"digest"`
+	Size   int64         `json:"size"` // as stored, in bytes
 }
 
 // Look asks what ref is, with one manifest GET and at most a ping and a token request before it. The bool is false where the
@@ -49,6 +56,7 @@ func (c *Client) Look(ctx context.Context, ref string) (Found, bool, error) {
 func describe(ref string, desc *remote.Descriptor) (Found, error) {
 	var manifest struct {
 		Annotations map[string]string `json:"annotations"`
+		Layers      []FoundLayer      `json:"layers"`
 	}
 	if err := json.Unmarshal(desc.Manifest, &manifest); err != nil {
 		return Found{}, fmt.Errorf("read manifest of %q: %w", ref, err)
@@ -63,6 +71,7 @@ func describe(ref string, desc *remote.Descriptor) (Found, error) {
 		MediaType:   string(desc.MediaType),
 		Size:        desc.Size,
 		Annotations: manifest.Annotations,
+		Layers:      manifest.Layers,
 	}, nil
 }
 

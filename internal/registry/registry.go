@@ -94,6 +94,13 @@ func (c *Client) parse(ref string) (name.Reference, reference.Named, error) {
 	return parsed, named, nil
 }
 
+// Insecure tells whether the registry of ref may be spoken to over plain HTTP or with an unknown certificate. A reference
+// that cannot be read is secure.
+func (c *Client) Insecure(ref string) bool {
+	host, err := Host(ref)
+	return err == nil && c.insecure(host)
+}
+
 // insecure tells whether host, with or without a port, may be spoken to without verified TLS.
 func (c *Client) insecure(host string) bool {
 	bare := host

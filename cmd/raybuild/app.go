@@ -1,0 +1,221 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+
+	"github.com/agext/levenshtein"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// Exit codes, as the command line's contract has them.
+const (
+	exitDone        = 0
+	exitFailed      = 1
+	exitChanges     = 2
+	exitUsage       = 64
+	exitInterrupted = 130
+)
+
+// app is what every command is given: streams and the environment.
+type app struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	getenv         func(string) string
+	dir            string // working directory; "" is the process's own
+}
+
+// run is the program: it takes arguments and gives the exit code.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, getenv: os.Getenv}
+	root := a.rootCommand()
+	root.SetArgs(args)
+	return a.exit(ctx, root.ExecuteContext(ctx))
+}
+
+// usageError is a command line that cannot be meant: exit code 64.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
+
+// changesError ends a command that found changes and did what it was asked to: exit code 2, nothing to say.
+type changesError struct{}
+
+func (changesError) Error() string { return "there are changes" }
+
+// interruptedError says how far an interrupted command had come.
+type interruptedError struct{ state string }
+
+func (e *interruptedError) Error() string { return "interrupted; " + e.state }
+
+// exit says what went wrong and gives the exit code.
+func (a *app) exit(ctx context.Context, err error) int {
+	var (
+		usage   *usageError
+		changes changesError
+		stopped *interruptedError
+		program *programError
+	)
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.As(err, &program): // what it had to say it has said
+		return program.code
+	case errors.As(err, &changes):
+		return exitChanges
+	case errors.As(err, &usage):
+		a.say("raybuild: %v", err)
+		return exitUsage
+	case ctx.Err() != nil:
+		if !errors.As(err, &stopped) {
+			stopped = &interruptedError{"run again to continue"}
+		}
+		a.say("raybuild: %v", stopped)
+		return exitInterrupted
+	}
+	a.say("raybuild: %v", err)
+	return exitFailed
+}
+
+// say writes one line of the story. A terminal that is gone must not end the work.
+func (a *app) say(format string, args ...any) {
+	_, _ = fmt.Fprintf(a.stderr, strings.TrimRight(format, "\n")+"\n", args...)
+}
+
+// print writes a line of the result.
+func (a *app) print(format string, args ...any) error {
+	if _, err := fmt.Fprintf(a.stdout, format+"\n", args...); err != nil {
+		return fmt.Errorf("write result to standard output: %w", err)
+	}
+	return nil
+}
+
+// path makes a path that the user gave absolute.
+func (a *app) path(p string) string {
+	if filepath.IsAbs(p) {
+		return p
+	}
+	return filepath.Join(a.dir, p)
+}
+
+// home is the directory of all of raybuild's own state. It is made when something is to be written to it.
+func (a *app) home() (string, error) {
+	dir := a.getenv("RAYBUILD_HOME")
+	if dir == "" {
+		cache := a.getenv("XDG_CACHE_HOME")
+		if cache == "" || !filepath.IsAbs(cache) {
+			user := a.getenv("HOME")
+			if user == "" {
+				return "", errors.New("find raybuild's directory: neither RAYBUILD_HOME nor HOME is set: set one of them")
+			}
+			cache = filepath.Join(user, ".cache")
+		}
+		dir = filepath.Join(cache, "raybuild")
+	}
+	dir, err := filepath.Abs(a.path(dir))
+	if err != nil {
+		return "", fmt.Errorf("find raybuild's directory: %w", err)
+	}
+	return dir, nil
+}
+
+// makeHome is home, made with access for its owner alone.
+func (a *app) makeHome() (string, error) {
+	dir, err := a.home()
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("make raybuild's directory: %w: set RAYBUILD_HOME to one that can be written", err)
+	}
+	return dir, nil
+}
+
+// versionText is the version with the commit that it was built from.
+func versionText() string {
+	info, ok := debug.ReadBuildInfo()
+	if version != "dev" || !ok {
+		return version
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	return version
+}
+
+// noArgs refuses arguments, and guesses which command was meant where there are some.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if cmd.HasAvailableSubCommands() {
+		return usagef("unknown command %q for %q%s", args[0], cmd.CommandPath(), meant(args[0], commandNames(cmd)))
+	}
+	return usagef("%q takes no arguments, got %q: see %s --help", cmd.CommandPath(), args[0], cmd.CommandPath())
+}
+
+// oneArg wants exactly one argument, called what.
+func oneArg(what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != 1 {
+			return usagef("%q takes one %s, got %d: see %s --help", cmd.CommandPath(), what, len(args), cmd.CommandPath())
+		}
+		return nil
+	}
+}
+
+// flagError explains a flag that does not exist or has a bad value.
+func flagError(cmd *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) {
+		return usagef("%w: see %s --help", err, cmd.CommandPath())
+	}
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden {
+			names = append(names, "--"+f.Name)
+		}
+	})
+	hint := meant("--"+unknown.GetSpecifiedName(), names)
+	if unknown.GetSpecifiedShortnames() != "" {
+		hint = ""
+	}
+	return usagef("%w%s: see %s --help", err, hint, cmd.CommandPath())
+}
+
+// meant suggests the nearest of the names, if one is near.
+func meant(typed string, names []string) string {
+	best, least := "", 3
+	for _, name := range names {
+		if d := levenshtein.Distance(typed, name, nil); d < least {
+			best, least = name, d
+		}
+		if len(typed) > 4 && strings.HasPrefix(name, typed) && best == "" {
+			best = name
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf("; did you mean %q?", best)
+}
+
+func commandNames(cmd *cobra.Command) []string {
+	var names []string
+	for _, c := range cmd.Commands() {
+		if !c.Hidden {
+			names = append(names, c.Name())
+		}
+	}
+	return names
+}

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/raybuild/raybuild/internal/registry"
+	"github.com/raybuild/raybuild/layers"
+	"github.com/raybuild/raybuild/llb"
+)
+
+// lockType is the type of the referrer that a lock travels as, and of its content.
+const lockType = "application/vnd.raybuild.lock.v1+yaml"
+
+// build is the main path: recipe, lock, graph, a look at the registry, and only then a builder.
+func (a *app) build(ctx context.Context, o *buildOptions) error {
+	start := time.Now()
+	if err := o.check(a); err != nil {
+		return err
+	}
+	j, err := a.load(o.recipeOptions, o.builderOptions)
+	if err != nil {
+		return err
+	}
+	defer j.close()
+	if err := j.fit(ctx, j.frozen(o), nil); err != nil {
+		return err
+	}
+	graph, err := j.graph(ctx, o)
+	if err != nil {
+		return err
+	}
+	report := newReport(j, o)
+	if o.push && !o.noCache && len(o.outputs) == 0 && !o.smoke {
+		found, ok, err := j.look(ctx, graph, o.names)
+		if err != nil {
+			return err
+		}
+		if ok {
+			return report.upToDate(found, time.Since(start))
+		}
+	}
+	if err := j.mayPush(ctx, o); err != nil {
+		return err
+	}
+	res, err := j.solve(ctx, o, graph, report)
+	if err != nil {
+		return notFetched(err)
+	}
+	if err := j.attach(ctx, o, res); err != nil {
+		return err
+	}
+	return report.built(res, time.Since(start))
+}
+
+// frozen tells whether the lock must not change.
+func (j *job) frozen(o *buildOptions) bool {
+	if o.frozenGiven {
+		return o.frozen
+	}
+	return j.app.getenv("CI") == "true" && j.found != nil
+}
+
+// look asks the registry whether one of the names is this graph already; then the others become it by their manifest.
+func (j *job) look(ctx context.Context, graph *layers.Graph, names []string) (registry.Found, bool, error) {
+	for i, name := range names {
+		found, ok, err := j.registry.Look(ctx, name)
+		if err != nil {
+			return registry.Found{}, false, err
+		}
+		if !ok || found.Annotations[layers.GraphAnnotation] != graph.Digest.String() {
+			continue
+		}
+		others := append(append([]string{}, names[:i]...), names[i+1:]...)
+		if err := j.registry.Tag(ctx, found.Ref, others...); err != nil {
+			return registry.Found{}, false, err
+		}
+		return found, true, nil
+	}
+	return registry.Found{}, false, nil
+}
+
+// mayPush lets a build fail before it starts where its push would be refused after it.
+func (j *job) mayPush(ctx context.Context, o *buildOptions) error {
+	if !o.push {
+		return nil
+	}
+	for _, name := range o.names {
+		if err := j.registry.CanPush(ctx, name); errors.Is(err, registry.ErrUnauthorized) {
+			return err
+		}
+	}
+	return nil
+}
+
+// solve builds, tests where that is asked for, and brings the image where it is to go.
+func (j *job) solve(ctx context.Context, o *buildOptions, graph *layers.Graph, report *report) (*llb.Result, error) {
+	out, err := j.reach(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out.Know(graph.Artifacts, graph.Local)
+	b, err := j.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d, err := j.destinations(ctx, o, graph)
+	if err != nil {
+		return nil, err
+	}
+	res, err := j.run(ctx, b, o, graph, d.options, report)
+	if err = errors.Join(err, d.finish(err)); err != nil {
+		if ctx.Err() != nil {
+			return nil, report.interrupted()
+		}
+		return nil, err
+	}
+	return res, d.spread(ctx, j, res)
+}
+
+// run builds. The test of --smoke comes after the build and before anything leaves the builder.
+func (j *job) run(ctx context.Context, b *builder, o *buildOptions, graph *layers.Graph, to llb.BuildOptions, report *report) (*llb.Result, error) {
+	session := j.session(o.parsed.secrets)
+	if o.push {
+		to.BeforePush = func(ctx context.Context, res *llb.Result) error {
+			if o.smoke {
+				if err := j.smoke(ctx, b, graph, session); err != nil {
+					return err
+				}
+			}
+			return report.beforePush(ctx, res)
+		}
+		return b.Build(ctx, graph.Images, session, to)
+	}
+	if !o.smoke {
+		return b.Build(ctx, graph.Images, session, to)
+	}
+	kept := to
+	kept.OCI, kept.Docker, kept.Local = nil, nil, ""
+	res, err := b.Build(ctx, graph.Images, session, kept)
+	if err != nil {
+		return nil, err
+	}
+	if err := j.smoke(ctx, b, graph, session); err != nil {
+		return nil, err
+	}
+	to.NoCache = false // what was built a moment ago is meant
+	_, err = b.Build(ctx, graph.Images, session, to)
+	return res, err
+}
+
+// attach stores the lock with the pushed image, so that inspect, and later diff and why, need nothing else.
+func (j *job) attach(ctx context.Context, o *buildOptions, res *llb.Result) error {
+	if !o.push {
+		return nil
+	}
+	done := map[string]bool{}
+	for _, name := range o.names {
+		ref, err := registry.Pin(name, res.Digest.String())
+		if err != nil {
+			return err
+		}
+		if done[ref] {
+			continue
+		}
+		done[ref] = true
+		if _, err := j.registry.Attach(ctx, ref, lockType, lockType, j.data); err != nil {
+			return fmt.Errorf("the image is pushed, its lock is not: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/raybuild/raybuild/internal/docker"
+	"github.com/raybuild/raybuild/internal/engine"
+	"github.com/raybuild/raybuild/llb"
+)
+
+// builder is the BuildKit that a build runs on.
+type builder struct {
+	*llb.Builder
+	engine string   // "embedded", "docker", or the address
+	over   []string // what was there before it in the order and could not be used, with the reason
+	close  func() error
+}
+
+// dockerEngine is the name of the Docker Engine's BuildKit, in messages and for --builder.
+const dockerEngine = "docker"
+
+// connect takes the first builder that is there: the one that was named, the embedded engine, Docker's own.
+func (a *app) connect(ctx context.Context, o builderOptions) (*builder, error) {
+	addr := o.builder
+	if addr == "" {
+		addr = a.getenv("BUILDKIT_HOST")
+	}
+	switch addr {
+	case "":
+	case dockerEngine:
+		return connectDocker(ctx)
+	default:
+		b, err := llb.Connect(ctx, addr)
+		if err != nil {
+			return nil, fmt.Errorf("connect to builder %q: %w", addr, err)
+		}
+		return &builder{Builder: b, engine: addr, close: b.Close}, nil
+	}
+	embedded, err := a.connectEmbedded(ctx, o)
+	if err == nil || ctx.Err() != nil {
+		return embedded, err
+	}
+	theirs, dockerErr := connectDocker(ctx)
+	if dockerErr == nil {
+		theirs.over = []string{"embedded engine: " + err.Error()}
+		return theirs, nil
+	}
+	return nil, fmt.Errorf("no builder: %w", errors.Join(
+		err, fmt.Errorf("docker engine: %w", dockerErr), errors.New(`name another one with --builder, or see "raybuild doctor"`)))
+}
+
+func (a *app) connectEmbedded(ctx context.Context, o builderOptions) (*builder, error) {
+	home, err := a.makeHome()
+	if err != nil {
+		return nil, err
+	}
+	addr, err := engine.Ensure(ctx, engine.Options{Home: home, Insecure: o.insecure, Notes: a.stderr})
+	if err != nil {
+		return nil, err
+	}
+	b, err := llb.Connect(ctx, addr)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the embedded engine: %w", err)
+	}
+	return &builder{Builder: b, engine: "embedded", close: b.Close}, nil
+}
+
+// connectDocker reaches the BuildKit inside the local Docker Engine, over the connections that its API hands out.
+func connectDocker(ctx context.Context) (*builder, error) {
+	host, err := docker.Dial(ctx, docker.Target{Local: true}, docker.Options{})
+	if err != nil {
+		return nil, err
+	}
+	client := host.Docker()
+	b, err := llb.ConnectDialer(ctx, dockerEngine, llb.Dialer{
+		Control: func(ctx context.Context, _ string) (net.Conn, error) {
+			return client.DialHijack(ctx, "/grpc", "h2c", nil)
+		},
+		Session: func(ctx context.Context, proto string, meta map[string][]string) (net.Conn, error) {
+			return client.DialHijack(ctx, "/session", proto, meta)
+		},
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("connect to the Docker Engine's BuildKit: %w", err), host.Close())
+	}
+	return &builder{Builder: b, engine: dockerEngine, close: func() error { return errors.Join(b.Close(), host.Close()) }}, nil
+}

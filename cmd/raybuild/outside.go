@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/raybuild/raybuild/internal/fetch"
+	"github.com/raybuild/raybuild/internal/registry"
+	"github.com/raybuild/raybuild/layers"
+	"github.com/raybuild/raybuild/llb"
+)
+
+// outside is how resolving and building reach registries and mirrors: layers.Outside, made of the client of registries and
+// the fetcher.
+type outside struct {
+	registry *registry.Client
+	fetcher  *fetch.Fetcher
+	client   *http.Client
+
+	mu     sync.Mutex
+	secure map[string]bool                    // hosts of canonical URLs that want https
+	local  map[digest.Digest]layers.LocalFile // files of this machine
+}
+
+// outsideOptions say how the outside is reached.
+type outsideOptions struct {
+	store    string
+	registry *registry.Client
+	mirrors  []layers.Mirror
+	resolved time.Time // of the lock, for the snapshot services
+	warn     func(string)
+}
+
+func newOutside(o outsideOptions) (*outside, error) {
+	out := &outside{registry: o.registry, secure: map[string]bool{}, local: map[digest.Digest]layers.LocalFile{}}
+	f, err := fetch.New(fetch.Options{
+		Store:      o.store,
+		HTTPSHosts: httpsHosts(),
+		Warn:       o.warn,
+		Candidates: func(canonical *url.URL) []fetch.Candidate {
+			var all []fetch.Candidate
+			for _, c := range layers.Candidates(o.mirrors, out.canonical(canonical), o.resolved) {
+				all = append(all, fetch.Candidate{Mirror: c.Mirror, URL: c.URL, Index: c.Index})
+			}
+			return all
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	out.fetcher = f
+	out.client = &http.Client{Transport: gatewayTransport{out}}
+	return out, nil
+}
+
+// httpsHosts are the hosts of the official sources that are reached by https.
+func httpsHosts() []string {
+	var hosts []string
+	official, _ := layers.Preset("official")
+	for _, root := range []string{
+		official.PipIndex, official.PipFiles, official.CondaPkgs, official.CondaCloud, official.Miniconda, official.Miniforge,
+	} {
+		if u, err := url.Parse(root); err == nil && u.Scheme == "https" {
+			hosts = append(hosts, u.Host)
+		}
+	}
+	return hosts
+}
+
+// canonical gives a URL that came through the gateway, as plain http, its own scheme back.
+func (o *outside) canonical(u *url.URL) *url.URL {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if u.Scheme != "http" || !o.secure[u.Host] {
+		return u
+	}
+	secure := *u
+	secure.Scheme = "https"
+	return &secure
+}
+
+// Secure implements layers.Outside.
+func (o *outside) Secure(host string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.secure[host] = true
+}
+
+// Pin implements layers.Outside.
+func (o *outside) Pin(ctx context.Context, ref string, p llb.Platform) (layers.PinnedImage, error) {
+	pinned, err := o.registry.Resolve(ctx, ref, p)
+	if err != nil {
+		return layers.PinnedImage{}, err
+	}
+	return layers.PinnedImage{Digest: pinned.Manifest, Config: pinned.Config}, nil
+}
+
+// Know implements layers.Outside.
+func (o *outside) Know(artifacts []layers.Artifact, local []layers.LocalFile) {
+	for _, a := range artifacts {
+		o.fetcher.Add(fetch.Item{Digest: a.Digest(), Size: a.Size, Name: a.Filename(), URL: a.URL()})
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, f := range local {
+		o.local[f.Digest] = f
+	}
+}
+
+// Open implements llb.ArtifactSource.
+func (o *outside) Open(ctx context.Context, d digest.Digest) (io.ReadCloser, int64, error) {
+	o.mu.Lock()
+	file, ok := o.local[d]
+	o.mu.Unlock()
+	if !ok {
+		return o.fetcher.Open(ctx, d)
+	}
+	r, err := file.Open()
+	if err != nil {
+		return nil, 0, fmt.Errorf("open local file %q: %w", file.Name, err)
+	}
+	return r, file.Size, nil
+}
+
+// ServeConn implements layers.Outside.
+func (o *outside) ServeConn(c net.Conn) { o.fetcher.ServeConn(c) }
+
+// Client implements layers.Outside.
+func (o *outside) Client() *http.Client { return o.client }
+
+// gatewayTransport asks the gateway, in this process, as the resolvers in the sandbox do.
+type gatewayTransport struct{ out *outside }
+
+// RoundTrip implements http.RoundTripper.
+func (t gatewayTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Scheme == "https" {
+		t.out.Secure(req.URL.Host)
+		req = req.Clone(req.Context())
+		req.URL.Scheme = "http"
+	}
+	tr := &http.Transport{
+		Proxy:             http.ProxyURL(&url.URL{Scheme: "http", Host: "gateway"}),
+		DisableKeepAlives: true, // the connection, and who serves it, end with the response
+		DialContext: func(context.Context, string, string) (net.Conn, error) {
+			ours, theirs := net.Pipe()
+			go t.out.ServeConn(theirs)
+			return ours, nil
+		},
+	}
+	return tr.RoundTrip(req)
+}
+
+var _ layers.Outside = (*outside)(nil)
+
+// bytes is what was fetched so far.
+func (o *outside) bytes() int64 {
+	if o == nil {
+		return 0
+	}
+	return o.fetcher.Stats().Bytes
+}
+
+// notFetched explains an artifact that nobody has.
+func notFetched(err error) error {
+	var missing *fetch.NotFoundError
+	if errors.As(err, &missing) {
+		return fmt.Errorf("%w\nif its source has dropped it for a newer one: raybuild lock --update", err)
+	}
+	return err
+}

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/raybuild/raybuild/internal/registry"
+	"github.com/raybuild/raybuild/llb"
+)
+
+// metadata is what --metadata-file holds: buildx's keys, and raybuild's own below "raybuild".
+type metadata struct {
+	Digest   string        `json:"containerimage.digest"`
+	Name     string        `json:"image.name,omitempty"`
+	Raybuild buildMetadata `json:"raybuild"`
+}
+
+type buildMetadata struct {
+	Engine       string          `json:"engine"`
+	LockDigest   string          `json:"lock_digest"`
+	UpToDate     bool            `json:"up_to_date"`
+	Seconds      float64         `json:"seconds"`
+	BytesFetched int64           `json:"bytes_fetched"`
+	BytesPushed  int64           `json:"bytes_pushed"`
+	Steps        []stepMetadata  `json:"steps"`
+	Layers       []layerMetadata `json:"layers"`
+}
+
+type stepMetadata struct {
+	Name    string  `json:"name"`
+	Layer   string  `json:"layer"`
+	Cached  bool    `json:"cached"`
+	Seconds float64 `json:"seconds"`
+}
+
+type layerMetadata struct {
+	Name   string        `json:"name"`
+	Digest digest.Digest `json:"digest"`
+	Size   int64         `json:"size"`
+	Reused bool          `json:"reused"` // the registry had it before
+}
+
+// report collects what a build did, and tells it at the end.
+type report struct {
+	j       *job
+	o       *buildOptions
+	meta    metadata
+	pushing bool // the push has begun
+}
+
+func newReport(j *job, o *buildOptions) *report {
+	return &report{j: j, o: o, meta: metadata{Name: strings.Join(o.names, ","), Raybuild: buildMetadata{
+		LockDigest: digest.FromBytes(j.data).String(), Steps: []stepMetadata{}, Layers: []layerMetadata{},
+	}}}
+}
+
+// beforePush asks the registry which layers it has already: the only moment at which that can be told.
+func (r *report) beforePush(ctx context.Context, res *llb.Result) error {
+	m := &r.meta.Raybuild
+	r.layers(res)
+	blobs := make([]digest.Digest, len(m.Layers))
+	for i, l := range m.Layers {
+		blobs[i] = l.Digest
+	}
+	has, err := r.j.registry.Has(ctx, r.o.names[0], blobs...)
+	if err != nil {
+		return err
+	}
+	for i := range m.Layers {
+		m.Layers[i].Reused = has[m.Layers[i].Digest]
+		if !m.Layers[i].Reused {
+			m.BytesPushed += m.Layers[i].Size
+		}
+	}
+	r.pushing = true
+	return nil
+}
+
+// layers keeps the layers of what was built.
+func (r *report) layers(res *llb.Result) {
+	r.meta.Raybuild.Layers = []layerMetadata{}
+	for _, image := range res.Images {
+		for _, l := range image.Layers {
+			r.meta.Raybuild.Layers = append(r.meta.Raybuild.Layers, layerMetadata{Name: l.Name, Digest: l.Digest, Size: l.Size})
+		}
+	}
+}
+
+// interrupted says how far the build had come.
+func (r *report) interrupted() error {
+	state := "nothing was pushed; run again to continue: finished steps are kept"
+	if !r.o.push {
+		state = "run again to continue: finished steps are kept"
+	} else if r.pushing {
+		state = "the push was under way, and tags may still be the old ones; run again to continue: layers that arrived are kept"
+	}
+	return &interruptedError{state}
+}
+
+// upToDate ends a call that found its image in the registry.
+func (r *report) upToDate(found registry.Found, took time.Duration) error {
+	m := &r.meta.Raybuild
+	r.meta.Digest, m.UpToDate = found.Digest.String(), true
+	for _, l := range found.Layers {
+		m.Layers = append(m.Layers, layerMetadata{Digest: l.Digest, Size: l.Size, Reused: true})
+	}
+	r.j.app.say("up to date: %s is this graph already (%.2f s)", found.Ref, took.Seconds())
+	return r.end(took)
+}
+
+// built ends a build.
+func (r *report) built(res *llb.Result, took time.Duration) error {
+	m := &r.meta.Raybuild
+	r.meta.Digest, m.Engine = res.Digest.String(), r.j.builder.engine
+	m.BytesFetched = r.j.outside.bytes()
+	if !r.o.push {
+		r.layers(res)
+	}
+	for _, s := range res.Steps {
+		m.Steps = append(m.Steps, stepMetadata{s.Name, s.Layer, s.Cached, s.Seconds})
+	}
+	if res.Line {
+		r.j.app.say("note: this builder cannot merge layers, so the image is laid out as a line: its digest differs from other builders', and an edit rebuilds what follows it")
+	}
+	r.table(took)
+	return r.end(took)
+}
+
+// table tells layers and steps on standard error.
+func (r *report) table(took time.Duration) {
+	m := r.meta.Raybuild
+	rows := [][]string{{"LAYER", "DIGEST", "SIZE", ""}}
+	for _, l := range m.Layers {
+		state := ""
+		if r.o.push {
+			state = "pushed"
+			if l.Reused {
+				state = "reused"
+			}
+		}
+		rows = append(rows, []string{layerName(l.Name), short(l.Digest.String()), size(l.Size), state})
+	}
+	ran := 0
+	for _, s := range m.Steps {
+		if !s.Cached {
+			ran++
+		}
+	}
+	if len(m.Layers) > 0 {
+		r.j.app.say("\n%s\n", table(rows))
+	}
+	r.j.app.say("%d of %d steps run, %s fetched, %s pushed, %.1f s, builder: %s",
+		ran, len(m.Steps), size(m.BytesFetched), size(m.BytesPushed), took.Seconds(), m.Engine)
+}
+
+// layerName names a layer; those of the base have no name of their own.
+func layerName(name string) string {
+	if name == "" {
+		return "(base)"
+	}
+	return name
+}
+
+// end writes the metadata file, and the result: one line, unless standard output is the image itself.
+func (r *report) end(took time.Duration) error {
+	r.meta.Raybuild.Seconds = took.Seconds()
+	if r.o.metadataFile != "" {
+		data, err := json.MarshalIndent(r.meta, "", "  ")
+		if err != nil {
+			return fmt.Errorf("write metadata: %w", err)
+		}
+		if err := writeFile(r.j.app.path(r.o.metadataFile), append(data, '\n'), 0o644); err != nil {
+			return err
+		}
+	}
+	ref := r.meta.Digest
+	if len(r.o.names) > 0 {
+		pinned, err := registry.Pin(r.o.names[0], r.meta.Digest)
+		if err != nil {
+			return err
+		}
+		ref = pinned
+	}
+	for _, out := range r.o.parsed.outputs {
+		if out.dest == "-" {
+			r.j.app.say("%s", ref)
+			return nil
+		}
+	}
+	return r.j.app.print("%s", ref)
+}
