@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/user"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -251,7 +253,26 @@ func plural(n int, one, many string) string {
 	return fmt.Sprintf("%d %s", n, many)
 }
 
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
 func firstLine(s string) string {
 	s, _, _ = strings.Cut(strings.TrimSpace(s), "\n")
 	return s
+}
+
+// ImageOf finds the digest of a spec's image and what is in it: from the registry by o.Images, else by the Engine of the head's host.
+func ImageOf(ctx context.Context, spec *Spec, o Options) (ImageFacts, error) {
+	l := newLaunch(spec, o)
+	defer l.close()
+	if l.Images != nil {
+		f, err := l.Images.Facts(ctx, spec.Image)
+		if err == nil && f.RayVersion != "" {
+			return f, nil
+		}
+	}
+	if _, err := l.hostOf(ctx, spec.Head); err != nil {
+		return ImageFacts{}, err
+	}
+	p, err := l.resolveImage(ctx, nil, false)
+	return p.facts, err
 }

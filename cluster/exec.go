@@ -1,0 +1,61 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/raybuild/raybuild/internal/docker"
+)
+
+// ExecOptions say where and how a command runs.
+type ExecOptions struct {
+	Node          string // Node.ID; default: the head
+	TTY           bool   // Stdin is a terminal
+	Width, Height uint   // of the terminal
+	Stdin         io.Reader
+	Stdout        io.Writer
+	Stderr        io.Writer
+	Dir           string
+}
+
+// Exec runs a command in a node's container and returns its exit code.
+func Exec(ctx context.Context, spec *Spec, argv []string, eo ExecOptions, o Options) (int, error) {
+	l := newLaunch(spec, o)
+	defer l.close()
+	id := eo.Node
+	if id == "" {
+		id = "head"
+	}
+	nodes, err := l.pick([]string{id})
+	if err != nil {
+		return -1, err
+	}
+	h, err := l.hostOf(ctx, nodes[0])
+	if err != nil {
+		return -1, err
+	}
+	code, err := h.Exec(ctx, nodes[0].ID, docker.Exec{Cmd: argv, TTY: eo.TTY, Width: eo.Width, Height: eo.Height, Dir: eo.Dir,
+		Stdin: eo.Stdin, Stdout: eo.Stdout, Stderr: eo.Stderr})
+	if docker.IsNotFound(err) {
+		return -1, fmt.Errorf("node %s has no container: the cluster is not up; start it: %s", nodes[0].ID, l.next())
+	}
+	return code, err
+}
+
+// hostOf connects to a node's host alone.
+func (l *launch) hostOf(ctx context.Context, n Node) (*docker.Host, error) {
+	l.connect(ctx, []Host{n.Host})
+	if err := l.fleet.down[n.Host.ID()]; err != nil {
+		return nil, err
+	}
+	return l.fleet.up[n.Host.ID()], nil
+}
+
+// askHead connects to the head's host alone, and returns the way to ask its Ray.
+func (l *launch) askHead(ctx context.Context) (*ray, error) {
+	if _, err := l.hostOf(ctx, l.spec.Head); err != nil {
+		return nil, err
+	}
+	return l.ray(ctx, &view{})
+}

@@ -1,0 +1,196 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// Job is a program to run on a cluster.
+type Job struct {
+	Argv    []string          // the program, as `python train.py --epochs 3`
+	Dir     string            // local directory that it needs; empty: none
+	Env     map[string]string // of the program
+	ID      string            // submission ID; empty: Ray makes one
+	Detach  bool              // return once it is accepted
+	CPUs    float64           // that the program itself occupies; 0: none
+	Exclude []string          // names in Dir that stay here, beside .git and what .rayignore names
+}
+
+// JobResult is how a job ended.
+type JobResult struct {
+	ID       string  `json:"id"`
+	Status   string  `json:"status"` // Ray's: PENDING RUNNING STOPPED SUCCEEDED FAILED
+	Message  string  `json:"message,omitempty"`
+	ExitCode int     `json:"exit_code"`
+	Seconds  float64 `json:"seconds"`
+	By       string  `json:"by"` // jobs-api, or exec where the Ray version has no jobs API
+}
+
+var jobIDForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$`)
+
+// maxUpload is what Ray takes as one package (100 MiB, ray python/ray/_private/ray_constants.py).
+const maxUpload = 100 << 20
+
+// Submit runs a job on a cluster, shows its output on stdout as it comes, and returns how it ended. Where the Ray version has the
+// jobs API (1.9) it goes that way, through the tunnel; else the program runs in the head's container.
+func Submit(ctx context.Context, spec *Spec, j Job, stdout, stderr io.Writer, o Options) (*JobResult, error) {
+	if len(j.Argv) == 0 {
+		return nil, errors.New("submit a job: no program is named; raybuild cluster submit [DIR] -- python train.py")
+	}
+	if j.ID != "" && !jobIDForm.MatchString(j.ID) {
+		return nil, fmt.Errorf("submit job %q: its ID may hold letters, digits, _ . and -", j.ID)
+	}
+	l := newLaunch(spec, o)
+	defer l.close()
+	r, err := l.askHead(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	var res *JobResult
+	if r.features.JobsAPI {
+		res, err = r.submit(ctx, j, stdout, l.tell)
+	} else {
+		res, err = r.runInHead(ctx, j, stdout, stderr)
+	}
+	if res != nil {
+		res.Seconds = time.Since(l.start).Seconds()
+	}
+	if err != nil {
+		return res, fmt.Errorf("submit a job to cluster %q: %w", spec.Name, err)
+	}
+	return res, nil
+}
+
+// submit goes by POST /api/jobs/ (ray python/ray/dashboard/modules/job/common.py).
+func (r *ray) submit(ctx context.Context, j Job, stdout io.Writer, tell *story) (*JobResult, error) {
+	env := map[string]any{}
+	if len(j.Env) > 0 {
+		env["env_vars"] = j.Env
+	}
+	if j.Dir != "" {
+		uri, err := r.upload(ctx, j, tell)
+		if err != nil {
+			return nil, err
+		}
+		env["working_dir"] = uri
+	}
+	body := map[string]any{"entrypoint": shellLine(j.Argv), "runtime_env": env}
+	if j.ID != "" {
+		body["submission_id"] = j.ID
+	}
+	if j.CPUs > 0 {
+		body["entrypoint_num_cpus"] = j.CPUs
+	}
+	data, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	res, err := r.do(ctx, http.MethodPost, "/api/jobs/", "application/json", bytes.NewReader(data))
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close() //nolint:errcheck // read to its end
+	var made struct {
+		SubmissionID string `json:"submission_id"`
+		JobID        string `json:"job_id"` // its name before 2.0
+	}
+	if err := json.NewDecoder(res.Body).Decode(&made); err != nil {
+		return nil, fmt.Errorf("read ray's answer: %w", err)
+	}
+	out := &JobResult{ID: made.SubmissionID, Status: "PENDING", By: "jobs-api"}
+	if out.ID == "" {
+		out.ID = made.JobID
+	}
+	if !jobIDForm.MatchString(out.ID) {
+		return nil, fmt.Errorf("ray names the job %q, which is no ID", out.ID)
+	}
+	tell.say("job %s submitted", out.ID)
+	if j.Detach {
+		return out, nil
+	}
+	return out, r.follow(ctx, out, stdout)
+}
+
+// follow shows a job's log as it grows, until it has ended. Ray's log route gives the whole log each time.
+func (r *ray) follow(ctx context.Context, out *JobResult, stdout io.Writer) error {
+	shown, failures := 0, 0
+	for pause := pollFirst; ; pause = min(pause*3/2, pollLast) {
+		var job struct {
+			Status   string
+			Message  string
+			ExitCode *int `json:"driver_exit_code"`
+		}
+		// The status first: what the log has after the end is then all there is.
+		err := r.get(ctx, "/api/jobs/"+out.ID, &job)
+		var log struct{ Logs string }
+		if err == nil {
+			err = r.get(ctx, "/api/jobs/"+out.ID+"/logs", &log)
+		}
+		if err != nil {
+			if failures++; failures > 5 || ctx.Err() != nil || r.host.Err() != nil {
+				return fmt.Errorf("follow job %s, which goes on: %w", out.ID, err)
+			}
+		} else {
+			failures = 0
+			if len(log.Logs) > shown {
+				if _, err := io.WriteString(stdout, log.Logs[shown:]); err != nil {
+					return err
+				}
+				shown = len(log.Logs)
+			}
+			out.Status, out.Message = job.Status, job.Message
+			switch job.Status {
+			case "SUCCEEDED":
+				return nil
+			case "FAILED", "STOPPED":
+				out.ExitCode = 1
+				if job.ExitCode != nil && *job.ExitCode != 0 {
+					out.ExitCode = *job.ExitCode
+				} else if code, ok := codeIn(job.Message); ok {
+					out.ExitCode = code
+				}
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("follow job %s, which goes on: %w", out.ID, context.Cause(ctx))
+		case <-time.After(pause):
+		}
+	}
+}
+
+// codeIn finds the exit code in a message of Ray before driver_exit_code: "Job entrypoint command failed with exit code 3, last …".
+func codeIn(message string) (int, bool) {
+	_, rest, ok := strings.Cut(message, "exit code ")
+	if !ok {
+		return 0, false
+	}
+	var code int
+	if _, err := fmt.Sscanf(rest, "%d", &code); err != nil || code == 0 {
+		return 0, false
+	}
+	return code, true
+}
+
+// shellLine is argv as Ray's entrypoint, a string that Ray's job supervisor gives to sh. Every argument is quoted, so that it
+// arrives as it was given here.
+func shellLine(argv []string) string {
+	out := make([]string, len(argv))
+	for i, a := range argv {
+		out[i] = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
+		if a != "" && strings.Trim(a, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-") == "" {
+			out[i] = a
+		}
+	}
+	return strings.Join(out, " ")
+}
