@@ -30,14 +30,10 @@ func readLogins(o Options) (logins, error) {
 		name = os.Getenv("NETRC")
 	}
 	if name == "" {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			return l, nil // no home, no file
-		}
-		name = filepath.Join(home, ".netrc")
-		if runtime.GOOS == "windows" {
-			name = filepath.Join(home, "_netrc")
-		}
+		name = homeNetrc()
+	}
+	if name == "" {
+		return l, nil
 	}
 	data, err := os.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) && o.Netrc == "" {
@@ -48,6 +44,18 @@ func readLogins(o Options) (logins, error) {
 	}
 	l.netrc = parseNetrc(string(data))
 	return l, nil
+}
+
+// homeNetrc is the user's own file; "" for a user without a home.
+func homeNetrc() string {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return ""
+	}
+	if runtime.GOOS == "windows" {
+		return filepath.Join(home, "_netrc")
+	}
+	return filepath.Join(home, ".netrc")
 }
 
 func (l logins) find(u *url.URL) (user, password string, ok bool) {

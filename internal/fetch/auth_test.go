@@ -167,7 +167,7 @@ func TestNoSecretGetsOut(t *testing.T) {
 	data := noise(33, 1000)
 	echo := newMirror(t, nil, func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(500)
-		fmt.Fprint(w, "cannot serve "+r.URL.String()+" "+r.Header.Get("Authorization"))
+		_, _ = fmt.Fprint(w, "cannot serve "+r.URL.String()+" "+r.Header.Get("Authorization"))
 	})
 	liar := newMirror(t, noise(34, 1000), nil)
 	away := newMirror(t, nil, func(w http.ResponseWriter, r *http.Request) {
@@ -185,7 +185,7 @@ func TestNoSecretGetsOut(t *testing.T) {
 		return out
 	}
 	var progress strings.Builder
-	o.OnProgress = func(p Progress) { fmt.Fprintf(&progress, "%+v", p) }
+	o.OnProgress = func(p Progress) { _, _ = fmt.Fprintf(&progress, "%+v", p) }
 	r := newRig(t, o)
 	d := r.want(data)
 	_, err := r.read(t, d)

@@ -35,7 +35,7 @@ func TestGatewayRefuses(t *testing.T) {
 			c, s := net.Pipe()
 			done := make(chan struct{})
 			go func() { r.ServeConn(s); close(done) }()
-			fmt.Fprint(c, tc.request)
+			_, _ = fmt.Fprint(c, tc.request)
 			resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 			if err != nil {
 				t.Fatal(err)
@@ -45,7 +45,7 @@ func TestGatewayRefuses(t *testing.T) {
 			if resp.StatusCode != tc.status || !strings.Contains(string(b[:n]), tc.text) {
 				t.Errorf("%s: %s", resp.Status, b[:n])
 			}
-			c.Close()
+			shut(c)
 			<-done // ServeConn returns when its connection is closed
 		})
 	}
@@ -61,7 +61,7 @@ func TestServeConnKeepsAlive(t *testing.T) {
 	for _, deadlines := range []bool{true, false} {
 		t.Run(fmt.Sprintf("deadlines %v", deadlines), func(t *testing.T) {
 			var n atomic.Int32
-			m := newMirror(t, nil, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, n.Add(1)) })
+			m := newMirror(t, nil, func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprint(w, n.Add(1)) })
 			r := newRig(t, fast(t), m)
 			c, s := net.Pipe()
 			if !deadlines {
@@ -71,7 +71,7 @@ func TestServeConnKeepsAlive(t *testing.T) {
 			go func() { r.ServeConn(s); close(done) }()
 			in := bufio.NewReader(c)
 			for i := 1; i <= 5; i++ {
-				fmt.Fprint(c, "GET http://o.example/n HTTP/1.1\r\nHost: o.example\r\n\r\n")
+				_, _ = fmt.Fprint(c, "GET http://o.example/n HTTP/1.1\r\nHost: o.example\r\n\r\n")
 				resp, err := http.ReadResponse(in, nil)
 				if err != nil {
 					t.Fatal(err)
@@ -80,7 +80,7 @@ func TestServeConnKeepsAlive(t *testing.T) {
 					t.Errorf("answer %d: %q, %v", i, b, err)
 				}
 			}
-			c.Close()
+			shut(c)
 			<-done
 		})
 	}
@@ -98,9 +98,9 @@ func TestServeConnEndsRequestsOfAClosedConnection(t *testing.T) {
 	r := newRig(t, o, m)
 	c, s := net.Pipe()
 	go r.ServeConn(s)
-	fmt.Fprint(c, "GET http://o.example/n HTTP/1.1\r\nHost: o.example\r\n\r\n")
+	_, _ = fmt.Fprint(c, "GET http://o.example/n HTTP/1.1\r\nHost: o.example\r\n\r\n")
 	<-started
-	c.Close()
+	shut(c)
 	select {
 	case <-gone:
 	case <-time.After(10 * time.Second):

@@ -21,7 +21,7 @@ func freeBytes(dir string) int64 {
 	if err := unix.Statfs(dir, &st); err != nil {
 		return -1
 	}
-	return int64(st.Bavail) * int64(st.Bsize)
+	return int64(st.Bavail) * int64(st.Bsize) //nolint:unconvert // the types differ between systems
 }
 
 // syncDir makes a rename in dir last over a power cut.
@@ -30,7 +30,7 @@ func syncDir(dir string) error {
 	if err != nil {
 		return err
 	}
-	defer d.Close()
+	defer shut(d)
 	// Some network filesystems cannot sync a directory, and need not.
 	if err := d.Sync(); err != nil && !errors.Is(err, unix.EINVAL) {
 		return err

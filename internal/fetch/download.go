@@ -195,7 +195,7 @@ func (d *download) try(ctx context.Context, s *source) (done bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	defer resp.Body.Close()
+	defer shut(resp.Body)
 	total, err := d.accept(resp, s)
 	if err != nil {
 		_, full := errors.AsType[*DiskFullError](err)
@@ -211,7 +211,7 @@ func (d *download) try(ctx context.Context, s *source) (done bool, err error) {
 // accept checks a response's header, makes the partial file fit it, and returns the artifact's whole size; 0 when it
 // is not known.
 func (d *download) accept(resp *http.Response, s *source) (int64, error) {
-	total := int64(0)
+	var total int64
 	switch resp.StatusCode {
 	case http.StatusOK:
 		if d.part.n > 0 {
@@ -280,7 +280,7 @@ func (d *download) receive(r io.Reader, s *source, total int64) error {
 		if n > 0 {
 			d.see(s.Mirror, total)
 		}
-		if rerr == io.EOF {
+		if errors.Is(rerr, io.EOF) {
 			break
 		}
 		if rerr != nil {

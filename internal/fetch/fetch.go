@@ -3,6 +3,7 @@ package fetch
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -33,7 +34,7 @@ type Fetcher struct {
 	items   map[digest.Digest]Item
 	byURL   map[string]digest.Digest // canonical key -> the artifact that a page or Add said is there
 	learned map[string]Candidate     // canonical key -> where the page that linked it has it
-	secure  map[string]bool          // hosts whose canonical URLs are https
+	secure  map[string]bool          // hosts, with their port if any, whose canonical URLs are https
 	flights map[digest.Digest]*flight
 }
 
@@ -148,7 +149,7 @@ func (f *Fetcher) Put(ctx context.Context, name string, r io.Reader) (Item, erro
 		return Item{}, err
 	}
 	defer t.discard()
-	if _, err := io.Copy(t, &ctxReader{ctx, r}); err != nil {
+	if _, err := io.Copy(t, until(ctx, r)); err != nil {
 		return Item{}, fmt.Errorf("store artifact %q: %w", name, err)
 	}
 	it := Item{Digest: t.digest(), Size: t.n, Name: name}
@@ -196,7 +197,7 @@ func (f *Fetcher) candidates(raw string) ([]Candidate, *url.URL, error) {
 	c := *u
 	c.User, c.Fragment, c.RawFragment = nil, "", ""
 	f.mu.Lock()
-	if f.secure[strings.ToLower(c.Hostname())] {
+	if f.secure[strings.ToLower(c.Host)] {
 		c.Scheme = "https"
 	}
 	first, known := f.learned[key(&c)]
@@ -244,7 +245,7 @@ func openLocal(it Item) (io.ReadCloser, int64, error) {
 		err = &fs.PathError{Op: "open", Path: it.Path, Err: fmt.Errorf("not a regular file")}
 	}
 	if err != nil {
-		file.Close()
+		shut(file)
 		return nil, 0, fmt.Errorf("open artifact %q: %w", it.Name, err)
 	}
 	r := &checked{r: file, left: st.Size(), item: it, sum: digest.SHA256.Digester()}
@@ -276,12 +277,12 @@ func (c *checked) Read(p []byte) (int, error) {
 	c.sum.Hash().Write(p[:n])
 	c.left -= int64(n)
 	if c.left == 0 {
-		if c.check(); c.err != io.EOF {
+		if c.check(); !errors.Is(c.err, io.EOF) {
 			return 0, c.err
 		}
 		return n, nil
 	}
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		err = fmt.Errorf("read artifact %q: it became shorter while it was read", c.item.Name)
 	}
 	c.err = err
@@ -296,15 +297,19 @@ func (c *checked) check() {
 	}
 }
 
-// ctxReader stops reading when its context ends.
-type ctxReader struct {
-	ctx context.Context
-	r   io.Reader
+// until returns a reader that stops when the context ends.
+func until(ctx context.Context, r io.Reader) io.Reader {
+	return readerFunc(func(p []byte) (int, error) {
+		if err := context.Cause(ctx); err != nil {
+			return 0, err
+		}
+		return r.Read(p)
+	})
 }
 
-func (c *ctxReader) Read(p []byte) (int, error) {
-	if err := context.Cause(c.ctx); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
-}
+type readerFunc func(p []byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// shut closes what was only read, or has an error to tell already: what Close says does not matter then.
+func shut(c io.Closer) { _ = c.Close() }

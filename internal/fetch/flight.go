@@ -155,7 +155,8 @@ func (w *watch) view() view {
 
 // follower reads a file while it is being downloaded. It holds back the end until the digest was checked.
 type follower struct {
-	ctx   context.Context
+	done  <-chan struct{} // the reader is no longer wanted, because of
+	cause func() error
 	w     *watch
 	file  *os.File
 	era   int
@@ -181,7 +182,7 @@ func (f *Fetcher) follow(ctx context.Context, it Item) (*follower, int64, error)
 			if err != nil { // it has just got its final name: the next view says so
 				v.total = 0
 			} else {
-				return &follower{ctx: ctx, w: &fl.watch, file: file, era: v.era, leave: leave}, v.total, nil
+				return newFollower(ctx, fl, file, v.era, leave), v.total, nil
 			}
 		}
 		select {
@@ -191,6 +192,11 @@ func (f *Fetcher) follow(ctx context.Context, it Item) (*follower, int64, error)
 			return nil, 0, context.Cause(ctx)
 		}
 	}
+}
+
+func newFollower(ctx context.Context, fl *flight, file *os.File, era int, leave func()) *follower {
+	return &follower{done: ctx.Done(), cause: func() error { return context.Cause(ctx) },
+		w: &fl.watch, file: file, era: era, leave: leave}
 }
 
 func (r *follower) Read(p []byte) (int, error) {
@@ -210,7 +216,7 @@ func (r *follower) Read(p []byte) (int, error) {
 		if r.off < end {
 			n, err := r.file.ReadAt(p[:min(int64(len(p)), end-r.off)], r.off)
 			r.off += int64(n)
-			if n > 0 || err != io.EOF {
+			if n > 0 || !errors.Is(err, io.EOF) {
 				return n, err
 			}
 		}
@@ -219,12 +225,13 @@ func (r *follower) Read(p []byte) (int, error) {
 		}
 		select {
 		case <-v.changed:
-		case <-r.ctx.Done():
-			return 0, context.Cause(r.ctx)
+		case <-r.done:
+			return 0, r.cause()
 		}
 	}
 }
 
+// Close lets go of the download, which ends unless others wait for it.
 func (r *follower) Close() error {
 	err := r.file.Close()
 	r.leave()

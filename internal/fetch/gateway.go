@@ -135,7 +135,8 @@ func (g gateway) fail(w http.ResponseWriter, u *url.URL, tried []Attempt) {
 
 // each asks the candidates until one call of try succeeds; it returns the failures when none does. Once a candidate
 // has said that the file does not exist, those whose host did not answer lately are not waited for.
-func (g gateway) each(ctx context.Context, cands []Candidate, try func(c Candidate, repeat bool) error) []Attempt {
+func (g gateway) each(ctx context.Context, cands []Candidate,
+	try func(ctx context.Context, c Candidate, repeat bool) error) []Attempt {
 	var tried []Attempt
 	missing := false
 	left := g.f.hosts.byHealth(cands)
@@ -149,7 +150,7 @@ func (g gateway) each(ctx context.Context, cands []Candidate, try func(c Candida
 			if round > 0 && sleep(ctx, g.pause(u)) != nil {
 				return tried
 			}
-			err := try(c, round > 0)
+			err := try(ctx, c, round > 0)
 			if err == nil {
 				return nil
 			}
@@ -203,7 +204,10 @@ func (l *oneConn) Accept() (net.Conn, error) {
 	return nil, io.EOF
 }
 
-func (l *oneConn) Close() error   { return nil }
+// Close does nothing: the connection closes itself.
+func (l *oneConn) Close() error { return nil }
+
+// Addr is the connection's own.
 func (l *oneConn) Addr() net.Addr { return l.conn.LocalAddr() }
 
 // noticed is a connection whose closing is noticed.
@@ -212,6 +216,7 @@ type noticed struct {
 	closed func()
 }
 
+// Close closes the connection and says so.
 func (c *noticed) Close() error {
 	err := c.Conn.Close()
 	c.closed()

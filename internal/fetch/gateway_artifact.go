@@ -29,7 +29,7 @@ func (g gateway) artifact(w http.ResponseWriter, r *http.Request, it Item) {
 		g.failed(w, err)
 		return
 	}
-	defer file.Close()
+	defer shut(file)
 	http.ServeContent(w, r, "", time.Time{}, file)
 }
 
@@ -44,10 +44,10 @@ func (g gateway) along(w http.ResponseWriter, r *http.Request, it Item) bool {
 	if body == nil {
 		return false
 	}
-	defer body.Close()
+	defer shut(body)
 	w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
 	if _, err := io.Copy(w, body); err != nil {
-		panic(http.ErrAbortHandler) // the client must not take what it has for the whole
+		abort()
 	}
 	return true
 }
@@ -59,7 +59,7 @@ func (g gateway) local(w http.ResponseWriter, r *http.Request, it Item) {
 		g.failed(w, err)
 		return
 	}
-	defer body.Close()
+	defer shut(body)
 	w.Header().Del("Accept-Ranges")
 	w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
 	if r.Method == http.MethodHead {
@@ -67,8 +67,13 @@ func (g gateway) local(w http.ResponseWriter, r *http.Request, it Item) {
 	}
 	if _, err := io.Copy(w, body); err != nil {
 		g.f.o.Warn(err.Error())
-		panic(http.ErrAbortHandler)
+		abort()
 	}
+}
+
+// abort closes the client's connection in the middle: it must not take what it has for the whole.
+func abort() {
+	panic(http.ErrAbortHandler) //nolint:forbidigo // the way that net/http has for it
 }
 
 func (g gateway) failed(w http.ResponseWriter, err error) {

@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -23,12 +24,12 @@ func (g gateway) page(w http.ResponseWriter, r *http.Request, cands []Candidate,
 	}
 	var body []byte
 	var kind string
-	tried := g.each(r.Context(), cands, func(c Candidate, _ bool) error {
+	tried := g.each(r.Context(), cands, func(ctx context.Context, c Candidate, _ bool) error {
 		u := candidateURL(c)
 		if u == nil {
 			return &failure{err: fmt.Errorf("mirror has no http or https url")}
 		}
-		p, err := g.f.getPage(r.Context(), c.Mirror, u, accept)
+		p, err := g.f.getPage(ctx, c.Mirror, u, accept)
 		if err != nil {
 			return err
 		}
@@ -71,17 +72,14 @@ func (f *Fetcher) learn(l link, mirror string, base, asked, canonical *url.URL) 
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	k := key(to)
-	if host := strings.ToLower(to.Hostname()); host == strings.ToLower(l.url.Hostname()) && secure {
-		f.secure[host] = true
-	}
-	if strings.EqualFold(to.Host, pypiFiles) {
-		f.secure[pypiFiles] = true
+	if strings.EqualFold(to.Host, pypiFiles) || secure && strings.EqualFold(to.Host, l.url.Host) {
+		f.secure[strings.ToLower(to.Host)] = true
 	}
 	f.learned[k] = c
 	f.note(k, l.digest, Item{Digest: l.digest, Size: l.size, Name: l.name, URL: to.String()})
 	if l.meta != "" {
-		side, real := withSuffix(to, ".metadata"), withSuffix(l.url, ".metadata")
-		f.learned[key(side)] = Candidate{Mirror: mirror, URL: real.String()}
+		side, at := withSuffix(to, ".metadata"), withSuffix(l.url, ".metadata")
+		f.learned[key(side)] = Candidate{Mirror: mirror, URL: at.String()}
 		f.note(key(side), l.meta, Item{Digest: l.meta, Name: l.name + ".metadata", URL: side.String()})
 	}
 	text := to.String()

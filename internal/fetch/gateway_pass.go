@@ -11,13 +11,28 @@ import (
 	"strings"
 )
 
-// What is passed on of a request, and of its answer. Hop-by-hop headers, cookies and credentials are not among them.
-var (
-	requestHeaders = []string{"Accept", "Accept-Encoding", "Cache-Control", "If-Match", "If-Modified-Since",
-		"If-None-Match", "If-Range", "If-Unmodified-Since", "Pragma", "Range", "User-Agent"}
-	responseHeaders = []string{"Accept-Ranges", "Cache-Control", "Content-Encoding", "Content-Length", "Content-Range",
-		"Content-Type", "Date", "ETag", "Expires", "Last-Modified", "Vary"}
-)
+// passesOn tells which headers of a request, and of its answer, are passed on. Hop-by-hop headers, cookies and
+// credentials are not among them.
+func passesOn(key string) bool {
+	switch key {
+	case "Accept", "Accept-Encoding", "If-Match", "If-Modified-Since", "If-None-Match", "If-Range",
+		"If-Unmodified-Since", "Pragma", "Range", "User-Agent",
+		"Accept-Ranges", "Content-Encoding", "Content-Length", "Content-Range", "Content-Type", "Date", "Etag",
+		"Expires", "Last-Modified", "Vary",
+		"Cache-Control":
+		return true
+	}
+	return false
+}
+
+// passOn copies what is passed on of one header to another.
+func passOn(to, from http.Header) {
+	for k, v := range from {
+		if passesOn(k) {
+			to[k] = v
+		}
+	}
+}
 
 // passage is a file on its way through the gateway, not known by digest.
 type passage struct {
@@ -31,40 +46,32 @@ type passage struct {
 func (g gateway) pass(w http.ResponseWriter, r *http.Request, cands []Candidate, canonical *url.URL) {
 	p := passage{g: g, r: r, cands: cands, url: canonical}
 	header := http.Header{}
-	for _, k := range requestHeaders {
-		if v := r.Header.Values(k); v != nil {
-			header[http.CanonicalHeaderKey(k)] = v
-		}
-	}
+	passOn(header, r.Header)
 	if header.Get("Accept-Encoding") == "" {
 		header.Set("Accept-Encoding", "identity")
 	}
 	var resp *http.Response
 	var from Candidate
-	tried := g.each(r.Context(), cands, func(c Candidate, repeat bool) (err error) {
+	tried := g.each(r.Context(), cands, func(ctx context.Context, c Candidate, repeat bool) (err error) {
 		from = c
-		resp, err = p.ask(r.Context(), c, header, repeat)
+		resp, err = p.ask(ctx, c, header, repeat) //nolint:bodyclose // closed below, when one came
 		return err
 	})
 	if tried != nil {
 		g.fail(w, canonical, tried)
 		return
 	}
-	defer func() { resp.Body.Close() }()
-	for _, k := range responseHeaders {
-		if v := resp.Header.Values(k); v != nil {
-			w.Header()[http.CanonicalHeaderKey(k)] = v
-		}
-	}
+	defer func() { shut(resp.Body) }()
+	passOn(w.Header(), resp.Header)
 	w.WriteHeader(resp.StatusCode)
 	if r.Method == http.MethodHead || resp.StatusCode == http.StatusNotModified {
 		return
 	}
-	if err := p.copy(w, resp, from); err != nil {
+	if err := p.copy(r.Context(), w, resp, from); err != nil {
 		if r.Context().Err() == nil {
 			g.f.o.Warn(fmt.Sprintf("%s broke off at mirror %s: %v", redactURL(canonical), from.Mirror, redacted{err}))
 		}
-		panic(http.ErrAbortHandler) // the client must not take what it has for the whole
+		abort()
 	}
 }
 
@@ -85,7 +92,7 @@ func (p passage) ask(ctx context.Context, c Candidate, header http.Header, repea
 	first := make([]byte, 1)
 	n, err := io.ReadFull(resp.Body, first)
 	if err != nil && !errors.Is(err, io.EOF) {
-		resp.Body.Close()
+		shut(resp.Body)
 		return nil, err
 	}
 	resp.Body = &pushedBack{first: first[:n], ReadCloser: resp.Body}
@@ -109,32 +116,32 @@ func (b *pushedBack) Read(p []byte) (int, error) {
 
 // copy hands a body on. When it breaks off it goes on where it was, at the same mirror or another, but only with
 // the very same file: there is no digest here to tell a mix of two versions.
-func (p passage) copy(w io.Writer, resp *http.Response, from Candidate) error {
+func (p passage) copy(ctx context.Context, w io.Writer, resp *http.Response, from Candidate) error {
 	keep := p.capture(resp)
 	defer keep.drop()
 	out := &counted{w: io.MultiWriter(keep, w)}
 	_, err := io.Copy(out, resp.Body)
 	again := append([]Candidate{from}, p.cands...)
 	for i := 0; err != nil && out.err == nil && i < len(again); i++ {
-		if p.r.Context().Err() != nil {
+		if ctx.Err() != nil {
 			return err
 		}
 		if i > 0 && again[i] == from {
 			continue
 		}
-		rest, rerr := p.resume(again[i], resp, out.n, i == 0)
+		rest, rerr := p.resume(ctx, again[i], resp, out.n, i == 0)
 		if rerr != nil {
 			continue
 		}
 		_, err = io.Copy(out, rest)
-		rest.Close()
+		shut(rest)
 	}
 	return err
 }
 
 // resume asks a candidate for the rest of a file of which n bytes were handed on; same says that it is the one that
 // sent them.
-func (p passage) resume(c Candidate, resp *http.Response, n int64, same bool) (io.ReadCloser, error) {
+func (p passage) resume(ctx context.Context, c Candidate, resp *http.Response, n int64, same bool) (io.ReadCloser, error) {
 	if resp.StatusCode != http.StatusOK || resp.ContentLength < 0 || resp.Header.Get("Content-Encoding") != "" {
 		return nil, errRestart
 	}
@@ -145,18 +152,18 @@ func (p passage) resume(c Candidate, resp *http.Response, n int64, same bool) (i
 	if validator == "" {
 		return nil, errRestart
 	}
-	u, err := p.g.f.locate(p.r.Context(), c, Item{}, p.url)
+	u, err := p.g.f.locate(ctx, c, Item{}, p.url)
 	if err != nil {
 		return nil, err
 	}
 	h := http.Header{"Range": {fmt.Sprintf("bytes=%d-", n)}, "If-Range": {validator}, "Accept-Encoding": {"identity"}}
-	more, err := p.g.f.do(p.r.Context(), request{method: http.MethodGet, mirror: c.Mirror, url: u, header: h, repeat: true})
+	more, err := p.g.f.do(ctx, request{method: http.MethodGet, mirror: c.Mirror, url: u, header: h, repeat: true})
 	if err != nil {
 		return nil, err
 	}
 	start, all, ok := contentRange(more.Header.Get("Content-Range"))
 	if more.StatusCode != http.StatusPartialContent || !ok || start != n || all != resp.ContentLength {
-		more.Body.Close()
+		shut(more.Body)
 		return nil, errRestart
 	}
 	return more.Body, nil

@@ -34,7 +34,7 @@ func pypi(t *testing.T, page func(base string) (kind, body string), files map[st
 		if strings.HasPrefix(r.URL.Path, "/pypi/simple/") {
 			kind, body := page(m.URL)
 			w.Header().Set("Content-Type", kind)
-			fmt.Fprint(w, body)
+			_, _ = fmt.Fprint(w, body)
 			return
 		}
 		b, ok := files[r.URL.Path]
@@ -191,8 +191,8 @@ func TestGatewayReadsCompressedPages(t *testing.T) {
 		w.Header().Set("Content-Type", "text/html")
 		w.Header().Set("Content-Encoding", "gzip")
 		z := gzip.NewWriter(w)
-		fmt.Fprint(z, `<a href="/packages/x.whl">x</a>`)
-		z.Close()
+		_, _ = fmt.Fprint(z, `<a href="/packages/x.whl">x</a>`)
+		shut(z)
 	})
 	r := pypiRig(t, fast(t), m)
 	resp, body := through(t, gatewayOf(t, r), "http://pypi.org/simple/x/", http.Header{"Accept": {"text/html"}})
@@ -289,8 +289,8 @@ func TestGatewayHandsOutWhileDownloading(t *testing.T) {
 			r.Add(Item{Digest: digest.FromBytes(data), URL: "http://o.example/a.whl"})
 			c, s := net.Pipe()
 			go r.ServeConn(s)
-			defer c.Close()
-			fmt.Fprint(c, "GET http://o.example/a.whl HTTP/1.1\r\nHost: o.example\r\n\r\n")
+			defer shut(c)
+			_, _ = fmt.Fprint(c, "GET http://o.example/a.whl HTTP/1.1\r\nHost: o.example\r\n\r\n")
 			resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 			if err != nil {
 				t.Fatal(err)

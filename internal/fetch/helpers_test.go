@@ -41,7 +41,7 @@ func child() int {
 		fmt.Println(err)
 		return 1
 	}
-	defer r.Close()
+	defer shut(r)
 	h := sha256.New()
 	if _, err := io.Copy(h, r); err != nil {
 		fmt.Println(err)
@@ -185,7 +185,7 @@ func (r *rig) read(t *testing.T, d digest.Digest) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer rc.Close()
+	defer shut(rc)
 	b, err := io.ReadAll(rc)
 	if err == nil && int64(len(b)) != size {
 		t.Errorf("Open said %d bytes, %d came", size, len(b))
@@ -237,7 +237,7 @@ func through(t *testing.T, proxy, target string, h http.Header) (*http.Response,
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
+	defer shut(resp.Body)
 	b, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return resp, string(b) + "\x00" + err.Error()

@@ -118,7 +118,7 @@ func (f *Fetcher) getPage(ctx context.Context, mirror string, u *url.URL, accept
 	if err != nil {
 		return nil, err
 	}
-	defer resp.Body.Close()
+	defer shut(resp.Body)
 	p := &fetched{contentType: resp.Header.Get("Content-Type"), base: resp.Request.URL}
 	if !isJSONPage(p.contentType) && !isHTMLPage(p.contentType) {
 		return nil, &failure{err: fmt.Errorf("answered with %q, which is no index page", p.contentType)}

@@ -40,7 +40,7 @@ func TestOpenLooksTheFileUp(t *testing.T) {
 					return
 				}
 				w.Header().Set("Content-Type", tc.kind)
-				fmt.Fprint(w, tc.page)
+				_, _ = fmt.Fprint(w, tc.page)
 			})
 			o := fast(t)
 			o.Candidates = func(u *url.URL) []Candidate {
@@ -67,7 +67,7 @@ func TestLookUpReadsAPageOnce(t *testing.T) {
 		pages++
 		w.Header().Set("Content-Type", "text/html")
 		for p := range blobs {
-			fmt.Fprintf(w, "<a href=%q>f</a>", p)
+			_, _ = fmt.Fprintf(w, "<a href=%q>f</a>", p)
 		}
 	})
 	o := fast(t)

@@ -77,7 +77,7 @@ func probe(ctx context.Context, client *http.Client, l logins, u *url.URL, o Mea
 		}
 		return plain(ctx, err)
 	}
-	defer resp.Body.Close()
+	defer shut(resp.Body)
 	if resp.StatusCode >= 400 {
 		return &statusError{code: resp.StatusCode}
 	}

@@ -86,7 +86,7 @@ func pipIndex(t *testing.T, asJSON, withMeta bool) *mirror {
 				kind = typeJSON
 			}
 			w.Header().Set("Content-Type", kind)
-			fmt.Fprint(w, body)
+			_, _ = fmt.Fprint(w, body)
 			return
 		}
 		b, ok := files[r.URL.Path]

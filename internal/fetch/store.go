@@ -79,7 +79,7 @@ func (s *store) open(ctx context.Context, d digest.Digest) (*os.File, int64, err
 	}
 	size, err := s.check(ctx, d, file)
 	if err != nil {
-		file.Close()
+		shut(file)
 		return nil, 0, err
 	}
 	return file, size, nil
@@ -95,7 +95,7 @@ func (s *store) check(ctx context.Context, d digest.Digest, file *os.File) (int6
 	s.mu.Unlock()
 	if !ok || size != st.Size() {
 		h := sha256.New()
-		if _, err := io.Copy(h, &ctxReader{ctx, file}); err != nil {
+		if _, err := io.Copy(h, until(ctx, file)); err != nil {
 			return 0, fmt.Errorf("read stored artifact: %w", err)
 		}
 		if got := digest.NewDigest(digest.SHA256, h); got != d {
@@ -171,8 +171,8 @@ func (s *store) partial(ctx context.Context, d digest.Digest) (*file, error) {
 		return nil, s.diskError(0, fmt.Errorf("open partial artifact: %w", err))
 	}
 	p := &file{s: s, f: f, sum: sha256.New()}
-	if p.n, err = io.Copy(p.sum, &ctxReader{ctx, f}); err != nil {
-		f.Close()
+	if p.n, err = io.Copy(p.sum, until(ctx, f)); err != nil {
+		shut(f)
 		return nil, fmt.Errorf("read partial artifact: %w", err)
 	}
 	return p, nil

@@ -140,7 +140,7 @@ func (f *Fetcher) do(ctx context.Context, r request) (*http.Response, error) {
 	resp, err := f.send(cctx, r)
 	if err == nil && resp.StatusCode >= 400 {
 		err = &statusError{code: resp.StatusCode, retryAfter: retryAfter(resp.Header, time.Now())}
-		resp.Body.Close()
+		shut(resp.Body)
 	}
 	if err != nil {
 		end()
@@ -151,7 +151,8 @@ func (f *Fetcher) do(ctx context.Context, r request) (*http.Response, error) {
 		h.failed(err)
 		return nil, err
 	}
-	b := &body{rc: resp.Body, ctx: cctx, cancel: cancel, end: end, limit: f.o.StallTimeout, left: f.o.StallTimeout}
+	b := &body{rc: resp.Body, cancel: cancel, end: end, limit: f.o.StallTimeout, left: f.o.StallTimeout}
+	b.why = func(err error) error { return plain(cctx, err) }
 	b.count = func(n int) { f.counts.bytes(r.mirror, n) }
 	b.report = func(err error) {
 		if err == nil {
@@ -228,7 +229,7 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 // reader is not a stall.
 type body struct {
 	rc     io.ReadCloser
-	ctx    context.Context
+	why    func(err error) error // what an error of rc comes from
 	cancel context.CancelCauseFunc
 	end    func()
 	count  func(n int)
@@ -255,18 +256,19 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 	if !b.ended {
 		b.ended = true
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			b.report(nil)
 		} else {
-			b.report(plain(b.ctx, err))
+			b.report(b.why(err))
 		}
 	}
-	if err != io.EOF {
-		err = &failure{err: redacted{plain(b.ctx, err)}, passing: true}
+	if !errors.Is(err, io.EOF) {
+		err = &failure{err: redacted{b.why(err)}, passing: true}
 	}
 	return n, err
 }
 
+// Close ends the request if it is under way, and gives its place to the next one.
 func (b *body) Close() error {
 	if b.closed {
 		return nil
