@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,7 +28,7 @@ func TestExampleClustersLoad(t *testing.T) {
 		if s.AcceptNoAuth {
 			version = "0.8.6"
 		}
-		facts := factsOf(s)
+		facts := factsOfNamed(s)
 		for _, h := range s.Hosts() {
 			x := facts[h.ID()]
 			x.GPUs, x.Memory = 8, 256<<30
@@ -50,18 +51,45 @@ func TestStandInRayHasTheSameOptions(t *testing.T) {
 	}
 }
 
-func TestExampleJobsHaveValidSyntax(t *testing.T) {
-	need := func(name string) string {
-		path, err := exec.LookPath(name)
-		if err != nil {
-			if os.Getenv("RAYBUILD_TEST_STRICT") == "1" {
-				t.Fatalf("the check needs %s", name)
-			}
-			t.Skipf("the check needs %s", name)
+// What StartArgs passes is taken by the stand-in ray of that version.
+func TestStandInRayTakesTheLaunchersArguments(t *testing.T) {
+	python := need(t, "python3")
+	for _, version := range []string{"0.8.6", "1.8.0", "2.9.0", "2.52.0", "2.59.0"} {
+		dir := t.TempDir()
+		if err := errors.Join(os.CopyFS(filepath.Join(dir, "ray"), os.DirFS("../internal/world/ray")),
+			os.WriteFile(filepath.Join(dir, "ray", "_version.py"), []byte("version = \""+version+"\"\n"), 0o644)); err != nil {
+			t.Fatal(err)
 		}
-		return path
+		for _, role := range []Role{Head, Worker} {
+			args, err := StartArgs(version, fullInput(role))
+			if err != nil {
+				t.Fatal(err)
+			}
+			const parse = "import sys; from ray.scripts import scripts; from ray._standin import versions; print(scripts.parse(sys.argv[1:], versions.start_options())[1])"
+			cmd := exec.Command(python, append([]string{"-c", parse}, args[2:]...)...)
+			cmd.Env = []string{"PYTHONPATH=" + dir, "PATH=" + os.Getenv("PATH"), "PYTHONDONTWRITEBYTECODE=1"}
+			if out, err := cmd.CombinedOutput(); err != nil || string(out) != "[]\n" {
+				t.Errorf("%s %s: %v\n%s", version, role, err, out)
+			}
+		}
 	}
-	python, shell := need("python3"), need("sh")
+}
+
+// need returns the path of a program; without it the test is skipped, or fails where tests are strict.
+func need(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		if os.Getenv("RAYBUILD_TEST_STRICT") == "1" {
+			t.Fatalf("the check needs %s", name)
+		}
+		t.Skipf("the check needs %s", name)
+	}
+	return path
+}
+
+func TestExampleJobsHaveValidSyntax(t *testing.T) {
+	python, shell := need(t, "python3"), need(t, "sh")
 	count := 0
 	err := filepath.WalkDir("../examples/jobs", func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() {

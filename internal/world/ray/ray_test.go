@@ -297,6 +297,16 @@ func TestStandInClusterRunsTasksAndJobs(t *testing.T) {
 			t.Errorf("%+v", got)
 		}
 	})
+	t.Run("the example of tasks runs", func(t *testing.T) {
+		example, err := filepath.Abs("../../../examples/jobs/tasks.py")
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := standIn{t: t, dir: s.dir, env: append(s.env, "RAY_ADDRESS="+c.address())}.start(example, "4")
+		if code := p.wait(t); code != 0 || !strings.Contains(p.out.String(), "one process: 4.") || !strings.Contains(p.out.String(), ": 4 tasks") {
+			t.Errorf("exit %d\n%s", code, p.out)
+		}
+	})
 	t.Run("the HTTP answers keep strangers out", func(t *testing.T) {
 		agent := fmt.Sprintf("http://127.0.0.3:%d", c.agents[1])
 		for _, x := range []struct {
