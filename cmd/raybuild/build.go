@@ -123,6 +123,10 @@ func (j *job) solve(ctx context.Context, o *buildOptions, graph *layers.Graph, r
 // run builds. The test of --smoke comes after the build and before anything leaves the builder.
 func (j *job) run(ctx context.Context, b *builder, o *buildOptions, graph *layers.Graph, to llb.BuildOptions, report *report) (*llb.Result, error) {
 	session := j.session(o.parsed.secrets)
+	build := func(to llb.BuildOptions) (*llb.Result, error) { return b.Build(ctx, graph.Images, session, to) }
+	if o.fetch == "builder" {
+		build = func(to llb.BuildOptions) (*llb.Result, error) { return j.fetchThere(ctx, b, graph, session, to) }
+	}
 	if o.push {
 		to.BeforePush = func(ctx context.Context, res *llb.Result) error {
 			if o.smoke {
@@ -132,14 +136,14 @@ func (j *job) run(ctx context.Context, b *builder, o *buildOptions, graph *layer
 			}
 			return report.beforePush(ctx, res)
 		}
-		return b.Build(ctx, graph.Images, session, to)
+		return build(to)
 	}
 	if !o.smoke {
-		return b.Build(ctx, graph.Images, session, to)
+		return build(to)
 	}
 	kept := to
 	kept.OCI, kept.Docker, kept.Local = nil, nil, ""
-	res, err := b.Build(ctx, graph.Images, session, kept)
+	res, err := build(kept)
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +151,7 @@ func (j *job) run(ctx context.Context, b *builder, o *buildOptions, graph *layer
 		return nil, err
 	}
 	to.NoCache = false // what was built a moment ago is meant
-	_, err = b.Build(ctx, graph.Images, session, to)
+	_, err = build(to)
 	return res, err
 }
 

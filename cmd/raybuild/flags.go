@@ -109,7 +109,7 @@ func (o *buildOptions) flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&o.secrets, "secret", nil, "a secret for steps: id=NAME,src=FILE or id=NAME,env=VARIABLE; it is kept out of image, lock, logs and cache (repeatable)")
 	f.StringArrayVar(&o.labels, "label", nil, "add a label to the image's config: `KEY=VALUE` (repeatable)")
 	f.StringArrayVar(&o.annotations, "annotation", nil, "add an annotation to the manifest: `KEY=VALUE` (repeatable)")
-	f.StringVar(&o.fetch, "fetch", "session", "who fetches artifacts: session (this machine hands them to the builder)")
+	f.StringVar(&o.fetch, "fetch", "session", "who fetches artifacts: session (this machine, and hands them to the builder) or builder (by itself: for a builder that is far from here)")
 	f.BoolVar(&o.smoke, "smoke", false, "test the image before it is tagged: ray --version, imports, user, writable home")
 }
 
@@ -124,7 +124,7 @@ func (o *buildOptions) complete(cmd *cobra.Command) {
 	for name, values := range map[string][]string{
 		"progress":    {"auto", "tty", "plain", "quiet", "rawjson"},
 		"compression": {"gzip", "zstd"},
-		"fetch":       {"session"},
+		"fetch":       {"session", "builder"},
 		"output":      {"type=oci,dest=", "type=docker,dest=", "type=local,dest="},
 		"platform":    {"linux/amd64", "linux/arm64"},
 	} {
@@ -147,8 +147,8 @@ func (o *buildOptions) check(a *app) error {
 	if o.compression != "gzip" && o.compression != "zstd" {
 		return usagef("--compression %q: it is gzip or zstd", o.compression)
 	}
-	if o.fetch != "session" {
-		return usagef("--fetch %q: it is session: this machine fetches and hands over to the builder", o.fetch)
+	if o.fetch != "session" && o.fetch != "builder" {
+		return usagef("--fetch %q: it is session or builder", o.fetch)
 	}
 	for _, name := range o.names {
 		if _, err := registry.Host(name); err != nil {

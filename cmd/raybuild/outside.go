@@ -25,6 +25,8 @@ type outside struct {
 	registry *registry.Client
 	fetcher  *fetch.Fetcher
 	client   *http.Client
+	mirrors  []layers.Mirror
+	resolved time.Time
 
 	mu     sync.Mutex
 	secure map[string]bool                    // hosts of canonical URLs that want https
@@ -41,7 +43,7 @@ type outsideOptions struct {
 }
 
 func newOutside(o outsideOptions) (*outside, error) {
-	out := &outside{registry: o.registry, secure: map[string]bool{}, local: map[digest.Digest]layers.LocalFile{}}
+	out := &outside{registry: o.registry, mirrors: o.mirrors, resolved: o.resolved, secure: map[string]bool{}, local: map[digest.Digest]layers.LocalFile{}}
 	f, err := fetch.New(fetch.Options{
 		Store:      o.store,
 		HTTPSHosts: httpsHosts(),
