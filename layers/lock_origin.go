@@ -63,9 +63,9 @@ func OriginOf(canonical string) (origin, below string, ok bool) {
 		return "", "", false
 	}
 	address := u.Host + u.EscapedPath()
-	for alias, real := range originAliases {
+	for alias, name := range originAliases {
 		if rest, cut := strings.CutPrefix(address, alias+"/"); cut {
-			address = real + "/" + rest
+			address = name + "/" + rest
 		}
 	}
 	for _, o := range canonicalOrigins {

@@ -19,7 +19,7 @@ func ParseLock(data []byte, filename string) (*Lock, error) {
 		// JSON may be indented with tabs, YAML may not.
 		data = bytes.ReplaceAll(data, []byte("\t"), []byte(" "))
 	}
-	root, bad := parseYAML(data, filename, lockLimits)
+	root, bad := parseYAML(data, filename, lockLimits())
 	if bad != nil {
 		return nil, bad
 	}

@@ -49,6 +49,8 @@ type Mirror struct {
 var mirrorData []byte
 
 // readPresets reads the table once.
+//
+//nolint:gochecknoglobals // a table of facts that nothing writes to
 var readPresets = sync.OnceValue(func() []Mirror {
 	var presets []Mirror
 	readTable(mirrorData, &presets)
@@ -66,7 +68,7 @@ func readTable(data []byte, into any) {
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	dec.KnownFields(true)
 	if err := dec.Decode(into); err != nil {
-		panic("layers: own table: " + err.Error())
+		panic("layers: own table: " + err.Error()) //nolint:forbidigo // part of the program, and read by a test
 	}
 }
 
@@ -88,7 +90,7 @@ func Preset(name string) (Mirror, bool) {
 func mustPreset(name string) Mirror {
 	m, ok := Preset(name)
 	if !ok {
-		panic("layers: no preset " + name)
+		panic("layers: no preset " + name) //nolint:forbidigo // the names are the table's own
 	}
 	return m
 }

@@ -20,7 +20,7 @@ type Candidate struct {
 // snapshotStart is when the snapshot service of Ubuntu begins (documentation.ubuntu.com,
 // how-to/software/snapshot-service: 1 March 2023). A package of xenial, whose last
 // standard update is of 2021, is not found there by any date.
-var snapshotStart = time.Date(2023, 3, 1, 0, 0, 0, 0, time.UTC)
+const snapshotStart = "20230301T000000Z"
 
 // Candidates lists where the file of a canonical URL can be fetched from, in the
 // order in which to try: each mirror that carries the source, then the source
@@ -151,7 +151,7 @@ func aptLastResorts(origin, below string, resolved time.Time) []Candidate {
 	}
 	at := resolved.UTC().Format("20060102T150405Z")
 	switch {
-	case ubuntu && !resolved.Before(snapshotStart):
+	case ubuntu && at >= snapshotStart:
 		out = append(out, Candidate{Mirror: "snapshot", URL: "https://snapshot.ubuntu.com/ubuntu/" + at + "/" + below})
 	case strings.HasPrefix(origin, "debian"):
 		out = append(out, Candidate{Mirror: "snapshot", URL: "https://snapshot.debian.org/archive/" + origin + "/" + at + "/" + below})

@@ -110,7 +110,7 @@ func TestCandidatesInFull(t *testing.T) {
 		{"an apt package", "http://archive.ubuntu.com/ubuntu/pool/v.deb", []Mirror{tuna}, resolvedAt, []string{
 			"tuna https://mirrors.tuna.tsinghua.edu.cn/ubuntu/pool/v.deb", "official http://archive.ubuntu.com/ubuntu/pool/v.deb",
 			"official http://old-releases.ubuntu.com/ubuntu/pool/v.deb", "snapshot https://snapshot.ubuntu.com/ubuntu/20261123T010203Z/pool/v.deb"}},
-		{"an apt package before the snapshot service", "http://archive.ubuntu.com/ubuntu/pool/v.deb", nil, snapshotStart.Add(-time.Hour), []string{
+		{"an apt package before the snapshot service", "http://archive.ubuntu.com/ubuntu/pool/v.deb", nil, time.Date(2023, 2, 28, 23, 59, 59, 0, time.UTC), []string{
 			"official http://archive.ubuntu.com/ubuntu/pool/v.deb", "official http://old-releases.ubuntu.com/ubuntu/pool/v.deb"}},
 		{"a package of ports is in the same tree of the snapshot service", "http://ports.ubuntu.com/ubuntu-ports/pool/v.deb", []Mirror{official}, resolvedAt, []string{
 			"official http://ports.ubuntu.com/ubuntu-ports/pool/v.deb", "official http://old-releases.ubuntu.com/ubuntu/pool/v.deb", "snapshot https://snapshot.ubuntu.com/ubuntu/20261123T010203Z/pool/v.deb"}},

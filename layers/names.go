@@ -101,6 +101,8 @@ func scriptText(s string) (string, string) {
 
 // The grammars of single names. What may not begin with "-" cannot be taken
 // for an option by apt, conda, pip, useradd or ssh.
+//
+//nolint:gochecknoglobals // compiled once, written never
 var (
 	// Debian Policy 5.6.1 and 5.6.12; a trailing "-" would tell apt to remove.
 	nameApt = pattern("an apt package", `[a-z0-9][a-z0-9+.-]*[a-z0-9+.](=([0-9]+:)?[0-9][0-9A-Za-z.+~:-]*)?`, 200,
@@ -138,7 +140,9 @@ var (
 
 // systemUsers are the users of Debian's base-passwd and of base images, which
 // cannot be made again.
-var systemUsers = strings.Fields("daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc gnats nobody _apt")
+var systemUsers = []string{
+	"daemon", "bin", "sys", "sync", "games", "man", "lp", "mail", "news", "uucp", "proxy", "www-data", "backup", "list", "irc", "gnats", "nobody", "_apt",
+}
 
 // Grammars that need more than a pattern.
 

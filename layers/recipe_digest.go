@@ -39,7 +39,7 @@ func digestOf(v any) digest.Digest {
 	}
 	if err != nil {
 		// Only channels, functions and cycles cannot be written, and none is part of these types.
-		panic("layers: digest of a value: " + err.Error())
+		panic("layers: digest of a value: " + err.Error()) //nolint:forbidigo // cannot be
 	}
 	return digest.FromBytes(data)
 }

@@ -94,7 +94,7 @@ func (t *recipeReader) loadEnvFile(root *os.Root, r *Recipe) {
 		t.problems = append(t.problems, Problem{Key: "env.file", Message: m, Fix: f})
 		return
 	}
-	tree, bad := parseYAML(data, r.Env.File, recipeLimits)
+	tree, bad := parseYAML(data, r.Env.File, recipeLimits())
 	if bad != nil {
 		t.problems = append(t.problems, bad.Problems...)
 		return

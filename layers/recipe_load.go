@@ -23,7 +23,7 @@ func DefaultRecipe() *Recipe {
 // Everything that is wrong comes at once, as a *RecipeError. No other file is
 // read: see LoadFiles.
 func LoadRecipe(data []byte, filename string, sets []string) (*Recipe, error) {
-	root, bad := parseYAML(data, filename, recipeLimits)
+	root, bad := parseYAML(data, filename, recipeLimits())
 	if bad != nil {
 		return nil, bad
 	}

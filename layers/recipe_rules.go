@@ -10,9 +10,9 @@ import (
 // builtinLayers are the layers that every image has, in the order of their graph.
 var builtinLayers = []string{"user", "apt", "miniconda", "env", "ray", "mirrors", "files"}
 
-// reservedNames are names that a step cannot have: those of layers, of the two
-// roots, and of what progress shows beside them.
-var reservedNames = append([]string{"base", "tool", "conda", "pip", "python", "wheels", "image", "steps", "smoke", "internal", "context"}, builtinLayers...)
+// reservedNames are further names that a step cannot have: those of the two
+// roots, and of what progress shows beside layers.
+var reservedNames = []string{"base", "tool", "conda", "pip", "python", "wheels", "image", "steps", "smoke", "internal", "context"}
 
 // contradictions finds settings that exclude each other.
 func (t *recipeReader) contradictions(r *Recipe) {
@@ -176,7 +176,7 @@ func (t *recipeReader) stepRules(r *Recipe) {
 	for i, s := range r.Steps {
 		key := fmt.Sprintf("steps[%d]", i)
 		switch {
-		case s.Name != "" && slices.Contains(reservedNames, s.Name):
+		case s.Name != "" && (slices.Contains(reservedNames, s.Name) || slices.Contains(builtinLayers, s.Name)):
 			t.add(key+".name", fmt.Sprintf("%q is the name of a layer of raybuild's own", s.Name), "use another name")
 		case s.Name != "" && slices.Contains(known, s.Name):
 			t.add(key+".name", fmt.Sprintf("two steps are named %q", s.Name), "use another name")

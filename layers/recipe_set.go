@@ -22,7 +22,7 @@ func (t *recipeReader) applySet(root *yamlNode, set string) *yamlNode {
 		t.problems = append(t.problems, Problem{File: "--set " + quoteShort(key), Message: "is not KEY=VALUE", Fix: "write it as in --set ray.version=2.52.0"})
 		return root
 	}
-	n, bad := parseYAML([]byte(value), file, recipeLimits)
+	n, bad := parseYAML([]byte(value), file, recipeLimits())
 	if bad != nil {
 		for _, p := range bad.Problems {
 			p.Line, p.Column = 0, 0

@@ -71,6 +71,7 @@ func tableOf[T any](data *[]byte) func() []T {
 	})
 }
 
+//nolint:gochecknoglobals // tables of facts that nothing writes to
 var (
 	rayRows       = tableOf[rayRow](&rayData)
 	breakageRows  = tableOf[breakageRow](&breakageData)

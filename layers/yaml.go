@@ -20,12 +20,11 @@ type yamlLimits struct {
 	tokens int // characters that can begin a token: what time and memory of the parser grow with
 }
 
-// recipeLimits keep any recipe below half a second and 100 MB, lockLimits any
-// lock that a machine can have written.
-var (
-	recipeLimits = yamlLimits{bytes: 1 << 20, depth: 32, tokens: 100_000}
-	lockLimits   = yamlLimits{bytes: 16 << 20, depth: 32, tokens: 1_500_000}
-)
+// recipeLimits keep the reading of any recipe below half a second and 100 MB.
+func recipeLimits() yamlLimits { return yamlLimits{bytes: 1 << 20, depth: 32, tokens: 100_000} }
+
+// lockLimits are for what a machine writes: some ten thousand artifacts.
+func lockLimits() yamlLimits { return yamlLimits{bytes: 16 << 20, depth: 32, tokens: 1_500_000} }
 
 // yamlKind is what a node is, as far as a strict reader must tell.
 type yamlKind int
