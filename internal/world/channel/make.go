@@ -143,6 +143,12 @@ func (b *builder) build(ctx context.Context) error {
 			return fmt.Errorf("write installer %q: %w", s.version, err)
 		}
 		b.made.Installers = append(b.made.Installers, in)
+		if s.distribution == "miniforge" {
+			// A mirror of one's own has all installers side by side.
+			if err := os.Link(filepath.Join(root, filepath.FromSlash(in.Path)), filepath.Join(b.dir, "anaconda", "miniconda", in.File)); err != nil {
+				return err
+			}
+		}
 	}
 	if err := b.listInstallers(); err != nil {
 		return err

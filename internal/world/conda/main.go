@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-func main() { os.Exit(run(os.Args[1:])) }
+func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 
 // app is one call of the program.
 type app struct {
@@ -26,8 +26,8 @@ type app struct {
 }
 
 // run carries out one call; its result is the exit status.
-func run(args []string) int {
-	a := &app{args: args, stdout: os.Stdout, stderr: os.Stderr, stdin: os.Stdin}
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	a := &app{args: args, stdin: stdin, stdout: stdout, stderr: stderr}
 	err := a.dispatch(args)
 	if err == nil {
 		return 0
