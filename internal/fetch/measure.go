@@ -22,7 +22,8 @@ func measure(ctx context.Context, probes []Probe, o MeasureOptions) []Speed {
 	if o.Parallel <= 0 {
 		o.Parallel = 4
 	}
-	opts := Options{DialTimeout: o.Timeout, HeaderTimeout: o.Timeout, StallTimeout: o.Timeout,
+	late := 2 * o.Timeout // the probe's own limit comes first
+	opts := Options{DialTimeout: late, HeaderTimeout: late, StallTimeout: late,
 		Credentials: o.Credentials, Netrc: o.Netrc, PerHost: 1}.defaults()
 	l, lerr := readLogins(opts)
 	client := newClient(opts)
