@@ -131,7 +131,7 @@ func (c *checker) rayPlatforms(row rayRow) {
 
 func (c *checker) installer() {
 	m := c.r.Miniconda
-	row, _ := m.row()
+	row := m.row()
 	for _, p := range c.r.Platforms {
 		switch machine := machineOf(p); {
 		case len(row.Machines) > 0 && !slices.Contains(row.Machines, machine):

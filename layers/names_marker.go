@@ -31,7 +31,7 @@ func normalMarker(s string) string {
 func markerTokens(s string) []string {
 	var tokens []string
 	for s = strings.TrimSpace(s); s != ""; s = strings.TrimSpace(s) {
-		n := 0
+		var n int
 		switch c := s[0]; {
 		case c == '(' || c == ')':
 			n = 1

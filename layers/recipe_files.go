@@ -332,18 +332,18 @@ func requirementLineRefused(text string) (message, fix string) {
 		return "", ""
 	}
 	option, _, _ := strings.Cut(strings.SplitN(text, "=", 2)[0], " ")
-	switch {
-	case option == "-c" || option == "--constraint":
+	switch option {
+	case "-c", "--constraint":
 		return "constraints files are not supported", "the lock pins every version; write what must hold into the requirement itself"
-	case option == "-i" || option == "--index-url" || option == "--pypi-url":
+	case "-i", "--index-url", "--pypi-url":
 		return fmt.Sprintf("%s chooses where packages come from", option), "set mirrors.fetch in the recipe"
-	case option == "--extra-index-url":
+	case "--extra-index-url":
 		return fmt.Sprintf("%s lets any index answer for any package", option), "list the index with its packages under pip.extra_indexes in the recipe"
-	case option == "-f" || option == "--find-links":
+	case "-f", "--find-links":
 		return fmt.Sprintf("%s is not supported", option), "name wheels under pip.wheels in the recipe"
-	case option == "-e" || option == "--editable":
+	case "-e", "--editable":
 		return "an editable requirement", "build a wheel and name it under pip.wheels in the recipe"
-	case option == "--pre" || option == "--no-binary" || option == "--only-binary" || option == "--prefer-binary" || option == "--no-index" || option == "--trusted-host" || option == "--require-hashes" || option == "--use-feature":
+	case "--pre", "--no-binary", "--only-binary", "--prefer-binary", "--no-index", "--trusted-host", "--require-hashes", "--use-feature":
 		return fmt.Sprintf("the option %s is not supported in a requirements file", option), "remove it: hashes are always checked, and the lock holds exact files"
 	}
 	return fmt.Sprintf("unknown option %s", quoteShort(option)), "remove it"

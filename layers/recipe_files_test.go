@@ -197,7 +197,7 @@ func TestEnvironmentFileRefused(t *testing.T) {
 		"dependencies: [{pip: [ray]}]":                     `environment.yml:1:15: dependencies: ray is set by the recipe; remove it here and set ray.version`,
 		"":                                                 `environment.yml: is empty; remove env.file, or list dependencies`,
 		"dependencies:\n\t- x":                             `environment.yml:2:1: a tab in the indentation; indent with spaces`,
-		"dependancies: []":                                 `environment.yml:1:1: dependancies: unknown key; did you mean "dependencies"?`,
+		"dependnecies: []":                                 `environment.yml:1:1: dependnecies: unknown key; did you mean "dependencies"?`,
 		"dependencies: [https://h/linux-64/x-1-0.tar.bz2]": `environment.yml:1:16: dependencies[0]: "https://h/linux-64/x-1-0.tar.bz2" is a file, not a package specification; name the package, and its channel under env.channels`,
 	} {
 		r := recipeWithFiles(t, "env: {file: environment.yml}", map[string]string{"environment.yml": text})

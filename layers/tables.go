@@ -147,8 +147,7 @@ func (m Miniconda) Installer(platform string) Artifact {
 		a.Path = fmt.Sprintf("Miniconda3-%s-Linux-%s.sh", m.Version, machine)
 	}
 	if a.SHA256 == "" {
-		row, _ := m.row()
-		a.SHA256 = row.SHA256[machine]
+		a.SHA256 = m.row().SHA256[machine]
 	}
 	return a
 }
@@ -161,13 +160,14 @@ func installerIndex(distribution string) string {
 	return "https://repo.anaconda.com/miniconda/"
 }
 
-func (m Miniconda) row() (installerRow, bool) {
+// row is the installer's row of the table, or the zero row.
+func (m Miniconda) row() installerRow {
 	for _, r := range installerRows() {
 		if r.Distribution == m.Distribution && r.Version == m.Version {
-			return r, true
+			return r
 		}
 	}
-	return installerRow{}, false
+	return installerRow{}
 }
 
 // minGlibc is the oldest glibc that the installer runs on: Miniconda from 24.11
