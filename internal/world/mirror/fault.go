@@ -24,7 +24,8 @@ type Fault struct {
 	Mode string `json:"mode"`
 	// BytesPerSecond is for slow. Default: 65536.
 	BytesPerSecond int `json:"bytes_per_second,omitempty"`
-	// Times is how often the fault happens before it ends by itself. Default (0): always.
+	// Times is how often the fault happens before it ends by itself; what a client asks again by itself
+	// counts. Default (0): always.
 	Times int `json:"times,omitempty"`
 	// After is how many matching requests are answered rightly first.
 	After int `json:"after,omitempty"`
