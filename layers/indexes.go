@@ -8,13 +8,13 @@ import (
 )
 
 // Candidates are the places to try for a canonical URL, best first: those of
-// the recipe's mirrors. A project that the recipe takes from an index of its own
+// the mirrors, which are the recipe's in the order that suits. A project that the recipe takes from an index of its own
 // is on no other: nobody can slip in a file by giving it to PyPI.
-func (r *Recipe) Candidates(canonical *url.URL, resolved time.Time) []Candidate {
+func (r *Recipe) Candidates(mirrors []Mirror, canonical *url.URL, resolved time.Time) []Candidate {
 	if project, ok := projectPage(canonical); ok && r.ownIndex(project) != "" {
 		return nil
 	}
-	return Candidates(r.Mirrors.Fetch, canonical, resolved)
+	return Candidates(mirrors, canonical, resolved)
 }
 
 // projectPage is the project of a page of PyPI's index.

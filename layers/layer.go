@@ -101,9 +101,11 @@ func shell(title, script string, env map[string]string, args ...string) llb.Exec
 		"TZ":                "UTC",
 	}
 	maps.Copy(full, env)
+	full["SCRIPT"] = script
 	return llb.Exec{
 		Title: title,
-		Args:  append([]string{"/bin/sh", "-euc", script, "sh"}, args...),
+		// Builders print the command of a step that fails; so the text is not in it.
+		Args:  append([]string{"/bin/sh", "-euc", `script=$SCRIPT; unset SCRIPT; eval "$script"`, "raybuild"}, args...),
 		Env:   full,
 		Dir:   "/",
 		Tmpfs: []string{tmp},

@@ -47,7 +47,8 @@ func resolveEnv(ctx context.Context, r *Resolver, e env) ([]Artifact, error) {
 	for _, c := range channels {
 		args = append(args, "-c", c)
 	}
-	args = append(args, "python="+e.Python)
+	// conda adds pip by itself unless it is configured not to.
+	args = append(args, "python="+e.Python, "pip")
 	args = append(args, e.Conda...)
 	if e.file != nil {
 		args = append(args, e.file.Conda...)

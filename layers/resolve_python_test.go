@@ -156,7 +156,7 @@ func TestOwnIndexesAreTheOnlyPlaceOfTheirPackages(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := len(r.Candidates(u, time.Time{})) > 0; got != want {
+		if got := len(r.Candidates(r.Mirrors.Fetch, u, time.Time{})) > 0; got != want {
 			t.Errorf("%s is served: %v, want %v", page, got, want)
 		}
 	}

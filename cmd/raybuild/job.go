@@ -278,7 +278,7 @@ func (j *job) reach(ctx context.Context) (*outside, error) {
 		resolved = p.Resolved
 	}
 	j.outside, err = newOutside(outsideOptions{
-		store: filepath.Join(home, "artifacts"), registry: j.registry, mirrors: mirrors, resolved: resolved,
+		store: filepath.Join(home, "artifacts"), registry: j.registry, recipe: j.recipe, mirrors: mirrors, resolved: resolved,
 		warn: func(text string) { j.app.say("warning: %s", text) },
 	})
 	return j.outside, err

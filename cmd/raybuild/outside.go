@@ -37,8 +37,9 @@ type outside struct {
 type outsideOptions struct {
 	store    string
 	registry *registry.Client
-	mirrors  []layers.Mirror
-	resolved time.Time // of the lock, for the snapshot services
+	recipe   *layers.Recipe  // says which projects are on an index of their own
+	mirrors  []layers.Mirror // in the order in which they are tried
+	resolved time.Time       // of the lock, for the snapshot services
 	warn     func(string)
 }
 
@@ -50,7 +51,7 @@ func newOutside(o outsideOptions) (*outside, error) {
 		Warn:       o.warn,
 		Candidates: func(canonical *url.URL) []fetch.Candidate {
 			var all []fetch.Candidate
-			for _, c := range layers.Candidates(o.mirrors, out.canonical(canonical), o.resolved) {
+			for _, c := range o.recipe.Candidates(o.mirrors, out.canonical(canonical), o.resolved) {
 				all = append(all, fetch.Candidate{Mirror: c.Mirror, URL: c.URL, Index: c.Index})
 			}
 			return all
