@@ -16,8 +16,7 @@ type Server struct {
 	parts map[string]http.Handler
 
 	mu     sync.Mutex
-	stats  Stats
-	log    []Request
+	log    []*Request
 	faults []*fault
 }
 
@@ -34,7 +33,7 @@ type Stats struct {
 	Classes map[string]Counts `json:"classes"`
 }
 
-// Request is one request that was answered (or begun: a fault may have cut it).
+// Request is one request that was answered, or begun: a fault may have cut it. Of a HEAD request Bytes is 0 or what the body would have been.
 type Request struct {
 	Method string `json:"method"`
 	Path   string `json:"path"`
@@ -46,13 +45,17 @@ type Request struct {
 // New serves each part below /<name>/. A part sees paths without that prefix.
 func New(parts map[string]http.Handler) *Server { return &Server{parts: parts} }
 
-// Stats is a copy of the counters.
+// Stats is what the log of requests comes to.
 func (s *Server) Stats() Stats {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	out := Stats{Counts: s.stats.Counts, Classes: map[string]Counts{}}
-	for k, v := range s.stats.Classes {
-		out.Classes[k] = v
+	out := Stats{Classes: map[string]Counts{}}
+	for _, r := range s.Log() {
+		class := class(r.Path)
+		c := out.Classes[class]
+		c.Requests++
+		c.Bytes += r.Bytes
+		out.Classes[class] = c
+		out.Requests++
+		out.Bytes += r.Bytes
 	}
 	return out
 }
@@ -61,14 +64,24 @@ func (s *Server) Stats() Stats {
 func (s *Server) Log() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return append([]Request(nil), s.log...)
+	out := make([]Request, len(s.log))
+	for i, r := range s.log {
+		out[i] = *r
+	}
+	return out
 }
 
 // ResetStats sets counters and log to nothing.
 func (s *Server) ResetStats() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.stats, s.log = Stats{}, nil
+	s.log = nil
+}
+
+// class is the first element of a path.
+func class(path string) string {
+	first, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	return first
 }
 
 // ServeHTTP serves the world, and below /_world/ its switches: GET and DELETE stats, GET log, POST fault.
@@ -77,39 +90,26 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.control(w, r)
 		return
 	}
-	class, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	class := class(r.URL.Path)
 	part, ok := s.parts[class]
 	if !ok {
 		part = http.NotFoundHandler()
 	}
 	part = http.StripPrefix("/"+class, part)
-	c := &counter{ResponseWriter: w, status: http.StatusOK}
-	req := Request{Method: r.Method, Path: r.URL.RequestURI()}
-	defer func() {
-		req.Status, req.Bytes = c.status, c.bytes
-		s.count(class, req)
-	}()
-	if f := s.faultFor(r); f != nil {
+	f := s.faultFor(r)
+	req := &Request{Method: r.Method, Path: r.URL.RequestURI(), Status: http.StatusOK}
+	if f != nil {
 		req.Fault = f.Mode
+	}
+	s.mu.Lock()
+	s.log = append(s.log, req)
+	s.mu.Unlock()
+	c := &counter{ResponseWriter: w, server: s, request: req}
+	if f != nil {
 		f.answerBadly(c, r, part)
 		return
 	}
 	part.ServeHTTP(c, r)
-}
-
-func (s *Server) count(class string, r Request) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.log = append(s.log, r)
-	s.stats.Requests++
-	s.stats.Bytes += r.Bytes
-	if s.stats.Classes == nil {
-		s.stats.Classes = map[string]Counts{}
-	}
-	c := s.stats.Classes[class]
-	c.Requests++
-	c.Bytes += r.Bytes
-	s.stats.Classes[class] = c
 }
 
 func (s *Server) control(w http.ResponseWriter, r *http.Request) {
@@ -143,19 +143,31 @@ func (s *Server) control(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// counter counts the bytes of an answer.
+// counter notes status and bytes of an answer, before they go out: who has read an answer finds it counted.
 type counter struct {
 	http.ResponseWriter
-	status int
-	bytes  int64
+	server  *Server
+	request *Request
 }
 
-func (c *counter) WriteHeader(status int) { c.status = status; c.ResponseWriter.WriteHeader(status) }
+func (c *counter) WriteHeader(status int) {
+	c.server.mu.Lock()
+	c.request.Status = status
+	c.server.mu.Unlock()
+	c.ResponseWriter.WriteHeader(status)
+}
 
 func (c *counter) Write(p []byte) (int, error) {
+	c.add(len(p))
 	n, err := c.ResponseWriter.Write(p)
-	c.bytes += int64(n)
+	c.add(n - len(p))
 	return n, err
+}
+
+func (c *counter) add(n int) {
+	c.server.mu.Lock()
+	c.request.Bytes += int64(n)
+	c.server.mu.Unlock()
 }
 
 // Unwrap lets http.ResponseController reach Flush.
