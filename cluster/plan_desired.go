@@ -139,12 +139,9 @@ func (c *Container) parts() map[string]string {
 
 // digestOf is the SHA-256 of a value's JSON, which Go writes in one way: struct fields in order, map keys sorted.
 func digestOf(v any) string {
-	b, err := json.Marshal(v)
-	if err != nil {
-		panic(err) // strings, numbers and booleans always encode
-	}
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:])
+	h := sha256.New()
+	json.NewEncoder(h).Encode(v) //nolint:errcheck // strings, numbers and booleans always encode, and a hash always takes them
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // sizes fills in what the file leaves to the host.
