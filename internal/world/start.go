@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -91,7 +92,45 @@ func (o Options) make(ctx context.Context) (*content, error) {
 	c.public, c.extra, err = pypi.Make(ctx, o.Cache, pypi.Options{
 		Scale: o.Scale, RayVersions: []string{RayOld, RayNew}, Ray: ray.Files, Wheels: c.channel.Wheels, Log: o.logf,
 	})
-	return c, err
+	if err != nil {
+		return nil, err
+	}
+	return c, prune(o.Cache, c.images.Dir, c.channel.Dir, filepath.Dir(c.public.Dir))
+}
+
+// keepUnused is how long what was made by another version of the world stays in the cache after its last use: a world of
+// another checkout may serve it.
+const keepUnused = 72 * time.Hour
+
+// prune marks the directories that are used now and removes those that were not for a long time.
+func prune(cache string, used ...string) error {
+	now := time.Now()
+	for _, dir := range used {
+		if err := os.Chtimes(dir, now, now); err != nil {
+			return err
+		}
+	}
+	entries, err := os.ReadDir(cache)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		kind, _, made := strings.Cut(e.Name(), "-")
+		if !e.IsDir() || !made || kind != "debian" && kind != "channel" && kind != "pypi" {
+			continue
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		if now.Sub(info.ModTime()) < keepUnused {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(cache, e.Name())); err != nil {
+			return fmt.Errorf("remove what no world uses any more: %w", err)
+		}
+	}
+	return nil
 }
 
 // parts are the parts of one mirror. Each mirror has its own, so that nothing but the content is shared.

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -89,6 +90,28 @@ func TestEnvIsForShellsAndYAML(t *testing.T) {
 	}
 	if err := yaml.Unmarshal(w.Recipe(), &recipe); err != nil || recipe.Base != w.Base || recipe.Mirrors.Fetch[0]["conda"] != "http://127.0.0.1:81/anaconda" || recipe.Ray.Version != RayOld {
 		t.Errorf("%v: %+v", err, recipe)
+	}
+}
+
+func TestPruneRemovesWhatNobodyUsed(t *testing.T) {
+	dir := t.TempDir()
+	long := time.Now().Add(-2 * keepUnused)
+	for _, d := range []string{"channel-old", "channel-now", "pypi-small-recent", "apt", "debian-old"} {
+		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if d != "pypi-small-recent" {
+			if err := os.Chtimes(filepath.Join(dir, d), long, long); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := prune(dir, filepath.Join(dir, "channel-now")); err != nil {
+		t.Fatal(err)
+	}
+	left, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil || len(left) != 3 {
+		t.Errorf("%v: left %v", err, left)
 	}
 }
 
