@@ -17,13 +17,14 @@ const (
 	roleLock  = "lock"
 	roleToken = "token"
 
-	// toolImage is an image of one small file that up imports over the API: what containers that never run are made of.
+	// toolImage is an image of one small file that up loads over the API: what containers that never run are made of.
 	toolImage = "raybuild-lock:1"
 
 	labelOwner    = "raybuild.lock.owner"    // who: user@machine
 	labelProcess  = "raybuild.lock.process"  // which process there, as processID has it
 	labelDeadline = "raybuild.lock.deadline" // first deadline; later ones are in leaseFile
 	leaseFile     = "lease"
+	lockPatience  = 1500 * time.Millisecond // with which a name's owner is looked for
 )
 
 func lockName(cluster string) string { return "raybuild-lock-" + cluster }
@@ -63,10 +64,11 @@ func acquire(ctx context.Context, h *docker.Host, cluster, owner string, lease t
 	fail := func(err error) (context.Context, *lock, error) {
 		return ctx, nil, fmt.Errorf("lock cluster %q: %w", cluster, err)
 	}
-	if err := ensureToolImage(ctx, h); err != nil {
-		return fail(err)
-	}
-	for range 3 {
+	// The Engine keeps a name for a container that it is still making: it is taken then, and nobody is seen to hold it.
+	for end := time.Now().Add(lockPatience); time.Now().Before(end); {
+		if err := ensureToolImage(ctx, h); err != nil {
+			return fail(err)
+		}
 		now, err := hostTime(ctx, h)
 		if err != nil {
 			return fail(err)
@@ -78,9 +80,13 @@ func acquire(ctx context.Context, h *docker.Host, cluster, owner string, lease t
 			ctx, k := hold(ctx, &lock{host: h, cluster: cluster, id: id, lease: lease})
 			return ctx, k, nil
 		}
+		if docker.IsNotFound(err) { // the down of another cluster took the image away
+			continue
+		}
 		if !docker.IsConflict(err) {
 			return fail(err)
 		}
+		time.Sleep(pollFirst)
 		if err := breakStale(ctx, h, cluster, now); err != nil {
 			var busy *LockedError
 			if errors.As(err, &busy) {
@@ -185,12 +191,21 @@ func hostTime(ctx context.Context, h *docker.Host) (time.Time, error) {
 	return i.Time, err
 }
 
-// ensureToolImage imports toolImage where it is missing.
+// ensureToolImage brings toolImage to where it is missing.
 func ensureToolImage(ctx context.Context, h *docker.Host) error {
 	if _, err := h.Image(ctx, toolImage); err == nil || !docker.IsNotFound(err) {
 		return err
 	}
-	return h.Import(ctx, toolImage, docker.TarFile("raybuild", 0o444, []byte("never run\n")), map[string]string{LabelRole: roleLock})
+	i, err := h.Info(ctx)
+	if err != nil {
+		return err
+	}
+	tar, err := docker.TinyImage(toolImage, goArch(i.Arch), map[string]string{LabelRole: roleLock})
+	if err != nil {
+		return err
+	}
+	_, err = h.Load(ctx, tar)
+	return err
 }
 
 // processID names this process so that another one on this machine can tell whether it still lives: boot, PID namespace, PID and

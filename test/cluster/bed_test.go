@@ -47,6 +47,9 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	if r := os.Getenv(upEnv); r != "" {
+		os.Exit(runUp(r))
+	}
 	code := m.Run()
 	if theBed != nil {
 		if out, err := theBed.script("down"); err != nil {
@@ -183,10 +186,17 @@ func must[T any](v T, err error) T {
 
 func (b *bed) addr(i int) string { return fmt.Sprintf("%s.%d", b.net, 10+i) }
 
-// options reach the hosts with the bed's own key and host keys.
-func (b *bed) options(t testing.TB) cluster.Options {
-	return cluster.Options{Log: testLog{t, time.Now()}, Images: images{}, SSH: docker.Options{SSHConfig: "none", Agent: "none",
+// reach is how the bed's hosts are reached: with its own key and host keys.
+func (b *bed) reach() cluster.Options {
+	return cluster.Options{Images: images{}, SSH: docker.Options{SSHConfig: "none", Agent: "none",
 		KnownHosts: []string{filepath.Join(b.dir, "known_hosts")}, Identities: []string{filepath.Join(b.dir, "id_ed25519")}}}
+}
+
+// options are those of reach, with the story in the test's log.
+func (b *bed) options(t testing.TB) cluster.Options {
+	o := b.reach()
+	o.Log = testLog{t, time.Now()}
+	return o
 }
 
 // testLog shows the launcher's story in the test's log.
@@ -220,9 +230,8 @@ func (images) Facts(ctx context.Context, ref string) (cluster.ImageFacts, error)
 	return cluster.ImageFacts{Ref: ref, Digest: d.String(), RayVersion: cfg.Config.Labels["dev.raybuild.ray"], Arch: []string{cfg.Architecture}}, err
 }
 
-// spec is a cluster of one head and the given workers, by host number.
-func (b *bed) spec(t testing.TB, name, image, more string, workers ...int) *cluster.Spec {
-	t.Helper()
+// text is a cluster.yaml of one head and the given workers, by host number.
+func (b *bed) text(name, image, more string, workers ...int) string {
 	var hosts []string
 	for _, w := range workers {
 		hosts = append(hosts, fmt.Sprintf("%q", "ssh://root@"+b.addr(w)))
@@ -231,9 +240,15 @@ func (b *bed) spec(t testing.TB, name, image, more string, workers ...int) *clus
 	if len(workers) > 0 {
 		text += "workers: [{hosts: [" + strings.Join(hosts, ", ") + "]}]\n"
 	}
-	s, err := cluster.Load("cluster.yaml", []byte(text+more))
+	return text + more
+}
+
+func (b *bed) spec(t testing.TB, name, image, more string, workers ...int) *cluster.Spec {
+	t.Helper()
+	text := b.text(name, image, more, workers...)
+	s, err := cluster.Load("cluster.yaml", []byte(text))
 	if err != nil {
-		t.Fatalf("%v\n%s", err, text+more)
+		t.Fatalf("%v\n%s", err, text)
 	}
 	return s
 }
