@@ -125,27 +125,16 @@ func parseHost(s string) (Host, error) {
 
 // splitPort takes "host", "host:port", "[v6]" or "[v6]:port" apart.
 func splitPort(s string) (address string, port int, err error) {
-	after := ""
-	if strings.HasPrefix(s, "[") {
-		end := strings.IndexByte(s, ']')
-		if end < 0 {
-			return "", 0, fmt.Errorf("%q has no closing ]", clip(s))
+	var after string
+	var found bool
+	switch {
+	case strings.HasPrefix(s, "["):
+		if address, after, err = splitBrackets(s); err != nil {
+			return "", 0, err
 		}
-		address, after = s[1:end], s[end+1:]
-		if a, err := netip.ParseAddr(address); err != nil || !a.Is6() || a.Zone() != "" {
-			return "", 0, fmt.Errorf("%q in brackets is not an IPv6 address", clip(address))
-		}
-		if after != "" && !strings.HasPrefix(after, ":") {
-			return "", 0, fmt.Errorf("%q follows the brackets", clip(after))
-		}
-		after = strings.TrimPrefix(after, ":")
-		if after == "" && strings.HasSuffix(s, ":") {
-			return "", 0, fmt.Errorf("%q has an empty port", clip(s))
-		}
-	} else if strings.Count(s, ":") > 1 {
+	case strings.Count(s, ":") > 1:
 		return "", 0, fmt.Errorf("%q: write an IPv6 address in brackets, [%s]", clip(s), clip(s))
-	} else {
-		var found bool
+	default:
 		if address, after, found = strings.Cut(s, ":"); found && after == "" {
 			return "", 0, fmt.Errorf("%q has an empty port", clip(s))
 		}
@@ -156,6 +145,25 @@ func splitPort(s string) (address string, port int, err error) {
 	port, err = strconv.Atoi(after)
 	if err != nil || !intGrammar.MatchString(after) || port < 1 || port > 65535 {
 		return "", 0, fmt.Errorf("port %q is not between 1 and 65535", clip(after))
+	}
+	return address, port, nil
+}
+
+// splitBrackets takes "[v6]" or "[v6]:port" apart.
+func splitBrackets(s string) (address, port string, err error) {
+	address, after, found := strings.Cut(s[1:], "]")
+	if !found {
+		return "", "", fmt.Errorf("%q has no closing ]", clip(s))
+	}
+	if a, err := netip.ParseAddr(address); err != nil || !a.Is6() || a.Zone() != "" {
+		return "", "", fmt.Errorf("%q in brackets is not an IPv6 address", clip(address))
+	}
+	if after == "" {
+		return address, "", nil
+	}
+	port, found = strings.CutPrefix(after, ":")
+	if !found || port == "" {
+		return "", "", fmt.Errorf("%q follows the brackets, and is not :port", clip(after))
 	}
 	return address, port, nil
 }
@@ -180,7 +188,7 @@ func checkAddress(s string) error {
 func slug(address string) string {
 	out := []byte(strings.ToLower(address))
 	for i, c := range out {
-		if !(c >= 'a' && c <= 'z' || c >= '0' && c <= '9') {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') {
 			out[i] = '-'
 		}
 	}

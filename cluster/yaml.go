@@ -26,8 +26,8 @@ type Problem struct {
 	Fix       string // what would be right
 }
 
-// Error is "file:line:col: text: fix".
-func (p Problem) Error() string {
+// String is "file:line:col: text: fix".
+func (p Problem) String() string {
 	where := p.File
 	if p.Line > 0 {
 		where = fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Col)
@@ -39,13 +39,13 @@ func (p Problem) Error() string {
 }
 
 // Problems are all the things wrong with a cluster.yaml, in file order.
-type Problems []Problem
+type Problems []Problem //nolint:errname // what it holds says more than what it is
 
 // Error is one line for each problem.
 func (p Problems) Error() string {
 	lines := make([]string, len(p))
 	for i, x := range p {
-		lines[i] = x.Error()
+		lines[i] = x.String()
 	}
 	return strings.Join(lines, "\n")
 }

@@ -112,10 +112,17 @@ func TestStandInClusterRunsTasksAndJobs(t *testing.T) {
 	t.Run("a job runs from an uploaded directory and its exit code is told", func(t *testing.T) {
 		var z bytes.Buffer
 		w := zip.NewWriter(&z)
-		f, _ := w.Create("job.py")
-		fmt.Fprint(f, "import ray, lib, sys\nray.init()\n@ray.remote\ndef f():\n    import lib\n    return lib.VALUE\nprint('value', ray.get(f.remote()))\nsys.exit(7)\n")
-		f, _ = w.Create("lib.py")
-		fmt.Fprint(f, "VALUE = 12\n")
+		add := func(name, text string) {
+			f, err := w.Create(name)
+			if err == nil {
+				_, err = f.Write([]byte(text))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		add("job.py", "import ray, lib, sys\nray.init()\n@ray.remote\ndef f():\n    import lib\n    return lib.VALUE\nprint('value', ray.get(f.remote()))\nsys.exit(7)\n")
+		add("lib.py", "VALUE = 12\n")
 		if err := w.Close(); err != nil {
 			t.Fatal(err)
 		}
