@@ -13,6 +13,8 @@ import (
 	"github.com/agext/levenshtein"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/raybuild/raybuild/llb"
 )
 
 // Exit codes, as the command line's contract has them.
@@ -82,6 +84,12 @@ func (a *app) exit(ctx context.Context, err error) int {
 		}
 		a.say("raybuild: %v", stopped)
 		return exitInterrupted
+	}
+	var step *llb.StepError
+	if errors.As(err, &step) {
+		for _, line := range step.Log {
+			a.say("  | %s", line)
+		}
 	}
 	a.say("raybuild: %v", err)
 	return exitFailed

@@ -39,7 +39,7 @@ func (a *app) build(ctx context.Context, o *buildOptions) error {
 			return err
 		}
 		if ok {
-			return report.upToDate(found, time.Since(start))
+			return report.upToDate(found, graph, time.Since(start))
 		}
 	}
 	if err := j.mayPush(ctx, o); err != nil {
@@ -49,8 +49,10 @@ func (a *app) build(ctx context.Context, o *buildOptions) error {
 	if err != nil {
 		return notFetched(err)
 	}
-	if err := j.attach(ctx, o, res); err != nil {
-		return err
+	if o.push {
+		if err := j.attach(ctx, o.names, res.Digest.String()); err != nil {
+			return err
+		}
 	}
 	return report.built(res, time.Since(start))
 }
@@ -77,9 +79,20 @@ func (j *job) look(ctx context.Context, graph *layers.Graph, names []string) (re
 		if err := j.registry.Tag(ctx, found.Ref, others...); err != nil {
 			return registry.Found{}, false, err
 		}
-		return found, true, nil
+		return found, true, j.attachElsewhere(ctx, found, others)
 	}
 	return registry.Found{}, false, nil
+}
+
+// attachElsewhere gives the lock to those repositories that the image was new to.
+func (j *job) attachElsewhere(ctx context.Context, found registry.Found, names []string) error {
+	var elsewhere []string
+	for _, name := range names {
+		if ref, err := registry.Pin(name, found.Digest.String()); err != nil || ref != found.Ref {
+			elsewhere = append(elsewhere, name)
+		}
+	}
+	return j.attach(ctx, elsewhere, found.Digest.String())
 }
 
 // mayPush lets a build fail before it starts where its push would be refused after it.
@@ -155,14 +168,11 @@ func (j *job) run(ctx context.Context, b *builder, o *buildOptions, graph *layer
 	return res, err
 }
 
-// attach stores the lock with the pushed image, so that inspect, and later diff and why, need nothing else.
-func (j *job) attach(ctx context.Context, o *buildOptions, res *llb.Result) error {
-	if !o.push {
-		return nil
-	}
+// attach stores the lock with the pushed image in each repository, so that inspect, and later diff and why, need nothing else.
+func (j *job) attach(ctx context.Context, names []string, digest string) error {
 	done := map[string]bool{}
-	for _, name := range o.names {
-		ref, err := registry.Pin(name, res.Digest.String())
+	for _, name := range names {
+		ref, err := registry.Pin(name, digest)
 		if err != nil {
 			return err
 		}

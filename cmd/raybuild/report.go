@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/raybuild/raybuild/internal/registry"
+	"github.com/raybuild/raybuild/layers"
 	"github.com/raybuild/raybuild/llb"
 )
 
@@ -103,14 +104,27 @@ func (r *report) interrupted() error {
 }
 
 // upToDate ends a call that found its image in the registry.
-func (r *report) upToDate(found registry.Found, took time.Duration) error {
+func (r *report) upToDate(found registry.Found, graph *layers.Graph, took time.Duration) error {
 	m := &r.meta.Raybuild
 	r.meta.Digest, m.UpToDate = found.Digest.String(), true
-	for _, l := range found.Layers {
-		m.Layers = append(m.Layers, layerMetadata{Digest: l.Digest, Size: l.Size, Reused: true})
+	names := layerNames(graph.Images, len(found.Layers))
+	for i, l := range found.Layers {
+		m.Layers = append(m.Layers, layerMetadata{Name: names[i], Digest: l.Digest, Size: l.Size, Reused: true})
 	}
 	r.j.app.say("up to date: %s is this graph already (%.2f s)", found.Ref, took.Seconds())
 	return r.end(took)
+}
+
+// layerNames names the n layers of an image of one platform as its graph does, where each of the graph's layers came to one.
+func layerNames(images []llb.Image, n int) []string {
+	names := make([]string, n)
+	if len(images) != 1 || len(images[0].BaseLayers)+len(images[0].Layers) != n {
+		return names
+	}
+	for i, l := range images[0].Layers {
+		names[len(images[0].BaseLayers)+i] = l.Name
+	}
+	return names
 }
 
 // built ends a build.
