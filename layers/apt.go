@@ -47,7 +47,7 @@ func aptInstall(title string, debs []Artifact, asked []string) (llb.Exec, error)
 	step.Mounts = []llb.Mount{{Path: work + "/debs", Stage: dir}}
 	// What apt, dpkg and ldconfig keep for themselves differs from run to run.
 	step.Tmpfs = append(step.Tmpfs, "/var/cache/apt", "/var/cache/ldconfig", "/var/lib/apt/lists", "/var/log/apt")
-	sink := llb.Scratch().Files("make a log to throw away", llb.File{Path: "/log"})
+	sink := llb.Scratch().Files("[apt] make a log to throw away", llb.File{Path: "/log"})
 	for _, log := range []string{"/var/log/alternatives.log", "/var/log/dpkg.log"} {
 		step.Mounts = append(step.Mounts, llb.Mount{Path: log, Stage: sink, From: "/log", Write: true})
 	}

@@ -32,7 +32,7 @@ func (m miniconda) Apply(on Ground, locked []Artifact) (Ground, error) {
 		work+"/in/"+installer.Filename(), condaPrefix)
 	step.Mounts = []llb.Mount{{Path: work + "/in", Stage: llb.Artifact(llb.Blob{Digest: installer.Digest(), Name: installer.Filename()})}}
 	// The installer refuses a prefix that is there, so the output is what lies above.
-	above := frame(path.Dir(condaPrefix))
+	above := frame("miniconda", path.Dir(condaPrefix))
 	made := on.ToolRoot.Make(step, llb.Output{Path: path.Dir(condaPrefix), On: above, From: path.Dir(condaPrefix)})
 	return on.Add("miniconda", "miniconda", title, llb.Diff("[miniconda] layer", above, made)), nil
 }
@@ -78,11 +78,11 @@ func (e env) Apply(on Ground, locked []Artifact) (Ground, error) {
 	}, condaPrefix, e.prefix(), work+"/in/explicit.txt")
 	step.Mounts = []llb.Mount{
 		{Path: condaPrefix, Stage: on.Tree("[env] conda", "miniconda"), From: condaPrefix, Write: true},
-		{Path: condaPrefix + "/pkgs", Stage: frame("/pkgs"), From: "/pkgs", Write: true},
+		{Path: condaPrefix + "/pkgs", Stage: frame("env", "/pkgs"), From: "/pkgs", Write: true},
 		{Path: work + "/packages", Stage: llb.Merge("[env] packages", dir, list)},
 		{Path: work + "/in", Stage: explicit},
 	}
-	base := frame(e.prefix())
+	base := frame("env", e.prefix())
 	made := on.ToolRoot.Make(step, llb.Output{Path: e.prefix(), On: base, From: e.prefix()})
 	on = on.Add("env", "env", title, llb.Diff("[env] layer", base, made))
 

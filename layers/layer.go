@@ -114,8 +114,8 @@ func shell(title, script string, env map[string]string, args ...string) llb.Exec
 
 // frame is a tree that has nothing but the directory dir: what an output is
 // mounted from, so that its files get their real absolute path.
-func frame(dir string) llb.Stage {
-	return llb.Scratch().Files("make "+dir, llb.File{Path: dir, Dir: true})
+func frame(layer, dir string) llb.Stage {
+	return llb.Scratch().Files("["+layer+"] make "+dir, llb.File{Path: dir, Dir: true})
 }
 
 // artifactDir is a directory with all of the artifacts, each under its file name.
