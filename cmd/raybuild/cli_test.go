@@ -33,7 +33,7 @@ func callContext(t *testing.T, ctx context.Context, dir string, args ...string) 
 	var stdout, stderr bytes.Buffer
 	env := map[string]string{"HOME": dir, "RAYBUILD_HOME": filepath.Join(dir, "home")}
 	a := &app{stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr, dir: dir, getenv: func(k string) string { return env[k] }}
-	root := a.rootCommand()
+	root := a.rootCommand() //nolint:contextcheck // cobra hands the context to the commands
 	root.SetArgs(args)
 	code := a.exit(ctx, root.ExecuteContext(ctx))
 	return ran{code, stdout.String(), stderr.String()}
@@ -153,7 +153,7 @@ func TestBadInputEndsBeforeAnythingRuns(t *testing.T) {
 		"all problems at once":  {"rya: {}\nbase: 'Not A Ref'\n", nil, []string{"rya", "base"}},
 		"not YAML":              {"a: [\n", nil, []string{"raybuild.yaml"}},
 		"missing recipe":        {"", []string{"-f", "other.yaml"}, []string{"other.yaml", "raybuild init"}},
-		"override of no key":    {"", []string{"--set", "ray.versoin=1"}, []string{"versoin"}},
+		"override of no key":    {"", []string{"--set", "ray.vresion=1"}, []string{"vresion"}},
 		"frozen without a lock": {"", []string{"--frozen"}, []string{"there is no lock", "raybuild lock"}},
 	} {
 		t.Run(what, func(t *testing.T) {

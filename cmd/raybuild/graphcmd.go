@@ -263,7 +263,7 @@ func (r *graphReport) mermaid() string {
 }
 
 //go:embed graph.html
-var graphPage string //nolint:gochecknoglobals // go:embed can only fill a package variable
+var graphPage string
 
 // html writes a page of its own: no script and nothing from elsewhere.
 func (r *graphReport) html(a *app) error {

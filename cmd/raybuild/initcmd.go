@@ -10,7 +10,7 @@ import (
 )
 
 //go:embed init.yaml
-var initialRecipe []byte //nolint:gochecknoglobals // go:embed can only fill a package variable
+var initialRecipe []byte
 
 func (a *app) initCommand() *cobra.Command {
 	var file string

@@ -9,7 +9,7 @@ import (
 )
 
 // version is set by the linker (see the Makefile).
-var version = "dev" //nolint:gochecknoglobals // the linker can only set a package variable
+var version = "dev"
 
 func main() {
 	ctx := context.Background()
