@@ -72,7 +72,7 @@ func exampleLock(t *testing.T, r *Recipe) *Lock {
 	t.Helper()
 	l := &Lock{Version: LockVersion, Recipe: r.Digest(), Platforms: map[string]*LockPlatform{}}
 	for _, platform := range r.Platforms {
-		machine := Machine(platform)
+		cpu := machineOf(platform)
 		image := LockImage{
 			Reference: r.Base, Digest: digest.FromString(r.Base + platform), ID: "ubuntu", Release: "24.04", Codename: "noble", Glibc: "2.39",
 			Layers: 1, Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
@@ -83,7 +83,7 @@ func exampleLock(t *testing.T, r *Recipe) *Lock {
 		}
 		var debs []Artifact
 		for _, p := range r.Apt.Packages {
-			debs = append(debs, file(KindDeb, p, "1", "ubuntu-ports", "pool/main/"+p+"_1_"+machine+".deb"))
+			debs = append(debs, file(KindDeb, p, "1", "ubuntu-ports", "pool/main/"+p+"_1_"+cpu+".deb"))
 		}
 		installer := r.Miniconda.Installer(platform)
 		installer.Size = 1
@@ -98,11 +98,11 @@ func exampleLock(t *testing.T, r *Recipe) *Lock {
 				{Name: "miniconda", Inputs: inputs["miniconda"], Artifacts: []Artifact{installer}},
 				{Name: "env", Inputs: inputs["env"], Artifacts: []Artifact{
 					file(KindConda, "pip", "25.3", "conda-forge", "noarch/pip-25.3-pyh_0.conda"),
-					file(KindConda, "python", r.Env.Python+".12", "conda-forge", "linux-"+strings.Replace(machine, "x86_64", "64", 1)+"/python-"+r.Env.Python+".12-h_0.conda"),
+					file(KindConda, "python", r.Env.Python+".12", "conda-forge", "linux-"+strings.Replace(cpu, "x86_64", "64", 1)+"/python-"+r.Env.Python+".12-h_0.conda"),
 				}},
 				{Name: "ray", Inputs: inputs["ray"], Artifacts: []Artifact{
 					file(KindWheel, "click", "8.1.8", "pypi", "packages/cl/click-8.1.8-py3-none-any.whl"),
-					file(KindWheel, "ray", r.Ray.Version, "pypi", "packages/ra/ray-"+r.Ray.Version+"-cp3-cp3-manylinux2014_"+machine+".whl"),
+					file(KindWheel, "ray", r.Ray.Version, "pypi", "packages/ra/ray-"+r.Ray.Version+"-cp3-cp3-manylinux2014_"+cpu+".whl"),
 				}},
 			},
 		}
