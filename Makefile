@@ -68,8 +68,8 @@ bench-core: needs build ## engine start, up-to-date check, cached and cold build
 bench: needs build ## the edit matrix against Dockerfiles (BENCH_SCALE=small|full)
 	@bench/matrix
 
-test-cluster: needs build ## the launcher's tests on real engines
-	@test/cluster
+test-cluster: needs ## the launcher's tests on real hosts and engines
+	$(GO) test -timeout 40m $(TEST_FLAGS) ./cluster/... ./internal/docker/... ./test/launcher/...
 
 bench-cluster: needs build ## the launcher's benchmarks
 	@bench/cluster
