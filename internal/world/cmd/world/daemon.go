@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -25,7 +26,11 @@ import (
 type options struct {
 	dir, cache, registry string
 	scale                pypi.Scale
+	stdout               io.Writer
 }
+
+// printf tells the user. A closed stdout leaves nobody to tell.
+func (o options) printf(format string, args ...any) { _, _ = fmt.Fprintf(o.stdout, format, args...) }
 
 // state is what a running world leaves in its directory.
 type state struct {
@@ -74,7 +79,13 @@ func (s *state) alive() bool { return s != nil && s.PID > 0 && startTime(s.PID) 
 func (s *state) answers(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	for _, url := range []string{s.Addrs[0] + "/_world/stats", s.Addrs[1] + "/_world/stats", s.Addrs[2] + "/v2/"} {
+	urls := []string{s.Addrs[2] + "/v2/"}
+	for _, mirror := range s.Addrs[:2] {
+		if mirror != "" { // a registry may run alone
+			urls = append(urls, mirror+"/_world/stats")
+		}
+	}
+	for _, url := range urls {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+url, nil)
 		if err != nil {
 			return false
@@ -113,7 +124,7 @@ func up(ctx context.Context, o options) error {
 		if s.Scale != string(o.scale) {
 			return fmt.Errorf("start a world of scale %s: one of scale %s runs here: end it with make world-down", o.scale, s.Scale)
 		}
-		fmt.Printf("the offline package world is up already (process %d); its variables are in %s\n", s.PID, filepath.Join(o.dir, "env"))
+		o.printf("the offline package world is up already (process %d); its variables are in %s\n", s.PID, filepath.Join(o.dir, "env"))
 		return nil
 	}
 	return spawn(ctx, o)
@@ -130,7 +141,7 @@ func spawn(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }()
 	cmd := exec.Command(exe, "serve", "--dir", o.dir, "--scale", string(o.scale), "--cache", o.cache) //nolint:noctx // it outlives this process
 	if o.registry != "" {
 		_, port, _ := net.SplitHostPort(o.registry)
@@ -159,22 +170,38 @@ func spawn(ctx context.Context, o options) error {
 			return err
 		}
 		if s.alive() && s.PID == cmd.Process.Pid && s.answers(ctx) {
-			fmt.Printf("the offline package world is up (process %d): mirrors http://%s and http://%s, registry %s\n", s.PID, s.Addrs[0], s.Addrs[1], s.Addrs[2])
-			fmt.Printf("its variables are in %s; end it with make world-down\n", filepath.Join(o.dir, "env"))
+			o.printf("the offline package world is up (process %d): mirrors http://%s and http://%s, registry %s\n", s.PID, s.Addrs[0], s.Addrs[1], s.Addrs[2])
+			o.printf("its variables are in %s; end it with make world-down\n", filepath.Join(o.dir, "env"))
 			return nil
 		}
 	}
 }
 
+// down ends the world and a registry that runs without one.
 func down(ctx context.Context, o options) error {
-	s, err := readState(o.dir)
-	if err != nil {
-		return err
+	ended := 0
+	for _, part := range []struct{ name, dir string }{{"offline package world", o.dir}, {"registry", registryDir(o.dir)}} {
+		s, err := readState(part.dir)
+		if err != nil {
+			return err
+		}
+		if !s.alive() {
+			continue
+		}
+		if err := s.end(ctx); err != nil {
+			return err
+		}
+		ended++
+		o.printf("the %s is down\n", part.name)
 	}
-	if !s.alive() {
-		fmt.Println("the offline package world is not up")
-		return nil
+	if ended == 0 {
+		o.printf("the offline package world is not up\n")
 	}
+	return nil
+}
+
+// end ends the process, and waits until it has ended.
+func (s *state) end(ctx context.Context) error {
 	if err := syscall.Kill(s.PID, syscall.SIGTERM); err != nil {
 		return fmt.Errorf("end process %d: %w", s.PID, err)
 	}
@@ -192,7 +219,6 @@ func down(ctx context.Context, o options) error {
 		case <-tick.C:
 		}
 	}
-	fmt.Println("the offline package world is down")
 	return nil
 }
 

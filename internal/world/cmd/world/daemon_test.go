@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -35,7 +36,7 @@ func TestDownEndsNoOtherProcess(t *testing.T) {
 	if err := os.WriteFile(stateFile(dir), data, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := down(t.Context(), options{dir: dir}); err != nil {
+	if err := down(t.Context(), options{dir: dir, stdout: io.Discard}); err != nil {
 		t.Fatal(err)
 	}
 	if err := sleep.Process.Signal(syscall.Signal(0)); err != nil {

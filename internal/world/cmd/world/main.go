@@ -1,5 +1,6 @@
 // Command world runs raybuild's offline package world in the background: `world up` starts it, `world
-// down` ends it. make world and make world-down call it.
+// down` ends it. make world and make world-down call it. For make quickstart it also runs a registry
+// without a world, and a command in an image that it pulls.
 package main
 
 import (
@@ -26,8 +27,8 @@ func main() {
 
 func command() *cobra.Command {
 	root := &cobra.Command{Use: "world", Short: "The offline package world: mirrors and a registry on loopback", SilenceUsage: true, SilenceErrors: true}
-	var o options
-	var scale string
+	o := options{stdout: os.Stdout}
+	var scale, raybuild string
 	var port int
 	flags := func(c *cobra.Command) *cobra.Command {
 		c.Flags().StringVar(&o.dir, "dir", "build/world", "directory of the world's state, env and recipe")
@@ -49,7 +50,11 @@ func command() *cobra.Command {
 		}
 		return c
 	}
+	only := flags(&cobra.Command{Use: "registry", Short: "Start a registry without a world in the background, if it does not run, and print its address", RunE: func(c *cobra.Command, _ []string) error { return registryUp(c.Context(), o, raybuild) }})
+	only.Flags().StringVar(&raybuild, "raybuild", "bin/raybuild", "the raybuild that serves it")
 	root.AddCommand(
+		only,
+		runCommand(),
 		flags(&cobra.Command{Use: "up", Short: "Start the world in the background, if it does not run", RunE: func(c *cobra.Command, _ []string) error { return up(c.Context(), o) }}),
 		flags(&cobra.Command{Use: "down", Short: "End the world", RunE: func(c *cobra.Command, _ []string) error { return down(c.Context(), o) }}),
 		flags(&cobra.Command{Use: "serve", Short: "Run the world in the foreground", RunE: func(c *cobra.Command, _ []string) error { return serve(c.Context(), o) }}),
