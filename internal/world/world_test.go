@@ -171,7 +171,7 @@ func TestBaseImagesAreTwoOfOneRelease(t *testing.T) {
 func sums(t *testing.T, img v1.Image) map[string]string {
 	t.Helper()
 	r := mutate.Extract(img)
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	out := map[string]string{}
 	for tr := tar.NewReader(r); ; {
 		h, err := tr.Next()
@@ -199,7 +199,7 @@ func unpack(t *testing.T, ref string) system {
 	t.Helper()
 	dir := t.TempDir()
 	r := mutate.Extract(pull(t, ref))
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	cmd := exec.Command("tar", "-x", "-f", "-", "-C", dir, "--numeric-owner")
 	cmd.Stdin = r
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -237,7 +237,7 @@ func fetch(t *testing.T, url, to string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
 		t.Fatalf("GET %s: %s", url, resp.Status)
 	}
@@ -349,7 +349,7 @@ func TestMirrorsCarryTheSame(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		resp.Body.Close()
+		_ = resp.Body.Close()
 		if resp.StatusCode != want {
 			t.Errorf("%s: %d, want %d", url, resp.StatusCode, want)
 		}

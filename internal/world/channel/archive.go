@@ -19,10 +19,14 @@ import (
 
 // placeholder stands in packages for the prefix that they are installed to; 255 characters, as
 // conda-build makes it, so that a binary file has room for any prefix.
-var placeholder = "/home/world/_env_" + strings.Repeat("placehold_", 23) + "placehol"
+const placeholder = "/home/world/_env_" + ten + ten + "placehold_placehold_placehold_placehol"
 
-// stamp is the time of every file in an archive, and in milliseconds the packages' timestamp.
-var stamp = time.Unix(1735689600, 0).UTC()
+const ten = "placehold_placehold_placehold_placehold_placehold_placehold_placehold_placehold_placehold_placehold_"
+
+// epoch is the time of every file in an archive, and in milliseconds the packages' timestamp (2025-01-01).
+const epoch = 1735689600
+
+func stamp() time.Time { return time.Unix(epoch, 0).UTC() }
 
 // entry is a file of a package.
 type entry struct {
@@ -73,7 +77,7 @@ func (p *pkg) index() map[string]any {
 	}
 	out := map[string]any{
 		"name": p.name, "version": p.version, "build": p.build, "build_number": p.number, "depends": append([]string{}, p.depends...),
-		"license": license, "subdir": p.subdir(), "timestamp": stamp.UnixMilli(), "arch": nil, "platform": nil,
+		"license": license, "subdir": p.subdir(), "timestamp": int64(epoch) * 1000, "arch": nil, "platform": nil,
 	}
 	if p.noarch == "" {
 		out["arch"], out["platform"] = "x86_64", "linux"
@@ -86,7 +90,7 @@ func (p *pkg) index() map[string]any {
 func jsonBytes(v any) []byte {
 	data, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
-		panic(err) // only maps, strings and numbers come here
+		panic(err) //nolint:forbidigo // only maps, strings and numbers come here, which always marshal
 	}
 	return append(data, '\n')
 }
@@ -130,7 +134,7 @@ func (p *pkg) info() []entry {
 func writeTar(w io.Writer, entries []entry) error {
 	tw := tar.NewWriter(w)
 	for _, e := range entries {
-		h := &tar.Header{Typeflag: tar.TypeReg, Name: e.path, Size: int64(len(e.data)), Mode: 0o644, ModTime: stamp, Format: tar.FormatGNU}
+		h := &tar.Header{Typeflag: tar.TypeReg, Name: e.path, Size: int64(len(e.data)), Mode: 0o644, ModTime: stamp(), Format: tar.FormatGNU}
 		if e.mode != 0 {
 			h.Mode = e.mode
 		}
@@ -164,7 +168,7 @@ func (p *pkg) write(w io.Writer) error {
 	}
 	zw := zip.NewWriter(w)
 	add := func(name string, data []byte) error {
-		f, err := zw.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Store, Modified: stamp})
+		f, err := zw.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Store, Modified: stamp()})
 		if err != nil {
 			return err
 		}

@@ -56,9 +56,8 @@ func readDeb(ctx context.Context, file string) ([]entry, error) {
 		e := entry{path: path.Clean(strings.TrimPrefix(h.Name, "./")), mode: h.Mode & 0o777}
 		switch h.Typeflag {
 		case tar.TypeReg:
-			if e.data, readErr = io.ReadAll(tr); readErr != nil {
-				break
-			}
+			// A read that fails fails again at the next header, which ends the loop.
+			e.data, readErr = io.ReadAll(tr)
 		case tar.TypeSymlink:
 			e.link = h.Linkname
 		default:

@@ -90,7 +90,7 @@ func makeKey(root string, find func(string) (string, error)) (string, error) {
 				return err
 			}
 			data, err := fs.ReadFile(fsys, name)
-			fmt.Fprintf(sum, "%s %d\n%s", name, len(data), data)
+			_, _ = fmt.Fprintf(sum, "%s %d\n%s", name, len(data), data)
 			return err
 		})
 	}
@@ -107,7 +107,7 @@ func makeKey(root string, find func(string) (string, error)) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		fmt.Fprintln(sum, filepath.Base(file))
+		_, _ = fmt.Fprintln(sum, filepath.Base(file))
 	}
 	return hex.EncodeToString(sum.Sum(nil))[:16], nil
 }

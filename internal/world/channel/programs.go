@@ -76,7 +76,7 @@ func condaPackage(version string, program []byte) *pkg {
 
 // profileScript defines the shell function conda, whose activate and deactivate change the shell itself:
 // the program prints the lines that do it.
-var profileScript = `# Stand-in for tests; not conda.
+const profileScript = `# Stand-in for tests; not conda.
 export CONDA_EXE="` + placeholder + `/bin/conda"
 export CONDA_PYTHON_EXE="` + placeholder + `/bin/python"
 

@@ -153,7 +153,7 @@ func setRunPaths(ctx context.Context, find func(string) (string, error), entries
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	deb, err := find("patchelf")
 	if err != nil {
 		return err

@@ -92,7 +92,7 @@ func sums(file string) (md5sum, sha256sum string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	m, s := md5.New(), sha256.New() //nolint:gosec // as above
 	if _, err := io.Copy(io.MultiWriter(m, s), f); err != nil {
 		return "", "", err
@@ -151,7 +151,7 @@ func (a *app) download(ctx context.Context, w *wanted, archive string) error {
 	if err != nil {
 		return err
 	}
-	defer body.Close()
+	defer func() { _ = body.Close() }()
 	f, err := os.Create(archive + ".partial")
 	if err != nil {
 		return err
@@ -264,7 +264,7 @@ func copyFile(from, to string) error {
 	if err != nil {
 		return err
 	}
-	defer in.Close()
+	defer func() { _ = in.Close() }()
 	info, err := in.Stat()
 	if err != nil {
 		return err

@@ -44,8 +44,8 @@ func (c *config) resolveChannels(asked []string) []channel {
 	}
 	for _, a := range asked {
 		a = strings.TrimSuffix(a, "/")
-		switch {
-		case a == "defaults":
+		switch a {
+		case "defaults":
 			for _, d := range c.defaults {
 				add(c.resolveChannel(d))
 			}

@@ -165,7 +165,7 @@ func newSite(t *testing.T) *site {
 // conda runs the program.
 func (s *site) conda(args ...string) (code int, stdout, stderr string) {
 	var out, err bytes.Buffer
-	code = run(args, strings.NewReader(""), &out, &err)
+	code = run(s.t.Context(), args, strings.NewReader(""), &out, &err)
 	return code, out.String(), err.String()
 }
 
@@ -323,7 +323,7 @@ func TestExplicitSources(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					fmt.Fprintln(f, "https://other.test/"+fn)
+					_, _ = fmt.Fprintln(f, "https://other.test/"+fn)
 					if err := f.Close(); err != nil {
 						t.Fatal(err)
 					}

@@ -179,7 +179,11 @@ func (c *config) envPrefix(name string) string {
 }
 
 func isEnv(prefix string) bool {
-	_, err := os.Stat(filepath.Join(prefix, "conda-meta"))
+	return exists(filepath.Join(prefix, "conda-meta"))
+}
+
+func exists(file string) bool {
+	_, err := os.Stat(file)
 	return err == nil
 }
 

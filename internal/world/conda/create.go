@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -12,12 +11,11 @@ import (
 )
 
 // create is conda create.
-func (a *app) create() error {
+func (a *app) create(ctx context.Context) error {
 	prefix, err := a.target()
 	if err != nil {
 		return err
 	}
-	ctx := context.Background()
 	if !a.opts.dryRun {
 		if err := a.makeWay(prefix); err != nil {
 			return err
@@ -28,7 +26,7 @@ func (a *app) create() error {
 }
 
 // install is conda install.
-func (a *app) install() error {
+func (a *app) install(ctx context.Context) error {
 	prefix, err := a.target()
 	if err != nil {
 		return err
@@ -36,7 +34,7 @@ func (a *app) install() error {
 	if !isEnv(prefix) {
 		return newError("EnvironmentLocationNotFound", "Not a conda environment: %s", prefix)
 	}
-	return a.change(context.Background(), prefix)
+	return a.change(ctx, prefix)
 }
 
 // makeWay removes an environment that is there already, where the user agrees: end of input is "no"; observed on 26.7.1.
@@ -48,7 +46,7 @@ func (a *app) makeWay(prefix string) error {
 		return newError("CondaValueError", "The target prefix is the base prefix. Aborting.")
 	}
 	if !a.opts.yes {
-		fmt.Fprintf(a.stdout, "WARNING: A conda environment already exists at '%s'\n\nRemove existing environment?\nThis will remove ALL directories contained within this specified prefix directory, including any other conda environments.\n\n (y/[n])? ", prefix)
+		printf(a.stdout, "WARNING: A conda environment already exists at '%s'\n\nRemove existing environment?\nThis will remove ALL directories contained within this specified prefix directory, including any other conda environments.\n\n (y/[n])? ", prefix)
 		line, _ := bufio.NewReader(a.stdin).ReadString('\n')
 		if !strings.HasPrefix(strings.ToLower(strings.TrimSpace(line)), "y") {
 			return newError("CondaSystemExit", "Exiting.")
@@ -147,7 +145,7 @@ func (a *app) solved(ctx context.Context, prefix string, texts []string) error {
 		return err
 	}
 	if !a.opts.json && !a.opts.quiet {
-		fmt.Fprint(a.stdout, "Collecting package metadata (repodata.json): ...working... done\nSolving environment: ...working... ")
+		put(a.stdout, "Collecting package metadata (repodata.json): ...working... done\nSolving environment: ...working... ")
 	}
 	records, err := a.records(ctx, channels)
 	if err != nil {
@@ -168,7 +166,7 @@ func (a *app) solved(ctx context.Context, prefix string, texts []string) error {
 		return err
 	}
 	if !a.opts.json && !a.opts.quiet {
-		fmt.Fprint(a.stdout, "done\n")
+		put(a.stdout, "done\n")
 	}
 	solution = slices.DeleteFunc(solution, func(r *record) bool { return installed[r.Name] == r.dist() })
 	if a.opts.dryRun {
@@ -199,7 +197,7 @@ func (a *app) confirm() error {
 	if a.opts.yes || a.opts.json {
 		return nil
 	}
-	fmt.Fprint(a.stdout, "\nProceed ([y]/n)? ")
+	put(a.stdout, "\nProceed ([y]/n)? ")
 	line, _ := bufio.NewReader(a.stdin).ReadString('\n')
 	if strings.HasPrefix(strings.ToLower(strings.TrimSpace(line)), "n") {
 		return newError("CondaSystemExit", "Exiting.")
@@ -244,9 +242,9 @@ func (a *app) report(prefix string, solution []*record) error {
 		writeJSON(a.stdout, map[string]any{"success": true, "prefix": prefix, "dry_run": true, "actions": actions})
 		return nil
 	}
-	fmt.Fprintf(a.stdout, "\n## Package Plan ##\n\n  environment location: %s\n\nThe following NEW packages will be INSTALLED:\n\n", prefix)
+	printf(a.stdout, "\n## Package Plan ##\n\n  environment location: %s\n\nThe following NEW packages will be INSTALLED:\n\n", prefix)
 	for _, r := range solution {
-		fmt.Fprintf(a.stdout, "  %-18s %s/%s::%s\n", r.Name, r.ch.name, r.Subdir, r.dist())
+		printf(a.stdout, "  %-18s %s/%s::%s\n", r.Name, r.ch.name, r.Subdir, r.dist())
 	}
 	return newError("DryRunExit", "Dry run. Exiting.")
 }

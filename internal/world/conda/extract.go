@@ -26,7 +26,7 @@ func extract(archive, dir string) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	if err := untar(bzip2.NewReader(f), dir); err != nil {
 		if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
 			// conda shows the exception itself; observed on 26.7.1.
@@ -47,7 +47,7 @@ func extractConda(archive, dir string) error {
 	if err != nil {
 		return invalidArchive(archive, "File is not a zip file")
 	}
-	defer zr.Close()
+	defer func() { _ = zr.Close() }()
 	parts := 0
 	for _, f := range zr.File {
 		if !strings.HasSuffix(f.Name, ".tar.zst") || !strings.HasPrefix(f.Name, "pkg-") && !strings.HasPrefix(f.Name, "info-") {
@@ -69,7 +69,7 @@ func untarZstd(f *zip.File, dir string) error {
 	if err != nil {
 		return err
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	z, err := zstd.NewReader(r)
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,7 +14,7 @@ import (
 	"strings"
 )
 
-func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+func main() { os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 
 // app is one call of the program.
 type app struct {
@@ -26,13 +27,13 @@ type app struct {
 }
 
 // run carries out one call; its result is the exit status.
-func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	a := &app{args: args, stdin: stdin, stdout: stdout, stderr: stderr}
-	err := a.dispatch(args)
+	err := a.dispatch(ctx, args)
 	if err == nil {
 		return 0
 	}
-	var status exitStatus
+	var status statusError
 	if errors.As(err, &status) {
 		return int(status)
 	}
@@ -44,24 +45,24 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		// Errors are JSON on stdout and nothing on stderr; observed on conda 4.12.0 to 26.7.1.
 		writeJSON(a.stdout, c.json())
 	} else {
-		fmt.Fprintf(a.stderr, "\n%s: %s\n\n", c.name, c.message)
+		printf(a.stderr, "\n%s: %s\n\n", c.name, c.message)
 	}
 	return 1
 }
 
-// exitStatus ends the program with a status and no words.
-type exitStatus int
+// statusError ends the program with a status and no words.
+type statusError int
 
-func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+func (e statusError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
-func (a *app) dispatch(args []string) error {
+func (a *app) dispatch(ctx context.Context, args []string) error {
 	if len(args) == 0 {
 		a.usage(a.stdout)
 		return nil
 	}
 	switch args[0] {
 	case "--version", "-V":
-		fmt.Fprintln(a.stdout, "conda "+condaVersion(rootPrefix()))
+		putln(a.stdout, "conda "+condaVersion(rootPrefix()))
 		return nil
 	case "--help", "-h", "help":
 		a.usage(a.stdout)
@@ -73,14 +74,14 @@ func (a *app) dispatch(args []string) error {
 	case "init":
 		return a.initShell(args[1:])
 	}
-	commands := map[string]func() error{
+	commands := map[string]func(context.Context) error{
 		"create": a.create, "install": a.install, "info": a.info, "list": a.list, "env": a.env, "run": a.runIn,
 		"config": a.configShow, "clean": a.clean, "tos": a.tos,
 	}
 	command, ok := commands[args[0]]
 	if !ok {
-		fmt.Fprintf(a.stderr, "usage: conda [-h] [-V] COMMAND ...\nconda: error: argument COMMAND: invalid choice: '%s' (choose from %s)\n", args[0], strings.Join(sortedKeys(commands), ", "))
-		return exitStatus(2)
+		printf(a.stderr, "usage: conda [-h] [-V] COMMAND ...\nconda: error: argument COMMAND: invalid choice: '%s' (choose from %s)\n", args[0], strings.Join(sortedKeys(commands), ", "))
+		return statusError(2)
 	}
 	var err error
 	if a.opts, err = parseOptions(args[0], args[1:]); err != nil {
@@ -89,11 +90,11 @@ func (a *app) dispatch(args []string) error {
 	if a.conf, err = loadConfig(a.opts); err != nil {
 		return err
 	}
-	return command()
+	return command(ctx)
 }
 
 func (a *app) usage(w io.Writer) {
-	fmt.Fprint(w, `usage: conda [-h] [-V] COMMAND ...
+	put(w, `usage: conda [-h] [-V] COMMAND ...
 
 A stand-in for tests; not conda. It has these commands of conda:
   create, install, info, list, env list, run, config, clean, init, tos
@@ -109,8 +110,8 @@ func rootPrefix() string {
 	if err != nil {
 		return "/opt/conda"
 	}
-	if real, err := filepath.EvalSymlinks(exe); err == nil {
-		exe = real
+	if target, err := filepath.EvalSymlinks(exe); err == nil {
+		exe = target
 	}
 	dir := filepath.Dir(exe)
 	if base := filepath.Base(dir); base == "bin" || base == "condabin" {
@@ -141,3 +142,10 @@ func sortedKeys[V any](m map[string]V) []string {
 	slices.Sort(keys)
 	return keys
 }
+
+// printf, put and putln write to the streams of the program. One that is closed leaves nobody to tell.
+func printf(w io.Writer, format string, args ...any) { _, _ = fmt.Fprintf(w, format, args...) }
+
+func put(w io.Writer, args ...any) { _, _ = fmt.Fprint(w, args...) }
+
+func putln(w io.Writer, args ...any) { _, _ = fmt.Fprintln(w, args...) }

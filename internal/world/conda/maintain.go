@@ -16,7 +16,7 @@ import (
 )
 
 // configShow is conda config --show, --show-sources and --validate.
-func (a *app) configShow() error {
+func (a *app) configShow(_ context.Context) error {
 	switch {
 	case a.opts.validate:
 		return nil
@@ -26,7 +26,7 @@ func (a *app) configShow() error {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(a.stdout, "==> %s <==\n%s\n", s.path, text)
+			printf(a.stdout, "==> %s <==\n%s\n", s.path, text)
 		}
 		return nil
 	}
@@ -55,14 +55,14 @@ func (a *app) configShow() error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprint(a.stdout, string(text))
+		put(a.stdout, string(text))
 	}
 	return nil
 }
 
 // clean is conda clean: -i removes the repodata caches and nothing else; -a also archives and the unpacked packages that no
 // environment has hard links to; urls and urls.txt stay. Observed on 26.7.1.
-func (a *app) clean() error {
+func (a *app) clean(_ context.Context) error {
 	o := a.opts
 	index, tarballs, packages := o.index || o.all, o.tarballs || o.all, o.packages || o.all
 	if !index && !tarballs && !packages {
@@ -93,10 +93,10 @@ func (a *app) clean() error {
 			continue
 		}
 		if len(part.paths) == 0 {
-			fmt.Fprintf(a.stdout, "There are no unused %s to remove.\n", part.what)
+			printf(a.stdout, "There are no unused %s to remove.\n", part.what)
 			continue
 		}
-		fmt.Fprintf(a.stdout, "Will remove %d %s.\n", len(part.paths), part.what)
+		printf(a.stdout, "Will remove %d %s.\n", len(part.paths), part.what)
 		for _, p := range part.paths {
 			if err := os.RemoveAll(p); err != nil {
 				return err
@@ -136,7 +136,7 @@ func tosFile(channel string) string {
 }
 
 // tos is conda tos accept.
-func (a *app) tos() error {
+func (a *app) tos(_ context.Context) error {
 	if len(a.opts.specs) != 1 || a.opts.specs[0] != "accept" {
 		return newError("CommandNotSupported", "this stand-in has conda tos accept and nothing else of conda tos")
 	}
@@ -152,7 +152,7 @@ func (a *app) tos() error {
 		if err := os.WriteFile(file, data, 0o644); err != nil {
 			return err
 		}
-		fmt.Fprintf(a.stdout, "accepted Terms of Service for %s\n", ch.url)
+		printf(a.stdout, "accepted Terms of Service for %s\n", ch.url)
 	}
 	return nil
 }
@@ -177,7 +177,7 @@ func (a *app) checkTerms(ctx context.Context, channels []channel) error {
 		}
 		_ = body.Close()
 		if os.Getenv("CI") != "" {
-			fmt.Fprintf(a.stderr, "WARNING: CI detected: Terms of Service of %s count as accepted\n", ch.url)
+			printf(a.stderr, "WARNING: CI detected: Terms of Service of %s count as accepted\n", ch.url)
 			continue
 		}
 		open = append(open, ch.url)

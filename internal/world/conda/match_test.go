@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"slices"
 	"testing"
 )
@@ -138,7 +139,7 @@ func TestSolver(t *testing.T) {
 			}
 			got, err := a.solve(world, specs, nil, nil)
 			if c.fails != "" {
-				if e, ok := err.(*condaError); !ok || e.name != c.fails {
+				if e := (*condaError)(nil); !errors.As(err, &e) || e.name != c.fails {
 					t.Errorf("error %v, want %s", err, c.fails)
 				}
 				return

@@ -82,14 +82,14 @@ func parseOptions(command string, args []string) (options, error) {
 		if !given {
 			if i+1 >= len(args) {
 				fmt.Fprintf(os.Stderr, "conda %s: error: argument %s: expected one argument\n", command, key)
-				return o, exitStatus(2)
+				return o, statusError(2)
 			}
 			i++
 			value = args[i]
 		}
 		if !o.value(key, value) {
 			fmt.Fprintf(os.Stderr, "conda: error: unrecognized arguments: %s\n", arg)
-			return o, exitStatus(2)
+			return o, statusError(2)
 		}
 	}
 	return o, nil

@@ -189,7 +189,7 @@ func (a *app) touchURLs(dir string) {
 }
 
 func readRepodata(body io.ReadCloser, compressed bool) ([]byte, error) {
-	defer body.Close()
+	defer func() { _ = body.Close() }()
 	if !compressed {
 		return io.ReadAll(body)
 	}

@@ -29,9 +29,9 @@ func (a *app) shell(args []string) error {
 		if !isEnv(prefix) {
 			return newError("EnvironmentNameNotFound", "Could not find conda environment: %s\nYou can list all discoverable environments with `conda info --envs`.\n", args[1])
 		}
-		fmt.Fprint(a.stdout, a.activation(prefix))
+		put(a.stdout, a.activation(prefix))
 	case "deactivate":
-		fmt.Fprint(a.stdout, a.deactivation())
+		put(a.stdout, a.deactivation())
 	default:
 		return newError("ArgumentError", "invalid command %s", args[0])
 	}
@@ -127,7 +127,7 @@ func (a *app) deactivation() string {
 }
 
 // runIn is conda run: a program in an activated environment.
-func (a *app) runIn() error {
+func (a *app) runIn(ctx context.Context) error {
 	prefix, err := a.target()
 	if err != nil {
 		return err
@@ -138,12 +138,12 @@ func (a *app) runIn() error {
 	if len(a.opts.specs) == 0 {
 		return newError("ArgumentError", "conda run: the following arguments are required: executable_call")
 	}
-	cmd := exec.CommandContext(context.Background(), "/bin/sh", append([]string{"-c", a.activation(prefix) + "exec \"$@\"", "sh"}, a.opts.specs...)...)
+	cmd := exec.CommandContext(ctx, "/bin/sh", append([]string{"-c", a.activation(prefix) + "exec \"$@\"", "sh"}, a.opts.specs...)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.stdin, a.stdout, a.stderr
 	if err := cmd.Run(); err != nil {
 		if cmd.ProcessState != nil {
-			fmt.Fprintf(a.stderr, "\nERROR conda.cli.main_run:execute(): `conda run %s` failed. (See above for error)\n", strings.Join(a.opts.specs, " "))
-			return exitStatus(cmd.ProcessState.ExitCode())
+			printf(a.stderr, "\nERROR conda.cli.main_run:execute(): `conda run %s` failed. (See above for error)\n", strings.Join(a.opts.specs, " "))
+			return statusError(cmd.ProcessState.ExitCode())
 		}
 		return err
 	}
@@ -179,6 +179,6 @@ func (a *app) initShell(args []string) error {
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.stdout, "modified      %s\n\n==> For changes to take effect, close and re-open your current shell. <==\n\n", file)
+	printf(a.stdout, "modified      %s\n\n==> For changes to take effect, close and re-open your current shell. <==\n\n", file)
 	return nil
 }

@@ -2,7 +2,7 @@ package main
 
 import (
 	"bufio"
-	"fmt"
+	"context"
 	"os"
 	"path/filepath"
 	"slices"
@@ -48,19 +48,19 @@ func (a *app) printEnvs() {
 		writeJSON(a.stdout, map[string]any{"envs": a.envs()})
 		return
 	}
-	fmt.Fprint(a.stdout, "\n# conda environments:\n#\n")
+	put(a.stdout, "\n# conda environments:\n#\n")
 	for _, p := range a.envs() {
 		mark := " "
 		if p == os.Getenv("CONDA_PREFIX") {
 			mark = "*"
 		}
-		fmt.Fprintf(a.stdout, "%-20s %s %s\n", a.envName(p), mark, p)
+		printf(a.stdout, "%-20s %s %s\n", a.envName(p), mark, p)
 	}
-	fmt.Fprintln(a.stdout)
+	putln(a.stdout)
 }
 
 // env is conda env list.
-func (a *app) env() error {
+func (a *app) env(_ context.Context) error {
 	if len(a.opts.specs) != 1 || a.opts.specs[0] != "list" {
 		return newError("CommandNotSupported", "this stand-in has conda env list and nothing else of conda env")
 	}
@@ -71,7 +71,7 @@ func (a *app) env() error {
 const isStandIn = "a stand-in for tests; not conda"
 
 // info is conda info.
-func (a *app) info() error {
+func (a *app) info(_ context.Context) error {
 	if a.opts.envs {
 		a.printEnvs()
 		return nil
@@ -103,10 +103,10 @@ func (a *app) info() error {
 		{"this program", isStandIn}, {"conda version", a.conf.version}, {"base environment", a.conf.root}, {"package cache", strings.Join(a.conf.pkgsDirs, ", ")},
 		{"envs directories", strings.Join(a.conf.envsDirs, ", ")}, {"channel URLs", strings.Join(urls, ", ")}, {"platform", subdirs[0]}, {"populated config files", strings.Join(files, ", ")},
 	} {
-		fmt.Fprintf(a.stdout, "%24s : %s\n", line[0], line[1])
+		printf(a.stdout, "%24s : %s\n", line[0], line[1])
 	}
 	for _, p := range virtual {
-		fmt.Fprintf(a.stdout, "%24s : %s\n", "virtual package", strings.Join(p, "="))
+		printf(a.stdout, "%24s : %s\n", "virtual package", strings.Join(p, "="))
 	}
 	return nil
 }
@@ -127,7 +127,7 @@ type row struct {
 }
 
 // list is conda list.
-func (a *app) list() error {
+func (a *app) list(_ context.Context) error {
 	prefix, err := a.target()
 	if err != nil {
 		return err
@@ -138,7 +138,7 @@ func (a *app) list() error {
 	rows := a.rows(prefix)
 	switch {
 	case a.opts.explicit:
-		fmt.Fprintf(a.stdout, "# This file may be used to create an environment using:\n# $ conda create --name <env> --file <this file>\n# platform: %s\n@EXPLICIT\n", subdirs[0])
+		printf(a.stdout, "# This file may be used to create an environment using:\n# $ conda create --name <env> --file <this file>\n# platform: %s\n@EXPLICIT\n", subdirs[0])
 		for _, r := range rows {
 			hash := ""
 			switch {
@@ -148,15 +148,15 @@ func (a *app) list() error {
 				hash = "#sha256:" + r.sha256
 			}
 			if r.url != "" {
-				fmt.Fprintln(a.stdout, r.url+hash)
+				putln(a.stdout, r.url+hash)
 			}
 		}
 	case a.opts.json:
 		writeJSON(a.stdout, rows)
 	default:
-		fmt.Fprintf(a.stdout, "# packages in environment at %s:\n#\n# %-23s %-25s %15s  %s\n", prefix, "Name", "Version", "Build", "Channel")
+		printf(a.stdout, "# packages in environment at %s:\n#\n# %-23s %-25s %15s  %s\n", prefix, "Name", "Version", "Build", "Channel")
 		for _, r := range rows {
-			fmt.Fprintf(a.stdout, "%-25s %-25s %15s  %s\n", r.Name, r.Version, r.Build, r.Channel)
+			printf(a.stdout, "%-25s %-25s %15s  %s\n", r.Name, r.Version, r.Build, r.Channel)
 		}
 	}
 	return nil

@@ -60,7 +60,7 @@ func (a *app) transaction(ctx context.Context, prefix string, want []wanted, upd
 	a.say("done\n")
 	a.register(prefix)
 	if !a.opts.json && !a.opts.quiet && a.opts.command == "create" {
-		fmt.Fprintf(a.stdout, "#\n# To activate this environment, use\n#\n#     $ conda activate %s\n#\n# To deactivate an active environment, use\n#\n#     $ conda deactivate\n\n", filepath.Base(prefix))
+		printf(a.stdout, "#\n# To activate this environment, use\n#\n#     $ conda activate %s\n#\n# To deactivate an active environment, use\n#\n#     $ conda deactivate\n\n", filepath.Base(prefix))
 	}
 	return nil
 }
@@ -68,7 +68,7 @@ func (a *app) transaction(ctx context.Context, prefix string, want []wanted, upd
 // say prints progress, also with -q (observed on 26.7.1); with --json nothing.
 func (a *app) say(text string) {
 	if !a.opts.json {
-		fmt.Fprint(a.stdout, text)
+		put(a.stdout, text)
 	}
 }
 
@@ -166,7 +166,7 @@ func (l *linked) dropMissing(prefix string) {
 // postLink runs a package's script with the variables that conda gives it; observed on 26.7.1.
 func (a *app) postLink(ctx context.Context, prefix string, l *linked) error {
 	script := filepath.Join(prefix, "bin", "."+l.rec.Name+"-post-link.sh")
-	if _, err := os.Stat(script); err != nil || os.Getenv("CONDA_STANDIN_SKIP_SCRIPTS") != "" {
+	if !exists(script) || os.Getenv("CONDA_STANDIN_SKIP_SCRIPTS") != "" {
 		return nil
 	}
 	cmd := exec.CommandContext(ctx, "/bin/sh", script)
@@ -190,7 +190,7 @@ func (a *app) messages(prefix string) {
 	if a.opts.json {
 		to = a.stderr
 	}
-	fmt.Fprintf(to, "\n%s\n", data)
+	printf(to, "\n%s\n", data)
 	_ = os.Remove(file) // a message that stays is shown again, which is all
 }
 
@@ -338,6 +338,6 @@ func (a *app) register(prefix string) {
 		err = os.WriteFile(file, append(old, prefix+"\n"...), 0o644)
 	}
 	if err != nil {
-		fmt.Fprintln(a.stderr, "WARNING conda.core.path_actions:verify: Unable to create environments file. Path not writable.")
+		putln(a.stderr, "WARNING conda.core.path_actions:verify: Unable to create environments file. Path not writable.")
 	}
 }

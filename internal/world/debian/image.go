@@ -96,12 +96,12 @@ func writeRootfs(from, to string, patched bool) error {
 	if err != nil {
 		return err
 	}
-	defer in.Close()
+	defer func() { _ = in.Close() }()
 	out, err := os.Create(to)
 	if err != nil {
 		return err
 	}
-	defer out.Close()
+	defer func() { _ = out.Close() }()
 	tr, tw := tar.NewReader(in), tar.NewWriter(out)
 	p := patcher{on: patched}
 	for {

@@ -82,10 +82,10 @@ func sourceKey(packages []string) (string, error) {
 			return err
 		}
 		data, err := sources.ReadFile(name)
-		fmt.Fprintf(sum, "%s %d\n%s", name, len(data), data)
+		_, _ = fmt.Fprintf(sum, "%s %d\n%s", name, len(data), data)
 		return err
 	})
-	fmt.Fprintf(sum, "%q", packages)
+	_, _ = fmt.Fprintf(sum, "%q", packages)
 	return hex.EncodeToString(sum.Sum(nil))[:16], err
 }
 

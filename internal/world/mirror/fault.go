@@ -110,7 +110,7 @@ func (f *fault) answerBadly(w http.ResponseWriter, r *http.Request, right http.H
 		http.Error(w, "fault of the offline package world: "+f.Mode, f.status)
 		return
 	case f.Mode == "broken":
-		panic(http.ErrAbortHandler)
+		panic(http.ErrAbortHandler) //nolint:forbidigo // net/http's way to break a connection
 	case f.Mode == "slow":
 		right.ServeHTTP(&slowWriter{ResponseWriter: w, r: r, perSecond: f.BytesPerSecond}, r)
 		return
@@ -136,7 +136,7 @@ func (f *fault) answerBadly(w http.ResponseWriter, r *http.Request, right http.H
 	if f.Mode == "stall" {
 		<-r.Context().Done()
 	}
-	panic(http.ErrAbortHandler)
+	panic(http.ErrAbortHandler) //nolint:forbidigo // net/http's way to break a connection
 }
 
 // recorder keeps an answer.
@@ -146,8 +146,13 @@ type recorder struct {
 	body   bytes.Buffer
 }
 
-func (r *recorder) Header() http.Header         { return r.header }
-func (r *recorder) WriteHeader(status int)      { r.status = status }
+// Header is the answer's header.
+func (r *recorder) Header() http.Header { return r.header }
+
+// WriteHeader keeps the status.
+func (r *recorder) WriteHeader(status int) { r.status = status }
+
+// Write keeps the bytes.
 func (r *recorder) Write(p []byte) (int, error) { return r.body.Write(p) }
 
 // slowWriter lets bytes through at a rate.

@@ -39,7 +39,7 @@ func get(ctx context.Context, url string) (status int, data []byte, err error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	data, err = io.ReadAll(resp.Body)
 	return resp.StatusCode, data, err
 }
@@ -107,7 +107,7 @@ func TestControl(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		resp.Body.Close()
+		_ = resp.Body.Close()
 		return resp.StatusCode
 	}
 	for _, bad := range []string{`{"mode": "nonsense"}`, `{"match": "(", "mode": "slow"}`, `{"mod": "slow"}`, `{"mode": "200"}`, ``} {
@@ -178,7 +178,7 @@ func TestProxyFetchesOnceAndServesWithoutTheMirror(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp.Body.Close()
+	_ = resp.Body.Close()
 	if got := resp.Header.Get("Last-Modified"); got != "Mon, 01 Jan 2024 00:00:00 GMT" {
 		t.Errorf("Last-Modified %q", got)
 	}

@@ -57,7 +57,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	info, err := f.Stat()
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -130,7 +130,7 @@ func (p *Proxy) fetch(ctx context.Context, name, file string) error {
 	if err != nil {
 		return fmt.Errorf("ask the Debian mirror: %w", err)
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
 		return statusError(resp.StatusCode)
 	}
@@ -141,8 +141,8 @@ func (p *Proxy) fetch(ctx context.Context, name, file string) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(tmp.Name())
-	defer tmp.Close()
+	defer func() { _ = os.Remove(tmp.Name()) }()
+	defer func() { _ = tmp.Close() }()
 	n, err := io.Copy(tmp, resp.Body)
 	if err != nil {
 		return fmt.Errorf("read from the Debian mirror: %w", err)

@@ -150,6 +150,7 @@ type counter struct {
 	request *Request
 }
 
+// WriteHeader notes the status.
 func (c *counter) WriteHeader(status int) {
 	c.server.mu.Lock()
 	c.request.Status = status

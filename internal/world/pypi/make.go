@@ -101,22 +101,22 @@ func (o Options) key(rayFiles map[string][]byte) (string, error) {
 			return err
 		}
 		data, err := sources.ReadFile(name)
-		fmt.Fprintf(sum, "%s %d\n%s", name, len(data), data)
+		_, _ = fmt.Fprintf(sum, "%s %d\n%s", name, len(data), data)
 		return err
 	})
 	if err != nil {
 		return "", err
 	}
 	for _, name := range sortedKeys(rayFiles) {
-		fmt.Fprintf(sum, "%s %d\n%s", name, len(rayFiles[name]), rayFiles[name])
+		_, _ = fmt.Fprintf(sum, "%s %d\n%s", name, len(rayFiles[name]), rayFiles[name])
 	}
-	fmt.Fprintf(sum, "%q", o.RayVersions)
+	_, _ = fmt.Fprintf(sum, "%q", o.RayVersions)
 	for _, w := range o.Wheels {
 		data, err := os.ReadFile(w)
 		if err != nil {
 			return "", fmt.Errorf("read wheel: %w", err)
 		}
-		fmt.Fprintf(sum, "%s %x\n", filepath.Base(w), sha256.Sum256(data))
+		_, _ = fmt.Fprintf(sum, "%s %x\n", filepath.Base(w), sha256.Sum256(data))
 	}
 	return hex.EncodeToString(sum.Sum(nil))[:16], nil
 }
@@ -196,7 +196,7 @@ func placeReal(dir, wheel string) (File, error) {
 	if err != nil {
 		return f, err
 	}
-	defer zr.Close()
+	defer func() { _ = zr.Close() }()
 	for _, zf := range zr.File {
 		if !strings.HasSuffix(zf.Name, ".dist-info/METADATA") || strings.Count(zf.Name, "/") != 1 {
 			continue
@@ -226,8 +226,8 @@ func place(dir, name string, write func(io.Writer) error) (File, error) {
 	if err != nil {
 		return File{}, err
 	}
-	defer os.Remove(tmp.Name())
-	defer tmp.Close()
+	defer func() { _ = os.Remove(tmp.Name()) }()
+	defer func() { _ = tmp.Close() }()
 	sum := sha256.New()
 	blake, err := blake2b.New256(nil)
 	if err != nil {

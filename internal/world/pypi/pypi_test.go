@@ -48,7 +48,7 @@ func TestWheelsHaveTrueRecords(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer zr.Close()
+			defer func() { _ = zr.Close() }()
 			sums := map[string]string{}
 			var record string
 			for _, zf := range zr.File {
@@ -123,7 +123,7 @@ func TestRequirementsSpellProjectsAsTheyAre(t *testing.T) {
 		for _, n := range names {
 			if want, ok := spelled[pypi.Normal(n)]; ok && want != n && file != "no-metadata-pkg-1.0-py3-none-any.whl" {
 				t.Errorf("%s needs %q, which is spelled %q", file, n, want)
-			} else if _, any := projects(public)[pypi.Normal(n)]; !any {
+			} else if !projects(public)[pypi.Normal(n)] {
 				t.Errorf("%s needs %q, which is not there", file, n)
 			}
 		}
@@ -164,7 +164,7 @@ func TestIndexRedirectsToNormalNames(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		resp.Body.Close()
+		_ = resp.Body.Close()
 		if resp.StatusCode != 200 || resp.Request.URL.Path != "/pypi/simple/aiohttp-cors/" {
 			t.Errorf("GET %s ends at %s with %d", p, resp.Request.URL.Path, resp.StatusCode)
 		}

@@ -27,12 +27,12 @@ func writeSdist(w io.Writer) error {
 	zw := gzip.NewWriter(w)
 	tw := tar.NewWriter(zw)
 	for _, dir := range []string{root, root + "sdist_only_pkg/"} {
-		if err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir, Mode: 0o755, ModTime: stamp, Format: tar.FormatUSTAR}); err != nil {
+		if err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir, Mode: 0o755, ModTime: stamp(), Format: tar.FormatUSTAR}); err != nil {
 			return err
 		}
 	}
 	for _, f := range files {
-		h := &tar.Header{Typeflag: tar.TypeReg, Name: root + f.name, Size: int64(len(f.data)), Mode: 0o644, ModTime: stamp, Format: tar.FormatUSTAR}
+		h := &tar.Header{Typeflag: tar.TypeReg, Name: root + f.name, Size: int64(len(f.data)), Mode: 0o644, ModTime: stamp(), Format: tar.FormatUSTAR}
 		if err := tw.WriteHeader(h); err != nil {
 			return err
 		}

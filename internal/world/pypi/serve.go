@@ -35,11 +35,11 @@ func (i *Index) root(w http.ResponseWriter) {
 	}
 	slices.Sort(names)
 	w.Header().Set("Content-Type", "text/html; charset=UTF-8")
-	fmt.Fprint(w, "<!DOCTYPE html>\n<html>\n  <head><meta name=\"pypi:repository-version\" content=\"1.0\"><title>Simple index</title></head>\n  <body>\n")
+	_, _ = fmt.Fprint(w, "<!DOCTYPE html>\n<html>\n  <head><meta name=\"pypi:repository-version\" content=\"1.0\"><title>Simple index</title></head>\n  <body>\n")
 	for _, n := range slices.Compact(names) {
-		fmt.Fprintf(w, "    <a href=\"%s/\">%s</a>\n", n, n)
+		_, _ = fmt.Fprintf(w, "    <a href=\"%s/\">%s</a>\n", n, n)
 	}
-	fmt.Fprint(w, "  </body>\n</html>\n")
+	_, _ = fmt.Fprint(w, "  </body>\n</html>\n")
 }
 
 func (i *Index) project(w http.ResponseWriter, r *http.Request, rest string) {
@@ -76,7 +76,7 @@ func (i *Index) project(w http.ResponseWriter, r *http.Request, rest string) {
 	b.WriteString("  </body>\n</html>\n")
 	w.Header().Set("Content-Type", "text/html; charset=UTF-8")
 	w.Header().Set("Cache-Control", "max-age=600, public")
-	fmt.Fprint(w, b.String())
+	_, _ = fmt.Fprint(w, b.String())
 }
 
 // movedTo redirects to a relative place: the index doesn't know below which path it is served.

@@ -38,7 +38,7 @@ type Project struct {
 }
 
 // stamp is the time of every file in a wheel: the earliest that a zip file can say.
-var stamp = time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)
+func stamp() time.Time { return time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC) }
 
 // Escaped is a project's or version's form in file names (the wheel format's escaping).
 func Escaped(s string) string { return strings.ReplaceAll(Normal(s), "-", "_") }
@@ -155,7 +155,7 @@ func (p Project) WriteWheel(w io.Writer) error {
 	files := p.files()
 	var record strings.Builder
 	add := func(name string, method uint16, content io.Reader) error {
-		h := &zip.FileHeader{Name: name, Method: method, Modified: stamp}
+		h := &zip.FileHeader{Name: name, Method: method, Modified: stamp()}
 		h.SetMode(0o644)
 		f, err := zw.CreateHeader(h)
 		if err != nil {
@@ -185,7 +185,7 @@ func (p Project) WriteWheel(w io.Writer) error {
 		}
 	}
 	recordName := Escaped(p.Name) + "-" + p.Version + ".dist-info/RECORD"
-	h := &zip.FileHeader{Name: recordName, Method: zip.Deflate, Modified: stamp}
+	h := &zip.FileHeader{Name: recordName, Method: zip.Deflate, Modified: stamp()}
 	h.SetMode(0o644)
 	f, err := zw.CreateHeader(h)
 	if err != nil {
