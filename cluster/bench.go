@@ -24,7 +24,7 @@ type BenchResult struct {
 	Spread  float64        `json:"spread"` // seconds over the cluster
 	SpeedUp float64        `json:"speed_up"`
 	CPUs    float64        `json:"cpus"`  // that Ray has, the most that the speed-up can be
-	Nodes   map[string]int `json:"nodes"` // tasks by node's address
+	Nodes   map[string]int `json:"nodes"` // tasks by host name, which a container on the host's network shares
 }
 
 // Bench runs tasks that each sleep for some seconds, in one process and then by Ray, and says where they ran.

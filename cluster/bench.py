@@ -5,11 +5,9 @@ import ray
 
 tasks, seconds = int(sys.argv[1]), float(sys.argv[2])
 
-
 def work(seconds):
     time.sleep(seconds)
     return socket.gethostname()
-
 
 ray.init()
 
@@ -18,12 +16,7 @@ for _ in range(tasks):
     work(seconds)
 alone = time.time() - begin
 
-
-@ray.remote
-def remote_work(seconds):
-    time.sleep(seconds)
-    return ray.util.get_node_ip_address() if hasattr(ray.util, "get_node_ip_address") else ray.services.get_node_ip_address()
-
+remote_work = ray.remote(work)
 
 begin = time.time()
 where = ray.get([remote_work.remote(seconds) for _ in range(tasks)])

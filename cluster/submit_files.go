@@ -117,7 +117,10 @@ func zipDir(j Job) ([]byte, error) {
 		_, err = io.Copy(to, content)
 		return err
 	})
-	return buf.Bytes(), errors.Join(err, w.Close())
+	if err = errors.Join(err, w.Close()); err != nil {
+		return nil, err
+	}
+	return buf.Bytes(), nil
 }
 
 // eachFile opens the files of a job's directory one after the other. os.Root keeps every access inside.

@@ -28,6 +28,9 @@ func Up(ctx context.Context, spec *Spec, o Options) (*Status, error) {
 	done := 0
 	failed := map[string]error{}
 	if v.changes() > 0 {
+		if k := l.lockInfo(ctx, v); k != nil { // seen at the first look: no need to try
+			return nil, &LockedError{Cluster: spec.Name, LockInfo: *k}
+		}
 		done, failed, v, err = l.converge(ctx, v)
 		if err != nil {
 			return nil, err

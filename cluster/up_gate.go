@@ -70,6 +70,9 @@ func (l *launch) awaitHead(ctx context.Context, v *view, token string) error {
 			return false, fmt.Errorf("its container is %s after %s, exit code %d: %s", d.State, plural(d.Restarts, "restart", "restarts"), d.ExitCode,
 				lastLogLine(ctx, r.host, r.container))
 		}
+		if err := l.noDashboard(ctx, r, start, last); err != nil {
+			return false, err
+		}
 		return false, r.host.Err()
 	})
 	host := l.spec.Head.Host.ID()
@@ -81,6 +84,21 @@ func (l *launch) awaitHead(ctx context.Context, v *view, token string) error {
 	}
 	l.tell.say("%s: head answers after %.1f s", host, time.Since(start).Seconds())
 	return nil
+}
+
+const dashboardLag = 30 * time.Second // after GCS; Ray's own start takes a few seconds
+
+// noDashboard explains a head that is up and has no HTTP answers: without ray[default] there is no dashboard.
+func (l *launch) noDashboard(ctx context.Context, r *ray, start time.Time, last error) error {
+	if time.Since(start) < dashboardLag || !strings.Contains(last.Error(), "refused") {
+		return nil
+	}
+	c, err := r.host.Dial(ctx, net.JoinHostPort("127.0.0.1", strconv.Itoa(l.spec.Head.Ports.GCS)))
+	if err != nil {
+		return nil
+	}
+	c.Close() //nolint:errcheck // it was a trial
+	return errors.New("ray runs, and its dashboard, which answers for it, does not: the image lacks ray[default]; add the extra `default` to ray in raybuild.yaml")
 }
 
 // gate waits until Ray says that exactly the wanted nodes are alive with the resources asked for. failed are hosts that are out

@@ -1,0 +1,169 @@
+package build
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/raybuild/raybuild/internal/world"
+	"github.com/raybuild/raybuild/internal/world/mirror"
+)
+
+type fault = mirror.Fault
+
+// wheelOf matches the wheel of a project, and not its metadata.
+func wheelOf(project string) string { return "/" + project + `-[^/]*\.whl$` }
+
+// both is a recipe's mirrors.fetch: A first, then B.
+func both() string { return "mirrors.fetch=[" + earth.A.Fetch() + ", " + earth.B.Fetch() + "]" }
+
+func host(m world.Mirror) string { return strings.TrimPrefix(m.URL, "http://") }
+
+// faulted counts the requests that a mirror answered with a fault.
+func faulted(t *testing.T, m world.Mirror, mode string) int {
+	t.Helper()
+	resp, err := http.Get(m.URL + "/_world/log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var log []mirror.Request
+	if err := json.NewDecoder(resp.Body).Decode(&log); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, r := range log {
+		if r.Fault == mode {
+			n++
+		}
+	}
+	return n
+}
+
+// found tells whether the registry has a tag.
+func found(t *testing.T, ref string) bool {
+	t.Helper()
+	parsed, err := name.ParseReference(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = remote.Head(parsed)
+	var answer *transport.Error
+	if err != nil && !(errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound) {
+		t.Fatal(err)
+	}
+	return err == nil
+}
+
+// A mirror that fails one file is passed over for the next one; each file is one that nobody has fetched before.
+func TestNextMirrorServesWhatTheFirstFails(t *testing.T) {
+	h := warmHome(t)
+	tests := []struct {
+		name, project string
+		fault         fault
+		says          string // in the story; "" is nothing about it
+	}{
+		{"wrong bytes", "lz4", fault{Mode: "lying"}, "warning: mirror " + host(earth.A) + " sent wrong bytes for lz4-4.3.3-"},
+		{"not there", "ormsgpack", fault{Mode: "404"}, ""},
+		{"truncated", "gast", fault{Mode: "truncate"}, ""},
+		{"connection closed", "termcolor", fault{Mode: "broken"}, ""},
+		{"in trouble", "h11", fault{Mode: "500"}, ""},
+		{"stalls", "sniffio", fault{Mode: "stall"}, ""},
+		{"slow", "pytz", fault{Mode: "slow", BytesPerSecond: 2000}, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			honest(t)
+			tt.fault.Match = wheelOf(tt.project)
+			if err := earth.A.Fault(tt.fault); err != nil {
+				t.Fatal(err)
+			}
+			out := h.push(ref(t, "1"), "--set", both(), "--set", "pip=["+tt.project+"]")
+			if faulted(t, earth.A, tt.fault.Mode) == 0 {
+				t.Errorf("mirror A was never asked for the wheel of %s", tt.project)
+			}
+			if !strings.Contains(out.stderr, tt.says) {
+				t.Errorf("the story does not say %q:\n%s", tt.says, tail(out.stderr, 40))
+			}
+			if tt.says == "" && strings.Contains(out.stderr, "warning") {
+				t.Errorf("a warning about nothing that matters:\n%s", tail(out.stderr, 40))
+			}
+		})
+	}
+}
+
+// What no mirror brings is an error that names artifact, hosts and answers; once a mirror is well the same call works.
+func TestArtifactThatNobodyBrings(t *testing.T) {
+	h := warmHome(t)
+	tests := []struct {
+		name string
+		mode string
+		args []string
+		says []string
+	}{
+		{"a liar alone", "lying", nil, []string{"absl_py-2.1.0", host(earth.A), "wrong bytes", "sha256:"}},
+		{"404 everywhere", "404", []string{"--set", both()}, []string{"absl_py-2.1.0", host(earth.A), host(earth.B), "404 Not Found", "raybuild lock --update"}},
+		{"500 everywhere", "500", []string{"--set", both()}, []string{"absl_py-2.1.0", host(earth.A), host(earth.B), "500 Internal Server Error"}},
+	}
+	dst := ref(t, "1")
+	h.write("raybuild.yaml", shortRecipe("pip: [absl-py]"))
+	if out := h.run("lock"); out.code != 0 {
+		t.Fatalf("lock: exit %d\n%s", out.code, out.stderr)
+	}
+	before := h.read("raybuild.lock")
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			honest(t)
+			for _, m := range []world.Mirror{earth.A, earth.B} {
+				if err := m.Fault(fault{Match: wheelOf("absl_py"), Mode: tt.mode}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			h.refused(1, tt.says, append([]string{"--push", "--progress", "plain", "--metadata-file", "meta.json", dst}, tt.args...)...)
+			nothingWritten(t, h, before, dst)
+		})
+	}
+	h.push(dst)
+}
+
+// nothingWritten checks that a call that failed left lock, metadata and tag alone.
+func nothingWritten(t *testing.T, h *home, lock, dst string) {
+	t.Helper()
+	if got := h.read("raybuild.lock"); got != lock {
+		t.Errorf("the failed build changed the lock:\n%s", got)
+	}
+	if _, err := os.Stat(filepath.Join(h.cwd, "meta.json")); err == nil {
+		t.Error("the failed build wrote metadata")
+	}
+	if found(t, dst) {
+		t.Errorf("the failed build tagged %s", dst)
+	}
+}
+
+// A mirror that dies in the middle of a build, and of a file, does not end it.
+func TestMirrorDiesInTheMiddle(t *testing.T) {
+	h := coldHome(t)
+	honest(t)
+	const alive = 20 // requests that it answers before
+	for _, f := range []fault{{Mode: "truncate", After: alive, Times: 1}, {Mode: "broken", After: alive}} {
+		if err := earth.A.Fault(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out := h.push(ref(t, "1"), "--set", both())
+	if out.meta.Digest != warm.digest {
+		t.Errorf("the image is %s, want %s", out.meta.Digest, warm.digest)
+	}
+	if faulted(t, earth.A, "truncate") != 1 || faulted(t, earth.A, "broken") == 0 || earth.B.Stats().Requests == 0 {
+		t.Errorf("mirror A cut %d answers and refused %d, mirror B was asked %d times: want 1, some, some",
+			faulted(t, earth.A, "truncate"), faulted(t, earth.A, "broken"), earth.B.Stats().Requests)
+	}
+}

@@ -1,0 +1,190 @@
+package build
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/validate"
+
+	"github.com/raybuild/raybuild/internal/world"
+)
+
+// pull is a pushed image.
+func pull(t *testing.T, ref string) v1.Image {
+	t.Helper()
+	parsed, err := name.ParseReference(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, err := remote.Image(parsed)
+	if err != nil {
+		t.Fatalf("pull %s: %v", ref, err)
+	}
+	return image
+}
+
+// unpack is the root file system of an image, as a container has it.
+func unpack(t *testing.T, image v1.Image) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r := mutate.Extract(image)
+	defer r.Close()
+	cmd := exec.Command("tar", "-xp", "--numeric-owner", "-C", dir)
+	cmd.Stdin = r
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("unpack image: %v\n%s", err, out)
+	}
+	return dir
+}
+
+// inside runs a command in the root as the image says: its user, its variables.
+func inside(t *testing.T, root string, image v1.Image, args ...string) (string, error) {
+	t.Helper()
+	config, err := image.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("chroot", append([]string{"--userspec=" + config.Config.User, root}, args...)...)
+	cmd.Env = config.Config.Env
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// The pushed image is valid, runs, and holds what the recipe says.
+func TestPushedImage(t *testing.T) {
+	h := newHome(t)
+	h.write("app/main.py", "print('app')\n")
+	h.write("more.yaml", string(earth.Recipe())+`files: [{from: app, to: /home/ray/app}]
+steps: [{name: stamp, run: "echo built > /opt/stamp", needs: [ray]}]
+image: {labels: {team: blue}, env: {COLOUR: blue}}
+`)
+	h.write("more.yaml", strings.Replace(h.read("more.yaml"), "mirrors:\n", "mirrors:\n  image: tuna\n", 1))
+	dst := ref(t, "1")
+	out := h.push(dst, "-f", "more.yaml")
+	image := pull(t, dst)
+	if err := validate.Image(image); err != nil {
+		t.Errorf("the image is not valid: %v", err)
+	}
+	root := unpack(t, image)
+	for what, args := range map[string][]string{
+		"ray runs":                             {"ray", "--version"},
+		"ray is found by python":               {"python", "-c", "import ray; assert ray.__version__ == '" + world.RayOld + "', ray.__version__"},
+		"a login shell has the environment":    {"bash", "-lc", "python -c 'import ray, requests' && test \"$CONDA_DEFAULT_ENV\" = ray"},
+		"conda lists the environment":          {"sh", "-c", "/opt/conda/bin/conda env list | grep -q /opt/conda/envs/ray"},
+		"apt's packages are there":             {"sh", "-c", "wget --version >/dev/null && dpkg-query -W less"},
+		"the user has numeric ids and a home":  {"sh", "-c", "test \"$(id -u):$(id -g)\" = 1000:100 && touch ~/here && test \"$(id -un)\" = ray"},
+		"files are the user's":                 {"sh", "-c", "test \"$(stat -c %u:%g:%a /home/ray/app/main.py)\" = 1000:100:644 && python /home/ray/app/main.py"},
+		"the step ran":                         {"grep", "-q", "built", "/opt/stamp"},
+		"pip has its mirror":                   {"grep", "-q", "tuna", "/etc/pip.conf"},
+		"uv has its mirror":                    {"grep", "-q", "tuna", "/etc/uv/uv.toml"},
+		"conda has its mirror":                 {"grep", "-q", "tuna", "/opt/conda/.condarc"},
+		"apt has its mirror, and the original": {"sh", "-c", "grep -rq tuna /etc/apt/sources.list* && ls /etc/apt/sources.list*.bak /etc/apt/sources.list.d/*.bak 2>/dev/null | grep -q bak"},
+		"pip finds nothing broken":             {"python", "-m", "pip", "check"},
+		"tmp is everybody's":                   {"sh", "-c", "test \"$(stat -c %a /tmp)\" = 1777"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			if text, err := inside(t, root, image, args...); err != nil {
+				t.Errorf("%s: %v\n%s", strings.Join(args, " "), err, text)
+			}
+		})
+	}
+	config, err := image.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if config.Config.Labels["team"] != "blue" || !strings.Contains(strings.Join(config.Config.Env, "\n"), "COLOUR=blue") {
+		t.Errorf("label or variable of the recipe is missing: %+v", config.Config)
+	}
+	manifest, err := image.Manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if manifest.Annotations["org.opencontainers.image.base.name"] != earth.Base || manifest.Annotations["org.opencontainers.image.base.digest"] == "" {
+		t.Errorf("the base is not in the annotations: %v", manifest.Annotations)
+	}
+	if n := len(manifest.Layers); n > 20 {
+		t.Errorf("%d layers, want at most 20", n)
+	}
+	layersAreClean(t, image, config.Created.Time)
+	if text := h.run("inspect", dst).stdout; !strings.Contains(text, "ray") || !strings.Contains(text, out.meta.Digest) {
+		t.Errorf("inspect does not show the image:\n%s", text)
+	}
+}
+
+// layersAreClean checks what no layer of ours may hold.
+func layersAreClean(t *testing.T, image v1.Image, created time.Time) {
+	t.Helper()
+	layers, err := image.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	forbidden := [][]byte{[]byte("/tmp/raybuild"), []byte(strings.TrimPrefix(earth.A.URL, "http://")), []byte(strings.TrimPrefix(earth.B.URL, "http://"))}
+	for i, l := range layers[1:] { // the first is the base's own
+		r, err := l.Uncompressed()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for tr := tar.NewReader(r); ; {
+			h, err := tr.Next()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkEntry(t, i+1, h, tr, created, forbidden)
+		}
+		r.Close()
+	}
+}
+
+func checkEntry(t *testing.T, layer int, h *tar.Header, r io.Reader, created time.Time, forbidden [][]byte) {
+	t.Helper()
+	file := "/" + strings.TrimSuffix(h.Name, "/")
+	base := filepath.Base(file)
+	regular := h.Typeflag == tar.TypeReg && h.Size > 0
+	switch {
+	case strings.HasPrefix(base, ".wh."):
+		t.Errorf("layer %d deletes %s", layer, file)
+	case regular && strings.HasPrefix(file, "/var/lib/apt/lists/"), regular && strings.HasPrefix(file, "/var/cache/apt/"),
+		regular && strings.HasPrefix(file, "/var/log/"), strings.Contains(file, "/var/cache/ldconfig/"),
+		strings.Contains(file, "/.cache/"), strings.HasPrefix(file, "/opt/conda/pkgs/"), strings.HasPrefix(file, "/tmp/"):
+		t.Errorf("layer %d holds %s", layer, file)
+	case h.ModTime.After(created):
+		t.Errorf("layer %d: %s has the time %s, after the image's %s", layer, file, h.ModTime, created)
+	case base == "direct_url.json":
+		t.Errorf("layer %d holds %s", layer, file)
+	}
+	if !regular {
+		return
+	}
+	data, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range forbidden {
+		if bytes.Contains(data, f) {
+			t.Errorf("layer %d: %s holds %q", layer, file, f)
+		}
+	}
+	if strings.HasSuffix(file, ".pyc") && len(data) > 16 && data[4]&1 == 0 {
+		if stamp := time.Unix(int64(data[8])|int64(data[9])<<8|int64(data[10])<<16|int64(data[11])<<24, 0); stamp.After(created) {
+			t.Errorf("layer %d: %s is stamped %s, after the image's %s", layer, file, stamp, created)
+		}
+	}
+}

@@ -1,0 +1,107 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/raybuild/raybuild/internal/engine"
+	"github.com/raybuild/raybuild/internal/world"
+)
+
+// warmth is a builder that many tests share: it has built the short recipe once, so that a test pays for its own edit only.
+type warmth struct {
+	once   sync.Once
+	dir    string // RAYBUILD_HOME
+	lock   string // of the short recipe
+	digest string // of its image
+	err    error
+}
+
+var warm warmth
+
+// shortRecipe is the smallest recipe of the world, with a line for each key that is given.
+func shortRecipe(more ...string) string {
+	in, _ := earth.Installer("miniconda")
+	return fmt.Sprintf(`base: %s
+mirrors: {fetch: [%s]}
+apt: [less]
+miniconda: {version: %s, sha256: %s}
+env: {python: "3.11", channels: [conda-forge]}
+ray: {version: %s, extras: []}
+`, earth.Base, earth.A.Fetch(), in.Version, in.SHA256, world.RayOld) + strings.Join(more, "\n") + "\n"
+}
+
+// warmHome is the shared builder with the short recipe and its lock in a directory of the test's own.
+func warmHome(t *testing.T) *home {
+	t.Helper()
+	need(t)
+	warm.once.Do(func() {
+		warm.dir, warm.err = os.MkdirTemp("", "rbw")
+		if warm.err != nil {
+			return
+		}
+		h := &home{t: t, dir: warm.dir, cwd: t.TempDir()}
+		h.write("raybuild.yaml", shortRecipe())
+		start := time.Now()
+		warm.digest = h.push(earth.Registry + "/warm:1").meta.Digest
+		t.Logf("the shared builder made its first image in %.1f s", time.Since(start).Seconds())
+		warm.lock = h.read("raybuild.lock")
+	})
+	if warm.err != nil || warm.lock == "" {
+		t.Fatalf("the shared builder could not be made: %v", warm.err)
+	}
+	return warmLike(t, warm.dir)
+}
+
+// warmLike is a home in dir with the short recipe and its lock.
+func warmLike(t *testing.T, dir string) *home {
+	t.Helper()
+	h := &home{t: t, dir: dir, cwd: t.TempDir()}
+	h.write("raybuild.yaml", shortRecipe())
+	h.write("raybuild.lock", warm.lock)
+	t.Cleanup(func() {
+		if left, err := filepath.Glob(filepath.Join(h.cwd, ".*.*")); err != nil || len(left) > 0 {
+			t.Errorf("left behind beside the recipe: %v %v", left, err)
+		}
+	})
+	return h
+}
+
+// coldHome is a new builder with the short recipe and its lock.
+func coldHome(t *testing.T) *home {
+	t.Helper()
+	warmHome(t)
+	return warmLike(t, newHome(t).dir)
+}
+
+// stopWarm ends the shared builder.
+func stopWarm() error {
+	if warm.dir == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	return errors.Join(engine.Stop(ctx, engine.Options{Home: warm.dir, Exe: program}), os.RemoveAll(warm.dir))
+}
+
+// honest ends all faults of the world's mirrors, now and after the test.
+func honest(t *testing.T) {
+	t.Helper()
+	reset := func() {
+		for _, m := range []world.Mirror{earth.A, earth.B} {
+			if err := m.Fault(fault{Mode: "off"}); err != nil {
+				t.Error(err)
+			}
+			m.ResetStats()
+		}
+	}
+	reset()
+	t.Cleanup(reset)
+}
