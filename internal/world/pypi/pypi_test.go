@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/fstest"
 
@@ -28,13 +29,38 @@ var rayFS = fstest.MapFS{
 	"scripts/scripts.py":  {Data: []byte("import ray\ndef main():\n    print('ray, version ' + ray.__version__)\n")},
 }
 
+// made is what the tests that only read share.
+var made struct {
+	once          sync.Once
+	dir           string
+	public, extra *pypi.Index
+	err           error
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if err := os.RemoveAll(made.dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
 func makeIndex(t *testing.T) (public, extra *pypi.Index) {
 	t.Helper()
-	public, extra, err := pypi.Make(t.Context(), t.TempDir(), pypi.Options{RayVersions: []string{"2.51.1", "2.52.0"}, Ray: rayFS})
-	if err != nil {
-		t.Fatal(err)
+	made.once.Do(func() {
+		if made.dir, made.err = os.MkdirTemp("", "raybuild-world-"); made.err == nil {
+			made.public, made.extra, made.err = pypi.Make(context.Background(), made.dir, options())
+		}
+	})
+	if made.err != nil {
+		t.Fatal(made.err)
 	}
-	return public, extra
+	return made.public, made.extra
+}
+
+func options() pypi.Options {
+	return pypi.Options{RayVersions: []string{"2.51.1", "2.52.0"}, Ray: rayFS}
 }
 
 func TestWheelsHaveTrueRecords(t *testing.T) {
@@ -86,7 +112,10 @@ func TestWheelsHaveTrueRecords(t *testing.T) {
 
 func TestTwoMakesGiveTheSameBytes(t *testing.T) {
 	a, _ := makeIndex(t)
-	b, _ := makeIndex(t)
+	b, _, err := pypi.Make(t.Context(), t.TempDir(), options())
+	if err != nil {
+		t.Fatal(err)
+	}
 	if len(a.Files) < 90 || len(a.Files) != len(b.Files) {
 		t.Fatalf("%d and %d files", len(a.Files), len(b.Files))
 	}
