@@ -200,4 +200,3 @@ func readJSON(t *testing.T, text string) map[string]any {
 	}
 	return m
 }
-

@@ -49,7 +49,7 @@ func TestMain(m *testing.M) {
 func makeIndex(t *testing.T) (public, extra *pypi.Index) {
 	t.Helper()
 	made.once.Do(func() {
-		if made.dir, made.err = os.MkdirTemp("", "raybuild-world-"); made.err == nil {
+		if made.dir, made.err = os.MkdirTemp("", "raybuild-world-"); made.err == nil { //nolint:usetesting // it outlives the first test
 			made.public, made.extra, made.err = pypi.Make(context.Background(), made.dir, options())
 		}
 	})
