@@ -1,7 +1,6 @@
 package build
 
 import (
-	"encoding/json"
 	"errors"
 	"net/http"
 	"os"
@@ -30,17 +29,8 @@ func host(m world.Mirror) string { return strings.TrimPrefix(m.URL, "http://") }
 // faulted counts the requests that a mirror answered with a fault.
 func faulted(t *testing.T, m world.Mirror, mode string) int {
 	t.Helper()
-	resp, err := http.Get(m.URL + "/_world/log")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	var log []mirror.Request
-	if err := json.NewDecoder(resp.Body).Decode(&log); err != nil {
-		t.Fatal(err)
-	}
 	n := 0
-	for _, r := range log {
+	for _, r := range requests(t, m) {
 		if r.Fault == mode {
 			n++
 		}

@@ -1,0 +1,184 @@
+package build
+
+import (
+	"archive/zip"
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/raybuild/raybuild/internal/world"
+	"github.com/raybuild/raybuild/internal/world/mirror"
+)
+
+// ownWheel is a wheel (PEP 427) of a project that no index has.
+func ownWheel(t *testing.T) string {
+	t.Helper()
+	const info = "own_wheel-1.0.dist-info/"
+	files := [][2]string{
+		{"own_wheel.py", "answer = 42\n"},
+		{info + "METADATA", "Metadata-Version: 2.1\nName: own-wheel\nVersion: 1.0\nRequires-Dist: six\n"},
+		{info + "WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"},
+	}
+	record := ""
+	for _, f := range files {
+		sum := sha256.Sum256([]byte(f[1]))
+		record += fmt.Sprintf("%s,sha256=%s,%d\n", f[0], base64.RawURLEncoding.EncodeToString(sum[:]), len(f[1]))
+	}
+	files = append(files, [2]string{info + "RECORD", record + info + "RECORD,,\n"})
+	var b bytes.Buffer
+	z := zip.NewWriter(&b)
+	for _, f := range files {
+		w, err := z.Create(f[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]byte(f[1])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// requests is what a mirror was asked for.
+func requests(t *testing.T, m world.Mirror) []mirror.Request {
+	t.Helper()
+	resp, err := http.Get(m.URL + "/_world/log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var log []mirror.Request
+	if err := json.NewDecoder(resp.Body).Decode(&log); err != nil {
+		t.Fatal(err)
+	}
+	return log
+}
+
+// Python packages come from where the recipe says: own wheels, source distributions, an own index, requirements.txt and
+// environment.yml.
+func TestPythonInputs(t *testing.T) {
+	h := warmHome(t)
+	honest(t)
+	h.write("dist/own_wheel-1.0-py3-none-any.whl", ownWheel(t))
+	h.write("requirements.txt", "# what the app needs\nastunparse==1.6.3  # pinned\n-r more.txt\n")
+	h.write("more.txt", "zipp>=3 ; python_version >= \"3.8\"\nwin-only ; sys_platform == \"win32\"\n")
+	h.write("environment.yml", "name: ray\nchannels: [conda-forge]\ndependencies:\n- python=3.11\n- world-tools\n- pip\n- pip:\n  - idna\n")
+	recipe := strings.Replace(shortRecipe(`pip:
+  packages: [sdist-only-pkg, world-extra]
+  wheels: [./dist/*.whl]
+  requirements: [requirements.txt]
+  extra_indexes: [{url: "`+earth.A.Extra+`", packages: [world-extra]}]`),
+		`env: {python: "3.11", channels: [conda-forge]}`, "env: {file: environment.yml}", 1)
+	h.write("raybuild.yaml", recipe)
+	dst := ref(t, "1")
+	out := h.push(dst)
+	image := pull(t, dst)
+	root := unpack(t, image)
+	for what, code := range map[string]string{
+		"own wheel":           "import own_wheel; assert own_wheel.answer == 42",
+		"source distribution": "import sdist_only_pkg; assert sdist_only_pkg.__version__ == '1.0'",
+		"own index":           "import importlib.metadata as m; assert m.version('world-extra') == '1.0'",
+		"requirements.txt":    "import importlib.metadata as m; assert m.version('astunparse') == '1.6.3'",
+		"its include":         "import importlib.metadata as m; m.version('zipp')",
+		"environment.yml":     "import importlib.metadata as m; m.version('idna')",
+		"a marker":            "import importlib.metadata as m; assert not [d for d in m.distributions() if d.metadata['Name'] == 'win-only']",
+	} {
+		if text, err := inside(t, root, image, "python", "-c", code); err != nil {
+			t.Errorf("%s: %v\n%s", what, err, text)
+		}
+	}
+	asked := false
+	for _, r := range requests(t, earth.A) {
+		asked = asked || strings.HasPrefix(r.Path, "/extra/simple/world-extra")
+		if strings.HasPrefix(r.Path, "/pypi/simple/world-extra") || strings.HasPrefix(r.Path, "/extra/") && !strings.Contains(r.Path, "world-extra") && !strings.Contains(r.Path, "world_extra") {
+			t.Errorf("asked for %s: a name is taken from its own index, and no other name is", r.Path)
+		}
+	}
+	if !asked {
+		t.Error("the own index was never asked")
+	}
+	built := false
+	for _, s := range out.meta.Raybuild.Steps {
+		built = built || strings.Contains(s.Name, "sdist-only-pkg")
+	}
+	if !built {
+		t.Errorf("no step built the source distribution: %+v", out.meta.Raybuild.Steps)
+	}
+	// A changed wheel of the same name is another input.
+	h.write("dist/own_wheel-1.0-py3-none-any.whl", ownWheel(t)+"\x00")
+	h.refused(1, []string{"own_wheel-1.0-py3-none-any.whl"}, "--push", "--frozen", dst)
+}
+
+// The lock changes where it must and nowhere else, and says what changed.
+func TestLock(t *testing.T) {
+	h := warmHome(t)
+	h.write("raybuild.yaml", shortRecipe(`pip: ["click==8.1.7"]`))
+	lock := func(args ...string) outcome {
+		t.Helper()
+		out := h.run(append([]string{"lock"}, args...)...)
+		if out.code != 0 {
+			t.Fatalf("raybuild lock %s: exit %d\n%s", strings.Join(args, " "), out.code, tail(out.stderr, 40))
+		}
+		return out
+	}
+	lock()
+	first := h.read("raybuild.lock")
+	lock()
+	if again := h.read("raybuild.lock"); again != first {
+		t.Errorf("a second lock changed the file: %s", changed(first, again))
+	}
+	// The old version stays while the recipe allows it …
+	h.write("raybuild.yaml", shortRecipe("pip: [click]"))
+	lock()
+	kept := h.read("raybuild.lock")
+	if !strings.Contains(kept, "click-8.1.7-") {
+		t.Errorf("lock let go of click 8.1.7 without need: %s", changed(first, kept))
+	}
+	// … until it is let go of.
+	out := lock("--update", "click")
+	if !strings.Contains(out.stderr, "~ wheel click 8.1.7 → 8.2.1") || strings.Count(out.stderr, "→") != 1 {
+		t.Errorf("the difference is not shown, or is more than click:\n%s", out.stderr)
+	}
+	updated := h.read("raybuild.lock")
+	if n := len(strings.Split(changed(kept, updated), "\n")); n > 16 {
+		t.Errorf("more than click changed: %s", changed(kept, updated))
+	}
+	out = lock("--set", "ray.version="+world.RayNew, "--lock", "raybuild.lock")
+	if !strings.Contains(out.stderr, "~ wheel ray "+world.RayOld+" → "+world.RayNew) || strings.Count(out.stderr, "→") != 1 {
+		t.Errorf("the difference is not shown, or is more than ray:\n%s", out.stderr)
+	}
+	h.refused(1, []string{"does not fit"}, "lock", "--check")
+	h.refused(1, []string{"nothing-like-it"}, "lock", "--update", "nothing-like-it")
+}
+
+// changed are the lines that two texts do not share.
+func changed(a, b string) string {
+	in := func(text string) map[string]bool {
+		all := map[string]bool{}
+		for line := range strings.Lines(text) {
+			all[line] = true
+		}
+		return all
+	}
+	ina, inb := in(a), in(b)
+	out := ""
+	for line := range strings.Lines(a) {
+		if !inb[line] {
+			out += "-" + line
+		}
+	}
+	for line := range strings.Lines(b) {
+		if !ina[line] {
+			out += "+" + line
+		}
+	}
+	return out
+}
