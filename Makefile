@@ -18,7 +18,7 @@ RACE      ?= ./llb/... ./cluster/... ./internal/fetch/... ./internal/registry/..
 TEST_P    ?= 2
 TEST_FLAGS ?=
 
-.PHONY: help build check docs lint-tool needs test test-race world world-down quickstart bench-core bench test-cluster bench-cluster clean
+.PHONY: help build check docs lint-tool needs needs-build test test-race world world-down quickstart bench-core bench test-cluster bench-cluster clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,16 +53,19 @@ test: needs ## every test; RAYBUILD_TEST_STRICT=1 makes a test that would skip f
 test-race: needs ## the packages that run things at once, under the race detector
 	$(GO) test -race -p $(TEST_P) -timeout 40m $(TEST_FLAGS) $(RACE)
 
-world: needs build ## start the offline package world and the embedded registry in the background (build/world)
+needs-build: # what building and the offline world need; no services for tests
+	@scripts/needs build
+
+world: needs-build build ## start the offline package world and the embedded registry in the background (build/world)
 	$(GO) run ./internal/world/cmd/world up
 
 world-down: ## stop what `make world` and `make quickstart` left running
 	$(GO) run ./internal/world/cmd/world down
 
-quickstart: needs build ## build a Ray image, push it to a registry on loopback, and run it
+quickstart: needs-build build ## build a Ray image, push it to a registry on loopback, and run it
 	@scripts/quickstart
 
-bench-core: needs build ## engine start, up-to-date check, cached and cold builds, as a table
+bench-core: needs-build build ## engine start, up-to-date check, cached and cold builds, as a table
 	@bench/core
 
 bench: needs build ## the edit matrix against Dockerfiles (BENCH_SCALE=small|full)
