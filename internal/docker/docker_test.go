@@ -337,7 +337,7 @@ func TestTunnel(t *testing.T) {
 			c.Close()
 		}
 	}()
-	h := newBed(t, sshtest.Options{Unix: newEngine(t, "1.41").unix, TCP: true}).dial(t)
+	h := newBed(t, sshtest.Options{Unix: newEngine(t, "1.41").unix, TCP: sshtest.Dial}).dial(t)
 	c, err := h.Dial(t.Context(), ln.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -357,7 +357,7 @@ func TestTunnel(t *testing.T) {
 func TestJumpHost(t *testing.T) {
 	e := newEngine(t, "1.41")
 	inner := sshtest.Start(t, sshtest.Options{Unix: e.unix})
-	outer := newBed(t, sshtest.Options{TCP: true})
+	outer := newBed(t, sshtest.Options{TCP: sshtest.Dial})
 	outer.opts.KnownHosts = []string{sshtest.KnownHosts(t, outer.server, inner)}
 	tgt := targetOf(t, inner.Addr, outer.target.Key)
 	tgt.Jump = fmt.Sprintf("me@127.0.0.1:%d", outer.target.Port)

@@ -35,9 +35,10 @@ type Options struct {
 	Hang    Phase
 	Allow   []ssh.PublicKey // keys that may log in; default: all
 	HostKey ssh.Signer      // default: a new ed25519 key
+	Listen  string          // address to listen on; default 127.0.0.1:0
 
-	Unix func(path string, c net.Conn) // serves direct-streamlocal; nil: administratively prohibited
-	TCP  bool                          // serves direct-tcpip
+	Unix func(path string, c net.Conn)       // serves direct-streamlocal; nil: administratively prohibited
+	TCP  func(addr string) (net.Conn, error) // serves direct-tcpip; nil: administratively prohibited
 	Exec func(line string, stdin io.Reader, stdout, stderr io.Writer) int
 
 	MaxSessions int // sessions at once on one connection; default 10, as sshd has it
@@ -76,6 +77,9 @@ func NewKey(t testing.TB) (ssh.Signer, []byte) {
 	return s, pem.EncodeToMemory(block)
 }
 
+// Dial is a TCP for Options that reaches whatever this machine does.
+func Dial(addr string) (net.Conn, error) { return net.Dial("tcp", addr) }
+
 // Start runs a server until the test ends.
 func Start(t testing.TB, o Options) *Server {
 	t.Helper()
@@ -85,7 +89,10 @@ func Start(t testing.TB, o Options) *Server {
 	if o.MaxSessions == 0 {
 		o.MaxSessions = 10
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if o.Listen == "" {
+		o.Listen = "127.0.0.1:0"
+	}
+	ln, err := net.Listen("tcp", o.Listen)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,11 +277,11 @@ func (s *Server) tunnel(nc ssh.NewChannel) {
 		From     string
 		FromPort uint32
 	}
-	if !s.o.TCP || ssh.Unmarshal(nc.ExtraData(), &m) != nil {
+	if s.o.TCP == nil || ssh.Unmarshal(nc.ExtraData(), &m) != nil {
 		nc.Reject(ssh.Prohibited, "open failed") //nolint:errcheck // the client sees it or is gone
 		return
 	}
-	to, err := net.Dial("tcp", net.JoinHostPort(m.Host, fmt.Sprint(m.Port)))
+	to, err := s.o.TCP(net.JoinHostPort(m.Host, fmt.Sprint(m.Port)))
 	if err != nil {
 		nc.Reject(ssh.ConnectionFailed, err.Error()) //nolint:errcheck // the client sees it or is gone
 		return
@@ -286,8 +293,10 @@ func (s *Server) tunnel(nc ssh.NewChannel) {
 	}
 	go ssh.DiscardRequests(reqs)
 	go func() {
-		io.Copy(to, ch)                //nolint:errcheck // a tunnel ends when either side does
-		to.(*net.TCPConn).CloseWrite() //nolint:errcheck // a tunnel ends when either side does
+		io.Copy(to, ch) //nolint:errcheck // a tunnel ends when either side does
+		if c, ok := to.(interface{ CloseWrite() error }); ok {
+			c.CloseWrite() //nolint:errcheck // a tunnel ends when either side does
+		}
 	}()
 	io.Copy(ch, to) //nolint:errcheck // a tunnel ends when either side does
 	ch.Close()      //nolint:errcheck // a tunnel ends when either side does

@@ -1,0 +1,367 @@
+// Package enginetest is a Docker Engine in memory: the calls that the launcher makes, for tests with more hosts than a machine can
+// hold. What it answers was compared with a real Engine by the tests that run on both.
+package enginetest
+
+import (
+	"archive/tar"
+	"bytes"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/raybuild/raybuild/internal/docker/sshtest"
+)
+
+// Engine is one host's. Its Listener takes the connections to its socket.
+type Engine struct {
+	Listener *sshtest.Listener
+	Name     string
+	CPUs     int
+	Memory   int64
+	Images   map[string]map[string]string // labels of the images that it has, by reference
+	Registry map[string]map[string]string // labels of the images that it can pull, by reference
+	Skew     time.Duration                // of the host's clock
+
+	mu         sync.Mutex
+	containers map[string]*Container
+	volumes    map[string]*volume
+	calls      map[string]int
+}
+
+// Container is a container of the Engine.
+type Container struct {
+	ID, Name string
+	State    string
+	Cmd      []string
+	Labels   map[string]string
+	mounts   []mount
+	files    map[string][]byte
+}
+
+type mount struct{ Type, Source, Target string }
+
+type volume struct {
+	labels map[string]string
+	files  map[string][]byte
+}
+
+// Start serves an engine until the listener is closed.
+func Start(name string, images, registry map[string]map[string]string) *Engine {
+	e := &Engine{Listener: sshtest.NewListener(), Name: name, CPUs: 8, Memory: 16 << 30, Images: images, Registry: registry,
+		containers: map[string]*Container{}, volumes: map[string]*volume{}, calls: map[string]int{}}
+	mux := http.NewServeMux()
+	route := func(pattern string, f func(w http.ResponseWriter, r *http.Request)) {
+		method, p, _ := strings.Cut(pattern, " ")
+		mux.HandleFunc(method+" /v1.41"+p, func(w http.ResponseWriter, r *http.Request) {
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			e.calls[pattern]++
+			f(w, r)
+		})
+	}
+	mux.HandleFunc("/_ping", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Api-Version", "1.41") })
+	route("GET /info", e.info)
+	route("GET /containers/json", e.list)
+	route("POST /containers/create", e.create)
+	route("GET /containers/{id}/json", e.inspect)
+	route("POST /containers/{id}/start", e.state("running"))
+	route("POST /containers/{id}/stop", e.state("exited"))
+	route("DELETE /containers/{id}", e.remove)
+	route("PUT /containers/{id}/archive", e.putArchive)
+	route("GET /containers/{id}/archive", e.getArchive)
+	route("GET /containers/{id}/logs", func(http.ResponseWriter, *http.Request) {})
+	route("GET /images/{ref...}", e.image)
+	route("DELETE /images/{ref...}", func(w http.ResponseWriter, r *http.Request) {
+		delete(e.Images, r.PathValue("ref"))
+		reply(w, []any{})
+	})
+	route("POST /images/create", e.pull)
+	route("POST /images/load", e.load)
+	route("POST /volumes/create", e.createVolume)
+	route("GET /volumes", e.listVolumes)
+	route("DELETE /volumes/{name}", func(w http.ResponseWriter, r *http.Request) {
+		delete(e.volumes, r.PathValue("name"))
+		w.WriteHeader(http.StatusNoContent)
+	})
+	go http.Serve(e.Listener, mux) //nolint:errcheck // until the listener is closed
+	return e
+}
+
+// Containers are those that there are, by name.
+func (e *Engine) Containers() []Container {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var out []Container
+	for _, c := range e.containers {
+		out = append(out, *c)
+	}
+	slices.SortFunc(out, func(a, b Container) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
+
+// Left counts what a host has of a cluster: containers and volumes.
+func (e *Engine) Left() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.containers) + len(e.volumes)
+}
+
+// Calls is how often each route was called since the last time.
+func (e *Engine) Calls() map[string]int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	out := e.calls
+	e.calls = map[string]int{}
+	return out
+}
+
+func reply(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(v) //nolint:errcheck // the client sees it or is gone
+}
+
+func refuse(w http.ResponseWriter, code int, format string, a ...any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	json.NewEncoder(w).Encode(map[string]string{"message": fmt.Sprintf(format, a...)}) //nolint:errcheck // the client sees it or is gone
+}
+
+func (e *Engine) info(w http.ResponseWriter, _ *http.Request) {
+	reply(w, map[string]any{"Name": e.Name, "NCPU": e.CPUs, "MemTotal": e.Memory, "Architecture": "x86_64", "ServerVersion": "20.10.24",
+		"DockerRootDir": "/var/lib/docker", "SystemTime": time.Now().Add(e.Skew).Format(time.RFC3339Nano)})
+}
+
+// wanted reads the label filters of a query, as the Engine's API has them: {"label":{"k=v":true}}.
+func wanted(q url.Values) []string {
+	var f map[string]map[string]bool
+	if json.Unmarshal([]byte(q.Get("filters")), &f) != nil {
+		return nil
+	}
+	var out []string
+	for l := range f["label"] {
+		out = append(out, l)
+	}
+	return out
+}
+
+func has(labels map[string]string, filters []string) bool {
+	for _, f := range filters {
+		k, v, valued := strings.Cut(f, "=")
+		got, ok := labels[k]
+		if !ok || valued && got != v {
+			return false
+		}
+	}
+	return true
+}
+
+func (e *Engine) list(w http.ResponseWriter, r *http.Request) {
+	out := []any{}
+	for _, c := range e.containers {
+		if has(c.Labels, wanted(r.URL.Query())) {
+			out = append(out, map[string]any{"Id": c.ID, "Names": []string{"/" + c.Name}, "State": c.State, "Labels": c.Labels})
+		}
+	}
+	reply(w, out)
+}
+
+func (e *Engine) find(w http.ResponseWriter, id string) *Container {
+	for _, c := range e.containers {
+		if c.ID == id || c.Name == id {
+			return c
+		}
+	}
+	refuse(w, http.StatusNotFound, "No such container: %s", id)
+	return nil
+}
+
+func (e *Engine) create(w http.ResponseWriter, r *http.Request) {
+	var body struct {
+		Image           string
+		Entrypoint, Cmd []string
+		Labels          map[string]string
+		HostConfig      struct{ Mounts []mount }
+	}
+	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+		refuse(w, http.StatusBadRequest, "%v", err)
+		return
+	}
+	if _, ok := e.Images[body.Image]; !ok {
+		refuse(w, http.StatusNotFound, "No such image: %s", body.Image)
+		return
+	}
+	name := r.URL.Query().Get("name")
+	for _, c := range e.containers {
+		if c.Name == name {
+			refuse(w, http.StatusConflict, "Conflict. The container name %q is already in use by container %q.", "/"+name, c.ID)
+			return
+		}
+	}
+	id := make([]byte, 32)
+	rand.Read(id) //nolint:errcheck // it never fails (crypto/rand)
+	c := &Container{ID: hex.EncodeToString(id), Name: name, State: "created", Labels: body.Labels, mounts: body.HostConfig.Mounts,
+		Cmd: append(body.Entrypoint, body.Cmd...), files: map[string][]byte{}}
+	for _, m := range c.mounts {
+		if m.Type == "volume" && e.volumes[m.Source] == nil {
+			e.volumes[m.Source] = &volume{files: map[string][]byte{}}
+		}
+	}
+	e.containers[c.ID] = c
+	w.WriteHeader(http.StatusCreated)
+	json.NewEncoder(w).Encode(map[string]any{"Id": c.ID, "Warnings": []string{}}) //nolint:errcheck // the client sees it or is gone
+}
+
+func (e *Engine) inspect(w http.ResponseWriter, r *http.Request) {
+	if c := e.find(w, r.PathValue("id")); c != nil {
+		reply(w, map[string]any{"Id": c.ID, "Name": "/" + c.Name, "Config": map[string]any{"Labels": c.Labels},
+			"State": map[string]any{"Status": c.State, "Running": c.State == "running", "StartedAt": "0001-01-01T00:00:00Z"}})
+	}
+}
+
+func (e *Engine) state(to string) func(http.ResponseWriter, *http.Request) {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if c := e.find(w, r.PathValue("id")); c != nil {
+			c.State = to
+			w.WriteHeader(http.StatusNoContent)
+		}
+	}
+}
+
+func (e *Engine) remove(w http.ResponseWriter, r *http.Request) {
+	if c := e.find(w, r.PathValue("id")); c != nil {
+		delete(e.containers, c.ID)
+		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+// place finds the files that a path of a container lies in: a volume's, or its own.
+func (e *Engine) place(c *Container, p string) map[string][]byte {
+	for _, m := range c.mounts {
+		if m.Type == "volume" && (p == m.Target || strings.HasPrefix(p, m.Target+"/")) {
+			return e.volumes[m.Source].files
+		}
+	}
+	return c.files
+}
+
+func (e *Engine) putArchive(w http.ResponseWriter, r *http.Request) {
+	c := e.find(w, r.PathValue("id"))
+	if c == nil {
+		return
+	}
+	dir := r.URL.Query().Get("path")
+	for t := tar.NewReader(r.Body); ; {
+		h, err := t.Next()
+		if err == io.EOF {
+			return
+		}
+		data, rerr := io.ReadAll(t)
+		if err != nil || rerr != nil {
+			refuse(w, http.StatusBadRequest, "%v %v", err, rerr)
+			return
+		}
+		p := path.Join(dir, h.Name)
+		e.place(c, p)[p] = data
+	}
+}
+
+func (e *Engine) getArchive(w http.ResponseWriter, r *http.Request) {
+	c := e.find(w, r.PathValue("id"))
+	if c == nil {
+		return
+	}
+	p := path.Clean(r.URL.Query().Get("path"))
+	data, ok := e.place(c, p)[p]
+	if !ok {
+		refuse(w, http.StatusNotFound, "Could not find the file %s in container %s", p, c.ID)
+		return
+	}
+	stat, err := json.Marshal(map[string]any{"name": path.Base(p), "size": len(data), "mode": 0o444, "mtime": time.Unix(0, 0)})
+	if err != nil {
+		refuse(w, http.StatusInternalServerError, "%v", err)
+		return
+	}
+	w.Header().Set("X-Docker-Container-Path-Stat", base64.StdEncoding.EncodeToString(stat))
+	var b bytes.Buffer
+	t := tar.NewWriter(&b)
+	t.WriteHeader(&tar.Header{Name: path.Base(p), Mode: 0o444, Size: int64(len(data))}) //nolint:errcheck // into memory
+	t.Write(data)                                                                       //nolint:errcheck // into memory
+	t.Close()                                                                           //nolint:errcheck // into memory
+	w.Write(b.Bytes())                                                                  //nolint:errcheck // the client sees it or is gone
+}
+
+func (e *Engine) image(w http.ResponseWriter, r *http.Request) {
+	ref := strings.TrimSuffix(r.PathValue("ref"), "/json")
+	labels, ok := e.Images[ref]
+	if !ok {
+		refuse(w, http.StatusNotFound, "No such image: %s", ref)
+		return
+	}
+	reply(w, map[string]any{"Id": "sha256:0", "Architecture": "amd64", "Size": 1 << 20, "Config": map[string]any{"Labels": labels}})
+}
+
+func (e *Engine) pull(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	ref := q.Get("fromImage") + "@" + q.Get("tag")
+	labels, ok := e.Registry[ref]
+	if !ok {
+		refuse(w, http.StatusNotFound, "manifest for %s not found", ref)
+		return
+	}
+	e.Images[ref] = labels
+	reply(w, map[string]string{"status": "Downloaded newer image for " + ref})
+}
+
+func (e *Engine) load(w http.ResponseWriter, r *http.Request) {
+	for t := tar.NewReader(r.Body); ; {
+		h, err := t.Next()
+		if err != nil {
+			return
+		}
+		var list []struct{ RepoTags []string }
+		if h.Name == "manifest.json" && json.NewDecoder(t).Decode(&list) == nil {
+			for _, i := range list {
+				for _, tag := range i.RepoTags {
+					e.Images[tag] = nil
+					fmt.Fprintf(w, "{\"stream\":\"Loaded image: %s\\n\"}\n", tag) //nolint:errcheck // the client sees it or is gone
+				}
+			}
+		}
+	}
+}
+
+func (e *Engine) createVolume(w http.ResponseWriter, r *http.Request) {
+	var body struct {
+		Name   string
+		Labels map[string]string
+	}
+	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+		refuse(w, http.StatusBadRequest, "%v", err)
+		return
+	}
+	if e.volumes[body.Name] == nil {
+		e.volumes[body.Name] = &volume{labels: body.Labels, files: map[string][]byte{}}
+	}
+	w.WriteHeader(http.StatusCreated)
+	json.NewEncoder(w).Encode(map[string]any{"Name": body.Name}) //nolint:errcheck // the client sees it or is gone
+}
+
+func (e *Engine) listVolumes(w http.ResponseWriter, r *http.Request) {
+	out := []any{}
+	for name, v := range e.volumes {
+		if has(v.labels, wanted(r.URL.Query())) {
+			out = append(out, map[string]any{"Name": name})
+		}
+	}
+	reply(w, map[string]any{"Volumes": out})
+}
