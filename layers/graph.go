@@ -54,6 +54,8 @@ type Graph struct {
 	Artifacts []Artifact
 	// Local are the files that this machine has.
 	Local []LocalFile
+
+	made []platformMade // one for each of Images
 }
 
 // NewGraph makes the graph of a recipe and its lock. It reads the local files
@@ -77,11 +79,11 @@ func NewGraph(ctx context.Context, r *Recipe, l *Lock, o GraphOptions) (*Graph, 
 		if !ok {
 			return nil, fmt.Errorf("graph platform %q: the lock does not have it; run raybuild lock", name)
 		}
-		image, err := graphPlatform(ctx, r, local, name, locked, o)
+		image, made, err := graphPlatform(ctx, r, local, name, locked, o)
 		if err != nil {
 			return nil, fmt.Errorf("graph platform %q: %w", name, err)
 		}
-		g.Images = append(g.Images, image)
+		g.Images, g.made = append(g.Images, image), append(g.made, made)
 		for _, a := range locked.artifacts() {
 			if a.Origin == originLocal {
 				g.Local = append(g.Local, localWheel(r.Dir, a))
@@ -99,22 +101,24 @@ func NewGraph(ctx context.Context, r *Recipe, l *Lock, o GraphOptions) (*Graph, 
 	return g, nil
 }
 
-func graphPlatform(ctx context.Context, r *Recipe, local []LocalFile, name string, locked *LockPlatform, o GraphOptions) (llb.Image, error) {
+func graphPlatform(ctx context.Context, r *Recipe, local []LocalFile, name string, locked *LockPlatform, o GraphOptions) (llb.Image, platformMade, error) {
 	platform, err := llb.ParsePlatform(name)
 	if err != nil {
-		return llb.Image{}, err
+		return llb.Image{}, platformMade{}, err
 	}
 	all := append(recipeLayers(r, local), o.Extra...)
 	ground := newGround(platform, locked)
+	made := platformMade{name: name, grounds: []Ground{ground}, layers: all, locked: locked}
 	for _, layer := range all {
 		if err := ctx.Err(); err != nil {
-			return llb.Image{}, err
+			return llb.Image{}, platformMade{}, err
 		}
 		if ground, err = layer.Apply(ground, locked.layer(layer.Name())); err != nil {
-			return llb.Image{}, err
+			return llb.Image{}, platformMade{}, err
 		}
+		made.grounds = append(made.grounds, ground)
 	}
-	return ground.image(r, locked, o), nil
+	return ground.image(r, locked, o), made, nil
 }
 
 // recipeLayers are the layers of a recipe, each after those that it needs.

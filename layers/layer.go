@@ -55,6 +55,7 @@ type Ground struct {
 	ToolRoot llb.Stage
 
 	front  []string    // history texts of the layers of Front that are ours
+	fronts []llb.Stage // and Front as it was with each of them
 	layers []llb.Layer // in the order of the merge
 	owner  []string    // for each of layers, the Layer that added it
 }
@@ -63,6 +64,7 @@ type Ground struct {
 func (g Ground) OnBase(title string, s llb.Stage) Ground {
 	g.Front = s
 	g.front = append(slices.Clip(g.front), title)
+	g.fronts = append(slices.Clip(g.fronts), s)
 	return g
 }
 

@@ -25,18 +25,10 @@ func (s step) Resolve(context.Context, *Resolver) ([]Artifact, error) { return n
 
 func (s step) Apply(on Ground, _ []Artifact) (Ground, error) {
 	title := fmt.Sprintf("[%s] run", s.Step.Name)
-	needs := s.Step.Needs
 	root := on.ToolRoot
-	if len(needs) == 0 || slices.ContainsFunc(needs, func(n string) bool { return n == "apt" || n == "user" || n == "mirrors" }) {
+	needs, onBase := s.builtOn(on)
+	if onBase {
 		root = on.Front
-	}
-	if len(needs) == 0 {
-		needs = on.owner
-	}
-	for _, n := range needs {
-		if n == "env" || n == "ray" {
-			needs = append(slices.Clone(needs), "miniconda", "env", "activate")
-		}
 	}
 	root = llb.Merge(fmt.Sprintf("[%s] what it is built on", s.Step.Name), root, on.Tree("["+s.Step.Name+"] layers it needs", needs...))
 	e := shell(title, preludeText+stepText, s.env, s.Run)
@@ -49,4 +41,19 @@ func (s step) Apply(on Ground, _ []Artifact) (Ground, error) {
 	}
 	made := root.Run(e)
 	return on.Add(s.Step.Name, s.Step.Name, title, llb.Diff("["+s.Step.Name+"] layer", root, made)), nil
+}
+
+// builtOn are the layers that the step is built on, and whether its root is the real base.
+func (s step) builtOn(on Ground) (needs []string, base bool) {
+	needs = s.Step.Needs
+	base = len(needs) == 0 || slices.ContainsFunc(needs, func(n string) bool { return n == "apt" || n == "user" || n == "mirrors" })
+	if len(needs) == 0 {
+		needs = on.owner
+	}
+	for _, n := range needs {
+		if n == "env" || n == "ray" {
+			needs = append(slices.Clone(needs), "miniconda", "env", "activate")
+		}
+	}
+	return needs, base
 }

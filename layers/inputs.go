@@ -1,0 +1,251 @@
+package layers
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/raybuild/raybuild/llb"
+)
+
+// InputsVersion is the version of the record of inputs that this package writes.
+const InputsVersion = 1
+
+// Inputs is what an image was made of: for each layer the names of its inputs,
+// each with a version or a digest. It travels with the image, so that anybody
+// can tell later which input of which layer is another one now. It holds no
+// secret: of secrets it has ids, of commands digests.
+type Inputs struct {
+	// Version is the record's version; InputsVersion.
+	Version int `json:"version"`
+	// Graph is the digest of the graph.
+	Graph digest.Digest `json:"graph"`
+	// Compression of the layers; all of them change with it.
+	Compression string `json:"compression"`
+	// Line tells that the builder could not merge, so that each layer stands on
+	// all that come before it.
+	Line bool `json:"line,omitempty"`
+	// Platforms in the order of the image's index.
+	Platforms []PlatformInputs `json:"platforms"`
+}
+
+// PlatformInputs are those of one platform.
+type PlatformInputs struct {
+	// Platform such as "linux/amd64".
+	Platform string `json:"platform"`
+	// Config is what the image's config and the manifest's annotations are made of.
+	Config LayerInputs `json:"config"`
+	// Layers in the image's order: "base" first.
+	Layers []LayerInputs `json:"layers"`
+}
+
+// LayerInputs are those of one layer.
+type LayerInputs struct {
+	// Name of the layer: "base", "apt", "ray", a step's.
+	Name string `json:"name"`
+	// Count is how many layers of the image it comes to; more than one for a base.
+	Count int `json:"count"`
+	// Key is the digest of all operations that make it, those of what it stands on
+	// included: equal keys, equal layers.
+	Key digest.Digest `json:"key"`
+	// On are the names of the layers that its step sees.
+	On []string `json:"on,omitempty"`
+	// Values of its own inputs by name. That of an artifact is
+	// "VERSION DIGEST PLACE".
+	Values map[string]string `json:"values"`
+	// Bytes is the size of its artifacts and files, as the lock says it; 0 where it has none.
+	Bytes int64 `json:"bytes,omitempty"`
+}
+
+// platformMade is how one platform's image came about.
+type platformMade struct {
+	name    string
+	layers  []Layer
+	grounds []Ground // before the first of layers, and after each
+	locked  *LockPlatform
+}
+
+// described is a layer that can name its inputs. A layer that cannot, as that
+// of a Go program's own, is known by its operations only.
+type described interface {
+	// inputs are those of the image's layer made, one of those that the Layer came to.
+	inputs(on Ground, made string, locked []Artifact) (inputSet, error)
+}
+
+// inputSet is what a layer says of its inputs.
+type inputSet struct {
+	values map[string]string
+	on     []string // names of the image's layers
+	bytes  int64
+}
+
+// Inputs names what each layer is made of, from the same data that the graph
+// is made of. It reads local files again, to name those.
+func (g *Graph) Inputs(ctx context.Context) (*Inputs, error) {
+	out := &Inputs{Version: InputsVersion, Graph: g.Digest, Compression: g.Compression}
+	for i, made := range g.made {
+		p, err := made.inputs(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("name inputs of platform %q: %w", made.name, err)
+		}
+		if p.Config, err = g.configInputs(ctx, g.Images[i]); err != nil {
+			return nil, fmt.Errorf("name inputs of platform %q: %w", made.name, err)
+		}
+		out.Platforms = append(out.Platforms, p)
+	}
+	return out, nil
+}
+
+// Marshal writes the record. The same record gives the same bytes.
+func (i *Inputs) Marshal() ([]byte, error) {
+	data, err := json.Marshal(i)
+	if err != nil {
+		return nil, fmt.Errorf("write record of inputs: %w", err)
+	}
+	return data, nil
+}
+
+// ParseInputs reads a record that came with an image.
+func ParseInputs(data []byte) (*Inputs, error) {
+	var in Inputs
+	if err := json.Unmarshal(data, &in); err != nil {
+		return nil, fmt.Errorf("read record of inputs: %w", err)
+	}
+	if in.Version != InputsVersion {
+		return nil, fmt.Errorf("read record of inputs: its version is %d, this raybuild knows %d: use the raybuild that pushed the image, or push it again", in.Version, InputsVersion)
+	}
+	for _, p := range in.Platforms {
+		for _, l := range p.Layers {
+			if l.Count < 1 || l.Count > maxImageLayers || l.Bytes < 0 || l.Name == "" {
+				return nil, fmt.Errorf("read record of inputs: layer %q of %q cannot be", l.Name, p.Platform)
+			}
+		}
+	}
+	return &in, nil
+}
+
+// maxImageLayers is more layers than engines take (127, by overlayfs as Docker uses it).
+const maxImageLayers = 1000
+
+// inputs of all layers, in the image's order: what is bound to the base first.
+func (m platformMade) inputs(ctx context.Context) (PlatformInputs, error) {
+	first := m.grounds[0]
+	key, err := layerKey(ctx, first.Platform, first.Front)
+	if err != nil {
+		return PlatformInputs{}, err
+	}
+	front := []LayerInputs{{Name: "base", Count: max(m.locked.Base.Layers, 1), Key: key, Values: map[string]string{"base": pinned(m.locked.Base)}}}
+	var rest []LayerInputs
+	for i, layer := range m.layers {
+		before, after := m.grounds[i], m.grounds[i+1]
+		for n := len(before.front); n < len(after.front); n++ {
+			name := layer.Name()
+			if name == "mirrors" {
+				name = originalsLayer
+			}
+			l, err := m.layer(ctx, layer, before, name, after.fronts[n])
+			if err != nil {
+				return PlatformInputs{}, err
+			}
+			for _, f := range front {
+				if !slices.Contains(l.On, f.Name) {
+					l.On = append(l.On, f.Name)
+				}
+			}
+			front = append(front, l)
+		}
+		for _, made := range after.layers[len(before.layers):] {
+			l, err := m.layer(ctx, layer, before, made.Name, made.Stage)
+			if err != nil {
+				return PlatformInputs{}, err
+			}
+			l.On = frontOf(l.On, front)
+			rest = append(rest, l)
+		}
+	}
+	return PlatformInputs{Platform: m.name, Layers: append(front, rest...)}, nil
+}
+
+// onFront stands for all layers that are bound to the base.
+const onFront = "front"
+
+// originalsLayer is the layer with the .bak copies of what the mirrors layer covers.
+const originalsLayer = "originals"
+
+// frontOf writes out onFront.
+func frontOf(on []string, front []LayerInputs) []string {
+	i := slices.Index(on, onFront)
+	if i < 0 {
+		return on
+	}
+	out := slices.Clone(on[:i])
+	for _, f := range front {
+		out = append(out, f.Name)
+	}
+	return append(out, on[i+1:]...)
+}
+
+func (m platformMade) layer(ctx context.Context, layer Layer, on Ground, name string, stage llb.Stage) (LayerInputs, error) {
+	key, err := layerKey(ctx, on.Platform, stage)
+	if err != nil {
+		return LayerInputs{}, err
+	}
+	out := LayerInputs{Name: name, Count: 1, Key: key}
+	d, ok := layer.(described)
+	if !ok {
+		out.Values = map[string]string{"operations": key.String()}
+		return out, nil
+	}
+	set, err := d.inputs(on, name, m.locked.layer(layer.Name()))
+	if err != nil {
+		return LayerInputs{}, fmt.Errorf("layer %q: %w", name, err)
+	}
+	out.Values, out.On, out.Bytes = set.values, set.on, set.bytes
+	return out, nil
+}
+
+// layerKey is the digest of the operations of a stage.
+func layerKey(ctx context.Context, p llb.Platform, s llb.Stage) (digest.Digest, error) {
+	def, err := llb.Image{Platform: p, Layers: []llb.Layer{{Name: "key", Stage: s}}}.Marshal(ctx, false)
+	if err != nil {
+		return "", err
+	}
+	return def.Digest(), nil
+}
+
+// configInputs are those of the image's config, and the manifest's annotations.
+func (g *Graph) configInputs(ctx context.Context, image llb.Image) (LayerInputs, error) {
+	def, err := image.Marshal(ctx, false)
+	if err != nil {
+		return LayerInputs{}, err
+	}
+	values := map[string]string{}
+	annotations := map[string]string{}
+	for k, v := range g.Annotations {
+		if k != GraphAnnotation {
+			annotations[k] = v
+			values["annotation "+k] = v
+		}
+	}
+	c := image.Config
+	for k, v := range c.Labels {
+		values["label "+k] = v
+	}
+	for _, v := range c.Env {
+		k, v := cutVariable(v)
+		values["env "+k] = v
+	}
+	for k, v := range map[string]string{"user": c.User, "workdir": c.WorkingDir, "entrypoint": jsonText(c.Entrypoint), "cmd": jsonText(c.Cmd)} {
+		values["image."+k] = v
+	}
+	values["created"] = image.Created.UTC().Format("2006-01-02T15:04:05Z")
+	titles := slices.Clone(image.BaseLayers)
+	for _, l := range image.Layers {
+		titles = append(titles, l.Title)
+	}
+	values["history"] = jsonDigest(titles)
+	return LayerInputs{Name: "config", Count: 1, Key: digest.FromString(string(def.Config) + jsonText(annotations)), Values: values}, nil
+}

@@ -1,0 +1,224 @@
+package layers
+
+import (
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Fate is what becomes of a layer of an image.
+type Fate string
+
+// The fates of layers.
+const (
+	// Reused: made of the same, so it is the same layer.
+	Reused Fate = "reused"
+	// Built: an input of its own is another one.
+	Built Fate = "built"
+	// Follows: it stands on a layer that is built. Its step runs again where
+	// that came out with other bytes, and it is a new layer where it itself does.
+	Follows Fate = "follows"
+	// Recompressed: the same files in another compression; no step runs.
+	Recompressed Fate = "recompressed"
+	// Gone: the image of before has it, this one has not.
+	Gone Fate = "gone"
+)
+
+// InputChange is an input that is another one.
+type InputChange struct {
+	// Input is its name; "compression" and "platform" are the whole image's.
+	Input string `json:"input"`
+	// From and To are its values; "" where there was or is none.
+	From string `json:"from,omitempty"`
+	To   string `json:"to,omitempty"`
+}
+
+// LayerFate is what becomes of one layer, and why.
+type LayerFate struct {
+	// Platform and Name of the layer.
+	Platform string
+	Name     string
+	// Fate, never empty.
+	Fate Fate
+	// Changes are the inputs of its own that are other ones.
+	Changes []InputChange
+	// Because are the layers that it stands on and that are not reused.
+	Because []string
+	// At and Count are where its layers are in the new image; Count is 0 where it has gone.
+	At, Count int
+	// OldAt and OldCount are the same in the old image; OldCount is 0 where it is new.
+	OldAt, OldCount int
+	// Bytes and OldBytes are the sizes of its artifacts and files, as far as locks know them.
+	Bytes, OldBytes int64
+}
+
+// Fates compares what an image was made of with what a graph is made of: every
+// layer of the graph in its order, then those that have gone. old may be nil:
+// everything is new then. The second list has the changed inputs of the images'
+// configs, by platform.
+func Fates(old, now *Inputs) ([]LayerFate, map[string][]InputChange) {
+	var out []LayerFate
+	configs := map[string][]InputChange{}
+	for _, p := range now.Platforms {
+		was, known := platformInputs(old, p.Platform)
+		var whole []InputChange
+		if old != nil && !known {
+			whole = []InputChange{{Input: "platform", To: p.Platform}}
+		}
+		fates := platformFates(was, p, old != nil && old.Line)
+		if known && old.Compression != now.Compression {
+			change := InputChange{Input: "compression", From: old.Compression, To: now.Compression}
+			recompress(fates, change)
+			whole = append(whole, change)
+		}
+		out = append(out, fates...)
+		if was.Config.Key != p.Config.Key {
+			whole = append(whole, valueChanges(was.Config.Values, p.Config.Values)...)
+		}
+		configs[p.Platform] = whole
+	}
+	return out, configs
+}
+
+func platformInputs(in *Inputs, name string) (PlatformInputs, bool) {
+	if in == nil {
+		return PlatformInputs{}, false
+	}
+	i := slices.IndexFunc(in.Platforms, func(p PlatformInputs) bool { return p.Platform == name })
+	if i < 0 {
+		return PlatformInputs{}, false
+	}
+	return in.Platforms[i], true
+}
+
+func platformFates(was, now PlatformInputs, line bool) []LayerFate {
+	old := map[string]LayerFate{}
+	values := map[string]LayerInputs{}
+	at := 0
+	for _, l := range was.Layers {
+		old[l.Name] = LayerFate{OldAt: at, OldCount: l.Count, OldBytes: l.Bytes}
+		values[l.Name] = l
+		at += l.Count
+	}
+	var out []LayerFate
+	changed := map[string]bool{}
+	at = 0
+	for _, l := range now.Layers {
+		f := old[l.Name]
+		f.Platform, f.Name, f.At, f.Count, f.Bytes = now.Platform, l.Name, at, l.Count, l.Bytes
+		at += l.Count
+		before, known := values[l.Name]
+		on := l.On
+		if line { // there each layer stands on all before it
+			on = slices.Sorted(maps.Keys(changed))
+		}
+		f.fate(before, l, known, on, changed)
+		if line && f.Fate == Reused && len(on) > 0 {
+			f.Fate, f.Because = Follows, on
+		}
+		if f.Fate != Reused {
+			changed[l.Name] = true
+		}
+		out = append(out, f)
+	}
+	return append(out, gone(was, now, old)...)
+}
+
+// fate fills in what becomes of the layer.
+func (f *LayerFate) fate(before, l LayerInputs, known bool, on []string, changed map[string]bool) {
+	for _, name := range on {
+		if changed[name] {
+			f.Because = append(f.Because, name)
+		}
+	}
+	switch {
+	case known && before.Key == l.Key && before.Count == l.Count:
+		f.Fate, f.Because = Reused, nil
+		return
+	case !known:
+		f.Fate = Built
+	}
+	f.Changes = valueChanges(before.Values, l.Values)
+	if known && !slices.Equal(before.On, l.On) {
+		f.Changes = append(f.Changes, InputChange{Input: "layers that it stands on", From: strings.Join(before.On, ", "), To: strings.Join(l.On, ", ")})
+	}
+	switch {
+	case len(f.Changes) > 0:
+		f.Fate = Built
+	case len(f.Because) > 0:
+		f.Fate = Follows
+	case known:
+		f.Fate = Built
+		f.Changes = []InputChange{{Input: "operations", From: before.Key.String(), To: l.Key.String()}}
+	}
+}
+
+func gone(was, now PlatformInputs, old map[string]LayerFate) []LayerFate {
+	var out []LayerFate
+	for _, l := range was.Layers {
+		if !slices.ContainsFunc(now.Layers, func(n LayerInputs) bool { return n.Name == l.Name }) {
+			f := old[l.Name]
+			f.Platform, f.Name, f.Fate, f.Changes = was.Platform, l.Name, Gone, valueChanges(l.Values, nil)
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+func recompress(fates []LayerFate, change InputChange) {
+	for i := range fates {
+		if fates[i].Fate == Reused {
+			fates[i].Fate, fates[i].Changes = Recompressed, []InputChange{change}
+		}
+	}
+}
+
+// valueChanges are the inputs that differ, by name.
+func valueChanges(was, is map[string]string) []InputChange {
+	var out []InputChange
+	for _, name := range slices.Sorted(maps.Keys(mergeKeys(was, is))) {
+		from, had := was[name]
+		to, has := is[name]
+		if had != has || from != to {
+			out = append(out, InputChange{Input: name, From: from, To: to})
+		}
+	}
+	return out
+}
+
+// Text is the change for people: versions where they differ, else digests, else places.
+func (c InputChange) Text() string {
+	from, to := artifactWords(c.From), artifactWords(c.To)
+	if from != nil && to != nil {
+		for i := range from {
+			if from[i] != to[i] {
+				return c.Input + ": " + from[i] + " → " + to[i]
+			}
+		}
+	}
+	first := func(value string, words []string) string {
+		if words != nil {
+			return words[0]
+		}
+		return value
+	}
+	switch was, is := first(c.From, from), first(c.To, to); {
+	case c.From == "" && c.To == "":
+		return c.Input
+	case c.From == "":
+		return c.Input + ": new, " + is
+	case c.To == "":
+		return c.Input + ": gone, was " + was
+	default:
+		return c.Input + ": " + was + " → " + is
+	}
+}
+
+// artifactWords are version, digest and place where the value is an artifact's, else nil.
+func artifactWords(value string) []string {
+	words := strings.Fields(value)
+	if len(words) != 3 || !strings.HasPrefix(words[1], "sha256:") {
+		return nil
+	}
+	return words
+}
