@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/raybuild/raybuild/internal/registry"
@@ -25,7 +26,7 @@ func (a *app) build(ctx context.Context, o *buildOptions) error {
 		return err
 	}
 	defer j.close()
-	if err := j.fit(ctx, j.frozen(o), nil); err != nil {
+	if err := j.fitToPush(ctx, o); err != nil {
 		return err
 	}
 	graph, err := j.graph(ctx, o)
@@ -95,16 +96,35 @@ func (j *job) attachElsewhere(ctx context.Context, found registry.Found, names [
 	return j.attach(ctx, elsewhere, found.Digest.String())
 }
 
-// mayPush lets a build fail before it starts where its push would be refused after it.
-func (j *job) mayPush(ctx context.Context, o *buildOptions) error {
-	if !o.push {
-		return nil
+// fitToPush brings the lock up to the recipe. Where that takes resolving, the registry is asked first.
+func (j *job) fitToPush(ctx context.Context, o *buildOptions) error {
+	frozen := j.frozen(o)
+	stale, err := layers.Stale(j.recipe, j.lock)
+	if err != nil {
+		return err
 	}
-	for _, name := range o.names {
-		if err := j.registry.CanPush(ctx, name); errors.Is(err, registry.ErrUnauthorized) {
+	if len(stale) > 0 && !frozen {
+		if err := j.mayPush(ctx, o); err != nil {
 			return err
 		}
 	}
+	return j.fit(ctx, frozen, nil)
+}
+
+// mayPush lets a build fail before it starts where its push would be refused after it. A registry that asks to wait (429) is
+// no reason not to begin.
+func (j *job) mayPush(ctx context.Context, o *buildOptions) error {
+	if !o.push || j.asked {
+		return nil
+	}
+	for _, name := range o.names {
+		err := j.registry.CanPush(ctx, name)
+		var answer *registry.Error
+		if err != nil && !(errors.As(err, &answer) && answer.Status == http.StatusTooManyRequests) {
+			return fmt.Errorf("nothing was built: %w", err)
+		}
+	}
+	j.asked = true
 	return nil
 }
 
@@ -127,6 +147,9 @@ func (j *job) solve(ctx context.Context, o *buildOptions, graph *layers.Graph, r
 	if err = errors.Join(err, d.finish(err)); err != nil {
 		if ctx.Err() != nil {
 			return nil, report.interrupted()
+		}
+		if report.pushing {
+			return nil, fmt.Errorf("push %q: %w: what was built is kept: check the registry, and run again", o.names, err)
 		}
 		return nil, err
 	}

@@ -31,6 +31,7 @@ type job struct {
 	lock     *layers.Lock // what fits the recipe
 	data     []byte       // of lock
 	registry *registry.Client
+	asked    bool // the registries, whether they take a push
 	outside  *outside
 	builder  *builder
 }

@@ -37,6 +37,9 @@ type Error struct {
 	insecure bool // plain HTTP was tried too, so it is not what is missing
 }
 
+// opPush is the Op of a question whether a push is allowed.
+const opPush = "push to"
+
 // Unwrap gives the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
@@ -61,6 +64,8 @@ func (e *Error) reason() string {
 	case e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden:
 		return fmt.Sprintf("registry %s refused access (%s): run \"docker login %s\", and check that the account may use this repository",
 			e.Host, statusText(e.Status), e.Host)
+	case e.Status == http.StatusNotFound && e.Op == opPush:
+		return fmt.Sprintf("registry %s has no such repository, and makes none by itself: make it there, or check the name", e.Host)
 	case e.Status == http.StatusNotFound:
 		return fmt.Sprintf("registry %s has no such image: check name, tag and platform", e.Host)
 	case e.Status != 0:

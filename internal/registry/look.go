@@ -140,7 +140,7 @@ func (c *Client) CanPush(ctx context.Context, ref string) error {
 	if err != nil {
 		return err
 	}
-	return c.fail("push to", ref, parsed.Context().RegistryStr(), c.openUpload(ctx, parsed.Context()))
+	return c.fail(opPush, ref, parsed.Context().RegistryStr(), c.openUpload(ctx, parsed.Context()))
 }
 
 func (c *Client) openUpload(ctx context.Context, repo name.Repository) error {
