@@ -49,7 +49,12 @@ func testMain(m *testing.M) int {
 		}
 		defer earth.Close()
 	}
-	return m.Run()
+	code := m.Run()
+	if err := stopWarm(); err != nil {
+		fmt.Fprintln(os.Stderr, "end the shared builder:", err)
+		return 1
+	}
+	return code
 }
 
 // missing says what this machine lacks, or "".

@@ -86,9 +86,14 @@ func stopWarm() error {
 	if warm.dir == "" {
 		return nil
 	}
+	return errors.Join(stopEngine(warm.dir), os.RemoveAll(warm.dir))
+}
+
+// stopEngine ends the engine of a builder whose state is in dir.
+func stopEngine(dir string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	return errors.Join(engine.Stop(ctx, engine.Options{Home: warm.dir, Exe: program}), os.RemoveAll(warm.dir))
+	return engine.Stop(ctx, engine.Options{Home: dir, Exe: program})
 }
 
 // honest ends all faults of the world's mirrors, now and after the test.
