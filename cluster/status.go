@@ -73,11 +73,16 @@ func Inspect(ctx context.Context, spec *Spec, o Options) (*Status, error) {
 	if err := l.compare(ctx, v); err != nil {
 		s.Problem = err.Error()
 	}
-	nodes, named, problem := l.askRay(ctx, v)
+	nodes, load, named, problem := l.askRay(ctx, v)
 	if problem != nil && s.Problem == "" {
 		s.Problem = problem.Error()
 	}
 	l.fill(ctx, s, v, nodes, named, problem == nil)
+	for i, n := range s.Nodes {
+		if has, ok := load[n.Address]; ok && n.Ray == rayAlive {
+			s.Nodes[i].Load = &has
+		}
+	}
 	s.Seconds = time.Since(l.start).Seconds()
 	return s, nil
 }
@@ -108,17 +113,19 @@ func (l *launch) compare(ctx context.Context, v *view) error {
 	return err
 }
 
-// askRay asks the head's Ray for its nodes, whatever the plan says.
-func (l *launch) askRay(ctx context.Context, v *view) ([]rayNode, bool, error) {
+// askRay asks the head's Ray for its nodes and what they do, whatever the plan says.
+func (l *launch) askRay(ctx context.Context, v *view) (nodes []rayNode, load map[string]NodeLoad, named bool, err error) {
 	r, err := l.ray(ctx, v)
 	if err != nil {
-		return nil, false, err
+		return nil, nil, false, err
 	}
 	defer r.close()
 	ctx, cancel := context.WithTimeout(ctx, engineLimit)
 	defer cancel()
-	nodes, err := r.nodes(ctx)
-	return nodes, r.features.NodeName, err
+	if nodes, err = r.nodes(ctx); err == nil && r.features.JobsAPI {
+		load = r.load(ctx)
+	}
+	return nodes, load, r.features.NodeName, err
 }
 
 // ray returns the way to ask the cluster's head. The version is that of the head's container as it runs, which may not be the wanted one.

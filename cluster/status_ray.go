@@ -150,6 +150,30 @@ func (r *ray) nodes(ctx context.Context) ([]rayNode, error) {
 	return out, nil
 }
 
+// load asks Ray what the nodes' hosts are doing, by address (ray dashboard/modules/reporter: cpu in percent; mem is total, available,
+// percent, used). It is for show: a version that answers otherwise shows none.
+func (r *ray) load(ctx context.Context) map[string]NodeLoad {
+	var answer struct {
+		Data struct {
+			Summary []struct {
+				IP  string
+				CPU float64
+				Mem []float64
+			}
+		}
+	}
+	if err := r.get(ctx, "/nodes?view=summary", &answer); err != nil {
+		return nil
+	}
+	out := map[string]NodeLoad{}
+	for _, n := range answer.Data.Summary {
+		if len(n.Mem) >= 3 {
+			out[n.IP] = NodeLoad{CPU: n.CPU, Memory: n.Mem[2]}
+		}
+	}
+	return out
+}
+
 // nodesProgram prints ray.nodes() as JSON. RAY_ADDRESS is set in every container of a cluster.
 const nodesProgram = `import json, ray
 ray.init(log_to_driver=False)

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -95,6 +96,11 @@ func makeBed() (*bed, error) {
 	}
 	n := os.Getpid() % 250
 	b := &bed{dir: filepath.Join(dir, "hosts"), net: fmt.Sprintf("10.86.%d", n), name: fmt.Sprintf("rt%d", n), hosts: 3}
+	if s := os.Getenv("RAYBUILD_TEST_HOSTS"); s != "" {
+		if b.hosts, err = strconv.Atoi(s); err != nil {
+			return nil, err
+		}
+	}
 	ln, err := net.Listen("tcp", ":0") // the hosts reach it at this machine's address on their network
 	if err != nil {
 		return nil, err

@@ -1,0 +1,222 @@
+package cluster
+
+import (
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// fibTrie is what a Debian 12 host with Docker prints (cat /proc/net/fib_trie /proc/net/if_inet6), shortened.
+const fibTrie = `Main:
+  +-- 0.0.0.0/0 3 0 5
+     |-- 0.0.0.0
+        /0 universe UNICAST
+     +-- 10.0.0.0/24 2 0 2
+        |-- 10.0.0.0
+           /24 link UNICAST
+Local:
+  +-- 0.0.0.0/0 3 0 5
+     +-- 10.0.0.0/24 2 0 2
+        +-- 10.0.0.0/28 2 0 2
+           |-- 10.0.0.5
+              /32 host LOCAL
+        |-- 10.0.0.255
+           /32 link BROADCAST
+     +-- 127.0.0.0/8 2 0 2
+           |-- 127.0.0.1
+              /32 host LOCAL
+     |-- 172.17.0.1
+        /32 host LOCAL
+fe80000000000000005056fffe000001 02 40 20 80     eth0
+fd000000000000000000000000000005 02 40 00 80     eth0
+00000000000000000000000000000001 01 80 10 80       lo
+`
+
+func TestParseAddresses(t *testing.T) {
+	want := []netip.Addr{netip.MustParseAddr("10.0.0.5"), netip.MustParseAddr("172.17.0.1"), netip.MustParseAddr("fe80::50:56ff:fe00:1"), netip.MustParseAddr("fd00::5")}
+	if got := parseAddresses(fibTrie); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v", got)
+	}
+	if got := parseAddresses("cat: not found\n\x00|--\n/32 host LOCAL"); len(got) != 0 {
+		t.Errorf("noise gives %v", got)
+	}
+}
+
+func TestParseListening(t *testing.T) {
+	ss := "LISTEN 0 128 0.0.0.0:22 0.0.0.0:* users:((\"sshd\",pid=612,fd=3))\nLISTEN 0 4096 [::]:8265 [::]:*\nLISTEN 0 5 127.0.0.1%lo:6379 0.0.0.0:* users:((\"redis server\",pid=7,fd=6),(\"x\",pid=8,fd=6))\n"
+	if got, want := parseSS(ss), map[int]string{22: "sshd (pid 612)", 8265: "", 6379: ""}; got[22] != want[22] || got[8265] != "" || len(got) != 3 {
+		t.Errorf("got %v", got)
+	}
+	tcp := "  sl  local_address rem_address   st tx_queue\n   0: 00000000:0016 00000000:0000 0A 00000000:00000000\n   1: 0100007F:18EB 0100007F:A3C2 01 0\n   2: 00000000000000000000000000000000:2049 00000000000000000000000000000000:0000 0A 0\n"
+	if got, want := parseProcTCP(tcp), map[int]string{22: "", 8265: ""}; !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v", got)
+	}
+}
+
+func FuzzHostAnswers(f *testing.F) {
+	f.Add(fibTrie)
+	f.Add("LISTEN 0 128 0.0.0.0:22 0.0.0.0:* users:((\"sshd\",pid=612,fd=3))")
+	f.Add("0: 00000000:0016 00000000:0000 0A")
+	f.Fuzz(func(t *testing.T, s string) {
+		for _, a := range parseAddresses(s) {
+			if !a.IsValid() || a.IsLoopback() {
+				t.Errorf("address %v of %q", a, s)
+			}
+		}
+		for port := range parseProcTCP(s) {
+			if port < 0 || port > 65535 {
+				t.Errorf("port %d of %q", port, s)
+			}
+		}
+		parseSS(s)
+	})
+}
+
+func TestFilterRulesAreStableAndTellChanges(t *testing.T) {
+	a, b := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::2")
+	ports := []PortNeed{{First: 6379, Last: 6379}, {First: 10002, Last: 10999}, {First: 6379, Last: 6379}}
+	rules, digest := filterRules("demo", []netip.Addr{a, b}, ports)
+	again, same := filterRules("demo", []netip.Addr{b, a, a}, []PortNeed{ports[1], ports[0]})
+	if rules != again || digest != same {
+		t.Errorf("order changes the rules:\n%s\n%s", rules, again)
+	}
+	for _, want := range []string{"delete table inet raybuild-demo", "chain digest-" + digest, "tcp dport { 10002-10999, 6379 } ip saddr { 10.0.0.1 } accept",
+		"ip6 saddr { fd00::2 } accept", "tcp dport { 10002-10999, 6379 } drop"} {
+		if !strings.Contains(rules, want) {
+			t.Errorf("no %q in\n%s", want, rules)
+		}
+	}
+	if _, other := filterRules("demo", []netip.Addr{a}, ports); other == digest {
+		t.Error("another member does not change the digest")
+	}
+	if _, other := filterRules("demo", []netip.Addr{a, b}, ports[:1]); other == digest {
+		t.Error("another port does not change the digest")
+	}
+}
+
+func TestShellLineArrivesAsGiven(t *testing.T) {
+	got := shellLine([]string{"python", "a b.py", "it's", "$(x)", "", "--n=3", "a\nb"})
+	want := `python 'a b.py' 'it'\''s' '$(x)' '' --n=3 'a` + "\n" + `b'`
+	if got != want {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestCodeIn(t *testing.T) {
+	for text, want := range map[string]int{
+		"Job entrypoint command failed with exit code 3, last available logs (truncated to 20,000 chars):\n": 3,
+		"Job supervisor actor died": 0, "exit code x": 0, "": 0} {
+		if got, ok := codeIn(text); got != want || ok != (want != 0) {
+			t.Errorf("%q: got %d, %v", text, got, ok)
+		}
+	}
+}
+
+func TestJobFilesStayInside(t *testing.T) {
+	dir := t.TempDir()
+	outside := filepath.Join(t.TempDir(), "outside")
+	for f, text := range map[string]string{"a.py": "1", "sub/b.py": "22", ".git/config": "x", "data/big.bin": "x", "note.key": "x", ".rayignore": "# comment\n*.key\n/data/\n"} {
+		os.MkdirAll(filepath.Dir(filepath.Join(dir, f)), 0o755)
+		if err := os.WriteFile(filepath.Join(dir, f), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(outside, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(outside, filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	err := eachFile(Job{Dir: dir, Exclude: []string{"b.*"}}, func(f jobFile, r io.Reader) error {
+		data, err := io.ReadAll(r)
+		got = append(got, fmt.Sprintf("%s=%d", f.name, len(data)))
+		return err
+	})
+	if err != nil || strings.Join(got, " ") != ".rayignore=23 a.py=1" {
+		t.Errorf("got %v, %v", got, err)
+	}
+	one, err := zipDir(Job{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(filepath.Join(dir, "a.py"), time.Unix(1, 0), time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if two, err := zipDir(Job{Dir: dir}); err != nil || string(one) != string(two) {
+		t.Errorf("the package depends on times: %v", err)
+	}
+}
+
+func TestPrefixedKeepsLinesWhole(t *testing.T) {
+	var b strings.Builder
+	var mu sync.Mutex
+	p := &prefixed{w: &b, prefix: "n | ", mu: &mu}
+	for _, s := range []string{"one\ntw", "o\n", "", "three"} {
+		if n, err := p.Write([]byte(s)); n != len(s) || err != nil {
+			t.Fatalf("%d, %v", n, err)
+		}
+	}
+	p.flush()
+	if b.String() != "n | one\nn | two\nn | three\n" {
+		t.Errorf("got %q", b.String())
+	}
+}
+
+func TestProcessIsDead(t *testing.T) {
+	me := processID()
+	if me == "" {
+		t.Skip("no /proc here")
+	}
+	if processIsDead(me) {
+		t.Error("this process is taken for dead")
+	}
+	f := strings.Fields(me)
+	if !processIsDead(strings.Join([]string{f[0], f[1], "999999999", "1"}, " ")) {
+		t.Error("a process that is not there is taken for alive")
+	}
+	if !processIsDead(strings.Join([]string{f[0], f[1], f[2], "1"}, " ")) {
+		t.Error("another process of the same number is taken for it")
+	}
+	for _, other := range []string{"", "x", "otherboot " + strings.Join(f[1:], " "), f[0] + " pid:[1] 1 1"} {
+		if processIsDead(other) {
+			t.Errorf("%q, of which nothing can be known, is taken for dead", other)
+		}
+	}
+}
+
+func TestRegistryOf(t *testing.T) {
+	for ref, want := range map[string]string{"ray": "docker.io", "rayproject/ray:2": "docker.io", "localhost/ray": "localhost", "r.example/ray@sha256:0": "r.example", "10.0.0.1:5000/a/b": "10.0.0.1:5000"} {
+		if got := registryOf(ref); got != want {
+			t.Errorf("%s: got %s", ref, got)
+		}
+	}
+	for ref, want := range map[string][2]string{"r:5000/a:1": {"r:5000/a", ""}, "r:5000/a": {"r:5000/a", ""}, "a:1@sha256:0": {"a", "sha256:0"}} {
+		if name, digest := splitDigest(ref); name != want[0] || digest != want[1] {
+			t.Errorf("%s: got %s %s", ref, name, digest)
+		}
+	}
+}
+
+func TestMatchFindsNodesOfOneHostByName(t *testing.T) {
+	a := netip.MustParseAddr("10.0.0.1")
+	desired := []Container{{Node: Node{ID: "d-head"}, Address: a}, {Node: Node{ID: "d-w"}, Address: a}}
+	nodes := []rayNode{{Name: "d-w", IP: "10.0.0.1", Alive: true}, {Name: "d-head", IP: "10.0.0.1", Alive: true}, {Name: "x", IP: "10.0.0.9", Alive: true}, {Name: "d-w", IP: "10.0.0.1"}}
+	found, foreign := match(desired, nodes, true)
+	if found["d-w"].Name != "d-w" || found["d-head"].Name != "d-head" || len(foreign) != 1 || foreign[0].IP != "10.0.0.9" {
+		t.Errorf("got %v %v", found, foreign)
+	}
+	if found, foreign = match(desired, []rayNode{{IP: "10.0.0.1", Alive: true}, {IP: "10.0.0.1", Alive: true}}, false); len(found) != 2 || len(foreign) != 0 {
+		t.Errorf("without names: %v %v", found, foreign)
+	}
+	if got := (Resources{CPU: 8, Custom: map[string]float64{"disk": 1}}).lacks(map[string]float64{"CPU": 4, "disk": 1}); got != "CPU 4 instead of 8" {
+		t.Errorf("got %q", got)
+	}
+}
