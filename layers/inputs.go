@@ -46,6 +46,8 @@ type PlatformInputs struct {
 type LayerInputs struct {
 	// Name of the layer: "base", "apt", "ray", a step's.
 	Name string `json:"name"`
+	// Layer is the name of the recipe's layer that it belongs to, as the lock has it.
+	Layer string `json:"layer"`
 	// Count is how many layers of the image it comes to; more than one for a base.
 	Count int `json:"count"`
 	// Key is the digest of all operations that make it, those of what it stands on
@@ -137,7 +139,7 @@ func (m platformMade) inputs(ctx context.Context) (PlatformInputs, error) {
 	if err != nil {
 		return PlatformInputs{}, err
 	}
-	front := []LayerInputs{{Name: "base", Count: max(m.locked.Base.Layers, 1), Key: key, Values: map[string]string{"base": pinned(m.locked.Base)}}}
+	front := []LayerInputs{{Name: "base", Layer: "base", Count: max(m.locked.Base.Layers, 1), Key: key, Values: map[string]string{"base": pinned(m.locked.Base)}}}
 	var rest []LayerInputs
 	for i, layer := range m.layers {
 		before, after := m.grounds[i], m.grounds[i+1]
@@ -193,7 +195,7 @@ func (m platformMade) layer(ctx context.Context, layer Layer, on Ground, name st
 	if err != nil {
 		return LayerInputs{}, err
 	}
-	out := LayerInputs{Name: name, Count: 1, Key: key}
+	out := LayerInputs{Name: name, Layer: layer.Name(), Count: 1, Key: key}
 	d, ok := layer.(described)
 	if !ok {
 		out.Values = map[string]string{"operations": key.String()}
@@ -247,5 +249,5 @@ func (g *Graph) configInputs(ctx context.Context, image llb.Image) (LayerInputs,
 		titles = append(titles, l.Title)
 	}
 	values["history"] = jsonDigest(titles)
-	return LayerInputs{Name: "config", Count: 1, Key: digest.FromString(string(def.Config) + jsonText(annotations)), Values: values}, nil
+	return LayerInputs{Name: "config", Layer: "config", Count: 1, Key: digest.FromString(string(def.Config) + jsonText(annotations)), Values: values}, nil
 }

@@ -173,6 +173,29 @@ func recompress(fates []LayerFate, change InputChange) {
 	}
 }
 
+// Unresolved marks what a lock does not answer yet: the image's layers that the
+// stale parts come to, and those that stand on them, are not known to be any
+// that were built before.
+func (i *Inputs) Unresolved(stale []StaleLayer) {
+	for n := range i.Platforms {
+		p := &i.Platforms[n]
+		open := map[string]bool{}
+		for k := range p.Layers {
+			l := &p.Layers[k]
+			for _, s := range stale {
+				if s.Platform == p.Platform && s.Layer == l.Layer {
+					l.Values["lock"] = "to be resolved: " + s.Why
+					open[l.Name] = true
+				}
+			}
+			if open[l.Name] || slices.ContainsFunc(l.On, func(on string) bool { return open[on] }) {
+				open[l.Name] = true
+				l.Key = ""
+			}
+		}
+	}
+}
+
 // valueChanges are the inputs that differ, by name.
 func valueChanges(was, is map[string]string) []InputChange {
 	var out []InputChange

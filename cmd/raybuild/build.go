@@ -12,9 +12,6 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// lockType is the type of the referrer that a lock travels as, and of its content.
-const lockType = "application/vnd.raybuild.lock.v1+yaml"
-
 // build is the main path: recipe, lock, graph, a look at the registry, and only then a builder.
 func (a *app) build(ctx context.Context, o *buildOptions) error {
 	start := time.Now()
@@ -51,10 +48,15 @@ func (a *app) build(ctx context.Context, o *buildOptions) error {
 		return notFetched(err)
 	}
 	if o.push {
-		if err := j.attach(ctx, o.names, res.Digest.String()); err != nil {
+		docs, err := j.documents(ctx, graph, res.Line)
+		if err != nil {
+			return err
+		}
+		if err := j.attach(ctx, o.names, res.Digest.String(), docs); err != nil {
 			return err
 		}
 	}
+	j.remember(o, res)
 	return report.built(res, time.Since(start))
 }
 
@@ -80,20 +82,9 @@ func (j *job) look(ctx context.Context, graph *layers.Graph, names []string) (re
 		if err := j.registry.Tag(ctx, found.Ref, others...); err != nil {
 			return registry.Found{}, false, err
 		}
-		return found, true, j.attachElsewhere(ctx, found, others)
+		return found, true, j.attachElsewhere(ctx, graph, found, others)
 	}
 	return registry.Found{}, false, nil
-}
-
-// attachElsewhere gives the lock to those repositories that the image was new to.
-func (j *job) attachElsewhere(ctx context.Context, found registry.Found, names []string) error {
-	var elsewhere []string
-	for _, name := range names {
-		if ref, err := registry.Pin(name, found.Digest.String()); err != nil || ref != found.Ref {
-			elsewhere = append(elsewhere, name)
-		}
-	}
-	return j.attach(ctx, elsewhere, found.Digest.String())
 }
 
 // fitToPush brings the lock up to the recipe. Where that takes resolving, the registry is asked first.
@@ -189,23 +180,4 @@ func (j *job) run(ctx context.Context, b *builder, o *buildOptions, graph *layer
 	to.NoCache = false // what was built a moment ago is meant
 	_, err = build(to)
 	return res, err
-}
-
-// attach stores the lock with the pushed image in each repository, so that inspect, and later diff and why, need nothing else.
-func (j *job) attach(ctx context.Context, names []string, digest string) error {
-	done := map[string]bool{}
-	for _, name := range names {
-		ref, err := registry.Pin(name, digest)
-		if err != nil {
-			return err
-		}
-		if done[ref] {
-			continue
-		}
-		done[ref] = true
-		if _, err := j.registry.Attach(ctx, ref, lockType, lockType, j.data); err != nil {
-			return fmt.Errorf("the image is pushed, its lock is not: %w", err)
-		}
-	}
-	return nil
 }

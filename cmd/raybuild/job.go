@@ -123,11 +123,8 @@ func (j *job) fit(ctx context.Context, frozen bool, update []string) error {
 		if target, err = j.asideFile(); err != nil {
 			return err
 		}
-		if lock, data, err := readLock(target); err == nil && lock != nil && len(update) == 0 {
-			if stale, err := layers.Stale(j.recipe, lock); err == nil && len(stale) == 0 {
-				j.lock, j.data = lock, data
-				return nil
-			}
+		if len(update) == 0 && j.useAside(target) {
+			return nil
 		}
 	}
 	if err := j.resolve(ctx, update); err != nil {
@@ -137,6 +134,19 @@ func (j *job) fit(ctx context.Context, frozen bool, update []string) error {
 		return fmt.Errorf("write lock: %w", err)
 	}
 	return writeFile(target, j.data, 0o644)
+}
+
+// useAside takes the lock that an earlier call with these overrides has left in file, where it fits.
+func (j *job) useAside(file string) bool {
+	lock, data, err := readLock(file)
+	if err != nil || lock == nil {
+		return false
+	}
+	if stale, err := layers.Stale(j.recipe, lock); err != nil || len(stale) > 0 {
+		return false
+	}
+	j.lock, j.data = lock, data
+	return true
 }
 
 // misfit is the error of a lock that must not change and does not fit.
