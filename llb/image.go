@@ -46,7 +46,7 @@ type Definition struct {
 	Platform Platform
 	Def      *bkllb.Definition
 	Config   []byte // OCI image config as JSON, without rootfs.diff_ids, which BuildKit fills in
-	// names has the layer of each history entry that is not empty; "" for those of the base.
+	// names has the layer of each history entry that is not empty; "" for those of the image at the front.
 	names []string
 }
 
@@ -145,7 +145,7 @@ func (i Image) config() (dt []byte, names []string, err error) {
 		img.History = append(img.History, ocispecs.History{Created: &created, CreatedBy: text})
 	}
 	for _, text := range i.BaseLayers {
-		add("", text)
+		add(LayerOf(text), text)
 	}
 	if n := i.Base.n.layerCount(); n != unknown && n != len(i.BaseLayers) {
 		return nil, nil, fmt.Errorf("marshal image: base has %d layers, but %d history texts", n, len(i.BaseLayers))

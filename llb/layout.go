@@ -173,6 +173,12 @@ func (n *node) layersOver(base *node) int {
 
 var titleForm = regexp.MustCompile(`^\[([^\]]+)\] (.+)$`)
 
+// LayerOf is the layer that a title names: "ray" of "[ray] install ray 2.52.0", "" of a title without one.
+func LayerOf(title string) string {
+	layer, _ := splitTitle(title)
+	return layer
+}
+
 // splitTitle takes "[layer] step" apart; a title without a layer is all step.
 func splitTitle(title string) (layer, step string) {
 	if m := titleForm.FindStringSubmatch(title); m != nil {

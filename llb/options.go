@@ -86,7 +86,7 @@ type ImageResult struct {
 
 // LayerResult is a layer of an image.
 type LayerResult struct {
-	Name      string // [Layer.Name]; "" for those of the base
+	Name      string // [Layer.Name], or that of a base layer's "[layer] …" text; "" for those of the image at the front
 	Digest    digest.Digest
 	Size      int64 // compressed
 	MediaType string

@@ -121,6 +121,9 @@ func layerNames(images []llb.Image, n int) []string {
 	if len(images) != 1 || len(images[0].BaseLayers)+len(images[0].Layers) != n {
 		return names
 	}
+	for i, text := range images[0].BaseLayers {
+		names[i] = llb.LayerOf(text)
+	}
 	for i, l := range images[0].Layers {
 		names[len(images[0].BaseLayers)+i] = l.Name
 	}
