@@ -56,7 +56,8 @@ type ResolveInput struct {
 	Recipe *Recipe
 	// Old is the lock so far, or nil. What it pins stays where the recipe lets it.
 	Old *Lock
-	// Update names what is to be refreshed: "base", "tool", a layer, or a Python package.
+	// Update names what is to be refreshed: "base", "tool", a layer, a Python package, or "pip" for all of them. A name that
+	// is nothing of this is an error.
 	Update []string
 	// Now is the time that the lock records.
 	Now time.Time
@@ -77,6 +78,9 @@ func Resolve(ctx context.Context, in ResolveInput) (*Lock, error) {
 	if in.Log == nil {
 		in.Log = func(string, ...any) {}
 	}
+	if err := in.checkUpdate(); err != nil {
+		return nil, err
+	}
 	lock := &Lock{Version: LockVersion, Recipe: in.Recipe.Digest(), Platforms: map[string]*LockPlatform{}}
 	for _, name := range in.Recipe.Platforms {
 		var old *LockPlatform
@@ -90,6 +94,33 @@ func Resolve(ctx context.Context, in ResolveInput) (*Lock, error) {
 		lock.Platforms[name] = locked
 	}
 	return lock, nil
+}
+
+// checkUpdate refuses names of Update that would refresh nothing.
+func (in *ResolveInput) checkUpdate() error {
+	layers := []string{"base", "tool", "apt", "miniconda", "env", "ray", "pip"}
+	known := slices.Clone(layers)
+	for _, p := range platformsOf(in.Old) {
+		for _, a := range runtimePackages(p.layer("ray")) {
+			known = append(known, a.Name)
+		}
+	}
+	var names []string
+	for _, name := range in.Update {
+		if !slices.Contains(known, name) {
+			name = normalName(name)
+		}
+		if !slices.Contains(known, name) {
+			hint := didYouMean(name, known)
+			if !strings.HasPrefix(hint, "did you mean") {
+				hint = didYouMean(name, layers) // all packages would be too long a list
+			}
+			return fmt.Errorf("update %q: neither a layer nor a Python package of the lock; %s", name, hint)
+		}
+		names = append(names, name)
+	}
+	in.Update = names
+	return nil
 }
 
 func resolvePlatform(ctx context.Context, in ResolveInput, name string, old *LockPlatform) (*LockPlatform, error) {

@@ -23,14 +23,16 @@ func (a *app) lockCommand() *cobra.Command {
 for each platform. Without flags it resolves only what the lock does not answer yet, and keeps all other versions.
 
 --update lets go of old versions: of everything, or of the layers and packages that are named: base (the base image),
-tool (the image that steps run on), apt, miniconda, env, ray, or a Python package. What changes is shown.
+tool (the image that steps run on), apt, miniconda, env, ray (of other packages only what Ray then needs), a Python package,
+or pip (all of them). What changes is shown.
 --check changes nothing, and ends with exit code 1 where the lock does not fit the recipe.
 
 Resolving runs apt-get, conda and pip in the build sandbox, so it needs a builder, as a build does.`,
 		Example: `  raybuild lock
   raybuild lock --update                # everything anew
   raybuild lock --update base           # a security update of the base image
-  raybuild lock --update ray            # Ray and Python packages
+  raybuild lock --update ray            # Ray, and what it needs newer
+  raybuild lock --update pip            # all Python packages
   raybuild lock --check                 # in CI`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 && !update {
@@ -47,7 +49,7 @@ Resolving runs apt-get, conda and pip in the build sandbox, so it needs a builde
 				return err
 			}
 			if update && len(args) == 0 {
-				args = []string{"base", "tool", "apt", "miniconda", "env", "ray"}
+				args = []string{"base", "tool", "apt", "miniconda", "env", "ray", "pip"}
 			}
 			return a.lock(cmd.Context(), recipe, builder, lockRequest{update: args, check: check, asJSON: asJSON})
 		},
