@@ -61,7 +61,7 @@ func (f files) Apply(on Ground, _ []Artifact) (Ground, error) {
 func packFiles(root *os.Root, c FileCopy, user string) (LocalFile, error) {
 	entries, err := listFiles(root, c.From)
 	if err != nil {
-		return LocalFile{}, fmt.Errorf("copy %q to %q: %w", c.From, c.To, err)
+		return LocalFile{}, fmt.Errorf("files: copy %q to %q: %w", c.From, c.To, err)
 	}
 	write := func(w io.Writer) error { return writeArchive(w, root, c, entries, user) }
 	digester, size := digest.SHA256.Digester(), &countWriter{}
@@ -119,8 +119,10 @@ func listFiles(root *os.Root, from string) ([]fileEntry, error) {
 		entries = append(entries, e)
 		return nil
 	})
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("there is no %s in %s: %w", from, root.Name(), err)
+	var failed *fs.PathError
+	if errors.As(err, &failed) {
+		message, fix := unreadable(from, err)
+		return nil, fmt.Errorf("%s; %s", message, fix)
 	}
 	slices.SortFunc(entries, func(a, b fileEntry) int { return cmp.Compare(a.name, b.name) })
 	return entries, err

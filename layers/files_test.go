@@ -127,7 +127,7 @@ func TestWhatCannotBeCopiedIsRefused(t *testing.T) {
 			}
 		})
 	}
-	if _, err := pack(t, testTree(t, 0o644), FileCopy{From: "nowhere", To: "/app"}); err == nil || !strings.Contains(err.Error(), "there is no nowhere") {
+	if _, err := pack(t, testTree(t, 0o644), FileCopy{From: "nowhere", To: "/app"}); err == nil || !strings.Contains(err.Error(), "there is no file \"nowhere\" beside the recipe") {
 		t.Errorf("a missing file gives %v", err)
 	}
 }

@@ -100,7 +100,7 @@ type Miniconda struct {
 type Env struct {
 	// Name of the environment. Default "ray".
 	Name string
-	// Python is its version: "3.12" or "3.12.4". Default "3.12".
+	// Python is its version: "3.12" or "3.12.4". Default: that of File, else "3.12".
 	Python string
 	// Conda are further conda packages as MatchSpecs, sorted.
 	Conda []string

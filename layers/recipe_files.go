@@ -169,9 +169,13 @@ func (t *recipeReader) mergeEnvFile(tree *yamlNode, r *Recipe, e *EnvFile) {
 	if len(r.Env.Channels) == 0 {
 		r.Env.Channels = []string{"conda-forge"}
 	}
+	if message, _ := namePython(e.Python); r.Env.Python == "" && message == "" {
+		r.Env.Python = e.Python
+	}
+	setDefault(&r.Env.Python, defaultPython)
 	if e.Python != "" && !strings.HasPrefix(e.Python+".", r.Env.Python+".") && !strings.HasPrefix(r.Env.Python+".", e.Python+".") {
 		t.addAt(at, "dependencies", fmt.Sprintf("asks for python %s, and the recipe's env.python is %s", quoteShort(e.Python), r.Env.Python),
-			"set env.python to the same version, such as \"3.12\"")
+			"give both the same version, such as \"3.12\"")
 	}
 	if !r.Miniconda.AcceptAnacondaTerms {
 		for _, c := range r.Env.Channels {

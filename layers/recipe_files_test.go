@@ -185,11 +185,17 @@ prefix: /home/me/envs/x
 	if !reflect.DeepEqual(r.Env.Channels, want.Channels) {
 		t.Errorf("channels %v", r.Env.Channels)
 	}
+	for text, want := range map[string]string{"dependencies: [python=3.11]": "3.11", "dependencies: [python 3.10.*]": "3.10", "dependencies: [zlib]": "3.12"} {
+		r := recipeWithFiles(t, "env: {file: environment.yml}", map[string]string{"environment.yml": text})
+		if err := r.LoadFiles(); err != nil || r.Env.Python != want {
+			t.Errorf("%s: python %q, %v; want %q", text, r.Env.Python, err, want)
+		}
+	}
 }
 
 func TestEnvironmentFileRefused(t *testing.T) {
 	for text, want := range map[string]string{
-		"dependencies: [python=3.11]":                      `environment.yml:1:15: dependencies: asks for python "3.11", and the recipe's env.python is 3.12; set env.python to the same version, such as "3.12"`,
+		"dependencies: [\"python>=3.13\"]":                 `environment.yml:1:15: dependencies: asks for python ">=3.13", and the recipe's env.python is 3.12; give both the same version, such as "3.12"`,
 		"channels: [defaults]\ndependencies: [zlib]":       `environment.yml:1:11: channels: "defaults" is bound to Anaconda's terms of service, which are not accepted; read https://www.anaconda.com/legal and set miniconda.accept_anaconda_terms: true in the recipe, or use conda-forge`,
 		"dependencies: [{pip: [-r x.txt]}]":                `environment.yml:1:23: dependencies[0].pip[0]: "-r x.txt" is an option, not a requirement; indexes go under pip.extra_indexes, requirements files under pip.requirements`,
 		"dependencies: [\"-c evil\"]":                      `environment.yml:1:16: dependencies[0]: "-c evil" is not a conda package specification; write NAME, NAME=VERSION or "NAME>=1,<2", as in "libgcc-ng" or "conda-forge::numpy=1.26"`,

@@ -44,6 +44,8 @@ func LoadRecipe(data []byte, filename string, sets []string) (*Recipe, error) {
 	return r, nil
 }
 
+const defaultPython = "3.12"
+
 // fillDefaults gives every field that is still empty its default.
 func (r *Recipe) fillDefaults() {
 	setDefault(&r.Base, "ubuntu:22.04")
@@ -51,9 +53,11 @@ func (r *Recipe) fillDefaults() {
 		r.Mirrors.Fetch = []Mirror{mustPreset("official")}
 	}
 	setDefault(&r.Env.Name, "ray")
-	setDefault(&r.Env.Python, "3.12")
-	if len(r.Env.Channels) == 0 && r.Env.File == "" {
-		r.Env.Channels = []string{"conda-forge"}
+	if r.Env.File == "" { // else the file may say so, and LoadFiles reads it
+		setDefault(&r.Env.Python, defaultPython)
+		if len(r.Env.Channels) == 0 {
+			r.Env.Channels = []string{"conda-forge"}
+		}
 	}
 	setDefault(&r.Miniconda.Distribution, "miniconda")
 	setDefault(&r.Miniconda.Version, newestInstaller(r.Miniconda.Distribution))
