@@ -38,6 +38,20 @@ func (e *StepError) Error() string {
 // Unwrap gives the builder's own error.
 func (e *StepError) Unwrap() error { return e.Err }
 
+// LostError says that the builder ended, or was cut off, while it worked. It matches by errors.As.
+type LostError struct {
+	Addr string // of the builder
+	Err  error  // how the connection ended
+}
+
+func (e *LostError) Error() string {
+	return fmt.Sprintf("builder %q is gone in the middle of its work (%v): run again: finished steps are kept, and a local engine is started anew",
+		e.Addr, plainText(e.Err))
+}
+
+// Unwrap gives the connection's error.
+func (e *LostError) Unwrap() error { return e.Err }
+
 // FetchError is the failure to bring an artifact. It matches by errors.As, as does what [ArtifactSource] returned.
 type FetchError struct {
 	Digest digest.Digest

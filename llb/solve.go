@@ -8,14 +8,17 @@ import (
 	"maps"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/moby/buildkit/client"
 	bkllb "github.com/moby/buildkit/client/llb"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	gatewaypb "github.com/moby/buildkit/frontend/gateway/pb"
 	solvererr "github.com/moby/buildkit/solver/errdefs"
+	"github.com/moby/buildkit/util/grpcerrors"
 	digest "github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/codes"
 )
 
 // call is one public call of a builder: its session, what it shows, and what it learns.
@@ -110,11 +113,22 @@ func (c *call) evaluate(ctx context.Context, gw gateway.Client, def *bkllb.Defin
 	return res.SingleRef()
 }
 
+// answers tells whether the builder is still there.
+func (b *Builder) answers(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	_, err := b.c.ListWorkers(ctx)
+	return err == nil
+}
+
 // explain makes a solve's error say what the user can use: that it was cancelled, which artifact could not be brought
 // and why, or which step failed and its last words.
 func (c *call) explain(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("build on %q: %w", c.b.addr, context.Cause(ctx))
+	}
+	if grpcerrors.Code(err) == codes.Unavailable && !c.b.answers(ctx) {
+		return &LostError{Addr: c.b.addr, Err: err}
 	}
 	if fe := c.sess.fetchError(); fe != nil {
 		return &causedError{fe, err}
@@ -180,8 +194,11 @@ func (c *collector) failure(err error) *StepError {
 	if m := missingSecret.FindStringSubmatch(err.Error()); m != nil {
 		se.Hint = fmt.Sprintf("pass it with --secret id=%s,src=FILE", m[1])
 	}
-	if failed.offline && wantedNetwork(se.Log) {
+	if failed.offline && (wantedNetwork(se.Log) || len(se.Log) == 0) {
 		se.Hint = "this step has no network; declare what it needs as an artifact or package, or allow it the network (network: true)"
+	}
+	if failed.offline && len(se.Log) == 0 { // getent, and whatever was told to be quiet
+		se.Hint = "it said nothing; if it wanted the network: " + se.Hint
 	}
 	return se
 }
