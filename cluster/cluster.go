@@ -81,6 +81,9 @@ type launch struct {
 	tell  *story
 	fleet fleet
 	start time.Time
+
+	digest string    // that the image's name resolved to
+	local  sync.Once // tells that a local image is taken
 }
 
 func newLaunch(spec *Spec, o Options) *launch {

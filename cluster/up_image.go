@@ -68,11 +68,20 @@ func (l *launch) resolveImage(ctx context.Context, looks map[string]look, mayPul
 	fail := func(err error) (pinned, error) { return pinned{}, fmt.Errorf("find image %q: %w", l.spec.Image, err) }
 	h := l.head()
 	name, digest := splitDigest(l.spec.Image)
+	if digest == "" {
+		digest = l.digest // the second look takes what the first one found
+	}
+	alone := len(l.spec.Hosts()) == 1
+	if digest == "" && alone && registryOf(l.spec.Image) == "docker.io" && !strings.HasPrefix(l.spec.Image, "docker.io/") {
+		if img, err := h.Image(ctx, l.spec.Image); err == nil { // Docker's own rule for a name without a registry
+			return l.localImage(ctx, img, looks)
+		}
+	}
 	var from ImageFacts
 	if digest == "" {
 		var err error
-		if digest, err = h.Digest(ctx, l.spec.Image, l.auth(ctx, l.spec.Image)); err != nil {
-			if img, lerr := h.Image(ctx, l.spec.Image); lerr == nil && len(l.spec.Hosts()) == 1 {
+		if digest, err = l.askDigest(ctx, h); err != nil {
+			if img, lerr := h.Image(ctx, l.spec.Image); lerr == nil && alone {
 				return l.localImage(ctx, img, looks)
 			}
 			if l.Images == nil {
@@ -85,6 +94,7 @@ func (l *launch) resolveImage(ctx context.Context, looks map[string]look, mayPul
 			digest = from.Digest
 		}
 	}
+	l.digest = digest
 	ref := name + "@" + digest
 	img, err := h.Image(ctx, ref)
 	if err == nil {
@@ -115,9 +125,15 @@ func (l *launch) resolveImage(ctx context.Context, looks map[string]look, mayPul
 	return l.imageFacts(ctx, ref, digest, img, looks)
 }
 
+func (l *launch) askDigest(ctx context.Context, h *docker.Host) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, engineLimit)
+	defer cancel()
+	return h.Digest(ctx, l.spec.Image, l.auth(ctx, l.spec.Image))
+}
+
 // localImage is an image that only the one host's Engine knows, as after a build without a registry. Its ID is its digest.
 func (l *launch) localImage(ctx context.Context, img docker.Image, looks map[string]look) (pinned, error) {
-	l.tell.say("note: no registry has %s; the image of that name on %s is taken", l.spec.Image, l.spec.Head.Host.ID())
+	l.local.Do(func() { l.tell.say("note: the image %s that is on %s is taken, no registry is asked", l.spec.Image, l.spec.Head.Host.ID()) })
 	return l.imageFacts(ctx, img.ID, img.ID, img, looks)
 }
 

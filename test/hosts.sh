@@ -166,14 +166,16 @@ up() {
   for i in $(seq "$N"); do await "$i"; done
 }
 
+gone() { [ ! -e "/proc/$1" ] || grep -q '^State:[[:space:]]*Z' "/proc/$1/status"; }
+
 off() {
   local p; alive "$1" || return 0
-  p=$(pid_of "$1"); kill -KILL "$p"; until_true 100 test ! -e "/proc/$p" || die "host $1 does not die"
+  p=$(pid_of "$1"); kill -KILL "$p"; until_true 600 gone "$p" || die "host $1 does not die"
 }
 
 down() {
-  local i c
-  for i in $(all); do off "$i"; done
+  local i c failed=0
+  for i in $(all); do (off "$i") || failed=1; done   # the others go all the same
   for i in $(all); do
     ip netns del "$NAME-h$i" 2>/dev/null || true
     for c in $(find /sys/fs/cgroup -depth -type d -path "*/$NAME-h$i*" 2>/dev/null); do
@@ -183,7 +185,8 @@ down() {
   ip netns del "$NAME-out" 2>/dev/null || true
   ip link del "$NAME-me" 2>/dev/null || true      # at once; what is in a namespace goes a little later
   ip netns del "$NAME-sw" 2>/dev/null || true
-  rm -rf --one-file-system "$DIR"
+  rm -rf --one-file-system "$DIR" || failed=1
+  return $failed
 }
 
 # outside: a namespace with a cable of its own at address .99, made when it is first asked for.

@@ -57,6 +57,10 @@ func TestMain(m *testing.M) {
 			log.Printf("hosts.sh down: %v\n%s", err, out)
 			code = 1
 		}
+		if err := os.RemoveAll(filepath.Dir(theBed.dir)); err != nil {
+			log.Print(err)
+			code = 1
+		}
 	}
 	os.Exit(code)
 }
@@ -109,6 +113,7 @@ func makeBed() (*bed, error) {
 	port := ln.Addr().(*net.TCPAddr).Port
 	b.registry = fmt.Sprintf("%s.1:%d", b.net, port)
 	if out, err := b.script("up", fmt.Sprint(b.hosts)); err != nil {
+		os.RemoveAll(dir)
 		return nil, fmt.Errorf("hosts.sh up: %w\n%s", err, out)
 	}
 	if b.image, err = b.push("miniray", "1"); err == nil {
