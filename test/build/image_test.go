@@ -4,10 +4,12 @@ import (
 	"archive/tar"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
-	"os"
+	"maps"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -39,9 +41,6 @@ func pull(t *testing.T, ref string) v1.Image {
 func unpack(t *testing.T, image v1.Image) string {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
 	r := mutate.Extract(image)
 	defer r.Close()
 	cmd := exec.Command("tar", "-xp", "--numeric-owner", "-C", dir)
@@ -52,17 +51,29 @@ func unpack(t *testing.T, image v1.Image) string {
 	return dir
 }
 
-// inside runs a command in the root as the image says: its user, its variables.
-func inside(t *testing.T, root string, image v1.Image, args ...string) (string, error) {
+// inContainer runs each of the commands in a container of the pushed image, as its user and with its variables, and
+// returns what those that failed said, by name.
+func inContainer(t *testing.T, ref string, commands map[string]string) map[string]string {
 	t.Helper()
-	config, err := image.ConfigFile()
-	if err != nil {
-		t.Fatal(err)
+	script := ""
+	names := slices.Sorted(maps.Keys(commands))
+	for i, n := range names {
+		script += fmt.Sprintf("out=$(%s) 2>&1 && echo '=%d ok' || echo \"=%d $out\"\n", "{ "+commands[n]+"; } 2>&1", i, i)
 	}
-	cmd := exec.Command("chroot", append([]string{"--userspec=" + config.Config.User, root}, args...)...)
-	cmd.Env = config.Config.Env
-	out, err := cmd.CombinedOutput()
-	return string(out), err
+	cmd := exec.Command("go", "run", "github.com/raybuild/raybuild/internal/world/cmd/world", "run", ref, "sh", "-c", script)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("run the image: %v\n%s%s", err, out, stderr.Bytes())
+	}
+	failed := map[string]string{}
+	for i, n := range names {
+		if !strings.Contains(string(out), fmt.Sprintf("=%d ok\n", i)) {
+			failed[n] = string(out)
+		}
+	}
+	return failed
 }
 
 // The pushed image is valid, runs, and holds what the recipe says.
@@ -80,28 +91,26 @@ image: {labels: {team: blue}, env: {COLOUR: blue}}
 	if err := validate.Image(image); err != nil {
 		t.Errorf("the image is not valid: %v", err)
 	}
-	root := unpack(t, image)
-	for what, args := range map[string][]string{
-		"ray runs":                             {"ray", "--version"},
-		"ray is found by python":               {"python", "-c", "import ray; assert ray.__version__ == '" + world.RayOld + "', ray.__version__"},
-		"a login shell has the environment":    {"bash", "-lc", "python -c 'import ray, requests' && test \"$CONDA_DEFAULT_ENV\" = ray"},
-		"conda lists the environment":          {"sh", "-c", "/opt/conda/bin/conda env list | grep -q /opt/conda/envs/ray"},
-		"apt's packages are there":             {"sh", "-c", "wget --version >/dev/null && dpkg-query -W less"},
-		"the user has numeric ids and a home":  {"sh", "-c", "test \"$(id -u):$(id -g)\" = 1000:100 && touch ~/here && test \"$(id -un)\" = ray"},
-		"files are the user's":                 {"sh", "-c", "test \"$(stat -c %u:%g:%a /home/ray/app/main.py)\" = 1000:100:644 && python /home/ray/app/main.py"},
-		"the step ran":                         {"grep", "-q", "built", "/opt/stamp"},
-		"pip has its mirror":                   {"grep", "-q", "tuna", "/etc/pip.conf"},
-		"uv has its mirror":                    {"grep", "-q", "tuna", "/etc/uv/uv.toml"},
-		"conda has its mirror":                 {"grep", "-q", "tuna", "/opt/conda/.condarc"},
-		"apt has its mirror, and the original": {"sh", "-c", "grep -rq tuna /etc/apt/sources.list* && ls /etc/apt/sources.list*.bak /etc/apt/sources.list.d/*.bak 2>/dev/null | grep -q bak"},
-		"pip finds nothing broken":             {"python", "-m", "pip", "check"},
-		"tmp is everybody's":                   {"sh", "-c", "test \"$(stat -c %a /tmp)\" = 1777"},
-	} {
-		t.Run(what, func(t *testing.T) {
-			if text, err := inside(t, root, image, args...); err != nil {
-				t.Errorf("%s: %v\n%s", strings.Join(args, " "), err, text)
-			}
-		})
+	checks := map[string]string{
+		"ray runs":                             "ray --version",
+		"ray is found by python":               "python -c \"import ray; assert ray.__version__ == '" + world.RayOld + "'\"",
+		"a login shell has the environment":    "bash -lc 'python -c \"import ray, requests\" && test \"$CONDA_DEFAULT_ENV\" = ray'",
+		"no shell has the environment":         "env -i PATH=\"$PATH\" python -c 'import ray'",
+		"conda lists the environment":          "/opt/conda/bin/conda env list | grep -q /opt/conda/envs/ray",
+		"apt's packages are there":             "wget --version && dpkg-query -W less wget",
+		"the user has numeric ids and a home":  "test \"$(id -u):$(id -g)\" = 1000:100 && touch ~/here && test \"$(id -un)\" = ray",
+		"files are the user's":                 "test \"$(stat -c %u:%g:%a /home/ray/app/main.py)\" = 1000:100:644 && python /home/ray/app/main.py",
+		"the step ran":                         "grep built /opt/stamp",
+		"pip has its mirror":                   "grep tuna /etc/pip.conf",
+		"uv has its mirror":                    "grep tuna /etc/uv/uv.toml",
+		"conda has its mirror":                 "grep tuna /opt/conda/.condarc",
+		"apt has its mirror, and the original": "grep -r tuna /etc/apt/sources.list.d && find /etc/apt -name '*.bak' | grep bak",
+		"pip finds nothing broken":             "python -m pip check",
+		"tmp is everybody's":                   "test \"$(stat -c %a /tmp)\" = 1777",
+		"bash is there, as KubeRay wants":      "test -x /bin/bash",
+	}
+	for what, said := range inContainer(t, dst, checks) {
+		t.Errorf("%s: %s failed:\n%s", what, checks[what], said)
 	}
 	config, err := image.ConfigFile()
 	if err != nil {

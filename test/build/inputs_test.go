@@ -80,9 +80,7 @@ func TestPythonInputs(t *testing.T) {
 	h.write("raybuild.yaml", recipe)
 	dst := ref(t, "1")
 	out := h.push(dst)
-	image := pull(t, dst)
-	root := unpack(t, image)
-	for what, code := range map[string]string{
+	codes := map[string]string{
 		"own wheel":           "import own_wheel; assert own_wheel.answer == 42",
 		"source distribution": "import sdist_only_pkg; assert sdist_only_pkg.__version__ == '1.0'",
 		"own index":           "import importlib.metadata as m; assert m.version('world-extra') == '1.0'",
@@ -90,10 +88,13 @@ func TestPythonInputs(t *testing.T) {
 		"its include":         "import importlib.metadata as m; m.version('zipp')",
 		"environment.yml":     "import importlib.metadata as m; m.version('idna')",
 		"a marker":            "import importlib.metadata as m; assert not [d for d in m.distributions() if d.metadata['Name'] == 'win-only']",
-	} {
-		if text, err := inside(t, root, image, "python", "-c", code); err != nil {
-			t.Errorf("%s: %v\n%s", what, err, text)
-		}
+	}
+	commands := map[string]string{}
+	for what, code := range codes {
+		commands[what] = `python -c "` + code + `"`
+	}
+	for what, said := range inContainer(t, dst, commands) {
+		t.Errorf("%s: %s failed:\n%s", what, codes[what], said)
 	}
 	asked := false
 	for _, r := range requests(t, earth.A) {
@@ -142,7 +143,11 @@ func TestLock(t *testing.T) {
 	if !strings.Contains(kept, "click-8.1.7-") {
 		t.Errorf("lock let go of click 8.1.7 without need: %s", changed(first, kept))
 	}
-	// … until it is let go of.
+	// … until it is let go of: by name, or with everything.
+	h.write("all.lock", kept)
+	if out := lock("--update", "--lock", "all.lock"); !strings.Contains(out.stderr, "~ wheel click 8.1.7 → 8.2.1") {
+		t.Errorf("--update of everything did not let go of click:\n%s", tail(out.stderr, 20))
+	}
 	out := lock("--update", "click")
 	if !strings.Contains(out.stderr, "~ wheel click 8.1.7 → 8.2.1") || strings.Count(out.stderr, "→") != 1 {
 		t.Errorf("the difference is not shown, or is more than click:\n%s", out.stderr)
@@ -156,7 +161,7 @@ func TestLock(t *testing.T) {
 		t.Errorf("the difference is not shown, or is more than ray:\n%s", out.stderr)
 	}
 	h.refused(1, []string{"does not fit"}, "lock", "--check")
-	h.refused(1, []string{"nothing-like-it"}, "lock", "--update", "nothing-like-it")
+	h.refused(1, []string{"nothing-like-it", "neither a layer nor a Python package"}, "lock", "--update", "nothing-like-it")
 }
 
 // changed are the lines that two texts do not share.
