@@ -138,7 +138,7 @@ func (j *job) recall() (memory, error) {
 		err = json.Unmarshal(data, &m)
 	}
 	if err != nil {
-		return m, fmt.Errorf("read what was kept of the last build: %w: remove the file", err)
+		return m, fmt.Errorf("read what was kept of the last build: %w: remove %q", err, file)
 	}
 	return m, nil
 }
