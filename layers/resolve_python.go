@@ -59,7 +59,7 @@ func (p python) requirements() []string {
 	if len(p.Extras) > 0 {
 		ray += "[" + strings.Join(p.Extras, ",") + "]"
 	}
-	out := append([]string{ray + "==" + p.Ray.Version}, p.Packages...)
+	out := append([]string{ray + "==" + p.Version}, p.Packages...)
 	for _, q := range p.required {
 		out = append(out, q.line())
 	}

@@ -3,8 +3,6 @@ package layers
 import (
 	"context"
 	"strconv"
-
-	"github.com/raybuild/raybuild/llb"
 )
 
 // user makes the image's non-root user. It is bound to the base: /etc/passwd
@@ -31,13 +29,4 @@ func home(user string) string {
 		return "/root"
 	}
 	return "/home/" + user
-}
-
-// homeDirs are a user's home and what lies above it, with their owners: a tree
-// that is merged over the base must not change them.
-func homeDirs(user string) []llb.File {
-	if user == "root" {
-		return []llb.File{{Path: "/root", Dir: true, Mode: 0o700}}
-	}
-	return []llb.File{{Path: "/home", Dir: true}, {Path: home(user), Dir: true, UID: UserID, GID: GroupID}}
 }
