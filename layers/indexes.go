@@ -23,14 +23,14 @@ func projectPage(u *url.URL) (string, bool) {
 	if !ok || rest == "" {
 		return "", false
 	}
-	return normalName(path.Base(rest)), true
+	return NormalName(path.Base(rest)), true
 }
 
 // ownIndex is the root of the index that the recipe takes a project from, or "".
 func (r *Recipe) ownIndex(project string) string {
 	for _, i := range r.Pip.ExtraIndexes {
 		for _, p := range i.Packages {
-			if normalName(p) == project {
+			if NormalName(p) == project {
 				return strings.TrimRight(i.URL, "/")
 			}
 		}
@@ -53,7 +53,7 @@ func (p python) pipOptions(secure func(host string)) ([]string, error) {
 		}
 		out = append(out, "--trusted-host", u.Host)
 		for _, name := range i.Packages {
-			out = append(out, "--find-links", u.String()+"/"+normalName(name)+"/")
+			out = append(out, "--find-links", u.String()+"/"+NormalName(name)+"/")
 		}
 	}
 	return out, nil

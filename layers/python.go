@@ -212,12 +212,5 @@ func wheelFile(name string) (dist, version string, ok bool) {
 	if !strings.HasSuffix(name, ".whl") || len(parts) < 5 {
 		return "", "", false
 	}
-	return normalName(parts[0]), parts[1], true
-}
-
-// normalName is a distribution's name by PEP 503.
-func normalName(name string) string {
-	return strings.Join(strings.FieldsFunc(strings.ToLower(name), func(r rune) bool {
-		return r == '-' || r == '_' || r == '.'
-	}), "-")
+	return NormalName(parts[0]), parts[1], true
 }

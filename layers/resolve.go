@@ -108,7 +108,7 @@ func (in *ResolveInput) checkUpdate() error {
 	var names []string
 	for _, name := range in.Update {
 		if !slices.Contains(known, name) {
-			name = normalName(name)
+			name = NormalName(name)
 		}
 		if !slices.Contains(known, name) {
 			hint := didYouMean(name, known)

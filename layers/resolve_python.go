@@ -61,23 +61,9 @@ func (p python) requirements() []string {
 	}
 	out := append([]string{ray + "==" + p.Version}, p.Packages...)
 	for _, q := range p.required {
-		out = append(out, q.line())
+		out = append(out, q.String())
 	}
 	return append(out, p.envPip...)
-}
-
-// line is a requirement as pip reads it. Hashes are not a part of it: the lock
-// holds those of all files.
-func (q Requirement) line() string {
-	out := q.Name
-	if len(q.Extras) > 0 {
-		out += "[" + strings.Join(q.Extras, ",") + "]"
-	}
-	out += q.Specifier
-	if q.Marker != "" {
-		out += " ; " + q.Marker
-	}
-	return out
 }
 
 // heldPins are the old versions that the resolver is asked to keep.
@@ -98,7 +84,7 @@ func (r *Resolver) heldPins() []string {
 func without(pins, packages []string) []string {
 	var out []string
 	for _, p := range pins {
-		if name, _, _ := strings.Cut(p, "=="); !slices.Contains(packages, normalName(name)) {
+		if name, _, _ := strings.Cut(p, "=="); !slices.Contains(packages, NormalName(name)) {
 			out = append(out, p)
 		}
 	}
@@ -109,7 +95,7 @@ func names(pins []string) []string {
 	out := make([]string, len(pins))
 	for i, p := range pins {
 		name, _, _ := strings.Cut(p, "==")
-		out[i] = normalName(name)
+		out[i] = NormalName(name)
 	}
 	return out
 }
@@ -158,7 +144,7 @@ func pipConflict(text string) []string {
 	}
 	out := []string{}
 	for _, m := range constraintLine.FindAllStringSubmatch(text, -1) {
-		out = append(out, normalName(m[1]))
+		out = append(out, NormalName(m[1]))
 	}
 	return out
 }
@@ -314,7 +300,7 @@ func pipFile(raw, sha256, name, version string, own []Artifact) (Artifact, error
 	if strings.HasSuffix(p, ".whl") {
 		kind = KindWheel
 	}
-	return Artifact{Kind: kind, Name: normalName(name), Version: version, Origin: origin, Path: p, SHA256: sha256}, nil
+	return Artifact{Kind: kind, Name: NormalName(name), Version: version, Origin: origin, Path: p, SHA256: sha256}, nil
 }
 
 // parseReport reads pip's installation report (pip 22.2 and later, report versions 0 and 1).
@@ -393,7 +379,7 @@ func sdistFile(file string) (name, version string) {
 	}
 	i := strings.LastIndex(file, "-")
 	if i < 0 {
-		return normalName(file), ""
+		return NormalName(file), ""
 	}
-	return normalName(file[:i]), file[i+1:]
+	return NormalName(file[:i]), file[i+1:]
 }
