@@ -23,12 +23,12 @@ type keyring struct {
 
 func (k *keyring) close() {
 	if k.agent != nil {
-		k.agent.Close() //nolint:errcheck // nothing was written that could be lost
+		k.agent.Close() // nothing was written that could be lost
 	}
 }
 
-// newKeyring reads the host's own keys, the default identities, and asks the agent, in this order, up to max keys.
-func newKeyring(own, identities []string, agentSocket string, max int) *keyring {
+// newKeyring reads the host's own keys, the default identities, and asks the agent, in this order, up to limit keys.
+func newKeyring(own, identities []string, agentSocket string, limit int) *keyring {
 	k := &keyring{}
 	inAgent := k.askAgent(agentSocket)
 	for i, file := range slices.Concat(own, identities) {
@@ -40,11 +40,11 @@ func newKeyring(own, identities []string, agentSocket string, max int) *keyring 
 	for _, s := range inAgent {
 		k.add(s, "agent")
 	}
-	if len(k.signers) > max {
-		for _, n := range k.names[max:] {
+	if len(k.signers) > limit {
+		for _, n := range k.names[limit:] {
 			k.unused = append(k.unused, n+": hosts accept only a few tries; name the key in the inventory or in ~/.ssh/config")
 		}
-		k.signers, k.names = k.signers[:max], k.names[:max]
+		k.signers, k.names = k.signers[:limit], k.names[:limit]
 	}
 	return k
 }

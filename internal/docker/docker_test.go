@@ -39,7 +39,7 @@ func newEngine(t *testing.T, api string) *engine {
 			w.Header().Set("Api-Version", e.api)
 		}
 	})
-	mux.HandleFunc("/v1.41/containers/json", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `[]`) })
+	mux.HandleFunc("/v1.41/containers/json", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `[]`) })
 	mux.HandleFunc("/v1.41/events", func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(200)
 		w.(http.Flusher).Flush()
@@ -50,7 +50,11 @@ func newEngine(t *testing.T, api string) *engine {
 		fmt.Fprintf(w, "{\"stream\":\"Loaded image: demo:%d\\n\"}\n", n)
 	})
 	srv := &http.Server{Handler: mux}
-	go srv.Serve(e.ln)
+	go func() {
+		if err := srv.Serve(e.ln); !errors.Is(err, http.ErrServerClosed) {
+			t.Errorf("the Engine ended with %v", err)
+		}
+	}()
 	t.Cleanup(func() { srv.Close() })
 	return e
 }
@@ -232,8 +236,8 @@ func TestStreamlocalRefusedFallsBackToDialStdio(t *testing.T) {
 		lines.Store(line, true)
 		ours, theirs := net.Pipe()
 		go e.ln.Give(theirs)
-		go func() { io.Copy(ours, in); ours.Close() }()
-		io.Copy(out, ours)
+		go func() { _, _ = io.Copy(ours, in); ours.Close() }() // ends as the client leaves, with its error
+		_, _ = io.Copy(out, ours)
 		return 0
 	}})
 	h := b.dial(t)
@@ -333,7 +337,7 @@ func TestTunnel(t *testing.T) {
 	go func() {
 		c, err := ln.Accept()
 		if err == nil {
-			io.Copy(c, c)
+			_, _ = io.Copy(c, c) // what did not come back fails the test
 			c.Close()
 		}
 	}()
@@ -343,7 +347,9 @@ func TestTunnel(t *testing.T) {
 		t.Fatal(err)
 	}
 	fmt.Fprint(c, "hello")
-	c.(interface{ CloseWrite() error }).CloseWrite()
+	if err := c.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
+		t.Error(err)
+	}
 	got, err := io.ReadAll(c)
 	if err != nil || string(got) != "hello" {
 		t.Errorf("got %q, %v", got, err)

@@ -213,7 +213,7 @@ func TarFile(name string, mode int64, data []byte) io.Reader {
 	// A write into memory fails only on a bad header, which this is not.
 	w.WriteHeader(&tar.Header{Name: name, Mode: mode, Size: int64(len(data)), ModTime: time.Unix(0, 0)}) //nolint:errcheck // see above
 	w.Write(data)                                                                                        //nolint:errcheck // see above
-	w.Close()                                                                                            //nolint:errcheck // see above
+	w.Close()
 	return &b
 }
 
@@ -230,7 +230,7 @@ func (h *Host) ReadFile(ctx context.Context, id, path string) ([]byte, error) {
 	if err != nil {
 		return fail(err)
 	}
-	defer res.Content.Close() //nolint:errcheck // only its first file is wanted
+	defer res.Content.Close() // only its first file is wanted
 	t := tar.NewReader(res.Content)
 	head, err := t.Next()
 	if err != nil {

@@ -92,7 +92,7 @@ func (h *Host) probeSocket(ctx context.Context, socket string, o Options) error 
 	pc, serr := s.DialContext(short)
 	if serr == nil {
 		serr = pc.check(short)
-		pc.Close() //nolint:errcheck // it was a trial
+		pc.Close() // it was a trial
 	}
 	if serr != nil {
 		return fmt.Errorf("open %s through SSH: %w; and by `docker system dial-stdio`: %w", socket, err, serr)

@@ -131,7 +131,7 @@ func scanKey(ctx context.Context, d dialer, h hop, algos []string, o Options) (s
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close() //nolint:errcheck // only its key was wanted
+	defer conn.Close() // only its key was wanted
 	var seen ssh.PublicKey
 	_, err = handshake(ctx, conn, h, &ssh.ClientConfig{User: h.user, HostKeyAlgorithms: algos,
 		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error { seen = key; return errSeen }}, o.HandshakeTimeout)
@@ -145,8 +145,8 @@ func scanKey(ctx context.Context, d dialer, h hop, algos []string, o Options) (s
 // RecordHostKeys appends the keys that a file of host keys lacks; the file is replaced at once or not at all. It returns how many were new.
 func RecordHostKeys(file string, keys []HostKey) (int, error) {
 	fail := func(err error) (int, error) { return 0, fmt.Errorf("record host keys in %q: %w", file, err) }
-	if real, err := filepath.EvalSymlinks(file); err == nil {
-		file = real
+	if target, err := filepath.EvalSymlinks(file); err == nil {
+		file = target
 	}
 	data, err := os.ReadFile(file)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -173,7 +173,7 @@ func RecordHostKeys(file string, keys []HostKey) (int, error) {
 	if err != nil {
 		return fail(err)
 	}
-	defer os.Remove(tmp.Name()) //nolint:errcheck // gone after the rename
+	defer os.Remove(tmp.Name()) // gone after the rename
 	_, err = tmp.Write(data)
 	if err = errors.Join(err, tmp.Close()); err != nil {
 		return fail(err)

@@ -73,7 +73,7 @@ func (h *Host) Pull(ctx context.Context, ref string, a Auth) error {
 	if err != nil {
 		return h.fail("pull image", ref, err)
 	}
-	defer res.Close() //nolint:errcheck // Wait has read it to its end
+	defer res.Close() // Wait has read it to its end
 	return h.fail("pull image", ref, res.Wait(ctx))
 }
 

@@ -18,7 +18,7 @@ func (h *Host) Load(ctx context.Context, tar io.Reader) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load image into %s: %w", h.target, h.explain(err))
 	}
-	defer res.Close() //nolint:errcheck // read to its end below
+	defer res.Close() // read to its end below
 	var names []string
 	dec := json.NewDecoder(res)
 	for {

@@ -54,8 +54,8 @@ func (h *Host) Run(ctx context.Context, stdin io.Reader, argv ...string) ([]byte
 	if err != nil {
 		return nil, fmt.Errorf("run %q on %s: %w", line, h.target, h.explain(err))
 	}
-	defer session.Close()                                      //nolint:errcheck // ended already, or of no use any more
-	stop := context.AfterFunc(ctx, func() { session.Close() }) //nolint:errcheck // ends the command
+	defer session.Close()                                      // ended already, or of no use any more
+	stop := context.AfterFunc(ctx, func() { session.Close() }) // ends the command
 	defer stop()
 	var out bytes.Buffer
 	var said tail

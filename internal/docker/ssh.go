@@ -115,16 +115,16 @@ func handshake(ctx context.Context, conn net.Conn, h hop, cfg *ssh.ClientConfig,
 	}
 	short, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	stop := context.AfterFunc(short, func() { conn.Close() }) //nolint:errcheck // ends the handshake
+	stop := context.AfterFunc(short, func() { conn.Close() }) // ends the handshake
 	c, chans, reqs, err := ssh.NewClientConn(w, h.addr, &mine)
 	if !stop() && err == nil {
 		err = short.Err()
-		c.Close() //nolint:errcheck // it came too late
+		c.Close() // it came too late
 	}
 	if err == nil {
 		return ssh.NewClient(c, chans, reqs), nil
 	}
-	conn.Close() //nolint:errcheck // the handshake's error counts
+	conn.Close() // the handshake's error counts
 	var key *HostKeyError
 	if errors.As(err, &key) {
 		return nil, key
@@ -214,8 +214,8 @@ func (l *link) close(cause error) {
 	l.once.Do(func() {
 		l.cause = cause
 		close(l.done)
-		l.wire.Close()   //nolint:errcheck // first the socket: a polite end would wait for a dead host
-		l.client.Close() //nolint:errcheck // see above
+		l.wire.Close() // first the socket: a polite end would wait for a dead host
+		l.client.Close()
 		for i := len(l.below) - 1; i >= 0; i-- {
 			l.below[i].close(nil)
 		}

@@ -86,7 +86,7 @@ type stdioConn struct {
 
 // check sends a ping through the connection and reads the first bytes of the answer, to learn what the command says when it fails.
 func (c *stdioConn) check(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { c.Close() }) //nolint:errcheck // ends the read
+	stop := context.AfterFunc(ctx, func() { c.Close() }) // ends the read
 	defer stop()
 	if _, err := io.WriteString(c, "HEAD /_ping HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\r\n"); err != nil {
 		return c.why(err)

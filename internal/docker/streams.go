@@ -24,7 +24,7 @@ func (h *Host) Logs(ctx context.Context, id string, o LogOptions, stdout, stderr
 	if err != nil {
 		return h.fail("read logs of", short(id), err)
 	}
-	defer res.Close() //nolint:errcheck // read to its end
+	defer res.Close() // read to its end
 	_, err = stdcopy.StdCopy(stdout, stderr, res)
 	return h.fail("read logs of", short(id), err)
 }

@@ -208,7 +208,7 @@ func (e *Engine) create(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	id := make([]byte, 32)
-	rand.Read(id) //nolint:errcheck // it never fails (crypto/rand)
+	rand.Read(id)
 	c := &Container{ID: hex.EncodeToString(id), Name: name, State: "created", Labels: body.Labels, mounts: body.HostConfig.Mounts,
 		Cmd: append(body.Entrypoint, body.Cmd...), files: map[string][]byte{}}
 	for _, m := range c.mounts {
@@ -296,7 +296,7 @@ func (e *Engine) getArchive(w http.ResponseWriter, r *http.Request) {
 	t := tar.NewWriter(&b)
 	t.WriteHeader(&tar.Header{Name: path.Base(p), Mode: 0o444, Size: int64(len(data))}) //nolint:errcheck // into memory
 	t.Write(data)                                                                       //nolint:errcheck // into memory
-	t.Close()                                                                           //nolint:errcheck // into memory
+	t.Close()                                                                           // into memory
 	w.Write(b.Bytes())                                                                  //nolint:errcheck // the client sees it or is gone
 }
 
@@ -333,7 +333,7 @@ func (e *Engine) load(w http.ResponseWriter, r *http.Request) {
 			for _, i := range list {
 				for _, tag := range i.RepoTags {
 					e.Images[tag] = nil
-					fmt.Fprintf(w, "{\"stream\":\"Loaded image: %s\\n\"}\n", tag) //nolint:errcheck // the client sees it or is gone
+					fmt.Fprintf(w, "{\"stream\":\"Loaded image: %s\\n\"}\n", tag) // the client sees it or is gone
 				}
 			}
 		}

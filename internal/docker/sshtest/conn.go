@@ -13,11 +13,11 @@ func piped(ch ssh.Channel) net.Conn {
 	ours, theirs := net.Pipe()
 	go func() {
 		io.Copy(ours, ch) //nolint:errcheck // a channel ends when either side does
-		ours.Close()      //nolint:errcheck // a pipe's close cannot fail
+		ours.Close()      // a pipe's close cannot fail
 	}()
 	go func() {
 		io.Copy(ch, ours) //nolint:errcheck // a channel ends when either side does
-		ch.Close()        //nolint:errcheck // a channel ends when either side does
+		ch.Close()        // a channel ends when either side does
 	}()
 	return theirs
 }
@@ -38,7 +38,7 @@ func (l *Listener) Give(c net.Conn) {
 	select {
 	case l.conns <- c:
 	case <-l.done:
-		c.Close() //nolint:errcheck // nobody serves it
+		c.Close() // nobody serves it
 	}
 }
 

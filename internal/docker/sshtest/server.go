@@ -142,10 +142,10 @@ func (s *Server) Close() {
 	s.mu.Lock()
 	s.closed = true
 	for c := range s.conns {
-		c.Close() //nolint:errcheck // a test's end
+		c.Close()
 	}
 	s.mu.Unlock()
-	s.ln.Close() //nolint:errcheck // a test's end
+	s.ln.Close()
 	s.cond.Broadcast()
 }
 
@@ -190,7 +190,7 @@ func (f *frostable) Write(p []byte) (int, error) {
 
 func (s *Server) serve(c net.Conn) {
 	defer func() {
-		c.Close() //nolint:errcheck // a test's end
+		c.Close()
 		s.mu.Lock()
 		delete(s.conns, c.(*frostable).Conn)
 		s.mu.Unlock()
@@ -288,7 +288,7 @@ func (s *Server) tunnel(nc ssh.NewChannel) {
 	}
 	ch, reqs, err := nc.Accept()
 	if err != nil {
-		to.Close() //nolint:errcheck // nothing was sent
+		to.Close() // nothing was sent
 		return
 	}
 	go ssh.DiscardRequests(reqs)
@@ -299,8 +299,8 @@ func (s *Server) tunnel(nc ssh.NewChannel) {
 		}
 	}()
 	io.Copy(ch, to) //nolint:errcheck // a tunnel ends when either side does
-	ch.Close()      //nolint:errcheck // a tunnel ends when either side does
-	to.Close()      //nolint:errcheck // a tunnel ends when either side does
+	ch.Close()      // a tunnel ends when either side does
+	to.Close()      // a tunnel ends when either side does
 }
 
 func (s *Server) session(nc ssh.NewChannel) {
