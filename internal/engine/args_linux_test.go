@@ -68,7 +68,7 @@ func FuzzParseServeArgs(f *testing.F) {
 }
 
 func TestInstance(t *testing.T) {
-	for _, v := range proxyVars {
+	for _, v := range proxyVars() {
 		t.Setenv(v, "")
 	}
 	name := func(o Options) string {

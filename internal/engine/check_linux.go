@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -25,7 +26,8 @@ func Check(ctx context.Context, o Options) []Finding {
 
 // failed is the finding of an error; an *Error brings its own fix.
 func failed(name string, err error, fix string) Finding {
-	if e, ok := err.(*Error); ok {
+	var e *Error
+	if errors.As(err, &e) {
 		return Finding{Name: name, Detail: e.Detail, Fix: e.Fix}
 	}
 	return Finding{Name: name, Detail: err.Error(), Fix: fix}
@@ -83,12 +85,11 @@ func hasCapability(n uint) bool {
 
 // tryUserNamespace makes a user namespace with a mount namespace in it.
 func tryUserNamespace(ctx context.Context) error {
-	cmd := exec.CommandContext(ctx, "/proc/self/exe")
-	if p, ok := lookProgram("/usr/bin:/bin", "true"); ok {
-		cmd = exec.CommandContext(ctx, p)
-	} else {
+	p, ok := lookProgram("/usr/bin:/bin", "true")
+	if !ok {
 		return nil
 	}
+	cmd := exec.CommandContext(ctx, p)
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNS,
 		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},

@@ -15,17 +15,19 @@ const maxSocketPath = 107
 
 // proxyVars are what net/http and crypto/x509 read from the environment: they
 // hold for a whole process, so they belong to the choice of the instance.
-var proxyVars = [...]string{
-	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
-	"http_proxy", "https_proxy", "no_proxy", "all_proxy",
-	"SSL_CERT_FILE", "SSL_CERT_DIR",
+func proxyVars() []string {
+	return []string{
+		"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
+		"http_proxy", "https_proxy", "no_proxy", "all_proxy",
+		"SSL_CERT_FILE", "SSL_CERT_DIR",
+	}
 }
 
 // processEnv gives Options.Env, or its default.
 func (o Options) processEnv() []string {
 	env := o.Env
 	if env == nil {
-		for _, k := range proxyVars {
+		for _, k := range proxyVars() {
 			if v := os.Getenv(k); v != "" {
 				env = append(env, k+"="+v)
 			}

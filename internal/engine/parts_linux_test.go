@@ -163,7 +163,7 @@ func TestTrackerCountsConnections(t *testing.T) {
 	}
 	defer late.Close()
 	go func() { _, _ = tr.Accept() }()
-	if _, err := late.Read(make([]byte, 1)); err != io.EOF {
+	if _, err := late.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Errorf("a client after the end got %v, want EOF", err)
 	}
 }

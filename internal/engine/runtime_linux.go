@@ -8,9 +8,6 @@ import (
 	"strings"
 )
 
-// runtimeNames are the programs that can run a step, the preferred one first.
-var runtimeNames = [...]string{"buildkit-runc", "runc", "crun"}
-
 // searchPath is path with the directories where distributions put runc and
 // newuidmap but that a user's PATH often lacks (Debian: /usr/sbin/runc).
 // An empty path stays empty.
@@ -40,9 +37,9 @@ func lookProgram(path, name string) (string, bool) {
 	return "", false
 }
 
-// findRuntime finds runc or crun on path.
+// findRuntime finds a program that can run a step on path, the preferred one first.
 func findRuntime(path string) (string, error) {
-	for _, n := range runtimeNames {
+	for _, n := range [...]string{"buildkit-runc", "runc", "crun"} {
 		if p, ok := lookProgram(path, n); ok {
 			return p, nil
 		}

@@ -54,7 +54,7 @@ func serve(ctx context.Context, o ServeOptions, r *reporter) error {
 	if err := takeState(ctx, lock, p); err != nil {
 		return err
 	}
-	if err := p.prepare(r.note); err != nil {
+	if err := p.prepare(ctx, r.note); err != nil {
 		return err
 	}
 	return run(ctx, o, p, r)

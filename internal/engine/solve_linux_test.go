@@ -7,7 +7,7 @@ import (
 	"os"
 
 	"github.com/moby/buildkit/client"
-	"github.com/moby/buildkit/client/llb"
+	bkllb "github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/moby/buildkit/util/entitlements"
 	"golang.org/x/sync/errgroup"
@@ -29,28 +29,28 @@ type result struct {
 }
 
 // busybox is a root file system with this machine's static busybox.
-func busybox() (llb.State, error) {
+func busybox() (bkllb.State, error) {
 	b, err := os.ReadFile("/bin/busybox")
 	if err != nil {
-		return llb.State{}, err
+		return bkllb.State{}, err
 	}
-	return llb.Scratch().
-		File(llb.Mkdir("/bin", 0o755)).
-		File(llb.Mkfile("/bin/busybox", 0o755, b)).
-		File(llb.Mkdir("/out", 0o755)), nil
+	return bkllb.Scratch().
+		File(bkllb.Mkdir("/bin", 0o755)).
+		File(bkllb.Mkfile("/bin/busybox", 0o755, b)).
+		File(bkllb.Mkdir("/out", 0o755)), nil
 }
 
 // solve runs s on the engine at addr.
 func solve(ctx context.Context, addr string, s step) (result, error) {
 	root, err := busybox()
 	if s.image != "" {
-		root, err = llb.Image(s.image), nil
+		root, err = bkllb.Image(s.image), nil
 	}
 	if err != nil {
 		return result{}, err
 	}
-	run := root.Run(llb.Args([]string{"/bin/busybox", "sh", "-c", s.sh}), llb.AddEnv("PATH", "/bin"), llb.Network(s.net), llb.WithCustomName("the step"))
-	def, err := run.AddMount("/out", llb.Scratch()).Marshal(ctx)
+	run := root.Run(bkllb.Args([]string{"/bin/busybox", "sh", "-c", s.sh}), bkllb.AddEnv("PATH", "/bin"), bkllb.Network(s.net), bkllb.WithCustomName("the step"))
+	def, err := run.AddMount("/out", bkllb.Scratch()).Marshal(ctx)
 	if err != nil {
 		return result{}, err
 	}

@@ -22,7 +22,7 @@ const stateFormat = "raybuild-engine-1"
 
 // prepare makes the state fit for use: it puts state of another version aside
 // and removes what a killed engine has left behind. The state is locked.
-func (p place) prepare(note func(string)) error {
+func (p place) prepare(ctx context.Context, note func(string)) error {
 	if err := p.putAside(note); err != nil {
 		return err
 	}
@@ -32,7 +32,7 @@ func (p place) prepare(note func(string)) error {
 	if err := os.WriteFile(p.format(), []byte(stateFormat+"\n"), 0o600); err != nil {
 		return homeError(p.format(), err)
 	}
-	if err := p.cleanUp(); err != nil {
+	if err := p.cleanUp(ctx); err != nil {
 		return err
 	}
 	if err := os.RemoveAll(p.tmp()); err != nil {
@@ -74,7 +74,7 @@ func (p place) putAside(note func(string)) error {
 }
 
 // cleanUp ends the containers and removes the mounts of a killed engine.
-func (p place) cleanUp() error {
+func (p place) cleanUp(ctx context.Context) error {
 	bundles, err := filepath.Glob(filepath.Join(p.state(), "*", "executor", "*", "config.json"))
 	if err != nil {
 		return fmt.Errorf("look for leftovers in %q: %w", p.state(), err)
@@ -85,7 +85,7 @@ func (p place) cleanUp() error {
 			return err
 		}
 		for _, b := range bundles {
-			endContainer(runtime, filepath.Dir(b))
+			endContainer(ctx, runtime, filepath.Dir(b))
 		}
 	}
 	if err := p.unmountBelow(); err != nil {
@@ -101,9 +101,9 @@ func (p place) cleanUp() error {
 
 // endContainer kills what runs in a bundle, whose name is the container's id.
 // A container that the runtime does not know has ended before.
-func endContainer(runtime, bundle string) {
+func endContainer(ctx context.Context, runtime, bundle string) {
 	// Bounded, as a runtime that hangs must not keep the engine from starting.
-	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
 	defer cancel()
 	id := filepath.Base(bundle)
 	out, err := exec.CommandContext(ctx, runtime, "state", id).Output()

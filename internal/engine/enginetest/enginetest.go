@@ -4,36 +4,13 @@ package enginetest
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
-	"github.com/raybuild/raybuild/internal/engine"
+	"github.com/raybuild/raybuild/internal/engine" //nolint:depguard // the engine's own test helper
 )
-
-// serveArg is the first argument of a test binary that is to be an engine.
-const serveArg = "raybuild-engine-serve"
-
-// Main is a test binary's main: it runs the tests, or the engine when
-// Start has re-executed the binary as one. Call it from TestMain:
-//
-//	func TestMain(m *testing.M) { enginetest.Main(m) }
-func Main(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == serveArg {
-		o, err := engine.ParseServeArgs(os.Args[2:])
-		if err == nil {
-			err = engine.Serve(context.Background(), o)
-		}
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
-	os.Exit(m.Run())
-}
 
 // Options gives options that start this test binary as an engine with its
 // state in home. The engine ends by itself one minute after the last client.
@@ -65,7 +42,7 @@ func StartWith(t testing.TB, o engine.Options) (addr string) {
 // Stop ends the engine that o describes and waits until it is gone.
 func Stop(t testing.TB, o engine.Options) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute) // in a cleanup t's own is over
 	defer cancel()
 	if err := engine.Stop(ctx, o); err != nil {
 		t.Errorf("stop engine: %v", err)
@@ -76,7 +53,7 @@ func Stop(t testing.TB, o engine.Options) {
 // removed when the test ends, after what was started with it.
 func Home(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "rbe")
+	dir, err := os.MkdirTemp("", "rbe") //nolint:usetesting // a socket's path has to be short; t.TempDir has the test's name in it
 	if err != nil {
 		t.Fatal(err)
 	}
