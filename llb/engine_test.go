@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"errors"
 	"io"
 	"log"
 	"net/http/httptest"
@@ -219,7 +220,7 @@ func layer(t *testing.T, b *llb.Builder, d digest.Digest) map[string]entry {
 	out := map[string]entry{}
 	for tr := tar.NewReader(z); ; {
 		h, err := tr.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return out
 		}
 		if err != nil {

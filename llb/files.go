@@ -135,12 +135,10 @@ func parentMode(dir string) os.FileMode {
 	return 0o755
 }
 
-// merged are the directories that are links into /usr on merged-usr systems (every Debian and Ubuntu release of today);
-// a layer with a real directory there would hide what the link leads to.
-var merged = []string{"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"}
-
+// checkMerged refuses the directories that are links into /usr on merged-usr systems (every Debian and Ubuntu release of
+// today); a layer with a real directory there would hide what the link leads to.
 func checkMerged(p string) error {
-	for _, m := range merged {
+	for _, m := range [...]string{"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"} {
 		if p == m || strings.HasPrefix(p, m+"/") {
 			return fmt.Errorf("path %q: %s is a link to /usr%s in the base; write /usr%s", p, m, m, p)
 		}

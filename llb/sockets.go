@@ -75,7 +75,7 @@ func (s *sockets) ForwardAgent(stream sshforward.SSH_ForwardAgentServer) error {
 
 // receive writes what the step sends, until it closes its side.
 func receive(stream sshforward.SSH_ForwardAgentServer, to *duplex) {
-	defer to.CloseWrite()
+	defer func() { _ = to.CloseWrite() }() // a pipe's end closes without errors
 	for {
 		var m sshforward.BytesMessage
 		if err := stream.RecvMsg(&m); err != nil {
