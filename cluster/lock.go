@@ -14,8 +14,9 @@ import (
 )
 
 const (
-	roleLock  = "lock"
-	roleToken = "token"
+	roleLock    = "lock"
+	roleToken   = "token"
+	roleVersion = "version"
 
 	// toolImage is an image of one small file that up loads over the API: what containers that never run are made of.
 	toolImage = "raybuild-lock:1"

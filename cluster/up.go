@@ -27,11 +27,12 @@ func Up(ctx context.Context, spec *Spec, o Options) (*Status, error) {
 	}
 	done := 0
 	failed := map[string]error{}
-	if v.changes() > 0 {
-		if k := l.lockInfo(ctx, v); k != nil { // seen at the first look: no need to try
-			return nil, &LockedError{Cluster: spec.Name, LockInfo: *k}
-		}
-		done, failed, v, err = l.converge(ctx, v)
+	k := l.lockInfo(ctx, v)
+	if v.changes() > 0 && k != nil { // seen at the first look: no need to try
+		return nil, &LockedError{Cluster: spec.Name, LockInfo: *k}
+	}
+	if v.changes() > 0 || k == nil && len(v.strays()) > 0 {
+		done, failed, v, err = l.converge(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -60,9 +61,9 @@ func Up(ctx context.Context, spec *Spec, o Options) (*Status, error) {
 	return s, nil
 }
 
-// converge does what the view lacks, under the cluster's lock. It looks again once it has the lock: another launcher may have
+// converge does what the cluster lacks, under the cluster's lock. It looks again once it has the lock: another launcher may have
 // finished in between. failed are hosts on which something went wrong.
-func (l *launch) converge(ctx context.Context, v *view) (done int, failed map[string]error, _ *view, err error) {
+func (l *launch) converge(ctx context.Context) (done int, failed map[string]error, v *view, err error) {
 	ctx, k, err := acquire(ctx, l.head(), l.spec.Name, l.Owner, l.Lease)
 	if err != nil {
 		return 0, nil, nil, err
@@ -75,6 +76,7 @@ func (l *launch) converge(ctx context.Context, v *view) (done int, failed map[st
 	if v, err = l.lookAgain(ctx, true); err != nil {
 		return 0, nil, nil, err
 	}
+	l.sweep(ctx, v)
 	failed = l.preflight(ctx, v)
 	if err := l.mayGoOn(v, failed, "preflight"); err != nil {
 		return 0, nil, nil, err
@@ -93,6 +95,31 @@ func (l *launch) converge(ctx context.Context, v *view) (done int, failed map[st
 		err = cause
 	}
 	return done, failed, v, err
+}
+
+// strays are containers that a launcher which was killed left behind: what it made for a moment, and its lock.
+func (v *view) strays() []Observed {
+	var out []Observed
+	for _, k := range v.looks {
+		for _, c := range k.containers {
+			if role := c.Labels[LabelRole]; role == roleLock || role == roleToken || role == roleVersion {
+				out = append(out, c)
+			}
+		}
+	}
+	return out
+}
+
+// sweep removes strays. The lock is ours by now, and goes at the end.
+func (l *launch) sweep(ctx context.Context, v *view) {
+	for _, c := range v.strays() {
+		if c.Labels[LabelRole] == roleLock {
+			continue
+		}
+		if err := l.fleet.up[c.Host].Remove(ctx, c.ID); err != nil {
+			l.tell.say("%s: %v", c.Host, err) // the next up or down finds it again
+		}
+	}
 }
 
 // mayGoOn stops the work when the head's host failed, or when too few workers are left.
@@ -199,7 +226,7 @@ func (l *launch) apply(ctx context.Context, v *view, skip map[string]error) (int
 		}
 	}
 	if len(workers) > 0 {
-		if err := l.awaitHead(ctx, v, token); err != nil {
+		if err := l.awaitHead(ctx, v); err != nil {
 			return done, failed, err
 		}
 		n, errs := l.run(ctx, workers, v, token)

@@ -236,6 +236,34 @@ func TestLauncherLosesTheLockWhenItIsTakenAway(t *testing.T) {
 	}
 }
 
+func TestUpClearsWhatAKilledLauncherLeft(t *testing.T) {
+	f := newFleet(t, 2)
+	spec := f.spec(t, fleetImage, 2)
+	if _, err := Up(t.Context(), spec, f.options()); err != nil {
+		t.Fatal(err)
+	}
+	for i, role := range map[int]string{0: roleLock, 1: roleToken} {
+		h, err := docker.Dial(t.Context(), target(spec.Nodes()[i].Host), f.options().SSH)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer h.Close()
+		if _, err := h.Create(t.Context(), docker.Create{Name: map[string]string{roleLock: lockName("fleet"), roleToken: "raybuild-token-fleet"}[role],
+			Image: fleetImage, Labels: map[string]string{LabelCluster: "fleet", LabelRole: role, labelDeadline: time.Now().Add(-time.Minute).Format(time.RFC3339Nano)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := Up(t.Context(), spec, f.options())
+	if err != nil || s.Changed != 0 || !s.Healthy {
+		t.Fatalf("%+v, %v", s, err)
+	}
+	for i, e := range f.engines {
+		if c := e.Containers(); len(c) != 1 {
+			t.Errorf("host %d has %d containers", i, len(c))
+		}
+	}
+}
+
 func TestFleetFailuresAreByHost(t *testing.T) {
 	f := newFleet(t, 3)
 	spec := f.spec(t, fleetImage, 3)

@@ -133,7 +133,9 @@ func (l *launch) askDigest(ctx context.Context, h *docker.Host) (string, error) 
 
 // localImage is an image that only the one host's Engine knows, as after a build without a registry. Its ID is its digest.
 func (l *launch) localImage(ctx context.Context, img docker.Image, looks map[string]look) (pinned, error) {
-	l.local.Do(func() { l.tell.say("note: the image %s that is on %s is taken, no registry is asked", l.spec.Image, l.spec.Head.Host.ID()) })
+	l.local.Do(func() {
+		l.tell.say("note: the image %s that is on %s is taken, no registry is asked", l.spec.Image, l.spec.Head.Host.ID())
+	})
 	return l.imageFacts(ctx, img.ID, img.ID, img, looks)
 }
 
@@ -174,7 +176,7 @@ func askVersion(ctx context.Context, h *docker.Host, cluster, ref string) (strin
 		return "", err
 	}
 	id, err := h.Create(ctx, docker.Create{Name: name, Image: ref, Cmd: []string{"ray", "--version"}, Network: "none",
-		Labels: map[string]string{LabelCluster: cluster, LabelRole: "version"}})
+		Labels: map[string]string{LabelCluster: cluster, LabelRole: roleVersion}})
 	if err != nil {
 		return "", err
 	}
