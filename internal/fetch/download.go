@@ -30,6 +30,7 @@ type download struct {
 	watch *watch
 
 	queue []*source
+	weak  map[string]int // failures of each mirror that may pass
 	from  []string // who wrote the bytes that part has
 	pure  bool     // bytes of different sources gave a wrong digest: do not mix them again
 	tried []Attempt
@@ -87,7 +88,7 @@ func (d *download) run(ctx context.Context, cands []Candidate) (err error) {
 			return fmt.Errorf("fetch artifact %q: %w", d.it.Name, context.Cause(ctx))
 		}
 		d.note(s, err)
-		d.requeue(s, err, d.part.n > before, tries)
+		d.requeue(s, err, d.part.n >= before+stallBytes, tries)
 	}
 }
 
@@ -99,12 +100,15 @@ func (d *download) room() error {
 	return nil
 }
 
-// next returns the first source that may be asked, after waiting for it if need be; nil when none is left.
+// next returns the first source that may be asked, after waiting for it if need be; nil when none is left. A mirror that
+// stalled or broke off comes after those that did not: it is not asked again, nor asked in another way, before them.
 func (d *download) next(ctx context.Context) (*source, error) {
 	for len(d.queue) > 0 {
 		now := time.Now()
 		wait := func(s *source) time.Duration { return max(s.ready.Sub(now), d.pause(s), 0) }
-		s := slices.MinFunc(d.queue, func(a, b *source) int { return cmp.Compare(wait(a), wait(b)) })
+		s := slices.MinFunc(d.queue, func(a, b *source) int {
+			return cmp.Or(cmp.Compare(wait(a), wait(b)), cmp.Compare(d.weak[a.Mirror], d.weak[b.Mirror]))
+		})
 		if d.pause(s) > 0 {
 			if d.slept+wait(s) > d.f.o.MaxRetryAfter {
 				d.note(s, fmt.Errorf("asked to wait for %s, which is too long", wait(s).Round(time.Second)))
@@ -146,6 +150,7 @@ func (d *download) requeue(s *source, err error, moved bool, tries int) {
 	case !moved:
 		s.fails++
 	}
+	d.weak[s.Mirror]++
 	if s.fails >= tries || s.tries >= maxProgressTries {
 		d.drop(s)
 		return

@@ -108,7 +108,7 @@ func (f *Fetcher) bring(ctx context.Context, it Item, w *watch) error {
 	if err != nil {
 		return fmt.Errorf("fetch artifact %q: %w", it.Name, err)
 	}
-	dl := &download{f: f, it: it, url: u, part: part, watch: w}
+	dl := &download{f: f, it: it, url: u, part: part, watch: w, weak: map[string]int{}}
 	if part.n > 0 {
 		dl.from = []string{"an earlier run"}
 	}

@@ -3,7 +3,9 @@ package fetch
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -57,6 +59,40 @@ func TestOpenFailsOver(t *testing.T) {
 				t.Errorf("left in partial/: %v, %v", left, err)
 			}
 		})
+	}
+}
+
+// A mirror that stalls again and again, each time a little further on, is left for the next one after the first stall.
+func TestOpenLeavesAMirrorThatStalls(t *testing.T) {
+	data := noise(6, 64<<10)
+	m1 := newMirror(t, nil, func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/simple/") {
+			w.Header().Set("Content-Type", "text/html")
+			_, _ = fmt.Fprintf(w, `<a href="/%[1]s">%[1]s</a>`, "a-1-py3-none-any.whl")
+			return
+		}
+		from, _ := strconv.Atoi(strings.Trim(r.Header.Get("Range"), "bytes=-"))
+		status := http.StatusOK
+		if from > 0 {
+			w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, len(data)-1, len(data)))
+			status = http.StatusPartialContent
+		}
+		w.Header().Set("Content-Length", strconv.Itoa(len(data)-from))
+		w.WriteHeader(status)
+		_, _ = w.Write(data[from : from+(len(data)-from)/2])
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
+	m2 := newMirror(t, data, nil)
+	o := fast(t)
+	o.Candidates = func(*url.URL) []Candidate {
+		const file = "/a-1-py3-none-any.whl"
+		return []Candidate{{Mirror: "m1", URL: m1.URL + file}, {Mirror: "m1", Index: m1.URL + "/simple/a/"}, {Mirror: "m2", URL: m2.URL + file}}
+	}
+	r := newRig(t, o)
+	r.mustRead(t, r.want(data))
+	if n, s := len(m1.requests()), r.Stats(); n != 1 || s.Mirrors["m2"].Resumes != 1 {
+		t.Errorf("the mirror that stalls was asked %d times, want once; %+v", n, s)
 	}
 }
 
