@@ -45,9 +45,13 @@ func TestPlanOfAStaleLock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan error, 1)
-	go func() { done <- registry.Serve(t.Context(), ln, t.TempDir()) }()
-	dir := t.TempDir()
+	store, done := t.TempDir(), make(chan error, 1)
+	go func() { done <- registry.Serve(t.Context(), ln, store) }()
+	t.Cleanup(func() {
+		if err := <-done; err != nil {
+			t.Errorf("serve registry: %v", err)
+		}
+	})
 	lock := &layers.Lock{Version: layers.LockVersion, Recipe: digest.FromString("recipe"), Platforms: map[string]*layers.LockPlatform{"linux/amd64": {
 		Base: layers.LockImage{Reference: "ubuntu:22.04", Digest: digest.FromString("base"), Layers: 1},
 		Tool: layers.LockImage{Reference: "ubuntu:22.04", Digest: digest.FromString("base"), Layers: 1},
@@ -58,6 +62,7 @@ func TestPlanOfAStaleLock(t *testing.T) {
 	}
 	for name, write := range map[string]bool{"no lock": false, "a lock of nothing": true} {
 		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
 			if write {
 				if err := os.WriteFile(filepath.Join(dir, "raybuild.lock"), data, 0o600); err != nil {
 					t.Fatal(err)
@@ -78,12 +83,12 @@ func TestPlanOfAStaleLock(t *testing.T) {
 			if write && string(after) != string(data) || !write && err == nil {
 				t.Error("plan wrote the lock")
 			}
+			if _, err := os.Stat(filepath.Join(dir, "home", "engine")); err == nil {
+				t.Error("plan made an engine")
+			}
 		})
 	}
-	if _, err := os.Stat(filepath.Join(dir, "home", "engine")); err == nil {
-		t.Error("plan made an engine")
-	}
-	if got := call(t, dir, "why", ln.Addr().String()+"/ray:1"); got.code != exitFailed || !strings.Contains(got.stderr, "no image") {
+	if got := call(t, t.TempDir(), "why", ln.Addr().String()+"/ray:1"); got.code != exitFailed || !strings.Contains(got.stderr, "no image") {
 		t.Errorf("%+v", got)
 	}
 }
@@ -139,7 +144,7 @@ func TestPlanCountsAndTimes(t *testing.T) {
 	r := &planReport{
 		Layers: []planLayer{
 			{Platform: "linux/amd64", Name: "base", Fate: layers.Reused, Size: 1000},
-			{Platform: "linux/amd64", Name: "ray", Fate: layers.Built, Size: 70, Estimate: true, reason: "wheel ray: 1 → 2"},
+			{Platform: "linux/amd64", Name: "ray", Fate: layers.Built, Size: 70, push: 50, Estimate: true, reason: "wheel ray: 1 → 2"},
 			{Platform: "linux/amd64", Name: "warm", Fate: layers.Follows, Size: 30, Estimate: true},
 			{Platform: "linux/amd64", Name: "old", Fate: layers.Gone, Size: 5},
 		},
@@ -147,7 +152,7 @@ func TestPlanCountsAndTimes(t *testing.T) {
 		memory: memory{Seconds: map[string]float64{"ray": 1.5, "warm": 2}},
 	}
 	r.sum(g)
-	if r.Pull != 70 || r.PullMost != 100 || r.Steps != 2 || r.StepsMost != 3 || r.Seconds == nil || *r.Seconds != 3.5 {
+	if r.Push != 50 || r.PushMost != 50 || r.Pull != 70 || r.PullMost != 100 || r.Steps != 2 || r.StepsMost != 3 || r.Seconds == nil || *r.Seconds != 3.5 {
 		t.Errorf("report is %+v, seconds %v", r, r.Seconds)
 	}
 	if text := r.text(); !strings.Contains(text, "~70 B") || !strings.Contains(text, "wheel ray: 1 → 2") || !strings.Contains(text, "about 3.5 s") {

@@ -53,7 +53,9 @@ type planReport struct {
 	Config    []configReport `json:"config"`            // what changes in configs
 	Steps     int            `json:"steps"`             // run and file operations of built layers
 	StepsMost int            `json:"steps_most"`        // and of those that follow
-	Pull      int64          `json:"pull_bytes"`        // by a node that has the image; also what is pushed
+	Push      int64          `json:"push_bytes"`        // what the image's repository does not have
+	PushMost  int64          `json:"push_bytes_most"`   // where all that follow come out new
+	Pull      int64          `json:"pull_bytes"`        // by a node that has the image
 	PullMost  int64          `json:"pull_bytes_most"`   // where all that follow come out new
 	Seconds   *float64       `json:"seconds,omitempty"` // of all these steps, where each was measured
 	Notes     []string       `json:"notes"`
@@ -78,11 +80,13 @@ type planLayer struct {
 	Fate     layers.Fate          `json:"fate"`
 	Count    int                  `json:"count"`             // of the image's layers
 	New      int                  `json:"new"`               // of these that the image does not have; those that follow counted
+	Pushed   int                  `json:"pushed"`            // of the new ones, those that its repository does not have
 	Digests  []digest.Digest      `json:"digests,omitempty"` // where they are known
 	Size     int64                `json:"size"`              // of all of them
 	Estimate bool                 `json:"estimate"`          // the size is one
 	Changes  []layers.InputChange `json:"changes,omitempty"`
 	Because  []string             `json:"because,omitempty"`
+	push     int64                // bytes of those that are pushed
 	reason   string
 }
 
@@ -205,12 +209,19 @@ func (r *planReport) add(ctx context.Context, g *against, f layers.LayerFate) {
 	}
 	if f.Name == "base" && f.Fate == layers.Built {
 		r.base(ctx, g, &l, had)
+	} else {
+		l.Pushed = l.New
+		if l.New > 0 {
+			l.push = l.Size
+		}
 	}
 	r.Layers = append(r.Layers, l)
 }
 
-// base asks the registry for the layers of the base, which are known before anything is built.
+// base asks the registry for the layers of the base, which are known before anything is built; some registries share them
+// among repositories.
 func (r *planReport) base(ctx context.Context, g *against, l *planLayer, had map[digest.Digest]bool) {
+	l.Pushed, l.push = l.New, l.Size
 	if slices.ContainsFunc(g.stale, func(s layers.StaleLayer) bool { return s.Layer == "base" }) {
 		return
 	}
@@ -221,11 +232,25 @@ func (r *planReport) base(ctx context.Context, g *against, l *planLayer, had map
 		return
 	}
 	l.Size, l.New, l.Estimate = 0, 0, false
+	l.Pushed, l.push = 0, 0
 	for _, layer := range image.Platforms[0].Layers {
 		l.Digests = append(l.Digests, layer.Digest)
-		if !had[layer.Digest] {
-			l.New++
-			l.Size += layer.Size
+	}
+	has := map[digest.Digest]bool{}
+	if g.image != nil {
+		if has, err = g.j.registry.Has(ctx, g.image.Ref, l.Digests...); err != nil {
+			r.note("what the repository has of the base is not known: %v", err)
+		}
+	}
+	for _, layer := range image.Platforms[0].Layers {
+		if had[layer.Digest] {
+			continue
+		}
+		l.New++
+		l.Size += layer.Size
+		if !has[layer.Digest] {
+			l.Pushed++
+			l.push += layer.Size
 		}
 	}
 }
@@ -246,9 +271,9 @@ func (r *planReport) sum(g *against) {
 		case layers.Reused, layers.Gone:
 			continue
 		}
-		r.PullMost += l.Size
+		r.PullMost, r.PushMost = r.PullMost+l.Size, r.PushMost+l.push
 		if l.Fate != layers.Follows {
-			r.Pull += l.Size
+			r.Pull, r.Push = r.Pull+l.Size, r.Push+l.push
 		}
 		r.StepsMost += n
 		name := l.Name
@@ -268,6 +293,7 @@ func (r *planReport) sum(g *against) {
 				config -= l.Size
 			}
 			r.Pull, r.PullMost = r.Pull+config, r.PullMost+config
+			r.Push, r.PushMost = r.Push+config, r.PushMost+config
 		}
 	}
 	if measured {
@@ -313,7 +339,7 @@ func (r *planReport) text() string {
 		}
 	}
 	line("steps", "%s", upTo(fmt.Sprint(r.Steps), fmt.Sprint(r.StepsMost)))
-	line("push", "about %s", upTo(size(r.Pull), size(r.PullMost)))
+	line("push", "about %s", upTo(size(r.Push), size(r.PushMost)))
 	line("pull", "about %s, by a node that has the image", upTo(size(r.Pull), size(r.PullMost)))
 	if r.Seconds != nil {
 		line("time", "at most about %.1f s in steps, by what they took here last; fetching and pushing come on top", *r.Seconds)
