@@ -53,7 +53,7 @@ func (l *launch) poll(ctx context.Context, f func(ctx context.Context) (done boo
 var errTooLong = errors.New("it takes too long")
 
 // awaitHead waits until the head answers, and no longer than its container can still come up.
-func (l *launch) awaitHead(ctx context.Context, v *view, token string) error {
+func (l *launch) awaitHead(ctx context.Context, v *view) error {
 	var last error
 	r, err := l.ray(ctx, v)
 	if err != nil {
@@ -95,9 +95,9 @@ func (l *launch) noDashboard(ctx context.Context, r *ray, start time.Time, last 
 	}
 	c, err := r.host.Dial(ctx, net.JoinHostPort("127.0.0.1", strconv.Itoa(l.spec.Head.Ports.GCS)))
 	if err != nil {
-		return nil
+		return nil //nolint:nilerr // GCS is not there either: it is not the dashboard that is amiss
 	}
-	c.Close() //nolint:errcheck // it was a trial
+	c.Close() // it was a trial
 	return errors.New("ray runs, and its dashboard, which answers for it, does not: the image lacks ray[default]; add the extra `default` to ray in raybuild.yaml")
 }
 
@@ -124,7 +124,7 @@ func (l *launch) gate(ctx context.Context, v *view, r *ray, failed map[string]er
 		if complete {
 			return true, nil
 		}
-		return l.hopeless(ctx, v, want, found)
+		return l.hopeless(ctx, want, found), nil
 	})
 	if err != nil && !errors.Is(err, errTooLong) {
 		return nil, fmt.Errorf("wait for the nodes: %w", err)
@@ -142,7 +142,7 @@ func (l *launch) gate(ctx context.Context, v *view, r *ray, failed map[string]er
 }
 
 // hopeless ends the wait early when every node that is missing has a container that restarts over and over.
-func (l *launch) hopeless(ctx context.Context, v *view, want []Container, found map[string]rayNode) (bool, error) {
+func (l *launch) hopeless(ctx context.Context, want []Container, found map[string]rayNode) bool {
 	for _, c := range want {
 		if _, ok := found[c.Node.ID]; ok {
 			continue
@@ -153,11 +153,10 @@ func (l *launch) hopeless(ctx context.Context, v *view, want []Container, found 
 		}
 		d, err := h.Inspect(ctx, c.Name)
 		if err != nil || d.Restarts < giveUp {
-			return false, nil
+			return false
 		}
 	}
-	missing := len(want) - len(found)
-	return missing > 0, nil
+	return len(want) > len(found)
 }
 
 // verdict turns a status into up's result: enough nodes, or which are missing and why.
@@ -220,7 +219,7 @@ func (l *launch) probe(ctx context.Context, v *view) error {
 		g.Go(func() error {
 			c, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", addr)
 			if err != nil {
-				return nil
+				return nil //nolint:nilerr // closed, as it should be
 			}
 			mu.Lock()
 			open = append(open, addr+" ("+targets[addr]+")")
