@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -43,7 +41,6 @@ type clusterOptions struct {
 	identity   string
 	sshConfig  string
 	insecure   []string
-	json       bool
 }
 
 func (o *clusterOptions) flags(f *pflag.FlagSet) {
@@ -105,7 +102,7 @@ func (a *app) launcher(o *clusterOptions) cluster.Options {
 		ssh.Identities = []string{a.path(o.identity)}
 	}
 	c := registry.New(registry.Options{Insecure: o.insecure, Timeout: 10 * time.Second})
-	return cluster.Options{SSH: ssh, Log: a.stderr, Images: registryImages{c}, Auth: registryAuth}
+	return cluster.Options{SSH: ssh, Log: a.stderr, Images: registryImages{c}, Auth: registryAuth{c}.find}
 }
 
 // besideCluster is the file of host keys that travels with the cluster's file.
@@ -144,20 +141,11 @@ func (r registryImages) Facts(ctx context.Context, ref string) (cluster.ImageFac
 }
 
 // registryAuth finds the credentials that docker login left here. They go along with each pull, and stay on no host.
-func registryAuth(_ context.Context, host string) (cluster.Credentials, error) {
-	reg, err := name.NewRegistry(host)
-	if err != nil {
-		return cluster.Credentials{}, err
-	}
-	auth, err := authn.DefaultKeychain.Resolve(reg)
-	if err != nil {
-		return cluster.Credentials{}, err
-	}
-	c, err := auth.Authorization()
-	if err != nil {
-		return cluster.Credentials{}, err
-	}
-	return cluster.Credentials{Username: c.Username, Password: c.Password, IdentityToken: c.IdentityToken}, nil
+type registryAuth struct{ client *registry.Client }
+
+func (r registryAuth) find(ctx context.Context, host string) (cluster.Credentials, error) {
+	c, err := r.client.Credentials(ctx, host)
+	return cluster.Credentials(c), err
 }
 
 // report prints a result as JSON or as text.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"os"
 	"strings"
 
@@ -36,13 +35,9 @@ func (a *app) clusterLogsCommand(o *clusterOptions) *cobra.Command {
 	return cmd
 }
 
-// dashArgs are the arguments after "--".
-func dashArgs(cmd *cobra.Command, args []string) (before, after []string) {
-	i := cmd.ArgsLenAtDash()
-	if i < 0 {
-		return nil, args
-	}
-	return args[:i], args[i:]
+// dashArgs are the arguments after "--", or all where there is none.
+func dashArgs(cmd *cobra.Command, args []string) []string {
+	return args[max(cmd.ArgsLenAtDash(), 0):]
 }
 
 func (a *app) clusterExecCommand(o *clusterOptions) *cobra.Command {
@@ -56,7 +51,7 @@ func (a *app) clusterExecCommand(o *clusterOptions) *cobra.Command {
 RAY_ADDRESS and the token are set there: ray's own commands and ray.init() find the cluster.`,
 		Example: "  raybuild cluster exec -- ray status\n  raybuild cluster exec -t -- bash",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			_, argv := dashArgs(cmd, args)
+			argv := dashArgs(cmd, args)
 			if len(argv) == 0 {
 				return usagef("%q needs a command: raybuild cluster exec -- ray status", cmd.CommandPath())
 			}
@@ -114,7 +109,7 @@ SSH connection; on a Ray without that API (before 1.9) the command runs in the h
 comes, and ends with the job's exit code. Interrupted, it leaves the job running and says so.`,
 		Example: "  raybuild cluster submit --dir . -- python train.py --epochs 3\n  raybuild cluster submit --detach -- python -c 'import ray; ray.init()'",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			_, argv := dashArgs(cmd, args)
+			argv := dashArgs(cmd, args)
 			if len(argv) == 0 {
 				return usagef("%q needs a command: raybuild cluster submit --dir . -- python train.py", cmd.CommandPath())
 			}
@@ -133,7 +128,7 @@ comes, and ends with the job's exit code. Interrupted, it leaves the job running
 			if err != nil {
 				return err
 			}
-			var out io.Writer = a.stdout
+			out := a.stdout
 			if asJSON {
 				out = a.stderr
 			}

@@ -1,0 +1,34 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+)
+
+// Credentials are what a registry is given to know who asks. All empty: it is asked anonymously.
+type Credentials struct {
+	Username, Password string
+	IdentityToken      string // an OAuth2 refresh token, as some registries have in place of a password
+}
+
+// Credentials finds those for a registry ("registry.example:5000"; "docker.io" is Docker Hub) where the client finds its own:
+// it is for handing them to an engine that pulls by itself. It is an error when host is no registry's name, or when Docker's
+// configuration or a helper that it names cannot be read; to have none is no error.
+func (c *Client) Credentials(ctx context.Context, host string) (Credentials, error) {
+	reg, err := name.NewRegistry(host)
+	if err != nil {
+		return Credentials{}, fmt.Errorf("read registry %q: %w", host, err)
+	}
+	auth, err := authn.Resolve(ctx, c.o.Keychain, reg)
+	if err != nil {
+		return Credentials{}, fmt.Errorf("read credentials for %s from Docker's configuration: %w", host, err)
+	}
+	got, err := authn.Authorization(ctx, auth)
+	if err != nil {
+		return Credentials{}, fmt.Errorf("read credentials for %s from Docker's configuration: %w", host, err)
+	}
+	return Credentials{Username: got.Username, Password: got.Password, IdentityToken: got.IdentityToken}, nil
+}
