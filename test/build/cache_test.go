@@ -64,7 +64,7 @@ func differing(a, b metadata) string {
 
 // Each edit runs the steps whose inputs it changed, and pushes what they made.
 func TestEditsRunOnlyWhatTheyChange(t *testing.T) {
-	h := newHome(t)
+	h := fullHome(t)
 	dst := func(tag string) string { return ref(t, tag) }
 	before := h.push(dst("base")).meta
 	wheels := []string{"pip-1", "pip-2", "pip-3", "tensorflow", "ray"}
@@ -78,7 +78,7 @@ func TestEditsRunOnlyWhatTheyChange(t *testing.T) {
 		{"the image's mirrors", []string{"--set", "mirrors.image=tuna"}, []string{"mirrors"}, slices.Concat([]string{"miniconda", "env"}, wheels), 10_000},
 		{"other mirrors of the image", []string{"--set", "mirrors.image=aliyun"}, []string{"mirrors"}, slices.Concat([]string{"miniconda", "env"}, wheels), 10_000},
 		{"the base patched", []string{"--set", "base=" + earth.BasePatched}, []string{"apt", "user"}, slices.Concat([]string{"miniconda", "env"}, wheels), 1 << 40},
-		{"apt's list", []string{"--set", "apt=[less]"}, []string{"apt"}, slices.Concat([]string{"miniconda", "env"}, wheels), 1 << 40},
+		{"apt's list", []string{"--set", "apt=[wget]"}, []string{"apt"}, slices.Concat([]string{"miniconda", "env"}, wheels), 1 << 40},
 		{"ray upgraded", []string{"--set", "ray.version=" + world.RayNew}, []string{"ray"}, []string{"miniconda", "env", "pip-1", "pip-2", "pip-3", "tensorflow"}, 3 << 20},
 		{"a label", []string{"--label", "a=b"}, nil, slices.Concat([]string{"miniconda", "env"}, wheels), 20_000},
 	}
@@ -107,7 +107,7 @@ func TestEditsRunOnlyWhatTheyChange(t *testing.T) {
 
 // The environment made anew of the same bytes runs no wheel's step.
 func TestEnvMadeAnewOfTheSameBytesRunsNoWheel(t *testing.T) {
-	h := newHome(t)
+	h := fullHome(t)
 	before := h.push(ref(t, "1")).meta
 	old, newer := "", ""
 	for _, i := range earth.Installers {
@@ -142,7 +142,7 @@ func recipeInstaller(h *home) string {
 
 // An unchanged recipe costs a look at the registry: no engine, no runc, no state.
 func TestUpToDateCostsALook(t *testing.T) {
-	h := newHome(t)
+	h := fullHome(t)
 	dst := ref(t, "1")
 	first := h.push(dst).meta
 	c := newCounter(t)

@@ -78,7 +78,8 @@ func inContainer(t *testing.T, ref string, commands map[string]string) map[strin
 
 // The pushed image is valid, runs, and holds what the recipe says.
 func TestPushedImage(t *testing.T) {
-	h := newHome(t)
+	h := fullHome(t)
+	h.write("more.lock", full.lock)
 	h.write("app/main.py", "print('app')\n")
 	h.write("more.yaml", string(earth.Recipe())+`files: [{from: app, to: /home/ray/app}]
 steps: [{name: stamp, run: "echo built > /opt/stamp", needs: [ray]}]

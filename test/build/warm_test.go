@@ -81,6 +81,29 @@ func coldHome(t *testing.T) *home {
 	return warmLike(t, newHome(t).dir)
 }
 
+// full is the world's whole recipe, built once by the shared builder.
+var full struct {
+	once sync.Once
+	lock string
+}
+
+// fullHome is the shared builder with the world's whole recipe, built, and its lock in a directory of the test's own.
+func fullHome(t *testing.T) *home {
+	t.Helper()
+	warmHome(t)
+	h := &home{t: t, dir: warm.dir, cwd: t.TempDir()}
+	h.write("raybuild.yaml", string(earth.Recipe()))
+	full.once.Do(func() {
+		h.push(earth.Registry + "/full:1")
+		full.lock = h.read("raybuild.lock")
+	})
+	if full.lock == "" {
+		t.Fatal("the shared builder could not make the whole recipe")
+	}
+	h.write("raybuild.lock", full.lock)
+	return h
+}
+
 // stopWarm ends the shared builder.
 func stopWarm() error {
 	if warm.dir == "" {
