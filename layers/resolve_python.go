@@ -4,9 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io/fs"
 	"maps"
-	"os"
 	"path"
 	"regexp"
 	"slices"
@@ -243,40 +241,6 @@ func addNeeds(artifacts, wheels []Artifact, builds string) []Artifact {
 		artifacts[at].For = facts
 	}
 	return artifacts
-}
-
-// localWheels are the recipe's own wheels, found by its patterns.
-func localWheels(dir string, patterns []string) ([]Artifact, error) {
-	var out []Artifact
-	for _, pattern := range patterns {
-		found, err := fs.Glob(os.DirFS(dir), path.Clean(pattern))
-		if err != nil {
-			return nil, fmt.Errorf("find wheels %q: %w", pattern, err)
-		}
-		if len(found) == 0 {
-			return nil, fmt.Errorf("find wheels %q: there is none in %s; build it first, or drop it from pip.wheels", pattern, dir)
-		}
-		for _, file := range found {
-			name, version, ok := wheelFile(file)
-			if !ok {
-				return nil, fmt.Errorf("find wheels %q: %s is not named as a wheel (name-version-python-abi-platform.whl)", pattern, file)
-			}
-			digests, err := fileDigests(dir, []string{file})
-			if err != nil {
-				return nil, err
-			}
-			info, err := fs.Stat(os.DirFS(dir), file)
-			if err != nil {
-				return nil, fmt.Errorf("find wheels %q: %w", pattern, err)
-			}
-			out = append(out, Artifact{
-				Kind: KindWheel, Name: name, Version: version, Origin: originLocal, Path: file,
-				SHA256: digests[0].Encoded(), Size: info.Size(),
-			})
-		}
-	}
-	sortArtifacts(out)
-	return out, nil
 }
 
 // pipFile is the artifact of a URL that pip took.
