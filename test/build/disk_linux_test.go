@@ -1,6 +1,7 @@
 package build
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -64,19 +65,27 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// fill writes a file that leaves so many bytes of the disk.
+// fill writes a file until so many bytes of the disk are left, while others write to it as well.
 func fill(t *testing.T, file, dir string, leave int64) {
 	t.Helper()
-	var st syscall.Statfs_t
-	if err := syscall.Statfs(dir, &st); err != nil {
-		t.Fatal(err)
-	}
 	f, err := os.Create(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if err := syscall.Fallocate(int(f.Fd()), 0, 0, int64(st.Bavail)*int64(st.Bsize)-leave); err != nil { //nolint:unconvert // other types on other architectures
-		t.Fatal(err)
+	chunk := make([]byte, 4<<20)
+	for {
+		var st syscall.Statfs_t
+		if err := syscall.Statfs(dir, &st); err != nil {
+			t.Fatal(err)
+		}
+		if int64(st.Bavail)*int64(st.Bsize) <= leave { //nolint:unconvert // other types on other architectures
+			return
+		}
+		if _, err := f.Write(chunk); errors.Is(err, syscall.ENOSPC) {
+			return
+		} else if err != nil {
+			t.Fatal(err)
+		}
 	}
 }

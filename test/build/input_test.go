@@ -110,9 +110,9 @@ func TestLocalFilesThatCannotBe(t *testing.T) {
 		name, recipe string
 		says         []string
 	}{
-		{"no file", "files: [{from: app, to: /home/ray/app}]", []string{"files[0]", "app"}},
-		{"behind a link that leads out", "files: [{from: linked/secret, to: /home/ray/app}]", []string{"files[0]", "linked", "leads out"}},
-		{"a link that leads out", "files: [{from: linked, to: /home/ray/app}]", []string{"files[0]", "linked", "leads out"}},
+		{"no file", "files: [{from: app, to: /home/ray/app}]", []string{"files: ", "there is no file \"app\" beside the recipe"}},
+		{"behind a link that leads out", "files: [{from: linked/secret, to: /home/ray/app}]", []string{"files: ", "linked", "leads out"}},
+		{"a link that leads out", "files: [{from: linked, to: /home/ray/app}]", []string{"files: ", "linked", "leads out"}},
 		{"no wheel", "pip: {wheels: [./dist/*.whl]}", []string{"dist/*.whl"}},
 		{"a wheel that is none", "pip: {wheels: [./bad/*.whl]}", []string{"own-1.0-py3-none-any.whl"}},
 	} {

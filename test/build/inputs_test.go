@@ -115,7 +115,7 @@ func TestPythonInputs(t *testing.T) {
 	}
 	// A changed wheel of the same name is another input.
 	h.write("dist/own_wheel-1.0-py3-none-any.whl", ownWheel(t)+"\x00")
-	h.refused(1, []string{"own_wheel-1.0-py3-none-any.whl"}, "--push", "--frozen", dst)
+	h.refused(1, []string{"does not fit the recipe", "raybuild lock"}, "--push", "--frozen", dst)
 }
 
 // The lock changes where it must and nowhere else, and says what changed.
