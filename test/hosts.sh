@@ -91,9 +91,10 @@ start_services() {
   until_true 300 no_dockerd "$i" || die "host $i: the last dockerd neither answers nor ends"
   can_raise_limits || rt=(--add-runtime clamped=/usr/local/sbin/runc-clamped --default-runtime clamped)
   inside "$i" rm -f /run/docker.pid
-  # shellcheck disable=SC2086
-  inside "$i" setsid dockerd --host unix:///run/docker.sock --cgroup-parent "/$NAME-h$i" \
-    "${rt[@]}" $DOCKERD_ARGS >>"$d/dockerd.log" 2>&1 </dev/null &
+  # As a child of the host's own init: nsenter outside would stop with a dockerd that is sent STOP, and then never reap it.
+  # shellcheck disable=SC2016,SC2086
+  inside "$i" sh -c 'setsid "$@" &' sh dockerd --host unix:///run/docker.sock --cgroup-parent "/$NAME-h$i" \
+    "${rt[@]}" $DOCKERD_ARGS >>"$d/dockerd.log" 2>&1 </dev/null
 }
 
 await() {
