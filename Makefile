@@ -65,8 +65,16 @@ world-down: ## stop what `make world` and `make quickstart` left running
 quickstart: needs-build build ## build a Ray image, push it to a registry on loopback, and run it
 	@scripts/quickstart
 
-bench-core: needs-build build ## engine start, up-to-date check, cached and cold builds, as a table
-	@bench/core
+# BuildKit's own client, of go.mod's version, for benchmarks to compare with. It needs a few modules more than raybuild does:
+# its go.mod is a copy of ours with those.
+$(TOOLS)/buildctl: go.mod go.sum
+	@mkdir -p $(TOOLS)
+	cp go.mod $(TOOLS)/buildctl.mod && cp go.sum $(TOOLS)/buildctl.sum
+	$(GO) get -modfile=$(TOOLS)/buildctl.mod github.com/moby/buildkit/cmd/buildctl@$$($(GO) list -m -f '{{.Version}}' github.com/moby/buildkit)
+	$(GO) build -modfile=$(TOOLS)/buildctl.mod -o $@ github.com/moby/buildkit/cmd/buildctl
+
+bench-core: needs-build build $(TOOLS)/buildctl ## engine start, up-to-date check, cached and cold builds, as a table
+	$(GO) run ./bench/core
 
 bench: needs build ## the edit matrix against Dockerfiles (BENCH_SCALE=small|full)
 	@bench/matrix
