@@ -31,8 +31,8 @@ type download struct {
 
 	queue []*source
 	weak  map[string]int // failures of each mirror that may pass
-	from  []string // who wrote the bytes that part has
-	pure  bool     // bytes of different sources gave a wrong digest: do not mix them again
+	from  []string       // who wrote the bytes that part has
+	pure  bool           // bytes of different sources gave a wrong digest: do not mix them again
 	tried []Attempt
 	slept time.Duration // because servers asked for it
 }
