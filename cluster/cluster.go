@@ -71,7 +71,7 @@ type story struct {
 func (s *story) say(format string, a ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	fmt.Fprintf(s.w, format+"\n", a...) //nolint:errcheck // a story that nobody can read any more must not stop the work
+	fmt.Fprintf(s.w, format+"\n", a...) // a story that nobody can read any more must not stop the work
 }
 
 // launch is one run of a command of the launcher.
@@ -198,7 +198,7 @@ func (l *launch) each(f func(id string, h *docker.Host) error) map[string]error 
 
 func (l *launch) close() {
 	for _, h := range l.fleet.up {
-		h.Close() //nolint:errcheck // the work is done
+		h.Close() // the work is done
 	}
 }
 

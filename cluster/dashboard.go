@@ -31,7 +31,7 @@ func Dashboard(ctx context.Context, spec *Spec, port int, ready func(url, token 
 	t := &tunnel{l: l, host: r.host, addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(spec.Head.Ports.Dashboard))}
 	defer t.close()
 	ready("http://"+ln.Addr().String(), r.token)
-	stop := context.AfterFunc(ctx, func() { ln.Close() }) //nolint:errcheck // ends Accept
+	stop := context.AfterFunc(ctx, func() { ln.Close() }) // ends Accept
 	defer stop()
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -84,7 +84,7 @@ func (t *tunnel) connected(ctx context.Context) (*docker.Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.host.Close() //nolint:errcheck // it is lost
+	t.host.Close() // it is lost
 	t.host = h
 	t.l.tell.say("%s: connected", t.l.spec.Head.Host.ID())
 	return h, nil
@@ -93,8 +93,8 @@ func (t *tunnel) connected(ctx context.Context) (*docker.Host, error) {
 const reconnectFor = 60 * time.Second // how long a browser's request waits for the host to come back
 
 func (t *tunnel) serve(ctx context.Context, local net.Conn) {
-	defer local.Close()                                      //nolint:errcheck // the browser sees the end
-	stop := context.AfterFunc(ctx, func() { local.Close() }) //nolint:errcheck // see above
+	defer local.Close() // the browser sees the end
+	stop := context.AfterFunc(ctx, func() { local.Close() })
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, reconnectFor)
 	var remote net.Conn
@@ -122,11 +122,11 @@ func (t *tunnel) serve(ctx context.Context, local net.Conn) {
 		}
 	}()
 	io.Copy(local, remote) //nolint:errcheck // see above
-	remote.Close()         //nolint:errcheck // see above
+	remote.Close()
 }
 
 func (t *tunnel) close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.host.Close() //nolint:errcheck // the work is done
+	t.host.Close() // the work is done
 }

@@ -47,7 +47,7 @@ func (l *launch) observe(ctx context.Context, cluster string, filter bool) map[s
 		return nil
 	})
 	for id, err := range errs {
-		l.fleet.up[id].Close() //nolint:errcheck // it does not answer
+		l.fleet.up[id].Close() // it does not answer
 		delete(l.fleet.up, id)
 		l.fleet.down[id] = err
 	}

@@ -123,7 +123,9 @@ func TestJobFilesStayInside(t *testing.T) {
 	dir := t.TempDir()
 	outside := filepath.Join(t.TempDir(), "outside")
 	for f, text := range map[string]string{"a.py": "1", "sub/b.py": "22", ".git/config": "x", "data/big.bin": "x", "note.key": "x", ".rayignore": "# comment\n*.key\n/data/\n"} {
-		os.MkdirAll(filepath.Dir(filepath.Join(dir, f)), 0o755)
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, f)), 0o755); err != nil {
+			t.Fatal(err)
+		}
 		if err := os.WriteFile(filepath.Join(dir, f), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}

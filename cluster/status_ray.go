@@ -76,7 +76,7 @@ func (r *ray) do(ctx context.Context, method, path, contentType string, body io.
 	}
 	if res.StatusCode/100 != 2 {
 		text, _ := io.ReadAll(io.LimitReader(res.Body, 512))
-		res.Body.Close() //nolint:errcheck // the status counts
+		res.Body.Close() // the status counts
 		return nil, &statusError{code: res.StatusCode, path: path, text: firstLine(string(text))}
 	}
 	return res, nil
@@ -87,7 +87,7 @@ func (r *ray) get(ctx context.Context, path string, into any) error {
 	if err != nil {
 		return err
 	}
-	defer res.Body.Close() //nolint:errcheck // read to its end
+	defer res.Body.Close() // read to its end
 	if err := json.NewDecoder(io.LimitReader(res.Body, 64<<20)).Decode(into); err != nil {
 		return fmt.Errorf("read ray's answer on %s: %w", path, err)
 	}

@@ -98,7 +98,7 @@ func (r *ray) submit(ctx context.Context, j Job, stdout io.Writer, tell *story) 
 	if err != nil {
 		return nil, err
 	}
-	defer res.Body.Close() //nolint:errcheck // read to its end
+	defer res.Body.Close() // read to its end
 	var made struct {
 		SubmissionID string `json:"submission_id"`
 		JobID        string `json:"job_id"` // its name before 2.0

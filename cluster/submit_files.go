@@ -43,7 +43,7 @@ func jobFiles(root *os.Root, exclude []string) ([]jobFile, error) {
 				ignore = append(ignore, strings.Trim(line, "/"))
 			}
 		}
-		f.Close() //nolint:errcheck // it was read
+		f.Close() // it was read
 	}
 	var out []jobFile
 	var total int64
@@ -129,7 +129,7 @@ func eachFile(j Job, f func(jobFile, io.Reader) error) error {
 	if err != nil {
 		return err
 	}
-	defer root.Close() //nolint:errcheck // only read
+	defer root.Close() // only read
 	files, err := jobFiles(root, j.Exclude)
 	if err != nil {
 		return err

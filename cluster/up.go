@@ -157,7 +157,7 @@ func (l *launch) pull(ctx context.Context, v *view, skip map[string]error) map[s
 	auth := l.auth(ctx, v.image.Ref)
 	return l.each(func(id string, h *docker.Host) error {
 		if !need[id] || skip[id] != nil {
-			return nil
+			return nil //nolint:nilerr // what is in skip counts already
 		}
 		if _, err := h.Image(ctx, v.image.Ref); err == nil || !docker.IsNotFound(err) {
 			return err
@@ -181,7 +181,7 @@ func (l *launch) filters(ctx context.Context, v *view, skip map[string]error) ma
 	return l.each(func(id string, h *docker.Host) error {
 		want, ok := v.digests[id]
 		if !ok || skip[id] != nil || v.looks[id].filter == want {
-			return nil
+			return nil //nolint:nilerr // what is in skip counts already
 		}
 		l.tell.say("%s: installing packet filter %s", id, filterTable(l.spec.Name))
 		return installFilter(ctx, h, v.rules[id])

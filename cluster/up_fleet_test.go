@@ -32,7 +32,6 @@ const fleetImage2 = "registry.example/ray@sha256:2222222222222222222222222222222
 type fakeFleet struct {
 	engines []*enginetest.Engine
 	servers []*sshtest.Server
-	yaml    string
 	known   string
 	key     string
 	ray     *httptest.Server
@@ -139,7 +138,7 @@ func (f *fakeFleet) serveRay(w http.ResponseWriter, r *http.Request) {
 			nodes = append(nodes, n)
 		}
 	}
-	json.NewEncoder(w).Encode(map[string]any{"result": true, "data": map[string]any{"result": map[string]any{"result": nodes}}})
+	_ = json.NewEncoder(w).Encode(map[string]any{"result": true, "data": map[string]any{"result": map[string]any{"result": nodes}}}) // a launcher that left needs none
 }
 
 func TestFleetUpAgainTakesOneLook(t *testing.T) {

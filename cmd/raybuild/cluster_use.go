@@ -206,9 +206,9 @@ interrupted. It connects again when the connection is lost; the port stays. The 
 				return err
 			}
 			return cluster.Dashboard(cmd.Context(), spec, port, func(url, secret string) {
-				a.print("%s", url) //nolint:errcheck // the tunnel serves also when nobody reads its address
+				a.print("%s", url) // the tunnel serves also when nobody reads its address
 				if token && secret != "" {
-					a.print("token: %s", secret) //nolint:errcheck // see above
+					a.print("token: %s", secret)
 				}
 				a.say("serving until interrupted")
 			}, a.launcher(o))

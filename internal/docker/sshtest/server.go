@@ -224,7 +224,7 @@ func (s *Server) serve(c net.Conn) {
 	if err != nil {
 		return
 	}
-	defer conn.Close() //nolint:errcheck // a test's end
+	defer conn.Close()
 	go answer(reqs)
 	slots := make(chan struct{}, s.o.MaxSessions)
 	for ch := range chans {
@@ -308,7 +308,7 @@ func (s *Server) session(nc ssh.NewChannel) {
 	if err != nil {
 		return
 	}
-	defer ch.Close() //nolint:errcheck // a test's end
+	defer ch.Close()
 	for r := range reqs {
 		line, ok := field(r.Payload)
 		if r.Type != "exec" || !ok || s.o.Exec == nil {

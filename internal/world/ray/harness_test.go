@@ -173,7 +173,7 @@ func free(t *testing.T, n int) []int {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer l.Close() //nolint:errcheck // a listener
+		defer l.Close() // a listener
 		out = append(out, l.Addr().(*net.TCPAddr).Port)
 	}
 	return out
@@ -225,7 +225,7 @@ func (c *cluster) do(method, path, body string, header ...string) (int, string) 
 	if err != nil {
 		return 0, err.Error()
 	}
-	defer res.Body.Close() //nolint:errcheck // read
+	defer res.Body.Close() // read
 	b, err := io.ReadAll(res.Body)
 	if err != nil {
 		c.t.Fatal(err)
