@@ -232,7 +232,7 @@ func TestPushUsesDockerCredentials(t *testing.T) {
 			rw.Header()[k] = v
 		}
 		rw.WriteHeader(resp.StatusCode)
-		io.Copy(rw, resp.Body)
+		_, _ = io.Copy(rw, resp.Body) // the builder checks what it got
 	}))
 	t.Cleanup(locked.Close)
 	host := strings.TrimPrefix(locked.URL, "http://")

@@ -112,7 +112,9 @@ func TestSocketsAreServed(t *testing.T) {
 		}
 		fmt.Fprintf(c, "HTTP/1.0 200 OK\r\n\r\nyou asked %s", req.URL.Path)
 		// A large answer, to the end of which the client reads.
-		io.CopyN(c, zeros{}, 1<<20)
+		if _, err := io.CopyN(c, zeros{}, 1<<20); err != nil {
+			t.Error(err)
+		}
 	}
 	got, err := answer(t, b, w, e, llb.Session{Artifacts: w, Sockets: map[string]func(net.Conn){"gw": serve}})
 	if err != nil || !strings.Contains(got, "you asked /hello") || len(got) < 1<<20 || calls.Load() != 1 {

@@ -111,7 +111,7 @@ func (j *job) mayPush(ctx context.Context, o *buildOptions) error {
 	for _, name := range o.names {
 		err := j.registry.CanPush(ctx, name)
 		var answer *registry.Error
-		if err != nil && !(errors.As(err, &answer) && answer.Status == http.StatusTooManyRequests) {
+		if err != nil && (!errors.As(err, &answer) || answer.Status != http.StatusTooManyRequests) {
 			return fmt.Errorf("nothing was built: %w", err)
 		}
 	}

@@ -24,7 +24,7 @@ func serve(t *testing.T, dir string) string {
 	ctx, cancel := context.WithCancel(t.Context())
 	r, w := io.Pipe()
 	a := &app{stdin: strings.NewReader(""), stdout: w, stderr: io.Discard, dir: dir, getenv: func(string) string { return "" }}
-	root := a.rootCommand() //nolint:contextcheck // cobra hands the context to the commands
+	root := a.rootCommand()
 	root.SetArgs([]string{"registry", "serve", "--dir", "images", "127.0.0.1:0"})
 	done := make(chan error, 1)
 	go func() {

@@ -47,7 +47,7 @@ func found(t *testing.T, ref string) bool {
 	}
 	_, err = remote.Head(parsed)
 	var answer *transport.Error
-	if err != nil && !(errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound) {
+	if err != nil && (!errors.As(err, &answer) || answer.StatusCode != http.StatusNotFound) {
 		t.Fatal(err)
 	}
 	return err == nil

@@ -200,7 +200,7 @@ func TestUsage(t *testing.T) {
 		"a flag of a command":   {"lock", "--updat"},
 		"a name that is none":   {"--push", "Not/A Name"},
 		"a push to nowhere":     {"--push"},
-		"an unknown command":    {"insepct"},
+		"an unknown command":    {"inspct"},
 		"an unknown subcommand": {"cluster", "upp"},
 		"a bad platform":        {"--platform", "sun/sparc/x/y"},
 	} {

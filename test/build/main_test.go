@@ -105,7 +105,7 @@ type home struct {
 func newHome(t *testing.T) *home {
 	t.Helper()
 	need(t)
-	dir, err := os.MkdirTemp("", "rbh")
+	dir, err := os.MkdirTemp("", "rbh") //nolint:usetesting // a socket's path has to be short; t.TempDir has the test's name in it
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -305,7 +305,11 @@ func newCounter(t *testing.T) *counter {
 		}
 		proxy.ServeHTTP(w, r)
 	})}
-	go server.Serve(ln)
+	go func() {
+		if err := server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			t.Errorf("the registry's counter ended with %v", err)
+		}
+	}()
 	t.Cleanup(func() { server.Close() })
 	return c
 }

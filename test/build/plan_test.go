@@ -24,9 +24,9 @@ type planned struct {
 }
 
 // plan asks for a plan, which must end with the code.
-func (h *home) plan(ref string, code int, args ...string) planned {
+func (h *home) plan(ref string, code int) planned {
 	h.t.Helper()
-	out := h.run(append([]string{"plan", "--json", ref}, args...)...)
+	out := h.run("plan", "--json", ref)
 	if out.code != code {
 		h.t.Fatalf("raybuild plan: exit %d, want %d\n%s%s", out.code, code, out.stdout, out.stderr)
 	}

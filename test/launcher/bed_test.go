@@ -44,7 +44,7 @@ type bed struct {
 var (
 	theBed  *bed
 	bedOnce sync.Once
-	bedErr  error
+	errBed  error
 )
 
 func TestMain(m *testing.M) {
@@ -74,9 +74,9 @@ func needBed(t *testing.T) *bed {
 		}
 		t.Skip("no hosts can be made here: " + why)
 	}
-	bedOnce.Do(func() { theBed, bedErr = makeBed() })
-	if bedErr != nil {
-		t.Fatal(bedErr)
+	bedOnce.Do(func() { theBed, errBed = makeBed() })
+	if errBed != nil {
+		t.Fatal(errBed)
 	}
 	return theBed
 }
@@ -109,7 +109,7 @@ func makeBed() (*bed, error) {
 	if err != nil {
 		return nil, err
 	}
-	go http.Serve(ln, registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	go http.Serve(ln, registry.New(registry.Logger(log.New(io.Discard, "", 0)))) //nolint:errcheck // it serves until the process ends
 	port := ln.Addr().(*net.TCPAddr).Port
 	b.registry = fmt.Sprintf("%s.1:%d", b.net, port)
 	if out, err := b.script("up", fmt.Sprint(b.hosts)); err != nil {
@@ -160,10 +160,16 @@ func (b *bed) push(repo, mark string) (string, error) {
 		mode int64
 		data []byte
 	}{{"bin/ray", 0o755, data}, {"mark", 0o644, []byte(mark)}} {
-		w.WriteHeader(&tar.Header{Name: f.name, Mode: f.mode, Size: int64(len(f.data))})
-		w.Write(f.data)
+		if err := w.WriteHeader(&tar.Header{Name: f.name, Mode: f.mode, Size: int64(len(f.data))}); err != nil {
+			return "", err
+		}
+		if _, err := w.Write(f.data); err != nil {
+			return "", err
+		}
 	}
-	w.Close()
+	if err := w.Close(); err != nil {
+		return "", err
+	}
 	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(buf.Bytes())), nil })
 	if err != nil {
 		return "", err

@@ -85,7 +85,9 @@ func TestWorldImageOnThreeHosts(t *testing.T) {
 			".git/config": "x",
 		}
 		for f, text := range files {
-			os.MkdirAll(filepath.Dir(filepath.Join(dir, f)), 0o755)
+			if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, f)), 0o755); err != nil {
+				t.Fatal(err)
+			}
 			if err := os.WriteFile(filepath.Join(dir, f), []byte(text), 0o644); err != nil {
 				t.Fatal(err)
 			}

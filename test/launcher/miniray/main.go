@@ -155,12 +155,12 @@ func runHead(me node, opts map[string]string, token string) {
 	dash.HandleFunc("/api/gcs_healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "success") })
 	dash.HandleFunc("/api/v0/nodes", func(w http.ResponseWriter, r *http.Request) {
 		if h.allowed(w, r) {
-			json.NewEncoder(w).Encode(map[string]any{"result": true, "msg": "", "data": map[string]any{"result": map[string]any{"result": h.list()}}})
+			_ = json.NewEncoder(w).Encode(map[string]any{"result": true, "msg": "", "data": map[string]any{"result": map[string]any{"result": h.list()}}}) // who asked may have left
 		}
 	})
 	g, d := listen("0.0.0.0:"+opts["--port"]), listen(opts["--dashboard-host"]+":"+opts["--dashboard-port"])
 	fmt.Println("Ray runtime started.")
-	go http.Serve(g, gcs)
+	go func() { fail("gcs: %v", http.Serve(g, gcs)) }()
 	fail("dashboard: %v", http.Serve(d, dash))
 }
 
