@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"maps"
 	"regexp"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/moby/buildkit/client"
@@ -113,6 +115,16 @@ func (c *call) evaluate(ctx context.Context, gw gateway.Client, def *bkllb.Defin
 	return res.SingleRef()
 }
 
+// DiskFull tells whether an error of a build says that the builder's disk is full, or a step that it had no room.
+func DiskFull(err error) bool {
+	full := syscall.ENOSPC.Error()
+	var step *StepError
+	if errors.As(err, &step) && slices.ContainsFunc(step.Log, func(l string) bool { return strings.Contains(strings.ToLower(l), full) }) {
+		return true
+	}
+	return err != nil && strings.Contains(err.Error(), full)
+}
+
 // answers tells whether the builder is still there.
 func (b *Builder) answers(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
@@ -194,11 +206,13 @@ func (c *collector) failure(err error) *StepError {
 	if m := missingSecret.FindStringSubmatch(err.Error()); m != nil {
 		se.Hint = fmt.Sprintf("pass it with --secret id=%s,src=FILE", m[1])
 	}
-	if failed.offline && (wantedNetwork(se.Log) || len(se.Log) == 0) {
-		se.Hint = "this step has no network; declare what it needs as an artifact or package, or allow it the network (network: true)"
-	}
-	if failed.offline && len(se.Log) == 0 { // getent, and whatever was told to be quiet
-		se.Hint = "it said nothing; if it wanted the network: " + se.Hint
+	const offline = "this step has no network; declare what it needs as an artifact or package, or allow it the network (network: true)"
+	switch {
+	case !failed.offline || se.ExitCode <= 0:
+	case wantedNetwork(se.Log):
+		se.Hint = offline
+	case len(se.Log) == 0: // getent, and whatever was told to be quiet
+		se.Hint = "it said nothing; if it wanted the network: " + offline
 	}
 	return se
 }

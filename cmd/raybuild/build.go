@@ -139,6 +139,7 @@ func (j *job) solve(ctx context.Context, o *buildOptions, graph *layers.Graph, r
 		if ctx.Err() != nil {
 			return nil, report.interrupted()
 		}
+		err = b.explain(j.app, err)
 		if report.pushing {
 			return nil, fmt.Errorf("push %q: %w: what was built is kept: check the registry, and run again", o.names, err)
 		}

@@ -68,6 +68,14 @@ func (a *app) connectEmbedded(ctx context.Context, o builderOptions) (*builder, 
 	return &builder{Builder: b, engine: "embedded", close: b.Close}, nil
 }
 
+// explain names the disk where a build on this machine filled it.
+func (b *builder) explain(a *app, err error) error {
+	if home, homeErr := a.home(); homeErr == nil && b.engine == "embedded" && llb.DiskFull(err) {
+		return fmt.Errorf("%w; %w", err, engine.Full(home))
+	}
+	return err
+}
+
 // connectDocker reaches the BuildKit inside the local Docker Engine, over the connections that its API hands out.
 func connectDocker(ctx context.Context) (*builder, error) {
 	host, err := docker.Dial(ctx, docker.Target{Local: true}, docker.Options{})

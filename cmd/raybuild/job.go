@@ -194,6 +194,9 @@ func (j *job) resolve(ctx context.Context, update []string) error {
 			return b.Builder, nil
 		},
 	})
+	if err != nil && j.builder != nil && ctx.Err() == nil {
+		return j.builder.explain(j.app, err)
+	}
 	if err != nil {
 		return err
 	}

@@ -43,14 +43,22 @@ func room(path string, need int64) error {
 	if err != nil {
 		return err
 	}
-	const fix = "free some space, run `raybuild cache prune`, or set RAYBUILD_HOME to another disk"
 	if d.free < need {
-		return &Error{Kind: ErrNoSpace, Detail: fmt.Sprintf("%s has %s free, %s needed", path, size(d.free), size(need)), Fix: fix}
+		return &Error{Kind: ErrNoSpace, Detail: fmt.Sprintf("%s has %s free, %s needed", path, size(d.free), size(need)), Fix: fixSpace}
 	}
 	if d.inodes > 0 && d.freeInodes < minInodes {
-		return &Error{Kind: ErrNoSpace, Detail: fmt.Sprintf("%s has %d inodes free, %d needed", path, d.freeInodes, minInodes), Fix: fix}
+		return &Error{Kind: ErrNoSpace, Detail: fmt.Sprintf("%s has %d inodes free, %d needed", path, d.freeInodes, minInodes), Fix: fixSpace}
 	}
 	return nil
+}
+
+// Full says how full the disk of home is, and what to do: for a build that failed for lack of room.
+func Full(home string) error {
+	detail := home
+	if d, err := diskOf(home); err == nil {
+		detail = fmt.Sprintf("%s has %s free, %s needed to go on", home, size(d.free), size(defaultMinFree))
+	}
+	return &Error{Kind: ErrNoSpace, Detail: detail, Fix: fixSpace}
 }
 
 // cacheLimit gives the limit in bytes: what was asked for, or the default for

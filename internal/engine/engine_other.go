@@ -21,6 +21,9 @@ func Ensure(context.Context, Options) (string, error) { return "", unsupported()
 // Stop does nothing: there is no engine to stop.
 func Stop(context.Context, Options) error { return nil }
 
+// Full says that the disk of home is full, and what to do.
+func Full(home string) error { return &Error{Kind: ErrNoSpace, Detail: home, Fix: fixSpace} }
+
 // Serve returns ErrUnsupported: the engine needs Linux.
 func Serve(context.Context, ServeOptions) error { return unsupported() }
 

@@ -39,3 +39,6 @@ func (e *Error) Error() string {
 
 // Unwrap gives the kind.
 func (e *Error) Unwrap() error { return e.Kind }
+
+// fixSpace is the next step where a disk is full.
+const fixSpace = "free some space, run `raybuild cache prune`, or set RAYBUILD_HOME to another disk"

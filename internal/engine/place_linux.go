@@ -157,7 +157,7 @@ func private(path string) error {
 func homeError(path string, err error) error {
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
 		return &Error{Kind: ErrNoSpace, Detail: fmt.Sprintf("write %s: %v", path, err),
-			Fix: "free some space, run `raybuild cache prune`, or set RAYBUILD_HOME to another disk"}
+			Fix: fixSpace}
 	}
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS) {
 		return fmt.Errorf("use engine directory %q: %w; set RAYBUILD_HOME to a directory that you may write", path, err)
