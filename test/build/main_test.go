@@ -23,7 +23,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/raybuild/raybuild/internal/engine"
 	"github.com/raybuild/raybuild/internal/world"
 )
 
@@ -111,9 +110,7 @@ func newHome(t *testing.T) *home {
 	}
 	h := &home{t: t, dir: dir, cwd: t.TempDir()}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		if err := engine.Stop(ctx, engine.Options{Home: dir, Exe: program}); err != nil {
+		if err := stopEngine(dir); err != nil {
 			t.Errorf("stop engine: %v", err)
 		}
 		if err := os.RemoveAll(dir); err != nil {

@@ -112,11 +112,11 @@ func stopWarm() error {
 	return errors.Join(stopEngine(warm.dir), os.RemoveAll(warm.dir))
 }
 
-// stopEngine ends the engine of a builder whose state is in dir.
+// stopEngine ends the engine of a builder whose state is in dir. It was started with nothing of this process's environment.
 func stopEngine(dir string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	return engine.Stop(ctx, engine.Options{Home: dir, Exe: program})
+	return engine.Stop(ctx, engine.Options{Home: dir, Exe: program, Env: []string{}})
 }
 
 // honest ends all faults of the world's mirrors, now and after the test.
