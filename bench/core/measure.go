@@ -178,8 +178,8 @@ func (p *place) coldBuilds(ctx context.Context, r *report) (ours, theirs *side, 
 	}
 	stored = append(stored, s.seconds)
 	r.add("the same, artifacts in raybuild's store", "s", stored, nil)
-	r.add("peak memory of the client, cold build", "B", bytes(ours.peak), bytes(theirs.peak))
-	r.add("peak memory of the engine, cold build", "B", bytes(ours.engine), bytes(theirs.engine))
+	r.add("peak memory of the client, cold build", "B", inBytes(ours.peak), inBytes(theirs.peak))
+	r.add("peak memory of the engine, cold build", "B", inBytes(ours.engine), inBytes(theirs.engine))
 	return ours, theirs, nil
 }
 
@@ -234,7 +234,7 @@ func (p *place) cachedBuilds(ctx context.Context, r *report, ours, theirs *side)
 			}
 		}
 		r.add(c.what, "s", seconds[0], seconds[1])
-		r.add(c.memory, "B", bytes(peaks[0]), bytes(peaks[1]))
+		r.add(c.memory, "B", inBytes(peaks[0]), inBytes(peaks[1]))
 	}
 	return nil
 }
@@ -270,8 +270,8 @@ func (p *place) sameImage(ctx context.Context, r *report, ours, theirs *side) er
 		return errors.New("the two images differ, so their builds do not compare:\nonly in raybuild's:\n  " +
 			strings.Join(only(a, b), "\n  ") + "\nonly in the Dockerfile's:\n  " + strings.Join(only(b, a), "\n  "))
 	}
-	r.add("image size, compressed", "B", bytes(sizes[0]), bytes(sizes[1]))
+	r.add("image size, compressed", "B", inBytes(sizes[0]), inBytes(sizes[1]))
 	return nil
 }
 
-func bytes(n int64) []float64 { return []float64{float64(n)} }
+func inBytes(n int64) []float64 { return []float64{float64(n)} }

@@ -93,7 +93,7 @@ func run(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return err
 	}
-	r.add("size of the binary", "B", bytes(binary.Size()), nil)
+	r.add("size of the binary", "B", inBytes(binary.Size()), nil)
 	data, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err
