@@ -6,7 +6,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"syscall"
 )
 
 // solver finds packages that satisfy specs by trying the best candidate first and going back where it fits nothing.
@@ -223,21 +222,6 @@ func virtualPackages() map[string]string {
 		}
 	}
 	return out
-}
-
-func kernel() string {
-	var u syscall.Utsname
-	if syscall.Uname(&u) != nil {
-		return ""
-	}
-	var b []byte
-	for _, c := range u.Release {
-		if (c < '0' || c > '9') && c != '.' {
-			break
-		}
-		b = append(b, byte(c))
-	}
-	return strings.Trim(string(b), ".")
 }
 
 // glibc is the C library's version, as the name of the banner in its file says.
