@@ -52,7 +52,7 @@ func (w *watched) String() string {
 // start calls raybuild and does not wait for it.
 func (h *home) start(args ...string) *running {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	r := &running{cmd: h.command(ctx, args...), stderr: &watched{more: make(chan struct{}, 1)}, done: make(chan struct{})}
 	r.cmd.Stderr = r.stderr
 	if err := r.cmd.Start(); err != nil {
