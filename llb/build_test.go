@@ -79,7 +79,7 @@ func TestImageIsPushedLayerByLayer(t *testing.T) {
 			}
 		}
 	}
-	if want := []string{"", "", "", "ray", "files", "app", "extras"}; !slices.Equal(names, want) {
+	if want := []string{"", "", "user", "ray", "files", "app", "extras"}; !slices.Equal(names, want) {
 		t.Errorf("layers %q, want %q", names, want)
 	}
 	for _, n := range []string{ref, w.host + "/ray:latest"} {
