@@ -39,6 +39,9 @@ func (b *Builder) Build(ctx context.Context, images []Image, s Session, o BuildO
 	defer func() { err = errors.Join(err, c.view.close()) }()
 	look := o.Push && o.BeforePush != nil
 	res, err = c.image(ctx, images, o, o.exports(outputs, o.Push && !look, len(images)), true)
+	if err == nil {
+		err = c.complete(ctx, images, o, res)
+	}
 	if err != nil || !look {
 		return res, err
 	}
@@ -217,6 +220,20 @@ func (c *call) image(ctx context.Context, images []Image, o BuildOptions, export
 	}
 	res.Steps, res.Attrs = c.col.result(), maps.Clone(resp.ExporterResponse)
 	return res, c.b.describe(ctx, res, defs)
+}
+
+// complete exports once more where the builder had let go of the manifests before they were read.
+func (c *call) complete(ctx context.Context, images []Image, o BuildOptions, res *Result) error {
+	gone := func(i ImageResult) bool { return i.Layers == nil }
+	if res.Digest == "" || len(o.Names) == 0 || !slices.ContainsFunc(res.Images, gone) {
+		return nil
+	}
+	o.NoCache = false
+	again, err := c.image(ctx, images, o, []client.ExportEntry{o.imageExport(false, len(images))}, false)
+	if err == nil && again.Digest == res.Digest {
+		res.Images = again.Images
+	}
+	return err
 }
 
 // gatewayResult says which filesystem and config make which platform; one platform alone gets no index.

@@ -162,14 +162,16 @@ func (b *blob) Close() error { return b.close() }
 // readJSON reads a JSON blob into v; false where the builder has none, or serves no content.
 func (b *Builder) readJSON(ctx context.Context, d digest.Digest, v any) (bool, error) {
 	r, _, err := b.Blob(ctx, d)
-	if err != nil {
-		if errors.Is(err, os.ErrNotExist) || cerrdefs.IsNotImplemented(err) || status.Code(err) == codes.Unimplemented {
-			return false, nil
-		}
-		return false, err
+	if err == nil {
+		err = errors.Join(json.NewDecoder(r).Decode(v), r.Close())
 	}
-	defer r.Close()
-	if err := json.NewDecoder(r).Decode(v); err != nil {
+	switch {
+	case err == nil:
+	// What was exported is the builder's no longer once the solve is over, and may go while it is read.
+	case errors.Is(err, os.ErrNotExist), cerrdefs.IsNotFound(err), status.Code(err) == codes.NotFound,
+		cerrdefs.IsNotImplemented(err), status.Code(err) == codes.Unimplemented:
+		return false, nil
+	default:
 		return false, fmt.Errorf("read blob %s: %w", d, err)
 	}
 	return true, nil
