@@ -155,6 +155,9 @@ func interruptAll(t *testing.T, h *home, random *rand.Rand, dst string) {
 		if try == 40 {
 			t.Fatalf("the builds end before they are interrupted: still to do %v", left)
 		}
+		if left[syscall.SIGINT]+left[syscall.SIGKILL] == 7 { // the first are moments of resolving, the others of building
+			h.write("raybuild.lock", warm.lock)
+		}
 		s := syscall.SIGINT
 		if random.IntN(left[syscall.SIGINT]+left[syscall.SIGKILL]) >= left[syscall.SIGINT] {
 			s = syscall.SIGKILL
