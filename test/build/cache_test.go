@@ -78,7 +78,7 @@ func TestEditsRunOnlyWhatTheyChange(t *testing.T) {
 		{"the image's mirrors", []string{"--set", "mirrors.image=tuna"}, []string{"mirrors"}, slices.Concat([]string{"miniconda", "env"}, wheels), 10_000},
 		{"other mirrors of the image", []string{"--set", "mirrors.image=aliyun"}, []string{"mirrors"}, slices.Concat([]string{"miniconda", "env"}, wheels), 10_000},
 		{"the base patched", []string{"--set", "base=" + earth.BasePatched}, []string{"apt", "user"}, slices.Concat([]string{"miniconda", "env"}, wheels), 1 << 40},
-		{"apt's list", []string{"--set", "apt=[wget]"}, []string{"apt"}, slices.Concat([]string{"miniconda", "env"}, wheels), 1 << 40},
+		{"apt's list", []string{"--set", "apt=[bc]"}, []string{"apt"}, slices.Concat([]string{"miniconda", "env"}, wheels), 1 << 40},
 		{"ray upgraded", []string{"--set", "ray.version=" + world.RayNew}, []string{"ray"}, []string{"miniconda", "env", "pip-1", "pip-2", "pip-3", "tensorflow"}, 3 << 20},
 		{"a label", []string{"--label", "a=b"}, nil, slices.Concat([]string{"miniconda", "env"}, wheels), 20_000},
 	}

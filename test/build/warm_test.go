@@ -81,35 +81,47 @@ func coldHome(t *testing.T) *home {
 	return warmLike(t, newHome(t).dir)
 }
 
-// full is the world's whole recipe, built once by the shared builder.
+// full is a builder that has built the world's whole recipe once. It is another than warm, whose tests count on what
+// was never fetched.
 var full struct {
 	once sync.Once
+	dir  string // RAYBUILD_HOME
 	lock string
 }
 
-// fullHome is the shared builder with the world's whole recipe, built, and its lock in a directory of the test's own.
+// fullHome is the builder of the world's whole recipe, with recipe and lock in a directory of the test's own.
 func fullHome(t *testing.T) *home {
 	t.Helper()
-	warmHome(t)
-	h := &home{t: t, dir: warm.dir, cwd: t.TempDir()}
-	h.write("raybuild.yaml", string(earth.Recipe()))
+	need(t)
 	full.once.Do(func() {
+		dir, err := os.MkdirTemp("", "rbf") //nolint:usetesting // it outlives the test, and a socket's path must be short
+		if err != nil {
+			t.Fatal(err)
+		}
+		full.dir = dir
+		h := &home{t: t, dir: dir, cwd: t.TempDir()}
+		h.write("raybuild.yaml", string(earth.Recipe()))
 		h.push(earth.Registry + "/full:1")
 		full.lock = h.read("raybuild.lock")
 	})
 	if full.lock == "" {
-		t.Fatal("the shared builder could not make the whole recipe")
+		t.Fatal("the builder of the whole recipe could not be made")
 	}
+	h := &home{t: t, dir: full.dir, cwd: t.TempDir()}
+	h.write("raybuild.yaml", string(earth.Recipe()))
 	h.write("raybuild.lock", full.lock)
 	return h
 }
 
-// stopWarm ends the shared builder.
+// stopWarm ends the shared builders.
 func stopWarm() error {
-	if warm.dir == "" {
-		return nil
+	var errs []error
+	for _, dir := range []string{warm.dir, full.dir} {
+		if dir != "" {
+			errs = append(errs, stopEngine(dir), os.RemoveAll(dir))
+		}
 	}
-	return errors.Join(stopEngine(warm.dir), os.RemoveAll(warm.dir))
+	return errors.Join(errs...)
 }
 
 // stopEngine ends the engine of a builder whose state is in dir. It was started with nothing of this process's environment.
