@@ -120,7 +120,7 @@ func TestPlanAndWhyForeseeThePush(t *testing.T) {
 		{name: "label", text: "image: {labels: {team: a}}\n", why: "config: label team"},
 		{name: "own files", text: "files: [{from: app, to: /home/ray/app}]\n", why: "files: file app/main.py"},
 		{name: "own file", before: func() { h.write("app/main.py", "print(2)\n") }, why: "files: file app/main.py"},
-		{name: "apt list", old: "apt: [less]", text: "apt: [less, wget]", why: "apt: deb wget"},
+		{name: "apt list", old: "apt: [less]", text: "apt: [less, bc]", why: "apt: deb bc"},
 		{name: "ray", old: "ray: {version: " + world.RayOld, text: "ray: {version: " + world.RayNew, why: "ray: wheel ray"},
 		{name: "image mirrors", old: "mirrors: {", text: "mirrors: {image: tuna, ", why: "mirrors: mirrors.image"},
 		{name: "base patched", old: "base: " + earth.Base, text: "base: " + earth.BasePatched, why: "base: base"},
@@ -202,7 +202,7 @@ func (h *home) compared(first, last string) {
 	for _, c := range d.Config {
 		said = append(said, "config "+c.Key)
 	}
-	for _, want := range []string{"apt added wget", "pip changed ray", "base changed " + earth.BasePatched, "config label team"} {
+	for _, want := range []string{"apt added bc", "pip changed ray", "base changed " + earth.BasePatched, "config label team"} {
 		if !slices.Contains(said, want) {
 			h.t.Errorf("diff does not say %q: %q", want, said)
 		}
