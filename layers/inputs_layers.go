@@ -92,7 +92,7 @@ func (e env) inputs(on Ground, made string, locked []Artifact) (inputSet, error)
 
 func (p python) inputs(on Ground, made string, locked []Artifact) (inputSet, error) {
 	s := inputSet{on: []string{"env"}, values: map[string]string{"tool": pinned(on.Tool), "env.name": p.env.Env.Name}}
-	groups := wheelGroups(runtimePackages(locked))
+	groups := wheelGroups(runtimePackages(locked), p.rules)
 	i := slices.IndexFunc(groups, func(g wheelGroup) bool { return g.name == made })
 	if i < 0 {
 		return s, errors.New("no packages of it in the lock")

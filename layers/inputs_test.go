@@ -167,6 +167,8 @@ func TestInputsOfWiderChanges(t *testing.T) {
 		"the user":       {func(s *subject) { s.recipe.Image.User = "worker" }, map[string]string{"user": "image.user", "files": "owner of /home/ray"}},
 		"what a step needs": {func(s *subject) { s.recipe.Steps[1].Needs = []string{"env"} },
 			map[string]string{"warm": "steps.warm.needs"}},
+		"the budget of layers": {func(s *subject) { s.recipe.Layers.Budget = leastBudget },
+			map[string]string{"tensorflow": "wheel tensorflow", "pip-2": "wheel tensorflow", "warm": "layers that it stands on"}},
 		"another layer of one's own": {func(s *subject) { s.o.Extra = []Layer{ownLayer{}} }, map[string]string{"own": "operations"}},
 	} {
 		t.Run(name, func(t *testing.T) {

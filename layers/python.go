@@ -1,25 +1,13 @@
 package layers
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"hash/fnv"
 	"path"
 	"slices"
 	"strings"
 
 	"github.com/raybuild/raybuild/llb"
-)
-
-const (
-	// bigWheel is the size in bytes from which a wheel has a layer of its own.
-	bigWheel = 16 << 20
-	// bigLayers is how many wheels at most have one; the smaller of them join the groups.
-	bigLayers = 10
-	// smallGroups is the number of layers that small wheels are spread over, by
-	// a hash of their names: one that comes or goes moves no other.
-	smallGroups = 3
 )
 
 // python is Ray and every other Python package. pip resolves them together, and
@@ -32,6 +20,7 @@ type python struct {
 	pins     []string      // for known breakages
 	env      env
 	dir      string
+	rules    LayerRules
 }
 
 func (python) Name() string    { return "ray" }
@@ -50,7 +39,7 @@ func (p python) Apply(on Ground, locked []Artifact) (Ground, error) {
 		}
 		built[a.Filename()] = stage
 	}
-	for _, g := range wheelGroups(runtimePackages(locked)) {
+	for _, g := range wheelGroups(runtimePackages(locked), p.rules) {
 		var step llb.Exec
 		var err error
 		if g.wheels[0].Kind == KindSdist {
@@ -143,67 +132,6 @@ func runtimePackages(locked []Artifact) []Artifact {
 		}
 	}
 	return out
-}
-
-// wheelGroup is one layer's wheels.
-type wheelGroup struct {
-	name   string
-	wheels []Artifact
-}
-
-func (g wheelGroup) vertex(what string) string { return "[" + g.name + "] " + what }
-
-// what says what a group holds: a version where it is one package.
-func (g wheelGroup) what() string {
-	if len(g.wheels) == 1 {
-		return g.wheels[0].Name + " " + g.wheels[0].Version
-	}
-	names := make([]string, len(g.wheels))
-	for i, w := range g.wheels {
-		names[i] = w.Name
-	}
-	return shorten(names, 60)
-}
-
-// wheelGroups lays packages out as layers: small ones first, then big ones,
-// then Ray. It depends on nothing but the packages, and a package that is added,
-// dropped or changed moves no other.
-func wheelGroups(packages []Artifact) []wheelGroup {
-	packages = slices.SortedFunc(slices.Values(packages), func(a, b Artifact) int {
-		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Version, b.Version))
-	})
-	big := map[string]bool{}
-	bySize := slices.SortedFunc(slices.Values(packages), func(a, b Artifact) int {
-		return cmp.Or(cmp.Compare(b.Size, a.Size), cmp.Compare(a.Name, b.Name))
-	})
-	for _, a := range bySize {
-		if a.Size >= bigWheel && len(big) < bigLayers {
-			big[a.Name] = true
-		}
-	}
-	small := make([]wheelGroup, smallGroups)
-	var single, ray []wheelGroup
-	for _, a := range packages {
-		switch {
-		case a.Name == "ray":
-			ray = append(ray, wheelGroup{name: "ray", wheels: []Artifact{a}})
-		case a.Kind == KindSdist || big[a.Name]:
-			single = append(single, wheelGroup{name: a.Name, wheels: []Artifact{a}})
-		default:
-			h := fnv.New32a()
-			_, _ = h.Write([]byte(a.Name)) // never fails, by its documentation
-			g := &small[h.Sum32()%smallGroups]
-			g.wheels = append(g.wheels, a)
-		}
-	}
-	var groups []wheelGroup
-	for i, g := range small {
-		if len(g.wheels) > 0 {
-			g.name = fmt.Sprintf("pip-%d", i+1)
-			groups = append(groups, g)
-		}
-	}
-	return slices.Concat(groups, single, ray)
 }
 
 // wheelFile takes a wheel's file name apart (PEP 427); ok is false where it is none.

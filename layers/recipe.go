@@ -30,6 +30,8 @@ type Recipe struct {
 	Steps []Step
 	// Image is the configuration of the finished image.
 	Image ImageConfig
+	// Layers says how Python packages are laid out as layers.
+	Layers LayerRules
 	// Platforms are the platforms to build for, such as "linux/amd64", sorted
 	// and without repetitions. Default: linux/amd64.
 	Platforms []string
@@ -109,6 +111,18 @@ type Env struct {
 	Channels []string
 	// File is the path, relative to the recipe, of an environment.yml. Default none.
 	File string
+}
+
+// LayerRules say how Python packages are laid out as layers.
+type LayerRules struct {
+	// Budget is how many layers the image should have at most, of which 13 are
+	// taken: see wheelGroups. Default 20. Local files beyond the first, steps,
+	// source distributions and further layers of a base come on top.
+	Budget int
+	// MaxSize is the size in bytes up to which wheels share a layer: one that
+	// would be larger is split, be it beyond the budget. Default 512 MB. A wheel
+	// that is larger by itself has a layer of its own and is not split.
+	MaxSize int64
 }
 
 // Ray is the version of Ray to install.

@@ -67,6 +67,7 @@ func (r *Recipe) fillDefaults() {
 	}
 	setDefault(&r.Image.User, "ray")
 	setDefault(&r.Image.Workdir, home(r.Image.User))
+	r.Layers = r.Layers.filled()
 	if len(r.Platforms) == 0 {
 		r.Platforms = []string{"linux/amd64"}
 	}
@@ -112,6 +113,7 @@ func (t *recipeReader) recipe(n *yamlNode, r *Recipe) {
 		treeField{"pip", func(n *yamlNode, key string) { t.pip(n, key, &r.Pip) }},
 		treeField{"files", func(n *yamlNode, key string) { t.files(n, key, r) }},
 		treeField{"steps", func(n *yamlNode, key string) { t.steps(n, key, r) }},
+		treeField{"layers", func(n *yamlNode, key string) { t.layers(n, key, &r.Layers) }},
 		treeField{"image", func(n *yamlNode, key string) { t.image(n, key, &r.Image) }},
 		treeField{"platforms", t.texts(&r.Platforms, platformName)},
 	)

@@ -99,53 +99,6 @@ func wheel(name string, size int64) Artifact {
 	return Artifact{Kind: KindWheel, Name: name, Version: "1", Path: name + "-1-py3-none-any.whl", Size: size}
 }
 
-func groupOf(groups []wheelGroup, name string) string {
-	for _, g := range groups {
-		for _, w := range g.wheels {
-			if w.Name == name {
-				return g.name
-			}
-		}
-	}
-	return ""
-}
-
-func TestWheelGroupsAreStable(t *testing.T) {
-	packages := []Artifact{wheel("ray", 70<<20), wheel("tensorflow", 500<<20)}
-	for _, n := range []string{"click", "filelock", "jsonschema", "msgpack", "packaging", "protobuf", "pyyaml", "requests", "attrs", "idna"} {
-		packages = append(packages, wheel(n, 100<<10))
-	}
-	before := wheelGroups(packages)
-	if len(before) > smallGroups+2 {
-		t.Errorf("%d layers for 12 packages", len(before))
-	}
-	if g := groupOf(before, "ray"); g != "ray" {
-		t.Errorf("ray is in layer %q", g)
-	}
-	if g := groupOf(before, "tensorflow"); g != "tensorflow" {
-		t.Errorf("tensorflow is in layer %q", g)
-	}
-	if before[len(before)-1].name != "ray" {
-		t.Errorf("ray's layer is not the last: %v", before)
-	}
-	after := wheelGroups(append([]Artifact{wheel("zipp", 10<<10), wheel("torch", 300<<20)}, packages...))
-	for _, p := range packages {
-		if groupOf(before, p.Name) != groupOf(after, p.Name) {
-			t.Errorf("%s moved from %q to %q because others were added", p.Name, groupOf(before, p.Name), groupOf(after, p.Name))
-		}
-	}
-}
-
-func TestManyBigWheelsStayFewLayers(t *testing.T) {
-	var packages []Artifact
-	for i := range 40 {
-		packages = append(packages, wheel("big"+string(rune('a'+i%26))+string(rune('a'+i/26)), int64(100+i)<<20))
-	}
-	if n := len(wheelGroups(packages)); n > bigLayers+smallGroups {
-		t.Errorf("40 big wheels make %d layers, want at most %d", n, bigLayers+smallGroups)
-	}
-}
-
 func TestOwnIndexesAreTheOnlyPlaceOfTheirPackages(t *testing.T) {
 	r := &Recipe{
 		Mirrors: Mirrors{Fetch: Presets()[:1]},

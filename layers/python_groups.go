@@ -1,0 +1,207 @@
+package layers
+
+import (
+	"cmp"
+	"fmt"
+	"hash/fnv"
+	"math/bits"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+const (
+	// bigWheel is the size in bytes from which a wheel has a layer of its own.
+	bigWheel = 16 << 20
+	// smallGroups is the number of layers that small wheels are spread over, by
+	// a hash of their names: one that comes or goes moves no other.
+	smallGroups = 3
+	// takenLayers of a budget are not for big wheels: a base of one layer, user,
+	// apt, originals, miniconda, env, activate, mirrors, files, Ray, and the groups.
+	// It is a constant, so that a recipe with one layer less moves no wheel.
+	takenLayers = 10 + smallGroups
+	// leastBudget leaves none for big wheels; mostBudget leaves room below the 127
+	// layers that engines take.
+	leastBudget, mostBudget = takenLayers, 100
+	leastMaxSize            = 16 << 20
+
+	defaultBudget  = 20
+	defaultMaxSize = 512 << 20
+)
+
+// filled are the rules with defaults for what is not there.
+func (r LayerRules) filled() LayerRules {
+	if r.Budget == 0 {
+		r.Budget = defaultBudget
+	}
+	if r.MaxSize == 0 {
+		r.MaxSize = defaultMaxSize
+	}
+	return r
+}
+
+// wheelGroup is one layer's wheels.
+type wheelGroup struct {
+	name   string
+	wheels []Artifact
+}
+
+func (g wheelGroup) vertex(what string) string { return "[" + g.name + "] " + what }
+
+// what says what a group holds: a version where it is one package.
+func (g wheelGroup) what() string {
+	if len(g.wheels) == 1 {
+		return g.wheels[0].Name + " " + g.wheels[0].Version
+	}
+	names := make([]string, len(g.wheels))
+	for i, w := range g.wheels {
+		names[i] = w.Name
+	}
+	return shorten(names, 60)
+}
+
+func (g wheelGroup) size() int64 {
+	var size int64
+	for _, w := range g.wheels {
+		size += w.Size
+	}
+	return size
+}
+
+// wheelGroups lays packages out as layers by how large they are and how often
+// they change: small ones of an index first, spread over groups, then big ones,
+// each by itself, then Ray, then the recipe's own wheels, which change with
+// every commit.
+//
+// It depends on nothing but packages and rules. A package that is added, dropped
+// or changed changes the layers of the group that it is in, and no other's. Only
+// where there are more big wheels than the budget has room for, a new one of a
+// larger kind takes the place of the least one, which joins its group.
+func wheelGroups(packages []Artifact, rules LayerRules) []wheelGroup {
+	rules = rules.filled()
+	packages = slices.SortedFunc(slices.Values(packages), func(a, b Artifact) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Version, b.Version))
+	})
+	big := bigWheels(packages, rules)
+	small := make([]wheelGroup, smallGroups)
+	for i := range small {
+		small[i].name = fmt.Sprintf("pip-%d", i+1)
+	}
+	own := wheelGroup{name: "pip-own"}
+	var single, ray []wheelGroup
+	for _, a := range packages {
+		switch {
+		case a.Kind == KindSdist || a.Name != "ray" && big[a.Name]:
+			single = append(single, wheelGroup{name: a.Name, wheels: []Artifact{a}})
+		case a.Name == "ray":
+			ray = append(ray, wheelGroup{name: "ray", wheels: []Artifact{a}})
+		case a.Origin == originLocal:
+			own.wheels = append(own.wheels, a)
+		default:
+			g := &small[nameHash(a.Name)%smallGroups]
+			g.wheels = append(g.wheels, a)
+		}
+	}
+	var groups []wheelGroup
+	for _, g := range small {
+		groups = append(groups, g.split(rules.MaxSize, 0)...)
+	}
+	return slices.Concat(groups, single, ray, own.split(rules.MaxSize, 0))
+}
+
+// bigWheels are the names of those that have a layer each: as many as the
+// budget has room for, the largest first. What counts is the power of two of
+// the size and then the name, so that a new version seldom changes the order.
+func bigWheels(packages []Artifact, rules LayerRules) map[string]bool {
+	var all []Artifact
+	for _, a := range packages {
+		if a.Size >= bigWheel && a.Kind == KindWheel && a.Name != "ray" {
+			all = append(all, a)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b Artifact) int {
+		return cmp.Or(cmp.Compare(bits.Len64(uint64(b.Size)), bits.Len64(uint64(a.Size))), cmp.Compare(nameHash(a.Name), nameHash(b.Name)))
+	})
+	big := map[string]bool{}
+	for _, a := range all[:min(len(all), rules.Budget-takenLayers)] {
+		big[a.Name] = true
+	}
+	return big
+}
+
+func nameHash(name string) uint32 {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(name)) // never fails, by its documentation
+	return h.Sum32()
+}
+
+// split halves a group that is too large by one more bit of its packages'
+// names' hashes, until each part is small enough or one package. A group that
+// is split is one that changes anyway, and no other one is touched.
+func (g wheelGroup) split(maxSize int64, bit int) []wheelGroup {
+	switch {
+	case len(g.wheels) == 0:
+		return nil
+	case len(g.wheels) == 1 || g.size() <= maxSize || bit == 24:
+		return []wheelGroup{g}
+	}
+	left, right := wheelGroup{name: g.name + "a"}, wheelGroup{name: g.name + "b"}
+	if bit == 0 {
+		left.name, right.name = g.name+"-a", g.name+"-b"
+	}
+	for _, w := range g.wheels {
+		// The group is the hash modulo 3; these bits are the upper ones of another
+		// mix of it, so that they are spread evenly in each group.
+		if nameHash(w.Name)*2654435761>>(31-bit)&1 == 0 {
+			left.wheels = append(left.wheels, w)
+		} else {
+			right.wheels = append(right.wheels, w)
+		}
+	}
+	return slices.Concat(left.split(maxSize, bit+1), right.split(maxSize, bit+1))
+}
+
+// layers reads the rules of layers.
+func (t *recipeReader) layers(n *yamlNode, key string, r *LayerRules) {
+	var budget, size string
+	t.mapping(n, key,
+		treeField{"budget", t.text(&budget, layerBudget)},
+		treeField{"max_size", t.text(&size, layerSize)},
+	)
+	if budget != "" {
+		r.Budget, _ = strconv.Atoi(budget) // of its grammar
+	}
+	if size != "" {
+		r.MaxSize, _ = parseSize(size)
+	}
+}
+
+func layerBudget(s string) (string, string) {
+	if n, err := strconv.Atoi(s); err != nil || n < leastBudget || n > mostBudget {
+		return quoteShort(s) + " is no number of layers that can be", fmt.Sprintf("write a number from %d to %d", leastBudget, mostBudget)
+	}
+	return "", ""
+}
+
+func layerSize(s string) (string, string) {
+	if n, ok := parseSize(s); !ok || n < leastMaxSize {
+		return quoteShort(s) + " is no size that a layer can be kept to", `write 16MB or more, such as "512MB" or "1GB"`
+	}
+	return "", ""
+}
+
+var sizeText = regexp.MustCompile(`^([1-9][0-9]{0,5})(MB|GB)$`)
+
+// parseSize reads a size in units of 1024².
+func parseSize(s string) (int64, bool) {
+	m := sizeText.FindStringSubmatch(strings.TrimSpace(s))
+	if m == nil {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(m[1], 10, 64)
+	if m[2] == "GB" {
+		n <<= 10
+	}
+	return n << 20, err == nil
+}

@@ -1,0 +1,290 @@
+package layers
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func groupOf(groups []wheelGroup, name string) string {
+	for _, g := range groups {
+		for _, w := range g.wheels {
+			if w.Name == name {
+				return g.name
+			}
+		}
+	}
+	return ""
+}
+
+// randomWheels are Ray and n packages of all sizes, with at most most big ones.
+func randomWheels(r *rand.Rand, n, most int) []Artifact {
+	packages := []Artifact{wheel("ray", 70<<20)}
+	for i := range n {
+		size := int64(1) << (10 + r.IntN(14))
+		if most > 0 && r.IntN(4) == 0 {
+			size, most = bigWheel<<r.IntN(6), most-1
+		}
+		packages = append(packages, wheel(fmt.Sprintf("package-%d-%d", r.Uint32(), i), size+r.Int64N(size)))
+	}
+	return packages
+}
+
+// contents are the groups as texts: what a layer of each holds.
+func contents(groups []wheelGroup) map[string]string {
+	out := map[string]string{}
+	for _, g := range groups {
+		text := ""
+		for _, w := range g.wheels {
+			text += fmt.Sprintln(w.Name, w.Version, w.Size)
+		}
+		out[g.name] = text
+	}
+	return out
+}
+
+// changedGroups are those that the other layout does not have just so, without the part of their names that a split gives.
+func changedGroups(a, b map[string]string) []string {
+	var out []string
+	for name, text := range a {
+		if b[name] != text {
+			if strings.HasPrefix(name, "pip-") {
+				name = strings.TrimRight(strings.TrimRight(name, "ab"), "-")
+			}
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// A package that is added, dropped or bumped changes its own layer; every other layer stays as it is, to the byte.
+func TestOnePackageMovesNoOther(t *testing.T) {
+	for seed := range uint64(300) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		rules := LayerRules{Budget: 20, MaxSize: int64(16+r.IntN(64)) << 20}
+		packages := randomWheels(r, 5+r.IntN(120), rules.Budget-takenLayers-1)
+		r.Shuffle(len(packages), func(i, j int) { packages[i], packages[j] = packages[j], packages[i] })
+		before := wheelGroups(packages, rules)
+		added := wheel(fmt.Sprintf("new-%d", seed), int64(1)<<(10+r.IntN(18)))
+		after := wheelGroups(append(slices.Clone(packages), added), rules)
+		own := strings.TrimRight(strings.TrimRight(groupOf(after, added.Name), "ab"), "-")
+		for what, changed := range map[string][]string{
+			"adding":   changedGroups(contents(after), contents(before)),
+			"dropping": changedGroups(contents(before), contents(after)),
+		} {
+			for _, g := range changed {
+				if g != own && g != added.Name {
+					t.Errorf("seed %d: %s %s, of layer %s, changes layer %s", seed, what, added.Name, own, g)
+				}
+			}
+		}
+		bumped := slices.Clone(packages)
+		i := r.IntN(len(bumped))
+		bumped[i].Version, bumped[i].Size = "99", bumped[i].Size/16*(15+r.Int64N(3))
+		after = wheelGroups(bumped, rules)
+		at := []string{groupOf(before, bumped[i].Name), groupOf(after, bumped[i].Name)}
+		for _, g := range changedGroups(contents(after), contents(before)) {
+			if !slices.ContainsFunc(at, func(name string) bool { return strings.HasPrefix(name, g) }) {
+				t.Errorf("seed %d: a new version of %s, of layers %q, changes layer %s", seed, bumped[i].Name, at, g)
+			}
+		}
+	}
+}
+
+// With more big wheels than there is room for, one more displaces at most one.
+func TestAFullBudgetGivesUpOnePlaceAtMost(t *testing.T) {
+	for seed := range uint64(100) {
+		r := rand.New(rand.NewPCG(seed, 2))
+		packages := randomWheels(r, 200, 40)
+		rules := LayerRules{Budget: 20, MaxSize: 1 << 40}
+		before := wheelGroups(packages, rules)
+		if want := 7 + smallGroups + 1; len(before) > want {
+			t.Fatalf("seed %d: %d layers, want at most %d", seed, len(before), want)
+		}
+		after := wheelGroups(append(packages, wheel("new", 600<<20)), rules)
+		var moved []string
+		for _, p := range packages {
+			if groupOf(before, p.Name) != groupOf(after, p.Name) {
+				moved = append(moved, p.Name)
+			}
+		}
+		if len(moved) > 1 {
+			t.Errorf("seed %d: one big wheel more moves %v", seed, moved)
+		}
+	}
+}
+
+// Every package is in one layer, and no layer that could be split is over the cap.
+func TestLayersKeepToTheirSize(t *testing.T) {
+	for seed := range uint64(100) {
+		r := rand.New(rand.NewPCG(seed, 3))
+		packages := randomWheels(r, 200, 30)
+		rules := LayerRules{Budget: leastBudget + r.IntN(30), MaxSize: int64(16+r.IntN(600)) << 20}
+		groups := wheelGroups(packages, rules)
+		count := 0
+		names := map[string]bool{}
+		for _, g := range groups {
+			count += len(g.wheels)
+			if len(g.wheels) > 1 && g.size() > rules.MaxSize {
+				t.Errorf("seed %d: layer %s of %d wheels has %d bytes, want at most %d", seed, g.name, len(g.wheels), g.size(), rules.MaxSize)
+			}
+			if names[g.name] {
+				t.Errorf("seed %d: two layers are named %s", seed, g.name)
+			}
+			names[g.name] = true
+		}
+		if count != len(packages) {
+			t.Errorf("seed %d: the layers hold %d packages, want %d", seed, count, len(packages))
+		}
+	}
+}
+
+func TestWheelsByHowOftenTheyChange(t *testing.T) {
+	ours := wheel("ours", 1<<10)
+	ours.Origin = originLocal
+	groups := wheelGroups([]Artifact{ours, wheel("ray", 70<<20), wheel("tensorflow", 500<<20), wheel("click", 1<<10)}, LayerRules{})
+	var names []string
+	for _, g := range groups {
+		names = append(names, g.name)
+	}
+	if want := []string{groupOf(groups, "click"), "tensorflow", "ray", "pip-own"}; !slices.Equal(names, want) {
+		t.Errorf("layers are %q, want %q: what changes most last", names, want)
+	}
+}
+
+func TestLayerRulesOfARecipe(t *testing.T) {
+	for text, want := range map[string]LayerRules{
+		"":                                     {20, 512 << 20},
+		"layers: {budget: 13}":                 {13, 512 << 20},
+		"layers: {max_size: 64MB}":             {20, 64 << 20},
+		"layers: {budget: 100, max_size: 2GB}": {100, 2 << 30},
+	} {
+		r, err := LoadRecipe([]byte(text), "raybuild.yaml", nil)
+		if err != nil || r.Layers != want {
+			t.Errorf("%q gives %+v (%v), want %+v", text, r, err, want)
+		}
+	}
+	for _, text := range []string{"budget: 12", "budget: 101", "budget: many", "max_size: 15MB", "max_size: 512", "max_size: -1GB"} {
+		_, err := LoadRecipe([]byte("layers: {"+text+"}"), "raybuild.yaml", nil)
+		if err == nil || !strings.Contains(err.Error(), "write ") {
+			t.Errorf("%q: the error is %v, want one that says what to write", text, err)
+		}
+	}
+}
+
+// grown is a subject with n artifacts, in the proportions of a real lock.
+func grown(tb testing.TB, n int) *subject {
+	tb.Helper()
+	dir := tb.TempDir()
+	recipe := strings.Replace(graphRecipe, "files: [{from: app, to: /home/ray/app}]\n", "", 1)
+	r, err := LoadRecipe([]byte(recipe), filepath.Join(dir, "raybuild.yaml"), nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s := &subject{recipe: r, lock: graphLock(), dir: dir}
+	s.lock.Recipe = r.Digest()
+	for i := range s.lock.Platforms[amd64].Layers {
+		l := &s.lock.Platforms[amd64].Layers[i]
+		for k := range l.Artifacts {
+			if l.Artifacts[k].Kind == KindConda {
+				l.Artifacts[k].MD5 = sum(l.Artifacts[k].Name)[:32]
+			}
+		}
+		if l.Name == "miniconda" {
+			continue
+		}
+		for k := range n / 3 {
+			a := l.Artifacts[0]
+			a.Name = fmt.Sprintf("%s-%d", a.Name, k)
+			a.Path = strings.Replace(a.Path, l.Artifacts[0].Name, a.Name, 1)
+			a.SHA256 = sum(a.Name)
+			if a.Kind == KindConda {
+				a.MD5 = a.SHA256[:32]
+			}
+			l.Artifacts = append(l.Artifacts, a)
+		}
+	}
+	return s
+}
+
+// planned does what planning does without a network: the lock's text, the graph, and the record of inputs.
+func (s *subject) planned(tb testing.TB) {
+	tb.Helper()
+	data, err := s.lock.Marshal()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	lock, err := ParseLock(data, "raybuild.lock")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	g, err := NewGraph(context.Background(), s.recipe, lock, s.o)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	in, err := g.Inputs(context.Background())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	Fates(in, in)
+}
+
+// Time and memory grow with the number of artifacts, not with its square.
+func TestPlanningGrowsWithTheArtifacts(t *testing.T) {
+	type cost struct {
+		took  time.Duration
+		bytes uint64
+	}
+	costs := map[int]cost{}
+	for _, n := range []int{50, 200, 800} {
+		s := grown(t, n)
+		s.planned(t) // what is made once
+		best := cost{took: time.Hour}
+		for range 3 {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			start := time.Now()
+			s.planned(t)
+			took := time.Since(start)
+			runtime.ReadMemStats(&after)
+			if took < best.took {
+				best = cost{took, after.TotalAlloc - before.TotalAlloc}
+			}
+		}
+		costs[n] = best
+		t.Logf("%d artifacts: %v, %d kB", n, best.took, best.bytes>>10)
+	}
+	limit := time.Second
+	if raceEnabled {
+		limit *= 20
+	}
+	if costs[800].took > limit {
+		t.Errorf("800 artifacts are planned in %v, want at most %v", costs[800].took, limit)
+	}
+	const artifacts, slack = 16, 2 // from 50 to 800
+	if most := costs[50].bytes * artifacts * slack; costs[800].bytes > most {
+		t.Errorf("800 artifacts take %d kB, want at most %d kB: %d times that of 50", costs[800].bytes>>10, most>>10, artifacts*slack)
+	}
+	if most := costs[50].took * artifacts * 3 * slack; costs[800].took > most {
+		t.Errorf("800 artifacts take %v, want at most %v: they cost more than 16 times what 50 do", costs[800].took, most)
+	}
+}
+
+func BenchmarkPlan(b *testing.B) {
+	for _, n := range []int{50, 200, 800} {
+		b.Run(fmt.Sprintf("%d artifacts", n), func(b *testing.B) {
+			s := grown(b, n)
+			b.ReportAllocs()
+			for b.Loop() {
+				s.planned(b)
+			}
+		})
+	}
+}
