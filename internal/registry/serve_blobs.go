@@ -16,12 +16,13 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// blobStore keeps blobs as files named by their digest, and uploads as files that grow until they are committed. Blobs are
-// shared by all repositories, so that a mount never moves a byte.
+// blobStore keeps blobs as files named by their digest, and uploads as files that grow until they are committed. The bytes
+// are shared by all repositories, so that a mount moves none; an empty file in a repository's directory says that it has a
+// blob, because who may read one repository need not know what is in another.
 type blobStore struct {
-	dir, uploads string
-	mu           sync.Mutex
-	open         map[string]*upload // by id
+	dir, uploads, repos string
+	mu                  sync.Mutex
+	open                map[string]*upload // by id
 }
 
 // upload is one open upload. Its lock is held while a chunk is written: a client that stalls holds up nobody else.
@@ -34,12 +35,15 @@ type upload struct {
 	used time.Time
 }
 
+// blobDir lies in a repository's directory, as linkDir does.
+const blobDir = "_blobs"
+
 // abandoned is how long an upload stays open with nothing sent: a client that was killed does not come back.
 const abandoned = time.Hour
 
 // openBlobs opens the store under dir and throws away what a crash left of uploads.
 func openBlobs(dir string) (*blobStore, error) {
-	s := &blobStore{dir: filepath.Join(dir, "blobs"), uploads: filepath.Join(dir, "uploads"), open: map[string]*upload{}}
+	s := &blobStore{dir: filepath.Join(dir, "blobs"), uploads: filepath.Join(dir, "uploads"), repos: filepath.Join(dir, "repos"), open: map[string]*upload{}}
 	left, err := os.ReadDir(s.uploads)
 	if err != nil {
 		return nil, fmt.Errorf("read registry directory: %w", err)
@@ -57,6 +61,20 @@ func (s *blobStore) path(d digest.Digest) string {
 	return filepath.Join(s.dir, d.Algorithm().String(), d.Encoded())
 }
 
+// member is the file that says that a repository has the blob d.
+func (s *blobStore) member(repo string, d digest.Digest) string {
+	return filepath.Join(s.repos, filepath.FromSlash(repo), blobDir, fileName(d.String()))
+}
+
+// has tells whether the repository has the blob d.
+func (s *blobStore) has(repo string, d digest.Digest) bool {
+	if _, err := os.Stat(s.member(repo, d)); err != nil {
+		return false
+	}
+	_, err := os.Stat(s.path(d))
+	return err == nil
+}
+
 func (s *blobStore) serve(w http.ResponseWriter, r *http.Request, repo, rest string) {
 	if id, ok := strings.CutPrefix(rest, "uploads/"); ok {
 		s.serveUpload(w, r, repo, id)
@@ -69,16 +87,20 @@ func (s *blobStore) serve(w http.ResponseWriter, r *http.Request, repo, rest str
 	}
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
-		s.read(w, r, d)
+		s.read(w, r, repo, d)
 	case http.MethodDelete:
-		s.remove(w, d)
+		s.remove(w, repo, d)
 	default:
 		refuse(w, http.StatusMethodNotAllowed, "UNSUPPORTED", r.Method+" is not for blobs")
 	}
 }
 
 // read serves a blob or a range of it.
-func (s *blobStore) read(w http.ResponseWriter, r *http.Request, d digest.Digest) {
+func (s *blobStore) read(w http.ResponseWriter, r *http.Request, repo string, d digest.Digest) {
+	if !s.has(repo, d) {
+		s.failed(w, os.ErrNotExist)
+		return
+	}
 	f, err := os.Open(s.path(d))
 	if err != nil {
 		s.failed(w, err)
@@ -91,8 +113,9 @@ func (s *blobStore) read(w http.ResponseWriter, r *http.Request, d digest.Digest
 	http.ServeContent(w, r, "", time.Time{}, f)
 }
 
-func (s *blobStore) remove(w http.ResponseWriter, d digest.Digest) {
-	if err := os.Remove(s.path(d)); err != nil {
+// remove takes a blob from a repository. Its bytes stay: another repository may have it.
+func (s *blobStore) remove(w http.ResponseWriter, repo string, d digest.Digest) {
+	if err := os.Remove(s.member(repo, d)); err != nil {
 		s.failed(w, err)
 		return
 	}
@@ -144,11 +167,10 @@ func (s *blobStore) serveUpload(w http.ResponseWriter, r *http.Request, repo, id
 }
 
 func (s *blobStore) post(w http.ResponseWriter, r *http.Request, repo string) {
-	if d, err := digest.Parse(r.URL.Query().Get("mount")); err == nil {
-		if _, err := os.Stat(s.path(d)); err == nil {
-			s.created(w, repo, d)
-			return
-		}
+	from := r.URL.Query().Get("from")
+	if d, err := digest.Parse(r.URL.Query().Get("mount")); err == nil && repositoryName.MatchString(from) && s.has(from, d) {
+		s.created(w, repo, d)
+		return
 	}
 	file, err := os.CreateTemp(s.uploads, "")
 	if err != nil {
@@ -171,8 +193,8 @@ func (s *blobStore) post(w http.ResponseWriter, r *http.Request, repo string) {
 	s.progress(w, repo, id, 0, http.StatusAccepted)
 }
 
-// append adds the request's body to the upload, and answers itself if it cannot. What came of a broken request is taken back,
-// so that the client can send the chunk again.
+// append adds the request's body to the upload, and answers itself if it cannot. What came of a broken request is kept: the
+// client asks how far the upload is, and goes on from there.
 func (s *blobStore) append(w http.ResponseWriter, r *http.Request, id string, u *upload) bool {
 	if u.file == nil {
 		refuse(w, http.StatusNotFound, "BLOB_UPLOAD_UNKNOWN", "the upload has ended")
@@ -185,16 +207,33 @@ func (s *blobStore) append(w http.ResponseWriter, r *http.Request, id string, u 
 			return false
 		}
 	}
-	n, err := io.Copy(io.MultiWriter(u.file, u.hash.Hash()), r.Body)
+	to := &lastingError{w: io.MultiWriter(u.file, u.hash.Hash())}
+	n, err := io.Copy(to, r.Body)
+	u.size += n
+	u.used = time.Now()
+	if to.err != nil {
+		s.forget(id, u) // file and hash may differ by now
+	}
 	if err != nil {
-		// The hash cannot go back, so the upload ends; a client begins anew.
-		s.forget(id, u)
 		s.failed(w, fmt.Errorf("receive blob: %w", err))
 		return false
 	}
-	u.size += n
-	u.used = time.Now()
 	return true
+}
+
+// lastingError is a writer that remembers its first error, which tells it from one of the reader.
+type lastingError struct {
+	w   io.Writer
+	err error
+}
+
+// Write implements io.Writer.
+func (l *lastingError) Write(p []byte) (int, error) {
+	n, err := l.w.Write(p)
+	if l.err == nil {
+		l.err = err
+	}
+	return n, err
 }
 
 // commit gives the upload its name. Digests other than SHA-256 are hashed from the file.
@@ -270,7 +309,12 @@ func (s *blobStore) expire() {
 	}
 }
 
+// created makes the blob d, whose bytes are there, one of the repository's.
 func (s *blobStore) created(w http.ResponseWriter, repo string, d digest.Digest) {
+	if err := writeFile(s.uploads, s.member(repo, d), nil); err != nil {
+		s.failed(w, err)
+		return
+	}
 	w.Header().Set("Location", fmt.Sprintf("/v2/%s/blobs/%s", repo, d))
 	w.Header().Set("Docker-Content-Digest", d.String())
 	w.WriteHeader(http.StatusCreated)

@@ -161,7 +161,7 @@ func (s *manifestStore) missing(repo string, doc document) string {
 		if !b.MediaType.IsDistributable() {
 			continue
 		}
-		if _, err := os.Stat(s.blobs.path(d)); d.Validate() != nil || err != nil {
+		if d.Validate() != nil || !s.blobs.has(repo, d) {
 			return "blob " + b.Digest.String()
 		}
 	}

@@ -160,7 +160,7 @@ func TestServeUploads(t *testing.T) {
 		}
 		resp, _ = ask(t, "PUT", up+"?digest="+d.String(), bytes.NewReader(blob[4:]))
 		expect(t, resp, 201)
-		resp, body := ask(t, "GET", base+"/v2/other/blobs/"+d.String(), nil, "Range", "bytes=7-")
+		resp, body := ask(t, "GET", base+"/v2/ray/blobs/"+d.String(), nil, "Range", "bytes=7-")
 		expect(t, resp, 206)
 		if body != "789" || resp.Header.Get("Docker-Content-Digest") != d.String() {
 			t.Errorf("range: %q, %v", body, resp.Header)
@@ -177,6 +177,49 @@ func TestServeUploads(t *testing.T) {
 		if body != string(blob) {
 			t.Errorf("body %q", body)
 		}
+	})
+	t.Run("mounted from the repository that has it", func(t *testing.T) {
+		other := base + "/v2/team/other/blobs/"
+		resp, _ := ask(t, "HEAD", other+d.String(), nil)
+		expect(t, resp, 404)
+		resp, _ = ask(t, "POST", other+"uploads/?mount="+d.String()+"&from=nobody", nil)
+		expect(t, resp, 202)
+		resp, _ = ask(t, "DELETE", base+resp.Header.Get("Location"), nil)
+		expect(t, resp, 204)
+		resp, _ = ask(t, "POST", other+"uploads/?mount="+d.String()+"&from=ray", nil)
+		expect(t, resp, 201)
+		resp, _ = ask(t, "DELETE", base+"/v2/ray/blobs/"+d.String(), nil)
+		expect(t, resp, 202)
+		resp, _ = ask(t, "HEAD", base+"/v2/ray/blobs/"+d.String(), nil)
+		expect(t, resp, 404)
+		resp, body := ask(t, "GET", other+d.String(), nil)
+		expect(t, resp, 200)
+		if body != string(blob) {
+			t.Errorf("the mounted blob is %q", body)
+		}
+	})
+	t.Run("broken, and taken up where it broke", func(t *testing.T) {
+		up := open()
+		conn, err := net.Dial("tcp", host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(conn, "PATCH %s HTTP/1.1\r\nHost: %s\r\nContent-Length: 10\r\n\r\n0123", strings.TrimPrefix(up, base), host)
+		if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadAll(conn); err != nil { // the registry has noticed when it answers
+			t.Fatal(err)
+		}
+		conn.Close()
+		resp, _ := ask(t, "GET", up, nil)
+		if resp.Header.Get("Range") != "0-3" {
+			t.Errorf("after four of ten bytes the upload is at %q", resp.Header.Get("Range"))
+		}
+		resp, _ = ask(t, "PATCH", up, strings.NewReader("456789"), "Content-Range", "4-9")
+		expect(t, resp, 202)
+		resp, _ = ask(t, "PUT", up+"?digest="+d.String(), nil)
+		expect(t, resp, 201)
 	})
 	t.Run("wrong bytes are refused", func(t *testing.T) {
 		wrong := digest.FromString("something else")

@@ -87,7 +87,6 @@ func TestRegistryThatRefuses(t *testing.T) {
 func TestRegistryThatFailsDuringThePush(t *testing.T) {
 	h := warmHome(t)
 	h.write("raybuild.yaml", shortRecipe("files: [{from: app, to: /home/ray/app}]"))
-	h.write("app/main.py", "print('pushed')\n")
 	broken := &atomic.Bool{}
 	for name, fails := range map[string]func(r *http.Request) bool{
 		"blobs": func(r *http.Request) bool {
@@ -100,6 +99,7 @@ func TestRegistryThatFailsDuringThePush(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := *h
 			h.t = t
+			h.write("app/main.py", "print('"+name+"')\n") // new content: what another row pushed would be mounted
 			host := refusingRegistry(t, func(r *http.Request) int {
 				if broken.Load() && fails(r) {
 					return http.StatusInternalServerError
