@@ -55,7 +55,9 @@ type Graph struct {
 	// Local are the files that this machine has.
 	Local []LocalFile
 
-	made []platformMade // one for each of Images
+	made    []platformMade // one for each of Images
+	recipe  *Recipe
+	options GraphOptions
 }
 
 // NewGraph makes the graph of a recipe and its lock. It reads the local files
@@ -69,7 +71,7 @@ func NewGraph(ctx context.Context, r *Recipe, l *Lock, o GraphOptions) (*Graph, 
 	if len(platforms) == 0 {
 		platforms = r.Platforms
 	}
-	g := &Graph{Compression: o.Compression, Local: slices.Clone(local)}
+	g := &Graph{Compression: o.Compression, Local: slices.Clone(local), recipe: r, options: o}
 	if g.Compression == "" {
 		g.Compression = "gzip"
 	}

@@ -59,6 +59,9 @@ type ResolveInput struct {
 	// Update names what is to be refreshed: "base", "tool", a layer, a Python package, or "pip" for all of them. A name that
 	// is nothing of this is an error.
 	Update []string
+	// SameRelease refuses a base of another release than Old's, or with an older glibc than what was made on Old's
+	// tool root needs: what a rebase keeps would not fit it.
+	SameRelease bool
 	// Now is the time that the lock records.
 	Now time.Time
 	// Sandbox gives the builder, once one is needed.

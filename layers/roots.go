@@ -30,6 +30,11 @@ func (r *Resolver) roots(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if r.in.SameRelease {
+			if err := fitsBase(r.old.Base, base, r.old.Tool); err != nil {
+				return err
+			}
+		}
 		if base.Digest != r.old.Base.Digest {
 			r.locked.Resolved = r.in.Now.UTC().Truncate(1e9)
 		}

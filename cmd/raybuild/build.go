@@ -26,6 +26,11 @@ func (a *app) build(ctx context.Context, o *buildOptions) error {
 	if err := j.fitToPush(ctx, o); err != nil {
 		return err
 	}
+	return j.make(ctx, o, start)
+}
+
+// make builds what recipe and lock come to, where the registry does not have it.
+func (j *job) make(ctx context.Context, o *buildOptions, start time.Time) error {
 	graph, err := j.graph(ctx, o)
 	if err != nil {
 		return err

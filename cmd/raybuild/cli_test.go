@@ -106,6 +106,8 @@ func TestUsageErrors(t *testing.T) {
 		"bad name":                        {[]string{"--push", "Ray:X Y"}, "parse image reference"},
 		"name with digest":                {[]string{"ray@sha256:" + strings.Repeat("0", 64)}, "name it by a tag"},
 		"bad compression":                 {[]string{"--compression", "lz4"}, "gzip or zstd"},
+		"rebase of a digest unnamed":      {[]string{"rebase", "ray@sha256:" + strings.Repeat("0", 64)}, "name the result with -t"},
+		"rebase of nothing":               {[]string{"rebase"}, "takes one IMAGE"},
 		"bad progress":                    {[]string{"--progress", "loud"}, "rawjson"},
 		"bad fetch":                       {[]string{"--fetch", "nobody"}, "session or builder"},
 		"bad output type":                 {[]string{"--output", "type=tar,dest=x"}, "type is oci"},
@@ -263,7 +265,7 @@ func TestCompletion(t *testing.T) {
 		}
 	}
 	for args, want := range map[string]string{
-		"--progress ": "rawjson", "graph --format ": "mermaid", "doc": "doctor", "completion ": "zsh", "--compression ": "zstd",
+		"--progress ": "rawjson", "graph --format ": "mermaid", "doc": "doctor", "reb": "rebase", "rebase --progress ": "rawjson", "completion ": "zsh", "--compression ": "zstd",
 	} {
 		line := strings.Split(args, " ")
 		if got := call(t, t.TempDir(), append([]string{"__complete"}, line...)...); !strings.Contains(got.stdout, want) {

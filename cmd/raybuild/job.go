@@ -34,6 +34,8 @@ type job struct {
 	asked    bool // the registries, whether they take a push
 	outside  *outside
 	builder  *builder
+	ofImage  *carried           // recipe and lock are those that this image carries
+	result   func(string) error // takes the built image's reference; nil: it is printed
 }
 
 // load reads recipe and lock, and says what the user should know of the recipe.
@@ -178,14 +180,16 @@ func (j *job) resolve(ctx context.Context, update []string) error {
 		return err
 	}
 	lock, err := layers.Resolve(ctx, layers.ResolveInput{
-		Recipe:     j.recipe,
-		Old:        j.lock,
-		Update:     update,
-		Now:        time.Now(),
-		Outside:    out,
-		Progress:   llb.ProgressMode(j.b.progress),
-		ProgressTo: j.app.stderr,
-		Log:        j.app.say,
+		Recipe: j.recipe,
+		Old:    j.lock,
+		Update: update,
+
+		SameRelease: j.ofImage != nil,
+		Now:         time.Now(),
+		Outside:     out,
+		Progress:    llb.ProgressMode(j.b.progress),
+		ProgressTo:  j.app.stderr,
+		Log:         j.app.say,
 		Sandbox: func(ctx context.Context) (layers.Sandbox, error) {
 			b, err := j.connect(ctx)
 			if err != nil {

@@ -19,6 +19,7 @@ import (
 const (
 	lockType   = "application/vnd.raybuild.lock.v1+yaml"
 	inputsType = "application/vnd.raybuild.inputs.v1+json" // layers.Inputs
+	recipeType = "application/vnd.raybuild.recipe.v1+json" // layers.Source
 )
 
 // document is what is stored with an image.
@@ -27,7 +28,7 @@ type document struct {
 	data []byte
 }
 
-// documents are the lock, and the record of what each layer was made of.
+// documents are the lock, the record of what each layer was made of, and that of the recipe.
 func (j *job) documents(ctx context.Context, graph *layers.Graph, line bool) ([]document, error) {
 	inputs, err := graph.Inputs(ctx)
 	if err != nil {
@@ -38,7 +39,11 @@ func (j *job) documents(ctx context.Context, graph *layers.Graph, line bool) ([]
 	if err != nil {
 		return nil, err
 	}
-	return []document{{lockType, j.data}, {inputsType, data}}, nil
+	source, err := graph.Source()
+	if err != nil {
+		return nil, err
+	}
+	return []document{{lockType, j.data}, {inputsType, data}, {recipeType, source}}, nil
 }
 
 // attach stores documents with the pushed image in each repository, so that inspect, plan, why and diff need nothing else.
@@ -145,6 +150,9 @@ func (j *job) recall() (memory, error) {
 
 // remember keeps what plan and why will ask for. A build that is done does not fail for it.
 func (j *job) remember(o *buildOptions, res *llb.Result) {
+	if j.ofImage != nil {
+		return // it is of no recipe here
+	}
 	m, err := j.recall()
 	if err != nil {
 		m = memory{Seconds: map[string]float64{}}

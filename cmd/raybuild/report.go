@@ -203,6 +203,9 @@ func (r *report) end(took time.Duration) error {
 		}
 		ref = pinned
 	}
+	if r.j.result != nil {
+		return r.j.result(ref)
+	}
 	for _, out := range r.o.parsed.outputs {
 		if out.dest == "-" {
 			r.j.app.say("%s", ref)
