@@ -73,6 +73,7 @@ type buildOptions struct {
 	frozen       bool
 	frozenGiven  bool
 	noCache      bool
+	cache        bool
 	cacheFrom    []string
 	cacheTo      []string
 	outputs      []string
@@ -101,8 +102,9 @@ func (o *buildOptions) flags(f *pflag.FlagSet) {
 	f.BoolVar(&o.push, "push", false, "push the image to each IMAGE's registry")
 	f.BoolVar(&o.frozen, "frozen", false, "fail where the lock does not fit the recipe, instead of resolving what changed (default: true where CI=true and there is a lock)")
 	f.BoolVar(&o.noCache, "no-cache", false, "reuse nothing: not the registry's image, not a step")
+	f.BoolVar(&o.cache, "cache", false, "keep the build cache: in a tag beside the image (the branch's, then the main branch's), in GitHub Actions in its cache; pull requests from forks only read it")
 	f.StringArrayVar(&o.cacheFrom, "cache-from", nil, "import a build cache: a reference, or type=registry|local|gha|s3|azblob,KEY=VALUE,… (repeatable)")
-	f.StringArrayVar(&o.cacheTo, "cache-to", nil, "export the build cache: a reference, or type=registry|inline|local|gha|s3|azblob,KEY=VALUE,… (repeatable)")
+	f.StringArrayVar(&o.cacheTo, "cache-to", nil, "export the build cache: a reference, or type=registry|inline|local|gha|s3|azblob,KEY=VALUE,…; unless given, mode=max and ignore-error=true (repeatable)")
 	f.StringArrayVarP(&o.outputs, "output", "o", nil, "write the image to a file or directory: type=oci|docker|local,dest=PATH; dest=- is standard output (repeatable)")
 	f.StringVar(&o.compression, "compression", "gzip", "compression of layers: gzip, or zstd (faster; needs Docker 23 or containerd 1.5 where it is pulled)")
 	f.StringVar(&o.metadataFile, "metadata-file", "", "write digest, steps, layers and bytes as JSON to `FILE`")
@@ -170,6 +172,9 @@ func (o *buildOptions) parse(a *app) (err error) {
 		return err
 	}
 	if p.cacheTo, err = caches("--cache-to", o.cacheTo, true); err != nil {
+		return err
+	}
+	if err = o.chooseCache(a); err != nil {
 		return err
 	}
 	if p.outputs, err = outputs(o.outputs); err != nil {

@@ -30,9 +30,8 @@ const rootExample = `  # build the default image, or the recipe here, and push i
   # another recipe, one value overridden, two tags
   raybuild --push -f gpu.yaml --set ray.version=2.51.1 registry.example/ray:2.51.1 registry.example/ray:latest
 
-  # in CI: the lock must fit, the cache lives in the registry, the result goes to a file
-  raybuild --push --frozen --cache-from registry.example/ray:cache \
-    --cache-to type=registry,ref=registry.example/ray:cache,mode=max --metadata-file build.json registry.example/ray:$TAG
+  # in CI: the lock must fit, the cache is kept beside the image, the result goes to a file
+  raybuild --push --frozen --cache --metadata-file build.json registry.example/ray:$TAG
 
   # an image for "docker load", without a registry
   raybuild --output type=docker,dest=ray.tar ray:test
