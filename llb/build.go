@@ -37,6 +37,9 @@ func (b *Builder) Build(ctx context.Context, images []Image, s Session, o BuildO
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, c.view.close()) }()
+	if o.OnSteps != nil {
+		defer func() { o.OnSteps(c.col.result()) }()
+	}
 	look := o.Push && o.BeforePush != nil
 	res, err = c.image(ctx, images, o, o.exports(outputs, o.Push && !look, len(images)), true)
 	if err == nil {

@@ -3,6 +3,7 @@ package llb
 import (
 	"context"
 	"io"
+	"time"
 
 	digest "github.com/opencontainers/go-digest"
 )
@@ -62,6 +63,8 @@ type BuildOptions struct {
 	Compression string
 	// Annotations are put on each manifest, and on the index where there are several platforms.
 	Annotations map[string]string
+	// OnSteps is told how the steps went, also where the build failed. Default: nobody is.
+	OnSteps func([]Step)
 	// Line lays the graph out as one chain even where the builder can merge. Default: only where it cannot.
 	Line bool
 }
@@ -98,4 +101,9 @@ type Step struct {
 	Layer   string  // from the title's "[layer] "; "" when it has none
 	Cached  bool    // its result was there, or was not needed
 	Seconds float64 // that it ran; 0 when cached
+
+	// Started and Completed are when it ran, by the builder's clock. Zero when cached; Completed is zero, too, where the step
+	// did not come to its end.
+	Started, Completed time.Time
+	Failed             bool // it ended with an error, or was stopped
 }

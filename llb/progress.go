@@ -178,8 +178,10 @@ func (c *collector) result() []Step {
 		layer, name := splitTitle(s.title)
 		out[i] = Step{Name: name, Layer: layer, Cached: true}
 		if s.ran() {
-			out[i].Cached = false
-			if v := s.vertex; v.Completed != nil {
+			v := s.vertex
+			out[i].Cached, out[i].Started, out[i].Failed = false, *v.Started, v.Error != ""
+			if v.Completed != nil {
+				out[i].Completed = *v.Completed
 				out[i].Seconds = v.Completed.Sub(*v.Started).Seconds()
 			}
 		}

@@ -13,16 +13,19 @@ import (
 )
 
 // build is the main path: recipe, lock, graph, a look at the registry, and only then a builder.
-func (a *app) build(ctx context.Context, o *buildOptions) error {
+func (a *app) build(ctx context.Context, o *buildOptions) (err error) {
 	start := time.Now()
 	if err := o.check(a); err != nil {
 		return err
 	}
+	page := &page{app: a, o: o, start: start}
+	defer func() { err = page.write(ctx, err) }()
 	j, err := a.load(o.recipeOptions, o.builderOptions)
 	if err != nil {
 		return err
 	}
 	defer j.close()
+	j.page = page
 	if err := j.fitToPush(ctx, o); err != nil {
 		return err
 	}
@@ -36,6 +39,7 @@ func (j *job) make(ctx context.Context, o *buildOptions, start time.Time) error 
 		return err
 	}
 	report := newReport(j, o)
+	j.page.of(ctx, j, graph, report)
 	if o.push && !o.noCache && len(o.outputs) == 0 && !o.smoke {
 		found, ok, err := j.look(ctx, graph, o.names)
 		if err != nil {
@@ -139,6 +143,7 @@ func (j *job) solve(ctx context.Context, o *buildOptions, graph *layers.Graph, r
 	if err != nil {
 		return nil, err
 	}
+	d.options.OnSteps = report.steps
 	res, err := j.run(ctx, b, o, graph, d.options, report)
 	if err = errors.Join(err, d.finish(err)); err != nil {
 		if ctx.Err() != nil {
@@ -183,7 +188,7 @@ func (j *job) run(ctx context.Context, b *builder, o *buildOptions, graph *layer
 	if err := j.smoke(ctx, b, graph, session); err != nil {
 		return nil, err
 	}
-	to.NoCache = false // what was built a moment ago is meant
+	to.NoCache, to.OnSteps = false, nil // what was built a moment ago is meant
 	_, err = build(to)
 	return res, err
 }

@@ -87,22 +87,34 @@ type platformPull struct {
 }
 
 func (a *app) diff(ctx context.Context, c *registry.Client, first, second string, asJSON bool) error {
-	was, err := carriedOnly(ctx, c, first)
+	r, err := compareImages(ctx, c, first, second)
 	if err != nil {
 		return err
 	}
+	if asJSON {
+		return a.printJSON(r)
+	}
+	return a.print("%s", r.text())
+}
+
+// compareImages makes the report.
+func compareImages(ctx context.Context, c *registry.Client, first, second string) (*diffReport, error) {
+	was, err := carriedOnly(ctx, c, first)
+	if err != nil {
+		return nil, err
+	}
 	is, err := carriedOnly(ctx, c, second)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	r := &diffReport{A: was.Ref, B: is.Ref, Same: was.Digest == is.Digest, Packages: []packageChange{}, Config: []configChange{}, Layers: []layerChange{}, Platforms: []platformPull{}}
 	oldLock, err := lockOf(ctx, c, was.Ref)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	newLock, err := lockOf(ctx, c, is.Ref)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if r.Locks = oldLock != nil && newLock != nil; r.Locks {
 		r.packages(layers.Diff(oldLock, newLock))
@@ -111,10 +123,7 @@ func (a *app) diff(ctx context.Context, c *registry.Client, first, second string
 		name := llb.FormatPlatform(p.Platform)
 		r.platform(name, was.platform(name), p)
 	}
-	if asJSON {
-		return a.printJSON(r)
-	}
-	return a.print("%s", r.text())
+	return r, nil
 }
 
 // carriedOnly reads an image without its record.

@@ -79,6 +79,7 @@ type buildOptions struct {
 	outputs      []string
 	compression  string
 	metadataFile string
+	reportFile   string
 	secrets      []string
 	labels       []string
 	annotations  []string
@@ -108,6 +109,7 @@ func (o *buildOptions) flags(f *pflag.FlagSet) {
 	f.StringArrayVarP(&o.outputs, "output", "o", nil, "write the image to a file or directory: type=oci|docker|local,dest=PATH; dest=- is standard output (repeatable)")
 	f.StringVar(&o.compression, "compression", "gzip", "compression of layers: gzip, or zstd (faster; needs Docker 23 or containerd 1.5 where it is pulled)")
 	f.StringVar(&o.metadataFile, "metadata-file", "", "write digest, steps, layers and bytes as JSON to `FILE`")
+	f.StringVar(&o.reportFile, "report", "", "write a page for people to `FILE`.html: layers, timeline, packages, and what changed; also where the build fails")
 	f.StringArrayVar(&o.secrets, "secret", nil, "a secret for steps: id=NAME,src=FILE or id=NAME,env=VARIABLE; it is kept out of image, lock, logs and cache (repeatable)")
 	f.StringArrayVar(&o.labels, "label", nil, "add a label to the image's config: `KEY=VALUE` (repeatable)")
 	f.StringArrayVar(&o.annotations, "annotation", nil, "add an annotation to the manifest: `KEY=VALUE` (repeatable)")
@@ -162,6 +164,9 @@ func (o *buildOptions) check(a *app) error {
 	}
 	if o.push && len(o.names) == 0 {
 		return usagef("--push needs a name: raybuild --push registry.example/ray:TAG")
+	}
+	if err := o.checkReport(a); err != nil {
+		return err
 	}
 	return o.parse(a)
 }

@@ -33,6 +33,7 @@ type job struct {
 	registry *registry.Client
 	asked    bool // the registries, whether they take a push
 	outside  *outside
+	page     *page // of --report; nil: the command has none
 	builder  *builder
 	ofImage  *carried           // recipe and lock are those that this image carries
 	result   func(string) error // takes the built image's reference; nil: it is printed

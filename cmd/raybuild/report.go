@@ -52,6 +52,7 @@ type report struct {
 	o       *buildOptions
 	meta    metadata
 	pushing bool // the push has begun
+	times   times
 }
 
 func newReport(j *job, o *buildOptions) *report {
@@ -78,7 +79,7 @@ func (r *report) beforePush(ctx context.Context, res *llb.Result) error {
 			m.BytesPushed += m.Layers[i].Size
 		}
 	}
-	r.pushing = true
+	r.pushing, r.times.push = true, time.Now()
 	return nil
 }
 
