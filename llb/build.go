@@ -221,6 +221,7 @@ func (c *call) image(ctx context.Context, images []Image, o BuildOptions, export
 	if err != nil {
 		return nil, err
 	}
+	res.Caches = c.col.cacheResult()
 	res.Steps, res.Attrs = c.col.result(), maps.Clone(resp.ExporterResponse)
 	return res, c.b.describe(ctx, res, defs)
 }

@@ -74,6 +74,7 @@ type Result struct {
 	Digest digest.Digest     // of the manifest, or of the index where there are several platforms
 	Images []ImageResult     // one for each image, in order
 	Steps  []Step            // run and file operations, in the order of the graph
+	Caches []CacheWork       // imports and exports of caches, in the order in which they began
 	Line   bool              // the builder cannot merge, so the graph was laid out as a line
 	Attrs  map[string]string // what BuildKit's exporters answered
 }

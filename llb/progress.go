@@ -101,6 +101,9 @@ type collector struct {
 	steps  []*step
 	by     map[digest.Digest]*step
 	titles map[digest.Digest]string // of every operation
+
+	caches     map[digest.Digest]*client.Vertex // imports and exports of caches
+	cacheOrder []digest.Digest
 }
 
 func newCollector() *collector {
@@ -153,6 +156,7 @@ func (c *collector) add(ss *client.SolveStatus) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, v := range ss.Vertexes {
+		c.cacheWork(v)
 		if s := c.by[v.Digest]; s != nil {
 			s.saw(v)
 		}

@@ -30,6 +30,7 @@ type buildMetadata struct {
 	BytesPushed  int64           `json:"bytes_pushed"`
 	Steps        []stepMetadata  `json:"steps"`
 	Layers       []layerMetadata `json:"layers"`
+	Cache        *cacheMetadata  `json:"cache,omitempty"` // where caches were imported or exported
 }
 
 type stepMetadata struct {
@@ -146,6 +147,7 @@ func (r *report) built(res *llb.Result, took time.Duration) error {
 		r.j.app.say("note: this builder cannot merge layers, so the image is laid out as a line: its digest differs from other builders', and an edit rebuilds what follows it")
 	}
 	r.table(took)
+	r.caches(res.Caches)
 	return r.end(took)
 }
 
