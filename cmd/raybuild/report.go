@@ -189,6 +189,7 @@ func layerName(name string) string {
 // end writes the metadata file, and the result: one line, unless standard output is the image itself.
 func (r *report) end(took time.Duration) error {
 	r.meta.Raybuild.Seconds = took.Seconds()
+	r.jobSummary()
 	if r.o.metadataFile != "" {
 		data, err := json.MarshalIndent(r.meta, "", "  ")
 		if err != nil {
