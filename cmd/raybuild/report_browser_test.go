@@ -50,14 +50,14 @@ func browser(t *testing.T) context.Context {
 // shown is a page as the browser has it.
 type shown struct {
 	t   *testing.T
-	ctx context.Context
+	ctx context.Context //nolint:containedctx // chromedp's tab is its context
 	url string
 
 	mu       sync.Mutex
 	requests []string // beside the page itself
 }
 
-func open(t *testing.T, ctx context.Context, file string) *shown {
+func open(ctx context.Context, t *testing.T, file string) *shown {
 	t.Helper()
 	tab, cancel := chromedp.NewContext(ctx)
 	t.Cleanup(cancel)

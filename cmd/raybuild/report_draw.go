@@ -233,9 +233,10 @@ func (p *page) timeline() *timeline {
 	}
 	for i := range 5 {
 		anchor := "middle"
-		if i == 0 {
+		switch i {
+		case 0:
 			anchor = "start"
-		} else if i == 4 {
+		case 4:
 			anchor = "end"
 		}
 		t.Ticks = append(t.Ticks, tick{fmt.Sprintf("%d%%", i*25), secondsText(total * float64(i) / 4), anchor})

@@ -19,7 +19,7 @@ func TestReportPageInChromium(t *testing.T) {
 		if err := writePage(file, data); err != nil {
 			t.Fatal(err)
 		}
-		s := open(t, chromium, file)
+		s := open(chromium, t, file)
 		s.fits(name)
 		numbers := ask[map[string]string](s, `() => Object.fromEntries([...document.querySelectorAll('[data-key]')].map(e => [e.dataset.key, e.dataset.value]))`)
 		for _, n := range data.Numbers {
