@@ -88,7 +88,8 @@ func (s *shown) do(actions ...chromedp.Action) {
 func (s *shown) look(width int64, scheme string) {
 	s.t.Helper()
 	s.do(
-		emulation.SetDeviceMetricsOverride(width, 900, 1, width < 500),
+		// Not as a mobile device: those widen the window to what does not fit, and nothing would reach over its edge.
+		emulation.SetDeviceMetricsOverride(width, 900, 1, false),
 		emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}),
 		chromedp.Navigate(s.url),
 	)
