@@ -12,42 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
-
 	"github.com/raybuild/raybuild/cluster"
 )
-
-// imageEnv names the image of the offline world that raybuild built: a reference that can be pulled from here, or a tar of
-// `raybuild --output type=docker`. Ray in it is the world's stand-in, which runs tasks and jobs; it is not Ray.
-const imageEnv = "RAYBUILD_TEST_RAY_IMAGE"
-
-// rayImage brings the world's image to the bed's registry.
-func (b *bed) rayImage(t *testing.T) string {
-	t.Helper()
-	from := os.Getenv(imageEnv)
-	if from == "" {
-		t.Skip(imageEnv + " names no image; test/cluster builds one and runs this test")
-	}
-	var img v1.Image
-	var err error
-	if strings.HasSuffix(from, ".tar") {
-		img, err = tarball.ImageFromPath(from, nil)
-	} else {
-		img, err = remote.Image(must(name.ParseReference(from, name.Insecure)))
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := must(img.Digest())
-	ref := must(name.ParseReference(b.registry+"/ray:world", name.Insecure))
-	if err := remote.Write(ref, img); err != nil {
-		t.Fatal(err)
-	}
-	return b.registry + "/ray@" + d.String()
-}
 
 // TestWorldImageOnThreeHosts runs on the stand-in Ray of the offline world.
 func TestWorldImageOnThreeHosts(t *testing.T) {
