@@ -40,7 +40,7 @@ func (b *Builder) Build(ctx context.Context, images []Image, s Session, o BuildO
 	if o.OnSteps != nil {
 		defer func() { o.OnSteps(c.col.result()) }()
 	}
-	look := o.Push && o.BeforePush != nil
+	look := o.Push && (o.BeforePush != nil || o.Pusher != nil)
 	res, err = c.image(ctx, images, o, o.exports(outputs, o.Push && !look, len(images)), true)
 	if err == nil {
 		err = c.complete(ctx, images, o, res)
@@ -48,12 +48,12 @@ func (b *Builder) Build(ctx context.Context, images []Image, s Session, o BuildO
 	if err != nil || !look {
 		return res, err
 	}
-	if err := o.BeforePush(ctx, res); err != nil {
-		return nil, err
+	if o.BeforePush != nil {
+		if err := o.BeforePush(ctx, res); err != nil {
+			return nil, err
+		}
 	}
-	again := o
-	again.NoCache = false
-	if _, err := c.image(ctx, images, again, []client.ExportEntry{o.imageExport(true, len(images))}, false); err != nil {
+	if err := c.push(ctx, images, o, res); err != nil {
 		return nil, err
 	}
 	return res, nil

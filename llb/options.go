@@ -50,6 +50,9 @@ type BuildOptions struct {
 	// BeforePush is called when the image is made and its layers are known, and nothing has been pushed; an error
 	// ends the build. Default: push at once.
 	BeforePush func(ctx context.Context, r *Result) error
+	// Pusher pushes in the builder's place, after BeforePush. An error that is os.ErrNotExist says that it could not have
+	// some blob; then the builder pushes. Default: the builder pushes.
+	Pusher func(ctx context.Context, p *Pushing) error
 	// Insecure lets the builder use plain HTTP or an unknown certificate for the names' registries.
 	Insecure bool
 	// OCI gets the image as a tar archive in OCI layout. It is closed at the end. Default: none is written.

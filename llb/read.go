@@ -161,18 +161,32 @@ func (b *blob) Close() error { return b.close() }
 
 // readJSON reads a JSON blob into v; false where the builder has none, or serves no content.
 func (b *Builder) readJSON(ctx context.Context, d digest.Digest, v any) (bool, error) {
+	dt, ok, err := b.readDoc(ctx, d)
+	if !ok {
+		return false, err
+	}
+	if err := json.Unmarshal(dt, v); err != nil {
+		return false, fmt.Errorf("read blob %s: %w", d, err)
+	}
+	return true, nil
+}
+
+// readDoc reads a small blob; false where the builder has none, or serves no content.
+func (b *Builder) readDoc(ctx context.Context, d digest.Digest) ([]byte, bool, error) {
+	var dt []byte
 	r, _, err := b.Blob(ctx, d)
 	if err == nil {
-		err = errors.Join(json.NewDecoder(r).Decode(v), r.Close())
+		dt, err = io.ReadAll(r)
+		err = errors.Join(err, r.Close())
 	}
 	switch {
 	case err == nil:
 	// What was exported is the builder's no longer once the solve is over, and may go while it is read.
 	case errors.Is(err, os.ErrNotExist), cerrdefs.IsNotFound(err), status.Code(err) == codes.NotFound,
 		cerrdefs.IsNotImplemented(err), status.Code(err) == codes.Unimplemented:
-		return false, nil
+		return nil, false, nil
 	default:
-		return false, fmt.Errorf("read blob %s: %w", d, err)
+		return nil, false, fmt.Errorf("read blob %s: %w", d, err)
 	}
-	return true, nil
+	return dt, true, nil
 }

@@ -172,8 +172,10 @@ func (j *job) run(ctx context.Context, b *builder, o *buildOptions, graph *layer
 					return err
 				}
 			}
-			return report.beforePush(ctx, res)
+			report.beforePush(res)
+			return nil
 		}
+		to.Pusher = func(ctx context.Context, p *llb.Pushing) error { return j.push(ctx, o, graph, to, report, p) }
 		return build(to)
 	}
 	if !o.smoke {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -70,6 +71,7 @@ type buildOptions struct {
 	builderOptions
 	names        []string
 	push         bool
+	pushRetry    time.Duration
 	frozen       bool
 	frozenGiven  bool
 	noCache      bool
@@ -101,6 +103,7 @@ func (o *buildOptions) flags(f *pflag.FlagSet) {
 	o.builderOptions.flags(f)
 	f.StringArrayVarP(&o.names, "tag", "t", nil, "name the image `IMAGE`, like an argument, also where the name is a command's (repeatable)")
 	f.BoolVar(&o.push, "push", false, "push the image to each IMAGE's registry")
+	f.DurationVar(&o.pushRetry, "push-retry", 5*time.Minute, "how long a push that fails goes on trying without progress; 0: not at all")
 	f.BoolVar(&o.frozen, "frozen", false, "fail where the lock does not fit the recipe, instead of resolving what changed (default: true where CI=true and there is a lock)")
 	f.BoolVar(&o.noCache, "no-cache", false, "reuse nothing: not the registry's image, not a step")
 	f.BoolVar(&o.cache, "cache", false, "keep the build cache: in a tag beside the image (the branch's, then the main branch's), in GitHub Actions in its cache; pull requests from forks only read it")

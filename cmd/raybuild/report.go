@@ -62,10 +62,24 @@ func newReport(j *job, o *buildOptions) *report {
 	}}}
 }
 
-// beforePush asks the registry which layers it has already: the only moment at which that can be told.
-func (r *report) beforePush(ctx context.Context, res *llb.Result) error {
-	m := &r.meta.Raybuild
+// beforePush notes what is going to be pushed.
+func (r *report) beforePush(res *llb.Result) {
 	r.layers(res)
+	r.pushing, r.times.push = true, time.Now()
+}
+
+// pushed notes what was sent.
+func (r *report) pushed(done registry.Pushed) {
+	m := &r.meta.Raybuild
+	m.BytesPushed = done.Bytes
+	for i := range m.Layers {
+		m.Layers[i].Reused = done.Reused[m.Layers[i].Digest]
+	}
+}
+
+// beforeBuilderPushes asks the registry which layers it has already: the builder does not tell what it sends.
+func (r *report) beforeBuilderPushes(ctx context.Context) error {
+	m := &r.meta.Raybuild
 	blobs := make([]digest.Digest, len(m.Layers))
 	for i, l := range m.Layers {
 		blobs[i] = l.Digest
@@ -80,7 +94,6 @@ func (r *report) beforePush(ctx context.Context, res *llb.Result) error {
 			m.BytesPushed += m.Layers[i].Size
 		}
 	}
-	r.pushing, r.times.push = true, time.Now()
 	return nil
 }
 

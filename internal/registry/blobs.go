@@ -2,7 +2,9 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"sync"
 
 	"github.com/google/go-containerregistry/pkg/v1/partial"
@@ -47,4 +49,25 @@ func (c *Client) Has(ctx context.Context, ref string, blobs ...digest.Digest) (m
 		return nil, c.fail("look for layers of", ref, parsed.Context().RegistryStr(), err)
 	}
 	return has, nil
+}
+
+// OpenBlob reads a blob of ref's repository from offset to its end. Its digest is checked as it is read.
+func (c *Client) OpenBlob(ctx context.Context, ref string, d digest.Digest, offset int64) (io.ReadCloser, error) {
+	parsed, _, err := c.parse(ref)
+	if err != nil {
+		return nil, err
+	}
+	host := parsed.Context().RegistryStr()
+	layer, err := c.puller.Layer(ctx, parsed.Context().Digest(d.String()))
+	if err != nil {
+		return nil, c.fail("read layer of", ref, host, err)
+	}
+	r, err := layer.Compressed()
+	if err != nil {
+		return nil, c.fail("read layer of", ref, host, err)
+	}
+	if _, err := io.CopyN(io.Discard, r, offset); err != nil {
+		return nil, errors.Join(c.fail("read layer of", ref, host, err), r.Close())
+	}
+	return r, nil
 }

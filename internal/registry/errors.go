@@ -70,7 +70,12 @@ func (e *Error) reason() string {
 		return fmt.Sprintf("registry %s has no such image: check name, tag and platform", e.Host)
 	case e.Status != 0:
 		next := "check the reference and the registry's log"
-		if e.Status >= 500 || e.Status == http.StatusTooManyRequests {
+		switch {
+		case e.Status == http.StatusRequestEntityTooLarge:
+			next = "it, or a proxy before it, limits the size of a request: raise that limit, or make layers smaller"
+		case e.Status == http.StatusInsufficientStorage:
+			next = "it has no room left: free some, or push elsewhere"
+		case e.Status >= 500 || e.Status == http.StatusTooManyRequests:
 			next = "the registry is in trouble or limits requests: try again later"
 		}
 		return fmt.Sprintf("registry %s answered %s%s: %s", e.Host, statusText(e.Status), diagnostics(e.Err), next)

@@ -1,7 +1,6 @@
 // Package registry is what raybuild itself says to an image registry: it pins references, asks whether a tag is up to
-// date, tags by manifest, reads an image's parts, attaches and finds referrers, and serves a registry from a directory.
-//
-// Images are pushed by the builder, not here: bytes go from BuildKit to the registry once.
+// date, tags by manifest, pushes, reads an image's parts, attaches and finds referrers, and serves a registry from a
+// directory.
 //
 // References follow Docker's grammar (github.com/distribution/reference): "ray" means docker.io/library/ray:latest, and
 // a first component with a dot, a colon, or the word localhost is a host.
@@ -16,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/distribution/reference"
@@ -44,6 +44,8 @@ type Client struct {
 	transport http.RoundTripper
 	puller    *remote.Puller
 	pusher    *remote.Pusher
+	push      http.RoundTripper // of pushes; made when first needed
+	pushOnce  sync.Once
 	err       error // options that the library refused; every call returns it
 }
 

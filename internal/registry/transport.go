@@ -37,14 +37,26 @@ func (e *plainHTTPError) Error() string {
 func (c *Client) guard(base http.RoundTripper) http.RoundTripper {
 	g := guarded{secure: base, unverified: base, insecure: c.insecure}
 	if base == nil {
-		g.secure = newTransport(c.o.Timeout, false)
-		g.unverified = newTransport(c.o.Timeout, true)
+		g.secure = newTransport(c.o.Timeout, c.o.Timeout, false)
+		g.unverified = newTransport(c.o.Timeout, c.o.Timeout, true)
 	}
 	return g
 }
 
-// newTransport is Go's default transport with a limit on silence.
-func newTransport(timeout time.Duration, unverified bool) *http.Transport {
+// patient is the client's transport for pushes, which have limits of their own: one that ends a connection only when a
+// registry says nothing for as long as it may take to check a blob.
+func (c *Client) patient(answer time.Duration) http.RoundTripper {
+	if c.o.Transport != nil {
+		return c.transport
+	}
+	c.pushOnce.Do(func() {
+		c.push = guarded{secure: newTransport(c.o.Timeout, answer, false), unverified: newTransport(c.o.Timeout, answer, true), insecure: c.insecure}
+	})
+	return c.push
+}
+
+// newTransport is Go's default transport with a limit on silence, and one on how long it takes to connect.
+func newTransport(timeout, silence time.Duration, unverified bool) *http.Transport {
 	dialer := &net.Dialer{Timeout: timeout, KeepAlive: 30 * time.Second}
 	return &http.Transport{
 		Proxy: http.ProxyFromEnvironment,
@@ -53,14 +65,14 @@ func newTransport(timeout time.Duration, unverified bool) *http.Transport {
 			if err != nil {
 				return nil, err
 			}
-			return &quietConn{Conn: conn, limit: timeout}, nil
+			return &quietConn{Conn: conn, limit: silence}, nil
 		},
 		ForceAttemptHTTP2:     true,
 		MaxIdleConns:          2 * jobs,
 		MaxIdleConnsPerHost:   2 * jobs,
 		IdleConnTimeout:       timeout,
 		TLSHandshakeTimeout:   timeout,
-		ResponseHeaderTimeout: 2 * timeout, // a registry may check a large blob before it answers the PUT
+		ResponseHeaderTimeout: 2 * silence, // a registry may check a large blob before it answers the PUT
 		ExpectContinueTimeout: time.Second,
 		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: unverified}, //nolint:gosec // only for loopback and hosts that the user named
 	}

@@ -108,7 +108,7 @@ func TestRegistryThatFailsDuringThePush(t *testing.T) {
 			})
 			dst := strings.Replace(ref(t, "1"), earth.Registry, host, 1)
 			broken.Store(true)
-			h.refused(1, []string{host, "500", "run again"}, "--push", "--progress", "plain", "--metadata-file", "meta.json", dst)
+			h.refused(1, []string{host, "500", "run again"}, "--push", "--push-retry", "1s", "--progress", "plain", "--metadata-file", "meta.json", dst)
 			nothingWritten(t, &h, warm.lock, dst)
 			broken.Store(false)
 			if again := h.push(dst); len(again.meta.ran()) != 0 {

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"slices"
+
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/raybuild/raybuild/internal/registry"
+	"github.com/raybuild/raybuild/layers"
+	"github.com/raybuild/raybuild/llb"
+)
+
+// push brings what was built to the registries: layers from the builder where it has them, else from the base's registry.
+// Where a layer is in neither (one that came out of a registry cache and was needed for nothing), the builder pushes.
+func (j *job) push(ctx context.Context, o *buildOptions, graph *layers.Graph, to llb.BuildOptions, report *report, p *llb.Pushing) error {
+	bases := j.bases(graph)
+	source := func(ctx context.Context, d ocispecs.Descriptor, offset int64) (io.ReadCloser, error) {
+		r, err := p.Open(ctx, d.Digest, offset)
+		for _, base := range bases {
+			if !errors.Is(err, os.ErrNotExist) {
+				break
+			}
+			if r, err = j.registry.OpenBlob(ctx, base, d.Digest, offset); err != nil {
+				err = errors.Join(os.ErrNotExist, err) // the builder may have another way there, such as a mirror
+			}
+		}
+		return r, err
+	}
+	retry := o.pushRetry
+	if retry == 0 {
+		retry = -1
+	}
+	done, err := j.registry.Push(ctx, ocispecs.Descriptor{Digest: p.Result.Digest}, source, registry.PushOptions{
+		Names: to.Names,
+		From:  bases,
+		Retry: retry,
+		Progress: func(d ocispecs.Descriptor, sent int64, reused bool) {
+			p.Progress(d.Digest, sent, d.Size, reused)
+		},
+		Log: func(format string, args ...any) { j.app.say("warning: "+format, args...) },
+	})
+	report.pushed(done)
+	if errors.Is(err, os.ErrNotExist) && ctx.Err() == nil {
+		if o.progress != string(llb.ProgressQuiet) {
+			j.app.say("note: the builder pushes: %v", err)
+		}
+		return errors.Join(err, report.beforeBuilderPushes(ctx))
+	}
+	return err
+}
+
+// bases are the pinned images that the graph's platforms stand on.
+func (j *job) bases(graph *layers.Graph) []string {
+	var all []string
+	for _, image := range graph.Images {
+		locked := j.lock.Platforms[llb.FormatPlatform(image.Platform)]
+		if locked == nil {
+			continue
+		}
+		ref, err := registry.Pin(locked.Base.Reference, locked.Base.Digest.String())
+		if err == nil && !slices.Contains(all, ref) {
+			all = append(all, ref)
+		}
+	}
+	return all
+}

@@ -1,0 +1,305 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+)
+
+// Source opens a blob of the image that is pushed, from offset to its end. One that is nowhere is an error that is
+// os.ErrNotExist. It is called by several goroutines at once, and again for the same blob when a connection broke.
+type Source func(ctx context.Context, d ocispecs.Descriptor, offset int64) (io.ReadCloser, error)
+
+// PushOptions say where a push goes and how patient it is. The zero value works but for Names.
+type PushOptions struct {
+	// Names are the references that the image gets; at least one.
+	Names []string
+	// From are references to images whose blobs may be mounted where their registry is that of a name. Default: none.
+	From []string
+	// Retry is how long a request may fail again and again, without a byte of progress. Default: 5 minutes; below
+	// zero: the first failure ends the push.
+	Retry time.Duration
+	// Stall is the longest that nothing may move. Default: 1 minute.
+	Stall time.Duration
+	// Answer is the longest that a registry may take to answer when it has a whole blob, which it may be checking.
+	// Default: 10 minutes.
+	Answer time.Duration
+	// Pause is the first wait between two tries; it doubles up to 80 times that. Default: 200 ms.
+	Pause time.Duration
+	// Progress is told how far a blob is; sent is size at the end. Default: nobody.
+	Progress func(d ocispecs.Descriptor, sent int64, reused bool)
+	// Log is told what holds the push up. Default: nobody.
+	Log func(format string, args ...any)
+}
+
+func (o PushOptions) withDefaults() PushOptions {
+	set := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	set(&o.Retry, 5*time.Minute)
+	set(&o.Stall, time.Minute)
+	set(&o.Answer, 10*time.Minute)
+	set(&o.Pause, 200*time.Millisecond)
+	if o.Progress == nil {
+		o.Progress = func(ocispecs.Descriptor, int64, bool) {}
+	}
+	if o.Log == nil {
+		o.Log = func(string, ...any) {}
+	}
+	return o
+}
+
+// Pushed tells what a push did.
+type Pushed struct {
+	Bytes  int64                  // of layers that were sent, each time that they were
+	Reused map[digest.Digest]bool // layers that the first name's repository had, or got by mount
+}
+
+// uploads is how many blobs are sent at once.
+const uploads = 4
+
+// Push brings the image or index root to all names. Blobs that a registry has are not sent, those of a known repository of
+// it are mounted, and one whose upload breaks goes on from where the registry says that it is. Names are given last, when
+// the registry has shown that it has every blob: a tag never points at what is not there.
+func (c *Client) Push(ctx context.Context, root ocispecs.Descriptor, source Source, o PushOptions) (Pushed, error) {
+	p := &pusher{c: c, o: o.withDefaults(), source: source, known: map[digest.Digest]bool{}, done: Pushed{Reused: map[digest.Digest]bool{}}}
+	if err := p.read(ctx, root); err != nil {
+		return Pushed{}, fmt.Errorf("push %q: %w", o.Names, err)
+	}
+	targets, err := p.targets()
+	if err != nil {
+		return Pushed{}, err
+	}
+	for i, t := range targets {
+		if err := p.fill(ctx, t, i == 0); err != nil {
+			return p.done, c.fail(opPush, t.ref, t.repo.RegistryStr(), err)
+		}
+	}
+	for _, t := range targets {
+		for _, tag := range t.tags {
+			if err := t.putManifest(ctx, p.manifests[len(p.manifests)-1], tag); err != nil {
+				return p.done, c.fail(opPush, t.ref, t.repo.RegistryStr(), err)
+			}
+		}
+	}
+	return p.done, nil
+}
+
+// pusher is one push.
+type pusher struct {
+	c         *Client
+	o         PushOptions
+	source    Source
+	manifests []manifestToPush // each after what it names; the root is the last
+	blobs     []ocispecs.Descriptor
+	layers    map[digest.Digest]bool
+	known     map[digest.Digest]bool // read of the image
+
+	mu   sync.Mutex
+	done Pushed
+}
+
+// manifestToPush is a manifest or index as it is stored.
+type manifestToPush struct {
+	ocispecs.Descriptor
+	data []byte
+}
+
+// read takes in a manifest and what it names.
+func (p *pusher) read(ctx context.Context, d ocispecs.Descriptor) error {
+	if p.known[d.Digest] {
+		return nil
+	}
+	p.known[d.Digest] = true
+	data, err := p.document(ctx, d)
+	if err != nil {
+		return err
+	}
+	var m struct {
+		MediaType string                `json:"mediaType"`
+		Manifests []ocispecs.Descriptor `json:"manifests"`
+		Config    *ocispecs.Descriptor  `json:"config"`
+		Layers    []ocispecs.Descriptor `json:"layers"`
+	}
+	if err := json.Unmarshal(data, &m); err != nil {
+		return fmt.Errorf("read manifest %s: %w", d.Digest, err)
+	}
+	for _, child := range m.Manifests {
+		if err := p.read(ctx, child); err != nil {
+			return err
+		}
+	}
+	if d.MediaType = m.MediaType; d.MediaType == "" {
+		d.MediaType = ocispecs.MediaTypeImageManifest
+		if m.Config == nil {
+			d.MediaType = ocispecs.MediaTypeImageIndex
+		}
+	}
+	p.manifests = append(p.manifests, manifestToPush{d, data})
+	blobs := m.Layers
+	if m.Config != nil {
+		blobs = append(slices.Clone(m.Layers), *m.Config)
+	}
+	for i, b := range blobs {
+		if p.layers == nil {
+			p.layers = map[digest.Digest]bool{}
+		}
+		p.layers[b.Digest] = p.layers[b.Digest] || i < len(m.Layers)
+		if !p.known[b.Digest] {
+			p.known[b.Digest] = true
+			p.blobs = append(p.blobs, b)
+		}
+	}
+	return nil
+}
+
+// document reads a manifest, and checks that it is the one that is meant.
+func (p *pusher) document(ctx context.Context, d ocispecs.Descriptor) ([]byte, error) {
+	r, err := p.source(ctx, d, 0)
+	if err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(io.LimitReader(r, maxAttachment))
+	if err = errors.Join(err, r.Close()); err != nil {
+		return nil, fmt.Errorf("read manifest %s: %w", d.Digest, err)
+	}
+	if got := digest.FromBytes(data); got != d.Digest {
+		return nil, fmt.Errorf("read manifest %s: its bytes have digest %s: run again", d.Digest, got)
+	}
+	return data, nil
+}
+
+// targets are the repositories of the names, in order. Each may mount from the ones before it.
+func (p *pusher) targets() ([]*target, error) {
+	var from []name.Repository
+	for _, ref := range p.o.From {
+		parsed, _, err := p.c.parse(ref)
+		if err != nil {
+			return nil, err
+		}
+		from = append(from, parsed.Context())
+	}
+	if len(p.o.Names) == 0 {
+		return nil, errors.New("push: no name to push to")
+	}
+	var all []*target
+	for _, ref := range p.o.Names {
+		parsed, _, err := p.c.parse(ref)
+		if err != nil {
+			return nil, err
+		}
+		repo := parsed.Context()
+		i := slices.IndexFunc(all, func(t *target) bool { return t.repo.String() == repo.String() })
+		if i < 0 {
+			i = len(all)
+			all = append(all, &target{p: p, repo: repo, ref: ref})
+			for _, r := range from {
+				if r.RegistryStr() == repo.RegistryStr() && r.String() != repo.String() {
+					all[i].mounts = append(all[i].mounts, r)
+				}
+			}
+			from = append([]name.Repository{repo}, from...)
+		}
+		all[i].tags = append(all[i].tags, parsed.Identifier())
+	}
+	return all, nil
+}
+
+// fill brings every blob and every manifest but the root to a repository.
+func (p *pusher) fill(ctx context.Context, t *target, first bool) error {
+	missing, err := p.missing(ctx, t, first)
+	if err != nil {
+		return err
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(uploads)
+	for _, d := range missing {
+		g.Go(func() error {
+			u := &sending{t: t, d: d}
+			err := u.run(gctx)
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			if p.layers[d.Digest] {
+				p.done.Bytes += u.sent.Load()
+				if first && err == nil {
+					p.done.Reused[d.Digest] = u.mounted
+				}
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for _, m := range p.manifests[:len(p.manifests)-1] {
+		if err := t.putManifest(ctx, m, m.Digest.String()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// missing finds which blobs a repository has not.
+func (p *pusher) missing(ctx context.Context, t *target, first bool) ([]ocispecs.Descriptor, error) {
+	has := make([]bool, len(p.blobs))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(jobs)
+	for i, d := range p.blobs {
+		g.Go(func() error {
+			return t.retry(gctx, func(ctx context.Context) (err error) {
+				has[i], err = t.has(ctx, d)
+				return err
+			})
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	var missing []ocispecs.Descriptor
+	for i, d := range p.blobs {
+		switch {
+		case !has[i]:
+			missing = append(missing, d)
+		case p.layers[d.Digest]:
+			if first {
+				p.done.Reused[d.Digest] = true
+			}
+			p.o.Progress(d, d.Size, true)
+		}
+	}
+	return missing, nil
+}
+
+// has asks for a blob's first byte: a registry may know a blob that it has lost, and answer a HEAD for it.
+func (t *target) has(ctx context.Context, d ocispecs.Descriptor) (bool, error) {
+	header := http.Header{"Range": {"bytes=0-0"}}
+	_, err := t.ask(ctx, request{method: http.MethodGet, url: t.url("/blobs/" + d.Digest.String()), header: header,
+		want: []int{http.StatusOK, http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable}, unread: true})
+	if statusOf(err) == http.StatusNotFound {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// putManifest stores a manifest under a tag or its digest.
+func (t *target) putManifest(ctx context.Context, m manifestToPush, as string) error {
+	header := http.Header{"Content-Type": {m.MediaType}}
+	return t.retry(ctx, func(ctx context.Context) error {
+		_, err := t.ask(ctx, request{method: http.MethodPut, url: t.url("/manifests/" + as), header: header, body: newBody(m.data),
+			want: []int{http.StatusCreated, http.StatusOK, http.StatusAccepted}})
+		return err
+	})
+}

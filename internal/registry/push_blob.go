@@ -1,0 +1,187 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// sending is one blob on its way into a repository.
+type sending struct {
+	t        *target
+	d        ocispecs.Descriptor
+	mounts   []name.Repository // not tried yet
+	location string            // of the open upload; "": there is none
+	offset   int64             // how much of the blob the registry has, as far as is known
+	doubt    bool              // the registry must say how far the upload is
+	resumed  bool              // offset is the registry's word
+	best     int64             // the furthest that offset came
+	sent     atomic.Int64      // bytes that went out, whatever came of them
+	mounted  bool
+}
+
+// run brings the blob there. Each step that fails is tried again as long as the push allows; what the registry has got
+// starts its patience anew.
+func (u *sending) run(ctx context.Context) error {
+	u.mounts = u.t.mounts
+	tries := &tries{t: u.t}
+	for done := false; !done; {
+		var err error
+		if done, err = u.step(ctx); err != nil {
+			done, u.doubt = false, true
+			if err = tries.again(ctx, err); err != nil {
+				return err
+			}
+			continue
+		}
+		if u.offset > u.best {
+			u.best = u.offset
+			tries.reset()
+		}
+	}
+	u.t.p.o.Progress(u.d, u.d.Size, u.mounted)
+	return nil
+}
+
+func (u *sending) step(ctx context.Context) (done bool, err error) {
+	switch {
+	case u.location == "":
+		return u.begin(ctx)
+	case u.doubt:
+		return u.resume(ctx)
+	case u.offset < u.d.Size:
+		return false, u.send(ctx)
+	}
+	return true, u.commit(ctx)
+}
+
+// begin mounts the blob from a repository that may have it, or opens an upload.
+func (u *sending) begin(ctx context.Context) (bool, error) {
+	u.offset, u.resumed = 0, false
+	query := ""
+	if len(u.mounts) > 0 {
+		query = "?" + url.Values{"mount": {u.d.Digest.String()}, "from": {u.mounts[0].RepositoryStr()}}.Encode()
+	}
+	resp, err := u.t.ask(ctx, request{method: http.MethodPost, url: u.t.url("/blobs/uploads/" + query),
+		want: []int{http.StatusAccepted, http.StatusCreated}})
+	if err != nil {
+		return false, err
+	}
+	if resp.status == http.StatusCreated {
+		u.mounted = true
+		return true, nil
+	}
+	u.doubt = false
+	if len(u.mounts) > 1 { // the upload that this one opened is forgotten by the registry in time
+		u.mounts = u.mounts[1:]
+		return false, nil
+	}
+	u.mounts = nil
+	return false, u.at(resp)
+}
+
+// at takes in where the upload goes on.
+func (u *sending) at(resp *reply) error {
+	location, err := resp.url.Parse(resp.header.Get("Location"))
+	if err != nil || resp.header.Get("Location") == "" {
+		return fmt.Errorf("read answer of %s: it does not say where the upload goes on", u.t.repo.RegistryStr())
+	}
+	u.location = location.String()
+	return nil
+}
+
+// resume asks how far an upload came that broke. Where the registry has forgotten it, it begins anew.
+func (u *sending) resume(ctx context.Context) (bool, error) {
+	if u.offset >= u.d.Size { // the answer to the last request may be all that was lost
+		if has, err := u.t.has(ctx, u.d); err != nil || has {
+			return has, err
+		}
+	}
+	resp, err := u.t.ask(ctx, request{method: http.MethodGet, url: u.location, want: []int{http.StatusNoContent, http.StatusOK, http.StatusAccepted}})
+	if status := statusOf(err); status >= 400 && status < 500 && !temporary(status) && status != http.StatusUnauthorized {
+		u.location, u.doubt = "", false
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if resp.header.Get("Location") != "" {
+		if err := u.at(resp); err != nil {
+			return false, err
+		}
+	}
+	u.offset, u.doubt, u.resumed = min(received(resp, 0), u.d.Size), false, true
+	return false, nil
+}
+
+// received is how many bytes an answer says that the registry has; without its word it is unsaid. "0-0" is written for none
+// and for one.
+func received(resp *reply, unsaid int64) int64 {
+	var from, to int64
+	text := strings.TrimPrefix(resp.header.Get("Range"), "bytes=")
+	if _, err := fmt.Sscanf(text, "%d-%d", &from, &to); err != nil || from != 0 || to < 0 {
+		return unsaid
+	}
+	if to == 0 {
+		return 0
+	}
+	return to + 1
+}
+
+// send sends what the registry has not, in one request: not every registry takes a blob in several as long as none breaks.
+func (u *sending) send(ctx context.Context) error {
+	from, err := u.t.p.source(ctx, u.d, u.offset)
+	if err != nil {
+		return &sourceError{err}
+	}
+	b := &body{from: from, left: u.d.Size - u.offset}
+	b.moved = func(n int) {
+		u.t.p.o.Progress(u.d, u.d.Size-b.left, false)
+		u.sent.Add(int64(n))
+	}
+	header := http.Header{"Content-Type": {"application/octet-stream"}}
+	if u.offset > 0 {
+		header.Set("Content-Range", fmt.Sprintf("%d-%d", u.offset, u.d.Size-1))
+	}
+	resp, err := u.t.ask(ctx, request{method: http.MethodPatch, url: u.location, header: header, body: b, want: []int{http.StatusAccepted, http.StatusNoContent, http.StatusCreated}})
+	if err != nil {
+		if statusOf(err) == http.StatusRequestedRangeNotSatisfiable || statusOf(err) == http.StatusNotFound && u.resumed {
+			u.location = "" // what the registry said of the upload does not hold
+			return &lostError{err}
+		}
+		return err
+	}
+	if err := u.at(resp); err != nil {
+		return err
+	}
+	u.offset = min(received(resp, u.d.Size), u.d.Size)
+	if u.d.Size == 1 {
+		u.offset = 1
+	}
+	return nil
+}
+
+// commit names the upload. The registry checks its digest.
+func (u *sending) commit(ctx context.Context) error {
+	at, err := url.Parse(u.location)
+	if err != nil {
+		return fmt.Errorf("read answer of %s: %w", u.t.repo.RegistryStr(), err)
+	}
+	query := at.Query()
+	query.Set("digest", u.d.Digest.String())
+	at.RawQuery = query.Encode()
+	_, err = u.t.ask(ctx, request{method: http.MethodPut, url: at.String(), body: newBody(nil),
+		header: http.Header{"Content-Type": {"application/octet-stream"}}, want: []int{http.StatusCreated, http.StatusNoContent, http.StatusOK}})
+	switch status := statusOf(err); {
+	case status == http.StatusNotFound, status == http.StatusBadRequest && u.resumed:
+		u.location = "" // the upload is gone, or its parts do not make the blob: once more, whole
+		return &lostError{err}
+	}
+	return err
+}

@@ -1,0 +1,164 @@
+package registry
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// R4: a registry that asks to be left alone is asked nothing for so long.
+func TestPushHonoursRetryAfter(t *testing.T) {
+	limited := &atomic.Int64{} // when, in Unix nanoseconds
+	early := &atomic.Int64{}
+	host, _ := start(t, func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPatch && limited.CompareAndSwap(0, time.Now().UnixNano()) {
+				w.Header().Set("Retry-After", "1")
+				w.WriteHeader(http.StatusTooManyRequests)
+				return
+			}
+			if at := limited.Load(); at != 0 && r.Method == http.MethodPatch && time.Since(time.Unix(0, at)) < 950*time.Millisecond {
+				early.Add(1)
+			}
+			next.ServeHTTP(w, r)
+		})
+	})
+	b := layered(t, 3000)
+	if _, err := client(Options{}).Push(t.Context(), b.root, b.source, quick(host+"/ray:1")); err != nil {
+		t.Fatal(err)
+	}
+	arrived(t, host+"/ray:1", b)
+	// The config's upload may have been under way.
+	if n := early.Load(); n > 1 {
+		t.Errorf("%d uploads began within the second that the registry asked for", n)
+	}
+}
+
+// R5: credentials that run out in the middle are renewed, and what has arrived is not sent again.
+func TestPushRenewsItsToken(t *testing.T) {
+	var tokens, sent atomic.Int64
+	expired := &atomic.Bool{}
+	b := layered(t, 300_000)
+	host, _ := start(t, func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/token" {
+				fmt.Fprintf(w, `{"token": "%d"}`, tokens.Add(1))
+				return
+			}
+			if r.Method == http.MethodPut && sent.Load() >= b.bytes && expired.CompareAndSwap(false, true) {
+				tokens.Add(1) // the one that was given out is none any more
+			}
+			if r.Header.Get("Authorization") != fmt.Sprintf("Bearer %d", tokens.Load()) {
+				w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="http://%s/token",service="test"`, r.Host))
+				w.WriteHeader(http.StatusUnauthorized)
+				return
+			}
+			next.ServeHTTP(w, r)
+			if r.Method == http.MethodPatch {
+				sent.Add(r.ContentLength)
+			}
+		})
+	})
+	done, err := client(Options{}).Push(t.Context(), b.root, b.source, quick(host+"/ray:1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !expired.Load() || done.Bytes != b.bytes {
+		t.Errorf("%d bytes were sent for a layer of %d; the token ran out: %v", done.Bytes, b.bytes, expired.Load())
+	}
+}
+
+// R6: what will be refused the next time too is not tried again, and the error says what to do.
+func TestPushThatIsRefused(t *testing.T) {
+	for status, says := range map[int]string{
+		http.StatusForbidden:             "docker login",
+		http.StatusRequestEntityTooLarge: "limits the size",
+		http.StatusInsufficientStorage:   "no room left",
+	} {
+		t.Run(http.StatusText(status), func(t *testing.T) {
+			host, asked := start(t, failing(kinds["PATCH"], 1<<60, status))
+			b := layered(t, 3000)
+			_, err := client(Options{}).Push(t.Context(), b.root, b.source, quick(host+"/ray:1"))
+			if err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), host) {
+				t.Errorf("error %v names neither %s nor %q", err, host, says)
+			}
+			if n := asked.count("PATCH"); n > 2 {
+				t.Errorf("it was tried %d times for a layer and a config", n)
+			}
+			absent(t, host+"/ray:1")
+		})
+	}
+}
+
+// R7: a push that ended before the manifest sends nothing but it the next time.
+func TestPushAfterOneThatEndedBeforeTheManifest(t *testing.T) {
+	host, asked := start(t, failing(kinds["PUT of the manifest"], 1, http.StatusInternalServerError))
+	b := layered(t, 3000, 5000)
+	o := quick(host + "/ray:1")
+	o.Retry = -1
+	if _, err := client(Options{}).Push(t.Context(), b.root, b.source, o); err == nil {
+		t.Fatal("the first push did not fail")
+	}
+	absent(t, host+"/ray:1")
+	asked.reset()
+	done, err := client(Options{}).Push(t.Context(), b.root, b.source, o)
+	if err != nil || done.Bytes != 0 || asked.count("POST") != 0 {
+		t.Errorf("the second push sent %d bytes in %d uploads, error %v", done.Bytes, asked.count("POST"), err)
+	}
+	arrived(t, host+"/ray:1", b)
+}
+
+// R8: a blob that the registry only says it has is sent before the tag is given.
+func TestPushToARegistryThatLies(t *testing.T) {
+	host, _ := start(t, func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodHead && strings.Contains(r.URL.Path, "/blobs/") {
+				w.WriteHeader(http.StatusOK)
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	})
+	b := layered(t, 3000, 5000)
+	done, err := client(Options{}).Push(t.Context(), b.root, b.source, quick(host+"/ray:1"))
+	if err != nil || done.Bytes != b.bytes {
+		t.Errorf("%d of %d bytes were sent, error %v", done.Bytes, b.bytes, err)
+	}
+	arrived(t, host+"/ray:1", b)
+}
+
+// R9, R10: what is to be pushed and has other bytes, or fewer, than its digest says never gets a tag.
+func TestPushOfABadSource(t *testing.T) {
+	for name, spoil := range map[string]func([]byte) []byte{
+		"other bytes": func(p []byte) []byte { q := append([]byte{}, p...); q[len(q)/2] ^= 1; return q },
+		"fewer bytes": func(p []byte) []byte { return p[:len(p)/2] },
+	} {
+		t.Run(name, func(t *testing.T) {
+			host, _ := start(t, nil)
+			b := layered(t, 300_000)
+			for d, data := range b.blobs {
+				if int64(len(data)) == b.bytes {
+					b.blobs[d] = spoil(data)
+				}
+			}
+			o := quick(host + "/ray:1")
+			o.Retry = 50 * time.Millisecond
+			if _, err := client(Options{}).Push(t.Context(), b.root, b.source, o); err == nil {
+				t.Error("it was pushed")
+			}
+			absent(t, host+"/ray:1")
+		})
+	}
+	host, _ := start(t, nil)
+	b := layered(t, 3000)
+	b.blobs[b.root.Digest] = append([]byte(" "), b.blobs[b.root.Digest]...)
+	if _, err := client(Options{}).Push(t.Context(), b.root, b.source, quick(host+"/ray:1")); err == nil {
+		t.Errorf("a manifest was pushed that is %s, not %s", digest.FromBytes(b.blobs[b.root.Digest]), b.root.Digest)
+	}
+	absent(t, host+"/ray:1")
+}

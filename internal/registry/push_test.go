@@ -1,0 +1,382 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// bulk is something to push, held in memory.
+type bulk struct {
+	root  ocispecs.Descriptor
+	blobs map[digest.Digest][]byte
+	bytes int64 // of layers
+}
+
+func (b *bulk) source(_ context.Context, d ocispecs.Descriptor, offset int64) (io.ReadCloser, error) {
+	data, ok := b.blobs[d.Digest]
+	if !ok {
+		return nil, fmt.Errorf("blob %s: %w", d.Digest, os.ErrNotExist)
+	}
+	return io.NopCloser(bytes.NewReader(data[offset:])), nil
+}
+
+// layered is an image of random layers of the given sizes.
+func layered(t *testing.T, sizes ...int64) *bulk {
+	t.Helper()
+	img := mutate.MediaType(mutate.ConfigMediaType(empty.Image, types.OCIConfigJSON), types.OCIManifestSchema1)
+	for _, size := range sizes {
+		layer, err := random.Layer(size, types.OCIUncompressedLayer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if img, err = mutate.AppendLayers(img, layer); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := &bulk{blobs: map[digest.Digest][]byte{}}
+	b.root.Digest = b.add(t, img)
+	return b
+}
+
+func (b *bulk) add(t *testing.T, img v1.Image) digest.Digest {
+	t.Helper()
+	raw, err := img.RawManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := img.RawConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	layers, err := img.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range layers {
+		r, err := l.Compressed()
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b.blobs[digest.FromBytes(data)] == nil {
+			b.bytes += int64(len(data))
+		}
+		b.blobs[digest.FromBytes(data)] = data
+	}
+	b.blobs[digest.FromBytes(config)] = config
+	b.blobs[digest.FromBytes(raw)] = raw
+	return digest.FromBytes(raw)
+}
+
+// quick is a push whose patience is short.
+func quick(names ...string) PushOptions {
+	return PushOptions{Names: names, Retry: 5 * time.Second, Stall: 200 * time.Millisecond, Answer: time.Second, Pause: time.Millisecond}
+}
+
+// arrived checks that a name is the image, whole.
+func arrived(t *testing.T, ref string, b *bulk) {
+	t.Helper()
+	c := client(Options{})
+	found, ok, err := c.Look(t.Context(), ref)
+	if err != nil || !ok || found.Digest != b.root.Digest {
+		t.Fatalf("%s is %v (there: %v, error %v), not what was pushed, %s", ref, found.Digest, ok, err, b.root.Digest)
+	}
+	if err := c.Validate(t.Context(), ref); err != nil {
+		t.Errorf("what was pushed is not whole: %v", err)
+	}
+}
+
+// absent checks that there is no such tag.
+func absent(t *testing.T, ref string) {
+	t.Helper()
+	if _, ok, err := client(Options{}).Look(t.Context(), ref); err != nil || ok {
+		t.Errorf("the tag %s is there (error %v), though the push failed", ref, err)
+	}
+}
+
+func TestPushSendsWhatIsMissing(t *testing.T) {
+	host, asked := start(t, nil)
+	b := layered(t, 3000, 5000)
+	names := []string{host + "/team/ray:1", host + "/team/ray:2", host + "/other/ray:1"}
+	done, err := client(Options{}).Push(t.Context(), b.root, b.source, quick(names...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if done.Bytes != b.bytes {
+		t.Errorf("%d bytes were sent for %d bytes of layers in two repositories of a registry that mounts", done.Bytes, b.bytes)
+	}
+	for _, name := range names {
+		arrived(t, name, b)
+	}
+	asked.reset()
+	done, err = client(Options{}).Push(t.Context(), b.root, b.source, quick(names[0]))
+	if err != nil || done.Bytes != 0 {
+		t.Errorf("a second push sent %d bytes, error %v", done.Bytes, err)
+	}
+	if n := asked.count("POST"); n != 0 {
+		t.Errorf("a second push opened %d uploads", n)
+	}
+	reused := 0
+	for _, r := range done.Reused {
+		if r {
+			reused++
+		}
+	}
+	if reused != 2 {
+		t.Errorf("of 2 layers that were there, %d are said to be reused: %v", reused, done.Reused)
+	}
+}
+
+func TestPushAnIndex(t *testing.T) {
+	host, _ := start(t, nil)
+	idx := index(t)
+	b := &bulk{blobs: map[digest.Digest][]byte{}}
+	list, err := idx.IndexManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range list.Manifests {
+		img, err := idx.Image(m.Digest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.add(t, img)
+	}
+	raw, err := idx.RawManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.root.Digest = digest.FromBytes(raw)
+	b.blobs[b.root.Digest] = raw
+	if _, err := client(Options{}).Push(t.Context(), b.root, b.source, quick(host+"/ray:1")); err != nil {
+		t.Fatal(err)
+	}
+	arrived(t, host+"/ray:1", b)
+}
+
+// A blob that is nowhere is told as such, so that somebody else can push, and no tag appears.
+func TestPushWithoutABlob(t *testing.T) {
+	host, _ := start(t, nil)
+	b := layered(t, 3000, 5000)
+	for d := range b.blobs {
+		if d != b.root.Digest {
+			delete(b.blobs, d)
+			break
+		}
+	}
+	_, err := client(Options{}).Push(t.Context(), b.root, b.source, quick(host+"/ray:1"))
+	if !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a blob that is nowhere is the error %v", err)
+	}
+	absent(t, host+"/ray:1")
+}
+
+// kinds are the requests of a push that change something.
+var kinds = map[string]func(r *http.Request) bool{
+	"POST":  func(r *http.Request) bool { return r.Method == http.MethodPost },
+	"PATCH": func(r *http.Request) bool { return r.Method == http.MethodPatch },
+	"PUT of a blob": func(r *http.Request) bool {
+		return r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/blobs/")
+	},
+	"PUT of the manifest": func(r *http.Request) bool {
+		return r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/manifests/")
+	},
+}
+
+// failing answers the first n requests of a kind with a status.
+func failing(kind func(*http.Request) bool, n int64, status int, header ...string) func(http.Handler) http.Handler {
+	left := &atomic.Int64{}
+	left.Store(n)
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if kind(r) && left.Add(-1) >= 0 {
+				if len(header) == 2 {
+					w.Header().Set(header[0], header[1])
+				}
+				w.WriteHeader(status)
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+}
+
+// R1: a registry in trouble for a while takes the push all the same.
+func TestPushThroughServerErrors(t *testing.T) {
+	for kind, is := range kinds {
+		for _, k := range []int64{1, 3, 10} {
+			t.Run(fmt.Sprintf("%s fails %d times", kind, k), func(t *testing.T) {
+				t.Parallel()
+				host, _ := start(t, failing(is, k, http.StatusServiceUnavailable))
+				b := layered(t, 3000, 5000)
+				if _, err := client(Options{}).Push(t.Context(), b.root, b.source, quick(host+"/ray:1")); err != nil {
+					t.Fatalf("the push failed: %v", err)
+				}
+				arrived(t, host+"/ray:1", b)
+			})
+		}
+	}
+}
+
+// A registry that stays in trouble is an error that names it and its answer, and the tag is not there.
+func TestPushGivesUp(t *testing.T) {
+	for kind, is := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			host, _ := start(t, failing(is, 1<<60, http.StatusInternalServerError))
+			b := layered(t, 3000)
+			o := quick(host + "/ray:1")
+			o.Retry = 50 * time.Millisecond
+			_, err := client(Options{}).Push(t.Context(), b.root, b.source, o)
+			if err == nil || !strings.Contains(err.Error(), host) || !strings.Contains(err.Error(), "500") {
+				t.Errorf("error %v does not name the registry %s and its status", err, host)
+			}
+			absent(t, host+"/ray:1")
+		})
+	}
+}
+
+// breaking lets size·share bytes of the first PATCH through, which the registry keeps, and then resets the connection.
+func breaking(t *testing.T, at int64, received *atomic.Int64) func(http.Handler) http.Handler {
+	once := &sync.Once{}
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method != http.MethodPatch {
+				next.ServeHTTP(w, r)
+				return
+			}
+			first := false
+			once.Do(func() { first = true })
+			if !first {
+				r.Body = struct {
+					io.Reader
+					io.Closer
+				}{io.TeeReader(r.Body, counter{received}), r.Body}
+				next.ServeHTTP(w, r)
+				return
+			}
+			kept := r.Clone(r.Context())
+			kept.Body = io.NopCloser(io.TeeReader(io.LimitReader(r.Body, at), counter{received}))
+			kept.ContentLength = at
+			next.ServeHTTP(discard{http.Header{}}, kept)
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_ = conn.Close()
+		})
+	}
+}
+
+type counter struct{ n *atomic.Int64 }
+
+func (c counter) Write(p []byte) (int, error) { c.n.Add(int64(len(p))); return len(p), nil }
+
+// discard is an answer that nobody gets.
+type discard struct{ header http.Header }
+
+func (d discard) Header() http.Header         { return d.header }
+func (d discard) Write(p []byte) (int, error) { return len(p), nil }
+func (d discard) WriteHeader(int)             {}
+
+// R2: an upload that breaks goes on from where the registry says that it is.
+func TestPushResumes(t *testing.T) {
+	const size = 16 << 20
+	b := layered(t, size)
+	for _, percent := range []int64{10, 50, 99} {
+		t.Run(fmt.Sprintf("broken at %d %%", percent), func(t *testing.T) {
+			received := &atomic.Int64{}
+			host, _ := start(t, breaking(t, size*percent/100, received))
+			if _, err := client(Options{}).Push(t.Context(), b.root, b.source, quick(host+"/ray:1")); err != nil {
+				t.Fatal(err)
+			}
+			arrived(t, host+"/ray:1", b)
+			config := int64(4096)
+			if twice := received.Load() - b.bytes - config; twice > b.bytes/20 {
+				t.Errorf("%d bytes of a layer of %d arrived more than once; 5 %% are allowed", twice, b.bytes)
+			}
+		})
+	}
+}
+
+// stalling holds the first n requests of a kind until the client gives up, or until held has passed.
+func stalling(t *testing.T, kind func(*http.Request) bool, n int64, held time.Duration) func(http.Handler) http.Handler {
+	left := &atomic.Int64{}
+	left.Store(n)
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if kind(r) && left.Add(-1) >= 0 {
+				select {
+				case <-r.Context().Done():
+					return
+				case <-t.Context().Done():
+					return
+				case <-time.After(held):
+				}
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+}
+
+// R3: silence is found out; a registry that checks a blob before it answers is waited for, and the user is told.
+func TestPushThroughSilence(t *testing.T) {
+	for kind, is := range kinds {
+		t.Run(kind+" never answered", func(t *testing.T) {
+			t.Parallel()
+			host, _ := start(t, stalling(t, is, 1, time.Minute))
+			b := layered(t, 3000)
+			o := quick(host + "/ray:1")
+			o.Answer = 300 * time.Millisecond
+			if _, err := client(Options{}).Push(t.Context(), b.root, b.source, o); err != nil {
+				t.Fatal(err)
+			}
+			arrived(t, host+"/ray:1", b)
+		})
+	}
+	t.Run("slow to check a blob", func(t *testing.T) {
+		t.Parallel()
+		host, asked := start(t, stalling(t, kinds["PUT of a blob"], 1, 600*time.Millisecond))
+		b := layered(t, 3000)
+		o := quick(host + "/ray:1")
+		o.Answer = 20 * time.Second
+		said := make(chan string, 10)
+		o.Log = func(format string, args ...any) { said <- fmt.Sprintf(format, args...) }
+		if _, err := client(Options{}).Push(t.Context(), b.root, b.source, o); err != nil {
+			t.Fatal(err)
+		}
+		if n := asked.count("PUT /v2/ray/blobs"); n != 2 {
+			t.Errorf("%d PUTs for a layer and a config: the slow one was not waited for", n)
+		}
+		select {
+		case text := <-said:
+			if !strings.Contains(text, "does not answer yet") {
+				t.Errorf("the user was told %q", text)
+			}
+		default:
+			t.Error("the user was told nothing while the registry was silent")
+		}
+	})
+}

@@ -1,0 +1,135 @@
+package llb
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/content/proxy"
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/moby/buildkit/client"
+	digest "github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Pushing is an image on its way from a builder to registries, for [BuildOptions.Pusher].
+type Pushing struct {
+	Result *Result
+	b      *Builder
+	docs   map[digest.Digest][]byte // manifests and configs
+	view   *view
+
+	mu    sync.Mutex
+	shown map[digest.Digest]*client.Vertex
+	last  map[digest.Digest]time.Time
+}
+
+// Open reads a blob of the image from offset to its end. Layers that the builder never had whole, such as those of the
+// base, are an error that is os.ErrNotExist.
+func (p *Pushing) Open(ctx context.Context, d digest.Digest, offset int64) (io.ReadCloser, error) {
+	if dt, ok := p.docs[d]; ok && offset <= int64(len(dt)) {
+		return io.NopCloser(strings.NewReader(string(dt[offset:]))), nil
+	}
+	store := proxy.NewContentStore(p.b.c.ContentClient())
+	r, err := store.ReaderAt(ctx, ocispecs.Descriptor{Digest: d})
+	if err != nil {
+		if cerrdefs.IsNotFound(err) {
+			err = errors.Join(os.ErrNotExist, err)
+		}
+		return nil, fmt.Errorf("read blob %s: %w", d, err)
+	}
+	// Each read is a call of the builder.
+	section := io.NewSectionReader(r, offset, r.Size()-offset)
+	return &blob{Reader: bufio.NewReaderSize(section, 1<<20), close: r.Close}, nil
+}
+
+// Progress shows how far a layer is, with the build's progress. sent is size when it is there; reused says that the
+// registry had it.
+func (p *Pushing) Progress(d digest.Digest, sent, size int64, reused bool) {
+	name, ok := p.layer(d)
+	if !ok {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now, id := time.Now(), digest.FromString("push "+d.String())
+	v := p.shown[d]
+	if v == nil {
+		v = &client.Vertex{Digest: id, Name: "push " + name, Started: &now}
+		p.shown[d] = v
+	}
+	done := reused || sent >= size
+	if v.Completed != nil || !done && now.Sub(p.last[d]) < 100*time.Millisecond {
+		return
+	}
+	p.last[d] = now
+	s := &client.VertexStatus{ID: "sending", Vertex: id, Name: "sending", Total: size, Current: sent, Timestamp: now, Started: v.Started}
+	if done {
+		v.Completed, v.Cached, s.Completed = &now, reused, &now
+	}
+	shown := *v // the display keeps what it gets
+	ss := &client.SolveStatus{Vertexes: []*client.Vertex{&shown}}
+	if !reused {
+		ss.Statuses = []*client.VertexStatus{s}
+	}
+	p.view.show(ss)
+}
+
+// layer is what a layer is called in progress.
+func (p *Pushing) layer(d digest.Digest) (string, bool) {
+	for _, i := range p.Result.Images {
+		for _, l := range i.Layers {
+			if l.Digest == d && l.Name != "" {
+				return "layer [" + l.Name + "]", true
+			}
+			if l.Digest == d {
+				return "layer " + d.Encoded()[:12], true
+			}
+		}
+	}
+	return "", false
+}
+
+// push has the image pushed: by o.Pusher, where there is one and it can have every blob, else by the builder, which finds
+// everything in its cache.
+func (c *call) push(ctx context.Context, images []Image, o BuildOptions, res *Result) error {
+	if o.Pusher != nil {
+		err := c.pushBy(ctx, o.Pusher, res)
+		if !errors.Is(err, os.ErrNotExist) || ctx.Err() != nil {
+			return err
+		}
+	}
+	o.NoCache = false
+	_, err := c.image(ctx, images, o, []client.ExportEntry{o.imageExport(true, len(images))}, false)
+	return err
+}
+
+// pushBy hands what was built to push. Manifests and configs are read before: the builder lets go of them soon.
+func (c *call) pushBy(ctx context.Context, push func(context.Context, *Pushing) error, res *Result) error {
+	p := &Pushing{Result: res, b: c.b, docs: map[digest.Digest][]byte{}, view: c.view,
+		shown: map[digest.Digest]*client.Vertex{}, last: map[digest.Digest]time.Time{}}
+	small := []digest.Digest{res.Digest}
+	for _, i := range res.Images {
+		small = append(small, i.Manifest, i.Config)
+	}
+	for _, d := range small {
+		if d == "" || p.docs[d] != nil {
+			continue
+		}
+		dt, ok, err := c.b.readDoc(ctx, d)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return fmt.Errorf("read blob %s: %w", d, os.ErrNotExist)
+		}
+		p.docs[d] = dt
+	}
+	return push(ctx, p)
+}
