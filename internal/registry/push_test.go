@@ -205,15 +205,12 @@ var kinds = map[string]func(r *http.Request) bool{
 }
 
 // failing answers the first n requests of a kind with a status.
-func failing(kind func(*http.Request) bool, n int64, status int, header ...string) func(http.Handler) http.Handler {
+func failing(kind func(*http.Request) bool, n int64, status int) func(http.Handler) http.Handler {
 	left := &atomic.Int64{}
 	left.Store(n)
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if kind(r) && left.Add(-1) >= 0 {
-				if len(header) == 2 {
-					w.Header().Set(header[0], header[1])
-				}
 				w.WriteHeader(status)
 				return
 			}
