@@ -18,7 +18,7 @@ RACE      ?= ./llb/... ./cluster/... ./internal/fetch/... ./internal/registry/..
 TEST_P    ?= 2
 TEST_FLAGS ?=
 
-.PHONY: help build check docs lint-tool needs needs-build test test-race world world-down quickstart bench-core bench test-cluster bench-cluster clean
+.PHONY: help build check docs lint-tool needs needs-build test test-race world world-down quickstart bench-core test-cluster bench-cluster clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,9 +75,6 @@ $(TOOLS)/buildctl: go.mod go.sum
 
 bench-core: needs-build build $(TOOLS)/buildctl ## engine start, up-to-date check, cached and cold builds, as a table
 	$(GO) run ./bench/core
-
-bench: needs build ## the edit matrix against Dockerfiles (BENCH_SCALE=small|full)
-	@bench/matrix
 
 test-cluster: needs ## the launcher's tests on real hosts and engines
 	$(GO) test -timeout 40m $(TEST_FLAGS) ./cluster/... ./internal/docker/... ./test/launcher/...
