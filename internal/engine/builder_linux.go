@@ -15,6 +15,7 @@ import (
 	"github.com/containerd/containerd/v2/plugins/snapshots/native"
 	"github.com/containerd/containerd/v2/plugins/snapshots/overlay"
 	"github.com/containerd/containerd/v2/plugins/snapshots/overlay/overlayutils"
+	cerrdefs "github.com/containerd/errdefs"
 	controlapi "github.com/moby/buildkit/api/services/control"
 	"github.com/moby/buildkit/cache/remotecache"
 	"github.com/moby/buildkit/cache/remotecache/azblob"
@@ -148,7 +149,7 @@ func newWorker(ctx context.Context, o ServeOptions, p place, hosts docker.Regist
 		labelIdle:     idle.String(),
 		labelLimit:    strconv.FormatInt(limit, 10),
 	}
-	opt, err := runc.NewWorkerOpt(p.state(), snapshotter(p.state()), o.stage == stageRootless, oci.ProcessSandbox, labels,
+	opt, err := runc.NewWorkerOpt(p.state(), snapshotter(ctx, p.state()), o.stage == stageRootless, oci.ProcessSandbox, labels,
 		nil, netproviders.Opt{Mode: "host"}, nil, binary, "", false, nil, "", "", nil)
 	if err != nil {
 		return nil, fmt.Errorf("open build state %q: %w", p.state(), err)
@@ -163,13 +164,23 @@ func newWorker(ctx context.Context, o ServeOptions, p place, hosts docker.Regist
 	return w, nil
 }
 
-// snapshotter is overlayfs where it can be mounted, else plain copies.
-func snapshotter(root string) runc.SnapshotterFactory {
+// snapshotter is overlayfs where it can be mounted, else plain copies. An engine that was killed may have left a directory
+// that its database does not know, under the number of the next snapshot, which then cannot be made: such ones are removed.
+func snapshotter(ctx context.Context, root string) runc.SnapshotterFactory {
 	if overlayutils.Supported(root) != nil {
 		return runc.SnapshotterFactory{Name: "native", New: native.NewSnapshotter}
 	}
 	return runc.SnapshotterFactory{Name: "overlayfs", New: func(root string) (ctdsnapshot.Snapshotter, error) {
-		return overlay.NewSnapshotter(root, overlay.AsynchronousRemove)
+		s, err := overlay.NewSnapshotter(root, overlay.AsynchronousRemove)
+		if err != nil {
+			return nil, err
+		}
+		if cleaner, ok := s.(ctdsnapshot.Cleaner); ok {
+			if err := cleaner.Cleanup(ctx); err != nil && !cerrdefs.IsNotFound(err) { // that: there never was a snapshot
+				return nil, errors.Join(fmt.Errorf("remove what a killed engine left in %q: %w", root, err), s.Close())
+			}
+		}
+		return s, nil
 	}}
 }
 
