@@ -41,11 +41,11 @@ func (j *job) make(ctx context.Context, o *buildOptions, start time.Time) error 
 	report := newReport(j, o)
 	j.page.of(ctx, j, graph, report)
 	if o.push && !o.noCache && len(o.outputs) == 0 && !o.smoke {
-		found, ok, err := j.look(ctx, graph, o.names)
+		found, err := j.look(ctx, graph, o)
 		if err != nil {
 			return err
 		}
-		if ok {
+		if found != nil {
 			return report.upToDate(found, graph, time.Since(start))
 		}
 	}
@@ -64,6 +64,7 @@ func (j *job) make(ctx context.Context, o *buildOptions, start time.Time) error 
 		if err := j.attach(ctx, o.names, res.Digest.String(), docs); err != nil {
 			return err
 		}
+		j.tagByGraph(ctx, graph, o, res.Digest)
 	}
 	j.remember(o, res)
 	return report.built(res, time.Since(start))
@@ -75,25 +76,6 @@ func (j *job) frozen(o *buildOptions) bool {
 		return o.frozen
 	}
 	return j.app.getenv("CI") == "true" && j.found != nil
-}
-
-// look asks the registry whether one of the names is this graph already; then the others become it by their manifest.
-func (j *job) look(ctx context.Context, graph *layers.Graph, names []string) (registry.Found, bool, error) {
-	for i, name := range names {
-		found, ok, err := j.registry.Look(ctx, name)
-		if err != nil {
-			return registry.Found{}, false, err
-		}
-		if !ok || found.Annotations[layers.GraphAnnotation] != graph.Digest.String() {
-			continue
-		}
-		others := append(append([]string{}, names[:i]...), names[i+1:]...)
-		if err := j.registry.Tag(ctx, found.Ref, others...); err != nil {
-			return registry.Found{}, false, err
-		}
-		return found, true, j.attachElsewhere(ctx, graph, found, others)
-	}
-	return registry.Found{}, false, nil
 }
 
 // fitToPush brings the lock up to the recipe. Where that takes resolving, the registry is asked first.

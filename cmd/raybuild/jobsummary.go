@@ -32,6 +32,10 @@ func (m metadata) markdown(pushed bool) string {
 		fmt.Fprintf(&b, "Up to date: nothing was built (%.2f s).\n\n", m.Raybuild.Seconds)
 		return b.String()
 	}
+	if h := m.Raybuild.Found; h != nil {
+		fmt.Fprintf(&b, "Nothing was built: %s from `%s`, %s pushed (%.2f s).\n\n", h.How, printable(h.From), size(m.Raybuild.BytesPushed), m.Raybuild.Seconds)
+		return b.String()
+	}
 	ran := 0
 	for _, s := range m.Raybuild.Steps {
 		if !s.Cached {

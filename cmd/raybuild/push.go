@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"time"
 
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -30,14 +31,10 @@ func (j *job) push(ctx context.Context, o *buildOptions, graph *layers.Graph, to
 		}
 		return r, err
 	}
-	retry := o.pushRetry
-	if retry == 0 {
-		retry = -1
-	}
 	done, err := j.registry.Push(ctx, ocispecs.Descriptor{Digest: p.Result.Digest}, source, registry.PushOptions{
 		Names: to.Names,
 		From:  bases,
-		Retry: retry,
+		Retry: o.retry(),
 		Progress: func(d ocispecs.Descriptor, sent int64, reused bool) {
 			p.Progress(d.Digest, sent, d.Size, reused)
 		},
@@ -51,6 +48,14 @@ func (j *job) push(ctx context.Context, o *buildOptions, graph *layers.Graph, to
 		return errors.Join(err, report.beforeBuilderPushes(ctx))
 	}
 	return err
+}
+
+// retry is the push's patience in the registry's terms, where 0 is the default.
+func (o *buildOptions) retry() time.Duration {
+	if o.pushRetry == 0 {
+		return -1
+	}
+	return o.pushRetry
 }
 
 // bases are the pinned images that the graph's platforms stand on.

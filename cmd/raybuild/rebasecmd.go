@@ -57,7 +57,7 @@ The recipe's own lock does not learn of it: raybuild lock --update base does the
 	f.BoolVar(&o.smoke, "smoke", false, "test the image before it is tagged, as for the build")
 	f.StringVar(&o.metadataFile, "metadata-file", "", "write digest, steps, layers and bytes as JSON to `FILE`")
 	jsonFlag(cmd, &o.asJSON)
-	o.compression, o.fetch = "gzip", "session"
+	o.compression, o.fetch, o.graphTag, o.pushRetry = "gzip", "session", true, 5*time.Minute
 	// The only error is a flag that does not exist.
 	_ = cmd.RegisterFlagCompletionFunc("progress", cobra.FixedCompletions(cobraValues([]string{"auto", "tty", "plain", "quiet", "rawjson"}), cobra.ShellCompDirectiveNoFileComp))
 	return cmd

@@ -25,6 +25,7 @@ type buildMetadata struct {
 	Engine       string          `json:"engine"`
 	LockDigest   string          `json:"lock_digest"`
 	UpToDate     bool            `json:"up_to_date"`
+	Found        *hitMetadata    `json:"found,omitempty"` // where another tag or repository had the image, and nothing was built
 	Seconds      float64         `json:"seconds"`
 	BytesFetched int64           `json:"bytes_fetched"`
 	BytesPushed  int64           `json:"bytes_pushed"`
@@ -119,14 +120,13 @@ func (r *report) interrupted() error {
 }
 
 // upToDate ends a call that found its image in the registry.
-func (r *report) upToDate(found registry.Found, graph *layers.Graph, took time.Duration) error {
-	m := &r.meta.Raybuild
-	r.meta.Digest, m.UpToDate = found.Digest.String(), true
-	names := layerNames(graph.Images, len(found.Layers))
-	for i, l := range found.Layers {
-		m.Layers = append(m.Layers, layerMetadata{Name: names[i], Digest: l.Digest, Size: l.Size, Reused: true})
+func (r *report) upToDate(h *hit, graph *layers.Graph, took time.Duration) error {
+	r.found(h, graph.Images)
+	says := fmt.Sprintf("up to date: %s is this graph already", h.Ref)
+	if m := r.meta.Raybuild; m.Found != nil {
+		says = m.Found.says(m.BytesPushed)
 	}
-	r.j.app.say("up to date: %s is this graph already (%.2f s)", found.Ref, took.Seconds())
+	r.j.app.say("%s (%.2f s)", says, took.Seconds())
 	return r.end(took)
 }
 

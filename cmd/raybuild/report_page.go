@@ -194,6 +194,8 @@ func (p *page) outcome(d *pageData, failed error, interrupted bool) {
 		d.Failure = newFailure(failed)
 	case m.UpToDate:
 		d.Title, d.Class, d.Says = "Up to date", "same", "The registry had this very image already, so no step ran and nothing was moved."
+	case m.Found != nil:
+		d.Title, d.Class, d.Says = "Found", "same", "A registry had this image under another name, so no step ran. "+printable(m.Found.How+" from "+m.Found.From+".")
 	case p.o.push:
 		d.Title, d.Class, d.Says = "Built and pushed", "done", "The image is in the registry."
 	default:

@@ -154,9 +154,10 @@ type metadata struct {
 	Digest   string `json:"containerimage.digest"`
 	Name     string `json:"image.name"`
 	Raybuild struct {
-		Engine       string  `json:"engine"`
-		LockDigest   string  `json:"lock_digest"`
-		UpToDate     bool    `json:"up_to_date"`
+		Engine       string `json:"engine"`
+		LockDigest   string `json:"lock_digest"`
+		UpToDate     bool   `json:"up_to_date"`
+		Found        struct{ How, From string }
 		Seconds      float64 `json:"seconds"`
 		BytesFetched int64   `json:"bytes_fetched"`
 		BytesPushed  int64   `json:"bytes_pushed"`

@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/raybuild/raybuild/internal/registry"
+	"github.com/raybuild/raybuild/layers"
+	"github.com/raybuild/raybuild/llb"
+)
+
+// The ways in which an image that a registry had became what the names are.
+const (
+	retagged = "retagged" // another tag of the repository was it
+	copied   = "copied"   // another repository had it
+)
+
+// hit is an image that a registry has and that is the graph, so that nothing needs to be built.
+type hit struct {
+	registry.Found
+	how  string // retagged, copied, or "": one of the names is it
+	sent registry.Pushed
+}
+
+// graphTag is the tag that keeps an image findable by its graph. A tag may be moved by whoever may push, so the annotation of what
+// it names is looked at as well.
+func graphTag(graph digest.Digest) string { return "graph-" + graph.Encoded()[:32] }
+
+// look finds the graph in registries, with one request for each name, one for each of their repositories, and one for each other
+// repository that a cache is imported from. What it finds becomes all names. Nil: nobody has it.
+func (j *job) look(ctx context.Context, graph *layers.Graph, o *buildOptions) (*hit, error) {
+	want := graph.Digest.String()
+	for _, name := range o.names {
+		found, ok, err := j.registry.Look(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		if ok && found.Annotations[layers.GraphAnnotation] == want {
+			h := &hit{Found: found}
+			return h, j.give(ctx, graph, o, h, slices.DeleteFunc(slices.Clone(o.names), func(n string) bool { return n == name }))
+		}
+	}
+	if !o.graphTag {
+		return nil, nil
+	}
+	tags := slices.Concat(graphTags(o.names, graph.Digest), graphTags(cacheRefs(o), graph.Digest))
+	for i, tag := range tags {
+		if slices.Contains(tags[:i], tag) {
+			continue
+		}
+		found, ok, err := j.registry.Look(ctx, tag)
+		if err == nil && (!ok || found.Annotations[layers.GraphAnnotation] != want) {
+			continue
+		}
+		h := &hit{Found: found, how: retagged}
+		if err == nil {
+			err = j.give(ctx, graph, o, h, o.names)
+		}
+		if err == nil || ctx.Err() != nil {
+			return h, err
+		}
+		j.app.say("warning: %v", err) // the build, which can do without it, says what is wrong if it is more than that
+	}
+	return nil, nil
+}
+
+// give makes names what was found: by its manifest in the same repository, by mounting its blobs in another one.
+func (j *job) give(ctx context.Context, graph *layers.Graph, o *buildOptions, h *hit, names []string) error {
+	var same, others []string
+	for _, name := range names {
+		if ref, err := registry.Pin(name, h.Digest.String()); err == nil && ref == h.Ref {
+			same = append(same, name)
+		} else {
+			others = append(others, name)
+		}
+	}
+	if len(others) > 0 {
+		if h.how != "" && len(same) == 0 {
+			h.how = copied
+		}
+		to := others
+		if o.graphTag {
+			to = slices.Concat(graphTags(others, graph.Digest), others)
+		}
+		var err error
+		h.sent, err = j.registry.Copy(ctx, h.Ref, registry.PushOptions{
+			Names: slices.Compact(to),
+			Retry: o.retry(),
+			Log:   func(format string, args ...any) { j.app.say("warning: "+format, args...) },
+		})
+		if err != nil {
+			return err
+		}
+		if err := j.attachElsewhere(ctx, graph, h.Found, others); err != nil {
+			return err
+		}
+	}
+	return j.registry.Tag(ctx, h.Ref, same...)
+}
+
+// tagByGraph lets later builds find what was pushed under other names. A push that is done does not fail for it.
+func (j *job) tagByGraph(ctx context.Context, graph *layers.Graph, o *buildOptions, pushed digest.Digest) {
+	if !o.graphTag {
+		return
+	}
+	tags := graphTags(o.names, graph.Digest)
+	for i, tag := range tags {
+		if slices.Contains(tags[:i], tag) {
+			continue
+		}
+		ref, err := registry.Pin(o.names[i], pushed.String())
+		if err == nil {
+			err = j.registry.Tag(ctx, ref, tag)
+		}
+		if err != nil {
+			j.app.say("warning: the image will not be found under another tag: %v", err)
+		}
+	}
+}
+
+// graphTags are the graph's own tags beside references, one for each.
+func graphTags(refs []string, graph digest.Digest) []string {
+	all := make([]string, 0, len(refs))
+	for _, ref := range refs {
+		if named, err := reference.ParseNormalizedNamed(ref); err == nil {
+			all = append(all, reference.FamiliarName(named)+":"+graphTag(graph))
+		}
+	}
+	return all
+}
+
+// cacheRefs are the images and caches of the names' registries that a cache is imported from.
+func cacheRefs(o *buildOptions) []string {
+	var all []string
+	for _, e := range o.parsed.cacheFrom {
+		if e.Type == "registry" && slices.ContainsFunc(o.names, func(name string) bool { return sameHost(name, e.Attrs["ref"]) }) {
+			all = append(all, e.Attrs["ref"])
+		}
+	}
+	return all
+}
+
+func sameHost(a, b string) bool {
+	x, errX := registry.Host(a)
+	y, errY := registry.Host(b)
+	return errX == nil && errY == nil && x == y
+}
+
+// hitMetadata says how an image that was there became what the names are.
+type hitMetadata struct {
+	How  string `json:"how"`  // retagged or copied
+	From string `json:"from"` // where it was, by digest
+}
+
+// found ends a call that built nothing, because a registry had the image.
+func (r *report) found(h *hit, images []llb.Image) {
+	m := &r.meta.Raybuild
+	r.meta.Digest, m.UpToDate, m.BytesPushed = h.Digest.String(), h.how == "", h.sent.Bytes
+	names := layerNames(images, len(h.Layers))
+	for i, l := range h.Layers {
+		reused := h.how != copied || h.sent.Reused[l.Digest]
+		m.Layers = append(m.Layers, layerMetadata{Name: names[i], Digest: l.Digest, Size: l.Size, Reused: reused})
+	}
+	if h.how != "" {
+		m.Found = &hitMetadata{h.how, h.Ref}
+	}
+}
+
+// says tells a hit in words.
+func (h *hitMetadata) says(pushed int64) string {
+	if h.How == copied {
+		moved := "its layers were mounted"
+		if pushed > 0 {
+			moved = size(pushed) + " of layers were sent"
+		}
+		return fmt.Sprintf("copied from %s, which is this graph already: nothing was built, %s", h.From, moved)
+	}
+	return fmt.Sprintf("retagged: %s is this graph already, and nothing was built", h.From)
+}
