@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -299,53 +298,4 @@ func (l *lineBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
-}
-
-// String is the status for people.
-func (s *Status) String() string {
-	var b strings.Builder
-	state := "healthy"
-	if !s.Healthy {
-		state = "NOT as wanted"
-	}
-	fmt.Fprintf(&b, "cluster %s: %s, %d of %s alive, ray %s\n%s\n", s.Cluster, state, s.Alive, plural(s.Wanted, "node", "nodes"), s.Ray, s.Image)
-	for _, n := range s.Nodes {
-		fmt.Fprintf(&b, "  %-24s %-7s %-24s %-16s %-10s ray: %-8s %s\n", n.ID, n.Role, n.Host, n.Address, n.Container, n.Ray, resourceText(n))
-		if n.Why != "" {
-			fmt.Fprintf(&b, "      %s\n", strings.ReplaceAll(n.Why, "\n", "\n      "))
-		}
-		if n.Next != "" {
-			fmt.Fprintf(&b, "      next: %s\n", n.Next)
-		}
-	}
-	for _, d := range s.Drift {
-		fmt.Fprintf(&b, "  drift: %s %s on %s: %s\n", d.Kind, d.Node, d.Host, d.Why)
-	}
-	for _, f := range s.Foreign {
-		fmt.Fprintf(&b, "  drift: node %s is alive and not in cluster.yaml\n", f)
-	}
-	if s.Lock != nil {
-		fmt.Fprintf(&b, "  locked by %s for %.0f s unless renewed\n", s.Lock.Owner, s.Lock.Left)
-	}
-	if s.Problem != "" {
-		fmt.Fprintf(&b, "  problem: %s\n", s.Problem)
-	}
-	for _, w := range s.Warnings {
-		fmt.Fprintf(&b, "  warning: %s\n", w)
-	}
-	return b.String()
-}
-
-func resourceText(n NodeStatus) string {
-	var parts []string
-	for k, v := range n.Resources {
-		if k == "CPU" || k == "GPU" {
-			parts = append(parts, fmt.Sprintf("%g %s", v, k))
-		}
-	}
-	slices.Sort(parts)
-	if n.Load != nil {
-		parts = append(parts, fmt.Sprintf("load %.0f %% CPU, %.0f %% memory", n.Load.CPU, n.Load.Memory))
-	}
-	return strings.Join(parts, ", ")
 }

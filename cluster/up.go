@@ -162,17 +162,8 @@ func (l *launch) pull(ctx context.Context, v *view, skip map[string]error) map[s
 		if _, err := h.Image(ctx, v.image.Ref); err == nil || !docker.IsNotFound(err) {
 			return err
 		}
-		l.tell.say("%s: pulling %s", id, v.image.Ref)
-		start := time.Now()
-		if err := h.Pull(ctx, v.image.Ref, auth); err != nil {
-			return err
-		}
-		img, err := h.Image(ctx, v.image.Ref)
-		if err != nil {
-			return err
-		}
-		l.tell.say("%s: pulled %d MiB in %.1f s", id, img.Size>>20, time.Since(start).Seconds())
-		return nil
+		_, err := l.fetchImage(ctx, id, h, v.image.Ref, auth)
+		return err
 	})
 }
 

@@ -115,14 +115,24 @@ func (l *launch) resolveImage(ctx context.Context, looks map[string]look, mayPul
 	if !mayPull {
 		return fail(fmt.Errorf("the head's host has not pulled it yet, and it does not say which Ray is in it (label %s); up finds out", imageRay))
 	}
-	l.tell.say("%s: pulling %s", l.spec.Head.Host.ID(), ref)
-	if err := h.Pull(ctx, ref, l.auth(ctx, ref)); err != nil {
-		return fail(err)
-	}
-	if img, err = h.Image(ctx, ref); err != nil {
+	if img, err = l.fetchImage(ctx, l.spec.Head.Host.ID(), h, ref, l.auth(ctx, ref)); err != nil {
 		return fail(err)
 	}
 	return l.imageFacts(ctx, ref, digest, img, looks)
+}
+
+// fetchImage pulls an image to a host, and tells what that took.
+func (l *launch) fetchImage(ctx context.Context, id string, h *docker.Host, ref string, auth docker.Auth) (docker.Image, error) {
+	l.tell.say("%s: pulling %s", id, brief(ref))
+	start := time.Now()
+	if err := h.Pull(ctx, ref, auth); err != nil {
+		return docker.Image{}, err
+	}
+	img, err := h.Image(ctx, ref)
+	if err == nil {
+		l.tell.say("%s: pulled %d MiB in %.1f s", id, img.Size>>20, time.Since(start).Seconds())
+	}
+	return img, err
 }
 
 func (l *launch) askDigest(ctx context.Context, h *docker.Host) (string, error) {

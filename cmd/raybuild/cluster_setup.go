@@ -116,7 +116,7 @@ func (a *app) recordKeys(keys []docker.HostKey, file string, yes, asJSON bool) e
 			unknown++
 		}
 		if !asJSON {
-			a.say("%-30s %-22s %s  %s", k.Host, k.Type, k.Fingerprint, state)
+			a.say("%s  %s\n  %s %s", k.Host, state, k.Type, k.Fingerprint)
 		}
 	}
 	if asJSON {

@@ -37,8 +37,10 @@ type bed struct {
 	dir, net, name string
 	hosts          int
 	registry       string // host:port as the hosts see it
+	store          http.Handler
 	image          string // name@sha256:… of miniray
 	moved          string // another image of it
+	world          string // name@sha256:… of the offline world's image, once a test has asked for it
 }
 
 var (
@@ -52,6 +54,10 @@ func TestMain(m *testing.M) {
 		os.Exit(runUp(r))
 	}
 	code := m.Run()
+	if err := os.RemoveAll(programDir); err != nil {
+		log.Print(err)
+		code = 1
+	}
 	if theBed != nil {
 		if out, err := theBed.script("down"); err != nil {
 			log.Printf("hosts.sh down: %v\n%s", err, out)
@@ -100,6 +106,9 @@ func makeBed() (*bed, error) {
 	}
 	n := os.Getpid() % 250
 	b := &bed{dir: filepath.Join(dir, "hosts"), net: fmt.Sprintf("10.86.%d", n), name: fmt.Sprintf("rt%d", n), hosts: 3}
+	if s := os.Getenv("RAYBUILD_TEST_NET"); s != "" {
+		b.net = s
+	}
 	if s := os.Getenv("RAYBUILD_TEST_HOSTS"); s != "" {
 		if b.hosts, err = strconv.Atoi(s); err != nil {
 			return nil, err
@@ -109,7 +118,8 @@ func makeBed() (*bed, error) {
 	if err != nil {
 		return nil, err
 	}
-	go http.Serve(ln, registry.New(registry.Logger(log.New(io.Discard, "", 0)))) //nolint:errcheck // it serves until the process ends
+	b.store = registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	go http.Serve(ln, b.store) //nolint:errcheck // it serves until the process ends
 	port := ln.Addr().(*net.TCPAddr).Port
 	b.registry = fmt.Sprintf("%s.1:%d", b.net, port)
 	if out, err := b.script("up", fmt.Sprint(b.hosts)); err != nil {

@@ -2,10 +2,12 @@ package launcher
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,9 +25,12 @@ import (
 // Ray.
 const imageEnv = "RAYBUILD_TEST_RAY_IMAGE"
 
-// rayImage brings the world's image to the bed's registry.
+// rayImage brings the world's image to the bed's registry, once for all tests that run it.
 func (b *bed) rayImage(t *testing.T) string {
 	t.Helper()
+	if b.world != "" {
+		return b.world
+	}
 	from := os.Getenv(imageEnv)
 	if from == "" {
 		from = buildImage(t)
@@ -45,7 +50,33 @@ func (b *bed) rayImage(t *testing.T) string {
 	if err := remote.Write(ref, img); err != nil {
 		t.Fatal(err)
 	}
-	return b.registry + "/ray@" + d.String()
+	b.world = b.registry + "/ray@" + d.String()
+	return b.world
+}
+
+var (
+	programOnce sync.Once
+	programDir  string // TestMain removes it
+	errProgram  error
+)
+
+// buildProgram is the real raybuild, built once.
+func buildProgram(t *testing.T) string {
+	t.Helper()
+	programOnce.Do(func() {
+		if programDir, errProgram = os.MkdirTemp("", "rbp"); errProgram != nil { //nolint:usetesting // it outlives the test
+			return
+		}
+		build := exec.Command("go", "build", "-o", programDir, "github.com/raybuild/raybuild/cmd/raybuild")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			errProgram = fmt.Errorf("build raybuild: %w\n%s", err, out)
+		}
+	})
+	if errProgram != nil {
+		t.Fatal(errProgram)
+	}
+	return filepath.Join(programDir, "raybuild")
 }
 
 // buildImage is the main job: the real program builds the offline world's recipe, with the newer of its rays, and pushes it. It
@@ -62,12 +93,7 @@ func buildImage(t *testing.T) string {
 		}
 	})
 	dir, home := t.TempDir(), shortDir(t)
-	program := filepath.Join(dir, "raybuild")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, "github.com/raybuild/raybuild/cmd/raybuild")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build raybuild: %v\n%s", err, out)
-	}
+	program := buildProgram(t)
 	if err := os.WriteFile(filepath.Join(dir, "raybuild.yaml"), earth.Recipe(), 0o644); err != nil {
 		t.Fatal(err)
 	}

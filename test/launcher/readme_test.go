@@ -1,0 +1,116 @@
+package launcher
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+)
+
+const readmeNet = "10.0.0." // of the README's hosts
+
+// readmeCluster is what README.md shows of a cluster: the lines to type, the program, and what the terminal prints.
+func readmeCluster(t *testing.T) (lines []string, program, printed string) {
+	t.Helper()
+	data, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, ok := strings.Cut(string(data), "\n## A cluster\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	block := func(kind string) string {
+		_, rest, found := strings.Cut(section, "\n```"+kind+"\n")
+		text, _, closed := strings.Cut(rest, "```")
+		ok = ok && found && closed
+		return text
+	}
+	lines, program, printed = strings.Split(strings.TrimSpace(block("sh")), "\n"), block("python"), block("console")
+	if !ok || len(lines) != 5 {
+		t.Fatalf("README.md has no section \"A cluster\" with five lines of sh, a python program and a console:\n%s", section)
+	}
+	return lines, program, printed
+}
+
+// TestReadmeLinesOnTwoHosts types the README's lines on a newcomer's machine: an SSH key in ~/.ssh, two hosts whose user may use
+// Docker and is not root, a registry with TLS. All that is changed in them is the hosts' addresses. What they print is what the
+// README shows, but for numbers. Ray is the offline world's stand-in.
+func TestReadmeLinesOnTwoHosts(t *testing.T) {
+	b := needBed(t)
+	lines, program, shown := readmeCluster(t)
+	image := b.rayImage(t)
+	b.clean(t, "demo")
+	img, err := remote.Image(must(name.ParseReference(image, name.Insecure)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Write(must(name.ParseReference(b.registry+"/ray:2.52.0", name.Insecure)), img); err != nil {
+		t.Fatal(err)
+	}
+	b.serveTLS(t, nil)
+	for i := 1; i <= 2; i++ {
+		b.must(t, "exec", fmt.Sprint(i), "sh", "-c", `id -u ubuntu >/dev/null 2>&1 || { useradd -m -G docker ubuntu && usermod -p '*' ubuntu; }
+install -d -o ubuntu -m 700 ~ubuntu/.ssh && install -o ubuntu -m 600 /root/.ssh/authorized_keys ~ubuntu/.ssh/`)
+	}
+	home := t.TempDir()
+	dir := filepath.Join(home, "work")
+	key := must(os.ReadFile(filepath.Join(b.dir, "id_ed25519")))
+	for file, data := range map[string][]byte{".ssh/id_ed25519": key, "work/train.py": []byte(program)} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(home, file)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(home, file), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	env := []string{"HOME=" + home, "PATH=" + filepath.Dir(buildProgram(t)) + ":" + os.Getenv("PATH")}
+	var printed strings.Builder
+	for _, line := range lines {
+		line, _, _ = strings.Cut(line, " #")
+		line = strings.TrimSpace(line)
+		var out bytes.Buffer
+		cmd := exec.CommandContext(t.Context(), "sh", "-c", strings.ReplaceAll(line, readmeNet, b.net+"."))
+		cmd.Dir, cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = dir, env, strings.NewReader("y\n"), &out, &out
+		if err := cmd.Run(); err != nil {
+			t.Fatalf("the README's line %q: %v\n%s", line, err, out.String())
+		}
+		text := strings.ReplaceAll(out.String(), b.net+".", readmeNet)
+		fmt.Fprintf(&printed, "$ %s\n%s", line, strings.Replace(text, "[y/N]\n", "[y/N]\ny\n", 1))
+	}
+	t.Logf("the terminal prints:\n%s", printed.String())
+	if file := os.Getenv("RAYBUILD_README_CONSOLE"); file != "" {
+		if err := os.WriteFile(file, []byte(printed.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, l := range strings.Split(printed.String(), "\n") {
+		if len([]rune(l)) > 80 && !strings.HasPrefix(l, "$ ") {
+			t.Errorf("a line is longer than a terminal is wide (80): %s", l)
+		}
+	}
+	if got, want := withoutNumbers(printed.String()), withoutNumbers(shown); !slices.Equal(got, want) {
+		t.Errorf("the terminal does not print what README.md shows.\nprinted:\n%s\nREADME.md, numbers left out:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+var (
+	ofThisRun = regexp.MustCompile(`SHA256:\S+|sha256:[0-9a-f…]+|raysubmit_\w+|[0-9]+([.,:][0-9]+)*`)
+	blanks    = regexp.MustCompile(` +`)
+)
+
+// withoutNumbers is what is the same in every run: sorted, as hosts that work at once tell what they do in any order.
+func withoutNumbers(text string) []string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	for i, l := range lines {
+		lines[i] = strings.TrimSpace(blanks.ReplaceAllString(ofThisRun.ReplaceAllString(l, "#"), " "))
+	}
+	slices.Sort(lines)
+	return lines
+}
