@@ -35,6 +35,10 @@ type GraphOptions struct {
 	Compression string
 	// Labels and Annotations are added to the recipe's.
 	Labels, Annotations map[string]string
+	// Packed are the archives of the recipe's files where the files are not here;
+	// such a graph can be put on an image that has them, and not be built. Default:
+	// they are made from the files.
+	Packed []PackedFiles
 	// Extra are layers of a Go program's own; they come after the recipe's.
 	Extra []Layer
 }
@@ -58,12 +62,14 @@ type Graph struct {
 	made    []platformMade // one for each of Images
 	recipe  *Recipe
 	options GraphOptions
+	packed  []PackedFiles
+	onto    *Inputs // of the image that Images stand on; nil: they are made whole
 }
 
 // NewGraph makes the graph of a recipe and its lock. It reads the local files
 // that the recipe names and nothing else.
 func NewGraph(ctx context.Context, r *Recipe, l *Lock, o GraphOptions) (*Graph, error) {
-	local, err := packLocal(r)
+	local, err := packed(r, o.Packed)
 	if err != nil {
 		return nil, err
 	}
@@ -74,6 +80,9 @@ func NewGraph(ctx context.Context, r *Recipe, l *Lock, o GraphOptions) (*Graph, 
 	g := &Graph{Compression: o.Compression, Local: slices.Clone(local), recipe: r, options: o}
 	if g.Compression == "" {
 		g.Compression = "gzip"
+	}
+	for _, f := range local {
+		g.packed = append(g.packed, PackedFiles{f.Digest, f.Name, f.Size})
 	}
 	seen := map[string]bool{}
 	for _, name := range slices.Sorted(slices.Values(platforms)) {
@@ -141,6 +150,9 @@ func recipeLayers(r *Recipe, local []LocalFile) []Layer {
 	}
 	for _, s := range r.Steps {
 		out = append(out, step{Step: s, env: stepEnv(r, e)})
+	}
+	for i, requirements := range r.Pip.Added {
+		out = append(out, added{python: p, n: i + 1, requirements: requirements})
 	}
 	return out
 }

@@ -87,6 +87,9 @@ type inputSet struct {
 // Inputs names what each layer is made of, from the same data that the graph
 // is made of. It reads local files again, to name those.
 func (g *Graph) Inputs(ctx context.Context) (*Inputs, error) {
+	if g.onto != nil {
+		return g.inputsOnto(ctx)
+	}
 	out := &Inputs{Version: InputsVersion, Graph: g.Digest, Compression: g.Compression}
 	for i, made := range g.made {
 		p, err := made.inputs(ctx)

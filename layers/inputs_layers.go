@@ -215,4 +215,4 @@ func (s step) inputs(on Ground, _ string, _ []Artifact) (inputSet, error) {
 	return set, nil
 }
 
-var _ = []described{user{}, apt{}, miniconda{}, env{}, python{}, configure{}, files{}, step{}}
+var _ = []described{user{}, apt{}, miniconda{}, env{}, python{}, configure{}, files{}, step{}, added{}}

@@ -144,6 +144,10 @@ type Pip struct {
 	Wheels []string
 	// ExtraIndexes are further package indexes, each for packages of its own.
 	ExtraIndexes []ExtraIndex
+	// Added are requirements, in the form of Packages, that come on top of the
+	// whole image: each list is resolved with what is there before it held fast,
+	// from wheels alone, and is a layer of its own. Steps do not see them.
+	Added [][]string
 }
 
 // ExtraIndex is a package index that some packages are taken from, and no others.

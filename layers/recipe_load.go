@@ -219,6 +219,7 @@ func (t *recipeReader) pip(n *yamlNode, key string, p *Pip) {
 		treeField{"packages", t.requirements(&p.Packages)},
 		treeField{"requirements", t.paths(&p.Requirements, localPath)},
 		treeField{"wheels", t.paths(&p.Wheels, wheelPattern)},
+		treeField{"added", func(n *yamlNode, key string) { t.added(n, key, &p.Added) }},
 		treeField{"extra_indexes", func(n *yamlNode, key string) {
 			t.list(n, key, "a list of indexes", func(n *yamlNode, key string) {
 				var x ExtraIndex

@@ -176,7 +176,7 @@ func (t *recipeReader) stepRules(r *Recipe) {
 	for i, s := range r.Steps {
 		key := fmt.Sprintf("steps[%d]", i)
 		switch {
-		case s.Name != "" && (slices.Contains(reservedNames, s.Name) || slices.Contains(builtinLayers, s.Name)):
+		case s.Name != "" && (slices.Contains(reservedNames, s.Name) || slices.Contains(builtinLayers, s.Name) || isAdded(s.Name)):
 			t.add(key+".name", fmt.Sprintf("%q is the name of a layer of raybuild's own", s.Name), "use another name")
 		case s.Name != "" && slices.Contains(known, s.Name):
 			t.add(key+".name", fmt.Sprintf("two steps are named %q", s.Name), "use another name")

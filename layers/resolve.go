@@ -104,8 +104,10 @@ func (in *ResolveInput) checkUpdate() error {
 	layers := []string{"base", "tool", "apt", "miniconda", "env", "ray", "pip"}
 	known := slices.Clone(layers)
 	for _, p := range platformsOf(in.Old) {
-		for _, a := range runtimePackages(p.layer("ray")) {
-			known = append(known, a.Name)
+		for _, l := range p.pythonLayers() {
+			for _, a := range runtimePackages(l.Artifacts) {
+				known = append(known, a.Name)
+			}
 		}
 	}
 	var names []string
@@ -143,8 +145,12 @@ func resolvePlatform(ctx context.Context, in ResolveInput, name string, old *Loc
 		return nil, err
 	}
 	r.ground = newGround(platform, r.locked)
+	resolved := false // all but what is added on top
 	for _, layer := range recipeLayers(in.Recipe, nil) {
 		input, asks := inputs[layer.Name()]
+		if !asks && resolved {
+			continue // nothing is resolved on it
+		}
 		if !asks {
 			if r.ground, err = layer.Apply(r.ground, nil); err != nil {
 				return nil, err
@@ -154,9 +160,7 @@ func resolvePlatform(ctx context.Context, in ResolveInput, name string, old *Loc
 		if err := r.layer(ctx, layer, input); err != nil {
 			return nil, err
 		}
-		if layer.Name() == "ray" {
-			break // no later layer is resolved
-		}
+		resolved = resolved || layer.Name() == "ray"
 	}
 	return r.locked, nil
 }
@@ -169,6 +173,7 @@ type Resolver struct {
 	old      *LockPlatform // all empty where there is none
 	locked   *LockPlatform // what is resolved so far
 	ground   Ground        // and what that builds
+	moved    bool          // Python packages were resolved anew
 }
 
 // Ground is what the layers before this one have built.
@@ -187,9 +192,11 @@ func (r *Resolver) layer(ctx context.Context, layer Layer, inputs digest.Digest)
 	name := layer.Name()
 	locked := LockLayer{Name: name, Inputs: inputs}
 	kept := slices.IndexFunc(r.old.Layers, func(l LockLayer) bool { return l.Name == name && l.Inputs == inputs })
-	if kept >= 0 && !r.updates(name) && (name != "ray" || !r.updatesPackage()) {
+	python := name == "ray" || isAdded(name)
+	if kept >= 0 && !r.updates(name) && (!python || !r.moved && !r.updatesPackage()) {
 		locked.Artifacts = r.old.Layers[kept].Artifacts
 	} else {
+		r.moved = r.moved || python
 		r.in.Log("resolving %s for %s", name, r.name)
 		artifacts, err := layer.Resolve(ctx, r)
 		if err != nil {
@@ -328,6 +335,9 @@ func layerInputs(r *Recipe, base digest.Digest) (map[string]digest.Digest, error
 			return nil, fmt.Errorf("digest inputs of layer %q: %w", name, err)
 		}
 		out[name] = digest.FromBytes(data)
+	}
+	for i := range r.Pip.Added {
+		out[addedName(i+1)] = addedInputs(r.Pip, i+1, out["ray"])
 	}
 	return out, nil
 }

@@ -35,12 +35,14 @@ func resolvePython(ctx context.Context, r *Resolver, p python) ([]Artifact, erro
 	}
 	held := r.heldPins()
 	for {
-		artifacts, conflict, err := r.askPip(ctx, p, wheels, requirements, slices.Concat(p.pins, held), options)
+		artifacts, answer, err := r.askPip(ctx, p, pipQuestion{
+			layer: "ray", wheels: wheels, requirements: requirements, constraints: slices.Concat(p.pins, held), options: options,
+		})
 		if err == nil {
 			return r.withBuildNeeds(ctx, p, artifacts)
 		}
-		freed := without(held, conflict)
-		if conflict == nil || len(held) == 0 {
+		freed := without(held, answer.conflict)
+		if answer.conflict == nil || len(held) == 0 {
 			return nil, err
 		}
 		if len(freed) == len(held) {
@@ -98,38 +100,59 @@ func names(pins []string) []string {
 	return out
 }
 
-// askPip runs pip once. Where pip says that pins are in each other's way,
-// conflict names the packages whose constraints are a part of it.
-func (r *Resolver) askPip(ctx context.Context, p python, wheels []Artifact, requirements, constraints, options []string) (artifacts []Artifact, conflict []string, err error) {
-	in := llb.Scratch().Files("[ray] requirements",
-		llb.File{Path: "/requirements.txt", Data: []byte(strings.Join(requirements, "\n") + "\n")},
-		llb.File{Path: "/constraints.txt", Data: []byte(strings.Join(constraints, "\n") + "\n")})
+// pipQuestion is what pip is asked for once.
+type pipQuestion struct {
+	layer                              string
+	wheels                             []Artifact // of the recipe's own
+	requirements, constraints, options []string
+	installed                          []Artifact // beside what conda brought
+}
+
+// pipAnswer is what pip said beside artifacts.
+type pipAnswer struct {
+	failed   bool     // pip came to its end, and found nothing that fits
+	conflict []string // packages whose constraints are in each other's way; nil: there is no conflict
+	text     string
+}
+
+// askPip runs pip once.
+func (r *Resolver) askPip(ctx context.Context, p python, q pipQuestion) (artifacts []Artifact, answer pipAnswer, err error) {
+	in := llb.Scratch().Files("["+q.layer+"] requirements",
+		llb.File{Path: "/requirements.txt", Data: []byte(strings.Join(q.requirements, "\n") + "\n")},
+		llb.File{Path: "/constraints.txt", Data: []byte(strings.Join(q.constraints, "\n") + "\n")})
 	mounts := []llb.Mount{{Path: work + "/in", Stage: in}, p.envMount(r.ground)}
-	if len(wheels) > 0 {
-		own, err := artifactDir("[ray] collect own wheels", wheels)
+	if len(q.wheels) > 0 {
+		own, err := artifactDir("["+q.layer+"] collect own wheels", q.wheels)
 		if err != nil {
-			return nil, nil, err
+			return nil, answer, err
 		}
 		mounts = append(mounts, llb.Mount{Path: work + "/own", Stage: own})
 	}
-	args := append([]string{p.interpreter(), work + "/in/requirements.txt", work + "/in/constraints.txt"}, options...)
-	out, err := r.Run(ctx, r.ground.ToolRoot, "[ray] resolve "+shorten(requirements, 60), pipResolveText, pipEnv, mounts, args...)
-	if err != nil {
-		return nil, nil, err
+	vars := maps.Clone(pipEnv)
+	if len(q.installed) > 0 {
+		mounts = append(mounts, llb.Mount{Path: work + "/installed", Stage: stubs("["+q.layer+"] list what is there", q.installed)})
+		vars["PYTHONPATH"] = work + "/installed"
 	}
+	args := append([]string{p.interpreter(), work + "/in/requirements.txt", work + "/in/constraints.txt"}, q.options...)
+	out, err := r.Run(ctx, r.ground.ToolRoot, "["+q.layer+"] resolve "+shorten(q.requirements, 60), pipResolveText, vars, mounts, args...)
+	if err != nil {
+		return nil, answer, err
+	}
+	text := string(out["stderr"])
+	answer.text = text + string(out["stdout"])
 	if len(out["failed"]) > 0 {
-		text := string(out["stderr"])
-		return nil, pipConflict(text + string(out["stdout"])), fmt.Errorf("pip cannot satisfy %s: %s", shorten(requirements, 80), pipReason(text))
+		answer.failed, answer.conflict = true, pipConflict(answer.text)
+		return nil, answer, fmt.Errorf("pip cannot satisfy %s: %s", shorten(q.requirements, 80), pipReason(text))
 	}
 	if report, ok := out["report.json"]; ok {
-		artifacts, err = parseReport(report, wheels)
+		artifacts, err = parseReport(report, q.wheels)
 	} else {
-		artifacts, err = parseDownloads(string(out["sums"]), string(out["log"]), wheels)
+		artifacts, err = parseDownloads(string(out["sums"]), string(out["log"]), q.wheels)
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, answer, err
 	}
-	return artifacts, nil, r.sizes(ctx, artifacts)
+	return artifacts, answer, r.sizes(ctx, artifacts)
 }
 
 var constraintLine = regexp.MustCompile(`(?m)The user requested \(constraint\) ([A-Za-z0-9._-]+)`)
@@ -201,7 +224,9 @@ func (r *Resolver) withBuildNeeds(ctx context.Context, p python, artifacts []Art
 	compiler := false
 	for _, file := range slices.Sorted(maps.Keys(needs)) {
 		at := slices.IndexFunc(artifacts, func(a Artifact) bool { return a.Filename() == file })
-		wheels, _, err := r.askPip(ctx, p, nil, needs[file].Requires, p.pins, []string{"--ignore-installed"})
+		wheels, _, err := r.askPip(ctx, p, pipQuestion{
+			layer: "ray", requirements: needs[file].Requires, constraints: p.pins, options: []string{"--ignore-installed"},
+		})
 		if err != nil {
 			return nil, fmt.Errorf("resolve the build of %q: %w", file, err)
 		}

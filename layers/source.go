@@ -23,12 +23,22 @@ type Source struct {
 	// Recipe in the form of raybuild.yaml, with defaults written out. It is read
 	// by LoadRecipe, so that what came with an image is checked as a file is.
 	Recipe json.RawMessage `json:"recipe"`
+	// Files are the archives of the recipe's files, so that the graph can be made
+	// where the files are not. Older records have none.
+	Files []PackedFiles `json:"files,omitempty"`
 	// Platforms, Created, Compression, Labels and Annotations are those of GraphOptions.
 	Platforms   []string          `json:"platforms,omitempty"`
 	Created     time.Time         `json:"created,omitzero"`
 	Compression string            `json:"compression,omitempty"`
 	Labels      map[string]string `json:"labels,omitempty"`
 	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+// PackedFiles is the archive of one of the recipe's files, as the graph has it.
+type PackedFiles struct {
+	Digest digest.Digest `json:"digest"`
+	Name   string        `json:"name"`
+	Size   int64         `json:"size"`
 }
 
 // Options are the options of the graph. Layers of a Go program's own are not among them.
@@ -44,7 +54,7 @@ func (g *Graph) Source() ([]byte, error) {
 	}
 	o := g.options
 	data, err := json.Marshal(&Source{
-		Version: SourceVersion, Graph: g.Digest, Recipe: recipe,
+		Version: SourceVersion, Graph: g.Digest, Recipe: recipe, Files: g.packed,
 		Platforms: o.Platforms, Created: o.Created, Compression: g.Compression, Labels: o.Labels, Annotations: o.Annotations,
 	})
 	if err != nil {
@@ -101,7 +111,7 @@ func (r *Recipe) marshal() ([]byte, error) {
 			"accept_anaconda_terms": r.Miniconda.AcceptAnacondaTerms},
 		"env":   object{"name": r.Env.Name, "python": r.Env.Python, "conda": r.Env.Conda, "channels": r.Env.Channels, "file": r.Env.File},
 		"ray":   object{"version": r.Ray.Version, "extras": r.Ray.Extras},
-		"pip":   object{"packages": r.Pip.Packages, "requirements": r.Pip.Requirements, "wheels": r.Pip.Wheels, "extra_indexes": indexes},
+		"pip":   object{"packages": r.Pip.Packages, "requirements": r.Pip.Requirements, "wheels": r.Pip.Wheels, "extra_indexes": indexes, "added": r.Pip.Added},
 		"files": files,
 		"steps": steps,
 		"image": object{"user": r.Image.User, "workdir": r.Image.Workdir, "env": r.Image.Env, "labels": r.Image.Labels,

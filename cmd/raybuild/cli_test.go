@@ -107,6 +107,10 @@ func TestUsageErrors(t *testing.T) {
 		"name with digest":                {[]string{"ray@sha256:" + strings.Repeat("0", 64)}, "name it by a tag"},
 		"bad compression":                 {[]string{"--compression", "lz4"}, "gzip or zstd"},
 		"rebase of a digest unnamed":      {[]string{"rebase", "ray@sha256:" + strings.Repeat("0", 64)}, "name the result with -t"},
+		"add of nothing":                  {[]string{"add", "--onto", "ray:1"}, "REQUIREMENT"},
+		"add onto nothing":                {[]string{"add", "torch"}, "--onto IMAGE"},
+		"add of a file":                   {[]string{"add", "./a.whl", "--onto", "ray:1"}, "pip.wheels"},
+		"add onto a digest unnamed":       {[]string{"add", "torch", "--onto", "ray@sha256:" + strings.Repeat("0", 64)}, "name the result with -t"},
 		"rebase of nothing":               {[]string{"rebase"}, "takes one IMAGE"},
 		"bad progress":                    {[]string{"--progress", "loud"}, "rawjson"},
 		"bad fetch":                       {[]string{"--fetch", "nobody"}, "session or builder"},
@@ -265,7 +269,7 @@ func TestCompletion(t *testing.T) {
 		}
 	}
 	for args, want := range map[string]string{
-		"--progress ": "rawjson", "graph --format ": "mermaid", "doc": "doctor", "reb": "rebase", "rebase --progress ": "rawjson", "completion ": "zsh", "--compression ": "zstd",
+		"--progress ": "rawjson", "graph --format ": "mermaid", "doc": "doctor", "reb": "rebase", "rebase --progress ": "rawjson", "add --progress ": "rawjson", "completion ": "zsh", "--compression ": "zstd",
 	} {
 		line := strings.Split(args, " ")
 		if got := call(t, t.TempDir(), append([]string{"__complete"}, line...)...); !strings.Contains(got.stdout, want) {

@@ -89,6 +89,8 @@ type buildOptions struct {
 	fetch        string
 	smoke        bool
 	parsed       parsedOptions
+
+	filesElsewhere bool // the recipe's files are not needed here
 }
 
 // parsedOptions is what the text of flags comes to.
@@ -104,7 +106,7 @@ func (o *buildOptions) flags(f *pflag.FlagSet) {
 	o.builderOptions.flags(f)
 	f.StringArrayVarP(&o.names, "tag", "t", nil, "name the image `IMAGE`, like an argument, also where the name is a command's (repeatable)")
 	f.BoolVar(&o.push, "push", false, "push the image to each IMAGE's registry")
-	f.DurationVar(&o.pushRetry, "push-retry", 5*time.Minute, "how long a push that fails goes on trying without progress; 0: not at all")
+	pushRetryFlag(f, &o.pushRetry)
 	f.BoolVar(&o.frozen, "frozen", false, "fail where the lock does not fit the recipe, instead of resolving what changed (default: true where CI=true and there is a lock)")
 	f.BoolVar(&o.noCache, "no-cache", false, "reuse nothing: not the registry's image, not a step")
 	f.BoolVar(&o.graphTag, "graph-tag", true, "tag what is pushed graph-… too, and look for that tag first: where another tag of the repository, or of one that --cache-from names, is this graph, it is tagged or copied and nothing is built")
@@ -120,6 +122,10 @@ func (o *buildOptions) flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&o.annotations, "annotation", nil, "add an annotation to the manifest: `KEY=VALUE` (repeatable)")
 	f.StringVar(&o.fetch, "fetch", "session", "who fetches artifacts: session (this machine, and hands them to the builder) or builder (by itself: for a builder that is far from here)")
 	f.BoolVar(&o.smoke, "smoke", false, "test the image before it is tagged: ray --version, imports, user, writable home")
+}
+
+func pushRetryFlag(f *pflag.FlagSet, v *time.Duration) {
+	f.DurationVar(v, "push-retry", 5*time.Minute, "how long a push that fails goes on trying without progress; 0: not at all")
 }
 
 // set keeps which flags were given.

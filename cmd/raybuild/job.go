@@ -36,6 +36,7 @@ type job struct {
 	page     *page // of --report; nil: the command has none
 	builder  *builder
 	ofImage  *carried           // recipe and lock are those that this image carries
+	onto     *onto              // packages are put on ofImage; nil: it is built whole
 	result   func(string) error // takes the built image's reference; nil: it is printed
 }
 
@@ -176,29 +177,10 @@ func (j *job) asideFile() (string, error) {
 
 // resolve asks what the lock does not answer, and shows what changed.
 func (j *job) resolve(ctx context.Context, update []string) error {
-	out, err := j.reach(ctx)
-	if err != nil {
+	if _, err := j.reach(ctx); err != nil {
 		return err
 	}
-	lock, err := layers.Resolve(ctx, layers.ResolveInput{
-		Recipe: j.recipe,
-		Old:    j.lock,
-		Update: update,
-
-		SameRelease: j.ofImage != nil,
-		Now:         time.Now(),
-		Outside:     out,
-		Progress:    llb.ProgressMode(j.b.progress),
-		ProgressTo:  j.app.stderr,
-		Log:         j.app.say,
-		Sandbox: func(ctx context.Context) (layers.Sandbox, error) {
-			b, err := j.connect(ctx)
-			if err != nil {
-				return nil, err
-			}
-			return b.Builder, nil
-		},
-	})
+	lock, err := layers.Resolve(ctx, j.resolveInput(update))
 	if err != nil && j.builder != nil && ctx.Err() == nil {
 		return j.builder.explain(j.app, err)
 	}
@@ -212,6 +194,29 @@ func (j *job) resolve(ctx context.Context, update []string) error {
 	j.tell(layers.Diff(j.lock, lock))
 	j.lock, j.data = lock, data
 	return nil
+}
+
+// resolveInput is what resolving takes, once the outside is reached.
+func (j *job) resolveInput(update []string) layers.ResolveInput {
+	return layers.ResolveInput{
+		Recipe: j.recipe,
+		Old:    j.lock,
+		Update: update,
+
+		SameRelease: j.ofImage != nil,
+		Now:         time.Now(),
+		Outside:     j.outside,
+		Progress:    llb.ProgressMode(j.b.progress),
+		ProgressTo:  j.app.stderr,
+		Log:         j.app.say,
+		Sandbox: func(ctx context.Context) (layers.Sandbox, error) {
+			b, err := j.connect(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return b.Builder, nil
+		},
+	}
 }
 
 // tell shows the difference of two locks, shortened where it is everything.
@@ -242,13 +247,17 @@ func (j *job) graph(ctx context.Context, o *buildOptions) (*layers.Graph, error)
 	if err != nil {
 		return nil, err
 	}
-	return layers.NewGraph(ctx, j.recipe, j.lock, layers.GraphOptions{
+	options := layers.GraphOptions{
 		Platforms:   j.platform,
 		Created:     created,
 		Compression: o.compression,
 		Labels:      o.parsed.labels,
 		Annotations: o.parsed.annotations,
-	})
+	}
+	if j.onto != nil {
+		return j.graphOnto(ctx, options)
+	}
+	return layers.NewGraph(ctx, j.recipe, j.lock, options)
 }
 
 // created is the image's time where SOURCE_DATE_EPOCH gives it, else zero.

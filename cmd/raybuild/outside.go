@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -27,6 +28,7 @@ type outside struct {
 	client   *http.Client
 	mirrors  []layers.Mirror
 	resolved time.Time
+	read     atomic.Int64 // bytes of layers of an image that were read for the builder
 
 	mu     sync.Mutex
 	secure map[string]bool                    // hosts of canonical URLs that want https
@@ -169,7 +171,7 @@ func (o *outside) bytes() int64 {
 	if o == nil {
 		return 0
 	}
-	return o.fetcher.Stats().Bytes
+	return o.fetcher.Stats().Bytes + o.read.Load()
 }
 
 // notFetched explains an artifact that nobody has.

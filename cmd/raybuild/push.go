@@ -61,6 +61,9 @@ func (o *buildOptions) retry() time.Duration {
 // bases are the pinned images that the graph's platforms stand on.
 func (j *job) bases(graph *layers.Graph) []string {
 	var all []string
+	if j.onto != nil {
+		all = append(all, j.ofImage.Ref)
+	}
 	for _, image := range graph.Images {
 		locked := j.lock.Platforms[llb.FormatPlatform(image.Platform)]
 		if locked == nil {

@@ -57,7 +57,8 @@ The recipe's own lock does not learn of it: raybuild lock --update base does the
 	f.BoolVar(&o.smoke, "smoke", false, "test the image before it is tagged, as for the build")
 	f.StringVar(&o.metadataFile, "metadata-file", "", "write digest, steps, layers and bytes as JSON to `FILE`")
 	jsonFlag(cmd, &o.asJSON)
-	o.compression, o.fetch, o.graphTag, o.pushRetry = "gzip", "session", true, 5*time.Minute
+	pushRetryFlag(f, &o.pushRetry)
+	o.compression, o.fetch, o.graphTag = "gzip", "session", true
 	// The only error is a flag that does not exist.
 	_ = cmd.RegisterFlagCompletionFunc("progress", cobra.FixedCompletions(cobraValues([]string{"auto", "tty", "plain", "quiet", "rawjson"}), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
@@ -85,7 +86,7 @@ func (a *app) rebase(ctx context.Context, o *rebaseOptions, name string) error {
 	if err := o.check(a); err != nil {
 		return err
 	}
-	j, source, err := a.loadImage(ctx, &o.buildOptions, name)
+	j, source, err := a.loadImage(ctx, &o.buildOptions, name, "raybuild lock --update base and raybuild --push do")
 	if err != nil {
 		return err
 	}
@@ -153,7 +154,8 @@ func (j *job) onItAlready(ctx context.Context, o *rebaseOptions, old *layers.Gra
 }
 
 // loadImage makes a job of the recipe and lock that an image carries, with the mirrors of the recipe here.
-func (a *app) loadImage(ctx context.Context, o *buildOptions, name string) (*job, *layers.Source, error) {
+// Where it carries none, instead says what does the same from the recipe.
+func (a *app) loadImage(ctx context.Context, o *buildOptions, name, instead string) (*job, *layers.Source, error) {
 	c := registry.New(registry.Options{Insecure: o.insecure})
 	image, err := carriedBy(ctx, c, name)
 	if err != nil {
@@ -168,7 +170,7 @@ func (a *app) loadImage(ctx context.Context, o *buildOptions, name string) (*job
 		return nil, nil, err
 	}
 	if source == nil || lock == nil {
-		return nil, nil, fmt.Errorf("image %q carries no recipe and lock: it was not pushed by this raybuild, or copied without its referrers; where its recipe is, raybuild lock --update base and raybuild --push do the same", name)
+		return nil, nil, fmt.Errorf("image %q carries no recipe and lock: it was not pushed by this raybuild, or copied without its referrers; where its recipe is, %s the same", name, instead)
 	}
 	recipe, err := a.recipeOf(image.Ref, source, o)
 	if err != nil {
@@ -201,8 +203,10 @@ func (a *app) recipeOf(ref string, source *layers.Source, o *buildOptions) (*lay
 		return nil, err
 	}
 	recipe.Mirrors.Fetch, recipe.Mirrors.FetchAuto = here.Fetch, here.FetchAuto
-	if err := recipe.LoadFiles(); err != nil {
-		return nil, besideRecipe(err)
+	if !o.filesElsewhere {
+		if err := recipe.LoadFiles(); err != nil {
+			return nil, besideRecipe(err)
+		}
 	}
 	if _, err := layers.Check(recipe); err != nil {
 		return nil, err

@@ -69,7 +69,7 @@ func (a *app) rootCommand() *cobra.Command {
 	o.flags(root.Flags())
 	o.complete(root)
 	root.AddCommand(
-		a.lockCommand(), a.planCommand(), a.whyCommand(), a.diffCommand(), a.rebaseCommand(), a.graphCommand(), a.inspectCommand(),
+		a.lockCommand(), a.planCommand(), a.whyCommand(), a.diffCommand(), a.rebaseCommand(), a.addCommand(), a.graphCommand(), a.inspectCommand(),
 		a.mirrorsCommand(), a.doctorCommand(), a.cacheCommand(),
 		a.registryCommand(), a.initCommand(), a.versionCommand(), a.completionCommand(), a.docsCommand(), a.engineCommand(),
 		a.newClusterCommand(),

@@ -1,0 +1,196 @@
+package layers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/raybuild/raybuild/llb"
+)
+
+// ImageBelow is an image of one platform that packages are put on.
+type ImageBelow struct {
+	// Ref is the image, pinned to the platform's own manifest.
+	Ref string
+	// Layers is the number of its layers.
+	Layers int
+	// Env is the layer that holds the conda environment: what installs runs on
+	// that, so that the builder needs no other layer.
+	Env llb.Blob
+}
+
+// env is the conda environment as a layer of the image.
+func (b ImageBelow) env() llb.Stage {
+	const title = "[add] take the environment from the image"
+	return llb.Scratch().Unpack(title, llb.Artifact(b.Env), b.Env.Name, "/")
+}
+
+// ground is what added packages stand on.
+func (b ImageBelow) ground(p llb.Platform, locked *LockPlatform) Ground {
+	return newGround(p, locked).Add("env", "env", "[add] take the environment from the image", b.env())
+}
+
+// ResolveAdded resolves the last of the recipe's Pip.Added for an image that was
+// made of the rest of it. All else of the lock stays, so that nothing is needed
+// here of what the recipe names.
+func ResolveAdded(ctx context.Context, in ResolveInput, below map[string]ImageBelow) (*Lock, error) {
+	if in.Log == nil {
+		in.Log = func(string, ...any) {}
+	}
+	n := len(in.Recipe.Pip.Added)
+	layer := lastAdded(in.Recipe)
+	lock := &Lock{Version: LockVersion, Recipe: in.Recipe.Digest(), Platforms: map[string]*LockPlatform{}}
+	for _, name := range slices.Sorted(maps.Keys(below)) {
+		old := in.Old.Platforms[name]
+		if old == nil {
+			return nil, fmt.Errorf("resolve platform %q: the image's lock does not have it", name)
+		}
+		platform, err := llb.ParsePlatform(name)
+		if err != nil {
+			return nil, err
+		}
+		locked := *old
+		locked.Layers = slices.Clip(old.Layers)
+		r := &Resolver{in: in, name: name, platform: platform, old: old, locked: &locked, ground: below[name].ground(platform, old)}
+		if err := r.layer(ctx, layer, addedInputs(in.Recipe.Pip, n, inputsOf(old, "ray"))); err != nil {
+			return nil, fmt.Errorf("resolve platform %q: %w", name, err)
+		}
+		lock.Platforms[name] = &locked
+	}
+	return lock, nil
+}
+
+// lastAdded is the layer of what was added last.
+func lastAdded(r *Recipe) Layer {
+	all := recipeLayers(r, nil)
+	return all[len(all)-1]
+}
+
+func inputsOf(l *LockPlatform, layer string) digest.Digest {
+	for _, have := range l.Layers {
+		if have.Name == layer {
+			return have.Inputs
+		}
+	}
+	return ""
+}
+
+// LockAdds tells whether with is the lock of the recipe on top of old: what
+// ResolveAdded made of it before.
+func LockAdds(r *Recipe, old, with *Lock) bool {
+	n := len(r.Pip.Added)
+	if old == nil || with == nil || n == 0 || len(old.Platforms) != len(with.Platforms) {
+		return false
+	}
+	for name, was := range old.Platforms {
+		is := with.Platforms[name]
+		if is == nil || len(is.Layers) != len(was.Layers)+1 || !reflect.DeepEqual(was.Base, is.Base) || !reflect.DeepEqual(was.Tool, is.Tool) {
+			return false
+		}
+		last := is.Layers[len(is.Layers)-1]
+		if last.Name != addedName(n) || last.Inputs != addedInputs(r.Pip, n, inputsOf(was, "ray")) {
+			return false
+		}
+		for i, l := range was.Layers {
+			if l.Name != is.Layers[i].Name || !reflect.DeepEqual(sortedArtifacts(l.Artifacts), sortedArtifacts(is.Layers[i].Artifacts)) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// Onto is the graph with images that stand on those below, which are of the same
+// recipe without the last of what it adds: one layer is made, and no other.
+// record is that of the image below.
+func (g *Graph) Onto(below map[string]ImageBelow, record *Inputs) (*Graph, error) {
+	out := *g
+	out.onto, out.Images = record, make([]llb.Image, len(g.Images))
+	for i, made := range g.made {
+		b, ok := below[made.name]
+		if !ok {
+			return nil, fmt.Errorf("put packages on image: it is not for %s", made.name)
+		}
+		image, last := g.Images[i], made.layers[len(made.layers)-1]
+		ground := b.ground(image.Platform, made.locked)
+		with, err := last.Apply(ground, made.locked.layer(last.Name()))
+		if err != nil {
+			return nil, err
+		}
+		titles := slices.Clone(image.BaseLayers)
+		for _, l := range image.Layers {
+			titles = append(titles, l.Title)
+		}
+		fresh := with.layers[len(ground.layers):]
+		if len(fresh) != 1 || len(titles) != b.Layers+1 {
+			return nil, fmt.Errorf("put packages on image %q: it has %d layers, and its recipe comes to %d: build the image from its recipe", b.Ref, b.Layers, len(titles)-len(fresh))
+		}
+		image.Base, image.BaseLayers, image.Layers = llb.From(b.Ref), titles[:b.Layers], fresh
+		out.Images[i] = image
+	}
+	return &out, nil
+}
+
+// After is the graph under a name of its own, for an image below that this
+// package would make in another way: what was built from the recipe is another.
+func (g *Graph) After(below digest.Digest) *Graph {
+	out := *g
+	out.Digest = digestOf([]any{below, g.Digest})
+	out.Annotations = maps.Clone(g.Annotations)
+	out.Annotations[GraphAnnotation] = out.Digest.String()
+	return &out
+}
+
+// inputsOnto is the record of the image below, with what was added.
+func (g *Graph) inputsOnto(ctx context.Context) (*Inputs, error) {
+	out := &Inputs{Version: InputsVersion, Graph: g.Digest, Compression: g.Compression, Line: g.onto.Line}
+	for i, made := range g.made {
+		at := slices.IndexFunc(g.onto.Platforms, func(p PlatformInputs) bool { return p.Platform == made.name })
+		if at < 0 {
+			return nil, errors.New("the record of the image below lacks a platform: push that image again")
+		}
+		n := len(made.layers) - 1
+		after := made.grounds[n+1]
+		l, err := made.layer(ctx, made.layers[n], made.grounds[n], made.layers[n].Name(), after.layers[len(after.layers)-1].Stage)
+		if err != nil {
+			return nil, err
+		}
+		p := PlatformInputs{Platform: made.name, Layers: append(slices.Clone(g.onto.Platforms[at].Layers), l)}
+		if p.Config, err = g.configInputs(ctx, g.Images[i]); err != nil {
+			return nil, err
+		}
+		out.Platforms = append(out.Platforms, p)
+	}
+	return out, nil
+}
+
+// HasAlready tells whether an image of recipe and lock has what is asked for, as
+// far as that is seen without a resolver.
+func HasAlready(r *Recipe, l *Lock, requirements []string) bool {
+	asked := slices.Concat(append([][]string{r.Pip.Packages}, r.Pip.Added...)...)
+	for _, text := range requirements {
+		if slices.Contains(asked, text) {
+			continue
+		}
+		req, message, _ := parseRequirement(text)
+		if message != "" || len(req.Extras) > 0 || req.Marker != "" {
+			return false
+		}
+		for _, p := range l.Platforms {
+			var packages []Artifact
+			for _, layer := range p.pythonLayers() {
+				packages = append(packages, runtimePackages(layer.Artifacts)...)
+			}
+			have := version(packages, req.Name)
+			if have == "" || req.Specifier != "" && req.Specifier != "=="+have {
+				return false
+			}
+		}
+	}
+	return true
+}
