@@ -32,6 +32,13 @@ func (b *Builder) Build(ctx context.Context, images []Image, s Session, o BuildO
 	if err := o.validate(images); err != nil {
 		return nil, err
 	}
+	exports := func(push bool) []client.ExportEntry { return o.exports(outputs, push, len(images)) }
+	if b.store {
+		if err := o.storeOnly(len(images)); err != nil {
+			return nil, err
+		}
+		exports = func(bool) []client.ExportEntry { return o.storeExports() }
+	}
 	c, err := b.newCall(ctx, s, o.SolveOptions)
 	if err != nil {
 		return nil, err
@@ -40,8 +47,8 @@ func (b *Builder) Build(ctx context.Context, images []Image, s Session, o BuildO
 	if o.OnSteps != nil {
 		defer func() { o.OnSteps(c.col.result()) }()
 	}
-	look := o.Push && (o.BeforePush != nil || o.Pusher != nil)
-	res, err = c.image(ctx, images, o, o.exports(outputs, o.Push && !look, len(images)), true)
+	look := o.Push && (b.store || o.BeforePush != nil || o.Pusher != nil)
+	res, err = c.image(ctx, images, o, exports(o.Push && !look), true)
 	if err == nil {
 		err = c.complete(ctx, images, o, res)
 	}
@@ -223,7 +230,14 @@ func (c *call) image(ctx context.Context, images []Image, o BuildOptions, export
 	}
 	res.Caches = c.col.cacheResult()
 	res.Steps, res.Attrs = c.col.result(), maps.Clone(resp.ExporterResponse)
-	return res, c.b.describe(ctx, res, defs)
+	for _, d := range defs {
+		res.Images = append(res.Images, ImageResult{Platform: d.Platform, Graph: d.Digest(), names: d.names})
+	}
+	if c.b.store {
+		res.describeStored()
+		return res, nil
+	}
+	return res, c.b.describe(ctx, res)
 }
 
 // complete exports once more where the builder had let go of the manifests before they were read.
@@ -264,10 +278,7 @@ func gatewayResult(defs []*Definition, refs []gateway.Reference) (*gateway.Resul
 }
 
 // describe reads back what was exported.
-func (b *Builder) describe(ctx context.Context, res *Result, defs []*Definition) error {
-	for _, d := range defs {
-		res.Images = append(res.Images, ImageResult{Platform: d.Platform, Graph: d.Digest()})
-	}
+func (b *Builder) describe(ctx context.Context, res *Result) error {
 	res.Digest = digest.Digest(res.Attrs[exptypes.ExporterImageDigestKey])
 	if res.Digest == "" { // files only
 		return nil
@@ -278,7 +289,7 @@ func (b *Builder) describe(ctx context.Context, res *Result, defs []*Definition)
 			return fmt.Errorf("read image %s: %w", res.Digest, err)
 		}
 	}
-	if len(defs) > 1 {
+	if len(res.Images) > 1 {
 		var index ocispecs.Index
 		if ok, err := b.readJSON(ctx, res.Digest, &index); !ok {
 			return err
@@ -289,12 +300,12 @@ func (b *Builder) describe(ctx context.Context, res *Result, defs []*Definition)
 	} else if v := res.Attrs[exptypes.ExporterImageConfigDigestKey]; v != "" {
 		res.Images[0].Config = digest.Digest(v)
 	}
-	if len(manifests) != len(defs) {
-		return fmt.Errorf("read image %s: it has %d manifests for %d platforms", res.Digest, len(manifests), len(defs))
+	if len(manifests) != len(res.Images) {
+		return fmt.Errorf("read image %s: it has %d manifests for %d platforms", res.Digest, len(manifests), len(res.Images))
 	}
 	for i, m := range manifests {
 		res.Images[i].Manifest = m.Digest
-		if err := b.describeManifest(ctx, &res.Images[i], defs[i].names); err != nil {
+		if err := b.describeManifest(ctx, &res.Images[i]); err != nil {
 			return err
 		}
 	}
@@ -302,18 +313,23 @@ func (b *Builder) describe(ctx context.Context, res *Result, defs []*Definition)
 }
 
 // describeManifest fills in a manifest's layers and what they are called. History is written one entry a layer.
-func (b *Builder) describeManifest(ctx context.Context, r *ImageResult, names []string) error {
+func (b *Builder) describeManifest(ctx context.Context, r *ImageResult) error {
 	var m ocispecs.Manifest
 	if ok, err := b.readJSON(ctx, r.Manifest, &m); !ok {
 		return err
 	}
 	r.Config = m.Config.Digest
-	if len(m.Layers) != len(names) {
+	return r.layers(m)
+}
+
+// layers takes a manifest's layers, and gives them their names.
+func (r *ImageResult) layers(m ocispecs.Manifest) error {
+	if len(m.Layers) != len(r.names) {
 		return fmt.Errorf("read image %s: it has %d layers where the graph has %d: give each base layer one history text, and each layer a stage of one operation (llb.Diff)",
-			r.Manifest, len(m.Layers), len(names))
+			r.Manifest, len(m.Layers), len(r.names))
 	}
 	for i, l := range m.Layers {
-		r.Layers = append(r.Layers, LayerResult{Name: names[i], Digest: l.Digest, Size: l.Size, MediaType: l.MediaType})
+		r.Layers = append(r.Layers, LayerResult{Name: r.names[i], Digest: l.Digest, Size: l.Size, MediaType: l.MediaType})
 	}
 	return nil
 }

@@ -25,8 +25,9 @@ const connectTimeout = 10 * time.Second
 
 // Builder is a connection to a BuildKit daemon. It may be used by several goroutines at once.
 type Builder struct {
-	addr string
-	c    *client.Client
+	addr  string
+	c     *client.Client
+	store bool // see [Dialer.Store]
 }
 
 // Info says what a builder is and can do.
@@ -58,6 +59,9 @@ type Dialer struct {
 	Control func(ctx context.Context, addr string) (net.Conn, error)
 	// Session dials the connection that the builder's questions come back on; default: over Control.
 	Session func(ctx context.Context, proto string, meta map[string][]string) (net.Conn, error)
+	// Store says that the builder keeps images in a store of its own and exports them nowhere else, as a Docker Engine on
+	// a graph driver does. Default: it exports as BuildKit does.
+	Store bool
 }
 
 // ConnectDialer is [Connect] by d; name stands for the address in errors.
@@ -70,7 +74,12 @@ func ConnectDialer(ctx context.Context, name string, d Dialer) (*Builder, error)
 	if err != nil {
 		return nil, unreachable(name, err)
 	}
-	return ping(ctx, name, c)
+	b, err := ping(ctx, name, c)
+	if err != nil {
+		return nil, err
+	}
+	b.store = d.Store
+	return b, nil
 }
 
 // tlsOptions takes the TLS settings out of a tcp address.

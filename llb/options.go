@@ -53,6 +53,9 @@ type BuildOptions struct {
 	// Pusher pushes in the builder's place, after BeforePush. An error that is os.ErrNotExist says that it could not have
 	// some blob; then the builder pushes. Default: the builder pushes.
 	Pusher func(ctx context.Context, p *Pushing) error
+	// PushStored pushes what a builder has put into an image store of its own (see [Dialer]), as [Result.Stored], and gives
+	// the manifest that the registry has then. It is called for such a builder only, which cannot push without it.
+	PushStored func(ctx context.Context, p *Pushing) (manifest []byte, err error)
 	// Insecure lets the builder use plain HTTP or an unknown certificate for the names' registries.
 	Insecure bool
 	// OCI gets the image as a tar archive in OCI layout. It is closed at the end. Default: none is written.
@@ -75,6 +78,7 @@ type BuildOptions struct {
 // Result is what a build made.
 type Result struct {
 	Digest digest.Digest     // of the manifest, or of the index where there are several platforms
+	Stored digest.Digest     // what the builder's own image store knows the image by; "" where it has none
 	Images []ImageResult     // one for each image, in order
 	Steps  []Step            // run and file operations, in the order of the graph
 	Caches []CacheWork       // imports and exports of caches, in the order in which they began
@@ -89,6 +93,8 @@ type ImageResult struct {
 	Manifest digest.Digest
 	Config   digest.Digest
 	Layers   []LayerResult // bottom first; nil where the builder does not let its content be read
+
+	names []string // of its layers
 }
 
 // LayerResult is a layer of an image.

@@ -73,10 +73,11 @@ const (
 
 // step is what is known of one run or file operation.
 type step struct {
-	title   string
-	offline bool // a command without network, and without a socket that would stand in for one
-	vertex  *client.Vertex
-	tail    []byte
+	title    string
+	platform string // whose programs it runs; "" for file operations
+	offline  bool   // a command without network, and without a socket that would stand in for one
+	vertex   *client.Vertex
+	tail     []byte
 	// BuildKit reports an operation without inputs as started once more than it runs: when it asks for its cache key.
 	extra  int
 	starts int
@@ -138,6 +139,9 @@ func (c *collector) define(def *bkllb.Definition, known map[digest.Digest]digest
 			s.extra = 1
 		}
 		s.offline = isOffline(op.GetExec())
+		if p := op.Platform; p != nil && op.GetExec() != nil {
+			s.platform = FormatPlatform(Platform{OS: p.OS, Architecture: p.Architecture, Variant: p.Variant})
+		}
 		c.steps = append(c.steps, s)
 		c.by[dgst] = s
 		// The solver's name of a vertex that may not come from the cache while another build runs it from there.

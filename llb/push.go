@@ -52,10 +52,13 @@ func (p *Pushing) Open(ctx context.Context, d digest.Digest, offset int64) (io.R
 // Progress shows how far a layer is, with the build's progress. sent is size when it is there; reused says that the
 // registry had it.
 func (p *Pushing) Progress(d digest.Digest, sent, size int64, reused bool) {
-	name, ok := p.layer(d)
-	if !ok {
-		return
+	if name, ok := p.layer(d); ok {
+		p.Show(d, name, sent, size, reused)
 	}
+}
+
+// Show is [Pushing.Progress] of a layer whose name the caller gives; d may be any digest that stands for it.
+func (p *Pushing) Show(d digest.Digest, name string, sent, size int64, reused bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now, id := time.Now(), digest.FromString("push "+d.String())
@@ -99,6 +102,9 @@ func (p *Pushing) layer(d digest.Digest) (string, bool) {
 // push has the image pushed: by o.Pusher, where there is one and it can have every blob, else by the builder, which finds
 // everything in its cache.
 func (c *call) push(ctx context.Context, images []Image, o BuildOptions, res *Result) error {
+	if c.b.store {
+		return c.pushStored(ctx, o, res)
+	}
 	if o.Pusher != nil {
 		err := c.pushBy(ctx, o.Pusher, res)
 		if !errors.Is(err, os.ErrNotExist) || ctx.Err() != nil {
@@ -110,10 +116,14 @@ func (c *call) push(ctx context.Context, images []Image, o BuildOptions, res *Re
 	return err
 }
 
+func (c *call) pushing(res *Result) *Pushing {
+	return &Pushing{Result: res, b: c.b, docs: map[digest.Digest][]byte{}, view: c.view,
+		shown: map[digest.Digest]*client.Vertex{}, last: map[digest.Digest]time.Time{}}
+}
+
 // pushBy hands what was built to push. Manifests and configs are read before: the builder lets go of them soon.
 func (c *call) pushBy(ctx context.Context, push func(context.Context, *Pushing) error, res *Result) error {
-	p := &Pushing{Result: res, b: c.b, docs: map[digest.Digest][]byte{}, view: c.view,
-		shown: map[digest.Digest]*client.Vertex{}, last: map[digest.Digest]time.Time{}}
+	p := c.pushing(res)
 	small := []digest.Digest{res.Digest}
 	for _, i := range res.Images {
 		small = append(small, i.Manifest, i.Config)

@@ -206,9 +206,13 @@ func (c *collector) failure(err error) *StepError {
 	if m := missingSecret.FindStringSubmatch(err.Error()); m != nil {
 		se.Hint = fmt.Sprintf("pass it with --secret id=%s,src=FILE", m[1])
 	}
+	if failed.foreign(err, se.Log) {
+		se.Hint = fmt.Sprintf("the builder does not run programs of %s: build on a machine of that kind, or give the builder's kernel QEMU for it "+
+			"(apt-get install qemu-user-static; or docker run --privileged --rm tonistiigi/binfmt --install %s)", failed.platform, archOf(failed.platform))
+	}
 	const offline = "this step has no network; declare what it needs as an artifact or package, or allow it the network (network: true)"
 	switch {
-	case !failed.offline || se.ExitCode <= 0:
+	case se.Hint != "" || !failed.offline || se.ExitCode <= 0:
 	case wantedNetwork(se.Log):
 		se.Hint = offline
 	case len(se.Log) == 0: // getent, and whatever was told to be quiet
@@ -216,6 +220,14 @@ func (c *collector) failure(err error) *StepError {
 	}
 	return se
 }
+
+// foreign tells whether a step failed because its programs are another CPU's (ENOEXEC, as runc and shells put it).
+func (s *step) foreign(err error, log []string) bool {
+	return s.platform != "" && (strings.Contains(strings.ToLower(err.Error()), "exec format error") ||
+		slices.ContainsFunc(log, func(l string) bool { return strings.Contains(strings.ToLower(l), "exec format error") }))
+}
+
+func archOf(platform string) string { return strings.Split(platform, "/")[1] }
 
 // missingSecret is how BuildKit says that a session has not the secret that a step needs.
 var missingSecret = regexp.MustCompile(`secret (\S+): not found$`)

@@ -288,3 +288,19 @@ func TestReadingFiles(t *testing.T) {
 		t.Errorf("the function's own error: %v", err)
 	}
 }
+
+// A builder without QEMU names it, and the platform that it cannot run.
+func TestForeignProgramNamesQEMU(t *testing.T) {
+	w, b := newWorld(t), connect(t)
+	mips := llb.Platform{OS: "linux", Architecture: "mips64le"} // which no machine of these tests has QEMU for
+	// The head of a program for that CPU: ELF, 64 bits, little-endian, executable, machine 8 (elf.h, EM_MIPS).
+	program := "\x7fELF\x02\x01\x01" + strings.Repeat("\x00", 9) + "\x02\x00\x08\x00\x01" + strings.Repeat("\x00", 43)
+	st := llb.From(w.base).Files("[x] write", llb.File{Path: "/opt/foreign", Data: []byte(program), Mode: 0o755}).
+		Make(llb.Exec{Title: "[x] run", Args: []string{"/opt/foreign"}}, llb.Output{Path: "/out", On: llb.Scratch()})
+	_, err := b.ReadFiles(t.Context(), st, mips, []string{"/answer"}, llb.Session{})
+	var se *llb.StepError
+	if !errors.As(err, &se) || !strings.Contains(err.Error(), "QEMU") || !strings.Contains(err.Error(), "linux/mips64le") ||
+		!strings.Contains(err.Error(), "--install mips64le") {
+		t.Errorf("a program of another CPU: %v\n%+v", err, se)
+	}
+}

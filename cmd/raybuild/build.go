@@ -157,6 +157,9 @@ func (j *job) run(ctx context.Context, b *builder, o *buildOptions, graph *layer
 			report.beforePush(res)
 			return nil
 		}
+		to.PushStored = func(ctx context.Context, p *llb.Pushing) ([]byte, error) {
+			return j.pushStored(ctx, b.store, to, report, p)
+		}
 		to.Pusher = func(ctx context.Context, p *llb.Pushing) error { return j.push(ctx, o, graph, to, report, p) }
 		return build(to)
 	}

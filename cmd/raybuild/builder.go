@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 
 	"github.com/raybuild/raybuild/internal/docker"
 	"github.com/raybuild/raybuild/internal/engine"
@@ -14,8 +15,9 @@ import (
 // builder is the BuildKit that a build runs on.
 type builder struct {
 	*llb.Builder
-	engine string   // "embedded", "docker", or the address
-	over   []string // what was there before it in the order and could not be used, with the reason
+	engine string       // "embedded", "docker", or the address
+	over   []string     // what was there before it in the order and could not be used, with the reason
+	store  *docker.Host // the Docker Engine whose image store takes what is built, where the builder exports nowhere else
 	close  func() error
 }
 
@@ -25,13 +27,17 @@ const dockerEngine = "docker"
 // connect takes the first builder that is there: the one that was named, the embedded engine, Docker's own.
 func (a *app) connect(ctx context.Context, o builderOptions) (*builder, error) {
 	addr := o.builder
-	if addr == "" {
-		addr = a.getenv("BUILDKIT_HOST")
+	for _, env := range []string{"BUILDKIT_HOST", "BUILDX_BUILDER"} {
+		if addr == "" {
+			addr = a.getenv(env)
+		}
 	}
-	switch addr {
-	case "":
-	case dockerEngine:
-		return connectDocker(ctx)
+	switch {
+	case addr == "":
+	case addr == dockerEngine:
+		return connectDocker(ctx, "")
+	case !strings.Contains(addr, "://"):
+		return a.connectBuildx(ctx, addr)
 	default:
 		b, err := llb.Connect(ctx, addr)
 		if err != nil {
@@ -43,7 +49,7 @@ func (a *app) connect(ctx context.Context, o builderOptions) (*builder, error) {
 	if err == nil || ctx.Err() != nil {
 		return embedded, err
 	}
-	theirs, dockerErr := connectDocker(ctx)
+	theirs, dockerErr := connectDocker(ctx, "")
 	if dockerErr == nil {
 		theirs.over = []string{"embedded engine: " + err.Error()}
 		return theirs, nil
@@ -76,11 +82,16 @@ func (b *builder) explain(a *app, err error) error {
 	return err
 }
 
-// connectDocker reaches the BuildKit inside the local Docker Engine, over the connections that its API hands out.
-func connectDocker(ctx context.Context) (*builder, error) {
-	host, err := docker.Dial(ctx, docker.Target{Local: true}, docker.Options{})
+// connectDocker reaches the BuildKit inside a Docker Engine, over the connections that its API hands out. addr is the Engine's;
+// default: the local one.
+func connectDocker(ctx context.Context, addr string) (*builder, error) {
+	host, err := docker.Dial(ctx, docker.Target{Local: true, Engine: addr}, docker.Options{})
 	if err != nil {
 		return nil, err
+	}
+	info, err := host.Info(ctx)
+	if err != nil {
+		return nil, errors.Join(err, host.Close())
 	}
 	client := host.Docker()
 	b, err := llb.ConnectDialer(ctx, dockerEngine, llb.Dialer{
@@ -90,9 +101,14 @@ func connectDocker(ctx context.Context) (*builder, error) {
 		Session: func(ctx context.Context, proto string, meta map[string][]string) (net.Conn, error) {
 			return client.DialHijack(ctx, "/session", proto, meta)
 		},
+		Store: info.GraphDriver,
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("connect to the Docker Engine's BuildKit: %w", err), host.Close())
 	}
-	return &builder{Builder: b, engine: dockerEngine, close: func() error { return errors.Join(b.Close(), host.Close()) }}, nil
+	out := &builder{Builder: b, engine: dockerEngine, close: func() error { return errors.Join(b.Close(), host.Close()) }}
+	if info.GraphDriver {
+		out.store = host
+	}
+	return out, nil
 }

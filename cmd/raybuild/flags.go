@@ -48,7 +48,7 @@ type builderOptions struct {
 }
 
 func (o *builderOptions) flags(f *pflag.FlagSet) {
-	f.StringVar(&o.builder, "builder", "", "address of the BuildKit to build with: unix://, tcp://, ssh://, docker-container://, podman-container://, kube-pod:// (default: $BUILDKIT_HOST, else the embedded engine, else Docker's)")
+	f.StringVar(&o.builder, "builder", "", "BuildKit to build with: an address (unix://, tcp://, ssh://, docker-container://, podman-container://, kube-pod://), docker for the Docker Engine's own, buildx for buildx's current builder, or the name of one of buildx's (default: $BUILDKIT_HOST, else $BUILDX_BUILDER, else the embedded engine, else Docker's)")
 	f.StringVar(&o.progress, "progress", "auto", "how progress is shown: auto, tty, plain, quiet or rawjson")
 	insecureFlag(f, &o.insecure)
 }

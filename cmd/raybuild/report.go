@@ -55,6 +55,8 @@ type report struct {
 	meta    metadata
 	pushing bool // the push has begun
 	times   times
+	inStore bool            // the image is in a Docker Engine's store only, under the digest of its config
+	stored  registry.Pushed // what a Docker Engine pushed out of its own store
 }
 
 func newReport(j *job, o *buildOptions) *report {
@@ -149,6 +151,13 @@ func layerNames(images []llb.Image, n int) []string {
 func (r *report) built(res *llb.Result, took time.Duration) error {
 	m := &r.meta.Raybuild
 	r.meta.Digest, m.Engine = res.Digest.String(), r.j.builder.engine
+	if res.Digest == "" {
+		r.meta.Digest, r.inStore = res.Stored.String(), res.Stored != ""
+	}
+	if r.o.push && res.Stored != "" {
+		r.layers(res)
+		r.pushed(r.stored)
+	}
 	m.BytesFetched = r.j.outside.bytes()
 	if !r.o.push {
 		r.layers(res)
@@ -213,7 +222,8 @@ func (r *report) end(took time.Duration) error {
 		}
 	}
 	ref := r.meta.Digest
-	if len(r.o.names) > 0 {
+	// What a Docker Engine keeps it knows by its config's digest, which is no digest to pull by.
+	if len(r.o.names) > 0 && !r.inStore {
 		pinned, err := registry.Pin(r.o.names[0], r.meta.Digest)
 		if err != nil {
 			return err

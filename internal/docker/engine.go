@@ -32,6 +32,8 @@ type Info struct {
 	Root    string    // where the Engine keeps images
 	Time    time.Time // the host's clock; zero when the Engine's answer cannot be read
 	GPUs    bool      // a runtime for GPUs is installed; how many there are is not told
+	// GraphDriver says that images are kept unpacked by a graph driver, not in containerd's image store.
+	GraphDriver bool
 }
 
 // Info asks the Engine about its host.
@@ -43,7 +45,12 @@ func (h *Host) Info(ctx context.Context) (Info, error) {
 	i := res.Info
 	_, nvidia := i.Runtimes["nvidia"]
 	out := Info{Name: i.Name, Version: i.ServerVersion, CPUs: i.NCPU, Memory: i.MemTotal, Arch: i.Architecture, Root: i.DockerRootDir,
-		GPUs: nvidia || len(i.DiscoveredDevices) > 0}
+		GPUs: nvidia || len(i.DiscoveredDevices) > 0, GraphDriver: true}
+	for _, pair := range i.DriverStatus {
+		if pair == [2]string{"driver-type", "io.containerd.snapshotter.v1"} { // as buildx tells them apart, too
+			out.GraphDriver = false
+		}
+	}
 	if t, err := time.Parse(time.RFC3339Nano, i.SystemTime); err == nil {
 		out.Time = t
 	}
