@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/distribution/reference"
 	"github.com/moby/buildkit/client"
@@ -47,23 +48,36 @@ func (b *Builder) Build(ctx context.Context, images []Image, s Session, o BuildO
 	if o.OnSteps != nil {
 		defer func() { o.OnSteps(c.col.result()) }()
 	}
-	look := o.Push && (b.store || o.BeforePush != nil || o.Pusher != nil)
-	res, err = c.image(ctx, images, o, exports(o.Push && !look), true)
+	look, later := o.Push && (b.store || o.BeforePush != nil || o.Pusher != nil), c.splitExports()
+	first := func() (*Result, error) { return c.image(ctx, images, o, exports(o.Push && !look), true) }
+	if res, err = first(); err != nil && !outputs.opened.Load() {
+		res, err = c.withoutCache(ctx, err, first)
+	}
 	if err == nil {
 		err = c.complete(ctx, images, o, res)
 	}
-	if err != nil || !look {
+	if err != nil {
 		return res, err
 	}
-	if o.BeforePush != nil {
-		if err := o.BeforePush(ctx, res); err != nil {
+	if look {
+		if err := c.lookAndPush(ctx, images, o, res); err != nil {
 			return nil, err
 		}
 	}
-	if err := c.push(ctx, images, o, res); err != nil {
+	if err := c.exportCaches(ctx, images, o, res, later); err != nil {
 		return nil, err
 	}
 	return res, nil
+}
+
+// lookAndPush shows what was made, and pushes it.
+func (c *call) lookAndPush(ctx context.Context, images []Image, o BuildOptions, res *Result) error {
+	if o.BeforePush != nil {
+		if err := o.BeforePush(ctx, res); err != nil {
+			return err
+		}
+	}
+	return c.push(ctx, images, o, res)
 }
 
 func (o BuildOptions) validate(images []Image) error {
@@ -106,7 +120,10 @@ func (o BuildOptions) validate(images []Image) error {
 
 // outputs are the archives that a build writes. A build that fails before BuildKit opens them closes them all the same,
 // or whoever reads the other end would wait for ever.
-type outputs struct{ oci, docker *onceCloser }
+type outputs struct {
+	oci, docker *onceCloser
+	opened      atomic.Bool
+}
 
 func (o *outputs) close(cause error) error {
 	var errs []error
@@ -147,7 +164,10 @@ func (o BuildOptions) exports(out *outputs, push bool, platforms int) []client.E
 			return
 		}
 		all = append(all, client.ExportEntry{Type: typ, Attrs: o.attrs(platforms),
-			Output: func(map[string]string) (io.WriteCloser, error) { return w, nil }})
+			Output: func(map[string]string) (io.WriteCloser, error) {
+				out.opened.Store(true)
+				return w, nil
+			}})
 	}
 	archive(client.ExporterOCI, out.oci)
 	archive(client.ExporterDocker, out.docker)

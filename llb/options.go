@@ -32,6 +32,9 @@ type SolveOptions struct {
 	NoCache   bool         // run every step and file operation again
 	CacheFrom []CacheEntry // default none
 	CacheTo   []CacheEntry // default none
+	// CacheBudget is how long a build waits for each cache that it imports, and for all that it exports, before it goes on
+	// without. Only raybuild's own engine can limit imports. Default: no limit.
+	CacheBudget time.Duration
 	// FetchURLs are http or https URLs from which the builder itself fetches artifacts, for a builder that is far from
 	// here. It tries one URL only, without credentials. Default: it asks [Session.Artifacts].
 	FetchURLs  map[digest.Digest]string

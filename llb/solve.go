@@ -56,7 +56,7 @@ func (c *call) solve(ctx context.Context, exports []client.ExportEntry, fn gatew
 		Session:      att,
 		// The client writes cache imports into it.
 		FrontendAttrs: map[string]string{},
-		CacheImports:  cacheEntries(c.o.CacheFrom),
+		CacheImports:  cacheEntries(c.budgeted(c.o.CacheFrom)),
 		CacheExports:  cacheEntries(c.o.CacheTo),
 	}
 	var res *client.SolveResponse

@@ -1,11 +1,16 @@
 package main
 
-import "github.com/raybuild/raybuild/llb"
+import (
+	"fmt"
+
+	"github.com/raybuild/raybuild/llb"
+)
 
 // cacheMetadata is what the build's caches cost.
 type cacheMetadata struct {
 	Seconds float64 `json:"seconds"`
 	Failed  int     `json:"failed"` // imports and exports that did not work; the build went on
+	all     int
 }
 
 // caches tells what caches cost, and which of them did not work.
@@ -22,5 +27,14 @@ func (r *report) caches(done []llb.CacheWork) {
 		}
 	}
 	r.meta.Raybuild.Cache = m
-	r.j.app.say("cache: %.1f s, %d of %d imports and exports failed", m.Seconds, m.Failed, len(done))
+	m.all = len(done)
+	r.j.app.say("cache: %s", m)
+}
+
+// String says it in a line.
+func (m *cacheMetadata) String() string {
+	if m == nil {
+		return ""
+	}
+	return fmt.Sprintf("%.1f s, %d of %d imports and exports failed", m.Seconds, m.Failed, m.all)
 }

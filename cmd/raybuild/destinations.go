@@ -26,11 +26,12 @@ type destinations struct {
 func (j *job) destinations(ctx context.Context, o *buildOptions, graph *layers.Graph) (*destinations, error) {
 	d := &destinations{options: llb.BuildOptions{
 		SolveOptions: llb.SolveOptions{
-			NoCache:    o.noCache,
-			CacheFrom:  o.parsed.cacheFrom,
-			CacheTo:    o.parsed.cacheTo,
-			Progress:   llb.ProgressMode(o.progress),
-			ProgressTo: j.app.stderr,
+			NoCache:     o.noCache,
+			CacheFrom:   o.parsed.cacheFrom,
+			CacheTo:     o.parsed.cacheTo,
+			CacheBudget: o.cacheBudget,
+			Progress:    llb.ProgressMode(o.progress),
+			ProgressTo:  j.app.stderr,
 		},
 		Push:        o.push,
 		Compression: graph.Compression,

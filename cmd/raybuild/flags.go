@@ -79,6 +79,7 @@ type buildOptions struct {
 	cache        bool
 	cacheFrom    []string
 	cacheTo      []string
+	cacheBudget  time.Duration
 	outputs      []string
 	compression  string
 	metadataFile string
@@ -113,6 +114,7 @@ func (o *buildOptions) flags(f *pflag.FlagSet) {
 	f.BoolVar(&o.cache, "cache", false, "keep the build cache: in a tag beside the image (the branch's, then the main branch's), in GitHub Actions in its cache; pull requests from forks only read it")
 	f.StringArrayVar(&o.cacheFrom, "cache-from", nil, "import a build cache: a reference, or type=registry|local|gha|s3|azblob,KEY=VALUE,… (repeatable)")
 	f.StringArrayVar(&o.cacheTo, "cache-to", nil, "export the build cache: a reference, or type=registry|inline|local|gha|s3|azblob,KEY=VALUE,…; unless given, mode=max and ignore-error=true (repeatable)")
+	f.DurationVar(&o.cacheBudget, "cache-budget", 5*time.Minute, "how long a build waits for each cache that it imports (a tenth of it for what the cache has at all), and for all exports, before it goes on without, with a warning; 0: no limit")
 	f.StringArrayVarP(&o.outputs, "output", "o", nil, "write the image to a file or directory: type=oci|docker|local,dest=PATH; dest=- is standard output (repeatable)")
 	f.StringVar(&o.compression, "compression", "gzip", "compression of layers: gzip, or zstd (faster; needs Docker 23 or containerd 1.5 where it is pulled)")
 	f.StringVar(&o.metadataFile, "metadata-file", "", "write digest, steps, layers and bytes as JSON to `FILE`")
@@ -161,6 +163,9 @@ func (o *buildOptions) check(a *app) error {
 	}
 	if o.compression != "gzip" && o.compression != "zstd" {
 		return usagef("--compression %q: it is gzip or zstd", o.compression)
+	}
+	if o.cacheBudget < 0 {
+		return usagef("--cache-budget %v: it is how long to wait at most, or 0 for no limit", o.cacheBudget)
 	}
 	if o.fetch != "session" && o.fetch != "builder" {
 		return usagef("--fetch %q: it is session or builder", o.fetch)

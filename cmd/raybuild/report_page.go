@@ -213,6 +213,7 @@ func (p *page) outcome(d *pageData, failed error, interrupted bool) {
 	}
 	add("Lock", meta.Raybuild.LockDigest)
 	add("Builder", meta.Raybuild.Engine)
+	add("Cache", meta.Raybuild.Cache.String())
 	add("Recipe", p.o.file)
 }
 

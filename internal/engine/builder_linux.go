@@ -241,13 +241,13 @@ func newController(ctx context.Context, p place, sm *session.Manager, w worker.W
 			"s3":       s3.ResolveCacheExporterFunc(),
 			"azblob":   azblob.ResolveCacheExporterFunc(),
 		},
-		ResolveCacheImporterFuncs: map[string]remotecache.ResolveCacheImporterFunc{
+		ResolveCacheImporterFuncs: limitImports(map[string]remotecache.ResolveCacheImporterFunc{
 			"registry": registry.ResolveCacheImporterFunc(sm, w.ContentStore(), hosts),
 			"local":    local.ResolveCacheImporterFunc(sm),
 			"gha":      gha.ResolveCacheImporterFunc(nil, nil),
 			"s3":       s3.ResolveCacheImporterFunc(),
 			"azblob":   azblob.ResolveCacheImporterFunc(),
-		},
+		}),
 		CacheManager:   solver.NewCacheManager(ctx, "local", cache, worker.NewCacheResultStorage(wc)),
 		Entitlements:   []string{"network.host"},
 		HistoryDB:      history,

@@ -1,0 +1,156 @@
+package llb_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/raybuild/raybuild/internal/registry"
+	"github.com/raybuild/raybuild/llb"
+)
+
+// cacheServer is the embedded registry behind a proxy that counts what is read of it, and whose answers a test may replace.
+type cacheServer struct {
+	host string
+	bad  atomic.Pointer[fault]
+
+	mu   sync.Mutex
+	read map[string]int64 // bytes, by path
+}
+
+// fault answers some requests, and tells whether it did.
+type fault func(w http.ResponseWriter, r *http.Request, next http.Handler) bool
+
+func newCacheServer(t *testing.T) *cacheServer {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- registry.Serve(ctx, ln, t.TempDir()) }()
+	s := &cacheServer{read: map[string]int64{}}
+	next := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: ln.Addr().String()})
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		counted := &countedWriter{ResponseWriter: w, add: func(n int) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if r.Method == http.MethodGet {
+				s.read[r.URL.Path] += int64(n)
+			}
+		}}
+		if f := s.bad.Load(); f == nil || !(*f)(counted, r, next) {
+			next.ServeHTTP(counted, r)
+		}
+	}))
+	s.host = strings.TrimPrefix(srv.URL, "http://")
+	t.Cleanup(func() {
+		srv.CloseClientConnections()
+		srv.Close()
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// spoil makes the server answer by f from now on.
+func (s *cacheServer) spoil(f fault) { s.bad.Store(&f) }
+
+// taken is how many bytes of blobs were read since the last call.
+func (s *cacheServer) taken() (n int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for path, bytes := range s.read {
+		if strings.Contains(path, "/blobs/") {
+			n += bytes
+		}
+	}
+	clear(s.read)
+	return n
+}
+
+type countedWriter struct {
+	http.ResponseWriter
+	add func(int)
+}
+
+// Write implements io.Writer.
+func (w *countedWriter) Write(p []byte) (int, error) {
+	n, err := w.ResponseWriter.Write(p)
+	w.add(n)
+	return n, err
+}
+
+// Unwrap lets http.ResponseController flush.
+func (w *countedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// noise is text that does not become smaller by compression, and is the same in every call.
+func noise(seed string, size int) string {
+	r := rand.New(rand.NewChaCha8(sha256.Sum256([]byte(seed))))
+	b := make([]byte, size)
+	for i := range b {
+		b[i] = byte(r.Uint32())
+	}
+	return string(b)
+}
+
+const heavy = 600_000 // bytes of each heavy layer of chainImage
+
+// chainImage has a heavy layer, env, that the step of another one, ray, mounts, and a heavy one, data, that nothing needs.
+func chainImage(w *world, version string) llb.Image {
+	tool := llb.From(w.base)
+	made := func(layer, artifact string, more ...llb.Mount) llb.Stage {
+		frame := llb.Scratch().Files("["+layer+"] make frame", llb.File{Path: "/opt/" + layer, Dir: true})
+		e := sh(layer, "install "+layer, `touch -d @315532801 /tmp/marker; cp /in/* $OUT/; cat $OUT/* > /dev/null`+clamp)
+		e.Env, e.Tmpfs = map[string]string{"OUT": "/opt/" + layer}, []string{"/tmp"}
+		e.Mounts = append([]llb.Mount{{Path: "/in", Stage: llb.Artifact(w.add(layer, artifact))}}, more...)
+		return llb.Diff("["+layer+"] layer", frame, tool.Make(e, llb.Output{Path: "/opt/" + layer, On: frame, From: "/opt/" + layer}))
+	}
+	env, data := made("env", noise("env", heavy)), made("data", noise("data", heavy))
+	ray := made("ray", "wheel "+version, llb.Mount{Path: "/env", Stage: env})
+	return llb.Image{
+		Platform: amd64, Base: tool, BaseLayers: []string{"base 1", "base 2"},
+		Layers: []llb.Layer{{Name: "env", Stage: env}, {Name: "data", Stage: data}, {Name: "ray", Stage: ray}},
+	}
+}
+
+// slowWriter sends so many bytes a second, until the request ends.
+type slowWriter struct {
+	http.ResponseWriter
+	done <-chan struct{}
+	rate int
+}
+
+// Write implements io.Writer.
+func (w slowWriter) Write(p []byte) (n int, err error) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for n < len(p) {
+		k, err := w.ResponseWriter.Write(p[n:min(len(p), n+w.rate/10)])
+		if n += k; err != nil {
+			return n, err
+		}
+		if err := http.NewResponseController(w.ResponseWriter).Flush(); err != nil {
+			return n, err
+		}
+		select {
+		case <-tick.C:
+		case <-w.done:
+			return n, context.Canceled
+		}
+	}
+	return n, nil
+}
