@@ -56,7 +56,12 @@ func (e *Error) Is(target error) bool {
 
 // Error implements error.
 func (e *Error) Error() string {
-	return fmt.Sprintf("%s %q: %s", e.Op, e.Ref, e.reason())
+	text := fmt.Sprintf("%s %q: %s", e.Op, e.Ref, e.reason())
+	var tried *triedError
+	if errors.As(e.Err, &tried) {
+		text += tried.tried()
+	}
+	return text
 }
 
 func (e *Error) reason() string {
@@ -92,8 +97,11 @@ func (e *Error) transportReason() string {
 		named   x509.HostnameError
 		cert    *tls.CertificateVerificationError
 		timeout net.Error
+		from    *sourceError
 	)
 	switch {
+	case errors.As(e.Err, &from) && !errors.Is(e.Err, context.Canceled):
+		return clean(from.Error()) + ": the builder, or where else it comes from, does not hand it out: check that, and run again: what arrived is kept"
 	case errors.Is(e.Err, context.Canceled):
 		return "interrupted"
 	case errors.Is(e.Err, syscall.ECONNREFUSED):

@@ -30,6 +30,8 @@ type PushOptions struct {
 	// Retry is how long a request may fail again and again, without a byte of progress. Default: 5 minutes; below
 	// zero: the first failure ends the push.
 	Retry time.Duration
+	// Reach is how long a registry that never answered is tried. Default: 15 seconds.
+	Reach time.Duration
 	// Stall is the longest that nothing may move. Default: 1 minute.
 	Stall time.Duration
 	// Answer is the longest that a registry may take to answer when it has a whole blob, which it may be checking.
@@ -50,6 +52,7 @@ func (o PushOptions) withDefaults() PushOptions {
 		}
 	}
 	set(&o.Retry, 5*time.Minute)
+	set(&o.Reach, 15*time.Second)
 	set(&o.Stall, time.Minute)
 	set(&o.Answer, 10*time.Minute)
 	set(&o.Pause, 200*time.Millisecond)
@@ -298,7 +301,7 @@ func (t *target) has(ctx context.Context, d ocispecs.Descriptor) (bool, error) {
 func (t *target) putManifest(ctx context.Context, m manifestToPush, as string) error {
 	header := http.Header{"Content-Type": {m.MediaType}}
 	return t.retry(ctx, func(ctx context.Context) error {
-		_, err := t.ask(ctx, request{method: http.MethodPut, url: t.url("/manifests/" + as), header: header, body: newBody(m.data),
+		_, err := t.ask(ctx, request{method: http.MethodPut, url: t.url("/manifests/" + as), header: header, body: textBody(m.data),
 			want: []int{http.StatusCreated, http.StatusOK, http.StatusAccepted}})
 		return err
 	})

@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -136,13 +137,9 @@ func received(resp *reply, unsaid int64) int64 {
 
 // send sends what the registry has not, in one request: not every registry takes a blob in several as long as none breaks.
 func (u *sending) send(ctx context.Context) error {
-	from, err := u.t.p.source(ctx, u.d, u.offset)
-	if err != nil {
-		return &sourceError{err}
-	}
-	b := &body{from: from, left: u.d.Size - u.offset}
+	b := newBody(u.d.Size-u.offset, func(ctx context.Context) (io.ReadCloser, error) { return u.t.p.source(ctx, u.d, u.offset) })
 	b.moved = func(n int) {
-		u.t.p.o.Progress(u.d, u.d.Size-b.left, false)
+		u.t.p.o.Progress(u.d, u.d.Size-b.left.Load(), false)
 		u.sent.Add(int64(n))
 	}
 	header := http.Header{"Content-Type": {"application/octet-stream"}}
@@ -176,7 +173,7 @@ func (u *sending) commit(ctx context.Context) error {
 	query := at.Query()
 	query.Set("digest", u.d.Digest.String())
 	at.RawQuery = query.Encode()
-	_, err = u.t.ask(ctx, request{method: http.MethodPut, url: at.String(), body: newBody(nil),
+	_, err = u.t.ask(ctx, request{method: http.MethodPut, url: at.String(), body: textBody(nil),
 		header: http.Header{"Content-Type": {"application/octet-stream"}}, want: []int{http.StatusCreated, http.StatusNoContent, http.StatusOK}})
 	switch status := statusOf(err); {
 	case status == http.StatusNotFound, status == http.StatusBadRequest && u.resumed:

@@ -1,0 +1,147 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// body is what a request sends; it tells as it goes. It is opened when it is first read, and again from its start where it is
+// sent once more, as after a token was renewed.
+type body struct {
+	open  func(ctx context.Context) (io.ReadCloser, error)
+	size  int64
+	moved func(n int) // nil: nobody asks
+	begin func() (io.ReadCloser, error)
+	ended func() error
+	touch func()
+	whole func()
+
+	reading atomic.Bool // the source is asked, and has not answered
+	left    atomic.Int64
+
+	mu   sync.Mutex // a request may end while its body is still read
+	from io.ReadCloser
+	err  error // of the source
+}
+
+// newBody is a body of size bytes.
+func newBody(size int64, open func(context.Context) (io.ReadCloser, error)) *body {
+	b := &body{open: open, size: size}
+	b.left.Store(size)
+	return b
+}
+
+// textBody is a body that is in memory.
+func textBody(data []byte) *body {
+	return newBody(int64(len(data)), func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil })
+}
+
+// watched moves the watch on with the body: while it moves nothing may stand still for long, and when the registry has it
+// all, it may be checking it.
+func (b *body) watched(ctx context.Context, t *target, watch *time.Timer) (stop func() bool) {
+	o := t.p.o
+	slow := time.AfterFunc(o.Answer, func() {
+		o.Log("registry %s has the whole blob and does not answer yet: waiting up to %v", t.repo.RegistryStr(), o.Answer)
+	})
+	slow.Stop()
+	// The source ends with the request: net/http waits for a body that is being read.
+	b.begin = func() (io.ReadCloser, error) { return b.open(ctx) }
+	b.ended = ctx.Err
+	b.touch = func() {
+		if ctx.Err() == nil {
+			watch.Reset(o.Stall)
+		}
+	}
+	b.whole = func() {
+		if ctx.Err() == nil {
+			watch.Reset(o.Answer)
+			slow.Reset(o.Stall)
+		}
+	}
+	return slow.Stop
+}
+
+// stalled is the error of a request in which nothing moves: it is for who holds it up.
+func (b *body) stalled(limit time.Duration) error {
+	if b != nil && b.reading.Load() {
+		return &sourceError{&stallError{limit}}
+	}
+	return &stallError{limit}
+}
+
+// Read implements io.Reader. A source that ends early is an error: the registry would wait for the rest.
+func (b *body) Read(p []byte) (int, error) {
+	left := b.left.Load()
+	if left == 0 {
+		return 0, io.EOF
+	}
+	b.reading.Store(true)
+	n, err := b.read(p[:min(int64(len(p)), left)])
+	b.reading.Store(false)
+	left = b.left.Add(-int64(n))
+	if errors.Is(err, io.EOF) {
+		if err = nil; left > 0 {
+			err = io.ErrUnexpectedEOF
+		}
+	}
+	if err != nil && b.ended() == nil {
+		b.mu.Lock()
+		b.err = err
+		b.mu.Unlock()
+	}
+	b.touch()
+	if b.moved != nil && n > 0 {
+		b.moved(n)
+	}
+	if left == 0 {
+		b.whole()
+	}
+	return n, err
+}
+
+func (b *body) read(p []byte) (int, error) {
+	b.mu.Lock()
+	from := b.from
+	b.mu.Unlock()
+	if from == nil {
+		var err error
+		if from, err = b.begin(); err != nil {
+			return 0, err
+		}
+		b.mu.Lock()
+		b.from = from
+		b.mu.Unlock()
+	}
+	return from.Read(p)
+}
+
+// Close implements io.Closer. What is read after it starts anew.
+func (b *body) Close() error {
+	b.mu.Lock()
+	from := b.from
+	b.from = nil
+	b.mu.Unlock()
+	if from == nil {
+		return nil
+	}
+	b.left.Store(b.size)
+	return from.Close()
+}
+
+// failed is the source's error where that is why a request failed, else err.
+func (b *body) failed(err error) error {
+	if b == nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.err != nil {
+		return &sourceError{b.err}
+	}
+	return err
+}
