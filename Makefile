@@ -79,8 +79,18 @@ bench-core: needs-build build $(TOOLS)/buildctl ## engine start, up-to-date chec
 test-cluster: needs ## the launcher's tests on real hosts and engines
 	$(GO) test -timeout 40m $(TEST_FLAGS) ./cluster/... ./internal/docker/... ./test/launcher/...
 
-bench-cluster: needs build ## the launcher's benchmarks
-	@bench/cluster
+# Docker's compose plugin, to compare with. Debian has no version 2 of it; a later version than this one needs a later Go.
+COMPOSE_VERSION := v5.6.0
+$(TOOLS)/docker-compose: Makefile
+	@mkdir -p $(TOOLS)/compose
+	$(GO) mod download github.com/docker/compose/v5@$(COMPOSE_VERSION)
+	dir=$$($(GO) env GOMODCACHE)/github.com/docker/compose/v5@$(COMPOSE_VERSION); cd $(TOOLS)/compose; \
+	sed 's#^module .*#module compose.local#' $$dir/go.mod >go.mod; cp $$dir/go.sum go.sum; chmod u+w go.mod go.sum; \
+	$(GO) mod edit -require github.com/docker/compose/v5@$(COMPOSE_VERSION); \
+	GOFLAGS=-mod=mod $(GO) build -trimpath -ldflags '-s -w -X github.com/docker/compose/v5/internal.Version=$(COMPOSE_VERSION)' -o $@ github.com/docker/compose/v5/cmd
+
+bench-cluster: needs build $(TOOLS)/docker-compose ## the launcher's benchmarks, as a table
+	@RAYBUILD_BENCH_COMPOSE=$(TOOLS)/docker-compose bench/cluster
 
 clean: ## remove what make built
 	rm -rf bin build

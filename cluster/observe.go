@@ -17,7 +17,7 @@ import (
 )
 
 // engineLimit bounds one call to an Engine that answers at once when it is well.
-const engineLimit = 20 * time.Second
+const engineLimit = 13 * time.Second
 
 // look is what one look at a host shows.
 type look struct {

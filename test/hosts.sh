@@ -8,6 +8,7 @@
 #   hosts.sh status               one line per host
 #   hosts.sh cut I | heal I       unplug / replug host I's network cable
 #   hosts.sh loss I PCT           drop PCT % of the packets towards host I (0 ends it)
+#   hosts.sh hole I BYTES         lose packets towards host I that are longer, as a black hole for large ones does (0 ends it)
 #   hosts.sh dockerd I SIG        send a signal to host I's dockerd (KILL, STOP, CONT, ...)
 #   hosts.sh boot I               start what is down on host I (the host itself, sshd, dockerd)
 #   hosts.sh off I                power host I off: every process of it, containers too, at once
@@ -219,10 +220,12 @@ case $cmd in
   heal) ip -n "$NAME-sw" link set "h$1" up ;;
   loss) in_switch nft "destroy table bridge loss$1" 2>/dev/null || in_switch nft "delete table bridge loss$1" 2>/dev/null || true
         [ "$2" = 0 ] || in_switch nft "add table bridge loss$1; add chain bridge loss$1 c { type filter hook forward priority 0; }; add rule bridge loss$1 c oifname h$1 numgen random mod 100 < $2 drop" ;;
+  hole) in_switch nft "add table bridge hole$1; delete table bridge hole$1"
+        [ "$2" = 0 ] || in_switch nft "add table bridge hole$1; add chain bridge hole$1 c { type filter hook forward priority 0; }; add rule bridge hole$1 c oifname h$1 meta length > $2 drop" ;;
   dockerd) inside "$1" sh -c "kill -$2 \$(cat /run/docker.pid)" ;;
   boot) boot "$1"; await "$1" ;;
   off) off "$1" ;;
   outside) outside "$@" ;;
   _init) _init "$1" ;;
-  *) sed -n '2,14p' "$0"; exit 2 ;;
+  *) sed -n '2,16p' "$0"; exit 2 ;;
 esac

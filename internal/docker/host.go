@@ -29,11 +29,18 @@ type Host struct {
 // Dial connects to a host and agrees with its Engine on a version of the API. It fails when any step does: the error names the step.
 func Dial(ctx context.Context, t Target, o Options) (*Host, error) {
 	o = o.withDefaults()
+	ctx, cancel := context.WithTimeoutCause(ctx, o.DialTimeout, tooSlowError(o.DialTimeout))
+	defer cancel()
 	if t.Local {
 		return dialLocal(ctx, t, o)
 	}
 	return dialSSH(ctx, t, o)
 }
+
+// tooSlowError is the cause of a dial that took all its time, though no step of it did.
+type tooSlowError time.Duration
+
+func (e tooSlowError) Error() string { return fmt.Sprintf("not there within %s", time.Duration(e)) }
 
 func dialSSH(ctx context.Context, t Target, o Options) (*Host, error) {
 	cfg, err := readClientConfig(o.SSHConfig)
@@ -178,7 +185,9 @@ func (h *Host) negotiate(ctx context.Context, o Options) error {
 	defer cancel()
 	ping, err := h.api.Ping(short, client.PingOptions{NegotiateAPIVersion: true})
 	switch {
-	case err != nil && ctx.Err() == nil && short.Err() != nil:
+	case err != nil && ctx.Err() != nil:
+		return fmt.Errorf("ask the Engine for its version: %w", context.Cause(ctx))
+	case err != nil && short.Err() != nil:
 		return fmt.Errorf("no answer within %s: the Engine is frozen or starting; see it with: systemctl status docker", o.EngineTimeout)
 	case err != nil:
 		return h.explain(err)

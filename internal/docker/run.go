@@ -25,6 +25,9 @@ func commandLine(argv []string) (string, error) {
 	return strings.Join(argv, " "), nil
 }
 
+// maxCommands bounds the commands that run at once on a host; with maxStdio they are as many sessions as sshd grants by default.
+const maxCommands = 4
+
 // CommandError is a command that ran and failed.
 type CommandError struct {
 	Argv   []string
@@ -50,7 +53,13 @@ func (h *Host) Run(ctx context.Context, stdin io.Reader, argv ...string) ([]byte
 	if h.link == nil {
 		return runHere(ctx, stdin, argv)
 	}
-	session, err := h.link.client.NewSession()
+	select {
+	case h.link.commands <- struct{}{}:
+		defer func() { <-h.link.commands }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("run %q on %s: %w", line, h.target, context.Cause(ctx))
+	}
+	session, _, err := h.link.session(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("run %q on %s: %w", line, h.target, h.explain(err))
 	}

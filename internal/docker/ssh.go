@@ -25,6 +25,13 @@ type link struct {
 	done   chan struct{}
 	once   sync.Once
 	cause  error // why it ended; set before done is closed, nil when it was closed by us
+
+	commands chan struct{} // a slot for each command that runs
+
+	again  func(context.Context) (*link, error) // another connection to the same host
+	dialMu sync.Mutex                           // one at a time, for sshd's MaxStartups
+	moreMu sync.Mutex
+	more   []*link // connections for sessions that sshd does not grant on this one
 }
 
 // dialHops connects through each hop to the last one.
@@ -55,6 +62,7 @@ func dialHops(ctx context.Context, hops []hop, o Options) (*link, error) {
 	}
 	last := below[len(below)-1]
 	last.below = below[:len(below)-1]
+	last.again = func(ctx context.Context) (*link, error) { return dialHops(ctx, hops, o) }
 	go last.watch()
 	go last.keepalive(o.KeepaliveEvery, o.KeepaliveLimit)
 	return last, nil
@@ -87,7 +95,7 @@ func open(ctx context.Context, conn net.Conn, h hop, o Options, cfg *ssh.ClientC
 	if err != nil {
 		return nil, err
 	}
-	return &link{client: client, wire: w, done: make(chan struct{})}, nil
+	return &link{client: client, wire: w, done: make(chan struct{}), commands: make(chan struct{}, maxCommands)}, nil
 }
 
 // phaseError says at which phase of the SSH handshake a host failed.
@@ -171,40 +179,34 @@ func (l *link) watch() {
 	l.close(fmt.Errorf("SSH connection lost: %w", err))
 }
 
-// keepalive asks the host for a sign of life, and ends the link after limit without one. x/crypto/ssh has no keepalive of its own.
-func (l *link) keepalive(every, limit time.Duration) {
-	tick := time.NewTicker(every)
+// keepalive ends the link when nothing arrives: after a silence of quiet it asks the host for a sign of life, and waits for limit
+// more. x/crypto/ssh has no keepalive of its own. Time is counted in ticks, which a process that was stopped does not get.
+func (l *link) keepalive(quiet, limit time.Duration) {
+	step := max(quiet/10, time.Millisecond)
+	tick := time.NewTicker(step)
 	defer tick.Stop()
-	for {
+	var asking atomic.Bool
+	var silent time.Duration
+	for before := l.wire.received.Load(); ; {
 		select {
 		case <-l.done:
 			return
 		case <-tick.C:
 		}
-		if !l.probe(limit) {
-			l.close(fmt.Errorf("SSH connection lost: no sign of life for %s; the host is off, frozen or cut off from here", limit))
-			return
+		if now := l.wire.received.Load(); now != before {
+			before, silent = now, 0
+			continue
 		}
-	}
-}
-
-func (l *link) probe(limit time.Duration) bool {
-	answered := make(chan struct{})
-	go func() {
-		defer close(answered)                                    // an error ends the link through watch
-		l.client.SendRequest("keepalive@openssh.com", true, nil) //nolint:errcheck // any answer is a sign of life
-	}()
-	for {
-		before := l.wire.received.Load()
-		select {
-		case <-answered:
-			return true
-		case <-l.done:
-			return true
-		case <-time.After(limit):
-			if l.wire.received.Load() == before {
-				return false
-			}
+		silent += step
+		if silent >= quiet && asking.CompareAndSwap(false, true) {
+			go func() {
+				l.client.SendRequest("keepalive@openssh.com", true, nil) //nolint:errcheck // any answer is a sign of life; an error ends the link through watch
+				asking.Store(false)
+			}()
+		}
+		if silent >= quiet+limit {
+			l.close(fmt.Errorf("SSH connection lost: no sign of life for %s; the host is off, frozen or cut off from here", silent))
+			return
 		}
 	}
 }
@@ -216,6 +218,7 @@ func (l *link) close(cause error) {
 		close(l.done)
 		l.wire.Close() // first the socket: a polite end would wait for a dead host
 		l.client.Close()
+		l.closeMore()
 		for i := len(l.below) - 1; i >= 0; i-- {
 			l.below[i].close(nil)
 		}

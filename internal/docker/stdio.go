@@ -14,7 +14,7 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// maxStdio bounds the sessions that carry the API; sshd's MaxSessions is 10, and a few are left for commands.
+// maxStdio bounds the sessions that carry the API; sshd's MaxSessions is 10 by default, and maxCommands are left for commands.
 const maxStdio = 6
 
 // stdio reaches the Engine by `docker system dial-stdio` in SSH sessions, for a host that refuses to forward its socket.
@@ -39,7 +39,7 @@ func (s *stdio) DialContext(ctx context.Context) (*stdioConn, error) {
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	c, err := s.start(line)
+	c, err := s.start(ctx, line)
 	if err != nil {
 		<-s.slots
 		return nil, err
@@ -47,8 +47,8 @@ func (s *stdio) DialContext(ctx context.Context) (*stdioConn, error) {
 	return c, nil
 }
 
-func (s *stdio) start(line string) (*stdioConn, error) {
-	session, err := s.link.client.NewSession()
+func (s *stdio) start(ctx context.Context, line string) (*stdioConn, error) {
+	session, on, err := s.link.session(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("open SSH session: %w", err)
 	}
@@ -60,7 +60,7 @@ func (s *stdio) start(line string) (*stdioConn, error) {
 	if err != nil {
 		return nil, errors.Join(err, session.Close())
 	}
-	c := &stdioConn{session: session, in: in, out: out, free: s.slots, link: s.link, ended: make(chan struct{})}
+	c := &stdioConn{session: session, in: in, out: out, free: s.slots, link: on, ended: make(chan struct{})}
 	session.Stderr = &c.said
 	if err := session.Start(line); err != nil {
 		return nil, errors.Join(fmt.Errorf("run %q: %w", line, err), session.Close())

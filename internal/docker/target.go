@@ -51,9 +51,10 @@ type Options struct {
 
 	ConnectTimeout   time.Duration // TCP connection; default 5 s
 	HandshakeTimeout time.Duration // SSH banner, key exchange and authentication together; default 10 s
-	KeepaliveEvery   time.Duration // default 5 s
-	KeepaliveLimit   time.Duration // silence after a keepalive that ends the connection; default 10 s
 	EngineTimeout    time.Duration // first answer of the Engine; default 10 s
+	DialTimeout      time.Duration // all of that together, jump hosts too; default 14 s
+	KeepaliveEvery   time.Duration // silence after which the host is asked for a sign of life; default 5 s
+	KeepaliveLimit   time.Duration // further silence that ends the connection; default 8 s
 }
 
 func (o Options) withDefaults() Options {
@@ -65,7 +66,8 @@ func (o Options) withDefaults() Options {
 	def(&o.ConnectTimeout, 5*time.Second)
 	def(&o.HandshakeTimeout, 10*time.Second)
 	def(&o.KeepaliveEvery, 5*time.Second)
-	def(&o.KeepaliveLimit, 10*time.Second)
+	def(&o.KeepaliveLimit, 8*time.Second)
+	def(&o.DialTimeout, 14*time.Second)
 	def(&o.EngineTimeout, 10*time.Second)
 	if o.MaxKeys == 0 {
 		o.MaxKeys = 5

@@ -2,17 +2,22 @@ package launcher
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/raybuild/raybuild/cluster"
 )
@@ -26,82 +31,132 @@ type figure struct {
 	By      string  `json:"by"`
 	Seconds float64 `json:"seconds"`
 	Runs    int     `json:"runs"` // median of
-	Failed  int     `json:"failed,omitempty"`
 }
 
+// figures gathers the table.
+type figures struct{ rows []figure }
+
+func (f *figures) add(rows ...figure) { f.rows = append(f.rows, rows...) }
+
+// mostNoOp is how long an up of 8 hosts that changes nothing may take.
+const mostNoOp = time.Second
+
 // TestBench measures the launcher beside a shell loop of `ssh HOST docker run` and `docker compose` over SSH, on the same hosts, one
-// after the other. Ray is miniray in all three: what is measured is the launching.
+// after the other. Ray is miniray in all three: what is measured is the launching. raybuild ends when Ray counts every node alive;
+// the others end when the containers are started.
 func TestBench(t *testing.T) {
 	file := os.Getenv(benchEnv)
 	if file == "" {
 		t.Skip(benchEnv + " is not set: see bench/cluster")
 	}
 	b := needBed(t)
-	var out []figure
-	counts := []int{1}
-	for _, n := range []int{3, 8} {
+	var out figures
+	for _, n := range []int{1, 3, 8} {
 		if n <= b.hosts {
-			counts = append(counts, n)
+			t.Run(fmt.Sprintf("%d hosts", n), func(t *testing.T) {
+				b.benchRaybuild(t, n, &out)
+				b.benchLoop(t, n, &out)
+				b.benchCompose(t, n, &out)
+			})
 		}
 	}
-	for _, n := range counts {
-		t.Run(fmt.Sprintf("%d hosts", n), func(t *testing.T) {
-			b.clean(t, "bench")
-			var workers []int
-			for i := 2; i <= n; i++ {
-				workers = append(workers, i)
-			}
-			spec := b.spec(t, "bench", b.image, "", workers...)
-			down := func() {
-				if _, err := cluster.Down(t.Context(), "bench", spec.Hosts(), b.reach()); err != nil {
-					t.Fatal(err)
-				}
-			}
-			up := func() {
-				if _, err := cluster.Up(t.Context(), spec, b.reach()); err != nil {
-					t.Fatal(err)
-				}
-			}
-			up() // the image is there from now on, for all three
-			out = append(out, median(n, "up, nothing to do", "raybuild", 5, func() {}, up))
-			out = append(out, median(n, "up, image present", "raybuild", 3, down, up))
-			down()
-			loop := func(args ...string) int { return b.shellLoop(t, n, args...) }
-			out = append(out, median(n, "docker run on each, no waiting", "ssh loop", 3, func() { loop("docker", "rm", "-f", "bench-loop") },
-				func() {
-					loop("docker", "run", "-d", "--name", "bench-loop", "--network", "host", "--entrypoint", "ray", b.image, "--version")
-				}))
-			loop("docker", "rm", "-f", "bench-loop")
-			if b.compose(t, 1, "version") == nil {
-				each := func(args ...string) {
-					for i := 1; i <= n; i++ {
-						if err := b.compose(t, i, args...); err != nil {
-							t.Log(err)
-						}
-					}
-				}
-				out = append(out, median(n, "up -d on each, no waiting", "docker compose", 3, func() { each("down", "-t", "0") }, func() { each("up", "-d") }),
-					median(n, "up -d again on each", "docker compose", 3, func() {}, func() { each("up", "-d") }))
-				each("down", "-t", "0")
-			} else {
-				t.Log("docker compose is not installed: it is left out of the table")
-			}
-		})
+	out.add(b.deadHost(t))
+	out.write(t, file)
+}
+
+func (b *bed) benchRaybuild(t *testing.T, n int, out *figures) {
+	b.clean(t, "bench")
+	var workers []int
+	for i := 2; i <= n; i++ {
+		workers = append(workers, i)
 	}
-	out = append(out, b.deadHost(t))
+	spec := b.spec(t, "bench", b.image, "", workers...)
+	down := func() {
+		if _, err := cluster.Down(t.Context(), "bench", spec.Hosts(), b.reach()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	up := func() {
+		if s, err := cluster.Up(t.Context(), spec, b.reach()); err != nil || s.Alive != n {
+			t.Fatalf("%v\n%s", err, s)
+		}
+	}
+	out.add(median(n, "cold: pull, start", "raybuild", 3, func() { down(); b.forget(t, n) }, up))
+	out.add(median(n, "image there: start", "raybuild", 3, down, up))
+	idle := median(n, "nothing to do", "raybuild", 5, func() {}, up)
+	out.add(idle)
+	if n == 8 && idle.Seconds > mostNoOp.Seconds() {
+		t.Errorf("an up of %d hosts that changes nothing takes %.2f s, more than %s", n, idle.Seconds, mostNoOp)
+	}
+	down()
+}
+
+// forget removes the image from n hosts.
+func (b *bed) forget(t *testing.T, n int) {
+	for i := 1; i <= n; i++ {
+		b.must(t, "exec", fmt.Sprint(i), "sh", "-c", "docker image ls -q --no-trunc | sort -u | xargs -r docker image rm -f >/dev/null")
+	}
+}
+
+// startHere is one node as people start it by hand.
+func (b *bed) startHere() []string {
+	return []string{"ray", "start", "--head", "--port=6379", "--dashboard-host=127.0.0.1", "--dashboard-port=8265", "--node-manager-port=6380",
+		"--object-manager-port=6381", "--dashboard-agent-listen-port=52365"}
+}
+
+func (b *bed) benchLoop(t *testing.T, n int, out *figures) {
+	run := "docker run -d --name bench-loop --network host --entrypoint ray " + b.image + " " + strings.Join(b.startHere()[1:], " ")
+	unless := "docker container inspect bench-loop >/dev/null 2>&1 || " + run
+	loop := func(all bool, command string) {
+		if failed := b.shellLoop(t, n, all, command); failed > 0 {
+			t.Errorf("the ssh loop fails on %d of %d hosts: %s", failed, n, command)
+		}
+	}
+	remove := func() { loop(true, "docker rm -f bench-loop >/dev/null 2>&1 || true") }
+	for by, all := range map[string]bool{"ssh loop": false, "ssh loop, at once": true} {
+		out.add(median(n, "cold: pull, start", by, 3, func() { remove(); b.forget(t, n) }, func() { loop(all, unless) }),
+			median(n, "image there: start", by, 3, remove, func() { loop(all, unless) }),
+			median(n, "nothing to do", by, 5, func() {}, func() { loop(all, unless) }))
+	}
+	remove()
+}
+
+func (b *bed) benchCompose(t *testing.T, n int, out *figures) {
+	if err := b.compose(t, 1, "version"); err != nil {
+		t.Logf("docker compose is left out of the table: %v", err)
+		return
+	}
+	each := func(args ...string) {
+		for i := 1; i <= n; i++ {
+			if err := b.compose(t, i, args...); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	down, up := func() { each("down", "-t", "0") }, func() { each("up", "-d") }
+	out.add(median(n, "cold: pull, start", "docker compose", 3, func() { down(); b.forget(t, n) }, up),
+		median(n, "image there: start", "docker compose", 3, down, up), median(n, "nothing to do", "docker compose", 5, func() {}, up))
+	down()
+}
+
+// write prints the table, by hosts and by what is done, and writes the file.
+func (f *figures) write(t *testing.T, file string) {
+	slices.SortStableFunc(f.rows, func(x, y figure) int {
+		return cmp.Or(cmp.Compare(x.Hosts, y.Hosts), cmp.Compare(x.What, y.What), cmp.Compare(x.By, y.By))
+	})
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	data, err := json.MarshalIndent(map[string]any{"figures": out, "ray": "miniray, a stand-in"}, "", "  ")
+	data, err := json.MarshalIndent(map[string]any{"figures": f.rows, "ray": "miniray, a stand-in", "cpus": runtime.NumCPU()}, "", "  ")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(file, append(data, '\n'), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	fmt.Printf("%-6s %-34s %-16s %9s\n", "hosts", "what", "by", "seconds")
-	for _, f := range out {
-		fmt.Printf("%-6d %-34s %-16s %9.2f\n", f.Hosts, f.What, f.By, f.Seconds)
+	fmt.Printf("| hosts | what | by | seconds |\n| ---: | --- | --- | ---: |\n")
+	for _, r := range f.rows {
+		fmt.Printf("| %d | %s | %s | %.2f |\n", r.Hosts, r.What, r.By, r.Seconds)
 	}
 }
 
@@ -117,26 +172,43 @@ func median(hosts int, what, by string, runs int, before, f func()) figure {
 	return figure{Hosts: hosts, What: what, By: by, Seconds: took[len(took)/2], Runs: runs}
 }
 
-// shellLoop runs a command on each host by ssh, one after the other, as people do. It counts failures.
-func (b *bed) shellLoop(t testing.TB, n int, argv ...string) int {
-	failed := 0
-	for i := 1; i <= n; i++ {
-		cmd := exec.CommandContext(t.Context(), filepath.Join(b.dir, "bin/ssh"), append([]string{"root@" + b.addr(i)}, argv...)...)
-		if cmd.Run() != nil {
-			failed++
-		}
+// shellLoop runs a command on each host by ssh, one after the other as people do, or all at once as careful people do. It counts
+// failures.
+func (b *bed) shellLoop(t testing.TB, n int, all bool, command string) int {
+	var failed atomic.Int64
+	g := errgroup.Group{}
+	if !all {
+		g.SetLimit(1)
 	}
-	return failed
+	for i := 1; i <= n; i++ {
+		g.Go(func() error {
+			out, err := exec.CommandContext(t.Context(), filepath.Join(b.dir, "bin/ssh"), "root@"+b.addr(i), command).CombinedOutput()
+			if err != nil {
+				t.Logf("host %d: %v: %s", i, err, out)
+				failed.Add(1)
+			}
+			return nil
+		})
+	}
+	g.Wait() //nolint:errcheck // it counts them itself
+	return int(failed.Load())
 }
+
+// composeEnv names docker's compose plugin, which make builds; without it the docker command's own is taken.
+const composeEnv = "RAYBUILD_BENCH_COMPOSE"
 
 // compose runs docker compose against one host's Engine over SSH.
 func (b *bed) compose(t testing.TB, i int, args ...string) error {
 	file := filepath.Join(t.TempDir(), "compose.yaml")
-	text := fmt.Sprintf("name: bench\nservices: {ray: {image: %q, network_mode: host, entrypoint: [ray, start, --head, --port=6379, --dashboard-host=127.0.0.1, --dashboard-port=8265, --node-manager-port=6380, --object-manager-port=6381, --dashboard-agent-listen-port=52365]}}\n", b.image)
+	text := fmt.Sprintf("name: bench\nservices: {ray: {image: %q, network_mode: host, entrypoint: [%s]}}\n", b.image, strings.Join(b.startHere(), ", "))
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(t.Context(), "docker", append([]string{"compose", "-f", file}, args...)...)
+	argv := append([]string{"docker", "compose", "-f", file}, args...)
+	if plugin := os.Getenv(composeEnv); plugin != "" {
+		argv = append([]string{plugin}, argv[2:]...)
+	}
+	cmd := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), "DOCKER_HOST=ssh://root@"+b.addr(i), "PATH="+filepath.Join(b.dir, "bin")+":"+os.Getenv("PATH"))
 	out, err := cmd.CombinedOutput()
 	if err != nil {

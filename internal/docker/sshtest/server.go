@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/skeema/knownhosts"
 	"golang.org/x/crypto/ssh"
@@ -41,7 +42,8 @@ type Options struct {
 	TCP  func(addr string) (net.Conn, error) // serves direct-tcpip; nil: administratively prohibited
 	Exec func(line string, stdin io.Reader, stdout, stderr io.Writer) int
 
-	MaxSessions int // sessions at once on one connection; default 10, as sshd has it
+	MaxSessions int           // sessions at once on one connection; default 10, as sshd has it; negative: none
+	SlowAuth    time.Duration // how long it takes to say yes to a key
 }
 
 // Server is a running server.
@@ -209,6 +211,9 @@ func (s *Server) serve(c net.Conn) {
 			s.untilClosed(c)
 			return nil, io.EOF
 		}
+		if s.o.SlowAuth > 0 {
+			time.Sleep(s.o.SlowAuth)
+		}
 		for _, k := range s.o.Allow {
 			if string(k.Marshal()) == string(key.Marshal()) {
 				return nil, nil
@@ -226,7 +231,7 @@ func (s *Server) serve(c net.Conn) {
 	}
 	defer conn.Close()
 	go answer(reqs)
-	slots := make(chan struct{}, s.o.MaxSessions)
+	slots := make(chan struct{}, max(0, s.o.MaxSessions))
 	for ch := range chans {
 		go s.channel(ch, slots)
 	}
