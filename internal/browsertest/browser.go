@@ -1,4 +1,5 @@
-package main
+// Package browsertest opens a page in Debian's Chromium, for tests: does it fit, can it be read, what does it say.
+package browsertest
 
 import (
 	"context"
@@ -17,8 +18,9 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// browser is Debian's Chromium with a profile of its own.
-func browser(t *testing.T) context.Context {
+// Start gives Chromium with a profile of its own, which ends with the test. Where there is none the test is skipped, or fails under
+// RAYBUILD_TEST_STRICT=1.
+func Start(t *testing.T) context.Context {
 	t.Helper()
 	path, err := exec.LookPath("chromium")
 	if err != nil {
@@ -47,8 +49,8 @@ func browser(t *testing.T) context.Context {
 	return ctx
 }
 
-// shown is a page as the browser has it.
-type shown struct {
+// Page is a file as the browser shows it.
+type Page struct {
 	t   *testing.T
 	ctx context.Context //nolint:containedctx // chromedp's tab is its context
 	url string
@@ -57,11 +59,12 @@ type shown struct {
 	requests []string // beside the page itself
 }
 
-func open(ctx context.Context, t *testing.T, file string) *shown {
+// Open opens a file in a tab of its own; ctx is the browser's.
+func Open(ctx context.Context, t *testing.T, file string) *Page {
 	t.Helper()
 	tab, cancel := chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
-	s := &shown{t: t, ctx: tab, url: (&url.URL{Scheme: "file", Path: file}).String()}
+	s := &Page{t: t, ctx: tab, url: (&url.URL{Scheme: "file", Path: file}).String()}
 	chromedp.ListenTarget(tab, func(event any) {
 		if e, ok := event.(*network.EventRequestWillBeSent); ok && e.Request.URL != s.url {
 			s.mu.Lock()
@@ -75,7 +78,7 @@ func open(ctx context.Context, t *testing.T, file string) *shown {
 	return s
 }
 
-func (s *shown) do(actions ...chromedp.Action) {
+func (s *Page) do(actions ...chromedp.Action) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.ctx, time.Minute)
 	defer cancel()
@@ -85,7 +88,7 @@ func (s *shown) do(actions ...chromedp.Action) {
 }
 
 // look opens the page at a width in a colour scheme, with all that can be unfolded unfolded.
-func (s *shown) look(width int64, scheme string) {
+func (s *Page) look(width int64, scheme string) {
 	s.t.Helper()
 	s.do(
 		// Not as a mobile device: those widen the window to what does not fit, and nothing would reach over its edge.
@@ -96,7 +99,7 @@ func (s *shown) look(width int64, scheme string) {
 }
 
 // picture keeps a picture of the whole page where RAYBUILD_PICTURES names a directory for them.
-func (s *shown) picture(name string) {
+func (s *Page) picture(name string) {
 	s.t.Helper()
 	dir := os.Getenv("RAYBUILD_PICTURES")
 	if dir == "" {
@@ -112,8 +115,8 @@ func (s *shown) picture(name string) {
 	}
 }
 
-// ask evaluates a function without arguments.
-func ask[T any](s *shown, script string) T {
+// Ask evaluates a function of JavaScript without arguments.
+func Ask[T any](s *Page, script string) T {
 	s.t.Helper()
 	var out T
 	s.do(chromedp.Evaluate("("+script+")()", &out))
@@ -154,7 +157,7 @@ const faint = `() => {
     const ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
     if (ratio < 4.5) out.add(ratio.toFixed(2) + ' ' + e.tagName + '.' + (e.getAttribute('class') || '') + ' ' + n.data.trim().slice(0, 30));
   }
-  if (seen < 10) out.add('only ' + seen + ' texts on the page');
+  if (seen < 5) out.add('only ' + seen + ' texts on the page');
   return [...out];
 }`
 
@@ -163,30 +166,30 @@ const unnamed = `() => [...document.querySelectorAll('svg:not(svg svg), section,
   e.getAttribute('aria-hidden') !== 'true' && !e.getAttribute('aria-label') && !document.getElementById(e.getAttribute('aria-labelledby'))
 ).map(e => e.outerHTML.slice(0, 80)).concat([...document.querySelectorAll('table')].filter(e => !e.querySelector('th[scope=col]')).map(e => e.outerHTML.slice(0, 80)))`
 
-// fits checks what has to hold for every page, at desktop and phone width, in light and dark.
-func (s *shown) fits(name string) {
+// Fits checks what has to hold for every page, at desktop and phone width, in light and dark.
+func (s *Page) Fits(name string) {
 	s.t.Helper()
 	paper := map[string]string{}
 	for _, scheme := range []string{"light", "dark"} {
 		for _, width := range []int64{1280, 390} {
 			s.look(width, scheme)
-			if wide := ask[[]string](s, tooWide); len(wide) > 0 {
+			if wide := Ask[[]string](s, tooWide); len(wide) > 0 {
 				s.t.Errorf("%s page, %d px, %s: it reaches over the edge: %s", name, width, scheme, strings.Join(wide, "; "))
 			}
 			s.picture(strings.Join([]string{name, scheme, map[bool]string{true: "phone", false: "desktop"}[width < 500]}, "-"))
-			if pale := ask[[]string](s, faint); len(pale) > 0 {
+			if pale := Ask[[]string](s, faint); len(pale) > 0 {
 				s.t.Errorf("%s page, %d px, %s: texts that can hardly be read (contrast below 4.5): %s", name, width, scheme, strings.Join(pale, "; "))
 			}
-			if wide := ask[[]string](s, tooWide); len(wide) > 0 {
+			if wide := Ask[[]string](s, tooWide); len(wide) > 0 {
 				s.t.Errorf("%s page, %d px, %s, unfolded: it reaches over the edge: %s", name, width, scheme, strings.Join(wide, "; "))
 			}
 		}
-		paper[scheme] = ask[string](s, "() => getComputedStyle(document.body).backgroundColor")
+		paper[scheme] = Ask[string](s, "() => getComputedStyle(document.body).backgroundColor")
 	}
 	if paper["light"] == paper["dark"] {
 		s.t.Errorf("%s page: its paper is %s in light and in dark", name, paper["light"])
 	}
-	if missing := ask[[]string](s, unnamed); len(missing) > 0 {
+	if missing := Ask[[]string](s, unnamed); len(missing) > 0 {
 		s.t.Errorf("%s page: without a name for screen readers: %s", name, strings.Join(missing, "; "))
 	}
 	s.mu.Lock()
