@@ -91,7 +91,7 @@ func gitBranch(dir string) string {
 		return ""
 	}
 	for {
-		head, err := os.ReadFile(filepath.Join(dir, ".git", "HEAD"))
+		head, err := os.ReadFile(filepath.Join(gitDir(dir), "HEAD"))
 		if err == nil {
 			branch, _ := strings.CutPrefix(strings.TrimSpace(string(head)), "ref: refs/heads/")
 			if strings.TrimSpace(string(head)) == branch {
@@ -105,6 +105,24 @@ func gitBranch(dir string) string {
 		}
 		dir = up
 	}
+}
+
+// gitDir is where git keeps HEAD of the checkout at dir. In a worktree or submodule .git is a file that names it
+// (gitrepository-layout(5)).
+func gitDir(dir string) string {
+	git := filepath.Join(dir, ".git")
+	link, err := os.ReadFile(git)
+	if err != nil {
+		return git
+	}
+	to, ok := strings.CutPrefix(strings.TrimSpace(string(link)), "gitdir: ")
+	if !ok {
+		return git
+	}
+	if filepath.IsAbs(to) {
+		return to
+	}
+	return filepath.Join(dir, to)
 }
 
 // actionsCache gives a cache of type gha the address and token of the job it runs in, as buildx does.

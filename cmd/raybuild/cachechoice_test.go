@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -128,5 +129,35 @@ func TestUntrustedPullRequestsWriteNoCache(t *testing.T) {
 				t.Errorf("%s: reads %v and writes %v, want writing: %v", tt.name, from, to, tt.writes)
 			}
 		}
+	}
+}
+
+// The branch is that of a checkout, also of a worktree and from a directory in it; a commit that is checked out by itself has none.
+func TestGitBranch(t *testing.T) {
+	dir := t.TempDir()
+	git := func(at string, args ...string) {
+		t.Helper()
+		cmd := exec.Command("git", append([]string{"-C", at, "-c", "user.name=t", "-c", "user.email=t@example.com"}, args...)...)
+		cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("git %v: %v\n%s", args, err, out)
+		}
+	}
+	main, tree := filepath.Join(dir, "main"), filepath.Join(dir, "tree")
+	git(dir, "init", "-q", "-b", "trunk", main)
+	git(main, "commit", "-q", "--allow-empty", "-m", "first")
+	git(main, "worktree", "add", "-q", "-b", "feature/x", tree)
+	below := filepath.Join(tree, "a", "b")
+	if err := os.MkdirAll(below, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for at, want := range map[string]string{main: "trunk", tree: "feature/x", below: "feature/x", dir: ""} {
+		if got := gitBranch(at); got != want {
+			t.Errorf("branch at %s is %q, want %q", at, got, want)
+		}
+	}
+	git(tree, "checkout", "-q", "--detach")
+	if got := gitBranch(tree); got != "" {
+		t.Errorf("a commit without a branch is told as branch %q", got)
 	}
 }
