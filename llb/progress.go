@@ -19,9 +19,10 @@ import (
 
 // view shows the progress of one or more solves until it is closed.
 type view struct {
-	ch   chan *client.SolveStatus
-	done chan struct{}
-	err  error // of the display; valid when done is closed
+	ch    chan *client.SolveStatus
+	done  chan struct{}
+	quiet bool  // nothing is shown
+	err   error // of the display; valid when done is closed
 }
 
 // newView starts a display. It ends by close, not with ctx, so that the last lines of a cancelled build are shown.
@@ -41,7 +42,7 @@ func newView(ctx context.Context, o SolveOptions) (*view, error) {
 	if err != nil {
 		return nil, fmt.Errorf("show progress as %q: %w (want auto, tty, plain, quiet or rawjson)", mode, err)
 	}
-	v := &view{ch: make(chan *client.SolveStatus), done: make(chan struct{})}
+	v := &view{ch: make(chan *client.SolveStatus), done: make(chan struct{}), quiet: mode == ProgressQuiet}
 	go func() {
 		defer close(v.done)
 		_, v.err = d.UpdateFrom(context.WithoutCancel(ctx), v.ch)

@@ -25,9 +25,10 @@ type Pushing struct {
 	docs   map[digest.Digest][]byte // manifests and configs
 	view   *view
 
-	mu    sync.Mutex
-	shown map[digest.Digest]*client.Vertex
-	last  map[digest.Digest]time.Time
+	mu      sync.Mutex
+	trouble *client.Vertex // under which warnings are shown
+	shown   map[digest.Digest]*client.Vertex
+	last    map[digest.Digest]time.Time
 }
 
 // Open reads a blob of the image from offset to its end. Layers that the builder never had whole, such as those of the
@@ -84,6 +85,37 @@ func (p *Pushing) Show(d digest.Digest, name string, sent, size int64, reused bo
 	p.view.show(ss)
 }
 
+// Warn shows a line of text with the build's progress, which it would garble otherwise. It tells whether there is a display;
+// where there is none the text is not shown.
+func (p *Pushing) Warn(text string) bool {
+	if p.view.quiet {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	if p.trouble == nil {
+		p.trouble = &client.Vertex{Digest: digest.FromString("trouble of a push"), Name: "push: trouble", Started: &now}
+	}
+	shown := *p.trouble
+	p.view.show(&client.SolveStatus{Vertexes: []*client.Vertex{&shown},
+		Logs: []*client.VertexLog{{Vertex: shown.Digest, Stream: 2, Data: []byte(text + "\n"), Timestamp: now}}})
+	return true
+}
+
+// settle ends what Warn has begun to show.
+func (p *Pushing) settle() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.trouble == nil {
+		return
+	}
+	now := time.Now()
+	shown := *p.trouble
+	shown.Completed = &now
+	p.view.show(&client.SolveStatus{Vertexes: []*client.Vertex{&shown}})
+}
+
 // layer is what a layer is called in progress.
 func (p *Pushing) layer(d digest.Digest) (string, bool) {
 	for _, i := range p.Result.Images {
@@ -105,13 +137,16 @@ func (c *call) push(ctx context.Context, images []Image, o BuildOptions, res *Re
 	if c.b.store {
 		return c.pushStored(ctx, o, res)
 	}
+	o.NoCache = false
 	if o.Pusher != nil {
-		err := c.pushBy(ctx, o.Pusher, res)
+		err := c.pushBy(ctx, images, o, res)
 		if !errors.Is(err, os.ErrNotExist) || ctx.Err() != nil {
 			return err
 		}
+		if o.BuilderPushes != nil {
+			o.BuilderPushes(ctx, err)
+		}
 	}
-	o.NoCache = false
 	_, err := c.image(ctx, images, o, []client.ExportEntry{o.imageExport(true, len(images))}, false)
 	return err
 }
@@ -121,9 +156,27 @@ func (c *call) pushing(res *Result) *Pushing {
 		shown: map[digest.Digest]*client.Vertex{}, last: map[digest.Digest]time.Time{}}
 }
 
-// pushBy hands what was built to push. Manifests and configs are read before: the builder lets go of them soon.
-func (c *call) pushBy(ctx context.Context, push func(context.Context, *Pushing) error, res *Result) error {
+// pushBy hands what was built to o.Pusher. Manifests and configs are read before: the builder lets go of them soon. Where it has
+// done so already it makes them again, from what it has of them.
+func (c *call) pushBy(ctx context.Context, images []Image, o BuildOptions, res *Result) error {
 	p := c.pushing(res)
+	err := p.read(ctx)
+	if errors.Is(err, os.ErrNotExist) {
+		if _, err := c.image(ctx, images, o, []client.ExportEntry{o.imageExport(false, len(images))}, false); err != nil {
+			return err
+		}
+		err = p.read(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	defer p.settle()
+	return o.Pusher(ctx, p)
+}
+
+// read takes manifests and configs in.
+func (p *Pushing) read(ctx context.Context) error {
+	res := p.Result
 	small := []digest.Digest{res.Digest}
 	for _, i := range res.Images {
 		small = append(small, i.Manifest, i.Config)
@@ -132,7 +185,7 @@ func (c *call) pushBy(ctx context.Context, push func(context.Context, *Pushing) 
 		if d == "" || p.docs[d] != nil {
 			continue
 		}
-		dt, ok, err := c.b.readDoc(ctx, d)
+		dt, ok, err := p.b.readDoc(ctx, d)
 		if err != nil {
 			return err
 		}
@@ -141,5 +194,5 @@ func (c *call) pushBy(ctx context.Context, push func(context.Context, *Pushing) 
 		}
 		p.docs[d] = dt
 	}
-	return push(ctx, p)
+	return nil
 }

@@ -160,6 +160,7 @@ func (j *job) run(ctx context.Context, b *builder, o *buildOptions, graph *layer
 		to.PushStored = func(ctx context.Context, p *llb.Pushing) ([]byte, error) {
 			return j.pushStored(ctx, b.store, to, report, p)
 		}
+		to.BuilderPushes = report.builderPushes
 		to.Pusher = func(ctx context.Context, p *llb.Pushing) error { return j.push(ctx, o, graph, to, report, p) }
 		return build(to)
 	}

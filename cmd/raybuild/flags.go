@@ -91,6 +91,7 @@ type buildOptions struct {
 	smoke        bool
 	parsed       parsedOptions
 
+	pushRetryGiven bool
 	filesElsewhere bool // the recipe's files are not needed here
 }
 
@@ -127,13 +128,13 @@ func (o *buildOptions) flags(f *pflag.FlagSet) {
 }
 
 func pushRetryFlag(f *pflag.FlagSet, v *time.Duration) {
-	f.DurationVar(v, "push-retry", 5*time.Minute, "how long a push that fails goes on trying without progress; 0: not at all")
+	f.DurationVar(v, "push-retry", 5*time.Minute, "how long a push that fails goes on trying without progress, 0: not at all; a registry that never answers is tried for 15 s unless this is given")
 }
 
 // set keeps which flags were given.
 func (o *buildOptions) set(cmd *cobra.Command) {
 	o.recipeOptions.set(cmd)
-	o.frozenGiven = cmd.Flags().Changed("frozen")
+	o.frozenGiven, o.pushRetryGiven = cmd.Flags().Changed("frozen"), cmd.Flags().Changed("push-retry")
 }
 
 // complete teaches the shell the values of flags.

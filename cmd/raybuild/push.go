@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -35,19 +36,26 @@ func (j *job) push(ctx context.Context, o *buildOptions, graph *layers.Graph, to
 		Names: to.Names,
 		From:  bases,
 		Retry: o.retry(),
+		Reach: o.reach(),
 		Progress: func(d ocispecs.Descriptor, sent int64, reused bool) {
 			p.Progress(d.Digest, sent, d.Size, reused)
 		},
-		Log: func(format string, args ...any) { j.app.say("warning: "+format, args...) },
+		Log: func(format string, args ...any) {
+			if text := "warning: " + fmt.Sprintf(format, args...); !p.Warn(text) {
+				j.app.say("%s", text)
+			}
+		},
 	})
 	report.pushed(done)
-	if errors.Is(err, os.ErrNotExist) && ctx.Err() == nil {
-		if o.progress != string(llb.ProgressQuiet) {
-			j.app.say("note: the builder pushes: %v", err)
-		}
-		return errors.Join(err, report.beforeBuilderPushes(ctx))
-	}
 	return err
+}
+
+// reach is how long a registry that never answered is tried: for as long as --push-retry says, where it is given. 0 is the default.
+func (o *buildOptions) reach() time.Duration {
+	if o.pushRetryGiven {
+		return o.pushRetry
+	}
+	return 0
 }
 
 // retry is the push's patience in the registry's terms, where 0 is the default.

@@ -55,8 +55,10 @@ type report struct {
 	meta    metadata
 	pushing bool // the push has begun
 	times   times
-	inStore bool            // the image is in a Docker Engine's store only, under the digest of its config
-	stored  registry.Pushed // what a Docker Engine pushed out of its own store
+	sent    map[digest.Digest]bool // layers that the push has dealt with; true: they were there
+	notes   []string               // for the end, when progress is shown no longer
+	inStore bool                   // the image is in a Docker Engine's store only, under the digest of its config
+	stored  registry.Pushed        // what a Docker Engine pushed out of its own store
 }
 
 func newReport(j *job, o *buildOptions) *report {
@@ -74,30 +76,36 @@ func (r *report) beforePush(res *llb.Result) {
 // pushed notes what was sent.
 func (r *report) pushed(done registry.Pushed) {
 	m := &r.meta.Raybuild
+	r.sent = done.Reused
 	m.BytesPushed = done.Bytes
 	for i := range m.Layers {
 		m.Layers[i].Reused = done.Reused[m.Layers[i].Digest]
 	}
 }
 
-// beforeBuilderPushes asks the registry which layers it has already: the builder does not tell what it sends.
-func (r *report) beforeBuilderPushes(ctx context.Context) error {
+// builderPushes asks the registry which layers it has already: the builder does not tell what it sends. Those that raybuild had sent
+// itself when it found that it could not go on are not reused for that.
+func (r *report) builderPushes(ctx context.Context, why error) {
 	m := &r.meta.Raybuild
+	r.notes = append(r.notes, fmt.Sprintf("note: the builder pushed: %v", why))
 	blobs := make([]digest.Digest, len(m.Layers))
 	for i, l := range m.Layers {
 		blobs[i] = l.Digest
 	}
 	has, err := r.j.registry.Has(ctx, r.o.names[0], blobs...)
 	if err != nil {
-		return err
+		r.notes = append(r.notes, fmt.Sprintf("warning: all layers are counted as pushed, for it is not known which of them were there: %v", err))
 	}
 	for i := range m.Layers {
-		m.Layers[i].Reused = has[m.Layers[i].Digest]
-		if !m.Layers[i].Reused {
-			m.BytesPushed += m.Layers[i].Size
+		l := &m.Layers[i]
+		if reused, told := r.sent[l.Digest]; told {
+			l.Reused = reused
+			continue
+		}
+		if l.Reused = has[l.Digest]; !l.Reused {
+			m.BytesPushed += l.Size
 		}
 	}
-	return nil
 }
 
 // layers keeps the layers of what was built.
@@ -167,6 +175,9 @@ func (r *report) built(res *llb.Result, took time.Duration) error {
 	}
 	if res.Line {
 		r.j.app.say("note: this builder cannot merge layers, so the image is laid out as a line: its digest differs from other builders', and an edit rebuilds what follows it")
+	}
+	for _, note := range r.notes {
+		r.j.app.say("%s", note)
 	}
 	r.table(took)
 	r.caches(res.Caches)
