@@ -24,14 +24,14 @@ type builder struct {
 // dockerEngine is the name of the Docker Engine's BuildKit, in messages and for --builder.
 const dockerEngine = "docker"
 
+// namedBuilder is the builder that somebody named: by the flag, by BuildKit's variable, by buildx's.
+func (a *app) namedBuilder(o builderOptions) string {
+	return first(o.builder, a.getenv("BUILDKIT_HOST"), a.getenv("BUILDX_BUILDER"))
+}
+
 // connect takes the first builder that is there: the one that was named, the embedded engine, Docker's own.
 func (a *app) connect(ctx context.Context, o builderOptions) (*builder, error) {
-	addr := o.builder
-	for _, env := range []string{"BUILDKIT_HOST", "BUILDX_BUILDER"} {
-		if addr == "" {
-			addr = a.getenv(env)
-		}
-	}
+	addr := a.namedBuilder(o)
 	switch {
 	case addr == "":
 	case addr == dockerEngine:

@@ -41,7 +41,7 @@ Exit code 1 means that nothing here can build.`,
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&o.builder, "builder", "", "address of the BuildKit to look at (default: as for a build)")
+	cmd.Flags().StringVar(&o.builder, "builder", "", "BuildKit to look at, as a build names it (default: as for a build)")
 	insecureFlag(cmd.Flags(), &o.insecure)
 	jsonFlag(cmd, &asJSON)
 	return cmd
@@ -58,9 +58,7 @@ type diagnosis struct {
 // examine looks at everything, the builders in the order in which a build would take them.
 func (a *app) examine(ctx context.Context, o builderOptions) diagnosis {
 	d := diagnosis{Findings: []engine.Finding{a.findHome()}}
-	if o.builder == "" {
-		o.builder = a.getenv("BUILDKIT_HOST")
-	}
+	o.builder = a.namedBuilder(o)
 	if o.builder != "" {
 		d.Findings = append(d.Findings, a.findBuilder(ctx, &d, "builder "+o.builder, o, "check the address, and that BuildKit runs there"))
 		return d
