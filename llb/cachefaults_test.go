@@ -45,15 +45,15 @@ func failures(res *llb.Result) string {
 // C1, C2 and C4 of the fault matrix: whatever is wrong with a cache, an empty builder makes the image that it would have made
 // without, and says what was wrong.
 func TestFaultyCacheCostsAWarning(t *testing.T) {
-	w, s := newWorld(t), newCacheServer(t)
-	cold := build(t, connect(t), w, chainImage(w, "1"), llb.BuildOptions{SolveOptions: llb.SolveOptions{CacheTo: registryCache(s)}})
+	w, s := newWorld(t), newCacheServer(t, embeddedRegistry(t))
+	cold := build(t, connect(t), w, chainImage(w, chain{"1", "1", "1"}), llb.BuildOptions{SolveOptions: llb.SolveOptions{CacheTo: registryCache(s)}})
 	if text := failures(cold); text != "" || len(cold.Caches) != 1 {
 		t.Fatalf("the cache was not exported: %s%+v", text, cold.Caches)
 	}
 	// The edit needs the layer env, which the cache has.
 	without := connect(t)
 	start := time.Now()
-	want := build(t, without, w, chainImage(w, "2"), llb.BuildOptions{})
+	want := build(t, without, w, chainImage(w, chain{"1", "1", "2"}), llb.BuildOptions{})
 	undisturbed := time.Since(start)
 	tests := []struct {
 		name  string
@@ -95,7 +95,7 @@ func TestFaultyCacheCostsAWarning(t *testing.T) {
 			b := connect(t)
 			s.spoil(tt.fault)
 			start := time.Now()
-			got := build(t, b, w, chainImage(w, "2"), llb.BuildOptions{SolveOptions: llb.SolveOptions{CacheFrom: registryCache(s), CacheBudget: budget}})
+			got := build(t, b, w, chainImage(w, chain{"1", "1", "2"}), llb.BuildOptions{SolveOptions: llb.SolveOptions{CacheFrom: registryCache(s), CacheBudget: budget}})
 			took := time.Since(start)
 			t.Logf("%.1f s, without a cache %.1f s, %d bytes read: %s", took.Seconds(), undisturbed.Seconds(), s.taken(), failures(got))
 			if most := undisturbed + budget + 10*time.Second; took > most { // a busy machine is no slow cache
@@ -138,9 +138,9 @@ func (s *sizeOnly) WriteHeader(int)             {}
 
 // C3: a cache that cannot be written, or not in time, costs a warning.
 func TestCacheThatTakesNothingCostsAWarning(t *testing.T) {
-	w, s := newWorld(t), newCacheServer(t)
+	w, s := newWorld(t), newCacheServer(t, embeddedRegistry(t))
 	b := connect(t)
-	want := build(t, b, w, chainImage(w, "1"), llb.BuildOptions{})
+	want := build(t, b, w, chainImage(w, chain{"1", "1", "1"}), llb.BuildOptions{})
 	writes := func(r *http.Request) bool { return r.Method != http.MethodGet && r.Method != http.MethodHead }
 	for name, f := range map[string]fault{
 		"403": func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
@@ -159,7 +159,7 @@ func TestCacheThatTakesNothingCostsAWarning(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s.spoil(f)
 			start := time.Now()
-			got := build(t, b, w, chainImage(w, "1"), llb.BuildOptions{SolveOptions: llb.SolveOptions{CacheTo: registryCache(s), CacheBudget: budget}})
+			got := build(t, b, w, chainImage(w, chain{"1", "1", "1"}), llb.BuildOptions{SolveOptions: llb.SolveOptions{CacheTo: registryCache(s), CacheBudget: budget}})
 			took := time.Since(start)
 			t.Logf("%.1f s: %s", took.Seconds(), failures(got))
 			if got.Digest != want.Digest || !strings.Contains(failures(got), "exporting cache") || len(got.Caches) != 1 {
@@ -176,7 +176,7 @@ func TestCacheThatTakesNothingCostsAWarning(t *testing.T) {
 	// Who wants it otherwise is told.
 	to := registryCache(s)
 	to[0].Attrs["ignore-error"] = "false"
-	if _, err := b.Build(t.Context(), []llb.Image{chainImage(w, "1")}, llb.Session{Artifacts: w}, llb.BuildOptions{SolveOptions: llb.SolveOptions{CacheTo: to, CacheBudget: budget}}); err == nil {
+	if _, err := b.Build(t.Context(), []llb.Image{chainImage(w, chain{"1", "1", "1"})}, llb.Session{Artifacts: w}, llb.BuildOptions{SolveOptions: llb.SolveOptions{CacheTo: to, CacheBudget: budget}}); err == nil {
 		t.Error("with ignore-error=false a failed export is no error")
 	}
 }

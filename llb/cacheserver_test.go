@@ -10,7 +10,6 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -19,37 +18,21 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// cacheServer is the embedded registry behind a proxy that counts what is read of it, and whose answers a test may replace.
+// cacheServer is where a cache is, behind a proxy that counts what is read of it, and whose answers a test may replace.
 type cacheServer struct {
 	host string
 	bad  atomic.Pointer[fault]
-
-	mu   sync.Mutex
-	read map[string]int64 // bytes, by path
+	read atomic.Int64 // bytes
 }
 
 // fault answers some requests, and tells whether it did.
 type fault func(w http.ResponseWriter, r *http.Request, next http.Handler) bool
 
-func newCacheServer(t *testing.T) *cacheServer {
+func newCacheServer(t *testing.T, next http.Handler) *cacheServer {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- registry.Serve(ctx, ln, t.TempDir()) }()
-	s := &cacheServer{read: map[string]int64{}}
-	next := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: ln.Addr().String()})
+	s := &cacheServer{}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		counted := &countedWriter{ResponseWriter: w, add: func(n int) {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			if r.Method == http.MethodGet {
-				s.read[r.URL.Path] += int64(n)
-			}
-		}}
+		counted := &countedWriter{ResponseWriter: w, add: func(n int) { s.read.Add(int64(n)) }}
 		if f := s.bad.Load(); f == nil || !(*f)(counted, r, next) {
 			next.ServeHTTP(counted, r)
 		}
@@ -58,29 +41,35 @@ func newCacheServer(t *testing.T) *cacheServer {
 	t.Cleanup(func() {
 		srv.CloseClientConnections()
 		srv.Close()
+	})
+	return s
+}
+
+// embeddedRegistry is raybuild's own registry.
+func embeddedRegistry(t *testing.T) http.Handler {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	dir := t.TempDir()
+	go func() { done <- registry.Serve(ctx, ln, dir) }()
+	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	})
-	return s
+	return httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: ln.Addr().String()})
 }
 
 // spoil makes the server answer by f from now on.
 func (s *cacheServer) spoil(f fault) { s.bad.Store(&f) }
 
-// taken is how many bytes of blobs were read since the last call.
-func (s *cacheServer) taken() (n int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for path, bytes := range s.read {
-		if strings.Contains(path, "/blobs/") {
-			n += bytes
-		}
-	}
-	clear(s.read)
-	return n
-}
+// taken is how many bytes were read since the last call.
+func (s *cacheServer) taken() int64 { return s.read.Swap(0) }
 
 type countedWriter struct {
 	http.ResponseWriter
@@ -109,22 +98,28 @@ func noise(seed string, size int) string {
 
 const heavy = 600_000 // bytes of each heavy layer of chainImage
 
+// chain says what the layers of chainImage are made of.
+type chain struct{ env, data, ray string }
+
 // chainImage has a heavy layer, env, that the step of another one, ray, mounts, and a heavy one, data, that nothing needs.
-func chainImage(w *world, version string) llb.Image {
+func chainImage(w *world, c chain) llb.Image {
 	tool := llb.From(w.base)
+	img := llb.Image{Platform: amd64, Base: tool, BaseLayers: []string{"base 1", "base 2"}}
 	made := func(layer, artifact string, more ...llb.Mount) llb.Stage {
 		frame := llb.Scratch().Files("["+layer+"] make frame", llb.File{Path: "/opt/" + layer, Dir: true})
-		e := sh(layer, "install "+layer, `touch -d @315532801 /tmp/marker; cp /in/* $OUT/; cat $OUT/* > /dev/null`+clamp)
+		e := sh(layer, "install", `touch -d @315532801 /tmp/marker; cp /in/* $OUT/; cat $OUT/* > /dev/null`+clamp)
 		e.Env, e.Tmpfs = map[string]string{"OUT": "/opt/" + layer}, []string{"/tmp"}
 		e.Mounts = append([]llb.Mount{{Path: "/in", Stage: llb.Artifact(w.add(layer, artifact))}}, more...)
-		return llb.Diff("["+layer+"] layer", frame, tool.Make(e, llb.Output{Path: "/opt/" + layer, On: frame, From: "/opt/" + layer}))
+		st := llb.Diff("["+layer+"] layer", frame, tool.Make(e, llb.Output{Path: "/opt/" + layer, On: frame, From: "/opt/" + layer}))
+		img.Layers = append(img.Layers, llb.Layer{Name: layer, Stage: st})
+		return st
 	}
-	env, data := made("env", noise("env", heavy)), made("data", noise("data", heavy))
-	ray := made("ray", "wheel "+version, llb.Mount{Path: "/env", Stage: env})
-	return llb.Image{
-		Platform: amd64, Base: tool, BaseLayers: []string{"base 1", "base 2"},
-		Layers: []llb.Layer{{Name: "env", Stage: env}, {Name: "data", Stage: data}, {Name: "ray", Stage: ray}},
+	env := made("env", noise("env"+c.env, heavy))
+	if c.data != "" {
+		made("data", noise("data"+c.data, heavy))
 	}
+	made("ray", "wheel "+c.ray, llb.Mount{Path: "/env", Stage: env})
+	return img
 }
 
 // slowWriter sends so many bytes a second, until the request ends.

@@ -28,6 +28,9 @@ func (o *buildOptions) chooseCache(a *app) error {
 	}
 	for _, e := range p.cacheTo {
 		safeExport(e)
+		if e.Type == "inline" {
+			a.say("note: an inline cache is a part of the image, so the image's digest depends on what was cached; --cache-to type=registry keeps them apart")
+		}
 	}
 	if len(p.cacheTo) > 0 && untrusted(a) {
 		a.say("note: this is a pull request from another repository: the cache is read and not written")
