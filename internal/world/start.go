@@ -86,16 +86,25 @@ func (o Options) make(ctx context.Context) (*content, error) {
 	if c.images, err = debian.Make(ctx, o.Cache, c.from, channel.DebianPackages(), o.logf); err != nil {
 		return nil, err
 	}
-	if c.channel, err = channel.Make(ctx, o.Cache, c.images.Deb, o.logf); err != nil {
+	if c.channel, err = channel.Make(ctx, o.Cache, o.Variants, c.images.Deb, o.logf); err != nil {
 		return nil, fmt.Errorf("make conda channel: %w", err)
 	}
 	c.public, c.extra, err = pypi.Make(ctx, o.Cache, pypi.Options{
-		Scale: o.Scale, RayVersions: []string{RayOld, RayNew}, Ray: ray.Files, Wheels: c.channel.Wheels, Log: o.logf,
+		Scale: o.Scale, RayVersions: o.rayVersions(), Variants: o.Variants, Ray: ray.Files, Wheels: c.channel.Wheels, Log: o.logf,
 	})
 	if err != nil {
 		return nil, err
 	}
 	return c, prune(o.Cache, c.images.Dir, c.channel.Dir, filepath.Dir(c.public.Dir))
+}
+
+// rayVersions are those that the index carries: RayOld, RayNew, and patch releases of that.
+func (o Options) rayVersions() []string {
+	versions := []string{RayOld, RayNew}
+	for i := range o.Variants {
+		versions = append(versions, RayVariant(i+1))
+	}
+	return versions
 }
 
 // keepUnused is how long what was made by another version of the world stays in the cache after its last use: a world of
@@ -155,7 +164,7 @@ func start(ctx context.Context, o Options) (*World, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &World{Dir: o.Dir, Installers: c.channel.Installers}
+	w := &World{Dir: o.Dir, Installers: c.channel.Installers, images: c.images}
 	r := &runner{}
 	w.close = r.close
 	if w.Dir == "" {
@@ -245,7 +254,7 @@ func newMirror(url string, s *mirror.Server) Mirror {
 // push brings the base images into the registry.
 func (w *World) push(ctx context.Context, images *debian.Made) error {
 	for tag, img := range map[string]v1.Image{debian.Suite: images.Base, debian.Suite + "-patched": images.Patched} {
-		ref, err := name.ParseReference(w.Registry+"/world/debian:"+tag, name.Insecure)
+		ref, err := name.ParseReference(w.Registry+"/"+baseRepository+":"+tag, name.Insecure)
 		if err != nil {
 			return err
 		}
@@ -253,7 +262,7 @@ func (w *World) push(ctx context.Context, images *debian.Made) error {
 			return fmt.Errorf("push base image %q: %w", ref, err)
 		}
 	}
-	w.Base = w.Registry + "/world/debian:" + debian.Suite
+	w.Base = w.Registry + "/" + baseRepository + ":" + debian.Suite
 	w.BasePatched = w.Base + "-patched"
 	return nil
 }

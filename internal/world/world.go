@@ -14,6 +14,7 @@ import (
 	"io"
 
 	"github.com/raybuild/raybuild/internal/world/channel"
+	"github.com/raybuild/raybuild/internal/world/debian"
 	"github.com/raybuild/raybuild/internal/world/mirror"
 	"github.com/raybuild/raybuild/internal/world/pypi"
 )
@@ -35,6 +36,9 @@ type Options struct {
 	Cache string
 	// Scale is the size of the big stand-in wheels. Default: pypi.Small.
 	Scale pypi.Scale
+	// Variants is how many further versions there are of what a benchmark changes again and again: Ray, torch, the channel's
+	// Python, and the Miniconda-like installer. Default: none.
+	Variants int
 	// Addrs are the listen addresses of mirror A, mirror B and the registry. Default: free ports on
 	// 127.0.0.1.
 	Addrs [3]string
@@ -85,7 +89,8 @@ type World struct {
 	// Dir is Options.Dir, or the temporary directory.
 	Dir string
 
-	close func() error
+	close  func() error
+	images *debian.Made
 }
 
 // Installer is a Miniconda-like installer of the world.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -34,6 +35,18 @@ var installerSpecs = []installerSpec{
 	{"miniconda", "py311_25.7.0-2", "25.7.0", "2.28"},
 	{"miniconda", "py311_26.7.1-1", "26.7.1", "2.28"},
 	{"miniforge", "26.3.2-3", "26.3.2", "2.17"},
+}
+
+// MinicondaVariant is the version of the n-th further installer, from 1.
+func MinicondaVariant(n int) string { return fmt.Sprintf("py311_26.7.%d-1", n+1) }
+
+// installers are the specs, and those of further versions.
+func (b *builder) installers() []installerSpec {
+	out := slices.Clone(installerSpecs)
+	for i := range b.variants {
+		out = append(out, installerSpec{"miniconda", MinicondaVariant(i + 1), fmt.Sprintf("26.7.%d", i+2), "2.28"})
+	}
+	return out
 }
 
 func (s installerSpec) names() (title, file, path, channel string) {

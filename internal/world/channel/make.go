@@ -39,9 +39,9 @@ func (m *Made) Miniforge() http.Handler {
 }
 
 // Make makes channels and installers below dir, or finds them there. find gives the path of a Debian
-// package by its name. It needs dpkg and, for the stand-in conda, the go command and this module's
+// package by its name; variants is how many further versions of Python and installer there are. It needs dpkg and, for the stand-in conda, the go command and this module's
 // sources.
-func Make(ctx context.Context, dir string, find func(string) (string, error), log func(string, ...any)) (*Made, error) {
+func Make(ctx context.Context, dir string, variants int, find func(string) (string, error), log func(string, ...any)) (*Made, error) {
 	root, err := moduleRoot()
 	if err != nil {
 		return nil, err
@@ -49,6 +49,9 @@ func Make(ctx context.Context, dir string, find func(string) (string, error), lo
 	key, err := makeKey(root, find)
 	if err != nil {
 		return nil, err
+	}
+	if variants > 0 {
+		key += fmt.Sprintf("-%d", variants)
 	}
 	dir = filepath.Join(dir, "channel-"+key)
 	if m, err := open(dir); err == nil {
@@ -62,7 +65,7 @@ func Make(ctx context.Context, dir string, find func(string) (string, error), lo
 	if err := os.MkdirAll(tmp, 0o755); err != nil {
 		return nil, err
 	}
-	b := builder{find: find, root: root, dir: tmp, final: dir}
+	b := builder{find: find, root: root, dir: tmp, final: dir, variants: variants}
 	if err := b.build(ctx); err != nil {
 		return nil, err
 	}
@@ -116,6 +119,7 @@ func makeKey(root string, find func(string) (string, error)) (string, error) {
 type builder struct {
 	find             func(string) (string, error)
 	root, dir, final string
+	variants         int
 	made             Made
 }
 
@@ -133,7 +137,7 @@ func (b *builder) build(ctx context.Context) error {
 			return fmt.Errorf("write channel %q: %w", ch, err)
 		}
 	}
-	for _, s := range installerSpecs {
+	for _, s := range b.installers() {
 		root := filepath.Join(b.dir, "anaconda", "miniconda")
 		if s.distribution == "miniforge" {
 			root = filepath.Join(b.dir, "miniforge")
@@ -162,7 +166,7 @@ func (b *builder) packages(ctx context.Context, conda, where []byte) ([]made, er
 	if err != nil {
 		return nil, err
 	}
-	list := append(pythonPackages(python), oddities(where)...)
+	list := append(pythonPackages(python, b.variants), oddities(where)...)
 	wheels := filepath.Join(b.dir, "wheels")
 	if err := os.MkdirAll(wheels, 0o755); err != nil {
 		return nil, err
@@ -187,7 +191,7 @@ func (b *builder) packages(ctx context.Context, conda, where []byte) ([]made, er
 		return nil, err
 	}
 	list = append(list, certs)
-	for _, s := range installerSpecs {
+	for _, s := range b.installers() {
 		list = append(list, condaPackage(s.conda, conda))
 	}
 	var out []made

@@ -144,14 +144,23 @@ func oddities(where []byte) []*pkg {
 	return out
 }
 
-// pythonPackages are Debian's Python under two versions: the second is the first, relabelled, so that
+// PythonVariant is the version of the n-th further Python, from 1.
+func PythonVariant(n int) string { return fmt.Sprintf("3.11.%d", n+3) }
+
+// pythonPackages are Debian's Python under two versions and some variants: all but the first are the first, relabelled, so that
 // there is something to upgrade to.
-func pythonPackages(files []entry) []*pkg {
+func pythonPackages(files []entry, variants int) []*pkg {
+	versions := []string{"3.11.3"}
+	for i := range variants {
+		versions = append(versions, PythonVariant(i+1))
+	}
+	type labelled struct{ version, summary string }
+	all := []labelled{{"3.11.2", "Python 3.11.2 of Debian, laid out as conda does"}}
+	for _, v := range versions {
+		all = append(all, labelled{v, "Stand-in for tests: Python 3.11.2 of Debian, relabelled as " + v})
+	}
 	var out []*pkg
-	for _, v := range []struct{ version, summary string }{
-		{"3.11.2", "Python 3.11.2 of Debian, laid out as conda does"},
-		{"3.11.3", "Stand-in for tests: Python 3.11.2 of Debian, relabelled as 3.11.3"},
-	} {
+	for _, v := range all {
 		note := entry{path: "share/world-python/readme.txt", data: []byte(v.summary + "\n")}
 		out = append(out, &pkg{
 			name: "python", version: v.version, build: "hworld_0_cpython", depends: []string{"ca-certificates"}, license: "Python-2.0",

@@ -20,6 +20,8 @@ import (
 type Options struct {
 	// Scale is the size of the big wheels. Default: Small.
 	Scale Scale
+	// Variants is how many further versions of torch there are. Default: none.
+	Variants int
 	// RayVersions are the versions of the stand-in ray, Ray its Python package.
 	RayVersions []string
 	Ray         fs.FS
@@ -77,7 +79,7 @@ func Make(ctx context.Context, dir string, o Options) (public, extra *Index, err
 	for _, v := range o.RayVersions {
 		projects = append(projects, ray(v, rayFiles, o.Scale))
 	}
-	projects = append(projects, frameworks(o.Scale)...)
+	projects = append(projects, frameworks(o.Scale, o.Variants)...)
 	projects = append(projects, odd()...)
 	projects = append(projects, smallProjects()...)
 	if err := makeIndex(ctx, filepath.Join(tmp, "public"), projects, o.Wheels, true); err != nil {
@@ -110,7 +112,7 @@ func (o Options) key(rayFiles map[string][]byte) (string, error) {
 	for _, name := range sortedKeys(rayFiles) {
 		_, _ = fmt.Fprintf(sum, "%s %d\n%s", name, len(rayFiles[name]), rayFiles[name])
 	}
-	_, _ = fmt.Fprintf(sum, "%q", o.RayVersions)
+	_, _ = fmt.Fprintf(sum, "%q %d", o.RayVersions, o.Variants)
 	for _, w := range o.Wheels {
 		data, err := os.ReadFile(w)
 		if err != nil {

@@ -1,6 +1,7 @@
 package pypi
 
 import (
+	"fmt"
 	"io/fs"
 	"strings"
 )
@@ -9,15 +10,19 @@ import (
 type Scale string
 
 // Small makes ray 1 MB and the frameworks 3 MB; Full makes ray 70 MB and the frameworks 300 and 600
-// MB, near the real ones' sizes.
+// MB, near the real ones' sizes; Tenth is a tenth of that.
 const (
 	Small Scale = "small"
+	Tenth Scale = "tenth"
 	Full  Scale = "full"
 )
 
 func (s Scale) bytes(small, full int64) int64 {
-	if s == Full {
+	switch s {
+	case Full:
 		return full
+	case Tenth:
+		return full / 10
 	}
 	return small
 }
@@ -85,14 +90,23 @@ func readRay(src fs.FS) (map[string][]byte, error) {
 	return files, err
 }
 
+// TorchVariant is the n-th further version of torch, from 1.
+func TorchVariant(n int) string { return fmt.Sprintf("2.5.%d", n+1) }
+
 // frameworks are the big wheels.
-func frameworks(scale Scale) []Project {
-	return []Project{
+func frameworks(scale Scale, variants int) []Project {
+	torch := Project{Name: "torch", Version: TorchVariant(0), Python: ">=3.8.0", Tag: "cp311-cp311-manylinux1_x86_64", Payload: scale.bytes(3*mb, 300*mb),
+		Requires: []string{"filelock", "typing-extensions>=4.8.0", "networkx", "jinja2", "fsspec", "sympy==1.13.1"}}
+	out := []Project{
 		{Name: "tensorflow", Version: "2.18.0", Python: ">=3.9", Tag: "cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64", Payload: scale.bytes(3*mb, 600*mb),
 			Requires: []string{"absl-py>=1.0.0", "astunparse>=1.6.0", "flatbuffers>=24.3.25", "gast>=0.4.0", "numpy>=1.26.0", "protobuf>=3.20.3", "requests<3,>=2.21.0", "six>=1.12.0", "termcolor>=1.1.0", "typing-extensions>=3.6.6", "wrapt>=1.11.0", "grpcio<2.0,>=1.24.3", "keras>=3.5.0"}},
-		{Name: "torch", Version: "2.5.1", Python: ">=3.8.0", Tag: "cp311-cp311-manylinux1_x86_64", Payload: scale.bytes(3*mb, 300*mb),
-			Requires: []string{"filelock", "typing-extensions>=4.8.0", "networkx", "jinja2", "fsspec", "sympy==1.13.1"}},
+		torch,
 	}
+	for i := range variants {
+		torch.Version = TorchVariant(i + 1)
+		out = append(out, torch)
+	}
+	return out
 }
 
 // odd are the projects that exist to be awkward.
