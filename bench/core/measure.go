@@ -26,7 +26,7 @@ type sample struct {
 
 // time runs a program from start to end.
 func (p *place) time(ctx context.Context, home, program string, args ...string) (sample, error) {
-	cmd := p.cmd(ctx, home, program, args...)
+	cmd := p.Cmd(ctx, home, program, args...)
 	var said strings.Builder
 	cmd.Stderr = &said
 	start := time.Now()
@@ -69,7 +69,7 @@ func peak(pid int) int64 {
 
 // enginePeak is the most memory that the engine of a home has had: the engine alone, without the steps that it runs.
 func (p *place) enginePeak(ctx context.Context, home string) (int64, error) {
-	addr, err := engine.Ensure(ctx, p.engine(home))
+	addr, err := engine.Ensure(ctx, p.Engine(home))
 	if err != nil {
 		return 0, err
 	}
@@ -103,16 +103,16 @@ func (p *place) engineStart(ctx context.Context, r *report) error {
 	var cold, warm, running []float64
 	ensure := func(home string, into *[]float64) error {
 		start := time.Now()
-		_, err := engine.Ensure(ctx, p.engine(home))
+		_, err := engine.Ensure(ctx, p.Engine(home))
 		*into = append(*into, time.Since(start).Seconds())
 		return err
 	}
 	for i := range p.runs {
-		home := p.home(fmt.Sprintf("start-%d", i))
+		home := p.Home(fmt.Sprintf("start-%d", i))
 		if err := ensure(home, &cold); err != nil {
 			return err
 		}
-		if err := engine.Stop(ctx, p.engine(home)); err != nil {
+		if err := engine.Stop(ctx, p.Engine(home)); err != nil {
 			return err
 		}
 		if err := ensure(home, &warm); err != nil {
@@ -121,7 +121,7 @@ func (p *place) engineStart(ctx context.Context, r *report) error {
 		if err := ensure(home, &running); err != nil {
 			return err
 		}
-		if err := engine.Stop(ctx, p.engine(home)); err != nil {
+		if err := engine.Stop(ctx, p.Engine(home)); err != nil {
 			return err
 		}
 	}
@@ -141,7 +141,7 @@ type side struct {
 }
 
 func (p *place) raybuildBuild(ctx context.Context, home, ref string) (sample, error) {
-	return p.time(ctx, home, p.raybuild, "--push", "--frozen", "--graph-tag=false", "--progress", "plain", "-f", p.recipe(), ref)
+	return p.time(ctx, home, p.Raybuild, "--push", "--frozen", "--graph-tag=false", "--progress", "plain", "-f", p.recipe(), ref)
 }
 
 // coldBuilds builds from nothing into an empty registry, in turns. What is left behind, a warm engine and a filled registry on
@@ -154,7 +154,7 @@ func (p *place) coldBuilds(ctx context.Context, r *report) (ours, theirs *side, 
 		for k, s := range []*side{ours, theirs} {
 			name := [...]string{"raybuild", "dockerfile"}[k]
 			if s.home != "" {
-				if err := p.drop(ctx, s.home, "."); err != nil {
+				if err := p.Drop(ctx, s.home, "."); err != nil {
 					return nil, nil, err
 				}
 			}
@@ -166,10 +166,10 @@ func (p *place) coldBuilds(ctx context.Context, r *report) (ours, theirs *side, 
 	r.add("cold build and push", "s", ours.seconds, theirs.seconds)
 	// The same with an empty engine, where the artifacts are in raybuild's store: a new engine on a machine that has built before.
 	again := &side{home: ours.home, build: p.raybuildBuild}
-	if err := p.drop(ctx, again.home, "engine"); err != nil {
+	if err := p.Drop(ctx, again.home, "engine"); err != nil {
 		return nil, nil, err
 	}
-	if again.repo, err = p.registry(ctx, "stored"); err != nil {
+	if again.repo, err = p.Registry(ctx, "stored"); err != nil {
 		return nil, nil, err
 	}
 	s, err := again.build(ctx, again.home, again.repo+"/bench/ray:cold")
@@ -186,12 +186,12 @@ func (p *place) coldBuilds(ctx context.Context, r *report) (ours, theirs *side, 
 // coldBuild builds on an empty engine, and pushes to an empty registry. buildctl's engine runs before the clock does;
 // raybuild's start is part of what is measured.
 func (p *place) coldBuild(ctx context.Context, s *side, name string) error {
-	p.say("cold build: %s", name)
-	host, err := p.registry(ctx, name)
+	p.Say("cold build: %s", name)
+	host, err := p.Registry(ctx, name)
 	if err != nil {
 		return err
 	}
-	s.home, s.repo = p.home(name), host+"/bench/ray"
+	s.home, s.repo = p.Home(name), host+"/bench/ray"
 	m, err := s.build(ctx, s.home, s.repo+":cold")
 	if err != nil {
 		return err
@@ -202,14 +202,6 @@ func (p *place) coldBuild(ctx context.Context, s *side, name string) error {
 	return err
 }
 
-// drop ends the engine of a home and removes a directory of it.
-func (p *place) drop(ctx context.Context, home, dir string) error {
-	if err := engine.Stop(ctx, p.engine(home)); err != nil {
-		return err
-	}
-	return os.RemoveAll(filepath.Join(home, dir))
-}
-
 // cachedBuilds measures builds of which nothing is new: under another tag, which both sides solve and push, and under the same
 // one, where raybuild asks the registry first.
 func (p *place) cachedBuilds(ctx context.Context, r *report, ours, theirs *side) error {
@@ -217,7 +209,7 @@ func (p *place) cachedBuilds(ctx context.Context, r *report, ours, theirs *side)
 		{"fully cached solve and push, new tag", "peak memory of the client, cached solve", "cached-%d"},
 		{"nothing changed, same tag (bar: 150 ms)", "peak memory of the client, nothing changed", "cold"},
 	} {
-		p.say("%s", c.what)
+		p.Say("%s", c.what)
 		var seconds [2][]float64
 		var peaks [2]int64
 		for i := range p.runs {
@@ -245,13 +237,13 @@ python -m pip list --format freeze --disable-pip-version-check; ray --version; i
 
 // sameImage fails where the two images do not hold the same packages, and adds their sizes.
 func (p *place) sameImage(ctx context.Context, r *report, ours, theirs *side) error {
-	p.say("comparing the two images")
+	p.Say("comparing the two images")
 	var said [2]string
 	var sizes [2]int64
 	for i, s := range []*side{ours, theirs} {
 		ref := s.repo + ":cold"
 		var err error
-		if said[i], err = p.command(ctx, s.home, p.runner, "run", ref, "bash", "-ec", contents); err != nil {
+		if said[i], err = p.Command(ctx, s.home, p.runner, "run", ref, "bash", "-ec", contents); err != nil {
 			return err
 		}
 		image, err := registry.New(registry.Options{}).Inspect(ctx, ref)

@@ -74,8 +74,8 @@ func run(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, p.close(ctx)) }()
-	p.say("engine start")
+	defer func() { err = errors.Join(err, p.Close(ctx)) }()
+	p.Say("engine start")
 	if err := p.engineStart(ctx, r); err != nil {
 		return err
 	}
@@ -89,7 +89,7 @@ func run(ctx context.Context, o options) (err error) {
 	if err := p.sameImage(ctx, r, ours, theirs); err != nil {
 		return err
 	}
-	binary, err := os.Stat(p.raybuild)
+	binary, err := os.Stat(p.Raybuild)
 	if err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ func run(ctx context.Context, o options) (err error) {
 	if err := os.WriteFile(p.out, append(data, '\n'), 0o644); err != nil {
 		return err
 	}
-	p.say("")
+	p.Say("")
 	return r.print(os.Stdout)
 }
 
