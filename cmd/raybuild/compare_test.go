@@ -143,9 +143,9 @@ func TestPlanCountsAndTimes(t *testing.T) {
 	g := &against{inputs: &layers.Inputs{Platforms: []layers.PlatformInputs{{Platform: "linux/amd64"}}}}
 	r := &planReport{
 		Layers: []planLayer{
-			{Platform: "linux/amd64", Name: "base", Fate: layers.Reused, Size: 1000},
-			{Platform: "linux/amd64", Name: "ray", Fate: layers.Built, Size: 70, push: 50, Estimate: true, reason: "wheel ray: 1 → 2"},
-			{Platform: "linux/amd64", Name: "warm", Fate: layers.Follows, Size: 30, Estimate: true},
+			{Platform: "linux/amd64", Name: "base", Fate: layers.Reused, Expect: expectReused, Size: 1000},
+			{Platform: "linux/amd64", Name: "ray", Fate: layers.Built, Expect: expectNew, runs: true, Size: 70, push: 50, Estimate: true, reason: "wheel ray: 1 → 2"},
+			{Platform: "linux/amd64", Name: "warm", Fate: layers.Follows, Expect: expectReused, Size: 30, Estimate: true},
 			{Platform: "linux/amd64", Name: "old", Fate: layers.Gone, Size: 5},
 		},
 		steps:  map[string]int{"linux/amd64 ray": 2, "linux/amd64 warm": 1, "linux/amd64 base": 7},
@@ -162,6 +162,44 @@ func TestPlanCountsAndTimes(t *testing.T) {
 	r.Seconds = nil
 	if r.sum(g); r.Seconds != nil {
 		t.Errorf("%.1f seconds, though one layer was never measured", *r.Seconds)
+	}
+}
+
+// What follows is expected to come out as it was, unless it is known to write down what it stands on.
+func TestExpectationOfLayersThatFollow(t *testing.T) {
+	fate := func(name string, f layers.Fate, because ...string) layers.LayerFate {
+		return layers.LayerFate{Platform: "linux/amd64", Name: name, Fate: f, Because: because}
+	}
+	python := func(to string) layers.LayerFate {
+		f := fate("env", layers.Built)
+		f.Changes = []layers.InputChange{{Input: "conda python", From: "3.11.2 sha256:a a", To: to + " sha256:b b"}}
+		return f
+	}
+	for what, c := range map[string]struct {
+		fates []layers.LayerFate
+		line  bool
+		want  string // of the last one
+		runs  bool
+	}{
+		"apt on another base":            {[]layers.LayerFate{fate("base", layers.Built), fate("apt", layers.Follows, "base", "user")}, false, expectNew, true},
+		"the user on another base":       {[]layers.LayerFate{fate("base", layers.Built), fate("user", layers.Follows, "base")}, false, expectReused, true},
+		"wheels on a patched Python":     {[]layers.LayerFate{python("3.11.3"), fate("ray", layers.Follows, "env")}, false, expectReused, true},
+		"wheels on another Python":       {[]layers.LayerFate{python("3.12.0"), fate("ray", layers.Follows, "env")}, false, expectNew, true},
+		"what follows a layer that does": {[]layers.LayerFate{fate("miniconda", layers.Built), fate("env", layers.Follows, "miniconda"), fate("ray", layers.Follows, "env")}, false, expectReused, false},
+		"a builder that cannot merge":    {[]layers.LayerFate{fate("apt", layers.Built), fate("ray", layers.Follows, "apt")}, true, expectNew, true},
+	} {
+		e := newExpectation()
+		var got string
+		var runs bool
+		for _, f := range c.fates {
+			got, runs = e.of(f, c.line)
+		}
+		if got != c.want || runs != c.runs {
+			t.Errorf("%s: expected %s, runs %v; want %s, %v", what, got, runs, c.want, c.runs)
+		}
+	}
+	if !mounted("localhost:5000/ray@sha256:"+strings.Repeat("0", 64), "localhost:5000/debian:12") || mounted("localhost:5000/ray:1", "debian:12") {
+		t.Error("a base is mounted from the same registry, and from no other")
 	}
 }
 

@@ -22,8 +22,8 @@ reused, which are built and pushed, and what a node that has that image will pul
 changes nothing. Without IMAGE it takes the one that was pushed last from this recipe, on this machine.
 
 Layers: reused (made of the same: it is the same blob), built (an input of its own is another one, which is named), follows
-(stands on a layer that is built: its step runs again if that comes out with other bytes, and it is pushed if it itself does),
-recompressed, gone. Sizes of reused layers and of a base are those of the registry; a size with ~ is an estimate: the size that the
+(stands on a layer that is built: its step runs again if that comes out with other bytes, and it is pushed if it itself does; what
+is likely is counted, what is possible is told beside it), recompressed, gone. A base that the registry itself has is not pushed. Sizes of reused layers and of a base are those of the registry; a size with ~ is an estimate: the size that the
 layer had, in the proportion of its artifacts' sizes in the two locks. Seconds are those that the layers' steps took when they last
 ran on this machine, one after the other, without fetching and pushing; where one never ran here, no time is given.
 
@@ -51,9 +51,9 @@ type planReport struct {
 	Stale     []staleReport  `json:"stale"`             // what a build would resolve first
 	Layers    []planLayer    `json:"layers"`            // of each platform, in the image's order
 	Config    []configReport `json:"config"`            // what changes in configs
-	Steps     int            `json:"steps"`             // run and file operations of built layers
-	StepsMost int            `json:"steps_most"`        // and of those that follow
-	Push      int64          `json:"push_bytes"`        // what the image's repository does not have
+	Steps     int            `json:"steps"`             // run and file operations that are expected to run
+	StepsMost int            `json:"steps_most"`        // those of all layers that are built or follow
+	Push      int64          `json:"push_bytes"`        // of layers that are expected to be new in the image's repository
 	PushMost  int64          `json:"push_bytes_most"`   // where all that follow come out new
 	Pull      int64          `json:"pull_bytes"`        // by a node that has the image
 	PullMost  int64          `json:"pull_bytes_most"`   // where all that follow come out new
@@ -78,6 +78,7 @@ type planLayer struct {
 	Platform string               `json:"platform"`
 	Name     string               `json:"name"`
 	Fate     layers.Fate          `json:"fate"`
+	Expect   string               `json:"expect"`            // new or reused; of a layer that follows, what is likely
 	Count    int                  `json:"count"`             // of the image's layers
 	New      int                  `json:"new"`               // of these that the image does not have; those that follow counted
 	Pushed   int                  `json:"pushed"`            // of the new ones, those that its repository does not have
@@ -88,6 +89,7 @@ type planLayer struct {
 	Because  []string             `json:"because,omitempty"`
 	push     int64                // bytes of those that are pushed
 	reason   string
+	runs     bool // its steps are expected to run
 }
 
 func (a *app) plan(ctx context.Context, o *againstOptions, name string) error {
@@ -147,8 +149,10 @@ func (g *against) plan(ctx context.Context, name string) (*planReport, error) {
 		return nil, err
 	}
 	fates, configs := layers.Fates(old, g.inputs)
+	expected := newExpectation()
 	for _, f := range fates {
-		r.add(ctx, g, f)
+		expect, runs := expected.of(f, old != nil && old.Line)
+		r.add(ctx, g, f, expect, runs)
 	}
 	for _, p := range g.inputs.Platforms {
 		if c := configs[p.Platform]; len(c) > 0 {
@@ -184,9 +188,9 @@ func stepCounts(ctx context.Context, graph *layers.Graph) (map[string]int, error
 }
 
 // add says of one layer what becomes of it and how large it will be.
-func (r *planReport) add(ctx context.Context, g *against, f layers.LayerFate) {
+func (r *planReport) add(ctx context.Context, g *against, f layers.LayerFate, expect string, runs bool) {
 	l := planLayer{
-		Platform: f.Platform, Name: f.Name, Fate: f.Fate, Count: f.Count, Changes: f.Changes, Because: f.Because, reason: reason(f, 100),
+		Platform: f.Platform, Name: f.Name, Fate: f.Fate, Expect: expect, runs: runs, Count: f.Count, Changes: f.Changes, Because: f.Because, reason: reason(f, 100),
 	}
 	had := map[digest.Digest]bool{}
 	var oldSize int64
@@ -237,7 +241,8 @@ func (r *planReport) base(ctx context.Context, g *against, l *planLayer, had map
 		l.Digests = append(l.Digests, layer.Digest)
 	}
 	has := map[digest.Digest]bool{}
-	if g.image != nil {
+	inReach := g.image != nil && mounted(g.image.Ref, locked.Reference)
+	if g.image != nil && !inReach {
 		if has, err = g.j.registry.Has(ctx, g.image.Ref, l.Digests...); err != nil {
 			r.note("what the repository has of the base is not known: %v", err)
 		}
@@ -248,7 +253,7 @@ func (r *planReport) base(ctx context.Context, g *against, l *planLayer, had map
 		}
 		l.New++
 		l.Size += layer.Size
-		if !has[layer.Digest] {
+		if !inReach && !has[layer.Digest] {
 			l.Pushed++
 			l.push += layer.Size
 		}
@@ -264,15 +269,16 @@ func (r *planReport) sum(g *against) {
 	for _, l := range r.Layers {
 		n := r.steps[l.Platform+" "+l.Name]
 		switch l.Fate {
-		case layers.Built:
-			r.Steps += n
 		case layers.Recompressed:
 			n = 0
 		case layers.Reused, layers.Gone:
 			continue
 		}
+		if l.runs {
+			r.Steps += n
+		}
 		r.PullMost, r.PushMost = r.PullMost+l.Size, r.PushMost+l.push
-		if l.Fate != layers.Follows {
+		if l.Expect == expectNew {
 			r.Pull, r.Push = r.Pull+l.Size, r.Push+l.push
 		}
 		r.StepsMost += n

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/raybuild/raybuild/internal/registry"
+	"github.com/raybuild/raybuild/layers"
+)
+
+// What is expected of a layer.
+const (
+	expectNew    = "new"
+	expectReused = "reused"
+)
+
+// expectation is what will probably become of each layer. That of one that follows is a guess: its step runs where it stands on
+// a layer that is expected to come out new, and it comes out as it was, except for what is known to write its ground into its
+// own files.
+type expectation struct {
+	layers map[string]string // platform and layer, to "new" or "reused"
+	python map[string]bool   // platforms whose Python has another minor version, so that packages lie in another directory
+}
+
+func newExpectation() *expectation {
+	return &expectation{layers: map[string]string{}, python: map[string]bool{}}
+}
+
+// of is what is expected of a layer, and whether its steps run. Layers come in the image's order.
+func (e *expectation) of(f layers.LayerFate, line bool) (expect string, runs bool) {
+	defer func() { e.layers[f.Platform+" "+f.Name] = expect }()
+	for _, c := range f.Changes {
+		if minor(c.From) != minor(c.To) && strings.HasSuffix(c.Input, " python") {
+			e.python[f.Platform] = true
+		}
+	}
+	switch f.Fate {
+	case layers.Reused, layers.Gone:
+		return expectReused, false
+	case layers.Built:
+		return expectNew, true
+	case layers.Recompressed:
+		return expectNew, false
+	}
+	runs = slices.ContainsFunc(f.Because, func(on string) bool { return e.layers[f.Platform+" "+on] == expectNew })
+	switch {
+	case line:
+		return expectNew, true
+	case f.Name == "apt" && slices.Contains(f.Because, "base"): // dpkg's database has the base's packages in it
+		return expectNew, true
+	case e.python[f.Platform] && slices.Contains(f.Because, "env"):
+		return expectNew, true
+	}
+	return expectReused, runs
+}
+
+// minor is the beginning of an artifact's version: "3.11" of "3.11.2 sha256:… conda-forge/…".
+func minor(value string) string {
+	version, _, _ := strings.Cut(value, " ")
+	parts := strings.SplitN(version, ".", 3)
+	return strings.Join(parts[:min(2, len(parts))], ".")
+}
+
+// mounted tells whether the base is in the registry that the image is pushed to: then its layers are mounted, not sent.
+func mounted(image, base string) bool {
+	a, err := registry.Host(image)
+	if err != nil {
+		return false
+	}
+	b, err := registry.Host(base)
+	return err == nil && a == b
+}
