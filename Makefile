@@ -18,7 +18,7 @@ RACE      ?= ./llb/... ./cluster/... ./internal/fetch/... ./internal/registry/..
 TEST_P    ?= 2
 TEST_FLAGS ?=
 
-.PHONY: help build check docs lint-tool needs needs-build test test-race world world-down quickstart bench-core test-cluster bench-cluster clean
+.PHONY: help build check docs lint-tool needs needs-build test test-race world world-down quickstart bench bench-core test-cluster bench-cluster clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +75,14 @@ $(TOOLS)/buildctl: go.mod go.sum
 
 bench-core: needs-build build $(TOOLS)/buildctl ## engine start, up-to-date check, cached and cold builds, as a table
 	$(GO) run ./bench/core
+
+# The edit matrix. At the small scale a peer that takes long is measured less often than five times, and the table says so.
+BENCH_SCALE ?= small
+BENCH_BUDGET_small := 40s
+BENCH_BUDGET_full  := 0
+BENCH_FLAGS ?=
+bench: needs build $(TOOLS)/buildctl ## what each edit costs, beside Dockerfiles and commits (BENCH_SCALE=small|full); writes docs/benchmarks.md
+	$(GO) run ./bench/matrix -scale $(BENCH_SCALE) -budget $(BENCH_BUDGET_$(BENCH_SCALE)) -docs docs/benchmarks.md $(BENCH_FLAGS)
 
 test-cluster: needs ## the launcher's tests on real hosts and engines
 	$(GO) test -timeout 40m $(TEST_FLAGS) ./cluster/... ./internal/docker/... ./test/launcher/...

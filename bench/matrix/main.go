@@ -1,0 +1,76 @@
+// Command matrix measures what an edit costs: one image of the offline package world, built and pushed with one thing changed
+// after the other, by raybuild, by BuildKit's own client with an equal Dockerfile on an engine of the same version, by docker
+// build on a Docker Engine, and by hand (run, exec, commit, push). All of them have the same mirrors, the same registry and the
+// same pinned versions, and take turns. make bench calls it.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/raybuild/raybuild/internal/world/pypi"
+)
+
+// options say what is measured with what, and how often.
+type options struct {
+	raybuild, buildctl, dockerd, docker, dir, out, docs string
+	rows, peers                                         string
+	scale                                               scale
+	runs                                                int
+	budget                                              time.Duration
+}
+
+// scale is the size of the image's wheels.
+type scale string
+
+func (s scale) world() (pypi.Scale, error) {
+	switch s {
+	case "small":
+		return pypi.Tenth, nil
+	case "full":
+		return pypi.Full, nil
+	}
+	return "", fmt.Errorf("read -scale %q: it is small or full", s)
+}
+
+// selected tells whether a name is in a list with commas; an empty list has every name.
+func selected(list, name string) bool {
+	if list == "" {
+		return true
+	}
+	for s := range strings.SplitSeq(list, ",") {
+		if s == name {
+			return true
+		}
+	}
+	return false
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.raybuild, "raybuild", "bin/raybuild", "the raybuild to measure")
+	flag.StringVar(&o.buildctl, "buildctl", "build/tools/buildctl", "the buildctl to compare it with")
+	flag.StringVar(&o.dockerd, "dockerd", "/usr/sbin/dockerd", "the Docker Engine to compare it with")
+	flag.StringVar(&o.docker, "docker", "/usr/bin/docker", "its command")
+	flag.StringVar(&o.dir, "dir", "build/bench", "scratch directory, emptied first and removed at the end")
+	flag.StringVar(&o.out, "out", "build/bench.json", "file for the results")
+	flag.StringVar(&o.docs, "docs", "", "file for the results as a page; none where empty")
+	flag.StringVar(&o.rows, "rows", "", "rows to measure, with commas (default: all)")
+	flag.StringVar(&o.peers, "peers", "", "peers to measure beside raybuild, with commas: dockerfile, docker, commit (default: all that are there)")
+	flag.StringVar((*string)(&o.scale), "scale", "small", "small: wheels of a tenth of the real ones' sizes; full: of their sizes")
+	flag.IntVar(&o.runs, "runs", 5, "how often each thing is measured")
+	flag.DurationVar(&o.budget, "budget", 0, "a peer that has taken this long in a row is not measured there again (default: no limit)")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, o); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1) //nolint:gocritic // the process ends, and the signal handler with it
+	}
+}

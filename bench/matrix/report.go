@@ -1,0 +1,229 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// machine is what the figures were taken on.
+type machine struct {
+	CPUs     int               `json:"cpus"`
+	CPU      string            `json:"cpu"`
+	Memory   string            `json:"memory"`
+	Kernel   string            `json:"kernel"`
+	Load     string            `json:"load"` // averages when it began
+	Time     time.Time         `json:"time"`
+	Scale    scale             `json:"scale"`
+	Versions map[string]string `json:"versions"`
+	StandIns string            `json:"stand_ins"`
+}
+
+// report is build/bench.json.
+type report struct {
+	Machine  machine   `json:"machine"`
+	Rows     []*result `json:"rows"`
+	Verdicts []verdict `json:"verdicts"`
+	Notes    []string  `json:"notes,omitempty"`
+}
+
+const standIns = "Ubuntu, Miniconda, conda, ray, tensorflow, torch and the other wheels are stand-ins of raybuild's offline package world " +
+	"(Debian's base and packages, pip and Python are real), all on one machine"
+
+func newReport(ctx context.Context, o options) *report {
+	m := machine{CPUs: runtime.NumCPU(), Time: time.Now().UTC().Truncate(time.Second), Scale: o.scale, StandIns: standIns, Versions: map[string]string{}}
+	m.CPU = fieldOf("/proc/cpuinfo", "model name")
+	m.Memory = fieldOf("/proc/meminfo", "MemTotal")
+	m.Kernel = strings.TrimSpace(fileText("/proc/sys/kernel/osrelease"))
+	m.Load = strings.TrimSpace(fileText("/proc/loadavg"))
+	for name, args := range map[string][]string{
+		"raybuild": {o.raybuild, "version"}, "buildctl": {o.buildctl, "--version"}, "dockerd": {o.dockerd, "--version"},
+	} {
+		out, err := exec.CommandContext(ctx, args[0], args[1:]...).Output()
+		if err != nil {
+			out = []byte("unknown")
+		}
+		m.Versions[name] = strings.SplitN(strings.TrimSpace(string(out)), "\n", 2)[0]
+	}
+	return &report{Machine: m}
+}
+
+func fileText(file string) string {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return "unknown"
+	}
+	return string(data)
+}
+
+// fieldOf is the value of the first line "name : value" of a file.
+func fieldOf(file, name string) string {
+	for line := range strings.Lines(fileText(file)) {
+		if key, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == name {
+			return strings.TrimSpace(value)
+		}
+	}
+	return "unknown"
+}
+
+// run measures everything, prints the table and writes the files.
+func run(ctx context.Context, o options) (err error) {
+	r := newReport(ctx, o)
+	b, err := newBench(ctx, o, os.Stderr)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.close(ctx)) }()
+	if err := b.prepare(ctx, r); err != nil {
+		return err
+	}
+	for _, row := range rows() {
+		if row.name != "cold" && !selected(o.rows, row.name) {
+			continue
+		}
+		into := &result{Name: row.name, Kind: row.kind}
+		measure := b.edit
+		switch row.name {
+		case "cold":
+			measure = b.cold
+		case "same-warm":
+			measure = b.sameWarm
+		case "same-empty-runner":
+			measure = b.sameEmpty
+		case "lock":
+			measure = b.lock
+		}
+		if err := measure(ctx, row, into); err != nil {
+			return fmt.Errorf("row %s: %w", row.name, err)
+		}
+		r.Rows = append(r.Rows, into)
+		r.Verdicts = verdicts(r.Rows)
+		if err := r.write(o); err != nil { // what is there is there, also where a later row fails
+			return err
+		}
+	}
+	_, err = fmt.Fprint(os.Stdout, r.table())
+	return err
+}
+
+func (r *report) write(o options) error {
+	data, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(o.out, append(data, '\n'), 0o644); err != nil {
+		return err
+	}
+	if o.docs == "" {
+		return nil
+	}
+	return os.WriteFile(o.docs, []byte(r.page()), 0o644)
+}
+
+func peerNames() []string { return []string{"raybuild", "dockerfile", "docker", "commit"} }
+
+// tables are the columns of the matrix, each a table of its own: all of them side by side would fit no terminal.
+func tables() []column {
+	return []column{
+		{"Seconds (fastest–slowest, runs)", secondsText},
+		{"Steps run", func(f *figures) string { return fmt.Sprint(f.StepsRun) }},
+		{"Bytes downloaded", func(f *figures) string { return megabytes(f.Downloaded) }},
+		{"Bytes pushed", func(f *figures) string { return megabytes(f.Pushed) }},
+		{"Bytes that a node with the old image pulls", func(f *figures) string { return megabytes(f.Pulled) }},
+		{"Image size", func(f *figures) string { return megabytes(f.Image) }},
+	}
+}
+
+// column is one of them.
+type column struct {
+	title string
+	of    func(f *figures) string
+}
+
+// table is the report for a terminal of 100 columns.
+func (r *report) table() string {
+	var b strings.Builder
+	for _, part := range tables() {
+		fmt.Fprintf(&b, "\n%s\n", part.title)
+		w := tabwriter.NewWriter(&b, 0, 4, 2, ' ', 0)
+		_, _ = fmt.Fprintln(w, "\t"+strings.Join(peerNames(), "\t")) // a Builder takes everything
+		for _, row := range r.Rows {
+			cells := []string{row.Name}
+			for _, p := range peerNames() {
+				cells = append(cells, row.cell(p, part.of))
+			}
+			_, _ = fmt.Fprintln(w, strings.Join(cells, "\t"))
+		}
+		_ = w.Flush()
+	}
+	b.WriteString("\n")
+	for _, v := range r.Verdicts {
+		b.WriteString(v.text() + "\n")
+	}
+	for _, n := range append(r.shortfalls(), r.Notes...) {
+		b.WriteString("note: " + n + "\n")
+	}
+	return b.String()
+}
+
+// cell is a peer's figure of a row.
+func (r *result) cell(peer string, of func(f *figures) string) string {
+	switch f := r.peer(peer); {
+	case r.Failed[peer] != "":
+		return "failed"
+	case f == nil || r.Kind == kindLock && f.Seconds > 0 && of(f) == "0":
+		return "–"
+	default:
+		return of(f)
+	}
+}
+
+// shortfalls name each edit in which raybuild does not do less by what the bars ask for, and why.
+func (r *report) shortfalls() []string {
+	var out []string
+	for _, row := range r.Rows {
+		if row.Kind != kindEdit || row.Raybuild == nil || row.Dockerfile == nil {
+			continue
+		}
+		if t := ratio(row.Raybuild.Seconds, row.Dockerfile.Seconds, secondsFloor); t > secondsBar {
+			out = append(out, fmt.Sprintf("%s takes %.2f × the Dockerfile's seconds: %s", row.Name, t, causes()[row.Name].seconds))
+		}
+		if t := ratio(float64(row.Raybuild.Pulled), float64(row.Dockerfile.Pulled), bytesFloor); t > bytesBar {
+			out = append(out, fmt.Sprintf("%s lets a node pull %.2f × the Dockerfile's bytes: %s", row.Name, t, causes()[row.Name].pulled))
+		}
+	}
+	return out
+}
+
+func secondsText(f *figures) string {
+	if len(f.Samples) < 2 {
+		return fmt.Sprintf("%.2f (1)", f.Seconds)
+	}
+	return fmt.Sprintf("%.2f (%.2f–%.2f, %d)", f.Seconds, f.Min, f.Max, len(f.Samples))
+}
+
+func (v verdict) text() string {
+	word := "reached"
+	if !v.Reached {
+		word = "NOT REACHED"
+	}
+	return fmt.Sprintf("%-12s %.3f %s, at most %g: %s", word, v.Value, v.unit, v.Bar, v.What)
+}
+
+// megabytes is a number of bytes for people.
+func megabytes(n int64) string {
+	switch {
+	case n == 0:
+		return "0"
+	case n < 100_000:
+		return fmt.Sprintf("%.1f kB", float64(n)/1e3)
+	}
+	return fmt.Sprintf("%.1f MB", float64(n)/1e6)
+}

@@ -1,0 +1,167 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+)
+
+// figures are one peer's of a row: medians of the samples.
+type figures struct {
+	Seconds    float64   `json:"seconds"`
+	StepsRun   int       `json:"steps_run"`
+	Downloaded int64     `json:"bytes_downloaded"`
+	Pushed     int64     `json:"bytes_pushed"`
+	Pulled     int64     `json:"bytes_pulled"`
+	Image      int64     `json:"image_bytes"`
+	Min        float64   `json:"seconds_min"`
+	Max        float64   `json:"seconds_max"`
+	Samples    []float64 `json:"samples"`
+}
+
+// result is a row of build/bench.json. A peer that was not measured is null.
+type result struct {
+	Name       string   `json:"name"`
+	Kind       string   `json:"kind"`
+	Raybuild   *figures `json:"raybuild"`
+	Dockerfile *figures `json:"dockerfile"`
+	Docker     *figures `json:"docker"`
+	Commit     *figures `json:"commit"`
+	// Failed says of peers that could not do it why.
+	Failed  map[string]string `json:"failed,omitempty"`
+	samples map[string][]sample
+}
+
+// failed takes a peer out of the row.
+func (r *result) failed(peer string, err error) {
+	if r.Failed == nil {
+		r.Failed = map[string]string{}
+	}
+	text := strings.TrimSpace(err.Error())
+	r.Failed[peer] = text[strings.LastIndex(text, "\n")+1:]
+	r.set(peer, nil)
+}
+
+func (r *result) add(peer string, s sample) {
+	if r.samples == nil {
+		r.samples = map[string][]sample{}
+	}
+	r.samples[peer] = append(r.samples[peer], s)
+	r.set(peer, figuresOf(r.samples[peer]))
+}
+
+func (r *result) set(peer string, f *figures) {
+	switch peer {
+	case "raybuild":
+		r.Raybuild = f
+	case "dockerfile":
+		r.Dockerfile = f
+	case "docker":
+		r.Docker = f
+	case "commit":
+		r.Commit = f
+	}
+}
+
+// peers are the figures by name, in the table's order.
+func (r *result) peer(name string) *figures {
+	return map[string]*figures{"raybuild": r.Raybuild, "dockerfile": r.Dockerfile, "docker": r.Docker, "commit": r.Commit}[name]
+}
+
+func figuresOf(samples []sample) *figures {
+	f := &figures{}
+	for _, s := range samples {
+		f.Samples = append(f.Samples, math.Round(s.seconds*1e4)/1e4)
+	}
+	f.Seconds, f.Min, f.Max = median(f.Samples), slices.Min(f.Samples), slices.Max(f.Samples)
+	number := func(of func(s sample) int64) int64 {
+		var all []float64
+		for _, s := range samples {
+			all = append(all, float64(of(s)))
+		}
+		return int64(median(all))
+	}
+	f.StepsRun = int(number(func(s sample) int64 { return int64(s.steps) }))
+	f.Downloaded = number(func(s sample) int64 { return s.downloaded })
+	f.Pushed = number(func(s sample) int64 { return s.pushed })
+	f.Pulled = number(func(s sample) int64 { return s.pulled })
+	f.Image = number(func(s sample) int64 { return s.size })
+	return f
+}
+
+func median(v []float64) float64 {
+	s := slices.Sorted(slices.Values(v))
+	if len(s)%2 == 1 {
+		return s[len(s)/2]
+	}
+	return (s[len(s)/2-1] + s[len(s)/2]) / 2
+}
+
+// Floors keep a ratio of two small things from saying much.
+const (
+	secondsFloor = 0.05
+	bytesFloor   = 16e3
+)
+
+// The bars of the edits' geometric means.
+const (
+	secondsBar = 0.3
+	bytesBar   = 0.1
+)
+
+func ratio(a, b, floor float64) float64 { return (a + floor) / (b + floor) }
+
+// verdict is one bar of the matrix, and whether it is reached.
+type verdict struct {
+	What    string  `json:"what"`
+	Value   float64 `json:"value"`
+	Bar     float64 `json:"bar"`
+	Reached bool    `json:"reached"`
+	unit    string
+}
+
+// verdicts hold the rows against the bars; against is the peer that they are meant for.
+func verdicts(rows []*result) []verdict {
+	var out []verdict
+	bar := func(what string, value, bar float64, unit string) {
+		out = append(out, verdict{What: what, Value: value, Bar: bar, Reached: value <= bar, unit: unit})
+	}
+	seconds, bytes := []float64{}, []float64{}
+	worst, where := 0.0, ""
+	for _, r := range rows {
+		if r.Raybuild == nil || r.Dockerfile == nil {
+			continue
+		}
+		t := ratio(r.Raybuild.Seconds, r.Dockerfile.Seconds, secondsFloor)
+		if t > worst {
+			worst, where = t, r.Name
+		}
+		switch {
+		case r.Name == "cold":
+			bar("cold: seconds by the Dockerfile's", t, 0.7, "×")
+		case r.Name == "same-warm":
+			bar("same-warm: seconds", r.Raybuild.Seconds, 0.15, "s")
+			bar("same-warm: seconds by the Dockerfile's", t, 0.15, "×")
+		case r.Kind == kindEdit:
+			seconds = append(seconds, t)
+			bytes = append(bytes, ratio(float64(r.Raybuild.Pulled), float64(r.Dockerfile.Pulled), bytesFloor))
+		}
+	}
+	if len(seconds) > 0 {
+		bar(fmt.Sprintf("%d edits: seconds by the Dockerfile's, geometric mean", len(seconds)), geometric(seconds), secondsBar, "×")
+		bar(fmt.Sprintf("%d edits: bytes pulled by the Dockerfile's, geometric mean", len(bytes)), geometric(bytes), bytesBar, "×")
+	}
+	if where != "" {
+		bar("worst row ("+where+"): seconds by the Dockerfile's", worst, 1.05, "×")
+	}
+	return out
+}
+
+func geometric(v []float64) float64 {
+	sum := 0.0
+	for _, x := range v {
+		sum += math.Log(x)
+	}
+	return math.Exp(sum / float64(len(v)))
+}
