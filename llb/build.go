@@ -48,7 +48,7 @@ func (b *Builder) Build(ctx context.Context, images []Image, s Session, o BuildO
 	if o.OnSteps != nil {
 		defer func() { o.OnSteps(c.col.result()) }()
 	}
-	look, later := o.Push && (b.store || o.BeforePush != nil || o.Pusher != nil), c.splitExports()
+	look, later := o.Push && (b.store || o.BeforePush != nil || o.Pusher != nil), c.splitExports(o)
 	first := func() (*Result, error) { return c.image(ctx, images, o, exports(o.Push && !look), true) }
 	if res, err = first(); err != nil && !outputs.opened.Load() {
 		res, err = c.withoutCache(ctx, err, first)

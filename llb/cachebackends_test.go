@@ -75,8 +75,11 @@ func (b backend) export(name, cache string) llb.BuildOptions {
 // imported are the options of a build that reads a cache. An inline cache is a part of the image, so it is written, too.
 func (b backend) imported(name, cache string) llb.BuildOptions {
 	o := llb.BuildOptions{SolveOptions: llb.SolveOptions{CacheFrom: []llb.CacheEntry{b.from(cache)}}}
-	if name == "inline" {
+	switch name {
+	case "inline":
 		o.CacheTo = []llb.CacheEntry{b.to(cache)}
+	case "registry": // to write one must not read more, either
+		o.CacheTo = []llb.CacheEntry{b.to("again")}
 	}
 	return o
 }

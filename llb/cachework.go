@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/moby/buildkit/client"
 	digest "github.com/opencontainers/go-digest"
@@ -85,37 +86,87 @@ func (c *call) budgeted(in []CacheEntry) []CacheEntry {
 	return out
 }
 
-// splitExports takes those exports out of the build that can wait until the image is where it should be: all but the cache
-// that is a part of the image.
-func (c *call) splitExports() (later []CacheEntry) {
-	inline := func(e CacheEntry) bool { return e.Type == "inline" }
-	later = slices.DeleteFunc(slices.Clone(c.o.CacheTo), inline)
-	c.o.CacheTo = slices.DeleteFunc(slices.Clone(c.o.CacheTo), func(e CacheEntry) bool { return !inline(e) })
+// errSlowExport ends a solve whose cache export takes longer than its budget.
+var errSlowExport = errors.New("export of the cache is too slow")
+
+// limitExport ends a solve when its exports of caches have run for the budget. BuildKit makes them when the image is made.
+func (c *call) limitExport(cancel context.CancelCauseFunc) func(*client.SolveStatus) {
+	var timer *time.Timer
+	return func(ss *client.SolveStatus) {
+		if timer == nil && c.o.CacheBudget > 0 && slices.ContainsFunc(ss.Vertexes, func(v *client.Vertex) bool { return isExport(v.Name) && v.Started != nil }) {
+			timer = time.AfterFunc(c.o.CacheBudget, func() { cancel(errSlowExport) })
+		}
+	}
+}
+
+// splitExports takes those exports out of a build that cannot be begun anew, because what it makes is being written.
+func (c *call) splitExports(o BuildOptions) (later []CacheEntry) {
+	if o.OCI == nil && o.Docker == nil && o.Local == "" {
+		return nil
+	}
+	later = slices.DeleteFunc(slices.Clone(c.o.CacheTo), CacheEntry.inline)
+	c.o.CacheTo = slices.DeleteFunc(slices.Clone(c.o.CacheTo), CacheEntry.apart)
 	return later
 }
 
-// withoutCache builds again with no import where it may have been a cache that made the build fail: one that says what it has,
-// and then cannot give it.
+// inline tells whether the cache is a part of the image.
+func (e CacheEntry) inline() bool { return e.Type == "inline" }
+
+func (e CacheEntry) apart() bool { return !e.inline() }
+
+// withoutCache builds again where a cache made the build fail: without exports where those are too slow, and without imports
+// where it may have been one that says what it has, and then cannot give it.
 func (c *call) withoutCache(ctx context.Context, failed error, again func() (*Result, error)) (*Result, error) {
 	var (
 		step  *StepError
 		fetch *FetchError
 		lost  *LostError
 	)
-	if len(c.o.CacheFrom) == 0 || ctx.Err() != nil || errors.As(failed, &step) && step.ExitCode > 0 || errors.As(failed, &fetch) || errors.As(failed, &lost) {
+	if ctx.Err() != nil || errors.As(failed, &step) && step.ExitCode > 0 || errors.As(failed, &fetch) || errors.As(failed, &lost) {
 		return nil, failed
 	}
 	before := c.col
-	c.o.CacheFrom, c.col = nil, newCollector()
-	res, err := again()
-	if err != nil {
-		c.col.merge(before)
+	works := before.cacheResult()
+	switch {
+	case errors.Is(failed, errSlowExport):
+		if slices.ContainsFunc(c.o.CacheTo, CacheEntry.mustBeWritten) {
+			return nil, failed
+		}
+		works = c.tooSlow(works)
+		c.o.CacheTo = slices.DeleteFunc(slices.Clone(c.o.CacheTo), CacheEntry.apart)
+	case len(c.o.CacheFrom) > 0:
+		works = append(works, CacheWork{Name: "reading from the cache", Error: failed.Error()})
+		c.o.CacheFrom = nil
+	default:
 		return nil, failed
 	}
-	res.Caches = append(before.cacheResult(), CacheWork{Name: "reading from the cache", Error: failed.Error()})
+	c.col = newCollector()
+	res, err := again()
 	c.col.merge(before)
+	if err != nil {
+		return nil, failed
+	}
+	if errors.Is(failed, errSlowExport) {
+		res.Caches = works
+	} else {
+		res.Caches = append(works, res.Caches...)
+	}
 	res.Steps = c.col.result()
 	return res, nil
+}
+
+// mustBeWritten tells whether a build is to fail with the cache's export.
+func (e CacheEntry) mustBeWritten() bool { return e.apart() && e.Attrs["ignore-error"] != "true" }
+
+// tooSlow says of exports that did not come to their end that they were given up.
+func (c *call) tooSlow(all []CacheWork) []CacheWork {
+	for i, w := range all {
+		if isExport(w.Name) && (w.Error == unfinished || strings.Contains(w.Error, "context ")) {
+			all[i].Error = fmt.Sprintf("the cache is too slow, and was given up after %v", c.o.CacheBudget)
+			all[i].Seconds = c.o.CacheBudget.Seconds()
+		}
+	}
+	return all
 }
 
 // merge takes in what ran before a build was begun anew.
@@ -131,44 +182,23 @@ func (c *collector) merge(before *collector) {
 	}
 }
 
-// exportCaches writes caches. What fails or is too slow costs its time, and the build only where an export says so.
+// exportCaches writes caches by a solve of their own. What fails or is too slow costs its time, and the build only where an
+// export says so.
 func (c *call) exportCaches(ctx context.Context, images []Image, o BuildOptions, res *Result, to []CacheEntry) error {
 	if len(to) == 0 {
 		return nil
 	}
-	c.o.CacheTo, c.o.NoCache, o.NoCache, o.OnSteps = to, false, false, nil
+	c.o.CacheTo, c.o.NoCache, o.NoCache = to, false, false
 	builds := c.col
 	defer func() { c.col = builds }()
 	c.col = newCollector()
-	limited := ctx
-	if c.o.CacheBudget > 0 {
-		var cancel context.CancelFunc
-		limited, cancel = context.WithTimeout(ctx, c.o.CacheBudget)
-		defer cancel()
-	}
-	_, err := c.image(limited, images, o, nil, true)
+	_, err := c.image(ctx, images, o, nil, true)
 	all := slices.DeleteFunc(c.col.cacheResult(), func(w CacheWork) bool { return !isExport(w.Name) })
-	if err == nil {
-		res.Caches = append(res.Caches, all...)
-		return nil
-	}
-	if ctx.Err() != nil || slices.ContainsFunc(to, func(e CacheEntry) bool { return e.Attrs["ignore-error"] != "true" }) {
+	if err != nil && (ctx.Err() != nil || slices.ContainsFunc(to, CacheEntry.mustBeWritten)) {
 		return fmt.Errorf("export cache: %w", err)
 	}
-	slow := limited.Err() != nil
-	if slow {
-		err = fmt.Errorf("the cache is too slow, and was given up after %v", c.o.CacheBudget)
-	}
-	if len(all) == 0 {
-		all = []CacheWork{{Name: exportingCache}}
-	}
-	for i := range all {
-		if all[i].Error == "" || all[i].Error == unfinished || slow && strings.Contains(all[i].Error, "context ") {
-			all[i].Error = err.Error()
-		}
-		if slow && all[i].Seconds == 0 {
-			all[i].Seconds = c.o.CacheBudget.Seconds()
-		}
+	if all = c.tooSlow(all); err != nil && len(all) == 0 {
+		all = []CacheWork{{Name: exportingCache, Error: err.Error()}}
 	}
 	res.Caches = append(res.Caches, all...)
 	return nil

@@ -59,6 +59,9 @@ func (c *call) solve(ctx context.Context, exports []client.ExportEntry, fn gatew
 		CacheImports:  cacheEntries(c.budgeted(c.o.CacheFrom)),
 		CacheExports:  cacheEntries(c.o.CacheTo),
 	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	exporting := c.limitExport(cancel)
 	var res *client.SolveResponse
 	ch := make(chan *client.SolveStatus)
 	var g errgroup.Group
@@ -68,6 +71,7 @@ func (c *call) solve(ctx context.Context, exports []client.ExportEntry, fn gatew
 	})
 	g.Go(func() error {
 		for ss := range ch {
+			exporting(ss)
 			if count {
 				c.col.add(ss)
 			}
