@@ -60,8 +60,7 @@ Packages that the recipe's own steps installed are not known to raybuild, and so
 	f.StringVar(&o.metadataFile, "metadata-file", "", "write digest, steps, layers and bytes as JSON to `FILE`")
 	jsonFlag(cmd, &o.asJSON)
 	o.compression, o.fetch, o.graphTag = "gzip", "session", true
-	// The only error is a flag that does not exist.
-	_ = cmd.RegisterFlagCompletionFunc("progress", cobra.FixedCompletions(cobraValues([]string{"auto", "tty", "plain", "quiet", "rawjson"}), cobra.ShellCompDirectiveNoFileComp))
+	completeValues(cmd, "progress", progressModes(), cobra.ShellCompDirectiveNoFileComp)
 	return cmd
 }
 
@@ -268,15 +267,6 @@ func (j *job) lockOnto(ctx context.Context, o *addOptions) error {
 	}
 	j.tell(layers.Diff(j.lock, lock))
 	return j.useLock(lock)
-}
-
-func (j *job) useLock(lock *layers.Lock) error {
-	data, err := lock.Marshal()
-	if err != nil {
-		return fmt.Errorf("write lock: %w", err)
-	}
-	j.lock, j.data = lock, data
-	return nil
 }
 
 // graphOnto is the graph of the recipe with what was added, to be made on the image.

@@ -187,11 +187,16 @@ func (j *job) resolve(ctx context.Context, update []string) error {
 	if err != nil {
 		return err
 	}
+	j.tell(layers.Diff(j.lock, lock))
+	return j.useLock(lock)
+}
+
+// useLock goes on with a lock that was resolved.
+func (j *job) useLock(lock *layers.Lock) error {
 	data, err := lock.Marshal()
 	if err != nil {
 		return fmt.Errorf("write lock: %w", err)
 	}
-	j.tell(layers.Diff(j.lock, lock))
 	j.lock, j.data = lock, data
 	return nil
 }
