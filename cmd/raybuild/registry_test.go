@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
@@ -45,10 +46,10 @@ func serve(t *testing.T, dir string) string {
 	return strings.TrimSpace(string(line[:n]))
 }
 
-func TestInspect(t *testing.T) {
-	dir := t.TempDir()
-	host := serve(t, dir)
-	ref, err := name.ParseReference(host + "/ray:1")
+// pushed puts an image of three layers into a registry.
+func pushed(t *testing.T, to string) v1.Image {
+	t.Helper()
+	ref, err := name.ParseReference(to)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,6 +60,13 @@ func TestInspect(t *testing.T) {
 	if err := remote.Write(ref, img, remote.WithContext(t.Context())); err != nil {
 		t.Fatal(err)
 	}
+	return img
+}
+
+func TestInspect(t *testing.T) {
+	dir := t.TempDir()
+	host := serve(t, dir)
+	img := pushed(t, host+"/ray:1")
 	if got := call(t, dir, "inspect", "--lock", host+"/ray:1"); got.code != exitFailed || !strings.Contains(got.stderr, "carries no lock") {
 		t.Errorf("lock of an image without one: %+v", got)
 	}

@@ -8,9 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/random"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/raybuild/raybuild/internal/registry"
@@ -19,18 +16,7 @@ import (
 // Where the builder goes on with a push, layers that raybuild sent before are not told as reused, and no byte is counted twice.
 func TestReportOfAPushThatTheBuilderEnds(t *testing.T) {
 	host := serve(t, t.TempDir())
-	ref, err := name.ParseReference(host + "/ray:1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	img, err := random.Image(1000, 3)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := remote.Write(ref, img, remote.WithContext(t.Context())); err != nil {
-		t.Fatal(err)
-	}
-	manifest, err := img.Manifest()
+	manifest, err := pushed(t, host+"/ray:1").Manifest()
 	if err != nil {
 		t.Fatal(err)
 	}

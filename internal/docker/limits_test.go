@@ -64,19 +64,25 @@ func TestDefaultLimitsNameAHangWithinFifteenSeconds(t *testing.T) {
 				}
 			}
 			b.server.Freeze()
-			start := time.Now()
-			select {
-			case err := <-events.Err:
-				if err == nil || !strings.Contains(err.Error(), "no sign of life") {
-					t.Errorf("the stream ended with %v", err)
-				}
-			case <-time.After(30 * time.Second):
-				t.Error("the stream still hangs")
-			}
-			if d := time.Since(start); d > most {
-				t.Errorf("it took %s", d)
-			}
+			endsWithin(t, events.Err, most)
 		})
+	}
+}
+
+// endsWithin waits for a stream to end because its host fell silent.
+func endsWithin(t *testing.T, ended <-chan error, most time.Duration) {
+	t.Helper()
+	start := time.Now()
+	select {
+	case err := <-ended:
+		if err == nil || !strings.Contains(err.Error(), "no sign of life") {
+			t.Errorf("the stream ended with %v", err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("the stream still hangs")
+	}
+	if d := time.Since(start); d > most {
+		t.Errorf("it took %s", d)
 	}
 }
 
@@ -87,18 +93,7 @@ func TestSilentHostEndsOpenStream(t *testing.T) {
 	h := b.dial(t)
 	events := h.Docker().Events(t.Context(), client.EventsListOptions{})
 	b.server.Freeze()
-	start := time.Now()
-	select {
-	case err := <-events.Err:
-		if err == nil || !strings.Contains(err.Error(), "no sign of life") {
-			t.Errorf("the stream ended with %v", err)
-		}
-	case <-time.After(20 * time.Second):
-		t.Fatal("the stream still hangs")
-	}
-	if d := time.Since(start); d > 5*time.Second {
-		t.Errorf("took %s", d)
-	}
+	endsWithin(t, events.Err, 5*time.Second)
 	if err := h.Err(); err == nil || !strings.Contains(err.Error(), "no sign of life") {
 		t.Errorf("Err is %v", err)
 	}
