@@ -48,7 +48,8 @@ func (b *Builder) Build(ctx context.Context, images []Image, s Session, o BuildO
 	if o.OnSteps != nil {
 		defer func() { o.OnSteps(c.col.result()) }()
 	}
-	look, later := o.Push && (b.store || o.BeforePush != nil || o.Pusher != nil), c.splitExports(o)
+	look := o.Push && (b.store || o.BeforePush != nil || o.Pusher != nil)
+	later := c.splitExports(o)
 	first := func() (*Result, error) { return c.image(ctx, images, o, exports(o.Push && !look), true) }
 	if res, err = first(); err != nil && !outputs.opened.Load() {
 		res, err = c.withoutCache(ctx, err, first)
@@ -122,7 +123,7 @@ func (o BuildOptions) validate(images []Image) error {
 // or whoever reads the other end would wait for ever.
 type outputs struct {
 	oci, docker *onceCloser
-	opened      atomic.Bool
+	opened      atomic.Bool // bytes may have been written, so that the build cannot be begun anew
 }
 
 func (o *outputs) close(cause error) error {

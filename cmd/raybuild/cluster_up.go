@@ -251,7 +251,7 @@ top. The image is named by digest.`,
 	o.imageFlag(cmd.Flags())
 	cmd.Flags().StringVar(&format, "format", string(cluster.KubeRay), strings.Join(formats, ", "))
 	cmd.Flags().StringVar(&namespace, "namespace", "", "Kubernetes `NAMESPACE`")
-	cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp)) //nolint:errcheck // the flag exists
+	completeValues(cmd, "format", formats, cobra.ShellCompDirectiveNoFileComp)
 	return cmd
 }
 

@@ -140,21 +140,22 @@ func (o *buildOptions) set(cmd *cobra.Command) {
 // complete teaches the shell the values of flags.
 func (o *buildOptions) complete(cmd *cobra.Command) {
 	for name, values := range map[string][]string{
-		"progress":    {"auto", "tty", "plain", "quiet", "rawjson"},
+		"progress":    progressModes(),
 		"compression": {"gzip", "zstd"},
 		"fetch":       {"session", "builder"},
 		"output":      {"type=oci,dest=", "type=docker,dest=", "type=local,dest="},
 		"platform":    {"linux/amd64", "linux/arm64"},
 	} {
-		// The only error is a flag that does not exist.
-		_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(cobraValues(values), cobra.ShellCompDirectiveNoFileComp|cobra.ShellCompDirectiveNoSpace))
+		completeValues(cmd, name, values, cobra.ShellCompDirectiveNoFileComp|cobra.ShellCompDirectiveNoSpace)
 	}
 }
 
-func cobraValues(values []string) []cobra.Completion {
-	out := make([]cobra.Completion, len(values))
-	copy(out, values)
-	return out
+func progressModes() []string { return []string{"auto", "tty", "plain", "quiet", "rawjson"} }
+
+// completeValues teaches the shell the values of one flag.
+func completeValues(cmd *cobra.Command, flag string, values []string, how cobra.ShellCompDirective) {
+	// The only error is a flag that does not exist.
+	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, how))
 }
 
 // check reads the flags' text and refuses what cannot be meant.

@@ -57,8 +57,7 @@ own, which "buildctl build" reads from standard input (for one platform).`,
 	f.StringArrayVar(&o.labels, "label", nil, "as for the build: `KEY=VALUE` (repeatable)")
 	f.StringArrayVar(&o.annotations, "annotation", nil, "as for the build: `KEY=VALUE` (repeatable)")
 	jsonFlag(cmd, &asJSON)
-	// The only error is a flag that does not exist.
-	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(cobraValues(formats), cobra.ShellCompDirectiveNoFileComp))
+	completeValues(cmd, "format", formats, cobra.ShellCompDirectiveNoFileComp)
 	return cmd
 }
 

@@ -23,10 +23,11 @@ changes nothing. Without IMAGE it takes the one that was pushed last from this r
 
 Layers: reused (made of the same: it is the same blob), built (an input of its own is another one, which is named), follows
 (stands on a layer that is built: its step runs again if that comes out with other bytes, and it is pushed if it itself does; what
-is likely is counted, what is possible is told beside it), recompressed, gone.
-A base that the registry itself has is not pushed. Sizes of reused layers and of a base are those of the registry; a size with ~ is an estimate: the size that the
-layer had, in the proportion of its artifacts' sizes in the two locks. Seconds are those that the layers' steps took when they last
-ran on this machine, one after the other, without fetching and pushing; where one never ran here, no time is given.
+is likely is counted, what is possible is told beside it), recompressed, gone. A base that the registry itself has is not pushed.
+
+Sizes of reused layers and of a base are those of the registry; a size with ~ is an estimate: the size that the layer had, in the
+proportion of its artifacts' sizes in the two locks. Seconds are those that the layers' steps took when they last ran on this
+machine, one after the other, without fetching and pushing; where one never ran here, no time is given.
 
 A lock that does not fit the recipe is not resolved: plan says what would be. Exit codes: 0 IMAGE is this graph already, 2 something
 would change, 1 failed.`,

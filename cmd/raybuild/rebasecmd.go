@@ -59,8 +59,7 @@ The recipe's own lock does not learn of it: raybuild lock --update base does the
 	jsonFlag(cmd, &o.asJSON)
 	pushRetryFlag(f, &o.pushRetry)
 	o.compression, o.fetch, o.graphTag = "gzip", "session", true
-	// The only error is a flag that does not exist.
-	_ = cmd.RegisterFlagCompletionFunc("progress", cobra.FixedCompletions(cobraValues([]string{"auto", "tty", "plain", "quiet", "rawjson"}), cobra.ShellCompDirectiveNoFileComp))
+	completeValues(cmd, "progress", progressModes(), cobra.ShellCompDirectiveNoFileComp)
 	return cmd
 }
 
