@@ -77,7 +77,7 @@ func TestNextMirrorServesTheResolver(t *testing.T) {
 	}
 }
 
-// A mirror that fails one file is passed over for the next one; each file is one that nobody has fetched before.
+// A mirror that fails one file is passed over for the next one; each file is one that no other test of the shared builder fetches.
 func TestNextMirrorServesWhatTheFirstFails(t *testing.T) {
 	h := warmHome(t)
 	tests := []struct {
@@ -85,12 +85,12 @@ func TestNextMirrorServesWhatTheFirstFails(t *testing.T) {
 		fault         fault
 		says          string // in the story; "" is nothing about it
 	}{
-		{"wrong bytes", "httptools", fault{Mode: "lying"}, "warning: mirror " + host(earth.A) + " sent wrong bytes for httptools-0.6.4-"},
+		{"wrong bytes", "multidict", fault{Mode: "lying"}, "warning: mirror " + host(earth.A) + " sent wrong bytes for multidict-6.1.0-"},
 		{"not there", "ormsgpack", fault{Mode: "404"}, ""},
 		{"truncated", "gast", fault{Mode: "truncate"}, ""},
 		{"connection closed", "termcolor", fault{Mode: "broken"}, ""},
-		{"in trouble", "h11", fault{Mode: "500"}, ""},
-		{"stalls", "sniffio", fault{Mode: "stall"}, ""},
+		{"in trouble", "colorful", fault{Mode: "500"}, ""},
+		{"stalls", "distlib", fault{Mode: "stall"}, ""},
 		{"slow", "pytz", fault{Mode: "slow", BytesPerSecond: 2000}, ""},
 	}
 	for _, tt := range tests {
