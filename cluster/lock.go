@@ -25,7 +25,7 @@ const (
 	labelProcess  = "raybuild.lock.process"  // which process there, as processID has it
 	labelDeadline = "raybuild.lock.deadline" // first deadline; later ones are in leaseFile
 	leaseFile     = "lease"
-	lockPatience  = 1500 * time.Millisecond // with which a name's owner is looked for
+	lockPatience  = 10 * time.Second // with which a name's owner is looked for: on a busy host the Engine takes that long to make a container
 )
 
 func lockName(cluster string) string { return "raybuild-lock-" + cluster }
@@ -65,34 +65,34 @@ func acquire(ctx context.Context, h *docker.Host, cluster, owner string, lease t
 	fail := func(err error) (context.Context, *lock, error) {
 		return ctx, nil, fmt.Errorf("lock cluster %q: %w", cluster, err)
 	}
+	if err := ensureToolImage(ctx, h); err != nil {
+		return fail(err)
+	}
+	now, err := hostTime(ctx, h)
+	if err != nil {
+		return fail(err)
+	}
+	ahead := time.Until(now) // their clock and ours
 	// The Engine keeps a name for a container that it is still making: it is taken then, and nobody is seen to hold it.
-	for end := time.Now().Add(lockPatience); time.Now().Before(end); {
-		if err := ensureToolImage(ctx, h); err != nil {
-			return fail(err)
-		}
-		now, err := hostTime(ctx, h)
-		if err != nil {
-			return fail(err)
-		}
+	for end := time.Now().Add(lockPatience); time.Now().Before(end); time.Sleep(pollFirst / 2) {
+		now := time.Now().Add(ahead)
 		id, err := h.Create(ctx, docker.Create{Name: lockName(cluster), Image: toolImage, Cmd: []string{"/raybuild"}, Labels: map[string]string{
 			LabelCluster: cluster, LabelRole: roleLock, labelOwner: owner, labelProcess: processID(),
 			labelDeadline: now.Add(lease).Format(time.RFC3339Nano)}})
-		if err == nil {
+		switch {
+		case err == nil:
 			ctx, k := hold(ctx, &lock{host: h, cluster: cluster, id: id, lease: lease})
 			return ctx, k, nil
-		}
-		if docker.IsNotFound(err) { // the down of another cluster took the image away
-			continue
-		}
-		if !docker.IsConflict(err) {
-			return fail(err)
-		}
-		time.Sleep(pollFirst)
-		if err := breakStale(ctx, h, cluster, now); err != nil {
+		case docker.IsNotFound(err): // the down of another cluster took the image away
+			err = ensureToolImage(ctx, h)
+		case docker.IsConflict(err):
+			err = breakStale(ctx, h, cluster, now)
 			var busy *LockedError
 			if errors.As(err, &busy) {
 				return ctx, nil, err
 			}
+		}
+		if err != nil {
 			return fail(err)
 		}
 	}
