@@ -57,7 +57,7 @@ func wantedFilters(cluster string, desired []Container, image ImageFacts) (rules
 	ports := map[string][]PortNeed{}
 	for _, c := range desired {
 		members = append(members, c.Address)
-		need, err := PortsNeeded(c.Node, image.RayVersion, image.Client)
+		need, err := portsOpen(c.Node, image)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -67,6 +67,17 @@ func wantedFilters(cluster string, desired []Container, image ImageFacts) (rules
 		rules[host], digests[host] = filterRules(cluster, members, p)
 	}
 	return rules, digests, nil
+}
+
+// portsOpen lists what a node may listen on. Of most images it is not known whether they have ray[client]: with it a head opens the
+// client's default port unasked (ray.md: `--ray-client-server-port`, "10001 if ray[client] deps present").
+func portsOpen(n Node, image ImageFacts) ([]PortNeed, error) {
+	need, err := PortsNeeded(n, image.RayVersion, true)
+	asks := slices.ContainsFunc(need, func(p PortNeed) bool { return p.First == n.Ports.Client })
+	if def := defaultPorts().Client; asks && n.Role == Head && !image.Client && n.Ports.Client != def {
+		need = append(need, PortNeed{Node: n.ID, First: def, Last: def, Use: "ray client"})
+	}
+	return need, err
 }
 
 // nft runs nft(8) on a host, as root or through sudo without a password. The rules go in by stdin.

@@ -238,7 +238,7 @@ func (l *launch) probe(ctx context.Context, v *view) error {
 
 // probePorts adds a node's ports at an address. Of a range the first ones are tried: a filter treats them alike.
 func (l *launch) probePorts(targets map[string]string, a netip.Addr, c Container, v *view) {
-	needs, err := PortsNeeded(c.Node, v.image.RayVersion, v.image.Client)
+	needs, err := portsOpen(c.Node, v.image)
 	if err != nil {
 		return // refused by Desired before
 	}
