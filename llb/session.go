@@ -99,14 +99,12 @@ func (s *session) Pull(stream upload.Upload_PullServer) error {
 		return s.failed(ctx, d, err)
 	}
 	defer r.Close()
-	if err := send(stream, r); err != nil {
-		return s.failed(ctx, d, err)
-	}
-	return nil
+	return s.send(stream, d, r)
 }
 
-// send copies r to the stream in messages below gRPC's limit of 4 MiB.
-func send(stream upload.Upload_PullServer, r io.Reader) error {
+// send copies r to the stream in messages below gRPC's limit of 4 MiB. A builder that takes no more has ended the fetch, and
+// says itself why; a failure of the artifact is one of r alone.
+func (s *session) send(stream upload.Upload_PullServer, d digest.Digest, r io.Reader) error {
 	buf := make([]byte, 1<<20)
 	for {
 		n, err := r.Read(buf)
@@ -119,7 +117,7 @@ func send(stream upload.Upload_PullServer, r io.Reader) error {
 			return nil
 		}
 		if err != nil {
-			return err
+			return s.failed(stream.Context(), d, err)
 		}
 	}
 }
