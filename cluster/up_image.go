@@ -126,7 +126,7 @@ func (l *launch) fetchImage(ctx context.Context, id string, h *docker.Host, ref 
 	l.tell.say("%s: pulling %s", id, brief(ref))
 	start := time.Now()
 	if err := h.Pull(ctx, ref, auth); err != nil {
-		return docker.Image{}, err
+		return docker.Image{}, explainDenied(ref, err)
 	}
 	img, err := h.Image(ctx, ref)
 	if err == nil {
@@ -138,7 +138,25 @@ func (l *launch) fetchImage(ctx context.Context, id string, h *docker.Host, ref 
 func (l *launch) askDigest(ctx context.Context, h *docker.Host) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, engineLimit)
 	defer cancel()
-	return h.Digest(ctx, l.spec.Image, l.auth(ctx, l.spec.Image))
+	digest, err := h.Digest(ctx, l.spec.Image, l.auth(ctx, l.spec.Image))
+	return digest, explainDenied(l.spec.Image, err)
+}
+
+// explainDenied says what to do about a registry that does not let us in. Registries answer a lack of rights in several words, and
+// some answer so for an image that is not there.
+func explainDenied(ref string, err error) error {
+	if err == nil {
+		return nil
+	}
+	text := strings.ToLower(err.Error())
+	for _, word := range []string{"unauthorized", "no basic auth credentials", "authentication required", "access denied", "is denied"} {
+		if strings.Contains(text, word) {
+			host := registryOf(ref)
+			return fmt.Errorf("%w; %s does not let it in: the credentials are this machine's and go along with each pull: docker login %s, here, and run again",
+				err, host, host)
+		}
+	}
+	return err
 }
 
 // localImage is an image that only the one host's Engine knows, as after a build without a registry. Its ID is its digest.

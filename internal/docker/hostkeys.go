@@ -37,7 +37,12 @@ func checkHostKey(db *knownhosts.HostKeyDB, h hop) ssh.HostKeyCallback {
 		var bad *xknownhosts.KeyError
 		var revoked *xknownhosts.RevokedError
 		shown := key.Type() + " " + ssh.FingerprintSHA256(key)
+		cert, isCert := key.(*ssh.Certificate)
 		switch {
+		case isCert && err != nil && !errors.As(err, &revoked):
+			return &HostKeyError{fmt.Errorf("the certificate that %s shows, signed by the authority %s, is not accepted: %w; "+
+				"record the authority (@cert-authority in known_hosts), or check the host's own key and record it: raybuild cluster trust %s",
+				h.addr, ssh.FingerprintSHA256(cert.SignatureKey), err, h.name)}
 		case errors.As(err, &revoked):
 			return &HostKeyError{fmt.Errorf("the host key %s of %s is revoked in %s:%d", shown, h.addr, revoked.Revoked.Filename, revoked.Revoked.Line)}
 		case !errors.As(err, &bad):
