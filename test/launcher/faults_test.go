@@ -3,8 +3,6 @@ package launcher
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -44,55 +42,11 @@ func TestSixtyFourCallsToOneHostAtOnce(t *testing.T) {
 	}
 }
 
-func TestFilterClosesRayToOutsiders(t *testing.T) {
-	b := needBed(t)
-	b.clean(t, "shut")
-	spec := b.spec(t, "shut", b.image, "filter: true\n", 2)
-	s, err := cluster.Up(t.Context(), spec, b.options(t))
-	if err != nil || !s.Healthy {
-		t.Fatalf("%+v, %v", s, err)
-	}
-	for i := 1; i <= 2; i++ {
-		for _, port := range []int{6379, 6380, 6381, 8265, 52365} {
-			if out, err := b.script("outside", "timeout", "2", "bash", "-c", fmt.Sprintf("exec 3<>/dev/tcp/%s/%d", b.addr(i), port)); err == nil {
-				t.Errorf("an outsider reaches %s:%d %s", b.addr(i), port, out)
-			}
-		}
-		if out, err := b.script("outside", "timeout", "2", "bash", "-c", fmt.Sprintf("exec 3<>/dev/tcp/%s/22", b.addr(i))); err != nil {
-			t.Errorf("the filter closes what is not Ray's: ssh of host %d: %s", i, out)
-		}
-	}
-	if s, err = cluster.Up(t.Context(), spec, b.options(t)); err != nil || s.Changed != 0 {
-		t.Errorf("again: %+v, %v", s, err)
-	}
-	b.must(t, "exec", "2", "nft", "delete", "table", "inet", "raybuild-shut")
-	p, err := cluster.MakePlan(t.Context(), spec, b.options(t))
-	if err != nil || p.Changes != 1 || len(p.Filters) != 1 {
-		t.Errorf("a filter that was deleted: %+v, %v", p, err)
-	}
-	if s, err = cluster.Up(t.Context(), spec, b.options(t)); err != nil || s.Changed != 1 || !s.Healthy {
-		t.Errorf("mended: %+v, %v", s, err)
-	}
-}
+// mostToSayWho is how long a launcher may take that finds another one at work.
+const mostToSayWho = 2 * time.Second
 
-func TestWithoutAFilterOutsidersNeedTheToken(t *testing.T) {
-	b := needBed(t)
-	b.clean(t, "open")
-	if _, err := cluster.Up(t.Context(), b.spec(t, "open", b.image, ""), b.options(t)); err != nil {
-		t.Fatal(err)
-	}
-	for what, args := range map[string][]string{"no token": nil, "a wrong token": {"-H", "Authorization: Bearer " + strings.Repeat("0", 64)}} {
-		argv := append([]string{"outside", "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "5", "-X", "POST", "-d", "{}"}, args...)
-		out := b.must(t, append(argv, fmt.Sprintf("http://%s:6379/beat?first=1", b.addr(1)))...)
-		if out != "401" && out != "403" {
-			t.Errorf("%s: the answer is %s", what, out)
-		}
-	}
-	if out, err := b.script("outside", "curl", "-s", "--max-time", "3", fmt.Sprintf("http://%s:8265/", b.addr(1))); err == nil {
-		t.Errorf("the dashboard answers outside: %s", out)
-	}
-}
-
+// TestTwoLaunchersAtOnce starts two at the same moment, and a third one when one of them has the lock. The two race for the machine
+// as well; the limit is for the third one.
 func TestTwoLaunchersAtOnce(t *testing.T) {
 	b := needBed(t)
 	b.clean(t, "twice")
@@ -101,31 +55,38 @@ func TestTwoLaunchersAtOnce(t *testing.T) {
 		err  error
 		took time.Duration
 	}
+	up := func(i int) outcome {
+		o := b.options(t)
+		o.Owner = fmt.Sprintf("launcher%d@test", i)
+		start := time.Now()
+		_, err := cluster.Up(t.Context(), spec, o)
+		return outcome{err, time.Since(start)}
+	}
+	saysWho := func(r outcome) bool {
+		var busy *cluster.LockedError
+		return errors.As(r.err, &busy) && strings.HasPrefix(busy.Owner, "launcher") && strings.Contains(r.err.Error(), busy.Owner)
+	}
 	results := make(chan outcome, 2)
 	for i := range 2 {
-		go func() {
-			o := b.options(t)
-			o.Owner = fmt.Sprintf("launcher%d@test", i)
-			start := time.Now()
-			_, err := cluster.Up(t.Context(), spec, o)
-			results <- outcome{err, time.Since(start)}
-		}()
+		go func() { results <- up(i) }()
+	}
+	b.must(t, "exec", "1", "sh", "-c", "until docker container inspect raybuild-lock-twice >/dev/null 2>&1; do :; done")
+	if r := up(2); !saysWho(r) || r.took > mostToSayWho {
+		t.Errorf("a launcher that finds another one at work says after %s: %v", r.took, r.err)
+	} else {
+		t.Logf("a launcher that finds another one at work says after %s: %v", r.took, r.err)
 	}
 	var won, lost int
 	for range 2 {
 		r := <-results
-		var busy *cluster.LockedError
 		switch {
 		case r.err == nil:
 			won++
-		case errors.As(r.err, &busy):
+		case saysWho(r):
 			lost++
-			if !strings.HasPrefix(busy.Owner, "launcher") {
-				t.Errorf("the loser does not say who: %v", r.err)
-			}
-			t.Logf("the loser ended after %s: %v", r.took, r.err)
+			t.Logf("of two at the same moment one says after %s: %v", r.took, r.err)
 		default:
-			t.Error(r.err)
+			t.Errorf("the loser does not say who: %v", r.err)
 		}
 	}
 	if won != 1 || lost != 1 {
@@ -193,30 +154,6 @@ func TestHostThatIsOffIsNamedAndTheOthersGoOn(t *testing.T) {
 	}
 }
 
-func TestHeadProcessKilledClusterMendsItself(t *testing.T) {
-	b := needBed(t)
-	b.clean(t, "mend")
-	spec := b.spec(t, "mend", b.image, "", 2, 3)
-	if _, err := cluster.Up(t.Context(), spec, b.options(t)); err != nil {
-		t.Fatal(err)
-	}
-	b.must(t, "exec", "1", "sh", "-c", "kill -KILL $(docker inspect -f '{{.State.Pid}}' mend-head)")
-	start := time.Now()
-	for {
-		s, err := cluster.Inspect(t.Context(), spec, b.options(t))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if s.Healthy {
-			t.Logf("whole again after %s", time.Since(start))
-			break
-		}
-		if time.Since(start) > time.Minute {
-			t.Fatalf("not whole after a minute:\n%s", s)
-		}
-	}
-}
-
 func TestDownWithAHostThatIsOff(t *testing.T) {
 	b := needBed(t)
 	b.clean(t, "left")
@@ -248,48 +185,5 @@ func TestTakenPortIsNamedWithItsProcess(t *testing.T) {
 	}
 	if out := b.must(t, "exec", "1", "docker", "ps", "-aq"); strings.TrimSpace(out) != "" {
 		t.Errorf("something was started: %s", out)
-	}
-}
-
-func TestStrictSSHD(t *testing.T) {
-	b := needBed(t)
-	b.clean(t, "strict")
-	b.must(t, "exec", "2", "sh", "-c", `cp /etc/ssh/sshd_config /etc/ssh/sshd_config.old
-printf 'MaxStartups 2:100:2\nMaxSessions 4\nMaxAuthTries 1\nAllowStreamLocalForwarding no\n' >>/etc/ssh/sshd_config`)
-	b.restartSSHD(t, 2)
-	t.Cleanup(func() {
-		b.must(t, "exec", "2", "mv", "/etc/ssh/sshd_config.old", "/etc/ssh/sshd_config")
-		b.restartSSHD(t, 2)
-	})
-	s, err := cluster.Up(t.Context(), b.spec(t, "strict", b.image, "", 2), b.options(t))
-	if err != nil || !s.Healthy {
-		t.Errorf("got %+v, %v", s, err)
-	}
-}
-
-// restartSSHD makes sshd read its configuration. It returns when the new one listens.
-func (b *bed) restartSSHD(t testing.TB, i int) {
-	b.must(t, "exec", fmt.Sprint(i), "sh", "-c", `p=$(cat /run/sshd.pid); kill $p; while kill -0 $p 2>/dev/null; do sleep 0.05; done
-/usr/sbin/sshd -E /var/log/sshd.log; until ss -Hltn 'sport = :22' | grep -q .; do sleep 0.05; done`)
-}
-
-func TestChangedHostKeyIsRefused(t *testing.T) {
-	b := needBed(t)
-	data, err := os.ReadFile(filepath.Join(b.dir, "known_hosts"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
-	_, key, _ := strings.Cut(lines[0], " ")
-	addr, _, _ := strings.Cut(lines[1], " ")
-	forged := filepath.Join(t.TempDir(), "known_hosts")
-	if err := os.WriteFile(forged, []byte(lines[0]+"\n"+addr+" "+key+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	o := b.options(t)
-	o.SSH.KnownHosts = []string{forged}
-	_, err = cluster.Up(t.Context(), b.spec(t, "mitm", b.image, "", 2), o)
-	if err == nil || !strings.Contains(err.Error(), "CHANGED") {
-		t.Errorf("got %v", err)
 	}
 }

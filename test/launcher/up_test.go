@@ -1,8 +1,15 @@
 package launcher
 
 import (
+	"bytes"
 	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -19,8 +26,12 @@ func TestThreeHostsComeUpStayAndGo(t *testing.T) {
 	if err != nil || plan.Changes != 3 {
 		t.Fatalf("plan: %+v, %v", plan, err)
 	}
+	var story strings.Builder
+	o := b.options(t)
+	o.Log = io.MultiWriter(o.Log, &story)
+	watched := b.watchProcesses(t)
 	start := time.Now()
-	s, err := cluster.Up(t.Context(), spec, b.options(t))
+	s, err := cluster.Up(t.Context(), spec, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,16 +47,7 @@ func TestThreeHostsComeUpStayAndGo(t *testing.T) {
 	if plan, err = cluster.MakePlan(t.Context(), spec, b.options(t)); err != nil || plan.Changes != 0 {
 		t.Errorf("plan after up: %+v, %v", plan, err)
 	}
-	for i := 1; i <= 3; i++ {
-		out := b.must(t, "exec", fmt.Sprint(i), "sh", "-c", "docker inspect $(docker ps -aq); cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'; docker logs $(docker ps -q | head -1) 2>&1")
-		token := strings.TrimSpace(b.must(t, "exec", "1", "sh", "-c", "cat /var/lib/docker/volumes/raybuild-demo-auth/_data/token"))
-		if len(token) != 64 {
-			t.Fatalf("token %q", token)
-		}
-		if strings.Contains(out, token) {
-			t.Errorf("host %d: the token shows in docker inspect, a process or a log", i)
-		}
-	}
+	b.tokenIsSecret(t, "demo", watched(), story.String())
 	moved := b.spec(t, "demo", b.moved, "", 2, 3)
 	plan, err = cluster.MakePlan(t.Context(), moved, b.options(t))
 	if err != nil || plan.Changes != 3 || !strings.Contains(plan.String(), "image changed") {
@@ -55,9 +57,80 @@ func TestThreeHostsComeUpStayAndGo(t *testing.T) {
 		t.Fatalf("up with a new image: %+v, %v", s, err)
 	}
 	fewer := b.spec(t, "demo", b.moved, "", 2)
-	o := b.options(t)
+	o = b.options(t)
 	o.Also = moved.Hosts()
 	if s, err = cluster.Up(t.Context(), fewer, o); err != nil || !s.Healthy || s.Alive != 2 {
 		t.Fatalf("up with a worker less: %+v, %v", s, err)
+	}
+}
+
+// watchProcesses records every process's arguments and environment on all hosts until the function that it returns is called, which
+// returns the records' files.
+func (b *bed) watchProcesses(t *testing.T) func() []string {
+	dir := t.TempDir()
+	var files []string
+	var stops []func()
+	for i := 1; i <= b.hosts; i++ {
+		file := filepath.Join(dir, fmt.Sprint(i))
+		w, err := os.Create(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command("../hosts.sh", "exec", fmt.Sprint(i), "sh", "-c", "while :; do cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null; sleep 0.1; done")
+		cmd.Env, cmd.Stdout = b.env(), w
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		stop := sync.OnceFunc(func() {
+			_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // it is there: it was not waited for
+			_ = cmd.Wait()                                      // it was killed
+			w.Close()                                           // what is in it was written by another process
+		})
+		t.Cleanup(stop)
+		files, stops = append(files, file), append(stops, stop)
+	}
+	return func() []string {
+		for _, stop := range stops {
+			stop()
+		}
+		return files
+	}
+}
+
+// tokenIsSecret looks for a cluster's token wherever others can read: docker inspect of everything, processes as they were while the
+// cluster came up and as they are, logs of containers, Engine and sshd, and what the launcher said.
+func (b *bed) tokenIsSecret(t *testing.T, name string, records []string, story string) {
+	t.Helper()
+	token := strings.TrimSpace(b.must(t, "exec", "1", "cat", "/var/lib/docker/volumes/raybuild-"+name+"-auth/_data/token"))
+	if len(token) != 64 {
+		t.Fatalf("token %q", token)
+	}
+	if strings.Contains(story, token) {
+		t.Error("the launcher tells the token")
+	}
+	for i := 1; i <= b.hosts; i++ {
+		for what, command := range map[string]string{
+			"docker inspect": "docker inspect $(docker ps -aq; docker volume ls -q; docker network ls -q; docker image ls -aq)",
+			"processes":      "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null || true",
+			"logs":           "for c in $(docker ps -aq); do docker logs $c 2>&1; done; find /var/log -type f -exec cat {} +",
+		} {
+			out := b.must(t, "exec", fmt.Sprint(i), "sh", "-c", command)
+			if strings.TrimSpace(out) == "" {
+				t.Errorf("host %d shows no %s at all", i, what)
+			}
+			if strings.Contains(out, token) {
+				t.Errorf("host %d: the token shows in %s", i, what)
+			}
+		}
+		for what, file := range map[string]string{"a process while it came up": records[i-1], "the Engine's log": filepath.Join(b.dir, fmt.Sprintf("h%d/dockerd.log", i))} {
+			data, err := os.ReadFile(file)
+			if err != nil || len(data) == 0 {
+				t.Errorf("host %d: %s: %d bytes, %v", i, what, len(data), err)
+			}
+			if bytes.Contains(data, []byte(token)) {
+				t.Errorf("host %d: the token shows in %s", i, what)
+			}
+		}
 	}
 }

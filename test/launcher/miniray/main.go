@@ -7,6 +7,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
@@ -67,14 +68,34 @@ func main() {
 		token = strings.TrimSpace(string(data))
 	}
 	me := node{ID: random(), IP: opts["--node-ip-address"], Name: opts["--node-name"], State: "ALIVE", Resources: resources(opts)}
-	for _, p := range []string{"--node-manager-port", "--object-manager-port", "--dashboard-agent-listen-port"} {
-		listen("0.0.0.0:" + opts[p])
-	}
-	if _, head := opts["--head"]; head {
+	_, head := opts["--head"]
+	occupy(opts, head)
+	if head {
 		me.Head = true
 		runHead(me, opts, token)
 	}
 	runWorker(me, opts["--address"], token)
+}
+
+// occupy listens wherever Ray's processes do beside GCS and dashboard: on every port that is given, and on both ends and in the
+// middle of the workers' range. A head opens the client's port unasked, as one with ray[client] does.
+func occupy(opts map[string]string, head bool) {
+	for _, p := range []string{"--node-manager-port", "--object-manager-port", "--runtime-env-agent-port", "--dashboard-agent-grpc-port",
+		"--dashboard-agent-listen-port", "--metrics-export-port"} {
+		if opts[p] != "" {
+			listen("0.0.0.0:" + opts[p])
+		}
+	}
+	low, errLow := strconv.Atoi(opts["--min-worker-port"])
+	high, errHigh := strconv.Atoi(opts["--max-worker-port"])
+	if errLow == nil && errHigh == nil {
+		for _, p := range []int{low, (low + high) / 2, high} {
+			listen(fmt.Sprintf("0.0.0.0:%d", p))
+		}
+	}
+	if head {
+		listen("0.0.0.0:" + cmp.Or(opts["--ray-client-server-port"], "10001"))
+	}
 }
 
 func fail(format string, a ...any) {

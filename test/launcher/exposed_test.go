@@ -1,0 +1,159 @@
+package launcher
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/raybuild/raybuild/cluster"
+)
+
+// Ray is miniray in every test of this file: a stand-in that listens where Ray does, counts nodes and runs nothing.
+
+// probeEnv makes TestMain's process tell which of the given addresses take a connection.
+const probeEnv = "RAYBUILD_TEST_PROBE"
+
+func runProbe(list string) int {
+	var mu sync.Mutex
+	open := []string{}
+	var wg sync.WaitGroup
+	for _, addr := range strings.Split(list, ",") {
+		wg.Go(func() {
+			c, err := net.DialTimeout("tcp", addr, 2*time.Second)
+			if err == nil {
+				c.Close() // it answers
+				mu.Lock()
+				open = append(open, addr)
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	slices.Sort(open)
+	if err := json.NewEncoder(os.Stdout).Encode(open); err != nil {
+		return 1
+	}
+	return 0
+}
+
+// open asks a machine of the hosts' network which addresses answer it: a host, or with 0 one that is no host.
+func (b *bed) open(t *testing.T, from int, addrs []string) []string {
+	t.Helper()
+	self := []string{"env", probeEnv + "=" + strings.Join(addrs, ","), must(os.Executable())}
+	where := []string{"outside"}
+	if from > 0 {
+		where = []string{"exec", fmt.Sprint(from)}
+		bin := must(os.ReadFile(must(os.Executable())))
+		file := fmt.Sprintf("%s/h%d/home/probe", b.dir, from) // the host's /root
+		if err := os.WriteFile(file, bin, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		defer os.Remove(file) // it was for this call
+		self[2] = "/root/probe"
+	}
+	var out []string
+	text := b.must(t, append(where, self...)...)
+	if err := json.Unmarshal([]byte(text), &out); err != nil {
+		t.Fatalf("read the probe's answer: %v\n%s", err, text)
+	}
+	return out
+}
+
+var listening = regexp.MustCompile(`\s(\S+):(\d+)\s+\S+:\*`)
+
+// rayPorts lists every port of a host on which something of Ray listens to more than loopback, and those on which a worker process
+// may. sshd is the only other thing that listens there.
+func (b *bed) rayPorts(t *testing.T, i int, n cluster.Node) []int {
+	t.Helper()
+	ports := []int{10001, n.Ports.WorkerMin, n.Ports.WorkerMax, n.Ports.Dashboard}
+	needs, err := cluster.PortsNeeded(n, "2.52.0", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range needs {
+		ports = append(ports, p.First, p.Last)
+	}
+	for _, m := range listening.FindAllStringSubmatch(b.must(t, "exec", fmt.Sprint(i), "ss", "-Hltn"), -1) {
+		if p := must(strconv.Atoi(m[2])); p != 22 && !strings.HasPrefix(m[1], "127.") {
+			ports = append(ports, p)
+		}
+	}
+	slices.Sort(ports)
+	return slices.DeleteFunc(slices.Compact(ports), func(p int) bool { return p == 0 })
+}
+
+func (b *bed) at(i int, ports []int) []string {
+	var out []string
+	for _, p := range ports {
+		out = append(out, net.JoinHostPort(b.addr(i), strconv.Itoa(p)))
+	}
+	return out
+}
+
+func TestFilterClosesRayToOutsiders(t *testing.T) {
+	b := needBed(t)
+	b.clean(t, "shut")
+	spec := b.spec(t, "shut", b.image, "filter: true\n", 2)
+	s, err := cluster.Up(t.Context(), spec, b.options(t))
+	if err != nil || !s.Healthy {
+		t.Fatalf("%v\n%s", err, s)
+	}
+	nodes := []cluster.Node{spec.Head, spec.Workers[0]}
+	for i := 1; i <= 2; i++ {
+		all := b.at(i, b.rayPorts(t, i, nodes[i-1]))
+		if open := b.open(t, 0, all); len(open) > 0 {
+			t.Errorf("an outsider reaches %v", open)
+		}
+		// The same probe from a member, or it would show nothing. The dashboard is on loopback.
+		open := b.open(t, 3-i, all)
+		t.Logf("host %d: %d ports probed, %d answer a member, 0 an outsider: %v", i, len(all), len(open), all)
+		if want := map[int]int{1: 11, 2: 9}[i]; len(open) != want {
+			t.Errorf("a member reaches %d of host %d's ports, want %d: %v", len(open), i, want, open)
+		}
+		if open := b.open(t, 0, b.at(i, []int{22})); len(open) != 1 {
+			t.Errorf("the filter closes what is not Ray's: ssh of host %d", i)
+		}
+	}
+	if s, err = cluster.Up(t.Context(), spec, b.options(t)); err != nil || s.Changed != 0 {
+		t.Errorf("again: %v\n%s", err, s)
+	}
+	b.must(t, "exec", "2", "nft", "delete", "table", "inet", "raybuild-shut")
+	p, err := cluster.MakePlan(t.Context(), spec, b.options(t))
+	if err != nil || p.Changes != 1 || len(p.Filters) != 1 {
+		t.Errorf("a filter that was deleted: %+v, %v", p, err)
+	}
+	if s, err = cluster.Up(t.Context(), spec, b.options(t)); err != nil || s.Changed != 1 || !s.Healthy {
+		t.Errorf("mended: %v\n%s", err, s)
+	}
+}
+
+func TestWithoutAFilterOutsidersNeedTheToken(t *testing.T) {
+	b := needBed(t)
+	b.clean(t, "open")
+	spec := b.spec(t, "open", b.image, "")
+	if _, err := cluster.Up(t.Context(), spec, b.options(t)); err != nil {
+		t.Fatal(err)
+	}
+	if open := b.open(t, 0, b.at(1, b.rayPorts(t, 1, spec.Head))); len(open) != 11 {
+		t.Errorf("without a filter an outsider should reach 11 ports of the head, or the filter's test shows nothing: %v", open)
+	}
+	for what, args := range map[string][]string{"no token": nil, "a wrong token": {"-H", "Authorization: Bearer " + strings.Repeat("0", 64)}} {
+		argv := append([]string{"outside", "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "5", "-X", "POST", "-d", "{}"}, args...)
+		out := b.must(t, append(argv, fmt.Sprintf("http://%s:6379/beat?first=1", b.addr(1)))...)
+		if out != fmt.Sprint(http.StatusUnauthorized) && out != fmt.Sprint(http.StatusForbidden) {
+			t.Errorf("%s: the answer is %s", what, out)
+		}
+	}
+	if out, err := b.script("outside", "curl", "-s", "--max-time", "3", fmt.Sprintf("http://%s:8265/", b.addr(1))); err == nil {
+		t.Errorf("the dashboard answers outside: %s", out)
+	}
+}
