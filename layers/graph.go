@@ -31,7 +31,8 @@ type GraphOptions struct {
 	Platforms []string
 	// Created is the image's time. Default: the time of the lock.
 	Created time.Time
-	// Compression of the image's layers: "gzip" (the default) or "zstd".
+	// Compression of the image's layers: "gzip", "zstd" or "estargz". Default: the
+	// recipe's, else gzip.
 	Compression string
 	// Labels and Annotations are added to the recipe's.
 	Labels, Annotations map[string]string
@@ -78,9 +79,8 @@ func NewGraph(ctx context.Context, r *Recipe, l *Lock, o GraphOptions) (*Graph, 
 		platforms = r.Platforms
 	}
 	g := &Graph{Compression: o.Compression, Local: slices.Clone(local), recipe: r, options: o}
-	if g.Compression == "" {
-		g.Compression = "gzip"
-	}
+	setDefault(&g.Compression, r.Layers.Compression)
+	setDefault(&g.Compression, "gzip")
 	for _, f := range local {
 		g.packed = append(g.packed, PackedFiles{f.Digest, f.Name, f.Size})
 	}

@@ -168,6 +168,7 @@ func (t *recipeReader) layers(n *yamlNode, key string, r *LayerRules) {
 	t.mapping(n, key,
 		treeField{"budget", t.text(&budget, layerBudget)},
 		treeField{"max_size", t.text(&size, layerSize)},
+		treeField{"compression", t.text(&r.Compression, oneOf("gzip", "zstd", "estargz"))},
 	)
 	if budget != "" {
 		r.Budget, _ = strconv.Atoi(budget) // of its grammar

@@ -161,15 +161,19 @@ func TestWheelsByHowOftenTheyChange(t *testing.T) {
 
 func TestLayerRulesOfARecipe(t *testing.T) {
 	for text, want := range map[string]LayerRules{
-		"":                                     {20, 512 << 20},
-		"layers: {budget: 13}":                 {13, 512 << 20},
-		"layers: {max_size: 64MB}":             {20, 64 << 20},
-		"layers: {budget: 100, max_size: 2GB}": {100, 2 << 30},
+		"":                                     {Budget: 20, MaxSize: 512 << 20},
+		"layers: {budget: 13}":                 {Budget: 13, MaxSize: 512 << 20},
+		"layers: {max_size: 64MB}":             {Budget: 20, MaxSize: 64 << 20},
+		"layers: {budget: 100, max_size: 2GB}": {Budget: 100, MaxSize: 2 << 30},
+		"layers: {compression: zstd}":          {Budget: 20, MaxSize: 512 << 20, Compression: "zstd"},
 	} {
 		r, err := LoadRecipe([]byte(text), "raybuild.yaml", nil)
 		if err != nil || r.Layers != want {
 			t.Errorf("%q gives %+v (%v), want %+v", text, r, err, want)
 		}
+	}
+	if _, err := LoadRecipe([]byte("layers: {compression: lz4}"), "raybuild.yaml", nil); err == nil || !strings.Contains(err.Error(), "gzip") {
+		t.Errorf("a compression that is none: %v", err)
 	}
 	for _, text := range []string{"budget: 12", "budget: 101", "budget: many", "max_size: 15MB", "max_size: 512", "max_size: -1GB"} {
 		_, err := LoadRecipe([]byte("layers: {"+text+"}"), "raybuild.yaml", nil)

@@ -113,7 +113,7 @@ type Env struct {
 	File string
 }
 
-// LayerRules say how Python packages are laid out as layers.
+// LayerRules say how Python packages are laid out as layers, and how layers are stored.
 type LayerRules struct {
 	// Budget is how many layers the image should have at most, of which 13 are
 	// taken: see wheelGroups. Default 20. Local files beyond the first, steps,
@@ -123,6 +123,8 @@ type LayerRules struct {
 	// would be larger is split, be it beyond the budget. Default 512 MB. A wheel
 	// that is larger by itself has a layer of its own and is not split.
 	MaxSize int64
+	// Compression of all layers, the base's too: "gzip", "zstd" or "estargz". Default "", gzip.
+	Compression string
 }
 
 // Ray is the version of Ray to install.

@@ -75,7 +75,7 @@ pip: [tensorflow, "requests>=2"]
 files: [{from: ./app, to: /home/ray/app}]
 steps: [{name: extras, run: "echo $HOME", needs: [ray], network: false, secrets: [token]}]
 image: {user: ray, workdir: /home/ray, env: {A: 1}, labels: {a.b: x}, annotations: {}, entrypoint: [], cmd: [bash]}
-layers: {budget: 50, max_size: 1GB}
+layers: {budget: 50, max_size: 1GB, compression: zstd}
 platforms: [linux/arm64, linux/amd64]
 `
 
@@ -93,7 +93,7 @@ func TestLoadEverything(t *testing.T) {
 		Steps:     []Step{{Name: "extras", Run: "echo $HOME", Needs: []string{"ray"}, Secrets: []string{"token"}}},
 		Image: ImageConfig{User: "ray", Workdir: "/home/ray", Env: map[string]string{"A": "1"}, Labels: map[string]string{"a.b": "x"},
 			Annotations: map[string]string{}, Cmd: []string{"bash"}},
-		Layers:    LayerRules{Budget: 50, MaxSize: 1 << 30},
+		Layers:    LayerRules{Budget: 50, MaxSize: 1 << 30, Compression: "zstd"},
 		Platforms: []string{"linux/amd64", "linux/arm64"},
 		Dir:       ".",
 	}

@@ -116,7 +116,7 @@ func (r *Recipe) marshal() ([]byte, error) {
 		"steps": steps,
 		"image": object{"user": r.Image.User, "workdir": r.Image.Workdir, "env": r.Image.Env, "labels": r.Image.Labels,
 			"annotations": r.Image.Annotations, "entrypoint": r.Image.Entrypoint, "cmd": r.Image.Cmd},
-		"layers":    object{"budget": r.Layers.filled().Budget, "max_size": fmt.Sprintf("%dMB", r.Layers.filled().MaxSize>>20)},
+		"layers":    object{"budget": r.Layers.filled().Budget, "max_size": fmt.Sprintf("%dMB", r.Layers.filled().MaxSize>>20), "compression": r.Layers.Compression},
 		"platforms": r.Platforms,
 	}
 	// What is empty has no key, but for an empty list of extras, which is not the default.

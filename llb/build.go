@@ -109,9 +109,9 @@ func (o BuildOptions) validate(images []Image) error {
 		}
 	}
 	switch o.Compression {
-	case "", "gzip", "zstd":
+	case "", "gzip", "zstd", "estargz":
 	default:
-		errs = append(errs, fmt.Errorf("compression %q: want gzip or zstd", o.Compression))
+		errs = append(errs, fmt.Errorf("compression %q: want gzip, zstd or estargz", o.Compression))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("build image: %w", err)

@@ -69,7 +69,7 @@ type BuildOptions struct {
 	Docker io.WriteCloser
 	// Local is a directory that gets the image's files. Default: none.
 	Local string
-	// Compression of layers: gzip (default) or zstd. Layers that have another are converted, so that digests do not
+	// Compression of layers: gzip (default), zstd or estargz. Layers that have another are converted, so that digests do not
 	// depend on what the builder happens to have.
 	Compression string
 	// Annotations are put on each manifest, and on the index where there are several platforms.

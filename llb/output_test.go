@@ -157,13 +157,31 @@ func TestBeforePushSeesLayersBeforeTheyMove(t *testing.T) {
 	}
 }
 
-func TestZstdLayers(t *testing.T) {
+func TestLayersOfOtherCompressions(t *testing.T) {
 	w, b := newWorld(t), connect(t)
 	gz := build(t, b, w, filesImage(amd64, "x"), llb.BuildOptions{})
 	zs := build(t, b, w, filesImage(amd64, "x"), llb.BuildOptions{Compression: "zstd"})
 	again := build(t, b, w, filesImage(amd64, "x"), llb.BuildOptions{})
 	if mt := zs.Images[0].Layers[0].MediaType; mt != ocispecs.MediaTypeImageLayerZstd || again.Digest != gz.Digest || zs.Digest == gz.Digest {
 		t.Errorf("zstd %s of type %s, gzip %s and then %s", zs.Digest, mt, gz.Digest, again.Digest)
+	}
+	es := build(t, b, w, filesImage(amd64, "x"), llb.BuildOptions{Compression: "estargz"})
+	l := es.Images[0].Layers[0]
+	r, _, err := b.Blob(t.Context(), l.Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	data, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The footer says where the table of contents is: containerd's stargz-snapshotter, docs/estargz.md.
+	if !bytes.Contains(data[max(0, len(data)-51):], []byte("STARGZ")) || l.MediaType != ocispecs.MediaTypeImageLayerGzip || es.Digest == gz.Digest {
+		t.Errorf("estargz %s of type %s has no footer of estargz; gzip is %s", es.Digest, l.MediaType, gz.Digest)
+	}
+	if twice := build(t, b, w, filesImage(amd64, "x"), llb.BuildOptions{Compression: "estargz", SolveOptions: llb.SolveOptions{NoCache: true}}); twice.Digest != es.Digest {
+		t.Errorf("estargz twice is %s and %s", es.Digest, twice.Digest)
 	}
 }
 

@@ -59,7 +59,7 @@ Packages that the recipe's own steps installed are not known to raybuild, and so
 	f.BoolVar(&o.smoke, "smoke", false, "test the image before it is tagged, as for the build")
 	f.StringVar(&o.metadataFile, "metadata-file", "", "write digest, steps, layers and bytes as JSON to `FILE`")
 	jsonFlag(cmd, &o.asJSON)
-	o.compression, o.fetch, o.graphTag = "gzip", "session", true
+	o.fetch, o.graphTag = "session", true
 	completeValues(cmd, "progress", progressModes(), cobra.ShellCompDirectiveNoFileComp)
 	return cmd
 }

@@ -23,7 +23,7 @@ func (o *againstOptions) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	o.recipeOptions.flags(f)
 	insecureFlag(f, &o.insecure)
-	f.StringVar(&o.compression, "compression", "gzip", "as for the build: it is part of the graph's digest")
+	f.StringVar(&o.compression, "compression", "", "as for the build: it is part of the graph's digest")
 	f.StringArrayVar(&o.labels, "label", nil, "as for the build: `KEY=VALUE` (repeatable)")
 	f.StringArrayVar(&o.annotations, "annotation", nil, "as for the build: `KEY=VALUE` (repeatable)")
 	jsonFlag(cmd, &o.asJSON)

@@ -105,7 +105,7 @@ func TestUsageErrors(t *testing.T) {
 		"push without a name":             {[]string{"--push"}, "--push needs a name"},
 		"bad name":                        {[]string{"--push", "Ray:X Y"}, "parse image reference"},
 		"name with digest":                {[]string{"ray@sha256:" + strings.Repeat("0", 64)}, "name it by a tag"},
-		"bad compression":                 {[]string{"--compression", "lz4"}, "gzip or zstd"},
+		"bad compression":                 {[]string{"--compression", "lz4"}, "gzip, zstd or estargz"},
 		"rebase of a digest unnamed":      {[]string{"rebase", "ray@sha256:" + strings.Repeat("0", 64)}, "name the result with -t"},
 		"add of nothing":                  {[]string{"add", "--onto", "ray:1"}, "REQUIREMENT"},
 		"add onto nothing":                {[]string{"add", "torch"}, "--onto IMAGE"},

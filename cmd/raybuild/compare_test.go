@@ -28,7 +28,7 @@ func TestPlanWhyDiffUsage(t *testing.T) {
 		"why without any image":  {[]string{"why"}, "name an IMAGE"},
 		"diff of one image":      {[]string{"diff", "a"}, "takes two images"},
 		"diff of no name":        {[]string{"diff", "a", "B:"}, "parse image reference"},
-		"plan of no compression": {[]string{"plan", "--compression", "lz4", "a"}, "gzip or zstd"},
+		"plan of no compression": {[]string{"plan", "--compression", "lz4", "a"}, "gzip, zstd or estargz"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			got := call(t, dir, c.args...)

@@ -117,7 +117,7 @@ func (o *buildOptions) flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&o.cacheTo, "cache-to", nil, "export the build cache: a reference, or type=registry|inline|local|gha|s3|azblob,KEY=VALUE,…; unless given, mode=max and ignore-error=true (repeatable)")
 	f.DurationVar(&o.cacheBudget, "cache-budget", 5*time.Minute, "how long a build waits for each cache that it imports (a tenth of it for what the cache has at all), and for all exports, before it goes on without, with a warning; 0: no limit")
 	f.StringArrayVarP(&o.outputs, "output", "o", nil, "write the image to a file or directory: type=oci|docker|local,dest=PATH; dest=- is standard output (repeatable)")
-	f.StringVar(&o.compression, "compression", "gzip", "compression of layers: gzip, or zstd (faster; needs Docker 23 or containerd 1.5 where it is pulled)")
+	f.StringVar(&o.compression, "compression", "", "compression of layers: gzip, zstd (makes and unpacks faster; needs Docker 23 or containerd 1.5 where it is pulled), or estargz (gzip that containerd's stargz snapshotter need not pull whole; slow to make) (default: the recipe's layers.compression, else gzip)")
 	f.StringVar(&o.metadataFile, "metadata-file", "", "write digest, steps, layers and bytes as JSON to `FILE`")
 	f.StringVar(&o.reportFile, "report", "", "write a page for people to `FILE`.html: layers, timeline, packages, and what changed; also where the build fails")
 	f.StringArrayVar(&o.secrets, "secret", nil, "a secret for steps: id=NAME,src=FILE or id=NAME,env=VARIABLE; it is kept out of image, lock, logs and cache (repeatable)")
@@ -141,7 +141,7 @@ func (o *buildOptions) set(cmd *cobra.Command) {
 func (o *buildOptions) complete(cmd *cobra.Command) {
 	for name, values := range map[string][]string{
 		"progress":    progressModes(),
-		"compression": {"gzip", "zstd"},
+		"compression": {"gzip", "zstd", "estargz"},
 		"fetch":       {"session", "builder"},
 		"output":      {"type=oci,dest=", "type=docker,dest=", "type=local,dest="},
 		"platform":    {"linux/amd64", "linux/arm64"},
@@ -163,8 +163,8 @@ func (o *buildOptions) check(a *app) error {
 	if err := o.builderOptions.check(); err != nil {
 		return err
 	}
-	if o.compression != "gzip" && o.compression != "zstd" {
-		return usagef("--compression %q: it is gzip or zstd", o.compression)
+	if !slices.Contains([]string{"", "gzip", "zstd", "estargz"}, o.compression) {
+		return usagef("--compression %q: it is gzip, zstd or estargz", o.compression)
 	}
 	if o.cacheBudget < 0 {
 		return usagef("--cache-budget %v: it is how long to wait at most, or 0 for no limit", o.cacheBudget)

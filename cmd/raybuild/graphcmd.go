@@ -53,7 +53,7 @@ own, which "buildctl build" reads from standard input (for one platform).`,
 	f := cmd.Flags()
 	o.recipeOptions.flags(f)
 	f.StringVar(&format, "format", "text", "text, json, dot, mermaid, llb or html")
-	f.StringVar(&o.compression, "compression", "gzip", "as for the build: it is part of the graph's digest")
+	f.StringVar(&o.compression, "compression", "", "as for the build: it is part of the graph's digest")
 	f.StringArrayVar(&o.labels, "label", nil, "as for the build: `KEY=VALUE` (repeatable)")
 	f.StringArrayVar(&o.annotations, "annotation", nil, "as for the build: `KEY=VALUE` (repeatable)")
 	jsonFlag(cmd, &asJSON)

@@ -58,7 +58,7 @@ The recipe's own lock does not learn of it: raybuild lock --update base does the
 	f.StringVar(&o.metadataFile, "metadata-file", "", "write digest, steps, layers and bytes as JSON to `FILE`")
 	jsonFlag(cmd, &o.asJSON)
 	pushRetryFlag(f, &o.pushRetry)
-	o.compression, o.fetch, o.graphTag = "gzip", "session", true
+	o.fetch, o.graphTag = "session", true
 	completeValues(cmd, "progress", progressModes(), cobra.ShellCompDirectiveNoFileComp)
 	return cmd
 }

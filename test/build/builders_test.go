@@ -3,6 +3,8 @@ package build
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -117,6 +119,33 @@ func TestDockerEngineBuildsAndPushes(t *testing.T) {
 		t.Errorf("exit %d, stdout %q; the Engine knows local/ray:1 as %q (%v)\n%s", loaded.code, loaded.stdout, out, err, tail(loaded.stderr, 10))
 	}
 	h.refused(1, []string{"graph driver", "cannot write image archives", "embedded engine"}, "--builder", "docker", "--output", "type=oci,dest=out.tar", r)
+
+	estargzRuns(h, host)
+}
+
+// estargzRuns checks that a Docker Engine that knows gzip alone runs an image of estargz layers.
+func estargzRuns(h *home, host string) {
+	h.t.Helper()
+	h.write("raybuild.yaml", shortRecipe("layers: {compression: estargz}"))
+	r := ref(h.t, "estargz")
+	h.push(r)
+	made, err := pull(h.t, r).Layers()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	for i, l := range made {
+		body, err := l.Compressed()
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		data, err := io.ReadAll(body)
+		if err = errors.Join(err, body.Close()); err != nil || !bytes.Contains(data[max(0, len(data)-51):], []byte("STARGZ")) {
+			h.t.Errorf("layer %d of %d has no footer of estargz (read: %v)", i, len(made), err)
+		}
+	}
+	if out, err := dockerCLI(h.t.Context(), host, "run", "--rm", "--network", "none", r, "ray", "--version"); err != nil || !strings.Contains(out, "2.51.1") {
+		h.t.Errorf("ray does not run in an image of estargz layers: %v\n%s", err, out)
+	}
 }
 
 // A builder that buildx knows is found by its name, as buildx's current one, and by buildx's own variable.
