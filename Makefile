@@ -85,7 +85,7 @@ bench: needs build $(TOOLS)/buildctl ## what each edit costs, beside Dockerfiles
 	$(GO) run ./bench/matrix -scale $(BENCH_SCALE) -budget $(BENCH_BUDGET_$(BENCH_SCALE)) -docs docs/benchmarks.md $(BENCH_FLAGS)
 
 test-cluster: needs ## the launcher's tests on real hosts and engines
-	$(GO) test -timeout 40m $(TEST_FLAGS) ./cluster/... ./internal/docker/... ./test/launcher/...
+	$(GO) test -timeout 40m $(TEST_FLAGS) ./cluster/... ./internal/docker/... ./internal/kube/... ./test/launcher/...
 
 # Docker's compose plugin, to compare with. Debian has no version 2 of it; a later version than this one needs a later Go.
 COMPOSE_VERSION := v5.6.0

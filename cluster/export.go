@@ -14,7 +14,7 @@ type Format string
 
 // Formats of Export.
 const (
-	KubeRay Format = "kuberay" // RayCluster ray.io/v1, for KubeRay 1.5 and later
+	KubeRay Format = "kuberay" // RayCluster ray.io/v1, for KubeRay 1.5.1 and later; before Ray 2.52 also older ones
 	RayUp   Format = "ray-up"  // cluster YAML of `ray up`, provider local
 	Compose Format = "compose" // docker compose, one host
 )

@@ -2,13 +2,11 @@ package cluster
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strings"
@@ -17,15 +15,9 @@ import (
 	"github.com/compose-spec/compose-go/v2/loader"
 	compose "github.com/compose-spec/compose-go/v2/types"
 	"github.com/santhosh-tekuri/jsonschema/v6"
-	apiextensions "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
-	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/cel"
-	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/defaulting"
-	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/pruning"
-	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
-	celconfig "k8s.io/apiserver/pkg/apis/cel"
 	"sigs.k8s.io/yaml"
+
+	"github.com/raybuild/raybuild/internal/kube/kubetest"
 )
 
 // content checks a file of testdata against the digest in its README.
@@ -35,80 +27,20 @@ func content(t *testing.T, name, sum string) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if strings.HasSuffix(name, ".gz") {
-		z, err := gzip.NewReader(bytes.NewReader(b))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if b, err = io.ReadAll(z); err != nil {
-			t.Fatal(err)
-		}
-	}
 	if got := sha256.Sum256(b); hex.EncodeToString(got[:]) != sum {
 		t.Fatalf("%s has digest %x", name, got)
 	}
 	return b
 }
 
-// rayClusterSchema checks objects as an API server with KubeRay's CRD would, unknown fields refused.
-type rayClusterSchema struct {
-	structural *schema.Structural
-	validator  validation.SchemaValidator
-}
-
-func newRayClusterSchema(t *testing.T) rayClusterSchema {
+// problems lists what an API server with KubeRay's definition would refuse.
+func problems(t *testing.T, crd *kubetest.Schema, doc []byte) []string {
 	t.Helper()
-	b := content(t, "ray.io_rayclusters-v1.6.2.yaml.gz", "1d51d8c4ce065b22c2069af0ebd72ae25f4a6968e5c5f93a3106ba6fc35bcc1d")
-	var crd apiextensionsv1.CustomResourceDefinition
-	if err := yaml.Unmarshal(b, &crd); err != nil {
-		t.Fatal(err)
-	}
-	i := slices.IndexFunc(crd.Spec.Versions, func(v apiextensionsv1.CustomResourceDefinitionVersion) bool { return v.Name == "v1" })
-	var internal apiextensions.JSONSchemaProps
-	if err := apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(crd.Spec.Versions[i].Schema.OpenAPIV3Schema, &internal, nil); err != nil {
-		t.Fatal(err)
-	}
-	s, err := schema.NewStructural(&internal)
+	unknown, others, err := crd.Problems(t.Context(), doc)
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, _, err := validation.NewSchemaValidator(&internal)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return rayClusterSchema{s, v}
-}
-
-// problems lists what the API server would refuse.
-func (r rayClusterSchema) problems(t *testing.T, doc []byte) []string {
-	t.Helper()
-	var obj map[string]any
-	if err := yaml.UnmarshalStrict(doc, &obj); err != nil {
-		t.Fatal(err)
-	}
-	j, err := json.Marshal(obj) // the JSON types of the API's machinery
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := json.NewDecoder(bytes.NewReader(j))
-	if err := d.Decode(&obj); err != nil {
-		t.Fatal(err)
-	}
-	var out []string
-	for _, p := range pruning.PruneWithOptions(obj, r.structural, true, schema.UnknownFieldPathOptions{TrackUnknownFieldPaths: true}) {
-		out = append(out, "unknown field "+p)
-	}
-	defaulting.Default(obj, r.structural)
-	for _, e := range validation.ValidateCustomResource(nil, obj, r.validator) {
-		out = append(out, e.Error())
-	}
-	if v := cel.NewValidator(r.structural, true, celconfig.PerCallLimit); v != nil {
-		errs, _ := v.Validate(context.Background(), nil, r.structural, obj, nil, celconfig.RuntimeCELCostBudget)
-		for _, e := range errs {
-			out = append(out, e.Error())
-		}
-	}
-	return out
+	return append(unknown, others...)
 }
 
 func exportOptions(version string) ExportOptions { return ExportOptions{Image: testImage(version)} }
@@ -138,7 +70,10 @@ workers:
 `
 
 func TestExportKubeRayIsAcceptedByItsSchema(t *testing.T) {
-	crd := newRayClusterSchema(t)
+	crd, err := kubetest.NewSchema()
+	if err != nil {
+		t.Fatal(err)
+	}
 	versions, _ := rayVersions(t)
 	specs := map[string]string{"sketch": sketch, "rich": richHosts, "head alone": "name: a\nimage: r\nhead: {host: local}\n"}
 	for name, text := range specs {
@@ -149,7 +84,7 @@ func TestExportKubeRayIsAcceptedByItsSchema(t *testing.T) {
 			o := exportOptions(v)
 			o.Namespace = "ml"
 			b := export(t, load(t, text), KubeRay, o)
-			if p := crd.problems(t, b); len(p) > 0 {
+			if p := problems(t, crd, b); len(p) > 0 {
 				t.Errorf("%s, ray %s: %s\n%s", name, v, strings.Join(p, "\n"), b)
 			}
 		}
@@ -161,7 +96,7 @@ func TestExportKubeRayIsAcceptedByItsSchema(t *testing.T) {
 			if !strings.Contains(good, change[0]) {
 				t.Fatalf("no %q in\n%s", change[0], good)
 			}
-			if p := crd.problems(t, []byte(strings.Replace(good, change[0], change[1], 1))); len(p) == 0 {
+			if p := problems(t, crd, []byte(strings.Replace(good, change[0], change[1], 1))); len(p) == 0 {
 				t.Errorf("%q is accepted", change[1])
 			}
 		}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -221,38 +220,6 @@ func (a *app) downTarget(o *clusterOptions, name string, hosts []string) (string
 		at = spec.Hosts()
 	}
 	return name, at, nil
-}
-
-func (a *app) clusterExportCommand(o *clusterOptions) *cobra.Command {
-	var format, namespace string
-	formats := []string{string(cluster.KubeRay), string(cluster.RayUp), string(cluster.Compose)}
-	cmd := &cobra.Command{
-		Use: "export", Short: "Write the cluster for another launcher: KubeRay, ray up, docker compose",
-		Long: `export prints the cluster in another launcher's form. What that one cannot do, and what had to be guessed, stands in comments at the
-top. The image is named by digest.`,
-		Example: "  raybuild cluster export --format kuberay | kubectl apply -f -\n  raybuild cluster export --format compose > compose.yaml",
-		Args:    noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			spec, err := a.loadCluster(o)
-			if err != nil {
-				return err
-			}
-			image, err := cluster.ImageOf(cmd.Context(), spec, a.launcher(o))
-			if err != nil {
-				return err
-			}
-			out, err := cluster.Export(spec, cluster.Format(format), cluster.ExportOptions{Image: image, Namespace: namespace})
-			if err != nil {
-				return err
-			}
-			return a.print("%s", strings.TrimRight(string(out), "\n"))
-		},
-	}
-	o.imageFlag(cmd.Flags())
-	cmd.Flags().StringVar(&format, "format", string(cluster.KubeRay), strings.Join(formats, ", "))
-	cmd.Flags().StringVar(&namespace, "namespace", "", "Kubernetes `NAMESPACE`")
-	completeValues(cmd, "format", formats, cobra.ShellCompDirectiveNoFileComp)
-	return cmd
 }
 
 // scanTimeout bounds the look at all hosts' keys.
