@@ -178,32 +178,40 @@ func (h *Host) Create(ctx context.Context, c Create) (string, error) {
 		}
 		host.Mounts = append(host.Mounts, mount.Mount{Type: kind, Source: m.Source, Target: m.Target, ReadOnly: m.ReadOnly})
 	}
+	ctx, why, stop := h.attend(ctx)
+	defer stop()
 	res, err := h.api.ContainerCreate(ctx, client.ContainerCreateOptions{Name: c.Name, Config: cfg, HostConfig: host})
-	return res.ID, h.fail("create container", c.Name, err)
+	return res.ID, h.fail("create container", c.Name, why(err))
 }
 
 // Start starts a container; one that runs already is left alone.
 func (h *Host) Start(ctx context.Context, id string) error {
+	ctx, why, stop := h.attend(ctx)
+	defer stop()
 	_, err := h.api.ContainerStart(ctx, id, client.ContainerStartOptions{})
-	return h.fail("start container", short(id), err)
+	return h.fail("start container", short(id), why(err))
 }
 
 // Stop ends a container, within its own stop time-out. One that is not there is no error.
 func (h *Host) Stop(ctx context.Context, id string) error {
+	ctx, why, stop := h.attend(ctx)
+	defer stop()
 	_, err := h.api.ContainerStop(ctx, id, client.ContainerStopOptions{})
 	if IsNotFound(err) {
 		return nil
 	}
-	return h.fail("stop container", short(id), err)
+	return h.fail("stop container", short(id), why(err))
 }
 
 // Remove removes a container with its anonymous volumes, by ID or name, also when it runs. One that is not there is no error.
 func (h *Host) Remove(ctx context.Context, id string) error {
+	ctx, why, stop := h.attend(ctx)
+	defer stop()
 	_, err := h.api.ContainerRemove(ctx, id, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
 	if IsNotFound(err) {
 		return nil
 	}
-	return h.fail("remove container", short(id), err)
+	return h.fail("remove container", short(id), why(err))
 }
 
 func short(id string) string {
@@ -226,8 +234,10 @@ func TarFile(name string, mode int64, data []byte) io.Reader {
 
 // PutTar unpacks a tar into a directory of a container, which need not run.
 func (h *Host) PutTar(ctx context.Context, id, dir string, tar io.Reader) error {
+	ctx, why, stop := h.attend(ctx)
+	defer stop()
 	_, err := h.api.CopyToContainer(ctx, id, client.CopyToContainerOptions{DestinationPath: dir, Content: tar})
-	return h.fail("copy into container", short(id), err)
+	return h.fail("copy into container", short(id), why(err))
 }
 
 // ReadFile reads a file of at most 1 MiB of a container, which need not run.
@@ -255,8 +265,10 @@ func (h *Host) ReadFile(ctx context.Context, id, path string) ([]byte, error) {
 
 // CreateVolume makes a volume; one of that name which is there already is left as it is.
 func (h *Host) CreateVolume(ctx context.Context, name string, labels map[string]string) error {
+	ctx, why, stop := h.attend(ctx)
+	defer stop()
 	_, err := h.api.VolumeCreate(ctx, client.VolumeCreateOptions{Name: name, Labels: labels})
-	return h.fail("create volume", name, err)
+	return h.fail("create volume", name, why(err))
 }
 
 // Volumes lists the names of those that have a label.
@@ -271,9 +283,11 @@ func (h *Host) Volumes(ctx context.Context, label string) ([]string, error) {
 
 // RemoveVolume removes a volume. One that is not there is no error.
 func (h *Host) RemoveVolume(ctx context.Context, name string) error {
+	ctx, why, stop := h.attend(ctx)
+	defer stop()
 	_, err := h.api.VolumeRemove(ctx, name, client.VolumeRemoveOptions{})
 	if IsNotFound(err) {
 		return nil
 	}
-	return h.fail("remove volume", name, err)
+	return h.fail("remove volume", name, why(err))
 }

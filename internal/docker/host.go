@@ -24,6 +24,8 @@ type Host struct {
 	api    *client.Client
 	stdio  *stdio // nil unless the host refuses streamlocal
 	note   string
+
+	quiet, limit time.Duration // of attend
 }
 
 // Dial connects to a host and agrees with its Engine on a version of the API. It fails when any step does: the error names the step.
@@ -55,7 +57,7 @@ func dialSSH(ctx context.Context, t Target, o Options) (*Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reach host %s: %w", t, err)
 	}
-	h := &Host{target: t, link: l}
+	h := &Host{target: t, link: l, quiet: o.KeepaliveEvery, limit: o.KeepaliveLimit}
 	socket := t.Socket
 	if socket == "" {
 		socket = defaultSocket
@@ -121,7 +123,7 @@ func dialLocal(ctx context.Context, t Target, o Options) (*Host, error) {
 		}
 		return dialSSH(ctx, st, o)
 	}
-	h := &Host{target: t}
+	h := &Host{target: t, quiet: o.KeepaliveEvery, limit: o.KeepaliveLimit}
 	var err error
 	switch scheme, path, _ := strings.Cut(engine, "://"); {
 	case engine == "":

@@ -69,12 +69,14 @@ func (h *Host) Pull(ctx context.Context, ref string, a Auth) error {
 	if err != nil {
 		return h.fail("pull image", ref, err)
 	}
+	ctx, why, stop := h.attend(ctx)
+	defer stop()
 	res, err := h.api.ImagePull(ctx, ref, client.ImagePullOptions{RegistryAuth: header})
 	if err != nil {
-		return h.fail("pull image", ref, err)
+		return h.fail("pull image", ref, why(err))
 	}
 	defer res.Close() // Wait has read it to its end
-	return h.fail("pull image", ref, res.Wait(ctx))
+	return h.fail("pull image", ref, why(res.Wait(ctx)))
 }
 
 // TinyImage is a tar for Load of an image named ref with one small file. The same arguments give the same bytes, and so the same

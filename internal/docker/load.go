@@ -14,9 +14,11 @@ import (
 
 // Load loads an image from a tar (of `docker save`, or an OCI layout where the Engine takes one) and returns the names that the Engine gave it.
 func (h *Host) Load(ctx context.Context, tar io.Reader) ([]string, error) {
+	ctx, why, stop := h.attend(ctx)
+	defer stop()
 	res, err := h.api.ImageLoad(ctx, tar, client.ImageLoadWithQuiet(true))
 	if err != nil {
-		return nil, fmt.Errorf("load image into %s: %w", h.target, h.explain(err))
+		return nil, fmt.Errorf("load image into %s: %w", h.target, h.explain(why(err)))
 	}
 	defer res.Close() // read to its end below
 	var names []string
@@ -27,7 +29,7 @@ func (h *Host) Load(ctx context.Context, tar io.Reader) ([]string, error) {
 		case errors.Is(err, io.EOF):
 			return names, nil
 		case err != nil:
-			return names, fmt.Errorf("load image into %s: %w", h.target, h.explain(err))
+			return names, fmt.Errorf("load image into %s: %w", h.target, h.explain(why(err)))
 		case m.Error != nil:
 			return names, fmt.Errorf("load image into %s: %s", h.target, m.Error.Message)
 		}

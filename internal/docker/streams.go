@@ -19,14 +19,16 @@ type LogOptions struct {
 
 // Logs copies what a container has printed.
 func (h *Host) Logs(ctx context.Context, id string, o LogOptions, stdout, stderr io.Writer) error {
+	ctx, why, stop := h.attend(ctx)
+	defer stop()
 	res, err := h.api.ContainerLogs(ctx, id, client.ContainerLogsOptions{ShowStdout: true, ShowStderr: true,
 		Follow: o.Follow, Tail: o.Tail, Since: o.Since, Timestamps: o.Timestamps})
 	if err != nil {
-		return h.fail("read logs of", short(id), err)
+		return h.fail("read logs of", short(id), why(err))
 	}
 	defer res.Close() // read to its end
 	_, err = stdcopy.StdCopy(stdout, stderr, res)
-	return h.fail("read logs of", short(id), err)
+	return h.fail("read logs of", short(id), why(err))
 }
 
 // Exec is a command in a running container.
@@ -44,7 +46,9 @@ type Exec struct {
 
 // Exec runs a command in a container and returns its exit code.
 func (h *Host) Exec(ctx context.Context, id string, e Exec) (int, error) {
-	fail := func(err error) (int, error) { return -1, h.fail("run a command in", short(id), err) }
+	ctx, why, stop := h.attend(ctx)
+	defer stop()
+	fail := func(err error) (int, error) { return -1, h.fail("run a command in", short(id), why(err)) }
 	size := client.ConsoleSize{}
 	if e.TTY {
 		size = client.ConsoleSize{Height: e.Height, Width: e.Width}
@@ -59,8 +63,7 @@ func (h *Host) Exec(ctx context.Context, id string, e Exec) (int, error) {
 		return fail(err)
 	}
 	defer at.Close()
-	stop := context.AfterFunc(ctx, at.Close)
-	defer stop()
+	defer context.AfterFunc(ctx, at.Close)()
 	if e.Stdin != nil {
 		go func() {
 			io.Copy(at.Conn, e.Stdin) //nolint:errcheck // the command may end without reading all of it

@@ -53,8 +53,8 @@ type Options struct {
 	HandshakeTimeout time.Duration // SSH banner, key exchange and authentication together; default 10 s
 	EngineTimeout    time.Duration // first answer of the Engine; default 10 s
 	DialTimeout      time.Duration // all of that together, jump hosts too; default 14 s
-	KeepaliveEvery   time.Duration // silence after which the host is asked for a sign of life; default 5 s
-	KeepaliveLimit   time.Duration // further silence that ends the connection; default 8 s
+	KeepaliveEvery   time.Duration // silence after which the host is asked for a sign of life, and its Engine during long calls; default 5 s
+	KeepaliveLimit   time.Duration // further silence that ends the connection, or the call; default 8 s
 }
 
 func (o Options) withDefaults() Options {

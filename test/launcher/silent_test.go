@@ -70,20 +70,22 @@ func TestHostsThatHangAreNamedWithTheirPhase(t *testing.T) {
 	b.oneEach(t, "silent")
 }
 
-// silentInMidStream follows the logs of two hosts. One loses its cable, of the other one all of sshd stops.
+// silentInMidStream follows the logs of three hosts. Of one the Engine stops, of one all of sshd, and one loses its cable.
 func (b *bed) silentInMidStream(t *testing.T, spec *cluster.Spec) {
 	type end struct {
 		host int
 		took time.Duration
 		err  error
 	}
-	ends := make(chan end, 2)
-	faults := map[int][]string{2: {"exec", "2", "sh", "-c", "kill -STOP $(pgrep -x 'sshd|sshd-session')"}, 3: {"cut", "3"}}
+	ends := make(chan end, 3)
+	faults := map[int][]string{1: {"dockerd", "1", "STOP"}, 2: {"exec", "2", "sh", "-c", "kill -STOP $(pgrep -x 'sshd|sshd-session')"}, 3: {"cut", "3"}}
+	said := map[int]string{1: "the Engine is frozen", 2: "no sign of life", 3: "no sign of life"}
+	nodes := append([]cluster.Node{spec.Head}, spec.Workers...)
 	for i, fault := range faults {
 		open, done := make(chan struct{}, 1), make(chan error, 1)
 		go func() {
 			w := &onWrite{c: open}
-			done <- cluster.Logs(t.Context(), spec, cluster.LogOptions{Nodes: []string{spec.Workers[i-2].ID}, Follow: true}, w, w, b.options(t))
+			done <- cluster.Logs(t.Context(), spec, cluster.LogOptions{Nodes: []string{nodes[i-1].ID}, Follow: true}, w, w, b.options(t))
 		}()
 		select {
 		case <-open:
@@ -101,7 +103,7 @@ func (b *bed) silentInMidStream(t *testing.T, spec *cluster.Spec) {
 		select {
 		case e := <-ends:
 			t.Logf("host %d after %s: %v", e.host, e.took, e.err)
-			if e.err == nil || !strings.Contains(e.err.Error(), "no sign of life") || !strings.Contains(e.err.Error(), b.addr(e.host)) {
+			if e.err == nil || !strings.Contains(e.err.Error(), said[e.host]) || !strings.Contains(e.err.Error(), b.addr(e.host)) {
 				t.Errorf("host %d went silent in mid-stream: %v", e.host, e.err)
 			}
 			if e.took > mostToNotice {
