@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -13,10 +12,9 @@ import (
 )
 
 const (
-	maxSkew    = 2 * time.Minute
-	minFree    = 1 << 30 // bytes below which a host can hold neither image layers nor logs
-	minInodes  = 10000
-	reachLimit = 5 * time.Second
+	maxSkew   = 2 * time.Minute
+	minFree   = 1 << 30 // bytes below which a host can hold neither image layers nor logs
+	minInodes = 10000
 )
 
 // preflight checks the hosts on which containers will be made: what would make them fail later, named before anything starts.
@@ -43,9 +41,6 @@ func (l *launch) preflight(ctx context.Context, v *view) map[string]error {
 		defer cancel()
 		var errs []error
 		errs = append(errs, checkPorts(ctx, h, needs[id]), l.checkDisk(ctx, id, h, k.info.Root, v.imageSize))
-		if id != l.spec.Head.Host.ID() && len(v.desired) > 0 {
-			errs = append(errs, reaches(ctx, h, v.desired[0]))
-		}
 		return errors.Join(errs...)
 	})
 }
@@ -113,25 +108,4 @@ func freeOf(ctx context.Context, h *docker.Host, flag, path string) (int64, erro
 		return 0, fmt.Errorf("read %q of df", lines[len(lines)-1])
 	}
 	return strconv.ParseInt(f[3], 10, 64)
-}
-
-// reaches checks that a worker's host gets through to the head's. Before Ray listens there, "refused" is as good as an answer.
-func reaches(ctx context.Context, h *docker.Host, head Container) error {
-	addr := net.JoinHostPort(head.Address.String(), strconv.Itoa(head.Node.Ports.GCS))
-	ctx, cancel := context.WithTimeout(ctx, reachLimit)
-	defer cancel()
-	c, err := h.Dial(ctx, addr)
-	if err == nil {
-		return c.Close()
-	}
-	if text := err.Error(); strings.Contains(text, "refused") {
-		return nil
-	}
-	if h.Err() != nil {
-		return h.Err()
-	}
-	if strings.Contains(err.Error(), "prohibited") {
-		return fmt.Errorf("sshd there forbids TCP forwarding, which Ray's own answer is asked through; set AllowTcpForwarding yes (%w)", err)
-	}
-	return fmt.Errorf("it does not reach the head at %s: a firewall, or the wrong address; open TCP between the hosts, or set private_address (%w)", addr, err)
 }

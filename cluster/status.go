@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -255,7 +256,8 @@ func (l *launch) whyMissing(ctx context.Context, n Node, have *Observed, v *view
 	case !d.Running || d.State == "restarting":
 		return fmt.Sprintf("its container is %s, exit code %d: %s", d.State, d.ExitCode, lastLogLine(ctx, h, have.ID)), logs, d.Restarts
 	case n.Role == Worker && len(v.desired) > 0:
-		if err := reaches(ctx, h, v.desired[0]); err != nil {
+		here := slices.DeleteFunc(slices.Clone(v.desired), func(c Container) bool { return c.Node.ID != n.ID })
+		if err := l.apart(ctx, h, v.desired[0], here, v.image); err != nil {
 			return err.Error(), l.next(), d.Restarts
 		}
 	}

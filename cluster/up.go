@@ -78,6 +78,9 @@ func (l *launch) converge(ctx context.Context) (done int, failed map[string]erro
 	}
 	l.sweep(ctx, v)
 	failed = l.preflight(ctx, v)
+	if !l.spec.Filter {
+		maps.Copy(failed, l.reach(ctx, v, failed))
+	}
 	if err := l.mayGoOn(v, failed, "preflight"); err != nil {
 		return 0, nil, nil, err
 	}
@@ -86,6 +89,9 @@ func (l *launch) converge(ctx context.Context) (done int, failed map[string]erro
 		return 0, nil, nil, err
 	}
 	maps.Copy(failed, l.filters(ctx, v, failed))
+	if l.spec.Filter { // a filter that was there lets no new member in
+		maps.Copy(failed, l.reach(ctx, v, failed))
+	}
 	if err := l.mayGoOn(v, failed, "packet filter"); err != nil {
 		return 0, nil, nil, err
 	}

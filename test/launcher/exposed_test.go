@@ -134,6 +134,10 @@ func TestFilterClosesRayToOutsiders(t *testing.T) {
 	if s, err = cluster.Up(t.Context(), spec, b.options(t)); err != nil || s.Changed != 1 || !s.Healthy {
 		t.Errorf("mended: %v\n%s", err, s)
 	}
+	// The filters that are there do not know the new member.
+	if s, err = cluster.Up(t.Context(), b.spec(t, "shut", b.image, "filter: true\n", 2, 3), b.options(t)); err != nil || s.Alive != 3 || !s.Healthy {
+		t.Errorf("with a worker more: %v\n%s", err, s)
+	}
 }
 
 func TestWithoutAFilterOutsidersNeedTheToken(t *testing.T) {

@@ -187,3 +187,35 @@ func TestTakenPortIsNamedWithItsProcess(t *testing.T) {
 		t.Errorf("something was started: %s", out)
 	}
 }
+
+// TestFirewallBetweenHostsIsNamed shuts the way from a worker to the head, and from the head to another worker, for what Ray's nodes
+// say to each other. Both hosts answer the launcher.
+func TestFirewallBetweenHostsIsNamed(t *testing.T) {
+	b := needBed(t)
+	b.clean(t, "walls")
+	shut := func(at, from, ports string) {
+		b.must(t, "exec", at, "sh", "-c", "nft 'add table inet wall; add chain inet wall in { type filter hook input priority 0; }; "+
+			"add rule inet wall in ip saddr "+from+" tcp dport "+ports+" drop'")
+		t.Cleanup(func() { b.must(t, "exec", at, "nft", "delete", "table", "inet", "wall") })
+	}
+	shut("1", b.addr(2), "6379")
+	shut("3", b.addr(1), "{ 6381, 10002-10100 }")
+	_, err := cluster.Up(t.Context(), b.spec(t, "walls", b.image, "", 2, 3), b.options(t))
+	t.Log(err)
+	for host, said := range map[int]string{2: "it does not reach the head at " + b.addr(1) + ", port 6379:", 3: "the head's host does not reach it at " + b.addr(3) + ", port 10002, 6381:"} {
+		found := false
+		if err != nil {
+			for _, l := range strings.Split(err.Error(), "\n") {
+				found = found || strings.Contains(l, b.addr(host)) && strings.Contains(l, said)
+			}
+		}
+		if !found {
+			t.Errorf("no line of host %d says %q", host, said)
+		}
+	}
+	for i := 1; i <= 3; i++ {
+		if out := b.must(t, "exec", fmt.Sprint(i), "docker", "ps", "-aq"); strings.TrimSpace(out) != "" {
+			t.Errorf("host %d: something was started: %s", i, out)
+		}
+	}
+}
