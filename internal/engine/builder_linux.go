@@ -11,6 +11,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	ctdsnapshot "github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/containerd/v2/core/snapshots/storage"
 	"github.com/containerd/containerd/v2/defaults"
 	"github.com/containerd/containerd/v2/plugins/snapshots/native"
 	"github.com/containerd/containerd/v2/plugins/snapshots/overlay"
@@ -36,6 +37,7 @@ import (
 	"github.com/moby/buildkit/solver"
 	"github.com/moby/buildkit/solver/bboltcachestorage"
 	"github.com/moby/buildkit/util/apicaps"
+	"github.com/moby/buildkit/util/db"
 	"github.com/moby/buildkit/util/db/boltutil"
 	"github.com/moby/buildkit/util/grpcerrors"
 	"github.com/moby/buildkit/util/network/netproviders"
@@ -65,6 +67,7 @@ func engineVersion() string { return stateFormat + "+buildkit-" + buildkitVersio
 type builder struct {
 	server     *grpc.Server
 	controller *control.Controller
+	sync       *syncer
 	cancel     context.CancelFunc
 }
 
@@ -73,13 +76,13 @@ type builder struct {
 func newBuilder(ctx context.Context, o ServeOptions, p place, idle time.Duration) (*builder, error) {
 	setGlobals()
 	ctx, cancel := context.WithCancel(ctx)
-	b := &builder{cancel: cancel}
+	b := &builder{sync: newSyncer(p), cancel: cancel}
 	sessions, err := session.NewManager()
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start sessions: %w", err), b.close())
 	}
 	hosts := registryHosts(o.Insecure)
-	w, err := newWorker(ctx, o, p, hosts, idle)
+	w, err := newWorker(ctx, o, p, b.sync, hosts, idle)
 	if err != nil {
 		return nil, errors.Join(err, b.close())
 	}
@@ -137,7 +140,7 @@ func (b *builder) close() error {
 }
 
 // newWorker makes the worker: runc or crun, overlayfs, the host's network.
-func newWorker(ctx context.Context, o ServeOptions, p place, hosts docker.RegistryHosts, idle time.Duration) (worker.Worker, error) {
+func newWorker(ctx context.Context, o ServeOptions, p place, sync *syncer, hosts docker.RegistryHosts, idle time.Duration) (worker.Worker, error) {
 	binary, err := findRuntime(os.Getenv("PATH"))
 	if err != nil {
 		return nil, err
@@ -149,11 +152,17 @@ func newWorker(ctx context.Context, o ServeOptions, p place, hosts docker.Regist
 		labelIdle:     idle.String(),
 		labelLimit:    strconv.FormatInt(limit, 10),
 	}
-	opt, err := runc.NewWorkerOpt(p.state(), snapshotter(ctx, p.state()), o.stage == stageRootless, oci.ProcessSandbox, labels,
+	opt, err := runc.NewWorkerOpt(p.state(), snapshotter(ctx, p.state(), sync), o.stage == stageRootless, oci.ProcessSandbox, labels,
 		nil, netproviders.Opt{Mode: "host"}, nil, binary, "", false, nil, "", "", nil)
 	if err != nil {
 		return nil, fmt.Errorf("open build state %q: %w", p.state(), err)
 	}
+	content, ok := opt.ContentMetadata.(db.Transactor)
+	if !ok {
+		return nil, fmt.Errorf("open build state %q: BuildKit's database of contents is a %T", p.state(), opt.ContentMetadata)
+	}
+	sync.add(content)
+	sync.add(opt.MetadataStore.DB())
 	opt.GCPolicy = gcPolicy(limit, p.dir)
 	opt.RegistryHosts = hosts
 	opt.BuildkitVersion = client.BuildkitVersion{Package: version.Package, Version: version.Version}
@@ -166,15 +175,20 @@ func newWorker(ctx context.Context, o ServeOptions, p place, hosts docker.Regist
 
 // snapshotter is overlayfs where it can be mounted, else plain copies. An engine that was killed may have left a directory
 // that its database does not know, under the number of the next snapshot, which then cannot be made: such ones are removed.
-func snapshotter(ctx context.Context, root string) runc.SnapshotterFactory {
+func snapshotter(ctx context.Context, root string, sync *syncer) runc.SnapshotterFactory {
 	if overlayutils.Supported(root) != nil {
 		return runc.SnapshotterFactory{Name: "native", New: native.NewSnapshotter}
 	}
 	return runc.SnapshotterFactory{Name: "overlayfs", New: func(root string) (ctdsnapshot.Snapshotter, error) {
-		s, err := overlay.NewSnapshotter(root, overlay.AsynchronousRemove)
+		ms, err := storage.NewMetaStore(filepath.Join(root, "metadata.db"))
 		if err != nil {
 			return nil, err
 		}
+		s, err := overlay.NewSnapshotter(root, overlay.AsynchronousRemove, overlay.WithMetaStore(ms))
+		if err != nil {
+			return nil, err
+		}
+		sync.addSnapshots(ctx, ms)
 		if cleaner, ok := s.(ctdsnapshot.Cleaner); ok {
 			if err := cleaner.Cleanup(ctx); err != nil && !cerrdefs.IsNotFound(err) { // that: there never was a snapshot
 				return nil, errors.Join(fmt.Errorf("remove what a killed engine left in %q: %w", root, err), s.Close())

@@ -178,6 +178,10 @@ func TestKilledEngineIsReplacedWithItsCache(t *testing.T) {
 	if _, err := os.Stat(strings.TrimPrefix(addr, "unix://")); err != nil {
 		t.Errorf("this test wants a stale socket: %v", err)
 	}
+	unsynced := filepath.Join(o.Home, "engine", "default", "unsynced")
+	if _, err := os.Stat(unsynced); err != nil {
+		t.Errorf("nothing says that the state of an engine killed in a build is not all on the disk: %v", err)
+	}
 
 	addr = ensure(t, o)
 	if now := pidOf(t, o.Home); now == pid {
@@ -187,6 +191,10 @@ func TestKilledEngineIsReplacedWithItsCache(t *testing.T) {
 	if r := mustSolve(t, addr, done); !r.cached {
 		t.Error("the cache was lost with the killed engine")
 	}
+	eventually(t, "the state is on the disk after the last client", func() bool {
+		_, err := os.Stat(unsynced)
+		return errors.Is(err, os.ErrNotExist)
+	})
 	if b, _ := os.ReadFile("/proc/self/mountinfo"); strings.Contains(string(b), o.Home) {
 		t.Error("the engine's mounts are seen outside of it")
 	}

@@ -132,7 +132,7 @@ func TestTrackerCountsConnections(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr := newTracker(l)
+	tr := newTracker(l, &syncer{})
 	defer tr.Close()
 	client, err := net.Dial("unix", l.Addr().String())
 	if err != nil {

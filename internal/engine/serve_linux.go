@@ -94,11 +94,12 @@ func run(ctx context.Context, o ServeOptions, p place, r *reporter) error {
 		return err
 	}
 	defer b.close()
+	defer b.sync.settle()
 	l, err := listenPrivate(o.Socket)
 	if err != nil {
 		return err
 	}
-	t := newTracker(l)
+	t := newTracker(l, b.sync)
 	served := make(chan error, 1)
 	go func() { served <- b.server.Serve(t) }()
 	r.ready()

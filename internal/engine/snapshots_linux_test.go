@@ -19,7 +19,7 @@ func TestDirectoryThatAKilledEngineLeftIsNoHindrance(t *testing.T) {
 	}
 	prepare := func(key string) {
 		t.Helper()
-		s, err := snapshotter(t.Context(), root).New(root)
+		s, err := snapshotter(t.Context(), root, &syncer{}).New(root)
 		if err != nil {
 			t.Fatal(err)
 		}

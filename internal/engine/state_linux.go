@@ -23,6 +23,9 @@ const stateFormat = "raybuild-engine-1"
 // prepare makes the state fit for use: it puts state of another version aside
 // and removes what a killed engine has left behind. The state is locked.
 func (p place) prepare(ctx context.Context, note func(string)) error {
+	if err := p.dropUnsynced(note); err != nil {
+		return err
+	}
 	if err := p.putAside(note); err != nil {
 		return err
 	}

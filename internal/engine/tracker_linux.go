@@ -11,6 +11,7 @@ import (
 // runs over its connection, so an engine without one has nothing to do.
 type tracker struct {
 	net.Listener
+	sync   *syncer // counts clients as well
 	mu     sync.Mutex
 	open   int
 	since  time.Time     // since when open has been 0
@@ -18,8 +19,8 @@ type tracker struct {
 	empty  chan struct{} // gets a value when open becomes 0
 }
 
-func newTracker(l net.Listener) *tracker {
-	return &tracker{Listener: l, since: time.Now(), empty: make(chan struct{}, 1)}
+func newTracker(l net.Listener, s *syncer) *tracker {
+	return &tracker{Listener: l, sync: s, since: time.Now(), empty: make(chan struct{}, 1)}
 }
 
 // Accept gives the next connection. One that comes when the engine has decided
@@ -34,6 +35,7 @@ func (t *tracker) Accept() (net.Conn, error) {
 		if !t.closed {
 			t.open++
 			t.mu.Unlock()
+			t.sync.enter()
 			return &trackedConn{Conn: c, t: t}, nil
 		}
 		t.mu.Unlock()
@@ -96,6 +98,7 @@ type trackedConn struct {
 // Close closes the connection and counts it off, once.
 func (c *trackedConn) Close() error {
 	c.once.Do(func() {
+		c.t.sync.leave()
 		c.t.mu.Lock()
 		defer c.t.mu.Unlock()
 		c.t.open--
