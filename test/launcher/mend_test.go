@@ -12,14 +12,31 @@ import (
 	"github.com/raybuild/raybuild/cluster"
 )
 
-func TestHeadProcessKilledClusterMendsItself(t *testing.T) {
+// TestClusterMendsItself kills the head's process, then powers its host off and on. Ray is miniray: a stand-in that counts nodes and
+// runs nothing.
+func TestClusterMendsItself(t *testing.T) {
 	b := needBed(t)
 	b.clean(t, "mend")
 	spec := b.spec(t, "mend", b.image, "", 2, 3)
 	if _, err := cluster.Up(t.Context(), spec, b.options(t)); err != nil {
 		t.Fatal(err)
 	}
-	b.killHead(t, spec)
+	b.mends(t, spec, b.killHead(t, spec))
+	var booting sync.WaitGroup
+	defer booting.Wait()
+	b.mends(t, spec, func() {
+		b.must(t, "off", "1")
+		booting.Go(func() { b.must(t, "boot", "1") }) // while status looks
+	})
+	if s, err := cluster.Up(t.Context(), spec, b.options(t)); err != nil || s.Changed != 0 {
+		t.Errorf("afterwards up finds something to do: %v\n%s", err, s)
+	}
+}
+
+func (b *bed) killHead(t *testing.T, spec *cluster.Spec) func() {
+	return func() {
+		b.must(t, "exec", "1", "sh", "-c", "kill -KILL $(docker inspect -f '{{.State.Pid}}' "+spec.Head.ID+")")
+	}
 }
 
 // truth samples how many nodes are alive by the head's own word, asked on its host without the launcher; 0 when it does not answer.
@@ -63,9 +80,9 @@ func (r *truth) between(start, end time.Time) (least, most int) {
 	return slices.Min(r.samples[first : last+1]), slices.Max(r.samples[first : last+1])
 }
 
-// killHead kills the head's process and follows the cluster until it is whole again without anybody's help. All the while status is
-// compared with what was so during the look. It fails where status says otherwise, and where it never noticed.
-func (b *bed) killHead(t *testing.T, spec *cluster.Spec) {
+// mends lets something happen to the head and follows the cluster until it is whole again without anybody's help. All the while status
+// is compared with what was so during the look. It fails where status says otherwise, and where it never noticed.
+func (b *bed) mends(t *testing.T, spec *cluster.Spec, happens func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	r := truth{more: sync.NewCond(&sync.Mutex{})}
@@ -75,10 +92,10 @@ func (b *bed) killHead(t *testing.T, spec *cluster.Spec) {
 	defer cancel()
 	wanted := len(spec.Nodes())
 	if least, _ := r.between(time.Now(), time.Now()); least != wanted {
-		t.Fatalf("%d of %d nodes are alive before the head is killed", least, wanted)
+		t.Fatalf("%d of %d nodes are alive before anything happens to the head", least, wanted)
 	}
-	b.must(t, "exec", "1", "sh", "-c", "kill -KILL $(docker inspect -f '{{.State.Pid}}' "+spec.Head.ID+")")
-	killed := time.Now()
+	happens()
+	since := time.Now()
 	noticed, looks := 0, 0
 	for {
 		start := time.Now()
@@ -88,7 +105,7 @@ func (b *bed) killHead(t *testing.T, spec *cluster.Spec) {
 		}
 		looks++
 		least, most := r.between(start, time.Now())
-		said := fmt.Sprintf("%.1f s after the kill: status says %d alive, healthy %v; between %d and %d of %d were", time.Since(killed).Seconds(), s.Alive, s.Healthy, least, most, wanted)
+		said := fmt.Sprintf("%.1f s afterwards: status says %d alive, healthy %v; between %d and %d of %d were", time.Since(since).Seconds(), s.Alive, s.Healthy, least, most, wanted)
 		t.Log(said)
 		if s.Alive > most || s.Healthy && most < wanted {
 			t.Errorf("status says otherwise than it is: %s\n%s", said, s)
@@ -97,13 +114,13 @@ func (b *bed) killHead(t *testing.T, spec *cluster.Spec) {
 			noticed++
 		}
 		if s.Healthy && least == wanted && noticed > 0 {
-			t.Logf("whole again after %s; %d looks, %d while it was not whole", time.Since(killed), looks, noticed)
+			t.Logf("whole again after %s; %d looks, %d while it was not whole", time.Since(since), looks, noticed)
 			return
 		}
-		if s.Healthy && least == wanted && time.Since(killed) > 10*time.Second {
+		if s.Healthy && least == wanted && time.Since(since) > 10*time.Second {
 			t.Fatal("the cluster was not whole for a while, and status never noticed")
 		}
-		if time.Since(killed) > time.Minute {
+		if time.Since(since) > time.Minute {
 			t.Fatalf("not whole after a minute:\n%s", s)
 		}
 	}

@@ -142,5 +142,5 @@ func TestWorldImageOnThreeHosts(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	t.Run("killed head comes back with its workers", func(t *testing.T) { b.killHead(t, spec) })
+	t.Run("killed head comes back with its workers", func(t *testing.T) { b.mends(t, spec, b.killHead(t, spec)) })
 }
