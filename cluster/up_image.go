@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -126,7 +127,7 @@ func (l *launch) fetchImage(ctx context.Context, id string, h *docker.Host, ref 
 	l.tell.say("%s: pulling %s", id, brief(ref))
 	start := time.Now()
 	if err := h.Pull(ctx, ref, auth); err != nil {
-		return docker.Image{}, explainDenied(ref, err)
+		return docker.Image{}, explainPull(ref, err)
 	}
 	img, err := h.Image(ctx, ref)
 	if err == nil {
@@ -139,22 +140,25 @@ func (l *launch) askDigest(ctx context.Context, h *docker.Host) (string, error) 
 	ctx, cancel := context.WithTimeout(ctx, engineLimit)
 	defer cancel()
 	digest, err := h.Digest(ctx, l.spec.Image, l.auth(ctx, l.spec.Image))
-	return digest, explainDenied(l.spec.Image, err)
+	return digest, explainPull(l.spec.Image, err)
 }
 
-// explainDenied says what to do about a registry that does not let us in. Registries answer a lack of rights in several words, and
-// some answer so for an image that is not there.
-func explainDenied(ref string, err error) error {
+// explainPull says what to do about a registry that does not let us in, or has not the image. Registries answer a lack of rights in
+// several words, and some answer so for an image that is not there.
+func explainPull(ref string, err error) error {
 	if err == nil {
 		return nil
 	}
-	text := strings.ToLower(err.Error())
-	for _, word := range []string{"unauthorized", "no basic auth credentials", "authentication required", "access denied", "is denied"} {
-		if strings.Contains(text, word) {
-			host := registryOf(ref)
-			return fmt.Errorf("%w; %s does not let it in: the credentials are this machine's and go along with each pull: docker login %s, here, and run again",
-				err, host, host)
-		}
+	text, host := strings.ToLower(err.Error()), registryOf(ref)
+	says := func(words ...string) bool {
+		return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(text, w) })
+	}
+	switch {
+	case says("unauthorized", "no basic auth credentials", "authentication required", "access denied", "is denied"):
+		return fmt.Errorf("%w; %s does not let it in: the credentials are this machine's and go along with each pull: docker login %s, here, and run again",
+			err, host, host)
+	case says("manifest unknown", "name unknown", "repository does not exist"):
+		return fmt.Errorf("%w; %s has no such image: build and push it, or correct its name in cluster.yaml", err, host)
 	}
 	return err
 }

@@ -8,11 +8,15 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
 	"github.com/raybuild/raybuild/cluster"
 )
 
 // Ray is miniray here: a stand-in that counts nodes and runs nothing.
-func TestRegistryThatDeniesIsNamedAndNothingStarts(t *testing.T) {
+func TestImageThatCannotBeHadIsNamedAndNothingStarts(t *testing.T) {
 	b := needBed(t)
 	b.clean(t, "denied")
 	var banned atomic.Int32 // a host's number; 0: none
@@ -28,27 +32,29 @@ func TestRegistryThatDeniesIsNamedAndNothingStarts(t *testing.T) {
 		return false
 	})
 	_, digest, _ := strings.Cut(b.moved, "@")
-	spec := b.spec(t, "denied", secureName+"/miniray@"+digest, "", 2, 3)
-	up := func(c cluster.Credentials) (*cluster.Status, error) {
+	up := func(digest string, c cluster.Credentials) (*cluster.Status, error) {
 		o := b.options(t)
 		o.Auth = func(context.Context, string) (cluster.Credentials, error) { return c, nil }
-		return cluster.Up(t.Context(), spec, o)
+		return cluster.Up(t.Context(), b.spec(t, "denied", secureName+"/miniray@"+digest, "", 2, 3), o)
 	}
 	wrong, right := cluster.Credentials{Username: "ray", Password: "wr0ng-secret"}, cluster.Credentials{Username: "ray", Password: "right"}
 	for _, tt := range []struct {
 		what   string
 		banned int
+		digest string
 		with   cluster.Credentials
 		want   []string
 	}{
-		{"no credentials", 0, cluster.Credentials{}, []string{b.addr(1), secureName, "docker login " + secureName}},
-		{"wrong credentials", 0, wrong, []string{b.addr(1), secureName, "docker login " + secureName}},
-		{"one host is not let in", 3, right, []string{b.addr(3), secureName, "docker login " + secureName}},
+		{"no credentials", 0, digest, cluster.Credentials{}, []string{b.addr(1), secureName, "docker login " + secureName}},
+		{"wrong credentials", 0, digest, wrong, []string{b.addr(1), secureName, "docker login " + secureName}},
+		{"no such image", 0, "sha256:" + strings.Repeat("0", 64), right, []string{b.addr(1), secureName + "/miniray@sha256:0000", "manifest unknown", "build and push it"}},
+		{"an image for another CPU", 0, b.forARM(t), right, []string{b.addr(1), b.addr(2), b.addr(3), "its CPU is amd64, and the image is for arm64"}},
+		{"one host is not let in", 3, digest, right, []string{b.addr(3), secureName, "docker login " + secureName}},
 	} {
 		t.Run(tt.what, func(t *testing.T) {
 			b.forget(t, 3)
 			banned.Store(int32(tt.banned))
-			_, err := up(tt.with)
+			_, err := up(tt.digest, tt.with)
 			t.Log(err)
 			for _, part := range tt.want {
 				if err == nil || !strings.Contains(err.Error(), part) {
@@ -69,7 +75,20 @@ func TestRegistryThatDeniesIsNamedAndNothingStarts(t *testing.T) {
 		})
 	}
 	banned.Store(0)
-	if s, err := up(right); err != nil || !s.Healthy {
+	if s, err := up(digest, right); err != nil || !s.Healthy {
 		t.Errorf("with the right credentials: %v\n%s", err, s)
 	}
+}
+
+// forARM pushes miniray as an image for another CPU, and gives its digest.
+func (b *bed) forARM(t *testing.T) string {
+	t.Helper()
+	img := must(remote.Image(must(name.ParseReference(b.moved, name.Insecure))))
+	cfg := must(img.ConfigFile()).DeepCopy()
+	cfg.Architecture = "arm64"
+	arm := must(mutate.ConfigFile(img, cfg))
+	if err := remote.Write(must(name.ParseReference(b.registry+"/miniray:arm", name.Insecure)), arm); err != nil {
+		t.Fatal(err)
+	}
+	return must(arm.Digest()).String()
 }
