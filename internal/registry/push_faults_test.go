@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"fmt"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -9,61 +8,33 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/raybuild/raybuild/internal/faultyregistry"
 )
 
 // R4: a registry that asks to be left alone is asked nothing for so long.
 func TestPushHonoursRetryAfter(t *testing.T) {
-	limited := &atomic.Int64{} // when, in Unix nanoseconds
-	early := &atomic.Int64{}
-	host, _ := start(t, func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.Method == http.MethodPatch && limited.CompareAndSwap(0, time.Now().UnixNano()) {
-				w.Header().Set("Retry-After", "1")
-				w.WriteHeader(http.StatusTooManyRequests)
-				return
-			}
-			if at := limited.Load(); at != 0 && r.Method == http.MethodPatch && time.Since(time.Unix(0, at)) < 950*time.Millisecond {
-				early.Add(1)
-			}
-			next.ServeHTTP(w, r)
-		})
-	})
+	limit := &faultyregistry.Limit{Kind: faultyregistry.Body, After: time.Second}
+	host, _ := start(t, limit.Middleware())
 	b := layered(t, 3000)
 	if _, err := client(Options{}).Push(t.Context(), b.root, b.source, quick(host+"/ray:1")); err != nil {
 		t.Fatal(err)
 	}
 	arrived(t, host+"/ray:1", b)
 	// The config's upload may have been under way.
-	if n := early.Load(); n > 1 {
+	if n := limit.Early.Load(); n > 1 {
 		t.Errorf("%d uploads began within the second that the registry asked for", n)
 	}
 }
 
 // R5: credentials that run out in the middle are renewed, and what has arrived is not sent again.
 func TestPushRenewsItsToken(t *testing.T) {
-	var tokens, sent atomic.Int64
-	expired := &atomic.Bool{}
 	b := layered(t, 300_000)
-	host, _ := start(t, func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Path == "/token" {
-				fmt.Fprintf(w, `{"token": "%d"}`, tokens.Add(1))
-				return
-			}
-			if r.Method == http.MethodPut && sent.Load() >= b.bytes && expired.CompareAndSwap(false, true) {
-				tokens.Add(1) // the one that was given out is none any more
-			}
-			if r.Header.Get("Authorization") != fmt.Sprintf("Bearer %d", tokens.Load()) {
-				w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="http://%s/token",service="test"`, r.Host))
-				w.WriteHeader(http.StatusUnauthorized)
-				return
-			}
-			next.ServeHTTP(w, r)
-			if r.Method == http.MethodPatch {
-				sent.Add(r.ContentLength)
-			}
-		})
+	meter, expired := &faultyregistry.Meter{}, &atomic.Bool{}
+	expiring := faultyregistry.Expiring(func(r *http.Request) bool {
+		return faultyregistry.Commit(r) && meter.Blobs() >= b.bytes && expired.CompareAndSwap(false, true)
 	})
+	host, _ := start(t, func(next http.Handler) http.Handler { return meter.Middleware()(expiring(next)) })
 	done, err := client(Options{}).Push(t.Context(), b.root, b.source, quick(host+"/ray:1"))
 	if err != nil {
 		t.Fatal(err)
@@ -81,7 +52,7 @@ func TestPushThatIsRefused(t *testing.T) {
 		http.StatusInsufficientStorage:   "no room left",
 	} {
 		t.Run(http.StatusText(status), func(t *testing.T) {
-			host, asked := start(t, failing(kinds["PATCH"], 1<<60, status))
+			host, asked := start(t, faultyregistry.Failing(faultyregistry.Body, 1<<60, status))
 			b := layered(t, 3000)
 			_, err := client(Options{}).Push(t.Context(), b.root, b.source, quick(host+"/ray:1"))
 			if err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), host) {
@@ -97,7 +68,7 @@ func TestPushThatIsRefused(t *testing.T) {
 
 // R7: a push that ended before the manifest sends nothing but it the next time.
 func TestPushAfterOneThatEndedBeforeTheManifest(t *testing.T) {
-	host, asked := start(t, failing(kinds["PUT of the manifest"], 1, http.StatusInternalServerError))
+	host, asked := start(t, faultyregistry.Failing(faultyregistry.Manifest, 1, http.StatusInternalServerError))
 	b := layered(t, 3000, 5000)
 	o := quick(host + "/ray:1")
 	o.Retry = -1
@@ -115,15 +86,7 @@ func TestPushAfterOneThatEndedBeforeTheManifest(t *testing.T) {
 
 // R8: a blob that the registry only says it has is sent before the tag is given.
 func TestPushToARegistryThatLies(t *testing.T) {
-	host, _ := start(t, func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.Method == http.MethodHead && strings.Contains(r.URL.Path, "/blobs/") {
-				w.WriteHeader(http.StatusOK)
-				return
-			}
-			next.ServeHTTP(w, r)
-		})
-	})
+	host, _ := start(t, faultyregistry.Lying())
 	b := layered(t, 3000, 5000)
 	done, err := client(Options{}).Push(t.Context(), b.root, b.source, quick(host+"/ray:1"))
 	if err != nil || done.Bytes != b.bytes {

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -12,6 +11,8 @@ import (
 	"time"
 
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/raybuild/raybuild/internal/faultyregistry"
 )
 
 // hanging is a reader that gives nothing until it is let go of.
@@ -73,7 +74,7 @@ func TestPushToARegistryThatIsDown(t *testing.T) {
 	if err := ln.Close(); err != nil {
 		t.Fatal(err)
 	}
-	silent, _ := start(t, stalling(t, func(*http.Request) bool { return true }, 1<<60, time.Minute))
+	silent, _ := start(t, faultyregistry.Stalling(t.Context(), func(*http.Request) bool { return true }, 1<<60, time.Minute))
 	b := layered(t, 3000)
 	noName := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "registry.invalid", IsNotFound: true}}
@@ -115,21 +116,15 @@ func TestPushToARegistryThatIsDown(t *testing.T) {
 func TestPushToARegistryThatIsLostInTheMiddle(t *testing.T) {
 	b := layered(t, 3000)
 	lost := &atomic.Int64{} // when, in Unix nanoseconds
-	host, _ := start(t, func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.Method == http.MethodPost {
-				lost.CompareAndSwap(0, time.Now().UnixNano())
-			}
-			if at := lost.Load(); at != 0 && time.Since(time.Unix(0, at)) < 500*time.Millisecond {
-				conn, _, err := http.NewResponseController(w).Hijack()
-				if err == nil {
-					_ = conn.Close()
-				}
-				return
-			}
-			next.ServeHTTP(w, r)
-		})
-	})
+	host, _ := start(t, faultyregistry.Cutting(func(r *http.Request) bool {
+		if faultyregistry.Post(r) {
+			lost.CompareAndSwap(0, time.Now().UnixNano())
+		}
+		return true
+	}, func() bool {
+		at := lost.Load()
+		return at != 0 && time.Since(time.Unix(0, at)) < 500*time.Millisecond
+	}))
 	o := quick(host + "/ray:1")
 	o.Reach = 50 * time.Millisecond
 	if _, err := client(Options{}).Push(t.Context(), b.root, b.source, o); err != nil {
@@ -148,27 +143,16 @@ func TestPushWhoseUploadIsUnauthorized(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := layered(t, 4<<20)
-			tokens, refused := &atomic.Int64{}, &atomic.Int64{}
-			host, _ := start(t, func(next http.Handler) http.Handler {
-				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-					if r.URL.Path == "/token" {
-						fmt.Fprintf(w, `{"token": "%d"}`, tokens.Add(1))
-						return
-					}
-					if r.Method == http.MethodPatch && r.ContentLength > 1<<20 && refused.CompareAndSwap(0, 1) {
-						tokens.Add(1)
-						if c.takesIn {
-							_, _ = io.Copy(io.Discard, r.Body)
-						}
-					}
-					if r.Header.Get("Authorization") != fmt.Sprintf("Bearer %d", tokens.Load()) {
-						w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="http://%s/token",service="test"`, r.Host))
-						w.WriteHeader(http.StatusUnauthorized)
-						return
-					}
-					next.ServeHTTP(w, r)
-				})
-			})
+			refused := &atomic.Bool{}
+			host, _ := start(t, faultyregistry.Expiring(func(r *http.Request) bool {
+				if !faultyregistry.Body(r) || r.ContentLength <= 1<<20 || !refused.CompareAndSwap(false, true) {
+					return false
+				}
+				if c.takesIn {
+					_, _ = io.Copy(io.Discard, r.Body)
+				}
+				return true
+			}))
 			o := quick(host + "/ray:1")
 			o.Log = func(format string, args ...any) {
 				t.Errorf("a token that ran out is told as trouble: "+format, args...)
@@ -177,7 +161,7 @@ func TestPushWhoseUploadIsUnauthorized(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if refused.Load() == 0 || done.Bytes != c.sent*b.bytes {
+			if !refused.Load() || done.Bytes != c.sent*b.bytes {
 				t.Errorf("%d bytes were sent for a layer of %d, want it %d times", done.Bytes, b.bytes, c.sent)
 			}
 			arrived(t, host+"/ray:1", b)

@@ -9,8 +9,6 @@ import (
 	"net/http"
 	"os"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,6 +19,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/raybuild/raybuild/internal/faultyregistry"
 )
 
 // bulk is something to push, held in memory.
@@ -192,40 +192,13 @@ func TestPushWithoutABlob(t *testing.T) {
 	absent(t, host+"/ray:1")
 }
 
-// kinds are the requests of a push that change something.
-var kinds = map[string]func(r *http.Request) bool{
-	"POST":  func(r *http.Request) bool { return r.Method == http.MethodPost },
-	"PATCH": func(r *http.Request) bool { return r.Method == http.MethodPatch },
-	"PUT of a blob": func(r *http.Request) bool {
-		return r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/blobs/")
-	},
-	"PUT of the manifest": func(r *http.Request) bool {
-		return r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/manifests/")
-	},
-}
-
-// failing answers the first n requests of a kind with a status.
-func failing(kind func(*http.Request) bool, n int64, status int) func(http.Handler) http.Handler {
-	left := &atomic.Int64{}
-	left.Store(n)
-	return func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if kind(r) && left.Add(-1) >= 0 {
-				w.WriteHeader(status)
-				return
-			}
-			next.ServeHTTP(w, r)
-		})
-	}
-}
-
 // R1: a registry in trouble for a while takes the push all the same.
 func TestPushThroughServerErrors(t *testing.T) {
-	for kind, is := range kinds {
+	for kind, is := range faultyregistry.Kinds() {
 		for _, k := range []int64{1, 3, 10} {
 			t.Run(fmt.Sprintf("%s fails %d times", kind, k), func(t *testing.T) {
 				t.Parallel()
-				host, _ := start(t, failing(is, k, http.StatusServiceUnavailable))
+				host, _ := start(t, faultyregistry.Failing(is, k, http.StatusServiceUnavailable))
 				b := layered(t, 3000, 5000)
 				if _, err := client(Options{}).Push(t.Context(), b.root, b.source, quick(host+"/ray:1")); err != nil {
 					t.Fatalf("the push failed: %v", err)
@@ -238,10 +211,10 @@ func TestPushThroughServerErrors(t *testing.T) {
 
 // A registry that stays in trouble is an error that names it and its answer, and the tag is not there.
 func TestPushGivesUp(t *testing.T) {
-	for kind, is := range kinds {
+	for kind, is := range faultyregistry.Kinds() {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			host, _ := start(t, failing(is, 1<<60, http.StatusInternalServerError))
+			host, _ := start(t, faultyregistry.Failing(is, 1<<60, http.StatusInternalServerError))
 			b := layered(t, 3000)
 			o := quick(host + "/ray:1")
 			o.Retry = 50 * time.Millisecond
@@ -254,96 +227,33 @@ func TestPushGivesUp(t *testing.T) {
 	}
 }
 
-// breaking lets size·share bytes of the first PATCH through, which the registry keeps, and then resets the connection.
-func breaking(t *testing.T, at int64, received *atomic.Int64) func(http.Handler) http.Handler {
-	once := &sync.Once{}
-	return func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.Method != http.MethodPatch {
-				next.ServeHTTP(w, r)
-				return
-			}
-			first := false
-			once.Do(func() { first = true })
-			if !first {
-				r.Body = struct {
-					io.Reader
-					io.Closer
-				}{io.TeeReader(r.Body, counter{received}), r.Body}
-				next.ServeHTTP(w, r)
-				return
-			}
-			kept := r.Clone(r.Context())
-			kept.Body = io.NopCloser(io.TeeReader(io.LimitReader(r.Body, at), counter{received}))
-			kept.ContentLength = at
-			next.ServeHTTP(discard{http.Header{}}, kept)
-			conn, _, err := http.NewResponseController(w).Hijack()
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			_ = conn.Close()
-		})
-	}
-}
-
-type counter struct{ n *atomic.Int64 }
-
-func (c counter) Write(p []byte) (int, error) { c.n.Add(int64(len(p))); return len(p), nil }
-
-// discard is an answer that nobody gets.
-type discard struct{ header http.Header }
-
-func (d discard) Header() http.Header         { return d.header }
-func (d discard) Write(p []byte) (int, error) { return len(p), nil }
-func (d discard) WriteHeader(int)             {}
-
 // R2: an upload that breaks goes on from where the registry says that it is.
 func TestPushResumes(t *testing.T) {
 	const size = 16 << 20
 	b := layered(t, size)
 	for _, percent := range []int64{10, 50, 99} {
 		t.Run(fmt.Sprintf("broken at %d %%", percent), func(t *testing.T) {
-			received := &atomic.Int64{}
-			host, _ := start(t, breaking(t, size*percent/100, received))
+			meter := &faultyregistry.Meter{}
+			broken := faultyregistry.Breaking(size * percent / 100)
+			host, _ := start(t, func(next http.Handler) http.Handler { return meter.Middleware()(broken(next)) })
 			if _, err := client(Options{}).Push(t.Context(), b.root, b.source, quick(host+"/ray:1")); err != nil {
 				t.Fatal(err)
 			}
 			arrived(t, host+"/ray:1", b)
 			config := int64(4096)
-			if twice := received.Load() - b.bytes - config; twice > b.bytes/20 {
+			if twice := meter.Blobs() - b.bytes - config; twice > b.bytes/20 {
 				t.Errorf("%d bytes of a layer of %d arrived more than once; 5 %% are allowed", twice, b.bytes)
 			}
 		})
 	}
 }
 
-// stalling holds the first n requests of a kind until the client gives up, or until held has passed.
-func stalling(t *testing.T, kind func(*http.Request) bool, n int64, held time.Duration) func(http.Handler) http.Handler {
-	left := &atomic.Int64{}
-	left.Store(n)
-	return func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if kind(r) && left.Add(-1) >= 0 {
-				select {
-				case <-r.Context().Done():
-					return
-				case <-t.Context().Done():
-					return
-				case <-time.After(held):
-				}
-			}
-			next.ServeHTTP(w, r)
-		})
-	}
-}
-
 // R3: silence is found out; a registry that checks a blob before it answers is waited for, and the user is told.
 func TestPushThroughSilence(t *testing.T) {
-	for kind, is := range kinds {
+	for kind, is := range faultyregistry.Kinds() {
 		t.Run(kind+" never answered", func(t *testing.T) {
 			t.Parallel()
-			host, _ := start(t, stalling(t, is, 1, time.Minute))
+			host, _ := start(t, faultyregistry.Stalling(t.Context(), is, 1, time.Minute))
 			b := layered(t, 3000)
 			o := quick(host + "/ray:1")
 			o.Answer = 300 * time.Millisecond
@@ -355,7 +265,7 @@ func TestPushThroughSilence(t *testing.T) {
 	}
 	t.Run("slow to check a blob", func(t *testing.T) {
 		t.Parallel()
-		host, asked := start(t, stalling(t, kinds["PUT of a blob"], 1, 600*time.Millisecond))
+		host, asked := start(t, faultyregistry.Stalling(t.Context(), faultyregistry.Commit, 1, 600*time.Millisecond))
 		b := layered(t, 3000)
 		o := quick(host + "/ray:1")
 		o.Answer = 20 * time.Second
