@@ -18,7 +18,7 @@ RACE      ?= ./llb/... ./cluster/... ./internal/fetch/... ./internal/registry/..
 TEST_P    ?= 2
 TEST_FLAGS ?=
 
-.PHONY: help build check docs lint-tool needs needs-build test test-race world world-down quickstart bench bench-core test-cluster bench-cluster clean
+.PHONY: help build check docs lint-tool needs needs-build test test-race world world-down quickstart bench bench-core bench-faults test-cluster bench-cluster clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,6 +83,9 @@ BENCH_BUDGET_full  := 0
 BENCH_FLAGS ?=
 bench: needs build $(TOOLS)/buildctl ## what each edit costs, beside Dockerfiles and commits (BENCH_SCALE=small|full); writes docs/benchmarks.md
 	$(GO) run ./bench/matrix -scale $(BENCH_SCALE) -budget $(BENCH_BUDGET_$(BENCH_SCALE)) -docs docs/benchmarks.md $(BENCH_FLAGS)
+
+bench-faults: needs-build build $(TOOLS)/buildctl ## pushes through a faulty registry, beside buildctl and crane; writes docs/faults.md
+	$(GO) run ./bench/faults -docs docs/faults.md
 
 test-cluster: needs ## the launcher's tests on real hosts and engines
 	$(GO) test -timeout 40m $(TEST_FLAGS) ./cluster/... ./internal/docker/... ./internal/kube/... ./test/launcher/...

@@ -162,22 +162,27 @@ func (l *Limit) Middleware() Middleware {
 	})
 }
 
-// Expiring hands out tokens and answers requests that do not bring the last one with 401. expires tells whether a request ends the
-// token that was given out.
+// Expiring hands out tokens and answers requests that bring none, or one that has ended, with 401. expires tells whether a request
+// ends the tokens that were given out.
 func Expiring(expires func(r *http.Request) bool) Middleware {
-	tokens := &atomic.Int64{}
+	ended := &atomic.Int64{} // how often they have
 	return handle(func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
 		if r.URL.Path == "/token" {
-			_, _ = fmt.Fprintf(w, `{"token": "%d"}`, tokens.Add(1)) // the client sees what it did not get
+			_, _ = fmt.Fprintf(w, `{"token": "token-%d"}`, ended.Load()) // the client sees what it did not get
 			return true
 		}
 		if expires(r) {
-			tokens.Add(1)
+			ended.Add(1)
 		}
-		if r.Header.Get("Authorization") == fmt.Sprintf("Bearer %d", tokens.Load()) {
+		brought := r.Header.Get("Authorization")
+		if brought == fmt.Sprintf("Bearer token-%d", ended.Load()) {
 			return false
 		}
-		w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="http://%s/token",service="test"`, r.Host))
+		challenge := fmt.Sprintf(`Bearer realm="http://%s/token",service="test"`, r.Host)
+		if brought != "" {
+			challenge += `,error="invalid_token"` // RFC 6750, 3.1; BuildKit fetches a new one for that alone
+		}
+		w.Header().Set("WWW-Authenticate", challenge)
 		w.WriteHeader(http.StatusUnauthorized)
 		return true
 	})

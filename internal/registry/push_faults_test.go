@@ -110,7 +110,7 @@ func TestPushOfABadSource(t *testing.T) {
 				}
 			}
 			o := quick(host + "/ray:1")
-			o.Retry = 50 * time.Millisecond
+			o.Retry = time.Hour // that it is of no use is found out before
 			if _, err := client(Options{}).Push(t.Context(), b.root, b.source, o); err == nil {
 				t.Error("it was pushed")
 			}

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -34,10 +35,14 @@ type tries struct {
 	t     *target
 	n     int
 	auths int
+	short int // of them, those in which the source ended early
 	since time.Time
 }
 
-func (r *tries) reset() { r.n, r.auths = 0, 0 }
+// shortMost is how often a source may end early at the same byte: it is that short then, and no connection broke.
+const shortMost = 5
+
+func (r *tries) reset() { r.n, r.auths, r.short = 0, 0, 0 }
 
 // again waits until it is time to try once more, or gives the error back where that is useless.
 func (r *tries) again(ctx context.Context, err error) error {
@@ -59,6 +64,9 @@ func (r *tries) again(ctx context.Context, err error) error {
 	if !reached {
 		patience = min(patience, o.Reach)
 	}
+	if short(err) {
+		r.short++
+	}
 	wait := o.Pause << min(r.n, 6)
 	wait = min(80*o.Pause, wait/2+rand.N(wait)) //nolint:gosec // tries of several clients are to fall apart, no more
 	if r.n++; r.auths == r.n {
@@ -67,13 +75,19 @@ func (r *tries) again(ctx context.Context, err error) error {
 	r.t.mu.Lock()
 	wait = max(wait, time.Until(r.t.closed))
 	r.t.mu.Unlock()
-	if took := time.Since(r.since); took+wait > patience {
+	if took := time.Since(r.since); took+wait > patience || r.short == shortMost {
 		return &triedError{err, r.n, took, !reached}
 	}
 	if wait > 0 {
 		o.Log("push to %s: %s; trying again in %v", r.t.repo.RegistryStr(), clean(err.Error()), wait.Round(10*time.Millisecond))
 	}
 	return sleep(ctx, wait)
+}
+
+// short tells whether the source ended before the size that it should have.
+func short(err error) bool {
+	var from *sourceError
+	return errors.As(err, &from) && errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // noSuchHost tells whether the name of a host is the name of none.
