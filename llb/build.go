@@ -48,6 +48,10 @@ func (b *Builder) Build(ctx context.Context, images []Image, s Session, o BuildO
 	if o.OnSteps != nil {
 		defer func() { o.OnSteps(c.col.result()) }()
 	}
+	var unable []CacheWork
+	if b.store {
+		unable = c.exportsNone()
+	}
 	look := o.Push && (b.store || o.BeforePush != nil || o.Pusher != nil)
 	later := c.splitExports(o)
 	first := func() (*Result, error) { return c.image(ctx, images, o, exports(o.Push && !look), true) }
@@ -68,6 +72,7 @@ func (b *Builder) Build(ctx context.Context, images []Image, s Session, o BuildO
 	if err := c.exportCaches(ctx, images, o, res, later); err != nil {
 		return nil, err
 	}
+	res.Caches = append(res.Caches, unable...)
 	return res, nil
 }
 
@@ -250,6 +255,9 @@ func (c *call) image(ctx context.Context, images []Image, o BuildOptions, export
 		return nil, err
 	}
 	res.Caches = c.col.cacheResult()
+	if len(c.o.CacheFrom) > 0 {
+		res.Caches = append(res.Caches, c.col.lostResult()...)
+	}
 	res.Steps, res.Attrs = c.col.result(), maps.Clone(resp.ExporterResponse)
 	for _, d := range defs {
 		res.Images = append(res.Images, ImageResult{Platform: d.Platform, Graph: d.Digest(), names: d.names})

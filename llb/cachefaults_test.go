@@ -3,6 +3,7 @@ package llb_test
 import (
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -104,10 +105,22 @@ func TestFaultyCacheCostsAWarning(t *testing.T) {
 			if got.Digest != want.Digest {
 				t.Errorf("with a cache of which %s the image is %s, without one %s", tt.name, got.Digest, want.Digest)
 			}
+			if slices.ContainsFunc(got.Caches, func(c llb.CacheWork) bool { return c.Absent }) {
+				t.Errorf("a cache that is there is told as absent: %+v", got.Caches)
+			}
 			if !strings.Contains(failures(got), tt.says) {
 				t.Errorf("what is wrong with the cache is told as %q, want %q", failures(got), tt.says)
 			}
 		})
+	}
+}
+
+// A cache that nobody has written yet is told as that.
+func TestAbsentCache(t *testing.T) {
+	w, s := newWorld(t), newCacheServer(t, embeddedRegistry(t))
+	got := build(t, connect(t), w, chainImage(w, chain{"1", "1", "1"}), llb.BuildOptions{SolveOptions: llb.SolveOptions{CacheFrom: registryCache(s)}})
+	if len(got.Caches) != 1 || !got.Caches[0].Absent || got.Caches[0].Error == "" {
+		t.Errorf("a tag that is not there is told as %+v", got.Caches)
 	}
 }
 

@@ -18,6 +18,7 @@ type CacheWork struct {
 	Name    string  // "importing cache manifest from …", "exporting cache to registry"
 	Seconds float64 // that it took
 	Error   string  // why it failed; "" where it did not
+	Absent  bool    // it failed because there is no such cache (yet)
 }
 
 // What the names of these operations begin with in BuildKit.
@@ -62,6 +63,7 @@ func (c *collector) cacheResult() []CacheWork {
 		case v.Error == "":
 			w.Error = unfinished
 		}
+		w.Absent = absent(w.Name, w.Error)
 		all = append(all, w)
 	}
 	return all
@@ -135,7 +137,7 @@ func (c *call) withoutCache(ctx context.Context, failed error, again func() (*Re
 		works = c.tooSlow(works)
 		c.o.CacheTo = slices.DeleteFunc(slices.Clone(c.o.CacheTo), CacheEntry.apart)
 	case len(c.o.CacheFrom) > 0:
-		works = append(works, CacheWork{Name: "reading from the cache", Error: failed.Error()})
+		works = append(works, CacheWork{Name: readingCache, Error: failed.Error()})
 		c.o.CacheFrom = nil
 	default:
 		return nil, failed

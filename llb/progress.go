@@ -106,6 +106,8 @@ type collector struct {
 
 	caches     map[digest.Digest]*client.Vertex // imports and exports of caches
 	cacheOrder []digest.Digest
+	unread     string // why a cached result could not be loaded, the first time
+	unreadOps  []digest.Digest
 }
 
 func newCollector() *collector {
@@ -162,6 +164,7 @@ func (c *collector) add(ss *client.SolveStatus) {
 	defer c.mu.Unlock()
 	for _, v := range ss.Vertexes {
 		c.cacheWork(v)
+		c.lost(v)
 		if s := c.by[v.Digest]; s != nil {
 			s.saw(v)
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/moby/buildkit/client"
@@ -27,7 +28,7 @@ func (o BuildOptions) storeOnly(images int) error {
 		what = "make an image of several platforms"
 	case o.Compression != "" && o.Compression != "gzip":
 		what = "compress layers by " + o.Compression
-	case len(o.CacheTo) > 0:
+	case slices.ContainsFunc(o.CacheTo, CacheEntry.mustBeWritten):
 		what = "export its cache"
 	case o.Push && o.PushStored == nil:
 		what = "push"

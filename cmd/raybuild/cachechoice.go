@@ -57,7 +57,9 @@ func (o *buildOptions) bareCache(a *app) error {
 		return &usageError{err}
 	}
 	beside := func(branch string) llb.CacheEntry {
-		return llb.CacheEntry{Type: "registry", Attrs: map[string]string{"ref": reference.TrimNamed(named).String() + ":" + cacheTag(branch)}}
+		ref := reference.TrimNamed(named).String() + ":" + cacheTag(branch)
+		p.besides = append(p.besides, ref)
+		return llb.CacheEntry{Type: "registry", Attrs: map[string]string{"ref": ref}}
 	}
 	standard := first(a.getenv("CI_DEFAULT_BRANCH"), "main")
 	branch := first(a.getenv("GITHUB_HEAD_REF"), a.getenv("GITHUB_REF_NAME"), a.getenv("CI_COMMIT_REF_NAME"), gitBranch(a.path(".")), standard)

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/raybuild/raybuild/llb"
 )
@@ -13,6 +15,11 @@ type cacheMetadata struct {
 	all     int
 }
 
+// ownCache tells whether an import is of a place that a bare --cache chose: nobody may have written one there.
+func (p *parsedOptions) ownCache(work string) bool {
+	return slices.ContainsFunc(p.besides, func(ref string) bool { return strings.HasSuffix(work, " "+ref) })
+}
+
 // caches tells what caches cost, and which of them did not work.
 func (r *report) caches(done []llb.CacheWork) {
 	if len(done) == 0 {
@@ -21,7 +28,11 @@ func (r *report) caches(done []llb.CacheWork) {
 	m := &cacheMetadata{}
 	for _, c := range done {
 		m.Seconds += c.Seconds
-		if c.Error != "" {
+		switch {
+		case c.Error == "":
+		case c.Absent && r.o.parsed.ownCache(c.Name):
+			r.j.app.say("note: there is no cache yet where --cache keeps it: %s", strings.TrimPrefix(c.Name, "importing cache manifest from "))
+		default:
 			m.Failed++
 			r.j.app.say("warning: %s: %s", c.Name, printable(c.Error))
 		}

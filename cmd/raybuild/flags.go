@@ -98,6 +98,7 @@ type buildOptions struct {
 // parsedOptions is what the text of flags comes to.
 type parsedOptions struct {
 	cacheFrom, cacheTo  []llb.CacheEntry
+	besides             []string // references of caches that a bare --cache chose
 	outputs             []output
 	secrets             map[string]secret
 	labels, annotations map[string]string

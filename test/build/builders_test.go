@@ -82,7 +82,12 @@ func TestDockerEngineBuildsAndPushes(t *testing.T) {
 	h.env = append(h.env, "DOCKER_HOST="+host)
 	r := ref(t, "1")
 
-	first := h.push(r, "--builder", "docker")
+	first := h.push(r, "--builder", "docker", "--cache")
+	for _, text := range []string{"note: there is no cache yet where --cache keeps it", "cannot export its cache", "cache: 0.0 s, 1 of 2 imports and exports failed"} {
+		if !strings.Contains(first.stderr, text) {
+			t.Errorf("a cache that this builder cannot write is not told as %q:\n%s", text, tail(first.stderr, 20))
+		}
+	}
 	if first.meta.Raybuild.Engine != "docker" || !strings.Contains(first.stderr, "laid out as a line") {
 		t.Errorf("builder %q, and stderr has to say that the image is a line:\n%s", first.meta.Raybuild.Engine, tail(first.stderr, 20))
 	}
