@@ -88,9 +88,8 @@ func (b backend) imported(name, cache string) llb.BuildOptions {
 func (b backend) corrupt(t *testing.T) {
 	t.Helper()
 	if b.server != nil {
-		b.server.spoil(func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
-			next.ServeHTTP(otherBytes{w}, r)
-			return true
+		b.server.spoil(func(next http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { next.ServeHTTP(otherBytes{w}, r) })
 		})
 		return
 	}

@@ -1,29 +1,15 @@
 package llb_test
 
 import (
-	"io"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/raybuild/raybuild/internal/faultyregistry"
 	"github.com/raybuild/raybuild/llb"
 )
-
-func isManifest(r *http.Request) bool { return strings.Contains(r.URL.Path, "/manifests/") }
-
-// reads tells whether r reads a blob, and what of it.
-func reads(r *http.Request) bool {
-	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && strings.Contains(r.URL.Path, "/blobs/sha256:")
-}
-
-// say answers with a body that is another than was asked for.
-func say(w http.ResponseWriter, body string) bool {
-	_, _ = io.WriteString(w, body)
-	return true
-}
 
 // registryCache is the cache of a repository, with what raybuild sets where it exports.
 func registryCache(s *cacheServer) []llb.CacheEntry {
@@ -58,38 +44,16 @@ func TestFaultyCacheCostsAWarning(t *testing.T) {
 	undisturbed := time.Since(start)
 	tests := []struct {
 		name  string
-		fault fault
+		fault faultyregistry.Middleware
 		says  string
 	}{
-		{"the index is no JSON", func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
-			return isManifest(r) && r.Method == http.MethodGet && say(w, "{")
-		}, "importing cache"},
-		{"the index is an error", func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
-			if isManifest(r) {
-				http.Error(w, "no", http.StatusInternalServerError)
-			}
-			return isManifest(r)
-		}, "500"},
-		{"blobs are lost", func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
-			if reads(r) {
-				http.NotFound(w, r)
-			}
-			return reads(r)
-		}, "not found"},
-		{"layers are said to be there and are lost", func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
-			return onlyHeavy(r, next, func() { http.NotFound(w, r) })
-		}, "from the cache"},
-		{"layers have other bytes", func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
-			return onlyHeavy(r, next, func() { say(w, noise("poison", heavy)) })
-		}, "from the cache"},
-		{"the registry says nothing", func(_ http.ResponseWriter, r *http.Request, _ http.Handler) bool {
-			<-r.Context().Done()
-			return true
-		}, "too slow"},
-		{"1 Mbit/s", func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
-			next.ServeHTTP(slowWriter{w, r.Context().Done(), 125_000}, r)
-			return true
-		}, "too slow"},
+		{"the index is no JSON", faultyregistry.Saying(func(r *http.Request) bool { return faultyregistry.ReadManifest(r) && r.Method == http.MethodGet }, "{"), "importing cache"},
+		{"the index is an error", faultyregistry.Refusing(faultyregistry.ReadManifest, http.StatusInternalServerError), "500"},
+		{"blobs are lost", faultyregistry.Refusing(faultyregistry.Read, http.StatusNotFound), "not found"},
+		{"layers are said to be there and are lost", faultyregistry.Long(heavy, faultyregistry.Refusing(faultyregistry.Any, http.StatusNotFound)), "from the cache"},
+		{"layers have other bytes", faultyregistry.Long(heavy, faultyregistry.Saying(faultyregistry.Any, noise("poison", heavy))), "from the cache"},
+		{"the registry says nothing", faultyregistry.Silent(t.Context(), faultyregistry.Any), "too slow"},
+		{"1 Mbit/s", faultyregistry.Slow(125_000), "too slow"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -126,48 +90,14 @@ func TestAbsentCache(t *testing.T) {
 
 const budget = 2 * time.Second
 
-// onlyHeavy answers for reads of heavy blobs.
-func onlyHeavy(r *http.Request, next http.Handler, answer func()) bool {
-	if r.Method != http.MethodGet || !reads(r) {
-		return false
-	}
-	size := &sizeOnly{header: http.Header{}}
-	head := r.Clone(r.Context())
-	head.Method = http.MethodHead
-	next.ServeHTTP(size, head)
-	if n, err := strconv.Atoi(size.header.Get("Content-Length")); err != nil || n < heavy {
-		return false
-	}
-	answer()
-	return true
-}
-
-// sizeOnly takes an answer's header.
-type sizeOnly struct{ header http.Header }
-
-func (s *sizeOnly) Header() http.Header         { return s.header }
-func (s *sizeOnly) Write(p []byte) (int, error) { return len(p), nil }
-func (s *sizeOnly) WriteHeader(int)             {}
-
 // C3: a cache that cannot be written, or not in time, costs a warning.
 func TestCacheThatTakesNothingCostsAWarning(t *testing.T) {
 	w, s := newWorld(t), newCacheServer(t, embeddedRegistry(t))
 	b := connect(t)
 	want := build(t, b, w, chainImage(w, chain{"1", "1", "1"}), llb.BuildOptions{})
-	writes := func(r *http.Request) bool { return r.Method != http.MethodGet && r.Method != http.MethodHead }
-	for name, f := range map[string]fault{
-		"403": func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
-			if writes(r) {
-				http.Error(w, "quota", http.StatusForbidden)
-			}
-			return writes(r)
-		},
-		"silence": func(_ http.ResponseWriter, r *http.Request, _ http.Handler) bool {
-			if writes(r) {
-				<-r.Context().Done()
-			}
-			return writes(r)
-		},
+	for name, f := range map[string]faultyregistry.Middleware{
+		"403":     faultyregistry.Refusing(faultyregistry.Write, http.StatusForbidden),
+		"silence": faultyregistry.Silent(t.Context(), faultyregistry.Write),
 	} {
 		t.Run(name, func(t *testing.T) {
 			s.spoil(f)

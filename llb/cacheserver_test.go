@@ -12,8 +12,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
+	"github.com/raybuild/raybuild/internal/faultyregistry"
 	"github.com/raybuild/raybuild/internal/registry"
 	"github.com/raybuild/raybuild/llb"
 )
@@ -21,21 +21,21 @@ import (
 // cacheServer is where a cache is, behind a proxy that counts what is read of it, and whose answers a test may replace.
 type cacheServer struct {
 	host string
-	bad  atomic.Pointer[fault]
-	read atomic.Int64 // bytes
+	next http.Handler
+	bad  atomic.Pointer[http.Handler] // answers in its place
+	read atomic.Int64                 // bytes
 }
-
-// fault answers some requests, and tells whether it did.
-type fault func(w http.ResponseWriter, r *http.Request, next http.Handler) bool
 
 func newCacheServer(t *testing.T, next http.Handler) *cacheServer {
 	t.Helper()
-	s := &cacheServer{}
+	s := &cacheServer{next: next}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		counted := &countedWriter{ResponseWriter: w, add: func(n int) { s.read.Add(int64(n)) }}
-		if f := s.bad.Load(); f == nil || !(*f)(counted, r, next) {
-			next.ServeHTTP(counted, r)
+		if bad := s.bad.Load(); bad != nil {
+			(*bad).ServeHTTP(counted, r)
+			return
 		}
+		next.ServeHTTP(counted, r)
 	}))
 	s.host = strings.TrimPrefix(srv.URL, "http://")
 	t.Cleanup(func() {
@@ -65,8 +65,11 @@ func embeddedRegistry(t *testing.T) http.Handler {
 	return httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: ln.Addr().String()})
 }
 
-// spoil makes the server answer by f from now on.
-func (s *cacheServer) spoil(f fault) { s.bad.Store(&f) }
+// spoil puts a fault before the server from now on.
+func (s *cacheServer) spoil(fault faultyregistry.Middleware) {
+	bad := fault(s.next)
+	s.bad.Store(&bad)
+}
 
 // taken is how many bytes were read since the last call.
 func (s *cacheServer) taken() int64 { return s.read.Swap(0) }
@@ -120,32 +123,4 @@ func chainImage(w *world, c chain) llb.Image {
 	}
 	made("ray", "wheel "+c.ray, llb.Mount{Path: "/env", Stage: env})
 	return img
-}
-
-// slowWriter sends so many bytes a second, until the request ends.
-type slowWriter struct {
-	http.ResponseWriter
-	done <-chan struct{}
-	rate int
-}
-
-// Write implements io.Writer.
-func (w slowWriter) Write(p []byte) (n int, err error) {
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for n < len(p) {
-		k, err := w.ResponseWriter.Write(p[n:min(len(p), n+w.rate/10)])
-		if n += k; err != nil {
-			return n, err
-		}
-		if err := http.NewResponseController(w.ResponseWriter).Flush(); err != nil {
-			return n, err
-		}
-		select {
-		case <-tick.C:
-		case <-w.done:
-			return n, context.Canceled
-		}
-	}
-	return n, nil
 }
