@@ -21,7 +21,7 @@ type backend struct {
 	dir      string
 }
 
-// backends are all kinds that can be had: the registry is raybuild's own, S3 gofakes3, GitHub Actions a stand-in.
+// backends are all kinds that can be had: the registry is raybuild's own, S3 gofakes3, GitHub Actions and Azure stand-ins.
 func backends(t *testing.T) map[string]backend {
 	t.Helper()
 	bucket, err := cachetest.S3("caches")
@@ -45,11 +45,16 @@ func backends(t *testing.T) map[string]backend {
 	inActions := func(cache string) llb.CacheEntry {
 		return entry("gha", "scope", cache, "url_v2", "http://"+gha.host, "version", "2", "token", cachetest.Token("main", true))
 	}
+	azure := newCacheServer(t, &cachetest.Azure{})
+	inAzure := func(cache string) llb.CacheEntry {
+		return entry("azblob", "account_url", "http://"+azure.host, "account_name", "me", "secret_access_key", "c2VjcmV0", "name", cache, "prefix", cache)
+	}
 	images := newCacheServer(t, embeddedRegistry(t))
 	return map[string]backend{
 		"registry": {inRegistry, inRegistry, reg, ""},
 		"s3":       {inS3, inS3, s3, ""},
 		"gha":      {inActions, inActions, gha, ""},
+		"azblob":   {inAzure, inAzure, azure, ""},
 		"local": {
 			func(cache string) llb.CacheEntry { return entry("local", "src", filepath.Join(dir, cache)) },
 			func(cache string) llb.CacheEntry { return entry("local", "dest", filepath.Join(dir, cache)) }, nil, dir,
