@@ -134,8 +134,9 @@ func newBench(ctx context.Context, o options, log io.Writer) (b *bench, err erro
 	at := func(name string) string { return filepath.Join(o.dir, name) }
 	files := map[string][]byte{
 		"context/large": noise(8 << 20), "context/small": noise(512 << 10),
-		"context/Dockerfile": []byte("FROM scratch\nCOPY large /large\nCOPY small /small\n"),
-		"from/Dockerfile":    []byte("FROM source\n"),
+		"context/Dockerfile":       []byte("FROM scratch\nCOPY large /large\nCOPY small /small\n"),
+		"context/Dockerfile.cache": []byte(cacheFile),
+		"from/Dockerfile":          []byte("FROM source\n"),
 	}
 	for name, data := range files {
 		if err := os.MkdirAll(filepath.Dir(at(name)), 0o755); err != nil {
@@ -165,9 +166,7 @@ func noise(n int) []byte {
 
 // close ends the engines and removes all.
 func (b *bench) close(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
-	defer cancel()
-	return errors.Join(engine.Stop(ctx, b.engine), engine.Stop(ctx, b.bad), os.RemoveAll(b.dir))
+	return errors.Join(stop(ctx, []engine.Options{b.engine, b.bad}), os.RemoveAll(b.dir))
 }
 
 // measureAll runs all rows, some at once, and calls done with each that is finished.
@@ -200,10 +199,13 @@ func (b *bench) measureAll(ctx context.Context, all []row, done func(*line)) ([]
 }
 
 // selected are the rows of a list with commas; of an empty one, all.
-func selected(all []row, list string) []row {
+func selected[T interface{ name() string }](all []T, list string) []T {
 	if list == "" {
 		return all
 	}
 	ids := strings.Split(list, ",")
-	return slices.DeleteFunc(all, func(r row) bool { return !slices.Contains(ids, r.id) })
+	return slices.DeleteFunc(all, func(r T) bool { return !slices.Contains(ids, r.name()) })
 }
+
+func (r row) name() string      { return r.id }
+func (c cacheRow) name() string { return c.id }
