@@ -140,13 +140,43 @@ func TestFilterClosesRayToOutsiders(t *testing.T) {
 	}
 }
 
-func TestWithoutAFilterOutsidersNeedTheToken(t *testing.T) {
+// TestPublicAddressIsRefusedAndProbed gives the head's host an address that the world has. The launcher that goes on all the same is
+// a machine outside, which tries Ray's ports there once the cluster is up.
+func TestPublicAddressIsRefusedAndProbed(t *testing.T) {
 	b := needBed(t)
-	b.clean(t, "open")
-	spec := b.spec(t, "open", b.image, "")
-	if _, err := cluster.Up(t.Context(), spec, b.options(t)); err != nil {
-		t.Fatal(err)
+	b.clean(t, "public")
+	const public = "203.0.113.11"
+	b.must(t, "exec", "1", "ip", "addr", "add", public+"/32", "dev", "eth0")
+	b.must(t, "outside", "ip", "route", "replace", public+"/32", "via", b.addr(1))
+	t.Cleanup(func() {
+		b.must(t, "exec", "1", "ip", "addr", "del", public+"/32", "dev", "eth0")
+		b.must(t, "outside", "ip", "route", "del", public+"/32")
+	})
+	spec := b.spec(t, "public", b.image, "")
+	if _, err := cluster.Up(t.Context(), spec, b.options(t)); err == nil || !strings.Contains(err.Error(), "has the public address "+public) {
+		t.Errorf("unasked: %v", err)
 	}
+	if out := b.must(t, "exec", "1", "docker", "ps", "-aq"); strings.TrimSpace(out) != "" {
+		t.Errorf("something was started: %s", out)
+	}
+	up := func(more string) (string, error) {
+		cmd := b.launcher(t, "public", b.image, more)
+		out, err := b.script(append([]string{"outside", "env", cmd.Env[len(cmd.Env)-1]}, cmd.Args...)...)
+		t.Logf("%s%s%v", more, out, err)
+		return out, err
+	}
+	if out, err := up("allow_public: [" + public + "]\n"); err == nil || !strings.Contains(out, "EXPOSED: ") || !strings.Contains(out, public+":6379 (public-head gcs)") {
+		t.Errorf("with leave, and no filter: %v: the launcher does not say that Ray answers there", err)
+	}
+	b.outsidersNeedTheToken(t, spec)
+	if out, err := up("filter: true\n"); err != nil || strings.Contains(out, "EXPOSED") {
+		t.Errorf("with a filter: %v", err)
+	}
+}
+
+// outsidersNeedTheToken calls a head whose ports are open to all.
+func (b *bed) outsidersNeedTheToken(t *testing.T, spec *cluster.Spec) {
+	t.Helper()
 	if open := b.open(t, 0, b.at(1, b.rayPorts(t, 1, spec.Head))); len(open) != 11 {
 		t.Errorf("without a filter an outsider should reach 11 ports of the head, or the filter's test shows nothing: %v", open)
 	}
