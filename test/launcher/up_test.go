@@ -134,3 +134,34 @@ func (b *bed) tokenIsSecret(t *testing.T, name string, records []string, story s
 		}
 	}
 }
+
+// TestClusterOnThisMachine types the commands of one who has no other machine: the launcher runs on the host whose Engine it uses.
+func TestClusterOnThisMachine(t *testing.T) {
+	b := needBed(t)
+	b.clean(t, "demo")
+	home := filepath.Join(b.dir, "h1/home") // the host's /root
+	if err := os.WriteFile(filepath.Join(home, "raybuild"), must(os.ReadFile(buildProgram(t))), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, file := range []string{"raybuild", "cluster.yaml"} {
+			if err := os.Remove(filepath.Join(home, file)); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	for _, tt := range []struct{ command, want string }{
+		{"init --image " + b.image, "wrote cluster.yaml; next: raybuild cluster up"},
+		{"up", "cluster demo is up: 1 node alive, 1 change"},
+		{"up", "cluster demo is up to date: 1 node alive, nothing changed"},
+		{"status", "demo-head"},
+		{"exec -- ray --version", "ray, version 2.52.0"},
+		{"down", "cluster demo is down: 1 container, 1 volume and 0 packet filters removed"},
+	} {
+		out := b.must(t, "exec", "1", "sh", "-c", "cd /root && HOME=/root ./raybuild cluster --insecure-registry "+b.registry+" "+tt.command+" 2>&1")
+		t.Logf("raybuild cluster %s\n%s", tt.command, out)
+		if !strings.Contains(out, tt.want) {
+			t.Errorf("raybuild cluster %s does not say %q", tt.command, tt.want)
+		}
+	}
+}
