@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/raybuild/raybuild/bench/bed"
 )
 
@@ -90,7 +92,22 @@ func (d *dockerd) close() error {
 	case <-time.After(30 * time.Second):
 		return fmt.Errorf("end Docker Engine of process %d: it runs on after 30 s", d.process.Process.Pid)
 	}
+	if err := d.unmount(); err != nil {
+		return err
+	}
 	return os.RemoveAll(d.dir)
+}
+
+// unmount lets go of what the engine leaves mounted: the network namespace of containers that have the host's.
+func (d *dockerd) unmount() error {
+	for line := range strings.Lines(fileText("/proc/self/mounts")) {
+		if fields := strings.Fields(line); len(fields) > 1 && strings.HasPrefix(fields[1], d.dir+"/") {
+			if err := unix.Unmount(fields[1], unix.MNT_DETACH); err != nil {
+				return fmt.Errorf("unmount %q: %w", fields[1], err)
+			}
+		}
+	}
+	return nil
 }
 
 // engines are a peer's engine, and the one that comes back.

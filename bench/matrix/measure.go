@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -45,6 +46,9 @@ func (b *bench) turns(ctx context.Context, r row, into *result, image func(n int
 		b.Say("%s %d", r.name, n)
 		var v *variation
 		for _, s := range b.states {
+			if s.name == "commit" && !typed(r) {
+				continue
+			}
 			if into.Failed[s.name] != "" || b.budget > 0 && spent[s.name] > b.budget {
 				continue
 			}
@@ -68,6 +72,12 @@ func (b *bench) turns(ctx context.Context, r row, into *result, image func(n int
 		}
 	}
 	return nil
+}
+
+// typed tells whether the commands are typed in this row. They are the same whatever changed, and take long: what they took in
+// some rows, spread over the run, stands in all others.
+func typed(r row) bool {
+	return slices.Contains([]string{"cold", "same-warm", "base-patched", "ray-bumped", "label"}, r.name)
 }
 
 // cold measures builds from nothing. What is left behind, a builder that has built the image once, is what edits are made on.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -104,6 +105,7 @@ func run(ctx context.Context, o options) (err error) {
 			return fmt.Errorf("row %s: %w", row.name, err)
 		}
 		r.Rows = append(r.Rows, into)
+		share(r.Rows)
 		r.Verdicts = verdicts(r.Rows)
 		if err := r.write(o); err != nil { // what is there is there, also where a later row fails
 			return err
@@ -167,6 +169,9 @@ func (r *report) table() string {
 	for _, v := range r.Verdicts {
 		b.WriteString(v.text() + "\n")
 	}
+	if slices.ContainsFunc(r.Rows, func(row *result) bool { return row.Commit != nil && row.Commit.Shared }) {
+		b.WriteString("note: * the same commands are typed whatever changed: measured in other rows of this run\n")
+	}
 	for _, n := range append(r.shortfalls(), r.Notes...) {
 		b.WriteString("note: " + n + "\n")
 	}
@@ -203,6 +208,9 @@ func (r *report) shortfalls() []string {
 }
 
 func secondsText(f *figures) string {
+	if f.Shared {
+		return fmt.Sprintf("%.2f *", f.Seconds)
+	}
 	if len(f.Samples) < 2 {
 		return fmt.Sprintf("%.2f (1)", f.Seconds)
 	}

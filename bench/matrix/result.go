@@ -18,6 +18,7 @@ type figures struct {
 	Min        float64   `json:"seconds_min"`
 	Max        float64   `json:"seconds_max"`
 	Samples    []float64 `json:"samples"`
+	Shared     bool      `json:"shared,omitempty"` // taken in other rows, where the same was done
 }
 
 // result is a row of build/bench.json. A peer that was not measured is null.
@@ -61,6 +62,22 @@ func (r *result) set(peer string, f *figures) {
 		r.Docker = f
 	case "commit":
 		r.Commit = f
+	}
+}
+
+// share gives rows in which the commands were not typed what those came to that were.
+func share(rows []*result) {
+	var all []sample
+	for _, r := range rows {
+		if r.Name != "cold" { // which downloads the base as well
+			all = append(all, r.samples["commit"]...)
+		}
+	}
+	for _, r := range rows {
+		if len(all) > 0 && len(r.samples["commit"]) == 0 && r.Kind != kindLock && r.Failed["commit"] == "" {
+			r.Commit = figuresOf(all)
+			r.Commit.Shared = true
+		}
 	}
 }
 

@@ -144,11 +144,11 @@ func TestPlanCountsAndTimes(t *testing.T) {
 	r := &planReport{
 		Layers: []planLayer{
 			{Platform: "linux/amd64", Name: "base", Fate: layers.Reused, Expect: expectReused, Size: 1000},
-			{Platform: "linux/amd64", Name: "ray", Fate: layers.Built, Expect: expectNew, runs: true, Size: 70, push: 50, Estimate: true, reason: "wheel ray: 1 → 2"},
+			{Platform: "linux/amd64", Name: "ray", Fate: layers.Built, Expect: expectNew, runs: true, known: true, Size: 70, push: 50, Estimate: true, reason: "wheel ray: 1 → 2"},
 			{Platform: "linux/amd64", Name: "warm", Fate: layers.Follows, Expect: expectReused, Size: 30, Estimate: true},
 			{Platform: "linux/amd64", Name: "old", Fate: layers.Gone, Size: 5},
 		},
-		steps:  map[string]int{"linux/amd64 ray": 2, "linux/amd64 warm": 1, "linux/amd64 base": 7},
+		steps:  map[string]stepCount{"linux/amd64 ray": {run: 1, written: 1, fixed: 1}, "linux/amd64 warm": {run: 1, written: 1}, "linux/amd64 base": {run: 7}},
 		memory: memory{Seconds: map[string]float64{"ray": 1.5, "warm": 2}},
 	}
 	r.sum(g)

@@ -47,22 +47,22 @@ would change, 1 failed.`,
 
 // planReport is what plan prints with --json. Sizes are bytes.
 type planReport struct {
-	Image     string         `json:"image,omitempty"`   // by digest, as it is now
-	Graph     string         `json:"graph,omitempty"`   // digest; none where the lock is stale
-	UpToDate  bool           `json:"up_to_date"`        // the image is this graph
-	Stale     []staleReport  `json:"stale"`             // what a build would resolve first
-	Layers    []planLayer    `json:"layers"`            // of each platform, in the image's order
-	Config    []configReport `json:"config"`            // what changes in configs
-	Steps     int            `json:"steps"`             // run and file operations that are expected to run
-	StepsMost int            `json:"steps_most"`        // those of all layers that are built or follow
-	Push      int64          `json:"push_bytes"`        // of layers that are expected to be new in the image's repository
-	PushMost  int64          `json:"push_bytes_most"`   // where all that follow come out new
-	Pull      int64          `json:"pull_bytes"`        // by a node that has the image
-	PullMost  int64          `json:"pull_bytes_most"`   // where all that follow come out new
-	Seconds   *float64       `json:"seconds,omitempty"` // of all these steps, where each was measured
-	Notes     []string       `json:"notes"`
-	memory    memory         // of the last builds
-	steps     map[string]int // platform and layer, to the number of its steps
+	Image     string               `json:"image,omitempty"`   // by digest, as it is now
+	Graph     string               `json:"graph,omitempty"`   // digest; none where the lock is stale
+	UpToDate  bool                 `json:"up_to_date"`        // the image is this graph
+	Stale     []staleReport        `json:"stale"`             // what a build would resolve first
+	Layers    []planLayer          `json:"layers"`            // of each platform, in the image's order
+	Config    []configReport       `json:"config"`            // what changes in configs
+	Steps     int                  `json:"steps"`             // run and file operations that are expected to run
+	StepsMost int                  `json:"steps_most"`        // those of all layers that are built or follow
+	Push      int64                `json:"push_bytes"`        // of layers that are expected to be new in the image's repository
+	PushMost  int64                `json:"push_bytes_most"`   // where all that follow come out new
+	Pull      int64                `json:"pull_bytes"`        // by a node that has the image
+	PullMost  int64                `json:"pull_bytes_most"`   // where all that follow come out new
+	Seconds   *float64             `json:"seconds,omitempty"` // of all these steps, where each was measured
+	Notes     []string             `json:"notes"`
+	memory    memory               // of the last builds
+	steps     map[string]stepCount // of each platform and layer
 }
 
 type staleReport struct {
@@ -92,6 +92,7 @@ type planLayer struct {
 	push     int64                // bytes of those that are pushed
 	reason   string
 	runs     bool // its steps are expected to run
+	known    bool // the image has one of that name
 }
 
 func (a *app) plan(ctx context.Context, o *againstOptions, name string) error {
@@ -169,30 +170,10 @@ func (r *planReport) note(format string, args ...any) {
 	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
 }
 
-// stepCounts are the run and file operations of each layer.
-func stepCounts(ctx context.Context, graph *layers.Graph) (map[string]int, error) {
-	out := map[string]int{}
-	report, err := newGraphReport(ctx, graph, "")
-	if err != nil {
-		return nil, err
-	}
-	for _, p := range report.Platforms {
-		for _, s := range p.Steps {
-			switch {
-			case s.Kind == "run" && s.Layer == "mirrors": // the copies of originals are a layer of their own
-				out[p.Platform+" originals"]++
-			case s.Kind == "run" || s.Kind == "file":
-				out[p.Platform+" "+s.Layer]++
-			}
-		}
-	}
-	return out, nil
-}
-
 // add says of one layer what becomes of it and how large it will be.
 func (r *planReport) add(ctx context.Context, g *against, f layers.LayerFate, expect string, runs bool) {
 	l := planLayer{
-		Platform: f.Platform, Name: f.Name, Fate: f.Fate, Expect: expect, runs: runs, Count: f.Count, Changes: f.Changes, Because: f.Because, reason: reason(f, 100),
+		Platform: f.Platform, Name: f.Name, Fate: f.Fate, Expect: expect, runs: runs, known: f.OldCount > 0, Count: f.Count, Changes: f.Changes, Because: f.Because, reason: reason(f, 100),
 	}
 	had := map[digest.Digest]bool{}
 	var oldSize int64
@@ -269,13 +250,10 @@ func (r *planReport) sum(g *against) {
 	}
 	seconds, measured := 0.0, true
 	for _, l := range r.Layers {
-		n := r.steps[l.Platform+" "+l.Name]
-		switch l.Fate {
-		case layers.Recompressed:
-			n = 0
-		case layers.Reused, layers.Gone:
+		if l.Fate == layers.Reused || l.Fate == layers.Gone {
 			continue
 		}
+		n := r.steps[l.Platform+" "+l.Name].of(l)
 		if l.runs {
 			r.Steps += n
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"slices"
 	"strings"
 
@@ -69,4 +70,52 @@ func mounted(image, base string) bool {
 	}
 	b, err := registry.Host(base)
 	return err == nil && a == b
+}
+
+// stepCount are the operations that make a layer.
+type stepCount struct {
+	run     int // commands
+	written int // files that say what is to be installed
+	fixed   int // files that are the same for every lock, so that they are there where the layer was built before
+}
+
+// stepCounts are those of each layer, by platform and name.
+func stepCounts(ctx context.Context, graph *layers.Graph) (map[string]stepCount, error) {
+	out := map[string]stepCount{}
+	report, err := newGraphReport(ctx, graph, "")
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range report.Platforms {
+		for _, s := range p.Steps {
+			key := p.Platform + " " + s.Layer
+			if s.Kind == "run" && s.Layer == "mirrors" { // the copies of originals are a layer of their own
+				key = p.Platform + " originals"
+			}
+			n := out[key]
+			switch {
+			case s.Kind == "run":
+				n.run++
+			case s.Kind == "file" && strings.HasPrefix(s.Name, "make "):
+				n.fixed++
+			case s.Kind == "file":
+				n.written++
+			}
+			out[key] = n
+		}
+	}
+	return out, nil
+}
+
+// of is how many of a layer's operations its fate lets run.
+func (n stepCount) of(l planLayer) int {
+	switch {
+	case l.Fate == layers.Recompressed:
+		return 0
+	case l.Fate == layers.Follows:
+		return n.run
+	case l.known:
+		return n.run + n.written
+	}
+	return n.run + n.written + n.fixed
 }
