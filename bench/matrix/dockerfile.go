@@ -26,10 +26,10 @@ func dockerfile(v *variation, mirrors, link bool) string {
 		fmt.Fprintf(&b, "COPY %smirrors /\n", linked)
 	}
 	fmt.Fprintf(&b, "COPY %s--chown=1000:100 app /home/ray/app\n", linked)
+	b.WriteString("USER 1000:100\nWORKDIR /home/ray\nCMD [\"/bin/bash\"]\n")
 	for _, k := range slices.Sorted(maps.Keys(v.labels)) {
 		fmt.Fprintf(&b, "LABEL %s=%q\n", k, v.labels[k])
 	}
-	b.WriteString("USER 1000:100\nWORKDIR /home/ray\nCMD [\"/bin/bash\"]\n")
 	return b.String()
 }
 

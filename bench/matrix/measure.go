@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/raybuild/raybuild/internal/registry"
 )
 
 // sample is one measurement.
@@ -25,6 +27,13 @@ type state struct {
 func (b *bench) measure(ctx context.Context, s *state, v *variation, ref, old, cache string) (sample, error) {
 	if err := s.prepare(ctx, v); err != nil {
 		return sample{}, err
+	}
+	if old != "" { // ref may be the same name, which is another image afterwards
+		pinned, _, err := registry.New(registry.Options{}).Look(ctx, old)
+		if err != nil {
+			return sample{}, err
+		}
+		old = pinned.Ref
 	}
 	b.resetTraffic()
 	t, err := s.build(ctx, v, ref, cache)
