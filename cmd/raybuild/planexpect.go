@@ -89,8 +89,11 @@ func stepCounts(ctx context.Context, graph *layers.Graph) (map[string]stepCount,
 	for _, p := range report.Platforms {
 		for _, s := range p.Steps {
 			key := p.Platform + " " + s.Layer
-			if s.Kind == "run" && s.Layer == "mirrors" { // the copies of originals are a layer of their own
+			switch { // what is a layer of its own, under the title of another
+			case s.Kind == "run" && s.Layer == "mirrors":
 				key = p.Platform + " originals"
+			case s.Layer == "env" && strings.HasPrefix(s.Name, "activate "):
+				key = p.Platform + " activate"
 			}
 			n := out[key]
 			switch {
