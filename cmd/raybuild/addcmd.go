@@ -161,14 +161,14 @@ func (j *job) hasAll(ctx context.Context, o *addOptions) error {
 		}
 	}
 	if len(elsewhere) > 0 {
-		var docs []document
+		var docs []registry.Document
 		for _, kind := range []string{lockType, inputsType, recipeType} {
 			found, err := j.registry.Attached(ctx, j.ofImage.Ref, kind)
 			if err != nil {
 				return err
 			}
 			for _, d := range found {
-				docs = append(docs, document{kind, d.Data})
+				docs = append(docs, registry.Document{ArtifactType: kind, MediaType: d.MediaType, Data: d.Data})
 			}
 		}
 		if err := j.attach(ctx, elsewhere, j.ofImage.Digest.String(), docs); err != nil {

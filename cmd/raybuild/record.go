@@ -22,14 +22,8 @@ const (
 	recipeType = "application/vnd.raybuild.recipe.v1+json" // layers.Source
 )
 
-// document is what is stored with an image.
-type document struct {
-	kind string
-	data []byte
-}
-
 // documents are the lock, the record of what each layer was made of, and that of the recipe.
-func (j *job) documents(ctx context.Context, graph *layers.Graph, line bool) ([]document, error) {
+func (j *job) documents(ctx context.Context, graph *layers.Graph, line bool) ([]registry.Document, error) {
 	inputs, err := graph.Inputs(ctx)
 	if err != nil {
 		return nil, err
@@ -43,11 +37,13 @@ func (j *job) documents(ctx context.Context, graph *layers.Graph, line bool) ([]
 	if err != nil {
 		return nil, err
 	}
-	return []document{{lockType, j.data}, {inputsType, data}, {recipeType, source}}, nil
+	return []registry.Document{
+		{ArtifactType: lockType, Data: j.data}, {ArtifactType: inputsType, Data: data}, {ArtifactType: recipeType, Data: source},
+	}, nil
 }
 
 // attach stores documents with the pushed image in each repository, so that inspect, plan, why and diff need nothing else.
-func (j *job) attach(ctx context.Context, names []string, digest string, docs []document) error {
+func (j *job) attach(ctx context.Context, names []string, digest string, docs []registry.Document) error {
 	done := map[string]bool{}
 	for _, name := range names {
 		ref, err := registry.Pin(name, digest)
@@ -58,10 +54,8 @@ func (j *job) attach(ctx context.Context, names []string, digest string, docs []
 			continue
 		}
 		done[ref] = true
-		for _, d := range docs {
-			if _, err := j.registry.Attach(ctx, ref, d.kind, d.kind, d.data); err != nil {
-				return fmt.Errorf("the image is pushed, what belongs to it (%s) is not: %w", d.kind, err)
-			}
+		if _, err := j.registry.Attach(ctx, ref, docs...); err != nil {
+			return fmt.Errorf("the image is pushed, its lock and the record of its inputs are not: %w", err)
 		}
 	}
 	return nil

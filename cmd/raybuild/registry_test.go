@@ -70,7 +70,7 @@ func TestInspect(t *testing.T) {
 	if got := call(t, dir, "inspect", "--lock", host+"/ray:1"); got.code != exitFailed || !strings.Contains(got.stderr, "carries no lock") {
 		t.Errorf("lock of an image without one: %+v", got)
 	}
-	if _, err := registry.New(registry.Options{}).Attach(t.Context(), host+"/ray:1", lockType, lockType, []byte("version: 1\n")); err != nil {
+	if _, err := registry.New(registry.Options{}).Attach(t.Context(), host+"/ray:1", registry.Document{ArtifactType: lockType, Data: []byte("version: 1\n")}); err != nil {
 		t.Fatal(err)
 	}
 	if got := call(t, dir, "inspect", "--lock", host+"/ray:1"); got.code != exitDone || got.stdout != "version: 1\n" {

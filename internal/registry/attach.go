@@ -2,6 +2,7 @@ package registry
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
 )
 
 // maxAttachment bounds what is read of an attachment, in bytes: a lock of a large image has some hundred kilobytes.
@@ -25,45 +27,68 @@ type Attachment struct {
 	Data      []byte
 }
 
-// Attach stores data with the image subject (a tag or a digest) as an OCI referrer of artifactType, and gives the referrer's
-// digest. On a registry without the referrers API the fallback tag of the OCI distribution specification is kept. The same
+// Document is what Attach stores with an image.
+type Document struct {
+	ArtifactType string // what it is to the image, such as "application/vnd.raybuild.lock.v1+yaml"
+	MediaType    string // of Data; default: ArtifactType
+	Data         []byte
+}
+
+// Attach stores documents with the image subject (a tag or a digest), each as an OCI referrer, and gives the referrers' digests in
+// their order. On a registry without the referrers API the fallback tag of the OCI distribution specification is kept. The same
 // document attached again is the same referrer.
-func (c *Client) Attach(ctx context.Context, subject, artifactType, mediaType string, data []byte) (digest.Digest, error) {
+func (c *Client) Attach(ctx context.Context, subject string, docs ...Document) ([]digest.Digest, error) {
 	ctx, cancel := c.limited(ctx)
 	defer cancel()
 	parsed, _, err := c.parse(subject)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	host, repo := parsed.Context().RegistryStr(), parsed.Context()
-	head, err := c.puller.Get(ctx, parsed)
+	out, err := c.attach(ctx, parsed, docs)
+	return out, c.fail("attach to", subject, parsed.Context().RegistryStr(), err)
+}
+
+func (c *Client) attach(ctx context.Context, subject name.Reference, docs []Document) ([]digest.Digest, error) {
+	repo := subject.Context()
+	head, err := c.puller.Get(ctx, subject)
 	if err != nil {
-		return "", c.fail("attach to", subject, host, err)
+		return nil, err
 	}
-	// The config is empty and carries the artifact type too: registries that predate artifactType list referrers by it.
-	config := static.NewLayer([]byte("{}"), types.MediaType(artifactType))
-	layer := static.NewLayer(data, types.MediaType(mediaType))
-	manifest := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, ArtifactType: artifactType}
-	for _, l := range []v1.Layer{config, layer} {
-		if err := c.pusher.Upload(ctx, repo, l); err != nil {
-			return "", c.fail("attach to", subject, host, err)
+	manifests := make([]rawManifest, len(docs))
+	blobs := map[v1.Hash]v1.Layer{}
+	for i, d := range docs {
+		d.MediaType = cmp.Or(d.MediaType, d.ArtifactType)
+		// The config is empty and carries the artifact type too: registries that predate artifactType list referrers by it.
+		config, layer := static.NewLayer([]byte("{}"), types.MediaType(d.ArtifactType)), static.NewLayer(d.Data, types.MediaType(d.MediaType))
+		manifest := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, ArtifactType: d.ArtifactType, Layers: make([]v1.Descriptor, 1),
+			Subject: &v1.Descriptor{MediaType: head.MediaType, Digest: head.Digest, Size: head.Size}}
+		for l, to := range map[v1.Layer]*v1.Descriptor{config: &manifest.Config, layer: &manifest.Layers[0]} {
+			if *to, err = descriptor(l); err != nil {
+				return nil, err
+			}
+			blobs[to.Digest] = l
+		}
+		raw, err := json.Marshal(manifest)
+		if err != nil {
+			return nil, err
+		}
+		manifests[i] = rawManifest{raw, types.OCIManifestSchema1}
+	}
+	g, uploads := errgroup.WithContext(ctx)
+	for _, l := range blobs {
+		g.Go(func() error { return c.pusher.Upload(uploads, repo, l) })
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	out := make([]digest.Digest, len(docs))
+	for i, m := range manifests { // one after the other: each may have to change the fallback tag
+		out[i] = digest.FromBytes(m.data)
+		if err := c.pusher.Put(ctx, repo.Digest(out[i].String()), m); err != nil {
+			return nil, err
 		}
 	}
-	if manifest.Config, err = descriptor(config); err != nil {
-		return "", fmt.Errorf("attach to %q: %w", subject, err)
-	}
-	manifest.Layers = make([]v1.Descriptor, 1)
-	if manifest.Layers[0], err = descriptor(layer); err != nil {
-		return "", fmt.Errorf("attach to %q: %w", subject, err)
-	}
-	manifest.Subject = &v1.Descriptor{MediaType: head.MediaType, Digest: head.Digest, Size: head.Size}
-	raw, err := json.Marshal(manifest)
-	if err != nil {
-		return "", fmt.Errorf("attach to %q: %w", subject, err)
-	}
-	d := digest.FromBytes(raw)
-	err = c.pusher.Put(ctx, repo.Digest(d.String()), rawManifest{raw, types.OCIManifestSchema1})
-	return d, c.fail("attach to", subject, host, err)
+	return out, nil
 }
 
 func descriptor(l v1.Layer) (v1.Descriptor, error) {

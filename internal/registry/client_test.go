@@ -204,15 +204,14 @@ func TestAttach(t *testing.T) {
 			if none, err := c.Attached(ctx, host+"/ray:1", lockType); err != nil || len(none) != 0 {
 				t.Fatalf("attached before: %v, %v", none, err)
 			}
-			first, err := c.Attach(ctx, host+"/ray:1", lockType, lockType, []byte("version: 1\n"))
+			lock := Document{lockType, lockType, []byte("version: 1\n")}
+			first, err := c.Attach(ctx, host+"/ray:1", lock)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if again, err := c.Attach(ctx, host+"/ray:1", lockType, lockType, []byte("version: 1\n")); err != nil || again != first {
-				t.Errorf("again: %s, %v, want %s", again, err, first)
-			}
-			if _, err := c.Attach(ctx, host+"/ray:1", "application/vnd.other", "text/plain", []byte("other")); err != nil {
-				t.Fatal(err)
+			again, err := c.Attach(ctx, host+"/ray:1", Document{"application/vnd.other", "text/plain", []byte("other")}, lock)
+			if err != nil || len(again) != 2 || again[1] != first[0] {
+				t.Errorf("again, after another one: %s, %v, want %s", again, err, first)
 			}
 			got, err := c.Attached(ctx, host+"/ray:1", lockType)
 			if err != nil || len(got) != 1 || string(got[0].Data) != "version: 1\n" || got[0].MediaType != lockType {

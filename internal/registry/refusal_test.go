@@ -89,11 +89,14 @@ func TestCredentials(t *testing.T) {
 func attempts(t *testing.T, c *Client, ref string) map[string]error {
 	t.Helper()
 	calls := map[string]func(context.Context) error{
-		"look":       func(ctx context.Context) error { _, _, err := c.Look(ctx, ref); return err },
-		"resolve":    func(ctx context.Context) error { _, err := c.Resolve(ctx, ref, linux("amd64")); return err },
-		"inspect":    func(ctx context.Context) error { _, err := c.Inspect(ctx, ref); return err },
-		"has":        func(ctx context.Context) error { _, err := c.Has(ctx, ref, digest.FromString("x")); return err },
-		"attach":     func(ctx context.Context) error { _, err := c.Attach(ctx, ref, lockType, lockType, nil); return err },
+		"look":    func(ctx context.Context) error { _, _, err := c.Look(ctx, ref); return err },
+		"resolve": func(ctx context.Context) error { _, err := c.Resolve(ctx, ref, linux("amd64")); return err },
+		"inspect": func(ctx context.Context) error { _, err := c.Inspect(ctx, ref); return err },
+		"has":     func(ctx context.Context) error { _, err := c.Has(ctx, ref, digest.FromString("x")); return err },
+		"attach": func(ctx context.Context) error {
+			_, err := c.Attach(ctx, ref, Document{lockType, lockType, nil})
+			return err
+		},
 		"attached":   func(ctx context.Context) error { _, err := c.Attached(ctx, ref, lockType); return err },
 		"tag":        func(ctx context.Context) error { return c.Tag(ctx, ref, ref+":2") },
 		"push check": func(ctx context.Context) error { return c.CanPush(ctx, ref) },

@@ -41,7 +41,7 @@ func TestServeSurvivesARestart(t *testing.T) {
 	if err := client(Options{}).Tag(t.Context(), host+"/team/ray:1", host+"/team/ray:latest"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := client(Options{}).Attach(t.Context(), host+"/team/ray:1", lockType, lockType, []byte("lock")); err != nil {
+	if _, err := client(Options{}).Attach(t.Context(), host+"/team/ray:1", Document{lockType, lockType, []byte("lock")}); err != nil {
 		t.Fatal(err)
 	}
 	stop()
