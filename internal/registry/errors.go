@@ -76,6 +76,8 @@ func (e *Error) reason() string {
 	case e.Status != 0:
 		next := "check the reference and the registry's log"
 		switch {
+		case badDigest(e.Err):
+			next = "what was sent is not what its digest says, so the builder's store or the way from there changed it: run again, with --no-cache if it stays so"
 		case e.Status == http.StatusRequestEntityTooLarge:
 			next = "it, or a proxy before it, limits the size of a request: raise that limit, or make layers smaller"
 		case e.Status == http.StatusInsufficientStorage:
@@ -146,6 +148,12 @@ func statusText(status int) string {
 		return fmt.Sprintf("%d %s", status, text)
 	}
 	return fmt.Sprint(status)
+}
+
+// badDigest tells whether a registry says that bytes and digest are not of each other.
+func badDigest(err error) bool {
+	var terr *transport.Error
+	return errors.As(err, &terr) && len(terr.Errors) > 0 && terr.Errors[0].Code == transport.DigestInvalidErrorCode
 }
 
 // diagnostics is the code and message that a registry gave with its status.

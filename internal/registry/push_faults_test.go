@@ -97,22 +97,25 @@ func TestPushToARegistryThatLies(t *testing.T) {
 
 // R9, R10: what is to be pushed and has other bytes, or fewer, than its digest says never gets a tag.
 func TestPushOfABadSource(t *testing.T) {
-	for name, spoil := range map[string]func([]byte) []byte{
-		"other bytes": func(p []byte) []byte { q := append([]byte{}, p...); q[len(q)/2] ^= 1; return q },
-		"fewer bytes": func(p []byte) []byte { return p[:len(p)/2] },
+	for name, c := range map[string]struct {
+		spoil func([]byte) []byte
+		says  string
+	}{
+		"other bytes": {func(p []byte) []byte { q := append([]byte{}, p...); q[len(q)/2] ^= 1; return q }, "not what its digest says"},
+		"fewer bytes": {func(p []byte) []byte { return p[:len(p)/2] }, "read what is to be pushed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			host, _ := start(t, nil)
 			b := layered(t, 300_000)
 			for d, data := range b.blobs {
 				if int64(len(data)) == b.bytes {
-					b.blobs[d] = spoil(data)
+					b.blobs[d] = c.spoil(data)
 				}
 			}
 			o := quick(host + "/ray:1")
 			o.Retry = time.Hour // that it is of no use is found out before
-			if _, err := client(Options{}).Push(t.Context(), b.root, b.source, o); err == nil {
-				t.Error("it was pushed")
+			if _, err := client(Options{}).Push(t.Context(), b.root, b.source, o); err == nil || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("the push ended with %v, want it to say %q", err, c.says)
 			}
 			absent(t, host+"/ray:1")
 		})
