@@ -184,10 +184,14 @@ func (r *ray) runInHead(ctx context.Context, j Job, stdout, stderr io.Writer) (*
 	return out, nil
 }
 
+// cleanUp removes a job's directory: what the job made as its user, what was sent as root, whose command has no rights over files of
+// others here. At the latest they go with the container.
 func (r *ray) cleanUp(ctx context.Context, dir string) {
 	ctx, cancel := context.WithTimeout(ctx, engineLimit)
 	defer cancel()
-	r.host.Exec(ctx, r.container, docker.Exec{Cmd: []string{"rm", "-rf", "--", dir}, User: "0", Stdout: io.Discard, Stderr: io.Discard}) //nolint:errcheck // the container's own end removes it at the latest
+	for _, user := range []string{"", "0"} {
+		r.host.Exec(ctx, r.container, docker.Exec{Cmd: []string{"rm", "-rf", "--", dir}, User: user, Stdout: io.Discard, Stderr: io.Discard}) //nolint:errcheck // see above
+	}
 }
 
 func tarDir(j Job, top string) (io.Reader, error) {
