@@ -69,12 +69,12 @@ func TestKilledAtRandomMomentsConverges(t *testing.T) {
 	images := []string{b.image, b.moved}
 	tmp := t.TempDir() // the launcher's own temporary files
 	start := func(image string) *exec.Cmd {
-		cmd := b.launcher(t, "killed", image, "filter: true\n", 2, 3)
+		cmd := b.launcher(t, "killed", image, "filter: true\n", 2)
 		cmd.Env = append(cmd.Env, "TMPDIR="+tmp)
 		return cmd
 	}
 	before := map[int]traces{}
-	for h := 1; h <= 3; h++ {
+	for h := 1; h <= 2; h++ {
 		before[h] = b.traces(t, h)
 	}
 	whole := 4 * time.Second // how long a launcher takes; learnt from those that run to their end
@@ -94,7 +94,7 @@ func TestKilledAtRandomMomentsConverges(t *testing.T) {
 		}
 		whole = max(2*time.Second, (whole+time.Since(begin)+moment)/2)
 		var looks sync.WaitGroup
-		for h := 1; h <= 3; h++ {
+		for h := 1; h <= 2; h++ {
 			looks.Go(func() { b.onlyTheNode(t, h, "killed", before[h]) })
 		}
 		looks.Wait()

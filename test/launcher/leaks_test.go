@@ -1,6 +1,8 @@
 package launcher
 
 import (
+	"cmp"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,25 +15,51 @@ import (
 // traces are all things on a host that a launcher may leave, by kind, sorted.
 type traces map[string][]string
 
-// traces looks at a host with the tools of a user, and at its disk from outside.
+// traces asks a host's Engine, and looks at its disk from inside and from outside.
 func (b *bed) traces(t testing.TB, i int) traces {
 	t.Helper()
-	out := traces{}
 	const mark = "==== "
 	text := b.must(t, "exec", fmt.Sprint(i), "sh", "-c", `
-echo "==== containers"; docker ps -a --format '{{.Names}}'
-echo "==== volumes"; docker volume ls -q
-echo "==== networks"; docker network ls --format '{{.Name}}'
-echo "==== images"; docker image ls -a --digests --format '{{.Repository}}:{{.Tag}}@{{.Digest}}'
+ask() { curl -sf --max-time 30 --unix-socket /run/docker.sock "http://d/$1"; }
+echo "==== containers"; ask 'containers/json?all=1'
+echo "==== volumes"; ask volumes
+echo "==== networks"; ask networks
+echo "==== images"; ask 'images/json?all=1'
 echo "==== rules"; nft list tables | grep raybuild
 echo "==== processes"; pgrep -fa '[d]ial-stdio|^[n]ft '
 echo "==== files"; find /tmp /dev/shm /run /root -maxdepth 1 -not -name 'docker*' -not -name containerd`)
+	said := map[string]string{}
 	for _, part := range strings.Split(text, mark)[1:] {
 		kind, lines, _ := strings.Cut(part, "\n")
-		out[kind] = strings.Split(strings.TrimSpace(lines), "\n")
+		said[kind] = lines
 	}
-	if len(out) != 7 {
-		t.Fatalf("host %d shows only %d kinds of things:\n%s", i, len(out), text)
+	out := traces{}
+	for _, kind := range []string{"rules", "processes", "files"} {
+		out[kind] = strings.Split(strings.TrimSpace(said[kind]), "\n")
+	}
+	var containers []struct{ Names []string }
+	var volumes struct{ Volumes []struct{ Name string } }
+	var networks []struct{ Name string }
+	var images []struct {
+		ID                    string
+		RepoTags, RepoDigests []string
+	}
+	for kind, into := range map[string]any{"containers": &containers, "volumes": &volumes, "networks": &networks, "images": &images} {
+		if err := json.Unmarshal([]byte(said[kind]), into); err != nil {
+			t.Fatalf("host %d: read its %s: %v\n%s", i, kind, err, text)
+		}
+	}
+	for _, c := range containers {
+		out["containers"] = append(out["containers"], strings.TrimPrefix(strings.Join(c.Names, " "), "/"))
+	}
+	for _, v := range volumes.Volumes {
+		out["volumes"] = append(out["volumes"], v.Name)
+	}
+	for _, n := range networks {
+		out["networks"] = append(out["networks"], n.Name)
+	}
+	for _, m := range images {
+		out["images"] = append(out["images"], cmp.Or(strings.Join(append(m.RepoTags, m.RepoDigests...), " "), m.ID))
 	}
 	upper := filepath.Join(b.dir, fmt.Sprintf("h%d", i), "upper") // what differs from this machine's disk
 	err := filepath.WalkDir(upper, func(path string, d os.DirEntry, err error) error {
@@ -101,7 +129,7 @@ func (b *bed) onlyTheNode(t testing.TB, i int, cluster string, before traces) {
 		}
 	}
 	for _, img := range now["images"] {
-		if !strings.HasPrefix(img, "raybuild-lock:1@") && !strings.Contains(img, "/miniray:") {
+		if !strings.HasPrefix(img, "raybuild-lock:1") && !strings.Contains(img, "/miniray@sha256:") {
 			t.Errorf("host %d has the image %s", i, img)
 		}
 	}
