@@ -56,11 +56,14 @@ func TestThreeHostsComeUpStayAndGo(t *testing.T) {
 	if s, err = cluster.Up(t.Context(), moved, b.options(t)); err != nil || !s.Healthy {
 		t.Fatalf("up with a new image: %+v, %v", s, err)
 	}
-	fewer := b.spec(t, "demo", b.moved, "", 2)
-	o = b.options(t)
-	o.Also = moved.Hosts()
-	if s, err = cluster.Up(t.Context(), fewer, o); err != nil || !s.Healthy || s.Alive != 2 {
-		t.Fatalf("up with a worker less: %+v, %v", s, err)
+	if s, err = cluster.Scale(t.Context(), moved, 1, b.options(t)); err != nil || !s.Healthy || s.Alive != 2 {
+		t.Fatalf("scale to one worker: %v\n%s", err, s)
+	}
+	if out := b.must(t, "exec", "3", "docker", "ps", "-aq"); strings.TrimSpace(out) != "" {
+		t.Errorf("host 3 still has the worker that was scaled away: %s", out)
+	}
+	if _, err = cluster.Scale(t.Context(), moved, 3, b.options(t)); err == nil || !strings.Contains(err.Error(), "names 2; add hosts there") {
+		t.Errorf("scale to more workers than there are: %v", err)
 	}
 }
 
