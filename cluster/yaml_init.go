@@ -33,7 +33,7 @@ const initRest = `
 # min_workers: 0                # fewest workers that make up succeed; all of them
 # skip_unreachable: false       # go on without workers that cannot be reached
 # share_hosts: false            # allow several nodes on one host (nodes_per_host: 2 in a group)
-# filter: false                 # a packet filter lets only members reach Ray's ports
+# filter: false                 # a packet filter lets only members reach Ray's ports; it ends with a reboot: status tells, up puts it back
 # allow_public: []              # public addresses that are accepted without a filter
 # wait: 2m                      # how long nodes may take to join
 `

@@ -131,6 +131,9 @@ func TestFilterClosesRayToOutsiders(t *testing.T) {
 	if err != nil || p.Changes != 1 || len(p.Filters) != 1 {
 		t.Errorf("a filter that was deleted: %+v, %v", p, err)
 	}
+	if s, err = cluster.Inspect(t.Context(), spec, b.options(t)); err != nil || s.Healthy || len(s.Drift) != 1 || s.Drift[0].Node != "packet filter" {
+		t.Errorf("status does not show that a filter was deleted: %v\n%s", err, s)
+	}
 	if s, err = cluster.Up(t.Context(), spec, b.options(t)); err != nil || s.Changed != 1 || !s.Healthy {
 		t.Errorf("mended: %v\n%s", err, s)
 	}
