@@ -17,7 +17,9 @@ func TestPushHonoursRetryAfter(t *testing.T) {
 	limit := &faultyregistry.Limit{Kind: faultyregistry.Body, After: time.Second}
 	host, _ := start(t, limit.Middleware())
 	b := layered(t, 3000)
-	if _, err := client(Options{}).Push(t.Context(), b.root, b.source, quick(host+"/ray:1")); err != nil {
+	o := quick(host + "/ray:1")
+	o.Stall = time.Minute // an answer that comes late on a busy machine must be heard
+	if _, err := client(Options{}).Push(t.Context(), b.root, b.source, o); err != nil {
 		t.Fatal(err)
 	}
 	arrived(t, host+"/ray:1", b)
