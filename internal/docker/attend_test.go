@@ -96,7 +96,7 @@ func TestFrozenEngineEndsCalls(t *testing.T) {
 			t.Parallel()
 			e := newStuck(t)
 			b := newBed(t, sshtest.Options{Unix: e.unix})
-			b.opts.KeepaliveEvery, b.opts.KeepaliveLimit = 100*time.Millisecond, 2*time.Second
+			b.opts.KeepaliveEvery, b.opts.KeepaliveLimit = 100*time.Millisecond, 4*time.Second
 			h := b.dial(t)
 			done := make(chan error, 1)
 			go func() { done <- call(t, h) }()
