@@ -190,17 +190,22 @@ func (r *result) cell(peer string, of func(f *figures) string) string {
 	}
 }
 
-// shortfalls name each edit in which raybuild does not do less by what the bars ask for, and why.
+// shortfalls name each row in which raybuild does not do less by what the bars ask for, and why.
 func (r *report) shortfalls() []string {
 	var out []string
+	bars := map[string]float64{"cold": coldBar, "same-warm": sameBar}
 	for _, row := range r.Rows {
-		if row.Kind != kindEdit || row.Raybuild == nil || row.Dockerfile == nil {
+		bar, alone := bars[row.Name]
+		if row.Kind != kindEdit && !alone || row.Raybuild == nil || row.Dockerfile == nil {
 			continue
 		}
-		if t := ratio(row.Raybuild.Seconds, row.Dockerfile.Seconds, secondsFloor); t > secondsBar {
+		if !alone {
+			bar = secondsBar
+		}
+		if t := ratio(row.Raybuild.Seconds, row.Dockerfile.Seconds, secondsFloor); t > bar {
 			out = append(out, fmt.Sprintf("%s takes %.2f × the Dockerfile's seconds: %s", row.Name, t, causes()[row.Name].seconds))
 		}
-		if t := ratio(float64(row.Raybuild.Pulled), float64(row.Dockerfile.Pulled), bytesFloor); t > bytesBar {
+		if t := ratio(float64(row.Raybuild.Pulled), float64(row.Dockerfile.Pulled), bytesFloor); !alone && t > bytesBar {
 			out = append(out, fmt.Sprintf("%s lets a node pull %.2f × the Dockerfile's bytes: %s", row.Name, t, causes()[row.Name].pulled))
 		}
 	}

@@ -121,10 +121,12 @@ const (
 	bytesFloor   = 16e3
 )
 
-// The bars of the edits' geometric means.
+// The bars: of the edits' geometric means, and of two rows by the Dockerfile's seconds.
 const (
 	secondsBar = 0.3
 	bytesBar   = 0.1
+	coldBar    = 0.7
+	sameBar    = 0.15
 )
 
 func ratio(a, b, floor float64) float64 { return (a + floor) / (b + floor) }
@@ -156,10 +158,10 @@ func verdicts(rows []*result) []verdict {
 		}
 		switch {
 		case r.Name == "cold":
-			bar("cold: seconds by the Dockerfile's", t, 0.7, "×")
+			bar("cold: seconds by the Dockerfile's", t, coldBar, "×")
 		case r.Name == "same-warm":
 			bar("same-warm: seconds", r.Raybuild.Seconds, 0.15, "s")
-			bar("same-warm: seconds by the Dockerfile's", t, 0.15, "×")
+			bar("same-warm: seconds by the Dockerfile's", t, sameBar, "×")
 		case r.Kind == kindEdit:
 			seconds = append(seconds, t)
 			bytes = append(bytes, ratio(float64(r.Raybuild.Pulled), float64(r.Dockerfile.Pulled), bytesFloor))
