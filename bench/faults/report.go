@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +10,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/raybuild/raybuild/bench/bed"
 )
 
 // line is a row of the table.
@@ -52,24 +53,10 @@ func run(ctx context.Context, o options) (err error) {
 	if r.Caches, err = b.measureCaches(ctx, selected(cacheRows(), o.rows), say); err != nil {
 		return err
 	}
-	if err := r.write(o); err != nil {
+	if err := bed.WriteResults(o.out, r, o.docs, r.page()); err != nil {
 		return err
 	}
 	return r.print(os.Stdout)
-}
-
-func (r *report) write(o options) error {
-	data, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(o.out, append(data, '\n'), 0o644); err != nil {
-		return err
-	}
-	if o.docs == "" {
-		return nil
-	}
-	return os.WriteFile(o.docs, []byte(r.page()), 0o644)
 }
 
 // table is one of the two: of pushes, and of builds with caches, which crane has none of.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -12,6 +11,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/raybuild/raybuild/bench/bed"
 )
 
 // machine is what the figures were taken on.
@@ -107,26 +108,12 @@ func run(ctx context.Context, o options) (err error) {
 		r.Rows = append(r.Rows, into)
 		share(r.Rows)
 		r.Verdicts = verdicts(r.Rows)
-		if err := r.write(o); err != nil { // what is there is there, also where a later row fails
+		if err := bed.WriteResults(o.out, r, o.docs, r.page()); err != nil { // what is there is there, also where a later row fails
 			return err
 		}
 	}
 	_, err = fmt.Fprint(os.Stdout, r.table())
 	return err
-}
-
-func (r *report) write(o options) error {
-	data, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(o.out, append(data, '\n'), 0o644); err != nil {
-		return err
-	}
-	if o.docs == "" {
-		return nil
-	}
-	return os.WriteFile(o.docs, []byte(r.page()), 0o644)
 }
 
 func peerNames() []string { return []string{"raybuild", "dockerfile", "docker", "commit"} }
@@ -193,19 +180,23 @@ func (r *result) cell(peer string, of func(f *figures) string) string {
 // shortfalls name each row in which raybuild does not do less by what the bars ask for, and why.
 func (r *report) shortfalls() []string {
 	var out []string
-	bars := map[string]float64{"cold": coldBar, "same-warm": sameBar}
 	for _, row := range r.Rows {
-		bar, alone := bars[row.Name]
-		if row.Kind != kindEdit && !alone || row.Raybuild == nil || row.Dockerfile == nil {
+		if row.Raybuild == nil || row.Dockerfile == nil {
 			continue
 		}
-		if !alone {
-			bar = secondsBar
+		bar := secondsBar
+		switch {
+		case row.Name == "cold":
+			bar = coldBar
+		case row.Name == "same-warm":
+			bar = sameBar
+		case row.Kind != kindEdit:
+			continue
 		}
 		if t := ratio(row.Raybuild.Seconds, row.Dockerfile.Seconds, secondsFloor); t > bar {
 			out = append(out, fmt.Sprintf("%s takes %.2f × the Dockerfile's seconds: %s", row.Name, t, causes()[row.Name].seconds))
 		}
-		if t := ratio(float64(row.Raybuild.Pulled), float64(row.Dockerfile.Pulled), bytesFloor); !alone && t > bytesBar {
+		if t := ratio(float64(row.Raybuild.Pulled), float64(row.Dockerfile.Pulled), bytesFloor); row.Kind == kindEdit && t > bytesBar {
 			out = append(out, fmt.Sprintf("%s lets a node pull %.2f × the Dockerfile's bytes: %s", row.Name, t, causes()[row.Name].pulled))
 		}
 	}
