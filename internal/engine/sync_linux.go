@@ -21,9 +21,9 @@ import (
 const settleDelay = time.Second
 
 // syncer lets databases change without waiting for the disk while clients are there. A build makes some forty changes for each of its
-// steps and artifacts, and to wait for each of them took a quarter of a build's time. An engine that is killed loses nothing
-// by it: the kernel has what was written. Only a machine that goes down can, and the mark that is on the disk all that
-// time tells the next engine not to trust the state (see place.dropUnsynced).
+// steps and artifacts, 6300 for an image of 170 of them, and each would wait for a millisecond or two. An
+// engine that is killed loses nothing by it: the kernel has what was written. Only a machine that goes down can, and the mark that is
+// on the disk all that time tells the next engine not to trust the state (see place.dropUnsynced).
 type syncer struct {
 	p    place
 	boot string // names this run of the kernel; empty: databases always wait

@@ -55,19 +55,20 @@ func (c *Client) attach(ctx context.Context, subject name.Reference, docs []Docu
 		return nil, err
 	}
 	manifests := make([]rawManifest, len(docs))
-	blobs := map[v1.Hash]v1.Layer{}
+	blobs := map[v1.Hash]v1.Layer{} // each once: configs are all alike
 	for i, d := range docs {
 		d.MediaType = cmp.Or(d.MediaType, d.ArtifactType)
 		// The config is empty and carries the artifact type too: registries that predate artifactType list referrers by it.
 		config, layer := static.NewLayer([]byte("{}"), types.MediaType(d.ArtifactType)), static.NewLayer(d.Data, types.MediaType(d.MediaType))
 		manifest := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, ArtifactType: d.ArtifactType, Layers: make([]v1.Descriptor, 1),
 			Subject: &v1.Descriptor{MediaType: head.MediaType, Digest: head.Digest, Size: head.Size}}
-		for l, to := range map[v1.Layer]*v1.Descriptor{config: &manifest.Config, layer: &manifest.Layers[0]} {
-			if *to, err = descriptor(l); err != nil {
-				return nil, err
-			}
-			blobs[to.Digest] = l
+		if manifest.Config, err = descriptor(config); err != nil {
+			return nil, err
 		}
+		if manifest.Layers[0], err = descriptor(layer); err != nil {
+			return nil, err
+		}
+		blobs[manifest.Config.Digest], blobs[manifest.Layers[0].Digest] = config, layer
 		raw, err := json.Marshal(manifest)
 		if err != nil {
 			return nil, err
