@@ -46,7 +46,7 @@ func TestOldestRayOnTwoHosts(t *testing.T) {
 	if err != nil || res.ExitCode != 3 || res.By != "exec" || !strings.Contains(out.String(), "helper says hello world 2 nodes") {
 		t.Errorf("submit: %+v, %v\n%s", res, err, out.String())
 	}
-	if left := b.must(t, "exec", "1", "sh", "-c", "docker exec old-head ls /tmp | grep raybuild-job || true"); strings.TrimSpace(left) != "" {
+	if left := b.must(t, "exec", "1", "docker", "exec", "old-head", "ls", "/tmp"); strings.Contains(left, "raybuild-job") {
 		t.Errorf("the job's files are left in the head: %s", left)
 	}
 	job.Detach = true
