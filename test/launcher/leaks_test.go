@@ -85,7 +85,7 @@ func (b *bed) noConnections(t testing.TB, i int) {
 	t.Helper()
 	end := time.Now().Add(15 * time.Second)
 	for {
-		out := strings.TrimSpace(b.must(t, "exec", fmt.Sprint(i), "sh", "-c", "ss -Htnp state established sport = :22; pgrep -fa '^sshd(-session)?: root' || true"))
+		out := strings.TrimSpace(b.must(t, "exec", fmt.Sprint(i), "sh", "-c", "ss -Htnp state established sport = :22 || exit; pgrep -fa '^sshd(-session)?: root' || [ $? = 1 ]"))
 		if out == "" {
 			return
 		}
