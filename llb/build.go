@@ -227,7 +227,8 @@ func (o BuildOptions) attrs(platforms int) map[string]string {
 func (c *call) image(ctx context.Context, images []Image, o BuildOptions, exports []client.ExportEntry, count bool) (*Result, error) {
 	defs := make([]*Definition, len(images))
 	res := &Result{}
-	var own error // of marshalling, which would come back from the builder as text
+	absent := absentLocal(c.o.CacheFrom) // an export may fill the directory
+	var own error                        // of marshalling, which would come back from the builder as text
 	resp, err := c.solve(ctx, exports, func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
 		res.Line = o.Line || !canMerge(gw.BuildOpts().LLBCaps)
 		for n, img := range images {
@@ -254,7 +255,7 @@ func (c *call) image(ctx context.Context, images []Image, o BuildOptions, export
 	if err != nil {
 		return nil, err
 	}
-	res.Caches = c.col.cacheResult()
+	res.Caches = append(absent, c.col.cacheResult()...)
 	if len(c.o.CacheFrom) > 0 {
 		res.Caches = append(res.Caches, c.col.lostResult()...)
 	}

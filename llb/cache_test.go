@@ -128,6 +128,23 @@ func TestFreshStepsAlwaysRun(t *testing.T) {
 	}
 }
 
+// What a changed step needs is pulled from the cache, which is not to have made it again.
+func TestStepsWhoseLayersArePulledDidNotRun(t *testing.T) {
+	w, s := newWorld(t), newCacheServer(t, embeddedRegistry(t))
+	tool := llb.From(w.base)
+	img := func(text string) llb.Image {
+		in := tool.Run(sh("in", "make input", `mkdir -p /data; echo input > /data/f; touch -d @315532800 /data/f /data`))
+		e := sh("use", "use input", `cat /in/f > /out/f; echo `+text+` >> /out/f; touch -d @315532800 /out/f`)
+		e.Mounts = []llb.Mount{{Path: "/in", Stage: in, From: "/data"}}
+		return llb.Image{Platform: amd64, Layers: []llb.Layer{{Name: "use", Stage: tool.Make(e, llb.Output{Path: "/out", On: llb.Scratch()})}}}
+	}
+	build(t, connect(t), w, img("one"), llb.BuildOptions{SolveOptions: llb.SolveOptions{CacheTo: registryCache(s)}})
+	edited := build(t, connect(t), w, img("two"), llb.BuildOptions{SolveOptions: llb.SolveOptions{CacheFrom: registryCache(s)}})
+	if r := ran(edited); len(r) != 1 || !r["use: use input"] {
+		t.Errorf("an edit of the last step ran %v", r)
+	}
+}
+
 func TestCacheMovesToAnotherBuilder(t *testing.T) {
 	w := newWorld(t)
 	dir := filepath.Join(t.TempDir(), "cache")

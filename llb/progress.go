@@ -83,10 +83,15 @@ type step struct {
 	extra  int
 	starts int
 	last   time.Time
+	inputs bool // the operation has some
 }
 
-// saw takes in an event of the step's vertex.
+// saw takes in an event of the step's vertex. BuildKit reports the layers of a cached result, when something else needs them and
+// they are pulled, as if the operation that made them was started again; but such an event does not name its inputs.
 func (s *step) saw(v *client.Vertex) {
+	if s.inputs && len(v.Inputs) == 0 {
+		return
+	}
 	if v.Started != nil && !v.Cached && !v.Started.Equal(s.last) {
 		s.starts++
 		s.last = *v.Started
@@ -137,7 +142,7 @@ func (c *collector) define(def *bkllb.Definition, known map[digest.Digest]digest
 		if op.GetExec() == nil && op.GetFile() == nil || c.by[dgst] != nil {
 			continue
 		}
-		s := &step{title: title}
+		s := &step{title: title, inputs: len(op.Inputs) > 0}
 		if len(op.Inputs) == 0 {
 			s.extra = 1
 		}

@@ -57,7 +57,7 @@ func (c *call) solve(ctx context.Context, exports []client.ExportEntry, fn gatew
 		// The client writes cache imports into it.
 		FrontendAttrs: map[string]string{},
 		CacheImports:  cacheEntries(c.budgeted(c.o.CacheFrom)),
-		CacheExports:  cacheEntries(c.o.CacheTo),
+		CacheExports:  cacheEntries(localLast(c.o.CacheTo)),
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
