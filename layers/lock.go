@@ -57,6 +57,9 @@ type LockImage struct {
 	Env []string
 	// AptFiles are the absolute paths of the apt sources files it has, sorted.
 	AptFiles []string
+	// DpkgPaths are its dpkg's filters of paths, "path-exclude=GLOB" or "path-include=GLOB" in dpkg's order; none where
+	// they are not known.
+	DpkgPaths []string
 }
 
 // LockLayer is what one layer resolved to.

@@ -101,8 +101,17 @@ func (t *lockReader) image(n *yamlNode, key string, i *LockImage) {
 		treeField{"layers", t.number(func(v int64) { i.Layers = int(v) })},
 		treeField{"env", t.texts(&i.Env, lockVariable)},
 		treeField{"apt_files", t.texts(&i.AptFiles, imagePath)},
+		treeField{"dpkg_paths", t.texts(&i.DpkgPaths, dpkgFilterText)},
 	)
 	t.required(n, key, "reference", "digest")
+}
+
+// dpkgFilterText is one of dpkg's filters of paths.
+func dpkgFilterText(s string) (string, string) {
+	if kind, glob, _ := strings.Cut(s, "="); kind != "path-exclude" && kind != "path-include" || !strings.HasPrefix(glob, "/") {
+		return quoteShort(s) + " is not a filter of dpkg's", "write path-exclude=/GLOB or path-include=/GLOB"
+	}
+	return linesText(s)
 }
 
 // lockVariable is a variable of a base image, which may be named as it likes.

@@ -16,7 +16,8 @@ func hexOf(s string) string { return digest.FromString(s).Encoded() }
 // sampleLock has every field, and values that a careless writer would spoil.
 func sampleLock() *Lock {
 	image := LockImage{Reference: "ubuntu:22.04", Digest: digest.FromString("base"), ID: "ubuntu", Release: "22.04", Codename: "jammy", Glibc: "2.35",
-		Layers: 1, Env: []string{"PATH=/usr/bin:/bin", "NOTE=a: b # c", "EMPTY="}, AptFiles: []string{"/etc/apt/sources.list"}}
+		Layers: 1, Env: []string{"PATH=/usr/bin:/bin", "NOTE=a: b # c", "EMPTY="}, AptFiles: []string{"/etc/apt/sources.list"},
+		DpkgPaths: []string{"path-exclude=/usr/share/doc/*", "path-include=/usr/share/doc/*/copyright"}}
 	return &Lock{Version: 1, Recipe: digest.FromString("recipe"), Platforms: map[string]*LockPlatform{
 		"linux/arm64": {Resolved: time.Date(2026, 11, 23, 0, 1, 2, 0, time.UTC), Base: image, Tool: image},
 		"linux/amd64": {

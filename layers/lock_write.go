@@ -91,6 +91,7 @@ func (w *lockWriter) image(key string, i LockImage) {
 	w.line(3, "layers", fmt.Sprint(i.Layers))
 	w.list(3, "env", i.Env)
 	w.list(3, "apt_files", i.AptFiles)
+	w.list(3, "dpkg_paths", i.DpkgPaths)
 }
 
 func (w *lockWriter) artifact(a Artifact) {

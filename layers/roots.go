@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -111,7 +112,30 @@ func (r *Resolver) facts(ctx context.Context, image *LockImage) error {
 		}
 	}
 	slices.Sort(image.AptFiles)
-	return nil
+	image.DpkgPaths, err = r.dpkgPaths(ctx, sandbox, stage)
+	return err
+}
+
+// dpkgPaths reads what an image's dpkg leaves out when it unpacks packages.
+func (r *Resolver) dpkgPaths(ctx context.Context, sandbox Sandbox, stage llb.Stage) ([]string, error) {
+	const file, dir = "/etc/dpkg/dpkg.cfg", "/etc/dpkg/dpkg.cfg.d"
+	names, err := sandbox.ListDir(ctx, stage, r.platform, dir, r.session())
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("list %s: %w", dir, err)
+	}
+	paths := []string{file}
+	for _, n := range names {
+		paths = append(paths, path.Join(dir, n))
+	}
+	files, err := sandbox.ReadFiles(ctx, stage, r.platform, paths, r.session())
+	if err != nil {
+		return nil, err
+	}
+	var texts [][]byte
+	for _, p := range append(paths[1:], file) { // dpkg reads the directory first (dpkg(1))
+		texts = append(texts, files[p])
+	}
+	return dpkgPaths(texts...), nil
 }
 
 var secureSource = regexp.MustCompile(`(?m)^[^#\n]*https://([^/\s]+)`)

@@ -19,14 +19,15 @@ func (a *app) planCommand() *cobra.Command {
 		Short: "Say what a build would do, before any work; exit code 2 if anything",
 		Long: `plan compares recipe and lock here with what IMAGE, as the registry has it now, was made of, and says which layers are
 reused, which are built and pushed, and what a node that has that image will pull. It starts no engine, resolves nothing and
-changes nothing. Without IMAGE it takes the one that was pushed last from this recipe, on this machine.
+changes nothing; Debian packages that are new it fetches, as the build after it would, to see how much is in them. Without IMAGE it
+takes the one that was pushed last from this recipe, on this machine.
 
 Layers: reused (made of the same: it is the same blob), built (an input of its own is another one, which is named), follows
 (stands on a layer that is built: its step runs again if that comes out with other bytes, and it is pushed if it itself does; what
 is likely is counted, what is possible is told beside it), recompressed, gone. A base that the registry itself has is not pushed.
 
 Sizes of reused layers and of a base are those of the registry; a size with ~ is an estimate: the size that the layer had, in the
-proportion of its artifacts' sizes in the two locks. Seconds are those that the layers' steps took when they last ran on this
+proportion of its artifacts' sizes in the two locks, and what new Debian packages hold. Seconds are those that the layers' steps took when they last ran on this
 machine, one after the other, without fetching and pushing; where one never ran here, no time is given.
 
 A lock that does not fit the recipe is not resolved: plan says what would be. Exit codes: 0 IMAGE is this graph already, 2 something
@@ -188,7 +189,9 @@ func (r *planReport) add(ctx context.Context, g *against, f layers.LayerFate, ex
 	if f.Fate != layers.Reused && f.Fate != layers.Gone {
 		l.New, l.Estimate = f.Count, true
 		l.Digests = nil
-		if f.OldBytes > 0 && f.Bytes > 0 && oldSize > 0 {
+		if f.Name == "apt" && f.OldBytes > 0 && oldSize > 0 {
+			l.Size = r.aptSize(ctx, g, f, oldSize)
+		} else if f.OldBytes > 0 && f.Bytes > 0 && oldSize > 0 {
 			l.Size = int64(float64(oldSize) * float64(f.Bytes) / float64(f.OldBytes))
 		} else if oldSize == 0 {
 			l.Size = f.Bytes
