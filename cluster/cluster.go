@@ -127,8 +127,9 @@ func target(h Host) docker.Target {
 	return docker.Target{User: h.User, Address: h.Address, Port: h.Port, Key: h.Key, Jump: h.Jump, Socket: h.Socket}
 }
 
-// connect reaches every host at once, within the limit. A host that cannot be reached is no error here: the caller knows the policy.
-func (l *launch) connect(ctx context.Context, hosts []Host) {
+// connect reaches every host at once, within the limit, and goes on with each as soon as it is there. A host that cannot be reached,
+// or with which it cannot go on, is no error here: the caller knows the policy.
+func (l *launch) connect(ctx context.Context, hosts []Host, goOn func(id string, h *docker.Host) error) {
 	f := fleet{up: map[string]*docker.Host{}, down: map[string]error{}}
 	seen := map[string]bool{}
 	for _, h := range hosts {
@@ -142,6 +143,11 @@ func (l *launch) connect(ctx context.Context, hosts []Host) {
 	for _, h := range f.order {
 		g.Go(func() error {
 			c, err := docker.Dial(ctx, target(h), l.SSH)
+			if err == nil && goOn != nil {
+				if err = goOn(h.ID(), c); err != nil {
+					c.Close() // it does not answer
+				}
+			}
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -273,9 +279,10 @@ func ImageOf(ctx context.Context, spec *Spec, o Options) (ImageFacts, error) {
 			return f, nil
 		}
 	}
-	if _, err := l.hostOf(ctx, spec.Head); err != nil {
+	h, err := l.hostOf(ctx, spec.Head)
+	if err != nil {
 		return ImageFacts{}, err
 	}
-	p, err := l.resolveImage(ctx, nil, false)
+	p, err := l.resolveImage(ctx, h, nil, false)
 	return p.facts, err
 }

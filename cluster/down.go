@@ -31,8 +31,7 @@ func Down(ctx context.Context, name string, hosts []Host, o Options) (*DownResul
 	}
 	l := newLaunch(&Spec{Name: name}, o)
 	defer l.close()
-	l.connect(ctx, append(slices.Clone(hosts), l.Also...))
-	looks := l.observe(ctx, name, false)
+	looks := l.meet(ctx, append(slices.Clone(hosts), l.Also...), looking{cluster: name, quick: true}, nil)
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}

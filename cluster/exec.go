@@ -45,7 +45,7 @@ func Exec(ctx context.Context, spec *Spec, argv []string, eo ExecOptions, o Opti
 
 // hostOf connects to a node's host alone.
 func (l *launch) hostOf(ctx context.Context, n Node) (*docker.Host, error) {
-	l.connect(ctx, []Host{n.Host})
+	l.connect(ctx, []Host{n.Host}, nil)
 	if err := l.fleet.down[n.Host.ID()]; err != nil {
 		return nil, err
 	}

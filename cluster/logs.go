@@ -37,7 +37,7 @@ func Logs(ctx context.Context, spec *Spec, lo LogOptions, stdout, stderr io.Writ
 		hosts = append(hosts, n.Host)
 		width = max(width, len(n.ID))
 	}
-	l.connect(ctx, hosts)
+	l.connect(ctx, hosts, nil)
 	opts := docker.LogOptions{Follow: lo.Follow, Since: lo.Since, Timestamps: lo.Timestamps}
 	if lo.Tail > 0 {
 		opts.Tail = fmt.Sprint(lo.Tail)

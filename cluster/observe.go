@@ -3,10 +3,8 @@ package cluster
 import (
 	"cmp"
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,23 +19,31 @@ const engineLimit = 13 * time.Second
 
 // look is what one look at a host shows.
 type look struct {
-	info       docker.Info
+	info       docker.Info // empty where what is recorded was enough
 	facts      HostFacts
+	kernel     kernel
+	sign       docker.Sign
 	containers []Observed
 	lock       *Observed
 	filter     string // digest of the packet filter that is installed; "": none
 	filterErr  error  // why it is not known
 }
 
-// observe looks at every connected host: its containers of the cluster, its Engine, its addresses; three questions at once.
+// looking is what to look at.
+type looking struct {
+	cluster string
+	filter  bool // the packet filter, too
+	// quick is content with what was recorded when a node's container was made, where the host is as it was then.
+	quick bool
+}
+
+// observe looks at every connected host: its containers of the cluster, its Engine, its addresses; all at once.
 // A host that does not answer moves from up to down.
-func (l *launch) observe(ctx context.Context, cluster string, filter bool) map[string]look {
+func (l *launch) observe(ctx context.Context, what looking) map[string]look {
 	out := map[string]look{}
 	var mu sync.Mutex
 	errs := l.each(func(id string, h *docker.Host) error {
-		ctx, cancel := context.WithTimeout(ctx, engineLimit)
-		defer cancel()
-		k, err := observeHost(ctx, id, h, cluster, filter)
+		k, err := observeHost(ctx, id, h, what)
 		if err != nil {
 			return err
 		}
@@ -54,31 +60,39 @@ func (l *launch) observe(ctx context.Context, cluster string, filter bool) map[s
 	return out
 }
 
-func observeHost(ctx context.Context, id string, h *docker.Host, cluster string, filter bool) (look, error) {
+func observeHost(ctx context.Context, id string, h *docker.Host, what looking) (look, error) {
+	ctx, cancel := context.WithTimeout(ctx, engineLimit)
+	defer cancel()
 	var k look
 	var infoErr, listErr error
 	var wg sync.WaitGroup
-	wg.Go(func() {
+	askInfo := func() {
 		before := time.Now()
 		k.info, infoErr = h.Info(ctx)
 		k.facts = engineFacts(k.info, before.Add(time.Since(before)/2))
-	})
-	wg.Go(func() { k.containers, listErr = listContainers(ctx, id, h, cluster) })
-	var addresses []netip.Addr
-	wg.Go(func() { addresses = hostAddresses(ctx, h) })
-	if filter {
-		wg.Go(func() { k.filter, k.filterErr = installedFilter(ctx, h, cluster) })
+	}
+	if !what.quick {
+		wg.Go(askInfo)
+	}
+	wg.Go(func() { k.containers, listErr = listContainers(ctx, id, h, what.cluster) })
+	wg.Go(func() { k.kernel = askKernel(ctx, h) })
+	if what.filter {
+		wg.Go(func() { k.filter, k.filterErr = installedFilter(ctx, h, what.cluster) })
 	}
 	wg.Wait()
-	if err := cmp.Or(infoErr, listErr); err != nil {
-		return k, err
-	}
-	k.facts.Addresses = addresses
 	for i, c := range k.containers {
 		if c.Labels[LabelRole] == roleLock {
 			k.lock = &k.containers[i]
 		}
 	}
+	k.sign = h.Sign()
+	if what.quick && listErr == nil && !k.recall() {
+		askInfo()
+	}
+	if err := cmp.Or(infoErr, listErr); err != nil {
+		return k, err
+	}
+	k.facts.Addresses = k.kernel.addresses
 	return k, nil
 }
 
@@ -89,7 +103,7 @@ func listContainers(ctx context.Context, id string, h *docker.Host, cluster stri
 	}
 	out := make([]Observed, len(list))
 	for i, c := range list {
-		out[i] = Observed{Host: id, ID: c.ID, Name: c.Name, State: c.State, Labels: c.Labels}
+		out[i] = Observed{Host: id, ID: c.ID, Name: c.Name, State: c.State, Labels: c.Labels, Token: c.Kept[TokenDir]}
 	}
 	slices.SortFunc(out, func(a, b Observed) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
@@ -121,44 +135,6 @@ func goArch(kernel string) string {
 		return "arm"
 	}
 	return kernel
-}
-
-// hostAddresses asks the host's kernel for its addresses: there is no call for that in Docker's API, and ip(8) may be missing.
-// A host that does not let us look (no Linux, no shell) has none that are known.
-func hostAddresses(ctx context.Context, h *docker.Host) []netip.Addr {
-	// cat says what it can read, and fails when one of the files is missing, as without IPv6.
-	out, err := h.Run(ctx, nil, "cat", "/proc/net/fib_trie", "/proc/net/if_inet6")
-	var failed *docker.CommandError
-	if err != nil && !errors.As(err, &failed) {
-		return nil
-	}
-	return parseAddresses(string(out))
-}
-
-// parseAddresses reads /proc/net/fib_trie (a line with an address, then "/32 host LOCAL" for the host's own) followed by
-// /proc/net/if_inet6 (32 hex digits first). Source: Linux net/ipv4/fib_trie.c and net/ipv6/addrconf.c.
-func parseAddresses(text string) []netip.Addr {
-	var out []netip.Addr
-	add := func(a netip.Addr) {
-		if !a.IsLoopback() && !a.IsUnspecified() && !slices.Contains(out, a) {
-			out = append(out, a)
-		}
-	}
-	var last netip.Addr
-	for _, line := range strings.Split(text, "\n") {
-		f := strings.Fields(line)
-		switch {
-		case len(f) >= 2 && f[0] == "|--":
-			last, _ = netip.ParseAddr(f[1])
-		case len(f) >= 3 && f[0] == "/32" && f[1] == "host" && f[2] == "LOCAL" && last.IsValid():
-			add(last)
-		case len(f) == 6 && len(f[0]) == 32:
-			if b, err := hex.DecodeString(f[0]); err == nil {
-				add(netip.AddrFrom16([16]byte(b)))
-			}
-		}
-	}
-	return out
 }
 
 // listening asks the host's kernel which TCP ports are taken, and, where ss(8) is there and we may know, by whom.

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// fibTrie is what a Debian 12 host with Docker prints (cat /proc/net/fib_trie /proc/net/if_inet6), shortened.
-const fibTrie = `Main:
+// procFiles is what a Debian 12 host with Docker prints (cat of what askKernel names), shortened.
+const procFiles = `Main:
   +-- 0.0.0.0/0 3 0 5
      |-- 0.0.0.0
         /0 universe UNICAST
@@ -37,14 +37,18 @@ Local:
 fe80000000000000005056fffe000001 02 40 20 80     eth0
 fd000000000000000000000000000005 02 40 00 80     eth0
 00000000000000000000000000000001 01 80 10 80       lo
+MemTotal:       24683620 kB
+MemFree:        23011840 kB
+HugePages_Total:       0
+0,2-4
 `
 
-func TestParseAddresses(t *testing.T) {
-	want := []netip.Addr{netip.MustParseAddr("10.0.0.5"), netip.MustParseAddr("172.17.0.1"), netip.MustParseAddr("fe80::50:56ff:fe00:1"), netip.MustParseAddr("fd00::5")}
-	if got := parseAddresses(fibTrie); !reflect.DeepEqual(got, want) {
+func TestParseKernel(t *testing.T) {
+	want := kernel{memory: 24683620 << 10, cpus: 4, addresses: []netip.Addr{netip.MustParseAddr("10.0.0.5"), netip.MustParseAddr("172.17.0.1"), netip.MustParseAddr("fe80::50:56ff:fe00:1"), netip.MustParseAddr("fd00::5")}}
+	if got := parseKernel(procFiles); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v", got)
 	}
-	if got := parseAddresses("cat: not found\n\x00|--\n/32 host LOCAL"); len(got) != 0 {
+	if got := parseKernel("cat: not found\n\x00|--\n/32 host LOCAL\nMemTotal: many kB\n3-1\n1,\n-"); !reflect.DeepEqual(got, kernel{}) {
 		t.Errorf("noise gives %v", got)
 	}
 }
@@ -61,11 +65,11 @@ func TestParseListening(t *testing.T) {
 }
 
 func FuzzHostAnswers(f *testing.F) {
-	f.Add(fibTrie)
+	f.Add(procFiles)
 	f.Add("LISTEN 0 128 0.0.0.0:22 0.0.0.0:* users:((\"sshd\",pid=612,fd=3))")
 	f.Add("0: 00000000:0016 00000000:0000 0A")
 	f.Fuzz(func(t *testing.T, s string) {
-		for _, a := range parseAddresses(s) {
+		for _, a := range parseKernel(s).addresses {
 			if !a.IsValid() || a.IsLoopback() {
 				t.Errorf("address %v of %q", a, s)
 			}

@@ -86,6 +86,7 @@ type Observed struct {
 	Name   string
 	State  string // Docker's: created, running, exited, …
 	Labels map[string]string
+	Token  string // directory of the host that is its TokenDir; empty: it has none
 }
 
 // ActionKind is what has to happen to a node.

@@ -63,14 +63,17 @@ const (
 func Inspect(ctx context.Context, spec *Spec, o Options) (*Status, error) {
 	l := newLaunch(spec, o)
 	defer l.close()
-	l.connect(ctx, append(spec.Hosts(), l.Also...))
-	v := &view{looks: l.observe(ctx, spec.Name, spec.Filter)}
+	v := &view{looks: l.meet(ctx, append(spec.Hosts(), l.Also...), looking{cluster: spec.Name, filter: spec.Filter}, nil)}
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
 	s := &Status{Cluster: spec.Name, Wanted: len(spec.Nodes())}
 	s.Lock = l.lockInfo(ctx, v)
-	if err := l.compare(ctx, v); err != nil {
+	if l.head() == nil {
+		s.Problem = fmt.Sprintf("the head's host cannot be reached: %v", l.fleet.down[spec.Head.Host.ID()])
+	} else if err := l.findImage(ctx, v, false); err != nil {
+		s.Problem = err.Error()
+	} else if err := l.compare(ctx, v); err != nil {
 		s.Problem = err.Error()
 	}
 	nodes, load, named, problem := l.askRay(ctx, v)
@@ -85,32 +88,6 @@ func Inspect(ctx context.Context, spec *Spec, o Options) (*Status, error) {
 	}
 	s.Seconds = time.Since(l.start).Seconds()
 	return s, nil
-}
-
-// compare completes a view as far as the hosts that answer allow.
-func (l *launch) compare(ctx context.Context, v *view) error {
-	if l.head() == nil {
-		return fmt.Errorf("the head's host cannot be reached: %w", l.fleet.down[l.spec.Head.Host.ID()])
-	}
-	p, err := l.resolveImage(ctx, v.looks, false)
-	if err != nil {
-		return err
-	}
-	v.image, v.imageSize = p.facts, p.size
-	facts := map[string]HostFacts{}
-	var observed []Observed
-	for id, k := range v.looks {
-		facts[id] = k.facts
-		observed = append(observed, k.containers...)
-	}
-	if v.desired, err = Desired(l.spec, facts, v.image, PlanOptions{}); err != nil {
-		return err
-	}
-	v.actions = Diff(v.desired, observed)
-	if l.spec.Filter {
-		v.rules, v.digests, err = wantedFilters(l.spec.Name, v.desired, v.image)
-	}
-	return err
 }
 
 // askRay asks the head's Ray for its nodes and what they do, whatever the plan says.

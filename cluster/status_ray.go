@@ -26,6 +26,7 @@ type ray struct {
 	token     string
 	base      string
 	http      *http.Client
+	asked     []rayNode // an answer that is there already; it counts once
 }
 
 func newRay(h *docker.Host, container string, dashboard int, f Features, token string) *ray {

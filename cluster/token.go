@@ -61,3 +61,16 @@ func readToken(ctx context.Context, h *docker.Host, id string) (string, error) {
 	}
 	return strings.TrimSpace(string(data)), nil
 }
+
+// keptToken reads a cluster's token from where the head's host keeps it, which only root may. For a copy out of a container an Engine
+// runs its own program once more (20.10: 60 ms of CPU).
+func keptToken(ctx context.Context, h *docker.Host, head Observed) (string, error) {
+	if head.Token == "" {
+		return readToken(ctx, h, head.ID)
+	}
+	data, err := h.Run(ctx, nil, "cat", head.Token+"/token")
+	if t := strings.TrimSpace(string(data)); err == nil && t != "" {
+		return t, nil
+	}
+	return readToken(ctx, h, head.ID)
+}

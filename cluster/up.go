@@ -18,10 +18,12 @@ import (
 func Up(ctx context.Context, spec *Spec, o Options) (*Status, error) {
 	l := newLaunch(spec, o)
 	defer l.close()
-	v, err := l.survey(ctx, true)
+	v, err := l.survey(ctx, true, true)
 	if err != nil {
 		return nil, err
 	}
+	ahead := v.ahead
+	defer ahead.end()
 	for _, e := range v.told {
 		l.tell.say("left out: %v", e)
 	}
@@ -32,14 +34,17 @@ func Up(ctx context.Context, spec *Spec, o Options) (*Status, error) {
 		return nil, &LockedError{Cluster: spec.Name, LockInfo: *k}
 	}
 	if v.changes() > 0 || k == nil && len(v.strays()) > 0 {
+		ahead.end()
 		done, failed, v, err = l.converge(ctx)
 		if err != nil {
 			return nil, err
 		}
 	}
-	r, err := l.ray(ctx, v)
-	if err != nil {
-		return nil, err
+	r := v.ahead.nodes()
+	if r == nil {
+		if r, err = l.ray(ctx, v); err != nil {
+			return nil, err
+		}
 	}
 	defer r.close()
 	s, err := l.gate(ctx, v, r, failed, done > 0)
@@ -289,6 +294,9 @@ func (l *launch) act(ctx context.Context, h *docker.Host, a Action, v *view) err
 	}
 	labels := maps.Clone(a.Want.Labels)
 	labels[labelRay], labels[labelPython] = v.image.RayVersion, v.image.Python
+	if r := v.looks[a.Host].record(); r != "" {
+		labels[labelHost] = r
+	}
 	if d := v.digests[a.Host]; d != "" {
 		labels[labelFilter] = d
 	}

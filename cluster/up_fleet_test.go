@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -31,6 +32,8 @@ const fleetImage2 = "registry.example/ray@sha256:2222222222222222222222222222222
 
 type fakeFleet struct {
 	engines []*enginetest.Engine
+	root    atomic.Bool  // we may read what belongs to root on the hosts
+	public  atomic.Int64 // the number of a host that has a public address, too; -1: none
 	servers []*sshtest.Server
 	known   string
 	key     string
@@ -39,6 +42,7 @@ type fakeFleet struct {
 
 func newFleet(t testing.TB, n int) *fakeFleet {
 	f := &fakeFleet{}
+	f.public.Store(-1)
 	images := map[string]map[string]string{}
 	for _, ref := range []string{fleetImage, fleetImage2} {
 		images[ref] = map[string]string{imageRay: "2.52.0"}
@@ -99,6 +103,20 @@ func (f *fakeFleet) exec(i int) func(string, io.Reader, io.Writer, io.Writer) in
 		switch {
 		case strings.HasPrefix(line, "cat /proc/net/fib_trie"):
 			fmt.Fprintf(out, "Local:\n  +-- 0.0.0.0/0 3 0 5\n           |-- 127.0.0.1\n              /32 host LOCAL\n           |-- 10.7.0.%d\n              /32 host LOCAL\n", i+1)
+			if f.public.Load() == int64(i) {
+				fmt.Fprintln(out, "           |-- 8.8.8.8\n              /32 host LOCAL")
+			}
+			e := f.engines[i]
+			e.Become(func() {
+				fmt.Fprintf(out, "MemTotal:       %d kB\nMemFree:        1024 kB\n0-%d\n", e.Memory>>10, e.CPUs-1)
+			})
+		case strings.HasPrefix(line, "cat /var/lib/docker/"):
+			data, ok := f.engines[i].Kept(strings.TrimPrefix(line, "cat "))
+			if !ok || !f.root.Load() {
+				fmt.Fprintln(errs, "Permission denied")
+				return 1
+			}
+			fmt.Fprintln(out, string(data))
 		case line == "ss -Hltnp":
 			fmt.Fprintln(out, `LISTEN 0 128 0.0.0.0:22 0.0.0.0:* users:(("sshd",pid=612,fd=3))`)
 		case strings.HasPrefix(line, "df "):
@@ -131,6 +149,9 @@ func (f *fakeFleet) serveRay(w http.ResponseWriter, r *http.Request) {
 				if v, ok := strings.CutPrefix(a, "--node-ip-address="); ok {
 					n["node_ip"] = v
 				}
+				if v, ok := strings.CutPrefix(a, "--num-cpus="); ok {
+					n["resources_total"] = map[string]json.Number{"CPU": json.Number(v)}
+				}
 				if v, ok := strings.CutPrefix(a, "--node-name="); ok {
 					n["node_name"] = v
 				}
@@ -147,16 +168,19 @@ func TestFleetUpAgainTakesOneLook(t *testing.T) {
 	if err != nil || !s.Healthy || s.Changed != 5 {
 		t.Fatalf("%+v, %v", s, err)
 	}
-	for _, e := range f.engines {
-		e.Calls()
-	}
-	if s, err = Up(t.Context(), f.spec(t, fleetImage, 5), f.options()); err != nil || s.Changed != 0 {
-		t.Fatalf("again: %+v, %v", s, err)
-	}
-	for i, e := range f.engines {
-		for route, n := range e.Calls() {
-			if n > 1 || !strings.HasPrefix(route, "GET ") {
-				t.Errorf("host %d: %s was called %d times by an up that changes nothing", i, route, n)
+	for _, root := range []bool{false, true} {
+		f.root.Store(root)
+		for _, e := range f.engines {
+			e.Calls()
+		}
+		if s, err = Up(t.Context(), f.spec(t, fleetImage, 5), f.options()); err != nil || s.Changed != 0 {
+			t.Fatalf("again: %+v, %v", s, err)
+		}
+		for i, e := range f.engines {
+			for route, n := range e.Calls() {
+				if n > 1 || !strings.HasPrefix(route, "GET ") || route == "GET /info" || root && strings.HasSuffix(route, "/archive") {
+					t.Errorf("host %d: %s was called %d times by an up that changes nothing, as root: %v", i, route, n, root)
+				}
 			}
 		}
 	}

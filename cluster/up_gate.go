@@ -108,7 +108,11 @@ func (l *launch) gate(ctx context.Context, v *view, r *ray, failed map[string]er
 	var lastErr error
 	want := slices.DeleteFunc(slices.Clone(v.desired), func(c Container) bool { return failed[c.Host] != nil })
 	err := l.poll(ctx, func(ctx context.Context) (bool, error) {
-		if nodes, lastErr = r.nodes(ctx); lastErr != nil {
+		nodes, lastErr = r.asked, nil
+		if r.asked = nil; nodes == nil {
+			nodes, lastErr = r.nodes(ctx)
+		}
+		if lastErr != nil {
 			var refused *statusError
 			if errors.As(lastErr, &refused) && (refused.code == 401 || refused.code == 403) {
 				return false, lastErr
@@ -135,7 +139,7 @@ func (l *launch) gate(ctx context.Context, v *view, r *ray, failed map[string]er
 	}
 	now := &view{looks: v.looks, image: v.image, desired: v.desired}
 	if err != nil || changed {
-		now.looks = l.observe(ctx, l.spec.Name, false)
+		now.looks = l.observe(ctx, looking{cluster: l.spec.Name})
 	}
 	l.fill(ctx, s, now, nodes, r.features.NodeName, lastErr == nil)
 	return s, l.verdict(s, failed)

@@ -64,10 +64,13 @@ func splitDigest(ref string) (name, digest string) {
 	return name, digest
 }
 
-// resolveImage finds the digest that every node will run and what is in the image. It pulls only when it may, and only on the head's host.
-func (l *launch) resolveImage(ctx context.Context, looks map[string]look, mayPull bool) (pinned, error) {
+// errNotPulled is why it is not known what is in an image.
+var errNotPulled = fmt.Errorf("the head's host has not pulled it yet, and it does not say which Ray is in it (label %s); up finds out", imageRay)
+
+// resolveImage finds the digest that every node will run and what is in the image. h is the head's host, and there are its containers.
+// It pulls only when it may, and only there.
+func (l *launch) resolveImage(ctx context.Context, h *docker.Host, there []Observed, mayPull bool) (pinned, error) {
 	fail := func(err error) (pinned, error) { return pinned{}, fmt.Errorf("find image %q: %w", l.spec.Image, err) }
-	h := l.head()
 	name, digest := splitDigest(l.spec.Image)
 	if digest == "" {
 		digest = l.digest // the second look takes what the first one found
@@ -75,7 +78,7 @@ func (l *launch) resolveImage(ctx context.Context, looks map[string]look, mayPul
 	alone := len(l.spec.Hosts()) == 1
 	if digest == "" && alone && registryOf(l.spec.Image) == "docker.io" && !strings.HasPrefix(l.spec.Image, "docker.io/") {
 		if img, err := h.Image(ctx, l.spec.Image); err == nil { // Docker's own rule for a name without a registry
-			return l.localImage(ctx, img, looks)
+			return l.localImage(ctx, h, img, there)
 		}
 	}
 	var from ImageFacts
@@ -83,7 +86,7 @@ func (l *launch) resolveImage(ctx context.Context, looks map[string]look, mayPul
 		var err error
 		if digest, err = l.askDigest(ctx, h); err != nil {
 			if img, lerr := h.Image(ctx, l.spec.Image); lerr == nil && alone {
-				return l.localImage(ctx, img, looks)
+				return l.localImage(ctx, h, img, there)
 			}
 			if l.Images == nil {
 				return fail(err)
@@ -99,7 +102,7 @@ func (l *launch) resolveImage(ctx context.Context, looks map[string]look, mayPul
 	ref := name + "@" + digest
 	img, err := h.Image(ctx, ref)
 	if err == nil {
-		return l.imageFacts(ctx, ref, digest, img, looks)
+		return l.imageFacts(ctx, h, ref, digest, img, there)
 	}
 	if !docker.IsNotFound(err) {
 		return fail(err)
@@ -114,12 +117,12 @@ func (l *launch) resolveImage(ctx context.Context, looks map[string]look, mayPul
 		return pinned{facts: from}, nil
 	}
 	if !mayPull {
-		return fail(fmt.Errorf("the head's host has not pulled it yet, and it does not say which Ray is in it (label %s); up finds out", imageRay))
+		return fail(errNotPulled)
 	}
 	if img, err = l.fetchImage(ctx, l.spec.Head.Host.ID(), h, ref, l.auth(ctx, ref)); err != nil {
 		return fail(err)
 	}
-	return l.imageFacts(ctx, ref, digest, img, looks)
+	return l.imageFacts(ctx, h, ref, digest, img, there)
 }
 
 // fetchImage pulls an image to a host, and tells what that took.
@@ -164,15 +167,15 @@ func explainPull(ref string, err error) error {
 }
 
 // localImage is an image that only the one host's Engine knows, as after a build without a registry. Its ID is its digest.
-func (l *launch) localImage(ctx context.Context, img docker.Image, looks map[string]look) (pinned, error) {
+func (l *launch) localImage(ctx context.Context, h *docker.Host, img docker.Image, there []Observed) (pinned, error) {
 	l.local.Do(func() {
 		l.tell.say("note: the image %s that is on %s is taken, no registry is asked", l.spec.Image, l.spec.Head.Host.ID())
 	})
-	return l.imageFacts(ctx, img.ID, img.ID, img, looks)
+	return l.imageFacts(ctx, h, img.ID, img.ID, img, there)
 }
 
 // imageFacts reads an image that the head's Engine has. What it does not say itself was found out before, or is asked of it now.
-func (l *launch) imageFacts(ctx context.Context, ref, digest string, img docker.Image, looks map[string]look) (pinned, error) {
+func (l *launch) imageFacts(ctx context.Context, h *docker.Host, ref, digest string, img docker.Image, there []Observed) (pinned, error) {
 	p := pinned{size: img.Size, facts: ImageFacts{Ref: ref, Digest: digest, User: img.User, RayVersion: img.Labels[imageRay], Python: img.Labels[imagePython]}}
 	if img.Arch != "" {
 		p.facts.Arch = []string{img.Arch}
@@ -181,7 +184,7 @@ func (l *launch) imageFacts(ctx context.Context, ref, digest string, img docker.
 		p.facts.RayVersion = img.Labels[officialRay]
 	}
 	if p.facts.RayVersion == "" {
-		for _, c := range looks[l.spec.Head.Host.ID()].containers {
+		for _, c := range there {
 			if c.Labels[LabelImage] == digest && c.Labels[labelRay] != "" {
 				p.facts.RayVersion, p.facts.Python = c.Labels[labelRay], c.Labels[labelPython]
 			}
@@ -191,7 +194,7 @@ func (l *launch) imageFacts(ctx context.Context, ref, digest string, img docker.
 		return p, nil
 	}
 	var err error
-	if p.facts.RayVersion, err = askVersion(ctx, l.head(), l.spec.Name, ref); err != nil {
+	if p.facts.RayVersion, err = askVersion(ctx, h, l.spec.Name, ref); err != nil {
 		return pinned{}, fmt.Errorf("find image %q: it has no label %s, and %w", l.spec.Image, imageRay, err)
 	}
 	return p, nil

@@ -17,6 +17,8 @@ type view struct {
 	rules     map[string]string // packet filter of each host; nil: none wanted
 	digests   map[string]string
 	told      []error // hosts that are left out
+	quick     bool    // looks may rest on what was recorded
+	ahead     *ahead  // nil: nothing was asked ahead
 }
 
 // Plan is what up would do.
@@ -46,47 +48,6 @@ type PlanFilter struct {
 	Host  string `json:"host"`
 	Why   string `json:"why"`
 	Rules string `json:"rules"`
-}
-
-// survey connects, looks, and compares. mayPull: the image may be pulled on the head's host to learn what is in it.
-func (l *launch) survey(ctx context.Context, mayPull bool) (*view, error) {
-	l.connect(ctx, append(l.spec.Hosts(), l.Also...))
-	return l.lookAgain(ctx, mayPull)
-}
-
-// lookAgain is survey over the connections that there are.
-func (l *launch) lookAgain(ctx context.Context, mayPull bool) (*view, error) {
-	v := &view{looks: l.observe(ctx, l.spec.Name, l.spec.Filter)}
-	if err := context.Cause(ctx); err != nil {
-		return nil, err
-	}
-	var err error
-	if v.told, err = l.unreachable(); err != nil {
-		return nil, err
-	}
-	p, err := l.resolveImage(ctx, v.looks, mayPull)
-	if err != nil {
-		return nil, err
-	}
-	v.image, v.imageSize = p.facts, p.size
-	facts := map[string]HostFacts{}
-	var observed []Observed
-	for _, h := range l.fleet.order {
-		if k, ok := v.looks[h.ID()]; ok {
-			facts[h.ID()] = k.facts
-			observed = append(observed, k.containers...)
-		}
-	}
-	if v.desired, err = Desired(l.spec, facts, v.image, PlanOptions{}); err != nil {
-		return nil, fmt.Errorf("plan cluster %q, nothing was started:\n%w", l.spec.Name, err)
-	}
-	v.actions = Diff(v.desired, observed)
-	if l.spec.Filter {
-		if v.rules, v.digests, err = wantedFilters(l.spec.Name, v.desired, v.image); err != nil {
-			return nil, err
-		}
-	}
-	return v, nil
 }
 
 // filterChanges lists the hosts whose packet filter is not the wanted one.
@@ -155,7 +116,7 @@ func (l *launch) plan(v *view) *Plan {
 func MakePlan(ctx context.Context, spec *Spec, o Options) (*Plan, error) {
 	l := newLaunch(spec, o)
 	defer l.close()
-	v, err := l.survey(ctx, false)
+	v, err := l.survey(ctx, false, false)
 	if err != nil {
 		return nil, err
 	}

@@ -74,6 +74,7 @@ type Container struct {
 	Name   string
 	State  string // created, running, paused, restarting, removing, exited, dead
 	Labels map[string]string
+	Kept   map[string]string // where the host keeps what is mounted, by its place in the container; in a list only
 }
 
 // Containers lists those that have a label, running or not. label is key or key=value.
@@ -87,6 +88,12 @@ func (h *Host) Containers(ctx context.Context, label string) ([]Container, error
 		out[i] = Container{ID: c.ID, State: string(c.State), Labels: c.Labels}
 		if len(c.Names) > 0 {
 			out[i].Name = strings.TrimPrefix(c.Names[0], "/")
+		}
+		for _, m := range c.Mounts {
+			if out[i].Kept == nil {
+				out[i].Kept = map[string]string{}
+			}
+			out[i].Kept[m.Destination] = m.Source
 		}
 	}
 	return out, nil

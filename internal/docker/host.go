@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/moby/moby/client"
@@ -24,6 +25,7 @@ type Host struct {
 	api    *client.Client
 	stdio  *stdio // nil unless the host refuses streamlocal
 	note   string
+	sign   atomic.Pointer[Sign] // of the Engine's last answer
 
 	quiet, limit time.Duration // of attend
 }
@@ -134,7 +136,7 @@ func dialLocal(ctx context.Context, t Target, o Options) (*Host, error) {
 	case scheme == "unix":
 		err = h.connect(unixDialer(path), 0)
 	default:
-		h.api, err = client.New(client.WithTLSClientConfigFromEnv(), client.WithHost(engine))
+		h.api, err = client.New(client.WithTLSClientConfigFromEnv(), client.WithHost(engine), h.noteSign())
 	}
 	if err == nil {
 		err = h.negotiate(ctx, o)
@@ -176,7 +178,7 @@ func (h *Host) connect(dial func(context.Context, string, string) (net.Conn, err
 	tr := &http.Transport{MaxIdleConns: idle, MaxIdleConnsPerHost: idle, IdleConnTimeout: 30 * time.Second, DisableCompression: true,
 		TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{}}
 	api, err := client.New(client.WithHTTPClient(&http.Client{Transport: tr, CheckRedirect: client.CheckRedirect}),
-		client.WithHost("unix://"+defaultSocket), client.WithDialContext(dial))
+		client.WithHost("unix://"+defaultSocket), client.WithDialContext(dial), h.noteSign())
 	h.api = api
 	return err
 }

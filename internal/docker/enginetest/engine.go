@@ -26,6 +26,7 @@ import (
 type Engine struct {
 	Listener *sshtest.Listener
 	Name     string
+	Version  string // 20.10.24; an answer's header tells it, too
 	CPUs     int
 	Memory   int64
 	Images   map[string]map[string]string // labels of the images that it has, by reference
@@ -57,7 +58,7 @@ type volume struct {
 
 // Start serves an engine until the listener is closed.
 func Start(name string, images, registry map[string]map[string]string) *Engine {
-	e := &Engine{Listener: sshtest.NewListener(), Name: name, CPUs: 8, Memory: 16 << 30, Images: images, Registry: registry,
+	e := &Engine{Listener: sshtest.NewListener(), Name: name, Version: "20.10.24", CPUs: 8, Memory: 16 << 30, Images: images, Registry: registry,
 		containers: map[string]*Container{}, volumes: map[string]*volume{}, calls: map[string]int{}}
 	mux := http.NewServeMux()
 	route := func(pattern string, f func(w http.ResponseWriter, r *http.Request)) {
@@ -93,8 +94,35 @@ func Start(name string, images, registry map[string]map[string]string) *Engine {
 		delete(e.volumes, r.PathValue("name"))
 		w.WriteHeader(http.StatusNoContent)
 	})
-	go http.Serve(e.Listener, mux) //nolint:errcheck // until the listener is closed
+	go http.Serve(e.Listener, e.signed(mux)) //nolint:errcheck // until the listener is closed
 	return e
+}
+
+// signed adds what every answer of an Engine says of it and its clock.
+func (e *Engine) signed(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		e.mu.Lock()
+		w.Header().Set("Server", "Docker/"+e.Version+" (linux)")
+		w.Header().Set("Date", time.Now().Add(e.Skew).UTC().Format(http.TimeFormat))
+		e.mu.Unlock()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// Become changes the host while it is used.
+func (e *Engine) Become(change func()) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	change()
+}
+
+// Put brings all containers into a state.
+func (e *Engine) Put(state string) {
+	e.Become(func() {
+		for _, c := range e.containers {
+			c.State = state
+		}
+	})
 }
 
 // Containers are those that there are, by name.
@@ -137,7 +165,7 @@ func refuse(w http.ResponseWriter, code int, format string, a ...any) {
 }
 
 func (e *Engine) info(w http.ResponseWriter, _ *http.Request) {
-	reply(w, map[string]any{"Name": e.Name, "NCPU": e.CPUs, "MemTotal": e.Memory, "Architecture": "x86_64", "ServerVersion": "20.10.24",
+	reply(w, map[string]any{"Name": e.Name, "NCPU": e.CPUs, "MemTotal": e.Memory, "Architecture": "x86_64", "ServerVersion": e.Version,
 		"DockerRootDir": "/var/lib/docker", "SystemTime": time.Now().Add(e.Skew).Format(time.RFC3339Nano)})
 }
 
@@ -169,10 +197,31 @@ func (e *Engine) list(w http.ResponseWriter, r *http.Request) {
 	out := []any{}
 	for _, c := range e.containers {
 		if has(c.Labels, wanted(r.URL.Query())) {
-			out = append(out, map[string]any{"Id": c.ID, "Names": []string{"/" + c.Name}, "State": c.State, "Labels": c.Labels})
+			mounts := []any{}
+			for _, m := range c.mounts {
+				mounts = append(mounts, map[string]any{"Type": m.Type, "Name": m.Source, "Source": kept(m.Source), "Destination": m.Target})
+			}
+			out = append(out, map[string]any{"Id": c.ID, "Names": []string{"/" + c.Name}, "State": c.State, "Labels": c.Labels, "Mounts": mounts})
 		}
 	}
 	reply(w, out)
+}
+
+// kept is where the Engine keeps a volume.
+func kept(volume string) string { return "/var/lib/docker/volumes/" + volume + "/_data" }
+
+// Kept reads a file of a volume from where the Engine keeps it, as root of the host can.
+func (e *Engine) Kept(file string) ([]byte, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for name, v := range e.volumes {
+		for inside, data := range v.files {
+			if kept(name)+"/"+path.Base(inside) == file {
+				return data, true
+			}
+		}
+	}
+	return nil, false
 }
 
 func (e *Engine) find(w http.ResponseWriter, id string) *Container {
