@@ -65,14 +65,14 @@ func acquire(ctx context.Context, h *docker.Host, cluster, owner string, lease t
 	fail := func(err error) (context.Context, *lock, error) {
 		return ctx, nil, fmt.Errorf("lock cluster %q: %w", cluster, err)
 	}
-	if err := ensureToolImage(ctx, h); err != nil {
-		return fail(err)
-	}
-	now, err := hostTime(ctx, h)
+	now, arch, err := hostTime(ctx, h)
 	if err != nil {
 		return fail(err)
 	}
 	ahead := time.Until(now) // their clock and ours
+	if err := ensureToolImage(ctx, h, arch); err != nil {
+		return fail(err)
+	}
 	// The Engine keeps a name for a container that it is still making: it is taken then, and nobody is seen to hold it.
 	for end := time.Now().Add(lockPatience); time.Now().Before(end); time.Sleep(pollFirst / 2) {
 		now := time.Now().Add(ahead)
@@ -84,7 +84,7 @@ func acquire(ctx context.Context, h *docker.Host, cluster, owner string, lease t
 			ctx, k := hold(ctx, &lock{host: h, cluster: cluster, id: id, lease: lease})
 			return ctx, k, nil
 		case docker.IsNotFound(err): // the down of another cluster took the image away
-			err = ensureToolImage(ctx, h)
+			err = ensureToolImage(ctx, h, arch)
 		case docker.IsConflict(err):
 			err = breakStale(ctx, h, cluster, now)
 			var busy *LockedError
@@ -165,7 +165,7 @@ func hold(ctx context.Context, k *lock) (context.Context, *lock) {
 func (k *lock) renew(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, k.lease/3)
 	defer cancel()
-	now, err := hostTime(ctx, k.host)
+	now, _, err := hostTime(ctx, k.host)
 	if err != nil {
 		return err
 	}
@@ -184,24 +184,28 @@ func (k *lock) release(ctx context.Context) error {
 	return nil
 }
 
-func hostTime(ctx context.Context, h *docker.Host) (time.Time, error) {
+// hostTime asks for a host's clock, and for Go's name of its CPU, which comes with it.
+func hostTime(ctx context.Context, h *docker.Host) (now time.Time, arch string, err error) {
 	i, err := h.Info(ctx)
 	if err == nil && i.Time.IsZero() {
 		err = errors.New("the Engine does not tell its host's time")
 	}
-	return i.Time, err
+	return i.Time, goArch(i.Arch), err
 }
 
-// ensureToolImage brings toolImage to where it is missing.
-func ensureToolImage(ctx context.Context, h *docker.Host) error {
+// ensureToolImage brings toolImage to where it is missing. arch is that of the host's CPU; empty: it is asked for where it matters.
+func ensureToolImage(ctx context.Context, h *docker.Host, arch string) error {
 	if _, err := h.Image(ctx, toolImage); err == nil || !docker.IsNotFound(err) {
 		return err
 	}
-	i, err := h.Info(ctx)
-	if err != nil {
-		return err
+	if arch == "" {
+		i, err := h.Info(ctx)
+		if err != nil {
+			return err
+		}
+		arch = goArch(i.Arch)
 	}
-	tar, err := docker.TinyImage(toolImage, goArch(i.Arch), map[string]string{LabelRole: roleLock})
+	tar, err := docker.TinyImage(toolImage, arch, map[string]string{LabelRole: roleLock})
 	if err != nil {
 		return err
 	}

@@ -19,7 +19,7 @@ func newToken() string {
 
 // carrier runs f with a created, never started container that mounts the token's volume. It makes the volume.
 func carrier(ctx context.Context, h *docker.Host, cluster string, f func(id string) error) error {
-	if err := ensureToolImage(ctx, h); err != nil {
+	if err := ensureToolImage(ctx, h, ""); err != nil {
 		return err
 	}
 	name := "raybuild-token-" + cluster
