@@ -20,7 +20,10 @@ import (
 func IsNotFound(err error) bool { return cerrdefs.IsNotFound(err) }
 
 // IsConflict says that the Engine refused because of what is there: a name that is taken, a volume or image in use.
-func IsConflict(err error) bool { return cerrdefs.IsConflict(err) }
+func IsConflict(err error) bool {
+	// podman 4.3 says 500 of a container's name that is taken, where Docker says 409.
+	return cerrdefs.IsConflict(err) || cerrdefs.IsInternal(err) && strings.Contains(err.Error(), "is already in use")
+}
 
 // Info is what an Engine says of itself and its host.
 type Info struct {
