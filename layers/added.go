@@ -54,7 +54,7 @@ func (a added) Apply(on Ground, locked []Artifact) (Ground, error) {
 
 func (a added) inputs(on Ground, _ string, locked []Artifact) (inputSet, error) {
 	s := inputSet{on: []string{"env"}, values: map[string]string{
-		"tool": pinned(on.Tool), "env.name": a.env.Env.Name, stepTextInput: textDigest(preludeText, compileText, pipInstallText),
+		"tool": pinned(on.Tool), "env.name": a.env.Env.Name, stepTextInput: textDigest(preludeText, wheelInstallText, wheelInstallProgram),
 	}}
 	s.addArtifacts(ofKind(locked, KindWheel))
 	return s, nil

@@ -99,11 +99,11 @@ func (p python) inputs(on Ground, made string, locked []Artifact) (inputSet, err
 	}
 	wheels := groups[i].wheels
 	if wheels[0].Kind != KindSdist {
-		s.values[stepTextInput] = textDigest(preludeText, compileText, pipInstallText)
+		s.values[stepTextInput] = textDigest(preludeText, wheelInstallText, wheelInstallProgram)
 		s.addArtifacts(wheels)
 		return s, nil
 	}
-	s.values[stepTextInput] = textDigest(preludeText, compileText, pipInstallBuiltText, wheelBuildText, aptInstallText)
+	s.values[stepTextInput] = textDigest(preludeText, wheelInstallText, wheelInstallProgram, wheelBuildText, aptInstallText)
 	parts := slices.Clone(wheels)
 	for _, a := range locked {
 		native := a.Kind == KindDeb && wheels[0].For["native"] != ""

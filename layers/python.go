@@ -43,7 +43,7 @@ func (p python) Apply(on Ground, locked []Artifact) (Ground, error) {
 		var step llb.Exec
 		var err error
 		if g.wheels[0].Kind == KindSdist {
-			step = p.installBuilt(g, built[g.wheels[0].Filename()])
+			step = p.installDir(g, built[g.wheels[0].Filename()])
 		} else if step, err = p.installWheels(g); err != nil {
 			return on, err
 		}
@@ -62,24 +62,18 @@ func (p python) envMount(on Ground) llb.Mount {
 	return llb.Mount{Path: p.env.prefix(), Stage: on.Tree("[env] environment", "env"), From: p.env.prefix()}
 }
 
+// installWheels is the step that installs a group of wheels of the lock.
 func (p python) installWheels(g wheelGroup) (llb.Exec, error) {
 	dir, err := artifactDir(g.vertex("collect wheels"), g.wheels)
 	if err != nil {
 		return llb.Exec{}, err
 	}
-	requirements := ""
-	for _, w := range g.wheels {
-		requirements += fmt.Sprintf("%s==%s --hash=sha256:%s\n", w.Name, w.Version, w.SHA256)
-	}
-	list := llb.Scratch().Files(g.vertex("list requirements"), llb.File{Path: "/requirements.txt", Data: []byte(requirements)})
-	step := shell(g.vertex("install "+g.what()), preludeText+compileText+pipInstallText, pipEnv,
-		p.interpreter(), work+"/in/requirements.txt", work+"/wheels", work+"/out")
-	step.Mounts = []llb.Mount{{Path: work + "/wheels", Stage: dir}, {Path: work + "/in", Stage: list}}
-	return step, nil
+	return p.installDir(g, dir), nil
 }
 
-func (p python) installBuilt(g wheelGroup, wheels llb.Stage) llb.Exec {
-	step := shell(g.vertex("install "+g.what()), preludeText+compileText+pipInstallBuiltText, pipEnv,
+// installDir is the step that installs every wheel of a directory.
+func (p python) installDir(g wheelGroup, wheels llb.Stage) llb.Exec {
+	step := shell(g.vertex("install "+g.what()), preludeText+wheelInstallText, map[string]string{"PROGRAM": wheelInstallProgram},
 		p.interpreter(), work+"/wheels", work+"/out")
 	step.Mounts = []llb.Mount{{Path: work + "/wheels", Stage: wheels}}
 	return step

@@ -9,8 +9,6 @@ var (
 	preludeText string
 	//go:embed scripts/history.sh
 	historyText string
-	//go:embed scripts/compile.sh
-	compileText string
 	//go:embed scripts/online.sh
 	onlineText string
 	//go:embed scripts/user.sh
@@ -27,10 +25,10 @@ var (
 	envCreateText string
 	//go:embed scripts/env-resolve.sh
 	envResolveText string
-	//go:embed scripts/pip-install.sh
-	pipInstallText string
-	//go:embed scripts/pip-install-built.sh
-	pipInstallBuiltText string
+	//go:embed scripts/wheel-install.sh
+	wheelInstallText string
+	//go:embed scripts/wheel-install.py
+	wheelInstallProgram string
 	//go:embed scripts/pip-resolve.sh
 	pipResolveText string
 	//go:embed scripts/wheel-build.sh

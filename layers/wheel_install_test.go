@@ -1,0 +1,243 @@
+package layers
+
+import (
+	"archive/zip"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// member is a file of a wheel that a test writes.
+type member struct {
+	name, data string
+	mode       fs.FileMode
+}
+
+// writeWheel writes a wheel with a RECORD of its files; those whose name begins with a dash are left out of it.
+func writeWheel(t *testing.T, dir, name, version string, pure bool, files ...member) {
+	t.Helper()
+	info := name + "-" + version + ".dist-info/"
+	tag := "py3-none-any"
+	files = append(files,
+		member{info + "METADATA", "Metadata-Version: 2.1\nName: " + name + "\nVersion: " + version + "\n", 0},
+		member{info + "WHEEL", fmt.Sprintf("Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: %v\nTag: %s\n", pure, tag), 0})
+	f, err := os.Create(filepath.Join(dir, name+"-"+version+"-"+tag+".whl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	w := zip.NewWriter(f)
+	record := ""
+	add := func(m member) {
+		h := &zip.FileHeader{Name: m.name, Method: zip.Deflate}
+		h.SetMode(max(m.mode, 0o644))
+		in, err := w.CreateHeader(h)
+		if err == nil {
+			_, err = in.Write([]byte(m.data))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, m := range files {
+		unlisted := strings.HasPrefix(m.name, "-")
+		m.name = strings.TrimPrefix(m.name, "-")
+		add(m)
+		if !unlisted {
+			sum := sha256.Sum256([]byte(m.data))
+			field := m.name
+			if strings.ContainsAny(field, `,"`) {
+				field = `"` + strings.ReplaceAll(field, `"`, `""`) + `"`
+			}
+			record += fmt.Sprintf("%s,sha256=%s,%d\n", field, base64.RawURLEncoding.EncodeToString(sum[:]), len(m.data))
+		}
+	}
+	add(member{info + "RECORD", record + info + "RECORD,,\n", 0})
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// venv makes a virtual environment of the machine's own Python; its Python and pip are what people use.
+func venv(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "venv")
+	if out, err := exec.CommandContext(t.Context(), "python3", "-m", "venv", dir).CombinedOutput(); err != nil {
+		if os.Getenv("RAYBUILD_TEST_STRICT") == "1" {
+			t.Fatalf("python3 -m venv: %v\n%s", err, out)
+		}
+		t.Skipf("no python3 with venv here: %v", err)
+	}
+	return dir
+}
+
+// tree is what a directory holds: mode and content by path.
+func tree(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		data, err := os.ReadFile(p)
+		out[strings.TrimPrefix(p, dir)] = fmt.Sprintf("%v %s", info.Mode(), data)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func runPython(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "/bin/sh", append([]string{"-c", `umask 022; exec "$@"`, "sh"}, args...)...)
+	cmd.Env = []string{"PATH=/usr/bin:/bin", "HOME=" + t.TempDir(), "PYTHONHASHSEED=0", "LC_ALL=C.UTF-8", "PIP_CONFIG_FILE=/dev/null"}
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// TestWheelsAreInstalledAsPipDoes installs wheels by our program and by pip, and compares every file.
+func TestWheelsAreInstalledAsPipDoes(t *testing.T) {
+	wheels := t.TempDir()
+	writeWheel(t, wheels, "plain", "1.0", true,
+		member{"plain/__init__.py", "x = 1\n", 0}, member{"plain/tool.sh", "#!/bin/sh\n", 0o755},
+		member{"plain/a,b.txt", "comma\n", 0}, member{`plain/"q".txt`, "quote\n", 0}, member{"plain/empty", "", 0})
+	writeWheel(t, wheels, "Up_per.Case", "2.0", false,
+		member{"upper.py", "def f(): return {'a', 'b', 'c'}\n", 0},
+		member{"Up_per.Case-2.0.data/scripts/fix-me", "#!python -u\nprint(1)\n", 0o755},
+		member{"Up_per.Case-2.0.data/scripts/keep-me", "#!/bin/sh\necho 1\n", 0o644},
+		member{"Up_per.Case-2.0.data/purelib/other/__init__.py", "", 0},
+		member{"Up_per.Case-2.0.data/platlib/third.py", "y = 2\n", 0},
+		member{"Up_per.Case-2.0.data/data/share/doc/x.txt", "text\n", 0})
+	writeWheel(t, wheels, "commands", "3.1", true,
+		member{"commands.py", "class A:\n    @staticmethod\n    def run(): pass\ndef main(): pass\n", 0},
+		member{"commands-3.1.dist-info/entry_points.txt", "# a comment\n[console_scripts]\nzeta = commands:main\nalpha=commands:A.run [extra]\n\n[gui_scripts]\nwindow = commands:main\n\n[other]\nno = commands:main\n", 0},
+		member{"commands-3.1.data/scripts/zeta", "#!python\nold wrapper\n", 0o755},
+		member{"-commands-3.1.dist-info/unlisted.txt", "not in RECORD\n", 0},
+		member{"broken.py", "this is no python\n", 0})
+	dir := venv(t)
+	python := filepath.Join(dir, "bin/python")
+
+	theirs := filepath.Join(t.TempDir(), "pip")
+	names, err := filepath.Glob(filepath.Join(wheels, "*.whl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Named by digest, as from an index: a wheel that is named by its path gets a direct_url.json.
+	requirements := filepath.Join(t.TempDir(), "requirements.txt")
+	text := ""
+	for _, n := range names {
+		data, err := os.ReadFile(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		part := strings.Split(filepath.Base(n), "-")
+		text += fmt.Sprintf("%s==%s --hash=sha256:%x\n", part[0], part[1], sha256.Sum256(data))
+	}
+	if err := os.WriteFile(requirements, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := runPython(t, python, "-m", "pip", "install", "-q", "--root", theirs, "-r", requirements, "--require-hashes", "--no-index",
+		"--find-links", wheels, "--no-deps", "--ignore-installed", "--no-compile", "--no-cache-dir", "--disable-pip-version-check", "--no-warn-script-location")
+	if err != nil {
+		t.Fatalf("pip install: %v\n%s", err, out)
+	}
+	ours := filepath.Join(t.TempDir(), "ours")
+	// 3: a file has no byte code.
+	out, err = runPython(t, python, "-c", wheelInstallProgram, wheels, ours)
+	if exit := (*exec.ExitError)(nil); err == nil || !errors.As(err, &exit) || exit.ExitCode() != 3 {
+		t.Fatalf("wheel-install ends with %v, want exit code 3 for broken.py\n%s", err, out)
+	}
+	if !strings.Contains(out, "broken.py") {
+		t.Errorf("it does not name the file without byte code: %s", out)
+	}
+	want, got := tree(t, theirs), tree(t, ours)
+	code := 0
+	for name := range got {
+		if path.Ext(name) == ".pyc" {
+			code++
+			delete(got, name)
+		}
+	}
+	if code != 5 {
+		t.Errorf("%d files of byte code, want 5", code)
+	}
+	for _, name := range slices.Sorted(mapKeys(want, got)) {
+		if want[name] != got[name] {
+			t.Errorf("%s\npip:  %q\nours: %q", name, want[name], got[name])
+		}
+	}
+}
+
+func mapKeys(maps ...map[string]string) func(func(string) bool) {
+	seen := map[string]bool{}
+	return func(yield func(string) bool) {
+		for _, m := range maps {
+			for k := range m {
+				if !seen[k] && !yield(k) {
+					return
+				}
+				seen[k] = true
+			}
+		}
+	}
+}
+
+// TestByteCodeIsTheSameEverywhere installs the same wheels twice, at different times.
+func TestByteCodeIsTheSameEverywhere(t *testing.T) {
+	wheels := t.TempDir()
+	writeWheel(t, wheels, "one", "1", true, member{"one.py", "def f(a): return a in {'x', 'y', 'z', 1, 2}\n", 0})
+	writeWheel(t, wheels, "two", "1", true, member{"two.py", "from one import f\nNAMES = {'x': 1, 'two': f}\n", 0})
+	var all []map[string]string
+	for range 2 {
+		out := filepath.Join(t.TempDir(), "out")
+		if said, err := runPython(t, "python3", "-c", wheelInstallProgram, wheels, out); err != nil {
+			t.Fatalf("wheel-install: %v\n%s", err, said)
+		}
+		all = append(all, tree(t, out))
+	}
+	for name, was := range all[0] {
+		if all[1][name] != was {
+			t.Errorf("%s differs from one install to the next", name)
+		}
+	}
+}
+
+// TestBadWheelsAreRefused: no file of a wheel gets outside of where it belongs, and what cannot be installed is named.
+func TestBadWheelsAreRefused(t *testing.T) {
+	for name, c := range map[string]struct {
+		file member
+		want string
+	}{
+		"above":          {member{"../../evil.py", "", 0}, "evil.py"},
+		"absolute":       {member{"/tmp/evil.py", "", 0}, "evil.py"},
+		"above by data":  {member{"bad-1.data/scripts/../../../evil", "", 0}, "evil"},
+		"unknown scheme": {member{"bad-1.data/elsewhere/evil", "", 0}, "evil"},
+		"two infos":      {member{"other-1.dist-info/METADATA", "", 0}, "2 .dist-info directories"},
+		"no call":        {member{"bad-1.dist-info/entry_points.txt", "[console_scripts]\nx = bad\n", 0}, "entry point 'x = bad'"},
+		"script's path":  {member{"bad-1.dist-info/entry_points.txt", "[console_scripts]\n../x = bad:f\n", 0}, "entry point"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			wheels, out := t.TempDir(), filepath.Join(t.TempDir(), "deep/er/out")
+			writeWheel(t, wheels, "bad", "1", true, c.file)
+			said, err := runPython(t, "python3", "-c", wheelInstallProgram, wheels, out)
+			if err == nil || !strings.Contains(said, c.want) || !strings.Contains(said, "install wheel bad-1-py3-none-any.whl") {
+				t.Errorf("got %v and %q, want an error with %q and the wheel's name", err, said, c.want)
+			}
+		})
+	}
+}
