@@ -59,8 +59,9 @@ type BuildOptions struct {
 	// PushStored pushes what a builder has put into an image store of its own (see [Dialer]), as [Result.Stored], and gives
 	// the manifest that the registry has then. It is called for such a builder only, which cannot push without it.
 	PushStored func(ctx context.Context, p *Pushing) (manifest []byte, err error)
-	// BuilderPushes is told before the builder pushes because Pusher could not, and why. Default: nobody is.
-	BuilderPushes func(ctx context.Context, why error)
+	// BuilderPushes is told before the builder pushes because Pusher could not, and why; an error ends the build.
+	// Default: nobody is.
+	BuilderPushes func(ctx context.Context, why error) error
 	// Insecure lets the builder use plain HTTP or an unknown certificate for the names' registries.
 	Insecure bool
 	// OCI gets the image as a tar archive in OCI layout. It is closed at the end. Default: none is written.

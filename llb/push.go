@@ -144,7 +144,9 @@ func (c *call) push(ctx context.Context, images []Image, o BuildOptions, res *Re
 			return err
 		}
 		if o.BuilderPushes != nil {
-			o.BuilderPushes(ctx, err)
+			if err := o.BuilderPushes(ctx, err); err != nil {
+				return err
+			}
 		}
 	}
 	_, err := c.image(ctx, images, o, []client.ExportEntry{o.imageExport(true, len(images))}, false)

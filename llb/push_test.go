@@ -88,7 +88,7 @@ func TestPusherGetsTheImageFromTheBuilder(t *testing.T) {
 			ref := c.host + "/" + strings.ReplaceAll(what, " ", "-") + ":1"
 			o := c.o
 			o.Names, o.Push, o.Pusher = []string{ref}, true, pusher([]string{ref}, w.base, &done)
-			o.BuilderPushes = func(_ context.Context, why error) { t.Errorf("the builder pushed: %v", why) }
+			o.BuilderPushes = func(_ context.Context, why error) error { return fmt.Errorf("the builder pushes: %w", why) }
 			res, err := b.Build(t.Context(), c.images, llb.Session{}, o)
 			if err != nil {
 				t.Fatal(err)
@@ -131,8 +131,9 @@ func TestPusherGetsManifestsThatTheBuilderLetGoOf(t *testing.T) {
 		}
 		return nil
 	}
-	o.BuilderPushes = func(_ context.Context, why error) {
+	o.BuilderPushes = func(_ context.Context, why error) error {
 		t.Errorf("the builder pushed, where the manifest could be had again: %v", why)
+		return nil
 	}
 	res, err := b.Build(t.Context(), []llb.Image{filesImage(amd64, "x")}, llb.Session{}, o)
 	if err != nil {
@@ -155,7 +156,7 @@ func TestBuilderPushesWhereThePusherCannot(t *testing.T) {
 		return fmt.Errorf("a layer is nowhere: %w", os.ErrNotExist)
 	}
 	var told error
-	o.BuilderPushes = func(_ context.Context, why error) { told = why }
+	o.BuilderPushes = func(_ context.Context, why error) error { told = why; return nil }
 	res, err := b.Build(t.Context(), []llb.Image{filesImage(amd64, "x")}, llb.Session{}, o)
 	if err != nil {
 		t.Fatal(err)

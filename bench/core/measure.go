@@ -141,7 +141,7 @@ type side struct {
 }
 
 func (p *place) raybuildBuild(ctx context.Context, home, ref string) (sample, error) {
-	return p.time(ctx, home, p.Raybuild, "--push", "--frozen", "--graph-tag=false", "--progress", "plain", "-f", p.recipe(), ref)
+	return p.time(ctx, home, p.Raybuild, "--push", "--frozen", "--graph-tag=false", "--reuse=false", "--progress", "plain", "-f", p.recipe(), ref)
 }
 
 // coldBuilds builds from nothing into an empty registry, in turns. What is left behind, a warm engine and a filled registry on

@@ -52,7 +52,10 @@ func (j *job) make(ctx context.Context, o *buildOptions, start time.Time) error 
 	if err := j.mayPush(ctx, o); err != nil {
 		return err
 	}
-	res, err := j.solve(ctx, o, graph, report)
+	res, err := j.reuse(ctx, o, graph, report)
+	if err == nil && res == nil {
+		res, err = j.solve(ctx, o, graph, report, nil)
+	}
 	if err != nil {
 		return notFetched(err)
 	}
@@ -110,8 +113,9 @@ func (j *job) mayPush(ctx context.Context, o *buildOptions) error {
 	return nil
 }
 
-// solve builds, tests where that is asked for, and brings the image where it is to go.
-func (j *job) solve(ctx context.Context, o *buildOptions, graph *layers.Graph, report *report) (*llb.Result, error) {
+// solve builds, tests where that is asked for, and brings the image where it is to go. keep is the whole image where graph is
+// a part of it.
+func (j *job) solve(ctx context.Context, o *buildOptions, graph *layers.Graph, report *report, keep *reuse) (*llb.Result, error) {
 	out, err := j.reach(ctx)
 	if err != nil {
 		return nil, err
@@ -121,12 +125,15 @@ func (j *job) solve(ctx context.Context, o *buildOptions, graph *layers.Graph, r
 	if err != nil {
 		return nil, err
 	}
+	if keep != nil && b.store != nil {
+		return nil, fmt.Errorf("%w: a Docker Engine's store makes other ones", errCannotReuse)
+	}
 	d, err := j.destinations(ctx, o, graph)
 	if err != nil {
 		return nil, err
 	}
 	d.options.OnSteps = report.steps
-	res, err := j.run(ctx, b, o, graph, d.options, report)
+	res, err := j.run(ctx, b, o, graph, d.options, report, keep)
 	if err = errors.Join(err, d.finish(err)); err != nil {
 		if ctx.Err() != nil {
 			return nil, report.interrupted()
@@ -137,15 +144,23 @@ func (j *job) solve(ctx context.Context, o *buildOptions, graph *layers.Graph, r
 		}
 		return nil, err
 	}
+	if keep != nil {
+		res = keep.made.Result
+	}
 	return res, d.spread(ctx, j, res)
 }
 
 // run builds. The test of --smoke comes after the build and before anything leaves the builder.
-func (j *job) run(ctx context.Context, b *builder, o *buildOptions, graph *layers.Graph, to llb.BuildOptions, report *report) (*llb.Result, error) {
+func (j *job) run(ctx context.Context, b *builder, o *buildOptions, graph *layers.Graph, to llb.BuildOptions, report *report, keep *reuse) (*llb.Result, error) {
 	session := j.session(o.parsed.secrets)
 	build := func(to llb.BuildOptions) (*llb.Result, error) { return b.Build(ctx, graph.Images, session, to) }
 	if o.fetch == "builder" {
 		build = func(to llb.BuildOptions) (*llb.Result, error) { return j.fetchThere(ctx, b, graph, session, to) }
+	}
+	if keep != nil {
+		to.BuilderPushes = func(_ context.Context, why error) error { return fmt.Errorf("%w: %v", errCannotReuse, why) } //nolint:errorlint // it has failed for good
+		to.Pusher = func(ctx context.Context, p *llb.Pushing) error { return keep.push(ctx, j, o, to, report, p) }
+		return build(to)
 	}
 	if o.push {
 		to.BeforePush = func(ctx context.Context, res *llb.Result) error {

@@ -76,6 +76,7 @@ type buildOptions struct {
 	frozenGiven  bool
 	noCache      bool
 	graphTag     bool
+	reuse        bool
 	cache        bool
 	cacheFrom    []string
 	cacheTo      []string
@@ -113,6 +114,7 @@ func (o *buildOptions) flags(f *pflag.FlagSet) {
 	f.BoolVar(&o.frozen, "frozen", false, "fail where the lock does not fit the recipe, instead of resolving what changed (default: true where CI=true and there is a lock)")
 	f.BoolVar(&o.noCache, "no-cache", false, "reuse nothing: not the registry's image, not a step")
 	f.BoolVar(&o.graphTag, "graph-tag", true, "tag what is pushed graph-… too, and look for that tag first: where another tag of the repository, or of one that --cache-from names, is this graph, it is tagged or copied and nothing is built")
+	f.BoolVar(&o.reuse, "reuse", true, "take layers whose inputs did not change from the image that was pushed before, and build the others alone")
 	f.BoolVar(&o.cache, "cache", false, "keep the build cache: in a tag beside the image (the branch's, then the main branch's), in GitHub Actions in its cache; pull requests from forks only read it")
 	f.StringArrayVar(&o.cacheFrom, "cache-from", nil, "import a build cache: a reference, or type=registry|local|gha|s3|azblob,KEY=VALUE,… (repeatable)")
 	f.StringArrayVar(&o.cacheTo, "cache-to", nil, "export the build cache: a reference, or type=registry|inline|local|gha|s3|azblob,KEY=VALUE,…; unless given, mode=max and ignore-error=true (repeatable)")

@@ -35,6 +35,7 @@ type job struct {
 	outside  *outside
 	page     *page // of --report; nil: the command has none
 	builder  *builder
+	record   *layers.Inputs     // of the graph that was asked for last
 	ofImage  *carried           // recipe and lock are those that this image carries
 	onto     *onto              // packages are put on ofImage; nil: it is built whole
 	result   func(string) error // takes the built image's reference; nil: it is printed

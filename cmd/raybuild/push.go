@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/raybuild/raybuild/internal/registry"
@@ -19,10 +20,26 @@ import (
 // push brings what was built to the registries: layers from the builder where it has them, else from the base's registry.
 // Where a layer is in neither (one that came out of a registry cache and was needed for nothing), the builder pushes.
 func (j *job) push(ctx context.Context, o *buildOptions, graph *layers.Graph, to llb.BuildOptions, report *report, p *llb.Pushing) error {
-	bases := j.bases(graph)
+	open := func(ctx context.Context, d ocispecs.Descriptor, offset int64) (io.ReadCloser, error) {
+		return p.Open(ctx, d.Digest, offset)
+	}
+	return j.send(ctx, o, parcel{root: p.Result.Digest, names: to.Names, from: j.bases(graph), open: open, shown: p}, report)
+}
+
+// parcel is an image that is pushed.
+type parcel struct {
+	root  digest.Digest // of its manifest or index
+	names []string
+	from  []string        // images that have blobs of it, by digest
+	open  registry.Source // has the others
+	shown *llb.Pushing    // where progress is shown; nil: nowhere
+}
+
+// send pushes, and notes what was sent.
+func (j *job) send(ctx context.Context, o *buildOptions, c parcel, report *report) error {
 	source := func(ctx context.Context, d ocispecs.Descriptor, offset int64) (io.ReadCloser, error) {
-		r, err := p.Open(ctx, d.Digest, offset)
-		for _, base := range bases {
+		r, err := c.open(ctx, d, offset)
+		for _, base := range c.from {
 			if !errors.Is(err, os.ErrNotExist) {
 				break
 			}
@@ -32,16 +49,18 @@ func (j *job) push(ctx context.Context, o *buildOptions, graph *layers.Graph, to
 		}
 		return r, err
 	}
-	done, err := j.registry.Push(ctx, ocispecs.Descriptor{Digest: p.Result.Digest}, source, registry.PushOptions{
-		Names: to.Names,
-		From:  bases,
+	done, err := j.registry.Push(ctx, ocispecs.Descriptor{Digest: c.root}, source, registry.PushOptions{
+		Names: c.names,
+		From:  c.from,
 		Retry: o.retry(),
 		Reach: o.reach(),
 		Progress: func(d ocispecs.Descriptor, sent int64, reused bool) {
-			p.Progress(d.Digest, sent, d.Size, reused)
+			if c.shown != nil {
+				c.shown.Progress(d.Digest, sent, d.Size, reused)
+			}
 		},
 		Log: func(format string, args ...any) {
-			if text := "warning: " + fmt.Sprintf(format, args...); !p.Warn(text) {
+			if text := "warning: " + fmt.Sprintf(format, args...); c.shown == nil || !c.shown.Warn(text) {
 				j.app.say("%s", text)
 			}
 		},

@@ -58,7 +58,7 @@ The recipe's own lock does not learn of it: raybuild lock --update base does the
 	f.StringVar(&o.metadataFile, "metadata-file", "", "write digest, steps, layers and bytes as JSON to `FILE`")
 	jsonFlag(cmd, &o.asJSON)
 	pushRetryFlag(f, &o.pushRetry)
-	o.fetch, o.graphTag = "session", true
+	o.fetch, o.graphTag, o.reuse = "session", true, true
 	completeValues(cmd, "progress", progressModes(), cobra.ShellCompDirectiveNoFileComp)
 	return cmd
 }

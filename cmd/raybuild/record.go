@@ -24,12 +24,13 @@ const (
 
 // documents are the lock, the record of what each layer was made of, and that of the recipe.
 func (j *job) documents(ctx context.Context, graph *layers.Graph, line bool) ([]registry.Document, error) {
-	inputs, err := graph.Inputs(ctx)
+	inputs, err := j.inputs(ctx, graph)
 	if err != nil {
 		return nil, err
 	}
-	inputs.Line = line
-	data, err := inputs.Marshal()
+	record := *inputs
+	record.Line = line
+	data, err := record.Marshal()
 	if err != nil {
 		return nil, err
 	}
@@ -40,6 +41,18 @@ func (j *job) documents(ctx context.Context, graph *layers.Graph, line bool) ([]
 	return []registry.Document{
 		{ArtifactType: lockType, Data: j.data}, {ArtifactType: inputsType, Data: data}, {ArtifactType: recipeType, Data: source},
 	}, nil
+}
+
+// inputs is the record of what a graph's layers are made of. It takes as long as the graph itself, so it is made once.
+func (j *job) inputs(ctx context.Context, graph *layers.Graph) (*layers.Inputs, error) {
+	if j.record == nil || j.record.Graph != graph.Digest {
+		record, err := graph.Inputs(ctx)
+		if err != nil {
+			return nil, err
+		}
+		j.record = record
+	}
+	return j.record, nil
 }
 
 // attach stores documents with the pushed image in each repository, so that inspect, plan, why and diff need nothing else.

@@ -25,7 +25,8 @@ type buildMetadata struct {
 	Engine       string          `json:"engine"`
 	LockDigest   string          `json:"lock_digest"`
 	UpToDate     bool            `json:"up_to_date"`
-	Found        *hitMetadata    `json:"found,omitempty"` // where another tag or repository had the image, and nothing was built
+	Found        *hitMetadata    `json:"found,omitempty"`       // where another tag or repository had the image, and nothing was built
+	LayersFrom   string          `json:"layers_from,omitempty"` // the image, by digest, that layers which did not change are taken from
 	Seconds      float64         `json:"seconds"`
 	BytesFetched int64           `json:"bytes_fetched"`
 	BytesPushed  int64           `json:"bytes_pushed"`
@@ -85,7 +86,7 @@ func (r *report) pushed(done registry.Pushed) {
 
 // builderPushes asks the registry which layers it has already: the builder does not tell what it sends. Those that raybuild had sent
 // itself when it found that it could not go on are not reused for that.
-func (r *report) builderPushes(ctx context.Context, why error) {
+func (r *report) builderPushes(ctx context.Context, why error) error {
 	m := &r.meta.Raybuild
 	r.notes = append(r.notes, fmt.Sprintf("note: the builder pushed: %v", why))
 	blobs := make([]digest.Digest, len(m.Layers))
@@ -106,6 +107,7 @@ func (r *report) builderPushes(ctx context.Context, why error) {
 			m.BytesPushed += l.Size
 		}
 	}
+	return nil
 }
 
 // layers keeps the layers of what was built.
@@ -158,7 +160,9 @@ func layerNames(images []llb.Image, n int) []string {
 // built ends a build.
 func (r *report) built(res *llb.Result, took time.Duration) error {
 	m := &r.meta.Raybuild
-	r.meta.Digest, m.Engine = res.Digest.String(), r.j.builder.engine
+	if r.meta.Digest = res.Digest.String(); r.j.builder != nil {
+		m.Engine = r.j.builder.engine
+	}
 	if res.Digest == "" {
 		r.meta.Digest, r.inStore = res.Stored.String(), res.Stored != ""
 	}
@@ -207,8 +211,15 @@ func (r *report) table(took time.Duration) {
 	if len(m.Layers) > 0 {
 		r.j.app.say("\n%s\n", table(rows))
 	}
-	r.j.app.say("%d of %d steps run, %s fetched, %s pushed, %.1f s, builder: %s",
-		ran, len(m.Steps), size(m.BytesFetched), size(m.BytesPushed), took.Seconds(), m.Engine)
+	builder := "builder: " + m.Engine
+	if m.Engine == "" {
+		builder = "no builder needed"
+	}
+	r.j.app.say("%d of %d steps run, %s fetched, %s pushed, %.1f s, %s",
+		ran, len(m.Steps), size(m.BytesFetched), size(m.BytesPushed), took.Seconds(), builder)
+	if m.LayersFrom != "" {
+		r.j.app.say("layers that did not change are those of %s", m.LayersFrom)
+	}
 }
 
 // layerName names a layer; those of the base have no name of their own.

@@ -40,6 +40,8 @@ type Layer struct {
 	MediaType string        `json:"media_type"`
 	Size      int64         `json:"size"`              // of the blob, in bytes
 	History   string        `json:"history,omitempty"` // what the image's history says made it
+
+	Annotations map[string]string `json:"annotations,omitempty"` // of its descriptor
 }
 
 // Inspect reads what ref names: manifests and configs of all its platforms.
@@ -114,7 +116,7 @@ func layersOf(manifest *v1.Manifest, config ocispecs.Image) []Layer {
 	}
 	layers := make([]Layer, 0, len(manifest.Layers))
 	for i, l := range manifest.Layers {
-		layer := Layer{Digest: digest.Digest(l.Digest.String()), MediaType: string(l.MediaType), Size: l.Size}
+		layer := Layer{Digest: digest.Digest(l.Digest.String()), MediaType: string(l.MediaType), Size: l.Size, Annotations: l.Annotations}
 		if i < len(config.RootFS.DiffIDs) {
 			layer.DiffID = config.RootFS.DiffIDs[i]
 		}

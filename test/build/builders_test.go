@@ -199,7 +199,7 @@ func TestBuildersOfBuildx(t *testing.T) {
 	} {
 		had := h.env
 		h.env = append(h.env, call.env...)
-		got := h.push(ref(t, name), append(call.args, "--graph-tag=false")...) // the registry has the image under other names
+		got := h.push(ref(t, name), append(call.args, "--graph-tag=false", "--reuse=false")...) // the registry has the image under other names
 		h.env = had
 		if got.meta.Raybuild.Engine != addr || len(got.meta.ran()) > 0 {
 			t.Errorf("%s: built with %q, and ran %v; want %q, where everything is cached", name, got.meta.Raybuild.Engine, got.meta.ran(), addr)

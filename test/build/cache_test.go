@@ -24,14 +24,14 @@ func TestTwoBuildersTwoMirrorsOneDigest(t *testing.T) {
 	}
 	b.write("raybuild.lock", a.read("raybuild.lock"))
 	earth.A.ResetStats()
-	second := b.push(ref(t, "b"), "--graph-tag=false", "--set", "mirrors.fetch="+earth.B.Fetch())
+	second := b.push(ref(t, "b"), "--graph-tag=false", "--reuse=false", "--set", "mirrors.fetch="+earth.B.Fetch())
 	if first.meta.Digest != second.meta.Digest {
 		t.Errorf("digests differ: %s from mirror A, %s from mirror B\n%s", first.meta.Digest, second.meta.Digest, differing(first.meta, second.meta))
 	}
 	if n := earth.A.Stats().Requests; n != 0 {
 		t.Errorf("the build from mirror B sent %d requests to mirror A", n)
 	}
-	cached := a.push(ref(t, "c"), "--graph-tag=false")
+	cached := a.push(ref(t, "c"), "--graph-tag=false", "--reuse=false")
 	if cached.meta.Digest != first.meta.Digest || len(cached.meta.ran()) != 0 {
 		t.Errorf("the cached build is %s and ran %v, want %s and nothing", cached.meta.Digest, cached.meta.ran(), first.meta.Digest)
 	}
@@ -43,7 +43,7 @@ func TestTwoBuildersTwoMirrorsOneDigest(t *testing.T) {
 	// Another mirror, everything there: nothing runs, nothing is fetched.
 	earth.A.ResetStats()
 	earth.B.ResetStats()
-	switched := a.push(ref(t, "d"), "--graph-tag=false", "--set", "mirrors.fetch="+earth.B.Fetch())
+	switched := a.push(ref(t, "d"), "--graph-tag=false", "--reuse=false", "--set", "mirrors.fetch="+earth.B.Fetch())
 	if len(switched.meta.ran()) != 0 || switched.meta.Digest != first.meta.Digest || switched.meta.Raybuild.BytesFetched != 0 {
 		t.Errorf("switching mirrors ran %v, fetched %d bytes, made %s", switched.meta.ran(), switched.meta.Raybuild.BytesFetched, switched.meta.Digest)
 	}
@@ -175,7 +175,7 @@ func TestUpToDateCostsALook(t *testing.T) {
 	}
 	// A tag that is something else is built, or tagged, again.
 	deleteTag(t, dst)
-	again := h.push(dst, "--graph-tag=false").meta
+	again := h.push(dst, "--graph-tag=false", "--reuse=false").meta
 	if again.Raybuild.UpToDate || again.Digest != first.Digest {
 		t.Errorf("after the tag was deleted: up_to_date %v, digest %s, want a push of %s", again.Raybuild.UpToDate, again.Digest, first.Digest)
 	}
@@ -183,7 +183,7 @@ func TestUpToDateCostsALook(t *testing.T) {
 	if other.Digest == first.Digest {
 		t.Fatal("a label did not change the image")
 	}
-	if back := h.push(dst, "--graph-tag=false").meta; back.Raybuild.UpToDate || back.Digest != first.Digest {
+	if back := h.push(dst, "--graph-tag=false", "--reuse=false").meta; back.Raybuild.UpToDate || back.Digest != first.Digest {
 		t.Errorf("after the tag was overwritten: up_to_date %v, digest %s, want a push of %s", back.Raybuild.UpToDate, back.Digest, first.Digest)
 	}
 	if n := h.push(dst, "--no-cache").meta; n.Raybuild.UpToDate || n.Digest != first.Digest {

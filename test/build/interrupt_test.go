@@ -125,7 +125,7 @@ func TestDisturbedBuilds(t *testing.T) {
 	whole := h.push(dst).meta
 	same := warmLike(t, warm.dir)
 	same.write("raybuild.lock", h.read("raybuild.lock"))
-	if undisturbed := same.push(ref(t, "undisturbed"), "--graph-tag=false").meta; undisturbed.Digest != whole.Digest {
+	if undisturbed := same.push(ref(t, "undisturbed"), "--graph-tag=false", "--reuse=false").meta; undisturbed.Digest != whole.Digest {
 		t.Errorf("after interruptions the image is %s, without %s\n%s", whole.Digest, undisturbed.Digest, differing(whole, undisturbed))
 	}
 	t.Run("the engine is killed", func(t *testing.T) { killEngine(t, h, dst) })
