@@ -75,7 +75,7 @@ func TestGraphIsFoundUnderAnotherTag(t *testing.T) {
 	// The copy can be found, too.
 	h.onlyLooked(h.push(c.host+"/release/ray:2"), "retagged")
 	c.requests.Store(0)
-	h.refused(1, []string{nobody}, "--push", "--graph-tag=false", c.host+"/release/ray:3")
+	h.refused(1, []string{nobody}, "--push", "--graph-tag=false", "--reuse=false", c.host+"/release/ray:3")
 
 	// A tag of the graph's name that is something else is not believed.
 	found, err := remote.List(repositoryOf(t, other))
@@ -87,7 +87,7 @@ func TestGraphIsFoundUnderAnotherTag(t *testing.T) {
 			overwrite(t, c.host+"/release/ray:"+tag)
 		}
 	}
-	h.refused(1, []string{nobody}, "--push", c.host+"/release/ray:4")
+	h.refused(1, []string{nobody}, "--push", "--reuse=false", c.host+"/release/ray:4")
 }
 
 func repositoryOf(t *testing.T, ref string) name.Repository {
