@@ -166,6 +166,9 @@ func (b *builder) packages(ctx context.Context, conda, where []byte) ([]made, er
 	if err != nil {
 		return nil, err
 	}
+	if python, err = withByteCode(ctx, python); err != nil {
+		return nil, err
+	}
 	list := append(pythonPackages(python, b.variants), oddities(where)...)
 	wheels := filepath.Join(b.dir, "wheels")
 	if err := os.MkdirAll(wheels, 0o755); err != nil {
