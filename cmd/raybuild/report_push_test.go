@@ -28,7 +28,9 @@ func TestReportOfAPushThatTheBuilderEnds(t *testing.T) {
 			r.meta.Raybuild.Layers = append(r.meta.Raybuild.Layers, layerMetadata{Digest: d, Size: 100})
 		}
 		r.pushed(registry.Pushed{Bytes: 100, Reused: map[digest.Digest]bool{sent: false, mounted: true}})
-		r.builderPushes(t.Context(), errors.New("nobody has blob 4"))
+		if err := r.builderPushes(t.Context(), errors.New("nobody has blob 4")); err != nil {
+			t.Fatal(err)
+		}
 		return r
 	}
 	reused := func(r *report) (out []bool) {
