@@ -158,6 +158,7 @@ type metadata struct {
 		LockDigest   string `json:"lock_digest"`
 		UpToDate     bool   `json:"up_to_date"`
 		Found        struct{ How, From string }
+		LayersFrom   string  `json:"layers_from"`
 		Seconds      float64 `json:"seconds"`
 		BytesFetched int64   `json:"bytes_fetched"`
 		BytesPushed  int64   `json:"bytes_pushed"`
