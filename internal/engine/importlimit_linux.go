@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 
@@ -205,7 +206,7 @@ func (p *limitedProvider) ReaderAt(ctx context.Context, desc ocispecs.Descriptor
 		end()
 		return nil, why(ctx, err)
 	}
-	return &limitedReader{r, func(err error) error { return why(ctx, err) }, end}, nil
+	return &limitedReader{ReaderAt: r, why: func(err error) error { return why(ctx, err) }, end: end}, nil
 }
 
 // ProviderForSession gives a provider whose reads belong to a session.
@@ -236,13 +237,24 @@ func (p *limitedProvider) UnlazySession(desc ocispecs.Descriptor) session.Group 
 // limitedReader is a wait until it is closed.
 type limitedReader struct {
 	content.ReaderAt
-	why func(error) error // why a read ended
-	end func()
+	why   func(error) error // why a read ended
+	end   func()
+	begun bool
 }
 
-// ReadAt implements io.ReaderAt.
+// ReadAt implements io.ReaderAt. What another build has begun to take from the cache, and did not finish, is resumed where that came
+// to. The readers of caches are not made for it: that of S3 cannot begin at the end, that of Azure nowhere but at the beginning.
 func (r *limitedReader) ReadAt(p []byte, off int64) (int, error) {
+	if off >= r.Size() {
+		return 0, io.EOF
+	}
 	n, err := r.ReaderAt.ReadAt(p, off)
+	if err != nil && n == 0 && off > 0 && !r.begun {
+		if _, err = io.Copy(io.Discard, io.NewSectionReader(r.ReaderAt, 0, off)); err == nil {
+			n, err = r.ReaderAt.ReadAt(p, off)
+		}
+	}
+	r.begun = true
 	return n, r.why(err)
 }
 
