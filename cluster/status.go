@@ -86,6 +86,9 @@ func Inspect(ctx context.Context, spec *Spec, o Options) (*Status, error) {
 			s.Nodes[i].Load = &has
 		}
 	}
+	if err := context.Cause(ctx); err != nil { // what was cut short does not tell how the cluster is
+		return nil, err
+	}
 	s.Seconds = time.Since(l.start).Seconds()
 	return s, nil
 }
@@ -184,6 +187,9 @@ func (l *launch) fill(ctx context.Context, s *Status, v *view, nodes []rayNode, 
 
 func (l *launch) nodeStatus(ctx context.Context, n Node, v *view, found map[string]rayNode, known bool) NodeStatus {
 	s := NodeStatus{ID: n.ID, Role: n.Role, Host: n.Host.ID(), Container: "missing", Ray: rayMissing, Next: l.next()}
+	if !known {
+		s.Ray = rayUnknown
+	}
 	if err := l.fleet.down[s.Host]; err != nil {
 		s.Container, s.Why, s.Next = rayUnknown, err.Error(), "mend it, then "+l.next()
 	}
@@ -209,9 +215,6 @@ func (l *launch) nodeStatus(ctx context.Context, n Node, v *view, found map[stri
 	case have == nil:
 		s.Why = "it has no container"
 		return s
-	}
-	if !known {
-		s.Ray = rayUnknown
 	}
 	s.Why, s.Next, s.Restarts = l.whyMissing(ctx, n, have, v)
 	return s

@@ -107,6 +107,9 @@ what to do next. It also shows what has drifted from the file. Exit code: 0 when
 			}
 			for {
 				s, err := cluster.Inspect(cmd.Context(), spec, a.launcher(o))
+				if watch > 0 && cmd.Context().Err() != nil {
+					return nil //nolint:nilerr // whoever watches ends it so
+				}
 				if err != nil {
 					return err
 				}

@@ -2,7 +2,12 @@ package launcher
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -21,6 +26,7 @@ func TestClusterMendsItself(t *testing.T) {
 	if _, err := cluster.Up(t.Context(), spec, b.options(t)); err != nil {
 		t.Fatal(err)
 	}
+	watched := b.watchStatus(t, spec)
 	b.mends(t, spec, b.killHead(t, spec))
 	var booting sync.WaitGroup
 	defer booting.Wait()
@@ -28,6 +34,7 @@ func TestClusterMendsItself(t *testing.T) {
 		b.must(t, "off", "1")
 		booting.Go(func() { b.must(t, "boot", "1") }) // while status looks
 	})
+	watched()
 	if s, err := cluster.Up(t.Context(), spec, b.options(t)); err != nil || s.Changed != 0 {
 		t.Errorf("afterwards up finds something to do: %v\n%s", err, s)
 	}
@@ -36,6 +43,92 @@ func TestClusterMendsItself(t *testing.T) {
 func (b *bed) killHead(t *testing.T, spec *cluster.Spec) func() {
 	return func() {
 		b.must(t, "exec", "1", "sh", "-c", "kill -KILL $(docker inspect -f '{{.State.Pid}}' "+spec.Head.ID+")")
+	}
+}
+
+// watchStatus starts `raybuild cluster status --watch`, and waits until it shows a whole cluster. The function that it returns waits for
+// that again, checks that in between it was shown not to be whole, and interrupts it.
+func (b *bed) watchStatus(t *testing.T, spec *cluster.Spec) func() {
+	t.Helper()
+	dir := t.TempDir()
+	var workers []int
+	for i := range spec.Workers {
+		workers = append(workers, i+2)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "cluster.yaml"), []byte(b.text(spec.Name, spec.Image, "", workers...)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(buildProgram(t), "cluster", "status", "--watch=200ms", "--json", "--ssh-config", "none", "--known-hosts", filepath.Join(b.dir, "known_hosts"),
+		"--identity", filepath.Join(b.dir, "id_ed25519"), "--insecure-registry", b.registry)
+	var said strings.Builder
+	cmd.Dir, cmd.Stderr = dir, &said
+	out := must(cmd.StdoutPipe())
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() }) // it has ended, unless the test has failed
+	w := watched{more: sync.NewCond(&sync.Mutex{})}
+	go w.follow(out, len(spec.Nodes()))
+	late := time.AfterFunc(3*time.Minute, func() { w.add(func() { w.late = true }) })
+	t.Cleanup(func() { late.Stop() })
+	w.await(t, func() bool { return w.whole })
+	return func() {
+		t.Helper()
+		w.await(t, func() bool { return w.whole && w.broken > 0 })
+		t.Logf("status --watch: %d looks, %d while the cluster was not whole", w.looks, w.broken)
+		if err := cmd.Process.Signal(os.Interrupt); err != nil {
+			t.Fatal(err)
+		}
+		w.await(t, func() bool { return w.ended })
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("status --watch, interrupted, ends with %v\n%s", err, said.String())
+		}
+	}
+}
+
+// watched is what status --watch has shown.
+type watched struct {
+	more          *sync.Cond
+	looks, broken int  // broken: not healthy, since it was whole for the first time
+	whole         bool // by the last look
+	ended, late   bool
+}
+
+func (w *watched) add(f func()) {
+	w.more.L.Lock()
+	defer w.more.L.Unlock()
+	f()
+	w.more.Broadcast()
+}
+
+func (w *watched) follow(out io.Reader, wanted int) {
+	defer w.add(func() { w.ended = true })
+	once := false
+	for d := json.NewDecoder(out); ; {
+		var s cluster.Status
+		if d.Decode(&s) != nil { // at its end
+			return
+		}
+		w.add(func() {
+			w.looks++
+			w.whole = s.Healthy && s.Alive == wanted
+			if once = once || w.whole; once && !s.Healthy {
+				w.broken++
+			}
+		})
+	}
+}
+
+// await waits until f is true.
+func (w *watched) await(t *testing.T, f func() bool) {
+	t.Helper()
+	w.more.L.Lock()
+	defer w.more.L.Unlock()
+	for !f() {
+		if w.late || w.ended {
+			t.Fatalf("status --watch has ended (%v), or shows not what it should: %d looks, %d not whole, the last one whole: %v", w.ended, w.looks, w.broken, w.whole)
+		}
+		w.more.Wait()
 	}
 }
 
@@ -107,8 +200,13 @@ func (b *bed) mends(t *testing.T, spec *cluster.Spec, happens func()) {
 		least, most := r.between(start, time.Now())
 		said := fmt.Sprintf("%.1f s afterwards: status says %d alive, healthy %v; between %d and %d of %d were", time.Since(since).Seconds(), s.Alive, s.Healthy, least, most, wanted)
 		t.Log(said)
-		if s.Alive > most || s.Healthy && most < wanted {
+		if s.Alive > most || s.Healthy && most < wanted || s.Problem == "" && s.Alive < least {
 			t.Errorf("status says otherwise than it is: %s\n%s", said, s)
+		}
+		for _, n := range s.Nodes {
+			if s.Problem != "" && s.Alive == 0 && n.Ray != "unknown" {
+				t.Errorf("Ray did not answer (%s), and status says that node %s is %s", s.Problem, n.ID, n.Ray)
+			}
 		}
 		if !s.Healthy && least < wanted {
 			noticed++
