@@ -32,6 +32,7 @@ const fleetImage2 = "registry.example/ray@sha256:2222222222222222222222222222222
 
 type fakeFleet struct {
 	engines []*enginetest.Engine
+	larger  atomic.Int64 // bytes that the hosts have more than their Engines, which run in virtual machines
 	root    atomic.Bool  // we may read what belongs to root on the hosts
 	public  atomic.Int64 // the number of a host that has a public address, too; -1: none
 	servers []*sshtest.Server
@@ -108,7 +109,7 @@ func (f *fakeFleet) exec(i int) func(string, io.Reader, io.Writer, io.Writer) in
 			}
 			e := f.engines[i]
 			e.Become(func() {
-				fmt.Fprintf(out, "MemTotal:       %d kB\nMemFree:        1024 kB\n0-%d\n", e.Memory>>10, e.CPUs-1)
+				fmt.Fprintf(out, "MemTotal:       %d kB\nMemFree:        1024 kB\n0-%d\n", (e.Memory+f.larger.Load())>>10, e.CPUs-1)
 			})
 		case strings.HasPrefix(line, "cat /var/lib/docker/"):
 			data, ok := f.engines[i].Kept(strings.TrimPrefix(line, "cat "))

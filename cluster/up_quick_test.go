@@ -57,3 +57,19 @@ func TestQuickLookNoticesWhatChanged(t *testing.T) {
 		})
 	}
 }
+
+// TestEngineInAVirtualMachineIsAskedEachTime: the kernel that we reach says nothing of the machine that the Engine is in.
+func TestEngineInAVirtualMachineIsAskedEachTime(t *testing.T) {
+	f := newFleet(t, 1)
+	f.larger.Store(1 << 30)
+	spec := f.spec(t, fleetImage, 1)
+	for i, changed := range []int{1, 0, 0} {
+		f.engines[0].Calls()
+		if s, err := Up(t.Context(), spec, f.options()); err != nil || s.Changed != changed {
+			t.Fatalf("up %d: %+v, %v; want %d changes", i, s, err, changed)
+		}
+		if f.engines[0].Calls()["GET /info"] == 0 {
+			t.Errorf("up %d rests on what was recorded", i)
+		}
+	}
+}
