@@ -100,7 +100,7 @@ $(TOOLS)/docker-compose: Makefile
 	$(GO) mod edit -require github.com/docker/compose/v5@$(COMPOSE_VERSION); \
 	GOFLAGS=-mod=mod $(GO) build -trimpath -ldflags '-s -w -X github.com/docker/compose/v5/internal.Version=$(COMPOSE_VERSION)' -o $@ github.com/docker/compose/v5/cmd
 
-bench-cluster: needs build $(TOOLS)/docker-compose ## the launcher's benchmarks, as a table
+bench-cluster: needs build $(TOOLS)/docker-compose ## the launcher's benchmarks, as a table; writes docs/benchmarks-cluster.md
 	@RAYBUILD_BENCH_COMPOSE=$(TOOLS)/docker-compose bench/cluster
 
 clean: ## remove what make built

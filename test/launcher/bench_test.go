@@ -34,7 +34,18 @@ type figure struct {
 }
 
 // figures gathers the table.
-type figures struct{ rows []figure }
+type figures struct {
+	rows    []figure
+	machine machine
+}
+
+// What is measured.
+const (
+	whatCold    = "cold: pull, start"
+	whatThere   = "image there: start"
+	whatNothing = "nothing to do"
+	whatDead    = "a dead host noticed in mid-stream"
+)
 
 func (f *figures) add(rows ...figure) { f.rows = append(f.rows, rows...) }
 
@@ -50,7 +61,7 @@ func TestBench(t *testing.T) {
 		t.Skip(benchEnv + " is not set: see bench/cluster")
 	}
 	b := needBed(t)
-	var out figures
+	out := figures{machine: thisMachine(t)}
 	for _, n := range []int{1, 3, 8} {
 		if n <= b.hosts {
 			t.Run(fmt.Sprintf("%d hosts", n), func(t *testing.T) {
@@ -62,6 +73,7 @@ func TestBench(t *testing.T) {
 	}
 	out.add(b.deadHost(t))
 	out.write(t, file)
+	out.publish(t, b)
 }
 
 func (b *bed) benchRaybuild(t *testing.T, n int, out *figures) {
@@ -81,9 +93,9 @@ func (b *bed) benchRaybuild(t *testing.T, n int, out *figures) {
 			t.Fatalf("%v\n%s", err, s)
 		}
 	}
-	out.add(median(n, "cold: pull, start", "raybuild", 3, func() { down(); b.forget(t, n) }, up))
-	out.add(median(n, "image there: start", "raybuild", 3, down, up))
-	idle := median(n, "nothing to do", "raybuild", 5, func() {}, up)
+	out.add(median(n, whatCold, "raybuild", 3, func() { down(); b.forget(t, n) }, up))
+	out.add(median(n, whatThere, "raybuild", 3, down, up))
+	idle := median(n, whatNothing, "raybuild", 5, func() {}, up)
 	out.add(idle)
 	if n == 8 && idle.Seconds > mostNoOp.Seconds() {
 		t.Errorf("an up of %d hosts that changes nothing takes %.2f s, more than %s", n, idle.Seconds, mostNoOp)
@@ -114,28 +126,28 @@ func (b *bed) benchLoop(t *testing.T, n int, out *figures) {
 	}
 	remove := func() { loop(true, "docker rm -f bench-loop >/dev/null 2>&1 || true") }
 	for by, all := range map[string]bool{"ssh loop": false, "ssh loop, at once": true} {
-		out.add(median(n, "cold: pull, start", by, 3, func() { remove(); b.forget(t, n) }, func() { loop(all, unless) }),
-			median(n, "image there: start", by, 3, remove, func() { loop(all, unless) }),
-			median(n, "nothing to do", by, 5, func() {}, func() { loop(all, unless) }))
+		out.add(median(n, whatCold, by, 3, func() { remove(); b.forget(t, n) }, func() { loop(all, unless) }),
+			median(n, whatThere, by, 3, remove, func() { loop(all, unless) }),
+			median(n, whatNothing, by, 5, func() {}, func() { loop(all, unless) }))
 	}
 	remove()
 }
 
 func (b *bed) benchCompose(t *testing.T, n int, out *figures) {
-	if err := b.compose(t, 1, "version"); err != nil {
+	if _, err := b.compose(t, 1, "version"); err != nil {
 		t.Logf("docker compose is left out of the table: %v", err)
 		return
 	}
 	each := func(args ...string) {
 		for i := 1; i <= n; i++ {
-			if err := b.compose(t, i, args...); err != nil {
+			if _, err := b.compose(t, i, args...); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
 	down, up := func() { each("down", "-t", "0") }, func() { each("up", "-d") }
-	out.add(median(n, "cold: pull, start", "docker compose", 3, func() { down(); b.forget(t, n) }, up),
-		median(n, "image there: start", "docker compose", 3, down, up), median(n, "nothing to do", "docker compose", 5, func() {}, up))
+	out.add(median(n, whatCold, "docker compose", 3, func() { down(); b.forget(t, n) }, up),
+		median(n, whatThere, "docker compose", 3, down, up), median(n, whatNothing, "docker compose", 5, func() {}, up))
 	down()
 }
 
@@ -197,12 +209,12 @@ func (b *bed) shellLoop(t testing.TB, n int, all bool, command string) int {
 // composeEnv names docker's compose plugin, which make builds; without it the docker command's own is taken.
 const composeEnv = "RAYBUILD_BENCH_COMPOSE"
 
-// compose runs docker compose against one host's Engine over SSH.
-func (b *bed) compose(t testing.TB, i int, args ...string) error {
+// compose runs docker compose against one host's Engine over SSH, and gives what it prints.
+func (b *bed) compose(t testing.TB, i int, args ...string) (string, error) {
 	file := filepath.Join(t.TempDir(), "compose.yaml")
 	text := fmt.Sprintf("name: bench\nservices: {ray: {image: %q, network_mode: host, entrypoint: [%s]}}\n", b.image, strings.Join(b.startHere(), ", "))
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-		return err
+		return "", err
 	}
 	argv := append([]string{"docker", "compose", "-f", file}, args...)
 	if plugin := os.Getenv(composeEnv); plugin != "" {
@@ -212,9 +224,9 @@ func (b *bed) compose(t testing.TB, i int, args ...string) error {
 	cmd.Env = append(os.Environ(), "DOCKER_HOST=ssh://root@"+b.addr(i), "PATH="+filepath.Join(b.dir, "bin")+":"+os.Getenv("PATH"))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("docker compose %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(out))
+		return "", fmt.Errorf("docker compose %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(out))
 	}
-	return nil
+	return string(out), nil
 }
 
 // deadHost measures how long an open stream takes to end when its host is cut off.
@@ -241,7 +253,7 @@ func (b *bed) deadHost(t *testing.T) figure {
 	if err == nil {
 		t.Error("the stream ended as if nothing had happened")
 	}
-	return figure{Hosts: 1, What: "a dead host noticed in mid-stream", By: "raybuild", Seconds: took, Runs: 1}
+	return figure{Hosts: 1, What: whatDead, By: "raybuild", Seconds: took, Runs: 1}
 }
 
 type onWrite struct {
