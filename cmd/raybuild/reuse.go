@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/raybuild/raybuild/internal/registry"
 	"github.com/raybuild/raybuild/layers"
@@ -69,12 +70,12 @@ func (j *job) reusable(ctx context.Context, o *buildOptions, graph *layers.Graph
 		len(graph.Images) != 1 || !j.sameRegistry(o.names) {
 		return nil, nil
 	}
-	old, err := j.before(ctx, o)
-	if err != nil || old == nil {
-		return nil, err
-	}
-	now, err := j.inputs(ctx, graph)
-	if err != nil {
+	var old *carried
+	var now *layers.Inputs
+	g, gctx := errgroup.WithContext(ctx) // one waits for the registry, the other computes
+	g.Go(func() (err error) { old, err = j.before(gctx, o); return err })
+	g.Go(func() (err error) { now, err = j.inputs(gctx, graph); return err })
+	if err := g.Wait(); err != nil || old == nil {
 		return nil, err
 	}
 	rest := graph.Rest(now, old.record)
