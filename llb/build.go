@@ -54,6 +54,12 @@ func (b *Builder) Build(ctx context.Context, images []Image, s Session, o BuildO
 	}
 	look := o.Push && (b.store || o.BeforePush != nil || o.Pusher != nil)
 	later := c.splitExports(o)
+	pack, err := c.pack(ctx, images, o)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { pack.end(err != nil) }()
+	c.saw = pack.saw
 	first := func() (*Result, error) { return c.image(ctx, images, o, exports(o.Push && !look), true) }
 	if res, err = first(); err != nil && !outputs.opened.Load() {
 		res, err = c.withoutCache(ctx, err, first)
@@ -64,6 +70,7 @@ func (b *Builder) Build(ctx context.Context, images []Image, s Session, o BuildO
 	if err != nil {
 		return res, err
 	}
+	pack.end(false)
 	if look {
 		if err := c.lookAndPush(ctx, images, o, res); err != nil {
 			return nil, err

@@ -56,6 +56,10 @@ type BuildOptions struct {
 	// Pusher pushes in the builder's place, after BeforePush. An error that is os.ErrNotExist says that it could not have
 	// some blob; then the builder pushes. Default: the builder pushes.
 	Pusher func(ctx context.Context, p *Pushing) error
+	// Packed is told of each layer whose steps have run, as an image of that layer alone, as soon as it is a blob, while steps
+	// of other layers still run. It is called by several goroutines at once, and the build does not end before they do.
+	// Default: layers become blobs when all are there.
+	Packed func(ctx context.Context, p *Pushing)
 	// PushStored pushes what a builder has put into an image store of its own (see [Dialer]), as [Result.Stored], and gives
 	// the manifest that the registry has then. It is called for such a builder only, which cannot push without it.
 	PushStored func(ctx context.Context, p *Pushing) (manifest []byte, err error)

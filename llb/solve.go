@@ -30,6 +30,7 @@ type call struct {
 	sess *session
 	view *view
 	col  *collector
+	saw  func(*client.SolveStatus) // is told of the events of counted solves; nil: nobody is
 }
 
 func (b *Builder) newCall(ctx context.Context, s Session, o SolveOptions) (*call, error) {
@@ -74,6 +75,9 @@ func (c *call) solve(ctx context.Context, exports []client.ExportEntry, fn gatew
 			exporting(ss)
 			if count {
 				c.col.add(ss)
+			}
+			if count && c.saw != nil {
+				c.saw(ss)
 			}
 			c.view.show(ss)
 		}

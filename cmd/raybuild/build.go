@@ -157,6 +157,9 @@ func (j *job) run(ctx context.Context, b *builder, o *buildOptions, graph *layer
 	if o.fetch == "builder" {
 		build = func(to llb.BuildOptions) (*llb.Result, error) { return j.fetchThere(ctx, b, graph, session, to) }
 	}
+	if o.push && !o.smoke {
+		to.Packed = func(ctx context.Context, p *llb.Pushing) { j.pushLayers(ctx, to, report, p) }
+	}
 	if keep != nil {
 		to.BuilderPushes = func(_ context.Context, why error) error { return fmt.Errorf("%w: %v", errCannotReuse, why) } //nolint:errorlint // it has failed for good
 		to.Pusher = func(ctx context.Context, p *llb.Pushing) error { return keep.push(ctx, j, o, to, report, p) }

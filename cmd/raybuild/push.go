@@ -55,7 +55,7 @@ func (j *job) send(ctx context.Context, o *buildOptions, c parcel, report *repor
 		Retry: o.retry(),
 		Reach: o.reach(),
 		Progress: func(d ocispecs.Descriptor, sent int64, reused bool) {
-			if c.shown != nil {
+			if c.shown != nil && !report.sentBefore(d.Digest) {
 				c.shown.Progress(d.Digest, sent, d.Size, reused)
 			}
 		},
@@ -67,6 +67,28 @@ func (j *job) send(ctx context.Context, o *buildOptions, c parcel, report *repor
 	})
 	report.pushed(done)
 	return err
+}
+
+// pushLayers brings layers to the first name's repository while others are still built. What fails is tried again with the
+// image, and told then.
+func (j *job) pushLayers(ctx context.Context, to llb.BuildOptions, report *report, p *llb.Pushing) {
+	all, err := p.Layers()
+	if err != nil {
+		return
+	}
+	blobs := make([]ocispecs.Descriptor, len(all))
+	for i, l := range all {
+		blobs[i] = l.Descriptor
+	}
+	source := func(ctx context.Context, d ocispecs.Descriptor, offset int64) (io.ReadCloser, error) {
+		return p.Open(ctx, d.Digest, offset)
+	}
+	done, _ := j.registry.PushBlobs(ctx, blobs, source, registry.PushOptions{
+		Names:    to.Names[:1],
+		Retry:    -1,
+		Progress: func(d ocispecs.Descriptor, sent int64, reused bool) { p.Progress(d.Digest, sent, d.Size, reused) },
+	})
+	report.pushedBefore(done)
 }
 
 // reach is how long a registry that never answered is tried: for as long as --push-retry says, where it is given. 0 is the default.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -57,9 +58,10 @@ type report struct {
 	pushing bool // the push has begun
 	times   times
 	sent    map[digest.Digest]bool // layers that the push has dealt with; true: they were there
-	notes   []string               // for the end, when progress is shown no longer
-	inStore bool                   // the image is in a Docker Engine's store only, under the digest of its config
-	stored  registry.Pushed        // what a Docker Engine pushed out of its own store
+	before  sentLayers
+	notes   []string        // for the end, when progress is shown no longer
+	inStore bool            // the image is in a Docker Engine's store only, under the digest of its config
+	stored  registry.Pushed // what a Docker Engine pushed out of its own store
 }
 
 func newReport(j *job, o *buildOptions) *report {
@@ -78,10 +80,45 @@ func (r *report) beforePush(res *llb.Result) {
 func (r *report) pushed(done registry.Pushed) {
 	m := &r.meta.Raybuild
 	r.sent = done.Reused
-	m.BytesPushed = done.Bytes
+	m.BytesPushed = done.Bytes + r.before.sum()
 	for i := range m.Layers {
-		m.Layers[i].Reused = done.Reused[m.Layers[i].Digest]
+		d := m.Layers[i].Digest
+		m.Layers[i].Reused = done.Reused[d] && !r.sentBefore(d)
 	}
+}
+
+// sentLayers are the layers that were sent before the image was whole.
+type sentLayers struct {
+	mu    sync.Mutex
+	bytes int64
+	whole map[digest.Digest]bool
+}
+
+func (s *sentLayers) sum() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.bytes
+}
+
+// pushedBefore notes what was sent before the image was whole.
+func (r *report) pushedBefore(done registry.Pushed) {
+	s := &r.before
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bytes += done.Bytes
+	for d, reused := range done.Reused {
+		if s.whole == nil {
+			s.whole = map[digest.Digest]bool{}
+		}
+		s.whole[d] = !reused
+	}
+}
+
+// sentBefore tells whether a layer was sent before the image was whole.
+func (r *report) sentBefore(d digest.Digest) bool {
+	r.before.mu.Lock()
+	defer r.before.mu.Unlock()
+	return r.before.whole[d]
 }
 
 // builderPushes asks the registry which layers it has already: the builder does not tell what it sends. Those that raybuild had sent

@@ -101,6 +101,22 @@ func (c *Client) Push(ctx context.Context, root ocispecs.Descriptor, source Sour
 	return p.done, nil
 }
 
+// PushBlobs brings layers of an image to the first name's repository before the image is whole; its push then finds them there.
+func (c *Client) PushBlobs(ctx context.Context, layers []ocispecs.Descriptor, source Source, o PushOptions) (Pushed, error) {
+	p := &pusher{c: c, o: o.withDefaults(), source: source, blobs: layers, layers: map[digest.Digest]bool{}, done: Pushed{Reused: map[digest.Digest]bool{}}}
+	for _, l := range layers {
+		p.layers[l.Digest] = true
+	}
+	targets, err := p.targets()
+	if err != nil {
+		return Pushed{}, err
+	}
+	if err := p.fill(ctx, targets[0], true); err != nil {
+		return p.done, c.fail(opPush, targets[0].ref, targets[0].repo.RegistryStr(), err)
+	}
+	return p.done, nil
+}
+
 // pusher is one push.
 type pusher struct {
 	c         *Client
@@ -247,7 +263,7 @@ func (p *pusher) fill(ctx context.Context, t *target, first bool) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	for _, m := range p.manifests[:len(p.manifests)-1] {
+	for _, m := range p.manifests[:max(len(p.manifests)-1, 0)] { // none where layers alone are pushed
 		if err := t.putManifest(ctx, m, m.Digest.String()); err != nil {
 			return err
 		}
