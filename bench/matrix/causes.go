@@ -4,12 +4,11 @@ package main
 type cause struct{ seconds, pulled string }
 
 func causes() map[string]cause {
-	const config = "the config alone, or a small file, is new, and both sides do little: of raybuild's 0.3 s a third is the start of a large " +
-		"program, a third the engine's look at an operation for each artifact, some 150 (the Dockerfile has 20), and the rest the push and " +
-		"what it attaches, lock and inputs"
+	const config = "the config alone, or a small file, is new, and both sides do little; raybuild reads the image before and its record, " +
+		"and attaches lock and inputs to the new one"
 	return map[string]cause{
-		"cold": {seconds: "the longest chain is base, Miniconda, environment, wheels on both sides; raybuild's wheels are installed side by side, but by " +
-			"six calls of pip instead of four, on two CPUs"},
+		"cold": {seconds: "the longest chain is base, Miniconda, environment, wheels on both sides, most of it one program on one CPU; raybuild packs " +
+			"layers meanwhile, and installs wheels side by side"},
 		"same-warm":    {seconds: "BuildKit's client on a warm engine takes as little as raybuild, most of whose time is the start of its program"},
 		"apt-list":     {seconds: "apt's step and its push are all that is done; the Dockerfile's later steps find their downloads in cache mounts"},
 		"base-patched": {pulled: "a base whose every byte may have changed is pulled by everybody; apt's layer comes on top"},
@@ -22,8 +21,8 @@ func causes() map[string]cause {
 			pulled:  "the environment's layer is new for everybody, and all that is",
 		},
 		"ray-bumped": {
-			seconds: "Ray's step, packing and push are the same work on both sides, and the Dockerfile's last step; raybuild's also compiles in a " +
-				"process of its own, so that byte code is the same everywhere, and attaches lock and inputs",
+			seconds: "Ray's step, packing and push are the same work on both sides, and the Dockerfile's last step; raybuild attaches " +
+				"lock and inputs besides",
 			pulled: "Ray's layer is new for everybody, and the only big one that is: an expert's Dockerfile has it last",
 		},
 		"small-added": {

@@ -30,6 +30,15 @@ type hit struct {
 // it names is looked at as well.
 func graphTag(graph digest.Digest) string { return "graph-" + graph.Encoded()[:32] }
 
+// lastTag is the tag of the image that was pushed last to a reference's repository, which the next one takes layers from.
+func lastTag(ref string) string {
+	named, err := reference.ParseNormalizedNamed(ref)
+	if err != nil {
+		return ref
+	}
+	return reference.FamiliarName(named) + ":graph-last"
+}
+
 // look finds the graph in registries, with one request for each name, one for each of their repositories, and one for each other
 // repository that a cache is imported from. What it finds becomes all names. Nil: nobody has it.
 func (j *job) look(ctx context.Context, graph *layers.Graph, o *buildOptions) (*hit, error) {
@@ -114,7 +123,7 @@ func (j *job) tagByGraph(ctx context.Context, graph *layers.Graph, o *buildOptio
 		}
 		ref, err := registry.Pin(o.names[i], pushed.String())
 		if err == nil {
-			err = j.registry.Tag(ctx, ref, tag)
+			err = j.registry.Tag(ctx, ref, tag, lastTag(ref))
 		}
 		if err != nil {
 			j.app.say("warning: the image will not be found under another tag: %v", err)

@@ -95,8 +95,8 @@ func (j *job) sameRegistry(names []string) bool {
 	return true
 }
 
-// before is the image that was pushed last from the recipe, else one that has one of the names now, with its record; nil where
-// none is in the registry that is pushed to, or has a record.
+// before is the image that was pushed last from the recipe, else one that has one of the names now, else the one that was pushed
+// last to the repository, with its record; nil where none is in the registry that is pushed to, or has a record.
 func (j *job) before(ctx context.Context, o *buildOptions) (*carried, error) {
 	if j.ofImage != nil {
 		return usable(j.ofImage, o.names[0]), nil
@@ -105,7 +105,11 @@ func (j *job) before(ctx context.Context, o *buildOptions) (*carried, error) {
 	if err != nil {
 		j.app.say("warning: %v", err)
 	}
-	for _, name := range append([]string{m.Image}, o.names...) {
+	candidates := append([]string{m.Image}, o.names...)
+	if o.graphTag {
+		candidates = append(candidates, lastTag(o.names[0]))
+	}
+	for _, name := range candidates {
 		if name == "" || !sameHost(name, o.names[0]) {
 			continue
 		}
