@@ -1,6 +1,10 @@
 package layers
 
-import "github.com/raybuild/raybuild/llb"
+import (
+	"slices"
+
+	"github.com/raybuild/raybuild/llb"
+)
 
 // Rest is what is left of a graph of one platform where an image is there that has some of its layers.
 type Rest struct {
@@ -27,19 +31,17 @@ func (g *Graph) Rest(now, old *Inputs) *Rest {
 	whole := g.Images[0]
 	fates, _ := Fates(old, now)
 	r := &Rest{}
-	kept := 0
 	for _, f := range fates {
 		for n := range f.Count {
 			at := -1
 			if f.Fate == Reused {
 				at = f.OldAt + n
-				kept++
 			}
 			r.Kept = append(r.Kept, at)
 		}
 	}
 	front := len(whole.BaseLayers)
-	if kept == 0 || len(r.Kept) != front+len(whole.Layers) {
+	if len(r.Kept) != front+len(whole.Layers) {
 		return nil
 	}
 	left := whole
@@ -54,6 +56,9 @@ func (g *Graph) Rest(now, old *Inputs) *Rest {
 		for n := range front {
 			r.Kept[n] = -1
 		}
+	}
+	if !slices.ContainsFunc(r.Kept, func(at int) bool { return at >= 0 }) {
+		return nil
 	}
 	for n, l := range whole.Layers {
 		if r.Kept[front+n] < 0 {

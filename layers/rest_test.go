@@ -41,6 +41,13 @@ func TestRestIsWhatChanged(t *testing.T) {
 			s.lock.Platforms[amd64].Base.Digest = digest.FromString("patched")
 			s.lock.Platforms[amd64].Base.Layers += 2
 		}, front: true, left: []string{"fonts"}},
+		"all but the base": {change: func(s *subject) {
+			s.lock.Platforms[amd64].Tool.Digest = digest.FromString("tool")
+			artifact(s.lock, "apt", "wget").SHA256 = sum("wget2")
+			s.recipe.Mirrors.Image = nil
+			s.recipe.Files = nil
+			s.recipe.Env.Name = "other"
+		}, none: true},
 		"the compression": {change: func(s *subject) { s.o.Compression = "zstd" }, none: true},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -238,6 +238,7 @@ func (c *call) image(ctx context.Context, images []Image, o BuildOptions, export
 	var own error                        // of marshalling, which would come back from the builder as text
 	resp, err := c.solve(ctx, exports, func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
 		res.Line = o.Line || !canMerge(gw.BuildOpts().LLBCaps)
+		c.line.Store(res.Line)
 		for n, img := range images {
 			if defs[n], own = img.marshal(ctx, res.Line, o.NoCache); own != nil {
 				return nil, own

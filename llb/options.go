@@ -50,8 +50,8 @@ type BuildOptions struct {
 	Names []string
 	// Push pushes the image to each name. Default: it stays in the builder.
 	Push bool
-	// BeforePush is called when the image is made and its layers are known, and nothing has been pushed; an error
-	// ends the build. Default: push at once.
+	// BeforePush is called when the image is made and its layers are known, and no more of it has been pushed than Packed
+	// did; an error ends the build. Default: push at once.
 	BeforePush func(ctx context.Context, r *Result) error
 	// Pusher pushes in the builder's place, after BeforePush. An error that is os.ErrNotExist says that it could not have
 	// some blob; then the builder pushes. Default: the builder pushes.

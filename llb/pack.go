@@ -14,17 +14,22 @@ import (
 type packing struct {
 	c      *call
 	o      BuildOptions
+	begin  func(one Image) // packs a layer, until cancel
 	cancel context.CancelFunc
-	ctx    context.Context
 	layers map[digest.Digest]Image // by the step that is the last of the layer's
+	slots  chan struct{}           // a layer is packed and sent in each
 	wg     sync.WaitGroup
 }
+
+// packedAtOnce is how many layers are packed and sent at once, beside the steps that run.
+const packedAtOnce = 4
 
 // pack begins to watch the steps of images. It packs nothing where the layers of one image could not gain from each other,
 // and nothing that came from a cache.
 func (c *call) pack(ctx context.Context, images []Image, o BuildOptions) (*packing, error) {
-	p := &packing{c: c, o: o, layers: map[digest.Digest]Image{}}
-	p.ctx, p.cancel = context.WithCancel(ctx)
+	p := &packing{c: c, o: o, layers: map[digest.Digest]Image{}, slots: make(chan struct{}, packedAtOnce)}
+	ctx, p.cancel = context.WithCancel(ctx)
+	p.begin = func(one Image) { p.layer(ctx, one) }
 	if o.Packed == nil || c.b.store || o.Line || len(images) != 1 || len(c.o.FetchURLs) > 0 || len(images[0].Layers) < 2 {
 		return p, nil
 	}
@@ -51,31 +56,41 @@ func (c *call) pack(ctx context.Context, images []Image, o BuildOptions) (*packi
 
 // saw takes in events of the solve of the whole image.
 func (p *packing) saw(ss *client.SolveStatus) {
+	if p.c.line.Load() { // each layer stands on all others there
+		return
+	}
 	for _, v := range ss.Vertexes {
-		if one, ok := p.layers[v.Digest]; ok && v.Started != nil && v.Completed != nil && !v.Cached && v.Error == "" {
+		// Without inputs it is a cached result that is pulled, see step.saw.
+		if one, ok := p.layers[v.Digest]; ok && len(v.Inputs) > 0 && v.Started != nil && v.Completed != nil && !v.Cached && v.Error == "" {
 			delete(p.layers, v.Digest)
-			p.wg.Go(func() { p.layer(one) })
+			p.wg.Go(func() { p.begin(one) })
 		}
 	}
 }
 
 // layer makes one layer's blob, and hands it on.
-func (p *packing) layer(one Image) {
+func (p *packing) layer(ctx context.Context, one Image) {
+	select {
+	case p.slots <- struct{}{}:
+		defer func() { <-p.slots }()
+	case <-ctx.Done():
+		return
+	}
 	quiet := SolveOptions{Progress: ProgressQuiet}
-	v, err := newView(p.ctx, quiet)
+	v, err := newView(ctx, quiet)
 	if err != nil {
 		return
 	}
-	defer v.close() //nolint:errcheck // it shows nothing
-	c := &call{b: p.c.b, o: quiet, sess: p.c.sess, view: v, col: newCollector()}
+	defer v.close() // it shows nothing
+	c := &call{b: p.c.b, o: quiet, sess: p.c.sess, view: v, col: newCollector(), internal: true}
 	o := BuildOptions{Compression: p.o.Compression}
 	for range 2 { // the builder may have let go of the manifest before it was read
-		res, err := c.image(p.ctx, []Image{one}, o, []client.ExportEntry{o.imageExport(false, 1)}, false)
+		res, err := c.image(ctx, []Image{one}, o, []client.ExportEntry{o.imageExport(false, 1)}, false)
 		if err != nil || res.Line {
 			return
 		}
-		if pushing := p.c.pushing(res); pushing.read(p.ctx) == nil {
-			p.o.Packed(p.ctx, pushing)
+		if pushing := p.c.pushing(res); pushing.read(ctx) == nil {
+			p.o.Packed(ctx, pushing)
 			return
 		}
 	}

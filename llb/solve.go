@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -31,6 +32,9 @@ type call struct {
 	view *view
 	col  *collector
 	saw  func(*client.SolveStatus) // is told of the events of counted solves; nil: nobody is
+	line atomic.Bool               // the builder cannot merge
+
+	internal bool // its solves are no builds in the builder's history
 }
 
 func (b *Builder) newCall(ctx context.Context, s Session, o SolveOptions) (*call, error) {
@@ -55,6 +59,7 @@ func (c *call) solve(ctx context.Context, exports []client.ExportEntry, fn gatew
 		SourcePolicy: policy,
 		Exports:      exports,
 		Session:      att,
+		Internal:     c.internal,
 		// The client writes cache imports into it.
 		FrontendAttrs: map[string]string{},
 		CacheImports:  cacheEntries(c.budgeted(c.o.CacheFrom)),

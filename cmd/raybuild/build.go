@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/raybuild/raybuild/internal/registry"
 	"github.com/raybuild/raybuild/layers"
@@ -49,10 +52,11 @@ func (j *job) make(ctx context.Context, o *buildOptions, start time.Time) error 
 			return report.upToDate(found, graph, time.Since(start))
 		}
 	}
-	if err := j.mayPush(ctx, o); err != nil {
+	k, err := j.mayReuse(ctx, o, graph)
+	if err != nil {
 		return err
 	}
-	res, err := j.reuse(ctx, o, graph, report)
+	res, err := j.reuse(ctx, o, k, report)
 	if err == nil && res == nil {
 		res, err = j.solve(ctx, o, graph, report, nil)
 	}
@@ -64,10 +68,12 @@ func (j *job) make(ctx context.Context, o *buildOptions, start time.Time) error 
 		if err != nil {
 			return err
 		}
-		if err := j.attach(ctx, o.names, res.Digest.String(), docs); err != nil {
+		var tagged sync.WaitGroup
+		tagged.Go(func() { j.tagByGraph(ctx, graph, o, res.Digest) })
+		err = j.attach(ctx, o.names, res.Digest.String(), docs)
+		if tagged.Wait(); err != nil {
 			return err
 		}
-		j.tagByGraph(ctx, graph, o, res.Digest)
 	}
 	j.remember(o, res)
 	return report.built(res, time.Since(start))
@@ -94,6 +100,19 @@ func (j *job) fitToPush(ctx context.Context, o *buildOptions) error {
 		}
 	}
 	return j.fit(ctx, frozen, nil)
+}
+
+// mayReuse asks whether the push is allowed, and meanwhile for an image to take layers from.
+func (j *job) mayReuse(ctx context.Context, o *buildOptions, graph *layers.Graph) (k *reuse, err error) {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return j.mayPush(ctx, o) })
+	g.Go(func() error {
+		found, err := j.reusable(ctx, o, graph)
+		k = found
+		return err
+	})
+	err = g.Wait()
+	return k, err
 }
 
 // mayPush lets a build fail before it starts where its push would be refused after it. A registry that asks to wait (429) is
@@ -138,6 +157,9 @@ func (j *job) solve(ctx context.Context, o *buildOptions, graph *layers.Graph, r
 		if ctx.Err() != nil {
 			return nil, report.interrupted()
 		}
+		if errors.Is(err, errCannotReuse) {
+			return nil, err
+		}
 		err = b.explain(j.app, err)
 		if report.pushing {
 			return nil, fmt.Errorf("push %q: %w: what was built is kept: check the registry, and run again", o.names, err)
@@ -158,7 +180,11 @@ func (j *job) run(ctx context.Context, b *builder, o *buildOptions, graph *layer
 		build = func(to llb.BuildOptions) (*llb.Result, error) { return j.fetchThere(ctx, b, graph, session, to) }
 	}
 	if o.push && !o.smoke {
-		to.Packed = func(ctx context.Context, p *llb.Pushing) { j.pushLayers(ctx, to, report, p) }
+		from := j.bases(graph)
+		if keep != nil {
+			from = keep.from(j)
+		}
+		to.Packed = func(ctx context.Context, p *llb.Pushing) { j.pushLayers(ctx, to, from, report, p) }
 	}
 	if keep != nil {
 		to.BuilderPushes = func(_ context.Context, why error) error { return fmt.Errorf("%w: %v", errCannotReuse, why) } //nolint:errorlint // it has failed for good

@@ -33,7 +33,7 @@ func (j *job) fetchThere(ctx context.Context, b *builder, graph *layers.Graph, s
 		}
 		res, err := b.Build(ctx, graph.Images, s, to)
 		var step *llb.StepError
-		if err == nil || ctx.Err() != nil || errors.As(err, &step) {
+		if err == nil || ctx.Err() != nil || errors.As(err, &step) || errors.Is(err, errCannotReuse) {
 			return res, err
 		}
 		errs = append(errs, err)

@@ -47,6 +47,9 @@ func (m metadata) markdown(pushed bool) string {
 	if c := m.Raybuild.Cache; c != nil {
 		fmt.Fprintf(&b, "; cache: %.1f s, %d failed", c.Seconds, c.Failed)
 	}
+	if from := m.Raybuild.LayersFrom; from != "" {
+		fmt.Fprintf(&b, "; layers that did not change are those of `%s`", printable(from))
+	}
 	b.WriteString("\n\n| layer | digest | size | |\n| --- | --- | ---: | --- |\n")
 	for _, l := range m.Raybuild.Layers {
 		state := ""

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"slices"
 	"time"
@@ -33,6 +34,14 @@ type parcel struct {
 	from  []string        // images that have blobs of it, by digest
 	open  registry.Source // has the others
 	shown *llb.Pushing    // where progress is shown; nil: nowhere
+
+	reused string // that of from whose layers are taken, and nobody else's
+}
+
+// gone tells whether a registry has said that it has not what it was asked for.
+func gone(err error) bool {
+	var answer *registry.Error
+	return errors.As(err, &answer) && answer.Status == http.StatusNotFound
 }
 
 // send pushes, and notes what was sent.
@@ -43,8 +52,9 @@ func (j *job) send(ctx context.Context, o *buildOptions, c parcel, report *repor
 			if !errors.Is(err, os.ErrNotExist) {
 				break
 			}
-			if r, err = j.registry.OpenBlob(ctx, base, d.Digest, offset); err != nil {
-				err = errors.Join(os.ErrNotExist, err) // the builder may have another way there, such as a mirror
+			// The builder may have another way to a base, such as a mirror.
+			if r, err = j.registry.OpenBlob(ctx, base, d.Digest, offset); err != nil && (base != c.reused || gone(err)) {
+				err = errors.Join(os.ErrNotExist, err)
 			}
 		}
 		return r, err
@@ -71,7 +81,7 @@ func (j *job) send(ctx context.Context, o *buildOptions, c parcel, report *repor
 
 // pushLayers brings layers to the first name's repository while others are still built. What fails is tried again with the
 // image, and told then.
-func (j *job) pushLayers(ctx context.Context, to llb.BuildOptions, report *report, p *llb.Pushing) {
+func (j *job) pushLayers(ctx context.Context, to llb.BuildOptions, from []string, report *report, p *llb.Pushing) {
 	all, err := p.Layers()
 	if err != nil {
 		return
@@ -85,6 +95,7 @@ func (j *job) pushLayers(ctx context.Context, to llb.BuildOptions, report *repor
 	}
 	done, _ := j.registry.PushBlobs(ctx, blobs, source, registry.PushOptions{
 		Names:    to.Names[:1],
+		From:     from,
 		Retry:    -1,
 		Progress: func(d ocispecs.Descriptor, sent int64, reused bool) { p.Progress(d.Digest, sent, d.Size, reused) },
 	})

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -59,6 +58,7 @@ type report struct {
 	times   times
 	sent    map[digest.Digest]bool // layers that the push has dealt with; true: they were there
 	before  sentLayers
+	earlier []llb.Step      // of an attempt that could not end
 	notes   []string        // for the end, when progress is shown no longer
 	inStore bool            // the image is in a Docker Engine's store only, under the digest of its config
 	stored  registry.Pushed // what a Docker Engine pushed out of its own store
@@ -87,44 +87,13 @@ func (r *report) pushed(done registry.Pushed) {
 	}
 }
 
-// sentLayers are the layers that were sent before the image was whole.
-type sentLayers struct {
-	mu    sync.Mutex
-	bytes int64
-	whole map[digest.Digest]bool
-}
-
-func (s *sentLayers) sum() int64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.bytes
-}
-
-// pushedBefore notes what was sent before the image was whole.
-func (r *report) pushedBefore(done registry.Pushed) {
-	s := &r.before
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.bytes += done.Bytes
-	for d, reused := range done.Reused {
-		if s.whole == nil {
-			s.whole = map[digest.Digest]bool{}
-		}
-		s.whole[d] = !reused
-	}
-}
-
-// sentBefore tells whether a layer was sent before the image was whole.
-func (r *report) sentBefore(d digest.Digest) bool {
-	r.before.mu.Lock()
-	defer r.before.mu.Unlock()
-	return r.before.whole[d]
-}
-
 // builderPushes asks the registry which layers it has already: the builder does not tell what it sends. Those that raybuild had sent
 // itself when it found that it could not go on are not reused for that.
 func (r *report) builderPushes(ctx context.Context, why error) error {
 	m := &r.meta.Raybuild
+	if r.sent == nil { // raybuild's own push did not begin
+		m.BytesPushed = r.before.sum()
+	}
 	r.notes = append(r.notes, fmt.Sprintf("note: the builder pushed: %v", why))
 	blobs := make([]digest.Digest, len(m.Layers))
 	for i, l := range m.Layers {
@@ -137,10 +106,11 @@ func (r *report) builderPushes(ctx context.Context, why error) error {
 	for i := range m.Layers {
 		l := &m.Layers[i]
 		if reused, told := r.sent[l.Digest]; told {
-			l.Reused = reused
+			l.Reused = reused && !r.sentBefore(l.Digest)
 			continue
 		}
-		if l.Reused = has[l.Digest]; !l.Reused {
+		before := r.sentBefore(l.Digest)
+		if l.Reused = has[l.Digest] && !before; !l.Reused && !before {
 			m.BytesPushed += l.Size
 		}
 	}
@@ -160,6 +130,9 @@ func (r *report) layers(res *llb.Result) {
 // interrupted says how far the build had come.
 func (r *report) interrupted() error {
 	state := "nothing was pushed; run again to continue: finished steps are kept"
+	if r.before.sum() > 0 {
+		state = "no tag was moved; run again to continue: finished steps are kept, and so are layers that arrived"
+	}
 	if !r.o.push {
 		state = "run again to continue: finished steps are kept"
 	} else if r.pushing {
@@ -211,7 +184,7 @@ func (r *report) built(res *llb.Result, took time.Duration) error {
 	if !r.o.push {
 		r.layers(res)
 	}
-	for _, s := range res.Steps {
+	for _, s := range r.withEarlier(res.Steps) {
 		m.Steps = append(m.Steps, stepMetadata{s.Name, s.Layer, s.Cached, s.Seconds})
 	}
 	if res.Line {

@@ -29,7 +29,7 @@ type times struct {
 
 // steps keeps how the steps went; of a build that fails nothing else is known.
 func (r *report) steps(all []llb.Step) {
-	r.times.steps = all
+	r.times.steps = r.withEarlier(all)
 	if r.pushing {
 		r.times.end = time.Now()
 	}
@@ -196,6 +196,10 @@ func (p *page) outcome(d *pageData, failed error, interrupted bool) {
 		d.Title, d.Class, d.Says = "Up to date", "same", "The registry had this very image already, so no step ran and nothing was moved."
 	case m.Found != nil:
 		d.Title, d.Class, d.Says = "Found", "same", "A registry had this image under another name, so no step ran. "+printable(m.Found.How+" from "+m.Found.From+".")
+	case p.o.push && m.LayersFrom != "" && len(m.Steps) == 0:
+		d.Title, d.Class, d.Says = "Pushed", "done", "All layers are those of an image that the registry has, so no step ran."
+	case p.o.push && m.LayersFrom != "":
+		d.Title, d.Class, d.Says = "Built and pushed", "done", "The image is in the registry. Layers that did not change are those of the image before."
 	case p.o.push:
 		d.Title, d.Class, d.Says = "Built and pushed", "done", "The image is in the registry."
 	default:
@@ -212,6 +216,7 @@ func (p *page) outcome(d *pageData, failed error, interrupted bool) {
 		add("Graph", p.graph.Digest.String())
 	}
 	add("Lock", meta.Raybuild.LockDigest)
+	add("Layers from", meta.Raybuild.LayersFrom)
 	add("Builder", meta.Raybuild.Engine)
 	add("Cache", meta.Raybuild.Cache.String())
 	add("Recipe", p.o.file)

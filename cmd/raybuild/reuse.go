@@ -6,11 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
+	"slices"
+	"sync"
 
+	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/raybuild/raybuild/internal/registry"
 	"github.com/raybuild/raybuild/layers"
@@ -31,18 +34,18 @@ var errCannotReuse = errors.New("layers of the image that is there cannot be reu
 
 // reuse makes the image from the layers of the one that was pushed before, and builds what it does not have; where that is
 // nothing, no builder is asked. Nil: it has nothing to give, or cannot.
-func (j *job) reuse(ctx context.Context, o *buildOptions, graph *layers.Graph, report *report) (*llb.Result, error) {
-	k, err := j.reusable(ctx, o, graph)
-	if k == nil || err != nil {
-		return nil, err
+func (j *job) reuse(ctx context.Context, o *buildOptions, k *reuse, report *report) (*llb.Result, error) {
+	if k == nil {
+		return nil, nil
 	}
+	var err error
 	if !k.rest.Nothing() {
 		_, err = j.solve(ctx, o, k.rest.Graph, report, k)
 	} else if err = k.assemble(ctx, nil); err == nil {
 		err = j.pushReused(ctx, o, report, k)
 	}
 	if errors.Is(err, errCannotReuse) && ctx.Err() == nil {
-		report.pushing = false
+		report.again()
 		j.app.say("note: building the whole image: %v", err)
 		return nil, nil
 	}
@@ -57,7 +60,7 @@ func (j *job) reuse(ctx context.Context, o *buildOptions, graph *layers.Graph, r
 func (j *job) pushReused(ctx context.Context, o *buildOptions, report *report, k *reuse) error {
 	report.beforePush(k.made.Result)
 	absent := func(context.Context, digest.Digest, int64) (io.ReadCloser, error) { return nil, os.ErrNotExist }
-	err := j.send(ctx, o, parcel{root: k.made.Result.Digest, names: o.names, from: []string{k.old.Ref}, open: k.open(absent)}, report)
+	err := j.send(ctx, o, parcel{root: k.made.Result.Digest, names: o.names, from: []string{k.old.Ref}, reused: k.old.Ref, open: k.open(absent)}, report)
 	if err != nil && ctx.Err() != nil {
 		return report.interrupted()
 	}
@@ -70,19 +73,25 @@ func (j *job) reusable(ctx context.Context, o *buildOptions, graph *layers.Graph
 		len(graph.Images) != 1 || !j.sameRegistry(o.names) {
 		return nil, nil
 	}
-	var old *carried
+	record := make(chan error, 1) // it is made while the registry is asked
 	var now *layers.Inputs
-	g, gctx := errgroup.WithContext(ctx) // one waits for the registry, the other computes
-	g.Go(func() (err error) { old, err = j.before(gctx, o); return err })
-	g.Go(func() (err error) { now, err = j.inputs(gctx, graph); return err })
-	if err := g.Wait(); err != nil || old == nil {
-		return nil, err
+	go func() {
+		var err error
+		now, err = j.inputs(ctx, graph)
+		record <- err
+	}()
+	var err error
+	made := sync.OnceFunc(func() { err = <-record })
+	defer made()
+	for old := range j.before(ctx, o) {
+		if made(); err != nil {
+			return nil, err
+		}
+		if rest := graph.Rest(now, old.record); rest != nil {
+			return &reuse{image: graph.Images[0], annotations: graph.Annotations, old: old, rest: rest}, nil
+		}
 	}
-	rest := graph.Rest(now, old.record)
-	if rest == nil {
-		return nil, nil
-	}
-	return &reuse{image: graph.Images[0], annotations: graph.Annotations, old: old, rest: rest}, nil
+	return nil, ctx.Err()
 }
 
 // sameRegistry tells whether all names are of one registry, spoken to in one way.
@@ -95,41 +104,44 @@ func (j *job) sameRegistry(names []string) bool {
 	return true
 }
 
-// before is the image that was pushed last from the recipe, else one that has one of the names now, else the one that was pushed
-// last to the repository, with its record; nil where none is in the registry that is pushed to, or has a record.
-func (j *job) before(ctx context.Context, o *buildOptions) (*carried, error) {
-	if j.ofImage != nil {
-		return usable(j.ofImage, o.names[0]), nil
-	}
-	m, err := j.recall()
-	if err != nil {
-		j.app.say("warning: %v", err)
-	}
-	candidates := append([]string{m.Image}, o.names...)
-	if o.graphTag {
-		candidates = append(candidates, lastTag(o.names[0]))
-	}
-	for _, name := range candidates {
-		if name == "" || !sameHost(name, o.names[0]) {
-			continue
+// before are images with a record that may have layers of the one that is built: that which was pushed last from the recipe, those
+// that have one of the names now, and the one that was pushed last to the first name's repository. They are of the repositories
+// that are pushed to: who may write to another one has no say in what comes into these.
+func (j *job) before(ctx context.Context, o *buildOptions) iter.Seq[*carried] {
+	return func(yield func(*carried) bool) {
+		if j.ofImage != nil {
+			if usable(j.ofImage) && sameHost(j.ofImage.Ref, o.names[0]) {
+				yield(j.ofImage)
+			}
+			return
 		}
-		c, err := carriedBy(ctx, j.registry, name)
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
+		m, err := j.recall()
+		if err != nil {
+			j.app.say("warning: %v", err)
 		}
-		// A build can do without it, and says what is wrong with the registry if it is more than that.
-		if err == nil && usable(c, name) != nil {
-			return c, nil
+		candidates := append([]string{m.Image}, o.names...)
+		if o.graphTag {
+			candidates = append(candidates, lastTag(o.names[0]))
+		}
+		for i, name := range candidates {
+			if name == "" || slices.Contains(candidates[:i], name) || !slices.ContainsFunc(o.names, func(n string) bool { return sameRepository(n, name) }) {
+				continue
+			}
+			// A build can do without it, and says what is wrong with the registry if it is more than that.
+			c, err := carriedBy(ctx, j.registry, name)
+			if ctx.Err() != nil || err == nil && usable(c) && !yield(c) {
+				return
+			}
 		}
 	}
-	return nil, nil
 }
 
-func usable(c *carried, name string) *carried {
-	if c.record == nil || len(c.Platforms) != 1 || !sameHost(c.Ref, name) {
-		return nil
-	}
-	return c
+func usable(c *carried) bool { return c.record != nil && len(c.Platforms) == 1 }
+
+func sameRepository(a, b string) bool {
+	x, errX := reference.ParseNormalizedNamed(a)
+	y, errY := reference.ParseNormalizedNamed(b)
+	return errX == nil && errY == nil && x.Name() == y.Name()
 }
 
 // assemble puts the image together, from built layers and those that are kept.
@@ -144,9 +156,15 @@ func (k *reuse) assemble(ctx context.Context, built []llb.StoredLayer) (err erro
 			all, built = append(all, built[0]), built[1:]
 		default:
 			l := have[at]
+			if l.DiffID == "" {
+				return fmt.Errorf("%w: its config does not name all layers", errCannotReuse)
+			}
 			d := ocispecs.Descriptor{MediaType: l.MediaType, Digest: l.Digest, Size: l.Size, Annotations: l.Annotations}
 			all = append(all, llb.StoredLayer{Descriptor: d, DiffID: l.DiffID})
 		}
+	}
+	if len(built) > 0 {
+		return fmt.Errorf("%w: the builder made other layers than the graph has", errCannotReuse)
 	}
 	k.made, err = k.image.Assemble(ctx, all, k.annotations)
 	return err
@@ -177,13 +195,16 @@ func (k *reuse) push(ctx context.Context, j *job, o *buildOptions, to llb.BuildO
 	p.Result.Images = k.made.Result.Images // its layers are shown
 	k.made.Result.Steps, k.made.Result.Caches = p.Result.Steps, p.Result.Caches
 	report.beforePush(k.made.Result)
-	from := append(j.bases(k.rest.Graph), k.old.Ref)
-	return k.explain(j.send(ctx, o, parcel{root: k.made.Result.Digest, names: to.Names, from: from, open: k.open(p.Open), shown: p}, report))
+	from := k.from(j)
+	return k.explain(j.send(ctx, o, parcel{root: k.made.Result.Digest, names: to.Names, from: from, reused: k.old.Ref, open: k.open(p.Open), shown: p}, report))
 }
+
+// from are images that have blobs of it.
+func (k *reuse) from(j *job) []string { return append(j.bases(k.rest.Graph), k.old.Ref) }
 
 // explain tells a layer that is nowhere from a push that fails: such an image can be built whole.
 func (k *reuse) explain(err error) error {
-	if errors.Is(err, os.ErrNotExist) {
+	if registry.Missing(err) {
 		return fmt.Errorf("%w: %s: %v", errCannotReuse, k.old.Ref, err) //nolint:errorlint // not as what the builder pushes itself
 	}
 	return err

@@ -180,6 +180,12 @@ type sourceError struct{ err error }
 func (e *sourceError) Error() string { return "read what is to be pushed: " + e.err.Error() }
 func (e *sourceError) Unwrap() error { return e.err }
 
+// Missing tells whether a push ended because a blob that it was to send is nowhere: its Source said os.ErrNotExist.
+func Missing(err error) bool {
+	var source *sourceError
+	return errors.As(err, &source) && errors.Is(source.err, os.ErrNotExist)
+}
+
 // stallError says that nothing moved for too long.
 type stallError struct{ limit time.Duration }
 

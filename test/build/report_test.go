@@ -45,7 +45,7 @@ func TestReportPage(t *testing.T) {
 	s.Fits("built")
 	n := browsertest.Ask[pageNumbers](s, readNumbers)
 	n.agree(t, "built", built.meta)
-	if n.Outcome != "done" || n.Bars < 1 || n.Tiles < 10 || n.Arcs < 3 {
+	if n.Outcome != "done" || n.Bars < 1 || n.Tiles < 5 || n.Arcs < 3 {
 		t.Errorf("the built image's page has outcome %q, %d bars, %d tiles, %d arcs; want done and all of these", n.Outcome, n.Bars, n.Tiles, n.Arcs)
 	}
 	if !strings.HasPrefix(n.Layers["mark"], "built ") {

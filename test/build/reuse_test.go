@@ -29,6 +29,8 @@ func TestConfigAloneNeedsNoBuilder(t *testing.T) {
 	if m := h.run("inspect", "--lock", ref(t, "2")); m.stdout != warm.lock {
 		t.Errorf("the image carries another lock: exit %d\n%s", m.code, m.stderr)
 	}
+	// What another repository has is nothing to take from unasked: others may write there.
+	h.refused(1, []string{nobody}, "--push", "--annotation", "a.b=d", earth.Registry+"/config-elsewhere/ray:1")
 	h.env = nil
 	whole := h.push(ref(t, "whole"), "--annotation", "a.b=c", "--reuse=false", "--graph-tag=false")
 	none := whole.meta.Raybuild.LayersFrom

@@ -16,7 +16,7 @@ import (
 func withByteCode(ctx context.Context, python []entry) ([]entry, error) {
 	dir, err := os.MkdirTemp("", "raybuild-world-")
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("compile Python's library: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	for _, e := range python {
@@ -24,7 +24,7 @@ func withByteCode(ctx context.Context, python []entry) ([]entry, error) {
 			continue
 		}
 		if err := writeEntry(dir, e); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("compile Python's library: %w", err)
 		}
 	}
 	library := filepath.Join(dir, filepath.FromSlash(pyLib))
@@ -47,7 +47,10 @@ func withByteCode(ctx context.Context, python []entry) ([]entry, error) {
 		out = append(out, entry{path: filepath.ToSlash(name), data: data})
 		return err
 	})
-	return out, err
+	if err != nil {
+		return nil, fmt.Errorf("read the byte code of Python's library: %w", err)
+	}
+	return out, nil
 }
 
 func writeEntry(dir string, e entry) error {
