@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,6 +20,9 @@ type member struct {
 	name, data string
 	mode       fs.FileMode
 }
+
+// bareReturns among a wheel's files makes its RECORD's lines end as those of old Macs did.
+var bareReturns = member{name: "\r"}
 
 // writeWheel writes a wheel with a RECORD of its files; those whose name begins with a dash are left out of it.
 func writeWheel(t *testing.T, dir, name, version string, pure bool, files ...member) {
@@ -48,7 +50,12 @@ func writeWheel(t *testing.T, dir, name, version string, pure bool, files ...mem
 			t.Fatal(err)
 		}
 	}
+	end := "\n"
 	for _, m := range files {
+		if m == bareReturns {
+			end = "\r"
+			continue
+		}
 		unlisted := strings.HasPrefix(m.name, "-")
 		m.name = strings.TrimPrefix(m.name, "-")
 		add(m)
@@ -61,7 +68,7 @@ func writeWheel(t *testing.T, dir, name, version string, pure bool, files ...mem
 			record += fmt.Sprintf("%s,sha256=%s,%d\n", field, base64.RawURLEncoding.EncodeToString(sum[:]), len(m.data))
 		}
 	}
-	add(member{info + "RECORD", record + info + "RECORD,,\n", 0})
+	add(member{info + "RECORD", strings.ReplaceAll(record+info+"RECORD,,\n", "\n", end), 0})
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -78,6 +85,16 @@ func venv(t *testing.T) string {
 		t.Skipf("no python3 with venv here: %v", err)
 	}
 	return dir
+}
+
+// basePython is the machine's own Python itself, which python3 may be a wrapper of.
+func basePython(t *testing.T) string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "python3", "-c", "import os, sys; print(os.path.realpath(sys.executable), end='')").Output()
+	if err != nil {
+		t.Fatalf("find python3: %v", err)
+	}
+	return string(out)
 }
 
 // tree is what a directory holds: mode and content by path.
@@ -110,6 +127,60 @@ func runPython(t *testing.T, args ...string) (string, error) {
 	return string(out), err
 }
 
+// requirementsOf names wheels by digest, as from an index: a wheel that is named by its path gets a direct_url.json.
+func requirementsOf(t *testing.T, wheels string) string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(wheels, "*.whl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := ""
+	for _, n := range names {
+		data, err := os.ReadFile(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		part := strings.Split(filepath.Base(n), "-")
+		name := strings.ToLower(strings.NewReplacer("_", "-", ".", "-").Replace(part[0])) // names pip's directory of headers
+		text += fmt.Sprintf("%s==%s --hash=sha256:%x\n", name, part[1], sha256.Sum256(data))
+	}
+	file := filepath.Join(t.TempDir(), "requirements.txt")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// compareWithPip installs wheels by our program and by pip, which python finds on path, and compares every file
+// but the byte code. It returns what our program said and the paths of its byte code.
+func compareWithPip(t *testing.T, python, path, wheels string, complete bool) (said string, code []string) {
+	t.Helper()
+	theirs, ours := filepath.Join(t.TempDir(), "pip"), filepath.Join(t.TempDir(), "ours")
+	out, err := runPython(t, "env", "PYTHONPATH="+path, python, "-m", "pip", "install", "-q", "--root", theirs, "-r", requirementsOf(t, wheels),
+		"--require-hashes", "--no-index", "--find-links", wheels, "--no-deps", "--ignore-installed", "--no-compile", "--no-cache-dir",
+		"--disable-pip-version-check", "--no-warn-script-location")
+	if err != nil {
+		t.Fatalf("pip install: %v\n%s", err, out)
+	}
+	said, err = runPython(t, python, "-c", wheelInstallProgram, wheels, ours)
+	if want := map[bool]int{true: 0, false: 3}[complete]; exitCode(err) != want { // 3: a file has no byte code
+		t.Fatalf("wheel-install ends with %v, want exit code %d\n%s", err, want, said)
+	}
+	want, got := tree(t, theirs), tree(t, ours)
+	for name := range got {
+		if strings.HasSuffix(name, ".pyc") {
+			code = append(code, filepath.Join(ours, name))
+			delete(got, name)
+		}
+	}
+	for _, name := range slices.Sorted(mapKeys(want, got)) {
+		if want[name] != got[name] {
+			t.Errorf("%s\npip:  %q\nours: %q", name, want[name], got[name])
+		}
+	}
+	return said, code
+}
+
 // TestWheelsAreInstalledAsPipDoes installs wheels by our program and by pip, and compares every file.
 func TestWheelsAreInstalledAsPipDoes(t *testing.T) {
 	wheels := t.TempDir()
@@ -120,6 +191,7 @@ func TestWheelsAreInstalledAsPipDoes(t *testing.T) {
 		member{"upper.py", "def f(): return {'a', 'b', 'c'}\n", 0},
 		member{"Up_per.Case-2.0.data/scripts/fix-me", "#!python -u\nprint(1)\n", 0o755},
 		member{"Up_per.Case-2.0.data/scripts/keep-me", "#!/bin/sh\necho 1\n", 0o644},
+		member{"-Up_per.Case-2.0.data/scripts/unlisted", "#!python", 0o755},
 		member{"Up_per.Case-2.0.data/purelib/other/__init__.py", "", 0},
 		member{"Up_per.Case-2.0.data/platlib/third.py", "y = 2\n", 0},
 		member{"Up_per.Case-2.0.data/data/share/doc/x.txt", "text\n", 0})
@@ -128,59 +200,65 @@ func TestWheelsAreInstalledAsPipDoes(t *testing.T) {
 		member{"commands-3.1.dist-info/entry_points.txt", "# a comment\n[console_scripts]\nzeta = commands:main\nalpha=commands:A.run [extra]\n\n[gui_scripts]\nwindow = commands:main\n\n[other]\nno = commands:main\n", 0},
 		member{"commands-3.1.data/scripts/zeta", "#!python\nold wrapper\n", 0o755},
 		member{"-commands-3.1.dist-info/unlisted.txt", "not in RECORD\n", 0},
-		member{"broken.py", "this is no python\n", 0})
-	dir := venv(t)
-	python := filepath.Join(dir, "bin/python")
+		member{"broken.py", "this is no python\n", 0}, member{"nul.py", "x = '\x00'\n", 0}, member{"latin.py", "x = '\xe9'\n", 0})
+	python := filepath.Join(venv(t), "bin/python")
+	said, code := compareWithPip(t, python, "", wheels, false)
+	for _, name := range []string{"broken.py", "nul.py", "latin.py"} {
+		if !strings.Contains(said, "site-packages/"+name+": ") {
+			t.Errorf("it does not name %s as a file without byte code: %s", name, said)
+		}
+	}
+	if n := strings.Count("\n"+said, "\n*** "); n != 3 || len(code) != 5 {
+		t.Errorf("%d files have byte code and %d are said to have none, want 5 and 3\n%s", len(code), n, said)
+	}
+}
 
-	theirs := filepath.Join(t.TempDir(), "pip")
-	names, err := filepath.Glob(filepath.Join(wheels, "*.whl"))
+// TestOddWheelsAreInstalledAsPipDoes has what wheels seldom have: names that are not clean, files that come twice,
+// a RECORD of an old Mac, and the commands that pip names by python's version.
+func TestOddWheelsAreInstalledAsPipDoes(t *testing.T) {
+	wheels := t.TempDir()
+	writeWheel(t, wheels, "names", "1", true,
+		member{"a/../x.py", "x = 1\n", 0}, member{`back\slash.txt`, "text\n", 0}, member{"./dot//twice.txt", "text\n", 0},
+		member{"names-1.data/scripts//etc/passwd", "#!python\n", 0o755},
+		member{"names-1.data/data/share/../etc/conf", "text\n", 0},
+		member{"names-1.data/scripts/../purelib/moved", "#!python\nmoved\n", 0},
+		member{"names-1.dist-info/INSTALLER", "somebody\n", 0})
+	writeWheel(t, wheels, "twice", "1", true,
+		member{"twice-1.data/scripts/same", "#!python\nscript\n", 0o755},
+		member{"twice-1.data/purelib/twice.py", "it = 'data'\n", 0},
+		member{"twice-1.data/data/bin/same", "data\n", 0},
+		member{"twice.py", "it = 'root'\n", 0})
+	writeWheel(t, wheels, "returns", "1", true, member{"returns.py", "", 0}, member{"returns.txt", "text\n", 0}, bareReturns)
+	entries := "[console_scripts]\npip = old.cli:main\npip3 = old:x\npip9.9 = old:x\npipx = old:x\neasy_install = old.easy:main\neasy_install-2.7 = old:x\n"
+	writeWheel(t, wheels, "old", "1", true,
+		member{"old.py", "", 0}, member{"old-1.dist-info/entry_points.txt", entries, 0},
+		member{"old-1.data/scripts/pip9.9", "#!python\nold wrapper\n", 0o755}, member{"old-1.data/scripts/easy_install-2.7", "#!python\nold wrapper\n", 0o755})
+	compareWithPip(t, filepath.Join(venv(t), "bin/python"), "", wheels, true)
+}
+
+// TestHeadersAreInstalledAsPipDoes is for a python that is no virtual environment, as those of images are not: in one,
+// pip has a place of its own for headers, include/site/pythonX.Y, that sysconfig does not know. pip comes from a venv.
+func TestHeadersAreInstalledAsPipDoes(t *testing.T) {
+	dir := venv(t)
+	sites, err := filepath.Glob(filepath.Join(dir, "lib/python*/site-packages"))
+	if err != nil || len(sites) != 1 {
+		t.Fatalf("find the venv's library: %v, %v", sites, err)
+	}
+	wheels := t.TempDir()
+	writeWheel(t, wheels, "Head_ers.Of", "1", true, member{"heads.py", "", 0},
+		member{"Head_ers.Of-1.data/headers/a/b.h", "int x;\n", 0}, member{"Head_ers.Of-1.data/scripts/run", "#!python\n", 0o755})
+	compareWithPip(t, basePython(t), sites[0], wheels, true)
+}
+
+// exitCode is 0 for no error, and -1 for one that is no program's.
+func exitCode(err error) int {
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		return exit.ExitCode()
+	}
 	if err != nil {
-		t.Fatal(err)
+		return -1
 	}
-	// Named by digest, as from an index: a wheel that is named by its path gets a direct_url.json.
-	requirements := filepath.Join(t.TempDir(), "requirements.txt")
-	text := ""
-	for _, n := range names {
-		data, err := os.ReadFile(n)
-		if err != nil {
-			t.Fatal(err)
-		}
-		part := strings.Split(filepath.Base(n), "-")
-		text += fmt.Sprintf("%s==%s --hash=sha256:%x\n", part[0], part[1], sha256.Sum256(data))
-	}
-	if err := os.WriteFile(requirements, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	out, err := runPython(t, python, "-m", "pip", "install", "-q", "--root", theirs, "-r", requirements, "--require-hashes", "--no-index",
-		"--find-links", wheels, "--no-deps", "--ignore-installed", "--no-compile", "--no-cache-dir", "--disable-pip-version-check", "--no-warn-script-location")
-	if err != nil {
-		t.Fatalf("pip install: %v\n%s", err, out)
-	}
-	ours := filepath.Join(t.TempDir(), "ours")
-	// 3: a file has no byte code.
-	out, err = runPython(t, python, "-c", wheelInstallProgram, wheels, ours)
-	if exit := (*exec.ExitError)(nil); err == nil || !errors.As(err, &exit) || exit.ExitCode() != 3 {
-		t.Fatalf("wheel-install ends with %v, want exit code 3 for broken.py\n%s", err, out)
-	}
-	if !strings.Contains(out, "broken.py") {
-		t.Errorf("it does not name the file without byte code: %s", out)
-	}
-	want, got := tree(t, theirs), tree(t, ours)
-	code := 0
-	for name := range got {
-		if path.Ext(name) == ".pyc" {
-			code++
-			delete(got, name)
-		}
-	}
-	if code != 5 {
-		t.Errorf("%d files of byte code, want 5", code)
-	}
-	for _, name := range slices.Sorted(mapKeys(want, got)) {
-		if want[name] != got[name] {
-			t.Errorf("%s\npip:  %q\nours: %q", name, want[name], got[name])
-		}
-	}
+	return 0
 }
 
 func mapKeys(maps ...map[string]string) func(func(string) bool) {
@@ -223,13 +301,18 @@ func TestBadWheelsAreRefused(t *testing.T) {
 		file member
 		want string
 	}{
-		"above":          {member{"../../evil.py", "", 0}, "evil.py"},
-		"absolute":       {member{"/tmp/evil.py", "", 0}, "evil.py"},
-		"above by data":  {member{"bad-1.data/scripts/../../../evil", "", 0}, "evil"},
-		"unknown scheme": {member{"bad-1.data/elsewhere/evil", "", 0}, "evil"},
-		"two infos":      {member{"other-1.dist-info/METADATA", "", 0}, "2 .dist-info directories"},
-		"no call":        {member{"bad-1.dist-info/entry_points.txt", "[console_scripts]\nx = bad\n", 0}, "entry point 'x = bad'"},
-		"script's path":  {member{"bad-1.dist-info/entry_points.txt", "[console_scripts]\n../x = bad:f\n", 0}, "entry point"},
+		"above":           {member{"../../evil.py", "", 0}, "evil.py"},
+		"absolute":        {member{"/tmp/evil.py", "", 0}, "evil.py"},
+		"above by data":   {member{"bad-1.data/scripts/../../../evil", "", 0}, "evil"},
+		"above the root":  {member{"a/../../evil.py", "", 0}, "evil.py"},
+		"beside the root": {member{"../site-packages-evil/x.py", "", 0}, "outside of"},
+		"the root itself": {member{"a/..", "", 0}, "outside of"},
+		"no kind":         {member{"bad-1.data/evil", "", 0}, "evil"},
+		"kind's parent":   {member{"bad-1.data/../../../purelib/evil", "", 0}, "evil"},
+		"unknown scheme":  {member{"bad-1.data/elsewhere/evil", "", 0}, "evil"},
+		"two infos":       {member{"other-1.dist-info/METADATA", "", 0}, "2 .dist-info directories"},
+		"no call":         {member{"bad-1.dist-info/entry_points.txt", "[console_scripts]\nx = bad\n", 0}, "entry point 'x = bad'"},
+		"script's path":   {member{"bad-1.dist-info/entry_points.txt", "[console_scripts]\n../x = bad:f\n", 0}, "entry point"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			wheels, out := t.TempDir(), filepath.Join(t.TempDir(), "deep/er/out")

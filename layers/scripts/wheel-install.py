@@ -5,7 +5,7 @@
 # python can (3.7), else by the source's time, which is fixed.
 # Formats: packaging.python.org, "Binary distribution format", "Recording
 # installed projects" and "Entry points specification".
-import base64, compileall, csv, hashlib, io, os, py_compile, re, sys, sysconfig, zipfile
+import base64, csv, hashlib, io, marshal, os, py_compile, re, shutil, sys, sysconfig, zipfile
 
 FIXED = 315532800
 SCRIPT = """# -*- coding: utf-8 -*-
@@ -18,78 +18,96 @@ if __name__ == '__main__':
 """
 
 
+def rank(name):
+    """pip's order: 0 what belongs to the root, 1 what .data directories hold, 2 their scripts."""
+    top, kind = (name.split("/", 2) + ["", ""])[:2]
+    return top.endswith(".data") + (top.endswith(".data") and kind == "scripts" and name.count("/") > 1)
+
+
+def by_version(commands):
+    """pip and setuptools have commands by python's version, not by that of the python that built them."""
+    out = dict(commands)
+    for name, forms, other in (("pip", ("%s", "%s%d", "%s%d.%d"), r"pip(\d+(\.\d+)?)?$"), ("easy_install", ("%s", "%s-%d.%d"), r"easy_install(-\d+\.\d+)?$")):
+        if name in commands:
+            out = {n: call for n, call in out.items() if not re.match(other, n)}
+            for form in forms:
+                out[form % ((name,) + sys.version_info[: form.count("%d")])] = commands[name]
+    return out
+
+
 class Wheel:
     def __init__(self, path, out):
         self.archive, self.out = zipfile.ZipFile(path), out
         self.files = [i for i in self.archive.infolist() if not i.filename.endswith("/")]
+        self.files.sort(key=lambda i: rank(i.filename))
         tops = sorted({i.filename.split("/")[0] for i in self.files})
         infos = [t for t in tops if t.endswith(".dist-info")]
         if len(infos) != 1:
             raise ValueError("it has %d .dist-info directories, not one" % len(infos))
         self.info = infos[0]
-        self.name = re.sub(r"[-_.]+", "-", self.info.split("-")[0]).lower()
         about = dict(re.findall(r"(?m)^([\w-]+):\s*(.*?)\s*$", self.text("WHEEL")))
         if about.get("Wheel-Version", "1.0").split(".")[0] != "1":
             raise ValueError("its Wheel-Version is %s, not 1.x" % about["Wheel-Version"])
-        pure = about.get("Root-Is-Purelib", "").lower() == "true"
-        self.paths = sysconfig.get_paths()
-        self.lib = self.paths["purelib" if pure else "platlib"]
-        self.places = {}  # name in the archive: place in the environment
-        self.changed = {}  # place: (digest, size), where they are not those of the archive's RECORD
+        paths = sysconfig.get_paths()
+        name = re.sub(r"[-_.]+", "-", self.info.split("-")[0]).lower()
+        self.roots = {k: paths[k] for k in ("purelib", "platlib", "scripts", "data")}
+        self.roots["headers"] = os.path.join(paths["include"], name)
+        self.lib = paths["purelib" if about.get("Root-Is-Purelib", "").lower() == "true" else "platlib"]
+        # Paths as RECORD has them, from the library: of the archive's files by
+        # their names, those of them that were changed, and those that it has not.
+        self.installed, self.changed, self.generated = {}, set(), []
 
     def text(self, name):
         return self.archive.read(self.info + "/" + name).decode("utf-8")
 
-    def has(self, name):
-        return any(i.filename == self.info + "/" + name for i in self.files)
-
     def place(self, name):
-        """Where a file of the archive belongs, and whether it is a script."""
-        if name.startswith("/") or "\\" in name or ".." in name.split("/"):
-            raise ValueError("it has a file named %r" % name)
-        top, _, rest = name.partition("/")
-        if not top.endswith(".data"):
-            return os.path.join(self.lib, name), False
-        kind, _, rest = rest.partition("/")
-        roots = dict(self.paths, headers=os.path.join(self.paths["include"], self.name))
-        if kind not in ("purelib", "platlib", "headers", "scripts", "data") or not rest:
-            raise ValueError("it has a file named %r" % name)
-        return os.path.join(roots[kind], rest), kind == "scripts"
+        """Where a file of the archive belongs; nothing gets outside of the root of its kind."""
+        root, path = self.lib, os.path.normpath(name)
+        if rank(name):
+            _, kind, path = (path.split("/", 2) + ["", ""])[:3]
+            if kind not in self.roots or not path:
+                raise ValueError("it has a file named %r, which is of no kind that there is" % name)
+            root = self.roots[kind]
+        place = os.path.normpath(os.path.join(root, path))
+        if not place.startswith(os.path.join(os.path.normpath(root), "")):
+            raise ValueError("it has a file named %r, which is outside of %s" % (name, root))
+        return place
 
-    def write(self, place, data, executable, changed):
+    def relative(self, place):
+        return os.path.relpath(place, self.lib)
+
+    def write(self, place, start, rest=None, executable=False):
         path = self.out + place
         os.makedirs(os.path.dirname(path), exist_ok=True)
         if os.path.lexists(path):
             os.unlink(path)
         with open(path, "wb") as f:
-            f.write(data)
+            f.write(start)
+            if rest:
+                shutil.copyfileobj(rest, f)
         if executable:
             os.chmod(path, 0o755)
         os.utime(path, (FIXED, FIXED))
-        if changed:
-            sum = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).decode("ascii").rstrip("=")
-            self.changed[place] = ("sha256=" + sum, str(len(data)))
+
+    def generate(self, place, data, executable=False):
+        self.write(place, data, executable=executable)
+        self.generated.append(self.relative(place))
 
     def commands(self):
-        """The console and gui scripts that its entry points ask for."""
-        out, section = {}, ""
-        if not self.has("entry_points.txt"):
-            return out
-        for line in self.text("entry_points.txt").splitlines():
+        """The scripts that its entry points ask for: console's, then gui's."""
+        out, section = {"console_scripts": {}, "gui_scripts": {}}, ""
+        has = any(i.filename == self.info + "/entry_points.txt" for i in self.files)
+        for line in self.text("entry_points.txt").splitlines() if has else []:
             line = line.strip()
             if line.startswith("["):
                 section = line.strip("[] ")
-            elif line and line[0] not in "#;" and section in ("console_scripts", "gui_scripts"):
+            elif line and line[0] not in "#;" and section in out:
                 name, _, value = line.partition("=")
                 found = re.match(r"([\w.]+)\s*:\s*([\w.]+)\s*(\[.*\])?$", value.strip())
                 if not found or "/" in name:
                     raise ValueError("its entry point %r is none that can be called" % line)
-                out[name.strip()] = found.group(1, 2)
-        if self.name == "pip" and "pip" in out:  # has names by version, not those of its archive
-            out = {n: v for n, v in out.items() if not re.match(r"pip(\d+(\.\d+)?)?$", n)}
-            for n in ("pip", "pip%d" % sys.version_info[0], "pip%d.%d" % sys.version_info[:2]):
-                out[n] = ("pip._internal.cli.main", "main")
-        return out
+                out[section][name.strip()] = found.group(1, 2)
+        return out["console_scripts"], out["gui_scripts"]
 
     def shebang(self):
         line = "#!" + sys.executable + "\n"
@@ -99,47 +117,50 @@ class Wheel:
 
     def unpack(self, commands):
         for i in self.files:
-            place, script = self.place(i.filename)
-            if script:
-                name = re.sub(r"(?i)(\.exe|-script\.py|\.pya)$", "", os.path.basename(place))
-                if name in commands:
-                    continue  # the entry point's own comes in its place
-            data = self.archive.read(i)
-            fixed = script and data.startswith(b"#!python")
-            if fixed:
-                data = self.shebang() + data.partition(b"\n")[2]
+            place, script = self.place(i.filename), rank(i.filename) == 2
+            name = re.sub(r"(?i)(\.exe|-script\.py|\.pya)$", "", os.path.basename(place))
+            if script and name in commands:
+                continue  # the entry point's own comes in its place
             mode = i.external_attr >> 16
-            self.write(place, data, mode & 0o170000 == 0o100000 and mode & 0o111 != 0, fixed)
-            self.places[i.filename] = place
+            with self.archive.open(i) as source:
+                start = source.read(len(b"#!python")) if script else b""
+                if start == b"#!python":
+                    source.readline()
+                    start = self.shebang()
+                    self.changed.add(self.relative(place))
+                self.write(place, start, source, mode & 0o170000 == 0o100000 and mode & 0o111 != 0)
+            self.installed[i.filename] = self.relative(place)
+
+    def sums(self, path):
+        digest, size = hashlib.sha256(), 0
+        with open(self.out + os.path.normpath(os.path.join(self.lib, path)), "rb") as f:
+            for block in iter(lambda: f.read(1 << 20), b""):
+                digest.update(block)
+                size += len(block)
+        return "sha256=" + base64.urlsafe_b64encode(digest.digest()).decode("ascii").rstrip("="), str(size)
 
     def record(self):
         """RECORD is written anew: places instead of names, and what was generated."""
-        relative = lambda place: os.path.relpath(place, self.lib)
-        places, rows = dict(self.places), []
-        changed = dict(self.changed)
-        for row in csv.reader(io.StringIO(self.text("RECORD"))):
-            if not row:
-                continue
-            place = places.pop(row[0], None)
-            if place in changed:
-                rows.append((relative(place),) + changed.pop(place))
-            else:
-                rows.append((relative(place) if place else row[0], row[1] if len(row) > 1 else "", row[2] if len(row) > 2 else ""))
-        rows += [(relative(place),) + sums for place, sums in changed.items()]
-        rows += [(relative(place), "", "") for place in places.values() if place not in self.changed]
+        installed, rows = dict(self.installed), []
+        for row in csv.reader(self.text("RECORD").splitlines()):
+            if row:
+                path = installed.pop(row[0], row[0])
+                rows.append((path,) + (self.sums(path) if path in self.changed else tuple((row[1:] + ["", ""])[:2])))
+        rows += [(path,) + self.sums(path) for path in self.generated]
+        rows += [(path, "", "") for path in installed.values()]
         text = io.StringIO(newline="")
         csv.writer(text).writerows(sorted(rows))
-        self.write(os.path.join(self.lib, self.info, "RECORD"), text.getvalue().encode("utf-8"), False, False)
+        self.write(os.path.join(self.lib, self.info, "RECORD"), text.getvalue().encode("utf-8"))
 
     def install(self):
-        commands = self.commands()
-        self.unpack(commands)
-        for name, (module, call) in sorted(commands.items()):
+        console, gui = self.commands()
+        self.unpack(dict(console, **gui))
+        for name, (module, call) in sorted(dict(by_version(console), **gui).items()):
             text = SCRIPT.format(module=module, name=call.split(".")[0], call=call)
-            self.write(os.path.join(self.paths["scripts"], name), self.shebang() + text.encode("utf-8"), True, True)
+            self.generate(os.path.join(self.roots["scripts"], name), self.shebang() + text.encode("utf-8"), True)
         # What pip list and pip uninstall ask for.
-        self.write(os.path.join(self.lib, self.info, "INSTALLER"), b"pip\n", False, True)
-        self.write(os.path.join(self.lib, self.info, "REQUESTED"), b"", False, True)
+        self.generate(os.path.join(self.lib, self.info, "INSTALLER"), b"pip\n")
+        self.generate(os.path.join(self.lib, self.info, "REQUESTED"), b"")
         self.record()
 
 
@@ -151,13 +172,44 @@ def install_all(wheels, out):
             sys.exit("install wheel %s: %s: %s" % (name, type(e).__name__, e))
 
 
+def sources(site):
+    """Its python files, in the order of a walk that takes names sorted."""
+    def fail(e):
+        raise e
+
+    files = [os.path.join(d, n) for d, _, names in os.walk(site, onerror=fail) for n in names if n.endswith(".py")]
+    return sorted((f for f in files if "/__pycache__/" not in f[len(site):]), key=lambda f: f.split("/"))
+
+
+def check_whole(code):
+    """Many pythons take it for success when a full disk has room for the first blocks of a file only."""
+    if os.path.getsize(code) % 512 == 0:
+        with open(code, "rb") as f:
+            f.seek(16 if sys.version_info >= (3, 7) else 12)
+            try:
+                marshal.loads(f.read())
+            except (EOFError, TypeError, ValueError):
+                raise OSError("only a part of it was written: the disk may be full")
+
+
 def compile_all(out):
     """False where a file is no python of this version; pip installs those without byte code, and so do we."""
-    mode = {}
+    mode, complete = {}, True
     if sys.version_info >= (3, 7):
         mode["invalidation_mode"] = py_compile.PycInvalidationMode.UNCHECKED_HASH
-    site = sysconfig.get_paths()["purelib"]
-    return not os.path.isdir(out + site) or compileall.compile_dir(out + site, ddir=site, quiet=1, **mode)
+    site = out + sysconfig.get_paths()["purelib"]
+    for path in sources(site) if os.path.isdir(site) else []:
+        name = path[len(out):]
+        try:
+            check_whole(py_compile.compile(path, dfile=name, doraise=True, **mode))
+        except Exception as e:
+            cause = getattr(e, "exc_value", e)  # compile wraps what it says of the source
+            text = "%s: %s: %s" % (name, type(cause).__name__, " ".join(str(cause).split()))
+            if cause is e or not isinstance(cause, (SyntaxError, ValueError, RecursionError)):
+                sys.exit("make byte code of " + text)
+            print("*** " + text.encode("ascii", "backslashreplace").decode("ascii"))
+            complete = False
+    return complete
 
 
 # What a process has seen before shows in the byte code that it writes; so
@@ -166,7 +218,11 @@ child = os.fork()
 if child == 0:
     install_all(sys.argv[1], sys.argv[2])
     sys.exit(0)
-if os.waitpid(child, 0)[1] != 0:
+status = os.waitpid(child, 0)[1]
+if os.WIFSIGNALED(status):
+    why = ": the builder has too little memory" if os.WTERMSIG(status) == 9 else ""
+    sys.exit("install wheels: the process that unpacks them was killed by signal %d%s" % (os.WTERMSIG(status), why))
+if status != 0:
     sys.exit(1)
 if not compile_all(sys.argv[2]):
     sys.exit(3)
