@@ -75,9 +75,9 @@ func writeWheel(t *testing.T, dir, name, version string, pure bool, files ...mem
 }
 
 // venv makes a virtual environment of the machine's own Python; its Python and pip are what people use.
-func venv(t *testing.T) string {
+func venv(t *testing.T, name string) string {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "venv")
+	dir := filepath.Join(t.TempDir(), name)
 	if out, err := exec.CommandContext(t.Context(), "python3", "-m", "venv", dir).CombinedOutput(); err != nil {
 		if os.Getenv("RAYBUILD_TEST_STRICT") == "1" {
 			t.Fatalf("python3 -m venv: %v\n%s", err, out)
@@ -201,7 +201,7 @@ func TestWheelsAreInstalledAsPipDoes(t *testing.T) {
 		member{"commands-3.1.data/scripts/zeta", "#!python\nold wrapper\n", 0o755},
 		member{"-commands-3.1.dist-info/unlisted.txt", "not in RECORD\n", 0},
 		member{"broken.py", "this is no python\n", 0}, member{"nul.py", "x = '\x00'\n", 0}, member{"latin.py", "x = '\xe9'\n", 0})
-	python := filepath.Join(venv(t), "bin/python")
+	python := filepath.Join(venv(t, "venv"), "bin/python")
 	said, code := compareWithPip(t, python, "", wheels, false)
 	for _, name := range []string{"broken.py", "nul.py", "latin.py"} {
 		if !strings.Contains(said, "site-packages/"+name+": ") {
@@ -214,7 +214,7 @@ func TestWheelsAreInstalledAsPipDoes(t *testing.T) {
 }
 
 // TestOddWheelsAreInstalledAsPipDoes has what wheels seldom have: names that are not clean, files that come twice,
-// a RECORD of an old Mac, and the commands that pip names by python's version.
+// a RECORD of an old Mac, the commands that pip names by python's version, and a python whose name has a space.
 func TestOddWheelsAreInstalledAsPipDoes(t *testing.T) {
 	wheels := t.TempDir()
 	writeWheel(t, wheels, "names", "1", true,
@@ -233,13 +233,13 @@ func TestOddWheelsAreInstalledAsPipDoes(t *testing.T) {
 	writeWheel(t, wheels, "old", "1", true,
 		member{"old.py", "", 0}, member{"old-1.dist-info/entry_points.txt", entries, 0},
 		member{"old-1.data/scripts/pip9.9", "#!python\nold wrapper\n", 0o755}, member{"old-1.data/scripts/easy_install-2.7", "#!python\nold wrapper\n", 0o755})
-	compareWithPip(t, filepath.Join(venv(t), "bin/python"), "", wheels, true)
+	compareWithPip(t, filepath.Join(venv(t, "a venv"), "bin/python"), "", wheels, true)
 }
 
 // TestHeadersAreInstalledAsPipDoes is for a python that is no virtual environment, as those of images are not: in one,
 // pip has a place of its own for headers, include/site/pythonX.Y, that sysconfig does not know. pip comes from a venv.
 func TestHeadersAreInstalledAsPipDoes(t *testing.T) {
-	dir := venv(t)
+	dir := venv(t, "venv")
 	sites, err := filepath.Glob(filepath.Join(dir, "lib/python*/site-packages"))
 	if err != nil || len(sites) != 1 {
 		t.Fatalf("find the venv's library: %v, %v", sites, err)

@@ -110,9 +110,10 @@ class Wheel:
         return out["console_scripts"], out["gui_scripts"]
 
     def shebang(self):
-        line = "#!" + sys.executable + "\n"
-        if len(line) > 127 or " " in sys.executable:  # more than kernels read
-            line = "#!/bin/sh\n'''exec' " + sys.executable + " \"$0\" \"$@\"\n' '''\n"
+        python = '"%s"' % sys.executable if " " in sys.executable else sys.executable
+        line = "#!" + python + "\n"
+        if len(line) > 127 or " " in python:  # more than kernels read
+            line = "#!/bin/sh\n'''exec' " + python + " \"$0\" \"$@\"\n' '''\n"
         return line.encode("utf-8")
 
     def unpack(self, commands):
@@ -126,7 +127,7 @@ class Wheel:
                 start = source.read(len(b"#!python")) if script else b""
                 if start == b"#!python":
                     source.readline()
-                    start = self.shebang()
+                    start = ("#!" + sys.executable + "\n").encode("utf-8")
                     self.changed.add(self.relative(place))
                 self.write(place, start, source, mode & 0o170000 == 0o100000 and mode & 0o111 != 0)
             self.installed[i.filename] = self.relative(place)
