@@ -201,6 +201,10 @@ def compile_all(out):
     site = out + sysconfig.get_paths()["purelib"]
     for path in sources(site) if os.path.isdir(site) else []:
         name = path[len(out):]
+        # The cache holds names that were looked up, by their addresses, thus by
+        # chance; what else holds a name shows in the byte code until 3.12.
+        if sys.version_info < (3, 12):
+            sys._clear_type_cache()
         try:
             check_whole(py_compile.compile(path, dfile=name, doraise=True, **mode))
         except Exception as e:
