@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -49,31 +50,24 @@ func makeDeb(t *testing.T, ext string, files map[string]string) []byte {
 func compressed(t *testing.T, ext string, data []byte) []byte {
 	t.Helper()
 	var b bytes.Buffer
+	var w io.WriteCloser
+	var err error
 	switch ext {
 	case ".xz":
-		w, err := xz.NewWriter(&b)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := w.Write(data); err != nil {
-			t.Fatal(err)
-		}
-		if err := w.Close(); err != nil {
-			t.Fatal(err)
-		}
+		w, err = xz.NewWriter(&b)
 	case ".zst":
-		w, err := zstd.NewWriter(&b)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := w.Write(data); err != nil {
-			t.Fatal(err)
-		}
-		if err := w.Close(); err != nil {
-			t.Fatal(err)
-		}
+		w, err = zstd.NewWriter(&b)
 	default:
-		b.Write(data)
+		return data
+	}
+	if err == nil {
+		_, err = w.Write(data)
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 	return b.Bytes()
 }

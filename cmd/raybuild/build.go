@@ -132,9 +132,9 @@ func (j *job) mayPush(ctx context.Context, o *buildOptions) error {
 	return nil
 }
 
-// solve builds, tests where that is asked for, and brings the image where it is to go. keep is the whole image where graph is
-// a part of it.
-func (j *job) solve(ctx context.Context, o *buildOptions, graph *layers.Graph, report *report, keep *reuse) (*llb.Result, error) {
+// solve builds, tests where that is asked for, and brings the image where it is to go. whole is the image where graph is
+// a part of it; nil: graph is all of it.
+func (j *job) solve(ctx context.Context, o *buildOptions, graph *layers.Graph, report *report, whole *reuse) (*llb.Result, error) {
 	out, err := j.reach(ctx)
 	if err != nil {
 		return nil, err
@@ -144,7 +144,7 @@ func (j *job) solve(ctx context.Context, o *buildOptions, graph *layers.Graph, r
 	if err != nil {
 		return nil, err
 	}
-	if keep != nil && b.store != nil {
+	if whole != nil && b.store != nil {
 		return nil, fmt.Errorf("%w: a Docker Engine's store makes other ones", errCannotReuse)
 	}
 	d, err := j.destinations(ctx, o, graph)
@@ -152,7 +152,7 @@ func (j *job) solve(ctx context.Context, o *buildOptions, graph *layers.Graph, r
 		return nil, err
 	}
 	d.options.OnSteps = report.steps
-	res, err := j.run(ctx, b, o, graph, d.options, report, keep)
+	res, err := j.run(ctx, b, o, graph, d.options, report, whole)
 	if err = errors.Join(err, d.finish(err)); err != nil {
 		if ctx.Err() != nil {
 			return nil, report.interrupted()
@@ -166,14 +166,14 @@ func (j *job) solve(ctx context.Context, o *buildOptions, graph *layers.Graph, r
 		}
 		return nil, err
 	}
-	if keep != nil {
-		res = keep.made.Result
+	if whole != nil {
+		res = whole.made.Result
 	}
 	return res, d.spread(ctx, j, res)
 }
 
 // run builds. The test of --smoke comes after the build and before anything leaves the builder.
-func (j *job) run(ctx context.Context, b *builder, o *buildOptions, graph *layers.Graph, to llb.BuildOptions, report *report, keep *reuse) (*llb.Result, error) {
+func (j *job) run(ctx context.Context, b *builder, o *buildOptions, graph *layers.Graph, to llb.BuildOptions, report *report, whole *reuse) (*llb.Result, error) {
 	session := j.session(o.parsed.secrets)
 	build := func(to llb.BuildOptions) (*llb.Result, error) { return b.Build(ctx, graph.Images, session, to) }
 	if o.fetch == "builder" {
@@ -181,14 +181,14 @@ func (j *job) run(ctx context.Context, b *builder, o *buildOptions, graph *layer
 	}
 	if o.push && !o.smoke {
 		from := j.bases(graph)
-		if keep != nil {
-			from = keep.from(j)
+		if whole != nil {
+			from = whole.from(j)
 		}
 		to.Packed = func(ctx context.Context, p *llb.Pushing) { j.pushLayers(ctx, to, from, report, p) }
 	}
-	if keep != nil {
+	if whole != nil {
 		to.BuilderPushes = func(_ context.Context, why error) error { return fmt.Errorf("%w: %v", errCannotReuse, why) } //nolint:errorlint // it has failed for good
-		to.Pusher = func(ctx context.Context, p *llb.Pushing) error { return keep.push(ctx, j, o, to, report, p) }
+		to.Pusher = func(ctx context.Context, p *llb.Pushing) error { return whole.push(ctx, j, o, to, report, p) }
 		return build(to)
 	}
 	if o.push {

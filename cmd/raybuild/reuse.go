@@ -73,25 +73,19 @@ func (j *job) reusable(ctx context.Context, o *buildOptions, graph *layers.Graph
 		len(graph.Images) != 1 || !j.sameRegistry(o.names) {
 		return nil, nil
 	}
-	record := make(chan error, 1) // it is made while the registry is asked
-	var now *layers.Inputs
-	go func() {
-		var err error
-		now, err = j.inputs(ctx, graph)
-		record <- err
-	}()
-	var err error
-	made := sync.OnceFunc(func() { err = <-record })
-	defer made()
+	record := sync.OnceValues(func() (*layers.Inputs, error) { return j.inputs(ctx, graph) })
+	go record() // while the registry is asked
 	for old := range j.before(ctx, o) {
-		if made(); err != nil {
+		now, err := record()
+		if err != nil {
 			return nil, err
 		}
 		if rest := graph.Rest(now, old.record); rest != nil {
 			return &reuse{image: graph.Images[0], annotations: graph.Annotations, old: old, rest: rest}, nil
 		}
 	}
-	return nil, ctx.Err()
+	_, err := record() // nothing else may make it meanwhile
+	return nil, errors.Join(err, ctx.Err())
 }
 
 // sameRegistry tells whether all names are of one registry, spoken to in one way.

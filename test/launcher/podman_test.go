@@ -35,17 +35,7 @@ func TestClusterOnPodman(t *testing.T) {
 		}
 		t.Skip("podman is not installed (apt-get install podman)")
 	}
-	home := filepath.Join(b.dir, "h1/home") // the host's /root
-	if err := os.WriteFile(filepath.Join(home, "raybuild"), must(os.ReadFile(buildProgram(t))), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		for _, file := range []string{"raybuild", "cluster.yaml"} {
-			if err := os.Remove(filepath.Join(home, file)); err != nil {
-				t.Error(err)
-			}
-		}
-	})
+	home := b.programOnHost(t)
 	b.must(t, "exec", "1", "sh", "-c", startPodman, "sh", b.registry)
 	t.Cleanup(func() { b.must(t, "exec", "1", "sh", "-c", stopPodman) })
 	text := "name: pod\nimage: " + b.image + "\nhead: {host: \"unix:///run/podman/podman.sock\", num_cpus: 1, shm_size: 128m}\n"

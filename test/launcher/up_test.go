@@ -138,10 +138,10 @@ func (b *bed) tokenIsSecret(t *testing.T, name string, records []string, story s
 	}
 }
 
-// TestClusterOnThisMachine types the commands of one who has no other machine: the launcher runs on the host whose Engine it uses.
-func TestClusterOnThisMachine(t *testing.T) {
-	b := needBed(t)
-	b.clean(t, "demo")
+// programOnHost puts raybuild into the home directory of root on the first host, until the test ends; so goes the cluster.yaml that
+// the test writes beside it.
+func (b *bed) programOnHost(t *testing.T) string {
+	t.Helper()
 	home := filepath.Join(b.dir, "h1/home") // the host's /root
 	if err := os.WriteFile(filepath.Join(home, "raybuild"), must(os.ReadFile(buildProgram(t))), 0o755); err != nil {
 		t.Fatal(err)
@@ -153,6 +153,14 @@ func TestClusterOnThisMachine(t *testing.T) {
 			}
 		}
 	})
+	return home
+}
+
+// TestClusterOnThisMachine types the commands of one who has no other machine: the launcher runs on the host whose Engine it uses.
+func TestClusterOnThisMachine(t *testing.T) {
+	b := needBed(t)
+	b.clean(t, "demo")
+	b.programOnHost(t)
 	for _, tt := range []struct{ command, want string }{
 		{"init --image " + b.image, "wrote cluster.yaml; next: raybuild cluster up"},
 		{"up", "cluster demo is up: 1 node alive, 1 change"},
