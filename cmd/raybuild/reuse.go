@@ -74,7 +74,7 @@ func (j *job) reusable(ctx context.Context, o *buildOptions, graph *layers.Graph
 		return nil, nil
 	}
 	record := sync.OnceValues(func() (*layers.Inputs, error) { return j.inputs(ctx, graph) })
-	go record() // while the registry is asked
+	go record() //nolint:errcheck // begun while the registry is asked; its error is taken below
 	for old := range j.before(ctx, o) {
 		now, err := record()
 		if err != nil {
