@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -14,6 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -49,48 +51,84 @@ func (c *Client) Attach(ctx context.Context, subject string, docs ...Document) (
 }
 
 func (c *Client) attach(ctx context.Context, subject name.Reference, docs []Document) ([]digest.Digest, error) {
-	repo := subject.Context()
 	head, err := c.puller.Get(ctx, subject)
 	if err != nil {
 		return nil, err
 	}
-	manifests := make([]rawManifest, len(docs))
-	blobs := map[v1.Hash]v1.Layer{} // each once: configs are all alike
+	referrers := make([]manifestToPush, len(docs))
 	for i, d := range docs {
-		d.MediaType = cmp.Or(d.MediaType, d.ArtifactType)
-		// The config is empty and carries the artifact type too: registries that predate artifactType list referrers by it.
-		config, layer := static.NewLayer([]byte("{}"), types.MediaType(d.ArtifactType)), static.NewLayer(d.Data, types.MediaType(d.MediaType))
-		manifest := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, ArtifactType: d.ArtifactType, Layers: make([]v1.Descriptor, 1),
-			Subject: &v1.Descriptor{MediaType: head.MediaType, Digest: head.Digest, Size: head.Size}}
-		if manifest.Config, err = descriptor(config); err != nil {
+		if referrers[i], err = referrer(head.Descriptor, d); err != nil {
 			return nil, err
 		}
-		if manifest.Layers[0], err = descriptor(layer); err != nil {
-			return nil, err
-		}
-		blobs[manifest.Config.Digest], blobs[manifest.Layers[0].Digest] = config, layer
-		raw, err := json.Marshal(manifest)
-		if err != nil {
-			return nil, err
-		}
-		manifests[i] = rawManifest{raw, types.OCIManifestSchema1}
 	}
-	g, uploads := errgroup.WithContext(ctx)
-	for _, l := range blobs {
-		g.Go(func() error { return c.pusher.Upload(uploads, repo, l) })
+	t := c.target(subject.Context())
+	t.p.add(docs)
+	if err := t.p.fill(ctx, t, false); err != nil {
+		return nil, err
+	}
+	return t.refer(ctx, referrers)
+}
+
+// emptyConfig is the config of all referrers.
+const emptyConfig = "{}"
+
+// referrer is the manifest by which a document belongs to an image.
+func referrer(subject v1.Descriptor, d Document) (manifestToPush, error) {
+	// The config is empty and carries the artifact type too: registries that predate artifactType list referrers by it.
+	config, err := descriptor(static.NewLayer([]byte(emptyConfig), types.MediaType(d.ArtifactType)))
+	if err != nil {
+		return manifestToPush{}, err
+	}
+	layer, err := descriptor(static.NewLayer(d.Data, types.MediaType(cmp.Or(d.MediaType, d.ArtifactType))))
+	if err != nil {
+		return manifestToPush{}, err
+	}
+	data, err := json.Marshal(v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, ArtifactType: d.ArtifactType,
+		Config: config, Layers: []v1.Descriptor{layer}, Subject: &v1.Descriptor{MediaType: subject.MediaType, Digest: subject.Digest, Size: subject.Size}})
+	at := ocispecs.Descriptor{MediaType: ocispecs.MediaTypeImageManifest, Digest: digest.FromBytes(data), Size: int64(len(data))}
+	return manifestToPush{at, data}, err
+}
+
+// refer stores referrers, and gives their digests.
+func (t *target) refer(ctx context.Context, referrers []manifestToPush) ([]digest.Digest, error) {
+	digests, listed := make([]digest.Digest, len(referrers)), make([]bool, len(referrers))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(jobs)
+	for i, m := range referrers {
+		digests[i] = m.Digest
+		g.Go(func() error {
+			said, err := t.putManifest(gctx, m, m.Digest.String())
+			if err == nil {
+				listed[i] = said.header.Get("OCI-Subject") != "" // OCI distribution specification 1.1, "Pushing Manifests with Subject"
+			}
+			return err
+		})
 	}
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	out := make([]digest.Digest, len(docs))
-	for i, m := range manifests { // one after the other: each may have to change the fallback tag
-		out[i] = digest.FromBytes(m.data)
-		if err := c.pusher.Put(ctx, repo.Digest(out[i].String()), m); err != nil {
+	for i, m := range referrers { // one after the other: each may have to change the fallback tag
+		if listed[i] {
+			continue
+		}
+		if err := t.p.c.pusher.Put(ctx, t.repo.Digest(m.Digest.String()), rawManifest{m.data, types.OCIManifestSchema1}); err != nil {
 			return nil, err
 		}
 	}
-	return out, nil
+	return digests, nil
 }
+
+// rawManifest is a manifest to be stored as it is.
+type rawManifest struct {
+	data      []byte
+	mediaType types.MediaType
+}
+
+// RawManifest implements remote.Taggable.
+func (m rawManifest) RawManifest() ([]byte, error) { return m.data, nil }
+
+// MediaType says with which type the manifest is stored.
+func (m rawManifest) MediaType() (types.MediaType, error) { return m.mediaType, nil }
 
 func descriptor(l v1.Layer) (v1.Descriptor, error) {
 	mediaType, err := l.MediaType()
@@ -115,10 +153,11 @@ func (c *Client) Attached(ctx context.Context, subject, artifactType string) ([]
 		return nil, err
 	}
 	found, err := c.attached(ctx, parsed, artifactType)
-	return found, c.fail("read attachments of", subject, parsed.Context().RegistryStr(), err)
+	return found[artifactType], c.fail("read attachments of", subject, parsed.Context().RegistryStr(), err)
 }
 
-func (c *Client) attached(ctx context.Context, ref name.Reference, artifactType string) ([]Attachment, error) {
+// attached gives the documents of some types, by type.
+func (c *Client) attached(ctx context.Context, ref name.Reference, artifactTypes ...string) (map[string][]Attachment, error) {
 	pinned, ok := ref.(name.Digest)
 	if !ok {
 		desc, err := c.puller.Get(ctx, ref)
@@ -135,16 +174,24 @@ func (c *Client) attached(ctx context.Context, ref name.Reference, artifactType 
 	if err != nil {
 		return nil, err
 	}
-	var all []Attachment
-	for _, d := range list.Manifests {
-		if d.ArtifactType != artifactType {
+	found := make([][]Attachment, len(list.Manifests))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(jobs)
+	for i, d := range list.Manifests {
+		if !slices.Contains(artifactTypes, d.ArtifactType) {
 			continue
 		}
-		one, err := c.attachment(ctx, pinned.Context(), d)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, one...)
+		g.Go(func() (err error) {
+			found[i], err = c.attachment(ctx, pinned.Context(), d)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	all := map[string][]Attachment{}
+	for i, d := range list.Manifests {
+		all[d.ArtifactType] = append(all[d.ArtifactType], found[i]...)
 	}
 	return all, nil
 }

@@ -16,8 +16,8 @@ func TestCopyMountsWhereItCan(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if done.Bytes != 0 || asked.count("PATCH") != 0 {
-		t.Errorf("%d bytes were sent in %d requests to a registry that mounts", done.Bytes, asked.count("PATCH"))
+	if done.Bytes != 0 || asked.count("PUT /v2/release/ray/blobs") != 0 {
+		t.Errorf("%d bytes were sent in %d requests to a registry that mounts", done.Bytes, asked.count("PUT /v2/release/ray/blobs"))
 	}
 	if done, err = client(Options{}).Copy(t.Context(), host+"/team/ray:1", quick(elsewhere+"/ray:1")); err != nil || done.Bytes == 0 {
 		t.Errorf("%d bytes were sent to another registry, error %v", done.Bytes, err)

@@ -7,8 +7,10 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 )
 
 // Image is what a registry tells about a reference without a byte of a layer.
@@ -18,6 +20,8 @@ type Image struct {
 	MediaType   string            `json:"media_type"`            // of the manifest or index
 	Annotations map[string]string `json:"annotations,omitempty"` // of the manifest or index
 	Platforms   []PlatformImage   `json:"platforms"`             // one for each platform, in the index's order
+
+	Attached map[string][]Attachment `json:"-"` // of the types that were asked for, each in the registry's order
 }
 
 // PlatformImage is the image of one platform.
@@ -44,8 +48,8 @@ type Layer struct {
 	Annotations map[string]string `json:"annotations,omitempty"` // of its descriptor
 }
 
-// Inspect reads what ref names: manifests and configs of all its platforms.
-func (c *Client) Inspect(ctx context.Context, ref string) (Image, error) {
+// Inspect reads what ref names: manifests and configs of all its platforms, and what is attached to it of some artifact types.
+func (c *Client) Inspect(ctx context.Context, ref string, artifactTypes ...string) (Image, error) {
 	ctx, cancel := c.limited(ctx)
 	defer cancel()
 	parsed, _, err := c.parse(ref)
@@ -61,17 +65,36 @@ func (c *Client) Inspect(ctx context.Context, ref string) (Image, error) {
 	if err != nil {
 		return Image{}, err
 	}
+	all := Image{Ref: found.Ref, Digest: found.Digest, MediaType: found.MediaType, Annotations: found.Annotations}
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		all.Platforms, err = inspectPlatforms(desc)
+		return c.fail("inspect", ref, host, err)
+	})
+	if len(artifactTypes) > 0 {
+		g.Go(func() (err error) {
+			all.Attached, err = c.attached(gctx, parsed.Context().Digest(desc.Digest.String()), artifactTypes...)
+			return c.fail("read attachments of", ref, host, err)
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return Image{}, err
+	}
+	return all, nil
+}
+
+func inspectPlatforms(desc *remote.Descriptor) ([]PlatformImage, error) {
 	images, err := platformImages(desc)
 	if err != nil {
-		return Image{}, c.fail("inspect", ref, host, err)
+		return nil, err
 	}
-	all := Image{Ref: found.Ref, Digest: found.Digest, MediaType: found.MediaType, Annotations: found.Annotations}
+	var all []PlatformImage
 	for _, image := range images {
 		one, err := inspectImage(image)
 		if err != nil {
-			return Image{}, c.fail("inspect", ref, host, err)
+			return nil, err
 		}
-		all.Platforms = append(all.Platforms, one)
+		all = append(all, one)
 	}
 	return all, nil
 }

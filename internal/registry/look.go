@@ -6,14 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
-	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 )
 
 // Found is what a registry has under a reference.
@@ -75,20 +73,8 @@ func describe(ref string, desc *remote.Descriptor) (Found, error) {
 	}, nil
 }
 
-// rawManifest is a manifest to be stored as it is.
-type rawManifest struct {
-	data      []byte
-	mediaType types.MediaType
-}
-
-// RawManifest implements remote.Taggable.
-func (m rawManifest) RawManifest() ([]byte, error) { return m.data, nil }
-
-// MediaType says with which type the manifest is stored.
-func (m rawManifest) MediaType() (types.MediaType, error) { return m.mediaType, nil }
-
-// Tag gives the image from (a tag or a digest) further references. In the same repository that is one PUT of the same
-// manifest bytes for each; in another one its blobs are mounted there, or copied where mounting is not possible.
+// Tag gives the image from (a tag or a digest) further references, all at once. In the same repository that is one PUT of the
+// same manifest bytes for each; in another one its blobs are mounted there, or copied where mounting is not possible.
 func (c *Client) Tag(ctx context.Context, from string, to ...string) error {
 	source, _, err := c.parse(from)
 	if err != nil || len(to) == 0 {
@@ -98,21 +84,26 @@ func (c *Client) Tag(ctx context.Context, from string, to ...string) error {
 	if err != nil {
 		return c.fail("read", from, source.Context().RegistryStr(), err)
 	}
+	root := manifestToPush{ocispecs.Descriptor{MediaType: string(desc.MediaType), Digest: digest.Digest(desc.Digest.String()), Size: desc.Size}, desc.Manifest}
+	t := c.target(source.Context())
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(jobs)
 	for _, ref := range to {
 		target, _, err := c.parse(ref)
 		if err != nil {
-			return err
+			return errors.Join(err, g.Wait())
 		}
-		if target.Context().String() == source.Context().String() {
-			err = c.pusher.Put(ctx, target, rawManifest{desc.Manifest, desc.MediaType})
-		} else {
-			err = c.copyTo(ctx, target, desc)
-		}
-		if err != nil {
+		g.Go(func() error {
+			var err error
+			if target.Context().String() == source.Context().String() {
+				_, err = t.putManifest(ctx, root, target.Identifier())
+			} else {
+				err = c.copyTo(ctx, target, desc)
+			}
 			return c.fail("tag", ref, target.Context().RegistryStr(), err)
-		}
+		})
 	}
-	return nil
+	return g.Wait()
 }
 
 // copyTo brings an image to another repository; Push sends only what is not there, and mounts where it can.
@@ -140,40 +131,25 @@ func (c *Client) CanPush(ctx context.Context, ref string) error {
 	if err != nil {
 		return err
 	}
-	return c.fail(opPush, ref, parsed.Context().RegistryStr(), c.openUpload(ctx, parsed.Context()))
+	return c.fail(opPush, ref, parsed.Context().RegistryStr(), c.target(parsed.Context()).openUpload(ctx))
 }
 
-func (c *Client) openUpload(ctx context.Context, repo name.Repository) error {
-	auth, err := authn.Resolve(ctx, c.o.Keychain, repo)
+func (t *target) openUpload(ctx context.Context) error {
+	resp, err := t.ask(ctx, request{method: http.MethodPost, url: t.url("/blobs/uploads/"), want: []int{http.StatusAccepted, http.StatusCreated}})
 	if err != nil {
-		return fmt.Errorf("read credentials for %s from Docker's configuration: %w", repo.RegistryStr(), err)
-	}
-	authed, err := transport.NewWithContext(ctx, repo.Registry, auth, c.transport, []string{repo.Scope(transport.PushScope)})
-	if err != nil {
-		return err
-	}
-	upload := url.URL{Scheme: repo.Scheme(), Host: repo.RegistryStr(), Path: "/v2/" + repo.RepositoryStr() + "/blobs/uploads/"}
-	resp, err := c.send(ctx, authed, http.MethodPost, upload.String())
-	if err != nil {
-		return err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	if err := transport.CheckError(resp, http.StatusAccepted, http.StatusCreated); err != nil {
 		return err
 	}
 	// Giving the upload up is a courtesy: a registry forgets open uploads by itself, so its answer does not matter.
-	if location, err := resp.Location(); err == nil && location.Host == upload.Host {
-		if gone, err := c.send(ctx, authed, http.MethodDelete, location.String()); err == nil {
-			_ = gone.Body.Close()
-		}
+	if at, err := resp.url.Parse(resp.header.Get("Location")); err == nil && at.Host == resp.url.Host && resp.header.Get("Location") != "" {
+		_, _ = t.ask(ctx, request{method: http.MethodDelete, url: at.String(), want: []int{http.StatusNoContent}})
 	}
 	return nil
 }
 
-func (c *Client) send(ctx context.Context, tr http.RoundTripper, method, target string) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, method, target, nil)
-	if err != nil {
-		return nil, err
-	}
-	return (&http.Client{Transport: tr}).Do(req)
+// target is a repository for exchanges of small documents, which are as patient as the client is.
+func (c *Client) target(repo name.Repository) *target {
+	p := &pusher{c: c, known: map[digest.Digest]bool{}, o: PushOptions{
+		Retry: c.o.Timeout / 6, Reach: 2 * c.o.Timeout, Stall: 2 * c.o.Timeout, Pause: c.o.Timeout / 60,
+	}.withDefaults()}
+	return &target{p: p, repo: repo}
 }

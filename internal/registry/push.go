@@ -1,6 +1,8 @@
 package registry
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,6 +27,8 @@ type Source func(ctx context.Context, d ocispecs.Descriptor, offset int64) (io.R
 type PushOptions struct {
 	// Names are the references that the image gets; at least one.
 	Names []string
+	// Documents are those that Attach will be given for the image: their bytes are brought with the image's own blobs.
+	Documents []Document
 	// From are references to images whose blobs may be mounted where their registry is that of a name. Default: none.
 	From []string
 	// Retry is how long a request may fail again and again, without a byte of progress. Default: 5 minutes; below
@@ -82,6 +86,7 @@ func (c *Client) Push(ctx context.Context, root ocispecs.Descriptor, source Sour
 	if err := p.read(ctx, root); err != nil {
 		return Pushed{}, fmt.Errorf("push %q: %w", o.Names, err)
 	}
+	p.add(o.Documents)
 	targets, err := p.targets()
 	if err != nil {
 		return Pushed{}, err
@@ -92,10 +97,8 @@ func (c *Client) Push(ctx context.Context, root ocispecs.Descriptor, source Sour
 		}
 	}
 	for _, t := range targets {
-		for _, tag := range t.tags {
-			if err := t.putManifest(ctx, p.manifests[len(p.manifests)-1], tag); err != nil {
-				return p.done, c.fail(opPush, t.ref, t.repo.RegistryStr(), err)
-			}
+		if err := t.putTags(ctx, p.manifests[len(p.manifests)-1]); err != nil {
+			return p.done, c.fail(opPush, t.ref, t.repo.RegistryStr(), err)
 		}
 	}
 	return p.done, nil
@@ -125,7 +128,8 @@ type pusher struct {
 	manifests []manifestToPush // each after what it names; the root is the last
 	blobs     []ocispecs.Descriptor
 	layers    map[digest.Digest]bool
-	known     map[digest.Digest]bool // read of the image
+	known     map[digest.Digest]bool   // read of the image
+	documents map[digest.Digest][]byte // blobs that are none of the image's
 
 	mu   sync.Mutex
 	done Pushed
@@ -183,6 +187,28 @@ func (p *pusher) read(ctx context.Context, d ocispecs.Descriptor) error {
 		}
 	}
 	return nil
+}
+
+// add takes in what documents are made of.
+func (p *pusher) add(docs []Document) {
+	p.documents = map[digest.Digest][]byte{}
+	for _, doc := range docs {
+		for _, data := range [][]byte{doc.Data, []byte(emptyConfig)} {
+			d := ocispecs.Descriptor{Digest: digest.FromBytes(data), Size: int64(len(data))}
+			if p.documents[d.Digest] = data; !p.known[d.Digest] {
+				p.known[d.Digest] = true
+				p.blobs = append(p.blobs, d)
+			}
+		}
+	}
+}
+
+// open opens a blob.
+func (p *pusher) open(ctx context.Context, d ocispecs.Descriptor, offset int64) (io.ReadCloser, error) {
+	if data, ok := p.documents[d.Digest]; ok {
+		return io.NopCloser(bytes.NewReader(data[offset:])), nil
+	}
+	return p.source(ctx, d, offset)
 }
 
 // document reads a manifest, and checks that it is the one that is meant.
@@ -243,10 +269,17 @@ func (p *pusher) fill(ctx context.Context, t *target, first bool) error {
 	if err != nil {
 		return err
 	}
+	// Small ones come first, all at once: they take round trips and not bandwidth.
+	slices.SortStableFunc(missing, func(a, b ocispecs.Descriptor) int { return cmp.Compare(min(a.Size, askFirst), min(b.Size, askFirst)) })
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(uploads)
+	g.SetLimit(2 * jobs)
+	large := make(chan struct{}, uploads)
 	for _, d := range missing {
 		g.Go(func() error {
+			if d.Size >= askFirst {
+				large <- struct{}{}
+				defer func() { <-large }()
+			}
 			u := &sending{t: t, d: d}
 			err := u.run(gctx)
 			p.mu.Lock()
@@ -263,8 +296,9 @@ func (p *pusher) fill(ctx context.Context, t *target, first bool) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
+	p.c.known.took(t.repo, p.documents)
 	for _, m := range p.manifests[:max(len(p.manifests)-1, 0)] { // none where layers alone are pushed
-		if err := t.putManifest(ctx, m, m.Digest.String()); err != nil {
+		if _, err := t.putManifest(ctx, m, m.Digest.String()); err != nil {
 			return err
 		}
 	}
@@ -275,8 +309,11 @@ func (p *pusher) fill(ctx context.Context, t *target, first bool) error {
 func (p *pusher) missing(ctx context.Context, t *target, first bool) ([]ocispecs.Descriptor, error) {
 	has := make([]bool, len(p.blobs))
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(jobs)
+	g.SetLimit(2 * jobs)
 	for i, d := range p.blobs {
+		if has[i] = p.documents[d.Digest] != nil && p.c.known.has(t.repo, d.Digest); has[i] {
+			continue
+		}
 		g.Go(func() error {
 			return t.retry(gctx, func(ctx context.Context) (err error) {
 				has[i], err = t.has(ctx, d)
@@ -313,12 +350,29 @@ func (t *target) has(ctx context.Context, d ocispecs.Descriptor) (bool, error) {
 	return err == nil, err
 }
 
+// putTags gives a manifest all tags of a repository at once.
+func (t *target) putTags(ctx context.Context, m manifestToPush) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(jobs)
+	for _, tag := range t.tags {
+		g.Go(func() error {
+			_, err := t.putManifest(ctx, m, tag)
+			return err
+		})
+	}
+	return g.Wait()
+}
+
 // putManifest stores a manifest under a tag or its digest.
-func (t *target) putManifest(ctx context.Context, m manifestToPush, as string) error {
-	header := http.Header{"Content-Type": {m.MediaType}}
-	return t.retry(ctx, func(ctx context.Context) error {
-		_, err := t.ask(ctx, request{method: http.MethodPut, url: t.url("/manifests/" + as), header: header, body: textBody(m.data),
+func (t *target) putManifest(ctx context.Context, m manifestToPush, as string) (said *reply, err error) {
+	at, header := t.url("/manifests/"+as), http.Header{"Content-Type": {m.MediaType}}
+	err = t.retry(ctx, func(ctx context.Context) (err error) {
+		said, err = t.ask(ctx, request{method: http.MethodPut, url: at, header: header, body: textBody(m.data),
 			want: []int{http.StatusCreated, http.StatusOK, http.StatusAccepted}})
 		return err
 	})
+	if err == nil {
+		t.p.c.known.manifest(at, m.MediaType, m.data)
+	}
+	return said, err
 }

@@ -21,6 +21,7 @@ type sending struct {
 	location string            // of the open upload; "": there is none
 	offset   int64             // how much of the blob the registry has, as far as is known
 	doubt    bool              // the registry must say how far the upload is
+	named    bool              // it was sent whole and with its digest, so that it may be there
 	resumed  bool              // offset is the registry's word
 	best     int64             // the furthest that offset came
 	sent     atomic.Int64      // bytes that went out, whatever came of them
@@ -56,15 +57,18 @@ func (u *sending) step(ctx context.Context) (done bool, err error) {
 		return u.begin(ctx)
 	case u.doubt:
 		return u.resume(ctx)
+	case u.offset == 0 && u.d.Size < askFirst && !u.resumed:
+		u.named = true
+		return true, u.commit(ctx, u.rest())
 	case u.offset < u.d.Size:
 		return false, u.send(ctx)
 	}
-	return true, u.commit(ctx)
+	return true, u.commit(ctx, textBody(nil))
 }
 
 // begin mounts the blob from a repository that may have it, or opens an upload.
 func (u *sending) begin(ctx context.Context) (bool, error) {
-	u.offset, u.resumed = 0, false
+	u.offset, u.resumed, u.named = 0, false, false
 	query := ""
 	if len(u.mounts) > 0 {
 		query = "?" + url.Values{"mount": {u.d.Digest.String()}, "from": {u.mounts[0].RepositoryStr()}}.Encode()
@@ -99,7 +103,7 @@ func (u *sending) at(resp *reply) error {
 
 // resume asks how far an upload came that broke. Where the registry has forgotten it, it begins anew.
 func (u *sending) resume(ctx context.Context) (bool, error) {
-	if u.offset >= u.d.Size { // the answer to the last request may be all that was lost
+	if u.offset >= u.d.Size || u.named { // the answer to the last request may be all that was lost
 		if has, err := u.t.has(ctx, u.d); err != nil || has {
 			return has, err
 		}
@@ -135,18 +139,23 @@ func received(resp *reply, unsaid int64) int64 {
 	return to + 1
 }
 
-// send sends what the registry has not, in one request: not every registry takes a blob in several as long as none breaks.
-func (u *sending) send(ctx context.Context) error {
-	b := newBody(u.d.Size-u.offset, func(ctx context.Context) (io.ReadCloser, error) { return u.t.p.source(ctx, u.d, u.offset) })
+// rest is what the registry has not.
+func (u *sending) rest() *body {
+	b := newBody(u.d.Size-u.offset, func(ctx context.Context) (io.ReadCloser, error) { return u.t.p.open(ctx, u.d, u.offset) })
 	b.moved = func(n int) {
 		u.t.p.o.Progress(u.d, u.d.Size-b.left.Load(), false)
 		u.sent.Add(int64(n))
 	}
+	return b
+}
+
+// send sends what the registry has not, in one request: not every registry takes a blob in several as long as none breaks.
+func (u *sending) send(ctx context.Context) error {
 	header := http.Header{"Content-Type": {"application/octet-stream"}}
 	if u.offset > 0 {
 		header.Set("Content-Range", fmt.Sprintf("%d-%d", u.offset, u.d.Size-1))
 	}
-	resp, err := u.t.ask(ctx, request{method: http.MethodPatch, url: u.location, header: header, body: b, want: []int{http.StatusAccepted, http.StatusNoContent, http.StatusCreated}})
+	resp, err := u.t.ask(ctx, request{method: http.MethodPatch, url: u.location, header: header, body: u.rest(), want: []int{http.StatusAccepted, http.StatusNoContent, http.StatusCreated}})
 	if err != nil {
 		if statusOf(err) == http.StatusRequestedRangeNotSatisfiable || statusOf(err) == http.StatusNotFound && u.resumed {
 			u.location = "" // what the registry said of the upload does not hold
@@ -164,8 +173,9 @@ func (u *sending) send(ctx context.Context) error {
 	return nil
 }
 
-// commit names the upload. The registry checks its digest.
-func (u *sending) commit(ctx context.Context) error {
+// commit names the upload, and brings what is left of it: all of a small blob, which is a round trip less, else nothing. The
+// registry checks its digest.
+func (u *sending) commit(ctx context.Context, rest *body) error {
 	at, err := url.Parse(u.location)
 	if err != nil {
 		return fmt.Errorf("read answer of %s: %w", u.t.repo.RegistryStr(), err)
@@ -173,7 +183,7 @@ func (u *sending) commit(ctx context.Context) error {
 	query := at.Query()
 	query.Set("digest", u.d.Digest.String())
 	at.RawQuery = query.Encode()
-	_, err = u.t.ask(ctx, request{method: http.MethodPut, url: at.String(), body: textBody(nil),
+	_, err = u.t.ask(ctx, request{method: http.MethodPut, url: at.String(), body: rest,
 		header: http.Header{"Content-Type": {"application/octet-stream"}}, want: []int{http.StatusCreated, http.StatusNoContent, http.StatusOK}})
 	switch status := statusOf(err); {
 	case status == http.StatusNotFound, status == http.StatusBadRequest && u.resumed:

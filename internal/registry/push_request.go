@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -12,7 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
@@ -29,8 +27,7 @@ type target struct {
 	sendAtOnce atomic.Bool // it does not take "Expect: 100-continue"
 
 	mu     sync.Mutex
-	client *http.Client // with credentials; nil: to be made
-	closed time.Time    // until then the registry wants to be asked nothing
+	closed time.Time // until then the registry wants to be asked nothing
 }
 
 func (t *target) url(rest string) string {
@@ -70,10 +67,14 @@ func (t *target) ask(ctx context.Context, r request) (*reply, error) {
 	}
 	watch := time.AfterFunc(stall, func() { cancel(r.body.stalled(stall)) })
 	defer watch.Stop()
-	client, err := t.authed(ctx)
+	client, err := t.p.c.login(ctx, t.repo, t.mounts, o)
 	if err != nil {
-		return nil, because(ctx, err)
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return nil, err
 	}
+	t.reached.Store(true)
 	req, err := http.NewRequestWithContext(ctx, r.method, r.url, nil)
 	if err != nil {
 		return nil, err
@@ -107,46 +108,13 @@ func (t *target) ask(ctx context.Context, r request) (*reply, error) {
 	}
 	if err := transport.CheckError(resp, r.want...); err != nil {
 		if resp.StatusCode == http.StatusUnauthorized {
-			t.forget(client)
+			t.p.c.known.forget(client)
 		}
 		t.rest(resp)
 		return nil, err
 	}
 	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10)) // so that the connection can be used again
 	return &reply{resp.StatusCode, resp.Header, resp.Request.URL}, nil
-}
-
-// authed is a client with credentials for this repository, and to read those that are mounted from.
-func (t *target) authed(ctx context.Context) (*http.Client, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.client != nil {
-		return t.client, nil
-	}
-	auth, err := authn.Resolve(ctx, t.p.c.o.Keychain, t.repo)
-	if err != nil {
-		return nil, fmt.Errorf("read credentials for %s from Docker's configuration: %w", t.repo.RegistryStr(), err)
-	}
-	scopes := []string{t.repo.Scope(transport.PushScope)}
-	for _, r := range t.mounts {
-		scopes = append(scopes, r.Scope(transport.PullScope))
-	}
-	rt, err := transport.NewWithContext(ctx, t.repo.Registry, auth, t.p.c.patient(t.p.o.Answer), scopes)
-	if err != nil {
-		return nil, err
-	}
-	t.reached.Store(true)
-	t.client = &http.Client{Transport: rt}
-	return t.client, nil
-}
-
-// forget drops credentials that the registry takes no longer.
-func (t *target) forget(old *http.Client) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.client == old {
-		t.client = nil
-	}
 }
 
 // rest holds up the push for as long as an answer asks to be left alone.

@@ -38,7 +38,8 @@ type Options struct {
 	Timeout time.Duration
 }
 
-// Client speaks to registries. It is safe for concurrent use, and reuses connections and tokens between calls.
+// Client speaks to registries. It is safe for concurrent use, reuses connections and tokens between calls, and asks for a manifest
+// by its digest once.
 type Client struct {
 	o         Options
 	transport http.RoundTripper
@@ -46,6 +47,7 @@ type Client struct {
 	pusher    *remote.Pusher
 	push      http.RoundTripper // of pushes; made when first needed
 	pushOnce  sync.Once
+	known     *memory
 	err       error // options that the library refused; every call returns it
 }
 
@@ -57,8 +59,8 @@ func New(o Options) *Client {
 	if o.Timeout <= 0 {
 		o.Timeout = 30 * time.Second
 	}
-	c := &Client{o: o}
-	c.transport = c.guard(o.Transport)
+	c := &Client{o: o, known: newMemory()}
+	c.transport = remembering{c.guard(o.Transport), c.known}
 	opts := []remote.Option{
 		remote.WithAuthFromKeychain(o.Keychain),
 		remote.WithTransport(c.transport),

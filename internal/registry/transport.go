@@ -50,7 +50,8 @@ func (c *Client) patient(answer time.Duration) http.RoundTripper {
 		return c.transport
 	}
 	c.pushOnce.Do(func() {
-		c.push = guarded{secure: newTransport(c.o.Timeout, answer, false), unverified: newTransport(c.o.Timeout, answer, true), insecure: c.insecure}
+		g := guarded{secure: newTransport(c.o.Timeout, answer, false), unverified: newTransport(c.o.Timeout, answer, true), insecure: c.insecure}
+		c.push = remembering{g, c.known}
 	})
 	return c.push
 }

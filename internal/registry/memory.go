@@ -1,0 +1,187 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/opencontainers/go-digest"
+)
+
+// memory is what registries have told a client for good: how each wants its clients to log in, the manifest that a digest
+// names, the credentials that it has given out, and the documents that it took. Over a slow link it is each time a round trip.
+type memory struct {
+	mu      sync.Mutex
+	answers map[string]said   // by URL
+	logins  map[string]*login // by registry and scopes
+	brought map[string]bool   // documents, by repository and digest
+}
+
+func newMemory() *memory {
+	return &memory{answers: map[string]said{}, logins: map[string]*login{}, brought: map[string]bool{}}
+}
+
+// said is an answer that a registry would give again.
+type said struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// reply is the answer to a request.
+func (a said) reply(req *http.Request) *http.Response {
+	return &http.Response{
+		Status: statusText(a.status), StatusCode: a.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: req,
+		Header: a.header.Clone(), Body: io.NopCloser(bytes.NewReader(a.body)), ContentLength: int64(len(a.body)),
+	}
+}
+
+// maxRemembered bounds the manifests that are kept, in bytes.
+const maxRemembered = 1 << 20
+
+// remembering is a transport that asks what is remembered once.
+type remembering struct {
+	next http.RoundTripper
+	*memory
+}
+
+// errNoHTTPS is the answer of a host that was reached over plain HTTP.
+var errNoHTTPS = errors.New("the registry was reached over plain HTTP")
+
+// RoundTrip implements http.RoundTripper.
+func (r remembering) RoundTrip(req *http.Request) (*http.Response, error) {
+	ping, manifest := req.URL.Path == "/v2/", strings.Contains(req.URL.Path, "/manifests/")
+	if req.Method != http.MethodGet || req.URL.RawQuery != "" || !ping && !manifest {
+		return r.next.RoundTrip(req)
+	}
+	at := req.URL.String()
+	known, ok := r.recall(at)
+	if ok {
+		return known.reply(req), nil
+	}
+	if plain, ok := strings.CutPrefix(at, "https://"); ok && ping {
+		if _, ok := r.recall("http://" + plain); ok {
+			return nil, errNoHTTPS // the library tries both each time
+		}
+	}
+	resp, err := r.next.RoundTrip(req)
+	switch {
+	case err != nil:
+	case ping && (resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusUnauthorized):
+		r.keep(at, said{status: resp.StatusCode, header: http.Header{"Www-Authenticate": resp.Header.Values("Www-Authenticate")}})
+	case manifest && resp.StatusCode == http.StatusOK:
+		err = r.read(at, resp)
+	}
+	return resp, err
+}
+
+// read keeps a manifest, and leaves the response as it was.
+func (r remembering) read(at string, resp *http.Response) error {
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxRemembered+1))
+	if err != nil {
+		return errors.Join(err, resp.Body.Close())
+	}
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(data), resp.Body), resp.Body}
+	r.manifest(at, resp.Header.Get("Content-Type"), data)
+	return nil
+}
+
+// manifest keeps what the URL of a manifest, by tag or digest, was found or made to be.
+func (m *memory) manifest(at, mediaType string, data []byte) {
+	if len(data) > maxRemembered {
+		return
+	}
+	d := digest.FromBytes(data).String()
+	m.keep(at[:strings.LastIndex(at, "/")+1]+d, said{http.StatusOK, http.Header{"Content-Type": {mediaType}, "Docker-Content-Digest": {d}}, data})
+}
+
+func (m *memory) keep(at string, a said) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.answers[at] = a
+}
+
+func (m *memory) recall(at string) (said, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	a, ok := m.answers[at]
+	return a, ok
+}
+
+// login is a client with credentials; several requests may wait for it.
+type login struct {
+	mu     sync.Mutex
+	client *http.Client // nil: to be made
+}
+
+// login is a client with credentials to push to repo and to read from others of its registry. It is for pushes, by its limits.
+func (c *Client) login(ctx context.Context, repo name.Repository, read []name.Repository, o PushOptions) (*http.Client, error) {
+	scopes := []string{repo.Scope(transport.PushScope)}
+	for _, r := range read {
+		scopes = append(scopes, r.Scope(transport.PullScope))
+	}
+	key := strings.Join(append([]string{repo.RegistryStr()}, scopes...), " ")
+	c.known.mu.Lock()
+	l := c.known.logins[key]
+	if l == nil {
+		l = &login{}
+		c.known.logins[key] = l
+	}
+	c.known.mu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.client != nil {
+		return l.client, nil
+	}
+	auth, err := authn.Resolve(ctx, c.o.Keychain, repo)
+	if err != nil {
+		return nil, fmt.Errorf("read credentials for %s from Docker's configuration: %w", repo.RegistryStr(), err)
+	}
+	rt, err := transport.NewWithContext(ctx, repo.Registry, auth, c.patient(o.Answer), scopes)
+	if err != nil {
+		return nil, err
+	}
+	l.client = &http.Client{Transport: rt}
+	return l.client, nil
+}
+
+// forget drops credentials that a registry takes no longer.
+func (m *memory) forget(old *http.Client) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for key, l := range m.logins {
+		if l.mu.TryLock() { // one that is being made is not the old one
+			if l.client == old {
+				delete(m.logins, key)
+			}
+			l.mu.Unlock()
+		}
+	}
+}
+
+// took remembers that a repository has documents.
+func (m *memory) took(repo name.Repository, documents map[digest.Digest][]byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for d := range documents {
+		m.brought[repo.String()+"@"+d.String()] = true
+	}
+}
+
+// has tells whether a repository is known to have a document.
+func (m *memory) has(repo name.Repository, d digest.Digest) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.brought[repo.String()+"@"+d.String()]
+}
