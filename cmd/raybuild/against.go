@@ -128,12 +128,12 @@ func (g *against) local(ctx context.Context, o *buildOptions) (err error) {
 
 // carriedBy reads an image and its record. A record that does not fit the image's layers is none.
 func carriedBy(ctx context.Context, c *registry.Client, ref string) (*carried, error) {
-	image, err := c.Inspect(ctx, ref)
+	image, err := c.Inspect(ctx, ref, inputsType)
 	if err != nil {
 		return nil, err
 	}
 	out := &carried{Image: image}
-	record, err := recordOf(ctx, c, image.Ref, image.Annotations[layers.GraphAnnotation])
+	record, err := recordFor(image.Ref, image.Attached[inputsType], image.Annotations[layers.GraphAnnotation])
 	if err != nil || record == nil {
 		return out, err
 	}

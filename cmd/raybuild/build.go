@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/raybuild/raybuild/internal/registry"
 	"github.com/raybuild/raybuild/layers"
 	"github.com/raybuild/raybuild/llb"
@@ -43,18 +41,12 @@ func (j *job) make(ctx context.Context, o *buildOptions, start time.Time) error 
 	}
 	report := newReport(j, o)
 	j.page.of(ctx, j, graph, report)
-	if o.push && !o.noCache && len(o.outputs) == 0 && !o.smoke {
-		found, err := j.look(ctx, graph, o)
-		if err != nil {
-			return err
-		}
-		if found != nil {
-			return report.upToDate(found, graph, time.Since(start))
-		}
-	}
-	k, err := j.mayReuse(ctx, o, graph)
+	found, k, err := j.ask(ctx, graph, o)
 	if err != nil {
 		return err
+	}
+	if found != nil {
+		return report.upToDate(found, graph, time.Since(start))
 	}
 	res, err := j.reuse(ctx, o, k, report)
 	if err == nil && res == nil {
@@ -100,19 +92,6 @@ func (j *job) fitToPush(ctx context.Context, o *buildOptions) error {
 		}
 	}
 	return j.fit(ctx, frozen, nil)
-}
-
-// mayReuse asks whether the push is allowed, and meanwhile for an image to take layers from.
-func (j *job) mayReuse(ctx context.Context, o *buildOptions, graph *layers.Graph) (k *reuse, err error) {
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return j.mayPush(ctx, o) })
-	g.Go(func() error {
-		found, err := j.reusable(ctx, o, graph)
-		k = found
-		return err
-	})
-	err = g.Wait()
-	return k, err
 }
 
 // mayPush lets a build fail before it starts where its push would be refused after it. A registry that asks to wait (429) is

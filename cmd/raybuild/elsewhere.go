@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/raybuild/raybuild/internal/registry"
 	"github.com/raybuild/raybuild/layers"
@@ -39,34 +41,84 @@ func lastTag(ref string) string {
 	return reference.FamiliarName(named) + ":graph-last"
 }
 
-// look finds the graph in registries, with one request for each name, one for each of their repositories, and one for each other
-// repository that a cache is imported from. What it finds becomes all names. Nil: nobody has it.
+// ask asks registries what is there of the graph: all of it, under one of the names or elsewhere, or else an image to take layers
+// from; a push of the rest is allowed then. Over a slow link the round trips are what it takes, so what can be asked at the same
+// time is. Where the first name is the graph nothing else is asked, and where another tag is it nothing else is written.
+func (j *job) ask(ctx context.Context, graph *layers.Graph, o *buildOptions) (*hit, *reuse, error) {
+	mayBeThere := o.push && !o.noCache && len(o.outputs) == 0 && !o.smoke
+	if mayBeThere {
+		if h, err := j.look(ctx, graph, o); h != nil || err != nil {
+			return h, nil, err
+		}
+	}
+	reading, stop := context.WithCancel(ctx)
+	defer stop()
+	var (
+		k      *reuse
+		failed error
+		read   sync.WaitGroup
+	)
+	defer read.Wait()
+	read.Go(func() { k, failed = j.reusable(reading, o, graph) })
+	if mayBeThere && o.graphTag {
+		alone := func() { stop(); read.Wait() }
+		if h, err := j.elsewhere(ctx, graph, o, alone); h != nil || err != nil {
+			stop()
+			return h, nil, err
+		}
+	}
+	if err := j.mayPush(ctx, o); err != nil {
+		stop()
+		return nil, nil, err
+	}
+	read.Wait()
+	if reading.Err() != nil && ctx.Err() == nil { // it was given up for a tag that came to nothing
+		k, failed = j.reusable(ctx, o, graph)
+	}
+	return nil, k, failed
+}
+
+// look finds the graph under the names, with one request for each. What it finds becomes all names. Nil: none of them is it.
 func (j *job) look(ctx context.Context, graph *layers.Graph, o *buildOptions) (*hit, error) {
-	want := graph.Digest.String()
-	for _, name := range o.names {
-		found, ok, err := j.registry.Look(ctx, name)
-		if err != nil {
+	j.seen = map[string]string{}
+	for _, names := range [][]string{o.names[:1], o.names[1:]} {
+		all := make([]registry.Found, len(names))
+		g, gctx := errgroup.WithContext(ctx)
+		for i, name := range names {
+			g.Go(func() (err error) {
+				all[i], _, err = j.registry.Look(gctx, name)
+				return err
+			})
+		}
+		if err := g.Wait(); err != nil {
 			return nil, err
 		}
-		if ok && found.Annotations[layers.GraphAnnotation] == want {
-			h := &hit{Found: found}
-			return h, j.give(ctx, graph, o, h, slices.DeleteFunc(slices.Clone(o.names), func(n string) bool { return n == name }))
+		for i, name := range names {
+			j.seen[name] = all[i].Ref
+			if all[i].Annotations[layers.GraphAnnotation] == graph.Digest.String() {
+				h := &hit{Found: all[i]}
+				return h, j.give(ctx, graph, o, h, slices.DeleteFunc(slices.Clone(o.names), func(n string) bool { return n == name }))
+			}
 		}
 	}
-	if !o.graphTag {
-		return nil, nil
-	}
+	return nil, nil
+}
+
+// elsewhere finds the graph under its own tag, with one request for each of the names' repositories and for each that a cache is
+// imported from. What it finds becomes all names, once alone has ended what else is under way. Nil: nobody has it.
+func (j *job) elsewhere(ctx context.Context, graph *layers.Graph, o *buildOptions, alone func()) (*hit, error) {
 	tags := slices.Concat(graphTags(o.names, graph.Digest), graphTags(cacheRefs(o), graph.Digest))
 	for i, tag := range tags {
 		if slices.Contains(tags[:i], tag) {
 			continue
 		}
 		found, ok, err := j.registry.Look(ctx, tag)
-		if err == nil && (!ok || found.Annotations[layers.GraphAnnotation] != want) {
+		if err == nil && (!ok || found.Annotations[layers.GraphAnnotation] != graph.Digest.String()) {
 			continue
 		}
 		h := &hit{Found: found, how: retagged}
 		if err == nil {
+			alone()
 			err = j.give(ctx, graph, o, h, o.names)
 		}
 		if err == nil || ctx.Err() != nil {

@@ -36,6 +36,8 @@ type job struct {
 	page     *page // of --report; nil: the command has none
 	builder  *builder
 	record   *layers.Inputs     // of the graph that was asked for last
+	docs     *madeDocuments     // that were asked for last
+	seen     map[string]string  // what the registry has under names that it was asked for, by digest; "": nothing
 	ofImage  *carried           // recipe and lock are those that this image carries
 	onto     *onto              // packages are put on ofImage; nil: it is built whole
 	result   func(string) error // takes the built image's reference; nil: it is printed

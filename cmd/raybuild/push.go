@@ -24,16 +24,21 @@ func (j *job) push(ctx context.Context, o *buildOptions, graph *layers.Graph, to
 	open := func(ctx context.Context, d ocispecs.Descriptor, offset int64) (io.ReadCloser, error) {
 		return p.Open(ctx, d.Digest, offset)
 	}
-	return j.send(ctx, o, parcel{root: p.Result.Digest, names: to.Names, from: j.bases(graph), open: open, shown: p}, report)
+	docs, err := j.documents(ctx, graph, p.Result.Line)
+	if err != nil {
+		return err
+	}
+	return j.send(ctx, o, parcel{root: p.Result.Digest, names: to.Names, docs: docs, from: j.bases(graph), open: open, shown: p}, report)
 }
 
 // parcel is an image that is pushed.
 type parcel struct {
 	root  digest.Digest // of its manifest or index
 	names []string
-	from  []string        // images that have blobs of it, by digest
-	open  registry.Source // has the others
-	shown *llb.Pushing    // where progress is shown; nil: nowhere
+	docs  []registry.Document // that will be attached to it
+	from  []string            // images that have blobs of it, by digest
+	open  registry.Source     // has the others
+	shown *llb.Pushing        // where progress is shown; nil: nowhere
 
 	reused string // that of from whose layers are taken, and nobody else's
 }
@@ -60,10 +65,11 @@ func (j *job) send(ctx context.Context, o *buildOptions, c parcel, report *repor
 		return r, err
 	}
 	done, err := j.registry.Push(ctx, ocispecs.Descriptor{Digest: c.root}, source, registry.PushOptions{
-		Names: c.names,
-		From:  c.from,
-		Retry: o.retry(),
-		Reach: o.reach(),
+		Names:     c.names,
+		Documents: c.docs,
+		From:      c.from,
+		Retry:     o.retry(),
+		Reach:     o.reach(),
 		Progress: func(d ocispecs.Descriptor, sent int64, reused bool) {
 			if c.shown != nil && !report.sentBefore(d.Digest) {
 				c.shown.Progress(d.Digest, sent, d.Size, reused)

@@ -24,6 +24,9 @@ const (
 
 // documents are the lock, the record of what each layer was made of, and that of the recipe.
 func (j *job) documents(ctx context.Context, graph *layers.Graph, line bool) ([]registry.Document, error) {
+	if d := j.docs; d != nil && d.graph == graph && d.line == line {
+		return d.all, nil
+	}
 	inputs, err := j.inputs(ctx, graph)
 	if err != nil {
 		return nil, err
@@ -38,9 +41,17 @@ func (j *job) documents(ctx context.Context, graph *layers.Graph, line bool) ([]
 	if err != nil {
 		return nil, err
 	}
-	return []registry.Document{
+	j.docs = &madeDocuments{graph, line, []registry.Document{
 		{ArtifactType: lockType, Data: j.data}, {ArtifactType: inputsType, Data: data}, {ArtifactType: recipeType, Data: source},
-	}, nil
+	}}
+	return j.docs.all, nil
+}
+
+// madeDocuments are documents as they were made: their bytes are pushed with the image's, and named when it has its names.
+type madeDocuments struct {
+	graph *layers.Graph
+	line  bool
+	all   []registry.Document
 }
 
 // inputs is the record of what a graph's layers are made of. It takes as long as the graph itself, so it is made once.
@@ -103,6 +114,11 @@ func recordOf(ctx context.Context, c *registry.Client, ref, graph string) (*laye
 	if err != nil {
 		return nil, err
 	}
+	return recordFor(ref, found, graph)
+}
+
+// recordFor is the record for a graph among those that an image carries.
+func recordFor(ref string, found []registry.Attachment, graph string) (*layers.Inputs, error) {
 	var broken error
 	for _, a := range found {
 		in, err := layers.ParseInputs(a.Data)

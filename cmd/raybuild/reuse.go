@@ -22,7 +22,8 @@ import (
 
 // reuse is an image that takes the layers that did not change from one that a registry has.
 type reuse struct {
-	image       llb.Image // the whole one
+	graph       *layers.Graph // the whole one
+	image       llb.Image     // its
 	annotations map[string]string
 	old         *carried
 	rest        *layers.Rest
@@ -60,7 +61,7 @@ func (j *job) reuse(ctx context.Context, o *buildOptions, k *reuse, report *repo
 func (j *job) pushReused(ctx context.Context, o *buildOptions, report *report, k *reuse) error {
 	report.beforePush(k.made.Result)
 	absent := func(context.Context, digest.Digest, int64) (io.ReadCloser, error) { return nil, os.ErrNotExist }
-	err := j.send(ctx, o, parcel{root: k.made.Result.Digest, names: o.names, from: []string{k.old.Ref}, reused: k.old.Ref, open: k.open(absent)}, report)
+	err := k.send(ctx, j, o, parcel{names: o.names, from: []string{k.old.Ref}, open: k.open(absent)}, report)
 	if err != nil && ctx.Err() != nil {
 		return report.interrupted()
 	}
@@ -81,7 +82,7 @@ func (j *job) reusable(ctx context.Context, o *buildOptions, graph *layers.Graph
 			return nil, err
 		}
 		if rest := graph.Rest(now, old.record); rest != nil {
-			return &reuse{image: graph.Images[0], annotations: graph.Annotations, old: old, rest: rest}, nil
+			return &reuse{graph: graph, image: graph.Images[0], annotations: graph.Annotations, old: old, rest: rest}, nil
 		}
 	}
 	_, err := record() // nothing else may make it meanwhile
@@ -120,6 +121,11 @@ func (j *job) before(ctx context.Context, o *buildOptions) iter.Seq[*carried] {
 		for i, name := range candidates {
 			if name == "" || slices.Contains(candidates[:i], name) || !slices.ContainsFunc(o.names, func(n string) bool { return sameRepository(n, name) }) {
 				continue
+			}
+			if found, asked := j.seen[name]; asked {
+				if name = found; name == "" {
+					continue
+				}
 			}
 			// A build can do without it, and says what is wrong with the registry if it is more than that.
 			c, err := carriedBy(ctx, j.registry, name)
@@ -189,8 +195,16 @@ func (k *reuse) push(ctx context.Context, j *job, o *buildOptions, to llb.BuildO
 	p.Result.Images = k.made.Result.Images // its layers are shown
 	k.made.Result.Steps, k.made.Result.Caches = p.Result.Steps, p.Result.Caches
 	report.beforePush(k.made.Result)
-	from := k.from(j)
-	return k.explain(j.send(ctx, o, parcel{root: k.made.Result.Digest, names: to.Names, from: from, reused: k.old.Ref, open: k.open(p.Open), shown: p}, report))
+	return k.explain(k.send(ctx, j, o, parcel{names: to.Names, from: k.from(j), open: k.open(p.Open), shown: p}, report))
+}
+
+// send pushes the whole image.
+func (k *reuse) send(ctx context.Context, j *job, o *buildOptions, c parcel, report *report) (err error) {
+	c.root, c.reused = k.made.Result.Digest, k.old.Ref
+	if c.docs, err = j.documents(ctx, k.graph, k.made.Result.Line); err != nil {
+		return err
+	}
+	return j.send(ctx, o, c, report)
 }
 
 // from are images that have blobs of it.
