@@ -3,7 +3,6 @@ package cluster
 import (
 	"cmp"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,7 +19,7 @@ type version struct {
 
 const noDev = 1 << 30
 
-var versionGrammar = regexp.MustCompile(`^v?([0-9]{1,6}(?:\.[0-9]{1,6}){0,4})(?:[._-]?(a|b|rc)[._-]?([0-9]{1,6}))?` +
+var versionGrammar = newGrammar(`^v?([0-9]{1,6}(?:\.[0-9]{1,6}){0,4})(?:[._-]?(a|b|rc)[._-]?([0-9]{1,6}))?` +
 	`(?:[._-]?post([0-9]{1,6}))?(?:[._-]?dev([0-9]{1,6}))?(?:\+[A-Za-z0-9.]+)?$`)
 
 // parseVersion reads a version of Ray such as 0.8.6, 1.0.1.post1, 2.52.0rc1 or 3.0.0.dev0.

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"regexp"
 	"strings"
 	"time"
 )
@@ -34,7 +33,7 @@ type JobResult struct {
 	By       string  `json:"by"` // jobs-api, or exec where the Ray version has no jobs API
 }
 
-var jobIDForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$`)
+var jobIDForm = newGrammar(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$`)
 
 // maxUpload is what Ray takes as one package (100 MiB, ray python/ray/_private/ray_constants.py).
 const maxUpload = 100 << 20

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/distribution/reference"
@@ -16,25 +17,39 @@ import (
 // Grammars of the strings in a cluster.yaml. None admits a control character, a space at its start or a leading '-', and every
 // value travels as a field of an API call or one element of an argv: no shell ever reads one.
 var (
-	nameGrammar     = regexp.MustCompile(`^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$`)
-	userGrammar     = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9._-]{0,31}$`)
-	hostGrammar     = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?$`)
-	numericHost     = regexp.MustCompile(`^[0-9.]+$`)
-	pathGrammar     = regexp.MustCompile(`^/[A-Za-z0-9._/@+=~,%-]*$`)
-	keyGrammar      = regexp.MustCompile(`^[A-Za-z0-9._/~][A-Za-z0-9._/@+=~ -]*$`)
-	volumeGrammar   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{1,63}$`)
-	envGrammar      = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
-	resourceGrammar = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.:/-]{0,127}$`)
-	labelKeyGrammar = regexp.MustCompile(`^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$`)
-	labelGrammar    = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?$`)
-	argGrammar      = regexp.MustCompile(`^(--[a-z][a-z0-9-]*)(=[^\x00-\x1f\x7f]*)?$`)
-	intGrammar      = regexp.MustCompile(`^[0-9]{1,18}$`)
-	numberGrammar   = regexp.MustCompile(`^[0-9]{1,9}(\.[0-9]{1,4})?$`)
-	sizeGrammar     = regexp.MustCompile(`^([0-9]{1,15})(\.[0-9]{1,3})?\s?([kmgtKMGT]?)(i?[bB])?$`)
+	nameGrammar     = newGrammar(`^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$`)
+	userGrammar     = newGrammar(`^[A-Za-z_][A-Za-z0-9._-]{0,31}$`)
+	hostGrammar     = newGrammar(`^[A-Za-z0-9_]([A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?$`)
+	numericHost     = newGrammar(`^[0-9.]+$`)
+	pathGrammar     = newGrammar(`^/[A-Za-z0-9._/@+=~,%-]*$`)
+	keyGrammar      = newGrammar(`^[A-Za-z0-9._/~][A-Za-z0-9._/@+=~ -]*$`)
+	volumeGrammar   = newGrammar(`^[A-Za-z0-9][A-Za-z0-9_.-]{1,63}$`)
+	envGrammar      = newGrammar(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	resourceGrammar = newGrammar(`^[A-Za-z_][A-Za-z0-9_.:/-]{0,127}$`)
+	labelKeyGrammar = newGrammar(`^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$`)
+	labelGrammar    = newGrammar(`^([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?$`)
+	argGrammar      = newGrammar(`^(--[a-z][a-z0-9-]*)(=[^\x00-\x1f\x7f]*)?$`)
+	intGrammar      = newGrammar(`^[0-9]{1,18}$`)
+	numberGrammar   = newGrammar(`^[0-9]{1,9}(\.[0-9]{1,4})?$`)
+	sizeGrammar     = newGrammar(`^([0-9]{1,15})(\.[0-9]{1,3})?\s?([kmgtKMGT]?)(i?[bB])?$`)
 )
 
+// grammar is a regular expression that is compiled when it is first used: together they cost every call of raybuild 3 ms, also
+// those that read no cluster.yaml.
+type grammar func() *regexp.Regexp
+
+func newGrammar(text string) grammar {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(text) })
+}
+
+// MatchString is that of the regular expression.
+func (g grammar) MatchString(s string) bool { return g().MatchString(s) }
+
+// FindStringSubmatch is that of the regular expression.
+func (g grammar) FindStringSubmatch(s string) []string { return g().FindStringSubmatch(s) }
+
 // match reads a string that has to fit a grammar.
-func (d *decoder) match(n ast.Node, what string, g *regexp.Regexp, fix string) (string, bool) {
+func (d *decoder) match(n ast.Node, what string, g grammar, fix string) (string, bool) {
 	s, ok := d.text(n, what)
 	if ok && !g.MatchString(s) {
 		d.bad(n, fix, "%s %q is not valid", what, clip(s))
