@@ -96,7 +96,7 @@ func (g *Graph) Inputs(ctx context.Context) (*Inputs, error) {
 		if err != nil {
 			return nil, fmt.Errorf("name inputs of platform %q: %w", made.name, err)
 		}
-		if p.Config, err = g.configInputs(ctx, g.Images[i]); err != nil {
+		if p.Config, err = g.configInputs(g.Images[i]); err != nil {
 			return nil, fmt.Errorf("name inputs of platform %q: %w", made.name, err)
 		}
 		out.Platforms = append(out.Platforms, p)
@@ -222,8 +222,8 @@ func layerKey(ctx context.Context, p llb.Platform, s llb.Stage) (digest.Digest, 
 }
 
 // configInputs are those of the image's config, and the manifest's annotations.
-func (g *Graph) configInputs(ctx context.Context, image llb.Image) (LayerInputs, error) {
-	def, err := image.Marshal(ctx, false)
+func (g *Graph) configInputs(image llb.Image) (LayerInputs, error) {
+	config, err := image.MarshalConfig()
 	if err != nil {
 		return LayerInputs{}, err
 	}
@@ -252,5 +252,5 @@ func (g *Graph) configInputs(ctx context.Context, image llb.Image) (LayerInputs,
 		titles = append(titles, l.Title)
 	}
 	values["history"] = jsonDigest(titles)
-	return LayerInputs{Name: "config", Layer: "config", Count: 1, Key: digest.FromString(string(def.Config) + jsonText(annotations)), Values: values}, nil
+	return LayerInputs{Name: "config", Layer: "config", Count: 1, Key: digest.FromString(string(config) + jsonText(annotations)), Values: values}, nil
 }

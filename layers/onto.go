@@ -161,7 +161,7 @@ func (g *Graph) inputsOnto(ctx context.Context) (*Inputs, error) {
 			return nil, err
 		}
 		p := PlatformInputs{Platform: made.name, Layers: append(slices.Clone(g.onto.Platforms[at].Layers), l)}
-		if p.Config, err = g.configInputs(ctx, g.Images[i]); err != nil {
+		if p.Config, err = g.configInputs(g.Images[i]); err != nil {
 			return nil, err
 		}
 		out.Platforms = append(out.Platforms, p)

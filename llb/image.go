@@ -132,6 +132,12 @@ func decodeOp(dt []byte) (*pb.Op, error) {
 	return &op, nil
 }
 
+// MarshalConfig writes the config alone, as Marshal does with the graph.
+func (i Image) MarshalConfig() ([]byte, error) {
+	dt, _, err := i.config()
+	return dt, err
+}
+
 // config writes the image config whole. History has one entry for each layer, with fixed times: what is missing
 // BuildKit would fill in by names and times that differ between a built layer and a cached one.
 func (i Image) config() (dt []byte, names []string, err error) {
