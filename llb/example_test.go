@@ -40,7 +40,7 @@ func ExampleImage_Marshal() {
 		log.Fatal(err)
 	}
 	fmt.Println(len(def.Def.Def), def.Digest())
-	// Output: 7 sha256:d8a84f9dff6865380358ac9852e2b04d532518aa0477fbae3bef52b5a2dc25c6
+	// Output: 7 sha256:104ada6e10b505efabe07d10db5a2fb13368354e9226f5374475275d32e7cbab
 }
 
 func ExampleBuilder_Build() {

@@ -56,7 +56,7 @@ type Mount struct {
 	Path  string // absolute; need not exist in the stage below
 	Stage Stage
 	From  string // path inside Stage that is mounted, a directory or a file; default "/"
-	Write bool   // writable, and what is written is thrown away; default read-only, keyed by content
+	Write bool   // writable, and what is written is thrown away; default read-only, keyed by content where that is not given by its digests
 }
 
 // Secret is a value from [Session.Secrets] that a command gets as a file, a variable, or both.
@@ -183,6 +183,9 @@ func (e Exec) options() func(*layout) []bkllb.RunOption {
 				how = append(how, bkllb.ForceNoOutput)
 			} else {
 				how = append(how, bkllb.Readonly)
+			}
+			if m.Stage.n != nil && m.Stage.n.given && !l.line {
+				how = append(how, bkllb.ContentCache(bkllb.MountContentCacheOff)) // else the builder hashes every byte of it
 			}
 			opts = append(opts, bkllb.AddMount(m.Path, l.state(m.Stage.n), how...))
 		}

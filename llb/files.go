@@ -44,7 +44,7 @@ func (s Stage) Files(title string, files ...File) Stage {
 	if err != nil {
 		return s.fail(title, err)
 	}
-	return s.fileOp(title, func(*layout) *bkllb.FileAction { return nil }, data)
+	return s.fileOp(title, nil, func(*layout) *bkllb.FileAction { return nil }, data)
 }
 
 // Unpack is s with the tar archive `name` of the stage tar unpacked at dest, keeping the owners, modes and times in it.
@@ -87,13 +87,13 @@ func (s Stage) copyOp(title string, from Stage, err error, src, dst string, how 
 			return s.fail(title, err)
 		}
 	}
-	return s.fileOp(title, func(l *layout) *bkllb.FileAction { return bkllb.Copy(l.state(from.n), src, dst, how) }, fix)
+	return s.fileOp(title, from.n, func(l *layout) *bkllb.FileAction { return bkllb.Copy(l.state(from.n), src, dst, how) }, fix)
 }
 
-// fileOp is one file operation: first, and then an archive of files unpacked at the root. BuildKit's mkdir and mkfile
+// fileOp is one file operation: first, which reads from, and then an archive of files unpacked at the root. BuildKit's mkdir and mkfile
 // cannot set the time of a directory after something was put in it; unpacking does, and can set every mode.
-func (s Stage) fileOp(title string, first func(*layout) *bkllb.FileAction, archive []byte) Stage {
-	return Stage{n: &node{title: title, base: s.n, layers: 1, apply: func(l *layout, base bkllb.State) bkllb.State {
+func (s Stage) fileOp(title string, from *node, first func(*layout) *bkllb.FileAction, archive []byte) Stage {
+	return Stage{n: &node{title: title, base: s.n, layers: 1, given: isGiven(s.n, from), apply: func(l *layout, base bkllb.State) bkllb.State {
 		act := first(l)
 		if archive != nil {
 			epoch := Epoch()

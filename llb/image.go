@@ -95,14 +95,15 @@ func marshalStage(ctx context.Context, st Stage, p Platform, line, noCache bool)
 	if err != nil {
 		return nil, fmt.Errorf("marshal stage %q: %w", st.n.title, err)
 	}
-	if err := nameAll(def); err != nil {
+	if err := finish(def); err != nil {
 		return nil, err
 	}
 	return def, nil
 }
 
-// nameAll names operations that came in by [FromState] without a name, so that none shows as a raw command.
-func nameAll(def *bkllb.Definition) error {
+// finish names operations that came in by [FromState] without a name, so that none shows as a raw command, and drops
+// demands on the builder that are none.
+func finish(def *bkllb.Definition) error {
 	const key = "llb.customname"
 	for _, dt := range def.Def {
 		op, err := decodeOp(dt)
@@ -111,6 +112,8 @@ func nameAll(def *bkllb.Definition) error {
 		}
 		dgst := digest.FromBytes(dt)
 		md := def.Metadata[dgst]
+		// A builder that does not know this word hashes what it need not, and is right all the same.
+		delete(md.Caps, pb.CapExecMountContentCache)
 		if op.Op == nil || md.Description[key] != "" {
 			continue
 		}

@@ -3,6 +3,7 @@ package llb
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"time"
 
 	bkllb "github.com/moby/buildkit/client/llb"
@@ -23,6 +24,10 @@ type node struct {
 	merge        []*node
 	isDiff       bool
 	lower, upper *node
+
+	// given: its content follows from the operations themselves, which are files and artifacts by their digests. A
+	// step that reads it needs no look into it to know whether it has changed.
+	given bool
 
 	// layers is how many filesystem layers the operation adds to its base; unknown for an image, whose layers only
 	// the registry knows.
@@ -97,6 +102,11 @@ func (l *layout) mergeLine(n *node) bkllb.State {
 			l.opts(from.title+" (copy)")...)
 	}
 	return st
+}
+
+// isGiven tells whether all of nodes are given, as the empty filesystem is.
+func isGiven(nodes ...*node) bool {
+	return !slices.ContainsFunc(nodes, func(n *node) bool { return n != nil && !n.given })
 }
 
 // standsOn tells whether n is base or a chain of operations on it.
