@@ -1,7 +1,6 @@
 package llb
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -11,11 +10,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/containerd/containerd/v2/core/content/proxy"
-	cerrdefs "github.com/containerd/errdefs"
 	"github.com/moby/buildkit/client"
 	digest "github.com/opencontainers/go-digest"
-	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // Pushing is an image on its way from a builder to registries, for [BuildOptions.Pusher].
@@ -37,17 +33,8 @@ func (p *Pushing) Open(ctx context.Context, d digest.Digest, offset int64) (io.R
 	if dt, ok := p.docs[d]; ok && offset <= int64(len(dt)) {
 		return io.NopCloser(strings.NewReader(string(dt[offset:]))), nil
 	}
-	store := proxy.NewContentStore(p.b.c.ContentClient())
-	r, err := store.ReaderAt(ctx, ocispecs.Descriptor{Digest: d})
-	if err != nil {
-		if cerrdefs.IsNotFound(err) {
-			err = errors.Join(os.ErrNotExist, err)
-		}
-		return nil, fmt.Errorf("read blob %s: %w", d, err)
-	}
-	// Each read is a call of the builder.
-	section := io.NewSectionReader(r, offset, r.Size()-offset)
-	return &blob{Reader: bufio.NewReaderSize(section, 1<<20), close: r.Close}, nil
+	r, _, err := p.b.blobFrom(ctx, d, offset)
+	return r, err
 }
 
 // Progress shows how far a layer is, with the build's progress. sent is size when it is there; reused says that the

@@ -1,6 +1,7 @@
 package llb
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,9 +10,9 @@ import (
 	"os"
 	"strings"
 
-	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/content/proxy"
 	cerrdefs "github.com/containerd/errdefs"
+	"github.com/klauspost/readahead"
 	"github.com/moby/buildkit/client"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	digest "github.com/opencontainers/go-digest"
@@ -141,6 +142,18 @@ func notExist(err error) error {
 // Blob opens a blob of the builder's content store, such as a manifest or layer that it has built. A blob that is not
 // there is an error that is os.ErrNotExist.
 func (b *Builder) Blob(ctx context.Context, d digest.Digest) (io.ReadCloser, int64, error) {
+	return b.blobFrom(ctx, d, 0)
+}
+
+// Each read of a blob is a call of the builder, for readSize bytes; readsAhead of them are made before they are wanted, so
+// that the builder reads while the one before is sent on.
+const (
+	readSize   = 1 << 20
+	readsAhead = 4
+)
+
+// blobFrom is Blob from offset to its end; the size is that of the whole.
+func (b *Builder) blobFrom(ctx context.Context, d digest.Digest, offset int64) (io.ReadCloser, int64, error) {
 	store := proxy.NewContentStore(b.c.ContentClient())
 	r, err := store.ReaderAt(ctx, ocispecs.Descriptor{Digest: d})
 	if err != nil {
@@ -149,7 +162,16 @@ func (b *Builder) Blob(ctx context.Context, d digest.Digest) (io.ReadCloser, int
 		}
 		return nil, 0, fmt.Errorf("read blob %s: %w", d, err)
 	}
-	return &blob{Reader: content.NewReader(r), close: r.Close}, r.Size(), nil
+	left := r.Size() - offset
+	section := io.NewSectionReader(r, offset, left)
+	if left <= readSize {
+		return &blob{Reader: bufio.NewReaderSize(section, int(max(left, 16))), close: r.Close}, r.Size(), nil
+	}
+	ahead, err := readahead.NewReaderSize(section, readsAhead, readSize)
+	if err != nil {
+		return nil, 0, fmt.Errorf("read blob %s: %w", d, errors.Join(err, r.Close()))
+	}
+	return &blob{Reader: ahead, close: func() error { return errors.Join(ahead.Close(), r.Close()) }}, r.Size(), nil
 }
 
 type blob struct {

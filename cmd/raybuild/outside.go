@@ -112,13 +112,25 @@ func (o *outside) Pin(ctx context.Context, ref string, p llb.Platform) (layers.P
 // Know implements layers.Outside.
 func (o *outside) Know(artifacts []layers.Artifact, local []layers.LocalFile) {
 	for _, a := range artifacts {
-		o.fetcher.Add(fetch.Item{Digest: a.Digest(), Size: a.Size, Name: a.Filename(), URL: a.URL()})
+		o.fetcher.Add(fetch.Item{Digest: a.Digest(), Size: a.Size, Name: a.Filename(), URL: a.URL(), Rank: fetchRank(a)})
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, f := range local {
 		o.local[f.Digest] = f
 	}
+}
+
+// fetchRank orders downloads. Packages wait for the environment, whatever they are, so what that is made of comes first;
+// then big wheels, whose layers take long to pack.
+func fetchRank(a layers.Artifact) int {
+	switch {
+	case a.Kind != layers.KindWheel && a.Kind != layers.KindSdist:
+		return 0
+	case a.Size >= 16<<20:
+		return 1
+	}
+	return 2
 }
 
 // Open implements llb.ArtifactSource.

@@ -23,6 +23,9 @@ type Item struct {
 	URL    string        // canonical URL, handed to Options.Candidates
 	Path   string        // a local file that is the artifact
 	Bytes  []byte        // the artifact itself
+	// Rank orders those that wait for a place at a mirror, the lowest first. Default 0: others have a few places only
+	// while known artifacts of rank 0 are missing.
+	Rank int
 }
 
 // Options says where artifacts come from and how patient to be. The zero value of every field but Store works.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -36,6 +37,7 @@ type Fetcher struct {
 	learned map[string]Candidate     // canonical key -> where the page that linked it has it
 	secure  map[string]bool          // hosts, with their port if any, whose canonical URLs are https
 	flights map[digest.Digest]*flight
+	urgent  map[digest.Digest]bool // items of rank 0 that are missing
 }
 
 // New returns a Fetcher on the store in o.Store, which it makes when it is missing and clears of old temporary files.
@@ -56,6 +58,7 @@ func New(o Options) (*Fetcher, error) {
 		o: o, store: st, logins: l, hosts: newHosts(o.PerHost, o.Total),
 		items: map[digest.Digest]Item{}, byURL: map[string]digest.Digest{}, learned: map[string]Candidate{},
 		secure: map[string]bool{}, flights: map[digest.Digest]*flight{},
+		urgent: map[digest.Digest]bool{},
 	}
 	for _, h := range o.HTTPSHosts {
 		f.secure[strings.ToLower(h)] = true
@@ -105,8 +108,26 @@ func (f *Fetcher) Add(items ...Item) {
 		f.items[it.Digest] = it
 		if u, err := url.Parse(it.URL); err == nil && u.Host != "" {
 			f.byURL[key(u)] = it.Digest
+			if it.Rank == 0 && !f.store.has(it.Digest) {
+				f.urgent[it.Digest] = true
+			}
 		}
 	}
+	f.hosts.missing(len(f.urgent))
+	if len(f.urgent) > 0 {
+		time.AfterFunc(urgentGrace, f.forgetUnwanted)
+	}
+}
+
+// urgentGrace is how long items of rank 0 that nobody asks for hold others up: a builder asks at once for all that it lacks.
+const urgentGrace = 5 * time.Second
+
+// forgetUnwanted lets items of rank 0 that nobody waits for hold up nothing.
+func (f *Fetcher) forgetUnwanted() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	maps.DeleteFunc(f.urgent, func(d digest.Digest, _ bool) bool { return f.flights[d] == nil })
+	f.hosts.missing(len(f.urgent))
 }
 
 // Has tells whether the artifact is at hand without any mirror. A stored file's digest is not checked for that.

@@ -59,6 +59,8 @@ func (f *Fetcher) join(ctx context.Context, it Item) (fl *flight, leave func()) 
 			cancel()
 			f.mu.Lock()
 			f.forget(it.Digest, fl)
+			delete(f.urgent, it.Digest)
+			f.hosts.missing(len(f.urgent))
 			f.mu.Unlock()
 			fl.err = err
 			close(fl.done)

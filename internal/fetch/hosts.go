@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,7 +18,8 @@ const restAfterFailure = time.Minute
 // hosts limits the requests under way and remembers which hosts do not answer.
 type hosts struct {
 	perHost int
-	total   chan struct{}
+	total   *slots
+	urgent  atomic.Int64 // artifacts of rank 0 that are missing
 
 	mu sync.Mutex
 	m  map[string]*host
@@ -25,7 +27,7 @@ type hosts struct {
 
 // host is one host and port.
 type host struct {
-	slots chan struct{}
+	slots *slots
 
 	mu    sync.Mutex
 	fails int       // failures in a row
@@ -34,7 +36,9 @@ type host struct {
 }
 
 func newHosts(perHost, total int) *hosts {
-	return &hosts{perHost: perHost, total: make(chan struct{}, total), m: map[string]*host{}}
+	hs := &hosts{perHost: perHost, m: map[string]*host{}}
+	hs.total = &slots{size: total, urgent: &hs.urgent}
+	return hs
 }
 
 func (hs *hosts) get(u *url.URL) *host {
@@ -43,30 +47,40 @@ func (hs *hosts) get(u *url.URL) *host {
 	defer hs.mu.Unlock()
 	h := hs.m[name]
 	if h == nil {
-		h = &host{slots: make(chan struct{}, hs.perHost)}
+		h = &host{slots: &slots{size: hs.perHost, urgent: &hs.urgent}}
 		hs.m[name] = h
 	}
 	return h
 }
 
 // acquire waits for a place at the host, then for one in all: whoever has one in all waits for nobody.
-func (hs *hosts) acquire(ctx context.Context, h *host) error {
-	for _, c := range []chan struct{}{h.slots, hs.total} {
-		select {
-		case c <- struct{}{}:
-		case <-ctx.Done():
-			if c == hs.total {
-				<-h.slots
-			}
-			return context.Cause(ctx)
-		}
+func (hs *hosts) acquire(ctx context.Context, h *host, rank int) error {
+	if err := h.slots.acquire(ctx, rank); err != nil {
+		return err
 	}
-	return nil
+	err := hs.total.acquire(ctx, rank)
+	if err != nil {
+		h.slots.release(rank)
+	}
+	return err
 }
 
-func (hs *hosts) release(h *host) {
-	<-hs.total
-	<-h.slots
+func (hs *hosts) release(h *host, rank int) {
+	hs.total.release(rank)
+	h.slots.release(rank)
+}
+
+// missing says how many artifacts of rank 0 are not there yet.
+func (hs *hosts) missing(n int) {
+	if hs.urgent.Swap(int64(n)) == 0 || n > 0 {
+		return
+	}
+	hs.total.settle()
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	for _, h := range hs.m {
+		h.slots.settle()
+	}
 }
 
 func (h *host) worked() {

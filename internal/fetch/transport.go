@@ -124,6 +124,7 @@ type request struct {
 	mirror string
 	url    *url.URL // may have userinfo
 	header http.Header
+	rank   int  // of the artifact, see Item
 	repeat bool // for the counts: it was asked before
 }
 
@@ -131,12 +132,12 @@ type request struct {
 // a stall, and gives the connection's place back when it is closed.
 func (f *Fetcher) do(ctx context.Context, r request) (*http.Response, error) {
 	h := f.hosts.get(r.url)
-	if err := f.hosts.acquire(ctx, h); err != nil {
+	if err := f.hosts.acquire(ctx, h, r.rank); err != nil {
 		return nil, err
 	}
 	f.counts.request(r.mirror, r.repeat, r.header.Get("Range") != "")
 	cctx, cancel := context.WithCancelCause(ctx)
-	end := func() { cancel(nil); f.hosts.release(h) }
+	end := func() { cancel(nil); f.hosts.release(h, r.rank) }
 	resp, err := f.send(cctx, r)
 	if err == nil && resp.StatusCode >= 400 {
 		err = &statusError{code: resp.StatusCode, retryAfter: retryAfter(resp.Header, time.Now())}
