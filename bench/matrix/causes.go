@@ -7,8 +7,8 @@ func causes() map[string]cause {
 	const config = "the config alone, or a small file, is new, and both sides do little; raybuild reads the image before and its record, " +
 		"and attaches lock and inputs to the new one"
 	return map[string]cause{
-		"cold": {seconds: "the longest chain is base, Miniconda, environment, wheels on both sides, most of it one program on one CPU; raybuild packs " +
-			"layers meanwhile, and installs wheels side by side"},
+		"cold": {seconds: "the longest chain is base, Miniconda, environment, the biggest wheel and its layer on both sides, most of it one program on one " +
+			"CPU, the layer's gzip above all; raybuild packs layers meanwhile, and installs wheels side by side"},
 		"same-warm":    {seconds: "BuildKit's client on a warm engine takes as little as raybuild, most of whose time is the start of its program"},
 		"apt-list":     {seconds: "apt's step and its push are all that is done; the Dockerfile's later steps find their downloads in cache mounts"},
 		"base-patched": {pulled: "a base whose every byte may have changed is pulled by everybody; apt's layer comes on top"},
