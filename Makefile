@@ -76,7 +76,7 @@ $(TOOLS)/buildctl: go.mod go.sum
 bench-core: needs-build build $(TOOLS)/buildctl ## engine start, up-to-date check, cached and cold builds, as a table
 	$(GO) run ./bench/core
 
-# The edit matrix. At the small scale a peer that takes long is measured less often than five times, and the table says so.
+# The edit matrix. A peer that takes long is measured less often than five times, and the table says so.
 BENCH_SCALE ?= small
 BENCH_BUDGET_small := 40s
 BENCH_BUDGET_full  := 50s
