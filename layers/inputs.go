@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"runtime"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/raybuild/raybuild/llb"
 )
@@ -135,15 +137,18 @@ func ParseInputs(data []byte) (*Inputs, error) {
 // maxImageLayers is more layers than engines take (127, by overlayfs as Docker uses it).
 const maxImageLayers = 1000
 
-// inputs of all layers, in the image's order: what is bound to the base first.
-func (m platformMade) inputs(ctx context.Context) (PlatformInputs, error) {
-	first := m.grounds[0]
-	key, err := layerKey(ctx, first.Platform, first.Front)
-	if err != nil {
-		return PlatformInputs{}, err
-	}
-	front := []LayerInputs{{Name: "base", Layer: "base", Count: max(m.locked.Base.Layers, 1), Key: key, Values: map[string]string{"base": pinned(m.locked.Base)}}}
-	var rest []LayerInputs
+// layerMade is how one layer came about.
+type layerMade struct {
+	layer   Layer
+	on      Ground
+	name    string
+	stage   llb.Stage
+	onFront bool // it is bound to the base
+}
+
+// each are all layers but the base's own, as they were made.
+func (m platformMade) each() []layerMade {
+	var all []layerMade
 	for i, layer := range m.layers {
 		before, after := m.grounds[i], m.grounds[i+1]
 		for n := len(before.front); n < len(after.front); n++ {
@@ -151,25 +156,50 @@ func (m platformMade) inputs(ctx context.Context) (PlatformInputs, error) {
 			if name == "mirrors" {
 				name = originalsLayer
 			}
-			l, err := m.layer(ctx, layer, before, name, after.fronts[n])
-			if err != nil {
-				return PlatformInputs{}, err
-			}
-			for _, f := range front {
-				if !slices.Contains(l.On, f.Name) {
-					l.On = append(l.On, f.Name)
-				}
-			}
-			front = append(front, l)
+			all = append(all, layerMade{layer, before, name, after.fronts[n], true})
 		}
 		for _, made := range after.layers[len(before.layers):] {
-			l, err := m.layer(ctx, layer, before, made.Name, made.Stage)
-			if err != nil {
-				return PlatformInputs{}, err
-			}
+			all = append(all, layerMade{layer, before, made.Name, made.Stage, false})
+		}
+	}
+	return all
+}
+
+// inputs of all layers, in the image's order: what is bound to the base first. The operations of each are written out for its key,
+// which is most of the work, so they are at the same time.
+func (m platformMade) inputs(ctx context.Context) (PlatformInputs, error) {
+	first := m.grounds[0]
+	key, err := layerKey(ctx, first.Platform, first.Front)
+	if err != nil {
+		return PlatformInputs{}, err
+	}
+	each := m.each()
+	of := make([]LayerInputs, len(each))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i, made := range each {
+		g.Go(func() (err error) {
+			of[i], err = m.layer(ctx, made.layer, made.on, made.name, made.stage)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return PlatformInputs{}, err
+	}
+	front := []LayerInputs{{Name: "base", Layer: "base", Count: max(m.locked.Base.Layers, 1), Key: key, Values: map[string]string{"base": pinned(m.locked.Base)}}}
+	var rest []LayerInputs
+	for i, l := range of {
+		if !each[i].onFront {
 			l.On = frontOf(l.On, front)
 			rest = append(rest, l)
+			continue
 		}
+		for _, f := range front {
+			if !slices.Contains(l.On, f.Name) {
+				l.On = append(l.On, f.Name)
+			}
+		}
+		front = append(front, l)
 	}
 	return PlatformInputs{Platform: m.name, Layers: append(front, rest...)}, nil
 }
