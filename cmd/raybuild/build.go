@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/raybuild/raybuild/internal/registry"
 	"github.com/raybuild/raybuild/layers"
@@ -100,12 +103,22 @@ func (j *job) mayPush(ctx context.Context, o *buildOptions) error {
 	if !o.push || j.asked {
 		return nil
 	}
-	for _, name := range o.names {
-		err := j.registry.CanPush(ctx, name)
-		var answer *registry.Error
-		if err != nil && (!errors.As(err, &answer) || answer.Status != http.StatusTooManyRequests) {
-			return fmt.Errorf("nothing was built: %w", err)
+	g, ctx := errgroup.WithContext(ctx)
+	for i, name := range o.names {
+		if slices.ContainsFunc(o.names[:i], func(n string) bool { return sameRepository(n, name) }) {
+			continue
 		}
+		g.Go(func() error {
+			err := j.registry.CanPush(ctx, name)
+			var answer *registry.Error
+			if err != nil && (!errors.As(err, &answer) || answer.Status != http.StatusTooManyRequests) {
+				return fmt.Errorf("nothing was built: %w", err)
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
 	}
 	j.asked = true
 	return nil

@@ -169,18 +169,22 @@ func (j *job) tagByGraph(ctx context.Context, graph *layers.Graph, o *buildOptio
 		return
 	}
 	tags := graphTags(o.names, graph.Digest)
+	var tagged sync.WaitGroup
 	for i, tag := range tags {
 		if slices.Contains(tags[:i], tag) {
 			continue
 		}
-		ref, err := registry.Pin(o.names[i], pushed.String())
-		if err == nil {
-			err = j.registry.Tag(ctx, ref, tag, lastTag(ref))
-		}
-		if err != nil {
-			j.app.say("warning: the image will not be found under another tag: %v", err)
-		}
+		tagged.Go(func() {
+			ref, err := registry.Pin(o.names[i], pushed.String())
+			if err == nil {
+				err = j.registry.Tag(ctx, ref, tag, lastTag(ref))
+			}
+			if err != nil {
+				j.app.say("warning: the image will not be found under another tag: %v", err)
+			}
+		})
 	}
+	tagged.Wait()
 }
 
 // graphTags are the graph's own tags beside references, one for each.

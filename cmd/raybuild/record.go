@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/raybuild/raybuild/internal/registry"
 	"github.com/raybuild/raybuild/layers"
@@ -68,21 +70,23 @@ func (j *job) inputs(ctx context.Context, graph *layers.Graph) (*layers.Inputs, 
 
 // attach stores documents with the pushed image in each repository, so that inspect, plan, why and diff need nothing else.
 func (j *job) attach(ctx context.Context, names []string, digest string, docs []registry.Document) error {
-	done := map[string]bool{}
-	for _, name := range names {
-		ref, err := registry.Pin(name, digest)
-		if err != nil {
-			return err
-		}
-		if done[ref] {
+	g, ctx := errgroup.WithContext(ctx)
+	for i, name := range names {
+		if slices.ContainsFunc(names[:i], func(n string) bool { return sameRepository(n, name) }) {
 			continue
 		}
-		done[ref] = true
-		if _, err := j.registry.Attach(ctx, ref, docs...); err != nil {
-			return fmt.Errorf("the image is pushed, its lock and the record of its inputs are not: %w", err)
-		}
+		g.Go(func() error {
+			ref, err := registry.Pin(name, digest)
+			if err != nil {
+				return err
+			}
+			if _, err := j.registry.Attach(ctx, ref, docs...); err != nil {
+				return fmt.Errorf("the image is pushed, its lock and the record of its inputs are not: %w", err)
+			}
+			return nil
+		})
 	}
-	return nil
+	return g.Wait()
 }
 
 // attachElsewhere gives the documents to those repositories that the image was new to.
