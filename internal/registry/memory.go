@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -23,10 +24,13 @@ type memory struct {
 	answers map[string]said   // by URL
 	logins  map[string]*login // by registry and scopes
 	brought map[string]bool   // documents, by repository and digest
+	lasts   time.Duration     // what a login is good for
 }
 
+// A token is good for 60 seconds at least (distribution's token authentication specification, expires_in). One that ended while
+// an image was built would be refused to each of the requests with which a push begins.
 func newMemory() *memory {
-	return &memory{answers: map[string]said{}, logins: map[string]*login{}, brought: map[string]bool{}}
+	return &memory{answers: map[string]said{}, logins: map[string]*login{}, brought: map[string]bool{}, lasts: 50 * time.Second}
 }
 
 // said is an answer that a registry would give again.
@@ -123,6 +127,7 @@ func (m *memory) recall(at string) (said, bool) {
 type login struct {
 	mu     sync.Mutex
 	client *http.Client // nil: to be made
+	made   time.Time
 }
 
 // login is a client with credentials to push to repo and to read from others of its registry. It is for pushes, by its limits.
@@ -141,9 +146,10 @@ func (c *Client) login(ctx context.Context, repo name.Repository, read []name.Re
 	c.known.mu.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.client != nil {
+	if l.client != nil && time.Since(l.made) < c.known.lasts {
 		return l.client, nil
 	}
+	began := time.Now()
 	auth, err := authn.Resolve(ctx, c.o.Keychain, repo)
 	if err != nil {
 		return nil, fmt.Errorf("read credentials for %s from Docker's configuration: %w", repo.RegistryStr(), err)
@@ -152,7 +158,7 @@ func (c *Client) login(ctx context.Context, repo name.Repository, read []name.Re
 	if err != nil {
 		return nil, err
 	}
-	l.client = &http.Client{Transport: rt}
+	l.client, l.made = &http.Client{Transport: rt}, began
 	return l.client, nil
 }
 

@@ -66,6 +66,30 @@ func TestWhatIsKnownIsNotAskedAgain(t *testing.T) {
 	}
 }
 
+// A token that may have ended by now is not tried: the registry is asked for another one first.
+func TestALoginEnds(t *testing.T) {
+	host, asked := start(t, bearer(t, "", ""))
+	c := client(Options{})
+	for range 2 {
+		if err := c.CanPush(t.Context(), host+"/ray:1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := asked.count("GET /token"); n != 1 {
+		t.Errorf("two questions at once took %d tokens, want one", n)
+	}
+	c.known.lasts = 0
+	if err := c.CanPush(t.Context(), host+"/ray:1"); err != nil {
+		t.Fatal(err)
+	}
+	if n := asked.count("GET /token"); n < 2 {
+		t.Errorf("a token was used after its time: %v", asked.list)
+	}
+	if n := asked.count("GET /v2/"); n != 1 {
+		t.Errorf("the registry was asked %d times how it wants a login, want once", n)
+	}
+}
+
 // A tag may be moved at any time, so it is asked for each time, and what a digest names may be inspected after a look alone.
 func TestATagIsAskedEachTime(t *testing.T) {
 	host, asked := start(t, nil)
