@@ -72,3 +72,15 @@ func annotate(manifest []byte, annotations map[string]string) ([]byte, error) {
 	maps.Copy(m.Annotations, annotations)
 	return json.MarshalIndent(m, "", "  ")
 }
+
+// rawManifest is a manifest to be stored as it is.
+type rawManifest struct {
+	data      []byte
+	mediaType types.MediaType
+}
+
+// RawManifest implements remote.Taggable.
+func (m rawManifest) RawManifest() ([]byte, error) { return m.data, nil }
+
+// MediaType says with which type the manifest is stored.
+func (m rawManifest) MediaType() (types.MediaType, error) { return m.mediaType, nil }

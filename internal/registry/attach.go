@@ -66,7 +66,7 @@ func (c *Client) attach(ctx context.Context, subject name.Reference, docs []Docu
 	if err := t.p.fill(ctx, t, false); err != nil {
 		return nil, err
 	}
-	return t.refer(ctx, referrers)
+	return t.refer(ctx, head.Digest, referrers)
 }
 
 // emptyConfig is the config of all referrers.
@@ -85,12 +85,12 @@ func referrer(subject v1.Descriptor, d Document) (manifestToPush, error) {
 	}
 	data, err := json.Marshal(v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, ArtifactType: d.ArtifactType,
 		Config: config, Layers: []v1.Descriptor{layer}, Subject: &v1.Descriptor{MediaType: subject.MediaType, Digest: subject.Digest, Size: subject.Size}})
-	at := ocispecs.Descriptor{MediaType: ocispecs.MediaTypeImageManifest, Digest: digest.FromBytes(data), Size: int64(len(data))}
+	at := ocispecs.Descriptor{MediaType: ocispecs.MediaTypeImageManifest, ArtifactType: d.ArtifactType, Digest: digest.FromBytes(data), Size: int64(len(data))}
 	return manifestToPush{at, data}, err
 }
 
 // refer stores referrers, and gives their digests.
-func (t *target) refer(ctx context.Context, referrers []manifestToPush) ([]digest.Digest, error) {
+func (t *target) refer(ctx context.Context, subject v1.Hash, referrers []manifestToPush) ([]digest.Digest, error) {
 	digests, listed := make([]digest.Digest, len(referrers)), make([]bool, len(referrers))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(jobs)
@@ -107,28 +107,17 @@ func (t *target) refer(ctx context.Context, referrers []manifestToPush) ([]diges
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	for i, m := range referrers { // one after the other: each may have to change the fallback tag
-		if listed[i] {
-			continue
-		}
-		if err := t.p.c.pusher.Put(ctx, t.repo.Digest(m.Digest.String()), rawManifest{m.data, types.OCIManifestSchema1}); err != nil {
-			return nil, err
+	var unlisted []manifestToPush
+	for i, m := range referrers {
+		if !listed[i] {
+			unlisted = append(unlisted, m)
 		}
 	}
-	return digests, nil
+	if len(unlisted) == 0 {
+		return digests, nil
+	}
+	return digests, t.listByTag(ctx, subject, unlisted)
 }
-
-// rawManifest is a manifest to be stored as it is.
-type rawManifest struct {
-	data      []byte
-	mediaType types.MediaType
-}
-
-// RawManifest implements remote.Taggable.
-func (m rawManifest) RawManifest() ([]byte, error) { return m.data, nil }
-
-// MediaType says with which type the manifest is stored.
-func (m rawManifest) MediaType() (types.MediaType, error) { return m.mediaType, nil }
 
 func descriptor(l v1.Layer) (v1.Descriptor, error) {
 	mediaType, err := l.MediaType()

@@ -5,6 +5,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -114,9 +115,10 @@ func TestATagIsAskedEachTime(t *testing.T) {
 	}
 }
 
-// Documents come to registries that do not list referrers, too: the fallback tag names each of them.
+// Documents come to registries that do not list referrers, too: the fallback tag, written once, names each of them, and those that
+// others attached.
 func TestAttachSeveralWithoutReferrers(t *testing.T) {
-	host, _ := serveHandler(t, libregistry.New(libregistry.WithReferrersSupport(false), libregistry.Logger(log.New(io.Discard, "", 0))), nil)
+	host, asked := serveHandler(t, libregistry.New(libregistry.WithReferrersSupport(false), libregistry.Logger(log.New(io.Discard, "", 0))), nil)
 	b := layered(t, 3000)
 	o := quick(host + "/ray:1")
 	o.Documents = documents()
@@ -124,10 +126,19 @@ func TestAttachSeveralWithoutReferrers(t *testing.T) {
 	if _, err := c.Push(t.Context(), b.root, b.source, o); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Attach(t.Context(), host+"/ray:1", o.Documents...); err != nil {
+	if _, err := client(Options{}).Attach(t.Context(), host+"/ray:1", Document{ArtifactType: "application/vnd.third", Data: []byte("third\n")}); err != nil {
 		t.Fatal(err)
 	}
-	for _, d := range documents() {
+	tag := strings.Replace(b.root.Digest.String(), ":", "-", 1)
+	for range 2 { // the second time all is there
+		if _, err := c.Attach(t.Context(), host+"/ray:1", o.Documents...); err != nil {
+			t.Fatal(err)
+		}
+		if n := asked.count("PUT /v2/ray/manifests/" + tag); n != 2 {
+			t.Errorf("the fallback tag was written %d times for one document and two more, want twice", n)
+		}
+	}
+	for _, d := range append(documents(), Document{ArtifactType: "application/vnd.third", Data: []byte("third\n")}) {
 		got, err := client(Options{}).Attached(t.Context(), host+"/ray:1", d.ArtifactType)
 		if err != nil || len(got) != 1 || string(got[0].Data) != string(d.Data) {
 			t.Errorf("attached as %s: %+v, error %v, want %q", d.ArtifactType, got, err, d.Data)
