@@ -61,6 +61,9 @@ func (j *job) ask(ctx context.Context, graph *layers.Graph, o *buildOptions) (*h
 	defer read.Wait()
 	read.Go(func() { k, failed = j.reusable(reading, o, graph) })
 	if mayBeThere && o.graphTag {
+		for _, name := range o.names { // for tags, or for the question whether a push is allowed
+			read.Go(func() { j.registry.Login(ctx, name) })
+		}
 		alone := func() { stop(); read.Wait() }
 		if h, err := j.elsewhere(ctx, graph, o, alone); h != nil || err != nil {
 			stop()

@@ -122,6 +122,16 @@ func (c *Client) copyTo(ctx context.Context, target name.Reference, desc *remote
 	return c.pusher.Push(ctx, target, image)
 }
 
+// Login gets credentials to push to ref's repository, while something else is under way: what needs them would wait for a round
+// trip more. Why there are none is told by what needs them.
+func (c *Client) Login(ctx context.Context, ref string) {
+	ctx, cancel := c.limited(ctx)
+	defer cancel()
+	if parsed, _, err := c.parse(ref); err == nil {
+		_, _ = c.login(ctx, parsed.Context(), nil, c.target(parsed.Context()).p.o)
+	}
+}
+
 // CanPush asks whether the credentials at hand may push to ref's repository, by opening an upload and giving it up. It lets a
 // build fail before it starts and not after it ended.
 func (c *Client) CanPush(ctx context.Context, ref string) error {

@@ -71,13 +71,17 @@ func TestWhatIsKnownIsNotAskedAgain(t *testing.T) {
 func TestALoginEnds(t *testing.T) {
 	host, asked := start(t, bearer(t, "", ""))
 	c := client(Options{})
+	c.Login(t.Context(), host+"/ray:1")
+	if n := asked.count("GET /token"); n != 1 {
+		t.Errorf("a login took %d tokens, want one", n)
+	}
 	for range 2 {
 		if err := c.CanPush(t.Context(), host+"/ray:1"); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if n := asked.count("GET /token"); n != 1 {
-		t.Errorf("two questions at once took %d tokens, want one", n)
+		t.Errorf("two questions after a login took %d tokens, want the same one", n)
 	}
 	c.known.lasts = 0
 	if err := c.CanPush(t.Context(), host+"/ray:1"); err != nil {
