@@ -9,7 +9,9 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 
+	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/content/proxy"
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/klauspost/readahead"
@@ -154,32 +156,71 @@ const (
 
 // blobFrom is Blob from offset to its end; the size is that of the whole.
 func (b *Builder) blobFrom(ctx context.Context, d digest.Digest, offset int64) (io.ReadCloser, int64, error) {
+	ctx, cancel := context.WithCancel(ctx)
 	store := proxy.NewContentStore(b.c.ContentClient())
 	r, err := store.ReaderAt(ctx, ocispecs.Descriptor{Digest: d})
 	if err != nil {
+		cancel()
 		if cerrdefs.IsNotFound(err) {
 			err = errors.Join(os.ErrNotExist, err)
 		}
 		return nil, 0, fmt.Errorf("read blob %s: %w", d, err)
 	}
+	out, err := newBlob(r, offset, cancel)
+	if err != nil {
+		return nil, 0, fmt.Errorf("read blob %s: %w", d, err)
+	}
+	return out, r.Size(), nil
+}
+
+// blob is a blob that is read. It may be closed while it is, as net/http does with the body of a request that ends early.
+type blob struct {
+	cancel context.CancelFunc // ends a read that is under way
+	from   io.Closer
+
+	mu     sync.Mutex
+	read   io.ReadCloser
+	closed bool
+}
+
+// newBlob reads r from offset to its end. cancel ends r's reads.
+func newBlob(r content.ReaderAt, offset int64, cancel context.CancelFunc) (*blob, error) {
+	b := &blob{cancel: cancel, from: r}
 	left := r.Size() - offset
 	section := io.NewSectionReader(r, offset, left)
 	if left <= readSize {
-		return &blob{Reader: bufio.NewReaderSize(section, int(max(left, 16))), close: r.Close}, r.Size(), nil
+		b.read = io.NopCloser(bufio.NewReaderSize(section, int(max(left, 16))))
+		return b, nil
 	}
-	ahead, err := readahead.NewReaderSize(section, readsAhead, readSize)
-	if err != nil {
-		return nil, 0, fmt.Errorf("read blob %s: %w", d, errors.Join(err, r.Close()))
+	var err error
+	if b.read, err = readahead.NewReaderSize(section, readsAhead, readSize); err != nil {
+		cancel()
+		return nil, errors.Join(err, r.Close())
 	}
-	return &blob{Reader: ahead, close: func() error { return errors.Join(ahead.Close(), r.Close()) }}, r.Size(), nil
+	return b, nil
 }
 
-type blob struct {
-	io.Reader
-	close func() error
+// Read implements io.Reader.
+func (b *blob) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return 0, os.ErrClosed
+	}
+	return b.read.Read(p)
 }
 
-func (b *blob) Close() error { return b.close() }
+// Close implements io.Closer.
+func (b *blob) Close() error {
+	b.cancel()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return nil
+	}
+	b.closed = true
+	return errors.Join(b.read.Close(), b.from.Close())
+}
 
 // readJSON reads a JSON blob into v; false where the builder has none, or serves no content.
 func (b *Builder) readJSON(ctx context.Context, d digest.Digest, v any) (bool, error) {

@@ -111,9 +111,11 @@ func (o *outside) Pin(ctx context.Context, ref string, p llb.Platform) (layers.P
 
 // Know implements layers.Outside.
 func (o *outside) Know(artifacts []layers.Artifact, local []layers.LocalFile) {
-	for _, a := range artifacts {
-		o.fetcher.Add(fetch.Item{Digest: a.Digest(), Size: a.Size, Name: a.Filename(), URL: a.URL(), Rank: fetchRank(a)})
+	items := make([]fetch.Item, len(artifacts))
+	for i, a := range artifacts {
+		items[i] = fetch.Item{Digest: a.Digest(), Size: a.Size, Name: a.Filename(), URL: a.URL(), Rank: fetchRank(a)}
 	}
+	o.fetcher.Add(items...)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, f := range local {

@@ -38,6 +38,7 @@ type Fetcher struct {
 	secure  map[string]bool          // hosts, with their port if any, whose canonical URLs are https
 	flights map[digest.Digest]*flight
 	urgent  map[digest.Digest]bool // items of rank 0 that are missing
+	waiting bool                   // forgetUnwanted will be called
 }
 
 // New returns a Fetcher on the store in o.Store, which it makes when it is missing and clears of old temporary files.
@@ -114,18 +115,17 @@ func (f *Fetcher) Add(items ...Item) {
 		}
 	}
 	f.hosts.missing(len(f.urgent))
-	if len(f.urgent) > 0 {
-		time.AfterFunc(urgentGrace, f.forgetUnwanted)
-	}
 }
 
-// urgentGrace is how long items of rank 0 that nobody asks for hold others up: a builder asks at once for all that it lacks.
+// urgentGrace is how long after the first question items of rank 0 that nobody asks for hold others up: a builder asks at
+// once for all that it lacks.
 const urgentGrace = 5 * time.Second
 
 // forgetUnwanted lets items of rank 0 that nobody waits for hold up nothing.
 func (f *Fetcher) forgetUnwanted() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.waiting = false
 	maps.DeleteFunc(f.urgent, func(d digest.Digest, _ bool) bool { return f.flights[d] == nil })
 	f.hosts.missing(len(f.urgent))
 }

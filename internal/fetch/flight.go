@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -54,12 +55,22 @@ func (f *Fetcher) join(ctx context.Context, it Item) (fl *flight, leave func()) 
 		fl = &flight{done: make(chan struct{}), cancel: cancel}
 		fl.watch.changed = make(chan struct{})
 		f.flights[it.Digest] = fl
+		if it.Rank == 0 {
+			f.urgent[it.Digest] = true
+			f.hosts.missing(len(f.urgent))
+		}
+		if len(f.urgent) > 0 && !f.waiting {
+			f.waiting = true
+			time.AfterFunc(urgentGrace, f.forgetUnwanted)
+		}
 		go func() {
 			err := f.bring(fctx, it, &fl.watch)
 			cancel()
 			f.mu.Lock()
 			f.forget(it.Digest, fl)
-			delete(f.urgent, it.Digest)
+			if f.flights[it.Digest] == nil {
+				delete(f.urgent, it.Digest)
+			}
 			f.hosts.missing(len(f.urgent))
 			f.mu.Unlock()
 			fl.err = err

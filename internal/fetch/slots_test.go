@@ -3,7 +3,7 @@ package fetch
 import (
 	"context"
 	"errors"
-	"fmt"
+	"net/url"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -84,24 +84,38 @@ func TestSlotsAreKeptForWhatIsUrgent(t *testing.T) {
 	})
 }
 
-// Items of rank 0 that nobody asks for hold others up for a moment only, and one that is fetched no longer does.
+// Items of rank 0 that nobody asks for hold others up for a moment only, counted from the first question; one that is on its way
+// does until it is there, and one that could not be had does not.
 func TestUrgentItemsAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f, err := New(Options{Store: t.TempDir()})
+		f, err := New(Options{Store: t.TempDir(), Candidates: func(*url.URL) []Candidate { return nil }})
 		if err != nil {
 			t.Fatal(err)
 		}
-		for i := range 3 {
-			name := fmt.Sprintf("conda-%d", i)
-			f.Add(Item{Digest: digest.FromString(name), URL: "https://conda.example/" + name})
+		add := func(name string, rank int) digest.Digest {
+			d := digest.FromString(name)
+			f.Add(Item{Digest: d, URL: "https://conda.example/" + name, Rank: rank})
+			return d
 		}
-		if n := f.hosts.urgent.Load(); n != 3 {
-			t.Errorf("%d artifacts of rank 0 are missing, want 3", n)
+		check := func(when string, want int64) {
+			t.Helper()
+			if synctest.Wait(); f.hosts.urgent.Load() != want {
+				t.Errorf("%s %d artifacts hold others up, want %d", when, f.hosts.urgent.Load(), want)
+			}
 		}
+		asked, wheel := add("asked", 0), add("wheel", 1)
+		add("unwanted", 0)
 		time.Sleep(2 * urgentGrace)
-		synctest.Wait()
-		if n := f.hosts.urgent.Load(); n != 0 {
-			t.Errorf("%d artifacts that nobody asked for hold others up after %v", n, 2*urgentGrace)
+		check("before anybody asks", 2)
+		if _, _, err := f.Open(t.Context(), wheel); err == nil {
+			t.Error("a wheel that nobody serves was opened")
 		}
+		check("when the first was asked for", 2)
+		if _, _, err := f.Open(t.Context(), asked); err == nil {
+			t.Error("a package that nobody serves was opened")
+		}
+		check("when one of them cannot be had", 1)
+		time.Sleep(2 * urgentGrace)
+		check("some seconds later", 0)
 	})
 }

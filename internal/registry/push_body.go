@@ -24,9 +24,10 @@ type body struct {
 	reading atomic.Bool // the source is asked, and has not answered
 	left    atomic.Int64
 
-	mu   sync.Mutex // a request may end while its body is still read
-	from io.ReadCloser
-	err  error // of the source
+	mu    sync.Mutex // a request may end while its body is still read
+	from  io.ReadCloser
+	round int   // how often it was closed
+	err   error // of the source
 }
 
 // newBody is a body of size bytes.
@@ -81,7 +82,7 @@ func (b *body) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	b.reading.Store(true)
-	n, err := b.read(p[:min(int64(len(p)), left)])
+	n, round, err := b.read(p[:min(int64(len(p)), left)])
 	b.reading.Store(false)
 	left = b.left.Add(-int64(n))
 	if errors.Is(err, io.EOF) {
@@ -91,7 +92,9 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 	if err != nil && b.ended() == nil {
 		b.mu.Lock()
-		b.err = err
+		if b.round == round { // else it was closed meanwhile, by the request's end
+			b.err = err
+		}
 		b.mu.Unlock()
 	}
 	b.touch()
@@ -104,20 +107,21 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (b *body) read(p []byte) (int, error) {
+// read reads from the source, which it opens first where that is not done, and says in which round.
+func (b *body) read(p []byte) (n, round int, err error) {
 	b.mu.Lock()
-	from := b.from
+	from, round := b.from, b.round
 	b.mu.Unlock()
 	if from == nil {
-		var err error
 		if from, err = b.begin(); err != nil {
-			return 0, err
+			return 0, round, err
 		}
 		b.mu.Lock()
 		b.from = from
 		b.mu.Unlock()
 	}
-	return from.Read(p)
+	n, err = from.Read(p)
+	return n, round, err
 }
 
 // Close implements io.Closer. What is read after it starts anew.
@@ -125,6 +129,7 @@ func (b *body) Close() error {
 	b.mu.Lock()
 	from := b.from
 	b.from = nil
+	b.round++
 	b.mu.Unlock()
 	if from == nil {
 		return nil
