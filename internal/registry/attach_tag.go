@@ -9,13 +9,13 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sync/errgroup"
 )
 
 // listByTag names referrers, all in one step, in the tag that stands for the referrers API where a registry has none (OCI
@@ -23,22 +23,24 @@ import (
 func (t *target) listByTag(ctx context.Context, subject v1.Hash, referrers []manifestToPush) error {
 	tag := t.repo.Tag(strings.Replace(subject.String(), ":", "-", 1))
 	var (
-		lists bool
-		index *v1.IndexManifest
+		lists  bool
+		index  *v1.IndexManifest
+		failed error // to read the tag, which matters only where it is needed
+		read   sync.WaitGroup
 	)
-	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		return t.retry(gctx, func(ctx context.Context) (err error) {
-			lists, err = t.listsReferrers(ctx, subject)
-			return err
-		})
-	})
-	g.Go(func() (err error) {
-		index, err = t.referrersAt(gctx, tag)
+	reading, stop := context.WithCancel(ctx)
+	defer read.Wait()
+	defer stop()
+	read.Go(func() { index, failed = t.referrersAt(reading, tag) })
+	err := t.retry(ctx, func(ctx context.Context) (err error) {
+		lists, err = t.listsReferrers(ctx, subject)
 		return err
 	})
-	if err := g.Wait(); err != nil || lists {
+	if err != nil || lists {
 		return err
+	}
+	if read.Wait(); failed != nil {
+		return failed
 	}
 	before := len(index.Manifests)
 	for _, m := range referrers {
