@@ -80,6 +80,12 @@ func (c *Client) Tag(ctx context.Context, from string, to ...string) error {
 	if err != nil || len(to) == 0 {
 		return err
 	}
+	targets := make([]name.Reference, len(to))
+	for i, ref := range to {
+		if targets[i], _, err = c.parse(ref); err != nil {
+			return err
+		}
+	}
 	desc, err := c.puller.Get(ctx, source)
 	if err != nil {
 		return c.fail("read", from, source.Context().RegistryStr(), err)
@@ -88,19 +94,17 @@ func (c *Client) Tag(ctx context.Context, from string, to ...string) error {
 	t := c.target(source.Context())
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(jobs)
-	for _, ref := range to {
-		target, _, err := c.parse(ref)
-		if err != nil {
-			return errors.Join(err, g.Wait())
-		}
+	for i, target := range targets {
 		g.Go(func() error {
 			var err error
 			if target.Context().String() == source.Context().String() {
-				_, err = t.putManifest(ctx, root, target.Identifier())
+				short, cancel := c.limited(ctx)
+				defer cancel()
+				_, err = t.putManifest(short, root, target.Identifier())
 			} else {
 				err = c.copyTo(ctx, target, desc)
 			}
-			return c.fail("tag", ref, target.Context().RegistryStr(), err)
+			return c.fail("tag", to[i], target.Context().RegistryStr(), err)
 		})
 	}
 	return g.Wait()
@@ -128,7 +132,7 @@ func (c *Client) Login(ctx context.Context, ref string) {
 	ctx, cancel := c.limited(ctx)
 	defer cancel()
 	if parsed, _, err := c.parse(ref); err == nil {
-		_, _ = c.login(ctx, parsed.Context(), nil, c.target(parsed.Context()).p.o)
+		_, _ = c.login(ctx, parsed.Context(), nil)
 	}
 }
 
@@ -149,7 +153,11 @@ func (t *target) openUpload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// Giving the upload up is a courtesy: a registry forgets open uploads by itself, so its answer does not matter.
+	// Giving the upload up is a courtesy: a registry forgets open uploads by itself, so its answer does not matter. One with tokens
+	// may want another than that to push for it (distribution does, of scope "delete"), which is not worth a login.
+	if t.p.c.known.wantsTokens(t.repo.Registry) {
+		return nil
+	}
 	if at, err := resp.url.Parse(resp.header.Get("Location")); err == nil && at.Host == resp.url.Host && resp.header.Get("Location") != "" {
 		_, _ = t.ask(ctx, request{method: http.MethodDelete, url: at.String(), want: []int{http.StatusNoContent}})
 	}
@@ -159,7 +167,7 @@ func (t *target) openUpload(ctx context.Context) error {
 // target is a repository for exchanges of small documents, which are as patient as the client is.
 func (c *Client) target(repo name.Repository) *target {
 	p := &pusher{c: c, known: map[digest.Digest]bool{}, o: PushOptions{
-		Retry: c.o.Timeout / 6, Reach: 2 * c.o.Timeout, Stall: 2 * c.o.Timeout, Pause: c.o.Timeout / 60,
+		Retry: c.o.Timeout / 6, Reach: 2 * c.o.Timeout, Stall: 2 * c.o.Timeout, Answer: 2 * c.o.Timeout, Pause: c.o.Timeout / 60,
 	}.withDefaults()}
 	return &target{p: p, repo: repo}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -123,6 +124,19 @@ func (m *memory) recall(at string) (said, bool) {
 	return a, ok
 }
 
+// wantsTokens tells whether a registry said, when it was asked how to log in, that a token service gives out what it takes.
+func (m *memory) wantsTokens(registry name.Registry) bool {
+	for _, scheme := range []string{"https", "http"} {
+		if a, ok := m.recall(scheme + "://" + registry.RegistryStr() + "/v2/"); ok {
+			return slices.ContainsFunc(a.header.Values("Www-Authenticate"), func(challenge string) bool {
+				kind, _, _ := strings.Cut(challenge, " ")
+				return strings.EqualFold(kind, "bearer")
+			})
+		}
+	}
+	return false
+}
+
 // login is a client with credentials; several requests may wait for it.
 type login struct {
 	mu     sync.Mutex
@@ -130,8 +144,8 @@ type login struct {
 	made   time.Time
 }
 
-// login is a client with credentials to push to repo and to read from others of its registry. It is for pushes, by its limits.
-func (c *Client) login(ctx context.Context, repo name.Repository, read []name.Repository, o PushOptions) (*http.Client, error) {
+// login is a client with credentials to push to repo and to read from others of its registry.
+func (c *Client) login(ctx context.Context, repo name.Repository, read []name.Repository) (*http.Client, error) {
 	scopes := []string{repo.Scope(transport.PushScope)}
 	for _, r := range read {
 		scopes = append(scopes, r.Scope(transport.PullScope))
@@ -154,7 +168,7 @@ func (c *Client) login(ctx context.Context, repo name.Repository, read []name.Re
 	if err != nil {
 		return nil, fmt.Errorf("read credentials for %s from Docker's configuration: %w", repo.RegistryStr(), err)
 	}
-	rt, err := transport.NewWithContext(ctx, repo.Registry, auth, c.patient(o.Answer), scopes)
+	rt, err := transport.NewWithContext(ctx, repo.Registry, auth, c.patient(), scopes)
 	if err != nil {
 		return nil, err
 	}

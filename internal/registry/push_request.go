@@ -67,7 +67,7 @@ func (t *target) ask(ctx context.Context, r request) (*reply, error) {
 	}
 	watch := time.AfterFunc(stall, func() { cancel(r.body.stalled(stall)) })
 	defer watch.Stop()
-	client, err := t.p.c.login(ctx, t.repo, t.mounts, o)
+	client, err := t.p.c.login(ctx, t.repo, t.mounts)
 	if err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
@@ -107,7 +107,7 @@ func (t *target) ask(ctx context.Context, r request) (*reply, error) {
 		return nil, &lostError{transport.CheckError(resp, r.want...)}
 	}
 	if err := transport.CheckError(resp, r.want...); err != nil {
-		if resp.StatusCode == http.StatusUnauthorized {
+		if resp.StatusCode == http.StatusUnauthorized && r.method != http.MethodDelete { // which may want more than a push does
 			t.p.c.known.forget(client)
 		}
 		t.rest(resp)

@@ -17,7 +17,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// bearer is a registry with a token service, as most public ones are.
+// bearer is a registry with a token service, as most public ones are. As with distribution, a token to push is none to give an
+// upload up.
 func bearer(t *testing.T, user, password string) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -35,8 +36,12 @@ func bearer(t *testing.T, user, password string) func(http.Handler) http.Handler
 				}
 				return
 			}
-			if r.Header.Get("Authorization") != "Bearer t0k3n" {
-				w.Header().Set("Www-Authenticate", fmt.Sprintf(`Bearer realm="http://%s/token",service="test"`, r.Host))
+			challenge := fmt.Sprintf(`Bearer realm="http://%s/token",service="test"`, r.Host)
+			if r.Method == http.MethodDelete {
+				challenge += `,scope="repository:ray:delete",error="insufficient_scope"`
+			}
+			if r.Header.Get("Authorization") != "Bearer t0k3n" || r.Method == http.MethodDelete {
+				w.Header().Set("Www-Authenticate", challenge)
 				w.WriteHeader(http.StatusUnauthorized)
 				return
 			}

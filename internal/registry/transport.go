@@ -43,28 +43,27 @@ func (c *Client) guard(base http.RoundTripper) http.RoundTripper {
 	return g
 }
 
-// patient is the client's transport for pushes, which have limits of their own: one that ends a connection only when a
-// registry says nothing for as long as it may take to check a blob.
-func (c *Client) patient(answer time.Duration) http.RoundTripper {
+// patient is the client's transport for pushes: each request of one has a watch, with the limits of its push, and no other.
+func (c *Client) patient() http.RoundTripper {
 	if c.o.Transport != nil {
 		return c.transport
 	}
 	c.pushOnce.Do(func() {
-		g := guarded{secure: newTransport(c.o.Timeout, answer, false), unverified: newTransport(c.o.Timeout, answer, true), insecure: c.insecure}
+		g := guarded{secure: newTransport(c.o.Timeout, 0, false), unverified: newTransport(c.o.Timeout, 0, true), insecure: c.insecure}
 		c.push = remembering{g, c.known}
 	})
 	return c.push
 }
 
-// newTransport is Go's default transport with a limit on silence, and one on how long it takes to connect.
+// newTransport is Go's default transport with a limit on silence, 0 for none, and one on how long it takes to connect.
 func newTransport(timeout, silence time.Duration, unverified bool) *http.Transport {
 	dialer := &net.Dialer{Timeout: timeout, KeepAlive: 30 * time.Second}
 	return &http.Transport{
 		Proxy: http.ProxyFromEnvironment,
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			conn, err := dialer.DialContext(ctx, network, addr)
-			if err != nil {
-				return nil, err
+			if err != nil || silence == 0 {
+				return conn, err
 			}
 			return &quietConn{Conn: conn, limit: silence}, nil
 		},
@@ -73,7 +72,7 @@ func newTransport(timeout, silence time.Duration, unverified bool) *http.Transpo
 		MaxIdleConnsPerHost:   2 * jobs,
 		IdleConnTimeout:       timeout,
 		TLSHandshakeTimeout:   timeout,
-		ResponseHeaderTimeout: 2 * silence, // a registry may check a large blob before it answers the PUT
+		ResponseHeaderTimeout: 2 * silence,
 		ExpectContinueTimeout: time.Second,
 		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: unverified}, //nolint:gosec // only for loopback and hosts that the user named
 	}
