@@ -62,6 +62,7 @@ func (c *Client) attach(ctx context.Context, subject name.Reference, docs []Docu
 		}
 	}
 	t := c.target(subject.Context())
+	t.p.o.Retry = 2 * c.o.Timeout // the image is there, so what belongs to it is worth the wait that a registry may ask for
 	t.p.add(docs)
 	if err := t.p.fill(ctx, t, false); err != nil {
 		return nil, err

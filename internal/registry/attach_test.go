@@ -3,7 +3,11 @@ package registry
 import (
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
 
 	"github.com/raybuild/raybuild/internal/faultyregistry"
 )
@@ -57,4 +61,56 @@ func TestAttachWhereTheFallbackTagIsRefused(t *testing.T) {
 			t.Errorf("error %v does not say that the fallback tag cannot be read", err)
 		}
 	})
+}
+
+// A registry that asks to be left alone between an image and what is attached to it is left alone, and then gets it.
+func TestAttachWaitsAsTheRegistryAsks(t *testing.T) {
+	limit := &faultyregistry.Limit{After: time.Second, Kind: func(r *http.Request) bool {
+		return faultyregistry.Manifest(r) && strings.Contains(r.URL.Path, "/manifests/sha256:")
+	}}
+	host, asked := start(t, limit.Middleware())
+	push(t, host+"/ray:1", image(t, amd64(), nil))
+	if _, err := client(Options{Timeout: 4 * time.Second}).Attach(t.Context(), host+"/ray:1", documents()[0]); err != nil {
+		t.Errorf("a second was to be waited for, and the document is not attached: %v", err)
+	}
+	if n := asked.count("PUT /v2/ray/manifests/sha256:"); n != 2 || limit.Early.Load() != 0 {
+		t.Errorf("the referrer was sent %d times, %d of them too early, want twice", n, limit.Early.Load())
+	}
+}
+
+// Documents are sent, and looked for in no other repository.
+func TestDocumentsAreNotMounted(t *testing.T) {
+	var (
+		mu    sync.Mutex
+		tried []string
+	)
+	host, _ := start(t, func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if d := r.URL.Query().Get("mount"); d != "" {
+				mu.Lock()
+				tried = append(tried, d)
+				mu.Unlock()
+			}
+			next.ServeHTTP(w, r)
+		})
+	})
+	b := layered(t, 3000)
+	if _, err := client(Options{}).Push(t.Context(), b.root, b.source, quick(host+"/team/ray:1")); err != nil {
+		t.Fatal(err)
+	}
+	o := quick(host + "/release/ray:1")
+	o.From, o.Documents = []string{host + "/team/ray:1"}, documents()
+	if _, err := client(Options{}).Push(t.Context(), b.root, b.source, o); err != nil {
+		t.Fatal(err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if len(tried) != 2 {
+		t.Errorf("%d mounts were tried, want those of a layer and a config: %v", len(tried), tried)
+	}
+	for _, d := range tried {
+		if b.blobs[digest.Digest(d)] == nil {
+			t.Errorf("a mount of %s was tried, which is none of the image's blobs", d)
+		}
+	}
 }

@@ -31,7 +31,9 @@ type sending struct {
 // run brings the blob there. Each step that fails is tried again as long as the push allows; what the registry has got
 // starts its patience anew.
 func (u *sending) run(ctx context.Context) error {
-	u.mounts = u.t.mounts
+	if u.t.p.documents[u.d.Digest] == nil { // one is new, and so small that to send it takes no longer than to try a mount
+		u.mounts = u.t.mounts
+	}
 	tries := &tries{t: u.t}
 	for done := false; !done; {
 		var err error
