@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+	"sync"
 
 	"github.com/agext/levenshtein"
 	"github.com/spf13/cobra"
@@ -31,7 +32,8 @@ type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	getenv         func(string) string
-	dir            string // working directory; "" is the process's own
+	dir            string     // working directory; "" is the process's own
+	saying         sync.Mutex // a line is whole, whoever else has one
 }
 
 // run is the program: it takes arguments and gives the exit code.
@@ -97,6 +99,8 @@ func (a *app) exit(ctx context.Context, err error) int {
 
 // say writes one line of the story. A terminal that is gone must not end the work.
 func (a *app) say(format string, args ...any) {
+	a.saying.Lock()
+	defer a.saying.Unlock()
 	_, _ = fmt.Fprintf(a.stderr, strings.TrimRight(format, "\n")+"\n", args...)
 }
 

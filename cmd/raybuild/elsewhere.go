@@ -52,26 +52,27 @@ func (j *job) ask(ctx context.Context, graph *layers.Graph, o *buildOptions) (*h
 		}
 	}
 	reading, stop := context.WithCancel(ctx)
-	defer stop()
+	loggingIn, giveUp := context.WithCancel(ctx)
 	var (
-		k      *reuse
-		failed error
-		read   sync.WaitGroup
+		k              *reuse
+		failed         error
+		read, loggedIn sync.WaitGroup
 	)
+	defer loggedIn.Wait()
+	defer giveUp() // a token service that hangs holds up nothing that does not need it
 	defer read.Wait()
+	defer stop()
 	read.Go(func() { k, failed = j.reusable(reading, o, graph) })
 	if mayBeThere && o.graphTag {
 		for _, name := range o.names { // for tags, or for the question whether a push is allowed
-			read.Go(func() { j.registry.Login(ctx, name) })
+			loggedIn.Go(func() { j.registry.Login(loggingIn, name) })
 		}
 		alone := func() { stop(); read.Wait() }
 		if h, err := j.elsewhere(ctx, graph, o, alone); h != nil || err != nil {
-			stop()
 			return h, nil, err
 		}
 	}
 	if err := j.mayPush(ctx, o); err != nil {
-		stop()
 		return nil, nil, err
 	}
 	read.Wait()

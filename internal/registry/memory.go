@@ -139,8 +139,8 @@ func (m *memory) wantsTokens(registry name.Registry) bool {
 
 // login is a client with credentials; several requests may wait for it.
 type login struct {
-	mu     sync.Mutex
-	client *http.Client // nil: to be made
+	turn   chan struct{} // of size 1: a lock that can be waited for as long as a context lasts
+	client *http.Client  // nil: to be made
 	made   time.Time
 }
 
@@ -154,12 +154,16 @@ func (c *Client) login(ctx context.Context, repo name.Repository, read []name.Re
 	c.known.mu.Lock()
 	l := c.known.logins[key]
 	if l == nil {
-		l = &login{}
+		l = &login{turn: make(chan struct{}, 1)}
 		c.known.logins[key] = l
 	}
 	c.known.mu.Unlock()
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	select {
+	case l.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { <-l.turn }()
 	if l.client != nil && time.Since(l.made) < c.known.lasts {
 		return l.client, nil
 	}
@@ -181,11 +185,13 @@ func (m *memory) forget(old *http.Client) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for key, l := range m.logins {
-		if l.mu.TryLock() { // one that is being made is not the old one
+		select {
+		case l.turn <- struct{}{}:
 			if l.client == old {
 				delete(m.logins, key)
 			}
-			l.mu.Unlock()
+			<-l.turn
+		default: // one that is being made is not the old one
 		}
 	}
 }
