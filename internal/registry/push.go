@@ -79,8 +79,9 @@ type Pushed struct {
 const uploads = 4
 
 // Push brings the image or index root to all names. Blobs that a registry has are not sent, those of a known repository of
-// it are mounted, and one whose upload breaks goes on from where the registry says that it is. Names are given last, when
-// the registry has shown that it has every blob: a tag never points at what is not there.
+// it are mounted, and one whose upload breaks goes on from where the registry says that it is: from 1 MiB, for a smaller one
+// is sent in a single request, and once more for each that fails. Names are given last, when the registry has shown that it has
+// every blob: a tag never points at what is not there.
 func (c *Client) Push(ctx context.Context, root ocispecs.Descriptor, source Source, o PushOptions) (Pushed, error) {
 	p := &pusher{c: c, o: o.withDefaults(), source: source, known: map[digest.Digest]bool{}, done: Pushed{Reused: map[digest.Digest]bool{}}}
 	if err := p.read(ctx, root); err != nil {
