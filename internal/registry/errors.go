@@ -99,6 +99,7 @@ func (e *Error) transportReason() string {
 		named   x509.HostnameError
 		cert    *tls.CertificateVerificationError
 		timeout net.Error
+		cut     *cutError
 		from    *sourceError
 	)
 	switch {
@@ -120,7 +121,11 @@ func (e *Error) transportReason() string {
 	case !e.insecure && strings.Contains(e.Err.Error(), "server gave HTTP response to HTTPS client"): // net/http has no type for it
 		return fmt.Sprintf("registry %s speaks plain HTTP: name it with --insecure-registry %s if that is meant", e.Host, e.Host)
 	}
-	return fmt.Sprintf("registry %s: %s", e.Host, clean(e.Err.Error()))
+	text := e.Err.Error()
+	if errors.As(e.Err, &cut) {
+		text = cut.Error() // the rest is the URL
+	}
+	return fmt.Sprintf("registry %s: %s", e.Host, clean(text))
 }
 
 // fail wraps err with what was to be done; nil stays nil.

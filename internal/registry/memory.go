@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -23,6 +24,7 @@ import (
 type memory struct {
 	mu      sync.Mutex
 	answers map[string]said   // by URL
+	held    int               // bytes of them
 	logins  map[string]*login // by registry and scopes
 	brought map[string]bool   // documents, by repository and digest
 	lasts   time.Duration     // what a login is good for
@@ -49,8 +51,11 @@ func (a said) reply(req *http.Request) *http.Response {
 	}
 }
 
-// maxRemembered bounds the manifests that are kept, in bytes.
-const maxRemembered = 1 << 20
+// What is kept of manifests, in bytes: a longer one is not, and none more once there are so many. Most have some kilobytes.
+const (
+	maxRemembered = 1 << 20  // of one
+	allRemembered = 32 << 20 // of all
+)
 
 // remembering is a transport that asks what is remembered once.
 type remembering struct {
@@ -63,7 +68,7 @@ var errNoHTTPS = errors.New("the registry was reached over plain HTTP")
 
 // RoundTrip implements http.RoundTripper.
 func (r remembering) RoundTrip(req *http.Request) (*http.Response, error) {
-	ping, manifest := req.URL.Path == "/v2/", strings.Contains(req.URL.Path, "/manifests/")
+	ping, manifest := req.URL.Path == "/v2/", path.Base(path.Dir(req.URL.Path)) == "manifests"
 	if req.Method != http.MethodGet || req.URL.RawQuery != "" || !ping && !manifest {
 		return r.next.RoundTrip(req)
 	}
@@ -85,14 +90,24 @@ func (r remembering) RoundTrip(req *http.Request) (*http.Response, error) {
 	case manifest && resp.StatusCode == http.StatusOK:
 		err = r.read(at, resp)
 	}
-	return resp, err
+	if err != nil {
+		return nil, err
+	}
+	return resp, nil
 }
+
+// cutError is a manifest whose end did not come.
+type cutError struct{ err error }
+
+func (e *cutError) Error() string { return e.err.Error() }
+func (e *cutError) Unwrap() error { return e.err }
 
 // read keeps a manifest, and leaves the response as it was.
 func (r remembering) read(at string, resp *http.Response) error {
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxRemembered+1))
 	if err != nil {
-		return errors.Join(err, resp.Body.Close())
+		_ = resp.Body.Close() // what broke is told
+		return &cutError{err}
 	}
 	resp.Body = struct {
 		io.Reader
@@ -114,7 +129,11 @@ func (m *memory) manifest(at, mediaType string, data []byte) {
 func (m *memory) keep(at string, a said) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.answers[at] = a
+	held := m.held + len(a.body) - len(m.answers[at].body)
+	if held > allRemembered {
+		return
+	}
+	m.answers[at], m.held = a, held
 }
 
 func (m *memory) recall(at string) (said, bool) {

@@ -1,13 +1,18 @@
 package registry
 
 import (
+	"bytes"
+	"context"
+	"fmt"
 	"io"
 	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	libregistry "github.com/google/go-containerregistry/pkg/registry"
 
@@ -95,6 +100,102 @@ func TestALoginEnds(t *testing.T) {
 	}
 }
 
+// Who waits for a login that another call makes waits no longer than it wants to.
+func TestALoginThatHangs(t *testing.T) {
+	began := make(chan struct{}, 1)
+	host, _ := start(t, func(next http.Handler) http.Handler {
+		next = bearer(t, "", "")(next)
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/token" {
+				began <- struct{}{}
+				<-r.Context().Done()
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	})
+	c := client(Options{Timeout: time.Minute})
+	first, stop := context.WithCancel(t.Context())
+	var login sync.WaitGroup
+	login.Go(func() { c.Login(first, host+"/ray:1") })
+	defer login.Wait()
+	defer stop()
+	<-began
+	second, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := within(t, 20*time.Second, func() error { return c.CanPush(second, host+"/ray:1") }); err == nil {
+		t.Error("a push is allowed without a login")
+	}
+}
+
+// What is remembered is bounded, in one and in all.
+func TestWhatIsRememberedIsBounded(t *testing.T) {
+	m := newMemory()
+	at := func(i int) string { return fmt.Sprintf("http://host/v2/ray/manifests/%d", i) }
+	m.manifest(at(0), "", make([]byte, maxRemembered+1))
+	if len(m.answers) != 0 {
+		t.Error("a manifest was kept that is longer than those that are")
+	}
+	const most = allRemembered / maxRemembered
+	for i := range most + 5 {
+		data := bytes.Repeat([]byte{byte(i)}, maxRemembered)
+		m.manifest(at(i), "", data)
+		m.manifest(at(i), "", data) // what is there already takes no room
+	}
+	if len(m.answers) != most || m.held != allRemembered {
+		t.Errorf("%d manifests of 1 MiB are kept, by its own count %d bytes, want %d", len(m.answers), m.held, most)
+	}
+}
+
+// Nothing but a manifest is remembered as one, whatever a repository is called.
+func TestARepositoryCalledManifests(t *testing.T) {
+	host, asked := start(t, nil)
+	repo := host + "/manifests/ray"
+	d := push(t, repo+":1", image(t, amd64(), nil))
+	c := client(Options{})
+	for range 2 {
+		if _, err := c.Inspect(t.Context(), repo+"@"+d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := asked.count("GET /v2/manifests/ray/manifests/"); n != 1 {
+		t.Errorf("the manifest was read %d times, want once", n)
+	}
+	for at := range c.known.answers {
+		if !strings.HasSuffix(at, "/v2/") && !strings.HasSuffix(at, "/manifests/"+d) {
+			t.Errorf("%s is remembered, and is no manifest", at)
+		}
+	}
+}
+
+// A manifest whose end does not come is an error that names the registry, and no answer besides.
+func TestAManifestThatIsCut(t *testing.T) {
+	host, _ := start(t, func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodGet && faultyregistry.ReadManifest(r) {
+				w.Header().Set("Content-Length", "1000")
+				_, _ = io.WriteString(w, "{")
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	})
+	c := client(Options{})
+	_, _, err := c.Look(t.Context(), host+"/ray:1")
+	if err == nil || !strings.HasSuffix(err.Error(), "registry "+host+": unexpected EOF") {
+		t.Errorf("error %v, want it to say what broke, without a URL", err)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+host+"/v2/ray/manifests/1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := c.transport.RoundTrip(req)
+	if resp != nil {
+		_ = resp.Body.Close()
+		t.Errorf("an answer was given with the error %v", err)
+	}
+}
+
 // A tag may be moved at any time, so it is asked for each time, and what a digest names may be inspected after a look alone.
 func TestATagIsAskedEachTime(t *testing.T) {
 	host, asked := start(t, nil)
@@ -147,6 +248,27 @@ func TestAttachSeveralWithoutReferrers(t *testing.T) {
 		if err != nil || len(got) != 1 || string(got[0].Data) != string(d.Data) {
 			t.Errorf("attached as %s: %+v, error %v, want %q", d.ArtifactType, got, err, d.Data)
 		}
+	}
+}
+
+// What fails of a small blob is sent again whole, but no more often than it failed.
+func TestPushOfSmallBlobsThatFails(t *testing.T) {
+	const failures = 2
+	b := layered(t, 3000)
+	layer := func(r *http.Request) bool { return faultyregistry.Commit(r) && r.ContentLength == b.bytes }
+	ends := &atomic.Int64{}
+	for what, fault := range map[string]faultyregistry.Middleware{
+		"503": faultyregistry.Failing(layer, failures, http.StatusServiceUnavailable),
+		"401": faultyregistry.Expiring(func(r *http.Request) bool { return layer(r) && ends.Add(1) <= failures }),
+	} {
+		t.Run(what, func(t *testing.T) {
+			host, _ := start(t, fault)
+			done, err := client(Options{}).Push(t.Context(), b.root, b.source, quick(host+"/ray:1"))
+			if err != nil || done.Bytes > (1+failures)*b.bytes {
+				t.Errorf("%d bytes were sent for a layer of %d that failed %d times, error %v", done.Bytes, b.bytes, failures, err)
+			}
+			arrived(t, host+"/ray:1", b)
+		})
 	}
 }
 
