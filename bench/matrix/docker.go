@@ -79,7 +79,7 @@ func (d *dockerd) docker(ctx context.Context, args ...string) (string, error) {
 	return said, err
 }
 
-// close ends the engine and removes what it has.
+// close ends the engine and takes away what it has.
 func (d *dockerd) close() error {
 	if err := d.process.Process.Signal(os.Interrupt); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
@@ -95,7 +95,7 @@ func (d *dockerd) close() error {
 	if err := d.unmount(); err != nil {
 		return err
 	}
-	return os.RemoveAll(d.dir)
+	return d.b.Discard(d.dir)
 }
 
 // unmount lets go of what the engine leaves mounted: the network namespace of containers that have the host's.
