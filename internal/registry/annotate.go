@@ -7,6 +7,7 @@ import (
 	"maps"
 
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -44,7 +45,8 @@ func (c *Client) Annotate(ctx context.Context, from, to string, annotations map[
 	if err != nil {
 		return nil, fmt.Errorf("annotate %q: %w", from, err)
 	}
-	if err := c.pusher.Put(ctx, target, rawManifest{data, types.OCIManifestSchema1}); err != nil {
+	made := ocispecs.Descriptor{MediaType: ocispecs.MediaTypeImageManifest, Digest: digest.FromBytes(data), Size: int64(len(data))}
+	if _, err := c.target(target.Context()).putManifest(ctx, manifestToPush{made, data}, target.Identifier()); err != nil {
 		return nil, c.fail("annotate", to, target.Context().RegistryStr(), err)
 	}
 	return data, nil
@@ -72,15 +74,3 @@ func annotate(manifest []byte, annotations map[string]string) ([]byte, error) {
 	maps.Copy(m.Annotations, annotations)
 	return json.MarshalIndent(m, "", "  ")
 }
-
-// rawManifest is a manifest to be stored as it is.
-type rawManifest struct {
-	data      []byte
-	mediaType types.MediaType
-}
-
-// RawManifest implements remote.Taggable.
-func (m rawManifest) RawManifest() ([]byte, error) { return m.data, nil }
-
-// MediaType says with which type the manifest is stored.
-func (m rawManifest) MediaType() (types.MediaType, error) { return m.mediaType, nil }

@@ -46,6 +46,19 @@ type request struct {
 	unread      bool  // the answer's body may be long and is not wanted
 }
 
+// bare is the request without its body.
+func (r request) bare(ctx context.Context) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, r.method, r.url, nil)
+	if err != nil {
+		return nil, err
+	}
+	if r.header != nil {
+		req.Header = r.header.Clone()
+	}
+	req.Header.Set("User-Agent", "raybuild")
+	return req, nil
+}
+
 // reply is what a registry said, but for its body.
 type reply struct {
 	status int
@@ -75,14 +88,10 @@ func (t *target) ask(ctx context.Context, r request) (*reply, error) {
 		return nil, err
 	}
 	t.reached.Store(true)
-	req, err := http.NewRequestWithContext(ctx, r.method, r.url, nil)
+	req, err := r.bare(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if r.header != nil {
-		req.Header = r.header.Clone()
-	}
-	req.Header.Set("User-Agent", "raybuild")
 	if r.body != nil {
 		defer r.body.watched(ctx, t, watch)()
 		req.Body, req.ContentLength = r.body, r.body.size
@@ -98,7 +107,6 @@ func (t *target) ask(ctx context.Context, r request) (*reply, error) {
 	if err != nil {
 		return nil, r.body.failed(because(ctx, err))
 	}
-	t.reached.Store(true)
 	if r.unread && slices.Contains(r.want, resp.StatusCode) {
 		return &reply{resp.StatusCode, resp.Header, resp.Request.URL}, resp.Body.Close()
 	}
