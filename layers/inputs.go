@@ -245,7 +245,7 @@ func (m platformMade) layer(ctx context.Context, layer Layer, on Ground, name st
 // layerKey is the digest of the operations of a stage.
 func layerKey(ctx context.Context, p llb.Platform, s llb.Stage) (digest.Digest, error) {
 	if err := ctx.Err(); err != nil {
-		return "", err // it is for an edit whose image was found whole
+		return "", err // Marshal does not look, and the record may be wanted no more
 	}
 	def, err := llb.Image{Platform: p, Layers: []llb.Layer{{Name: "key", Stage: s}}}.Marshal(ctx, false)
 	if err != nil {

@@ -51,12 +51,13 @@ type Exec struct {
 	Fresh bool
 }
 
-// Mount puts a stage at a path of a command's filesystem.
+// Mount puts a stage at a path of a command's filesystem. It is in the command's key by its content; a stage of nothing but
+// artifacts and files by its operations, which name it.
 type Mount struct {
 	Path  string // absolute; need not exist in the stage below
 	Stage Stage
 	From  string // path inside Stage that is mounted, a directory or a file; default "/"
-	Write bool   // writable, and what is written is thrown away; default read-only, keyed by content where that is not given by its digests
+	Write bool   // writable, and what is written is thrown away; default read-only
 }
 
 // Secret is a value from [Session.Secrets] that a command gets as a file, a variable, or both.
@@ -185,7 +186,8 @@ func (e Exec) options() func(*layout) []bkllb.RunOption {
 				how = append(how, bkllb.Readonly)
 			}
 			if m.Stage.n != nil && m.Stage.n.given && !l.line {
-				how = append(how, bkllb.ContentCache(bkllb.MountContentCacheOff)) // else the builder hashes every byte of it
+				// Else the builder hashes every byte of it. Those that take lines are too old to know the word.
+				how = append(how, bkllb.ContentCache(bkllb.MountContentCacheOff))
 			}
 			opts = append(opts, bkllb.AddMount(m.Path, l.state(m.Stage.n), how...))
 		}

@@ -90,8 +90,9 @@ func (s Stage) copyOp(title string, from Stage, err error, src, dst string, how 
 	return s.fileOp(title, from.n, func(l *layout) *bkllb.FileAction { return bkllb.Copy(l.state(from.n), src, dst, how) }, fix)
 }
 
-// fileOp is one file operation: first, which reads from, and then an archive of files unpacked at the root. BuildKit's mkdir and mkfile
-// cannot set the time of a directory after something was put in it; unpacking does, and can set every mode.
+// fileOp is one file operation: first, which reads from (nil: nothing), and then an archive of files unpacked at the root.
+// BuildKit's mkdir and mkfile cannot set the time of a directory after something was put in it; unpacking does, and can set
+// every mode.
 func (s Stage) fileOp(title string, from *node, first func(*layout) *bkllb.FileAction, archive []byte) Stage {
 	return Stage{n: &node{title: title, base: s.n, layers: 1, given: isGiven(s.n, from), apply: func(l *layout, base bkllb.State) bkllb.State {
 		act := first(l)

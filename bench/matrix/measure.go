@@ -158,7 +158,7 @@ func (b *bench) lock(ctx context.Context, r row, into *result) error {
 			return err
 		}
 		into.add("raybuild", sample{took: took{seconds: seconds}, downloaded: b.traffic().down})
-		// Removed at once, unlike others: it is large, its files are few, and no row comes after this one.
+		// Removed at once, unlike others: it is large, and no row comes after this one.
 		if err := errors.Join(engine.Stop(ctx, b.Engine(home)), os.RemoveAll(home)); err != nil {
 			return err
 		}
