@@ -91,6 +91,7 @@ func (o Options) make(ctx context.Context) (*content, error) {
 	}
 	c.public, c.extra, err = pypi.Make(ctx, o.Cache, pypi.Options{
 		Scale: o.Scale, RayVersions: o.rayVersions(), Variants: o.Variants, Ray: ray.Files, Wheels: c.channel.Wheels, Log: o.logf,
+		Code: func(ctx context.Context) ([]byte, error) { return channel.MachineCode(ctx, c.images.Deb) },
 	})
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package channel
 
 import (
 	"archive/tar"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -85,6 +87,22 @@ func debs(ctx context.Context, find func(string) (string, error), names []string
 			return nil, err
 		}
 		out = append(out, e...)
+	}
+	return out, nil
+}
+
+// MachineCode is what Debian's Python and its libraries have of programs and libraries, one after the other: real machine
+// code. find is as for [Make].
+func MachineCode(ctx context.Context, find func(string) (string, error)) ([]byte, error) {
+	entries, err := debs(ctx, find, append(slices.Clone(pythonDebs), libDebs...))
+	if err != nil {
+		return nil, err
+	}
+	var out []byte
+	for _, e := range entries {
+		if bytes.HasPrefix(e.data, []byte("\x7fELF")) {
+			out = append(out, e.data...)
+		}
 	}
 	return out, nil
 }

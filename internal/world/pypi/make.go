@@ -11,9 +11,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	"golang.org/x/crypto/blake2b"
+	"golang.org/x/sync/errgroup"
 )
 
 // Options says what an index holds.
@@ -22,6 +24,8 @@ type Options struct {
 	Scale Scale
 	// Variants is how many further versions of torch there are. Default: none.
 	Variants int
+	// Code reads the machine code that fills the big wheels at Full. It is not called at other scales.
+	Code func(context.Context) ([]byte, error)
 	// RayVersions are the versions of the stand-in ray, Ray its Python package.
 	RayVersions []string
 	Ray         fs.FS
@@ -62,7 +66,13 @@ func Make(ctx context.Context, dir string, o Options) (public, extra *Index, err
 	if err != nil {
 		return nil, nil, fmt.Errorf("read the stand-in ray: %w", err)
 	}
-	key, err := o.key(rayFiles)
+	var code *machineCode
+	if o.Scale == Full {
+		if code, err = readCode(ctx, o.Code); err != nil {
+			return nil, nil, err
+		}
+	}
+	key, err := o.key(rayFiles, code)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -80,6 +90,9 @@ func Make(ctx context.Context, dir string, o Options) (public, extra *Index, err
 		projects = append(projects, ray(v, rayFiles, o.Scale))
 	}
 	projects = append(projects, frameworks(o.Scale, o.Variants)...)
+	for i := range projects {
+		projects[i].code = code
+	}
 	projects = append(projects, odd()...)
 	projects = append(projects, smallProjects()...)
 	if err := makeIndex(ctx, filepath.Join(tmp, "public"), projects, o.Wheels, true); err != nil {
@@ -96,7 +109,7 @@ func Make(ctx context.Context, dir string, o Options) (public, extra *Index, err
 }
 
 // key is the digest of all that goes into the indexes.
-func (o Options) key(rayFiles map[string][]byte) (string, error) {
+func (o Options) key(rayFiles map[string][]byte, code *machineCode) (string, error) {
 	sum := sha256.New()
 	err := fs.WalkDir(sources, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || strings.HasSuffix(name, "_test.go") {
@@ -113,6 +126,9 @@ func (o Options) key(rayFiles map[string][]byte) (string, error) {
 		_, _ = fmt.Fprintf(sum, "%s %d\n%s", name, len(rayFiles[name]), rayFiles[name])
 	}
 	_, _ = fmt.Fprintf(sum, "%q %d", o.RayVersions, o.Variants)
+	if code != nil {
+		_, _ = sum.Write(code.bytes)
+	}
 	for _, w := range o.Wheels {
 		data, err := os.ReadFile(w)
 		if err != nil {
@@ -143,22 +159,20 @@ func makeIndex(ctx context.Context, dir string, projects []Project, wheels []str
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	var files []File
-	for _, p := range projects {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		f, err := place(dir, p.FileName(), p.WriteWheel)
-		if err != nil {
-			return fmt.Errorf("make wheel %q: %w", p.FileName(), err)
-		}
-		f.Project, f.RequiresPython = Normal(p.Name), p.Python
-		if !p.NoMetadata {
-			if err := f.writeMetadata(dir, p.Metadata()); err != nil {
+	files := make([]File, len(projects))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i, p := range projects {
+		g.Go(func() (err error) {
+			if err := ctx.Err(); err != nil {
 				return err
 			}
-		}
-		files = append(files, f)
+			files[i], err = p.place(dir)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
 	}
 	for _, w := range wheels {
 		f, err := placeReal(dir, w)
@@ -180,6 +194,19 @@ func makeIndex(ctx context.Context, dir string, projects []Project, wheels []str
 		return err
 	}
 	return os.WriteFile(filepath.Join(dir, "index.json"), data, 0o644)
+}
+
+// place writes a project's wheel and metadata.
+func (p Project) place(dir string) (File, error) {
+	f, err := place(dir, p.FileName(), p.WriteWheel)
+	if err != nil {
+		return f, fmt.Errorf("make wheel %q: %w", p.FileName(), err)
+	}
+	f.Project, f.RequiresPython = Normal(p.Name), p.Python
+	if p.NoMetadata {
+		return f, nil
+	}
+	return f, f.writeMetadata(dir, p.Metadata())
 }
 
 // placeReal carries a wheel that was not made here.

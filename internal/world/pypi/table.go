@@ -10,7 +10,9 @@ import (
 type Scale string
 
 // Small makes ray 1 MB and the frameworks 3 MB; Full makes ray 70 MB and the frameworks 300 and 600
-// MB, near the real ones' sizes; Tenth is a tenth of that.
+// MB, near the real ones' sizes; Tenth is a tenth of that. What is in them is incompressible, but at
+// Full, where it is machine code: packing real wheels costs what it does because they unpack to 2.5
+// times their size.
 const (
 	Small Scale = "small"
 	Tenth Scale = "tenth"

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/klauspost/compress/flate"
 )
 
 // Project is one version of a project, as its wheel is made from it.
@@ -31,10 +33,12 @@ type Project struct {
 	Files map[string][]byte
 	// Tag is the wheel's tag. Default: py3-none-any.
 	Tag string
-	// Payload is the size in bytes of a file of incompressible bytes. Default: none.
+	// Payload is the size in bytes that a file takes in the wheel: one of incompressible bytes, or of code. Default: none.
 	Payload int64
 	// NoMetadata leaves the project's .metadata file (PEP 658) out of the index.
 	NoMetadata bool
+
+	code *machineCode // fills the payload; nil: noise does
 }
 
 // stamp is the time of every file in a wheel: the earliest that a zip file can say.
@@ -152,6 +156,9 @@ func (p Project) imports() []string {
 // WriteWheel writes the wheel to w: the same bytes for the same Project each time.
 func (p Project) WriteWheel(w io.Writer) error {
 	zw := zip.NewWriter(w)
+	if p.code != nil {
+		zw.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) { return flate.NewWriter(w, flate.DefaultCompression) })
+	}
 	files := p.files()
 	var record strings.Builder
 	add := func(name string, method uint16, content io.Reader) error {
@@ -171,7 +178,11 @@ func (p Project) WriteWheel(w io.Writer) error {
 	}
 	if p.Payload > 0 {
 		name := path.Join(strings.ReplaceAll(p.imports()[0], ".", "/"), "payload.bin")
-		if err := add(name, zip.Store, Noise(p.Name+" "+p.Version, p.Payload)); err != nil {
+		method, content := zip.Store, Noise(p.Name+" "+p.Version, p.Payload)
+		if p.code != nil {
+			method, content = zip.Deflate, p.code.reader(p.Name+" "+p.Version, p.Payload)
+		}
+		if err := add(name, method, content); err != nil {
 			return err
 		}
 	}
