@@ -16,6 +16,8 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
+
+	"github.com/raybuild/raybuild/llb"
 )
 
 // DebSize is about how many bytes a Debian package adds to a compressed layer of an image with that base: its files without those
@@ -54,7 +56,7 @@ func layerWriter(to io.Writer, compression string) (io.WriteCloser, error) {
 	if compression == "zstd" {
 		return zstd.NewWriter(to)
 	}
-	return gzip.NewWriter(to), nil
+	return gzip.NewWriterLevel(to, llb.GzipLevel)
 }
 
 // debSizer writes what is left of a package.

@@ -268,11 +268,19 @@ func (g *Graph) digest(ctx context.Context) (digest.Digest, error) {
 		Parts       []part
 		Annotations map[string]string
 		Compression string
-	}{parts, g.Annotations, g.Compression})
+	}{parts, g.Annotations, g.packing()})
 	if err != nil {
 		return "", fmt.Errorf("digest graph: %w", err)
 	}
 	return digest.FromBytes(data), nil
+}
+
+// packing names what layers' compressed bytes depend on beside the files in them.
+func (g *Graph) packing() string {
+	if g.Compression == "zstd" {
+		return g.Compression
+	}
+	return fmt.Sprintf("%s level %d", g.Compression, llb.GzipLevel)
 }
 
 // packLocal makes the archives of the recipe's files.

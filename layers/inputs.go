@@ -25,7 +25,7 @@ type Inputs struct {
 	Version int `json:"version"`
 	// Graph is the digest of the graph.
 	Graph digest.Digest `json:"graph"`
-	// Compression of the layers; all of them change with it.
+	// Compression of the layers, with its level; all of them change with it.
 	Compression string `json:"compression"`
 	// Line tells that the builder could not merge, so that each layer stands on
 	// all that come before it.
@@ -92,7 +92,7 @@ func (g *Graph) Inputs(ctx context.Context) (*Inputs, error) {
 	if g.onto != nil {
 		return g.inputsOnto(ctx)
 	}
-	out := &Inputs{Version: InputsVersion, Graph: g.Digest, Compression: g.Compression}
+	out := &Inputs{Version: InputsVersion, Graph: g.Digest, Compression: g.packing()}
 	for i, made := range g.made {
 		p, err := made.inputs(ctx)
 		if err != nil {

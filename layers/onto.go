@@ -148,7 +148,7 @@ func (g *Graph) After(below digest.Digest) *Graph {
 
 // inputsOnto is the record of the image below, with what was added.
 func (g *Graph) inputsOnto(ctx context.Context) (*Inputs, error) {
-	out := &Inputs{Version: InputsVersion, Graph: g.Digest, Compression: g.Compression, Line: g.onto.Line}
+	out := &Inputs{Version: InputsVersion, Graph: g.Digest, Compression: g.packing(), Line: g.onto.Line}
 	for i, made := range g.made {
 		at := slices.IndexFunc(g.onto.Platforms, func(p PlatformInputs) bool { return p.Platform == made.name })
 		if at < 0 {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -59,7 +60,7 @@ func (b *Builder) Build(ctx context.Context, images []Image, s Session, o BuildO
 		return nil, err
 	}
 	defer func() { pack.end(err != nil) }()
-	c.saw = pack.saw
+	c.saw, c.solved = pack.saw, pack.wait
 	first := func() (*Result, error) { return c.image(ctx, images, o, exports(o.Push && !look), true) }
 	if res, err = first(); err != nil && !outputs.opened.Load() {
 		res, err = c.withoutCache(ctx, err, first)
@@ -207,6 +208,14 @@ func (o BuildOptions) imageExport(push bool, platforms int) client.ExportEntry {
 	return client.ExportEntry{Type: client.ExporterImage, Attrs: attrs}
 }
 
+// GzipLevel is how hard layers are compressed, of 1 to 9, where they are gzip or estargz. Machine code, of which big wheels are
+// made, is packed in half the time that Go's default level 6 takes (24 instead of 13 MB/s on one CPU) and is 2 % larger: less
+// than the time is worth on any link over some 2 Mbit/s. Level 1 is 10 % larger.
+const GzipLevel = 4
+
+// compressionLevel is the key of exporters' attributes that all BuildKits have that can merge (moby/buildkit#2591, v0.10).
+const compressionLevel = "compression-level"
+
 // attrs are the same for every form of the image, so that it has one digest.
 func (o BuildOptions) attrs(platforms int) map[string]string {
 	compression := o.Compression
@@ -217,6 +226,9 @@ func (o BuildOptions) attrs(platforms int) map[string]string {
 		string(exptypes.OptKeyOCITypes):         "true",
 		string(exptypes.OptKeyLayerCompression): compression,
 		string(exptypes.OptKeyForceCompression): "true",
+	}
+	if compression != "zstd" {
+		attrs[compressionLevel] = strconv.Itoa(GzipLevel)
 	}
 	if len(o.Names) > 0 {
 		attrs[string(exptypes.OptKeyName)] = strings.Join(o.Names, ",")
@@ -236,16 +248,16 @@ func (c *call) image(ctx context.Context, images []Image, o BuildOptions, export
 	res := &Result{}
 	absent := absentLocal(c.o.CacheFrom) // an export may fill the directory
 	var own error                        // of marshalling, which would come back from the builder as text
-	resp, err := c.solve(ctx, exports, func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
+	resp, err := c.solve(ctx, exports, func(built context.Context, gw gateway.Client) (*gateway.Result, error) {
 		res.Line = o.Line || !canMerge(gw.BuildOpts().LLBCaps)
 		c.line.Store(res.Line)
 		for n, img := range images {
-			if defs[n], own = img.marshal(ctx, res.Line, o.NoCache); own != nil {
+			if defs[n], own = img.marshal(built, res.Line, o.NoCache); own != nil {
 				return nil, own
 			}
 		}
 		refs := make([]gateway.Reference, len(images))
-		g, ctx := errgroup.WithContext(ctx)
+		g, ctx := errgroup.WithContext(built)
 		for n, d := range defs {
 			g.Go(func() (err error) {
 				refs[n], err = c.evaluate(ctx, gw, d.Def)
@@ -254,6 +266,9 @@ func (c *call) image(ctx context.Context, images []Image, o BuildOptions, export
 		}
 		if err := g.Wait(); err != nil {
 			return nil, err
+		}
+		if c.solved != nil {
+			c.solved(built)
 		}
 		return gatewayResult(defs, refs)
 	}, count)

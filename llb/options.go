@@ -60,6 +60,9 @@ type BuildOptions struct {
 	// of other layers still run. It is called by several goroutines at once, and the build does not end before they do.
 	// Default: layers become blobs when all are there.
 	Packed func(ctx context.Context, p *Pushing)
+	// CPUs is how many the builder has, which steps and the packing of layers for Packed share. Default: unknown; four layers are
+	// packed at once.
+	CPUs int
 	// PushStored pushes what a builder has put into an image store of its own (see [Dialer]), as [Result.Stored], and gives
 	// the manifest that the registry has then. It is called for such a builder only, which cannot push without it.
 	PushStored func(ctx context.Context, p *Pushing) (manifest []byte, err error)
@@ -74,7 +77,7 @@ type BuildOptions struct {
 	Docker io.WriteCloser
 	// Local is a directory that gets the image's files. Default: none.
 	Local string
-	// Compression of layers: gzip (default), zstd or estargz. Layers that have another are converted, so that digests do not
+	// Compression of layers: gzip (default) or estargz at GzipLevel, or zstd. Layers that have another are converted, so that digests do not
 	// depend on what the builder happens to have.
 	Compression string
 	// Annotations are put on each manifest, and on the index where there are several platforms.

@@ -3,9 +3,11 @@ package llb_test
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -300,5 +302,49 @@ func TestConnectErrorsNameTheAddress(t *testing.T) {
 				t.Errorf("took %v", took)
 			}
 		})
+	}
+}
+
+// Go's compress/gzip at the level that is said, and nothing else, is what makes a layer's bytes; so they are the same on every
+// BuildKit of today.
+func TestLayersArePackedAtGzipLevel(t *testing.T) {
+	w, b := newWorld(t), connect(t)
+	var numbers strings.Builder
+	for n := range 50000 {
+		fmt.Fprintln(&numbers, n*n)
+	}
+	res := build(t, b, w, filesImage(amd64, numbers.String()), llb.BuildOptions{})
+	r, _, err := b.Blob(t.Context(), res.Images[0].Layers[0].Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	packed, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	z, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for level := gzip.BestSpeed; level <= gzip.BestCompression; level++ {
+		var want bytes.Buffer
+		z, err := gzip.NewWriterLevel(&want, level)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := z.Write(files); err != nil {
+			t.Fatal(err)
+		}
+		if err := z.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if same := bytes.Equal(packed, want.Bytes()); same != (level == llb.GzipLevel) {
+			t.Errorf("a layer of %d bytes is that of level %d (%d bytes): %v, want it to be of level %d alone", len(packed), level, want.Len(), same, llb.GzipLevel)
+		}
 	}
 }

@@ -1,8 +1,11 @@
 package llb
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/moby/buildkit/client"
 	digest "github.com/opencontainers/go-digest"
@@ -11,31 +14,67 @@ import (
 // packing makes blobs of layers as soon as their steps have run, while the steps of others still do. BuildKit makes blobs
 // in an export, so each of them is a solve of its own, which finds everything there, and the export of the whole image finds
 // the blobs. What goes wrong here goes wrong there again, and is told there.
+//
+// Packing takes a CPU for each layer, and an export packs all layers at once. Where CPUs are few the largest layer would have a
+// part of one, and its packing is what the build waits for at the end. So the layer whose step took longest, which is the largest
+// as a rule, goes first, steps that run go before all of them, and the export waits for what is packed here.
 type packing struct {
 	c      *call
 	o      BuildOptions
-	begin  func(one Image) // packs a layer, until cancel
+	pack   func(one Image) (*Pushing, bool) // makes the blobs of a part of the image, until cancel
+	send   func(*Pushing)                   // hands them on, until cancel
 	cancel context.CancelFunc
-	layers map[digest.Digest]Image // by the step that is the last of the layer's
-	slots  chan struct{}           // a layer is packed and sent in each
 	wg     sync.WaitGroup
+
+	mu      sync.Mutex
+	parts   map[digest.Digest]Image // that were not packed yet, by their last step
+	steps   map[digest.Digest]bool  // of the image; true while one runs
+	ready   []readyPart             // whose steps have run
+	busy    map[string]time.Time    // parts that are being packed, by name, since when
+	solved  bool                    // all steps have run
+	shown   *client.Vertex          // under which the user sees that; nil: not yet
+	changed chan struct{}           // closed at the next change
 }
 
-// packedAtOnce is how many layers are packed and sent at once, beside the steps that run.
+// readyPart is a part of an image that can be packed.
+type readyPart struct {
+	one  Image
+	took time.Duration // its last step
+}
+
+func (r readyPart) name() string {
+	if len(r.one.Layers) == 0 {
+		return "base"
+	}
+	return "layer [" + r.one.Layers[0].Name + "]"
+}
+
+// packedAtOnce is how many parts are packed at once where nobody says how many CPUs the builder has.
 const packedAtOnce = 4
+
+func newPacking(c *call, o BuildOptions) *packing {
+	return &packing{c: c, o: o, parts: map[digest.Digest]Image{}, steps: map[digest.Digest]bool{}, busy: map[string]time.Time{}, changed: make(chan struct{})}
+}
 
 // pack begins to watch the steps of images. It packs nothing where the layers of one image could not gain from each other,
 // and nothing that came from a cache.
 func (c *call) pack(ctx context.Context, images []Image, o BuildOptions) (*packing, error) {
-	p := &packing{c: c, o: o, layers: map[digest.Digest]Image{}, slots: make(chan struct{}, packedAtOnce)}
+	p := newPacking(c, o)
 	ctx, p.cancel = context.WithCancel(ctx)
-	p.begin = func(one Image) { p.layer(ctx, one) }
+	p.pack = func(one Image) (*Pushing, bool) { return p.part(ctx, one) }
+	p.send = func(made *Pushing) { o.Packed(ctx, made) }
 	if o.Packed == nil || c.b.store || o.Line || len(images) != 1 || len(c.o.FetchURLs) > 0 || len(images[0].Layers) < 2 {
 		return p, nil
 	}
 	whole := images[0]
+	parts := []Image{{Platform: whole.Platform, Base: whole.Base, BaseLayers: whole.BaseLayers}}
+	if len(whole.BaseLayers) == 0 {
+		parts = nil
+	}
 	for _, l := range whole.Layers {
-		one := Image{Platform: whole.Platform, Layers: []Layer{l}}
+		parts = append(parts, Image{Platform: whole.Platform, Layers: []Layer{l}})
+	}
+	for _, one := range parts {
 		def, err := one.marshal(ctx, false, false)
 		if err != nil {
 			return nil, err
@@ -44,11 +83,14 @@ func (c *call) pack(ctx context.Context, images []Image, o BuildOptions) (*packi
 		if err != nil {
 			return nil, err
 		}
-		for i := len(all) - 1; i >= 0; i-- {
-			if all[i].Kind == "run" {
-				p.layers[all[i].Digest] = one
-				break
+		var last digest.Digest
+		for _, v := range all {
+			if v.Kind == "run" {
+				p.steps[v.Digest], last = false, v.Digest
 			}
+		}
+		if last != "" {
+			p.parts[last] = one
 		}
 	}
 	return p, nil
@@ -59,27 +101,139 @@ func (p *packing) saw(ss *client.SolveStatus) {
 	if p.c.line.Load() { // each layer stands on all others there
 		return
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	for _, v := range ss.Vertexes {
+		if _, ok := p.steps[v.Digest]; !ok {
+			continue
+		}
+		p.steps[v.Digest] = v.Started != nil && v.Completed == nil
 		// Without inputs it is a cached result that is pulled, see step.saw.
-		if one, ok := p.layers[v.Digest]; ok && len(v.Inputs) > 0 && v.Started != nil && v.Completed != nil && !v.Cached && v.Error == "" {
-			delete(p.layers, v.Digest)
-			p.wg.Go(func() { p.begin(one) })
+		if one, ok := p.parts[v.Digest]; ok && len(v.Inputs) > 0 && v.Started != nil && v.Completed != nil && !v.Cached && v.Error == "" {
+			delete(p.parts, v.Digest)
+			p.ready = append(p.ready, readyPart{one, v.Completed.Sub(*v.Started)})
+			slices.SortStableFunc(p.ready, func(a, b readyPart) int { return cmp.Compare(b.took, a.took) })
+		}
+	}
+	p.next()
+}
+
+// running is how many steps run.
+func (p *packing) running() int {
+	n := 0
+	for _, runs := range p.steps {
+		if runs {
+			n++
+		}
+	}
+	return n
+}
+
+// next packs what there is room for, and tells of the change.
+func (p *packing) next() {
+	room := packedAtOnce - len(p.busy)
+	if p.o.CPUs > 0 {
+		room = p.o.CPUs - p.running() - len(p.busy)
+		if !p.solved && p.running() == 0 {
+			room-- // for what the builder does between one step and the next
+		}
+	}
+	for ; room > 0 && len(p.ready) > 0; room-- {
+		part := p.ready[0]
+		p.ready = p.ready[1:]
+		p.busy[part.name()] = time.Now()
+		p.show(part.name(), false)
+		p.wg.Go(func() {
+			made, ok := p.pack(part.one)
+			p.mu.Lock()
+			p.show(part.name(), true)
+			delete(p.busy, part.name())
+			p.next()
+			p.mu.Unlock()
+			if ok {
+				p.send(made)
+			}
+		})
+	}
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+// show shows a part that is being packed, once the build waits for it.
+func (p *packing) show(name string, done bool) {
+	if p.shown == nil {
+		return
+	}
+	now, began := time.Now(), p.busy[name]
+	s := &client.VertexStatus{ID: name, Vertex: p.shown.Digest, Name: name, Timestamp: now, Started: &began}
+	if done {
+		s.Completed = &now
+	}
+	p.c.view.show(&client.SolveStatus{Statuses: []*client.VertexStatus{s}})
+}
+
+// waits shows that the build waits for what is being packed, or that it no longer does.
+func (p *packing) waits(yes bool) {
+	now := time.Now()
+	switch {
+	case yes && p.shown == nil:
+		p.shown = &client.Vertex{Digest: digest.FromString("pack layers"), Name: "pack layers", Started: &now}
+	case !yes && p.shown != nil && p.shown.Completed == nil:
+		p.shown.Completed = &now
+	default:
+		return
+	}
+	shown := *p.shown // the display keeps what it gets
+	p.c.view.show(&client.SolveStatus{Vertexes: []*client.Vertex{&shown}})
+	for name := range p.busy {
+		p.show(name, false)
+	}
+}
+
+// eventsLate is how long the event of a step's end may come after the result, at most.
+const eventsLate = 2 * time.Second
+
+// wait waits until all is packed whose steps have run. All have, when it is called.
+func (p *packing) wait(ctx context.Context) {
+	late := time.NewTimer(eventsLate)
+	defer late.Stop()
+	var over bool // it is too late for events
+	p.mu.Lock()
+	p.solved = true
+	p.next()
+	p.mu.Unlock()
+	for {
+		p.mu.Lock()
+		packing, running, changed := len(p.busy)+len(p.ready) > 0, p.running() > 0, p.changed
+		if over && running {
+			for step := range p.steps {
+				p.steps[step] = false
+			}
+			running = false
+			p.next()
+			changed = p.changed
+		}
+		p.waits(packing)
+		p.mu.Unlock()
+		if !packing && !running {
+			return
+		}
+		select {
+		case <-changed:
+		case <-late.C:
+			over = true
+		case <-ctx.Done():
+			return
 		}
 	}
 }
 
-// layer makes one layer's blob, and hands it on.
-func (p *packing) layer(ctx context.Context, one Image) {
-	select {
-	case p.slots <- struct{}{}:
-		defer func() { <-p.slots }()
-	case <-ctx.Done():
-		return
-	}
+// part makes the blobs of a part of the image.
+func (p *packing) part(ctx context.Context, one Image) (*Pushing, bool) {
 	quiet := SolveOptions{Progress: ProgressQuiet}
 	v, err := newView(ctx, quiet)
 	if err != nil {
-		return
+		return nil, false
 	}
 	defer v.close() // it shows nothing
 	c := &call{b: p.c.b, o: quiet, sess: p.c.sess, view: v, col: newCollector(), internal: true}
@@ -87,13 +241,13 @@ func (p *packing) layer(ctx context.Context, one Image) {
 	for range 2 { // the builder may have let go of the manifest before it was read
 		res, err := c.image(ctx, []Image{one}, o, []client.ExportEntry{o.imageExport(false, 1)}, false)
 		if err != nil || res.Line {
-			return
+			return nil, false
 		}
-		if pushing := p.c.pushing(res); pushing.read(ctx) == nil {
-			p.o.Packed(ctx, pushing)
-			return
+		if made := p.c.pushing(res); made.read(ctx) == nil {
+			return made, true
 		}
 	}
+	return nil, false
 }
 
 // end waits for what was begun, or ends it where the build has failed.

@@ -22,7 +22,7 @@ func TestLayersArePackedWhileOthersAreBuilt(t *testing.T) {
 		return llb.Layer{Name: name, Title: "[" + name + "] make", Stage: made}
 	}
 	unique := fmt.Sprint(time.Now().UnixNano())
-	image := llb.Image{Platform: amd64, Layers: []llb.Layer{
+	image := llb.Image{Platform: amd64, Base: base.Run(sh("user", "add user", "echo "+unique+" > /etc/user")), BaseLayers: []string{"base 1", "base 2", "[user] add user"}, Layers: []llb.Layer{
 		layer("quick", "echo "+unique+" > /out/quick"), layer("slow", "sleep 4; echo "+unique+" > /out/slow"),
 	}}
 	build := func() (*llb.Result, map[string]time.Time, map[string]digest.Digest) {
@@ -31,10 +31,13 @@ func TestLayersArePackedWhileOthersAreBuilt(t *testing.T) {
 		o := llb.BuildOptions{Names: []string{"localhost:1/packed:1"}, Push: true}
 		o.Pusher = func(context.Context, *llb.Pushing) error { return nil }
 		o.Packed = func(_ context.Context, p *llb.Pushing) {
-			l := p.Result.Images[0].Layers[0]
 			mu.Lock()
 			defer mu.Unlock()
-			at[l.Name], blobs[l.Name] = time.Now(), l.Digest
+			for _, l := range p.Result.Images[0].Layers {
+				if l.Name != "" {
+					at[l.Name], blobs[l.Name] = time.Now(), l.Digest
+				}
+			}
 		}
 		res, err := b.Build(t.Context(), []llb.Image{image}, llb.Session{}, o)
 		if err != nil {
@@ -49,12 +52,14 @@ func TestLayersArePackedWhileOthersAreBuilt(t *testing.T) {
 			slow = s.Completed
 		}
 	}
-	if quick, ok := at["quick"]; !ok || slow.IsZero() || quick.After(slow) {
-		t.Errorf("the quick layer was packed at %v, want a time before the slow step's end, %v", quick, slow)
+	for _, name := range []string{"quick", "user"} {
+		if quick, ok := at[name]; !ok || slow.IsZero() || quick.After(slow) {
+			t.Errorf("the layer %s was packed at %v, want a time before the slow step's end, %v", name, quick, slow)
+		}
 	}
-	for i, name := range []string{"quick", "slow"} {
-		if d, ok := blobs[name]; ok && d != res.Images[0].Layers[i].Digest {
-			t.Errorf("layer %s was packed as %s, the image has %s", name, d, res.Images[0].Layers[i].Digest)
+	for _, l := range res.Images[0].Layers {
+		if d, ok := blobs[l.Name]; ok && d != l.Digest {
+			t.Errorf("layer %s was packed as %s, the image has %s", l.Name, d, l.Digest)
 		}
 	}
 	if _, at, _ := build(); len(at) > 0 {

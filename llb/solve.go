@@ -34,6 +34,8 @@ type call struct {
 	saw  func(*client.SolveStatus) // is told of the events of counted solves; nil: nobody is
 	line atomic.Bool               // the builder cannot merge
 
+	solved func(context.Context) // is called between the steps of an image and its exports; nil: nobody is
+
 	internal bool // its solves are no builds in the builder's history
 }
 

@@ -176,6 +176,7 @@ func (j *job) run(ctx context.Context, b *builder, o *buildOptions, graph *layer
 		if whole != nil {
 			from = whole.from(j)
 		}
+		to.CPUs = b.cpus()
 		to.Packed = func(ctx context.Context, p *llb.Pushing) { j.pushLayers(ctx, to, from, report, p) }
 	}
 	if whole != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"strings"
 
 	"github.com/raybuild/raybuild/internal/docker"
@@ -19,6 +20,14 @@ type builder struct {
 	over   []string     // what was there before it in the order and could not be used, with the reason
 	store  *docker.Host // the Docker Engine whose image store takes what is built, where the builder exports nowhere else
 	close  func() error
+}
+
+// cpus is how many the builder has; 0 where nobody knows.
+func (b *builder) cpus() int {
+	if b.engine != "embedded" {
+		return 0
+	}
+	return runtime.NumCPU()
 }
 
 // dockerEngine is the name of the Docker Engine's BuildKit, in messages and for --builder.
