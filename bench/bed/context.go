@@ -73,6 +73,8 @@ type Context struct {
 	Mirror world.Mirror
 	// Big are the names of the wheels with a step each, for which there is a file NAME.txt; ray is always one.
 	Big []string
+	// GzipLevel is asked of BuildKit for the image's layers. Default: BuildKit's own, 6.
+	GzipLevel int
 }
 
 // Write writes the lock in the forms that apt, conda and pip read: the Dockerfile's side builds the same packages.
@@ -148,7 +150,11 @@ func (b *Bed) BuildctlArgs(ctx context.Context, home, ref string, c Context, mor
 		args = append(args, "--opt", "build-arg:"+v)
 	}
 	if ref != "" {
-		args = append(args, "--output", "type=image,push=true,name="+ref)
+		output := "type=image,push=true,name=" + ref
+		if c.GzipLevel != 0 {
+			output += fmt.Sprintf(",compression=gzip,compression-level=%d", c.GzipLevel)
+		}
+		args = append(args, "--output", output)
 	}
 	return append(args, more...), nil
 }

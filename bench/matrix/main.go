@@ -22,7 +22,7 @@ type options struct {
 	raybuild, buildctl, dockerd, docker, dir, out, docs string
 	rows, peers                                         string
 	scale                                               scale
-	runs                                                int
+	runs, gzip                                          int
 	budget                                              time.Duration
 }
 
@@ -64,6 +64,7 @@ func main() {
 	flag.StringVar(&o.rows, "rows", "", "rows to measure, with commas (default: all)")
 	flag.StringVar(&o.peers, "peers", "", "peers to measure beside raybuild, with commas: dockerfile, docker, commit (default: all that are there)")
 	flag.StringVar((*string)(&o.scale), "scale", "small", "small: wheels of a tenth of the real ones' sizes; full: of their sizes")
+	flag.IntVar(&o.gzip, "gzip", 0, "how hard BuildKit packs the Dockerfile's layers, 1 to 9 (default: as it does where nobody says, 6; raybuild asks for 4)")
 	flag.IntVar(&o.runs, "runs", 5, "how often each thing is measured")
 	flag.DurationVar(&o.budget, "budget", 0, "a peer that has taken this long in a row is not measured there again (default: no limit)")
 	flag.Parse()

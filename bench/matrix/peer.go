@@ -144,7 +144,7 @@ func (d *buildkit) restore(ctx context.Context) error {
 
 func (d *buildkit) context(v *variation) bed.Context {
 	dir := filepath.Join(v.dir, "dockerfile")
-	return bed.Context{Dir: dir, Dockerfile: dir, Lock: v.lock, Mirror: v.mirror, Big: bigWheels()}
+	return bed.Context{Dir: dir, Dockerfile: dir, Lock: v.lock, Mirror: v.mirror, Big: bigWheels(), GzipLevel: d.b.gzip}
 }
 
 func (d *buildkit) prepare(_ context.Context, v *variation) error {
