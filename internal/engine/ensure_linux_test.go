@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -215,6 +216,33 @@ func TestIdleEngineEndsAndTheNextCallerStartsAnother(t *testing.T) {
 			t.Fatalf("call %d: %v", i, err)
 		}
 		time.Sleep(o.Idle - 5*time.Millisecond + time.Duration(i)*time.Millisecond)
+	}
+}
+
+// What the first caller was started with, as bash's "> >(tee log)" gives it, ends with that caller and not with the engine.
+func TestEngineHoldsNoFileOfItsCaller(t *testing.T) {
+	var ends [2]int
+	if err := unix.Pipe(ends[:]); err != nil { // without O_CLOEXEC, as from a shell
+		t.Fatal(err)
+	}
+	read := os.NewFile(uintptr(ends[0]), "pipe")
+	defer read.Close()
+	ensure(t, enginetest.Options(enginetest.Home(t)))
+	if err := unix.Close(ends[1]); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		_, err := read.Read(make([]byte, 1))
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		if !errors.Is(err, io.EOF) {
+			t.Errorf("the pipe ends with %v, want its end", err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("the engine holds a pipe that its caller was given")
 	}
 }
 

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -111,6 +113,9 @@ func (e *ensurer) spawn(ready *os.File) (*exec.Cmd, error) {
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{ready}
 	cmd.SysProcAttr = attr
+	if err := keepFiles(); err != nil {
+		return nil, err
+	}
 	err = cmd.Start()
 	if errors.Is(err, unix.EPERM) && os.Geteuid() == 0 {
 		return nil, &Error{Kind: ErrNoPrivilege, Detail: "this root may not make a mount namespace (no CAP_SYS_ADMIN)",
@@ -120,6 +125,25 @@ func (e *ensurer) spawn(ready *os.File) (*exec.Cmd, error) {
 		return nil, fmt.Errorf("start engine %q: %w", exe, err)
 	}
 	return cmd, nil
+}
+
+// keepFiles keeps what this process was started with, beside its standard streams, from the engine. A shell's "> >(tee log)" is
+// such a file: tee would wait for its end as long as the engine runs.
+func keepFiles() error {
+	err := unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC)
+	if err == nil || !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EINVAL) {
+		return err
+	}
+	entries, err := os.ReadDir("/proc/self/fd") // Linux before 5.11
+	if err != nil {
+		return fmt.Errorf("keep files from the engine: %w", err)
+	}
+	for _, e := range entries {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > 2 {
+			unix.CloseOnExec(fd)
+		}
+	}
+	return nil
 }
 
 // environ is the engine's whole environment: nothing else of the first
