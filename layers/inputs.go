@@ -4,11 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"runtime"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/raybuild/raybuild/llb"
 )
@@ -165,31 +163,25 @@ func (m platformMade) each() []layerMade {
 	return all
 }
 
-// inputs of all layers, in the image's order: what is bound to the base first. The operations of each are written out for its key,
-// which is most of the work, so they are at the same time.
+// inputs of all layers, in the image's order: what is bound to the base first.
 func (m platformMade) inputs(ctx context.Context) (PlatformInputs, error) {
-	first := m.grounds[0]
-	key, err := layerKey(ctx, first.Platform, first.Front)
+	first, each := m.grounds[0], m.each()
+	stages := []llb.Stage{first.Front}
+	for _, made := range each {
+		stages = append(stages, made.stage)
+	}
+	keys, err := llb.Keys(ctx, first.Platform, stages...)
 	if err != nil {
 		return PlatformInputs{}, err
 	}
-	each := m.each()
-	of := make([]LayerInputs, len(each))
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(runtime.GOMAXPROCS(0))
-	for i, made := range each {
-		g.Go(func() (err error) {
-			of[i], err = m.layer(ctx, made.layer, made.on, made.name, made.stage)
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return PlatformInputs{}, err
-	}
-	front := []LayerInputs{{Name: "base", Layer: "base", Count: max(m.locked.Base.Layers, 1), Key: key, Values: map[string]string{"base": pinned(m.locked.Base)}}}
+	front := []LayerInputs{{Name: "base", Layer: "base", Count: max(m.locked.Base.Layers, 1), Key: keys[0], Values: map[string]string{"base": pinned(m.locked.Base)}}}
 	var rest []LayerInputs
-	for i, l := range of {
-		if !each[i].onFront {
+	for i, made := range each {
+		l, err := m.layer(made.layer, made.on, made.name, keys[i+1])
+		if err != nil {
+			return PlatformInputs{}, err
+		}
+		if !made.onFront {
 			l.On = frontOf(l.On, front)
 			rest = append(rest, l)
 			continue
@@ -223,11 +215,7 @@ func frontOf(on []string, front []LayerInputs) []string {
 	return append(out, on[i+1:]...)
 }
 
-func (m platformMade) layer(ctx context.Context, layer Layer, on Ground, name string, stage llb.Stage) (LayerInputs, error) {
-	key, err := layerKey(ctx, on.Platform, stage)
-	if err != nil {
-		return LayerInputs{}, err
-	}
+func (m platformMade) layer(layer Layer, on Ground, name string, key digest.Digest) (LayerInputs, error) {
 	out := LayerInputs{Name: name, Layer: layer.Name(), Count: 1, Key: key}
 	d, ok := layer.(described)
 	if !ok {
@@ -240,18 +228,6 @@ func (m platformMade) layer(ctx context.Context, layer Layer, on Ground, name st
 	}
 	out.Values, out.On, out.Bytes = set.values, set.on, set.bytes
 	return out, nil
-}
-
-// layerKey is the digest of the operations of a stage.
-func layerKey(ctx context.Context, p llb.Platform, s llb.Stage) (digest.Digest, error) {
-	if err := ctx.Err(); err != nil {
-		return "", err // Marshal does not look, and the record may be wanted no more
-	}
-	def, err := llb.Image{Platform: p, Layers: []llb.Layer{{Name: "key", Stage: s}}}.Marshal(ctx, false)
-	if err != nil {
-		return "", err
-	}
-	return def.Digest(), nil
 }
 
 // configInputs are those of the image's config, and the manifest's annotations.

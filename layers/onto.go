@@ -156,7 +156,11 @@ func (g *Graph) inputsOnto(ctx context.Context) (*Inputs, error) {
 		}
 		n := len(made.layers) - 1
 		after := made.grounds[n+1]
-		l, err := made.layer(ctx, made.layers[n], made.grounds[n], made.layers[n].Name(), after.layers[len(after.layers)-1].Stage)
+		keys, err := llb.Keys(ctx, after.Platform, after.layers[len(after.layers)-1].Stage)
+		if err != nil {
+			return nil, err
+		}
+		l, err := made.layer(made.layers[n], made.grounds[n], made.layers[n].Name(), keys[0])
 		if err != nil {
 			return nil, err
 		}

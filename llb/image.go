@@ -91,7 +91,7 @@ func marshalStage(ctx context.Context, st Stage, p Platform, line, noCache bool)
 	if st.n == nil {
 		return nil, errors.New("marshal stage: it is empty")
 	}
-	def, err := newLayout(line, noCache).state(st.n).Marshal(ctx, bkllb.Platform(p), bkllb.LocalUniqueID("raybuild"))
+	def, err := newLayout(line, noCache).state(st.n).Marshal(ctx, constraints(p)...)
 	if err != nil {
 		return nil, fmt.Errorf("marshal stage %q: %w", st.n.title, err)
 	}
