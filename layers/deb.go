@@ -203,13 +203,13 @@ func globText(glob string) *regexp.Regexp {
 }
 
 // dpkgFilter is a line of dpkg's configuration that filters paths.
-var dpkgFilter = regexp.MustCompile(`(?m)^[ \t]*(path-(?:exclude|include))(?:[ \t]*=[ \t]*|[ \t]+)(/\S*)[ \t]*$`)
+var dpkgFilter = lazy(`(?m)^[ \t]*(path-(?:exclude|include))(?:[ \t]*=[ \t]*|[ \t]+)(/\S*)[ \t]*$`)
 
 // dpkgPaths are the filters of dpkg's configuration files, in the order in which dpkg reads them.
 func dpkgPaths(files ...[]byte) []string {
 	var out []string
 	for _, f := range files {
-		for _, m := range dpkgFilter.FindAllSubmatch(f, -1) {
+		for _, m := range dpkgFilter().FindAllSubmatch(f, -1) {
 			out = append(out, string(m[1])+"="+string(m[2]))
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -164,22 +163,22 @@ func (t *lockReader) artifact(n *yamlNode, key string) Artifact {
 }
 
 var (
-	artifactWordRE = regexp.MustCompile(`^[A-Za-z0-9_.][A-Za-z0-9_.+~:!*=-]*$`)
-	artifactPathRE = regexp.MustCompile(`^[A-Za-z0-9._~+%@:=,!()-]+(/[A-Za-z0-9._~+%@:=,!()-]+)*$`)
-	lockMD5RE      = regexp.MustCompile(`^[0-9a-f]{32}$`)
+	artifactWordRE = lazy(`^[A-Za-z0-9_.][A-Za-z0-9_.+~:!*=-]*$`)
+	artifactPathRE = lazy(`^[A-Za-z0-9._~+%@:=,!()-]+(/[A-Za-z0-9._~+%@:=,!()-]+)*$`)
+	lockMD5RE      = lazy(`^[0-9a-f]{32}$`)
 )
 
 // artifactWord is a package's name or version, whichever the package system: it
 // reaches command lines and must not look like an option.
 func artifactWord(s string) (string, string) {
-	if !artifactWordRE.MatchString(s) || len(s) > 256 {
+	if !artifactWordRE().MatchString(s) || len(s) > 256 {
 		return quoteShort(s) + " is not a name or version of a package", "run raybuild lock to write the lock anew"
 	}
 	return "", ""
 }
 
 func artifactPath(s string) (string, string) {
-	ok := artifactPathRE.MatchString(s) && len(s) <= 1024
+	ok := artifactPathRE().MatchString(s) && len(s) <= 1024
 	for _, e := range strings.Split(s, "/") {
 		ok = ok && e != "." && e != ".."
 	}
@@ -198,7 +197,7 @@ func originText(s string) (string, string) {
 }
 
 func lockMD5(s string) (string, string) {
-	if !lockMD5RE.MatchString(s) {
+	if !lockMD5RE().MatchString(s) {
 		return quoteShort(s) + " is not an MD5 digest", "write 32 lower-case hex digits"
 	}
 	return "", ""

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -119,9 +118,9 @@ func sortedArtifacts(list []Artifact) []Artifact {
 }
 
 var (
-	plainText = regexp.MustCompile(`^[A-Za-z0-9/._][A-Za-z0-9/._+~%=!@:,-]*$`)
+	plainText = lazy(`^[A-Za-z0-9/._][A-Za-z0-9/._+~%=!@:,-]*$`)
 	// otherThanText is what some reader of YAML takes for a number, a date, a time or a word.
-	otherThanText = regexp.MustCompile(`(?i)^([-+.]?[0-9][0-9_,.:]*(e[-+]?[0-9_.]*)?|0[xob][0-9a-f_]*|[0-9]{4}-[0-9-]+.*|y|n|yes|no|on|off|true|false|null|\.inf|\.nan|\.|=)$`)
+	otherThanText = lazy(`(?i)^([-+.]?[0-9][0-9_,.:]*(e[-+]?[0-9_.]*)?|0[xob][0-9a-f_]*|[0-9]{4}-[0-9-]+.*|y|n|yes|no|on|off|true|false|null|\.inf|\.nan|\.|=)$`)
 )
 
 // scalar writes a text plain where every reader of YAML takes it for text,
@@ -130,7 +129,7 @@ func (w *lockWriter) scalar(s string) string {
 	if message, _ := linesText(s); message != "" && w.err == nil {
 		w.err = fmt.Errorf("write lock: %s in %q", message, s)
 	}
-	if plainText.MatchString(s) && !otherThanText.MatchString(s) && !strings.HasSuffix(s, ":") {
+	if plainText().MatchString(s) && !otherThanText().MatchString(s) && !strings.HasSuffix(s, ":") {
 		return s
 	}
 	// A string of JSON is one of YAML.

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode"
 
 	"github.com/distribution/reference"
@@ -18,14 +19,20 @@ import (
 // as one element of an argv, and none begins with "-".
 type grammar func(s string) (message, fix string)
 
+// lazy is a regular expression that is compiled when it is used first: most are in few commands, and all of them are 2 ms of
+// each one's start.
+func lazy(expr string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
+}
+
 // pattern is a grammar of one regular expression (anchored) and a length limit.
 func pattern(what, expr string, limit int, fix string) grammar {
-	re := regexp.MustCompile(`^(?:` + expr + `)$`)
+	re := lazy(`^(?:` + expr + `)$`)
 	return func(s string) (string, string) {
 		if len(s) > limit {
 			return fmt.Sprintf("%s of %d characters, more than %d", what, len(s), limit), "use a shorter one"
 		}
-		if !re.MatchString(s) {
+		if !re().MatchString(s) {
 			return fmt.Sprintf("%s is not %s", quoteShort(s), what), fix
 		}
 		return "", ""
@@ -264,9 +271,9 @@ func wheelPattern(s string) (string, string) {
 }
 
 var (
-	urlText = regexp.MustCompile(`^[A-Za-z0-9._~:/%+=,!\[\]@?#&-]*$`)
-	urlPath = regexp.MustCompile(`^(/[A-Za-z0-9._~+%@:=,!-]*)*$`)
-	urlHost = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*\.?$`)
+	urlText = lazy(`^[A-Za-z0-9._~:/%+=,!\[\]@?#&-]*$`)
+	urlPath = lazy(`^(/[A-Za-z0-9._~+%@:=,!-]*)*$`)
+	urlHost = lazy(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*\.?$`)
 )
 
 // plainURL is an http or https URL of a directory, without credentials.
@@ -280,13 +287,13 @@ func plainURL(s string) (string, string) {
 	switch {
 	case err == nil && u.User != nil, strings.Contains(s, "@") && strings.Contains(s, "://"):
 		return "a URL with credentials", "leave them out, and put them into ~/.netrc or the file that NETRC names: a recipe is not a place for secrets"
-	case err != nil || !urlText.MatchString(s):
+	case err != nil || !urlText().MatchString(s):
 		return fmt.Sprintf("%s is not a URL", quoteShort(s)), fix
 	case u.Scheme != "http" && u.Scheme != "https":
 		return fmt.Sprintf("%s is not an http or https URL", quoteShort(s)), fix
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.HasSuffix(s, "#"):
 		return fmt.Sprintf("%s has a query or a fragment", quoteShort(s)), "leave out what follows the path"
-	case !urlPath.MatchString(u.EscapedPath()):
+	case !urlPath().MatchString(u.EscapedPath()):
 		return fmt.Sprintf("%s has unusual characters in its path", quoteShort(s)), "use letters, digits and . _ ~ + % : = , ! -"
 	}
 	for _, e := range strings.Split(u.Path, "/") {
@@ -295,7 +302,7 @@ func plainURL(s string) (string, string) {
 		}
 	}
 	host := u.Hostname()
-	if _, err := netip.ParseAddr(host); err != nil && (len(host) > 253 || !urlHost.MatchString(host)) {
+	if _, err := netip.ParseAddr(host); err != nil && (len(host) > 253 || !urlHost().MatchString(host)) {
 		return fmt.Sprintf("%s has no valid host name", quoteShort(s)), fix + `; write an international name in its "xn--" form`
 	}
 	if p := u.Port(); p != "" {

@@ -2,7 +2,6 @@ package layers
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 )
 
@@ -15,9 +14,9 @@ const (
 	condaBuild      = `[A-Za-z0-9_.*]+`
 )
 
-var condaSpec = regexp.MustCompile(`^(?:([A-Za-z0-9_][A-Za-z0-9_./-]*)::)?([A-Za-z0-9_][A-Za-z0-9_.-]*?)(?:(?: +| *[~=!<>]=?)(.*))?$`)
+var condaSpec = lazy(`^(?:([A-Za-z0-9_][A-Za-z0-9_./-]*)::)?([A-Za-z0-9_][A-Za-z0-9_.-]*?)(?:(?: +| *[~=!<>]=?)(.*))?$`)
 
-var condaConstraint = regexp.MustCompile(`^(?: ?` + condaVersions + `(?:(?:=| )` + condaBuild + `)?)$`)
+var condaConstraint = lazy(`^(?: ?` + condaVersions + `(?:(?:=| )` + condaBuild + `)?)$`)
 
 // matchSpec is the grammar of conda's package specifications.
 func matchSpec(s string) (message, fix string) {
@@ -34,7 +33,7 @@ func parseMatchSpec(s string) (name, message, fix string) {
 	if strings.Contains(s, "://") || strings.HasSuffix(s, ".conda") || strings.HasSuffix(s, ".tar.bz2") {
 		return "", fmt.Sprintf("%s is a file, not a package specification", quoteShort(s)), "name the package, and its channel under env.channels"
 	}
-	m := condaSpec.FindStringSubmatchIndex(s)
+	m := condaSpec().FindStringSubmatchIndex(s)
 	if m == nil {
 		return "", fmt.Sprintf("%s is not a conda package specification", quoteShort(s)), fix
 	}
@@ -47,7 +46,7 @@ func parseMatchSpec(s string) (name, message, fix string) {
 	if strings.HasPrefix(name, "__") {
 		return "", fmt.Sprintf("%q is a virtual package of conda's", name), "leave it out: it stands for the machine, not for something to install"
 	}
-	if rest := s[m[5]:]; rest != "" && !condaConstraint.MatchString(rest) {
+	if rest := s[m[5]:]; rest != "" && !condaConstraint().MatchString(rest) {
 		return "", fmt.Sprintf("%s is not a conda package specification", quoteShort(s)), fix
 	}
 	return name, "", ""

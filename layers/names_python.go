@@ -2,7 +2,6 @@ package layers
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -35,17 +34,17 @@ func (r Requirement) String() string {
 }
 
 var (
-	pep508Name  = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?`)
-	pep503Runs  = regexp.MustCompile(`[-_.]+`)
-	pep440Any   = regexp.MustCompile(`^[A-Za-z0-9._+!-]+$`)
-	pep440      = regexp.MustCompile(`(?i)^v?([0-9]+!)?[0-9]+(\.[0-9]+)*([-_.]?(a|b|c|rc|alpha|beta|pre|preview)[-_.]?[0-9]*)?(-[0-9]+|[-_.]?(post|rev|r)[-_.]?[0-9]*)?([-_.]?dev[-_.]?[0-9]*)?(\+[a-z0-9]+([-_.][a-z0-9]+)*)?$`)
-	pep440Match = regexp.MustCompile(`(?i)^v?([0-9]+!)?[0-9]+(\.[0-9]+)*(\.\*|(a|b|rc)[0-9]+(\.\*)?|\.post[0-9]+(\.\*)?)$`)
+	pep508Name  = lazy(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?`)
+	pep503Runs  = lazy(`[-_.]+`)
+	pep440Any   = lazy(`^[A-Za-z0-9._+!-]+$`)
+	pep440      = lazy(`(?i)^v?([0-9]+!)?[0-9]+(\.[0-9]+)*([-_.]?(a|b|c|rc|alpha|beta|pre|preview)[-_.]?[0-9]*)?(-[0-9]+|[-_.]?(post|rev|r)[-_.]?[0-9]*)?([-_.]?dev[-_.]?[0-9]*)?(\+[a-z0-9]+([-_.][a-z0-9]+)*)?$`)
+	pep440Match = lazy(`(?i)^v?([0-9]+!)?[0-9]+(\.[0-9]+)*(\.\*|(a|b|rc)[0-9]+(\.\*)?|\.post[0-9]+(\.\*)?)$`)
 	pep440Ops   = []string{"===", "~=", "==", "!=", "<=", ">=", "<", ">"}
 )
 
 // NormalName is the name of a Python package in the form of PEP 503.
 func NormalName(name string) string {
-	return strings.ToLower(pep503Runs.ReplaceAllString(name, "-"))
+	return strings.ToLower(pep503Runs().ReplaceAllString(name, "-"))
 }
 
 // ParseRequirement reads a PEP 508 requirement. Requirements by URL or path are
@@ -78,7 +77,7 @@ func parseRequirement(s string) (r Requirement, message, fix string) {
 		return r, m, f
 	}
 	rest := strings.TrimSpace(s)
-	name := pep508Name.FindString(rest)
+	name := pep508Name().FindString(rest)
 	if name == "" {
 		return r, fmt.Sprintf("%s is not a requirement", quoteShort(s)), requirementFix
 	}
@@ -126,7 +125,7 @@ func requirementRefused(s string) (message, fix string) {
 		return fmt.Sprintf("%s is an option, not a requirement", quoteShort(s)), "indexes go under pip.extra_indexes, requirements files under pip.requirements"
 	case strings.HasPrefix(lower, "git+"), strings.HasPrefix(lower, "hg+"), strings.HasPrefix(lower, "svn+"), strings.HasPrefix(lower, "bzr+"):
 		return "a requirement from version control", "build a wheel of it and name it under pip.wheels"
-	case strings.Contains(t, "://"), strings.HasPrefix(lower, "file:"), pep508At.MatchString(t):
+	case strings.Contains(t, "://"), strings.HasPrefix(lower, "file:"), pep508At().MatchString(t):
 		return "a requirement by URL or path", "name a wheel under pip.wheels, or its index under pip.extra_indexes"
 	case strings.HasPrefix(t, "."), strings.HasPrefix(t, "/"), strings.HasPrefix(t, "~"), strings.HasSuffix(lower, ".whl"), strings.HasSuffix(lower, ".tar.gz"):
 		return fmt.Sprintf("%s is a file, not a requirement", quoteShort(s)), "name wheels under pip.wheels, requirements files under pip.requirements"
@@ -134,7 +133,7 @@ func requirementRefused(s string) (message, fix string) {
 	return "", ""
 }
 
-var pep508At = regexp.MustCompile(`^[A-Za-z0-9._-]+\s*(\[[^\]]*\])?\s*@`)
+var pep508At = lazy(`^[A-Za-z0-9._-]+\s*(\[[^\]]*\])?\s*@`)
 
 // normalSpecifier checks a version specifier (PEP 440) and writes it without spaces.
 func normalSpecifier(s string) (specifier, message string) {
@@ -156,12 +155,12 @@ func normalSpecifier(s string) (specifier, message string) {
 			}
 		}
 		v := strings.TrimSpace(strings.TrimPrefix(c, op))
-		ok := op != "" && pep440.MatchString(v)
+		ok := op != "" && pep440().MatchString(v)
 		switch {
 		case op == "===":
-			ok = pep440Any.MatchString(v)
+			ok = pep440Any().MatchString(v)
 		case (op == "==" || op == "!=") && strings.HasSuffix(v, "*"):
-			ok = pep440Match.MatchString(v)
+			ok = pep440Match().MatchString(v)
 		case op == "~=":
 			ok = ok && strings.Contains(v, ".")
 		}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/bits"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -192,11 +191,11 @@ func layerSize(s string) (string, string) {
 	return "", ""
 }
 
-var sizeText = regexp.MustCompile(`^([1-9][0-9]{0,5})(MB|GB)$`)
+var sizeText = lazy(`^([1-9][0-9]{0,5})(MB|GB)$`)
 
 // parseSize reads a size in units of 1024².
 func parseSize(s string) (int64, bool) {
-	m := sizeText.FindStringSubmatch(strings.TrimSpace(s))
+	m := sizeText().FindStringSubmatch(strings.TrimSpace(s))
 	if m == nil {
 		return 0, false
 	}

@@ -251,7 +251,7 @@ func (t *recipeReader) requirements(dst *[]string) func(*yamlNode, string) {
 }
 
 func projectName(s string) (string, string) {
-	if pep508Name.FindString(s) != s || len(s) > 128 || s == "" {
+	if pep508Name().FindString(s) != s || len(s) > 128 || s == "" {
 		return quoteShort(s) + " is not the name of a Python package", "write the name alone, without version or extras"
 	}
 	return "", ""

@@ -2,12 +2,11 @@ package layers
 
 import (
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 )
 
-var setKey = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_/-]+)*$`)
+var setKey = lazy(`^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_/-]+)*$`)
 
 // freeKeys are mappings whose keys are the user's: what follows them in a
 // dotted key is one key, dots and all.
@@ -18,7 +17,7 @@ var freeKeys = []string{"image.env", "image.labels", "image.annotations"}
 func (t *recipeReader) applySet(root *yamlNode, set string) *yamlNode {
 	key, value, ok := strings.Cut(set, "=")
 	file := "--set " + key
-	if !ok || !setKey.MatchString(key) {
+	if !ok || !setKey().MatchString(key) {
 		t.problems = append(t.problems, Problem{File: "--set " + quoteShort(key), Message: "is not KEY=VALUE", Fix: "write it as in --set ray.version=2.52.0"})
 		return root
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -96,12 +95,12 @@ func (q *pipQuestion) unstub(names ...string) bool {
 	return len(left) < before
 }
 
-var noExtra = regexp.MustCompile(`(?m)WARNING: ([A-Za-z0-9._-]+) \S+ does not provide the extra`)
+var noExtra = lazy(`(?m)WARNING: ([A-Za-z0-9._-]+) \S+ does not provide the extra`)
 
 // withoutExtra are the packages of which pip says that they lack an extra.
 func withoutExtra(text string) []string {
 	var out []string
-	for _, m := range noExtra.FindAllStringSubmatch(text, -1) {
+	for _, m := range noExtra().FindAllStringSubmatch(text, -1) {
 		out = append(out, NormalName(m[1]))
 	}
 	return out
@@ -130,40 +129,40 @@ func noWheel(what, why string) error {
 }
 
 var (
-	dependsOn    = regexp.MustCompile(`(?m)^\s*(\S+ \S+) depends on (.+)$`)
-	userAsked    = regexp.MustCompile(`(?m)^\s*The user requested ([^(\s].*)$`)
-	constrained  = regexp.MustCompile(`(?m)^\s*The user requested \(constraint\) ([A-Za-z0-9._-]+)==(\S+)$`)
-	noMatch      = regexp.MustCompile(`No matching distribution found for (\S+)`)
-	otherPython  = regexp.MustCompile(`(?m)Ignored the following versions that require a different python version: (.+)$`)
-	fromVersions = regexp.MustCompile(`\(from versions: ([^)]*)\)`)
+	dependsOn    = lazy(`(?m)^\s*(\S+ \S+) depends on (.+)$`)
+	userAsked    = lazy(`(?m)^\s*The user requested ([^(\s].*)$`)
+	constrained  = lazy(`(?m)^\s*The user requested \(constraint\) ([A-Za-z0-9._-]+)==(\S+)$`)
+	noMatch      = lazy(`No matching distribution found for (\S+)`)
+	otherPython  = lazy(`(?m)Ignored the following versions that require a different python version: (.+)$`)
+	fromVersions = lazy(`\(from versions: ([^)]*)\)`)
 )
 
 // cannotAdd says why pip found nothing: which package that is there is in the
 // way of which new one, or what there is none of.
 func (r *Resolver) cannotAdd(ctx context.Context, a added, there []Artifact, answer pipAnswer, err error) error {
-	if m := constrained.FindStringSubmatch(answer.text); m != nil {
+	if m := constrained().FindStringSubmatch(answer.text); m != nil {
 		var want []string
-		for _, d := range dependsOn.FindAllStringSubmatch(answer.text, -1) {
+		for _, d := range dependsOn().FindAllStringSubmatch(answer.text, -1) {
 			if req, _, _ := parseRequirement(d[2]); req.Name == NormalName(m[1]) {
 				want = append(want, d[1]+" depends on "+strings.TrimSpace(d[2]))
 			}
 		}
-		for _, d := range userAsked.FindAllStringSubmatch(answer.text, -1) {
+		for _, d := range userAsked().FindAllStringSubmatch(answer.text, -1) {
 			want = append(want, "you ask for "+strings.TrimSpace(d[1]))
 		}
 		slices.Sort(want)
 		return fmt.Errorf("%s, and the image has %s %s%s, which stays: name a version that takes it, or change %[2]s in the recipe and build",
 			shorten(slices.Compact(want), 200), m[1], m[2], whereFrom(there, NormalName(m[1])))
 	}
-	m := noMatch.FindStringSubmatch(answer.text)
+	m := noMatch().FindStringSubmatch(answer.text)
 	if m == nil {
 		return err
 	}
 	req, _, _ := parseRequirement(m[1])
-	if p := otherPython.FindStringSubmatch(answer.text); p != nil {
+	if p := otherPython().FindStringSubmatch(answer.text); p != nil {
 		return noWheel(m[1], "other versions want another Python: "+shorten(strings.Split(p[1], "; "), 200))
 	}
-	if v := fromVersions.FindStringSubmatch(answer.text); v != nil && v[1] != "none" {
+	if v := fromVersions().FindStringSubmatch(answer.text); v != nil && v[1] != "none" {
 		return noWheel(m[1], "there are "+shorten(strings.Split(v[1], ", "), 200)+" for "+r.name)
 	}
 	files, known := r.filesOf(ctx, a.python, req.Name)
@@ -181,7 +180,7 @@ func whereFrom(there []Artifact, name string) string {
 	return " from conda"
 }
 
-var pageFile = regexp.MustCompile(`>\s*([^<>\s]+\.(?:whl|tar\.gz|zip))\s*<`)
+var pageFile = lazy(`>\s*([^<>\s]+\.(?:whl|tar\.gz|zip))\s*<`)
 
 // filesOf are the newest files that the index has of a project; false where it has no such project, as far as can be told.
 func (r *Resolver) filesOf(ctx context.Context, p python, project string) ([]string, bool) {
@@ -205,7 +204,7 @@ func (r *Resolver) filesOf(ctx context.Context, p python, project string) ([]str
 		return nil, false
 	}
 	var files []string
-	for _, m := range pageFile.FindAllSubmatch(page, -1) {
+	for _, m := range pageFile().FindAllSubmatch(page, -1) {
 		files = append(files, string(m[1]))
 	}
 	slices.Reverse(files) // the newest are last

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -65,14 +64,14 @@ func aptSources(r *Resolver, a Apt) (llb.Stage, error) {
 
 // uriLine is a line of apt-get --print-uris (apt 1.2 to 2.7):
 // 'URL' file-name size SHA256:hex
-var uriLine = regexp.MustCompile(`^'([^']+)' (\S+) (\d+) ?(?:SHA256:([0-9a-f]{64})|(\S*))$`)
+var uriLine = lazy(`^'([^']+)' (\S+) (\d+) ?(?:SHA256:([0-9a-f]{64})|(\S*))$`)
 
 // parsePrintURIs reads what apt-get --print-uris prints; lines of another form
 // are what it says to people.
 func parsePrintURIs(text string, repositories []AptRepository) ([]Artifact, error) {
 	var out []Artifact
 	for line := range strings.Lines(text) {
-		m := uriLine.FindStringSubmatch(strings.TrimSpace(line))
+		m := uriLine().FindStringSubmatch(strings.TrimSpace(line))
 		if m == nil {
 			continue
 		}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -155,7 +154,7 @@ func (r *Resolver) askPip(ctx context.Context, p python, q pipQuestion) (artifac
 	return artifacts, answer, r.sizes(ctx, artifacts)
 }
 
-var constraintLine = regexp.MustCompile(`(?m)The user requested \(constraint\) ([A-Za-z0-9._-]+)`)
+var constraintLine = lazy(`(?m)The user requested \(constraint\) ([A-Za-z0-9._-]+)`)
 
 // pipConflict names the constraints in pip's account of a conflict (pip 20.3 to
 // 25); it is empty and not nil where pip found the conflict but names none.
@@ -164,7 +163,7 @@ func pipConflict(text string) []string {
 		return nil
 	}
 	out := []string{}
-	for _, m := range constraintLine.FindAllStringSubmatch(text, -1) {
+	for _, m := range constraintLine().FindAllStringSubmatch(text, -1) {
 		out = append(out, NormalName(m[1]))
 	}
 	return out
@@ -325,13 +324,13 @@ func parseReport(data []byte, own []Artifact) ([]Artifact, error) {
 }
 
 // foundLink is a line of pip's log (pip 9 to 21): where each file is.
-var foundLink = regexp.MustCompile(`Found link (\S+?)(?:#\S*)? \(from `)
+var foundLink = lazy(`Found link (\S+?)(?:#\S*)? \(from `)
 
 // parseDownloads reads what a pip without reports downloaded: sums of the
 // files, and their places from its log.
 func parseDownloads(sums, log string, own []Artifact) ([]Artifact, error) {
 	places := map[string]string{}
-	for _, m := range foundLink.FindAllStringSubmatch(log, -1) {
+	for _, m := range foundLink().FindAllStringSubmatch(log, -1) {
 		places[path.Base(m[1])] = m[1]
 	}
 	var out []Artifact

@@ -10,7 +10,6 @@ import (
 	"io"
 	"os"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -106,7 +105,7 @@ func (r *Resolver) facts(ctx context.Context, image *LockImage) error {
 	for _, name := range candidates {
 		if text, ok := files[name]; ok {
 			image.AptFiles = append(image.AptFiles, name)
-			for _, m := range secureSource.FindAllSubmatch(text, -1) {
+			for _, m := range secureSource().FindAllSubmatch(text, -1) {
 				r.in.Outside.Secure(string(m[1]))
 			}
 		}
@@ -138,7 +137,7 @@ func (r *Resolver) dpkgPaths(ctx context.Context, sandbox Sandbox, stage llb.Sta
 	return dpkgPaths(texts...), nil
 }
 
-var secureSource = regexp.MustCompile(`(?m)^[^#\n]*https://([^/\s]+)`)
+var secureSource = lazy(`(?m)^[^#\n]*https://([^/\s]+)`)
 
 // osRelease reads an os-release file (os-release(5)).
 func osRelease(data []byte) map[string]string {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -133,13 +132,13 @@ func yamlPrecheck(data []byte, limits yamlLimits) *Problem {
 	return nil
 }
 
-var yamlErrorLine = regexp.MustCompile(`^yaml: (?:unmarshal errors:\s*)?(?:line (\d+): )?(?s:(.*))$`)
+var yamlErrorLine = lazy(`^yaml: (?:unmarshal errors:\s*)?(?:line (\d+): )?(?s:(.*))$`)
 
 // yamlSyntax gives a parser's error its place and, where the cause is plain to
 // see, says what would be right.
 func yamlSyntax(err error, data []byte, file string) Problem {
 	p := Problem{File: file, Message: "not valid YAML: " + err.Error(), Fix: "check indentation, quotes and brackets around here"}
-	m := yamlErrorLine.FindStringSubmatch(err.Error())
+	m := yamlErrorLine().FindStringSubmatch(err.Error())
 	if m == nil {
 		return p
 	}
