@@ -63,7 +63,7 @@ func TestLargeLayersArePackedFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPacker(t, 2, map[string]time.Duration{"big": 20 * time.Second, "middle": 3 * time.Second, "small": time.Second})
 		start := time.Now()
-		for name := range p.packing.parts {
+		for name := range p.parts {
 			p.saw(&client.SolveStatus{Vertexes: []*client.Vertex{{Digest: name, Started: &start}}})
 		}
 		p.step("small", start, start.Add(time.Second))
