@@ -12,7 +12,7 @@ import (
 )
 
 // InputsVersion is the version of the record of inputs that this package writes.
-const InputsVersion = 1
+const InputsVersion = 2
 
 // Inputs is what an image was made of: for each layer the names of its inputs,
 // each with a version or a digest. It travels with the image, so that anybody

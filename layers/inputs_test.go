@@ -246,9 +246,10 @@ func TestAnImageLaidOutAsALineMovesWhatFollows(t *testing.T) {
 func TestParseInputsRefuses(t *testing.T) {
 	for name, text := range map[string]string{
 		"no JSON":            "inputs",
-		"another version":    `{"version": 2}`,
-		"a layer of nothing": `{"version": 1, "platforms": [{"platform": "linux/amd64", "layers": [{"name": "a", "count": 0}]}]}`,
-		"too many layers":    `{"version": 1, "platforms": [{"platform": "linux/amd64", "layers": [{"name": "a", "count": 1000000000}]}]}`,
+		"an older version":   `{"version": 1}`,
+		"a newer version":    `{"version": 3}`,
+		"a layer of nothing": `{"version": 2, "platforms": [{"platform": "linux/amd64", "layers": [{"name": "a", "count": 0}]}]}`,
+		"too many layers":    `{"version": 2, "platforms": [{"platform": "linux/amd64", "layers": [{"name": "a", "count": 1000000000}]}]}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := ParseInputs([]byte(text)); err == nil {

@@ -194,7 +194,8 @@ func (c *call) exportCaches(ctx context.Context, images []Image, o BuildOptions,
 	builds := c.col
 	defer func() { c.col = builds }()
 	c.col = newCollector()
-	_, err := c.image(ctx, images, o, nil, true)
+	// An export of the image comes before that of its caches, and packs layers as they are packed for it.
+	_, err := c.image(ctx, images, o, []client.ExportEntry{o.imageExport(false, len(images))}, true)
 	all := slices.DeleteFunc(c.col.cacheResult(), func(w CacheWork) bool { return !isExport(w.Name) })
 	if err != nil && (ctx.Err() != nil || slices.ContainsFunc(to, CacheEntry.mustBeWritten)) {
 		return fmt.Errorf("export cache: %w", err)

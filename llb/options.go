@@ -77,8 +77,9 @@ type BuildOptions struct {
 	Docker io.WriteCloser
 	// Local is a directory that gets the image's files. Default: none.
 	Local string
-	// Compression of layers: gzip (default) or estargz at GzipLevel, or zstd. Layers that have another are converted, so that digests do not
-	// depend on what the builder happens to have.
+	// Compression of layers: gzip (default) or estargz at [GzipLevel], or zstd. Layers that have another are converted, so that
+	// digests do not depend on what the builder happens to have. Gzip of another level is not another for BuildKit: what a builder
+	// or a cache has of that is kept.
 	Compression string
 	// Annotations are put on each manifest, and on the index where there are several platforms.
 	Annotations map[string]string

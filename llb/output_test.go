@@ -21,6 +21,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/raybuild/raybuild/llb"
@@ -305,16 +306,20 @@ func TestConnectErrorsNameTheAddress(t *testing.T) {
 	}
 }
 
-// Go's compress/gzip at the level that is said, and nothing else, is what makes a layer's bytes; so they are the same on every
-// BuildKit of today.
-func TestLayersArePackedAtGzipLevel(t *testing.T) {
-	w, b := newWorld(t), connect(t)
-	var numbers strings.Builder
+// numbers is a text that each level of gzip packs into other bytes.
+func numbers(first int) string {
+	var b strings.Builder
 	for n := range 50000 {
-		fmt.Fprintln(&numbers, n*n)
+		fmt.Fprintln(&b, first+n*n)
 	}
-	res := build(t, b, w, filesImage(amd64, numbers.String()), llb.BuildOptions{})
-	r, _, err := b.Blob(t.Context(), res.Images[0].Layers[0].Digest)
+	return b.String()
+}
+
+// checkLevel checks that Go's compress/gzip at GzipLevel, and nothing else, is what makes a layer's bytes; so they are the same on
+// every BuildKit of today.
+func checkLevel(t *testing.T, b *llb.Builder, layer digest.Digest) {
+	t.Helper()
+	r, _, err := b.Blob(t.Context(), layer)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -347,4 +352,21 @@ func TestLayersArePackedAtGzipLevel(t *testing.T) {
 			t.Errorf("a layer of %d bytes is that of level %d (%d bytes): %v, want it to be of level %d alone", len(packed), level, want.Len(), same, llb.GzipLevel)
 		}
 	}
+}
+
+func TestLayersArePackedAtGzipLevel(t *testing.T) {
+	w, b := newWorld(t), connect(t)
+	res := build(t, b, w, filesImage(amd64, numbers(1)), llb.BuildOptions{})
+	checkLevel(t, b, res.Images[0].Layers[0].Digest)
+}
+
+// The export of a cache, which makes layers where no image was exported before, packs them as an image's are.
+func TestCachesPackLayersAlike(t *testing.T) {
+	w, b := newWorld(t), connect(t)
+	text := numbers(int(time.Now().Unix()))
+	to := llb.CacheEntry{Type: "registry", Attrs: map[string]string{"ref": w.host + "/level:cache", "mode": "max"}}
+	o := llb.BuildOptions{Local: filepath.Join(t.TempDir(), "files"), SolveOptions: llb.SolveOptions{CacheTo: []llb.CacheEntry{to}}}
+	build(t, b, w, filesImage(amd64, text), o)
+	res := build(t, b, w, filesImage(amd64, text), llb.BuildOptions{})
+	checkLevel(t, b, res.Images[0].Layers[0].Digest)
 }

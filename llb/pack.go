@@ -16,8 +16,9 @@ import (
 // the blobs. What goes wrong here goes wrong there again, and is told there.
 //
 // Packing takes a CPU for each layer, and an export packs all layers at once. Where CPUs are few the largest layer would have a
-// part of one, and its packing is what the build waits for at the end. So the layer whose step took longest, which is the largest
-// as a rule, goes first, steps that run go before all of them, and the export waits for what is packed here.
+// part of one, and its packing is what the build waits for at the end. So where their number is known, the layer whose steps took
+// longest, which is the largest as a rule, goes first, steps that run go before all of them, and the export waits for what is
+// packed here.
 type packing struct {
 	c      *call
 	o      BuildOptions
@@ -25,35 +26,48 @@ type packing struct {
 	send   func(*Pushing)                   // hands them on, until cancel
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
+	sends  chan struct{} // a part is handed on in each
 
 	mu      sync.Mutex
-	parts   map[digest.Digest]Image // that were not packed yet, by their last step
-	steps   map[digest.Digest]bool  // of the image; true while one runs
-	ready   []readyPart             // whose steps have run
-	busy    map[string]time.Time    // parts that are being packed, by name, since when
-	solved  bool                    // all steps have run
-	shown   *client.Vertex          // under which the user sees that; nil: not yet
-	changed chan struct{}           // closed at the next change
+	parts   map[digest.Digest]part          // that were not packed yet, by their last step
+	steps   map[digest.Digest]bool          // of the image; true while one runs
+	took    map[digest.Digest]time.Duration // steps that have run
+	ready   []part                          // whose steps have run, those first that took longest
+	busy    map[string]time.Time            // parts that are being packed, by name, since when
+	solved  bool                            // all steps have run
+	shown   *client.Vertex                  // under which the user sees that; nil: not yet
+	changed chan struct{}                   // closed at the next change
 }
 
-// readyPart is a part of an image that can be packed.
-type readyPart struct {
-	one  Image
-	took time.Duration // its last step
+// part is a part of an image that is packed by itself: a layer, or the base and what is chained on it.
+type part struct {
+	one   Image
+	steps []digest.Digest // that make its files; not those of what they only read
+	took  time.Duration   // all of them
 }
 
-func (r readyPart) name() string {
-	if len(r.one.Layers) == 0 {
+func (p part) name() string {
+	if len(p.one.Layers) == 0 {
 		return "base"
 	}
-	return "layer [" + r.one.Layers[0].Name + "]"
+	return "layer [" + p.one.Layers[0].Name + "]"
 }
 
-// packedAtOnce is how many parts are packed at once where nobody says how many CPUs the builder has.
-const packedAtOnce = 4
+// owns tells whether a step makes files of the part.
+func (p part) owns(step Vertex) bool {
+	return len(p.one.Layers) == 0 || step.Layer == p.one.Layers[0].Name
+}
+
+// packedAtOnce is how many parts are packed at once where nobody says how many CPUs the builder has; sentAtOnce how many are
+// handed on at once.
+const (
+	packedAtOnce = 4
+	sentAtOnce   = 4
+)
 
 func newPacking(c *call, o BuildOptions) *packing {
-	return &packing{c: c, o: o, parts: map[digest.Digest]Image{}, steps: map[digest.Digest]bool{}, busy: map[string]time.Time{}, changed: make(chan struct{})}
+	return &packing{c: c, o: o, parts: map[digest.Digest]part{}, steps: map[digest.Digest]bool{}, took: map[digest.Digest]time.Duration{},
+		busy: map[string]time.Time{}, changed: make(chan struct{}), sends: make(chan struct{}, sentAtOnce)}
 }
 
 // pack begins to watch the steps of images. It packs nothing where the layers of one image could not gain from each other,
@@ -61,7 +75,7 @@ func newPacking(c *call, o BuildOptions) *packing {
 func (c *call) pack(ctx context.Context, images []Image, o BuildOptions) (*packing, error) {
 	p := newPacking(c, o)
 	ctx, p.cancel = context.WithCancel(ctx)
-	p.pack = func(one Image) (*Pushing, bool) { return p.part(ctx, one) }
+	p.pack = func(one Image) (*Pushing, bool) { return p.blobs(ctx, one) }
 	p.send = func(made *Pushing) { o.Packed(ctx, made) }
 	if o.Packed == nil || c.b.store || o.Line || len(images) != 1 || len(c.o.FetchURLs) > 0 || len(images[0].Layers) < 2 {
 		return p, nil
@@ -83,14 +97,18 @@ func (c *call) pack(ctx context.Context, images []Image, o BuildOptions) (*packi
 		if err != nil {
 			return nil, err
 		}
-		var last digest.Digest
+		made, last := part{one: one}, digest.Digest("")
 		for _, v := range all {
-			if v.Kind == "run" {
-				p.steps[v.Digest], last = false, v.Digest
+			if v.Kind != "run" {
+				continue
+			}
+			p.steps[v.Digest], last = false, v.Digest
+			if made.owns(v) {
+				made.steps = append(made.steps, v.Digest)
 			}
 		}
 		if last != "" {
-			p.parts[last] = one
+			p.parts[last] = made
 		}
 	}
 	return p, nil
@@ -108,11 +126,17 @@ func (p *packing) saw(ss *client.SolveStatus) {
 			continue
 		}
 		p.steps[v.Digest] = v.Started != nil && v.Completed == nil
+		if v.Started != nil && v.Completed != nil && !v.Cached {
+			p.took[v.Digest] = v.Completed.Sub(*v.Started)
+		}
 		// Without inputs it is a cached result that is pulled, see step.saw.
-		if one, ok := p.parts[v.Digest]; ok && len(v.Inputs) > 0 && v.Started != nil && v.Completed != nil && !v.Cached && v.Error == "" {
+		if made, ok := p.parts[v.Digest]; ok && len(v.Inputs) > 0 && v.Started != nil && v.Completed != nil && !v.Cached && v.Error == "" {
 			delete(p.parts, v.Digest)
-			p.ready = append(p.ready, readyPart{one, v.Completed.Sub(*v.Started)})
-			slices.SortStableFunc(p.ready, func(a, b readyPart) int { return cmp.Compare(b.took, a.took) })
+			for _, step := range made.steps {
+				made.took += p.took[step]
+			}
+			p.ready = append(p.ready, made)
+			slices.SortStableFunc(p.ready, func(a, b part) int { return cmp.Compare(b.took, a.took) })
 		}
 	}
 	p.next()
@@ -139,19 +163,21 @@ func (p *packing) next() {
 		}
 	}
 	for ; room > 0 && len(p.ready) > 0; room-- {
-		part := p.ready[0]
+		largest := p.ready[0]
 		p.ready = p.ready[1:]
-		p.busy[part.name()] = time.Now()
-		p.show(part.name(), false)
+		p.busy[largest.name()] = time.Now()
+		p.show(largest.name(), false)
 		p.wg.Go(func() {
-			made, ok := p.pack(part.one)
+			made, ok := p.pack(largest.one)
 			p.mu.Lock()
-			p.show(part.name(), true)
-			delete(p.busy, part.name())
+			p.show(largest.name(), true)
+			delete(p.busy, largest.name())
 			p.next()
 			p.mu.Unlock()
 			if ok {
+				p.sends <- struct{}{}
 				p.send(made)
+				<-p.sends
 			}
 		})
 	}
@@ -172,17 +198,13 @@ func (p *packing) show(name string, done bool) {
 	p.c.view.show(&client.SolveStatus{Statuses: []*client.VertexStatus{s}})
 }
 
-// waits shows that the build waits for what is being packed, or that it no longer does.
-func (p *packing) waits(yes bool) {
-	now := time.Now()
-	switch {
-	case yes && p.shown == nil:
-		p.shown = &client.Vertex{Digest: digest.FromString("pack layers"), Name: "pack layers", Started: &now}
-	case !yes && p.shown != nil && p.shown.Completed == nil:
-		p.shown.Completed = &now
-	default:
+// waits shows that the build waits for what is being packed.
+func (p *packing) waits() {
+	if p.shown != nil {
 		return
 	}
+	now := time.Now()
+	p.shown = &client.Vertex{Digest: digest.FromString("pack layers"), Name: "pack layers", Started: &now}
 	shown := *p.shown // the display keeps what it gets
 	p.c.view.show(&client.SolveStatus{Vertexes: []*client.Vertex{&shown}})
 	for name := range p.busy {
@@ -190,11 +212,28 @@ func (p *packing) waits(yes bool) {
 	}
 }
 
+// waited ends what waits has begun, and makes ready for a build that is begun anew.
+func (p *packing) waited() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.shown != nil {
+		now := time.Now()
+		p.shown.Completed = &now
+		p.c.view.show(&client.SolveStatus{Vertexes: []*client.Vertex{p.shown}})
+	}
+	p.shown, p.solved = nil, false
+}
+
 // eventsLate is how long the event of a step's end may come after the result, at most.
 const eventsLate = 2 * time.Second
 
-// wait waits until all is packed whose steps have run. All have, when it is called.
+// wait waits until all is packed whose steps have run. All have, when it is called. A builder whose CPUs are unknown may have enough
+// for all layers at once, and is not waited for.
 func (p *packing) wait(ctx context.Context) {
+	if p.o.CPUs == 0 {
+		return
+	}
+	defer p.waited()
 	late := time.NewTimer(eventsLate)
 	defer late.Stop()
 	var over bool // it is too late for events
@@ -213,7 +252,9 @@ func (p *packing) wait(ctx context.Context) {
 			p.next()
 			changed = p.changed
 		}
-		p.waits(packing)
+		if packing {
+			p.waits()
+		}
 		p.mu.Unlock()
 		if !packing && !running {
 			return
@@ -228,8 +269,8 @@ func (p *packing) wait(ctx context.Context) {
 	}
 }
 
-// part makes the blobs of a part of the image.
-func (p *packing) part(ctx context.Context, one Image) (*Pushing, bool) {
+// blobs makes the blobs of a part of the image.
+func (p *packing) blobs(ctx context.Context, one Image) (*Pushing, bool) {
 	quiet := SolveOptions{Progress: ProgressQuiet}
 	v, err := newView(ctx, quiet)
 	if err != nil {

@@ -44,8 +44,9 @@ func newPacker(t *testing.T, cpus int, takes map[string]time.Duration) *packer {
 		p.sent = append(p.sent, made.Result.Attrs["name"])
 	}
 	for name := range takes {
-		p.parts[digest.FromString(name)] = Image{Layers: []Layer{{Name: name}}}
-		p.steps[digest.FromString(name)] = false
+		d := digest.FromString(name)
+		p.parts[d] = part{one: Image{Layers: []Layer{{Name: name}}}, steps: []digest.Digest{d}}
+		p.steps[d] = false
 	}
 	return p
 }
@@ -136,6 +137,57 @@ func TestAWaitForPackingEndsWithTheBuild(t *testing.T) {
 		p.wait(ctx)
 		if got := time.Since(now); got != time.Second {
 			t.Errorf("it waits for %v, want the second until the build ends", got)
+		}
+		p.end(false)
+	})
+}
+
+// What all steps of a part took counts, and not its last one alone: the base's last is a copy of a few files.
+func TestAllStepsOfAPartCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPacker(t, 1, map[string]time.Duration{"long": time.Second, "short": time.Second})
+		first := digest.FromString("first")
+		long := p.parts[digest.FromString("long")]
+		long.steps = append(long.steps, first)
+		p.parts[digest.FromString("long")], p.steps[first] = long, false
+		now := time.Now()
+		p.step("first", now, now.Add(time.Minute))
+		p.step("short", now, now.Add(2*time.Second))
+		p.step("long", now, now.Add(time.Second))
+		p.wait(t.Context())
+		p.end(false)
+		if want := []string{"long", "short"}; !slices.Equal(p.began, want) {
+			t.Errorf("%q were packed, want %q", p.began, want)
+		}
+	})
+}
+
+// Where nobody knows the builder's CPUs, the export packs what is left.
+func TestABuilderOfUnknownSizeIsNotWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPacker(t, 0, map[string]time.Duration{"a": time.Minute})
+		now := time.Now()
+		p.step("a", now, now.Add(time.Second))
+		p.wait(t.Context())
+		if got := time.Since(now); got != 0 {
+			t.Errorf("the export waits for %v", got)
+		}
+		p.end(false)
+		if len(p.sent) != 1 {
+			t.Errorf("%q were handed on, want the one", p.sent)
+		}
+	})
+}
+
+// A build that is begun anew waits, and keeps a CPU for the builder, as the first did.
+func TestAWaitLeavesNothingBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPacker(t, 1, map[string]time.Duration{"a": time.Second})
+		now := time.Now()
+		p.step("a", now, now.Add(time.Second))
+		p.wait(t.Context())
+		if p.solved || p.shown != nil {
+			t.Errorf("after a wait: solved %v, shown %v", p.solved, p.shown)
 		}
 		p.end(false)
 	})

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -65,7 +66,7 @@ func (c *call) solve(ctx context.Context, exports []client.ExportEntry, fn gatew
 		// The client writes cache imports into it.
 		FrontendAttrs: map[string]string{},
 		CacheImports:  cacheEntries(c.budgeted(c.o.CacheFrom)),
-		CacheExports:  cacheEntries(localLast(c.o.CacheTo)),
+		CacheExports:  packedAlike(cacheEntries(localLast(c.o.CacheTo))),
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -94,6 +95,17 @@ func (c *call) solve(ctx context.Context, exports []client.ExportEntry, fn gatew
 		return nil, c.explain(ctx, err)
 	}
 	return res, nil
+}
+
+// packedAlike has what caches hold beside the image's layers packed as those are, where the exporter lets one choose and nobody has.
+func packedAlike(out []client.CacheOptionsEntry) []client.CacheOptionsEntry {
+	for _, e := range out {
+		choice := e.Attrs["compression"] == "" && e.Attrs[compressionLevel] == ""
+		if choice && slices.Contains([]string{"registry", "local", "s3"}, e.Type) {
+			e.Attrs[compressionLevel] = strconv.Itoa(GzipLevel)
+		}
+	}
+	return out
 }
 
 func cacheEntries(in []CacheEntry) []client.CacheOptionsEntry {

@@ -56,6 +56,9 @@ func (r *report) method(line func(string, ...any)) {
 	line("`ADD --checksum`, so it gets the Dockerfile without them. `commit` types all commands again whatever changed, so it")
 	line("was measured in a few rows, spread over the run, and stands with a * in the others. All layers are gzip: raybuild asks BuildKit for")
 	line("level %d, and the others have their builders' default, 6, as nobody says otherwise in practice; `-gzip %[1]d` gives it to the Dockerfile.", llb.GzipLevel)
+	if level := r.Machine.GzipLevel; level != 0 {
+		line("**Here the Dockerfile's layers are packed at level %d.**", level)
+	}
 	line("")
 	line("Seconds are medians, with the fastest, the slowest and the number of runs; bytes are medians. Steps are run and file operations")
 	line("of raybuild, instructions of a Dockerfile, and commands typed. Downloaded and pushed are bodies as mirrors and registry saw them.")

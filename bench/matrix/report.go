@@ -26,6 +26,8 @@ type machine struct {
 	Scale    scale             `json:"scale"`
 	Versions map[string]string `json:"versions"`
 	StandIns string            `json:"stand_ins"`
+	// GzipLevel of the Dockerfile's layers. Default: BuildKit's.
+	GzipLevel int `json:"gzip_level,omitempty"`
 }
 
 // report is build/bench.json.
@@ -40,7 +42,7 @@ const standIns = "Ubuntu, Miniconda, conda, ray, tensorflow, torch and the other
 	"(Debian's base and packages, pip and Python are real), all on one machine"
 
 func newReport(ctx context.Context, o options) *report {
-	m := machine{CPUs: runtime.NumCPU(), Time: time.Now().UTC().Truncate(time.Second), Scale: o.scale, StandIns: standIns, Versions: map[string]string{}}
+	m := machine{CPUs: runtime.NumCPU(), Time: time.Now().UTC().Truncate(time.Second), Scale: o.scale, StandIns: standIns, GzipLevel: o.gzip, Versions: map[string]string{}}
 	m.CPU = fieldOf("/proc/cpuinfo", "model name")
 	m.Memory = fieldOf("/proc/meminfo", "MemTotal")
 	m.Kernel = strings.TrimSpace(fileText("/proc/sys/kernel/osrelease"))

@@ -27,7 +27,7 @@ func (b *builder) cpus() int {
 	if b.engine != "embedded" {
 		return 0
 	}
-	return runtime.NumCPU()
+	return runtime.GOMAXPROCS(0) // a container's limit is met
 }
 
 // dockerEngine is the name of the Docker Engine's BuildKit, in messages and for --builder.

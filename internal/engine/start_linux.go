@@ -130,11 +130,10 @@ func (e *ensurer) spawn(ready *os.File) (*exec.Cmd, error) {
 // keepFiles keeps what this process was started with, beside its standard streams, from the engine. A shell's "> >(tee log)" is
 // such a file: tee would wait for its end as long as the engine runs.
 func keepFiles() error {
-	err := unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC)
-	if err == nil || !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EINVAL) {
-		return err
+	if unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC) == nil {
+		return nil
 	}
-	entries, err := os.ReadDir("/proc/self/fd") // Linux before 5.11
+	entries, err := os.ReadDir("/proc/self/fd") // Linux before 5.11, or a container that forbids it
 	if err != nil {
 		return fmt.Errorf("keep files from the engine: %w", err)
 	}

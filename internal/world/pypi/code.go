@@ -50,8 +50,8 @@ func (c *counter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// reader reads about as many bytes as deflate to size, the same for the same seed. No piece is there twice, not even for
-// compressors that look back further: each one's bytes stand for others.
+// reader reads about as many bytes as deflate to size, the same for the same seed. Each piece's bytes stand for others, so that
+// compressors that look back further than deflate seldom find one again.
 func (c *machineCode) reader(seed string, size int64) io.Reader {
 	p := &pieces{code: c.bytes, random: rand.New(rand.NewChaCha8(sha256.Sum256([]byte(seed))))} //nolint:gosec // content, no secret
 	return io.LimitReader(p, int64(float64(size)/c.ratio))
