@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/raybuild/raybuild/internal/world/pypi"
+	"github.com/raybuild/raybuild/llb"
 )
 
 // options say what is measured with what, and how often.
@@ -64,7 +65,7 @@ func main() {
 	flag.StringVar(&o.rows, "rows", "", "rows to measure, with commas (default: all)")
 	flag.StringVar(&o.peers, "peers", "", "peers to measure beside raybuild, with commas: dockerfile, docker, commit (default: all that are there)")
 	flag.StringVar((*string)(&o.scale), "scale", "small", "small: wheels of a tenth of the real ones' sizes; full: of their sizes")
-	flag.IntVar(&o.gzip, "gzip", 0, "how hard BuildKit packs the Dockerfile's layers, 1 to 9 (default: as it does where nobody says, 6; raybuild asks for 4)")
+	flag.IntVar(&o.gzip, "gzip", 0, fmt.Sprintf("how hard BuildKit packs the Dockerfile's layers, 1 to 9 (default: as it does where nobody says, 6; raybuild asks for %d)", llb.GzipLevel))
 	flag.IntVar(&o.runs, "runs", 5, "how often each thing is measured")
 	flag.DurationVar(&o.budget, "budget", 0, "a peer that has taken this long in a row is not measured there again (default: no limit)")
 	flag.Parse()

@@ -113,7 +113,7 @@ func (e *ensurer) spawn(ready *os.File) (*exec.Cmd, error) {
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{ready}
 	cmd.SysProcAttr = attr
-	if err := keepFiles(); err != nil {
+	if err := closeFilesOnExec(); err != nil {
 		return nil, err
 	}
 	err = cmd.Start()
@@ -127,9 +127,9 @@ func (e *ensurer) spawn(ready *os.File) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-// keepFiles keeps what this process was started with, beside its standard streams, from the engine. A shell's "> >(tee log)" is
+// closeFilesOnExec keeps what this process was started with, beside its standard streams, from the engine. A shell's "> >(tee log)" is
 // such a file: tee would wait for its end as long as the engine runs.
-func keepFiles() error {
+func closeFilesOnExec() error {
 	if unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC) == nil {
 		return nil
 	}

@@ -167,7 +167,7 @@ func makeIndex(ctx context.Context, dir string, projects []Project, wheels []str
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			files[i], err = p.place(dir)
+			files[i], err = p.placeWheel(dir)
 			return err
 		})
 	}
@@ -196,8 +196,8 @@ func makeIndex(ctx context.Context, dir string, projects []Project, wheels []str
 	return os.WriteFile(filepath.Join(dir, "index.json"), data, 0o644)
 }
 
-// place writes a project's wheel and metadata.
-func (p Project) place(dir string) (File, error) {
+// placeWheel writes a project's wheel and metadata.
+func (p Project) placeWheel(dir string) (File, error) {
 	f, err := place(dir, p.FileName(), p.WriteWheel)
 	if err != nil {
 		return f, fmt.Errorf("make wheel %q: %w", p.FileName(), err)
