@@ -27,6 +27,7 @@ type reuse struct {
 	annotations map[string]string
 	old         *carried
 	rest        *layers.Rest
+	expected    sync.WaitGroup // until the registry was asked for the kept layers
 	made        *llb.Assembled // once it is known
 }
 
@@ -41,6 +42,7 @@ func (j *job) reuse(ctx context.Context, o *buildOptions, k *reuse, report *repo
 	}
 	var err error
 	if !k.rest.Nothing() {
+		k.expected.Go(func() { j.registry.Expect(ctx, k.old.Ref, k.kept()) }) // while the builder makes the others
 		_, err = j.solve(ctx, o, k.rest.Graph, report, k)
 	} else if err = k.assemble(ctx, nil); err == nil {
 		err = j.pushReused(ctx, o, report, k)
@@ -144,6 +146,22 @@ func sameRepository(a, b string) bool {
 	return errX == nil && errY == nil && x.Name() == y.Name()
 }
 
+// kept are the layers that are taken, as far as the image that is there has them.
+func (k *reuse) kept() []ocispecs.Descriptor {
+	var all []ocispecs.Descriptor
+	have := k.old.Platforms[0].Layers
+	for _, at := range k.rest.Kept {
+		if at >= 0 && at < len(have) {
+			all = append(all, descriptor(have[at]))
+		}
+	}
+	return all
+}
+
+func descriptor(l registry.Layer) ocispecs.Descriptor {
+	return ocispecs.Descriptor{MediaType: l.MediaType, Digest: l.Digest, Size: l.Size, Annotations: l.Annotations}
+}
+
 // assemble puts the image together, from built layers and those that are kept.
 func (k *reuse) assemble(ctx context.Context, built []llb.StoredLayer) (err error) {
 	var all []llb.StoredLayer
@@ -159,8 +177,7 @@ func (k *reuse) assemble(ctx context.Context, built []llb.StoredLayer) (err erro
 			if l.DiffID == "" {
 				return fmt.Errorf("%w: its config does not name all layers", errCannotReuse)
 			}
-			d := ocispecs.Descriptor{MediaType: l.MediaType, Digest: l.Digest, Size: l.Size, Annotations: l.Annotations}
-			all = append(all, llb.StoredLayer{Descriptor: d, DiffID: l.DiffID})
+			all = append(all, llb.StoredLayer{Descriptor: descriptor(l), DiffID: l.DiffID})
 		}
 	}
 	if len(built) > 0 {
@@ -195,6 +212,7 @@ func (k *reuse) push(ctx context.Context, j *job, o *buildOptions, to llb.BuildO
 	p.Result.Images = k.made.Result.Images // its layers are shown
 	k.made.Result.Steps, k.made.Result.Caches = p.Result.Steps, p.Result.Caches
 	report.beforePush(k.made.Result)
+	k.expected.Wait()
 	return k.explain(k.send(ctx, j, o, parcel{names: to.Names, from: k.from(j), open: k.open(p.Open), shown: p}, report))
 }
 

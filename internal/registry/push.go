@@ -306,51 +306,6 @@ func (p *pusher) fill(ctx context.Context, t *target, first bool) error {
 	return nil
 }
 
-// missing finds which blobs a repository has not.
-func (p *pusher) missing(ctx context.Context, t *target, first bool) ([]ocispecs.Descriptor, error) {
-	has := make([]bool, len(p.blobs))
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(2 * jobs)
-	for i, d := range p.blobs {
-		if has[i] = p.documents[d.Digest] != nil && p.c.known.has(t.repo, d.Digest); has[i] {
-			continue
-		}
-		g.Go(func() error {
-			return t.retry(gctx, func(ctx context.Context) (err error) {
-				has[i], err = t.has(ctx, d)
-				return err
-			})
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return nil, err
-	}
-	var missing []ocispecs.Descriptor
-	for i, d := range p.blobs {
-		switch {
-		case !has[i]:
-			missing = append(missing, d)
-		case p.layers[d.Digest]:
-			if first {
-				p.done.Reused[d.Digest] = true
-			}
-			p.o.Progress(d, d.Size, true)
-		}
-	}
-	return missing, nil
-}
-
-// has asks for a blob's first byte: a registry may know a blob that it has lost, and answer a HEAD for it.
-func (t *target) has(ctx context.Context, d ocispecs.Descriptor) (bool, error) {
-	header := http.Header{"Range": {"bytes=0-0"}}
-	_, err := t.ask(ctx, request{method: http.MethodGet, url: t.url("/blobs/" + d.Digest.String()), header: header,
-		want: []int{http.StatusOK, http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable}, unread: true})
-	if statusOf(err) == http.StatusNotFound {
-		return false, nil
-	}
-	return err == nil, err
-}
-
 // putTags gives a manifest all tags of a repository at once.
 func (t *target) putTags(ctx context.Context, m manifestToPush) error {
 	g, ctx := errgroup.WithContext(ctx)
