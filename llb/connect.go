@@ -111,6 +111,9 @@ func tlsOptions(addr string) (string, []client.ClientOpt, error) {
 	return u.String(), []client.ClientOpt{server, client.WithCredentials(q.Get("cert"), q.Get("key"))}, nil
 }
 
+// Use is the builder at addr that c is connected to and that has answered on it already. Its Close closes c.
+func Use(addr string, c *client.Client) *Builder { return &Builder{addr: addr, c: c} }
+
 func ping(ctx context.Context, addr string, c *client.Client) (*Builder, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, connectTimeout, fmt.Errorf("no answer within %v", connectTimeout))
 	defer cancel()
@@ -120,7 +123,7 @@ func ping(ctx context.Context, addr string, c *client.Client) (*Builder, error) 
 		}
 		return nil, errors.Join(unreachable(addr, err), c.Close())
 	}
-	return &Builder{addr: addr, c: c}, nil
+	return Use(addr, c), nil
 }
 
 func unreachable(addr string, err error) error {

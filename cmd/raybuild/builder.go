@@ -72,14 +72,11 @@ func (a *app) connectEmbedded(ctx context.Context, o builderOptions) (*builder, 
 	if err != nil {
 		return nil, err
 	}
-	addr, err := engine.Ensure(ctx, engine.Options{Home: home, Insecure: o.insecure, Notes: a.stderr})
+	addr, c, err := engine.Connect(ctx, engine.Options{Home: home, Insecure: o.insecure, Notes: a.stderr})
 	if err != nil {
 		return nil, err
 	}
-	b, err := llb.Connect(ctx, addr)
-	if err != nil {
-		return nil, fmt.Errorf("connect to the embedded engine: %w", err)
-	}
+	b := llb.Use(addr, c)
 	return &builder{Builder: b, engine: "embedded", close: b.Close}, nil
 }
 

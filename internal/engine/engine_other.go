@@ -5,6 +5,8 @@ package engine
 import (
 	"context"
 	"runtime"
+
+	"github.com/moby/buildkit/client"
 )
 
 func unsupported() error {
@@ -17,6 +19,9 @@ func unsupported() error {
 
 // Ensure returns ErrUnsupported: the engine needs Linux.
 func Ensure(context.Context, Options) (string, error) { return "", unsupported() }
+
+// Connect returns ErrUnsupported: the engine needs Linux.
+func Connect(context.Context, Options) (string, *client.Client, error) { return "", nil, unsupported() }
 
 // Stop does nothing: there is no engine to stop.
 func Stop(context.Context, Options) error { return nil }

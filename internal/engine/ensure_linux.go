@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
+	"github.com/moby/buildkit/client"
 	"golang.org/x/sys/unix"
 )
 
@@ -28,23 +29,35 @@ const (
 // is being started, and starts one otherwise. The engine outlives the caller
 // and ends after o.Idle. Errors are *Error where the user can do something.
 func Ensure(ctx context.Context, o Options) (addr string, err error) {
-	e, err := newEnsurer(o)
+	addr, c, err := Connect(ctx, o)
 	if err != nil {
 		return "", err
 	}
-	f, err := probe(ctx, e.place.socket())
-	if err == nil && e.fits(f) && !e.differs(f) {
-		return e.addr(), nil
+	return addr, c.Close()
+}
+
+// Connect is [Ensure], and gives the connection on which the engine answered.
+func Connect(ctx context.Context, o Options) (addr string, c *client.Client, err error) {
+	e, err := newEnsurer(o)
+	if err != nil {
+		return "", nil, err
 	}
-	if errors.Is(err, ErrInUse) {
-		return "", err
+	f, err := probe(ctx, e.place.socket())
+	switch {
+	case err == nil && e.fits(f) && !e.differs(f):
+		return e.addr(), f.c, nil
+	case err == nil:
+		f.close()
+	case errors.Is(err, ErrInUse):
+		return "", nil, err
 	}
 	lock := flock.New(e.place.startLock())
 	defer lock.Close()
 	if err := e.acquire(ctx, lock, "waiting for another raybuild that starts the engine"); err != nil {
-		return "", err
+		return "", nil, err
 	}
-	return e.settle(ctx)
+	f, err = e.settle(ctx)
+	return e.addr(), f.c, err
 }
 
 // Stop ends the engine that o describes, after the builds that it is doing,
@@ -66,6 +79,7 @@ func Stop(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	f.close()
 	return e.end(ctx, f.pid, unix.SIGTERM)
 }
 
@@ -112,34 +126,36 @@ func (e *ensurer) differs(f found) bool {
 }
 
 // settle makes an engine answer; the start lock is held.
-func (e *ensurer) settle(ctx context.Context) (string, error) {
+func (e *ensurer) settle(ctx context.Context) (found, error) {
 	for try := 1; ; try++ {
 		f, err := probe(ctx, e.place.socket())
 		switch {
 		case errors.Is(err, errNotRunning):
 			if try > 3 {
-				return "", &Error{Kind: ErrStart, Detail: "it ended again right after its start" + e.logTail()}
+				return found{}, &Error{Kind: ErrStart, Detail: "it ended again right after its start" + e.logTail()}
 			}
 			if err := e.start(ctx); err != nil {
-				return "", err
+				return found{}, err
 			}
 		case err != nil:
-			return "", err
+			return found{}, err
 		case !e.fits(f):
+			f.close()
 			e.note(fmt.Sprintf("the engine of another raybuild (%s) is running; it ends when its builds are done", f.labels[labelVersion]))
 			if err := e.end(ctx, f.pid, unix.SIGTERM); err != nil {
-				return "", err
+				return found{}, err
 			}
 		case e.differs(f):
+			f.close()
 			if err := e.end(ctx, f.pid, unix.SIGHUP); err != nil {
 				if ctx.Err() != nil {
-					return "", err
+					return found{}, err
 				}
 				e.note("the engine is busy: it keeps its idle time and cache limit until it ends")
-				return e.addr(), nil
+				return probe(ctx, e.place.socket())
 			}
 		default:
-			return e.addr(), nil
+			return f, nil
 		}
 	}
 }

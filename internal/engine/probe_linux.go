@@ -30,7 +30,11 @@ var errNotRunning = errors.New("no engine is running")
 type found struct {
 	pid    int // 0 when it is of another pid namespace
 	labels map[string]string
+	c      *client.Client // on which it answered; whoever has found it closes it
 }
+
+// close ends the connection. What was to be known is known.
+func (f found) close() { _ = f.c.Close() }
 
 // probe asks the engine on socket who it is. It returns errNotRunning when
 // nobody listens there, and ErrInUse when somebody does who does not answer.
@@ -45,20 +49,21 @@ func probe(ctx context.Context, socket string) (found, error) {
 	if err != nil {
 		return found{}, fmt.Errorf("connect to engine %q: %w", socket, err)
 	}
-	defer c.Close()
 	workers, err := c.ListWorkers(ctx)
-	if err != nil {
-		if ctx.Err() == nil {
-			// It ended between the two connections.
-			return found{}, errNotRunning
-		}
-		return found{}, &Error{Kind: ErrInUse, Detail: fmt.Sprintf("the engine with pid %d on %s does not answer: %v", pid, socket, err),
+	switch {
+	case err != nil && ctx.Err() == nil: // it ended between the two connections
+		err = errNotRunning
+	case err != nil:
+		err = &Error{Kind: ErrInUse, Detail: fmt.Sprintf("the engine with pid %d on %s does not answer: %v", pid, socket, err),
 			Fix: fmt.Sprintf("end it with: kill -9 %d", pid)}
+	case len(workers) == 0:
+		err = &Error{Kind: ErrInUse, Detail: "what answers on " + socket + " has no worker"}
 	}
-	if len(workers) == 0 {
-		return found{}, &Error{Kind: ErrInUse, Detail: "what answers on " + socket + " has no worker"}
+	if err != nil {
+		_ = c.Close() // it has told what there is to tell
+		return found{}, err
 	}
-	return found{pid: pid, labels: workers[0].Labels}, nil
+	return found{pid: pid, labels: workers[0].Labels, c: c}, nil
 }
 
 // peer gives the process id of who listens on socket.
