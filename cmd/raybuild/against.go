@@ -66,8 +66,8 @@ func (a *app) compare(ctx context.Context, o *againstOptions, name string) (*aga
 	if err := o.check(a); err != nil {
 		return nil, err
 	}
-	j, err := a.load(o.recipeOptions, o.builderOptions)
-	if err != nil {
+	j := a.newJob(o.recipeOptions, o.builderOptions)
+	if err := j.load(); err != nil {
 		return nil, err
 	}
 	g := &against{j: j}

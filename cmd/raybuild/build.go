@@ -24,12 +24,15 @@ func (a *app) build(ctx context.Context, o *buildOptions) (err error) {
 	}
 	page := &page{app: a, o: o, start: start}
 	defer func() { err = page.write(ctx, err) }()
-	j, err := a.load(o.recipeOptions, o.builderOptions)
-	if err != nil {
-		return err
-	}
+	j := a.newJob(o.recipeOptions, o.builderOptions)
 	defer j.close()
 	j.page = page
+	if o.mayBeThere() {
+		j.first = j.lookAhead(ctx, o.names[0])
+	}
+	if err := j.load(); err != nil {
+		return err
+	}
 	if err := j.fitToPush(ctx, o); err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
@@ -45,7 +46,7 @@ func lastTag(ref string) string {
 // from; a push of the rest is allowed then. Over a slow link the round trips are what it takes, so what can be asked at the same
 // time is. Where the first name is the graph nothing else is asked, and where another tag is it nothing else is written.
 func (j *job) ask(ctx context.Context, graph *layers.Graph, o *buildOptions) (*hit, *reuse, error) {
-	mayBeThere := o.push && !o.noCache && len(o.outputs) == 0 && !o.smoke
+	mayBeThere := o.mayBeThere()
 	if mayBeThere {
 		if h, err := j.look(ctx, graph, o); h != nil || err != nil {
 			return h, nil, err
@@ -82,6 +83,41 @@ func (j *job) ask(ctx context.Context, graph *layers.Graph, o *buildOptions) (*h
 	return nil, k, failed
 }
 
+// mayBeThere tells whether an image that a registry has may be all that is asked for.
+func (o *buildOptions) mayBeThere() bool {
+	return o.push && !o.noCache && len(o.outputs) == 0 && !o.smoke
+}
+
+// firstLook is what a registry has under a name, asked while recipe and lock are read.
+type firstLook struct {
+	name  string
+	began time.Time
+	ask   func() (registry.Found, error)
+}
+
+// lookAhead begins to ask what a name is.
+func (j *job) lookAhead(ctx context.Context, name string) *firstLook {
+	l := &firstLook{name: name, began: time.Now()}
+	l.ask = sync.OnceValues(func() (registry.Found, error) {
+		found, _, err := j.registry.Look(ctx, name)
+		return found, err
+	})
+	go l.ask() //nolint:errcheck // told where it is asked for
+	return l
+}
+
+// aheadLasts is how long the answer to a question that was asked ahead is taken; making a lock can take minutes.
+const aheadLasts = 5 * time.Second
+
+// lookAt is what the registry has under a name.
+func (j *job) lookAt(ctx context.Context, name string) (registry.Found, error) {
+	if l := j.first; l != nil && l.name == name && time.Since(l.began) < aheadLasts {
+		return l.ask()
+	}
+	found, _, err := j.registry.Look(ctx, name)
+	return found, err
+}
+
 // look finds the graph under the names, with one request for each. What it finds becomes all names. Nil: none of them is it.
 func (j *job) look(ctx context.Context, graph *layers.Graph, o *buildOptions) (*hit, error) {
 	j.seen = map[string]string{}
@@ -90,7 +126,7 @@ func (j *job) look(ctx context.Context, graph *layers.Graph, o *buildOptions) (*
 		g, gctx := errgroup.WithContext(ctx)
 		for i, name := range names {
 			g.Go(func() (err error) {
-				all[i], _, err = j.registry.Look(gctx, name)
+				all[i], err = j.lookAt(gctx, name)
 				return err
 			})
 		}

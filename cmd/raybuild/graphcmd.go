@@ -85,8 +85,8 @@ type graphStep struct {
 }
 
 func (a *app) graph(ctx context.Context, o *buildOptions, format string) error {
-	j, err := a.load(o.recipeOptions, o.builderOptions)
-	if err != nil {
+	j := a.newJob(o.recipeOptions, o.builderOptions)
+	if err := j.load(); err != nil {
 		return err
 	}
 	if err := j.fit(ctx, true, nil); err != nil {

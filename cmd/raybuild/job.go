@@ -9,11 +9,11 @@ import (
 	"slices"
 	"sort"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/raybuild/raybuild/internal/fetch"
 	"github.com/raybuild/raybuild/internal/registry"
 	"github.com/raybuild/raybuild/layers"
 	"github.com/raybuild/raybuild/llb"
@@ -32,6 +32,7 @@ type job struct {
 	data     []byte       // of lock
 	registry *registry.Client
 	asked    bool // the registries, whether they take a push
+	first    *firstLook
 	outside  *outside
 	page     *page // of --report; nil: the command has none
 	builder  *builder
@@ -43,31 +44,41 @@ type job struct {
 	result   func(string) error // takes the built image's reference; nil: it is printed
 }
 
+// newJob is a job that has read nothing yet.
+func (a *app) newJob(o recipeOptions, b builderOptions) *job {
+	return &job{app: a, o: o, b: b, lockFile: a.path(o.lock), registry: registry.New(registry.Options{Insecure: b.insecure})}
+}
+
 // load reads recipe and lock, and says what the user should know of the recipe.
-func (a *app) load(o recipeOptions, b builderOptions) (*job, error) {
-	data, err := os.ReadFile(a.path(o.file))
-	if err != nil && (o.fileGiven || !errors.Is(err, os.ErrNotExist)) {
-		return nil, fmt.Errorf("read recipe %q: %w: name a recipe with -f, or write one with raybuild init", o.file, err)
+func (j *job) load() error {
+	var (
+		locked  sync.WaitGroup
+		badLock error
+	)
+	locked.Go(func() { badLock = j.loadLock() })
+	file := j.app.path(j.o.file)
+	data, err := os.ReadFile(file)
+	if err != nil && (j.o.fileGiven || !errors.Is(err, os.ErrNotExist)) {
+		return fmt.Errorf("read recipe %q: %w: name a recipe with -f, or write one with raybuild init", j.o.file, err)
 	}
-	recipe, err := layers.LoadRecipe(data, a.path(o.file), o.sets)
+	if j.recipe, err = layers.LoadRecipe(data, file, j.o.sets); err != nil {
+		return err
+	}
+	if err := j.recipe.LoadFiles(); err != nil {
+		return err
+	}
+	notes, err := layers.Check(j.recipe)
 	if err != nil {
-		return nil, err
-	}
-	if err := recipe.LoadFiles(); err != nil {
-		return nil, err
-	}
-	notes, err := layers.Check(recipe)
-	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, n := range notes {
-		a.say("note: %s: %s", n.Key, n.Message)
+		j.app.say("note: %s: %s", n.Key, n.Message)
 	}
-	j := &job{app: a, o: o, b: b, recipe: recipe, lockFile: a.path(o.lock), registry: registry.New(registry.Options{Insecure: b.insecure})}
 	if err := j.choosePlatforms(); err != nil {
-		return nil, err
+		return err
 	}
-	return j, j.loadLock()
+	locked.Wait()
+	return badLock
 }
 
 // choosePlatforms takes --platform; a platform that the recipe lacks is resolved with the others.
@@ -348,43 +359,4 @@ func (j *job) close() {
 	if j.builder != nil {
 		_ = j.builder.close() // nothing is lost with a connection that does not end well
 	}
-}
-
-// fastest orders mirrors by how fast they answer from here; those that do not answer come last.
-func (a *app) fastest(ctx context.Context, mirrors []layers.Mirror) []layers.Mirror {
-	a.say("measuring mirrors")
-	probes := make([]fetch.Probe, len(mirrors))
-	for i, m := range mirrors {
-		probes[i] = fetch.Probe{Name: m.Name, URL: pipProbe(m)}
-	}
-	speeds := fetch.Measure(ctx, probes, fetch.MeasureOptions{Timeout: 3 * time.Second, Parallel: len(probes)})
-	order := make([]int, len(mirrors))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(x, y int) int { return slower(speeds[x], speeds[y]) })
-	sorted := make([]layers.Mirror, len(mirrors))
-	for i, from := range order {
-		sorted[i] = mirrors[from]
-	}
-	if len(sorted) > 0 {
-		a.say("fetching from %s first", sorted[0].Name)
-	}
-	return sorted
-}
-
-// slower orders speeds, best first.
-func slower(x, y fetch.Speed) int {
-	switch {
-	case (x.Err == nil) != (y.Err == nil):
-		if x.Err == nil {
-			return -1
-		}
-		return 1
-	case x.BytesPerSecond > y.BytesPerSecond:
-		return -1
-	case x.BytesPerSecond < y.BytesPerSecond:
-		return 1
-	}
-	return 0
 }

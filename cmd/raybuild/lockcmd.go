@@ -85,8 +85,8 @@ type lockChange struct {
 }
 
 func (a *app) lock(ctx context.Context, recipe recipeOptions, builder builderOptions, r lockRequest) error {
-	j, err := a.load(recipe, builder)
-	if err != nil {
+	j := a.newJob(recipe, builder)
+	if err := j.load(); err != nil {
 		return err
 	}
 	defer j.close()

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -195,4 +196,43 @@ func notFetched(err error) error {
 		return fmt.Errorf("%w\nif its source has dropped it for a newer one: raybuild lock --update", err)
 	}
 	return err
+}
+
+// fastest orders mirrors by how fast they answer from here; those that do not answer come last.
+func (a *app) fastest(ctx context.Context, mirrors []layers.Mirror) []layers.Mirror {
+	a.say("measuring mirrors")
+	probes := make([]fetch.Probe, len(mirrors))
+	for i, m := range mirrors {
+		probes[i] = fetch.Probe{Name: m.Name, URL: pipProbe(m)}
+	}
+	speeds := fetch.Measure(ctx, probes, fetch.MeasureOptions{Timeout: 3 * time.Second, Parallel: len(probes)})
+	order := make([]int, len(mirrors))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(x, y int) int { return slower(speeds[x], speeds[y]) })
+	sorted := make([]layers.Mirror, len(mirrors))
+	for i, from := range order {
+		sorted[i] = mirrors[from]
+	}
+	if len(sorted) > 0 {
+		a.say("fetching from %s first", sorted[0].Name)
+	}
+	return sorted
+}
+
+// slower orders speeds, best first.
+func slower(x, y fetch.Speed) int {
+	switch {
+	case (x.Err == nil) != (y.Err == nil):
+		if x.Err == nil {
+			return -1
+		}
+		return 1
+	case x.BytesPerSecond > y.BytesPerSecond:
+		return -1
+	case x.BytesPerSecond < y.BytesPerSecond:
+		return 1
+	}
+	return 0
 }
