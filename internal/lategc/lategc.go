@@ -14,11 +14,15 @@ import (
 // early is the memory under which garbage is not collected, in bytes.
 const early = 48 << 20
 
-func init() {
+var _ = unlessChosen()
+
+// unlessChosen puts it off unless the user knows better. It tells whether it did.
+func unlessChosen() bool {
 	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
-		return // the user knows better
+		return false
 	}
 	putOff()
+	return true
 }
 
 // putOff lets the next collection wait for so much memory; from then on all is as it was.
