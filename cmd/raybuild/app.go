@@ -104,6 +104,9 @@ func (a *app) say(format string, args ...any) {
 	_, _ = fmt.Fprintf(a.stderr, strings.TrimRight(format, "\n")+"\n", args...)
 }
 
+// warn writes one line of what is not as it should be, and ends nothing.
+func (a *app) warn(format string, args ...any) { a.say("warning: "+format, args...) }
+
 // print writes a line of the result.
 func (a *app) print(format string, args ...any) error {
 	if _, err := fmt.Fprintf(a.stdout, format+"\n", args...); err != nil {

@@ -34,7 +34,7 @@ func (r *report) caches(done []llb.CacheWork) {
 			r.j.app.say("note: there is no cache yet where --cache keeps it: %s", strings.TrimPrefix(c.Name, "importing cache manifest from "))
 		default:
 			m.Failed++
-			r.j.app.say("warning: %s: %s", c.Name, printable(c.Error))
+			r.j.app.warn("%s: %s", c.Name, printable(c.Error))
 		}
 	}
 	r.meta.Raybuild.Cache = m

@@ -164,7 +164,7 @@ func (j *job) elsewhere(ctx context.Context, graph *layers.Graph, o *buildOption
 		if err == nil || ctx.Err() != nil {
 			return h, err
 		}
-		j.app.say("warning: %v", err) // the build, which can do without it, says what is wrong if it is more than that
+		j.app.warn("%v", err) // the build, which can do without it, says what is wrong if it is more than that
 	}
 	return nil, nil
 }
@@ -191,7 +191,7 @@ func (j *job) give(ctx context.Context, graph *layers.Graph, o *buildOptions, h 
 		h.sent, err = j.registry.Copy(ctx, h.Ref, registry.PushOptions{
 			Names: slices.Compact(to),
 			Retry: o.retry(),
-			Log:   func(format string, args ...any) { j.app.say("warning: "+format, args...) },
+			Log:   j.app.warn,
 		})
 		if err != nil {
 			return err
@@ -220,7 +220,7 @@ func (j *job) tagByGraph(ctx context.Context, graph *layers.Graph, o *buildOptio
 				err = j.registry.Tag(ctx, ref, tag, lastTag(ref))
 			}
 			if err != nil {
-				j.app.say("warning: the image will not be found under another tag: %v", err)
+				j.app.warn("the image will not be found under another tag: %v", err)
 			}
 		})
 	}

@@ -38,7 +38,7 @@ func (j *job) fetchThere(ctx context.Context, b *builder, graph *layers.Graph, s
 		}
 		errs = append(errs, err)
 		if round+1 < rounds {
-			j.app.say("warning: the builder could not fetch everything: %v; trying the next mirrors", err)
+			j.app.warn("the builder could not fetch everything: %v; trying the next mirrors", err)
 		}
 	}
 	return nil, errors.Join(errs...)

@@ -46,7 +46,7 @@ type job struct {
 
 // newJob is a job that has read nothing yet.
 func (a *app) newJob(o recipeOptions, b builderOptions) *job {
-	return &job{app: a, o: o, b: b, lockFile: a.path(o.lock), registry: registry.New(registry.Options{Insecure: b.insecure})}
+	return &job{app: a, o: o, b: b, lockFile: a.path(o.lock), registry: registry.New(registry.Options{Insecure: b.insecure, Log: a.warn})}
 }
 
 // load reads recipe and lock, and says what the user should know of the recipe.
@@ -326,7 +326,7 @@ func (j *job) reach(ctx context.Context) (*outside, error) {
 	}
 	j.outside, err = newOutside(outsideOptions{
 		store: filepath.Join(home, "artifacts"), registry: j.registry, recipe: j.recipe, mirrors: mirrors, resolved: resolved,
-		warn: func(text string) { j.app.say("warning: %s", text) },
+		warn: func(text string) { j.app.warn("%s", text) },
 	})
 	return j.outside, err
 }

@@ -20,7 +20,7 @@ func (r *report) jobSummary() {
 		}
 	}
 	if err != nil {
-		r.j.app.say("warning: write the job's summary: %v", err)
+		r.j.app.warn("write the job's summary: %v", err)
 	}
 }
 

@@ -200,7 +200,7 @@ func (j *job) remember(o *buildOptions, res *llb.Result) {
 		m.Image = o.names[0]
 	}
 	if err := j.keep(m); err != nil {
-		j.app.say("warning: %v", err)
+		j.app.warn("%v", err)
 	}
 }
 

@@ -64,7 +64,7 @@ The address that it listens on is printed on standard output.`,
 				return fmt.Errorf("listen on %q: %w: is a registry running there already? name another address", addr, err)
 			}
 			if !registry.Loopback(host) {
-				a.say("warning: whoever reaches %s can read and overwrite every image: there is no TLS and no password", ln.Addr())
+				a.warn("whoever reaches %s can read and overwrite every image: there is no TLS and no password", ln.Addr())
 			}
 			a.say("serving %s on http://%s; end it with ^C", a.path(dir), ln.Addr())
 			if err := a.print("%s", ln.Addr()); err != nil {

@@ -82,7 +82,7 @@ func (p *page) write(ctx context.Context, failed error) error {
 		return failed
 	}
 	if failed != nil {
-		p.app.say("warning: %v", err)
+		p.app.warn("%v", err)
 		return failed
 	}
 	return fmt.Errorf("the build is done, its report is not: %w", err)

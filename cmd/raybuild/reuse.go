@@ -114,7 +114,7 @@ func (j *job) before(ctx context.Context, o *buildOptions) iter.Seq[*carried] {
 		}
 		m, err := j.recall()
 		if err != nil {
-			j.app.say("warning: %v", err)
+			j.app.warn("%v", err)
 		}
 		candidates := append([]string{m.Image}, o.names...)
 		if o.graphTag {

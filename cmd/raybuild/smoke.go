@@ -46,7 +46,7 @@ func (j *job) smoke(ctx context.Context, b *builder, graph *layers.Graph, sessio
 	tested := 0
 	for _, image := range graph.Images {
 		if image.Platform.Architecture != runtime.GOARCH {
-			j.app.say("warning: --smoke skips %s: this machine does not run it", llb.FormatPlatform(image.Platform))
+			j.app.warn("--smoke skips %s: this machine does not run it", llb.FormatPlatform(image.Platform))
 			continue
 		}
 		if err := j.smokeOne(ctx, b, image, session); err != nil {

@@ -1,9 +1,11 @@
 package registry
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -112,5 +114,34 @@ func TestDocumentsAreNotMounted(t *testing.T) {
 		if b.blobs[digest.Digest(d)] == nil {
 			t.Errorf("a mount of %s was tried, which is none of the image's blobs", d)
 		}
+	}
+}
+
+// What is tried again says so, for it may take a minute.
+func TestAttachTellsWhatHoldsItUp(t *testing.T) {
+	attaching := &atomic.Bool{}
+	manifest := func(r *http.Request) bool { return attaching.Load() && faultyregistry.Manifest(r) }
+	host, _ := start(t, faultyregistry.Failing(manifest, 2, http.StatusServiceUnavailable))
+	push(t, host+"/ray:1", image(t, amd64(), nil))
+	attaching.Store(true)
+	var (
+		mu   sync.Mutex
+		said []string
+	)
+	c := client(Options{Log: func(format string, args ...any) {
+		mu.Lock()
+		defer mu.Unlock()
+		said = append(said, fmt.Sprintf(format, args...))
+	}})
+	if _, err := c.Attach(t.Context(), host+"/ray:1", documents()[0]); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range said {
+		if !strings.Contains(line, host) || !strings.Contains(line, "503") || !strings.Contains(line, "trying again in") {
+			t.Errorf("it says %q, want the registry, its answer and what comes next", line)
+		}
+	}
+	if len(said) != 2 {
+		t.Errorf("two answers held it up, and it says %d lines: %q", len(said), said)
 	}
 }

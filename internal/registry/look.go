@@ -167,7 +167,7 @@ func (t *target) openUpload(ctx context.Context) error {
 // target is a repository for exchanges of small documents, which are as patient as the client is.
 func (c *Client) target(repo name.Repository) *target {
 	p := &pusher{c: c, known: map[digest.Digest]bool{}, o: PushOptions{
-		Retry: c.o.Timeout / 6, Reach: 2 * c.o.Timeout, Stall: 2 * c.o.Timeout, Answer: 2 * c.o.Timeout, Pause: c.o.Timeout / 60,
+		Retry: c.o.Timeout / 6, Reach: 2 * c.o.Timeout, Stall: 2 * c.o.Timeout, Answer: 2 * c.o.Timeout, Pause: c.o.Timeout / 60, Log: c.o.Log,
 	}.withDefaults()}
 	return &target{p: p, repo: repo}
 }

@@ -278,7 +278,11 @@ func (p *pusher) fill(ctx context.Context, t *target, first bool) error {
 	for _, d := range missing {
 		g.Go(func() error {
 			if d.Size >= askFirst {
-				large <- struct{}{}
+				select {
+				case large <- struct{}{}:
+				case <-gctx.Done():
+					return context.Cause(gctx)
+				}
 				defer func() { <-large }()
 			}
 			u := &sending{t: t, d: d}

@@ -18,8 +18,10 @@ func (c *Client) Expect(ctx context.Context, ref string, blobs []ocispecs.Descri
 	if err != nil {
 		return
 	}
+	t := c.target(parsed.Context())
+	t.p.o.Log = func(string, ...any) {}
 	began := time.Now()
-	has, _ := c.target(parsed.Context()).hasEach(ctx, blobs, func(ocispecs.Descriptor) bool { return false })
+	has, _ := t.hasEach(ctx, blobs, func(ocispecs.Descriptor) bool { return false })
 	for i, d := range blobs {
 		if has[i] {
 			c.known.sees(parsed.Context(), d.Digest, began)

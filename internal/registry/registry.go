@@ -36,6 +36,9 @@ type Options struct {
 	Transport http.RoundTripper
 	// Timeout is the longest that a registry may take to connect, or to say nothing. Default: 30 seconds.
 	Timeout time.Duration
+	// Log is told what holds small exchanges up that are tried again: tags, attachments, the question whether a push is allowed.
+	// A push has a Log of its own. Default: nobody.
+	Log func(format string, args ...any)
 }
 
 // Client speaks to registries. It is safe for concurrent use, reuses connections and tokens between calls, and asks for a manifest
