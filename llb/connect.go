@@ -111,7 +111,8 @@ func tlsOptions(addr string) (string, []client.ClientOpt, error) {
 	return u.String(), []client.ClientOpt{server, client.WithCredentials(q.Get("cert"), q.Get("key"))}, nil
 }
 
-// Use is the builder at addr that c is connected to and that has answered on it already. Its Close closes c.
+// Use is the builder at addr that c is connected to and that has answered on it already: one that exports as BuildKit does, see
+// [Dialer.Store]. Its Close closes c.
 func Use(addr string, c *client.Client) *Builder { return &Builder{addr: addr, c: c} }
 
 func ping(ctx context.Context, addr string, c *client.Client) (*Builder, error) {

@@ -27,9 +27,6 @@ func (a *app) build(ctx context.Context, o *buildOptions) (err error) {
 	j := a.newJob(o.recipeOptions, o.builderOptions)
 	defer j.close()
 	j.page = page
-	if o.mayBeThere() {
-		j.first = j.lookAhead(ctx, o.names[0])
-	}
 	if err := j.load(); err != nil {
 		return err
 	}
@@ -41,13 +38,14 @@ func (a *app) build(ctx context.Context, o *buildOptions) (err error) {
 
 // make builds what recipe and lock come to, where the registry does not have it.
 func (j *job) make(ctx context.Context, o *buildOptions, start time.Time) error {
+	first := j.lookAhead(ctx, o) // while the graph is made
 	graph, err := j.graph(ctx, o)
 	if err != nil {
 		return err
 	}
 	report := newReport(j, o)
 	j.page.of(ctx, j, graph, report)
-	found, k, err := j.ask(ctx, graph, o)
+	found, k, err := j.ask(ctx, graph, o, first)
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
@@ -44,11 +43,12 @@ func lastTag(ref string) string {
 
 // ask asks registries what is there of the graph: all of it, under one of the names or elsewhere, or else an image to take layers
 // from; a push of the rest is allowed then. Over a slow link the round trips are what it takes, so what can be asked at the same
-// time is. Where the first name is the graph nothing else is asked, and where another tag is it nothing else is written.
-func (j *job) ask(ctx context.Context, graph *layers.Graph, o *buildOptions) (*hit, *reuse, error) {
+// time is. Where the first name is the graph nothing else is asked, and where another tag is it nothing else is written. first is what
+// lookAhead gave.
+func (j *job) ask(ctx context.Context, graph *layers.Graph, o *buildOptions, first func() (registry.Found, error)) (*hit, *reuse, error) {
 	mayBeThere := o.mayBeThere()
 	if mayBeThere {
-		if h, err := j.look(ctx, graph, o); h != nil || err != nil {
+		if h, err := j.look(ctx, graph, o, first); h != nil || err != nil {
 			return h, nil, err
 		}
 	}
@@ -88,45 +88,32 @@ func (o *buildOptions) mayBeThere() bool {
 	return o.push && !o.noCache && len(o.outputs) == 0 && !o.smoke
 }
 
-// firstLook is what a registry has under a name, asked while recipe and lock are read.
-type firstLook struct {
-	name  string
-	began time.Time
-	ask   func() (registry.Found, error)
-}
-
-// lookAhead begins to ask what a name is.
-func (j *job) lookAhead(ctx context.Context, name string) *firstLook {
-	l := &firstLook{name: name, began: time.Now()}
-	l.ask = sync.OnceValues(func() (registry.Found, error) {
-		found, _, err := j.registry.Look(ctx, name)
+// lookAhead begins to ask what the first name is, where that will be asked. What it gives waits for the answer.
+func (j *job) lookAhead(ctx context.Context, o *buildOptions) func() (registry.Found, error) {
+	if !o.mayBeThere() {
+		return nil
+	}
+	first := sync.OnceValues(func() (registry.Found, error) {
+		found, _, err := j.registry.Look(ctx, o.names[0])
 		return found, err
 	})
-	go l.ask() //nolint:errcheck // told where it is asked for
-	return l
-}
-
-// aheadLasts is how long the answer to a question that was asked ahead is taken; making a lock can take minutes.
-const aheadLasts = 5 * time.Second
-
-// lookAt is what the registry has under a name.
-func (j *job) lookAt(ctx context.Context, name string) (registry.Found, error) {
-	if l := j.first; l != nil && l.name == name && time.Since(l.began) < aheadLasts {
-		return l.ask()
-	}
-	found, _, err := j.registry.Look(ctx, name)
-	return found, err
+	go first() //nolint:errcheck // who waits gets it
+	return first
 }
 
 // look finds the graph under the names, with one request for each. What it finds becomes all names. Nil: none of them is it.
-func (j *job) look(ctx context.Context, graph *layers.Graph, o *buildOptions) (*hit, error) {
+func (j *job) look(ctx context.Context, graph *layers.Graph, o *buildOptions, first func() (registry.Found, error)) (*hit, error) {
 	j.seen = map[string]string{}
 	for _, names := range [][]string{o.names[:1], o.names[1:]} {
 		all := make([]registry.Found, len(names))
 		g, gctx := errgroup.WithContext(ctx)
 		for i, name := range names {
 			g.Go(func() (err error) {
-				all[i], err = j.lookAt(gctx, name)
+				if name == o.names[0] {
+					all[i], err = first()
+				} else {
+					all[i], _, err = j.registry.Look(gctx, name)
+				}
 				return err
 			})
 		}

@@ -41,7 +41,7 @@ func TestARefusalWaitsForNoOtherRegistry(t *testing.T) {
 	o := &buildOptions{names: []string{refuses + "/ray:1", hangs + "/ray:1"}, push: true, graphTag: true}
 	done := make(chan error, 1)
 	go func() {
-		_, _, err := j.ask(t.Context(), &layers.Graph{Digest: digest.FromString("graph")}, o)
+		_, _, err := j.ask(t.Context(), &layers.Graph{Digest: digest.FromString("graph")}, o, j.lookAhead(t.Context(), o))
 		done <- err
 	}()
 	select {
@@ -69,30 +69,5 @@ func TestSayingAtOnce(t *testing.T) {
 	all.Wait()
 	if want := strings.Repeat("warning: a line\n", 400); said.String() != want {
 		t.Errorf("400 lines that were said at once are not all there, or not whole: %d bytes, want %d", said.Len(), len(want))
-	}
-}
-
-// An answer that was asked for ahead is taken while it is young; a lock may have been made since for minutes.
-func TestAnswerAskedAheadIsTakenWhileItIsYoung(t *testing.T) {
-	host := serve(t, t.TempDir())
-	name := host + "/ray:1"
-	pushed(t, name)
-	a := &app{dir: t.TempDir(), getenv: func(string) string { return "" }}
-	j := a.newJob(recipeOptions{file: "raybuild.yaml"}, builderOptions{})
-	j.first = j.lookAhead(t.Context(), name)
-	before, err := j.lookAt(t.Context(), name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pushed(t, name)
-	if young, err := j.lookAt(t.Context(), name); err != nil || young.Digest != before.Digest {
-		t.Errorf("asked a moment ago, the name is %s (error %v), want the answer that is there, %s", young.Digest, err, before.Digest)
-	}
-	j.first.began = time.Now().Add(-time.Minute)
-	if old, err := j.lookAt(t.Context(), name); err != nil || old.Digest == before.Digest {
-		t.Errorf("asked a minute ago, the name is still %s (error %v), which it is no more", old.Digest, err)
-	}
-	if _, err := j.lookAt(t.Context(), host+"/ray:2"); err != nil {
-		t.Errorf("another name: %v", err)
 	}
 }

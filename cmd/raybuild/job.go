@@ -32,7 +32,6 @@ type job struct {
 	data     []byte       // of lock
 	registry *registry.Client
 	asked    bool // the registries, whether they take a push
-	first    *firstLook
 	outside  *outside
 	page     *page // of --report; nil: the command has none
 	builder  *builder
@@ -56,6 +55,7 @@ func (j *job) load() error {
 		badLock error
 	)
 	locked.Go(func() { badLock = j.loadLock() })
+	defer locked.Wait()
 	file := j.app.path(j.o.file)
 	data, err := os.ReadFile(file)
 	if err != nil && (j.o.fileGiven || !errors.Is(err, os.ErrNotExist)) {

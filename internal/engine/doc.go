@@ -2,8 +2,8 @@
 // its runc worker and the overlayfs snapshotter, linked into the binary and
 // run as a re-executed hidden subcommand.
 //
-// [Ensure] gives the address of a running engine and starts one if there is
-// none; [Serve] is the main of that subcommand; [Check] says what a machine
+// [Connect] gives a connection to a running engine and starts one if there is
+// none, [Ensure] its address; [Serve] is the main of that subcommand; [Check] says what a machine
 // lacks. The engine is a process of its own, so that a crash or a signal stays
 // out of the command line, parallel builds share one, and it ends by itself
 // when nobody has been connected for a while.

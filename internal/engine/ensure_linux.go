@@ -36,7 +36,7 @@ func Ensure(ctx context.Context, o Options) (addr string, err error) {
 	return addr, c.Close()
 }
 
-// Connect is [Ensure], and gives the connection on which the engine answered.
+// Connect is [Ensure], and gives the connection on which the engine answered. The caller closes it.
 func Connect(ctx context.Context, o Options) (addr string, c *client.Client, err error) {
 	e, err := newEnsurer(o)
 	if err != nil {
@@ -56,8 +56,10 @@ func Connect(ctx context.Context, o Options) (addr string, c *client.Client, err
 	if err := e.acquire(ctx, lock, "waiting for another raybuild that starts the engine"); err != nil {
 		return "", nil, err
 	}
-	f, err = e.settle(ctx)
-	return e.addr(), f.c, err
+	if f, err = e.settle(ctx); err != nil {
+		return "", nil, err
+	}
+	return e.addr(), f.c, nil
 }
 
 // Stop ends the engine that o describes, after the builds that it is doing,
@@ -83,7 +85,7 @@ func Stop(ctx context.Context, o Options) error {
 	return e.end(ctx, f.pid, unix.SIGTERM)
 }
 
-// ensurer is one call of Ensure.
+// ensurer is one call of Connect or Stop.
 type ensurer struct {
 	o     Options
 	place place
@@ -127,6 +129,7 @@ func (e *ensurer) differs(f found) bool {
 
 // settle makes an engine answer; the start lock is held.
 func (e *ensurer) settle(ctx context.Context) (found, error) {
+	busy := false // it does not end for other limits
 	for try := 1; ; try++ {
 		f, err := probe(ctx, e.place.socket())
 		switch {
@@ -145,14 +148,14 @@ func (e *ensurer) settle(ctx context.Context) (found, error) {
 			if err := e.end(ctx, f.pid, unix.SIGTERM); err != nil {
 				return found{}, err
 			}
-		case e.differs(f):
+		case e.differs(f) && !busy:
 			f.close()
 			if err := e.end(ctx, f.pid, unix.SIGHUP); err != nil {
 				if ctx.Err() != nil {
 					return found{}, err
 				}
 				e.note("the engine is busy: it keeps its idle time and cache limit until it ends")
-				return probe(ctx, e.place.socket())
+				busy = true
 			}
 		default:
 			return f, nil

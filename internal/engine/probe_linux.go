@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Labels of the engine's worker, by which Ensure knows what it found.
+// Labels of the engine's worker, by which Connect knows what it found.
 const (
 	labelVersion  = "raybuild.engine.version"
 	labelInstance = "raybuild.engine.dir"

@@ -21,6 +21,23 @@ func TestTheFirstCollectionEndsIt(t *testing.T) {
 	}
 }
 
+// Who chooses how garbage is collected gets that.
+func TestAChoiceIsKept(t *testing.T) {
+	runtime.GC()
+	before := settled(t)
+	for _, name := range []string{"GOGC", "GOMEMLIMIT"} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv(name, "100MiB")
+			if unlessChosen() {
+				t.Errorf("with %s in the environment collection is put off", name)
+			}
+			if percent, limit := collector(); percent != before || limit == early {
+				t.Errorf("with %s in the environment garbage is collected at %d %% or %d bytes, want as before", name, percent, limit)
+			}
+		})
+	}
+}
+
 // settled waits until the limit is gone, which a collection causes, and gives the percentage.
 func settled(t *testing.T) uint64 {
 	t.Helper()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"path"
 	"slices"
@@ -37,7 +38,7 @@ type memory struct {
 // an image was built would be refused to each of the requests with which a push begins.
 func newMemory() *memory {
 	return &memory{answers: map[string]said{}, logins: map[string]*login{}, brought: map[string]bool{}, seen: map[string]time.Time{},
-		lasts: 50 * time.Second, fresh: 5 * time.Second}
+		lasts: 50 * time.Second, fresh: 5 * time.Second} // fresh: a longer build has time for the questions
 }
 
 // said is an answer that a registry would give again.
@@ -233,6 +234,13 @@ func (m *memory) has(repo name.Repository, d digest.Digest) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.brought[repo.String()+"@"+d.String()]
+}
+
+// unsee forgets which blobs a repository had.
+func (m *memory) unsee(repo name.Repository) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	maps.DeleteFunc(m.seen, func(at string, _ time.Time) bool { return strings.HasPrefix(at, repo.String()+"@") })
 }
 
 // sees remembers that a repository had a blob at a time.

@@ -81,7 +81,7 @@ const uploads = 4
 // Push brings the image or index root to all names. Blobs that a registry has are not sent, those of a known repository of
 // it are mounted, and one whose upload breaks goes on from where the registry says that it is: from 1 MiB, for a smaller one
 // is sent in a single request, and once more for each that fails. Names are given last, when the registry has shown that it has
-// every blob: a tag never points at what is not there.
+// every blob, those of [Client.Expect] seconds before the push: a tag never points at what is not there.
 func (c *Client) Push(ctx context.Context, root ocispecs.Descriptor, source Source, o PushOptions) (Pushed, error) {
 	p := &pusher{c: c, o: o.withDefaults(), source: source, known: map[digest.Digest]bool{}, done: Pushed{Reused: map[digest.Digest]bool{}}}
 	if err := p.read(ctx, root); err != nil {
@@ -93,12 +93,22 @@ func (c *Client) Push(ctx context.Context, root ocispecs.Descriptor, source Sour
 		return Pushed{}, err
 	}
 	for i, t := range targets {
-		if err := p.fill(ctx, t, i == 0); err != nil {
+		err := p.fill(ctx, t, i == 0)
+		if t.doubts(err) {
+			err = p.fill(ctx, t, i == 0)
+		}
+		if err != nil {
 			return p.done, c.fail(opPush, t.ref, t.repo.RegistryStr(), err)
 		}
 	}
-	for _, t := range targets {
-		if err := t.putTags(ctx, p.manifests[len(p.manifests)-1]); err != nil {
+	for i, t := range targets {
+		err := t.putTags(ctx, p.root())
+		if t.doubts(err) {
+			if err = p.fill(ctx, t, i == 0); err == nil {
+				err = t.putTags(ctx, p.root())
+			}
+		}
+		if err != nil {
 			return p.done, c.fail(opPush, t.ref, t.repo.RegistryStr(), err)
 		}
 	}
@@ -135,6 +145,9 @@ type pusher struct {
 	mu   sync.Mutex
 	done Pushed
 }
+
+// root is the manifest that names the image.
+func (p *pusher) root() manifestToPush { return p.manifests[len(p.manifests)-1] }
 
 // manifestToPush is a manifest or index as it is stored.
 type manifestToPush struct {

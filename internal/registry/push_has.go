@@ -9,32 +9,51 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Expect asks which of blobs ref's repository has, ahead of a push to it. One that begins within seconds asks for the others alone;
-// a later one asks for all again. What goes wrong here is told by the push.
+// Expect asks which of blobs ref's repository has, ahead of a push to it: one that begins within 5 seconds of the call asks for the
+// others alone. It takes half of that at most. A question without an answer is asked again by the push, which tells what is wrong.
 func (c *Client) Expect(ctx context.Context, ref string, blobs []ocispecs.Descriptor) {
-	ctx, cancel := c.limited(ctx)
-	defer cancel()
 	parsed, _, err := c.parse(ref)
 	if err != nil {
 		return
 	}
-	t := c.target(parsed.Context())
-	t.p.o.Log = func(string, ...any) {}
 	began := time.Now()
-	has, _ := t.hasEach(ctx, blobs, func(ocispecs.Descriptor) bool { return false })
-	for i, d := range blobs {
-		if has[i] {
-			c.known.sees(parsed.Context(), d.Digest, began)
-		}
+	ctx, cancel := context.WithTimeout(ctx, c.known.fresh/2)
+	defer cancel()
+	t := c.target(parsed.Context())
+	var g errgroup.Group
+	g.SetLimit(2 * jobs)
+	for _, d := range blobs {
+		g.Go(func() error {
+			if has, err := t.has(ctx, d); has && err == nil {
+				c.known.sees(parsed.Context(), d.Digest, began)
+			}
+			return nil
+		})
 	}
+	_ = g.Wait() // no question gives an error
 }
 
 // missing finds which blobs a repository has not.
 func (p *pusher) missing(ctx context.Context, t *target, first bool) ([]ocispecs.Descriptor, error) {
-	has, err := t.hasEach(ctx, p.blobs, func(d ocispecs.Descriptor) bool {
-		return p.documents[d.Digest] != nil && p.c.known.has(t.repo, d.Digest) || p.c.known.saw(t.repo, d.Digest)
-	})
-	if err != nil {
+	has := make([]bool, len(p.blobs))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(2 * jobs)
+	for i, d := range p.blobs {
+		if has[i] = p.documents[d.Digest] != nil && p.c.known.has(t.repo, d.Digest); has[i] {
+			continue
+		}
+		if has[i] = p.c.known.saw(t.repo, d.Digest); has[i] {
+			t.trusted = true
+			continue
+		}
+		g.Go(func() error {
+			return t.retry(gctx, func(ctx context.Context) (err error) {
+				has[i], err = t.has(ctx, d)
+				return err
+			})
+		})
+	}
+	if err := g.Wait(); err != nil {
 		return nil, err
 	}
 	var missing []ocispecs.Descriptor
@@ -52,23 +71,16 @@ func (p *pusher) missing(ctx context.Context, t *target, first bool) ([]ocispecs
 	return missing, nil
 }
 
-// hasEach tells of each blob whether the repository has it, and asks where that is not known.
-func (t *target) hasEach(ctx context.Context, blobs []ocispecs.Descriptor, known func(ocispecs.Descriptor) bool) ([]bool, error) {
-	has := make([]bool, len(blobs))
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(2 * jobs)
-	for i, d := range blobs {
-		if has[i] = known(d); has[i] {
-			continue
-		}
-		g.Go(func() error {
-			return t.retry(ctx, func(ctx context.Context) (err error) {
-				has[i], err = t.has(ctx, d)
-				return err
-			})
-		})
+// doubts tells whether an error may be that of a blob which was there before the push and is no more: registries refuse a manifest for
+// it with 400 or 404. All blobs are to be asked for then.
+func (t *target) doubts(err error) bool {
+	status := statusOf(err)
+	if !t.trusted || status != http.StatusBadRequest && status != http.StatusNotFound {
+		return false
 	}
-	return has, g.Wait()
+	t.trusted = false
+	t.p.c.known.unsee(t.repo)
+	return true
 }
 
 // has asks for a blob's first byte: a registry may know a blob that it has lost, and answer a HEAD for it.

@@ -23,6 +23,8 @@ type target struct {
 	tags   []string
 	mounts []name.Repository // on the same registry, which may have blobs
 
+	trusted bool // blobs are taken to be there that were seen before the push
+
 	reached    atomic.Bool // it has answered at least once
 	sendAtOnce atomic.Bool // it does not take "Expect: 100-continue"
 

@@ -120,3 +120,45 @@ func TestLabelTakesFewRoundTrips(t *testing.T) {
 		t.Errorf("the image carries another lock: exit %d\n%s", lock.code, lock.stderr)
 	}
 }
+
+// The registry is asked for layers that are kept while the others are built, and not once more with those.
+func TestKeptLayersAreAskedForDuringTheBuild(t *testing.T) {
+	h := warmHome(t)
+	c := newCounter(t)
+	name := c.host + "/trips-file/ray:1"
+	h.push(name)
+	h.write("a.txt", "asked ahead")
+	h.write("raybuild.yaml", shortRecipe("files: [{from: a.txt, to: /srv/a.txt}]"))
+	link := slowLink(c, 100*time.Millisecond)
+	out := h.push(name)
+	if out.meta.Raybuild.LayersFrom == "" {
+		t.Fatalf("no layer is taken from the image before:\n%s", tail(out.stderr, 20))
+	}
+	first := func(digest string) (one trip, ok bool) {
+		at := slices.IndexFunc(link.all, func(one trip) bool { return one.what == "GET /v2/trips-file/ray/blobs/"+digest })
+		if at < 0 {
+			return trip{}, false
+		}
+		return link.all[at], true
+	}
+	link.mu.Lock()
+	defer link.mu.Unlock()
+	slices.SortFunc(link.all, func(a, b trip) int { return a.from.Compare(b.from) })
+	var made []trip
+	for _, l := range out.meta.Raybuild.Layers {
+		if one, ok := first(l.Digest); ok && !l.Reused {
+			made = append(made, one)
+		}
+	}
+	if len(made) == 0 {
+		t.Fatal("the registry is not asked whether it has the new layer")
+	}
+	for _, l := range out.meta.Raybuild.Layers {
+		if !l.Reused {
+			continue
+		}
+		if one, ok := first(l.Digest); !ok || one.to.After(made[0].from) {
+			t.Errorf("whether layer %q is there is asked (%v) when the new layers are made already", l.Name, ok)
+		}
+	}
+}
