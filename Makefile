@@ -81,8 +81,9 @@ BENCH_SCALE ?= small
 BENCH_BUDGET_small := 40s
 BENCH_BUDGET_full  := 50s
 BENCH_FLAGS ?=
-bench: needs build $(TOOLS)/buildctl ## what each edit costs, beside Dockerfiles and commits (BENCH_SCALE=small|full); writes docs/benchmarks.md
-	$(GO) run ./bench/matrix -scale $(BENCH_SCALE) -budget $(BENCH_BUDGET_$(BENCH_SCALE)) -docs docs/benchmarks.md $(BENCH_FLAGS)
+BENCH_PAGE ?= docs/benchmarks.md
+bench: needs build $(TOOLS)/buildctl ## what each edit costs, beside Dockerfiles and commits (BENCH_SCALE=small|full); writes docs/benchmarks.md, or BENCH_PAGE
+	$(GO) run ./bench/matrix -scale $(BENCH_SCALE) -budget $(BENCH_BUDGET_$(BENCH_SCALE)) -docs $(BENCH_PAGE) $(BENCH_FLAGS)
 
 bench-faults: needs-build build $(TOOLS)/buildctl ## pushes through a faulty registry, beside buildctl and crane; writes docs/faults.md
 	$(GO) run ./bench/faults -docs docs/faults.md

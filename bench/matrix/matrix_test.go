@@ -29,6 +29,19 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
+// The page says what was not measured, and of a bar that nobody can reach that it is one.
+func TestPageSaysWhatItLacks(t *testing.T) {
+	warm := &result{Name: "same-warm", Kind: kindSame, Raybuild: &figures{Seconds: 0.03, Samples: []float64{0.03}}, Dockerfile: &figures{Seconds: 0.05, Samples: []float64{0.05}}}
+	r := &report{Machine: machine{Scale: "full"}, Rows: []*result{warm}}
+	r.Verdicts = verdicts(r.Rows)
+	page := r.page()
+	for _, want := range []string{"Not measured in this run: docker, commit. ", "| `same-warm` | 0.030 (1) | 0.050 (1) | – | – |", "a program that took no time at all would have 0.50 ×"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page does not say %q:\n%s", want, page)
+		}
+	}
+}
+
 func TestStepsRunAreThoseThatWereNotCached(t *testing.T) {
 	progress := "#1 [internal] load build definition\n#1 DONE 0.0s\n#5 [system 2/3] RUN useradd ray\n#5 CACHED\n" +
 		"#6 [stage-2 1/9] RUN --mount=type=cache pip install\n#6 1.2 log\n#6 DONE 3.1s\n#7 [stage-2 2/9] COPY --link app /app\n#7 DONE 0.1s\n#8 exporting to image\n#8 DONE 1s\n"

@@ -14,7 +14,7 @@ func (r *report) page() string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	m := r.Machine
-	line("# Benchmarks")
+	line("# Benchmarks%s", map[scale]string{"small": " at the small scale"}[m.Scale])
 	line("")
 	line("Written by `make bench BENCH_SCALE=%s`; do not edit. One image, built and pushed after one edit after the other:", m.Scale)
 	line("raybuild beside BuildKit's own client with an equal Dockerfile (`dockerfile`), `docker build` and `docker push` on a Docker")
@@ -31,6 +31,10 @@ func (r *report) page() string {
 	line("* **Stand-ins**: %s. What depends on the internet's speed is not measured here.", m.StandIns)
 	line("")
 	r.method(line)
+	if absent := r.absent(); len(absent) > 0 {
+		line("Not measured in this run: %s.%s", strings.Join(absent, ", "), map[scale]string{"full": " [benchmarks-small.md](benchmarks-small.md) has all, at a tenth of the sizes."}[m.Scale])
+		line("")
+	}
 	r.pageTables(line)
 	line("## Bars")
 	line("")
@@ -64,6 +68,13 @@ func (r *report) method(line func(string, ...any)) {
 	line("of raybuild, instructions of a Dockerfile, and commands typed. Downloaded and pushed are bodies as mirrors and registry saw them.")
 	line("Pulled is what a node that has the old image fetches: layers that are new to it, and the config.")
 	line("")
+}
+
+// absent are peers that no row has.
+func (r *report) absent() []string {
+	return slices.DeleteFunc(peerNames(), func(p string) bool {
+		return slices.ContainsFunc(r.Rows, func(row *result) bool { return row.peer(p) != nil || row.Failed[p] != "" })
+	})
 }
 
 func (r *report) pageTables(line func(string, ...any)) {

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -196,7 +197,11 @@ func (r *report) shortfalls() []string {
 			continue
 		}
 		if t := ratio(row.Raybuild.Seconds, row.Dockerfile.Seconds, secondsFloor); t > bar {
-			out = append(out, fmt.Sprintf("%s takes %.2f × the Dockerfile's seconds: %s", row.Name, t, causes()[row.Name].seconds))
+			text := fmt.Sprintf("%s takes %.2f × the Dockerfile's seconds: %s", row.Name, t, causes()[row.Name].seconds)
+			if least := ratio(0, row.Dockerfile.Seconds, secondsFloor); least > bar {
+				text += fmt.Sprintf("; with the floor of 50 ms, a program that took no time at all would have %.2f ×", least)
+			}
+			out = append(out, text)
 		}
 		if t := ratio(float64(row.Raybuild.Pulled), float64(row.Dockerfile.Pulled), bytesFloor); row.Kind == kindEdit && t > bytesBar {
 			out = append(out, fmt.Sprintf("%s lets a node pull %.2f × the Dockerfile's bytes: %s", row.Name, t, causes()[row.Name].pulled))
@@ -206,13 +211,18 @@ func (r *report) shortfalls() []string {
 }
 
 func secondsText(f *figures) string {
-	if f.Shared {
-		return fmt.Sprintf("%.2f *", f.Seconds)
+	digits := 2
+	if f.Seconds < 1 {
+		digits = 3
 	}
-	if len(f.Samples) < 2 {
-		return fmt.Sprintf("%.2f (1)", f.Seconds)
+	text := func(seconds float64) string { return strconv.FormatFloat(seconds, 'f', digits, 64) }
+	switch {
+	case f.Shared:
+		return text(f.Seconds) + " *"
+	case len(f.Samples) < 2:
+		return text(f.Seconds) + " (1)"
 	}
-	return fmt.Sprintf("%.2f (%.2f–%.2f, %d)", f.Seconds, f.Min, f.Max, len(f.Samples))
+	return fmt.Sprintf("%s (%s–%s, %d)", text(f.Seconds), text(f.Min), text(f.Max), len(f.Samples))
 }
 
 func (v verdict) text() string {
