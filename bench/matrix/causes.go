@@ -9,7 +9,7 @@ func causes() map[string]cause {
 	return map[string]cause{
 		"cold": {seconds: "the longest chain is base, Miniconda, environment, the biggest wheel and its layer on both sides, most of it one program on one " +
 			"CPU, the layer's gzip above all; raybuild packs layers meanwhile, and installs wheels side by side"},
-		"same-warm":    {seconds: "BuildKit's client on a warm engine takes as little as raybuild, most of whose time is the start of its program"},
+		"same-warm":    {seconds: "both take some hundredths of a second, most of which is the start of a program"},
 		"apt-list":     {seconds: "apt's step and its push are all that is done; the Dockerfile's later steps find their downloads in cache mounts"},
 		"base-patched": {pulled: "a base whose every byte may have changed is pulled by everybody; apt's layer comes on top"},
 		"miniconda": {

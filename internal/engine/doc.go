@@ -3,10 +3,10 @@
 // run as a re-executed hidden subcommand.
 //
 // [Connect] gives a connection to a running engine and starts one if there is
-// none, [Ensure] its address; [Serve] is the main of that subcommand; [Check] says what a machine
-// lacks. The engine is a process of its own, so that a crash or a signal stays
-// out of the command line, parallel builds share one, and it ends by itself
-// when nobody has been connected for a while.
+// none, [Ensure] its address; [Serve] is the main of that subcommand; [Check]
+// says what a machine lacks. The engine is a process of its own, so that a
+// crash or a signal stays out of the command line, parallel builds share one,
+// and it ends by itself when nobody has been connected for a while.
 //
 // The state of an engine is one directory, Home/engine/INSTANCE. Settings that
 // BuildKit can only take per process (registries without TLS, proxies) choose

@@ -31,14 +31,14 @@ type memory struct {
 	brought map[string]bool      // documents, by repository and digest
 	seen    map[string]time.Time // when blobs were there, by repository and digest
 	lasts   time.Duration        // what a login is good for
-	fresh   time.Duration        // how long a blob that was seen is taken to be there
+	fresh   time.Duration        // how long a blob that was seen is taken to be there; a longer build has time to ask
 }
 
 // A token is good for 60 seconds at least (distribution's token authentication specification, expires_in). One that ended while
 // an image was built would be refused to each of the requests with which a push begins.
 func newMemory() *memory {
 	return &memory{answers: map[string]said{}, logins: map[string]*login{}, brought: map[string]bool{}, seen: map[string]time.Time{},
-		lasts: 50 * time.Second, fresh: 5 * time.Second} // fresh: a longer build has time for the questions
+		lasts: 50 * time.Second, fresh: 5 * time.Second}
 }
 
 // said is an answer that a registry would give again.
@@ -236,13 +236,6 @@ func (m *memory) has(repo name.Repository, d digest.Digest) bool {
 	return m.brought[repo.String()+"@"+d.String()]
 }
 
-// unsee forgets which blobs a repository had.
-func (m *memory) unsee(repo name.Repository) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	maps.DeleteFunc(m.seen, func(at string, _ time.Time) bool { return strings.HasPrefix(at, repo.String()+"@") })
-}
-
 // sees remembers that a repository had a blob at a time.
 func (m *memory) sees(repo name.Repository, d digest.Digest, at time.Time) {
 	m.mu.Lock()
@@ -256,4 +249,11 @@ func (m *memory) saw(repo name.Repository, d digest.Digest) bool {
 	defer m.mu.Unlock()
 	at, ok := m.seen[repo.String()+"@"+d.String()]
 	return ok && time.Since(at) < m.fresh
+}
+
+// unsee forgets which blobs a repository had.
+func (m *memory) unsee(repo name.Repository) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	maps.DeleteFunc(m.seen, func(at string, _ time.Time) bool { return strings.HasPrefix(at, repo.String()+"@") })
 }
