@@ -1,39 +1,60 @@
 package cluster
 
-// CVE is a published hole of a Ray version.
+import (
+	_ "embed"
+	"sync"
+
+	"github.com/goccy/go-yaml"
+)
+
+//go:embed data/vulnerabilities.yaml
+var vulnerabilityData []byte
+
+// CVE is a published hole of Ray.
 type CVE struct {
-	ID     string
-	Fixed  string // first version without it; empty: none
-	Text   string // one line
-	Source string // where it was read
+	ID     string `yaml:"id"`
+	Since  string `yaml:"since"`  // first version that has it; empty: from the beginning
+	Fixed  string `yaml:"fixed"`  // first version without it; empty: none
+	Token  bool   `yaml:"token"`  // token authentication, where it is on, closes it
+	Text   string `yaml:"text"`   // one line
+	Source string `yaml:"source"` // where it was read
+}
+
+// Cure says what mends it, in brackets after its name.
+func (c CVE) Cure() string {
+	if c.Fixed == "" {
+		return "token authentication, in 2.52.0 and later, closes it"
+	}
+	return "fixed in " + c.Fixed
 }
 
 // holes are those that a launcher's user should know of; the list is by the version that mends them.
-func holes() []CVE {
-	return []CVE{
-		{"CVE-2023-6019", "2.8.1", "commands of anyone who reaches the dashboard run through cpu_profile", "CVE record; Ray 2.8.1 release notes"},
-		{"CVE-2023-6020", "2.8.1", "anyone who reaches the dashboard reads files (static path)", "CVE record; Ray 2.8.1 release notes"},
-		{"CVE-2023-6021", "2.8.1", "anyone who reaches the dashboard reads files (log API)", "CVE record; Ray 2.8.1 release notes"},
-		{"CVE-2026-32981", "2.8.1", "path traversal in the dashboard, up to 2.8.0", "CVE record"},
-		{"CVE-2025-1979", "2.43.0", "the Redis password is written to the log", "CVE record"},
-		{"CVE-2025-62593", "2.52.0", "a web page open in the browser runs code through a dashboard on localhost (DNS rebinding)", "GHSA-q279-jhrf-cc6v"},
-		{"CVE-2023-48022", "2.52.0", "the jobs API runs code for anyone who reaches it; token authentication, the mend, came with 2.52", "CVE record, updated 2025-12-17"},
-		{"CVE-2026-27482", "2.54.0", "DELETE on the dashboard needs no authentication", "PYSEC-2026-2271"},
-		{"CVE-2026-57516", "2.56.0", "reading a WebDataset unpickles what is in it", "CVE record"},
+//
+//nolint:gochecknoglobals // a table of facts that nothing writes to
+var holes = sync.OnceValue(func() []CVE {
+	var out []CVE
+	if err := yaml.UnmarshalWithOptions(vulnerabilityData, &out, yaml.DisallowUnknownField()); err != nil {
+		panic("cluster: own table: " + err.Error()) //nolint:forbidigo // part of the program, and read by a test
 	}
-}
+	return out
+})
 
-// Vulnerabilities lists the known holes of a Ray version; none for one that cannot be parsed.
-func Vulnerabilities(ray string) []CVE {
+// Vulnerabilities lists the known holes of a Ray version; none for one that cannot be parsed. token says whether token authentication
+// is on, which Ray before 2.52 has not.
+func Vulnerabilities(ray string, token bool) []CVE {
 	v, err := parseVersion(ray)
 	if err != nil {
 		return nil
 	}
+	token = token && hasToken(v)
 	var out []CVE
 	for _, c := range holes() {
-		if fixed, err := parseVersion(c.Fixed); err != nil || v.compare(fixed) < 0 {
-			out = append(out, c)
+		since, noSince := parseVersion(c.Since)
+		fixed, noFixed := parseVersion(c.Fixed)
+		if noSince == nil && v.compare(since) < 0 || noFixed == nil && v.compare(fixed) >= 0 || c.Token && token {
+			continue
 		}
+		out = append(out, c)
 	}
 	return out
 }

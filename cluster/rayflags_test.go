@@ -231,25 +231,39 @@ func TestEnvAndFeaturesByVersion(t *testing.T) {
 }
 
 func TestVulnerabilities(t *testing.T) {
-	ids := func(v string) string {
+	ids := func(v string, token bool) string {
 		var out []string
-		for _, c := range Vulnerabilities(v) {
-			if c.Source == "" || c.Text == "" {
-				t.Errorf("%s has no source or text", c.ID)
-			}
+		for _, c := range Vulnerabilities(v, token) {
 			out = append(out, c.ID)
 		}
 		return strings.Join(out, " ")
 	}
-	for v, want := range map[string]string{
-		"2.59.0": "", "2.56.0": "", "2.55.1": "CVE-2026-57516", "2.53.0": "CVE-2026-27482 CVE-2026-57516", "nonsense": "",
-		"2.51.1": "CVE-2025-62593 CVE-2023-48022 CVE-2026-27482 CVE-2026-57516"} {
-		if got := ids(v); got != want {
-			t.Errorf("%s: %q, want %q", v, got, want)
+	for _, tt := range []struct{ version, token, none string }{
+		{"2.60.0", "", "CVE-2023-48022"}, {"2.56.1", "", "CVE-2023-48022"}, {"2.56.0", "ray#64701", "CVE-2023-48022 ray#64701"}, {"nonsense", "", ""},
+		{"2.55.1", "CVE-2026-57516 ray#64701", "CVE-2023-48022 CVE-2026-57516 ray#64701"},
+		{"2.52.1", "CVE-2026-41486 CVE-2026-57516 ray#64701", "CVE-2023-48022 CVE-2026-27482 CVE-2026-41486 CVE-2026-57516 ray#64701"},
+		// Ray before 2.52 has no token, whatever the caller thinks.
+		{"2.49.2", "CVE-2025-62593 CVE-2023-48022 CVE-2026-27482 CVE-2026-41486 CVE-2026-57516 ray#64701",
+			"CVE-2025-62593 CVE-2023-48022 CVE-2026-27482 CVE-2026-41486 CVE-2026-57516 ray#64701"},
+		{"2.48.0", "CVE-2025-62593 CVE-2023-48022 CVE-2026-27482 CVE-2026-57516 ray#64701",
+			"CVE-2025-62593 CVE-2023-48022 CVE-2026-27482 CVE-2026-57516 ray#64701"},
+	} {
+		if got := ids(tt.version, true); got != tt.token {
+			t.Errorf("%s with the token on: %q, want %q", tt.version, got, tt.token)
+		}
+		if got := ids(tt.version, false); got != tt.none {
+			t.Errorf("%s without token: %q, want %q", tt.version, got, tt.none)
 		}
 	}
-	if got := len(Vulnerabilities("0.8.6")); got != len(holes()) {
-		t.Errorf("0.8.6 has %d of %d", got, len(holes()))
+	for _, c := range holes() {
+		if c.ID == "" || c.Source == "" || c.Text == "" || c.Fixed == "" && !c.Token {
+			t.Errorf("row is not whole: %+v", c)
+		}
+		for _, v := range []string{c.Since, c.Fixed} {
+			if _, err := parseVersion(v); v != "" && err != nil {
+				t.Errorf("%s: %v", c.ID, err)
+			}
+		}
 	}
 }
 

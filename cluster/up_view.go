@@ -75,8 +75,9 @@ func (v *view) changes() int {
 
 func (v *view) warnings() []string {
 	var out []string
-	for _, c := range Vulnerabilities(v.image.RayVersion) {
-		out = append(out, fmt.Sprintf("ray %s has %s (fixed in %s): %s", v.image.RayVersion, c.ID, c.Fixed, c.Text))
+	// Each node that raybuild starts has the token where its Ray knows tokens (Desired).
+	for _, c := range Vulnerabilities(v.image.RayVersion, true) {
+		out = append(out, fmt.Sprintf("ray %s has %s (%s): %s", v.image.RayVersion, c.ID, c.Cure(), c.Text))
 	}
 	for host, k := range v.looks {
 		if d := k.facts.Skew; d.Abs() > maxSkew {
