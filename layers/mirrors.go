@@ -35,6 +35,9 @@ type Mirror struct {
 	CondaCloud string `yaml:"conda_cloud"`
 	// CondaChannels are the only channels of CondaCloud. Default: all there are.
 	CondaChannels []string `yaml:"conda_channels"`
+	// CondaURLs are the places of single channels, by origin (conda-forge,
+	// pkgs/main). They come before the directories. Default: none.
+	CondaURLs map[string]string `yaml:"-"`
 	// PipIndex is the PEP 503 root, PipFiles the root of the files: what
 	// https://files.pythonhosted.org is for PyPI.
 	PipIndex string `yaml:"pip_index"`

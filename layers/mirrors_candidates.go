@@ -1,6 +1,7 @@
 package layers
 
 import (
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -81,14 +82,17 @@ func isFile(origin, below string) bool {
 // candidates are the places of one mirror.
 func (m Mirror) candidates(origin, below string) []Candidate {
 	root := m.root(origin)
-	if root == "" {
+	if root == "" && (origin != "pypi" || m.PipIndex == "") {
 		return nil
 	}
 	if origin == "miniforge" && m.Own {
 		// An own directory holds the installers side by side.
 		below = below[strings.LastIndex(below, "/")+1:]
 	}
-	out := []Candidate{{Mirror: m.Name, URL: root + "/" + below}}
+	var out []Candidate
+	if root != "" {
+		out = append(out, Candidate{Mirror: m.Name, URL: root + "/" + below})
+	}
 	if origin == "pypi" && m.PipIndex != "" && m.Name != "official" {
 		if name := projectOfFile(below[strings.LastIndex(below, "/")+1:]); name != "" {
 			out = append(out, Candidate{Mirror: m.Name, Index: m.PipIndex + "/" + name + "/"})
@@ -120,6 +124,9 @@ func (m Mirror) root(origin string) string {
 		return m.PipFiles
 	case "pypi-index":
 		return m.PipIndex
+	}
+	if own, ok := m.CondaURLs[origin]; ok {
+		return own
 	}
 	if name, ok := strings.CutPrefix(origin, "pkgs/"); ok {
 		return joinRoot(m.CondaPkgs, name)
@@ -218,6 +225,11 @@ func (m Mirror) Canonical(u *url.URL) (canonical *url.URL, ok bool) {
 			continue // its root may be that of the whole host: last
 		}
 		if try(m.root(o.name), o.root) {
+			return canonical, true
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.CondaURLs)) {
+		if try(m.CondaURLs[name], OriginURL(name)) {
 			return canonical, true
 		}
 	}

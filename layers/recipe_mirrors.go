@@ -11,6 +11,11 @@ func (t *recipeReader) mirrors(n *yamlNode, key string, m *Mirrors) {
 	t.mapping(n, key,
 		treeField{"fetch", func(n *yamlNode, key string) { t.fetchMirrors(n, key, m) }},
 		treeField{"image", func(n *yamlNode, key string) {
+			if n.kind == yamlText && n.text == HostMirror {
+				t.addAt(n, key, "host is the configuration of the machine that builds, so the image would be another one on each machine",
+					"name a mirror, or give its URLs as {apt: URL, conda: URL, pip: URL}")
+				return
+			}
 			if own, ok := t.mirror(n, key); ok {
 				m.Image = &own
 			}
@@ -21,7 +26,7 @@ func (t *recipeReader) mirrors(n *yamlNode, key string, m *Mirrors) {
 // fetchMirrors reads one mirror, a list of mirrors, or auto.
 func (t *recipeReader) fetchMirrors(n *yamlNode, key string, m *Mirrors) {
 	if n.kind == yamlText && n.text == "auto" {
-		m.Fetch, m.FetchAuto = Presets(), true
+		m.Fetch, m.FetchAuto = append([]Mirror{{Name: HostMirror}}, Presets()...), true
 		return
 	}
 	if n.kind != yamlList {
@@ -53,10 +58,12 @@ func (t *recipeReader) fetchMirrors(n *yamlNode, key string, m *Mirrors) {
 // mirror reads a preset's name or a mapping of URLs.
 func (t *recipeReader) mirror(n *yamlNode, key string) (Mirror, bool) {
 	if n.kind != yamlMap {
-		names := presetNames()
-		name, ok := t.string(n, key, oneOf(names...))
-		if !ok {
+		name, ok := t.string(n, key, oneOf(append(presetNames(), HostMirror)...))
+		switch {
+		case !ok:
 			return Mirror{}, false
+		case name == HostMirror:
+			return Mirror{Name: HostMirror}, true
 		}
 		return mustPreset(name), true
 	}

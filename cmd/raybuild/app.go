@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/raybuild/raybuild/internal/hostconf"
 	"github.com/raybuild/raybuild/llb"
 )
 
@@ -34,6 +35,8 @@ type app struct {
 	getenv         func(string) string
 	dir            string     // working directory; "" is the process's own
 	saying         sync.Mutex // a line is whole, whoever else has one
+	hostOnce       sync.Once
+	hostConfig     hostconf.Config // of this machine, once host was called
 }
 
 // run is the program: it takes arguments and gives the exit code.

@@ -24,7 +24,8 @@ func (a *app) doctorCommand() *cobra.Command {
 		Use:   "doctor",
 		Short: "Say what is missing here, and the command that mends it",
 		Long: `doctor looks at this machine: at what the embedded engine needs (a container runtime, root or a user namespace, overlayfs,
-disk), at the Docker Engine, and at raybuild's own directory. It says which builder a build would take here and why not the
+disk), at the Docker Engine, at raybuild's own directory, and at where this machine's pip, uv, conda and apt are configured to
+fetch from, which is the mirror "host" of a recipe. It says which builder a build would take here and why not the
 ones before it, and for each thing that is missing the command that mends it.
 
 Exit code 1 means that nothing here can build.`,
@@ -53,11 +54,14 @@ type diagnosis struct {
 	BuildKit string           `json:"buildkit,omitempty"` // its version
 	Merge    bool             `json:"merge"`              // it can merge and diff
 	Findings []engine.Finding `json:"findings"`
+	Host     []hostPart       `json:"host"`            // what this machine's pip, uv, conda and apt are configured with
+	Notes    []string         `json:"notes,omitempty"` // on that
 }
 
 // examine looks at everything, the builders in the order in which a build would take them.
 func (a *app) examine(ctx context.Context, o builderOptions) diagnosis {
-	d := diagnosis{Findings: []engine.Finding{a.findHome()}}
+	host := a.host()
+	d := diagnosis{Findings: []engine.Finding{a.findHome()}, Host: hostParts(host), Notes: host.Notes}
 	o.builder = a.namedBuilder(o)
 	if o.builder != "" {
 		d.Findings = append(d.Findings, a.findBuilder(ctx, &d, "builder "+o.builder, o, "check the address, and that BuildKit runs there"))
@@ -154,6 +158,12 @@ func (a *app) printDiagnosis(d diagnosis, asJSON bool) error {
 		if f.Fix != "" {
 			rows = append(rows, []string{"", "", "to mend: " + f.Fix})
 		}
+	}
+	for _, p := range d.Host {
+		rows = append(rows, []string{"ok", "host " + p.What, p.Text + " (" + p.From + ")"})
+	}
+	for _, n := range d.Notes {
+		rows = append(rows, []string{"-", "host", n})
 	}
 	builder := d.Builder
 	if builder == "" {

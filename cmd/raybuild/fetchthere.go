@@ -9,6 +9,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/raybuild/raybuild/internal/fetch"
+	"github.com/raybuild/raybuild/internal/hostconf"
 	"github.com/raybuild/raybuild/internal/registry"
 	"github.com/raybuild/raybuild/layers"
 	"github.com/raybuild/raybuild/llb"
@@ -53,12 +55,17 @@ func (j *job) places(graph *layers.Graph) map[digest.Digest][]string {
 			continue // it cannot be fetched there; asked for here, it is an error that names it
 		}
 		for _, c := range layers.Candidates(j.outside.mirrors, canonical, j.outside.resolved) {
-			if u, err := url.Parse(c.URL); err == nil && c.URL != "" && u.User == nil {
+			if u, err := url.Parse(c.URL); err == nil && c.URL != "" && !j.outside.secret(u) {
 				all[a.Digest()] = append(all[a.Digest()], c.URL)
 			}
 		}
 	}
 	return all
+}
+
+// secret tells a URL that only this machine may fetch: its user and password, or the token in it, are not for a builder.
+func (o *outside) secret(u *url.URL) bool {
+	return u.User != nil || o.logins[hostconf.Origin(u)] != nil || fetch.Redacted(u.String()) != u.String()
 }
 
 // reachable refuses mirrors on this machine's loopback for a builder that is elsewhere.

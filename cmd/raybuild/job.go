@@ -316,7 +316,7 @@ func (j *job) reach(ctx context.Context) (*outside, error) {
 	if err != nil {
 		return nil, err
 	}
-	mirrors := j.recipe.Mirrors.Fetch
+	mirrors := j.app.mirrorsOn(j.recipe.Mirrors)
 	if j.recipe.Mirrors.FetchAuto {
 		mirrors = j.app.fastest(ctx, mirrors)
 	}
@@ -326,6 +326,7 @@ func (j *job) reach(ctx context.Context) (*outside, error) {
 	}
 	j.outside, err = newOutside(outsideOptions{
 		store: filepath.Join(home, "artifacts"), registry: j.registry, recipe: j.recipe, mirrors: mirrors, resolved: resolved,
+		host: j.app.host(),
 		warn: func(text string) { j.app.warn("%s", text) },
 	})
 	return j.outside, err

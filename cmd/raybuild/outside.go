@@ -16,6 +16,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/raybuild/raybuild/internal/fetch"
+	"github.com/raybuild/raybuild/internal/hostconf"
 	"github.com/raybuild/raybuild/internal/registry"
 	"github.com/raybuild/raybuild/layers"
 	"github.com/raybuild/raybuild/llb"
@@ -28,6 +29,7 @@ type outside struct {
 	fetcher  *fetch.Fetcher
 	client   *http.Client
 	mirrors  []layers.Mirror
+	logins   map[string]*url.Userinfo // by origin
 	resolved time.Time
 	read     atomic.Int64 // bytes of layers of an image that were read for the builder
 
@@ -42,15 +44,19 @@ type outsideOptions struct {
 	registry *registry.Client
 	recipe   *layers.Recipe  // says which projects are on an index of their own
 	mirrors  []layers.Mirror // in the order in which they are tried
+	host     hostconf.Config // certificates and logins of this machine
 	resolved time.Time       // of the lock, for the snapshot services
 	warn     func(string)
 }
 
 func newOutside(o outsideOptions) (*outside, error) {
-	out := &outside{registry: o.registry, mirrors: o.mirrors, resolved: o.resolved, secure: map[string]bool{}, local: map[digest.Digest]layers.LocalFile{}}
+	out := &outside{registry: o.registry, mirrors: o.mirrors, logins: o.host.Logins, resolved: o.resolved,
+		secure: map[string]bool{}, local: map[digest.Digest]layers.LocalFile{}}
 	f, err := fetch.New(fetch.Options{
 		Store:      o.store,
 		HTTPSHosts: httpsHosts(),
+		Logins:     o.host.Logins,
+		Certs:      trusted(o.host),
 		Warn:       o.warn,
 		Candidates: func(canonical *url.URL) []fetch.Candidate {
 			var all []fetch.Candidate
@@ -198,19 +204,31 @@ func notFetched(err error) error {
 	return err
 }
 
-// fastest orders mirrors by how fast they answer from here; those that do not answer come last.
+// fastest orders mirrors by how fast they answer from here; those that do not answer come last. The machine's own is first if
+// it answers, however fast others are: what its owner chose may be all that has some packages, or all that is allowed.
 func (a *app) fastest(ctx context.Context, mirrors []layers.Mirror) []layers.Mirror {
 	a.say("measuring mirrors")
 	probes := make([]fetch.Probe, len(mirrors))
 	for i, m := range mirrors {
-		probes[i] = fetch.Probe{Name: m.Name, URL: pipProbe(m)}
+		probes[i] = fetch.Probe{Name: m.Name, URL: probeOf(m)}
 	}
-	speeds := fetch.Measure(ctx, probes, fetch.MeasureOptions{Timeout: 3 * time.Second, Parallel: len(probes)})
+	c := a.host()
+	speeds := fetch.Measure(ctx, probes, fetch.MeasureOptions{
+		Timeout: 3 * time.Second, Parallel: len(probes), Logins: c.Logins, Certs: trusted(c),
+	})
 	order := make([]int, len(mirrors))
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortStableFunc(order, func(x, y int) int { return slower(speeds[x], speeds[y]) })
+	chosen := func(i int) bool {
+		return mirrors[i].Name == layers.HostMirror && !mirrors[i].Own && speeds[i].Err == nil
+	}
+	slices.SortStableFunc(order, func(x, y int) int {
+		if chosen(x) != chosen(y) {
+			return map[bool]int{true: -1, false: 1}[chosen(x)]
+		}
+		return slower(speeds[x], speeds[y])
+	})
 	sorted := make([]layers.Mirror, len(mirrors))
 	for i, from := range order {
 		sorted[i] = mirrors[from]

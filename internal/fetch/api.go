@@ -42,6 +42,12 @@ type Options struct {
 	// the client's Accept header shows to be one. Default: none.
 	IndexPage func(canonical *url.URL) bool
 
+	// Logins are user names and passwords by origin, such as "https://pypi.example:443". They count as if they stood in
+	// the URLs of that origin, and are sent nowhere else. Default: none.
+	Logins map[string]*url.Userinfo
+	// Certs are files or directories of PEM certificates that are trusted beside those that Go finds by itself. One
+	// that cannot be used is a warning. Default: none.
+	Certs []string
 	// Credentials returns the user name and password for a URL that has none of its own and is not in the netrc
 	// file. Default: none.
 	Credentials func(u *url.URL) (username, password string, ok bool)
@@ -107,7 +113,9 @@ type MeasureOptions struct {
 	Bytes    int64         // how much of each body is read. Default: 1 MiB
 	Timeout  time.Duration // for each probe. Default: 5s
 	Parallel int           // probes at once. Default: 4
-	// Credentials and Netrc are those of Options.
+	// Logins, Certs, Credentials and Netrc are those of Options.
+	Logins      map[string]*url.Userinfo
+	Certs       []string
 	Credentials func(u *url.URL) (username, password string, ok bool)
 	Netrc       string
 }

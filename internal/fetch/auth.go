@@ -14,14 +14,16 @@ import (
 // login is a user name and its password.
 type login struct{ user, password string }
 
-// logins finds the credentials of a URL: its own userinfo, then the netrc file, then Options.Credentials.
+// logins finds the credentials of a URL: its own userinfo or that of its origin, then the netrc file, then
+// Options.Credentials. A user without a password takes the one of the netrc file, as with pip.
 type logins struct {
+	given map[string]*url.Userinfo
 	netrc map[string]login
 	ask   func(u *url.URL) (username, password string, ok bool)
 }
 
 func readLogins(o Options) (logins, error) {
-	l := logins{ask: o.Credentials}
+	l := logins{given: o.Logins, ask: o.Credentials}
 	name := o.Netrc
 	if name == "-" {
 		return l, nil
@@ -63,13 +65,26 @@ func (l logins) find(u *url.URL) (user, password string, ok bool) {
 		password, _ = u.User.Password()
 		return u.User.Username(), password, true
 	}
-	if n, ok := l.netrc[strings.ToLower(u.Hostname())]; ok {
+	given := l.given[origin(u)]
+	if password, has := given.Password(); has {
+		return given.Username(), password, true
+	}
+	n, ok := l.netrc[strings.ToLower(u.Hostname())]
+	if ok && (given == nil || given.Username() == n.user) {
 		return n.user, n.password, true
+	}
+	if given != nil {
+		return given.Username(), "", true
 	}
 	if l.ask == nil {
 		return "", "", false
 	}
 	return l.ask(u)
+}
+
+// origin is the scheme, host and port of a URL.
+func origin(u *url.URL) string {
+	return strings.ToLower(u.Scheme) + "://" + strings.ToLower(u.Hostname()) + ":" + port(u)
 }
 
 // parseNetrc reads the logins by host of a netrc file

@@ -24,7 +24,7 @@ func measure(ctx context.Context, probes []Probe, o MeasureOptions) []Speed {
 	}
 	late := 2 * o.Timeout // the probe's own limit comes first
 	opts := Options{DialTimeout: late, HeaderTimeout: late, StallTimeout: late,
-		Credentials: o.Credentials, Netrc: o.Netrc, PerHost: 1}.defaults()
+		Logins: o.Logins, Certs: o.Certs, Credentials: o.Credentials, Netrc: o.Netrc, PerHost: 1}.defaults()
 	l, lerr := readLogins(opts)
 	client := newClient(opts)
 	defer client.CloseIdleConnections()
@@ -76,9 +76,12 @@ func probe(ctx context.Context, client *http.Client, l logins, u *url.URL, o Mea
 		if context.Cause(ctx) != nil {
 			return context.Cause(ctx)
 		}
-		return plain(ctx, err)
+		return explain(u, plain(ctx, err))
 	}
 	defer shut(resp.Body)
+	if resp.StatusCode == http.StatusProxyAuthRequired {
+		return proxyLogin(u)
+	}
 	if resp.StatusCode >= 400 {
 		return &statusError{code: resp.StatusCode}
 	}

@@ -31,11 +31,22 @@ const (
 func newClient(o Options) *http.Client {
 	proxy := httpproxy.FromEnvironment().ProxyFunc()
 	dialer := &net.Dialer{Timeout: o.DialTimeout, KeepAlive: 15 * time.Second}
+	var trust *tls.Config
+	if pool := certPool(o); pool != nil {
+		trust = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	}
 	return &http.Client{
 		CheckRedirect: checkRedirect,
 		Transport: &http.Transport{
-			Proxy:                 func(r *http.Request) (*url.URL, error) { return proxy(r.URL) },
+			Proxy: func(r *http.Request) (*url.URL, error) { return proxy(r.URL) },
+			OnProxyConnectResponse: func(_ context.Context, _ *url.URL, to *http.Request, resp *http.Response) error {
+				if resp.StatusCode == http.StatusProxyAuthRequired {
+					return proxyLogin(&url.URL{Scheme: "https", Host: to.URL.Host})
+				}
+				return nil
+			},
 			DialContext:           dialer.DialContext,
+			TLSClientConfig:       trust,
 			TLSHandshakeTimeout:   o.DialTimeout,
 			ResponseHeaderTimeout: o.HeaderTimeout,
 			IdleConnTimeout:       time.Minute,
@@ -139,7 +150,12 @@ func (f *Fetcher) do(ctx context.Context, r request) (*http.Response, error) {
 	cctx, cancel := context.WithCancelCause(ctx)
 	end := func() { cancel(nil); f.hosts.release(h, r.rank) }
 	resp, err := f.send(cctx, r)
-	if err == nil && resp.StatusCode >= 400 {
+	switch {
+	case err != nil:
+	case resp.StatusCode == http.StatusProxyAuthRequired:
+		err = proxyLogin(r.url)
+		shut(resp.Body)
+	case resp.StatusCode >= 400:
 		err = &statusError{code: resp.StatusCode, retryAfter: retryAfter(resp.Header, time.Now())}
 		shut(resp.Body)
 	}
@@ -185,7 +201,7 @@ func (f *Fetcher) send(ctx context.Context, r request) (*http.Response, error) {
 	}
 	resp, err := f.client.Do(req)
 	if err != nil {
-		err = plain(ctx, err)
+		err = explain(&u, plain(ctx, err))
 		return nil, &failure{err: redacted{err}, passing: mayPass(err)}
 	}
 	return resp, nil
@@ -204,6 +220,9 @@ func mayPass(err error) bool {
 		return false
 	}
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return false
+	}
+	if _, ok := errors.AsType[*ProxyLoginError](err); ok {
 		return false
 	}
 	if _, ok := errors.AsType[net.Error](err); ok {
