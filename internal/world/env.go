@@ -2,7 +2,9 @@ package world
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,10 +21,19 @@ func (w *World) Env() []byte {
 	for _, v := range [][2]string{
 		{"WORLD_A", w.A.Fetch()}, {"WORLD_B", w.B.Fetch()}, {"WORLD_A_URL", w.A.URL}, {"WORLD_B_URL", w.B.URL}, {"WORLD_EXTRA", w.A.Extra}, {"WORLD_MINIFORGE", w.A.Miniforge},
 		{"WORLD_REGISTRY", w.Registry}, {"WORLD_BASE", w.Base}, {"WORLD_BASE_PATCHED", w.BasePatched}, {"WORLD_RAY_OLD", RayOld}, {"WORLD_RAY_NEW", RayNew},
+		{"WORLD_REAL", w.realFlag()},
 	} {
 		fmt.Fprintf(&b, "%s='%s'\n", v[0], strings.ReplaceAll(v[1], "'", `'\''`))
 	}
 	return b.Bytes()
+}
+
+// realFlag is 1 where the real Python index answers, else empty.
+func (w *World) realFlag() string {
+	if w.NotReal == nil {
+		return "1"
+	}
+	return ""
 }
 
 // Installer is the installer of a distribution (miniconda or miniforge), the newest of the world; false
@@ -40,9 +51,19 @@ func (w *World) Installer(distribution string) (Installer, bool) {
 
 // Recipe is a raybuild.yaml that builds in this world, from mirror A.
 func (w *World) Recipe() []byte {
+	return w.recipe(standInHead, w.A.Fetch(), RayOld, "", "tensorflow, requests")
+}
+
+const standInHead = `# A Ray image from raybuild's offline package world. Debian's packages, Python and pip are real; ray and
+# the other Python packages are stand-ins for tests.`
+
+func (w *World) recipe(head, fetch, ray, extra, pip string) []byte {
 	in, _ := w.Installer("miniconda")
-	return fmt.Appendf(nil, `# A Ray image from raybuild's offline package world. Debian's packages, Python and pip are real; ray and
-# the other Python packages are stand-ins for tests.
+	extras := "default, tune"
+	if extra != "" {
+		extras += ", " + extra
+	}
+	return fmt.Appendf(nil, `%s
 base: %s
 mirrors:
   fetch:
@@ -50,14 +71,20 @@ mirrors:
 apt: [less, wget]
 miniconda: {version: %s, sha256: %s}
 env: {name: ray, python: "3.11", conda: [world-tools], channels: [conda-forge]}
-ray: {version: %q, extras: [default, tune]}
-pip: [tensorflow, requests]
-`, w.Base, w.A.Fetch(), in.Version, in.SHA256, RayOld)
+ray: {version: %q, extras: [%s]}
+pip: [%s]
+`, head, w.Base, fetch, in.Version, in.SHA256, ray, extras, pip)
 }
 
-// Write writes the files env and raybuild.yaml into dir. Each appears whole.
+// Write writes the files env and raybuild.yaml into dir, and real.yaml where the real Python index answers. Each appears whole.
 func (w *World) Write(dir string) error {
-	for name, data := range map[string][]byte{"env": w.Env(), "raybuild.yaml": w.Recipe()} {
+	files := map[string][]byte{"env": w.Env(), "raybuild.yaml": w.Recipe()}
+	if w.NotReal == nil {
+		files["real.yaml"] = w.RealRecipe()
+	} else if err := os.Remove(filepath.Join(dir, "real.yaml")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for name, data := range files {
 		if err := writeWhole(filepath.Join(dir, name), data); err != nil {
 			return fmt.Errorf("write %q: %w", name, err)
 		}

@@ -32,6 +32,8 @@ type content struct {
 	images        *debian.Made
 	public, extra *pypi.Index
 	channel       *channel.Made
+	index         string // the real one
+	real          *mirror.Cache
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -52,6 +54,9 @@ func (o Options) withDefaults() (Options, error) {
 	o.Cache = cache
 	if o.Scale == "" {
 		o.Scale = pypi.Small
+	}
+	if o.Index == "" {
+		o.Index = realIndex()
 	}
 	for i, addr := range o.Addrs {
 		if addr == "" {
@@ -78,8 +83,11 @@ func (o Options) make(ctx context.Context) (*content, error) {
 		return nil, fmt.Errorf("lock the world's cache %q: %w", o.Cache, err)
 	}
 	defer func() { _ = lock.Unlock() }() // the lock also goes with the process
-	c := &content{cache: o.Cache}
-	var err error
+	tests, err := TestCache()
+	if err != nil {
+		return nil, err
+	}
+	c := &content{cache: o.Cache, index: o.Index, real: &mirror.Cache{Dir: filepath.Join(tests, "index")}}
 	if c.from, err = debian.FindMirror(""); err != nil {
 		return nil, err
 	}
@@ -94,6 +102,9 @@ func (o Options) make(ctx context.Context) (*content, error) {
 		Code: func(ctx context.Context) ([]byte, error) { return channel.MachineCode(ctx, c.images.Deb) },
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := c.real.Prune(); err != nil {
 		return nil, err
 	}
 	return c, prune(o.Cache, c.images.Dir, c.channel.Dir, filepath.Dir(c.public.Dir))
@@ -145,14 +156,15 @@ func prune(cache string, used ...string) error {
 
 // parts are the parts of one mirror. Each mirror has its own, so that nothing but the content is shared.
 func (c *content) parts() map[string]http.Handler {
-	apt := filepath.Join(c.cache, "apt")
+	apt := &mirror.Cache{Dir: filepath.Join(c.cache, "apt")}
 	return map[string]http.Handler{
-		"debian":          &mirror.Proxy{Upstream: c.from.Archive, Dir: apt},
-		"debian-security": &mirror.Proxy{Upstream: c.from.Security, Dir: apt},
+		"debian":          &mirror.Proxy{Upstream: c.from.Archive, Cache: apt},
+		"debian-security": &mirror.Proxy{Upstream: c.from.Security, Cache: apt},
 		"pypi":            c.public,
 		"extra":           c.extra,
 		"anaconda":        c.channel,
 		"miniforge":       c.channel.Miniforge(),
+		"real":            &mirror.PyIndex{Upstream: c.index, Cache: c.real},
 	}
 }
 
@@ -180,6 +192,9 @@ func start(ctx context.Context, o Options) (*World, error) {
 	}
 	if err := w.push(ctx, c.images); err != nil {
 		return nil, errors.Join(err, r.close())
+	}
+	if w.NotReal = Answers(ctx, o.Index); w.NotReal != nil {
+		o.logf("no real Python packages: %v", w.NotReal)
 	}
 	return w, nil
 }
@@ -248,7 +263,7 @@ func (w *World) serve(ctx context.Context, r *runner, c *content, addrs [3]strin
 func newMirror(url string, s *mirror.Server) Mirror {
 	return Mirror{
 		URL: url, Apt: url + "/debian", Conda: url + "/anaconda", Pip: url + "/pypi/simple",
-		Installer: url + "/anaconda/miniconda", Extra: url + "/extra/simple", Miniforge: url + "/miniforge", server: s,
+		Installer: url + "/anaconda/miniconda", Extra: url + "/extra/simple", Miniforge: url + "/miniforge", Real: url + "/real/simple", server: s,
 	}
 }
 

@@ -1,5 +1,6 @@
 // Package world is the offline package world: everything that raybuild fetches from outside, on
-// loopback, for tests, the quickstart and benchmarks where the real sources cannot be reached.
+// loopback, for tests, the quickstart and benchmarks where the real sources cannot be reached. Where a real Python index
+// answers, it is a part of the world as well, behind a cache.
 //
 // What is real: the Debian packages (the machine's own Debian mirror behind a cache), pip, setuptools
 // and wheel (from Debian's own wheels), the Python interpreter (Debian's, laid out as conda does) and
@@ -39,6 +40,9 @@ type Options struct {
 	// Variants is how many further versions there are of what a benchmark changes again and again: Ray, torch, the channel's
 	// Python, and the Miniconda-like installer. Default: none.
 	Variants int
+	// Index is the real Python index that part "real" of both mirrors caches, without a slash at its end. Default:
+	// $PIP_INDEX_URL, else PyPI.
+	Index string
 	// Addrs are the listen addresses of mirror A, mirror B and the registry. Default: free ports on
 	// 127.0.0.1.
 	Addrs [3]string
@@ -57,6 +61,8 @@ type Mirror struct {
 	// Extra is the simple index of an own (private) index with the project world-extra; Miniforge is
 	// the root of the Miniforge-named installers (Miniforge/<version>/<file>).
 	Extra, Miniforge string
+	// Real is the real Python index behind a cache, see [World.NotReal].
+	Real string
 
 	server *mirror.Server
 }
@@ -86,6 +92,8 @@ type World struct {
 	Base, BasePatched string
 	// Installers are the installers that Installer and Miniforge carry.
 	Installers []Installer
+	// NotReal tells why the real Python index cannot be used; nil where it answered.
+	NotReal error
 	// Dir is Options.Dir, or the temporary directory.
 	Dir string
 

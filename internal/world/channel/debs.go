@@ -15,10 +15,11 @@ import (
 	"strings"
 )
 
-// pythonDebs are the interpreter and its library; libDebs the shared libraries that a minimal system
+// pythonDebs are the interpreter and its library; headerDebs have what C extensions are compiled with; libDebs the shared libraries that a minimal system
 // lacks; wheelDebs carry Debian's wheels.
 var (
 	pythonDebs = []string{"python3.11-minimal", "libpython3.11-minimal", "libpython3.11-stdlib", "python3-distutils", "python3-lib2to3"}
+	headerDebs = []string{"libpython3.11-dev"}
 	libDebs    = []string{"libexpat1", "libssl3", "libffi8", "libsqlite3-0", "liblzma5", "libbz2-1.0", "zlib1g", "libuuid1", "libreadline8", "libncursesw6", "libtinfo6"}
 	wheelDebs  = []string{"python3-pip-whl", "python3-setuptools-whl", "python3-wheel-whl"}
 )
@@ -26,7 +27,7 @@ var (
 // DebianPackages are the Debian packages that the channel is made of.
 func DebianPackages() []string {
 	var out []string
-	for _, l := range [][]string{pythonDebs, libDebs, wheelDebs, {"patchelf", "ca-certificates"}} {
+	for _, l := range [][]string{pythonDebs, headerDebs, libDebs, wheelDebs, {"patchelf", "ca-certificates"}} {
 		out = append(out, l...)
 	}
 	return out

@@ -58,7 +58,11 @@ func pythonFiles(ctx context.Context, find func(string) (string, error)) ([]entr
 	if err != nil {
 		return nil, err
 	}
-	var out []entry
+	headers, err := debs(ctx, find, headerDebs)
+	if err != nil {
+		return nil, err
+	}
+	out := headerFiles(headers)
 	for _, e := range from {
 		if e.path == "usr/bin/python3.11" {
 			program, err := editProgram(e.data)
@@ -96,6 +100,20 @@ func pythonFiles(ctx context.Context, find func(string) (string, error)) ([]entr
 		entry{path: "bin/python3", link: "python3.11"}, entry{path: "bin/python", link: "python3.11"},
 		entry{path: pyLib + "site-packages/README.txt", data: []byte("Third party Python packages.\n")})
 	return out, setRunPaths(ctx, find, out)
+}
+
+// headerFiles are Python's C headers. Debian has pyconfig.h, which depends on the architecture, in a directory of its own.
+func headerFiles(from []entry) []entry {
+	var out []entry
+	for _, e := range from {
+		for _, dir := range []string{"usr/include/", "usr/include/x86_64-linux-gnu/"} {
+			if rest, ok := strings.CutPrefix(e.path, dir+"python3.11/"); ok && e.link == "" {
+				e.path = "include/python3.11/" + rest
+				out = append(out, e)
+			}
+		}
+	}
+	return out
 }
 
 // editProgram does for the module site what pythonEdits does for the others: the interpreter has its code built in (frozen).

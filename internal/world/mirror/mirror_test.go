@@ -154,7 +154,7 @@ func TestProxyFetchesOnceAndServesWithoutTheMirror(t *testing.T) {
 		w.Header().Set("Last-Modified", "Mon, 01 Jan 2024 00:00:00 GMT")
 		_, _ = w.Write(body)
 	}))
-	srv := httptest.NewServer(mirror.New(map[string]http.Handler{"debian": &mirror.Proxy{Upstream: up.URL + "/debian", Dir: t.TempDir(), Fresh: time.Nanosecond}}))
+	srv := httptest.NewServer(mirror.New(map[string]http.Handler{"debian": &mirror.Proxy{Upstream: up.URL + "/debian", Cache: &mirror.Cache{Dir: t.TempDir()}, Fresh: time.Nanosecond}}))
 	defer srv.Close()
 	expect := func(path string, status int, requests int64) {
 		t.Helper()

@@ -63,6 +63,9 @@ func runImage(ctx context.Context, ref string, command []string, stdout, stderr 
 	if err := unpack(ctx, image, root); err != nil {
 		return fmt.Errorf("unpack image %q: %w", ref, err)
 	}
+	if err := writeHosts(root); err != nil {
+		return err
+	}
 	if err := writeSpec(ctx, bundle, config.Config, command); err != nil {
 		return err
 	}
@@ -122,10 +125,28 @@ func writeSpec(ctx context.Context, bundle string, c v1.Config, command []string
 	spec.Process.Env = append([]string{"HOME=" + home}, c.Env...)
 	spec.Process.Capabilities = &specs.LinuxCapabilities{}
 	spec.Root.Readonly = false
+	spec.Hostname = "raybuild"
 	if data, err = json.Marshal(spec); err != nil {
 		return err
 	}
 	return os.WriteFile(file, data, 0o600)
+}
+
+// writeHosts gives the container the files that engines give each one: without them nothing is called localhost.
+func writeHosts(root string) error {
+	for name, text := range map[string]string{"hosts": "127.0.0.1\tlocalhost raybuild\n::1\tlocalhost\n", "hostname": "raybuild\n"} {
+		file := filepath.Join(root, "etc", name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			return err
+		}
+		if err := os.Remove(file); err != nil && !os.IsNotExist(err) { // a link of the image's leads out of it
+			return err
+		}
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // numericUser reads an image's user, "1000:1000", "1000", or "" for root. A name would have to be looked up in the image, and
