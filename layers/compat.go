@@ -16,7 +16,7 @@ type Note struct {
 
 // Check fits a recipe against the tables of what works with what. A combination
 // that cannot work is an error that names one that can; all of them come at
-// once, as a *RecipeError. Known breakages add their constraints to r.Pins, and
+// once, as a *RecipeError. Known breakages add their constraints to r.Pins and r.CondaPins, and
 // each is said in a note. What the tables do not know is let through with a note.
 // Checking twice is the same as checking once.
 func Check(r *Recipe) ([]Note, error) {
@@ -24,7 +24,7 @@ func Check(r *Recipe) ([]Note, error) {
 	c.ray()
 	c.installer()
 	c.base()
-	r.Pins = nil
+	r.Pins, r.CondaPins = nil, nil
 	c.breakages()
 	return c.notes, c.err()
 }
@@ -37,96 +37,6 @@ type checker struct {
 
 func (c *checker) note(key, format string, args ...any) {
 	c.notes = append(c.notes, Note{Key: key, Message: fmt.Sprintf(format, args...)})
-}
-
-func (c *checker) ray() {
-	v := c.r.Ray.Version
-	row, ok := rayRowOf(v)
-	switch {
-	case !ok:
-		c.note("ray.version", "Ray %s is older than what raybuild knows (%s): nothing about it is checked", v, rayRows()[0].From)
-		return
-	case compareDotted(minorOf(v), minorOf(row.Newest)) > 0 && row.Newest == newestRay():
-		c.note("ray.version", "Ray %s is newer than what raybuild knows (%s): it is taken to work with what %s works with", v, row.Newest, row.Newest)
-	case compareDotted(minorOf(v), minorOf(row.Newest)) > 0:
-		next := rayRows()[slices.IndexFunc(rayRows(), func(o rayRow) bool { return o.From == row.From })+1]
-		c.addAt(nil, "ray.version", fmt.Sprintf("Ray %s was never released", v), fmt.Sprintf("use %s or %s", row.Newest, next.From))
-		return
-	}
-	c.rayPython(row)
-	c.rayPlatforms(row)
-	for _, e := range c.r.Ray.Extras {
-		if !slices.Contains(row.Extras, e) {
-			c.addAt(nil, "ray.extras", fmt.Sprintf("Ray %s has no extra %q", v, e), didYouMean(e, row.Extras))
-		}
-	}
-	switch {
-	case slices.Contains(row.Extras, "default") && !slices.ContainsFunc(c.r.Ray.Extras, func(e string) bool { return e == "default" || e == "all" || e == "serve" }):
-		c.note("ray.extras", "without the extra default Ray has no dashboard, no jobs and no health checks over HTTP")
-	case v == "0.8.6" && slices.ContainsFunc(c.r.Ray.Extras, func(e string) bool { return e == "serve" || e == "all" }):
-		c.note("ray.extras", "the extra serve of Ray 0.8.6 needs blist, which no compiler of today builds; leave serve and all out if this fails")
-	}
-}
-
-// rayPython checks Ray against Python.
-func (c *checker) rayPython(row rayRow) {
-	v, python := c.r.Ray.Version, minorOf(c.r.Env.Python)
-	if compareDotted(python, row.Pythons[0]) >= 0 && compareDotted(python, row.Pythons[1]) <= 0 {
-		return
-	}
-	if slices.Contains(row.Maybe, python) {
-		c.note("env.python", "whether Ray %s has wheels for Python %s is not known", v, python)
-		return
-	}
-	fix := "use env.python " + pythonsOf(row)
-	if other := newestRayFor(python); other != "" {
-		fix += ", or ray " + other
-	}
-	c.addAt(nil, "ray.version", fmt.Sprintf("Ray %s has no wheel for Python %s", v, python), fix)
-}
-
-// pythonsOf lists the Pythons of a row: "3.6, 3.7 or 3.8".
-func pythonsOf(row rayRow) string {
-	var all []string
-	first, last := versionPart(strings.Split(row.Pythons[0], "."), 1), versionPart(strings.Split(row.Pythons[1], "."), 1)
-	for minor := first; minor <= last; minor++ {
-		all = append(all, fmt.Sprintf("3.%d", minor))
-	}
-	if len(all) == 1 {
-		return all[0]
-	}
-	return strings.Join(all[:len(all)-1], ", ") + " or " + all[len(all)-1]
-}
-
-// newestRayFor is the newest known Ray with wheels for a Python; "" for none.
-func newestRayFor(python string) string {
-	for _, row := range slices.Backward(rayRows()) {
-		if compareDotted(python, row.Pythons[0]) >= 0 && compareDotted(python, row.Pythons[1]) <= 0 {
-			return row.Newest
-		}
-	}
-	return ""
-}
-
-func minorOf(version string) string {
-	parts := strings.SplitN(version, ".", 3)
-	return strings.Join(parts[:min(2, len(parts))], ".")
-}
-
-func (c *checker) rayPlatforms(row rayRow) {
-	for _, p := range c.r.Platforms {
-		switch {
-		case slices.Contains(row.Platforms, p):
-		case slices.Contains(row.MaybePlatforms, p):
-			c.note("platforms", "whether Ray %s has wheels for %s is not known", c.r.Ray.Version, p)
-		default:
-			fix := "use " + strings.Join(row.Platforms, " or ")
-			if slices.Contains(rayRows()[len(rayRows())-1].Platforms, p) {
-				fix += ", or ray " + newestRay()
-			}
-			c.addAt(nil, "platforms", fmt.Sprintf("Ray %s has no wheel for %s", c.r.Ray.Version, p), fix)
-		}
-	}
 }
 
 func (c *checker) installer() {
@@ -148,6 +58,14 @@ func (c *checker) base() {
 	release, known := baseRelease(c.r.Base)
 	if !known {
 		return
+	}
+	if end := release.EOL; end < knownDay() {
+		switch {
+		case release.lts():
+			c.note("base", "the standard support of Ubuntu %s ended on %s: security updates since then need Ubuntu Pro (ESM)", release.Version, end)
+		default:
+			c.note("base", "the support of Ubuntu %s ended on %s: there are no updates since then", release.Version, end)
+		}
 	}
 	if m, f := glibcProblem(c.r.Miniconda, "ubuntu:"+release.Version, release.Glibc); m != "" {
 		c.addAt(nil, "miniconda.version", m, f)
@@ -205,9 +123,13 @@ func (c *checker) breakages() {
 		if len(b.Extra) > 0 && !slices.ContainsFunc(c.r.Ray.Extras, func(e string) bool { return slices.Contains(b.Extra, e) }) {
 			continue
 		}
+		if b.Conda != "" {
+			c.condaBreakage(b)
+			continue
+		}
 		req, _, _ := parseRequirement(b.Pin)
 		if by, ok := own[req.Name]; ok {
-			c.note("pip", "Ray %s is known to need %s (%s); the recipe's own %q is used instead", v, b.Pin, b.Why, by)
+			c.note("pip", "Ray %s is known to need %s (%s); the recipe's own %q is used instead", v, b.Pin, b.Why, by.String())
 			continue
 		}
 		c.r.Pins = append(c.r.Pins, req.String())
@@ -216,12 +138,28 @@ func (c *checker) breakages() {
 	slices.Sort(c.r.Pins)
 }
 
+// condaBreakage adds a spec to the environment, unless the recipe has one for that package.
+func (c *checker) condaBreakage(b breakageRow) {
+	v := c.r.Ray.Version
+	own := slices.Clone(c.r.Env.Conda)
+	if c.r.EnvFile != nil {
+		own = append(own, c.r.EnvFile.Conda...)
+	}
+	name := condaName(b.Conda)
+	if i := slices.IndexFunc(own, func(spec string) bool { return condaName(spec) == name }); i >= 0 {
+		c.note("env.conda", "Ray %s is known to need %s (%s); the recipe's own %q is used instead", v, b.Conda, b.Why, own[i])
+		return
+	}
+	c.r.CondaPins = append(c.r.CondaPins, b.Conda)
+	c.note("ray.version", "Ray %s: the environment is made with %s (%s)", v, b.Conda, b.Why)
+}
+
 // ownPackages are the requirements in which the user names a version, by package.
-func (c *checker) ownPackages() map[string]string {
-	own := map[string]string{}
+func (c *checker) ownPackages() map[string]Requirement {
+	own := map[string]Requirement{}
 	add := func(req Requirement) {
 		if req.Specifier != "" {
-			own[req.Name] = req.String()
+			own[req.Name] = req
 		}
 	}
 	texts := slices.Clone(c.r.Pip.Packages)

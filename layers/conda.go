@@ -41,7 +41,8 @@ func (m miniconda) Apply(on Ground, locked []Artifact) (Ground, error) {
 type env struct {
 	Env
 	file   *EnvFile
-	accept bool // the user accepts the terms of Anaconda's channels
+	accept bool     // the user accepts the terms of Anaconda's channels
+	pins   []string // specs that the recipe's Ray needs beside the recipe's own
 }
 
 func (env) Name() string    { return "env" }

@@ -43,7 +43,9 @@ type Mirror struct {
 	PipIndex string `yaml:"pip_index"`
 	PipFiles string `yaml:"pip_files"`
 	// Miniconda is the directory of its installers. Miniforge is one as well for
-	// an own mirror, and holds a directory for each version for others.
+	// an own mirror and where it ends in /LatestRelease, and holds a directory for
+	// each version for others; where it ends in /Release%20, that of a version
+	// begins with it.
 	Miniconda string `yaml:"miniconda"`
 	Miniforge string `yaml:"miniforge"`
 }

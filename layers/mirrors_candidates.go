@@ -85,9 +85,8 @@ func (m Mirror) candidates(origin, below string) []Candidate {
 	if root == "" && (origin != "pypi" || m.PipIndex == "") {
 		return nil
 	}
-	if origin == "miniforge" && m.Own {
-		// An own directory holds the installers side by side.
-		below = below[strings.LastIndex(below, "/")+1:]
+	if origin == "miniforge" {
+		return m.miniforge(root, below)
 	}
 	var out []Candidate
 	if root != "" {
@@ -100,6 +99,27 @@ func (m Mirror) candidates(origin, below string) []Candidate {
 	}
 	return out
 }
+
+// miniforge are the places of an installer, VERSION/FILE below its origin. Mirrors
+// that follow GitHub's releases name folders by their titles, "Release 26.7.2-0", so
+// their root ends in the beginning of one; beside them, LatestRelease has the newest
+// under the same file names. An own directory holds the installers side by side.
+func (m Mirror) miniforge(root, below string) []Candidate {
+	file := below[strings.LastIndex(below, "/")+1:]
+	folders, titled := strings.CutSuffix(root, releaseTitle)
+	switch {
+	case m.Own || strings.HasSuffix(root, latestRelease):
+		return []Candidate{{Mirror: m.Name, URL: root + "/" + file}}
+	case titled:
+		return []Candidate{{Mirror: m.Name, URL: root + below}, {Mirror: m.Name, URL: folders + latestRelease + "/" + file}}
+	}
+	return []Candidate{{Mirror: m.Name, URL: root + "/" + below}}
+}
+
+const (
+	releaseTitle  = "/Release%20"
+	latestRelease = "/LatestRelease"
+)
 
 // root is where the mirror has an origin; "" where it has not.
 func (m Mirror) root(origin string) string {
@@ -150,7 +170,7 @@ func joinRoot(root, name string) string {
 func aptLastResorts(origin, below string, resolved time.Time) []Candidate {
 	var out []Candidate
 	ubuntu := strings.HasPrefix(origin, "ubuntu")
-	if ubuntu && origin != "ubuntu-old" && (isFile(origin, below) || movedSuite(below)) {
+	if ubuntu && origin != "ubuntu-old" && (isFile(origin, below) || interimSuite(below)) {
 		out = append(out, Candidate{Mirror: "official", URL: OriginURL("ubuntu-old") + "/" + below})
 	}
 	if resolved.IsZero() || !isFile(origin, below) {
@@ -166,8 +186,9 @@ func aptLastResorts(origin, below string, resolved time.Time) []Candidate {
 	return out
 }
 
-// movedSuite tells whether a path below dists/ is of a release that has left the archive.
-func movedSuite(below string) bool {
+// interimSuite tells whether a path below dists/ is of a release that leaves the
+// archive soon after its end. Which day that is no table can know.
+func interimSuite(below string) bool {
 	rest, ok := strings.CutPrefix(below, "dists/")
 	if !ok {
 		return false
@@ -175,7 +196,7 @@ func movedSuite(below string) bool {
 	suite, _, _ := strings.Cut(rest, "/")
 	codename, _, _ := strings.Cut(suite, "-")
 	r, ok := ubuntuRelease(func(r releaseRow) bool { return r.Codename == codename })
-	return ok && r.Moved
+	return ok && !r.lts()
 }
 
 // projectOfFile is the normalised project name of a wheel or source

@@ -52,7 +52,11 @@ func TestEveryPresetForEveryOrigin(t *testing.T) {
 		"bfsu":    presetWant("https://mirrors.bfsu.edu.cn", "https://mirrors.bfsu.edu.cn/anaconda", "https://mirrors.bfsu.edu.cn/pypi/web", false, true),
 		"aliyun":  presetWant("https://mirrors.aliyun.com", "https://mirrors.aliyun.com/anaconda", "https://mirrors.aliyun.com/pypi", false, true),
 		"tencent": presetWant("https://mirrors.tencent.com", "https://mirrors.cloud.tencent.com/anaconda", "https://mirrors.cloud.tencent.com/pypi", false, false),
-		"huawei":  presetWant("https://mirrors.huaweicloud.com", "https://mirrors.huaweicloud.com/anaconda", "https://mirrors.huaweicloud.com/repository/pypi", false, true),
+		"cernet": {"ubuntu": "https://mirrors.cernet.edu.cn/ubuntu", "ubuntu-security": "https://mirrors.cernet.edu.cn/ubuntu", "ubuntu-ports": "https://mirrors.cernet.edu.cn/ubuntu-ports",
+			"pkgs/main": "https://mirrors.cernet.edu.cn/anaconda/pkgs/main", "conda-forge": "https://mirrors.cernet.edu.cn/anaconda/cloud/conda-forge",
+			"bioconda": "https://mirrors.cernet.edu.cn/anaconda/cloud/bioconda", "pytorch": "https://mirrors.cernet.edu.cn/anaconda/cloud/pytorch",
+			"miniconda": "https://mirrors.cernet.edu.cn/anaconda/miniconda", "pypi": "https://mirrors.cernet.edu.cn/pypi/web", "pypi-index": "https://mirrors.cernet.edu.cn/pypi/web/simple"},
+		"huawei": presetWant("https://mirrors.huaweicloud.com", "https://mirrors.huaweicloud.com/anaconda", "https://mirrors.huaweicloud.com/repository/pypi", false, true),
 	}
 	if len(want) != len(Presets()) {
 		t.Fatalf("%d presets, want %d", len(Presets()), len(want))
@@ -129,7 +133,14 @@ func TestCandidatesInFull(t *testing.T) {
 			"official https://files.pythonhosted.org/packages/a/b/My_Pkg-1.0-py3-none-any.whl"}},
 		{"Miniforge lies flat on an own mirror", "https://github.com/conda-forge/miniforge/releases/download/26.3.2-3/Miniforge3-26.3.2-3-Linux-x86_64.sh", []Mirror{own, tuna}, resolvedAt, []string{
 			"m.example http://m.example/i/Miniforge3-26.3.2-3-Linux-x86_64.sh",
+			"tuna https://mirrors.tuna.tsinghua.edu.cn/github-release/conda-forge/miniforge/Release%2026.3.2-3/Miniforge3-26.3.2-3-Linux-x86_64.sh",
+			"tuna https://mirrors.tuna.tsinghua.edu.cn/github-release/conda-forge/miniforge/LatestRelease/Miniforge3-26.3.2-3-Linux-x86_64.sh",
 			"official https://github.com/conda-forge/miniforge/releases/download/26.3.2-3/Miniforge3-26.3.2-3-Linux-x86_64.sh"}},
+		{"Miniforge where only the newest release is", "https://github.com/conda-forge/miniforge/releases/download/26.7.2-0/Miniforge3-26.7.2-0-Linux-aarch64.sh", []Mirror{ustc, official}, resolvedAt, []string{
+			"ustc https://mirrors.ustc.edu.cn/github-release/conda-forge/miniforge/LatestRelease/Miniforge3-26.7.2-0-Linux-aarch64.sh",
+			"official https://github.com/conda-forge/miniforge/releases/download/26.7.2-0/Miniforge3-26.7.2-0-Linux-aarch64.sh"}},
+		{"package lists of an interim release, which may have moved by now", "http://archive.ubuntu.com/ubuntu/dists/stonking/InRelease", []Mirror{official}, resolvedAt, []string{
+			"official http://archive.ubuntu.com/ubuntu/dists/stonking/InRelease", "official http://old-releases.ubuntu.com/ubuntu/dists/stonking/InRelease"}},
 		{"the order is the user's", "https://conda.anaconda.org/conda-forge/noarch/x-1-0.conda", []Mirror{official, ustc}, resolvedAt, []string{
 			"official https://conda.anaconda.org/conda-forge/noarch/x-1-0.conda", "ustc https://mirrors.ustc.edu.cn/anaconda/cloud/conda-forge/noarch/x-1-0.conda"}},
 		{"a host that no table has", "https://download.pytorch.org/whl/cpu/torch/", []Mirror{tuna}, resolvedAt, []string{"download.pytorch.org https://download.pytorch.org/whl/cpu/torch/"}},

@@ -127,10 +127,10 @@ var (
 		`write "3.12" or "3.12.4", in quotes`)
 	// PEP 440 as far as Ray uses it.
 	nameRayVersion = pattern("a version of Ray", `[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}((rc|\.post|\.dev)[0-9]{1,4})?`, 30,
-		`write all of it, such as "2.52.0"`)
+		`write all of it, such as "2.60.0"`)
 	nameExtra     = pattern("an extra", `[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?`, 60, `write an extra such as "default"`)
 	nameInstaller = pattern("a version of an installer", `(py3[0-9]{1,2}_)?[0-9]{1,4}\.[0-9]{1,3}(\.[0-9]{1,3}){0,2}(-[0-9]{1,3})?`, 40,
-		`write it as in the installer's file name: "py312_26.7.1-1" for Miniconda, "26.3.2-3" for Miniforge`)
+		`write it as in the installer's file name: "py312_26.7.1-1" for Miniconda, "26.7.2-0" for Miniforge`)
 	nameSHA256 = pattern("a SHA-256 digest", `[0-9a-f]{64}`, 64, "write 64 lower-case hex digits")
 	// The Open Container Initiative's image specification asks for reverse domain names.
 	nameLabel = pattern("the name of a label or annotation", `[A-Za-z0-9][A-Za-z0-9_-]*([./][A-Za-z0-9_-]+)*`, 255,

@@ -24,6 +24,12 @@ func matchSpec(s string) (message, fix string) {
 	return message, fix
 }
 
+// condaName is the package that a specification is about; "" of one that is none.
+func condaName(s string) string {
+	name, _, _ := parseMatchSpec(s)
+	return name
+}
+
 // parseMatchSpec returns the package's name in lower case.
 func parseMatchSpec(s string) (name, message, fix string) {
 	fix = `write NAME, NAME=VERSION or "NAME>=1,<2", as in "libgcc-ng" or "conda-forge::numpy=1.26"`

@@ -64,7 +64,7 @@ func requirementText(s string) (string, string) {
 	return message, fix
 }
 
-const requirementFix = `write NAME[EXTRAS]SPECIFIER, as in "torch", "ray[tune]==2.52.0" or "numpy>=1.26,<2"`
+const requirementFix = `write NAME[EXTRAS]SPECIFIER, as in "torch", "ray[tune]==2.60.0" or "numpy>=1.26,<2"`
 
 func parseRequirement(s string) (r Requirement, message, fix string) {
 	if len(s) > 2048 {

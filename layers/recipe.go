@@ -41,6 +41,8 @@ type Recipe struct {
 	// Pins are constraints that Check adds for known breakages, one PEP 508
 	// requirement each, sorted. They constrain the resolver and install nothing.
 	Pins []string
+	// CondaPins are specs that Check adds to the environment, likewise.
+	CondaPins []string
 	// EnvFile is the content of Env.File, or nil without one. LoadFiles fills it in.
 	EnvFile *EnvFile
 	// Required are the lines of all of Pip.Requirements, includes resolved, in
@@ -88,7 +90,7 @@ type AptRepository struct {
 type Miniconda struct {
 	// Distribution is "miniconda" (the default) or "miniforge".
 	Distribution string
-	// Version as in the installer's file name: "py312_25.7.0-2", "26.3.2-3".
+	// Version as in the installer's file name: "py312_25.7.0-2", "26.7.2-0".
 	Version string
 	// SHA256 is the installer's digest in hex where the recipe gives it.
 	// Default: from the table of known installers, else "".
@@ -129,7 +131,7 @@ type LayerRules struct {
 
 // Ray is the version of Ray to install.
 type Ray struct {
-	// Version such as "2.52.0". Default: the newest of the table of versions.
+	// Version such as "2.60.0". Default: the newest of the table of versions.
 	Version string
 	// Extras, sorted. Default: default, rllib, tune, as far as this version has them.
 	Extras []string

@@ -22,7 +22,7 @@ func TestRefusedRecipes(t *testing.T) {
 			`raybuild.yaml:1:7: base: is a list, not text; write text`,
 			`raybuild.yaml:2:13: env.name: "base" is conda's own environment; use another name, such as "ray"`,
 			`raybuild.yaml:2:27: env.python: "2.7" is not a Python version; write "3.12" or "3.12.4", in quotes`,
-			`raybuild.yaml:3:16: ray.version: "latest" is not a version of Ray; write all of it, such as "2.52.0"`,
+			`raybuild.yaml:3:16: ray.version: "latest" is not a version of Ray; write all of it, such as "2.60.0"`,
 			`raybuild.yaml:4:13: platforms[0]: "windows/amd64" is not a platform that an image can be built for; write linux/amd64 or linux/arm64`,
 		}},
 		{"a key twice", "base: a\nbase: b", []string{`raybuild.yaml:2:1: key "base" is there twice, first in line 1; keep one of the two`}},
@@ -43,7 +43,7 @@ func TestRefusedRecipes(t *testing.T) {
 		{"Anaconda's terms", "env: {channels: [defaults]}", []string{
 			`raybuild.yaml:1:18: env.channels[0]: "defaults" is bound to Anaconda's terms of service, which are not accepted; read https://www.anaconda.com/legal and set miniconda.accept_anaconda_terms: true, or use conda-forge`}},
 		{"Miniconda's version for Miniforge", "miniconda: {distribution: miniforge, version: py312_26.7.1-1}", []string{
-			`raybuild.yaml:1:47: miniconda.version: "py312_26.7.1-1" is a version of Miniconda, and the distribution is miniforge; write a version such as "26.3.2-3", or distribution: miniconda`}},
+			`raybuild.yaml:1:47: miniconda.version: "py312_26.7.1-1" is a version of Miniconda, and the distribution is miniforge; write a version such as "26.7.2-0", or distribution: miniconda`}},
 		{"a step with a layer's name", "steps: [{name: ray, run: x}]", []string{`raybuild.yaml:1:16: steps[0].name: "ray" is the name of a layer of raybuild's own; use another name`}},
 		{"a step that needs what comes later", "steps:\n- {name: a, run: x, needs: [b]}\n- {name: b, run: x}", []string{`raybuild.yaml:2:29: steps[0].needs[0]: the step "b" comes later; move it before "a"`}},
 		{"a step that needs what is not there", "steps: [{name: a, run: x, needs: [rya]}]", []string{`raybuild.yaml:1:35: steps[0].needs[0]: no layer or step is named "rya"; did you mean "ray"?`}},

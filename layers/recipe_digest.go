@@ -8,7 +8,7 @@ import (
 
 // Digest is that of the recipe's content which a lock answers: base, packages,
 // installer, environment, Ray, requirements and platforms, with what LoadFiles
-// read. Mirrors, the image's configuration, files, steps and Pins are not part
+// read. Mirrors, the image's configuration, files, steps and pins are not part
 // of it, nor is the form in which the recipe was written.
 func (r *Recipe) Digest() digest.Digest {
 	return digestOf(struct {

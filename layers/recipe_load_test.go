@@ -48,7 +48,7 @@ func TestDefaultRecipe(t *testing.T) {
 		Mirrors:   Mirrors{Fetch: []Mirror{mustPreset("official")}},
 		Miniconda: Miniconda{Distribution: "miniconda", Version: "py312_26.7.1-1"},
 		Env:       Env{Name: "ray", Python: "3.12", Channels: []string{"conda-forge"}},
-		Ray:       Ray{Version: "2.59.0", Extras: []string{"default", "rllib", "tune"}},
+		Ray:       Ray{Version: newestRay(), Extras: []string{"default", "rllib", "tune"}},
 		Image:     ImageConfig{User: "ray", Workdir: "/home/ray"},
 		Layers:    LayerRules{Budget: 20, MaxSize: 512 << 20},
 		Platforms: []string{"linux/amd64"},

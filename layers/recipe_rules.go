@@ -76,7 +76,7 @@ func (t *recipeReader) condaRules(r *Recipe) {
 	forge := m.Distribution == "miniforge"
 	switch {
 	case forge && strings.HasPrefix(m.Version, "py3"):
-		t.add("miniconda.version", fmt.Sprintf("%q is a version of Miniconda, and the distribution is miniforge", m.Version), `write a version such as "26.3.2-3", or distribution: miniconda`)
+		t.add("miniconda.version", fmt.Sprintf("%q is a version of Miniconda, and the distribution is miniforge", m.Version), `write a version such as "26.7.2-0", or distribution: miniconda`)
 	case !forge && m.Version != "" && !strings.HasPrefix(m.Version, "py3") && strings.Contains(m.Version, "-"):
 		t.add("miniconda.version", fmt.Sprintf("%q is a version of Miniforge, and the distribution is miniconda", m.Version), `write a version such as "py312_26.7.1-1", or distribution: miniforge`)
 	}

@@ -18,7 +18,7 @@ func (t *recipeReader) applySet(root *yamlNode, set string) *yamlNode {
 	key, value, ok := strings.Cut(set, "=")
 	file := "--set " + key
 	if !ok || !setKey().MatchString(key) {
-		t.problems = append(t.problems, Problem{File: "--set " + quoteShort(key), Message: "is not KEY=VALUE", Fix: "write it as in --set ray.version=2.52.0"})
+		t.problems = append(t.problems, Problem{File: "--set " + quoteShort(key), Message: "is not KEY=VALUE", Fix: "write it as in --set ray.version=2.60.0"})
 		return root
 	}
 	n, bad := parseYAML([]byte(value), file, recipeLimits())

@@ -41,9 +41,9 @@ func TestSetsRefused(t *testing.T) {
 	for set, want := range map[string]string{
 		"env.pyhton=3.9":      `--set env.pyhton: env.pyhton: unknown key; did you mean "python"?`,
 		"env.python=2.7":      `--set env.python: env.python: "2.7" is not a Python version; write "3.12" or "3.12.4", in quotes`,
-		"env.python":          `--set "env.python": is not KEY=VALUE; write it as in --set ray.version=2.52.0`,
-		"=3":                  `--set "": is not KEY=VALUE; write it as in --set ray.version=2.52.0`,
-		"env python=3":        `--set "env python": is not KEY=VALUE; write it as in --set ray.version=2.52.0`,
+		"env.python":          `--set "env.python": is not KEY=VALUE; write it as in --set ray.version=2.60.0`,
+		"=3":                  `--set "": is not KEY=VALUE; write it as in --set ray.version=2.60.0`,
+		"env python=3":        `--set "env python": is not KEY=VALUE; write it as in --set ray.version=2.60.0`,
 		"apt.7=git":           `--set apt.7: the recipe has a list of 1 here, and "7" is none of its places; set the whole list, or give a place counted from 0`,
 		"env.python.x=1":      `--set env.python.x: the recipe has a number here, and "x" would be below it; set the key above it as a whole`,
 		"ray=[a":              `--set ray: not valid YAML: did not find expected ',' or ']'; check indentation, quotes and brackets around here`,

@@ -328,6 +328,9 @@ func layerInputs(r *Recipe, base digest.Digest) (map[string]digest.Digest, error
 		"env":       []any{r.Env, r.EnvFile},
 		"ray":       []any{r.Ray, r.Pip.Packages, r.Pip.ExtraIndexes, r.Required, r.EnvFile, r.Pins, wheels, minor, r.Env.Name},
 	}
+	if len(r.CondaPins) > 0 {
+		parts["env"] = []any{r.Env, r.EnvFile, r.CondaPins}
+	}
 	out := map[string]digest.Digest{}
 	for name, part := range parts {
 		data, err := json.Marshal(part)

@@ -53,6 +53,7 @@ func resolveEnv(ctx context.Context, r *Resolver, e env) ([]Artifact, error) {
 	if e.file != nil {
 		args = append(args, e.file.Conda...)
 	}
+	args = append(args, e.pins...)
 	vars := map[string]string{
 		"CONDA_NUMBER_CHANNEL_NOTICES": "0",
 		// The answer must not depend on the machine that asks.
@@ -125,8 +126,8 @@ func condaPins(r *Resolver, e env) string {
 	if e.file != nil {
 		specs = slices.Concat(specs, e.file.Conda)
 	}
-	for _, s := range specs {
-		named = append(named, strings.ToLower(strings.FieldsFunc(s, func(c rune) bool { return strings.ContainsRune("=<>!~ [", c) })[0]))
+	for _, s := range slices.Concat(specs, e.pins) {
+		named = append(named, condaName(s))
 	}
 	var pins []string
 	for _, a := range r.old.layer("env") {

@@ -12,8 +12,6 @@ import (
 // The tables of what is known of the outside world. They are data, not code:
 // each row says where it comes from.
 var (
-	//go:embed data/ray.yaml
-	rayData []byte
 	//go:embed data/breakages.yaml
 	breakageData []byte
 	//go:embed data/installers.yaml
@@ -22,21 +20,11 @@ var (
 	ubuntuData []byte
 )
 
-// rayRow says what a range of releases of Ray works with.
-type rayRow struct {
-	From           string   `yaml:"from"`
-	Newest         string   `yaml:"newest"`
-	Pythons        []string `yaml:"pythons"` // oldest and newest
-	Maybe          []string `yaml:"maybe"`
-	Platforms      []string `yaml:"platforms"`
-	MaybePlatforms []string `yaml:"maybe_platforms"`
-	Extras         []string `yaml:"extras"`
-	Source         string   `yaml:"source"`
-}
-
-// breakageRow is a constraint that some releases of Ray need today.
+// breakageRow is a constraint that some releases of Ray need today: Pin is pip's,
+// Conda one for the environment that conda makes.
 type breakageRow struct {
 	Pin    string   `yaml:"pin"`
+	Conda  string   `yaml:"conda"`
 	Since  string   `yaml:"since"`
 	Until  string   `yaml:"until"`
 	Extra  []string `yaml:"extra"`
@@ -63,6 +51,12 @@ type releaseRow struct {
 	Source   string `yaml:"source"`
 }
 
+// lts tells a release with long-term support: April's of an even year.
+func (r releaseRow) lts() bool {
+	year, month, _ := strings.Cut(r.Version, ".")
+	return month == "04" && versionPart([]string{year}, 0)%2 == 0
+}
+
 func tableOf[T any](data *[]byte) func() []T {
 	return sync.OnceValue(func() []T {
 		var rows []T
@@ -73,7 +67,6 @@ func tableOf[T any](data *[]byte) func() []T {
 
 //nolint:gochecknoglobals // tables of facts that nothing writes to
 var (
-	rayRows       = tableOf[rayRow](&rayData)
 	breakageRows  = tableOf[breakageRow](&breakageData)
 	installerRows = tableOf[installerRow](&installerData)
 	ubuntuRows    = tableOf[releaseRow](&ubuntuData)
@@ -85,31 +78,6 @@ func ubuntuRelease(is func(releaseRow) bool) (releaseRow, bool) {
 		return releaseRow{}, false
 	}
 	return ubuntuRows()[i], true
-}
-
-func newestRay() string { return rayRows()[len(rayRows())-1].Newest }
-
-// rayRowOf is the row of a release; false for one that is older than the table.
-func rayRowOf(version string) (rayRow, bool) {
-	rows := rayRows()
-	for i := len(rows) - 1; i >= 0; i-- {
-		if compareDotted(version, rows[i].From) >= 0 {
-			return rows[i], true
-		}
-	}
-	return rayRow{}, false
-}
-
-// defaultExtras are what an image has that says nothing of extras.
-func defaultExtras(version string) []string {
-	row, ok := rayRowOf(version)
-	var out []string
-	for _, e := range []string{"default", "rllib", "tune"} {
-		if !ok || slices.Contains(row.Extras, e) {
-			out = append(out, e)
-		}
-	}
-	return out
 }
 
 // newestInstaller is the newest known installer of a distribution. Which Python

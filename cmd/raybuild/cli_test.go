@@ -280,7 +280,7 @@ func TestCompletion(t *testing.T) {
 
 func TestMirrorsList(t *testing.T) {
 	got := call(t, t.TempDir(), "mirrors", "--list")
-	for _, name := range []string{"official", "aliyun", "tuna", "ustc", "bfsu", "tencent", "huawei"} {
+	for _, name := range []string{"official", "aliyun", "tuna", "ustc", "bfsu", "tencent", "huawei", "cernet"} {
 		if !strings.Contains(got.stdout, name) {
 			t.Errorf("no %s in %q", name, got.stdout)
 		}
