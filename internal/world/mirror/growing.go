@@ -132,7 +132,7 @@ func (f *File) serve(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Last-Modified", f.Modified.UTC().Format(http.TimeFormat))
 		}
 		w.Header().Set("Accept-Ranges", "bytes")
-		if _, err := io.Copy(w, f); err != nil {
+		if _, err := io.Copy(flushing{w}, f); err != nil {
 			panic(http.ErrAbortHandler) //nolint:forbidigo // net/http's own way to break an answer off
 		}
 		return
@@ -142,4 +142,15 @@ func (f *File) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	http.ServeContent(w, r, "", f.Modified, f.f)
+}
+
+// flushing sends on at once what came: the rest may be long in coming.
+type flushing struct{ w http.ResponseWriter }
+
+func (f flushing) Write(p []byte) (int, error) {
+	n, err := f.w.Write(p)
+	if err == nil {
+		err = http.NewResponseController(f.w).Flush()
+	}
+	return n, err
 }
