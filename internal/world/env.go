@@ -2,6 +2,7 @@ package world
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -76,9 +77,30 @@ pip: [%s]
 `, head, w.Base, fetch, in.Version, in.SHA256, ray, extras, pip)
 }
 
-// Write writes the files env and raybuild.yaml into dir, and real.yaml where the real Python index answers. Each appears whole.
+// worldFile has what other processes need to know of a running world.
+const worldFile = "world.json"
+
+// Read is the world that another process runs and that [World.Write] described in dir. It cannot be closed, nor be made faulty.
+func Read(dir string) (*World, error) {
+	data, err := os.ReadFile(filepath.Join(dir, worldFile))
+	if err != nil {
+		return nil, fmt.Errorf("read the world of %q: %w", dir, err)
+	}
+	w := &World{}
+	if err := json.Unmarshal(data, w); err != nil {
+		return nil, fmt.Errorf("read the world of %q: %w", dir, err)
+	}
+	return w, nil
+}
+
+// Write writes the files env, world.json and raybuild.yaml into dir, and real.yaml where the real Python index answers. Each
+// appears whole.
 func (w *World) Write(dir string) error {
-	files := map[string][]byte{"env": w.Env(), "raybuild.yaml": w.Recipe()}
+	self, err := json.Marshal(w)
+	if err != nil {
+		return err
+	}
+	files := map[string][]byte{"env": w.Env(), worldFile: self, "raybuild.yaml": w.Recipe()}
 	if w.NotReal == nil {
 		files["real.yaml"] = w.RealRecipe()
 	} else if err := os.Remove(filepath.Join(dir, "real.yaml")); err != nil && !errors.Is(err, fs.ErrNotExist) {

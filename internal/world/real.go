@@ -7,8 +7,9 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
+
+	"github.com/raybuild/raybuild/internal/hostconf"
 )
 
 // RayReal is the version of Ray that is taken from the real index.
@@ -34,12 +35,16 @@ func TestCache() (string, error) {
 	return filepath.Abs(dir)
 }
 
-// realIndex is the machine's Python index: pip's own variable, else PyPI.
-func realIndex() string {
-	if u := strings.TrimRight(os.Getenv("PIP_INDEX_URL"), "/"); u != "" {
-		return u
+// Index is the Python index that this machine's pip is configured with, without a slash at its end, else PyPI. It may hold a
+// user and a password.
+func Index() string {
+	c := hostconf.Read(hostconf.This(os.Getenv))
+	u, err := url.Parse(c.PipIndex.Text)
+	if err != nil || u.Host == "" {
+		return officialIndex
 	}
-	return officialIndex
+	u.User = c.Logins[hostconf.Origin(u)]
+	return u.String()
 }
 
 // Answers tells why a Python index cannot be used; nil where it can. It asks for one small page.

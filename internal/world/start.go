@@ -17,6 +17,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
+	"github.com/raybuild/raybuild/internal/hostconf"
 	"github.com/raybuild/raybuild/internal/registry"
 	"github.com/raybuild/raybuild/internal/world/channel"
 	"github.com/raybuild/raybuild/internal/world/debian"
@@ -56,7 +57,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.Scale = pypi.Small
 	}
 	if o.Index == "" {
-		o.Index = realIndex()
+		o.Index = Index()
 	}
 	for i, addr := range o.Addrs {
 		if addr == "" {
@@ -88,9 +89,7 @@ func (o Options) make(ctx context.Context) (*content, error) {
 		return nil, err
 	}
 	c := &content{cache: o.Cache, index: o.Index, real: &mirror.Cache{Dir: filepath.Join(tests, "index")}}
-	if c.from, err = debian.FindMirror(""); err != nil {
-		return nil, err
-	}
+	c.from = debian.MirrorOf(hostconf.Read(hostconf.This(os.Getenv)))
 	if c.images, err = debian.Make(ctx, o.Cache, c.from, channel.DebianPackages(), o.logf); err != nil {
 		return nil, err
 	}

@@ -41,7 +41,7 @@ type Options struct {
 	// Python, and the Miniconda-like installer. Default: none.
 	Variants int
 	// Index is the real Python index that part "real" of both mirrors caches, without a slash at its end. Default:
-	// $PIP_INDEX_URL, else PyPI.
+	// the machine's, see [Index].
 	Index string
 	// Addrs are the listen addresses of mirror A, mirror B and the registry. Default: free ports on
 	// 127.0.0.1.
@@ -93,7 +93,7 @@ type World struct {
 	// Installers are the installers that Installer and Miniforge carry.
 	Installers []Installer
 	// NotReal tells why the real Python index cannot be used; nil where it answered.
-	NotReal error
+	NotReal error `json:"-"`
 	// Dir is Options.Dir, or the temporary directory.
 	Dir string
 

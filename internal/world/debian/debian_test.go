@@ -9,38 +9,24 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/raybuild/raybuild/internal/hostconf"
 )
 
-func TestFindMirror(t *testing.T) {
-	const canonical822 = "Types: deb\n# a comment\nURIs: http://m.test/debian/\nSuites: bookworm bookworm-updates\nComponents: main\n\nTypes: deb\nURIs: http://s.test/debian-security\nSuites: bookworm-security\nComponents: main\n"
+func TestMirrorOf(t *testing.T) {
+	value := func(s string) hostconf.Value { return hostconf.Value{Text: s} }
 	for name, c := range map[string]struct {
-		files map[string]string
-		want  Mirror
+		config hostconf.Config
+		want   Mirror
 	}{
-		"one-line form with options": {map[string]string{"sources.list": "# x\ndeb-src http://no.test/debian s main\ndeb [arch=amd64 trusted=yes] https://a.test/debian bookworm main contrib\n"}, Mirror{"https://a.test/debian", "https://a.test/debian-security"}},
-		"deb822 form":                {map[string]string{"sources.list.d/debian.sources": canonical822}, Mirror{"http://m.test/debian", "http://s.test/debian-security"}},
-		"others' archives are passed over": {map[string]string{"sources.list": "deb http://x.test/apt stable main\ndeb cdrom:[x]/ bookworm main\n", "sources.list.d/debian.sources": canonical822},
-			Mirror{"http://m.test/debian", "http://s.test/debian-security"}},
-		"a disabled stanza":       {map[string]string{"sources.list.d/a.sources": "Enabled: no\n" + canonical822[:strings.Index(canonical822, "\n\n")+1]}, Mirror{CanonicalArchive, CanonicalSecurity}},
-		"no Debian here (Ubuntu)": {map[string]string{"sources.list": "deb http://archive.ubuntu.com/ubuntu jammy main\n"}, Mirror{CanonicalArchive, CanonicalSecurity}},
-		"nothing":                 {nil, Mirror{CanonicalArchive, CanonicalSecurity}},
+		"both":                 {hostconf.Config{Debian: value("http://m.test/debian"), DebianSecurity: value("http://s.test/debian-security")}, Mirror{"http://m.test/debian", "http://s.test/debian-security"}},
+		"the archive alone":    {hostconf.Config{Debian: value("https://a.test/x/debian")}, Mirror{"https://a.test/x/debian", "https://a.test/x/debian-security"}},
+		"no Debian (Ubuntu)":   {hostconf.Config{Ubuntu: value("http://archive.ubuntu.com/ubuntu")}, Mirror{CanonicalArchive, CanonicalSecurity}},
+		"a security one alone": {hostconf.Config{DebianSecurity: value("http://s.test/debian-security")}, Mirror{CanonicalArchive, CanonicalSecurity}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			for f, text := range c.files {
-				f = filepath.Join(dir, f)
-				if err := os.MkdirAll(filepath.Dir(f), 0o755); err != nil {
-					t.Fatal(err)
-				}
-				if err := os.WriteFile(f, []byte(text), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			got, err := FindMirror(dir)
-			if err != nil || got != c.want {
-				t.Errorf("got %+v, %v, want %+v", got, err, c.want)
-			}
-		})
+		if got := MirrorOf(c.config); got != c.want {
+			t.Errorf("%s: got %+v, want %+v", name, got, c.want)
+		}
 	}
 }
 

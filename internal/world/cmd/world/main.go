@@ -52,8 +52,12 @@ func command() *cobra.Command {
 	}
 	only := flags(&cobra.Command{Use: "registry", Short: "Start a registry without a world in the background, if it does not run, and print its address", RunE: func(c *cobra.Command, _ []string) error { return registryUp(c.Context(), o, raybuild) }})
 	only.Flags().StringVar(&raybuild, "raybuild", "bin/raybuild", "the raybuild that serves it")
+	quick := flags(&cobra.Command{Use: "quickstart", Short: "Look which sources answer, start what the others need, and print what make quickstart builds with", RunE: func(c *cobra.Command, _ []string) error { return quickstart(c.Context(), o, raybuild, c.OutOrStdout()) }})
+	quick.Flags().StringVar(&raybuild, "raybuild", "bin/raybuild", "the raybuild that serves a registry")
 	root.AddCommand(
 		only,
+		quick,
+		&cobra.Command{Use: "line RECIPE", Short: "Say what in the image of make quickstart's recipe is real", Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, args []string) error { return line(args[0], c.OutOrStdout()) }},
 		runCommand(),
 		flags(&cobra.Command{Use: "up", Short: "Start the world in the background, if it does not run", RunE: func(c *cobra.Command, _ []string) error { return up(c.Context(), o) }}),
 		flags(&cobra.Command{Use: "down", Short: "End the world", RunE: func(c *cobra.Command, _ []string) error { return down(c.Context(), o) }}),
