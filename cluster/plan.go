@@ -40,14 +40,15 @@ type HostFacts struct {
 
 // ImageFacts is what the launcher learned about the image.
 type ImageFacts struct {
-	Ref        string   // name@sha256:…, what every host pulls and runs
-	Digest     string   // sha256:…
-	RayVersion string   // "2.52.0"
-	Python     string   // full version "3.12.3"; empty: not known
-	Arch       []string // Go's names
-	MediaTypes []string // of its layers
-	User       string   // of its config
-	Client     bool     // ray[client] is installed: the head then opens Ports.Client
+	Ref        string                  // name@sha256:…, what every host pulls and runs
+	Digest     string                  // sha256:…
+	RayVersion string                  // "2.52.0"
+	Python     string                  // full version "3.12.3"; empty: not known
+	Arch       []string                // Go's names
+	MediaTypes []string                // of its layers
+	Layers     map[string][]ImageLayer // by Arch, the lowest first; empty: not known
+	User       string                  // of its config
+	Client     bool                    // ray[client] is installed: the head then opens Ports.Client
 }
 
 // Container is the full description of a node's container, independent of how it is created.

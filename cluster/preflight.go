@@ -20,8 +20,11 @@ const (
 // preflight checks the hosts on which containers will be made: what would make them fail later, named before anything starts.
 // Errors are by host; warnings are told.
 func (l *launch) preflight(ctx context.Context, v *view) map[string]error {
-	needs := map[string][]PortNeed{}
+	needs, makes := map[string][]PortNeed{}, map[string]bool{}
 	for _, a := range v.actions {
+		if a.Kind == Create || a.Kind == Recreate {
+			makes[a.Host] = true
+		}
 		if a.Kind != Create {
 			continue // ports of a container that is there are its own
 		}
@@ -29,19 +32,18 @@ func (l *launch) preflight(ctx context.Context, v *view) map[string]error {
 		ports, _ := PortsNeeded(a.Want.Node, v.image.RayVersion, v.image.Client)
 		needs[a.Host] = append(needs[a.Host], ports...)
 	}
+	image := l.withLayers(ctx, v, makes)
 	return l.each(func(id string, h *docker.Host) error {
 		k := v.looks[id]
 		if d := k.facts.Skew; d.Abs() > maxSkew {
 			l.tell.say("%s: warning: its clock is %s %s of ours; logs and certificates will be off", id, d.Abs().Round(time.Second), aheadOrBehind(d))
 		}
-		if len(needs[id]) == 0 {
+		if !makes[id] {
 			return nil
 		}
 		ctx, cancel := context.WithTimeout(ctx, engineLimit)
 		defer cancel()
-		var errs []error
-		errs = append(errs, checkPorts(ctx, h, needs[id]), l.checkDisk(ctx, id, h, k.info.Root, v.imageSize))
-		return errors.Join(errs...)
+		return errors.Join(checkPorts(ctx, h, needs[id]), l.checkRoom(ctx, id, h, k.info, image, v.imageSize))
 	})
 }
 
@@ -53,6 +55,9 @@ func aheadOrBehind(d time.Duration) string {
 }
 
 func checkPorts(ctx context.Context, h *docker.Host, needs []PortNeed) error {
+	if len(needs) == 0 {
+		return nil
+	}
 	taken, err := listening(ctx, h)
 	if err != nil {
 		return fmt.Errorf("look at its ports: %w", err)
@@ -70,30 +75,6 @@ func checkPorts(ctx context.Context, h *docker.Host, needs []PortNeed) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// checkDisk looks at the file system of the Engine's images. A host on which df cannot be run is told, not refused.
-func (l *launch) checkDisk(ctx context.Context, id string, h *docker.Host, root string, image int64) error {
-	if root == "" {
-		return nil
-	}
-	bytes, err := freeOf(ctx, h, "-Pk", root)
-	if err != nil {
-		l.tell.say("%s: warning: its free disk space is not known: %v", id, err)
-		return nil
-	}
-	inodes, err := freeOf(ctx, h, "-Pi", root)
-	if err != nil {
-		inodes = minInodes // some file systems count none
-	}
-	free := bytes << 10
-	if need := max(int64(minFree), image); free < need {
-		return fmt.Errorf("%s has %d MiB free, and the image needs %d MiB; make room there (docker image prune)", root, free>>20, need>>20)
-	}
-	if inodes > 0 && inodes < minInodes {
-		return fmt.Errorf("%s has %d inodes free, and an image takes many thousands; make room there (docker image prune)", root, inodes)
-	}
-	return nil
 }
 
 // freeOf runs df(1) and reads the fourth field of its last line, as POSIX has it with -P.

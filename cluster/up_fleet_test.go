@@ -33,7 +33,9 @@ const fleetImage2 = "registry.example/ray@sha256:2222222222222222222222222222222
 type fakeFleet struct {
 	engines []*enginetest.Engine
 	larger  atomic.Int64 // bytes that the hosts have more than their Engines, which run in virtual machines
+	stale   atomic.Bool  // Ray still counts containers that have ended
 	root    atomic.Bool  // we may read what belongs to root on the hosts
+	free    atomic.Int64 // bytes on the hosts' disks
 	public  atomic.Int64 // the number of a host that has a public address, too; -1: none
 	servers []*sshtest.Server
 	known   string
@@ -43,6 +45,7 @@ type fakeFleet struct {
 
 func newFleet(t testing.TB, n int) *fakeFleet {
 	f := &fakeFleet{}
+	f.free.Store(90 << 30)
 	f.public.Store(-1)
 	images := map[string]map[string]string{}
 	for _, ref := range []string{fleetImage, fleetImage2} {
@@ -121,7 +124,7 @@ func (f *fakeFleet) exec(i int) func(string, io.Reader, io.Writer, io.Writer) in
 		case line == "ss -Hltnp":
 			fmt.Fprintln(out, `LISTEN 0 128 0.0.0.0:22 0.0.0.0:* users:(("sshd",pid=612,fd=3))`)
 		case strings.HasPrefix(line, "df "):
-			fmt.Fprintln(out, "Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/sda1 100000000 1 90000000 1% /")
+			fmt.Fprintf(out, "Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/sda1 100000000 1 %d 1%% /\n", f.free.Load()>>10)
 		default:
 			fmt.Fprintln(errs, "command not found")
 			return 127
@@ -139,10 +142,18 @@ func (f *fakeFleet) serveRay(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusUnauthorized)
 		return
 	}
+	switch {
+	case r.URL.Path == "/api/jobs/":
+		fmt.Fprint(w, `{"submission_id": "raysubmit_1"}`)
+		return
+	case strings.HasPrefix(r.URL.Path, "/api/jobs/"):
+		http.Error(w, "\x1b[31mJob raysubmit_1 does not exist\x1b[0m", http.StatusNotFound)
+		return
+	}
 	var nodes []map[string]any
 	for _, e := range f.engines {
 		for _, c := range e.Containers() {
-			if c.State != "running" {
+			if ended := c.State == "exited" && f.stale.Load(); c.State != "running" && !ended {
 				continue
 			}
 			n := map[string]any{"node_id": c.ID, "state": "ALIVE", "resources_total": map[string]float64{"CPU": 2}}

@@ -119,6 +119,13 @@ func (l *launch) resolveImage(ctx context.Context, h *docker.Host, there []Obser
 	if !mayPull {
 		return fail(errNotPulled)
 	}
+	info, err := h.Info(ctx)
+	if err == nil {
+		err = l.checkRoom(ctx, l.spec.Head.Host.ID(), h, info, from, 0)
+	}
+	if err != nil {
+		return fail(err)
+	}
 	if img, err = l.fetchImage(ctx, l.spec.Head.Host.ID(), h, ref, l.auth(ctx, ref)); err != nil {
 		return fail(err)
 	}
@@ -129,12 +136,13 @@ func (l *launch) resolveImage(ctx context.Context, h *docker.Host, there []Obser
 func (l *launch) fetchImage(ctx context.Context, id string, h *docker.Host, ref string, auth docker.Auth) (docker.Image, error) {
 	l.tell.say("%s: pulling %s", id, brief(ref))
 	start := time.Now()
-	if err := h.Pull(ctx, ref, auth); err != nil {
+	received, err := h.Pull(ctx, ref, auth)
+	if err != nil {
 		return docker.Image{}, explainPull(ref, err)
 	}
 	img, err := h.Image(ctx, ref)
 	if err == nil {
-		l.tell.say("%s: pulled %d MiB in %.1f s", id, img.Size>>20, time.Since(start).Seconds())
+		l.tell.say("%s: pulled %d MiB (%d MiB unpacked) in %.1f s", id, mib(received), mib(img.Size), time.Since(start).Seconds())
 	}
 	return img, err
 }
@@ -160,6 +168,9 @@ func explainPull(ref string, err error) error {
 	case says("unauthorized", "no basic auth credentials", "authentication required", "access denied", "is denied"):
 		return fmt.Errorf("%w; %s does not let it in: the credentials are this machine's and go along with each pull: docker login %s, here, and run again",
 			err, host, host)
+	case says("server gave http response to https client"):
+		return fmt.Errorf("%w; %s speaks plain HTTP, which a Docker Engine refuses unless told otherwise: add \"insecure-registries\": [%q] to "+
+			"/etc/docker/daemon.json on the host, then there: systemctl reload docker", err, host, host)
 	case says("manifest unknown", "name unknown", "repository does not exist"):
 		return fmt.Errorf("%w; %s has no such image: build and push it, or correct its name in cluster.yaml", err, host)
 	}
@@ -225,7 +236,7 @@ func askVersion(ctx context.Context, h *docker.Host, cluster, ref string) (strin
 	}
 	m := versionLine.FindStringSubmatch(out.String())
 	if m == nil {
-		return "", fmt.Errorf("`ray --version` in it prints %q", lastLine(out.String()+errs.String()))
+		return "", fmt.Errorf("`ray --version` in it prints %q", lastLine(textOf(out.String()+errs.String())))
 	}
 	return m[1], nil
 }

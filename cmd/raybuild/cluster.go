@@ -123,7 +123,7 @@ func (r registryImages) Facts(ctx context.Context, ref string) (cluster.ImageFac
 	if i := strings.LastIndexByte(at, ':'); i > strings.LastIndexByte(at, '/') {
 		at = at[:i]
 	}
-	f := cluster.ImageFacts{Ref: at + "@" + img.Digest.String(), Digest: img.Digest.String()}
+	f := cluster.ImageFacts{Ref: at + "@" + img.Digest.String(), Digest: img.Digest.String(), Layers: map[string][]cluster.ImageLayer{}}
 	for _, p := range img.Platforms {
 		f.Arch = append(f.Arch, p.Platform.Architecture)
 		f.User = p.Config.User
@@ -135,6 +135,7 @@ func (r registryImages) Facts(ctx context.Context, ref string) (cluster.ImageFac
 		f.Python = p.Config.Labels["dev.raybuild.python"]
 		for _, l := range p.Layers {
 			f.MediaTypes = append(f.MediaTypes, l.MediaType)
+			f.Layers[p.Platform.Architecture] = append(f.Layers[p.Platform.Architecture], cluster.ImageLayer{DiffID: l.DiffID.String(), Size: l.Size})
 		}
 	}
 	return f, nil

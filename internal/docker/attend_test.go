@@ -75,7 +75,7 @@ func TestFrozenEngineEndsCalls(t *testing.T) {
 			}
 			return err
 		},
-		"pull":   func(t *testing.T, h *Host) error { return h.Pull(t.Context(), "a/b:c", Auth{}) },
+		"pull":   func(t *testing.T, h *Host) error { _, err := h.Pull(t.Context(), "a/b:c", Auth{}); return err },
 		"start":  func(t *testing.T, h *Host) error { return h.Start(t.Context(), "c") },
 		"stop":   func(t *testing.T, h *Host) error { return h.Stop(t.Context(), "c") },
 		"remove": func(t *testing.T, h *Host) error { return h.Remove(t.Context(), "c") },

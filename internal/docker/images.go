@@ -23,8 +23,9 @@ type Image struct {
 	Labels  map[string]string
 	Env     []string
 	User    string
-	Arch    string // Go's name
-	Size    int64  // bytes, unpacked
+	Arch    string   // Go's name
+	Size    int64    // bytes, unpacked
+	Layers  []string // digests of its unpacked layers (diff IDs), the lowest first
 }
 
 // Image looks at an image that the Engine has. One that it has not is an error for which IsNotFound holds.
@@ -33,7 +34,7 @@ func (h *Host) Image(ctx context.Context, ref string) (Image, error) {
 	if err != nil {
 		return Image{}, h.fail("look at image", ref, err)
 	}
-	out := Image{ID: res.ID, Digests: res.RepoDigests, Arch: res.Architecture, Size: res.Size}
+	out := Image{ID: res.ID, Digests: res.RepoDigests, Arch: res.Architecture, Size: res.Size, Layers: res.RootFS.Layers}
 	if res.Config != nil {
 		out.Labels, out.Env, out.User = res.Config.Labels, res.Config.Env, res.Config.User
 	}
@@ -63,20 +64,34 @@ func (h *Host) Digest(ctx context.Context, ref string, a Auth) (string, error) {
 	return res.Descriptor.Digest.String(), nil
 }
 
-// Pull pulls an image.
-func (h *Host) Pull(ctx context.Context, ref string, a Auth) error {
+// Pull pulls an image, and says how many bytes of layers came over the wire: the Engine fetches those only that it has not.
+func (h *Host) Pull(ctx context.Context, ref string, a Auth) (received int64, err error) {
 	header, err := a.header()
 	if err != nil {
-		return h.fail("pull image", ref, err)
+		return 0, h.fail("pull image", ref, err)
 	}
 	ctx, why, stop := h.attend(ctx)
 	defer stop()
 	res, err := h.api.ImagePull(ctx, ref, client.ImagePullOptions{RegistryAuth: header})
 	if err != nil {
-		return h.fail("pull image", ref, why(err))
+		return 0, h.fail("pull image", ref, why(err))
 	}
-	defer res.Close() // Wait has read it to its end
-	return h.fail("pull image", ref, why(res.Wait(ctx)))
+	defer res.Close() // it is read to its end
+	layers := map[string]int64{}
+	for m, err := range res.JSONMessages(ctx) {
+		switch {
+		case err != nil:
+			return 0, h.fail("pull image", ref, why(err))
+		case m.Error != nil:
+			return 0, h.fail("pull image", ref, why(m.Error))
+		case m.Status == "Downloading" && m.Progress != nil:
+			layers[m.ID] = max(layers[m.ID], m.Progress.Current)
+		}
+	}
+	for _, n := range layers {
+		received += n
+	}
+	return received, nil
 }
 
 // TinyImage is a tar for Load of an image named ref with one small file. The same arguments give the same bytes, and so the same

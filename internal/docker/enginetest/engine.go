@@ -32,6 +32,8 @@ type Engine struct {
 	Images   map[string]map[string]string // labels of the images that it has, by reference
 	Registry map[string]map[string]string // labels of the images that it can pull, by reference
 	Skew     time.Duration                // of the host's clock
+	Layers   map[string][]string          // diff IDs of images, by reference
+	Refusal  string                       // why nothing can be pulled; empty: it can
 
 	mu         sync.Mutex
 	containers map[string]*Container
@@ -81,7 +83,9 @@ func Start(name string, images, registry map[string]map[string]string) *Engine {
 	route("PUT /containers/{id}/archive", e.putArchive)
 	route("GET /containers/{id}/archive", e.getArchive)
 	route("GET /containers/{id}/logs", func(http.ResponseWriter, *http.Request) {})
+	route("GET /images/json", e.listImages)
 	route("GET /images/{ref...}", e.image)
+	route("GET /system/df", e.diskUsage)
 	route("DELETE /images/{ref...}", func(w http.ResponseWriter, r *http.Request) {
 		delete(e.Images, r.PathValue("ref"))
 		reply(w, []any{})
@@ -347,28 +351,6 @@ func (e *Engine) getArchive(w http.ResponseWriter, r *http.Request) {
 	t.Write(data)                                                                       //nolint:errcheck // into memory
 	t.Close()                                                                           // into memory
 	w.Write(b.Bytes())                                                                  //nolint:errcheck // the client sees it or is gone
-}
-
-func (e *Engine) image(w http.ResponseWriter, r *http.Request) {
-	ref := strings.TrimSuffix(r.PathValue("ref"), "/json")
-	labels, ok := e.Images[ref]
-	if !ok {
-		refuse(w, http.StatusNotFound, "No such image: %s", ref)
-		return
-	}
-	reply(w, map[string]any{"Id": "sha256:0", "Architecture": "amd64", "Size": 1 << 20, "Config": map[string]any{"Labels": labels}})
-}
-
-func (e *Engine) pull(w http.ResponseWriter, r *http.Request) {
-	q := r.URL.Query()
-	ref := q.Get("fromImage") + "@" + q.Get("tag")
-	labels, ok := e.Registry[ref]
-	if !ok {
-		refuse(w, http.StatusNotFound, "manifest for %s not found", ref)
-		return
-	}
-	e.Images[ref] = labels
-	reply(w, map[string]string{"status": "Downloaded newer image for " + ref})
 }
 
 func (e *Engine) load(w http.ResponseWriter, r *http.Request) {

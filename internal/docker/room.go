@@ -1,0 +1,48 @@
+package docker
+
+import (
+	"context"
+
+	"github.com/moby/moby/client"
+	"golang.org/x/sync/errgroup"
+)
+
+// Reclaimable is what an Engine's `docker system df` shows as such: bytes that nothing uses.
+type Reclaimable struct{ Images, Containers, BuildCache int64 }
+
+// Sum is all of it.
+func (r Reclaimable) Sum() int64 { return r.Images + r.Containers + r.BuildCache }
+
+// Reclaimable asks what the Engine could free. Volumes are left out: they are somebody's data.
+func (h *Host) Reclaimable(ctx context.Context) (Reclaimable, error) {
+	du, err := h.api.DiskUsage(ctx, client.DiskUsageOptions{Images: true, Containers: true, BuildCache: true})
+	if err != nil {
+		return Reclaimable{}, h.fail("ask for the disk usage of", "", err)
+	}
+	return Reclaimable{du.Images.Reclaimable, du.Containers.Reclaimable, du.BuildCache.Reclaimable}, nil
+}
+
+// mostImages bounds the images whose layers are looked at: the Engine lists the newest first.
+const mostImages = 64
+
+// ImageLayers are the layers (diff IDs, the lowest first) of each image that the Engine has.
+func (h *Host) ImageLayers(ctx context.Context) ([][]string, error) {
+	list, err := h.api.ImageList(ctx, client.ImageListOptions{})
+	if err != nil {
+		return nil, h.fail("list images of", "", err)
+	}
+	out := make([][]string, min(len(list.Items), mostImages))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(8)
+	for i := range out {
+		g.Go(func() error {
+			img, err := h.Image(ctx, list.Items[i].ID)
+			if IsNotFound(err) { // removed in between
+				return nil
+			}
+			out[i] = img.Layers
+			return err
+		})
+	}
+	return out, g.Wait()
+}
