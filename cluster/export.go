@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml"
+
+	"github.com/raybuild/raybuild/internal/docker"
 )
 
 // Format is a form that a cluster can be exported to.
@@ -24,6 +26,7 @@ type ExportOptions struct {
 	Image     ImageFacts           // Ref or a digest in the spec's image, and RayVersion, are needed
 	Facts     map[string]HostFacts // by Host.ID, to fill in auto values; where they are missing, Export guesses and says so in a comment
 	Namespace string               // KubeRay; empty: left out
+	Login     docker.Login         // RayUp: what the head's host is logged in to with; its zero value says what the spec does
 }
 
 // Export renders the cluster for another launcher. It is a pure function: the same input gives the same bytes. What the other
@@ -76,6 +79,11 @@ func (e *exporter) note(format string, a ...any) {
 		e.notes = append(e.notes, n)
 	}
 }
+
+// MissingMark begins a line of an export's comments that says what has to be there, or be put in, before the file works.
+const MissingMark = "# - missing: "
+
+func (e *exporter) missing(format string, a ...any) { e.note("missing: "+format, a...) }
 
 func (e *exporter) fail(format string, a ...any) { e.errs = append(e.errs, fmt.Errorf(format, a...)) }
 

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,6 +12,10 @@ import (
 
 // rayUpToken is where `ray up` puts the token in each container.
 const rayUpToken = "/tmp/raybuild-auth-token"
+
+// withoutV2 keeps the autoscaler's second version out, which `ray up` turns on since 2.50: it counts the head as one of the workers
+// of provider local, and starts one too few. Earlier versions know no such variable, and take no notice.
+const withoutV2 = "RAY_enable_autoscaler_v2=0 "
 
 // rayUp writes the cluster YAML of `ray up` with its provider local. That launcher has one SSH user and key, one Docker
 // configuration for the head and one for the workers, and one start command for all workers.
@@ -46,9 +51,12 @@ func (e *exporter) rayUp() yaml.MapSlice {
 		out = append(out, yaml.MapItem{Key: "file_mounts", Value: map[string]string{rayUpToken: "~/.ray/auth_token"}})
 	}
 	e.note("`ray up` copies the SSH key to the head, checks no host keys, and starts containers that do not survive a reboot")
+	e.note("it needs rsync on this machine, on every host and in the image, and ssh in the image (`apt: [rsync, openssh-client]` in raybuild.yaml)")
+	e.note("it returns when the head runs; workers join later: `ray exec THIS.yaml 'ray status'`")
 	headStart := append(start(head.node), "--autoscaling-config=~/ray_bootstrap_config.yaml")
 	return append(out,
-		yaml.MapItem{Key: "head_start_ray_commands", Value: []string{"ray stop", "ulimit -n 65536; " + commandLine(headStart)}},
+		yaml.MapItem{Key: "initialization_commands", Value: []string{"touch ~/.bashrc"}},
+		yaml.MapItem{Key: "head_start_ray_commands", Value: []string{"ray stop", "ulimit -n 65536; " + withoutV2 + commandLine(headStart)}},
 		yaml.MapItem{Key: "worker_start_ray_commands", Value: workerStart})
 }
 
@@ -95,15 +103,22 @@ func rayUpAddress(n Node) string {
 }
 
 func (e *exporter) auth() yaml.MapSlice {
-	h := e.spec.Head.Host
-	user := h.User
+	h, login := e.spec.Head.Host, e.options.Login
+	user := cmp.Or(h.User, login.User)
 	if user == "" {
 		user = "ubuntu"
 		e.note("cluster.yaml names no SSH user: ubuntu is a guess")
 	}
 	out := yaml.MapSlice{{Key: "ssh_user", Value: user}}
-	if h.Key != "" {
-		out = append(out, yaml.MapItem{Key: "ssh_private_key", Value: h.Key})
+	// Without a key `ray up` reaches the head by what ssh finds by itself, and the head reaches no worker.
+	key := cmp.Or(login.Key, h.Key)
+	if key != "" {
+		out = append(out, yaml.MapItem{Key: "ssh_private_key", Value: key})
+	}
+	if key == "" || login.Missing != "" {
+		e.missing("auth.ssh_private_key, a key without passphrase with which this machine and the head reach all hosts (%s); "+
+			"an agent's keys do not help, as the head has none: put in its file, or say `ssh: {key: FILE}` in cluster.yaml and export again",
+			cmp.Or(login.Missing, "cluster.yaml names none"))
 	}
 	if h.Jump != "" {
 		out = append(out, yaml.MapItem{Key: "ssh_proxy_command", Value: "ssh -W %h:%p -J " + shellQuote(h.Jump)})

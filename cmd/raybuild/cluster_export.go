@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/raybuild/raybuild/cluster"
+	"github.com/raybuild/raybuild/internal/docker"
 	"github.com/raybuild/raybuild/internal/kube"
 )
 
@@ -40,9 +41,20 @@ cluster's token, in a Secret that bears the cluster's name and goes with it; ray
 			if err != nil {
 				return err
 			}
-			out, err := cluster.Export(spec, cluster.Format(format), cluster.ExportOptions{Image: image, Namespace: namespace})
+			eo := cluster.ExportOptions{Image: image, Namespace: namespace}
+			if cluster.Format(format) == cluster.RayUp {
+				if eo.Login, err = docker.LoginOf(targetOf(spec.Head.Host), a.launcher(o).SSH); err != nil {
+					return err
+				}
+			}
+			out, err := cluster.Export(spec, cluster.Format(format), eo)
 			if err != nil {
 				return err
+			}
+			for line := range strings.Lines(string(out)) {
+				if missing, ok := strings.CutPrefix(line, cluster.MissingMark); ok {
+					a.warn("the file lacks %s", strings.TrimSpace(missing))
+				}
 			}
 			if to.apply {
 				return a.applyToKube(cmd.Context(), out, namespace, &to)

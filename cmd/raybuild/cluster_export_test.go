@@ -88,3 +88,15 @@ func TestExportApply(t *testing.T) {
 		}
 	}
 }
+
+func TestExportRayUpWarnsOfAMissingKey(t *testing.T) {
+	dir, image := t.TempDir(), rayRegistry(t)
+	text := fmt.Sprintf("name: demo\nimage: %s\nhead: {host: u@10.0.0.1, num_cpus: 1, shm_size: 1g}\n", image)
+	if err := os.WriteFile(filepath.Join(dir, "cluster.yaml"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r := call(t, dir, "cluster", "export", "--format", "ray-up", "--ssh-config", "none", "--identity", "nowhere")
+	if r.code != exitDone || !strings.Contains(r.stderr, "warning: the file lacks auth.ssh_private_key") || !strings.Contains(r.stdout, "\n# - missing: auth.ssh_private_key") {
+		t.Errorf("it does not say in the file, and as a warning, that the key is missing: exit code %d\n%s\n%s", r.code, r.stderr, r.stdout)
+	}
+}

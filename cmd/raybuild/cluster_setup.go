@@ -100,10 +100,15 @@ func (a *app) trustTargets(o *clusterOptions, args []string) ([]docker.Target, e
 	}
 	for _, h := range spec.Hosts() {
 		if !h.Local {
-			out = append(out, docker.Target{User: h.User, Address: h.Address, Port: h.Port, Key: h.Key, Jump: h.Jump})
+			out = append(out, targetOf(h))
 		}
 	}
 	return out, nil
+}
+
+// targetOf is how SSH reaches a host that is not this machine.
+func targetOf(h cluster.Host) docker.Target {
+	return docker.Target{User: h.User, Address: h.Address, Port: h.Port, Key: h.Key, Jump: h.Jump}
 }
 
 func (a *app) recordKeys(keys []docker.HostKey, file string, yes, asJSON bool) error {
