@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/raybuild/raybuild/internal/docker"
 )
 
 // Job is a program to run on a cluster.
@@ -26,12 +28,14 @@ type Job struct {
 // JobResult is how a job ended.
 type JobResult struct {
 	ID       string  `json:"id"`
-	Status   string  `json:"status"` // Ray's: PENDING RUNNING STOPPED SUCCEEDED FAILED
+	Status   string  `json:"status"` // Ray's: PENDING RUNNING STOPPED SUCCEEDED FAILED; or LOST, with the head that ran it
 	Message  string  `json:"message,omitempty"`
 	ExitCode int     `json:"exit_code"`
 	Seconds  float64 `json:"seconds"`
 	By       string  `json:"by"` // jobs-api, or exec where the Ray version has no jobs API
 }
+
+const statusLost = "LOST"
 
 var jobIDForm = newGrammar(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$`)
 
@@ -106,6 +110,7 @@ func (r *ray) submit(ctx context.Context, j Job, stdout io.Writer, tell *story) 
 		return nil, fmt.Errorf("read ray's answer: %w", err)
 	}
 	out := &JobResult{ID: made.SubmissionID, Status: "PENDING", By: "jobs-api"}
+	since := r.started(ctx)
 	if out.ID == "" {
 		out.ID = made.JobID
 	}
@@ -116,11 +121,33 @@ func (r *ray) submit(ctx context.Context, j Job, stdout io.Writer, tell *story) 
 	if j.Detach {
 		return out, nil
 	}
-	return out, r.follow(ctx, out, stdout)
+	return out, r.follow(ctx, out, since, stdout)
+}
+
+// errLost is how a job ends whose head ends: its program ran there, and a new head knows nothing of it.
+var errLost = errors.New("the job was lost with the head, which was started anew and knows nothing of it; look why: raybuild cluster status; then submit it again")
+
+// started says when the head's container was; zero: it is not known.
+func (r *ray) started(ctx context.Context) time.Time {
+	d, err := r.host.Inspect(ctx, r.container)
+	if err != nil {
+		return time.Time{}
+	}
+	return d.Started
+}
+
+// lost says whether a job is gone for good by what came of asking for it. since is when the head was started that took it.
+func (r *ray) lost(ctx context.Context, since time.Time, asked error) bool {
+	var answer *statusError
+	if errors.As(asked, &answer) && answer.code == http.StatusNotFound {
+		return true // Ray took it, and does not know it any more
+	}
+	d, err := r.host.Inspect(ctx, r.container)
+	return docker.IsNotFound(err) || err == nil && !since.IsZero() && d.Started.After(since)
 }
 
 // follow shows a job's log as it grows, until it has ended. Ray's log route gives the whole log each time.
-func (r *ray) follow(ctx context.Context, out *JobResult, stdout io.Writer) error {
+func (r *ray) follow(ctx context.Context, out *JobResult, since time.Time, stdout io.Writer) error {
 	shown, failures := 0, 0
 	for pause := pollFirst; ; pause = min(pause*3/2, pollLast) {
 		var job struct {
@@ -135,6 +162,10 @@ func (r *ray) follow(ctx context.Context, out *JobResult, stdout io.Writer) erro
 			err = r.get(ctx, "/api/jobs/"+out.ID+"/logs", &log)
 		}
 		if err != nil {
+			if ctx.Err() == nil && r.lost(ctx, since, err) {
+				out.Status, out.ExitCode = statusLost, 1
+				return fmt.Errorf("follow job %s: %w", out.ID, errLost)
+			}
 			if failures++; failures > 5 || ctx.Err() != nil || r.host.Err() != nil {
 				return fmt.Errorf("follow job %s, which goes on: %w", out.ID, err)
 			}
@@ -146,7 +177,7 @@ func (r *ray) follow(ctx context.Context, out *JobResult, stdout io.Writer) erro
 				}
 				shown = len(log.Logs)
 			}
-			out.Status, out.Message = job.Status, job.Message
+			out.Status, out.Message = job.Status, textOf(job.Message)
 			switch job.Status {
 			case "SUCCEEDED":
 				return nil

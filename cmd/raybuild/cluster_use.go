@@ -106,7 +106,8 @@ func (a *app) clusterSubmitCommand(o *clusterOptions) *cobra.Command {
 		Use: "submit [--dir DIR] -- COMMAND [ARG…]", Short: "Run a job on the cluster, and end as it does",
 		Long: `submit sends a directory (up to 100 MiB, without .git and what .rayignore names) and runs a command in it, by Ray's jobs API through the
 SSH connection; on a Ray without that API (before 1.9) the command runs in the head's container. It shows the job's output as it
-comes, and ends with the job's exit code. Interrupted, it leaves the job running and says so.`,
+comes, and ends with the job's exit code. Interrupted, it leaves the job running and says so. A job is lost with the head that ran it:
+then it says so, and ends with 1.`,
 		Example: "  raybuild cluster submit --dir . -- python train.py --epochs 3\n  raybuild cluster submit --detach -- python -c 'import ray; ray.init()'",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			argv := dashArgs(cmd, args)
