@@ -71,7 +71,7 @@ type story struct {
 func (s *story) say(format string, a ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	fmt.Fprintf(s.w, format+"\n", a...) // a story that nobody can read any more must not stop the work
+	fmt.Fprintln(s.w, textOf(fmt.Sprintf(format, a...))) // a story that nobody can read any more must not stop the work
 }
 
 // launch is one run of a command of the launcher.

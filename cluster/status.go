@@ -18,8 +18,9 @@ type Status struct {
 	Image     string       `json:"image,omitempty"`
 	Ray       string       `json:"ray_version,omitempty"`
 	Healthy   bool         `json:"healthy"` // Ray counts every wanted node alive, and nothing has drifted
-	Alive     int          `json:"alive"`   // wanted nodes that Ray counts alive
+	Alive     int          `json:"alive"`   // wanted nodes that Ray counts alive, on hosts that can be reached
 	Wanted    int          `json:"wanted"`
+	Enough    bool         `json:"enough,omitempty"`    // of up: not all, and as many as min_workers asks for
 	Dashboard string       `json:"dashboard,omitempty"` // on the head's loopback
 	Nodes     []NodeStatus `json:"nodes"`
 	Drift     []PlanAction `json:"drift,omitempty"` // what up would do
@@ -163,14 +164,20 @@ func (l *launch) fill(ctx context.Context, s *Status, v *view, nodes []rayNode, 
 	}
 	found, foreign := match(v.desired, nodes, named)
 	if len(v.desired) > 0 {
-		for _, n := range foreign {
+		for _, n := range l.strangers(foreign, named) {
 			s.Foreign = append(s.Foreign, fmt.Sprintf("%s at %s", n.Name, n.IP))
 		}
 	}
 	s.Nodes = make([]NodeStatus, len(l.spec.Nodes()))
 	var wg sync.WaitGroup
 	for i, n := range l.spec.Nodes() {
-		wg.Go(func() { s.Nodes[i] = l.nodeStatus(ctx, n, v, found, known) })
+		wg.Go(func() {
+			s.Nodes[i] = l.nodeStatus(ctx, n, v, found, known)
+			if at := slices.IndexFunc(foreign, func(r rayNode) bool { return l.isDown(n, r, named) }); at >= 0 {
+				s.Nodes[i].Address, s.Nodes[i].Ray = foreign[at].IP, rayUnknown
+				s.Nodes[i].Why += untilTimeOut
+			}
+		})
 	}
 	wg.Wait()
 	s.Alive = 0
@@ -185,13 +192,34 @@ func (l *launch) fill(ctx context.Context, s *Status, v *view, nodes []rayNode, 
 	}
 }
 
+// untilTimeOut: Ray notices by health checks of its own that a node is gone, after a while.
+const untilTimeOut = "; Ray counts it alive until its time-out"
+
+// isDown says whether a node that Ray still counts is this one, of a host that cannot be reached.
+func (l *launch) isDown(n Node, r rayNode, named bool) bool {
+	if l.fleet.down[n.Host.ID()] == nil {
+		return false
+	}
+	if named && r.Name != "" && r.Name != r.IP {
+		return r.Name == n.ID
+	}
+	return r.IP == n.Host.Address || n.Host.Private.IsValid() && r.IP == n.Host.Private.String()
+}
+
+// strangers are those of the nodes without a container that we see which are not of hosts that cannot be reached either.
+func (l *launch) strangers(foreign []rayNode, named bool) []rayNode {
+	return slices.DeleteFunc(slices.Clone(foreign), func(r rayNode) bool {
+		return slices.ContainsFunc(l.spec.Nodes(), func(n Node) bool { return l.isDown(n, r, named) })
+	})
+}
+
 func (l *launch) nodeStatus(ctx context.Context, n Node, v *view, found map[string]rayNode, known bool) NodeStatus {
 	s := NodeStatus{ID: n.ID, Role: n.Role, Host: n.Host.ID(), Container: "missing", Ray: rayMissing, Next: l.next()}
 	if !known {
 		s.Ray = rayUnknown
 	}
 	if err := l.fleet.down[s.Host]; err != nil {
-		s.Container, s.Why, s.Next = rayUnknown, err.Error(), "mend it, then "+l.next()
+		s.Container, s.Why, s.Next = rayUnknown, "host unreachable: "+textOf(err.Error()), "mend it, then "+l.next()
 	}
 	var have *Observed
 	for _, c := range v.looks[s.Host].containers {
@@ -201,8 +229,9 @@ func (l *launch) nodeStatus(ctx context.Context, n Node, v *view, found map[stri
 		}
 	}
 	r, alive := found[n.ID]
+	stale := alive && have != nil && slices.Contains([]string{"created", "exited", "dead"}, have.State)
 	switch {
-	case alive:
+	case alive && !stale:
 		s.Ray, s.Resources, s.Address, s.Why, s.Next = rayAlive, r.Resources, r.IP, "", ""
 		for _, c := range v.desired {
 			if lacks := c.Resources.lacks(r.Resources); c.Node.ID == n.ID && lacks != "" {
@@ -217,6 +246,9 @@ func (l *launch) nodeStatus(ctx context.Context, n Node, v *view, found map[stri
 		return s
 	}
 	s.Why, s.Next, s.Restarts = l.whyMissing(ctx, n, have, v)
+	if stale {
+		s.Ray, s.Why = rayUnknown, s.Why+untilTimeOut
+	}
 	return s
 }
 
@@ -230,11 +262,11 @@ func (l *launch) whyMissing(ctx context.Context, n Node, have *Observed, v *view
 	}
 	switch {
 	case d.Error != "":
-		return "Docker could not start it: " + d.Error, l.next(), d.Restarts
+		return "Docker could not start it: " + textOf(d.Error), l.next(), d.Restarts
 	case d.OOM:
-		return "the kernel ended it for want of memory", "lower memory or shm_size, then " + l.next(), d.Restarts
+		return fmt.Sprintf("the kernel ended it for want of memory (OOM kill, exit code %d)", d.ExitCode), "lower memory or shm_size, then " + l.next(), d.Restarts
 	case !d.Running || d.State == "restarting":
-		return fmt.Sprintf("its container is %s, exit code %d: %s", d.State, d.ExitCode, lastLogLine(ctx, h, have.ID)), logs, d.Restarts
+		return fmt.Sprintf("its container is %s, %s%s", d.State, exitOf(d.ExitCode), saying(lastWords(ctx, h, have.ID))), logs, d.Restarts
 	case n.Role == Worker && len(v.desired) > 0:
 		here := slices.DeleteFunc(slices.Clone(v.desired), func(c Container) bool { return c.Node.ID != n.ID })
 		if err := l.apart(ctx, h, v.desired[0], here, v.image); err != nil {
@@ -245,23 +277,32 @@ func (l *launch) whyMissing(ctx context.Context, n Node, have *Observed, v *view
 	if !d.Started.IsZero() {
 		why = fmt.Sprintf("it runs since %s, and Ray does not count it yet", d.Started.Format(time.TimeOnly))
 	}
-	if line := lastLogLine(ctx, h, have.ID); line != "" {
-		why += "; it says: " + line
-	}
-	return why, logs, d.Restarts
+	return why + saying(complaintOf(logEnd(ctx, h, have.ID))), logs, d.Restarts
 }
 
-// lastLogLine is the last thing that a container printed.
-func lastLogLine(ctx context.Context, h *docker.Host, id string) string {
-	var out lineBuffer
-	if err := h.Logs(ctx, id, docker.LogOptions{Tail: "5"}, &out, &out); err != nil {
+// saying joins what a container said to what is known of it.
+func saying(words string) string {
+	if words == "" {
 		return ""
 	}
-	line := lastLine(out.String())
-	if len(line) > 300 {
-		line = line[:300] + "…"
+	return "; it says: " + words
+}
+
+// lastWords is what tells why a container ended: what went wrong by its log, else the log's last line.
+func lastWords(ctx context.Context, h *docker.Host, id string) string {
+	log := logEnd(ctx, h, id)
+	return cmp.Or(complaintOf(log), clipLine(lastLine(log)))
+}
+
+const wordsLimit = "40" // lines of a log in which the cause is looked for
+
+// logEnd is the end of a container's log, as text; empty where there is none to be had.
+func logEnd(ctx context.Context, h *docker.Host, id string) string {
+	var out lineBuffer
+	if err := h.Logs(ctx, id, docker.LogOptions{Tail: wordsLimit}, &out, &out); err != nil {
+		return ""
 	}
-	return line
+	return textOf(out.String())
 }
 
 // lineBuffer gathers both streams of a container.

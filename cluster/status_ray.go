@@ -78,7 +78,7 @@ func (r *ray) do(ctx context.Context, method, path, contentType string, body io.
 	if res.StatusCode/100 != 2 {
 		text, _ := io.ReadAll(io.LimitReader(res.Body, 512))
 		res.Body.Close() // the status counts
-		return nil, &statusError{code: res.StatusCode, path: path, text: firstLine(string(text))}
+		return nil, &statusError{code: res.StatusCode, path: path, text: firstLine(textOf(string(text)))}
 	}
 	return res, nil
 }
@@ -142,7 +142,7 @@ func (r *ray) nodes(ctx context.Context) ([]rayNode, error) {
 		return nil, err
 	}
 	if !answer.Result {
-		return nil, fmt.Errorf("ask ray for its nodes: %s", answer.Msg)
+		return nil, fmt.Errorf("ask ray for its nodes: %s", textOf(answer.Msg))
 	}
 	var out []rayNode
 	for _, n := range answer.Data.Result.Result {
@@ -189,7 +189,7 @@ func (r *ray) nodesByPython(ctx context.Context) ([]rayNode, error) {
 	}
 	_, text, ok := strings.Cut(out.String(), "RAYBUILD")
 	if code != 0 || !ok {
-		return nil, fmt.Errorf("ask ray for its nodes: python ends with %d: %s", code, lastLine(errs.String()))
+		return nil, fmt.Errorf("ask ray for its nodes: python ends with %d: %s", code, lastLine(textOf(errs.String())))
 	}
 	var list []struct {
 		NodeID, NodeManagerAddress string

@@ -14,7 +14,10 @@ const textWidth = 80
 func (s *Status) String() string {
 	var b strings.Builder
 	state := "healthy"
-	if !s.Healthy {
+	switch {
+	case s.Enough && !s.Healthy:
+		state = fmt.Sprintf("up without %s, as min_workers allows", plural(s.Wanted-s.Alive, "node", "nodes"))
+	case !s.Healthy:
 		state = "NOT as wanted"
 	}
 	fmt.Fprintf(&b, "cluster %s: %s, %d of %s alive, ray %s\n%s\n", s.Cluster, state, s.Alive, plural(s.Wanted, "node", "nodes"), s.Ray, brief(s.Image))

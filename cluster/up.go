@@ -58,12 +58,21 @@ func Up(ctx context.Context, spec *Spec, o Options) (*Status, error) {
 	if err != nil {
 		return s, err
 	}
-	if done == 0 {
-		l.tell.say("cluster %s is up to date: %s alive, nothing changed", spec.Name, plural(s.Alive, "node", "nodes"))
-	} else {
-		l.tell.say("cluster %s is up: %s alive, %s", spec.Name, plural(s.Alive, "node", "nodes"), plural(done, "change", "changes"))
-	}
+	l.tell.say("%s", s.outcome())
 	return s, nil
+}
+
+// outcome is up's verdict in a line.
+func (s *Status) outcome() string {
+	alive, changes := plural(s.Alive, "node", "nodes")+" alive", plural(s.Changed, "change", "changes")
+	state := "is up"
+	if s.Changed == 0 {
+		state, changes = "is up to date", "nothing changed"
+	}
+	if s.Enough {
+		state = fmt.Sprintf("is up without %s", plural(s.Wanted-s.Alive, "node", "nodes"))
+	}
+	return fmt.Sprintf("cluster %s %s: %s, %s", s.Cluster, state, alive, changes)
 }
 
 // converge does what the cluster lacks, under the cluster's lock. It looks again once it has the lock: another launcher may have

@@ -67,8 +67,8 @@ func (l *launch) awaitHead(ctx context.Context, v *view) error {
 		}
 		d, err := r.host.Inspect(ctx, r.container)
 		if err == nil && (d.Restarts >= giveUp || !d.Running && d.State == "exited") {
-			return false, fmt.Errorf("its container is %s after %s, exit code %d: %s", d.State, plural(d.Restarts, "restart", "restarts"), d.ExitCode,
-				lastLogLine(ctx, r.host, r.container))
+			return false, fmt.Errorf("its container is %s after %s, %s%s", d.State, plural(d.Restarts, "restart", "restarts"), exitOf(d.ExitCode),
+				saying(lastWords(ctx, r.host, r.container)))
 		}
 		if err := l.noDashboard(ctx, r, start, last); err != nil {
 			return false, err
@@ -77,7 +77,7 @@ func (l *launch) awaitHead(ctx context.Context, v *view) error {
 	})
 	host := l.spec.Head.Host.ID()
 	if errors.Is(err, errTooLong) {
-		err = fmt.Errorf("ray does not answer within %s: %w; its container says: %s", l.wait(), last, lastLogLine(ctx, r.host, r.container))
+		err = fmt.Errorf("ray does not answer within %s: %w%s", l.wait(), last, saying(lastWords(ctx, r.host, r.container)))
 	}
 	if err != nil {
 		return fmt.Errorf("wait for the head: %w", &HostError{Host: host, Err: err, Next: "raybuild cluster logs --node " + l.spec.Head.ID})
@@ -120,7 +120,7 @@ func (l *launch) gate(ctx context.Context, v *view, r *ray, failed map[string]er
 			return false, r.host.Err()
 		}
 		found, foreign := match(want, nodes, r.features.NodeName)
-		complete := len(foreign) == 0
+		complete := len(l.strangers(foreign, r.features.NodeName)) == 0
 		for _, c := range want {
 			n, ok := found[c.Node.ID]
 			complete = complete && ok && c.Resources.lacks(n.Resources) == ""
@@ -190,6 +190,7 @@ func (l *launch) verdict(s *Status, failed map[string]error) error {
 		for _, e := range told {
 			l.tell.say("without: %v", e)
 		}
+		s.Enough = len(told) > 0
 		return nil
 	}
 	if s.Problem != "" {

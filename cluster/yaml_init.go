@@ -35,6 +35,7 @@ const initRest = `
 # share_hosts: false            # allow several nodes on one host (nodes_per_host: 2 in a group)
 # filter: false                 # a packet filter lets only members reach Ray's ports; it ends with a reboot: status tells, up puts it back
 # allow_public: []              # public addresses that are accepted without a filter
+# accept_no_auth: false         # run a Ray before 2.52, which has no token: whoever reaches its ports runs code on the cluster
 # wait: 2m                      # how long nodes may take to join
 `
 

@@ -56,7 +56,9 @@ func (a *app) clusterUpCommand(o *clusterOptions) *cobra.Command {
 when Ray itself counts every node alive with the resources that were asked for. Run again it changes nothing and says so.
 
 A host that fails is named with the cause and the next command. Fewer workers than --min-workers make up fail; a rerun
-continues where it stopped. Two launchers at once: the second one says who the first is, and ends.`,
+continues where it stopped. Two launchers at once: the second one says who the first is, and ends.
+
+A Ray before 2.52 has no token authentication, and is refused unless cluster.yaml says accept_no_auth: true.`,
 		Example: "  raybuild cluster up\n  raybuild cluster up --image registry.example/ray@sha256:… --skip-unreachable",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
