@@ -92,7 +92,8 @@ func (m Mirror) candidates(origin, below string) []Candidate {
 	if root != "" {
 		out = append(out, Candidate{Mirror: m.Name, URL: root + "/" + below})
 	}
-	if origin == "pypi" && m.PipIndex != "" && m.Name != "official" {
+	// PyPI has a file where its pages say, unless the lock was made by an index with paths of its own.
+	if origin == "pypi" && m.PipIndex != "" && (m.Name != "official" || !pypiPath().MatchString(below)) {
 		if name := projectOfFile(below[strings.LastIndex(below, "/")+1:]); name != "" {
 			out = append(out, Candidate{Mirror: m.Name, Index: m.PipIndex + "/" + name + "/"})
 		}
@@ -156,6 +157,9 @@ func (m Mirror) root(origin string) string {
 	}
 	return joinRoot(m.CondaCloud, origin)
 }
+
+// pypiPath is where PyPI has a file: by its BLAKE2 digest.
+var pypiPath = lazy(`^packages/[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{60}/`)
 
 func joinRoot(root, name string) string {
 	if root == "" {

@@ -70,10 +70,10 @@ func TestHostCandidates(t *testing.T) {
 		want      []string
 	}{
 		{"an index that ends otherwise than /simple tells its files itself", "https://files.pythonhosted.org/packages/a/b/x-1-py3-none-any.whl", alone.On(full.WithPip("https://corp/root/+index")),
-			[]string{"host index https://corp/root/+index/x/", "official https://files.pythonhosted.org/packages/a/b/x-1-py3-none-any.whl"}},
+			[]string{"host index https://corp/root/+index/x/", "official https://files.pythonhosted.org/packages/a/b/x-1-py3-none-any.whl", "official index https://pypi.org/simple/x/"}},
 		{"its page", "https://pypi.org/simple/x/", alone.On(full.WithPip("https://corp/root/+index")), []string{"host https://corp/root/+index/x/"}},
 		{"a known index has its known files", "https://files.pythonhosted.org/packages/a/b/x-1-py3-none-any.whl", none.On(full.WithPip("http://pypi.org/simple")),
-			[]string{"host https://files.pythonhosted.org/packages/a/b/x-1-py3-none-any.whl", "host index http://pypi.org/simple/x/"}},
+			[]string{"host https://files.pythonhosted.org/packages/a/b/x-1-py3-none-any.whl", "host index http://pypi.org/simple/x/", "official index https://pypi.org/simple/x/"}},
 		{"a channel of its own", "https://conda.anaconda.org/conda-forge/noarch/x.conda", alone.On(full), []string{"host https://corp/cf/noarch/x.conda", "official https://conda.anaconda.org/conda-forge/noarch/x.conda"}},
 		{"Anaconda's", "https://repo.anaconda.com/pkgs/main/noarch/repodata.json", alone.On(full), []string{"host https://corp/main/noarch/repodata.json"}},
 		{"a channel that it has not", "https://conda.anaconda.org/pytorch/noarch/repodata.json", alone.On(full), []string{"official https://conda.anaconda.org/pytorch/noarch/repodata.json"}},

@@ -130,7 +130,9 @@ func TestCandidatesInFull(t *testing.T) {
 		{"a wheel", "https://files.pythonhosted.org/packages/a/b/My_Pkg-1.0-py3-none-any.whl", []Mirror{own, tuna}, resolvedAt, []string{
 			"m.example http://m.example/pypi/packages/a/b/My_Pkg-1.0-py3-none-any.whl", "m.example index http://m.example/pypi/simple/my-pkg/",
 			"tuna https://pypi.tuna.tsinghua.edu.cn/packages/a/b/My_Pkg-1.0-py3-none-any.whl", "tuna index https://pypi.tuna.tsinghua.edu.cn/simple/my-pkg/",
-			"official https://files.pythonhosted.org/packages/a/b/My_Pkg-1.0-py3-none-any.whl"}},
+			"official https://files.pythonhosted.org/packages/a/b/My_Pkg-1.0-py3-none-any.whl", "official index https://pypi.org/simple/my-pkg/"}},
+		{"a wheel by PyPI's own path", "https://files.pythonhosted.org/packages/66/20/" + strings.Repeat("0a", 30) + "/x-1.whl", []Mirror{official}, resolvedAt, []string{
+			"official https://files.pythonhosted.org/packages/66/20/" + strings.Repeat("0a", 30) + "/x-1.whl"}},
 		{"Miniforge lies flat on an own mirror", "https://github.com/conda-forge/miniforge/releases/download/26.3.2-3/Miniforge3-26.3.2-3-Linux-x86_64.sh", []Mirror{own, tuna}, resolvedAt, []string{
 			"m.example http://m.example/i/Miniforge3-26.3.2-3-Linux-x86_64.sh",
 			"tuna https://mirrors.tuna.tsinghua.edu.cn/github-release/conda-forge/miniforge/Release%2026.3.2-3/Miniforge3-26.3.2-3-Linux-x86_64.sh",

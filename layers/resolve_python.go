@@ -141,7 +141,7 @@ func (r *Resolver) askPip(ctx context.Context, p python, q pipQuestion) (artifac
 	answer.text = text + string(out["stdout"])
 	if len(out["failed"]) > 0 {
 		answer.failed, answer.conflict = true, pipConflict(answer.text)
-		return nil, answer, fmt.Errorf("pip cannot satisfy %s: %s", shorten(q.requirements, 80), pipReason(text))
+		return nil, answer, fmt.Errorf("pip cannot satisfy %s: %s%s", shorten(q.requirements, 80), pipReason(text), yankedHint(text))
 	}
 	if report, ok := out["report.json"]; ok {
 		artifacts, err = parseReport(report, q.wheels)
@@ -151,6 +151,7 @@ func (r *Resolver) askPip(ctx context.Context, p python, q pipQuestion) (artifac
 	if err != nil {
 		return nil, answer, err
 	}
+	r.noteYanked(artifacts, text)
 	return artifacts, answer, r.sizes(ctx, artifacts)
 }
 
@@ -230,7 +231,7 @@ func (r *Resolver) withBuildNeeds(ctx context.Context, p python, artifacts []Art
 			return nil, fmt.Errorf("resolve the build of %q: %w", file, err)
 		}
 		if needs[file].Native {
-			artifacts[at].For = map[string]string{"native": "yes"}
+			artifacts[at].For = withFact(artifacts[at].For, "native", "yes")
 			compiler = true
 		}
 		artifacts = addNeeds(artifacts, wheels, artifacts[at].Name)
@@ -245,12 +246,22 @@ func (r *Resolver) withBuildNeeds(ctx context.Context, p python, artifacts []Art
 	return artifacts, nil
 }
 
+// withFact is a copy of the facts with one more.
+func withFact(facts map[string]string, name, value string) map[string]string {
+	out := maps.Clone(facts)
+	if out == nil {
+		out = map[string]string{}
+	}
+	out[name] = value
+	return out
+}
+
 // addNeeds notes that the build of a package takes wheels.
 func addNeeds(artifacts, wheels []Artifact, builds string) []Artifact {
 	for _, w := range wheels {
 		at := slices.IndexFunc(artifacts, func(a Artifact) bool { return a.SHA256 == w.SHA256 })
 		if at < 0 {
-			w.For = map[string]string{"build": builds}
+			w.For = withFact(w.For, "build", builds)
 			artifacts = append(artifacts, w)
 			continue
 		}

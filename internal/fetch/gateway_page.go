@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -112,15 +114,28 @@ func withSuffix(u *url.URL, suffix string) *url.URL {
 	return &c
 }
 
+// pypiLayout matches the path of a file as PyPI has it, by its BLAKE2 digest, at the end of a URL's.
+//
+//nolint:gochecknoglobals // compiled once, when it is used
+var pypiLayout = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`/packages/[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{60}/[^/]+$`)
+})
+
 // canonicalLink says where a link of a mirror's page leads on the origin: under PyPI's file host, under the origin
 // of the page, or where it leads anyway. The mirror was asked for the page at asked, and answered from base.
 func canonicalLink(to, asked, base, canonical *url.URL) *url.URL {
 	c := &url.URL{Scheme: "http", Host: to.Host, Path: to.Path, RawPath: to.RawPath, RawQuery: to.RawQuery}
 	if strings.EqualFold(canonical.Hostname(), pypiHost) {
-		if i := strings.Index(to.EscapedPath(), "/packages/"); i >= 0 {
-			c.Host, c.RawQuery = pypiFiles, ""
-			return withPath(c, to.EscapedPath()[i:])
+		at := strings.Index(to.EscapedPath(), "/packages/")
+		if m := pypiLayout().FindStringIndex(to.EscapedPath()); m != nil {
+			at = m[0] // some servers have PyPI's paths below a directory that is called packages as well
 		}
+		c.Host, c.RawQuery = pypiFiles, ""
+		if at >= 0 {
+			return withPath(c, to.EscapedPath()[at:])
+		}
+		// An index with files elsewhere, such as devpi's: whoever has the file finds it on its pages, by name and digest.
+		return withPath(c, "/packages"+to.EscapedPath()[strings.LastIndex(to.EscapedPath(), "/"):])
 	}
 	for _, page := range []*url.URL{asked, base} {
 		if !strings.EqualFold(to.Host, page.Host) {

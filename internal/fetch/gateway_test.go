@@ -111,9 +111,12 @@ func TestGatewayRewritesHTMLPages(t *testing.T) {
 			t.Error("the metadata is another one")
 		}
 	}
-	sdist := m.URL + "/elsewhere/ray-1.0%2Bcpu.tar.gz"
+	sdist := "http://files.pythonhosted.org/packages/ray-1.0%2Bcpu.tar.gz"
 	if !strings.Contains(body, `href="`+sdist+`"`) {
 		t.Errorf("no link to %s:\n%s", sdist, body)
+	}
+	if _, got := through(t, gw, sdist, nil); got != "sdist" {
+		t.Errorf("what is elsewhere on the mirror is %q", got)
 	}
 	if resp, got := through(t, gw, "http://files.pythonhosted.org/nowhere.whl", nil); resp.StatusCode != 404 {
 		t.Errorf("%s: %s", resp.Status, got)
@@ -209,6 +212,12 @@ func TestCanonicalLink(t *testing.T) {
 			"../../packages/a/b/c/r.whl", "http://files.pythonhosted.org/packages/a/b/c/r.whl"},
 		{"a mirror that links to PyPI", "https://pypi.org/simple/ray/", "https://m.example/simple/ray/",
 			"https://files.pythonhosted.org/packages/a/b/c/r.whl", "http://files.pythonhosted.org/packages/a/b/c/r.whl"},
+		{"a server that has PyPI's paths below another packages", "https://pypi.org/simple/ray/", "https://art.example/api/pypi/all/simple/ray/",
+			"../../packages/packages/66/20/" + strings.Repeat("0a", 30) + "/r.whl", "http://files.pythonhosted.org/packages/66/20/" + strings.Repeat("0a", 30) + "/r.whl"},
+		{"a server with paths of its own", "https://pypi.org/simple/ray/", "https://nexus.example/repository/pypi/simple/ray/",
+			"../../packages/ray/1.0/r.whl", "http://files.pythonhosted.org/packages/ray/1.0/r.whl"},
+		{"a server with files elsewhere", "https://pypi.org/simple/ray/", "https://devpi.example/root/pypi/+simple/ray/",
+			"../../+f/0a1/b2c/r-1%2Bcpu.whl?x=y", "http://files.pythonhosted.org/packages/r-1%2Bcpu.whl"},
 		{"an index under a path, mirrored", "https://download.pytorch.org/whl/cpu/torch/", "https://m.example/pytorch/whl/cpu/torch/",
 			"/pytorch/whl/cpu/torch-2.9.0%2Bcpu-cp312-cp312-linux_x86_64.whl", "http://download.pytorch.org/whl/cpu/torch-2.9.0%2Bcpu-cp312-cp312-linux_x86_64.whl"},
 		{"an own index", "https://pip.corp.example/simple/a/", "https://pip.corp.example/simple/a/",
