@@ -259,6 +259,9 @@ func (j *job) lockOnto(ctx context.Context, o *addOptions) error {
 		return err
 	}
 	lock, err := layers.ResolveAdded(ctx, j.resolveInput(nil), j.onto.below)
+	if err != nil && ctx.Err() == nil {
+		err = j.outside.unanswered(err)
+	}
 	if err != nil && j.builder != nil && ctx.Err() == nil {
 		err = j.builder.explain(j.app, err)
 	}

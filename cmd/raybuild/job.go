@@ -195,6 +195,9 @@ func (j *job) resolve(ctx context.Context, update []string) error {
 		return err
 	}
 	lock, err := layers.Resolve(ctx, j.resolveInput(update))
+	if err != nil && ctx.Err() == nil {
+		err = j.outside.unanswered(err)
+	}
 	if err != nil && j.builder != nil && ctx.Err() == nil {
 		return j.builder.explain(j.app, err)
 	}

@@ -204,6 +204,24 @@ func notFetched(err error) error {
 	return err
 }
 
+// unanswered adds to the error of a resolver which mirrors did not answer it: it says itself only what it found nothing of.
+func (o *outside) unanswered(err error) error {
+	cause := o.fetcher.Trouble()
+	if cause == nil {
+		return err
+	}
+	var (
+		authority *fetch.UntrustedError
+		login     *fetch.ProxyLoginError
+		missing   *fetch.NotFoundError
+		hint      string
+	)
+	if !errors.As(cause, &authority) && !errors.As(cause, &login) && !errors.As(cause, &missing) {
+		hint = ": look at the mirrors with raybuild mirrors, and run again; what was fetched is kept"
+	}
+	return fmt.Errorf("%w\nmirrors failed meanwhile: %w%s", err, cause, hint)
+}
+
 // fastest orders mirrors by how fast they answer from here; those that do not answer come last. The machine's own is first if
 // it answers, however fast others are: what its owner chose may be all that has some packages, or all that is allowed.
 func (a *app) fastest(ctx context.Context, mirrors []layers.Mirror) []layers.Mirror {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -70,6 +71,51 @@ func (e *NotFoundError) Unwrap() []error {
 		errs[i] = a.Err
 	}
 	return errs
+}
+
+// UnansweredError says that no mirror answered a request of the gateway's client.
+type UnansweredError struct {
+	URL   string // canonical, without secrets
+	Tried []Attempt
+}
+
+func (e *UnansweredError) Error() string {
+	return fmt.Sprintf("no mirror has %s: %s", e.URL, list(e.Tried))
+}
+
+// Unwrap returns the errors of the tries.
+func (e *UnansweredError) Unwrap() []error {
+	errs := make([]error, len(e.Tried))
+	for i, a := range e.Tried {
+		errs[i] = a.Err
+	}
+	return errs
+}
+
+// trouble keeps the first of what clients were not given.
+type trouble struct {
+	mu    sync.Mutex
+	first error
+	more  int
+}
+
+func (t *trouble) note(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.first == nil {
+		t.first = err
+		return
+	}
+	t.more++
+}
+
+func (t *trouble) err() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.more > 0 {
+		return fmt.Errorf("%w (and %d more)", t.first, t.more)
+	}
+	return t.first
 }
 
 // gone tells whether every place answered that it does not have the file.

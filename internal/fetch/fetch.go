@@ -31,6 +31,8 @@ type Fetcher struct {
 	counts counts
 	pages  pages
 
+	trouble trouble
+
 	mu      sync.Mutex
 	items   map[digest.Digest]Item
 	byURL   map[string]digest.Digest // canonical key -> the artifact that a page or Add said is there
@@ -180,6 +182,10 @@ func (f *Fetcher) Put(ctx context.Context, name string, r io.Reader) (Item, erro
 	f.Add(it)
 	return it, nil
 }
+
+// Trouble is what clients of the gateway were not given because mirrors failed, and not because there is no such file:
+// what such a client ends with says less than this. It is nil where nothing of that kind happened.
+func (f *Fetcher) Trouble() error { return f.trouble.err() }
 
 // Stats returns what was moved so far.
 func (f *Fetcher) Stats() Stats { return f.counts.snapshot() }

@@ -129,6 +129,7 @@ func (g gateway) fail(w http.ResponseWriter, u *url.URL, tried []Attempt) {
 	text := fmt.Sprintf("no mirror has %s: %s", redactURL(u), list(tried))
 	if code != http.StatusNotFound {
 		g.f.o.Warn(text)
+		g.f.trouble.note(&UnansweredError{URL: redactURL(u), Tried: tried})
 	}
 	refuse(w, code, text)
 }

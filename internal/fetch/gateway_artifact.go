@@ -83,6 +83,8 @@ func (g gateway) failed(w http.ResponseWriter, err error) {
 	code := http.StatusBadGateway
 	if n, ok := errors.AsType[*NotFoundError](err); ok && n.gone() {
 		code = http.StatusNotFound
+	} else {
+		g.f.trouble.note(err)
 	}
 	if _, ok := errors.AsType[*DiskFullError](err); ok {
 		code = http.StatusInsufficientStorage

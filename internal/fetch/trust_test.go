@@ -179,3 +179,35 @@ func TestLoginsByOrigin(t *testing.T) {
 		}
 	}
 }
+
+// What a client of the gateway is refused because mirrors fail is kept for whoever asks; that a file is not there is not.
+func TestTroubleOfTheGateway(t *testing.T) {
+	m := newMirror(t, nil, func(w http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.URL.Path, "gone") {
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		w.WriteHeader(http.StatusForbidden)
+	})
+	o := fast(t)
+	o.Candidates = func(u *url.URL) []Candidate {
+		return []Candidate{{Mirror: "m", URL: strings.Replace(m.URL, "http://", "http://u:"+canary+"@", 1) + u.Path}}
+	}
+	r := newRigDirect(t, o)
+	gw := httptest.NewServer(r.Gateway())
+	t.Cleanup(gw.Close)
+	page := http.Header{"Accept": {"application/vnd.pypi.simple.v1+json"}}
+	through(t, gw.URL, "http://pypi.org/simple/gone/", page)
+	if err := r.Trouble(); err != nil {
+		t.Errorf("a page that is not there is trouble: %v", err)
+	}
+	through(t, gw.URL, "http://pypi.org/simple/x/", page)
+	through(t, gw.URL, "http://pypi.org/simple/y/", page)
+	err := r.Trouble()
+	if err == nil || !strings.Contains(err.Error(), "/simple/x/: m (") || !strings.Contains(err.Error(), "403 Forbidden") || !strings.Contains(err.Error(), "(and 1 more)") {
+		t.Errorf("the trouble is %v, want what the first page's mirror answered, and how many more there are", err)
+	}
+	if err != nil && strings.Contains(err.Error(), canary) {
+		t.Errorf("the trouble has the password: %v", err)
+	}
+}
