@@ -16,7 +16,7 @@ type Format string
 
 // Formats of Export.
 const (
-	KubeRay Format = "kuberay" // RayCluster ray.io/v1, for KubeRay 1.5.1 and later; before Ray 2.52 also older ones
+	KubeRay Format = "kuberay" // RayCluster ray.io/v1, for KubeRay 1.2 to 1.7
 	RayUp   Format = "ray-up"  // cluster YAML of `ray up`, provider local
 	Compose Format = "compose" // docker compose, one host
 )
@@ -27,6 +27,7 @@ type ExportOptions struct {
 	Facts     map[string]HostFacts // by Host.ID, to fill in auto values; where they are missing, Export guesses and says so in a comment
 	Namespace string               // KubeRay; empty: left out
 	Login     docker.Login         // RayUp: what the head's host is logged in to with; its zero value says what the spec does
+	Operator  string               // KubeRay: the operator's version, 1.2 or later; empty: 1.5.1 or later
 }
 
 // Export renders the cluster for another launcher. It is a pure function: the same input gives the same bytes. What the other

@@ -14,22 +14,27 @@ import (
 // kubeRay writes a RayCluster. KubeRay itself adds the ports, the probes, /dev/shm, RAY_ADDRESS, the token and the `ray start`
 // command line. Source: kuberay docs/reference/api.md and ray-operator/controllers/ray/common/pod.go.
 func (e *exporter) kubeRay() yaml.MapSlice {
+	operator, err := e.operator()
+	if err != nil {
+		e.errs = append(e.errs, err)
+		return nil
+	}
+	e.operatorNotes(operator)
 	spec := yaml.MapSlice{{Key: "rayVersion", Value: e.options.Image.RayVersion}}
-	if hasToken(e.version) {
+	if hasToken(e.version) && operator.authOptions {
 		spec = append(spec, yaml.MapItem{Key: "authOptions", Value: yaml.MapSlice{{Key: "mode", Value: "token"}}})
-	} else {
-		e.note("Ray %s has no token authentication: a NetworkPolicy has to keep strangers away", e.options.Image.RayVersion)
 	}
 	head := e.sized(e.spec.Head)
-	params := e.startParams(head.node)
+	params := e.startParams(head.node, operator)
 	params["dashboard-host"] = "0.0.0.0" // inside the pod's network; the service in front of it is not published
-	spec = append(spec, yaml.MapItem{Key: "headGroupSpec", Value: yaml.MapSlice{
-		{Key: "rayStartParams", Value: params}, {Key: "template", Value: e.podTemplate("ray-head", head)}}})
+	spec = append(spec, yaml.MapItem{Key: "headGroupSpec", Value: append(e.groupLabels(head.node, operator),
+		yaml.MapItem{Key: "rayStartParams", Value: params}, yaml.MapItem{Key: "template", Value: e.podTemplate("ray-head", head, operator)})})
 	var workers []yaml.MapSlice
 	for _, g := range e.groups() {
-		workers = append(workers, yaml.MapSlice{
-			{Key: "groupName", Value: g.name}, {Key: "replicas", Value: g.count}, {Key: "minReplicas", Value: g.count}, {Key: "maxReplicas", Value: g.count},
-			{Key: "rayStartParams", Value: e.startParams(g.node)}, {Key: "template", Value: e.podTemplate("ray-worker", g)}})
+		group := yaml.MapSlice{{Key: "groupName", Value: g.name}, {Key: "replicas", Value: g.count}, {Key: "minReplicas", Value: g.count}, {Key: "maxReplicas", Value: g.count}}
+		group = append(group, e.groupLabels(g.node, operator)...)
+		workers = append(workers, append(group, yaml.MapItem{Key: "rayStartParams", Value: e.startParams(g.node, operator)},
+			yaml.MapItem{Key: "template", Value: e.podTemplate("ray-worker", g, operator)}))
 	}
 	if len(workers) > 0 {
 		spec = append(spec, yaml.MapItem{Key: "workerGroupSpecs", Value: workers})
@@ -44,7 +49,7 @@ func (e *exporter) kubeRay() yaml.MapSlice {
 
 // startParams are the values of `ray start` that KubeRay does not find out itself. KubeRay pastes them into a shell's command line,
 // so each value is quoted for one where it is not made of harmless characters.
-func (e *exporter) startParams(n Node) map[string]string {
+func (e *exporter) startParams(n Node, operator kubeRayOperator) map[string]string {
 	out := map[string]string{"num-cpus": strconv.Itoa(n.CPUs), "object-store-memory": strconv.FormatInt(n.ObjectStore, 10)}
 	if n.GPUs > 0 {
 		out["num-gpus"] = strconv.Itoa(n.GPUs)
@@ -61,7 +66,10 @@ func (e *exporter) startParams(n Node) map[string]string {
 	if err != nil {
 		e.fail("%s: %w", n.Group, err)
 	}
-	names := []string{"--labels"}
+	var names []string
+	if !operator.groupLabels {
+		names = append(names, "--labels")
+	}
 	for _, x := range n.Args {
 		name, _, _ := strings.Cut(x, "=")
 		names = append(names, name)
@@ -79,7 +87,7 @@ func (e *exporter) startParams(n Node) map[string]string {
 	return out
 }
 
-func (e *exporter) podTemplate(container string, g nodeGroup) yaml.MapSlice {
+func (e *exporter) podTemplate(container string, g nodeGroup, operator kubeRayOperator) yaml.MapSlice {
 	limits := yaml.MapSlice{{Key: "cpu", Value: strconv.Itoa(max(1, g.node.CPUs))}, {Key: "memory", Value: fmt.Sprintf("%dMi", g.total>>20)}}
 	if g.node.GPUs > 0 {
 		limits = append(limits, yaml.MapItem{Key: "nvidia.com/gpu", Value: strconv.Itoa(g.node.GPUs)})
@@ -89,6 +97,11 @@ func (e *exporter) podTemplate(container string, g nodeGroup) yaml.MapSlice {
 		{Key: "securityContext", Value: yaml.MapSlice{{Key: "allowPrivilegeEscalation", Value: false},
 			{Key: "capabilities", Value: yaml.MapSlice{{Key: "drop", Value: []string{"ALL"}}}}}}}
 	env := []yaml.MapSlice{{{Key: "name", Value: "RAY_USAGE_STATS_ENABLED"}, {Key: "value", Value: "0"}}}
+	if hasToken(e.version) && !operator.authOptions {
+		env = append(env, yaml.MapSlice{{Key: "name", Value: "RAY_AUTH_MODE"}, {Key: "value", Value: "token"}},
+			yaml.MapSlice{{Key: "name", Value: "RAY_AUTH_TOKEN"}, {Key: "valueFrom", Value: yaml.MapSlice{{Key: "secretKeyRef",
+				Value: yaml.MapSlice{{Key: "name", Value: e.spec.Name}, {Key: "key", Value: "auth_token"}}}}}})
+	}
 	for _, k := range slices.Sorted(maps.Keys(g.node.Env)) {
 		// Kubernetes expands $(NAME); a doubled $ stands for one.
 		env = append(env, yaml.MapSlice{{Key: "name", Value: k}, {Key: "value", Value: strings.ReplaceAll(g.node.Env[k], "$(", "$$(")}})

@@ -83,6 +83,9 @@ func TestExportKubeRayIsAcceptedByItsSchema(t *testing.T) {
 			}
 			o := exportOptions(v)
 			o.Namespace = "ml"
+			if v, _ := parseVersion(v); v.before(2, 46) {
+				o.Operator = "1.4.2" // newer ones cannot hand it labels
+			}
 			b := export(t, load(t, text), KubeRay, o)
 			if p := problems(t, crd, b); len(p) > 0 {
 				t.Errorf("%s, ray %s: %s\n%s", name, v, strings.Join(p, "\n"), b)
@@ -108,13 +111,30 @@ func TestExportKubeRayContent(t *testing.T) {
 	o.Image.User = "1000:100"
 	b := string(export(t, load(t, richHosts), KubeRay, o))
 	for _, want := range []string{"image: registry/ray@" + digest1, "mode: token", "runAsNonRoot: true", "runAsUser: 1000", "runAsGroup: 100",
-		"allowPrivilegeEscalation: false", "groupName: big", "replicas: 2", "nvidia.com/gpu: \"1\"", `resources: "'{\"disk\":0.5}'"`, "labels: zone=a",
+		"allowPrivilegeEscalation: false", "groupName: big", "replicas: 2", "nvidia.com/gpu: \"1\"", `resources: "'{\"disk\":0.5}'"`, "labels:\n        zone: a",
 		"verbose: \"true\"", "plasma-directory: /x", "value: $HOME $$(x) it's", "value: \"8\"", "claimName: cache", "path: /data",
 		"# - num_cpus of small is auto in cluster.yaml: 2 is a guess", "memory: 10444Mi"} {
 		if !strings.Contains(b, want) {
 			t.Errorf("no %q in\n%s", want, b)
 		}
 	}
+	for operator, want := range map[string]string{"1.4.2": "labels: zone=a", "1.5.0": "labels:\n        zone: a"} {
+		o.Operator = operator
+		b := string(export(t, load(t, richHosts), KubeRay, o))
+		for _, want := range []string{want, "name: RAY_AUTH_TOKEN", "key: auth_token", "kubectl create secret generic demo", "probes of KubeRay before 1.6 run wget"} {
+			if !strings.Contains(b, want) {
+				t.Errorf("KubeRay %s: no %q in\n%s", operator, want, b)
+			}
+		}
+		if strings.Contains(b, "authOptions") {
+			t.Errorf("KubeRay %s has no authOptions:\n%s", operator, b)
+		}
+	}
+	o.Operator = "1.6.0"
+	if b := string(export(t, load(t, richHosts), KubeRay, o)); strings.Contains(b, "wget") || !strings.Contains(b, "mode: token") {
+		t.Errorf("KubeRay 1.6 with Ray 2.55 asks for no wget and makes the token:\n%s", b)
+	}
+	o.Operator = ""
 	facts := factsOf(load(t, richHosts))
 	o.Facts = facts
 	if b := string(export(t, load(t, richHosts), KubeRay, o)); strings.Contains(b, "guess") || !strings.Contains(b, "memory: 32768Mi") {
@@ -215,6 +235,9 @@ func TestExportRefuses(t *testing.T) {
 		{"ray up with different groups", strings.Replace(richHosts, "labels: {zone: a}", "labels: {}", 1), RayUp, o, "the worker groups differ"},
 		{"ray up with this machine", "name: a\nimage: r\nhead: {host: local}\n", RayUp, o, "reaches hosts over SSH"},
 		{"ray up with two users", "name: a\nimage: r\nhead: {host: a@10.0.0.1}\nworkers: [{host: b@10.0.0.2}]\n", RayUp, o, "one SSH user"},
+		{"labels that KubeRay hands over in another form", richHosts, KubeRay, exportOptions("2.40.0"), "export with --kuberay 1.4.2"},
+		{"a KubeRay that is too old", threeHosts, KubeRay, ExportOptions{Image: o.Image, Operator: "1.1.0"}, "1.2 is the oldest"},
+		{"a KubeRay that is none", threeHosts, KubeRay, ExportOptions{Image: o.Image, Operator: "latest"}, "give one such as 1.4.2"},
 		{"labels that the version has not", strings.Replace(richHosts, "args:", "env: {}, args:", 1), KubeRay, exportOptions("1.8.0"), "no node labels"},
 	}
 	for _, tt := range tests {

@@ -14,7 +14,7 @@ import (
 )
 
 func (a *app) clusterExportCommand(o *clusterOptions) *cobra.Command {
-	var format, namespace string
+	var format, namespace, operator string
 	var to applyOptions
 	formats := []string{string(cluster.KubeRay), string(cluster.RayUp), string(cluster.Compose)}
 	cmd := &cobra.Command{
@@ -23,15 +23,19 @@ func (a *app) clusterExportCommand(o *clusterOptions) *cobra.Command {
 top. The image is named by digest.
 
 With --apply it gives the RayCluster to Kubernetes (server-side apply), shows what keeps its pods from running, and is done when the
-head and all workers are ready; run again it changes nothing and says so. KubeRay's operator has to be there. It makes the
-cluster's token, in a Secret that bears the cluster's name and goes with it; raybuild neither reads nor makes one.`,
+head and all workers are ready; run again it changes nothing and says so. KubeRay's operator has to be there. From 1.5.1 on it
+makes the cluster's token, in a Secret that bears the cluster's name and goes with it; raybuild neither reads nor makes one.`,
 		Example: `  raybuild cluster export --format kuberay | kubectl apply -f -
   raybuild cluster export --format kuberay --apply --context prod --namespace ml
+  raybuild cluster export --format kuberay --kuberay 1.4.2 > raycluster.yaml
   raybuild cluster export --format compose > compose.yaml`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := to.check(cmd.Flags(), cluster.Format(format)); err != nil {
 				return err
+			}
+			if operator != "" && cluster.Format(format) != cluster.KubeRay {
+				return usagef("--kuberay is for --format %s", cluster.KubeRay)
 			}
 			spec, err := a.loadCluster(o)
 			if err != nil {
@@ -41,7 +45,7 @@ cluster's token, in a Secret that bears the cluster's name and goes with it; ray
 			if err != nil {
 				return err
 			}
-			eo := cluster.ExportOptions{Image: image, Namespace: namespace}
+			eo := cluster.ExportOptions{Image: image, Namespace: namespace, Operator: operator}
 			if cluster.Format(format) == cluster.RayUp {
 				if eo.Login, err = docker.LoginOf(targetOf(spec.Head.Host), a.launcher(o).SSH); err != nil {
 					return err
@@ -65,6 +69,7 @@ cluster's token, in a Secret that bears the cluster's name and goes with it; ray
 	o.imageFlag(cmd.Flags())
 	cmd.Flags().StringVar(&format, "format", string(cluster.KubeRay), strings.Join(formats, ", "))
 	cmd.Flags().StringVar(&namespace, "namespace", "", "Kubernetes `NAMESPACE` (default for --apply: the context's)")
+	cmd.Flags().StringVar(&operator, "kuberay", "", "KubeRay: `VERSION` of the operator, 1.2 or later (default: one of 1.5.1 or later)")
 	completeValues(cmd, "format", formats, cobra.ShellCompDirectiveNoFileComp)
 	to.flags(cmd.Flags())
 	return cmd

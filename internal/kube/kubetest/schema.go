@@ -24,10 +24,10 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-//go:embed testdata/ray.io_rayclusters-v1.6.2.yaml.gz
+//go:embed testdata/ray.io_rayclusters-v1.7.0.yaml.gz
 var definition []byte
 
-const definitionDigest = "1d51d8c4ce065b22c2069af0ebd72ae25f4a6968e5c5f93a3106ba6fc35bcc1d" // of testdata/README.md
+const definitionDigest = "c44704442eef0c6721ad40c1d66782c8bd3fdab9d3344306a5820910a679baa1" // of testdata/README.md
 
 // Schema checks RayClusters as an API server with KubeRay's definition does, unknown fields refused: by the API server's own code.
 type Schema struct {
@@ -48,6 +48,11 @@ func NewSchema() (*Schema, error) {
 	if got := sha256.Sum256(data); hex.EncodeToString(got[:]) != definitionDigest {
 		return nil, fmt.Errorf("KubeRay's definition has digest %x", got)
 	}
+	return ReadSchema(data)
+}
+
+// ReadSchema reads a definition of RayClusters, as YAML, such as that of another version of KubeRay.
+func ReadSchema(data []byte) (*Schema, error) {
 	var crd apiextensionsv1.CustomResourceDefinition
 	if err := yaml.Unmarshal(data, &crd); err != nil {
 		return nil, err
