@@ -42,7 +42,7 @@ type HostFacts struct {
 type ImageFacts struct {
 	Ref        string                  // name@sha256:…, what every host pulls and runs
 	Digest     string                  // sha256:…
-	RayVersion string                  // "2.52.0"
+	RayVersion string                  // "2.60.0"
 	Python     string                  // full version "3.12.3"; empty: not known
 	Arch       []string                // Go's names
 	MediaTypes []string                // of its layers

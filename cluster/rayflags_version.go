@@ -26,7 +26,7 @@ var versionGrammar = newGrammar(`^v?([0-9]{1,6}(?:\.[0-9]{1,6}){0,4})(?:[._-]?(a
 func parseVersion(s string) (version, error) {
 	m := versionGrammar.FindStringSubmatch(s)
 	if m == nil {
-		return version{}, fmt.Errorf("parse ray version %q: not a version such as 2.52.0", clip(s))
+		return version{}, fmt.Errorf("parse ray version %q: not a version such as 2.60.0", clip(s))
 	}
 	v := version{pre: 4, dev: noDev}
 	for _, part := range strings.Split(m[1], ".") {

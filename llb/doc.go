@@ -12,7 +12,7 @@
 //
 //	title = [ "[" layer "] " ] step
 //
-// so "[ray] install ray 2.52.0" is the step "install ray 2.52.0" of the layer "ray".
+// so "[ray] install ray 2.60.0" is the step "install ray 2.52.0" of the layer "ray".
 //
 // # Time
 //

@@ -24,7 +24,7 @@ const (
 
 // Exec is a command that runs in a stage.
 type Exec struct {
-	// Title is shown in progress and errors: "[ray] install ray 2.52.0". Required.
+	// Title is shown in progress and errors: "[ray] install ray 2.60.0". Required.
 	Title string
 	// Args is the command and its arguments; no shell reads them. Required.
 	Args []string

@@ -183,7 +183,7 @@ func (n *node) layersOver(base *node) int {
 
 var titleForm = regexp.MustCompile(`^\[([^\]]+)\] (.+)$`)
 
-// LayerOf is the layer that a title names: "ray" of "[ray] install ray 2.52.0", "" of a title without one.
+// LayerOf is the layer that a title names: "ray" of "[ray] install ray 2.60.0", "" of a title without one.
 func LayerOf(title string) string {
 	layer, _ := splitTitle(title)
 	return layer

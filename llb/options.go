@@ -46,7 +46,7 @@ type SolveOptions struct {
 // BuildOptions say where an image goes.
 type BuildOptions struct {
 	SolveOptions
-	// Names are references to name the image by, as "registry/ray:2.52". Required to push.
+	// Names are references to name the image by, as "registry/ray:2.60". Required to push.
 	Names []string
 	// Push pushes the image to each name. Default: it stays in the builder.
 	Push bool

@@ -41,8 +41,8 @@ registry. The result gets IMAGE's own name, or those of -t; without --push it st
 asked for, or a name of -t is the result already, that is found in the registry and nothing is built.
 
 Packages that the recipe's own steps installed are not known to raybuild, and so not held.`,
-		Example: `  raybuild add --push einops --onto registry.example/ray:2.52.0
-  raybuild add --push -t registry.example/ray:2.52.0-nlp "transformers>=4.40,<5" sentencepiece --onto registry.example/ray:2.52.0`,
+		Example: `  raybuild add --push einops --onto registry.example/ray:2.60.0
+  raybuild add --push -t registry.example/ray:2.60.0-nlp "transformers>=4.40,<5" sentencepiece --onto registry.example/ray:2.60.0`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.set(cmd)
 			o.filesElsewhere = true
@@ -82,7 +82,7 @@ type onto struct {
 // check reads the requirements, and says where the result goes.
 func (o *addOptions) checkAdd(a *app, args []string) ([]string, error) {
 	if len(args) == 0 || o.onto == "" {
-		return nil, usagef(`what is put on what? raybuild add REQUIREMENT… --onto IMAGE, as in raybuild add "einops>=0.8" --onto registry.example/ray:2.52.0`)
+		return nil, usagef(`what is put on what? raybuild add REQUIREMENT… --onto IMAGE, as in raybuild add "einops>=0.8" --onto registry.example/ray:2.60.0`)
 	}
 	var out []string
 	for _, text := range args {

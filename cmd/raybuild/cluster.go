@@ -27,7 +27,7 @@ Nothing is installed on the hosts. Host keys are always checked ("trust" records
 Exit codes: 0 done, 1 failed, 2 plan found changes, 64 wrong usage, 130 interrupted; exec and submit end as their program does.`
 
 const clusterExample = `  # from two machines to a running cluster
-  raybuild cluster init --image registry.example/ray:2.52.0 ubuntu@10.0.0.1 ubuntu@10.0.0.2
+  raybuild cluster init --image registry.example/ray:2.60.0 ubuntu@10.0.0.1 ubuntu@10.0.0.2
   raybuild cluster trust
   raybuild cluster up
   raybuild cluster submit --dir . -- python train.py

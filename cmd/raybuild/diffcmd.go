@@ -27,7 +27,7 @@ func (a *app) diffCommand() *cobra.Command {
 		Long: `diff compares two images of registries: packages that were added, removed and changed (apt, conda, pip, installer, base), from
 the locks that travel with images that raybuild pushed; their configs; their layers; and how many bytes a node that holds A pulls
 for B. Of images without a lock it compares config and layers, and says so. No layer is pulled.`,
-		Example: `  raybuild diff registry.example/ray:2.51.1 registry.example/ray:2.52.0
+		Example: `  raybuild diff registry.example/ray:2.59.0 registry.example/ray:2.60.0
   raybuild diff --json registry.example/ray:main registry.example/ray:pr-7`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 2 {

@@ -24,9 +24,9 @@ func (a *app) inspectCommand() *cobra.Command {
 		Long: `inspect asks the registry what IMAGE is: its digest and platforms, the base that it stands on, each layer with its size
 and what made it, what containers of it start with, and the lock that it was built from, which travels with the image.
 No layer is pulled.`,
-		Example: `  raybuild inspect registry.example/ray:2.52.0
-  raybuild inspect --json registry.example/ray:2.52.0
-  raybuild inspect --lock registry.example/ray:2.52.0 > raybuild.lock`,
+		Example: `  raybuild inspect registry.example/ray:2.60.0
+  raybuild inspect --json registry.example/ray:2.60.0
+  raybuild inspect --lock registry.example/ray:2.60.0 > raybuild.lock`,
 		Args: oneArg("IMAGE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if _, err := registry.Host(args[0]); err != nil {

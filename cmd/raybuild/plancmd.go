@@ -32,9 +32,9 @@ machine, one after the other, without fetching and pushing; where one never ran 
 
 A lock that does not fit the recipe is not resolved: plan says what would be. Exit codes: 0 IMAGE is this graph already, 2 something
 would change, 1 failed.`,
-		Example: `  raybuild plan registry.example/ray:2.52.0
+		Example: `  raybuild plan registry.example/ray:2.60.0
   raybuild plan --json registry.example/ray:latest
-  raybuild plan --set ray.version=2.52.0 registry.example/ray:2.51.1
+  raybuild plan --set ray.version=2.60.0 registry.example/ray:2.59.0
   raybuild plan registry.example/ray:main || test $? -eq 2     # in CI`,
 		Args: images(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

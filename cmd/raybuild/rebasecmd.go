@@ -38,9 +38,9 @@ The result gets IMAGE's own name, or those of -t; without --push it stays in the
 remember run again, from the same artifacts, to the same layers.
 
 The recipe's own lock does not learn of it: raybuild lock --update base does the same there.`,
-		Example: `  raybuild rebase --push registry.example/ray:2.52.0
-  raybuild rebase --push -t registry.example/ray:2.52.0-patched registry.example/ray:2.52.0
-  raybuild rebase --push --json --base ubuntu:22.04 registry.example/ray:2.52.0`,
+		Example: `  raybuild rebase --push registry.example/ray:2.60.0
+  raybuild rebase --push -t registry.example/ray:2.60.0-patched registry.example/ray:2.60.0
+  raybuild rebase --push --json --base ubuntu:22.04 registry.example/ray:2.60.0`,
 		Args: oneArg("IMAGE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.set(cmd)

@@ -9,7 +9,7 @@ import (
 const rootLong = `raybuild builds the recipe of this directory (raybuild.yaml) into a container image for Ray, pushes it, and runs Ray
 clusters from such images. It needs no Dockerfile.
 
-A word that is no command names the image: "raybuild --push registry.example/ray:2.52" builds, tags and pushes. Without a
+A word that is no command names the image: "raybuild --push registry.example/ray:2.60" builds, tags and pushes. Without a
 recipe the default one is built: the newest Ray that raybuild knows, on Ubuntu 22.04. What the recipe asks for is
 resolved to exact artifacts once and kept in raybuild.lock, beside the recipe; put both under version control.
 
@@ -25,10 +25,10 @@ Environment: RAYBUILD_HOME (raybuild's own state; default ~/.cache/raybuild), BU
 credentials), SOURCE_DATE_EPOCH (the image's time), HTTP_PROXY, HTTPS_PROXY, NO_PROXY, NO_COLOR, CI (true: --frozen).`
 
 const rootExample = `  # build the default image, or the recipe here, and push it
-  raybuild --push registry.example/team/ray:2.52.0
+  raybuild --push registry.example/team/ray:2.60.0
 
   # another recipe, one value overridden, two tags
-  raybuild --push -f gpu.yaml --set ray.version=2.51.1 registry.example/ray:2.51.1 registry.example/ray:latest
+  raybuild --push -f gpu.yaml --set ray.version=2.59.0 registry.example/ray:2.59.0 registry.example/ray:latest
 
   # in CI: the lock must fit, the cache is kept beside the image, the result goes to a file
   raybuild --push --frozen --cache --metadata-file build.json registry.example/ray:$TAG

@@ -25,7 +25,7 @@ records, and needs no recipe.
 A layer that differs only because of what it stands on names that layer. Nothing is built, resolved or pulled.`,
 		Example: `  raybuild why registry.example/ray:main
   raybuild why --json registry.example/ray:main
-  raybuild why registry.example/ray:2.51.1 registry.example/ray:2.52.0`,
+  raybuild why registry.example/ray:2.59.0 registry.example/ray:2.60.0`,
 		Args: images(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.recipeOptions.set(cmd)

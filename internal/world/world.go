@@ -22,8 +22,8 @@ import (
 
 // RayOld and RayNew are the two versions of the stand-in ray that the world's index carries.
 const (
-	RayOld = "2.51.1"
-	RayNew = "2.52.0"
+	RayOld = "2.59.0"
+	RayNew = "2.60.0"
 )
 
 // Options says how a world is made. The zero value is a small world whose files lie in a temporary

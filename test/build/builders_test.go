@@ -17,6 +17,7 @@ import (
 	"github.com/docker/buildx/util/confutil"
 
 	"github.com/raybuild/raybuild/internal/engine"
+	"github.com/raybuild/raybuild/internal/world"
 )
 
 // dockerd is a Docker Engine of the test's own. Its address is DOCKER_HOST's.
@@ -94,7 +95,7 @@ func TestDockerEngineBuildsAndPushes(t *testing.T) {
 	if first.meta.layer("ray") == "" || first.meta.Raybuild.BytesPushed == 0 {
 		t.Errorf("the push of a new image is told as %d bytes in layers %v", first.meta.Raybuild.BytesPushed, first.meta.Raybuild.Layers)
 	}
-	if out, err := dockerCLI(t.Context(), host, "run", "--rm", "--network", "none", r, "ray", "--version"); err != nil || !strings.Contains(out, "2.51.1") {
+	if out, err := dockerCLI(t.Context(), host, "run", "--rm", "--network", "none", r, "ray", "--version"); err != nil || !strings.Contains(out, world.RayOld) {
 		t.Errorf("ray does not run in the image that the Engine built: %v\n%s", err, out)
 	}
 	if again := h.push(r); !again.meta.Raybuild.UpToDate {
@@ -152,7 +153,7 @@ func estargzRuns(h *home, host string) {
 			h.t.Errorf("layer %d of %d has no footer of estargz (read: %v)", i, len(made), err)
 		}
 	}
-	if out, err := dockerCLI(h.t.Context(), host, "run", "--rm", "--network", "none", r, "ray", "--version"); err != nil || !strings.Contains(out, "2.51.1") {
+	if out, err := dockerCLI(h.t.Context(), host, "run", "--rm", "--network", "none", r, "ray", "--version"); err != nil || !strings.Contains(out, world.RayOld) {
 		h.t.Errorf("ray does not run in an image of estargz layers: %v\n%s", err, out)
 	}
 	h.t.Logf("ran after %.1f s", time.Since(start).Seconds())

@@ -51,7 +51,7 @@ func TestReadmeLinesOnTwoHosts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := remote.Write(must(name.ParseReference(b.registry+"/ray:2.52.0", name.Insecure)), img); err != nil {
+	if err := remote.Write(must(name.ParseReference(b.registry+"/ray:2.60.0", name.Insecure)), img); err != nil {
 		t.Fatal(err)
 	}
 	b.serveTLS(t, nil)
