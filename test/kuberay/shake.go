@@ -31,10 +31,9 @@ type shaker struct {
 
 // source is a package of the module.
 type source struct {
-	files   map[string]*ast.File
-	decls   map[string][]found // by name; methods by "Type.Method"
-	kept    map[ast.Node]bool  // declarations and specs
-	started bool
+	files map[string]*ast.File
+	decls map[string][]found // by name; methods by "Type.Method"
+	kept  map[ast.Node]bool  // declarations and specs
 }
 
 // found is a declaration in a file. spec is the one of a group that has the name; nil: all of it.
