@@ -41,10 +41,28 @@ func (l *launch) preflight(ctx context.Context, v *view) map[string]error {
 		if !makes[id] {
 			return nil
 		}
+		if w := oldSeccomp(k.facts.Engine); w != "" {
+			l.tell.say("%s: warning: %s", id, w)
+		}
 		ctx, cancel := context.WithTimeout(ctx, engineLimit)
 		defer cancel()
 		return errors.Join(checkPorts(ctx, h, needs[id]), l.checkRoom(ctx, id, h, k.info, image, v.imageSize))
 	})
+}
+
+// oldSeccomp is a warning about an Engine under which glibc 2.34 and later cannot start threads: its profile answers clone3 with EPERM,
+// of which glibc makes no second try (moby 42681, mended in 20.10.10). Ubuntu 22.04 and Debian 12 have such a glibc.
+func oldSeccomp(engine string) string {
+	number := strings.FieldsFunc(engine, func(r rune) bool { return r == '+' || r == '-' || r == '~' })
+	if len(number) == 0 {
+		return ""
+	}
+	v, err := parseVersion(number[0]) // without a distribution's part: 20.10.5+dfsg1
+	if err != nil || strings.HasPrefix(engine, "podman") || v.atLeast(20, 10, 10) {
+		return ""
+	}
+	return fmt.Sprintf("docker %s is older than 20.10.10: in images with glibc 2.34 or later (Ubuntu 22.04, Debian 12) Ray dies there "+
+		"with \"pthread_create failed: Operation not permitted\"; update Docker and libseccomp", engine)
 }
 
 func aheadOrBehind(d time.Duration) string {

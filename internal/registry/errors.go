@@ -82,6 +82,8 @@ func (e *Error) reason() string {
 			next = "it, or a proxy before it, limits the size of a request: raise that limit, or make layers smaller"
 		case e.Status == http.StatusInsufficientStorage:
 			next = "it has no room left: free some, or push elsewhere"
+		case e.Status == http.StatusTooManyRequests && e.Host == dockerHub:
+			next = hubLimits
 		case e.Status >= 500 || e.Status == http.StatusTooManyRequests:
 			next = "the registry is in trouble or limits requests: try again later"
 		}
@@ -89,6 +91,13 @@ func (e *Error) reason() string {
 	}
 	return e.transportReason()
 }
+
+const (
+	dockerHub = "docker.io"
+	// hubLimits are of https://docs.docker.com/docker-hub/usage/, read 2026-11; asking for a manifest's digest does not count.
+	hubLimits = "Docker Hub lets an address pull 100 images in 6 hours, and a free account 200: run \"docker login\", wait, " +
+		"or name a mirror of the image"
+)
 
 // transportReason explains why there was no answer.
 func (e *Error) transportReason() string {
@@ -138,7 +147,7 @@ func (c *Client) fail(op, ref, host string, err error) error {
 		return err
 	}
 	if host == name.DefaultRegistry {
-		host = "docker.io" // as its users write it
+		host = dockerHub // as its users write it
 	}
 	e := &Error{Op: op, Ref: ref, Host: host, Err: err, insecure: c.insecure(host)}
 	var terr *transport.Error
