@@ -261,7 +261,8 @@ func Env(ray string, n EnvInput) (map[string]string, error) {
 	return out, nil
 }
 
-// hasToken: ray doc/source/ray-security/token-auth.md, "Ray 2.52.0 and later".
+// hasToken: ray doc/source/ray-security/token-auth.md, "Ray 2.52.0 and later". On by default: from 2.59 for a local ray.init() (ray#64755,
+// ray#66248), from 2.61 for all clusters (the banner of that page, 2026-11).
 func hasToken(v version) bool { return v.atLeast(2, 52) }
 
 // headAddress joins an address and the GCS port.

@@ -28,10 +28,6 @@ func (c *checker) ray() {
 	default:
 		c.note("ray.version", "raybuild knows no Ray %s on PyPI: it is taken to work with what %s works with", v, release.version)
 	}
-	if compareDotted(v, "2.61") >= 0 {
-		// Banner of docs.ray.io, ray-security/token-auth, 2026-11; 2.59 began with a local ray.init() (ray-project/ray 64755, 66248).
-		c.note("ray.version", "from Ray 2.61 on every cluster has token authentication on by default: what asks it from outside needs the token")
-	}
 	c.rayWheels(release)
 	c.rayExtras(row)
 }

@@ -101,7 +101,6 @@ func TestNotes(t *testing.T) {
 	newest := newestRay()
 	for text, want := range map[string]string{
 		"ray: {version: 9.0.0}":                       "ray.version: Ray 9.0.0 is newer than what raybuild knows (" + newest + "): it is taken to work with what " + newest + " works with",
-		"ray: {version: 9.1.0}":                       "ray.version: from Ray 2.61 on every cluster has token authentication on by default: what asks it from outside needs the token",
 		"ray: {version: 2.57.9}":                      "ray.version: raybuild knows no Ray 2.57.9 on PyPI: it is taken to work with what 2.57.1 works with",
 		"ray: {version: 2.60.0rc1}":                   "ray.version: raybuild knows no Ray 2.60.0rc1 on PyPI: it is taken to work with what 2.60.0 works with",
 		"ray: {version: 1.7.1}\nenv: {python: 3.8}":   "ray.version: Ray 1.7.1 was withdrawn from PyPI (https://github.com/ray-project/ray/issues/19813): use 1.8.0",

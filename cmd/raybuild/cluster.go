@@ -22,7 +22,8 @@ const clusterLong = `cluster runs an image as a Ray cluster on hosts that have D
 One file, cluster.yaml, names the image, the head's host and the workers' hosts. "up" brings them to it and is done when Ray itself
 counts every node alive; run again it changes nothing. There is no state file, here or there: labels on the containers are all.
 Nothing is installed on the hosts. Host keys are always checked ("trust" records them), every cluster has a token of its own
-(Ray 2.52 and later), and the dashboard stays on the head's loopback ("dashboard" brings it here).
+(Ray 2.52 and later), and the dashboard stays on the head's loopback ("dashboard" brings it here). From Ray 2.61 on clusters
+that others start have a token as well, by default: a program outside then needs it in RAY_AUTH_TOKEN.
 
 Exit codes: 0 done, 1 failed, 2 plan found changes, 64 wrong usage, 130 interrupted; exec and submit end as their program does.`
 

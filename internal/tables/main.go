@@ -85,7 +85,7 @@ func follow(out io.Writer, from, to string) error {
 			fmt.Fprintf(out, "%s: %s is %s now\n", name, from, to)
 		}
 	}
-	fmt.Fprintln(out, "an index page does not tell extras: see in setup.py whether they changed, and add a row to layers/data/ray.yaml if so")
+	fmt.Fprintln(out, "an index page does not tell extras: see in the METADATA of a wheel whether they changed, and add a row to layers/data/ray.yaml if so")
 	return nil
 }
 
