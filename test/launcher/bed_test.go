@@ -5,23 +5,17 @@ package launcher
 import (
 	"archive/tar"
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"log"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -29,11 +23,12 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"github.com/raybuild/raybuild/cluster"
-	"github.com/raybuild/raybuild/internal/docker"
+	hosts "github.com/raybuild/raybuild/test/bed"
 )
 
 // bed is three hosts and a registry that they reach. All tests of the package share it.
 type bed struct {
+	all            *hosts.Bed
 	dir, net, name string
 	hosts          int
 	registry       string // host:port as the hosts see it
@@ -41,6 +36,11 @@ type bed struct {
 	image          string // name@sha256:… of miniray
 	moved          string // another image of it
 	world          string // name@sha256:… of the offline world's image, once a test has asked for it
+}
+
+// over is a bed of these hosts.
+func over(all *hosts.Bed) *bed {
+	return &bed{all: all, dir: all.Dir, net: all.Net, name: all.Name, hosts: all.Hosts, registry: all.Registry, store: all.Store}
 }
 
 var (
@@ -62,11 +62,7 @@ func TestMain(m *testing.M) {
 		code = 1
 	}
 	if theBed != nil {
-		if out, err := theBed.script("down"); err != nil {
-			log.Printf("hosts.sh down: %v\n%s", err, out)
-			code = 1
-		}
-		if err := os.RemoveAll(filepath.Dir(theBed.dir)); err != nil {
+		if err := theBed.all.Close(); err != nil {
 			log.Print(err)
 			code = 1
 		}
@@ -90,71 +86,35 @@ func needBed(t *testing.T) *bed {
 	return theBed
 }
 
-func missing() string {
-	if os.Getuid() != 0 {
-		return "this is not root"
-	}
-	for _, p := range []string{"dockerd", "containerd", "runc", "docker-init", "sshd", "ssh-keygen", "ip", "nft", "nsenter", "unshare", "curl"} {
-		if _, err := exec.LookPath(p); err != nil {
-			return p + " is not installed (apt-get install docker.io openssh-server openssh-client iproute2 nftables util-linux curl)"
-		}
-	}
-	return ""
-}
+func missing() string { return hosts.Missing() }
 
 func makeBed() (*bed, error) {
-	dir, err := os.MkdirTemp("/var/tmp", "raybuild-bed-")
+	all, err := hosts.Start(hosts.Options{})
 	if err != nil {
 		return nil, err
 	}
-	n := os.Getpid() % 250
-	b := &bed{dir: filepath.Join(dir, "hosts"), net: fmt.Sprintf("10.86.%d", n), name: fmt.Sprintf("rt%d", n), hosts: 3}
-	if s := os.Getenv("RAYBUILD_TEST_NET"); s != "" {
-		b.net = s
-	}
-	if s := os.Getenv("RAYBUILD_TEST_HOSTS"); s != "" {
-		if b.hosts, err = strconv.Atoi(s); err != nil {
-			return nil, err
-		}
-	}
-	ln, err := net.Listen("tcp", ":0") // the hosts reach it at this machine's address on their network
-	if err != nil {
-		return nil, err
-	}
-	b.store = registry.New(registry.Logger(log.New(io.Discard, "", 0)))
-	go http.Serve(ln, b.store) //nolint:errcheck // it serves until the process ends
-	port := ln.Addr().(*net.TCPAddr).Port
-	b.registry = fmt.Sprintf("%s.1:%d", b.net, port)
-	if out, err := b.script("up", fmt.Sprint(b.hosts)); err != nil {
-		os.RemoveAll(dir)
-		return nil, fmt.Errorf("hosts.sh up: %w\n%s", err, out)
-	}
+	b := over(all)
 	if b.image, err = b.push("miniray", "1"); err == nil {
 		b.moved, err = b.push("miniray", "2")
 	}
 	return b, err
 }
 
-func (b *bed) script(args ...string) (string, error) {
-	cmd := exec.Command("../hosts.sh", args...)
-	cmd.Env = b.env()
-	out, err := cmd.CombinedOutput()
-	return string(out), err
+func (b *bed) script(args ...string) (string, error)    { return b.all.Script(args...) }
+func (b *bed) env() []string                            { return b.all.Env() }
+func (b *bed) must(t testing.TB, args ...string) string { t.Helper(); return b.all.Must(t, args...) }
+func (b *bed) addr(i int) string                        { return b.all.Addr(i) }
+func (b *bed) reach() cluster.Options                   { return b.all.Reach() }
+func (b *bed) options(t testing.TB) cluster.Options     { return b.all.Options(t) }
+func (b *bed) clean(t testing.TB, name string)          { b.all.Clean(t, name) }
+func (b *bed) traces(t testing.TB, i int) traces        { t.Helper(); return b.all.Traces(t, i) }
+func (b *bed) text(name, image, more string, workers ...int) string {
+	return b.all.Text(name, image, more, workers...)
 }
 
-// env is hosts.sh's.
-func (b *bed) env() []string {
-	return append(os.Environ(), "HOSTS_NAME="+b.name, "HOSTS_NET="+b.net, "HOSTS_DIR="+b.dir, "HOSTS_DOCKERD_ARGS=--insecure-registry "+b.registry)
-}
-
-// must runs hosts.sh.
-func (b *bed) must(t testing.TB, args ...string) string {
+func (b *bed) spec(t testing.TB, name, image, more string, workers ...int) *cluster.Spec {
 	t.Helper()
-	out, err := b.script(args...)
-	if err != nil {
-		t.Fatalf("hosts.sh %s: %v\n%s", strings.Join(args, " "), err, out)
-	}
-	return out
+	return b.all.Spec(t, name, image, more, workers...)
 }
 
 // push builds an image with miniray as its `ray` and pushes it.
@@ -217,93 +177,4 @@ func must[T any](v T, err error) T {
 		panic(err)
 	}
 	return v
-}
-
-func (b *bed) addr(i int) string { return fmt.Sprintf("%s.%d", b.net, 10+i) }
-
-// reach is how the bed's hosts are reached: with its own key and host keys.
-func (b *bed) reach() cluster.Options {
-	return cluster.Options{Images: images{}, SSH: docker.Options{SSHConfig: "none", Agent: "none",
-		KnownHosts: []string{filepath.Join(b.dir, "known_hosts")}, Identities: []string{filepath.Join(b.dir, "id_ed25519")}}}
-}
-
-// options are those of reach, with the story in the test's log.
-func (b *bed) options(t testing.TB) cluster.Options {
-	o := b.reach()
-	o.Log = testLog{t, time.Now()}
-	return o
-}
-
-// testLog shows the launcher's story in the test's log.
-type testLog struct {
-	t     testing.TB
-	start time.Time
-}
-
-func (l testLog) Write(p []byte) (int, error) {
-	l.t.Logf("%5.1f s  %s", time.Since(l.start).Seconds(), strings.TrimRight(string(p), "\n"))
-	return len(p), nil
-}
-
-// images asks the bed's registry, as the command does.
-type images struct{}
-
-func (images) Facts(ctx context.Context, ref string) (cluster.ImageFacts, error) {
-	r, err := name.ParseReference(ref, name.Insecure)
-	if err != nil {
-		return cluster.ImageFacts{}, err
-	}
-	img, err := remote.Image(r, remote.WithContext(ctx))
-	if err != nil {
-		return cluster.ImageFacts{}, err
-	}
-	cfg, err := img.ConfigFile()
-	if err != nil {
-		return cluster.ImageFacts{}, err
-	}
-	d, err := img.Digest()
-	return cluster.ImageFacts{Ref: ref, Digest: d.String(), RayVersion: cfg.Config.Labels["dev.raybuild.ray"], Arch: []string{cfg.Architecture}}, err
-}
-
-// text is a cluster.yaml of one head and the given workers, by host number.
-func (b *bed) text(name, image, more string, workers ...int) string {
-	var hosts []string
-	for _, w := range workers {
-		hosts = append(hosts, fmt.Sprintf("%q", "ssh://root@"+b.addr(w)))
-	}
-	text := fmt.Sprintf("name: %s\nimage: %s\nhead: {host: %q, num_cpus: 1, shm_size: 128m}\nnum_cpus: 2\nshm_size: 128m\n", name, image, "ssh://root@"+b.addr(1))
-	if len(workers) > 0 {
-		text += "workers: [{hosts: [" + strings.Join(hosts, ", ") + "]}]\n"
-	}
-	return text + more
-}
-
-func (b *bed) spec(t testing.TB, name, image, more string, workers ...int) *cluster.Spec {
-	t.Helper()
-	text := b.text(name, image, more, workers...)
-	s, err := cluster.Load("cluster.yaml", []byte(text))
-	if err != nil {
-		t.Fatalf("%v\n%s", err, text)
-	}
-	return s
-}
-
-// clean takes the cluster down when the test ends, and checks that nothing is left on any host.
-func (b *bed) clean(t testing.TB, name string) {
-	t.Cleanup(func() {
-		var hosts []cluster.Host
-		for i := range b.hosts {
-			hosts = append(hosts, cluster.Host{Address: b.addr(i + 1), User: "root"})
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-		defer cancel()
-		if _, err := cluster.Down(ctx, name, hosts, b.options(t)); err != nil {
-			t.Errorf("down: %v", err)
-		}
-		var looks sync.WaitGroup
-		for i := range b.hosts {
-			looks.Go(func() { b.nothingLeft(t, i+1) })
-		}
-		looks.Wait()
-	})
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/raybuild/raybuild/cluster"
+	hosts "github.com/raybuild/raybuild/test/bed"
 )
 
 // upEnv makes TestMain's process be a launcher that can be killed.
@@ -30,7 +31,7 @@ func runUp(data string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 64
 	}
-	b := &bed{dir: r.Dir, net: r.Net, name: r.Name, registry: r.Registry, hosts: 3}
+	b := over(&hosts.Bed{Dir: r.Dir, Net: r.Net, Name: r.Name, Registry: r.Registry, Hosts: 3})
 	spec, err := cluster.Load("cluster.yaml", []byte(b.text(r.Cluster, r.Image, r.More, r.Workers...)))
 	if err == nil {
 		o := b.reach()
