@@ -136,6 +136,7 @@ func (r *reader) apt() {
 			}
 		}
 	}
+	r.aptLogins()
 }
 
 // aptRoot takes down one root of the distribution.

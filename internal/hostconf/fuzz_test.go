@@ -114,3 +114,14 @@ func FuzzParseAptSources(f *testing.F) {
 		}
 	})
 }
+
+func FuzzParseAptAuth(f *testing.F) {
+	f.Add("machine https://h:1/p login a password b\n# c\nmachine x login y\nmachine")
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, l := range parseAptAuth(text) {
+			if l.login == nil {
+				t.Errorf("%q gives an entry of %s without a login", text, l.host)
+			}
+		}
+	})
+}

@@ -292,6 +292,26 @@ Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 	}
 }
 
+func TestAptLogins(t *testing.T) {
+	files := map[string]string{
+		"/etc/os-release":              bookworm,
+		"/etc/apt/sources.list":        "deb https://nexus.example:8443/apt/debian bookworm main\ndeb http://sec.example/security bookworm-security main\n",
+		"/etc/apt/auth.conf":           "# ours\nmachine nexus.example:8443/other login no password no\nmachine sec.example login plain password none\n",
+		"/etc/apt/auth.conf.d/10.conf": "machine nexus.example:8443/apt\n  login joe\n  password pw\nmachine https://sec.example login no password no\n",
+	}
+	c := Read(machine(nil, files))
+	if got := c.Logins["https://nexus.example:8443"]; got.String() != "joe:pw" {
+		t.Errorf("the login of the archive is %v, want joe:pw", got)
+	}
+	if got := c.Logins["http://sec.example:80"]; got != nil {
+		t.Errorf("a login goes out in the clear that was not meant to: %v", got)
+	}
+	files["/etc/apt/auth.conf.d/20.conf"] = "machine http://sec.example/ login ann password pw"
+	if got := Read(machine(nil, files)).Logins["http://sec.example:80"]; got.String() != "ann:pw" {
+		t.Errorf("the login that names http is %v, want ann:pw", got)
+	}
+}
+
 func TestCerts(t *testing.T) {
 	c := Read(machine(map[string]string{
 		"PIP_CERT": "/corp/ca.pem", "SSL_CERT_FILE": "/etc/ca.pem", "REQUESTS_CA_BUNDLE": "/corp/ca.pem", "CURL_CA_BUNDLE": "/none.pem", "CONDA_SSL_VERIFY": "true",
