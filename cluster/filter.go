@@ -77,7 +77,18 @@ func portsOpen(n Node, image ImageFacts) ([]PortNeed, error) {
 	if def := defaultPorts().Client; asks && n.Role == Head && !image.Client && n.Ports.Client != def {
 		need = append(need, PortNeed{Node: n.ID, First: def, Last: def, Use: "ray client"})
 	}
+	if n.Role == Head {
+		for port, use := range headMetrics() {
+			need = append(need, PortNeed{Node: n.ID, First: port, Last: port, Use: use})
+		}
+	}
 	return need, err
+}
+
+// headMetrics are ports on which a head answers whoever asks, and which no option of `ray start` moves.
+// Source: ray python/ray/_private/ray_constants.py AUTOSCALER_METRIC_PORT, python/ray/dashboard/consts.py DASHBOARD_METRIC_PORT.
+func headMetrics() map[int]string {
+	return map[int]string{44217: "autoscaler metrics", 44227: "dashboard metrics"}
 }
 
 // nft runs nft(8) on a host, as root or through sudo without a password. The rules go in by stdin.

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+
+	"github.com/raybuild/raybuild/internal/docker/enginetest"
 )
 
 // TestNodeOfAHostThatIsOffIsNoStranger has a Ray that still counts a node whose host does not answer any more.
@@ -45,6 +47,40 @@ func TestNodeOfAHostThatIsOffIsNoStranger(t *testing.T) {
 	}
 	if data, err := json.Marshal(s); err != nil || !strings.Contains(string(data), `"enough":true`) {
 		t.Errorf("%s, %v", data, err)
+	}
+}
+
+// TestStatusTellsWhyAContainerEnded has a worker that ended, and a Ray that no longer counts it.
+func TestStatusTellsWhyAContainerEnded(t *testing.T) {
+	f := newFleet(t, 2)
+	spec := f.spec(t, fleetImage, 2)
+	if _, err := Up(t.Context(), spec, f.options()); err != nil {
+		t.Fatal(err)
+	}
+	start := "\x1b[37mLocal node IP\x1b[39m: \x1b[1m10.7.0.2\x1b[22m\n"
+	for _, tt := range []struct {
+		end  enginetest.End
+		want string
+	}{
+		{enginetest.End{Code: 1, Log: start + "\x1b[31mSome Ray subprocesses exited unexpectedly:\x1b[39m\n  \x1b[1mraylet\x1b[22m [exit code=1]\n\nRemaining processes will be killed.\n"},
+			"its container is exited, exit code 1; it says: raylet ended with exit code 1"},
+		{enginetest.End{Code: 1, Log: start + "Traceback (most recent call last):\n  File \"x\"\n\x1b[91mConnectionError: 10.7.0.1:6379\x1b[0m\n\n"},
+			"its container is exited, exit code 1; it says: ConnectionError: 10.7.0.1:6379"},
+		{enginetest.End{Code: 137, Log: start}, "its container is exited, exit code 137, which is SIGKILL: " + killedBy + "; it says: Local node IP: 10.7.0.2"},
+		{enginetest.End{Code: 137, OOM: true, Log: start}, "the kernel ended it for want of memory (OOM kill, exit code 137)"},
+		{enginetest.End{Code: 127}, "its container is exited, exit code 127, its command cannot be run"},
+	} {
+		f.engines[1].EndAll(tt.end)
+		s, err := Inspect(t.Context(), spec, f.options())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := s.Nodes[1].Why; got != tt.want {
+			t.Errorf("the status says %q, want %q", got, tt.want)
+		}
+		if strings.ContainsRune(s.String(), 0x1b) {
+			t.Errorf("there are escape codes in it: %q", s)
+		}
 	}
 }
 

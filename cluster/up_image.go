@@ -142,7 +142,11 @@ func (l *launch) fetchImage(ctx context.Context, id string, h *docker.Host, ref 
 	}
 	img, err := h.Image(ctx, ref)
 	if err == nil {
-		l.tell.say("%s: pulled %d MiB (%d MiB unpacked) in %.1f s", id, mib(received), mib(img.Size), time.Since(start).Seconds())
+		wire := ""
+		if received > 0 { // not every Engine tells
+			wire = fmt.Sprintf("%d MiB ", mib(received))
+		}
+		l.tell.say("%s: pulled %s(%d MiB unpacked) in %.1f s", id, wire, mib(img.Size), time.Since(start).Seconds())
 	}
 	return img, err
 }

@@ -49,6 +49,7 @@ type Container struct {
 	Labels   map[string]string
 	mounts   []mount
 	files    map[string][]byte
+	end      End
 }
 
 type mount struct{ Type, Source, Target string }
@@ -82,7 +83,7 @@ func Start(name string, images, registry map[string]map[string]string) *Engine {
 	route("DELETE /containers/{id}", e.remove)
 	route("PUT /containers/{id}/archive", e.putArchive)
 	route("GET /containers/{id}/archive", e.getArchive)
-	route("GET /containers/{id}/logs", func(http.ResponseWriter, *http.Request) {})
+	route("GET /containers/{id}/logs", e.logs)
 	route("GET /images/json", e.listImages)
 	route("GET /images/{ref...}", e.image)
 	route("GET /system/df", e.diskUsage)
@@ -277,7 +278,8 @@ func (e *Engine) create(w http.ResponseWriter, r *http.Request) {
 func (e *Engine) inspect(w http.ResponseWriter, r *http.Request) {
 	if c := e.find(w, r.PathValue("id")); c != nil {
 		reply(w, map[string]any{"Id": c.ID, "Name": "/" + c.Name, "Config": map[string]any{"Labels": c.Labels},
-			"State": map[string]any{"Status": c.State, "Running": c.State == "running", "StartedAt": "0001-01-01T00:00:00Z"}})
+			"State": map[string]any{"Status": c.State, "Running": c.State == "running", "StartedAt": "0001-01-01T00:00:00Z",
+				"ExitCode": c.end.Code, "OOMKilled": c.end.OOM}})
 	}
 }
 

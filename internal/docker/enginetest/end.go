@@ -1,0 +1,32 @@
+package enginetest
+
+import (
+	"encoding/binary"
+	"net/http"
+)
+
+// End is how a container ended.
+type End struct {
+	Code int
+	OOM  bool   // the kernel killed it
+	Log  string // all that it printed, on its stderr
+}
+
+// EndAll lets all containers end.
+func (e *Engine) EndAll(end End) {
+	e.Become(func() {
+		for _, c := range e.containers {
+			c.State, c.end = "exited", end
+		}
+	})
+}
+
+// logs gives what a container printed as one frame of the Engine's stream: 2 for stderr, three zeros, the length.
+func (e *Engine) logs(w http.ResponseWriter, r *http.Request) {
+	c := e.find(w, r.PathValue("id"))
+	if c == nil || c.end.Log == "" {
+		return
+	}
+	frame := binary.BigEndian.AppendUint32([]byte{2, 0, 0, 0}, uint32(len(c.end.Log)))
+	w.Write(append(frame, c.end.Log...)) //nolint:errcheck // the client sees it or is gone
+}
