@@ -76,14 +76,21 @@ $(TOOLS)/buildctl: go.mod go.sum
 bench-core: needs-build build $(TOOLS)/buildctl ## engine start, up-to-date check, cached and cold builds, as a table
 	$(GO) run ./bench/core
 
-# The edit matrix. A peer that takes long is measured less often than five times, and the table says so.
+# The edit matrix: small and full are stand-ins without network, real is wheels of PyPI. A peer that takes long is measured less often than five times, and the table says so.
 BENCH_SCALE ?= small
 BENCH_BUDGET_small := 40s
 BENCH_BUDGET_full  := 50s
+BENCH_BUDGET_real  := 0
+BENCH_OUT_small    := build/bench.json
+BENCH_OUT_full     := build/bench.json
+BENCH_OUT_real     := build/bench-real.json
+BENCH_PAGE_small   := docs/benchmarks-small.md
+BENCH_PAGE_full    := docs/benchmarks-offline.md
+BENCH_PAGE_real    := docs/benchmarks.md
 BENCH_FLAGS ?=
-BENCH_PAGE ?= docs/benchmarks.md
-bench: needs build $(TOOLS)/buildctl ## what each edit costs, beside Dockerfiles and commits (BENCH_SCALE=small|full); writes docs/benchmarks.md, or BENCH_PAGE
-	$(GO) run ./bench/matrix -scale $(BENCH_SCALE) -budget $(BENCH_BUDGET_$(BENCH_SCALE)) -docs $(BENCH_PAGE) $(BENCH_FLAGS)
+BENCH_PAGE ?= $(BENCH_PAGE_$(BENCH_SCALE))
+bench: needs build $(TOOLS)/buildctl ## what each edit costs, beside Dockerfiles and commits (BENCH_SCALE=small|full|real); writes a page in docs, or BENCH_PAGE
+	$(GO) run ./bench/matrix -scale $(BENCH_SCALE) -budget $(BENCH_BUDGET_$(BENCH_SCALE)) -out $(BENCH_OUT_$(BENCH_SCALE)) -docs $(BENCH_PAGE) $(BENCH_FLAGS)
 
 bench-faults: needs-build build $(TOOLS)/buildctl ## pushes through a faulty registry, beside buildctl and crane; writes docs/faults.md
 	$(GO) run ./bench/faults -docs docs/faults.md

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/raybuild/raybuild/internal/engine"
 	"github.com/raybuild/raybuild/internal/registry"
 	"github.com/raybuild/raybuild/internal/world"
@@ -102,6 +104,29 @@ func (b *Bed) Discard(dir string) error {
 	b.discarded++
 	to := filepath.Join(b.Dir, fmt.Sprintf("discarded-%d", b.discarded))
 	return os.Rename(dir, to)
+}
+
+// inodeRest is how long ext4 holds the inodes of removed files back, once their directories are written: RECENTCY_MIN.
+const inodeRest = time.Minute
+
+// Empty removes what was discarded, for who has no room to keep it until the end, and waits until no build pays for that.
+func (b *Bed) Empty(ctx context.Context) error {
+	gone, err := filepath.Glob(filepath.Join(b.Dir, "discarded-*"))
+	if err != nil || len(gone) == 0 {
+		return err
+	}
+	for _, dir := range gone {
+		if err := os.RemoveAll(dir); err != nil {
+			return err
+		}
+	}
+	unix.Sync()
+	select {
+	case <-time.After(inodeRest):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Close ends the engines and the world, and removes what they left.

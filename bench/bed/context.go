@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/raybuild/raybuild/internal/engine"
@@ -71,15 +72,30 @@ type Context struct {
 	// Lock says what is in the image; Mirror is where the Dockerfile's steps fetch from.
 	Lock   *layers.LockPlatform
 	Mirror world.Mirror
-	// Big are the names of the wheels with a step each, for which there is a file NAME.txt; ray is always one.
-	Big []string
+	// List names the list that a wheel is in: a file LIST.txt for each. Default: ray is in a list of its own, all others are in
+	// requirements.
+	List func(wheel string) string
 	// GzipLevel is asked of BuildKit for the image's layers. Default: BuildKit's own, 6.
 	GzipLevel int
 }
 
+// Alone is a [Context.List] that puts each of the wheels into a list of its own name, and all others into requirements.
+func Alone(wheels ...string) func(wheel string) string {
+	return func(wheel string) string {
+		if slices.Contains(wheels, wheel) {
+			return wheel
+		}
+		return "requirements"
+	}
+}
+
 // Write writes the lock in the forms that apt, conda and pip read: the Dockerfile's side builds the same packages.
 func (c Context) Write() error {
-	var apt, explicit, requirements strings.Builder
+	list := c.List
+	if list == nil {
+		list = Alone("ray")
+	}
+	var apt, explicit strings.Builder
 	files := map[string]string{"activate.sh": activate, "debian.sources": fmt.Sprintf(sources, c.Mirror.Apt, c.Lock.Base.Codename)}
 	for _, a := range Artifacts(c.Lock, layers.KindDeb) {
 		fmt.Fprintf(&apt, "%s=%s\n", a.Name, a.Version)
@@ -93,21 +109,12 @@ func (c Context) Write() error {
 		fmt.Fprintf(&explicit, "%s/%s/%s#%s\n", c.Mirror.Conda, channel, a.Path, a.MD5)
 	}
 	for _, a := range Artifacts(c.Lock, layers.KindWheel) {
-		line := fmt.Sprintf("%s==%s --hash=sha256:%s\n", a.Name, a.Version, a.SHA256)
-		alone := a.Name == "ray"
-		for _, big := range c.Big {
-			alone = alone || a.Name == big
-		}
-		if alone {
-			files[a.Name+".txt"] = line
-		} else {
-			requirements.WriteString(line)
-		}
+		files[list(a.Name)+".txt"] += fmt.Sprintf("%s==%s --hash=sha256:%s\n", a.Name, a.Version, a.SHA256)
 	}
 	if n := len(Artifacts(c.Lock, layers.KindSdist)); n != 0 {
 		return fmt.Errorf("write the Dockerfile's files: the lock has %d source distributions, and the Dockerfile builds none", n)
 	}
-	files["apt.txt"], files["explicit.txt"], files["requirements.txt"] = apt.String(), explicit.String(), requirements.String()
+	files["apt.txt"], files["explicit.txt"] = apt.String(), explicit.String()
 	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
 		return err
 	}

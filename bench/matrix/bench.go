@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/raybuild/raybuild/bench/bed"
 	"github.com/raybuild/raybuild/internal/registry"
@@ -26,7 +27,10 @@ type bench struct {
 	bases    map[string]string // patched bases, by number
 	lockHome string            // where locks are resolved: no peer's builder
 	first    *variation        // that image
-	states   []*state
+	states   []*state          // all that are measured
+	now      []*state          // those that take turns now
+	made     map[string]*variation
+	tools    map[string]string // versions of what a real image's Dockerfiles install with
 }
 
 // variation is one image that every peer makes.
@@ -34,6 +38,8 @@ type variation struct {
 	wanted
 	dir  string // with recipe, lock and the Dockerfile's context
 	lock *layers.LockPlatform
+	// unlocked is whether it is built as if there were no lock: that in lock says what base and installer are.
+	unlocked bool
 }
 
 func newBench(ctx context.Context, o options, log io.Writer) (b *bench, err error) {
@@ -47,9 +53,9 @@ func newBench(ctx context.Context, o options, log io.Writer) (b *bench, err erro
 	if o.out, err = filepath.Abs(o.out); err != nil {
 		return nil, err
 	}
-	b = &bench{options: o, bases: map[string]string{}}
+	b = &bench{options: o, bases: map[string]string{}, made: map[string]*variation{}}
 	if b.Bed, err = bed.New(ctx, bed.Options{
-		Raybuild: o.raybuild, Buildctl: o.buildctl, Dir: o.dir, Log: log, World: world.Options{Scale: scale, Variants: o.runs},
+		Raybuild: o.raybuild, Buildctl: o.buildctl, Dir: o.dir, Log: log, World: world.Options{Scale: scale, Variants: o.runs, Fresh: 24 * time.Hour},
 	}); err != nil {
 		return nil, err
 	}
@@ -73,7 +79,11 @@ func newBench(ctx context.Context, o options, log io.Writer) (b *bench, err erro
 	}
 	b.start = wanted{
 		base: b.metered(b.World.Base), mirror: b.World.A, miniconda: in, python: "3.11.2", ray: world.RayOld, torch: world.TorchVariant(0),
+		extras: []string{"default", "tune"}, packages: []string{"tensorflow==2.18.0", "requests"},
 		labels: map[string]string{"team": "none"}, app: "print(0)\n",
+	}
+	if o.image != nil {
+		return b, b.becomeReal()
 	}
 	return b, nil
 }
@@ -84,7 +94,9 @@ func (b *bench) prepare(ctx context.Context, r *report) (err error) {
 	if b.first, err = b.vary(ctx, "base", b.start, nil); err != nil {
 		return err
 	}
-	b.choose(r)
+	if err := b.choose(ctx, r); err != nil {
+		return err
+	}
 	file := &buildkit{b: b, home: b.lockHome}
 	b.Say("filling the mirror's cache")
 	if err := file.prepare(ctx, b.first); err != nil {
@@ -99,8 +111,11 @@ func (b *bench) prepare(ctx context.Context, r *report) (err error) {
 }
 
 // choose chooses who is measured: raybuild, and those of the peers that are asked for and that this machine has.
-func (b *bench) choose(r *report) {
+func (b *bench) choose(ctx context.Context, r *report) error {
 	b.states = []*state{{name: "raybuild", peer: &ourselves{b: b}}}
+	if b.image != nil {
+		return b.chooseReal(ctx, r)
+	}
 	for _, s := range []*state{
 		{name: "dockerfile", peer: &buildkit{b: b}}, {name: "docker", peer: &dockerBuild{engines{b: b}}}, {name: "commit", peer: &commit{engines{b: b}}},
 	} {
@@ -115,6 +130,7 @@ func (b *bench) choose(r *report) {
 		}
 		b.states = append(b.states, s)
 	}
+	return nil
 }
 
 // metered is a reference to an image of the world's registry by way of the meter.
@@ -136,8 +152,11 @@ func (b *bench) otherMirror(ctx context.Context) (world.Mirror, error) {
 	}
 	b.mirrors = append(b.mirrors, m)
 	out := b.World.B
-	for _, s := range []*string{&out.URL, &out.Apt, &out.Conda, &out.Pip, &out.Installer, &out.Extra, &out.Miniforge} {
+	for _, s := range []*string{&out.URL, &out.Apt, &out.Conda, &out.Pip, &out.Installer, &out.Extra, &out.Miniforge, &out.Real} {
 		*s = strings.Replace(*s, withoutScheme(b.World.B.URL), m.host, 1)
+	}
+	if b.image != nil {
+		out.Pip = out.Real
 	}
 	return out, nil
 }
@@ -145,6 +164,9 @@ func (b *bench) otherMirror(ctx context.Context) (world.Mirror, error) {
 // vary makes the files of an image, all but those that a single peer needs. The lock is resolved from that of old, on a builder
 // of its own: resolving is what the row lock measures.
 func (b *bench) vary(ctx context.Context, name string, w wanted, old *variation) (*variation, error) {
+	if v := b.made[name]; v != nil {
+		return v, nil
+	}
 	v := &variation{wanted: w, dir: filepath.Join(b.Dir, "rows", name)}
 	if err := b.writeRecipe(v); err != nil {
 		return nil, err
@@ -166,6 +188,7 @@ func (b *bench) vary(ctx context.Context, name string, w wanted, old *variation)
 	if v.lock, err = bed.ReadLock(lock); err != nil {
 		return nil, err
 	}
+	b.made[name] = v
 	return v, b.warmMirrors(ctx, v)
 }
 
@@ -195,6 +218,9 @@ func (b *bench) warmMirrors(ctx context.Context, v *variation) error {
 				return err
 			}
 		}
+	}
+	if b.image != nil {
+		return b.warmIndex(ctx, v)
 	}
 	return nil
 }
@@ -249,6 +275,7 @@ func (b *bench) pulled(ctx context.Context, old, ref string) (pull, size int64, 
 
 // close ends what the peers run, and the world.
 func (b *bench) close(ctx context.Context) error {
+	ctx = context.WithoutCancel(ctx)
 	var errs []error
 	for _, s := range b.states {
 		errs = append(errs, s.close(ctx))

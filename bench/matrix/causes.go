@@ -38,3 +38,29 @@ func causes() map[string]cause {
 		"label":         {seconds: config, pulled: "the config on both sides"},
 	}
 }
+
+// realCauses are those of rows in which images of real wheels differ.
+func realCauses() map[string]cause {
+	const grouped = "the small packages' layers, whose group the package is in, are new"
+	return map[string]cause{
+		"first": {seconds: "raybuild resolves before it builds, by apt, conda and pip, and pip's resolver takes most of that; uv's takes a second or two"},
+		"cold": {seconds: "the longest chain is base, Miniconda, environment, the biggest wheel and its layer on both sides, the layer's gzip above " +
+			"all; raybuild packs layers meanwhile, and installs wheels side by side"},
+		"ray-bumped": {
+			seconds: "Ray's step, packing and push are the same work on both sides, and a step of its own on both",
+			pulled:  "Ray's layer is new for everybody, and the only big one that is: an expert's Dockerfile has it last",
+		},
+		"small-added": {
+			seconds: "the package shares a layer with others, and the step of its group installs them all; the Dockerfile's further line installs it alone",
+			pulled:  grouped + "; the Dockerfile's further line is a layer of the package alone",
+		},
+		"medium-bumped": {
+			seconds: "the step of the package's group, packing and push; the Dockerfile installs all packages but torch again",
+			pulled:  grouped + ", or the package's own is",
+		},
+		"big-bumped": {
+			seconds: "torch, and those of its CUDA libraries that it wants newer, are the same work on both sides; the Dockerfile does what comes after them besides",
+			pulled:  "torch's layer and those of its libraries are new for everybody; of what comes after them, the Dockerfile pulls as well",
+		},
+	}
+}

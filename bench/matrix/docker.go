@@ -157,7 +157,7 @@ func (d *dockerBuild) fresh(ctx context.Context, keep bool) error {
 
 func (d *dockerBuild) context(v *variation) bed.Context {
 	dir := filepath.Join(v.dir, "docker")
-	return bed.Context{Dir: dir, Dockerfile: dir, Lock: v.lock, Mirror: v.mirror, Big: bigWheels()}
+	return bed.Context{Dir: dir, Dockerfile: dir, Lock: v.lock, Mirror: v.mirror, List: bigLists()}
 }
 
 func (d *dockerBuild) prepare(_ context.Context, v *variation) error {

@@ -12,15 +12,32 @@ import (
 // their own, and what is copied does not stand on what comes before it. There is no "# syntax" line: the frontend is the one
 // that is linked into the engine. link is whether that knows COPY --link and ADD --checksum.
 func dockerfile(v *variation, mirrors, link bool) string {
-	linked, checked, sum := "--link ", "--checksum=sha256:${INSTALLER_SHA256} ", ""
+	var b strings.Builder
+	b.WriteString("ARG BASE\n\n" + dockerfileHead(link, ""))
+	for _, name := range append(bigWheels(), "requirements", "ray") {
+		fmt.Fprintf(&b, dockerfilePip, name, pinned)
+	}
+	b.WriteString(dockerfileTail(v, mirrors, link))
+	return b.String()
+}
+
+// dockerfileHead is the Dockerfile up to the environment. conda are options of conda's that say where its packages are, for a list
+// that does not.
+func dockerfileHead(link bool, conda string) string {
+	checked, argument, sum := "--checksum=sha256:${INSTALLER_SHA256} ", "", ""
 	if !link {
-		linked, checked, sum = "", "", `echo "${INSTALLER_SHA256}  /tmp/installer.sh" | sha256sum -c - && `
+		checked, argument, sum = "", "ARG INSTALLER_SHA256\n", `echo "${INSTALLER_SHA256}  /tmp/installer.sh" | sha256sum -c - && `
+	}
+	return fmt.Sprintf(dockerfileStages, checked, argument, sum, conda)
+}
+
+// dockerfileTail is the Dockerfile from the last wheel on.
+func dockerfileTail(v *variation, mirrors, link bool) string {
+	linked := ""
+	if link {
+		linked = "--link "
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, dockerfileHead, checked, argIf(!link, "ARG INSTALLER_SHA256\n"), sum)
-	for _, name := range append(bigWheels(), "requirements", "ray") {
-		fmt.Fprintf(&b, dockerfilePip, name)
-	}
 	fmt.Fprintf(&b, "COPY %sactivate.sh /etc/profile.d/raybuild.sh\n", linked)
 	if mirrors {
 		fmt.Fprintf(&b, "COPY %smirrors /\n", linked)
@@ -33,16 +50,7 @@ func dockerfile(v *variation, mirrors, link bool) string {
 	return b.String()
 }
 
-func argIf(yes bool, text string) string {
-	if yes {
-		return text
-	}
-	return ""
-}
-
-const dockerfileHead = `ARG BASE
-
-FROM scratch AS installer
+const dockerfileStages = `FROM scratch AS installer
 ARG INSTALLER_URL
 ARG INSTALLER_SHA256
 ADD %s${INSTALLER_URL} /installer.sh
@@ -64,7 +72,7 @@ FROM system
 
 RUN --mount=type=cache,target=/opt/conda/pkgs,sharing=locked \
     --mount=type=bind,source=explicit.txt,target=/tmp/explicit.txt \
-    CONDA_REGISTER_ENVS=false /opt/conda/bin/conda create -yq -p /opt/conda/envs/ray --file /tmp/explicit.txt
+    CONDA_REGISTER_ENVS=false /opt/conda/bin/conda create -yq -p /opt/conda/envs/ray %s--file /tmp/explicit.txt
 
 ENV CONDA_DEFAULT_ENV=ray \
     CONDA_PREFIX=/opt/conda/envs/ray \
@@ -74,8 +82,11 @@ ENV CONDA_DEFAULT_ENV=ray \
 ARG PIP_INDEX_URL
 `
 
-// dockerfilePip is the step that installs a list.
+// pinned are the options, of pip's and uv's, for a list that has all that is needed.
+const pinned = "--no-deps --require-hashes "
+
+// dockerfilePip is the step that installs a list, with options.
 const dockerfilePip = `RUN --mount=type=cache,target=/root/.cache/pip,sharing=locked \
     --mount=type=bind,source=%[1]s.txt,target=/tmp/%[1]s.txt \
-    HOME=/root pip install -q --no-deps --require-hashes --disable-pip-version-check --root-user-action=ignore -r /tmp/%[1]s.txt
+    HOME=/root pip install -q %[2]s--disable-pip-version-check --root-user-action=ignore -r /tmp/%[1]s.txt
 `

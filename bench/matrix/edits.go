@@ -20,7 +20,10 @@ type wanted struct {
 	miniconda world.Installer
 	python    string
 	ray       string
-	torch     string
+	extras    []string // Ray's
+	packages  []string // what pip is always asked for
+	torch     string   // versions; none where empty
+	pandas    string
 	labels    map[string]string
 	app       string // content of the own file
 }
@@ -35,18 +38,24 @@ func (w wanted) recipe() string {
 	for _, k := range slices.Sorted(maps.Keys(w.labels)) {
 		labels = append(labels, fmt.Sprintf("%s: %q", k, w.labels[k]))
 	}
-	pip := append([]string{"tensorflow==2.18.0", "torch==" + w.torch, "requests"}, w.pip...)
+	pip := slices.Clone(w.packages)
+	for _, p := range [][2]string{{"torch", w.torch}, {"pandas", w.pandas}} {
+		if p[1] != "" {
+			pip = append(pip, p[0]+"=="+p[1])
+		}
+	}
+	pip = append(pip, w.pip...)
 	return fmt.Sprintf(`base: %s
 mirrors: {%s}
 apt: [%s]
 miniconda: {version: %s, sha256: %s}
 env: {name: ray, python: "%s", channels: [conda-forge]}
-ray: {version: %q, extras: [default, tune]}
+ray: {version: %q, extras: [%s]}
 pip: ["%s"]
 files: [{from: app, to: /home/ray/app}]
 image: {labels: {%s}}
 `, w.base, mirrors, strings.Join(append([]string{"less", "wget"}, w.apt...), ", "), w.miniconda.Version, w.miniconda.SHA256,
-		w.python, w.ray, strings.Join(pip, `", "`), strings.Join(labels, ", "))
+		w.python, w.ray, strings.Join(w.extras, ", "), strings.Join(pip, `", "`), strings.Join(labels, ", "))
 }
 
 // row is a line of the matrix.
@@ -58,21 +67,26 @@ type row struct {
 }
 
 const (
-	kindCold = "cold"
-	kindSame = "same"
-	kindEdit = "edit"
-	kindLock = "lock"
+	kindFirst = "first" // nothing is locked
+	kindCold  = "cold"
+	kindSame  = "same"
+	kindEdit  = "edit"
+	kindLock  = "lock"
 )
 
-// rows are the matrix, in its order.
-func rows() []row {
-	simple := func(change func(w *wanted, n int)) func(context.Context, *bench, wanted, int) (wanted, error) {
-		return func(_ context.Context, _ *bench, w wanted, n int) (wanted, error) {
-			change(&w, n)
-			return w, nil
-		}
+// simple is an edit that cannot fail.
+func simple(change func(w *wanted, n int)) func(context.Context, *bench, wanted, int) (wanted, error) {
+	return func(_ context.Context, _ *bench, w wanted, n int) (wanted, error) {
+		change(&w, n)
+		return w, nil
 	}
-	pick := func(n int, of ...string) string { return of[(n-1)%len(of)] }
+}
+
+// pick is the n-th of some values, from 1.
+func pick(n int, of ...string) string { return of[(n-1)%len(of)] }
+
+// rows are the matrix of the offline image, in its order.
+func rows() []row {
 	return []row{
 		{name: "cold", kind: kindCold},
 		{name: "same-warm", kind: kindSame},

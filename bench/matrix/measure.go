@@ -57,7 +57,7 @@ func (b *bench) turns(ctx context.Context, r row, into *result, image func(n int
 	for n := 1; n <= b.runs; n++ {
 		b.Say("%s %d", r.name, n)
 		var v *variation
-		for _, s := range b.states {
+		for _, s := range b.now {
 			if s.name == "commit" && !typed(r) {
 				continue
 			}
@@ -113,7 +113,7 @@ func (b *bench) sameWarm(ctx context.Context, r row, into *result) error {
 
 // sameEmpty measures the same on builders that have nothing, with a cache in the registry.
 func (b *bench) sameEmpty(ctx context.Context, r row, into *result) error {
-	for _, s := range b.states {
+	for _, s := range b.now {
 		if err := s.keepCache(ctx, b.first, s.old); err != nil {
 			return err
 		}
@@ -143,9 +143,25 @@ func (b *bench) edit(ctx context.Context, r row, into *result) error {
 	})
 }
 
+// unlocked measures builds from nothing with no lock: raybuild's resolves and writes one, the Dockerfiles' install what a person
+// asks for.
+func (b *bench) unlocked(ctx context.Context, r row, into *result) error {
+	image := func(n int) (*variation, error) {
+		v := &variation{wanted: b.start, dir: fmt.Sprintf("%s/rows/%s-%d", b.Dir, r.name, n), lock: b.first.lock, unlocked: true}
+		return v, b.writeRecipe(v)
+	}
+	return b.turns(ctx, r, into, image, func(s *state, v *variation, n int) (sample, error) {
+		if err := s.fresh(ctx, false); err != nil {
+			return sample{}, err
+		}
+		return b.measure(ctx, s, v, fmt.Sprintf("%s/bench/first-%s-%d:base", b.registry.host, s.name, n), "", "")
+	})
+}
+
 // lock measures resolving from nothing.
 func (b *bench) lock(ctx context.Context, r row, into *result) error {
-	for n := 1; n <= b.runs; n++ {
+	spent := time.Duration(0)
+	for n := 1; n <= b.runs && (b.budget == 0 || spent <= b.budget); n++ {
 		b.Say("%s %d", r.name, n)
 		v := &variation{wanted: b.start, dir: fmt.Sprintf("%s/rows/%s-%d", b.Dir, r.name, n)}
 		if err := b.writeRecipe(v); err != nil {
@@ -157,6 +173,7 @@ func (b *bench) lock(ctx context.Context, r row, into *result) error {
 		if err != nil {
 			return err
 		}
+		spent += time.Duration(seconds * float64(time.Second))
 		into.add("raybuild", sample{took: took{seconds: seconds}, downloaded: b.traffic().down})
 		// Removed at once, unlike others: it is large, and no row comes after this one.
 		if err := errors.Join(engine.Stop(ctx, b.Engine(home)), os.RemoveAll(home)); err != nil {

@@ -14,16 +14,13 @@ func (r *report) page() string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	m := r.Machine
-	line("# Benchmarks%s", map[scale]string{"small": " at the small scale"}[m.Scale])
+	line("# Benchmarks %s", map[scale]string{"small": "at the small scale", "full": "without network"}[m.Scale])
 	line("")
 	line("Written by `make bench BENCH_SCALE=%s`; do not edit. One image, built and pushed after one edit after the other:", m.Scale)
 	line("raybuild beside BuildKit's own client with an equal Dockerfile (`dockerfile`), `docker build` and `docker push` on a Docker")
 	line("Engine (`docker`), and a container into which commands are typed, committed and pushed (`commit`).")
 	line("")
-	line("* **Machine**: %d CPUs (%s), %s, Linux %s; load averages at the start %s; %s.", m.CPUs, m.CPU, m.Memory, m.Kernel, m.Load, m.Time.Format("2 January 2006, 15:04 MST"))
-	for _, name := range slices.Sorted(maps.Keys(m.Versions)) {
-		line("* **%s**: %s", name, m.Versions[name])
-	}
+	m.page(line)
 	line("* **Scale**: %s. %s", m.Scale, map[scale]string{
 		"small": "A wheel of Ray of 7 MB, two frameworks of 60 and 30 MB, some sixty small wheels: a tenth of the real ones' sizes. They hold incompressible bytes.",
 		"full":  "A wheel of Ray of 70 MB, two frameworks of 600 and 300 MB, some sixty small wheels: near the real ones' sizes. They are full of machine code, so that they unpack to some 2.4 times their size, as real ones do.",
@@ -35,18 +32,33 @@ func (r *report) page() string {
 		line("Not measured in this run: %s.%s", strings.Join(absent, ", "), map[scale]string{"full": " [benchmarks-small.md](benchmarks-small.md) has all, at a tenth of the sizes."}[m.Scale])
 		line("")
 	}
-	r.pageTables(line)
+	r.pageTables("##", line)
 	line("## Bars")
 	line("")
-	line("Each ratio is (a + floor) / (b + floor), with floors of 50 ms and 16 kB.")
+	line(floors)
 	line("")
+	r.pageBars(line)
+	return b.String()
+}
+
+const floors = "Each ratio is (a + floor) / (b + floor), with floors of 50 ms and 16 kB."
+
+// page is what the figures were taken on.
+func (m machine) page(line func(string, ...any)) {
+	line("* **Machine**: %d CPUs (%s), %s, Linux %s; load averages at the start %s; %s.", m.CPUs, m.CPU, m.Memory, m.Kernel, m.Load, m.Time.Format("2 January 2006, 15:04 MST"))
+	for _, name := range slices.Sorted(maps.Keys(m.Versions)) {
+		line("* **%s**: %s", name, m.Versions[name])
+	}
+}
+
+// pageBars are the bars, and what falls short of them.
+func (r *report) pageBars(line func(string, ...any)) {
 	for _, v := range r.Verdicts {
 		line("* %s", strings.Join(strings.Fields(v.text()), " "))
 	}
 	for _, n := range r.shortfalls() {
 		line("* %s", n)
 	}
-	return b.String()
 }
 
 func (r *report) method(line func(string, ...any)) {
@@ -72,20 +84,21 @@ func (r *report) method(line func(string, ...any)) {
 
 // absent are peers that no row has.
 func (r *report) absent() []string {
-	return slices.DeleteFunc(peerNames(), func(p string) bool {
+	return slices.DeleteFunc(r.peers(), func(p string) bool {
 		return slices.ContainsFunc(r.Rows, func(row *result) bool { return row.peer(p) != nil || row.Failed[p] != "" })
 	})
 }
 
-func (r *report) pageTables(line func(string, ...any)) {
+// pageTables are the tables, each with a heading of that level.
+func (r *report) pageTables(level string, line func(string, ...any)) {
 	for _, part := range tables() {
-		line("## %s", part.title)
+		line("%s %s", level, part.title)
 		line("")
-		line("| | %s |", strings.Join(peerNames(), " | "))
-		line("|---|%s", strings.Repeat("---:|", len(peerNames())))
+		line("| | %s |", strings.Join(r.peers(), " | "))
+		line("|---|%s", strings.Repeat("---:|", len(r.peers())))
 		for _, row := range r.Rows {
 			cells := []string{"`" + row.Name + "`"}
-			for _, p := range peerNames() {
+			for _, p := range r.peers() {
 				cells = append(cells, row.cell(p, part.of))
 			}
 			line("| %s |", strings.Join(cells, " | "))

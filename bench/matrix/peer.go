@@ -57,8 +57,11 @@ func (r *ourselves) prepare(context.Context, *variation) error { return nil }
 
 func (r *ourselves) build(ctx context.Context, v *variation, ref, _ string) (took, error) {
 	meta := filepath.Join(v.dir, "meta.json")
-	cmd := r.b.Cmd(ctx, r.home, r.b.Raybuild, "--push", "--frozen", "--progress", "plain", "--metadata-file", meta, "-f", v.recipeFile(), ref)
-	seconds, _, err := timed(cmd)
+	args := []string{"--push", "--progress", "plain", "--metadata-file", meta, "-f", v.recipeFile(), ref}
+	if !v.unlocked {
+		args = append([]string{"--frozen"}, args...)
+	}
+	seconds, _, err := timed(r.b.Cmd(ctx, r.home, r.b.Raybuild, args...))
 	if err != nil {
 		return took{}, err
 	}
@@ -84,7 +87,7 @@ func (r *ourselves) build(ctx context.Context, v *variation, ref, _ string) (too
 }
 
 func (r *ourselves) keepCache(context.Context, *variation, string) error { return nil }
-func (r *ourselves) close(context.Context) error                         { return nil } // the bed ends engines
+func (r *ourselves) close(ctx context.Context) error                     { return closeHome(ctx, r.b, &r.home) }
 
 // timed runs a command and gives what it said on both of its outputs.
 func timed(cmd *exec.Cmd) (float64, string, error) {
@@ -111,7 +114,7 @@ func freshHome(ctx context.Context, b *bench, name string, home, kept *string, n
 	}
 	*n++
 	*home = b.Home(fmt.Sprintf("%s-%d", name, *n))
-	return nil
+	return b.makeRoom(ctx)
 }
 
 // restoreHome takes the kept home again.
@@ -123,15 +126,31 @@ func restoreHome(ctx context.Context, b *bench, home, kept *string) error {
 	return nil
 }
 
+// closeHome ends a peer's engine and takes its home away.
+func closeHome(ctx context.Context, b *bench, home *string) error {
+	if *home == "" {
+		return nil
+	}
+	dir := *home
+	*home = ""
+	return b.Drop(ctx, dir, ".")
+}
+
 // buildkit is BuildKit's own client and its Dockerfile frontend.
 type buildkit struct {
-	b          *bench
+	b *bench
+	// installer installs the wheels of an image of real ones. Default: the Dockerfile is that of the offline world.
+	installer  *installer
 	home, kept string
 	n          int
 }
 
 func (d *buildkit) fresh(ctx context.Context, keep bool) error {
-	if err := freshHome(ctx, d.b, "file", &d.home, &d.kept, &d.n, keep); err != nil {
+	name := "file"
+	if d.installer != nil {
+		name = d.installer.name
+	}
+	if err := freshHome(ctx, d.b, name, &d.home, &d.kept, &d.n, keep); err != nil {
 		return err
 	}
 	_, err := engine.Ensure(ctx, d.b.Engine(d.home)) // that it runs is not measured
@@ -144,10 +163,17 @@ func (d *buildkit) restore(ctx context.Context) error {
 
 func (d *buildkit) context(v *variation) bed.Context {
 	dir := filepath.Join(v.dir, "dockerfile")
-	return bed.Context{Dir: dir, Dockerfile: dir, Lock: v.lock, Mirror: v.mirror, Big: bigWheels(), GzipLevel: d.b.gzip}
+	c := bed.Context{Dir: dir, Dockerfile: dir, Lock: v.lock, Mirror: v.mirror, List: bigLists(), GzipLevel: d.b.gzip}
+	if d.installer != nil {
+		c.Dir, c.Dockerfile, c.List = dir+"-"+d.installer.name, dir+"-"+d.installer.name, listOf(v)
+	}
+	return c
 }
 
 func (d *buildkit) prepare(_ context.Context, v *variation) error {
+	if d.installer != nil {
+		return d.installer.write(d.context(v), v)
+	}
 	return writeDockerfile(d.context(v), v, true)
 }
 
@@ -173,10 +199,12 @@ func (d *buildkit) keepCache(ctx context.Context, v *variation, ref string) erro
 	return err
 }
 
-func (d *buildkit) close(context.Context) error { return nil } // the bed ends engines
+func (d *buildkit) close(ctx context.Context) error { return closeHome(ctx, d.b, &d.home) }
 
 // bigWheels are the wheels that the Dockerfile installs in steps of their own.
 func bigWheels() []string { return []string{"tensorflow", "torch"} }
+
+func bigLists() func(wheel string) string { return bed.Alone(append(bigWheels(), "ray")...) }
 
 var (
 	stepLine = regexp.MustCompile(`^#(\d+) \[[^\]]*\] (RUN|COPY|ADD|WORKDIR) `)
@@ -200,6 +228,12 @@ func stepsRun(progress string) int {
 // writeDockerfile writes Dockerfile and context of an image. link is whether the frontend knows COPY --link and
 // ADD --checksum.
 func writeDockerfile(c bed.Context, v *variation, link bool) error {
+	return writeContext(c, v, func(mirrors bool) string { return dockerfile(v, mirrors, link) })
+}
+
+// writeContext writes the context of an image, and the Dockerfile that text gives. mirrors is whether the context has files that
+// configure the image with mirrors.
+func writeContext(c bed.Context, v *variation, text func(mirrors bool) string) error {
 	if err := os.RemoveAll(c.Dir); err != nil {
 		return err
 	}
@@ -223,7 +257,7 @@ func writeDockerfile(c bed.Context, v *variation, link bool) error {
 			return err
 		}
 	}
-	return os.WriteFile(filepath.Join(c.Dir, "Dockerfile"), []byte(dockerfile(v, len(files) > 0, link)), 0o644)
+	return os.WriteFile(filepath.Join(c.Dir, "Dockerfile"), []byte(text(len(files) > 0)), 0o644)
 }
 
 // imageMirrors are the files that configure the image with a mirror.

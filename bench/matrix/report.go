@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"runtime"
@@ -29,6 +30,9 @@ type machine struct {
 	StandIns string            `json:"stand_ins"`
 	// GzipLevel of the Dockerfile's layers. Default: BuildKit's.
 	GzipLevel int `json:"gzip_level,omitempty"`
+	// Wheels and WheelBytes are how many Python packages the image has, and their size; of images of real wheels.
+	Wheels     int   `json:"wheels,omitempty"`
+	WheelBytes int64 `json:"wheel_bytes,omitempty"`
 }
 
 // report is build/bench.json.
@@ -42,15 +46,25 @@ type report struct {
 const standIns = "Ubuntu, Miniconda, conda, ray, tensorflow, torch and the other wheels are stand-ins of raybuild's offline package world " +
 	"(Debian's base and packages, pip and Python are real), all on one machine"
 
+func (i *image) standIns() string {
+	if i != nil {
+		return "Ubuntu, Miniconda and conda are stand-ins of raybuild's offline package world (Debian's base, packages and Python are real); " +
+			"Ray and all Python packages are PyPI's"
+	}
+	return standIns
+}
+
 func newReport(ctx context.Context, o options) *report {
-	m := machine{CPUs: runtime.NumCPU(), Time: time.Now().UTC().Truncate(time.Second), Scale: o.scale, StandIns: standIns, GzipLevel: o.gzip, Versions: map[string]string{}}
+	m := machine{CPUs: runtime.NumCPU(), Time: time.Now().UTC().Truncate(time.Second), Scale: o.scale, StandIns: o.image.standIns(), GzipLevel: o.gzip, Versions: map[string]string{}}
 	m.CPU = fieldOf("/proc/cpuinfo", "model name")
 	m.Memory = fieldOf("/proc/meminfo", "MemTotal")
 	m.Kernel = strings.TrimSpace(fileText("/proc/sys/kernel/osrelease"))
 	m.Load = strings.TrimSpace(fileText("/proc/loadavg"))
-	for name, args := range map[string][]string{
-		"raybuild": {o.raybuild, "version"}, "buildctl": {o.buildctl, "--version"}, "dockerd": {o.dockerd, "--version"},
-	} {
+	programs := map[string][]string{"raybuild": {o.raybuild, "version"}, "buildctl": {o.buildctl, "--version"}}
+	if o.image == nil {
+		programs["dockerd"] = []string{o.dockerd, "--version"}
+	}
+	for name, args := range programs {
 		out, err := exec.CommandContext(ctx, args[0], args[1:]...).Output()
 		if err != nil {
 			out = []byte("unknown")
@@ -79,8 +93,24 @@ func fieldOf(file, name string) string {
 }
 
 // run measures everything, prints the table and writes the files.
-func run(ctx context.Context, o options) (err error) {
+func run(ctx context.Context, o options) error {
+	if o.scale == "real" {
+		return runReal(ctx, o)
+	}
+	if o.runs == 0 {
+		o.runs = variants
+	}
 	r := newReport(ctx, o)
+	err := r.fill(ctx, o, func() error { return bed.WriteResults(o.out, r, o.docs, r.page()) })
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprint(os.Stdout, r.table())
+	return err
+}
+
+// fill measures the rows. write is called after each: what is there is there, also where a later row fails.
+func (r *report) fill(ctx context.Context, o options, write func() error) (err error) {
 	b, err := newBench(ctx, o, os.Stderr)
 	if err != nil {
 		return err
@@ -89,37 +119,51 @@ func run(ctx context.Context, o options) (err error) {
 	if err := b.prepare(ctx, r); err != nil {
 		return err
 	}
-	for _, row := range rows() {
-		if row.name != "cold" && !selected(o.rows, row.name) {
-			continue
+	for _, b.now = range b.groups() {
+		for _, row := range o.image.rows() {
+			if !b.wants(row) {
+				continue
+			}
+			if err := b.measureRow(ctx, row, r.row(row, b)); err != nil {
+				return fmt.Errorf("row %s: %w", row.name, err)
+			}
+			share(r.Rows)
+			r.Verdicts = verdicts(r.Rows)
+			if err := errors.Join(write(), b.endRow(ctx)); err != nil {
+				return err
+			}
 		}
-		into := &result{Name: row.name, Kind: row.kind}
-		measure := b.edit
-		switch row.name {
-		case "cold":
-			measure = b.cold
-		case "same-warm":
-			measure = b.sameWarm
-		case "same-empty-runner":
-			measure = b.sameEmpty
-		case "lock":
-			measure = b.lock
-		}
-		if err := measure(ctx, row, into); err != nil {
-			return fmt.Errorf("row %s: %w", row.name, err)
-		}
-		r.Rows = append(r.Rows, into)
-		share(r.Rows)
-		r.Verdicts = verdicts(r.Rows)
-		if err := bed.WriteResults(o.out, r, o.docs, r.page()); err != nil { // what is there is there, also where a later row fails
+		if err := b.endGroup(ctx); err != nil {
 			return err
 		}
 	}
-	_, err = fmt.Fprint(os.Stdout, r.table())
-	return err
+	return nil
 }
 
-func peerNames() []string { return []string{"raybuild", "dockerfile", "docker", "commit"} }
+// row is the result that a row's figures go into: what an earlier run found for those who are measured now is forgotten.
+func (r *report) row(of row, b *bench) *result {
+	order := b.image.rows()
+	place := func(name string) int { return slices.IndexFunc(order, func(r row) bool { return r.name == name }) }
+	i := slices.IndexFunc(r.Rows, func(have *result) bool { return place(have.Name) >= place(of.name) })
+	if i < 0 {
+		i = len(r.Rows)
+	}
+	if i == len(r.Rows) || r.Rows[i].Name != of.name {
+		r.Rows = slices.Insert(r.Rows, i, &result{Name: of.name, Kind: of.kind})
+	}
+	for _, s := range b.now {
+		r.Rows[i].forget(s.name)
+	}
+	return r.Rows[i]
+}
+
+// peers are the names of all that can be measured, in the table's order.
+func (r *report) peers() []string {
+	if r.Machine.Scale == "real" {
+		return []string{"raybuild", "dockerfile", "pip"}
+	}
+	return []string{"raybuild", "dockerfile", "docker", "commit"}
+}
 
 // tables are the columns of the matrix, each a table of its own: all of them side by side would fit no terminal.
 func tables() []column {
@@ -145,10 +189,10 @@ func (r *report) table() string {
 	for _, part := range tables() {
 		fmt.Fprintf(&b, "\n%s\n", part.title)
 		w := tabwriter.NewWriter(&b, 0, 4, 2, ' ', 0)
-		_, _ = fmt.Fprintln(w, "\t"+strings.Join(peerNames(), "\t")) // a Builder takes everything
+		_, _ = fmt.Fprintln(w, "\t"+strings.Join(r.peers(), "\t")) // a Builder takes everything
 		for _, row := range r.Rows {
 			cells := []string{row.Name}
-			for _, p := range peerNames() {
+			for _, p := range r.peers() {
 				cells = append(cells, row.cell(p, part.of))
 			}
 			_, _ = fmt.Fprintln(w, strings.Join(cells, "\t"))
@@ -183,12 +227,18 @@ func (r *result) cell(peer string, of func(f *figures) string) string {
 // shortfalls name each row in which raybuild does not do less by what the bars ask for, and why.
 func (r *report) shortfalls() []string {
 	var out []string
+	causes := causes()
+	if r.Machine.Scale == "real" {
+		maps.Copy(causes, realCauses())
+	}
 	for _, row := range r.Rows {
 		if row.Raybuild == nil || row.Dockerfile == nil {
 			continue
 		}
 		bar := secondsBar
 		switch {
+		case row.Kind == kindFirst:
+			bar = firstBar
 		case row.Name == "cold":
 			bar = coldBar
 		case row.Name == "same-warm":
@@ -197,14 +247,14 @@ func (r *report) shortfalls() []string {
 			continue
 		}
 		if t := ratio(row.Raybuild.Seconds, row.Dockerfile.Seconds, secondsFloor); t > bar {
-			text := fmt.Sprintf("%s takes %.2f × the Dockerfile's seconds: %s", row.Name, t, causes()[row.Name].seconds)
+			text := fmt.Sprintf("%s takes %.2f × the Dockerfile's seconds: %s", row.Name, t, causes[row.Name].seconds)
 			if least := ratio(0, row.Dockerfile.Seconds, secondsFloor); least > bar {
 				text += fmt.Sprintf("; with the floor of 50 ms, a program that took no time at all would have %.2f ×", least)
 			}
 			out = append(out, text)
 		}
 		if t := ratio(float64(row.Raybuild.Pulled), float64(row.Dockerfile.Pulled), bytesFloor); row.Kind == kindEdit && t > bytesBar {
-			out = append(out, fmt.Sprintf("%s lets a node pull %.2f × the Dockerfile's bytes: %s", row.Name, t, causes()[row.Name].pulled))
+			out = append(out, fmt.Sprintf("%s lets a node pull %.2f × the Dockerfile's bytes: %s", row.Name, t, causes[row.Name].pulled))
 		}
 	}
 	return out

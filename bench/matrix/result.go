@@ -29,6 +29,8 @@ type result struct {
 	Dockerfile *figures `json:"dockerfile"`
 	Docker     *figures `json:"docker"`
 	Commit     *figures `json:"commit"`
+	// Pip is the Dockerfile with pip, of images of real wheels; there Dockerfile is the one with uv.
+	Pip *figures `json:"pip,omitempty"`
 	// Failed says of peers that could not do it why.
 	Failed  map[string]string `json:"failed,omitempty"`
 	samples map[string][]sample
@@ -41,6 +43,12 @@ func (r *result) failed(peer string, err error) {
 	}
 	text := strings.TrimSpace(err.Error())
 	r.Failed[peer] = text[strings.LastIndex(text, "\n")+1:]
+	r.set(peer, nil)
+}
+
+// forget takes a peer's figures away.
+func (r *result) forget(peer string) {
+	delete(r.Failed, peer)
 	r.set(peer, nil)
 }
 
@@ -62,6 +70,8 @@ func (r *result) set(peer string, f *figures) {
 		r.Docker = f
 	case "commit":
 		r.Commit = f
+	case "pip":
+		r.Pip = f
 	}
 }
 
@@ -83,7 +93,7 @@ func share(rows []*result) {
 
 // peers are the figures by name, in the table's order.
 func (r *result) peer(name string) *figures {
-	return map[string]*figures{"raybuild": r.Raybuild, "dockerfile": r.Dockerfile, "docker": r.Docker, "commit": r.Commit}[name]
+	return map[string]*figures{"raybuild": r.Raybuild, "dockerfile": r.Dockerfile, "docker": r.Docker, "commit": r.Commit, "pip": r.Pip}[name]
 }
 
 func figuresOf(samples []sample) *figures {
@@ -126,6 +136,7 @@ const (
 	secondsBar = 0.3
 	bytesBar   = 0.1
 	coldBar    = 0.7
+	firstBar   = 1
 	sameBar    = 0.15
 )
 
@@ -146,7 +157,6 @@ func verdicts(rows []*result) []verdict {
 	bar := func(what string, value, bar float64, unit string) {
 		out = append(out, verdict{What: what, Value: value, Bar: bar, Reached: value <= bar, unit: unit})
 	}
-	seconds, bytes := []float64{}, []float64{}
 	worst, where := 0.0, ""
 	for _, r := range rows {
 		if r.Raybuild == nil || r.Dockerfile == nil {
@@ -157,24 +167,40 @@ func verdicts(rows []*result) []verdict {
 			worst, where = t, r.Name
 		}
 		switch {
+		case r.Kind == kindFirst:
+			bar("first, with nothing locked: seconds by the Dockerfile's", t, firstBar, "×")
 		case r.Name == "cold":
 			bar("cold: seconds by the Dockerfile's", t, coldBar, "×")
 		case r.Name == "same-warm":
 			bar("same-warm: seconds", r.Raybuild.Seconds, 0.15, "s")
 			bar("same-warm: seconds by the Dockerfile's", t, sameBar, "×")
-		case r.Kind == kindEdit:
-			seconds = append(seconds, t)
-			bytes = append(bytes, ratio(float64(r.Raybuild.Pulled), float64(r.Dockerfile.Pulled), bytesFloor))
 		}
 	}
-	if len(seconds) > 0 {
-		bar(fmt.Sprintf("%d edits: seconds by the Dockerfile's, geometric mean", len(seconds)), geometric(seconds), secondsBar, "×")
-		bar(fmt.Sprintf("%d edits: bytes pulled by the Dockerfile's, geometric mean", len(bytes)), geometric(bytes), bytesBar, "×")
+	if n, seconds, bytes := means(rows, "dockerfile"); n > 0 {
+		bar(fmt.Sprintf("%d edits: seconds by the Dockerfile's, geometric mean", n), seconds, secondsBar, "×")
+		bar(fmt.Sprintf("%d edits: bytes pulled by the Dockerfile's, geometric mean", n), bytes, bytesBar, "×")
 	}
 	if where != "" {
 		bar("worst row ("+where+"): seconds by the Dockerfile's", worst, 1.05, "×")
 	}
 	return out
+}
+
+// means are the geometric means of raybuild's seconds and bytes pulled by a peer's, over the n edits that both made.
+func means(rows []*result, peer string) (n int, seconds, bytes float64) {
+	var times, pulls []float64
+	for _, r := range rows {
+		theirs := r.peer(peer)
+		if r.Kind != kindEdit || r.Raybuild == nil || theirs == nil {
+			continue
+		}
+		times = append(times, ratio(r.Raybuild.Seconds, theirs.Seconds, secondsFloor))
+		pulls = append(pulls, ratio(float64(r.Raybuild.Pulled), float64(theirs.Pulled), bytesFloor))
+	}
+	if len(times) == 0 {
+		return 0, 0, 0
+	}
+	return len(times), geometric(times), geometric(pulls)
 }
 
 func geometric(v []float64) float64 {

@@ -35,6 +35,7 @@ type content struct {
 	channel       *channel.Made
 	index         string // the real one
 	real          *mirror.Cache
+	fresh         time.Duration
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -88,7 +89,7 @@ func (o Options) make(ctx context.Context) (*content, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &content{cache: o.Cache, index: o.Index, real: &mirror.Cache{Dir: filepath.Join(tests, "index")}}
+	c := &content{cache: o.Cache, index: o.Index, fresh: o.Fresh, real: &mirror.Cache{Dir: filepath.Join(tests, "index")}}
 	c.from = debian.MirrorOf(hostconf.Read(hostconf.This(os.Getenv)))
 	if c.images, err = debian.Make(ctx, o.Cache, c.from, channel.DebianPackages(), o.logf); err != nil {
 		return nil, err
@@ -163,7 +164,7 @@ func (c *content) parts() map[string]http.Handler {
 		"extra":           c.extra,
 		"anaconda":        c.channel,
 		"miniforge":       c.channel.Miniforge(),
-		"real":            &mirror.PyIndex{Upstream: c.index, Cache: c.real},
+		"real":            &mirror.PyIndex{Upstream: c.index, Cache: c.real, Fresh: c.fresh},
 	}
 }
 

@@ -13,6 +13,7 @@ package world
 import (
 	"context"
 	"io"
+	"time"
 
 	"github.com/raybuild/raybuild/internal/world/channel"
 	"github.com/raybuild/raybuild/internal/world/debian"
@@ -43,6 +44,8 @@ type Options struct {
 	// Index is the real Python index that part "real" of both mirrors caches, without a slash at its end. Default:
 	// the machine's, see [Index].
 	Index string
+	// Fresh is how long that part serves an index page before it asks for it again. Default: 1 hour.
+	Fresh time.Duration
 	// Addrs are the listen addresses of mirror A, mirror B and the registry. Default: free ports on
 	// 127.0.0.1.
 	Addrs [3]string
