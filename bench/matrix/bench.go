@@ -30,7 +30,7 @@ type bench struct {
 	states   []*state          // all that are measured
 	now      []*state          // those that take turns now
 	made     map[string]*variation
-	tools    map[string]string // versions of what a real image's Dockerfiles install with
+	warm     map[string]bool // wheels that the world's cache has
 }
 
 // variation is one image that every peer makes.
@@ -53,7 +53,7 @@ func newBench(ctx context.Context, o options, log io.Writer) (b *bench, err erro
 	if o.out, err = filepath.Abs(o.out); err != nil {
 		return nil, err
 	}
-	b = &bench{options: o, bases: map[string]string{}, made: map[string]*variation{}}
+	b = &bench{options: o, bases: map[string]string{}, made: map[string]*variation{}, warm: map[string]bool{}}
 	if b.Bed, err = bed.New(ctx, bed.Options{
 		Raybuild: o.raybuild, Buildctl: o.buildctl, Dir: o.dir, Log: log, World: world.Options{Scale: scale, Variants: o.runs, Fresh: 24 * time.Hour},
 	}); err != nil {

@@ -98,10 +98,10 @@ func (b *bench) wants(r row) bool {
 		return false
 	case r.name == "cold": // what edits are made on
 		return true
-	case b.options.rows == "" && b.image != nil:
+	case b.rows == "" && b.image != nil:
 		return !slices.Contains(b.image.without, r.name)
 	}
-	return selected(b.options.rows, r.name)
+	return selected(b.rows, r.name)
 }
 
 // groups are the peers that take turns.

@@ -82,6 +82,9 @@ func (i *image) page(r *report, line func(string, ...any)) {
 	}
 	r.Machine.page(line)
 	line("* **Stand-ins**: %s.", r.Machine.StandIns)
+	if level := r.Machine.GzipLevel; level != 0 {
+		line("* **Here the Dockerfiles' layers are packed at level %d.**", level)
+	}
 	line("")
 	if absent := i.absent(r); len(r.Rows) > 0 && len(absent) > 0 {
 		line("Not measured: `%s`. %s", strings.Join(absent, "`, `"), i.why(absent))

@@ -138,6 +138,10 @@ func (b *bench) chooseReal(ctx context.Context, r *report) error {
 // internet: pages in both forms, metadata, and the wheels.
 func (b *bench) warmIndex(ctx context.Context, v *variation) error {
 	for _, a := range bed.Artifacts(v.lock, layers.KindWheel) {
+		if b.warm[a.Path] {
+			continue
+		}
+		b.warm[a.Path] = true
 		page, file := b.World.A.Real+"/"+a.Name+"/", strings.TrimSuffix(b.World.A.Real, "/simple")+"/"+a.Path
 		if err := errors.Join(get(ctx, page, simpleJSON, io.Discard), get(ctx, page, simpleHTML, io.Discard), get(ctx, file, "", io.Discard)); err != nil {
 			return err
