@@ -191,8 +191,9 @@ func (b *bench) endRow(ctx context.Context) error {
 	return b.Empty(ctx)
 }
 
-// endGroup removes the builders of peers that have been measured, for those that come after them.
-func (b *bench) endGroup(ctx context.Context) error {
+// endGroup removes the builders of peers that have been measured, and the images that the registry has got since, for those that come
+// after them.
+func (b *bench) endGroup(ctx context.Context, since map[string]bool) error {
 	if b.image == nil || !b.image.scarce {
 		return nil
 	}
@@ -200,6 +201,9 @@ func (b *bench) endGroup(ctx context.Context) error {
 		if err := s.close(ctx); err != nil {
 			return err
 		}
+	}
+	if err := b.dropBlobs(since); err != nil {
+		return err
 	}
 	return b.Empty(ctx)
 }

@@ -120,6 +120,10 @@ func (r *report) fill(ctx context.Context, o options, write func() error) (err e
 		return err
 	}
 	for _, b.now = range b.groups() {
+		blobs, err := b.bigBlobs()
+		if err != nil {
+			return err
+		}
 		for _, row := range o.image.rows() {
 			if !b.wants(row) {
 				continue
@@ -133,7 +137,7 @@ func (r *report) fill(ctx context.Context, o options, write func() error) (err e
 				return err
 			}
 		}
-		if err := b.endGroup(ctx); err != nil {
+		if err := b.endGroup(ctx, blobs); err != nil {
 			return err
 		}
 	}
