@@ -20,11 +20,11 @@ type image struct {
 	// runs and budget are the options of these names where nobody says otherwise.
 	runs   int
 	budget time.Duration
-	// room is the disk space that it takes, in bytes: a builder's state after its largest row, the wheels, the registry, and the 10 GB
-	// that an engine leaves free by giving up what it has built.
+	// room is the disk space that it takes, in bytes: a builder's state after its largest row, the wheels, the registry,
+	// and the 10 GB that an engine leaves free by giving up what it has built.
 	room uint64
-	// scarce is whether the disk is for one peer at a time: each is measured in all rows before the next one begins, and what a row
-	// leaves behind is removed.
+	// scarce is whether the disk is for one peer at a time: each is measured in all rows before the next one begins, and
+	// what a row leaves behind is removed.
 	scarce bool
 }
 
@@ -36,7 +36,8 @@ func images() []image {
 	return []image{
 		{name: "A", packages: []string{"requests"}, runs: 3, budget: time.Minute, room: 30e9},
 		{
-			name: "B", packages: []string{"requests", "msgpack-numpy"}, torch: "2.14.1", runs: 2, budget: 2 * time.Minute, room: 55e9, scarce: true,
+			name: "B", packages: []string{"requests", "msgpack-numpy"}, torch: "2.14.1",
+			runs: 2, budget: 2 * time.Minute, room: 55e9, scarce: true,
 			without: []string{"apt-list", "base-patched", "fetch-mirror", "miniconda", "python-patch"},
 		},
 	}
@@ -117,8 +118,8 @@ func (b *bench) groups() [][]*state {
 	return out
 }
 
-// listOf names the list of a real image's Dockerfiles that a wheel is in: torch and what comes with it alone, Ray, what was added,
-// and all others.
+// listOf names the list of a real image's Dockerfiles that a wheel is in: torch and what comes with it alone, Ray, what
+// was added, and all others.
 func listOf(v *variation) func(wheel string) string {
 	return func(wheel string) string {
 		switch {
@@ -133,7 +134,9 @@ func listOf(v *variation) func(wheel string) string {
 	}
 }
 
-// isTorch tells whether a wheel is torch or one of the CUDA libraries and compilers that it requires: nothing else does.
+// isTorch tells whether a wheel is torch or one of the CUDA libraries and compilers that it requires: nothing else
+// does.
 func isTorch(wheel string) bool {
-	return wheel == "torch" || wheel == "triton" || strings.HasPrefix(wheel, "nvidia-") || strings.HasPrefix(wheel, "cuda-")
+	return wheel == "torch" || wheel == "triton" ||
+		strings.HasPrefix(wheel, "nvidia-") || strings.HasPrefix(wheel, "cuda-")
 }

@@ -31,16 +31,17 @@ func uvInstaller(image string) *installer {
 `}
 }
 
-// pipInstaller is the environment's pip. With nothing locked the newest is taken first, as people do: it resolves in half the time.
+// pipInstaller is the environment's pip. With nothing locked the newest is taken first, as people do: it resolves in
+// half the time.
 func pipInstaller() *installer {
 	return &installer{name: "pip", step: dockerfilePip, unlocked: `RUN --mount=type=cache,target=/root/.cache/pip,sharing=locked \
     HOME=/root pip install -q --disable-pip-version-check --root-user-action=ignore --upgrade pip
 `}
 }
 
-// dockerfile is a real image as an expert writes it: as that of the offline world, but that torch has a step of its own with what it
-// alone requires, and that a package which is added is a further line at the end. channel is where an image of which nothing is
-// locked has its conda packages from.
+// dockerfile is a real image as an expert writes it: as that of the offline world, but that torch has a step of its own
+// with what it alone requires, and that a package which is added is a further line at the end. channel is where an
+// image of which nothing is locked has its conda packages from.
 func (i *installer) dockerfile(v *variation, mirrors bool, channel string) string {
 	lists, options, conda := []string{"requirements", "ray"}, pinned, ""
 	if v.unlocked {
@@ -65,7 +66,8 @@ func (i *installer) dockerfile(v *variation, mirrors bool, channel string) strin
 
 // write writes the Dockerfile and its context.
 func (i *installer) write(c bed.Context, v *variation) error {
-	err := writeContext(c, v, func(mirrors bool) string { return i.dockerfile(v, mirrors, c.Mirror.Conda+"/cloud/conda-forge") })
+	channel := c.Mirror.Conda + "/cloud/conda-forge"
+	err := writeContext(c, v, func(mirrors bool) string { return i.dockerfile(v, mirrors, channel) })
 	if err != nil || !v.unlocked {
 		return err
 	}

@@ -41,9 +41,13 @@ func readReal(file string) (*realReport, error) {
 	return all, nil
 }
 
-// take is the report that an image's figures go into: the earlier one's rows stay where they are of the same program and machine.
+// take is the report that an image's figures go into: the earlier one's rows stay where they are of the same program
+// and machine.
 func (all *realReport) take(name string, r *report) *report {
-	if have := all.Images[name]; have != nil && have.Machine.Versions["raybuild"] == r.Machine.Versions["raybuild"] && have.Machine.CPU == r.Machine.CPU {
+	same := func(m machine) bool {
+		return m.Versions["raybuild"] == r.Machine.Versions["raybuild"] && m.CPU == r.Machine.CPU
+	}
+	if have := all.Images[name]; have != nil && same(have.Machine) {
 		r.Rows = have.Rows
 	}
 	all.Images[name] = r
@@ -134,8 +138,8 @@ func (b *bench) chooseReal(ctx context.Context, r *report) error {
 	return nil
 }
 
-// warmIndex lets the world's cache get all that builders may ask the index about the image's wheels, so that no peer waits for the
-// internet: pages in both forms, metadata, and the wheels.
+// warmIndex lets the world's cache get all that builders may ask the index about the image's wheels, so that no peer
+// waits for the internet: pages in both forms, metadata, and the wheels.
 func (b *bench) warmIndex(ctx context.Context, v *variation) error {
 	for _, a := range bed.Artifacts(v.lock, layers.KindWheel) {
 		if b.warm[a.Path] {
@@ -143,8 +147,10 @@ func (b *bench) warmIndex(ctx context.Context, v *variation) error {
 		}
 		b.warm[a.Path] = true
 		page, file := b.World.A.Real+"/"+a.Name+"/", strings.TrimSuffix(b.World.A.Real, "/simple")+"/"+a.Path
-		if err := errors.Join(get(ctx, page, simpleJSON, io.Discard), get(ctx, page, simpleHTML, io.Discard), get(ctx, file, "", io.Discard)); err != nil {
-			return err
+		for _, ask := range [][2]string{{page, simpleJSON}, {page, simpleHTML}, {file, ""}} {
+			if err := get(ctx, ask[0], ask[1], io.Discard); err != nil {
+				return err
+			}
 		}
 		if err := get(ctx, file+".metadata", "", io.Discard); err != nil {
 			if _, none := errors.AsType[missing](err); !none { // not every wheel has it
@@ -191,8 +197,8 @@ func (b *bench) endRow(ctx context.Context) error {
 	return b.Empty(ctx)
 }
 
-// endGroup removes the builders of peers that have been measured, and the images that the registry has got since, for those that come
-// after them.
+// endGroup removes the builders of peers that have been measured, and the images that the registry has got since, for
+// those that come after them.
 func (b *bench) endGroup(ctx context.Context, since map[string]bool) error {
 	if b.image == nil || !b.image.scarce {
 		return nil

@@ -91,7 +91,8 @@ func TestRealEditsChangeOneThing(t *testing.T) {
 	}
 }
 
-// runs parses a Dockerfile as BuildKit does, and gives the RUN instructions of its last stage. A warning of its linter is a defect.
+// runs parses a Dockerfile as BuildKit does, and gives the RUN instructions of its last stage. A warning of its linter
+// is a defect.
 func runs(t *testing.T, text string) []*instructions.RunCommand {
 	t.Helper()
 	ast, err := parser.Parse(strings.NewReader(text))
@@ -117,8 +118,8 @@ func runs(t *testing.T, text string) []*instructions.RunCommand {
 	return out
 }
 
-// Each list of wheels has a step with a cache mount, what changes least first; a package that is added is a further line at the end;
-// and uv is mounted, copies, and compiles.
+// Each list of wheels has a step with a cache mount, what changes least first; a package that is added is a further
+// line at the end; and uv is mounted, copies, and compiles.
 func TestRealDockerfiles(t *testing.T) {
 	for _, i := range images() {
 		start := realStart(t, &i)

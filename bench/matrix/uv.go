@@ -32,8 +32,8 @@ const (
 	simpleHTML = "text/html"
 )
 
-// pushUV brings uv to the registry at host, as its authors publish it: an image that has the program at /uv. The program is that of
-// the wheel in the Python index. The reference is pinned.
+// pushUV brings uv to the registry at host, as its authors publish it: an image that has the program at /uv. The
+// program is that of the wheel in the Python index. The reference is pinned.
 func pushUV(ctx context.Context, index, host string) (string, error) {
 	program, err := uvProgram(ctx, index)
 	if err != nil {
@@ -41,7 +41,8 @@ func pushUV(ctx context.Context, index, host string) (string, error) {
 	}
 	var files bytes.Buffer
 	w := tar.NewWriter(&files)
-	if err := w.WriteHeader(&tar.Header{Name: "uv", Mode: 0o755, Size: int64(len(program)), Typeflag: tar.TypeReg}); err != nil {
+	header := &tar.Header{Name: "uv", Mode: 0o755, Size: int64(len(program)), Typeflag: tar.TypeReg}
+	if err := w.WriteHeader(header); err != nil {
 		return "", err
 	}
 	if _, err := w.Write(program); err != nil {
@@ -50,11 +51,13 @@ func pushUV(ctx context.Context, index, host string) (string, error) {
 	if err := w.Close(); err != nil {
 		return "", err
 	}
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(files.Bytes())), nil })
+	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(files.Bytes())), nil }
+	layer, err := tarball.LayerFromOpener(open)
 	if err != nil {
 		return "", err
 	}
-	image, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{OS: "linux", Architecture: runtime.GOARCH, RootFS: v1.RootFS{Type: "layers"}})
+	config := &v1.ConfigFile{OS: "linux", Architecture: runtime.GOARCH, RootFS: v1.RootFS{Type: "layers"}}
+	image, err := mutate.ConfigFile(empty.Image, config)
 	if err == nil {
 		image, err = mutate.AppendLayers(image, layer)
 	}
