@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -126,10 +127,25 @@ func writeSpec(ctx context.Context, bundle string, c v1.Config, command []string
 	spec.Process.Capabilities = &specs.LinuxCapabilities{}
 	spec.Root.Readonly = false
 	spec.Hostname = "raybuild"
+	enlargeShm(spec.Mounts)
+	spec.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Hard: openFiles, Soft: openFiles}}
 	if data, err = json.Marshal(spec); err != nil {
 		return err
 	}
 	return os.WriteFile(file, data, 0o600)
+}
+
+// openFiles is how many files a process may have open: what Ray asks for in a production cluster.
+const openFiles = 65536
+
+// enlargeShm gives programs as much shared memory as files in it may take of the machine's (half of it, as Linux has it by
+// default). runc's own 64 MB are too little for Ray's object store.
+func enlargeShm(mounts []specs.Mount) {
+	for i, m := range mounts {
+		if m.Destination == "/dev/shm" {
+			mounts[i].Options = slices.DeleteFunc(m.Options, func(o string) bool { return strings.HasPrefix(o, "size=") })
+		}
+	}
 }
 
 // writeHosts gives the container the files that engines give each one: without them nothing is called localhost.
