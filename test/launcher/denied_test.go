@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/raybuild/raybuild/cluster"
+	hosts "github.com/raybuild/raybuild/test/bed"
 )
 
 // Ray is miniray here: a stand-in that counts nodes and runs nothing.
@@ -20,7 +21,7 @@ func TestImageThatCannotBeHadIsNamedAndNothingStarts(t *testing.T) {
 	b := needBed(t)
 	b.clean(t, "denied")
 	var banned atomic.Int32 // a host's number; 0: none
-	b.serveTLS(t, func(w http.ResponseWriter, r *http.Request) bool {
+	b.all.ServeTLS(t, func(w http.ResponseWriter, r *http.Request) bool {
 		user, password, _ := r.BasicAuth()
 		if user == "ray" && password == "right" && !strings.HasPrefix(r.RemoteAddr, b.addr(int(banned.Load()))+":") {
 			return true
@@ -35,7 +36,7 @@ func TestImageThatCannotBeHadIsNamedAndNothingStarts(t *testing.T) {
 	up := func(digest string, c cluster.Credentials) (*cluster.Status, error) {
 		o := b.options(t)
 		o.Auth = func(context.Context, string) (cluster.Credentials, error) { return c, nil }
-		return cluster.Up(t.Context(), b.spec(t, "denied", secureName+"/miniray@"+digest, "", 2, 3), o)
+		return cluster.Up(t.Context(), b.spec(t, "denied", hosts.SecureName+"/miniray@"+digest, "", 2, 3), o)
 	}
 	wrong, right := cluster.Credentials{Username: "ray", Password: "wr0ng-secret"}, cluster.Credentials{Username: "ray", Password: "right"}
 	for _, tt := range []struct {
@@ -45,11 +46,11 @@ func TestImageThatCannotBeHadIsNamedAndNothingStarts(t *testing.T) {
 		with   cluster.Credentials
 		want   []string
 	}{
-		{"no credentials", 0, digest, cluster.Credentials{}, []string{b.addr(1), secureName, "docker login " + secureName}},
-		{"wrong credentials", 0, digest, wrong, []string{b.addr(1), secureName, "docker login " + secureName}},
-		{"no such image", 0, "sha256:" + strings.Repeat("0", 64), right, []string{b.addr(1), secureName + "/miniray@sha256:0000", "manifest unknown", "build and push it"}},
+		{"no credentials", 0, digest, cluster.Credentials{}, []string{b.addr(1), hosts.SecureName, "docker login " + hosts.SecureName}},
+		{"wrong credentials", 0, digest, wrong, []string{b.addr(1), hosts.SecureName, "docker login " + hosts.SecureName}},
+		{"no such image", 0, "sha256:" + strings.Repeat("0", 64), right, []string{b.addr(1), hosts.SecureName + "/miniray@sha256:0000", "manifest unknown", "build and push it"}},
 		{"an image for another CPU", 0, b.forARM(t), right, []string{b.addr(1), b.addr(2), b.addr(3), "its CPU is amd64, and the image is for arm64"}},
-		{"one host is not let in", 3, digest, right, []string{b.addr(3), secureName, "docker login " + secureName}},
+		{"one host is not let in", 3, digest, right, []string{b.addr(3), hosts.SecureName, "docker login " + hosts.SecureName}},
 	} {
 		t.Run(tt.what, func(t *testing.T) {
 			b.forget(t, 3)

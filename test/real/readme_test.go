@@ -1,4 +1,4 @@
-package launcher
+package real
 
 import (
 	"bytes"
@@ -13,6 +13,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/raybuild/raybuild/internal/world"
 )
 
 const readmeNet = "10.0.0." // of the README's hosts
@@ -41,27 +43,30 @@ func readmeCluster(t *testing.T) (lines []string, program, printed string) {
 
 // TestReadmeLinesOnTwoHosts types the README's lines on a newcomer's machine: an SSH key in ~/.ssh, two hosts whose user may use
 // Docker and is not root, a registry with TLS. All that is changed in them is the hosts' addresses. What they print is what the
-// README shows, but for numbers. Ray is the offline world's stand-in.
+// README shows, but for numbers.
 func TestReadmeLinesOnTwoHosts(t *testing.T) {
-	b := needBed(t)
+	b := needHosts(t)
 	lines, program, shown := readmeCluster(t)
-	image := b.rayImage(t)
-	b.clean(t, "demo")
-	img, err := remote.Image(must(name.ParseReference(image, name.Insecure)))
+	image := parsed(t, realImage(t))
+	b.Clean(t, "demo")
+	img, err := remote.Image(image)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := remote.Write(must(name.ParseReference(b.registry+"/ray:2.60.0", name.Insecure)), img); err != nil {
+	if err := remote.Write(parsed(t, here.earth.Registry+"/ray:"+world.RayReal), img); err != nil {
 		t.Fatal(err)
 	}
-	b.serveTLS(t, nil)
+	b.ServeTLS(t, nil)
 	for i := 1; i <= 2; i++ {
-		b.must(t, "exec", fmt.Sprint(i), "sh", "-c", `id -u ubuntu >/dev/null 2>&1 || { useradd -m -G docker ubuntu && usermod -p '*' ubuntu; }
+		b.Must(t, "exec", fmt.Sprint(i), "sh", "-c", `id -u ubuntu >/dev/null 2>&1 || { useradd -m -G docker ubuntu && usermod -p '*' ubuntu; }
 install -d -o ubuntu -m 700 ~ubuntu/.ssh && install -o ubuntu -m 600 /root/.ssh/authorized_keys ~ubuntu/.ssh/`)
 	}
 	home := t.TempDir()
 	dir := filepath.Join(home, "work")
-	key := must(os.ReadFile(filepath.Join(b.dir, "id_ed25519")))
+	key, err := os.ReadFile(filepath.Join(b.Dir, "id_ed25519"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for file, data := range map[string][]byte{".ssh/id_ed25519": key, "work/train.py": []byte(program)} {
 		if err := os.MkdirAll(filepath.Dir(filepath.Join(home, file)), 0o700); err != nil {
 			t.Fatal(err)
@@ -70,18 +75,18 @@ install -d -o ubuntu -m 700 ~ubuntu/.ssh && install -o ubuntu -m 600 /root/.ssh/
 			t.Fatal(err)
 		}
 	}
-	env := []string{"HOME=" + home, "PATH=" + filepath.Dir(buildProgram(t)) + ":" + os.Getenv("PATH")}
+	env := []string{"HOME=" + home, "PATH=" + filepath.Dir(here.program) + ":" + os.Getenv("PATH")}
 	var printed strings.Builder
 	for _, line := range lines {
 		line, _, _ = strings.Cut(line, " #")
 		line = strings.TrimSpace(line)
 		var out bytes.Buffer
-		cmd := exec.CommandContext(t.Context(), "sh", "-c", strings.ReplaceAll(line, readmeNet, b.net+"."))
+		cmd := exec.CommandContext(t.Context(), "sh", "-c", strings.ReplaceAll(line, readmeNet, b.Net+"."))
 		cmd.Dir, cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = dir, env, strings.NewReader("y\n"), &out, &out
 		if err := cmd.Run(); err != nil {
 			t.Fatalf("the README's line %q: %v\n%s", line, err, out.String())
 		}
-		text := strings.ReplaceAll(out.String(), b.net+".", readmeNet)
+		text := strings.ReplaceAll(out.String(), b.Net+".", readmeNet)
 		fmt.Fprintf(&printed, "$ %s\n%s", line, strings.Replace(text, "[y/N]\n", "[y/N]\ny\n", 1))
 	}
 	t.Logf("the terminal prints:\n%s", printed.String())
@@ -98,6 +103,15 @@ install -d -o ubuntu -m 700 ~ubuntu/.ssh && install -o ubuntu -m 600 /root/.ssh/
 	if got, want := withoutNumbers(printed.String()), withoutNumbers(shown); !slices.Equal(got, want) {
 		t.Errorf("the terminal does not print what README.md shows.\nprinted:\n%s\nREADME.md, numbers left out:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
+}
+
+func parsed(t *testing.T, ref string) name.Reference {
+	t.Helper()
+	r, err := name.ParseReference(ref, name.Insecure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
 }
 
 var (

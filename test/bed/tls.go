@@ -1,4 +1,4 @@
-package launcher
+package bed
 
 import (
 	"crypto/ecdsa"
@@ -19,40 +19,40 @@ import (
 	"time"
 )
 
-// secureName is the bed's registry with TLS, by the name that the README's lines have.
-const secureName = "registry.example"
+// SecureName is the bed's registry with TLS, by the name that the README's lines have.
+const SecureName = "registry.example"
 
-// serveTLS makes the bed's registry answer as https://registry.example to its hosts, which trust its key for the length of the
+// ServeTLS makes the bed's registry answer as https://registry.example to its hosts, which trust its key for the length of the
 // test. allow decides on a request before the registry sees it; nil allows all.
-func (b *bed) serveTLS(t *testing.T, allow func(http.ResponseWriter, *http.Request) bool) {
+func (b *Bed) ServeTLS(t testing.TB, allow func(http.ResponseWriter, *http.Request) bool) {
 	t.Helper()
-	cert, ca := selfSigned(t, secureName)
-	ln, err := tls.Listen("tcp", b.net+".1:443", &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12})
+	cert, ca := selfSigned(t, SecureName)
+	ln, err := tls.Listen("tcp", b.Net+".1:443", &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12})
 	if err != nil {
 		t.Fatal(err)
 	}
 	server := &http.Server{ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Minute,
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if allow == nil || allow(w, r) {
-				b.store.ServeHTTP(w, r)
+				b.Store.ServeHTTP(w, r)
 			}
 		})}
 	go server.Serve(ln) //nolint:errcheck // it serves until the test ends
 	t.Cleanup(func() { server.Close() })
-	for i := 1; i <= b.hosts; i++ {
-		dir := filepath.Join(b.dir, fmt.Sprintf("h%d/etc-docker/certs.d", i), secureName)
+	for i := 1; i <= b.Hosts; i++ {
+		dir := filepath.Join(b.Dir, fmt.Sprintf("h%d/etc-docker/certs.d", i), SecureName)
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.WriteFile(filepath.Join(dir, "ca.crt"), ca, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		b.must(t, "exec", fmt.Sprint(i), "sh", "-c", fmt.Sprintf("grep -q %[2]s /etc/hosts || echo %[1]s.1 %[2]s >>/etc/hosts", b.net, secureName))
+		b.Must(t, "exec", fmt.Sprint(i), "sh", "-c", fmt.Sprintf("grep -q %[2]s /etc/hosts || echo %[1]s.1 %[2]s >>/etc/hosts", b.Net, SecureName))
 	}
 }
 
 // selfSigned makes a certificate for a name, and its PEM.
-func selfSigned(t *testing.T, name string) (tls.Certificate, []byte) {
+func selfSigned(t testing.TB, name string) (tls.Certificate, []byte) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
