@@ -18,7 +18,7 @@ RACE      ?= ./llb/... ./cluster/... ./internal/fetch/... ./internal/registry/..
 TEST_P    ?= 2
 TEST_FLAGS ?=
 
-.PHONY: help build check docs lint-tool needs needs-build test test-race world world-down quickstart bench bench-core bench-faults test-cluster bench-cluster clean
+.PHONY: help build check docs lint-tool needs needs-build test test-race test-rllib world world-down quickstart bench bench-core bench-faults test-cluster bench-cluster clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,12 @@ test: needs ## every test; RAYBUILD_TEST_STRICT=1 makes a test that would skip f
 
 test-race: needs ## the packages that run things at once, under the race detector
 	$(GO) test -race -p $(TEST_P) -timeout 40m $(TEST_FLAGS) $(RACE)
+
+# Not part of `make test`: torch alone is 3 GB of the image.
+RLLIB_PAGE ?= $(CURDIR)/docs/rllib.md
+test-rllib: needs ## train with RLlib on real Ray, on clusters of 2 and 6 CPUs, in an image with torch; writes docs/rllib.md, or RLLIB_PAGE
+	RAYBUILD_TEST_STRICT=1 RAYBUILD_TEST_RLLIB=1 RAYBUILD_TEST_RLLIB_PAGE=$(RLLIB_PAGE) \
+		$(GO) test -count=1 -timeout 3h -v $(TEST_FLAGS) ./test/rllib/
 
 needs-build: # what building and the offline world need; no services for tests
 	@scripts/needs build

@@ -11,9 +11,11 @@ import (
 
 func TestExampleClustersLoad(t *testing.T) {
 	files, err := filepath.Glob("../examples/cluster/*.yaml")
-	if err != nil || len(files) < 5 {
-		t.Fatal(files, err)
+	training, bad := filepath.Glob("../examples/training/*-cpus.yaml")
+	if err != nil || bad != nil || len(files) < 5 || len(training) != 2 {
+		t.Fatal(files, training, err, bad)
 	}
+	files = append(files, training...)
 	for _, f := range files {
 		b, err := os.ReadFile(f)
 		if err != nil {
@@ -88,10 +90,10 @@ func need(t *testing.T, name string) string {
 	return path
 }
 
-func TestExampleJobsHaveValidSyntax(t *testing.T) {
+func TestExampleProgramsHaveValidSyntax(t *testing.T) {
 	python, shell := need(t, "python3"), need(t, "sh")
 	count := 0
-	err := filepath.WalkDir("../examples/jobs", func(path string, d os.DirEntry, err error) error {
+	err := filepath.WalkDir("../examples", func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
@@ -109,7 +111,28 @@ func TestExampleJobsHaveValidSyntax(t *testing.T) {
 		}
 		return nil
 	})
-	if err != nil || count < 6 {
-		t.Errorf("%d jobs checked, %v", count, err)
+	if err != nil || count < 9 {
+		t.Errorf("%d programs checked, %v", count, err)
+	}
+}
+
+// The training programs divide the CPUs that are free so that nothing waits for one, and say what is missing.
+func TestTrainingDividesTheCPUs(t *testing.T) {
+	python := need(t, "python3")
+	for _, x := range []struct{ call, want string }{
+		{"runners(1, 1)", "0"}, {"runners(2, 1)", "1"}, {"runners(6, 1)", "4"}, {"runners(64, 1)", "4"}, {"runners(64, 1, 63)", "63"},
+		{"runners(6, 1, 0)", "0"}, {"runners(0, 1)", "this job needs 1 CPUs and 0 are free: end other jobs, or add hosts to the cluster"},
+		{"runners(2, 1, 4)", "WORKERS=4 needs 5 CPUs and 2 are free: WORKERS may be from 0 to 1"},
+		{"runners(2, 1, -1)", "WORKERS=-1 needs 1 CPUs and 2 are free: WORKERS may be from 0 to 1"},
+		{"offline(1)", "this job needs 2 CPUs and 1 are free: end other jobs, or add hosts to the cluster"},
+		{"offline(2)", "(1, 0)"}, {"offline(3)", "(1, 1)"}, {"offline(4)", "(2, 1)"}, {"offline(6)", "(2, 3)"}, {"offline(64)", "(2, 4)"},
+	} {
+		const ask = "import sys; sys.path.insert(0, '../examples/training'); import cpus\ntry: print(eval('cpus.' + sys.argv[1]))\nexcept SystemExit as e: print(e)"
+		cmd := exec.Command(python, "-c", ask, x.call)
+		cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
+		out, err := cmd.CombinedOutput()
+		if got := string(bytes.TrimSpace(out)); err != nil || got != x.want {
+			t.Errorf("%s: %v, %q, want %q", x.call, err, got, x.want)
+		}
 	}
 }

@@ -1,0 +1,236 @@
+package rllib
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/raybuild/raybuild/internal/engine"
+	"github.com/raybuild/raybuild/internal/world"
+)
+
+// training is the example under test, from this package's directory.
+const training = "../../examples/training"
+
+// needGB is the disk that the test takes at most: the builder has wheels and layers packed and unpacked; it is removed before the
+// host unpacks the image once more beside the registry's packed one.
+const needGB = 25
+
+// missing says what the test lacks on this machine.
+func missing(dir string) string {
+	if os.Getuid() != 0 {
+		return "root, for hosts with Docker Engines of their own"
+	}
+	for _, p := range []string{"runc", "mmdebstrap", "dockerd", "containerd", "docker-init", "sshd", "ssh-keygen", "ip", "nsenter", "unshare", "curl"} {
+		if _, err := exec.LookPath(p); err != nil {
+			return p + " (make needs installs it)"
+		}
+	}
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(dir, &fs); err != nil {
+		return fmt.Sprintf("room in %s: %v", dir, err)
+	}
+	if free := fs.Bavail * uint64(fs.Bsize) >> 30; free < needGB {
+		return fmt.Sprintf("%d GiB of disk: %s has %d GiB free", needGB, dir, free)
+	}
+	client := http.Client{Timeout: 30 * time.Second}
+	resp, err := client.Get("https://pypi.org/simple/ray/")
+	if err != nil {
+		return fmt.Sprintf("PyPI: %v", err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return "PyPI, which answers " + resp.Status
+	}
+	return ""
+}
+
+// bed is a host with a Docker Engine, and the package sources and the registry beside it.
+type bed struct {
+	dir, net, name string
+	program        string
+	earth          *world.World
+	cluster        string // the cluster.yaml that is up
+}
+
+func newBed(t *testing.T) *bed {
+	t.Helper()
+	const root = "/var/tmp" // a real disk, where /tmp may be memory
+	if why := missing(root); why != "" {
+		if os.Getenv("RAYBUILD_TEST_STRICT") == "1" {
+			t.Fatal("this test needs " + why)
+		}
+		t.Skip("this test needs " + why)
+	}
+	dir, err := os.MkdirTemp(root, "rblt") //nolint:usetesting // t.TempDir may be in memory, and its name is too long for sockets
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Errorf("remove %s: %v", dir, err)
+		}
+	})
+	n := os.Getpid() % 250
+	b := &bed{dir: dir, net: fmt.Sprintf("10.85.%d", n), name: fmt.Sprintf("rl%d", n), program: filepath.Join(dir, "raybuild")}
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", b.program, "github.com/raybuild/raybuild/cmd/raybuild")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build raybuild: %v\n%s", err, out)
+	}
+	t.Cleanup(func() { b.hosts(t, "down") })
+	b.hosts(t, "up", "1")
+	b.earth, err = world.Start(t.Context(), world.Options{Dir: filepath.Join(dir, "world"), Addrs: [3]string{"", "", b.net + ".1:0"}, Log: os.Stderr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.earth.Close(); err != nil {
+			t.Errorf("end the world: %v", err)
+		}
+	})
+	return b
+}
+
+// hosts runs test/hosts.sh.
+func (b *bed) hosts(t *testing.T, args ...string) string {
+	t.Helper()
+	cmd := exec.Command("../hosts.sh", args...)
+	cmd.Env = append(os.Environ(), "HOSTS_NAME="+b.name, "HOSTS_NET="+b.net, "HOSTS_DIR="+filepath.Join(b.dir, "hosts"),
+		"HOSTS_DOCKERD_ARGS=--insecure-registry "+b.net+".0/24")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Errorf("hosts.sh %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// onHost runs a command on the host.
+func (b *bed) onHost(t *testing.T, args ...string) string {
+	t.Helper()
+	return strings.TrimSpace(b.hosts(t, append([]string{"exec", "1"}, args...)...))
+}
+
+// image is what was built.
+type image struct {
+	ref      string
+	packed   int64
+	layers   int
+	packages int
+	seconds  float64
+}
+
+// build builds the example's recipe with the real PyPI and pushes it. Where base, apt, conda and installer come from is the offline
+// world. The builder's files are removed then: they are twice the image.
+func (b *bed) build(t *testing.T) image {
+	t.Helper()
+	home, lock := filepath.Join(b.dir, "h"), filepath.Join(b.dir, "raybuild.lock")
+	in, _ := b.earth.Installer("miniconda")
+	a := b.earth.A
+	args := []string{"--push", "--progress", "plain", "--insecure-registry", b.earth.Registry, "-f", training + "/raybuild.yaml", "--lock", lock,
+		"--set", "base=" + b.earth.Base, "--set", "env.python=3.11", "--set", fmt.Sprintf("miniconda={version: %s, sha256: %s}", in.Version, in.SHA256),
+		"--set", fmt.Sprintf("mirrors.fetch=[{apt: %s, conda: %s, installer: %s}, official]", a.Apt, a.Conda, a.Installer),
+		b.earth.Registry + "/ray-training:test"}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if err := engine.Stop(ctx, engine.Options{Home: home, Exe: b.program, Env: []string{}}); err != nil {
+			t.Errorf("stop engine: %v", err)
+		}
+		if err := os.RemoveAll(home); err != nil {
+			t.Errorf("remove the builder's files: %v", err)
+		}
+	}()
+	start := time.Now()
+	cmd := exec.CommandContext(t.Context(), b.program, args...)
+	cmd.Stderr = os.Stderr
+	cmd.Env = append(os.Environ(), "RAYBUILD_HOME="+home)
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("build and push the example's image: %v", err)
+	}
+	made := image{ref: strings.TrimSpace(string(out)), seconds: time.Since(start).Seconds()}
+	ref, err := name.ParseReference(made.ref, name.Insecure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := remote.Image(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := img.Manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range m.Layers {
+		made.packed += l.Size
+	}
+	made.layers = len(m.Layers)
+	text, err := os.ReadFile(lock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made.packages = strings.Count(string(text), ".whl")
+	return made
+}
+
+var (
+	imageLine = regexp.MustCompile(`(?m)^image: \S+.*$`)
+	localHost = regexp.MustCompile(`\blocal\b`)
+)
+
+// up starts one of the example's clusters on the host, with the image, and gives the seconds that it took.
+func (b *bed) up(t *testing.T, file, ref string) float64 {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(training, file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text []string
+	for line := range strings.SplitSeq(string(data), "\n") {
+		code, _, _ := strings.Cut(line, "#")
+		text = append(text, localHost.ReplaceAllString(code, fmt.Sprintf("%q", "ssh://root@"+b.net+".11")))
+	}
+	b.cluster = filepath.Join(b.dir, file)
+	if err := os.WriteFile(b.cluster, []byte(imageLine.ReplaceAllString(strings.Join(text, "\n"), "image: "+ref)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.raybuild(context.WithoutCancel(t.Context()), t, "down") })
+	b.onHost(t, "rm", "-rf", "/srv/shared")
+	b.onHost(t, "install", "-d", "-o", "1000", "-g", "1000", "/srv/shared")
+	start := time.Now()
+	if _, code := b.raybuild(t.Context(), t, "up"); code != 0 {
+		t.Fatalf("cluster up: exit %d", code)
+	}
+	return time.Since(start).Seconds()
+}
+
+// raybuild runs a command of the cluster and gives what it wrote, and its exit code.
+func (b *bed) raybuild(ctx context.Context, t *testing.T, verb string, args ...string) (string, int) {
+	t.Helper()
+	hosts := filepath.Join(b.dir, "hosts")
+	all := append([]string{"cluster", verb, "-f", b.cluster, "--ssh-config", "none", "--identity", filepath.Join(hosts, "id_ed25519"),
+		"--known-hosts", filepath.Join(hosts, "known_hosts"), "--insecure-registry", b.earth.Registry}, args...)
+	cmd := exec.CommandContext(ctx, b.program, all...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 30 * time.Second
+	var out, said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &said
+	cmd.Env = append(os.Environ(), "SSH_AUTH_SOCK=")
+	err := cmd.Run()
+	log.Printf("raybuild cluster %s %s: %v\n%s%s", verb, strings.Join(args, " "), err, out.String(), said.String())
+	return out.String() + said.String(), cmd.ProcessState.ExitCode()
+}
