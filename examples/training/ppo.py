@@ -72,7 +72,7 @@ def main():
     )
     lines = Lines()
     results = tune.Tuner(
-        "PPO",
+        config.algo_class,  # its name, "PPO", has Ray 2.60 import all algorithms, and one of them wants Pillow
         param_space=config,
         run_config=tune.RunConfig(
             name="corridor",
