@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"log"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,7 +29,7 @@ const training = "../../examples/training"
 const needGB = 25
 
 // missing says what the test lacks on this machine.
-func missing(dir string) string {
+func missing(ctx context.Context, dir string) string {
 	if os.Getuid() != 0 {
 		return "root, for hosts with Docker Engines of their own"
 	}
@@ -46,14 +45,8 @@ func missing(dir string) string {
 	if free := fs.Bavail * uint64(fs.Bsize) >> 30; free < needGB {
 		return fmt.Sprintf("%d GiB of disk: %s has %d GiB free", needGB, dir, free)
 	}
-	client := http.Client{Timeout: 30 * time.Second}
-	resp, err := client.Get("https://pypi.org/simple/ray/")
-	if err != nil {
+	if err := world.Answers(ctx, "https://pypi.org/simple"); err != nil {
 		return fmt.Sprintf("PyPI: %v", err)
-	}
-	_ = resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return "PyPI, which answers " + resp.Status
 	}
 	return ""
 }
@@ -69,7 +62,7 @@ type bed struct {
 func newBed(t *testing.T) *bed {
 	t.Helper()
 	const root = "/var/tmp" // a real disk, where /tmp may be memory
-	if why := missing(root); why != "" {
+	if why := missing(t.Context(), root); why != "" {
 		if os.Getenv("RAYBUILD_TEST_STRICT") == "1" {
 			t.Fatal("this test needs " + why)
 		}
@@ -212,7 +205,7 @@ func (b *bed) up(t *testing.T, file, ref string) float64 {
 	b.onHost(t, "rm", "-rf", "/srv/shared")
 	b.onHost(t, "install", "-d", "-o", "1000", "-g", "1000", "/srv/shared")
 	start := time.Now()
-	if _, code := b.raybuild(t.Context(), t, "up"); code != 0 {
+	if _, code := b.raybuild(t.Context(), t, "up", "--wait", "10m"); code != 0 {
 		t.Fatalf("cluster up: exit %d", code)
 	}
 	return time.Since(start).Seconds()
