@@ -33,13 +33,15 @@ def summary(root):
     found = list(read(paths))
     returns = sorted(r for _, _, r in found)
     ids = collections.Counter(i for i, _, _ in found)
-    return {"files": len(paths), "episodes": len(found), "twice": len(found) - len(ids), "steps": sum(s for _, s, _ in found),
+    return {"files": len(paths), "episodes": len(found), "twice": len(found) - len(ids),
+            "steps": sum(s for _, s, _ in found),
             "least": returns[0], "median": returns[len(returns) // 2], "most": returns[-1]}
 
 
 def line(root):
     s = summary(root)
-    return (f"{s['episodes']} episodes ({s['twice']} of them twice), {s['steps']} steps, in {s['files']} files under {root}; "
+    return (f"{s['episodes']} episodes ({s['twice']} of them twice), {s['steps']} steps, "
+            f"in {s['files']} files under {root}; "
             f"returns from {s['least']:.0f} to {s['most']:.0f}, median {s['median']:.0f}")
 
 

@@ -1,7 +1,8 @@
 """Learns from recorded episodes, for Ray 2.41 and later: what `rllib train --run=DQN` with "input" was in 0.8.6.
 
-DQN reads no files on the new API stack; MARWIL does, and learns more from the better episodes. record.py makes the record.
-One CPU reads files, one or two prepare batches of them, and what is left plays the episodes that show what was learned.
+DQN reads no files on the new API stack; MARWIL does, and learns more from the better episodes. record.py makes the
+record. One CPU reads files, one or two prepare batches of them, and what is left plays the episodes that show what was
+learned.
 """
 
 import gc
@@ -40,16 +41,23 @@ def main():
         .offline_data(
             input_=record,
             input_read_episodes=True,
-            # So many episodes make a batch: about as many as have BATCH steps. Without it one batch is made of all of them.
+            # So many episodes make a batch: about as many as have BATCH steps. Without it one batch is made of all of
+            # them.
             input_read_batch_size=max(1, round(BATCH * found["episodes"] / found["steps"])),
             map_batches_kwargs={"concurrency": prepare},
-            # The batches are made once and kept. Else each iteration starts processes that make them again, of the same values.
+            # The batches are made once and kept. Else each iteration starts processes that make them again, of the
+            # same values.
             materialize_mapped_data=True,
             dataset_num_iters_per_learner=20,
         )
         .rl_module(model_config=DefaultModelConfig(fcnet_hiddens=[64, 64]))
         .training(beta=1.0, lr=1e-3, train_batch_size_per_learner=BATCH)
-        .evaluation(evaluation_interval=1, evaluation_num_env_runners=runners, evaluation_duration=20, evaluation_config={"explore": False})
+        .evaluation(
+            evaluation_interval=1,
+            evaluation_num_env_runners=runners,
+            evaluation_duration=20,
+            evaluation_config={"explore": False},
+        )
         .build_algo()
     )
     returns = [algo.evaluate()["env_runners"]["episode_return_mean"]]

@@ -1,7 +1,8 @@
 """What a job takes of its cluster: CPUs that it can have, and a directory that all nodes see.
 
-Ray keeps a task or actor that asks for a CPU waiting for as long as there is none. A program that asks for more than the cluster has
-therefore hangs and says nothing. So jobs ask here what is free before they start anything, and cpus.py how to divide it.
+Ray keeps a task or actor that asks for a CPU waiting for as long as there is none. A program that asks for more than
+the cluster has therefore hangs and says nothing. So jobs ask here what is free before they start anything, and cpus.py
+how to divide it.
 """
 
 import os
@@ -29,18 +30,19 @@ def sees(mark):
 
 
 def seen_by_all(root):
-    """Makes the directory, and ends the program where a node sees another one: what is written there would be lost to the rest."""
+    """Makes the directory, and ends the program where a node sees another one: what it writes is lost to the rest."""
     mark = os.path.join(root, ".seen-" + uuid.uuid4().hex)
     try:
         os.makedirs(root, exist_ok=True)
         with open(mark, "w", encoding="utf-8"):
             pass
     except OSError as why:
-        raise SystemExit(f"cannot write to {root}: {why}: mount a volume there that user {os.getuid()} may write to") from None
+        raise SystemExit(f"cannot write to {root}: {why}: "
+                         f"mount a volume there that user {os.getuid()} may write to") from None
     try:
         nodes = [node for node in ray.nodes() if node["Alive"]]
-        answers = ray.get([sees.options(scheduling_strategy=NodeAffinitySchedulingStrategy(n["NodeID"], soft=False)).remote(mark)
-                           for n in nodes])
+        there = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
+        answers = ray.get([sees.options(scheduling_strategy=at).remote(mark) for at in there])
     finally:
         os.remove(mark)
     blind = [node["NodeManagerHostname"] for node, ok in zip(nodes, answers) if not ok]

@@ -1,8 +1,8 @@
 """PPO on a corridor, for Ray 2.41 and later (gymnasium, `ray[tune,rllib]` and torch).
 
-What changed since 0.8.6: gymnasium's reset and step, the config object in place of a dict, Tuner in place of tune.run, env runners
-in place of workers, and torch as the only framework of the new API stack. In the corridor of 2020 each episode had the return 1;
-here a step costs 0.1, so that there is something to learn: the shortest way has the return 0.6.
+What changed since 0.8.6: gymnasium's reset and step, the config object in place of a dict, Tuner in place of tune.run,
+env runners in place of workers, and torch as the only framework of the new API stack. In the corridor of 2020 each
+episode had the return 1; here a step costs 0.1, so that there is something to learn: the shortest way has 0.6.
 """
 
 import os
@@ -87,7 +87,8 @@ def main():
         sys.exit(f"the trial failed: {results.errors[0]}")
     print(f"saved {results[0].checkpoint.path}")
     if lines.returns[-1] < GOAL:
-        sys.exit(f"the mean return went from {lines.returns[0]:.2f} to {lines.returns[-1]:.2f}, not to {GOAL}: try more ITERATIONS")
+        sys.exit(f"the mean return went from {lines.returns[0]:.2f} to {lines.returns[-1]:.2f}, not to {GOAL}: "
+                 "try more ITERATIONS")
 
 
 if __name__ == "__main__":

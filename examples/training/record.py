@@ -1,7 +1,8 @@
-"""Records episodes of CartPole while PPO learns, for Ray 2.41 and later: what `rllib train --run=PG` with "output" was in 0.8.6.
+"""Records episodes of CartPole while PPO learns, for Ray 2.41 and later.
 
-PG left RLlib in 2024; PPO is the nearest that is there. Episodes are Parquet files now, in OUT, a directory that all nodes see.
-The env runners have a CPU each. One more stays free for the tasks by which they write.
+In 0.8.6 this was `rllib train --run=PG` with "output". PG left RLlib in 2024; PPO is the nearest that is there. Episodes
+are Parquet files now, in OUT, a directory that all nodes see. The env runners have a CPU each. One more stays free for
+the tasks by which they write.
 """
 
 import os

@@ -24,8 +24,8 @@ import (
 // training is the example under test, from this package's directory.
 const training = "../../examples/training"
 
-// needGB is the disk that the test takes at most: the builder has wheels and layers packed and unpacked; it is removed before the
-// host unpacks the image once more beside the registry's packed one.
+// needGB is the disk that the test takes at most: the builder has wheels and layers packed and unpacked; it is
+// removed before the host unpacks the image once more beside the registry's packed one.
 const needGB = 25
 
 // missing says what the test lacks on this machine.
@@ -33,7 +33,7 @@ func missing(ctx context.Context, dir string) string {
 	if os.Getuid() != 0 {
 		return "root, for hosts with Docker Engines of their own"
 	}
-	for _, p := range []string{"runc", "mmdebstrap", "dockerd", "containerd", "docker-init", "sshd", "ssh-keygen", "ip", "nsenter", "unshare", "curl"} {
+	for _, p := range strings.Fields("runc mmdebstrap dockerd containerd docker-init sshd ssh-keygen ip nsenter unshare curl") {
 		if _, err := exec.LookPath(p); err != nil {
 			return p + " (make needs installs it)"
 		}
@@ -61,7 +61,7 @@ type bed struct {
 
 func newBed(t *testing.T) *bed {
 	t.Helper()
-	const root = "/var/tmp" // a real disk, where /tmp may be memory
+	const root = "/var/tmp" // on a real disk: /tmp may be memory
 	if why := missing(t.Context(), root); why != "" {
 		if os.Getenv("RAYBUILD_TEST_STRICT") == "1" {
 			t.Fatal("this test needs " + why)
@@ -78,7 +78,8 @@ func newBed(t *testing.T) *bed {
 		}
 	})
 	n := os.Getpid() % 250
-	b := &bed{dir: dir, net: fmt.Sprintf("10.85.%d", n), name: fmt.Sprintf("rl%d", n), program: filepath.Join(dir, "raybuild")}
+	b := &bed{dir: dir, net: fmt.Sprintf("10.85.%d", n), name: fmt.Sprintf("rl%d", n)}
+	b.program = filepath.Join(dir, "raybuild")
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", b.program, "github.com/raybuild/raybuild/cmd/raybuild")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
@@ -86,7 +87,8 @@ func newBed(t *testing.T) *bed {
 	}
 	t.Cleanup(func() { b.hosts(t, "down") })
 	b.hosts(t, "up", "1")
-	b.earth, err = world.Start(t.Context(), world.Options{Dir: filepath.Join(dir, "world"), Addrs: [3]string{"", "", b.net + ".1:0"}, Log: os.Stderr})
+	b.earth, err = world.Start(t.Context(), world.Options{
+		Dir: filepath.Join(dir, "world"), Addrs: [3]string{"", "", b.net + ".1:0"}, Log: os.Stderr})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,15 +128,16 @@ type image struct {
 	seconds  float64
 }
 
-// build builds the example's recipe with the real PyPI and pushes it. Where base, apt, conda and installer come from is the offline
-// world. The builder's files are removed then: they are twice the image.
+// build builds the example's recipe with the real PyPI and pushes it. Where base, apt, conda and installer come from
+// is the offline world. The builder's files are removed then: they are twice the image.
 func (b *bed) build(t *testing.T) image {
 	t.Helper()
 	home, lock := filepath.Join(b.dir, "h"), filepath.Join(b.dir, "raybuild.lock")
 	in, _ := b.earth.Installer("miniconda")
 	a := b.earth.A
-	args := []string{"--push", "--progress", "plain", "--insecure-registry", b.earth.Registry, "-f", training + "/raybuild.yaml", "--lock", lock,
-		"--set", "base=" + b.earth.Base, "--set", "env.python=3.11", "--set", fmt.Sprintf("miniconda={version: %s, sha256: %s}", in.Version, in.SHA256),
+	args := []string{"--push", "--progress", "plain", "--insecure-registry", b.earth.Registry,
+		"-f", training + "/raybuild.yaml", "--lock", lock, "--set", "base=" + b.earth.Base, "--set", "env.python=3.11",
+		"--set", fmt.Sprintf("miniconda={version: %s, sha256: %s}", in.Version, in.SHA256),
 		"--set", fmt.Sprintf("mirrors.fetch=[{apt: %s, conda: %s, installer: %s}, official]", a.Apt, a.Conda, a.Installer),
 		b.earth.Registry + "/ray-training:test"}
 	defer func() {
@@ -198,7 +201,8 @@ func (b *bed) up(t *testing.T, file, ref string) float64 {
 		text = append(text, localHost.ReplaceAllString(code, fmt.Sprintf("%q", "ssh://root@"+b.net+".11")))
 	}
 	b.cluster = filepath.Join(b.dir, file)
-	if err := os.WriteFile(b.cluster, []byte(imageLine.ReplaceAllString(strings.Join(text, "\n"), "image: "+ref)), 0o644); err != nil {
+	whole := imageLine.ReplaceAllString(strings.Join(text, "\n"), "image: "+ref)
+	if err := os.WriteFile(b.cluster, []byte(whole), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { b.raybuild(context.WithoutCancel(t.Context()), t, "down") })
@@ -215,8 +219,9 @@ func (b *bed) up(t *testing.T, file, ref string) float64 {
 func (b *bed) raybuild(ctx context.Context, t *testing.T, verb string, args ...string) (string, int) {
 	t.Helper()
 	hosts := filepath.Join(b.dir, "hosts")
-	all := append([]string{"cluster", verb, "-f", b.cluster, "--ssh-config", "none", "--identity", filepath.Join(hosts, "id_ed25519"),
-		"--known-hosts", filepath.Join(hosts, "known_hosts"), "--insecure-registry", b.earth.Registry}, args...)
+	all := append([]string{"cluster", verb, "-f", b.cluster, "--ssh-config", "none",
+		"--identity", filepath.Join(hosts, "id_ed25519"), "--known-hosts", filepath.Join(hosts, "known_hosts"),
+		"--insecure-registry", b.earth.Registry}, args...)
 	cmd := exec.CommandContext(ctx, b.program, all...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 30 * time.Second

@@ -1,5 +1,6 @@
-// Package rllib runs examples/training on real Ray: it builds the example's image, with torch, starts clusters of 2 and of 6 CPUs
-// from it, and trains there. It takes some 25 GB of disk and many minutes, so only `make test-rllib` runs it.
+// Package rllib runs examples/training on real Ray: it builds the example's image, with torch, starts clusters of 2
+// and of 6 CPUs from it, and trains there. It takes some 25 GB of disk and many minutes, so only `make test-rllib`
+// runs it.
 package rllib
 
 import (
@@ -45,6 +46,7 @@ func TestTrainingOnRealRay(t *testing.T) {
 	}{{"two-cpus.yaml", 2}, {"six-cpus.yaml", 6}} {
 		ok := t.Run(strings.TrimSuffix(c.file, ".yaml"), func(t *testing.T) {
 			p.ups = append(p.ups, up{c.cpus, b.up(t, c.file, p.image.ref)})
+			p.unpacked = int64(number(t, b.onHost(t, "docker", "image", "inspect", "-f", "{{.Size}}", p.image.ref)))
 			b.tooMany(t, c.cpus)
 			p.rows = append(p.rows, b.record(t, c.cpus), b.offline(t, c.cpus), b.ppo(t, c.cpus))
 		})
@@ -65,7 +67,8 @@ func (b *bed) tooMany(t *testing.T, cpus int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	out, code := b.raybuild(ctx, t, "submit", "--dir", training, "--env", fmt.Sprintf("WORKERS=%d", cpus), "--", "python", "ppo.py")
+	out, code := b.raybuild(ctx, t, "submit", "--dir", training, "--env", fmt.Sprintf("WORKERS=%d", cpus),
+		"--", "python", "ppo.py")
 	if want := fmt.Sprintf("WORKERS=%d needs %d CPUs", cpus, cpus+1); code != 1 || !strings.Contains(out, want) {
 		t.Errorf("with as many workers as CPUs: exit %d, want 1 and %q in\n%s", code, want, out)
 	}
@@ -108,7 +111,8 @@ func number(t *testing.T, s string) float64 {
 	return f
 }
 
-var recorded = regexp.MustCompile(`(?m)^recorded ((\d+) episodes \((\d+) of them twice\), \d+ steps, in (\d+) files) under /shared/cartpole-out; .*$`)
+var recorded = regexp.MustCompile(
+	`(?m)^recorded ((\d+) episodes \((\d+) of them twice\), \d+ steps, in (\d+) files) under /shared/cartpole-out; .*$`)
 
 // count has Arrow count the record's rows and those that differ, without the example's own reader.
 const count = `import pyarrow.dataset as d
