@@ -3,6 +3,7 @@ package rllib
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"log"
 	"os"
@@ -26,7 +27,7 @@ const training = "../../examples/training"
 
 // needGB is the disk that the test takes at most: the builder has wheels and layers packed and unpacked; it is
 // removed before the host unpacks the image once more beside the registry's packed one.
-const needGB = 25
+const needGB = 20
 
 // missing says what the test lacks on this machine.
 func missing(ctx context.Context, dir string) string {
@@ -56,6 +57,7 @@ type bed struct {
 	dir, net, name string
 	program        string
 	earth          *world.World
+	store          string // where registry and lock are
 	cluster        string // the cluster.yaml that is up
 }
 
@@ -87,8 +89,11 @@ func newBed(t *testing.T) *bed {
 	}
 	t.Cleanup(func() { b.hosts(t, "down") })
 	b.hosts(t, "up", "1")
+	if b.store = os.Getenv(keepEnv); b.store == "" {
+		b.store = dir
+	}
 	b.earth, err = world.Start(t.Context(), world.Options{
-		Dir: filepath.Join(dir, "world"), Addrs: [3]string{"", "", b.net + ".1:0"}, Log: os.Stderr})
+		Dir: filepath.Join(b.store, "world"), Addrs: [3]string{"", "", b.net + ".1:0"}, Log: os.Stderr})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,9 +111,11 @@ func (b *bed) hosts(t *testing.T, args ...string) string {
 	cmd := exec.Command("../hosts.sh", args...)
 	cmd.Env = append(os.Environ(), "HOSTS_NAME="+b.name, "HOSTS_NET="+b.net, "HOSTS_DIR="+filepath.Join(b.dir, "hosts"),
 		"HOSTS_DOCKERD_ARGS=--insecure-registry "+b.net+".0/24")
-	out, err := cmd.CombinedOutput()
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	out, err := cmd.Output()
 	if err != nil {
-		t.Errorf("hosts.sh %s: %v\n%s", strings.Join(args, " "), err, out)
+		t.Errorf("hosts.sh %s: %v\n%s%s", strings.Join(args, " "), err, out, said.Bytes())
 	}
 	return string(out)
 }
@@ -121,18 +128,40 @@ func (b *bed) onHost(t *testing.T, args ...string) string {
 
 // image is what was built.
 type image struct {
-	ref      string
-	packed   int64
-	layers   int
-	packages int
-	seconds  float64
+	Name     string // in the registry, by digest
+	Packed   int64
+	Layers   int
+	Packages int
+	Seconds  float64
+}
+
+// need gives the image, which an earlier run may have kept.
+func (b *bed) need(t *testing.T) image {
+	t.Helper()
+	var made image
+	file := filepath.Join(b.store, "image.json")
+	data, err := os.ReadFile(file)
+	if err == nil {
+		if err := json.Unmarshal(data, &made); err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		return made
+	}
+	made = b.build(t)
+	if data, err = json.Marshal(made); err == nil {
+		err = os.WriteFile(file, data, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made
 }
 
 // build builds the example's recipe with the real PyPI and pushes it. Where base, apt, conda and installer come from
 // is the offline world. The builder's files are removed then: they are twice the image.
 func (b *bed) build(t *testing.T) image {
 	t.Helper()
-	home, lock := filepath.Join(b.dir, "h"), filepath.Join(b.dir, "raybuild.lock")
+	home, lock := filepath.Join(b.dir, "h"), filepath.Join(b.store, "raybuild.lock")
 	in, _ := b.earth.Installer("miniconda")
 	a := b.earth.A
 	args := []string{"--push", "--progress", "plain", "--insecure-registry", b.earth.Registry,
@@ -158,8 +187,16 @@ func (b *bed) build(t *testing.T) image {
 	if err != nil {
 		t.Fatalf("build and push the example's image: %v", err)
 	}
-	made := image{ref: strings.TrimSpace(string(out)), seconds: time.Since(start).Seconds()}
-	ref, err := name.ParseReference(made.ref, name.Insecure)
+	built := strings.TrimSpace(string(out))
+	made := image{Name: strings.TrimPrefix(built, b.earth.Registry+"/"), Seconds: time.Since(start).Seconds()}
+	b.measure(t, built, lock, &made)
+	return made
+}
+
+// measure fills in what registry and lock say of the image.
+func (b *bed) measure(t *testing.T, built, lock string, made *image) {
+	t.Helper()
+	ref, err := name.ParseReference(built, name.Insecure)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,15 +209,14 @@ func (b *bed) build(t *testing.T) image {
 		t.Fatal(err)
 	}
 	for _, l := range m.Layers {
-		made.packed += l.Size
+		made.Packed += l.Size
 	}
-	made.layers = len(m.Layers)
+	made.Layers = len(m.Layers)
 	text, err := os.ReadFile(lock)
 	if err != nil {
 		t.Fatal(err)
 	}
-	made.packages = strings.Count(string(text), ".whl")
-	return made
+	made.Packages = bytes.Count(text, []byte(".whl"))
 }
 
 var (
@@ -189,7 +225,7 @@ var (
 )
 
 // up starts one of the example's clusters on the host, with the image, and gives the seconds that it took.
-func (b *bed) up(t *testing.T, file, ref string) float64 {
+func (b *bed) up(t *testing.T, file string, made image) float64 {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(training, file))
 	if err != nil {
@@ -201,7 +237,7 @@ func (b *bed) up(t *testing.T, file, ref string) float64 {
 		text = append(text, localHost.ReplaceAllString(code, fmt.Sprintf("%q", "ssh://root@"+b.net+".11")))
 	}
 	b.cluster = filepath.Join(b.dir, file)
-	whole := imageLine.ReplaceAllString(strings.Join(text, "\n"), "image: "+ref)
+	whole := imageLine.ReplaceAllString(strings.Join(text, "\n"), "image: "+b.earth.Registry+"/"+made.Name)
 	if err := os.WriteFile(b.cluster, []byte(whole), 0o644); err != nil {
 		t.Fatal(err)
 	}

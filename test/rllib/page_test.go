@@ -48,8 +48,8 @@ show is that three nodes share one record, and that nothing waits for ever.
 // markdown is docs/rllib.md.
 func (p *page) markdown() []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, head, p.started.Format("2 January 2006"), runtime.NumCPU(), p.image.packages, p.image.layers,
-		float64(p.image.packed)/1e9, float64(p.unpacked)/1e9, p.image.seconds)
+	fmt.Fprintf(&b, head, p.started.Format("2 January 2006"), runtime.NumCPU(), p.image.Packages, p.image.Layers,
+		float64(p.image.Packed)/1e9, float64(p.unpacked)/1e9, p.image.Seconds)
 	for i, u := range p.ups {
 		what := "with the image pulled"
 		if i > 0 {

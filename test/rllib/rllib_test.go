@@ -1,5 +1,5 @@
 // Package rllib runs examples/training on real Ray: it builds the example's image, with torch, starts clusters of 2
-// and of 6 CPUs from it, and trains there. It takes some 25 GB of disk and many minutes, so only `make test-rllib`
+// and of 6 CPUs from it, and trains there. It takes some 20 GB of disk and many minutes, so only `make test-rllib`
 // runs it.
 package rllib
 
@@ -15,10 +15,12 @@ import (
 	"time"
 )
 
-// runEnv has to be set for the test to run, pageEnv says where its figures go.
+// runEnv has to be set for the test to run, pageEnv says where its figures go. keepEnv is a directory on a real disk in which
+// registry and lock stay, so that the next run need not build the image.
 const (
 	runEnv  = "RAYBUILD_TEST_RLLIB"
 	pageEnv = "RAYBUILD_TEST_RLLIB_PAGE"
+	keepEnv = "RAYBUILD_TEST_RLLIB_KEEP"
 )
 
 // patience is how long a program may take. One that waits for a CPU for ever is found by it.
@@ -39,14 +41,15 @@ func TestTrainingOnRealRay(t *testing.T) {
 		t.Skip("make test-rllib runs it: it takes much disk and many minutes")
 	}
 	b := newBed(t)
-	p := &page{image: b.build(t), started: time.Now()}
+	p := &page{image: b.need(t), started: time.Now()}
 	for _, c := range []struct {
 		file string
 		cpus int
 	}{{"two-cpus.yaml", 2}, {"six-cpus.yaml", 6}} {
 		ok := t.Run(strings.TrimSuffix(c.file, ".yaml"), func(t *testing.T) {
-			p.ups = append(p.ups, up{c.cpus, b.up(t, c.file, p.image.ref)})
-			p.unpacked = int64(number(t, b.onHost(t, "docker", "image", "inspect", "-f", "{{.Size}}", p.image.ref)))
+			p.ups = append(p.ups, up{c.cpus, b.up(t, c.file, p.image)})
+			p.unpacked = int64(number(t, b.onHost(t, "docker", "image", "inspect", "-f", "{{.Size}}",
+				b.earth.Registry+"/"+p.image.Name)))
 			b.tooMany(t, c.cpus)
 			p.rows = append(p.rows, b.record(t, c.cpus), b.offline(t, c.cpus), b.ppo(t, c.cpus))
 		})
