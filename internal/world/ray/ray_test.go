@@ -48,7 +48,7 @@ func TestStandInClusterRunsTasksAndJobs(t *testing.T) {
 	if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := install(t, "2.53.0", "RAY_AUTH_MODE=token", "RAY_AUTH_TOKEN_PATH="+file, "RAY_gcs_rpc_server_reconnect_timeout_s=1")
+	s := install(t, "2.60.0", "RAY_AUTH_MODE=token", "RAY_AUTH_TOKEN_PATH="+file, "RAY_gcs_rpc_server_reconnect_timeout_s=1")
 	c := s.cluster(2)
 	bearer := []string{"Authorization", "Bearer " + token}
 
