@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"slices"
 	"strings"
@@ -153,6 +154,9 @@ func writeTar(w io.Writer, entries []entry) error {
 	return tw.Close()
 }
 
+// zipDay is 1 January 2025 as zip files have it.
+const zipDay = 45<<9 | 1<<5 | 1
+
 // write writes the archive: the same bytes for the same package each time.
 func (p *pkg) write(w io.Writer) error {
 	slices.SortFunc(p.entries, func(a, b entry) int { return strings.Compare(a.path, b.path) })
@@ -168,7 +172,9 @@ func (p *pkg) write(w io.Writer) error {
 	}
 	zw := zip.NewWriter(w)
 	add := func(name string, data []byte) error {
-		f, err := zw.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Store, Modified: stamp()})
+		// With its size before the data, not behind it: not all that read .conda files take the latter.
+		f, err := zw.CreateRaw(&zip.FileHeader{Name: name, Method: zip.Store, CRC32: crc32.ChecksumIEEE(data), ReaderVersion: 20,
+			CompressedSize64: uint64(len(data)), UncompressedSize64: uint64(len(data)), ModifiedDate: zipDay}) //nolint:staticcheck // CreateRaw does not look at Modified
 		if err != nil {
 			return err
 		}
