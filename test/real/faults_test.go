@@ -34,12 +34,12 @@ func (m *machines) killHeadUnderAJob(t *testing.T) {
 		done <- m.raybuild(t.Context(), t, "submit", "--id", "long", "--", "python", "-c", "import time; print('begun', flush=True); time.sleep(600)")
 	}()
 	if !until(t.Context(), 2*time.Minute, func() bool {
-		out, err := m.script("exec", "1", "pgrep", "-fc", "time.sleep[(]600[)]")
+		out, err := m.Script("exec", "1", "pgrep", "-fc", "time.sleep[(]600[)]")
 		return err == nil && strings.TrimSpace(out) != "0"
 	}) {
 		t.Fatal("the job does not begin")
 	}
-	m.must(t, "exec", "1", "sh", "-c", "kill -KILL $(docker inspect -f '{{.State.Pid}}' demo-head)")
+	m.Must(t, "exec", "1", "sh", "-c", "kill -KILL $(docker inspect -f '{{.State.Pid}}' demo-head)")
 	select {
 	case s := <-done:
 		if s.code != 1 || !strings.Contains(s.stderr, "the job was lost with the head") || strings.Contains(s.stderr, "goes on") {
@@ -55,8 +55,8 @@ func (m *machines) killHeadUnderAJob(t *testing.T) {
 
 // workerOff looks at a cluster whose third host has gone: Ray counts its node alive for a while.
 func (m *machines) workerOff(t *testing.T) {
-	m.must(t, "off", "3")
-	t.Cleanup(func() { m.must(t, "boot", "3") })
+	m.Must(t, "off", "3")
+	t.Cleanup(func() { m.Must(t, "boot", "3") })
 	s := m.raybuild(t.Context(), t, "status")
 	if s.code != 1 || strings.Contains(s.stdout, "is alive and not in cluster.yaml") {
 		t.Error("status takes the node of the host that is off for a stranger's")
@@ -69,7 +69,7 @@ func (m *machines) workerOff(t *testing.T) {
 		strings.Contains(s.stderr+s.stdout, "up to date") || strings.Contains(s.stdout, "NOT as wanted") {
 		t.Errorf("up without a host that may be skipped has more than one verdict, or another than %q", verdict)
 	}
-	m.must(t, "exec", "2", "sh", "-c", fmt.Sprintf("docker kill demo-w-%s", strings.ReplaceAll(m.addr(2), ".", "-")))
+	m.Must(t, "exec", "2", "sh", "-c", fmt.Sprintf("docker kill demo-w-%s", strings.ReplaceAll(m.Addr(2), ".", "-")))
 	s = m.raybuild(t.Context(), t, "status")
 	if !strings.Contains(s.stdout, "exit code 137, which is SIGKILL") {
 		t.Error("status does not say that the container was killed")

@@ -4,10 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
-	"log"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,66 +11,30 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/registry"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/raybuild/raybuild/test/bed"
 )
 
-// machines are hosts, each with its own address, sshd and Docker Engine, made by test/hosts.sh, a registry that they reach, and a home
-// directory of somebody whose SSH key they take.
+// machines are the hosts as they are for somebody with a home directory, whose SSH key they take.
 type machines struct {
-	dir, net, name string
-	registry       string // host:port as the hosts see it
-	home           string
-	program        string // raybuild
+	*bed.Bed
+	home    string
+	program string // raybuild
 }
 
-// startMachines starts n hosts for the length of a test, or skips where they cannot be had.
-func startMachines(t *testing.T, n int) *machines {
+func needMachines(t *testing.T) *machines {
 	t.Helper()
-	needTools(t, "dockerd", "containerd", "runc", "docker-init", "sshd", "ssh", "ssh-keygen", "ip", "nft", "nsenter", "unshare", "curl")
-	base, err := os.MkdirTemp("/var/tmp", "raybuild-real-") //nolint:usetesting // a Docker Engine needs a real file system
-	if err != nil {
+	m := &machines{Bed: needHosts(t), home: t.TempDir(), program: here.program}
+	if err := os.Mkdir(filepath.Join(m.home, ".ssh"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	id := os.Getpid() % 250
-	m := &machines{dir: filepath.Join(base, "hosts"), home: filepath.Join(base, "home"), net: fmt.Sprintf("10.85.%d", id), name: fmt.Sprintf("rr%d", id)}
-	t.Cleanup(func() {
-		if out, err := m.script("down"); err != nil {
-			t.Errorf("hosts.sh down: %v\n%s", err, out)
-		}
-		if err := os.RemoveAll(base); err != nil {
-			t.Error(err)
-		}
-	})
-	ln, err := net.Listen("tcp", ":0") // the hosts reach it at this machine's address on their network
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: registry.New(registry.Logger(log.New(io.Discard, "", 0)))}
-	go server.Serve(ln) //nolint:errcheck // it serves until the test ends
-	t.Cleanup(func() { server.Close() })
-	m.registry = fmt.Sprintf("%s.1:%d", m.net, ln.Addr().(*net.TCPAddr).Port)
-	if out, err := m.script("up", fmt.Sprint(n)); err != nil {
-		t.Fatalf("hosts.sh up: %v\n%s", err, out)
-	}
-	for from, to := range map[string]string{"id_ed25519": "id_ed25519", "known_hosts": "known_hosts"} {
-		data, err := os.ReadFile(filepath.Join(m.dir, from))
+	for _, file := range []string{"id_ed25519", "known_hosts"} {
+		data, err := os.ReadFile(filepath.Join(m.Dir, file))
 		if err == nil {
-			err = os.MkdirAll(filepath.Join(m.home, ".ssh"), 0o700)
-		}
-		if err == nil {
-			err = os.WriteFile(filepath.Join(m.home, ".ssh", to), data, 0o600)
+			err = os.WriteFile(filepath.Join(m.home, ".ssh", file), data, 0o600)
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	m.program = filepath.Join(base, "raybuild")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", m.program, "github.com/raybuild/raybuild/cmd/raybuild")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build raybuild: %v\n%s", err, out)
 	}
 	return m
 }
@@ -99,50 +59,6 @@ func needTools(t *testing.T, programs ...string) {
 	}
 }
 
-func (m *machines) script(args ...string) (string, error) {
-	cmd := exec.Command("../hosts.sh", args...)
-	cmd.Env = append(os.Environ(), "HOSTS_NAME="+m.name, "HOSTS_NET="+m.net, "HOSTS_DIR="+m.dir, "HOSTS_DOCKERD_ARGS=--insecure-registry "+m.registry)
-	out, err := cmd.CombinedOutput()
-	return string(out), err
-}
-
-// must runs hosts.sh.
-func (m *machines) must(t *testing.T, args ...string) string {
-	t.Helper()
-	out, err := m.script(args...)
-	if err != nil {
-		t.Fatalf("hosts.sh %s: %v\n%s", strings.Join(args, " "), err, out)
-	}
-	return out
-}
-
-func (m *machines) addr(i int) string { return fmt.Sprintf("%s.%d", m.net, 10+i) }
-
-// bring copies an image to the registry that the hosts reach, and names it there by digest.
-func (m *machines) bring(t *testing.T, image string) string {
-	t.Helper()
-	from, err := name.ParseReference(image, name.Insecure)
-	if err != nil {
-		t.Fatal(err)
-	}
-	img, err := remote.Image(from, remote.WithContext(t.Context()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	to, err := name.ParseReference(m.registry+"/ray:real", name.Insecure)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := remote.Write(to, img, remote.WithContext(t.Context())); err != nil {
-		t.Fatal(err)
-	}
-	d, err := img.Digest()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m.registry + "/ray@" + d.String()
-}
-
 // env is that of somebody who works in m.home.
 func (m *machines) env(more ...string) []string {
 	return append([]string{"HOME=" + m.home, "PATH=" + os.Getenv("PATH"), "LANG=C.UTF-8"}, more...)
@@ -157,7 +73,7 @@ type said struct {
 // raybuild runs `raybuild cluster ARGS` in m.home, where cluster.yaml is.
 func (m *machines) raybuild(ctx context.Context, t *testing.T, args ...string) said {
 	t.Helper()
-	cmd := exec.CommandContext(ctx, m.program, append([]string{"cluster", "--insecure-registry", m.registry}, args...)...)
+	cmd := exec.CommandContext(ctx, m.program, append([]string{"cluster", "--insecure-registry", m.Registry}, args...)...)
 	var out, errs bytes.Buffer
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = m.home, m.env(), &out, &errs
 	start := time.Now()
@@ -183,10 +99,10 @@ func (m *machines) write(t *testing.T, file, text string) {
 
 // clusterYAML is a cluster named demo of n hosts.
 func (m *machines) clusterYAML(image string, n int) string {
-	text := fmt.Sprintf("name: demo\nimage: %s\nhead: {host: root@%s, num_cpus: 1}\nnum_cpus: 1\nshm_size: 256m\n", image, m.addr(1))
+	text := fmt.Sprintf("name: demo\nimage: %s\nhead: {host: root@%s, num_cpus: 1}\nnum_cpus: 1\nshm_size: 256m\n", image, m.Addr(1))
 	var hosts []string
 	for i := 2; i <= n; i++ {
-		hosts = append(hosts, "root@"+m.addr(i))
+		hosts = append(hosts, "root@"+m.Addr(i))
 	}
 	if len(hosts) > 0 {
 		text += "workers: [{hosts: [" + strings.Join(hosts, ", ") + "]}]\n"

@@ -2,25 +2,24 @@ package real
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net/http"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/raybuild/raybuild/internal/world"
 )
 
-const rayUpVersion = "2.60.0" // of the launcher; the image has its own
+const rayUpVersion = world.RayReal // of the launcher; the image has its own
 
 // TestThreeHosts runs real Ray from PyPI on three hosts: by the real `ray up`, from what `cluster export` writes, and by raybuild
 // through faults.
 func TestThreeHosts(t *testing.T) {
 	image := realImage(t)
-	m := startMachines(t, 3)
-	image = m.bring(t, image)
+	m := needMachines(t)
+	image = here.onHosts(image)
 	t.Run("ray up takes the export", func(t *testing.T) { m.rayUp(t, image) })
 	t.Run("faults are told", func(t *testing.T) { m.faults(t, image) })
 }
@@ -49,15 +48,15 @@ func (m *machines) rayUp(t *testing.T, image string) {
 	ray(t.Context(), "get-auth-token", "--generate")
 	t.Cleanup(func() { // what is left when the test fails in between
 		for i := 1; i <= 3; i++ {
-			_, _ = m.script("exec", fmt.Sprint(i), "docker", "rm", "-f", "demo") // it may not be there
+			_, _ = m.Script("exec", fmt.Sprint(i), "docker", "rm", "-f", "demo") // it may not be there
 		}
 	})
 	said := ray(t.Context(), "up", "-y", "--no-config-cache", "ray-up.yaml")
 	start := time.Now()
 	alive := 0
 	if !until(t.Context(), 4*time.Minute, func() bool { alive = m.alive(); return alive == 3 }) {
-		status, _ := m.script("exec", "1", "docker", "exec", "demo", "ray", "status", "-v")
-		monitor, _ := m.script("exec", "1", "docker", "exec", "demo", "sh", "-c", "tail -n 40 /tmp/ray/session_latest/logs/monitor.*")
+		status, _ := m.Script("exec", "1", "docker", "exec", "demo", "ray", "status", "-v")
+		monitor, _ := m.Script("exec", "1", "docker", "exec", "demo", "sh", "-c", "tail -n 40 /tmp/ray/session_latest/logs/monitor.*")
 		t.Fatalf("%d of 3 nodes are alive 4 minutes after `ray up`\n%s\n%s\n%s", alive, said, status, monitor)
 	}
 	t.Logf("3 of 3 nodes alive %.1f s after ray up returned", time.Since(start).Seconds())
@@ -70,7 +69,7 @@ func (m *machines) rayUp(t *testing.T, image string) {
 
 // alive counts the nodes of the head of `ray up` by its own word.
 func (m *machines) alive() int {
-	out, _ := m.script("exec", "1", "docker", "exec", "demo", "sh", "-c", // no answer is one
+	out, _ := m.Script("exec", "1", "docker", "exec", "demo", "sh", "-c", // no answer is one
 		`curl -s --max-time 5 -H "Authorization: Bearer $(cat $RAY_AUTH_TOKEN_PATH)" http://127.0.0.1:8265/api/v0/nodes || `+
 			`wget -q -T 5 -O - --header "Authorization: Bearer $(cat $RAY_AUTH_TOKEN_PATH)" http://127.0.0.1:8265/api/v0/nodes`)
 	return strings.Count(strings.ReplaceAll(out, " ", ""), `"state":"ALIVE"`)
@@ -80,68 +79,15 @@ func (m *machines) alive() int {
 func (m *machines) containers(t *testing.T) string {
 	var left []string
 	for i := 1; i <= 3; i++ {
-		if out := strings.Fields(m.must(t, "exec", fmt.Sprint(i), "docker", "ps", "-a", "--format", "{{.Names}}")); len(out) > 0 {
+		if out := strings.Fields(m.Must(t, "exec", fmt.Sprint(i), "docker", "ps", "-a", "--format", "{{.Names}}")); len(out) > 0 {
 			left = append(left, fmt.Sprintf("h%d: %s", i, strings.Join(out, " ")))
 		}
 	}
 	return strings.Join(left, "; ")
 }
 
-// cacheDir keeps what tests fetch between runs.
-func cacheDir(t *testing.T) string {
-	t.Helper()
-	dir := os.Getenv("RAYBUILD_TEST_CACHE")
-	if dir == "" {
-		user, err := os.UserCacheDir()
-		if err != nil {
-			t.Fatal(err)
-		}
-		dir = filepath.Join(user, "raybuild-test")
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
-
-// rayCommand is the directory of a `ray` from PyPI, in an environment that is kept between runs.
+// rayCommand is the directory of a `ray` from PyPI.
 func rayCommand(t *testing.T) string {
 	t.Helper()
-	cache := cacheDir(t)
-	venv := filepath.Join(cache, "ray-"+rayUpVersion)
-	bin := filepath.Join(venv, "bin")
-	if exec.CommandContext(t.Context(), filepath.Join(bin, "ray"), "--version").Run() == nil {
-		return bin
-	}
-	if err := pypiAnswers(t.Context()); err != nil {
-		t.Skipf("ray %s cannot be had: %v", rayUpVersion, err)
-	}
-	if err := os.RemoveAll(venv); err != nil { // half of one
-		t.Fatal(err)
-	}
-	for _, argv := range [][]string{{"python3", "-m", "venv", venv},
-		{filepath.Join(bin, "pip"), "install", "--quiet", "--disable-pip-version-check", "--cache-dir", filepath.Join(cache, "pip"), "ray[default]==" + rayUpVersion}} {
-		if out, err := exec.CommandContext(t.Context(), argv[0], argv[1:]...).CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v\n%s", strings.Join(argv, " "), err, out)
-		}
-	}
-	return bin
-}
-
-func pypiAnswers(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodHead, "https://pypi.org/simple/ray/", nil)
-	if err != nil {
-		return err
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close() // it has none
-	if res.StatusCode != http.StatusOK {
-		return errors.New("pypi.org answers " + res.Status)
-	}
-	return nil
+	return venv(t, "ray-"+rayUpVersion, "ray[default]=="+rayUpVersion)
 }
