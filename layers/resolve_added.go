@@ -184,6 +184,20 @@ var pageFile = lazy(`>\s*([^<>\s]+\.(?:whl|tar\.gz|zip))\s*<`)
 
 // filesOf are the newest files that the index has of a project; false where it has no such project, as far as can be told.
 func (r *Resolver) filesOf(ctx context.Context, p python, project string) ([]string, bool) {
+	page, ok := r.indexPage(ctx, p, project)
+	if !ok {
+		return nil, false
+	}
+	var files []string
+	for _, m := range pageFile().FindAllSubmatch(page, -1) {
+		files = append(files, string(m[1]))
+	}
+	slices.Reverse(files) // the newest are last
+	return files, true
+}
+
+// indexPage is the page that the index has of a project; false where it has none, as far as can be told.
+func (r *Resolver) indexPage(ctx context.Context, p python, project string) ([]byte, bool) {
 	root := "https://pypi.org/simple"
 	for _, i := range p.ExtraIndexes {
 		if slices.Contains(i.Packages, project) {
@@ -199,14 +213,9 @@ func (r *Resolver) filesOf(ctx context.Context, p python, project string) ([]str
 		return nil, false
 	}
 	defer resp.Body.Close()
-	page, err := io.ReadAll(io.LimitReader(resp.Body, 16<<20))
+	page, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
 	if err != nil || resp.StatusCode != http.StatusOK {
 		return nil, false
 	}
-	var files []string
-	for _, m := range pageFile().FindAllSubmatch(page, -1) {
-		files = append(files, string(m[1]))
-	}
-	slices.Reverse(files) // the newest are last
-	return files, true
+	return page, true
 }

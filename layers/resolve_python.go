@@ -141,7 +141,7 @@ func (r *Resolver) askPip(ctx context.Context, p python, q pipQuestion) (artifac
 	answer.text = text + string(out["stdout"])
 	if len(out["failed"]) > 0 {
 		answer.failed, answer.conflict = true, pipConflict(answer.text)
-		return nil, answer, fmt.Errorf("pip cannot satisfy %s: %s%s", shorten(q.requirements, 80), pipReason(text), yankedHint(text))
+		return nil, answer, fmt.Errorf("pip cannot satisfy %s: %s%s", shorten(q.requirements, 80), pipReason(text), r.yankedHint(ctx, p, text))
 	}
 	if report, ok := out["report.json"]; ok {
 		artifacts, err = parseReport(report, q.wheels)

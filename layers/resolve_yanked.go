@@ -1,6 +1,11 @@
 package layers
 
-import "strings"
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+)
 
 // yankedText is pip's warning of a file that the index has withdrawn (PEP 592),
 // and that it takes all the same because a requirement pins its version (pip 19.2 to 25).
@@ -36,11 +41,35 @@ func yankedReason(s string) string {
 	return s
 }
 
+var (
+	ignoredYanked = lazy(`Ignored the following yanked versions: ([^\n]+)`) // pip 23.3 and later
+	yankedFile    = lazy(`<a\b[^>]*\sdata-yanked\b[^>]*>\s*([^<>\s]+)\s*<`)
+)
+
 // yankedHint is what to do where pip passes over versions because they were
-// yanked; "" where that is not why it found nothing.
-func yankedHint(text string) string {
-	if !strings.Contains(text, "Ignored the following yanked versions") {
+// yanked; "" where none was. A pip that does not say so itself lists them among
+// those that it looked at.
+func (r *Resolver) yankedHint(ctx context.Context, p python, text string) string {
+	var versions []string
+	if m := ignoredYanked().FindStringSubmatch(text); m != nil {
+		versions = strings.Split(m[1], ", ")
+	} else if m, from := noMatch().FindStringSubmatch(text), fromVersions().FindStringSubmatch(text); m != nil && from != nil {
+		req, _, _ := parseRequirement(m[1])
+		page, _ := r.indexPage(ctx, p, req.Name)
+		looked := strings.Split(from[1], ", ")
+		for _, m := range yankedFile().FindAllSubmatch(page, -1) {
+			_, version, ok := wheelFile(string(m[1]))
+			if !ok {
+				_, version = sdistFile(string(m[1]))
+			}
+			if slices.Contains(looked, version) && !slices.Contains(versions, version) {
+				versions = append(versions, version)
+			}
+		}
+	}
+	if versions == nil {
 		return ""
 	}
-	return "\nversions that were yanked from the index are taken only where == names them: name another version, or pin that one"
+	return fmt.Sprintf("\nyanked from the index, and taken only where == pins them: %s; name another version, or pin one of them to have it all the same",
+		shorten(versions, 100))
 }

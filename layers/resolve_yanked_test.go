@@ -1,6 +1,8 @@
 package layers
 
 import (
+	"io"
+	"net/http"
 	"strings"
 	"testing"
 )
@@ -29,7 +31,39 @@ func TestNoteYanked(t *testing.T) {
 			t.Errorf("the reason %q becomes %q, want %q", in, got, want)
 		}
 	}
-	if got := yankedHint("ERROR: Ignored the following yanked versions: 1.0"); !strings.Contains(got, "==") {
-		t.Errorf("the hint is %q, want one on ==", got)
+}
+
+// pageClient answers every request with one page.
+type pageClient string
+
+func (p pageClient) RoundTrip(*http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(string(p)))}, nil
+}
+
+// pageOutside is an Outside that has one page and nothing else.
+type pageOutside struct {
+	Outside
+	page string
+}
+
+func (o pageOutside) Client() *http.Client { return &http.Client{Transport: pageClient(o.page)} }
+
+func TestYankedHint(t *testing.T) {
+	const page = `<a href="x" data-requires-python="&gt;=3.8" data-yanked="bad">my_pkg-1.0-py3-none-any.whl</a><a data-yanked href="y">my_pkg-1.1.tar.gz</a><a href="z">my_pkg-1.2-py3-none-any.whl</a>`
+	const old = "ERROR: Could not find a version that satisfies the requirement my-pkg>=1 (from versions: 1.0, 1.1, 1.2)\nERROR: No matching distribution found for my-pkg>=1\n"
+	for _, tt := range []struct{ name, text, page, want string }{
+		{"pip says so", "ERROR: Ignored the following yanked versions: 1.0, 2.0\nERROR: No matching distribution found for x", "", "pins them: 1.0, 2.0;"},
+		{"an older pip does not, and the page does", old, page, "pins them: 1.0, 1.1;"},
+		{"nothing was yanked", old, `<a href="z">my_pkg-1.2-py3-none-any.whl</a>`, ""},
+		{"something else is wrong", "ERROR: ResolutionImpossible", page, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := &Resolver{}
+			r.in.Outside = pageOutside{page: tt.page}
+			got := r.yankedHint(t.Context(), python{}, tt.text)
+			if tt.want == "" && got != "" || !strings.Contains(got, tt.want) {
+				t.Errorf("the hint is %q, want %q in it", got, tt.want)
+			}
+		})
 	}
 }
