@@ -42,7 +42,7 @@ func TestNodeOfAHostThatIsOffIsNoStranger(t *testing.T) {
 	if want := "cluster fleet is up without 1 node: 2 nodes alive, nothing changed\n"; !strings.HasSuffix(story.String(), want) {
 		t.Errorf("the story does not end with %q:\n%s", want, story.String())
 	}
-	if want := "cluster fleet: up without 1 node, as min_workers allows, 2 of 3 nodes alive"; !strings.HasPrefix(s.String(), want) {
+	if want := "cluster fleet: up without 1 node, as is allowed, 2 of 3 nodes alive"; !strings.HasPrefix(s.String(), want) {
 		t.Errorf("want %q, got\n%s", want, s)
 	}
 	if data, err := json.Marshal(s); err != nil || !strings.Contains(string(data), `"enough":true`) {

@@ -20,7 +20,7 @@ type Status struct {
 	Healthy   bool         `json:"healthy"` // Ray counts every wanted node alive, and nothing has drifted
 	Alive     int          `json:"alive"`   // wanted nodes that Ray counts alive, on hosts that can be reached
 	Wanted    int          `json:"wanted"`
-	Enough    bool         `json:"enough,omitempty"`    // of up: not all, and as many as min_workers asks for
+	Enough    bool         `json:"enough,omitempty"`    // of up: not all, and as many as min_workers and skip_unreachable ask for
 	Dashboard string       `json:"dashboard,omitempty"` // on the head's loopback
 	Nodes     []NodeStatus `json:"nodes"`
 	Drift     []PlanAction `json:"drift,omitempty"` // what up would do

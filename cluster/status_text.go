@@ -16,7 +16,7 @@ func (s *Status) String() string {
 	state := "healthy"
 	switch {
 	case s.Enough && !s.Healthy:
-		state = fmt.Sprintf("up without %s, as min_workers allows", plural(s.Wanted-s.Alive, "node", "nodes"))
+		state = fmt.Sprintf("up without %s, as is allowed", plural(s.Wanted-s.Alive, "node", "nodes"))
 	case !s.Healthy:
 		state = "NOT as wanted"
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -18,12 +19,15 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
+// needed has the tens of what an image needs: the layer's tar is a little larger than what is in it.
+var needed = regexp.MustCompile(`the image needs (\d\d)\d MiB there \((\d\d)\d MiB compressed and (\d\d)\d MiB unpacked, which is an estimate\)`)
+
 // TestHostWithoutRoomIsNamedBeforeThePull gives a host a Docker directory of 300 MiB, in memory, and an image of which 120 MiB come
 // over the wire. Nothing is pulled or started anywhere. There is no Ray in the image, which never runs.
 func TestHostWithoutRoomIsNamedBeforeThePull(t *testing.T) {
 	b := needBed(t)
 	b.clean(t, "room")
-	image := b.pushLarge(t, 120<<20-4096) // the rest is the layer's tar
+	image := b.pushLarge(t, 120<<20)
 	swap := func(command string) {
 		b.must(t, "dockerd", "2", "KILL")
 		b.must(t, "exec", "2", "sh", "-c", "until ! pgrep -x dockerd >/dev/null; do sleep 0.1; done; pkill -x containerd; "+
@@ -47,11 +51,13 @@ func TestHostWithoutRoomIsNamedBeforeThePull(t *testing.T) {
 	if cmd.ProcessState.ExitCode() != 1 {
 		t.Errorf("exit code %d, want 1", cmd.ProcessState.ExitCode())
 	}
-	for _, want := range []string{"host root@" + b.addr(2) + ": /var/lib/docker has ", "the image needs 444 MiB there (120 MiB compressed and 324 MiB unpacked, which is an estimate)",
-		"docker system df would free ", " MiB there (images ", "docker system prune --all"} {
+	for _, want := range []string{"host root@" + b.addr(2) + ": /var/lib/docker has ", "docker system df would free ", " MiB there (images ", "docker system prune --all"} {
 		if !strings.Contains(said.String(), want) {
 			t.Errorf("up does not say %q", want)
 		}
+	}
+	if m := needed.FindStringSubmatch(said.String()); m == nil || m[1] != "44" || m[2] != "12" || m[3] != "32" {
+		t.Errorf("up does not say that some 445 MiB are needed, 121 compressed and 325 unpacked: %v", m)
 	}
 	for _, other := range []int{1, 3} {
 		if strings.Contains(said.String(), b.addr(other)+": /var") {
