@@ -195,10 +195,10 @@ func (o *outside) bytes() int64 {
 	return o.fetcher.Stats().Bytes + o.read.Load()
 }
 
-// notFetched explains an artifact that nobody has.
+// notFetched explains an artifact that nobody has. Of one that nobody answered for it says nothing: another lock would not help.
 func notFetched(err error) error {
 	var missing *fetch.NotFoundError
-	if errors.As(err, &missing) {
+	if errors.As(err, &missing) && missing.Withdrawn() {
 		return fmt.Errorf("%w\nif its source has dropped it for a newer one: raybuild lock --update", err)
 	}
 	return err

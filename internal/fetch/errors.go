@@ -73,6 +73,16 @@ func (e *NotFoundError) Unwrap() []error {
 	return errs
 }
 
+// Withdrawn tells whether some place answered that it does not have the file, or has another one by its name.
+func (e *NotFoundError) Withdrawn() bool {
+	for _, a := range e.Tried {
+		if a.Status == http.StatusNotFound || a.Status == http.StatusGone || errors.Is(a.Err, errNotListed) || errors.Is(a.Err, errWrong) {
+			return true
+		}
+	}
+	return len(e.Tried) == 0
+}
+
 // UnansweredError says that no mirror answered a request of the gateway's client.
 type UnansweredError struct {
 	URL   string // canonical, without secrets

@@ -211,3 +211,25 @@ func TestTroubleOfTheGateway(t *testing.T) {
 		t.Errorf("the trouble has the password: %v", err)
 	}
 }
+
+// Only what some place says is not there, or is another file now, is worth another lock.
+func TestWithdrawn(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		all  []Attempt
+		want bool
+	}{
+		{"nobody was there to ask", nil, true},
+		{"not there, and another one in trouble", []Attempt{{Status: 500, Err: &statusError{code: 500}}, {Status: 404, Err: &statusError{code: 404}}}, true},
+		{"changed", []Attempt{{Err: redacted{&failure{err: errWrong}}}}, true},
+		{"not on the page", []Attempt{{Err: redacted{&failure{err: errNotListed}}}}, true},
+		{"in trouble", []Attempt{{Status: 502, Err: &statusError{code: 502}}}, false},
+		{"cut", []Attempt{{Err: errCut}}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := (&NotFoundError{Tried: tt.all}).Withdrawn(); got != tt.want {
+				t.Errorf("it counts as withdrawn: %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
