@@ -43,6 +43,9 @@ type PushOptions struct {
 	Answer time.Duration
 	// Pause is the first wait between two tries; it doubles up to 80 times that. Default: 200 ms.
 	Pause time.Duration
+	// Ready is called when the registries have all of the image but its names; an error ends the push, and nothing is named.
+	// store brings the first name's repository the manifest as well, under its digest alone. Default: it is named at once.
+	Ready func(ctx context.Context, store func(context.Context) error) error
 	// Progress is told how far a blob is; sent is size at the end. Default: nobody.
 	Progress func(d ocispecs.Descriptor, sent int64, reused bool)
 	// Log is told what holds the push up. Default: nobody.
@@ -99,6 +102,15 @@ func (c *Client) Push(ctx context.Context, root ocispecs.Descriptor, source Sour
 		}
 		if err != nil {
 			return p.done, c.fail(opPush, t.ref, t.repo.RegistryStr(), err)
+		}
+	}
+	if p.o.Ready != nil {
+		store := func(ctx context.Context) error {
+			_, err := targets[0].putManifest(ctx, p.root(), p.root().Digest.String())
+			return err
+		}
+		if err := p.o.Ready(ctx, store); err != nil {
+			return p.done, err
 		}
 	}
 	for i, t := range targets {
