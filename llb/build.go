@@ -46,13 +46,11 @@ func (b *Builder) Build(ctx context.Context, images []Image, s Session, o BuildO
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, c.view.close()) }()
-	if o.OnSteps != nil {
-		defer func() { o.OnSteps(c.col.result()) }()
-	}
-	var unable []CacheWork
-	if b.store {
-		unable = c.exportsNone()
-	}
+	c.checks = newChecking(ctx, c, o.Checks)
+	ctx, verdict := c.checks.failing(ctx)
+	defer func() { err = verdict(err) }()
+	defer c.tellSteps(o)
+	unable := c.exportsNone()
 	look := o.Push && (b.store || o.BeforePush != nil || o.Pusher != nil)
 	later := c.splitExports(o)
 	pack, err := c.pack(ctx, images, o)
@@ -60,7 +58,8 @@ func (b *Builder) Build(ctx context.Context, images []Image, s Session, o BuildO
 		return nil, err
 	}
 	defer func() { pack.end(err != nil) }()
-	c.saw, c.solved = pack.saw, pack.wait
+	defer c.checks.end()
+	c.saw, c.solved = pack.saw, c.afterSteps(pack, look)
 	first := func() (*Result, error) { return c.image(ctx, images, o, exports(o.Push && !look), true) }
 	if res, err = first(); err != nil && !outputs.opened.Load() {
 		res, err = c.withoutCache(ctx, err, first)
@@ -73,14 +72,15 @@ func (b *Builder) Build(ctx context.Context, images []Image, s Session, o BuildO
 	}
 	pack.end(false)
 	if look {
-		if err := c.lookAndPush(ctx, images, o, res); err != nil {
-			return nil, err
-		}
+		err = c.lookAndPush(ctx, images, o, res)
 	}
-	if err := c.exportCaches(ctx, images, o, res, later); err != nil {
+	if err == nil {
+		err = c.exportCaches(ctx, images, o, res, later)
+	}
+	if err != nil {
 		return nil, err
 	}
-	res.Caches = append(res.Caches, unable...)
+	res.Caches, res.Steps = append(res.Caches, unable...), append(res.Steps, c.checks.result()...)
 	return res, nil
 }
 
@@ -268,7 +268,9 @@ func (c *call) image(ctx context.Context, images []Image, o BuildOptions, export
 			return nil, err
 		}
 		if c.solved != nil {
-			c.solved(built)
+			if own = c.solved(built); own != nil {
+				return nil, own
+			}
 		}
 		return gatewayResult(defs, refs)
 	}, count)

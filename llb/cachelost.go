@@ -42,6 +42,9 @@ func absent(name, failure string) bool {
 
 // exportsNone takes exports out of a build on a builder that has no exporter of caches, and says so.
 func (c *call) exportsNone() (not []CacheWork) {
+	if !c.b.store {
+		return nil
+	}
 	for _, e := range c.o.CacheTo {
 		not = append(not, CacheWork{Name: exportingCache + " to " + e.Type,
 			Error: "this builder keeps images in a Docker Engine's graph driver and cannot export its cache"})

@@ -123,8 +123,9 @@ func (c *call) withoutCache(ctx context.Context, failed error, again func() (*Re
 		step  *StepError
 		fetch *FetchError
 		lost  *LostError
+		check *CheckError
 	)
-	if ctx.Err() != nil || errors.As(failed, &step) && step.ExitCode > 0 || errors.As(failed, &fetch) || errors.As(failed, &lost) {
+	if ctx.Err() != nil || errors.As(failed, &check) || errors.As(failed, &step) && step.ExitCode > 0 || errors.As(failed, &fetch) || errors.As(failed, &lost) {
 		return nil, failed
 	}
 	before := c.col

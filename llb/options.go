@@ -53,9 +53,12 @@ type BuildOptions struct {
 	// BeforePush is called when the image is made and its layers are known, and no more of it has been pushed than Packed
 	// did; an error ends the build. Default: push at once.
 	BeforePush func(ctx context.Context, r *Result) error
-	// Pusher pushes in the builder's place, after BeforePush. An error that is os.ErrNotExist says that it could not have
-	// some blob; then the builder pushes. Default: the builder pushes.
+	// Pusher pushes in the builder's place, after BeforePush. It names nothing before [Pushing.Checked] lets it. An error that
+	// is os.ErrNotExist says that it could not have some blob; then the builder pushes. Default: the builder pushes.
 	Pusher func(ctx context.Context, p *Pushing) error
+	// Checks are run beside the image's exports as soon as its steps have run. What they fail at ends the build with a
+	// [CheckError], before anything is exported, or pushed but for what Packed and Pusher do. Default: none.
+	Checks []Check
 	// Packed is told of each layer whose steps have run, as an image of that layer alone, as soon as it is a blob, while steps
 	// of other layers still run. It is called by several goroutines at once, and the build does not end before they do.
 	// Default: layers become blobs when all are there.

@@ -20,6 +20,7 @@ type Pushing struct {
 	b      *Builder
 	docs   map[digest.Digest][]byte // manifests and configs
 	view   *view
+	checks *checking // of the image; nil: a part of it, which has none
 
 	mu      sync.Mutex
 	trouble *client.Vertex // under which warnings are shown
@@ -36,6 +37,12 @@ func (p *Pushing) Open(ctx context.Context, d digest.Digest, offset int64) (io.R
 	r, _, err := p.b.blobFrom(ctx, d, offset)
 	return r, err
 }
+
+// Checked waits for the outcome of the image's checks.
+func (p *Pushing) Checked(ctx context.Context) error { return p.checks.wait(ctx) }
+
+// Check runs one more check.
+func (p *Pushing) Check(ctx context.Context, one Check) error { return p.checks.check(ctx, one) }
 
 // Progress shows how far a layer is, with the build's progress. sent is size when it is there; reused says that the
 // registry had it.
@@ -122,6 +129,9 @@ func (p *Pushing) layer(d digest.Digest) (string, bool) {
 // everything in its cache.
 func (c *call) push(ctx context.Context, images []Image, o BuildOptions, res *Result) error {
 	if c.b.store {
+		if err := c.checks.wait(ctx); err != nil {
+			return err
+		}
 		return c.pushStored(ctx, o, res)
 	}
 	o.NoCache = false
@@ -136,12 +146,15 @@ func (c *call) push(ctx context.Context, images []Image, o BuildOptions, res *Re
 			}
 		}
 	}
+	if err := c.checks.wait(ctx); err != nil {
+		return err
+	}
 	_, err := c.image(ctx, images, o, []client.ExportEntry{o.imageExport(true, len(images))}, false)
 	return err
 }
 
 func (c *call) pushing(res *Result) *Pushing {
-	return &Pushing{Result: res, b: c.b, docs: map[digest.Digest][]byte{}, view: c.view,
+	return &Pushing{Result: res, b: c.b, docs: map[digest.Digest][]byte{}, view: c.view, checks: c.checks,
 		shown: map[digest.Digest]*client.Vertex{}, last: map[digest.Digest]time.Time{}}
 }
 

@@ -75,9 +75,14 @@ func (b *Builder) withStage(ctx context.Context, st Stage, p Platform, s Session
 		return err
 	}
 	defer func() { err = errors.Join(err, c.view.close()) }()
+	return c.stage(ctx, st, p, to, func(ctx context.Context, ref gateway.Reference) error { return fn(ctx, Tree{ref: ref}) })
+}
+
+// stage solves st, and calls fn with what it comes to.
+func (c *call) stage(ctx context.Context, st Stage, p Platform, to []client.ExportEntry, fn func(context.Context, gateway.Reference) error) error {
 	var own error // of fn, which would come back from the builder as text
-	_, err = c.solve(ctx, to, func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
-		def, err := marshalStage(ctx, st, p, !canMerge(gw.BuildOpts().LLBCaps), o.NoCache)
+	_, err := c.solve(ctx, to, func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
+		def, err := marshalStage(ctx, st, p, !canMerge(gw.BuildOpts().LLBCaps), c.o.NoCache)
 		if err != nil {
 			own = err
 			return nil, err
@@ -86,7 +91,7 @@ func (b *Builder) withStage(ctx context.Context, st Stage, p Platform, s Session
 		if err != nil {
 			return nil, err
 		}
-		if own = fn(ctx, Tree{ref: ref}); own != nil {
+		if own = fn(ctx, ref); own != nil {
 			return nil, own
 		}
 		out := gateway.NewResult()

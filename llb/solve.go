@@ -35,7 +35,9 @@ type call struct {
 	saw  func(*client.SolveStatus) // is told of the events of counted solves; nil: nobody is
 	line atomic.Bool               // the builder cannot merge
 
-	solved func(context.Context) // is called between the steps of an image and its exports; nil: nobody is
+	solved func(context.Context) error                   // is called between the steps of an image and its exports; nil: nobody is
+	checks *checking                                     // of the image that is built
+	shown  func(*client.SolveStatus) *client.SolveStatus // is what the user sees of events; nil: all of them
 
 	internal bool // its solves are no builds in the builder's history
 }
@@ -86,6 +88,9 @@ func (c *call) solve(ctx context.Context, exports []client.ExportEntry, fn gatew
 			}
 			if count && c.saw != nil {
 				c.saw(ss)
+			}
+			if c.shown != nil {
+				ss = c.shown(ss)
 			}
 			c.view.show(ss)
 		}

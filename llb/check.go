@@ -1,0 +1,228 @@
+package llb
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/moby/buildkit/client"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	digest "github.com/opencontainers/go-digest"
+)
+
+// Check is a step that runs in an image when it has been built, and of which nothing comes into it.
+type Check struct {
+	// Platform of the image. Required.
+	Platform Platform
+	// Stage ends in the step. Default: there is Here alone.
+	Stage Stage
+	// Here is the same as Stage to a builder that has made all of it. It is tried first, and nothing is fetched for it.
+	// Default: Stage is solved at once.
+	Here Stage
+}
+
+// ErrNotHere says that a builder has not what [Check.Here] stands on, where there is no [Check.Stage].
+var ErrNotHere = errors.New("the builder has not all of what is checked")
+
+// CheckError is the failure of a check: the image was built, and did not pass. It matches by errors.As.
+type CheckError struct {
+	Platform Platform
+	Step     *StepError
+}
+
+func (e *CheckError) Error() string { return e.Step.Error() }
+
+// Unwrap gives the step's error.
+func (e *CheckError) Unwrap() error { return e.Step }
+
+// Check runs checks, and gives their steps.
+func (b *Builder) Check(ctx context.Context, s Session, o SolveOptions, checks ...Check) (steps []Step, err error) {
+	c, err := b.newCall(ctx, s, o)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, c.view.close()) }()
+	k := newChecking(ctx, c, checks)
+	defer k.end()
+	err = k.wait(ctx)
+	return k.result(), err
+}
+
+// checking runs the checks of a call, once, beside what else the call does.
+type checking struct {
+	c    *call
+	run  func() error // all of them
+	stop context.CancelFunc
+	once sync.Once
+	done chan struct{}
+	err  error // valid when done is closed
+
+	mu    sync.Mutex
+	steps []Step
+}
+
+func newChecking(ctx context.Context, c *call, all []Check) *checking {
+	k := &checking{c: c, done: make(chan struct{})}
+	ctx, k.stop = context.WithCancel(ctx)
+	k.run = func() error {
+		for _, one := range all {
+			if err := k.check(ctx, one); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return k
+}
+
+// begin starts the checks.
+func (k *checking) begin() {
+	k.once.Do(func() {
+		go func() {
+			defer close(k.done)
+			k.err = k.run()
+		}()
+	})
+}
+
+// wait gives the checks' outcome.
+func (k *checking) wait(ctx context.Context) error {
+	k.begin()
+	select {
+	case <-k.done:
+		return k.err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// tellSteps says how the steps went.
+func (c *call) tellSteps(o BuildOptions) {
+	if o.OnSteps != nil {
+		o.OnSteps(append(c.col.result(), c.checks.result()...))
+	}
+}
+
+// afterSteps is what is done when the image's steps have run. Where nobody looks at the image before it is pushed, or where it is
+// written to, what comes then names it.
+func (c *call) afterSteps(pack *packing, look bool) func(context.Context) error {
+	return func(built context.Context) error {
+		c.checks.begin()
+		if pack.wait(built); look {
+			return nil
+		}
+		return c.checks.wait(built)
+	}
+}
+
+// failing is a context that ends when the image does not pass: nobody needs what is done with it then. verdict ends it, and is
+// what an error of that work comes to.
+func (k *checking) failing(ctx context.Context) (_ context.Context, verdict func(error) error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	run := k.run
+	var failed *CheckError // valid when k.done is closed
+	k.run = func() error {
+		err := run()
+		if errors.As(err, &failed) {
+			cancel(err)
+		}
+		return err
+	}
+	return ctx, func(err error) error {
+		cancel(nil)
+		select {
+		case <-k.done:
+			if failed != nil {
+				return failed
+			}
+		default:
+		}
+		return err
+	}
+}
+
+// end stops what runs: nothing may be shown when the call is over.
+func (k *checking) end() {
+	k.stop()
+	k.once.Do(func() { close(k.done) })
+	<-k.done
+}
+
+// result is how the checks' steps went.
+func (k *checking) result() []Step {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Clone(k.steps)
+}
+
+// check runs one check.
+func (k *checking) check(ctx context.Context, one Check) error {
+	if one.Here.n != nil || one.Here.err != nil {
+		err := k.solve(ctx, one.Platform, one.Here, true)
+		var failed *CheckError
+		if err == nil || ctx.Err() != nil || errors.As(err, &failed) {
+			return err
+		}
+		if one.Stage.n == nil && one.Stage.err == nil {
+			return ErrNotHere
+		}
+	}
+	return k.solve(ctx, one.Platform, one.Stage, false)
+}
+
+// solve solves a check's stage; of a builder that is to have all of it, with nothing to fetch.
+func (k *checking) solve(ctx context.Context, p Platform, st Stage, here bool) error {
+	if st.err != nil {
+		return st.err
+	}
+	c := &call{b: k.c.b, o: k.c.o, sess: &session{Session: k.c.sess.Session}, view: k.c.view, col: newCollector()}
+	c.o.CacheFrom, c.o.CacheTo, c.o.NoCache = nil, nil, false
+	if here {
+		c.sess.Artifacts = nil
+	}
+	title := st.n.title
+	c.shown = onlyShow(func(name string) bool { return name == title || !here && strings.HasPrefix(name, "image ") })
+	err := c.stage(ctx, st, p, nil, func(context.Context, gateway.Reference) error { return nil })
+	layer, name := splitTitle(title)
+	var step *StepError
+	failed := errors.As(err, &step) && step.Layer == layer && step.Step == name
+	if err == nil || failed {
+		k.mu.Lock()
+		for _, s := range c.col.result() {
+			if s.Layer == layer && s.Name == name {
+				k.steps = append(k.steps, s)
+			}
+		}
+		k.mu.Unlock()
+	}
+	if failed && ctx.Err() == nil {
+		return &CheckError{Platform: p, Step: step}
+	}
+	return err
+}
+
+// onlyShow takes all out of a solve's events that is not of operations with the names that are meant.
+func onlyShow(meant func(name string) bool) func(*client.SolveStatus) *client.SolveStatus {
+	shown := map[digest.Digest]bool{}
+	return func(ss *client.SolveStatus) *client.SolveStatus {
+		out := &client.SolveStatus{}
+		for _, v := range ss.Vertexes {
+			if shown[v.Digest] = shown[v.Digest] || meant(v.Name); shown[v.Digest] {
+				out.Vertexes = append(out.Vertexes, v)
+			}
+		}
+		for _, s := range ss.Statuses {
+			if shown[s.Vertex] {
+				out.Statuses = append(out.Statuses, s)
+			}
+		}
+		for _, l := range ss.Logs {
+			if shown[l.Vertex] {
+				out.Logs = append(out.Logs, l)
+			}
+		}
+		return out
+	}
+}
