@@ -64,7 +64,8 @@ type Graph struct {
 	recipe  *Recipe
 	options GraphOptions
 	packed  []PackedFiles
-	onto    *Inputs // of the image that Images stand on; nil: they are made whole
+	onto    *Inputs     // of the image that Images stand on; nil: they are made whole
+	whole   []llb.Image // then: the images as they would be made whole
 }
 
 // NewGraph makes the graph of a recipe and its lock. It reads the local files

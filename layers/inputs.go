@@ -40,6 +40,10 @@ type PlatformInputs struct {
 	Config LayerInputs `json:"config"`
 	// Layers in the image's order: "base" first.
 	Layers []LayerInputs `json:"layers"`
+	// Smoke is the digest of the test that the image has passed; "" where it was not tested.
+	Smoke digest.Digest `json:"smoke,omitempty"`
+	// SmokeWith are the names of the Debian packages that were there when it ran.
+	SmokeWith []string `json:"smoke_with,omitempty"`
 }
 
 // LayerInputs are those of one layer.

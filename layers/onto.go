@@ -110,7 +110,7 @@ func LockAdds(r *Recipe, old, with *Lock) bool {
 // record is that of the image below.
 func (g *Graph) Onto(below map[string]ImageBelow, record *Inputs) (*Graph, error) {
 	out := *g
-	out.onto, out.Images = record, make([]llb.Image, len(g.Images))
+	out.onto, out.whole, out.Images = record, g.Images, make([]llb.Image, len(g.Images))
 	for i, made := range g.made {
 		b, ok := below[made.name]
 		if !ok {

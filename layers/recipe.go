@@ -30,6 +30,9 @@ type Recipe struct {
 	Steps []Step
 	// Image is the configuration of the finished image.
 	Image ImageConfig
+	// Smoke says how the image is tested when it has been built. It changes nothing of
+	// the image.
+	Smoke Smoke
 	// Layers says how Python packages are laid out as layers.
 	Layers LayerRules
 	// Platforms are the platforms to build for, such as "linux/amd64", sorted

@@ -57,6 +57,12 @@ func TestRefusedRecipes(t *testing.T) {
 		{"python under conda", "env: {conda: [python=3.12]}", []string{`raybuild.yaml:1:14: env.conda: "python=3.12" belongs under env.python; remove it and set env.python`}},
 		{"one digest for two platforms", "miniconda: {version: py312_1.2.3-1, sha256: " + strings.Repeat("a", 64) + "}\nplatforms: [linux/amd64, linux/arm64]", []string{
 			`raybuild.yaml:1:45: miniconda.sha256: one digest cannot fit the installers of 2 platforms; remove it and take a version of raybuild's own table, or build one platform at a time`}},
+		{"a test that is a list", "smoke: [ray]", []string{`raybuild.yaml:1:8: smoke: is a list, not true, false, or a command; write true, false, or a command`}},
+		{"a test that is a number", "smoke: 1", []string{`raybuild.yaml:1:8: smoke: is a number, not true, false, or a command; write true, false, or a command`}},
+		{"a test without a value", "smoke:", []string{`raybuild.yaml:1:7: smoke: is nothing, not true, false, or a command; write true, false, or a command`}},
+		{"a test that runs nothing", "smoke: \" \"", []string{`raybuild.yaml:1:8: smoke: an empty script; write the commands to run`}},
+		{"an escaped NUL in a test", `smoke: "x\0y"`, []string{`raybuild.yaml:1:8: smoke: control character U+0000; remove it`}},
+		{"a test that is a word for a bool", "smoke: \"off\"", []string{`raybuild.yaml:1:8: smoke: "off" is text, and would be run as a command; write true or false, without quotes`}},
 		{"an anchor", "base: &a ubuntu", []string{`raybuild.yaml:1:7: anchors and aliases are not supported; write the value out`}},
 		{"an alias", "a: &x {b: 1}\nc: {<<: *x}", []string{
 			`raybuild.yaml:1:4: anchors and aliases are not supported; write the value out`,

@@ -116,6 +116,7 @@ func (t *recipeReader) recipe(n *yamlNode, r *Recipe) {
 		treeField{"layers", func(n *yamlNode, key string) { t.layers(n, key, &r.Layers) }},
 		treeField{"image", func(n *yamlNode, key string) { t.image(n, key, &r.Image) }},
 		treeField{"platforms", t.texts(&r.Platforms, platformName)},
+		treeField{"smoke", func(n *yamlNode, key string) { t.smoke(n, key, &r.Smoke) }},
 	)
 	if r.Ray.Extras == nil && t.places["ray.extras"] != nil {
 		r.Ray.Extras = []string{} // none at all, which is not the default

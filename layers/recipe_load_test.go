@@ -77,6 +77,7 @@ steps: [{name: extras, run: "echo $HOME", needs: [ray], network: false, secrets:
 image: {user: ray, workdir: /home/ray, env: {A: 1}, labels: {a.b: x}, annotations: {}, entrypoint: [], cmd: [bash]}
 layers: {budget: 50, max_size: 1GB, compression: zstd}
 platforms: [linux/arm64, linux/amd64]
+smoke: python -m ours.selftest
 `
 
 func TestLoadEverything(t *testing.T) {
@@ -95,6 +96,7 @@ func TestLoadEverything(t *testing.T) {
 			Annotations: map[string]string{}, Cmd: []string{"bash"}},
 		Layers:    LayerRules{Budget: 50, MaxSize: 1 << 30, Compression: "zstd"},
 		Platforms: []string{"linux/amd64", "linux/arm64"},
+		Smoke:     Smoke{Command: "python -m ours.selftest"},
 		Dir:       ".",
 	}
 	if !reflect.DeepEqual(r, want) {

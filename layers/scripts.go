@@ -35,6 +35,8 @@ var (
 	wheelBuildText string
 	//go:embed scripts/build-needs.sh
 	buildNeedsText string
+	//go:embed scripts/smoke.py
+	smokeProgram string
 	//go:embed scripts/step.sh
 	stepText string
 	//go:embed scripts/bridge.pl

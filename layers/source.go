@@ -140,6 +140,12 @@ func (r *Recipe) marshal() ([]byte, error) {
 			}
 		}
 	}
+	switch { // true has no key
+	case r.Smoke.Off:
+		tree["smoke"] = false
+	case r.Smoke.Command != "":
+		tree["smoke"] = r.Smoke.Command
+	}
 	if ray, ok := tree["ray"].(object); ok && len(r.Ray.Extras) == 0 {
 		ray["extras"] = []string{}
 	}

@@ -12,12 +12,14 @@ import (
 // A recipe that went with an image and back makes the same graph.
 func TestARecipeComesBackFromItsRecord(t *testing.T) {
 	for name, text := range map[string]string{
-		"the default":       "",
-		"a short one":       "ray: {version: 2.52.0, extras: []}\napt: [git]\n",
-		"everything":        strings.Replace(everything, ", file: environment.yml", "", 1),
-		"own mirrors":       "mirrors: {fetch: {apt: 'http://mirror.internal/debian'}, image: {apt: 'http://a.example/ubuntu', pip: 'https://p.example/simple'}}",
-		"further sources":   "pip: {packages: [ours], extra_indexes: [{url: 'https://p.example/simple', packages: [ours]}]}\napt: {packages: [vim], repositories: [{url: 'https://a.example/x', suite: ./, key: k.asc}]}",
-		"words like values": "image: {labels: {a: 'true', b: '1.0', c: 'null', d: \"line\\nline\"}, env: {N: '010'}}\nsteps: [{name: a, run: \"echo 'x: y' # no\\n\\techo\"}]",
+		"the default":         "",
+		"a short one":         "ray: {version: 2.52.0, extras: []}\napt: [git]\n",
+		"everything":          strings.Replace(everything, ", file: environment.yml", "", 1),
+		"own mirrors":         "mirrors: {fetch: {apt: 'http://mirror.internal/debian'}, image: {apt: 'http://a.example/ubuntu', pip: 'https://p.example/simple'}}",
+		"further sources":     "pip: {packages: [ours], extra_indexes: [{url: 'https://p.example/simple', packages: [ours]}]}\napt: {packages: [vim], repositories: [{url: 'https://a.example/x', suite: ./, key: k.asc}]}",
+		"no test":             "smoke: false",
+		"a test of one's own": "smoke: |\n  python -c 'import x'\n  echo \"a: b\"",
+		"words like values":   "image: {labels: {a: 'true', b: '1.0', c: 'null', d: \"line\\nline\"}, env: {N: '010'}}\nsteps: [{name: a, run: \"echo 'x: y' # no\\n\\techo\"}]",
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := loadText(t, text)
@@ -37,7 +39,7 @@ func TestARecipeComesBackFromItsRecord(t *testing.T) {
 			if err != nil || string(again) != string(data) {
 				t.Errorf("the recipe comes back as\n%s\nwas\n%s", again, data)
 			}
-			if back.Digest() != r.Digest() || !reflect.DeepEqual(back.Steps, r.Steps) || !reflect.DeepEqual(back.Mirrors, r.Mirrors) {
+			if back.Digest() != r.Digest() || !reflect.DeepEqual(back.Steps, r.Steps) || back.Smoke != r.Smoke || !reflect.DeepEqual(back.Mirrors, r.Mirrors) {
 				t.Errorf("the recipe comes back as\n%+v\nwas\n%+v", back, r)
 			}
 		})
