@@ -12,25 +12,26 @@ import (
 	"testing"
 )
 
-// want is what raybuild does in a row: the layers whose steps run, and those that are pushed. All others are reused.
+// want is what raybuild does in a row: the layers whose steps run, and those that are pushed. All others are reused. smoke is the
+// test of the image, which runs where modules may come from another layer.
 type want struct{ ran, pushed string }
 
 // wheels are the layers of Python packages of the matrix's image.
 const wheels = "pip-1 pip-2 pip-3 ray tensorflow torch"
 
 var wants = map[string]want{
-	"cold":              {"apt env files " + wheels + " user", "activate apt env files miniconda " + wheels + " user"},
+	"cold":              {"apt env files pip-1 pip-2 pip-3 ray smoke tensorflow torch user", "activate apt env files miniconda " + wheels + " user"},
 	"same-warm":         {},
 	"same-empty-runner": {},
 	"apt-list":          {"apt", "apt"},
 	"base-patched":      {"apt user", "apt"}, // the base is mounted
 	"fetch-mirror":      {},
 	"image-mirrors":     {"mirrors", "mirrors"}, // two layers: its files, and copies of those that they cover
-	"miniconda":         {"env miniconda", "miniconda"},
-	"python-patch":      {"env " + wheels, "env"},
-	"ray-bumped":        {"ray", "ray"},
-	"small-added":       {"pip-2", "pip-2"},
-	"big-bumped":        {"torch", "torch"},
+	"miniconda":         {"env miniconda smoke", "miniconda"},
+	"python-patch":      {"env pip-1 pip-2 pip-3 ray smoke tensorflow torch", "env"},
+	"ray-bumped":        {"ray smoke", "ray"},
+	"small-added":       {"pip-2 smoke", "pip-2"},
+	"big-bumped":        {"smoke torch", "torch"},
 	"own-file":          {"files", "files"},
 	"label":             {},
 }

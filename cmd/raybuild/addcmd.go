@@ -56,7 +56,7 @@ Packages that the recipe's own steps installed are not known to raybuild, and so
 	f.StringArrayVarP(&o.names, "tag", "t", nil, "name the result `IMAGE` (default: the name of the image; repeatable)")
 	f.BoolVar(&o.push, "push", false, "push the result")
 	pushRetryFlag(f, &o.pushRetry)
-	f.BoolVar(&o.smoke, "smoke", false, "test the image before it is tagged, as for the build")
+	f.BoolVar(smokeFlag(&o.buildOptions))
 	f.StringVar(&o.metadataFile, "metadata-file", "", "write digest, steps, layers and bytes as JSON to `FILE`")
 	jsonFlag(cmd, &o.asJSON)
 	o.fetch, o.graphTag = "session", true

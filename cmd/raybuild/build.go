@@ -52,13 +52,17 @@ func (j *job) make(ctx context.Context, o *buildOptions, start time.Time) error 
 	if found != nil {
 		return report.upToDate(found, graph, time.Since(start))
 	}
+	if err := j.planSmoke(ctx, o, graph, k); err != nil {
+		return err
+	}
 	res, err := j.reuse(ctx, o, k, report)
 	if err == nil && res == nil {
 		res, err = j.solve(ctx, o, graph, report, nil)
 	}
 	if err != nil {
-		return notFetched(err)
+		return notFetched(j.smoke.explain(err))
 	}
+	j.keepPassed()
 	if o.push {
 		docs, err := j.documents(ctx, graph, res.Line)
 		if err != nil {
@@ -154,25 +158,27 @@ func (j *job) solve(ctx context.Context, o *buildOptions, graph *layers.Graph, r
 			return nil, err
 		}
 		err = b.explain(j.app, err)
-		if report.pushing {
+		if failed := (*llb.CheckError)(nil); report.pushing && !errors.As(err, &failed) {
 			return nil, fmt.Errorf("push %q: %w: what was built is kept: check the registry, and run again", o.names, err)
 		}
 		return nil, err
 	}
 	if whole != nil {
+		whole.made.Result.Steps = res.Steps // with those of tests
 		res = whole.made.Result
 	}
 	return res, d.spread(ctx, j, res)
 }
 
-// run builds. The test of --smoke comes after the build and before anything leaves the builder.
+// run builds. The image is tested beside what is done with it, and named when it has passed.
 func (j *job) run(ctx context.Context, b *builder, o *buildOptions, graph *layers.Graph, to llb.BuildOptions, report *report, whole *reuse) (*llb.Result, error) {
 	session := j.session(o.parsed.secrets)
 	build := func(to llb.BuildOptions) (*llb.Result, error) { return b.Build(ctx, graph.Images, session, to) }
 	if o.fetch == "builder" {
 		build = func(to llb.BuildOptions) (*llb.Result, error) { return j.fetchThere(ctx, b, graph, session, to) }
 	}
-	if o.push && !o.smoke {
+	to.Checks = j.smoke.checks(whole != nil)
+	if o.push {
 		from := j.bases(graph)
 		if whole != nil {
 			from = whole.from(j)
@@ -186,12 +192,7 @@ func (j *job) run(ctx context.Context, b *builder, o *buildOptions, graph *layer
 		return build(to)
 	}
 	if o.push {
-		to.BeforePush = func(ctx context.Context, res *llb.Result) error {
-			if o.smoke {
-				if err := j.smoke(ctx, b, graph, session); err != nil {
-					return err
-				}
-			}
+		to.BeforePush = func(_ context.Context, res *llb.Result) error {
 			report.beforePush(res)
 			return nil
 		}
@@ -202,19 +203,5 @@ func (j *job) run(ctx context.Context, b *builder, o *buildOptions, graph *layer
 		to.Pusher = func(ctx context.Context, p *llb.Pushing) error { return j.push(ctx, o, graph, to, report, p) }
 		return build(to)
 	}
-	if !o.smoke {
-		return build(to)
-	}
-	kept := to
-	kept.OCI, kept.Docker, kept.Local = nil, nil, ""
-	res, err := build(kept)
-	if err != nil {
-		return nil, err
-	}
-	if err := j.smoke(ctx, b, graph, session); err != nil {
-		return nil, err
-	}
-	to.NoCache, to.OnSteps = false, nil // what was built a moment ago is meant
-	_, err = build(to)
-	return res, err
+	return build(to)
 }

@@ -244,7 +244,7 @@ func TestInitCommentsAreRecipes(t *testing.T) {
 	if _, err := layers.LoadRecipe([]byte(text), "raybuild.yaml", nil); err != nil {
 		t.Errorf("uncommented: %v\n%s", err, text)
 	}
-	for _, key := range []string{"mirrors:", "apt:", "miniconda:", "extra_indexes:", "files:", "steps:", "image:", "platforms:", "secrets:"} {
+	for _, key := range []string{"mirrors:", "apt:", "miniconda:", "extra_indexes:", "files:", "steps:", "image:", "platforms:", "secrets:", "smoke:"} {
 		if !strings.Contains(text, "\n"+key) && !strings.Contains(text, " "+key) {
 			t.Errorf("key %s is not shown", key)
 		}

@@ -85,7 +85,7 @@ func (j *job) ask(ctx context.Context, graph *layers.Graph, o *buildOptions, fir
 
 // mayBeThere tells whether an image that a registry has may be all that is asked for.
 func (o *buildOptions) mayBeThere() bool {
-	return o.push && !o.noCache && len(o.outputs) == 0 && !o.smoke
+	return o.push && !o.noCache && len(o.outputs) == 0 && !o.testsAnew()
 }
 
 // lookAhead begins to ask what the first name is, where that will be asked. What it gives waits for the answer.

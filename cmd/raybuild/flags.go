@@ -93,6 +93,7 @@ type buildOptions struct {
 	parsed       parsedOptions
 
 	pushRetryGiven bool
+	smokeGiven     bool
 	filesElsewhere bool // the recipe's files are not needed here
 }
 
@@ -127,7 +128,7 @@ func (o *buildOptions) flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&o.labels, "label", nil, "add a label to the image's config: `KEY=VALUE` (repeatable)")
 	f.StringArrayVar(&o.annotations, "annotation", nil, "add an annotation to the manifest: `KEY=VALUE` (repeatable)")
 	f.StringVar(&o.fetch, "fetch", "session", "who fetches artifacts: session (this machine, and hands them to the builder) or builder (by itself: for a builder that is far from here)")
-	f.BoolVar(&o.smoke, "smoke", false, "test the image before it is tagged: ray --version, imports, user, writable home")
+	f.BoolVar(smokeFlag(o))
 }
 
 func pushRetryFlag(f *pflag.FlagSet, v *time.Duration) {
@@ -138,6 +139,7 @@ func pushRetryFlag(f *pflag.FlagSet, v *time.Duration) {
 func (o *buildOptions) set(cmd *cobra.Command) {
 	o.recipeOptions.set(cmd)
 	o.frozenGiven, o.pushRetryGiven = cmd.Flags().Changed("frozen"), cmd.Flags().Changed("push-retry")
+	o.smokeGiven = cmd.Flags().Changed("smoke")
 }
 
 // complete teaches the shell the values of flags.

@@ -39,6 +39,8 @@ type job struct {
 	docs     *madeDocuments     // that were asked for last
 	seen     map[string]string  // what the registry has under names that it was asked for, by digest; "": nothing
 	ofImage  *carried           // recipe and lock are those that this image carries
+	smoke    *smoke             // how the image is tested; nil: that is not known yet
+	tried    []*carried         // images that layers may have been taken from
 	onto     *onto              // packages are put on ofImage; nil: it is built whole
 	result   func(string) error // takes the built image's reference; nil: it is printed
 }

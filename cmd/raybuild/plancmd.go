@@ -26,6 +26,8 @@ Layers: reused (made of the same: it is the same blob), built (an input of its o
 (stands on a layer that is built: its step runs again if that comes out with other bytes, and it is pushed if it itself does; what
 is likely is counted, what is possible is told beside it), recompressed, gone. A base that the registry itself has is not pushed.
 
+A build tests the image (smoke) where modules may come from a layer that is another one, or where IMAGE was not tested.
+
 Sizes of reused layers and of a base are those of the registry; a size with ~ is an estimate: the size that the layer had, in the
 proportion of its artifacts' sizes in the two locks, and what new Debian packages hold. Seconds are those that the layers' steps took when they last ran on this
 machine, one after the other, without fetching and pushing; where one never ran here, no time is given.
@@ -60,6 +62,7 @@ type planReport struct {
 	PushMost  int64                `json:"push_bytes_most"`   // where all that follow come out new
 	Pull      int64                `json:"pull_bytes"`        // by a node that has the image
 	PullMost  int64                `json:"pull_bytes_most"`   // where all that follow come out new
+	Smoke     bool                 `json:"smoke"`             // the image will be tested, a step that counts; else one alike has passed, or nobody wants it
 	Seconds   *float64             `json:"seconds,omitempty"` // of all these steps, where each was measured
 	Notes     []string             `json:"notes"`
 	memory    memory               // of the last builds
@@ -163,6 +166,9 @@ func (g *against) plan(ctx context.Context, name string) (*planReport, error) {
 			r.Config = append(r.Config, configReport{p.Platform, c})
 		}
 	}
+	if r.Smoke, err = g.smokes(old); err != nil {
+		return nil, err
+	}
 	r.sum(g)
 	return r, nil
 }
@@ -249,9 +255,14 @@ func (r *planReport) base(ctx context.Context, g *against, l *planLayer, had map
 // sum adds up what is done.
 func (r *planReport) sum(g *against) {
 	if r.UpToDate {
+		r.Smoke = false
 		return
 	}
 	seconds, measured := 0.0, true
+	if r.Smoke {
+		r.Steps, r.StepsMost = r.Steps+1, r.StepsMost+1
+		seconds, measured = r.memory.Seconds[layers.SmokeLayer], r.memory.Seconds[layers.SmokeLayer] > 0
+	}
 	for _, l := range r.Layers {
 		if l.Fate == layers.Reused || l.Fate == layers.Gone {
 			continue
@@ -290,6 +301,21 @@ func (r *planReport) sum(g *against) {
 	}
 }
 
+// smokes tells whether a build would test the image.
+func (g *against) smokes(old *layers.Inputs) (bool, error) {
+	how, on := (&buildOptions{}).tests(g.j.recipe)
+	if !on {
+		return false, nil
+	}
+	all, err := g.graph.SmokeTests(how, g.inputs)
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(all, func(t layers.SmokeTest) bool {
+		return testedHere(t, len(all)) && !t.PassedBy(old) && !g.j.passedHere(&t)
+	}), nil
+}
+
 // text is the report for people.
 func (r *planReport) text() string {
 	var b strings.Builder
@@ -326,6 +352,9 @@ func (r *planReport) text() string {
 		for _, change := range c.Changes {
 			line("config", "%s", oneLine(printable(change.Text()), 120))
 		}
+	}
+	if r.Smoke {
+		line("smoke", "the image will be tested before it gets its name")
 	}
 	line("steps", "%s", upTo(fmt.Sprint(r.Steps), fmt.Sprint(r.StepsMost)))
 	line("push", "about %s", upTo(size(r.Push), size(r.PushMost)))

@@ -28,7 +28,8 @@ func (j *job) push(ctx context.Context, o *buildOptions, graph *layers.Graph, to
 	if err != nil {
 		return err
 	}
-	return j.send(ctx, o, parcel{root: p.Result.Digest, names: to.Names, docs: docs, from: j.bases(graph), open: open, shown: p}, report)
+	ready := func(ctx context.Context, _ func(context.Context) error) error { return p.Checked(ctx) }
+	return j.send(ctx, o, parcel{root: p.Result.Digest, names: to.Names, docs: docs, from: j.bases(graph), open: open, shown: p, ready: ready}, report)
 }
 
 // parcel is an image that is pushed.
@@ -39,6 +40,8 @@ type parcel struct {
 	from  []string            // images that have blobs of it, by digest
 	open  registry.Source     // has the others
 	shown *llb.Pushing        // where progress is shown; nil: nowhere
+
+	ready func(ctx context.Context, store func(context.Context) error) error // is registry.PushOptions's
 
 	reused string // that of from whose layers are taken, and nobody else's
 }
@@ -70,6 +73,7 @@ func (j *job) send(ctx context.Context, o *buildOptions, c parcel, report *repor
 		From:      c.from,
 		Retry:     o.retry(),
 		Reach:     o.reach(),
+		Ready:     c.ready,
 		Progress: func(d ocispecs.Descriptor, sent int64, reused bool) {
 			if c.shown != nil && !report.sentBefore(d.Digest) {
 				c.shown.Progress(d.Digest, sent, d.Size, reused)

@@ -54,7 +54,7 @@ The recipe's own lock does not learn of it: raybuild lock --update base does the
 	f.BoolVar(&o.push, "push", false, "push the result")
 	f.StringVar(&o.base, "base", "", "put it on the base `IMAGE` (default: the image's own base, as its tag is today)")
 	f.StringArrayVar(&o.secrets, "secret", nil, "a secret for steps that run again, as for the build (repeatable)")
-	f.BoolVar(&o.smoke, "smoke", false, "test the image before it is tagged, as for the build")
+	f.BoolVar(smokeFlag(&o.buildOptions))
 	f.StringVar(&o.metadataFile, "metadata-file", "", "write digest, steps, layers and bytes as JSON to `FILE`")
 	jsonFlag(cmd, &o.asJSON)
 	pushRetryFlag(f, &o.pushRetry)

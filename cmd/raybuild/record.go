@@ -33,7 +33,7 @@ func (j *job) documents(ctx context.Context, graph *layers.Graph, line bool) ([]
 	if err != nil {
 		return nil, err
 	}
-	record := *inputs
+	record := j.smoke.passedIn(inputs)
 	record.Line = line
 	data, err := record.Marshal()
 	if err != nil {
@@ -103,6 +103,11 @@ func (j *job) attachElsewhere(ctx context.Context, graph *layers.Graph, found re
 	was, err := recordOf(ctx, j.registry, found.Ref, graph.Digest.String())
 	if err != nil {
 		return err
+	}
+	if how, on := (&buildOptions{}).tests(j.recipe); on && was != nil {
+		if j.smoke, err = j.smokeOf(ctx, graph, how, was); err != nil {
+			return err
+		}
 	}
 	docs, err := j.documents(ctx, graph, was != nil && was.Line)
 	if err != nil {

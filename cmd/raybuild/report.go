@@ -27,6 +27,7 @@ type buildMetadata struct {
 	UpToDate     bool            `json:"up_to_date"`
 	Found        *hitMetadata    `json:"found,omitempty"`       // where another tag or repository had the image, and nothing was built
 	LayersFrom   string          `json:"layers_from,omitempty"` // the image, by digest, that layers which did not change are taken from
+	Smoke        string          `json:"smoke,omitempty"`       // "passed", "passed before" (this image or one alike), or "off"
 	Seconds      float64         `json:"seconds"`
 	BytesFetched int64           `json:"bytes_fetched"`
 	BytesPushed  int64           `json:"bytes_pushed"`
@@ -193,7 +194,11 @@ func (r *report) built(res *llb.Result, took time.Duration) error {
 	for _, note := range r.notes {
 		r.j.app.say("%s", note)
 	}
-	r.table(took)
+	var tested string
+	m.Smoke, tested = r.tested(res)
+	if r.table(took); tested != "" {
+		r.j.app.say("%s", tested)
+	}
 	r.caches(res.Caches)
 	return r.end(took)
 }

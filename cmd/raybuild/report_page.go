@@ -188,6 +188,9 @@ func (p *page) outcome(d *pageData, failed error, interrupted bool) {
 		}
 	case failed != nil:
 		d.Title, d.Class, d.Says = "Build failed", "failed", "The image was not built, and no tag was moved."
+		if untested := (*layers.SmokeError)(nil); errors.As(failed, &untested) {
+			d.Title, d.Says = "Test failed", "The image was built and does not work. No tag was moved."
+		}
 		if p.report != nil && p.report.pushing {
 			d.Says = "The image was built, and its push did not come to its end. What was built is kept."
 		}
@@ -225,7 +228,10 @@ func (p *page) outcome(d *pageData, failed error, interrupted bool) {
 func newFailure(err error) *failure {
 	f := &failure{Message: printable(err.Error())}
 	var step *llb.StepError
-	if errors.As(err, &step) {
+	if untested := (*layers.SmokeError)(nil); errors.As(err, &untested) {
+		step = untested.Step
+	}
+	if step != nil || errors.As(err, &step) {
 		f.Layer, f.Step = stepLayer(llb.Step{Layer: step.Layer, Name: step.Step}), printable(step.Step)
 		for _, line := range step.Log {
 			f.Log = append(f.Log, printable(line))

@@ -63,7 +63,10 @@ func (j *job) reuse(ctx context.Context, o *buildOptions, k *reuse, report *repo
 func (j *job) pushReused(ctx context.Context, o *buildOptions, report *report, k *reuse) error {
 	report.beforePush(k.made.Result)
 	absent := func(context.Context, digest.Digest, int64) (io.ReadCloser, error) { return nil, os.ErrNotExist }
-	err := k.send(ctx, j, o, parcel{names: o.names, from: []string{k.old.Ref}, open: k.open(absent)}, report)
+	ready := func(ctx context.Context, store func(context.Context) error) error {
+		return k.passes(ctx, j, o.names[0], nil, store)
+	}
+	err := k.send(ctx, j, o, parcel{names: o.names, from: []string{k.old.Ref}, open: k.open(absent), ready: ready}, report)
 	if err != nil && ctx.Err() != nil {
 		return report.interrupted()
 	}
@@ -72,10 +75,11 @@ func (j *job) pushReused(ctx context.Context, o *buildOptions, report *report, k
 
 // reusable finds the image to take layers from, and what of the graph it has.
 func (j *job) reusable(ctx context.Context, o *buildOptions, graph *layers.Graph) (*reuse, error) {
-	if !o.push || !o.reuse || o.noCache || o.smoke || j.onto != nil || len(o.outputs)+len(o.parsed.cacheTo) > 0 ||
+	if !o.push || !o.reuse || o.noCache || j.onto != nil || len(o.outputs)+len(o.parsed.cacheTo) > 0 ||
 		len(graph.Images) != 1 || !j.sameRegistry(o.names) {
 		return nil, nil
 	}
+	j.tried = []*carried{} // asked for, be there none
 	record := sync.OnceValues(func() (*layers.Inputs, error) { return j.inputs(ctx, graph) })
 	go record() //nolint:errcheck // begun while the registry is asked; its error is taken below
 	for old := range j.before(ctx, o) {
@@ -83,6 +87,7 @@ func (j *job) reusable(ctx context.Context, o *buildOptions, graph *layers.Graph
 		if err != nil {
 			return nil, err
 		}
+		j.tried = append(j.tried, old)
 		if rest := graph.Rest(now, old.record); rest != nil {
 			return &reuse{graph: graph, image: graph.Images[0], annotations: graph.Annotations, old: old, rest: rest}, nil
 		}
@@ -213,7 +218,10 @@ func (k *reuse) push(ctx context.Context, j *job, o *buildOptions, to llb.BuildO
 	k.made.Result.Steps, k.made.Result.Caches = p.Result.Steps, p.Result.Caches
 	report.beforePush(k.made.Result)
 	k.expected.Wait()
-	return k.explain(k.send(ctx, j, o, parcel{names: to.Names, from: k.from(j), open: k.open(p.Open), shown: p}, report))
+	ready := func(ctx context.Context, store func(context.Context) error) error {
+		return k.passes(ctx, j, to.Names[0], p, store)
+	}
+	return k.explain(k.send(ctx, j, o, parcel{names: to.Names, from: k.from(j), open: k.open(p.Open), shown: p, ready: ready}, report))
 }
 
 // send pushes the whole image.

@@ -51,8 +51,8 @@ func TestAddPutsOneLayerOnAnImage(t *testing.T) {
 			t.Errorf("%s was not added, only %v", want, names)
 		}
 	}
-	if ran := after.ran(); !slices.Equal(ran, []string{"add-1"}) {
-		t.Errorf("steps ran in %v, want the added layer's alone", ran)
+	if ran := after.ran(); !slices.Equal(ran, []string{"add-1"}) || !after.tested() {
+		t.Errorf("steps ran in %v, want the added layer's alone; the image was tested: %v", ran, after.tested())
 	}
 	old, now := before.Raybuild.Layers, after.Raybuild.Layers
 	if len(now) != len(old)+1 || now[len(now)-1].Name != "add-1" {

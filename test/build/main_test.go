@@ -159,6 +159,7 @@ type metadata struct {
 		UpToDate     bool   `json:"up_to_date"`
 		Found        struct{ How, From string }
 		LayersFrom   string  `json:"layers_from"`
+		Smoke        string  `json:"smoke"`
 		Seconds      float64 `json:"seconds"`
 		BytesFetched int64   `json:"bytes_fetched"`
 		BytesPushed  int64   `json:"bytes_pushed"`
@@ -175,16 +176,26 @@ type metadata struct {
 	} `json:"raybuild"`
 }
 
-// ran are the layers whose steps ran, sorted, each once.
+// ran are the layers whose steps ran, sorted, each once. The test of the image is of none: see tested.
 func (m metadata) ran() []string {
 	var out []string
 	for _, s := range m.Raybuild.Steps {
-		if !s.Cached {
+		if !s.Cached && s.Layer != "smoke" {
 			out = append(out, s.Layer)
 		}
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
+}
+
+// tested tells whether the image was tested, and not known to pass.
+func (m metadata) tested() bool {
+	for _, s := range m.Raybuild.Steps {
+		if !s.Cached && s.Layer == "smoke" {
+			return m.Raybuild.Smoke == "passed"
+		}
+	}
+	return false
 }
 
 // layer is the digest of the named layer.

@@ -1,0 +1,142 @@
+package build
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/raybuild/raybuild/internal/world/pypi"
+)
+
+// wheel writes a wheel of one module beside the recipe.
+func (h *home) wheel(name, code string) {
+	h.t.Helper()
+	p := pypi.Project{Name: name, Version: "1.0", Files: map[string][]byte{pypi.Escaped(name) + "/__init__.py": []byte(code)}}
+	var b strings.Builder
+	if err := p.WriteWheel(&b); err != nil {
+		h.t.Fatal(err)
+	}
+	h.write("dist/"+p.FileName(), b.String())
+}
+
+// unnamed checks that a registry has nothing by that name.
+func unnamed(t *testing.T, ref string) {
+	t.Helper()
+	if _, err := remote.Head(repositoryOf(t, ref).Tag(ref[strings.LastIndex(ref, ":")+1:])); err == nil {
+		t.Errorf("%s is there, and its image does not work", ref)
+	}
+}
+
+// An image in which a package cannot be imported gets no name, and the error names package, cause and next step in ten lines.
+func TestImageThatCannotImportGetsNoName(t *testing.T) {
+	for name, c := range map[string]struct {
+		wheels map[string]string
+		says   []string
+	}{
+		"an import error": {map[string]string{"broken-pkg": "from click import nothing_of_that_name\n"},
+			[]string{"import broken_pkg (broken-pkg 1.0)", "ImportError: cannot import name 'nothing_of_that_name' from 'click'", "pin another version of broken-pkg", "smoke: false"}},
+		"a crash": {map[string]string{"crashing-pkg": "import os\nos.abort()\n"}, []string{"crashing-pkg 1.0", "SIGABRT", "alone as well"}},
+		"two that cannot be together": {map[string]string{
+			"first-pkg":  "",
+			"second-pkg": "import sys\nif 'first_pkg' in sys.modules:\n    import ctypes\n    ctypes.string_at(0)\n",
+		}, []string{"import second_pkg", "first-pkg 1.0, second-pkg 1.0", "not after first_pkg", "SIGSEGV"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := warmHome(t)
+			for project, code := range c.wheels {
+				h.wheel(project, code)
+			}
+			h.write("raybuild.yaml", shortRecipe("pip: {wheels: ['dist/*.whl']}"))
+			dst := ref(t, "1")
+			out := h.refused(1, append(c.says, "--smoke=false"), "--push", "--progress", "plain", dst)
+			unnamed(t, dst)
+			at := strings.LastIndex(out.stderr, "raybuild: ")
+			if lines := strings.Count(strings.TrimSpace(out.stderr[at:]), "\n") + 1; lines > 10 {
+				t.Errorf("the error has %d lines:\n%s", lines, out.stderr[at:])
+			}
+			h.refused(1, c.says, "-o", "type=oci,dest=image.tar", dst)
+			if _, err := os.Stat(filepath.Join(h.cwd, "image.tar")); err == nil {
+				t.Error("the image was written to a file all the same")
+			}
+			if m := h.push(dst, "--smoke=false").meta; m.Raybuild.Smoke != "off" || m.tested() {
+				t.Errorf("--smoke=false: the report says %q, the image was tested: %v", m.Raybuild.Smoke, m.tested())
+			}
+			// What was pushed without a test has passed none.
+			h.refused(1, c.says, "--push", "--label", "a=b", ref(t, "2"), "-t", dst)
+			h.write("raybuild.yaml", shortRecipe("pip: {wheels: ['dist/*.whl']}", "smoke: false"))
+			if m := h.push(ref(t, "2"), "--label", "a=b").meta; m.Raybuild.Smoke != "off" {
+				t.Errorf("smoke: false: the report says %q", m.Raybuild.Smoke)
+			}
+			h.refused(1, c.says, "--push", "--smoke", ref(t, "3"))
+		})
+	}
+}
+
+// A test of one's own runs as the image's user with its variables in its working directory, without a network.
+func TestOwnCommandTestsTheImage(t *testing.T) {
+	h := warmHome(t)
+	image := "image: {env: {COLOUR: blue}, workdir: /home/ray}"
+	h.write("raybuild.yaml", shortRecipe(image, `smoke: |
+  test "$(id -u)" = 1000
+  test "$COLOUR $HOME $PWD" = "blue /home/ray /home/ray"
+  touch written /tmp/written
+  python -c 'import ray'
+  python -c 'import socket; socket.create_server(("localhost", 0))'
+  ! python -c 'import socket; socket.create_connection(("192.0.2.1", 9), 2)'`))
+	dst := ref(t, "1")
+	if m := h.push(dst).meta; !m.tested() {
+		t.Errorf("it was not tested; the report says %q", m.Raybuild.Smoke)
+	}
+	h.write("raybuild.yaml", shortRecipe(image, "smoke: echo 1; echo its last words; exit 7"))
+	h.refused(1, []string{"the recipe's command (smoke) failed: exit code 7", "| its last words", "smoke: false"}, "--push", "--label", "a=b", ref(t, "2"))
+	unnamed(t, ref(t, "2"))
+	h.push(ref(t, "2"), "--label", "a=b", "--set", "smoke=true")
+}
+
+// A label needs no test where the image before has passed it; a Python package is tested, where the builder has all layers and
+// where it has none, which it pulls then. The image is the same with the test and without.
+func TestEditIsTestedWhereModulesMayBeOthers(t *testing.T) {
+	h := warmHome(t)
+	dst := ref(t, "1")
+	first := h.push(dst, "--label", "edit=0")
+	h.env = []string{"BUILDKIT_HOST=" + nobody}
+	label := h.push(dst, "--label", "edit=1")
+	if m := label.meta.Raybuild; m.Smoke != "passed before" || len(m.Steps) > 0 || !strings.Contains(label.stderr, "which has passed") {
+		t.Errorf("a label: the report says %q, %d steps:\n%s", m.Smoke, len(m.Steps), tail(label.stderr, 10))
+	}
+	h.env = nil
+	h.write("raybuild.yaml", shortRecipe("pip: [idna]"))
+	if plan := h.run("plan", dst); !strings.Contains(plan.stdout, "smoke") {
+		t.Errorf("plan does not say that the image will be tested:\n%s", plan.stdout)
+	}
+	warmly := h.push(ref(t, "2"), "-t", dst).meta
+	if ran := warmly.ran(); !warmly.tested() || warmly.Raybuild.LayersFrom == "" || len(ran) > 1 {
+		t.Errorf("a package: the report says %q, layers are from %q, steps ran in %v", warmly.Raybuild.Smoke, warmly.Raybuild.LayersFrom, ran)
+	}
+	cold := coldHome(t)
+	cold.write("raybuild.yaml", shortRecipe("pip: [idna, zipp]"))
+	edited := cold.push(ref(t, "3"), "-t", dst).meta
+	if ran := edited.ran(); !edited.tested() || edited.Raybuild.LayersFrom == "" || slices.Contains(ran, "miniconda") {
+		t.Errorf("a package on an empty builder: the report says %q, layers are from %q, steps ran in %v", edited.Raybuild.Smoke, edited.Raybuild.LayersFrom, ran)
+	}
+	h.write("raybuild.yaml", shortRecipe("pip: [idna, zipp]"))
+	h.write("raybuild.lock", cold.read("raybuild.lock"))
+	if whole := h.push(ref(t, "whole"), "--reuse=false", "--graph-tag=false", "--smoke=false").meta; whole.Digest != edited.Digest {
+		t.Errorf("without a test the image is %s, with it %s", whole.Digest, edited.Digest)
+	}
+	cold.wheel("broken-pkg", "import nowhere\n")
+	cold.write("raybuild.yaml", shortRecipe("pip: {packages: [idna, zipp], wheels: ['dist/*.whl']}"))
+	cold.refused(1, []string{"No module named 'nowhere'"}, "--push", ref(t, "4"), "-t", dst)
+	unnamed(t, ref(t, "4"))
+	// What is there is tested anew where that is asked for.
+	h.write("raybuild.yaml", shortRecipe())
+	h.write("raybuild.lock", warm.lock)
+	anew := h.push(ref(t, "anew"), "--label", "edit=0", "--smoke").meta
+	if anew.Digest != first.meta.Digest || anew.Raybuild.Smoke != "passed" || anew.Raybuild.UpToDate {
+		t.Errorf("--smoke: the image is %s, want %s; the report says %q", anew.Digest, first.meta.Digest, anew.Raybuild.Smoke)
+	}
+}
