@@ -50,10 +50,10 @@ func filterRules(cluster string, members []netip.Addr, ports []PortNeed) (rules,
 	return b.String(), digest
 }
 
-// wantedFilters returns the rules and digest for each host of the desired containers.
-func wantedFilters(cluster string, desired []Container, image ImageFacts) (rules, digests map[string]string, err error) {
+// wantedFilters returns the rules and digest for each host of the desired containers. absent are members whose hosts cannot be reached.
+func wantedFilters(cluster string, desired []Container, absent []netip.Addr, image ImageFacts) (rules, digests map[string]string, err error) {
 	rules, digests = map[string]string{}, map[string]string{}
-	var members []netip.Addr
+	members := slices.Clone(absent)
 	ports := map[string][]PortNeed{}
 	for _, c := range desired {
 		members = append(members, c.Address)
@@ -67,6 +67,25 @@ func wantedFilters(cluster string, desired []Container, image ImageFacts) (rules
 		rules[host], digests[host] = filterRules(cluster, members, p)
 	}
 	return rules, digests, nil
+}
+
+// absent are the addresses of hosts that cannot be reached, as far as the file tells them: they stay members, so that a host which is
+// off changes no filter, and finds its way when it is back.
+func (l *launch) absent() []netip.Addr {
+	var out []netip.Addr
+	for _, h := range l.spec.Hosts() {
+		if l.fleet.down[h.ID()] == nil {
+			continue
+		}
+		a := h.Private
+		if !a.IsValid() {
+			a, _ = netip.ParseAddr(h.Address) // a name tells none
+		}
+		if a.IsValid() {
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 // portsOpen lists what a node may listen on. Of most images it is not known whether they have ray[client]: with it a head opens the

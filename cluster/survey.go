@@ -98,7 +98,7 @@ func (l *launch) compare(ctx context.Context, v *view) error {
 	}
 	v.actions = Diff(v.desired, observed)
 	if l.spec.Filter {
-		v.rules, v.digests, err = wantedFilters(l.spec.Name, v.desired, v.image)
+		v.rules, v.digests, err = wantedFilters(l.spec.Name, v.desired, l.absent(), v.image)
 	}
 	return err
 }

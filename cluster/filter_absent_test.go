@@ -1,0 +1,34 @@
+package cluster
+
+import (
+	"errors"
+	"maps"
+	"testing"
+)
+
+func TestHostThatIsOffChangesNoFilter(t *testing.T) {
+	spec := load(t, threeHosts+"filter: true\n")
+	facts := factsOf(spec)
+	image := testImage("2.60.0")
+	digests := func(l *launch) map[string]string {
+		t.Helper()
+		desired, err := Desired(spec, facts, image, PlanOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, out, err := wantedFilters(spec.Name, desired, l.absent(), image)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	l := &launch{spec: spec}
+	all := digests(l)
+	off := spec.Workers[1].Host.ID()
+	l.fleet.down = map[string]error{off: errors.New("no answer")}
+	delete(facts, off)
+	delete(all, off)
+	if got := digests(l); len(got) != 2 || !maps.Equal(got, all) {
+		t.Errorf("the filters of the other hosts are %v while one is off, want %v", got, all)
+	}
+}
