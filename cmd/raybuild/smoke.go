@@ -88,11 +88,13 @@ func (j *job) passedBefore(ctx context.Context, o *buildOptions, k *reuse) []*ca
 	switch {
 	case k != nil:
 		return []*carried{k.old}
-	case j.tried != nil || !o.push || !o.reuse || o.noCache || o.testsAnew() || j.onto != nil || !j.sameRegistry(o.names):
+	case j.tried != nil || !o.reuse || o.noCache || o.testsAnew() || j.onto != nil:
 		return j.tried
+	case len(o.names) == 0 || !o.push && len(cacheRefs(o)) == 0 || !j.sameRegistry(o.names):
+		return nil // there is no registry that this build speaks to
 	}
 	var all []*carried
-	for c := range j.before(ctx, o) { // layers cannot be taken, as where a cache is exported
+	for c := range j.before(ctx, o) { // layers cannot be taken, as where a cache is exported, or nothing is pushed
 		all = append(all, c)
 	}
 	return all
