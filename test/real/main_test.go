@@ -183,7 +183,7 @@ func (x *project) raybuild(args ...string) (stdout, stderr string, err error) {
 // built is an image as the program pushed it.
 type built struct {
 	ref     string // pinned by its digest
-	story   string
+	lock    string
 	seconds float64
 	err     error
 }
@@ -195,7 +195,13 @@ func (x *project) push(name string, args ...string) built {
 	if err != nil {
 		err = fmt.Errorf("build and push %s: %w\n%s", name, err, lastLines(story, 60))
 	}
-	return built{strings.TrimSpace(out), story, time.Since(start).Seconds(), err}
+	b := built{ref: strings.TrimSpace(out), seconds: time.Since(start).Seconds(), err: err}
+	if err == nil {
+		var lock []byte
+		lock, b.err = os.ReadFile(filepath.Join(x.dir, "raybuild.lock"))
+		b.lock = string(lock)
+	}
+	return b
 }
 
 func lastLines(text string, n int) string {
