@@ -87,7 +87,7 @@ func (i *image) page(r *report, line func(string, ...any)) {
 	}
 	line("")
 	if absent := i.absent(r); len(r.Rows) > 0 && len(absent) > 0 {
-		line("Not measured: `%s`. %s", strings.Join(absent, "`, `"), i.why(absent))
+		line("%s", strings.TrimSpace("Not measured: `"+strings.Join(absent, "`, `")+"`. "+i.why(absent)))
 		line("")
 	}
 	r.pageTables("###", line)
