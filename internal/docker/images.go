@@ -84,8 +84,9 @@ func (h *Host) Pull(ctx context.Context, ref string, a Auth) (received int64, er
 			return 0, h.fail("pull image", ref, why(err))
 		case m.Error != nil:
 			return 0, h.fail("pull image", ref, why(m.Error))
-		case m.Status == "Downloading" && m.Progress != nil:
-			layers[m.ID] = max(layers[m.ID], m.Progress.Current)
+		case (m.Status == "Downloading" || m.Status == "Extracting") && m.Progress != nil:
+			// Both tell the layer's size as stored. The Engine sends them now and then: of a small layer only the latter, maybe.
+			layers[m.ID] = max(layers[m.ID], m.Progress.Current, m.Progress.Total)
 		}
 	}
 	for _, n := range layers {
