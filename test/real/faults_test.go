@@ -10,7 +10,7 @@ import (
 
 // faults lets things happen to a cluster of three hosts, and reads what raybuild says of them.
 func (m *machines) faults(t *testing.T, image string) {
-	m.write(t, "cluster.yaml", m.clusterYAML(image, 3))
+	m.write(t, "cluster.yaml", m.clusterYAML(image, 3)+"filter: true\n")
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 		defer cancel()
@@ -24,8 +24,25 @@ func (m *machines) faults(t *testing.T, image string) {
 	if s := m.raybuild(t.Context(), t, "up", "--wait", "5m"); s.code != 0 || !strings.Contains(s.stderr, "3 nodes alive") {
 		t.Fatal("up does not end with 3 nodes alive")
 	}
+	t.Run("the filter shuts every port of Ray", m.nothingOpen)
 	t.Run("a job is lost with its head", m.killHeadUnderAJob)
 	t.Run("a worker's host is off", m.workerOff)
+}
+
+// nothingOpen tries from a machine that is no member all ports on which anything listens on the hosts, but sshd's.
+func (m *machines) nothingOpen(t *testing.T) {
+	for i := 1; i <= 3; i++ {
+		ports := strings.Fields(m.Must(t, "exec", fmt.Sprint(i), "sh", "-c",
+			`ss -Hltn | awk '$4 !~ /^127[.]|^\[::1\]/ {sub(/.*:/, "", $4); if ($4 != 22) print $4}' | sort -nu`))
+		if len(ports) < 5 {
+			t.Errorf("host %d listens on %v alone", i, ports)
+		}
+		open := m.Must(t, append([]string{"outside", "bash", "-c",
+			`for p in "${@:2}"; do (timeout 2 bash -c ": </dev/tcp/$1/$p" 2>/dev/null && echo "$p") & done; wait`, "bash", m.Addr(i)}, ports...)...)
+		if open != "" {
+			t.Errorf("host %d: of %v an outsider reaches %s", i, ports, strings.Join(strings.Fields(open), ", "))
+		}
+	}
 }
 
 func (m *machines) killHeadUnderAJob(t *testing.T) {
