@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -128,15 +129,24 @@ func writeSpec(ctx context.Context, bundle string, c v1.Config, command []string
 	spec.Root.Readonly = false
 	spec.Hostname = "raybuild"
 	enlargeShm(spec.Mounts)
-	spec.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Hard: openFiles, Soft: openFiles}}
+	if spec.Process.Rlimits, err = openFiles(); err != nil {
+		return err
+	}
 	if data, err = json.Marshal(spec); err != nil {
 		return err
 	}
 	return os.WriteFile(file, data, 0o600)
 }
 
-// openFiles is how many files a process may have open: what Ray asks for in a production cluster.
-const openFiles = 65536
+// openFiles lets a process have as many files open as Ray asks for in a production cluster, or as this one may have.
+func openFiles() ([]specs.POSIXRlimit, error) {
+	var here syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &here); err != nil {
+		return nil, fmt.Errorf("ask how many files a process may have open: %w", err)
+	}
+	n := min(here.Max, 65536)
+	return []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Hard: n, Soft: n}}, nil
+}
 
 // enlargeShm gives programs as much shared memory as files in it may take of the machine's (half of it, as Linux has it by
 // default). runc's own 64 MB are too little for Ray's object store.
