@@ -18,7 +18,7 @@ RACE      ?= ./llb/... ./cluster/... ./internal/fetch/... ./internal/registry/..
 TEST_P    ?= 2
 TEST_FLAGS ?=
 
-.PHONY: help build check docs lint-tool needs needs-build test test-race test-rllib world world-down quickstart bench bench-core bench-faults test-cluster bench-cluster clean
+.PHONY: help build check docs lint-tool needs needs-build test test-race test-rllib world world-down quickstart bench bench-core bench-faults ray-versions test-cluster bench-cluster clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -97,6 +97,9 @@ BENCH_FLAGS ?=
 BENCH_PAGE ?= $(BENCH_PAGE_$(BENCH_SCALE))
 bench: needs build $(TOOLS)/buildctl ## what each edit costs, beside Dockerfiles and commits (BENCH_SCALE=small|full|real); writes a page in docs, or BENCH_PAGE
 	$(GO) run ./bench/matrix -scale $(BENCH_SCALE) -budget $(BENCH_BUDGET_$(BENCH_SCALE)) -out $(BENCH_OUT_$(BENCH_SCALE)) -docs $(BENCH_PAGE) $(BENCH_FLAGS)
+
+ray-versions: needs ## build and run the versions of Ray that people have, on one host; writes docs/ray-versions.md
+	RAYBUILD_RAY_VERSIONS_PAGE=$(CURDIR)/docs/ray-versions.md $(GO) test -count=1 -timeout 40m -run TestVersions $(TEST_FLAGS) ./test/real
 
 bench-faults: needs-build build $(TOOLS)/buildctl ## pushes through a faulty registry, beside buildctl and crane; writes docs/faults.md
 	$(GO) run ./bench/faults -docs docs/faults.md
