@@ -55,11 +55,11 @@ func TestLineSaysWhatIsReal(t *testing.T) {
 		{Name: "env", Artifacts: []layers.Artifact{{Kind: layers.KindConda, Name: "python", Version: "3.11.2"}, {Kind: layers.KindConda, Name: "pip", Version: "23"}}},
 		{Name: "ray", Artifacts: []layers.Artifact{{Kind: layers.KindWheel, Name: "ray", Version: "2.60.0"}, {Kind: layers.KindWheel, Name: "click"}, {Kind: layers.KindSdist, Name: "gputil"}}},
 	}}
-	const real = "real: Ray 2.60.0 and 2 packages from PyPI, Debian 12, Python 3.11"
-	if got := Line(lock, false, false); got != real {
+	const all = "real: Ray 2.60.0 and 2 packages from PyPI, Debian 12, Python 3.11"
+	if got := Line(lock, false, false); got != all {
 		t.Errorf("all real: %q", got)
 	}
-	if got, want := Line(lock, true, true), real+" · stand-in: conda channel, Miniconda installer"; got != want {
+	if got, want := Line(lock, true, true), all+" · stand-in: conda channel, Miniconda installer"; got != want {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
 	t.Setenv("PIP_INDEX_URL", "https://who:secret@pypi.example/simple/")

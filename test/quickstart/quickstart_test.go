@@ -110,7 +110,7 @@ func (c copied) makes(t *testing.T, sources, target string) (stdout, stderr stri
 }
 
 // reference is the last line of make quickstart.
-var reference = regexp.MustCompile(`^(127\.0\.0\.1:\d+)/quickstart/ray@sha256:[0-9a-f]{64}$`) //nolint:gochecknoglobals // nothing writes to it
+var reference = regexp.MustCompile(`^(127\.0\.0\.1:\d+)/quickstart/ray@sha256:[0-9a-f]{64}$`)
 
 // says runs make quickstart, which must end with a reference and say all of want in this order.
 func (c copied) says(t *testing.T, sources string, want ...string) (ref string) {

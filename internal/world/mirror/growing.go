@@ -91,7 +91,7 @@ func (f *File) Read(p []byte) (int, error) {
 	for {
 		n, err := f.f.Read(p)
 		f.off += int64(n)
-		if n > 0 || err != io.EOF || f.g == nil { //nolint:errorlint // os.File gives io.EOF itself
+		if n > 0 || err != io.EOF || f.g == nil {
 			return n, err
 		}
 		if more, err := f.g.wait(f.off); err != nil {
