@@ -22,10 +22,11 @@ func (w *World) Env() []byte {
 	for _, v := range [][2]string{
 		{"WORLD_A", w.A.Fetch()}, {"WORLD_B", w.B.Fetch()}, {"WORLD_A_URL", w.A.URL}, {"WORLD_B_URL", w.B.URL}, {"WORLD_EXTRA", w.A.Extra}, {"WORLD_MINIFORGE", w.A.Miniforge},
 		{"WORLD_REGISTRY", w.Registry}, {"WORLD_BASE", w.Base}, {"WORLD_BASE_PATCHED", w.BasePatched}, {"WORLD_RAY_OLD", RayOld}, {"WORLD_RAY_NEW", RayNew},
-		{"WORLD_REAL", w.realFlag()},
 	} {
 		fmt.Fprintf(&b, "%s='%s'\n", v[0], strings.ReplaceAll(v[1], "'", `'\''`))
 	}
+	// A number needs no quotes, and is looked for by programs that are no shells.
+	fmt.Fprintf(&b, "WORLD_REAL=%s\n", w.realFlag())
 	return b.Bytes()
 }
 

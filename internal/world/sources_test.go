@@ -2,6 +2,8 @@ package world
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -65,5 +67,30 @@ func TestLineSaysWhatIsReal(t *testing.T) {
 	t.Setenv("PIP_INDEX_URL", "https://who:secret@pypi.example/simple/")
 	if got := Line(lock, false, true); !strings.Contains(got, "packages from pypi.example,") || strings.Contains(got, "secret") {
 		t.Errorf("an index of the company's own: %q", got)
+	}
+}
+
+func TestRealRecipeIsWrittenWhereTheIndexAnswers(t *testing.T) {
+	dir := t.TempDir()
+	w := &World{A: newMirror("http://127.0.0.1:1", nil), Base: "127.0.0.1:2/world/debian:bookworm"}
+	for _, c := range []struct {
+		why  error
+		line string
+	}{{nil, "WORLD_REAL=1\n"}, {errSilent, "WORLD_REAL=\n"}} { // the second world finds the first one's files
+		w.NotReal = c.why
+		if err := w.Write(dir); err != nil {
+			t.Fatal(err)
+		}
+		env, err := os.ReadFile(filepath.Join(dir, "env"))
+		if err != nil || !strings.Contains(string(env), c.line) {
+			t.Errorf("%v: env has no %q: %v\n%s", c.why, c.line, err, env)
+		}
+		recipe, err := os.ReadFile(filepath.Join(dir, "real.yaml"))
+		if (err == nil) != (c.why == nil) || err == nil && !strings.Contains(string(recipe), "pip: http://127.0.0.1:1/real/simple") {
+			t.Errorf("%v: real.yaml: %v\n%s", c.why, err, recipe)
+		}
+		if read, err := Read(dir); err != nil || read.A.Real != w.A.Real || read.Base != w.Base {
+			t.Errorf("%v: another process reads %+v, %v", c.why, read, err)
+		}
 	}
 }
