@@ -46,9 +46,10 @@ func (m *machines) rayUp(t *testing.T, image string) {
 		return string(text)
 	}
 	ray(t.Context(), "get-auth-token", "--generate")
-	t.Cleanup(func() { // what is left when the test fails in between
+	t.Cleanup(func() {
 		for i := 1; i <= 3; i++ {
-			_, _ = m.Script("exec", fmt.Sprint(i), "docker", "rm", "-f", "demo") // it may not be there
+			_, _ = m.Script("exec", fmt.Sprint(i), "docker", "rm", "-f", "demo") // it is there when the test fails in between
+			m.Must(t, "exec", fmt.Sprint(i), "rm", "-rf", "/tmp/ray_tmp_mount")  // which `ray down` leaves on each host
 		}
 	})
 	said := ray(t.Context(), "up", "-y", "--no-config-cache", "ray-up.yaml")

@@ -58,6 +58,7 @@ func TestReadmeLinesOnTwoHosts(t *testing.T) {
 	}
 	b.ServeTLS(t, nil)
 	for i := 1; i <= 2; i++ {
+		b.Must(t, "exec", fmt.Sprint(i), "docker", "image", "prune", "--all", "--force") // a newcomer's hosts have no image
 		b.Must(t, "exec", fmt.Sprint(i), "sh", "-c", `id -u ubuntu >/dev/null 2>&1 || { useradd -m -G docker ubuntu && usermod -p '*' ubuntu; }
 install -d -o ubuntu -m 700 ~ubuntu/.ssh && install -o ubuntu -m 600 /root/.ssh/authorized_keys ~ubuntu/.ssh/`)
 	}
