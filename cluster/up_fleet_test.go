@@ -216,6 +216,7 @@ func TestFleetUpAgainTakesOneLook(t *testing.T) {
 func TestClockSkewStealsNoLock(t *testing.T) {
 	for _, skew := range []time.Duration{-24 * time.Hour, -5 * time.Minute, 5 * time.Minute, 24 * time.Hour} {
 		t.Run(skew.String(), func(t *testing.T) {
+			t.Parallel()
 			f := newFleet(t, 1)
 			f.engines[0].Skew = skew
 			f.engines[0].Images[toolImage] = nil
@@ -224,7 +225,7 @@ func TestClockSkewStealsNoLock(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer h.Close()
-			_, k, err := acquire(t.Context(), h, "fleet", "first", 300*time.Millisecond)
+			_, k, err := acquire(t.Context(), h, "fleet", "first", 2*time.Second) // shorter, and a busy machine misses a renewal
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -233,7 +234,7 @@ func TestClockSkewStealsNoLock(t *testing.T) {
 				if _, _, err := acquire(t.Context(), h, "fleet", "second", time.Minute); !errors.As(err, &busy) || busy.Owner != "first" {
 					t.Fatalf("a lock that is held was given away: %v", err)
 				}
-				time.Sleep(100 * time.Millisecond)
+				time.Sleep(500 * time.Millisecond)
 			}
 			if err := k.release(t.Context()); err != nil {
 				t.Fatal(err)
