@@ -252,7 +252,7 @@ func TestRealResultsAreMerged(t *testing.T) {
 		return strings.Join(out, " ")
 	}
 	take("1", "cold", "label")
-	if got := names(take("1", "small-added", "label")); got != "cold small-added label" {
+	if got := names(take("1-dirty", "small-added", "label")); got != "cold small-added label" {
 		t.Errorf("the rows of both runs are %q", got)
 	}
 	if got := names(take("2", "cold")); got != "cold" {
