@@ -15,8 +15,8 @@ import (
 	"strings"
 )
 
-// pythonDebs are the interpreter and its library; headerDebs have what C extensions are compiled with; libDebs the shared libraries that a minimal system
-// lacks; wheelDebs carry Debian's wheels.
+// pythonDebs are the interpreter and its library; headerDebs have what C extensions are compiled with; libDebs are the shared
+// libraries that a minimal system lacks; wheelDebs carry Debian's wheels.
 var (
 	pythonDebs = []string{"python3.11-minimal", "libpython3.11-minimal", "libpython3.11-stdlib", "python3-distutils", "python3-lib2to3"}
 	headerDebs = []string{"libpython3.11-dev"}

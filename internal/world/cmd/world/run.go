@@ -148,8 +148,8 @@ func openFiles() ([]specs.POSIXRlimit, error) {
 	return []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Hard: n, Soft: n}}, nil
 }
 
-// enlargeShm gives programs as much shared memory as files in it may take of the machine's (half of it, as Linux has it by
-// default). runc's own 64 MB are too little for Ray's object store.
+// enlargeShm lifts runc's limit of 64 MB on shared memory, which is too little for Ray's object store. Linux's own, half of the
+// machine's memory, stays.
 func enlargeShm(mounts []specs.Mount) {
 	for i, m := range mounts {
 		if m.Destination == "/dev/shm" {
@@ -158,17 +158,22 @@ func enlargeShm(mounts []specs.Mount) {
 	}
 }
 
-// writeHosts gives the container the files that engines give each one: without them nothing is called localhost.
+// writeHosts gives the container the files that engines give each one: without them nothing is called localhost. A link in the
+// image that leads out of it is an error.
 func writeHosts(root string) error {
-	for name, text := range map[string]string{"hosts": "127.0.0.1\tlocalhost raybuild\n::1\tlocalhost\n", "hostname": "raybuild\n"} {
-		file := filepath.Join(root, "etc", name)
-		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+	r, err := os.OpenRoot(root)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = r.Close() }() // a directory
+	if err := r.MkdirAll("etc", 0o755); err != nil {
+		return err
+	}
+	for name, text := range map[string]string{"etc/hosts": "127.0.0.1\tlocalhost raybuild\n::1\tlocalhost\n", "etc/hostname": "raybuild\n"} {
+		if err := r.Remove(name); err != nil && !os.IsNotExist(err) { // it may be a link to another file
 			return err
 		}
-		if err := os.Remove(file); err != nil && !os.IsNotExist(err) { // a link of the image's leads out of it
-			return err
-		}
-		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		if err := r.WriteFile(name, []byte(text), 0o644); err != nil {
 			return err
 		}
 	}
