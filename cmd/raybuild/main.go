@@ -4,21 +4,13 @@ package main
 import (
 	"context"
 	"os"
-	"os/signal"
-	"syscall"
 
-	_ "github.com/raybuild/raybuild/internal/lategc"
+	"github.com/raybuild/raybuild/internal/cli"
 )
 
 // version is set by the linker (see the Makefile).
 var version = "dev"
 
 func main() {
-	ctx := context.Background()
-	if len(os.Args) < 2 || os.Args[1] != engineCommand { // the engine has its own way with signals
-		interrupted, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-		context.AfterFunc(interrupted, stop) // a second ^C ends the program at once
-		ctx = interrupted
-	}
-	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	os.Exit(cli.Main(context.Background(), version, os.Args[1:], cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
 }

@@ -24,7 +24,7 @@ const (
 )
 
 // texts are files that name the newest release of Ray and that tests compare with the table.
-func texts() []string { return []string{"examples/default/raybuild.yaml", "cmd/raybuild/init.yaml"} }
+func texts() []string { return []string{"examples/default/raybuild.yaml", "internal/cli/init.yaml"} }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)

@@ -111,7 +111,7 @@ func FuzzReleases(f *testing.F) {
 func repository(t *testing.T, wheels string) {
 	t.Helper()
 	t.Chdir(t.TempDir())
-	files := map[string]string{"examples/default/raybuild.yaml": "ray: {version: 2.59.0}\n", "cmd/raybuild/init.yaml": "# version: \"2.59.0\"\n"}
+	files := map[string]string{"examples/default/raybuild.yaml": "ray: {version: 2.59.0}\n", "internal/cli/init.yaml": "# version: \"2.59.0\"\n"}
 	if wheels != "" {
 		files[wheelTable] = wheels
 	}
@@ -155,7 +155,7 @@ func TestRefresh(t *testing.T) {
 	if strings.Contains(out.String(), "secret") {
 		t.Errorf("the password is printed:\n%s", out.String())
 	}
-	if text, err := os.ReadFile("cmd/raybuild/init.yaml"); err != nil || string(text) != "# version: \"2.60.0\"\n" {
+	if text, err := os.ReadFile("internal/cli/init.yaml"); err != nil || string(text) != "# version: \"2.60.0\"\n" {
 		t.Errorf("init.yaml is %q, %v", text, err)
 	}
 	out.Reset()

@@ -1,0 +1,258 @@
+// Package cli is raybuild's command line: it reads flags and files, calls the packages that do the work, and shows what
+// they give.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/agext/levenshtein"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/raybuild/raybuild/internal/hostconf"
+	"github.com/raybuild/raybuild/llb"
+)
+
+// Exit codes, as the command line's contract has them.
+const (
+	exitDone        = 0
+	exitFailed      = 1
+	exitChanges     = 2
+	exitUsage       = 64
+	exitInterrupted = 130
+)
+
+// Streams are the program's standard streams.
+type Streams struct {
+	In       io.Reader
+	Out, Err io.Writer
+}
+
+// app is what every command is given: streams and the environment.
+type app struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	getenv         func(string) string
+	version        string     // as the linker has set it; "dev": it has not
+	dir            string     // working directory; "" is the process's own
+	saying         sync.Mutex // a line is whole, whoever else has one
+	hostOnce       sync.Once
+	hostConfig     hostconf.Config // of this machine, once host was called
+}
+
+// Main runs the program with its arguments, without its name, and gives the exit code: 0 done, 1 failed, 2 there are changes,
+// 64 wrong usage, 130 interrupted. version is what the linker has set; "dev" stands for the version of the Go module.
+// The first SIGINT or SIGTERM ends the context of the command, the second one ends the process.
+func Main(ctx context.Context, version string, args []string, std Streams) int {
+	if len(args) == 0 || args[0] != engineCommand { // the engine has its own way with signals
+		interrupted, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		context.AfterFunc(interrupted, stop)
+		ctx = interrupted
+	}
+	a := &app{stdin: std.In, stdout: std.Out, stderr: std.Err, getenv: os.Getenv, version: version}
+	root := a.rootCommand() //nolint:contextcheck // cobra hands the context to the commands
+	root.SetArgs(args)
+	return a.exit(ctx, root.ExecuteContext(ctx))
+}
+
+// usageError is a command line that cannot be meant: exit code 64.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
+
+// changesError ends a command that found changes and did what it was asked to: exit code 2, nothing to say.
+type changesError struct{}
+
+func (changesError) Error() string { return "there are changes" }
+
+// interruptedError says how far an interrupted command had come.
+type interruptedError struct{ state string }
+
+func (e *interruptedError) Error() string { return "interrupted; " + e.state }
+
+// exit says what went wrong and gives the exit code.
+func (a *app) exit(ctx context.Context, err error) int {
+	var (
+		usage   *usageError
+		changes changesError
+		stopped *interruptedError
+		program *programError
+	)
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.As(err, &program): // what it had to say it has said
+		return program.code
+	case errors.As(err, &changes):
+		return exitChanges
+	case errors.As(err, &usage):
+		a.say("raybuild: %v", err)
+		return exitUsage
+	case ctx.Err() != nil:
+		if !errors.As(err, &stopped) {
+			stopped = &interruptedError{"run again to continue"}
+		}
+		a.say("raybuild: %v", stopped)
+		return exitInterrupted
+	}
+	var step *llb.StepError
+	if errors.As(err, &step) {
+		for _, line := range step.Log {
+			a.say("  | %s", line)
+		}
+	}
+	a.say("raybuild: %v", err)
+	return exitFailed
+}
+
+// say writes one line of the story. A terminal that is gone must not end the work.
+func (a *app) say(format string, args ...any) {
+	a.saying.Lock()
+	defer a.saying.Unlock()
+	_, _ = fmt.Fprintf(a.stderr, strings.TrimRight(format, "\n")+"\n", args...)
+}
+
+// warn writes one line of what is not as it should be, and ends nothing.
+func (a *app) warn(format string, args ...any) { a.say("warning: "+format, args...) }
+
+// print writes a line of the result.
+func (a *app) print(format string, args ...any) error {
+	if _, err := fmt.Fprintf(a.stdout, format+"\n", args...); err != nil {
+		return fmt.Errorf("write result to standard output: %w", err)
+	}
+	return nil
+}
+
+// path makes a path that the user gave absolute.
+func (a *app) path(p string) string {
+	if filepath.IsAbs(p) {
+		return p
+	}
+	return filepath.Join(a.dir, p)
+}
+
+// home is the directory of all of raybuild's own state. It is made when something is to be written to it.
+func (a *app) home() (string, error) {
+	dir := a.getenv("RAYBUILD_HOME")
+	if dir == "" {
+		cache := a.getenv("XDG_CACHE_HOME")
+		if cache == "" || !filepath.IsAbs(cache) {
+			user := a.getenv("HOME")
+			if user == "" {
+				return "", errors.New("find raybuild's directory: neither RAYBUILD_HOME nor HOME is set: set one of them")
+			}
+			cache = filepath.Join(user, ".cache")
+		}
+		dir = filepath.Join(cache, "raybuild")
+	}
+	dir, err := filepath.Abs(a.path(dir))
+	if err != nil {
+		return "", fmt.Errorf("find raybuild's directory: %w", err)
+	}
+	return dir, nil
+}
+
+// makeHome is home, made with access for its owner alone.
+func (a *app) makeHome() (string, error) {
+	dir, err := a.home()
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("make raybuild's directory: %w: set RAYBUILD_HOME to one that can be written", err)
+	}
+	return dir, nil
+}
+
+// versionText is the version, with the commit where no release was built.
+func (a *app) versionText() string {
+	info, ok := debug.ReadBuildInfo()
+	if a.version != "dev" || !ok {
+		return a.version
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	return a.version
+}
+
+// noArgs refuses arguments, and guesses which command was meant where there are some.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if cmd.HasAvailableSubCommands() {
+		return usagef("unknown command %q for %q%s", args[0], cmd.CommandPath(), meant(args[0], commandNames(cmd)))
+	}
+	return usagef("%q takes no arguments, got %q: see %s --help", cmd.CommandPath(), args[0], cmd.CommandPath())
+}
+
+// oneArg wants exactly one argument, called what.
+func oneArg(what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != 1 {
+			return usagef("%q takes one %s, got %d: see %s --help", cmd.CommandPath(), what, len(args), cmd.CommandPath())
+		}
+		return nil
+	}
+}
+
+// flagError explains a flag that does not exist or has a bad value.
+func flagError(cmd *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) {
+		return usagef("%w: see %s --help", err, cmd.CommandPath())
+	}
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden {
+			names = append(names, "--"+f.Name)
+		}
+	})
+	hint := meant("--"+unknown.GetSpecifiedName(), names)
+	if unknown.GetSpecifiedShortnames() != "" {
+		hint = ""
+	}
+	return usagef("%w%s: see %s --help", err, hint, cmd.CommandPath())
+}
+
+// meant suggests the nearest of the names, if one is near.
+func meant(typed string, names []string) string {
+	best, least := "", 3
+	for _, name := range names {
+		if d := levenshtein.Distance(typed, name, nil); d < least {
+			best, least = name, d
+		}
+		if len(typed) > 4 && strings.HasPrefix(name, typed) && best == "" {
+			best = name
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf("; did you mean %q?", best)
+}
+
+func commandNames(cmd *cobra.Command) []string {
+	var names []string
+	for _, c := range cmd.Commands() {
+		if !c.Hidden {
+			names = append(names, c.Name())
+		}
+	}
+	return names
+}

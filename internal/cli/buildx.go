@@ -1,0 +1,138 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/docker/buildx/store"
+	"github.com/docker/buildx/util/confutil"
+	"github.com/docker/cli/cli/config"
+
+	"github.com/raybuild/raybuild/llb"
+)
+
+// buildxCurrent names, for --builder, the builder that buildx itself would take.
+const buildxCurrent = "buildx"
+
+// connectBuildx reaches the builder that buildx knows as name; with [buildxCurrent], the one that "docker buildx use" chose.
+// A builder of several nodes is used by its first.
+func (a *app) connectBuildx(ctx context.Context, name string) (*builder, error) {
+	group, err := a.findBuildx(name)
+	if err != nil {
+		return nil, err
+	}
+	if group == nil {
+		return connectDocker(ctx, "")
+	}
+	addr, err := buildxAddress(group)
+	if err != nil {
+		return nil, fmt.Errorf("use buildx's builder %q: %w", group.Name, err)
+	}
+	if group.Driver == "docker" {
+		return connectDocker(ctx, addr)
+	}
+	b, err := llb.Connect(ctx, addr)
+	if err != nil {
+		return nil, fmt.Errorf("connect to buildx's builder %q: %w; docker buildx inspect --bootstrap %s starts it", group.Name, err, group.Name)
+	}
+	return &builder{Builder: b, engine: addr, close: b.Close}, nil
+}
+
+// findBuildx reads buildx's store. nil stands for the Docker Engine, which buildx uses where no builder was chosen.
+func (a *app) findBuildx(name string) (*store.NodeGroup, error) {
+	dir := a.getenv("BUILDX_CONFIG")
+	if dir == "" {
+		dir = filepath.Join(config.Dir(), "buildx")
+	}
+	// The package would make the directory.
+	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+		if name == buildxCurrent {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("find builder %q: it is no address, and buildx has no builders here (no %s): name an address such as unix:///run/buildkit/buildkitd.sock", name, dir)
+	}
+	s, err := store.New(confutil.NewConfig(nil, confutil.WithDir(dir)))
+	if err != nil {
+		return nil, fmt.Errorf("read buildx's builders in %q: %w", dir, err)
+	}
+	txn, release, err := s.Txn()
+	if err != nil {
+		return nil, fmt.Errorf("read buildx's builders in %q: %w", dir, err)
+	}
+	defer release()
+	if name == buildxCurrent {
+		group, err := txn.Current(a.dockerEndpoint())
+		if err != nil {
+			return nil, fmt.Errorf("read buildx's current builder in %q: %w", dir, err)
+		}
+		return group, nil
+	}
+	group, err := txn.NodeGroupByName(name)
+	if errors.Is(err, os.ErrNotExist) || store.IsErrInvalidName(err) {
+		return nil, fmt.Errorf("find builder %q: it is no address, and none of buildx's builders (docker buildx ls lists them)", name)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read buildx's builder %q in %q: %w", name, dir, err)
+	}
+	return group, nil
+}
+
+// dockerEndpoint is the key under which buildx keeps its choice: the name of Docker's context, or the address of the Engine where
+// it is the default one.
+func (a *app) dockerEndpoint() string {
+	if host := a.getenv("DOCKER_HOST"); host != "" {
+		return host
+	}
+	name := a.getenv("DOCKER_CONTEXT")
+	if name == "" {
+		if file, err := config.Load(config.Dir()); err == nil {
+			name = file.CurrentContext
+		}
+	}
+	if name == "" || name == "default" {
+		return "unix:///var/run/docker.sock" // as buildx names it
+	}
+	return name
+}
+
+// buildxAddress is where a builder of buildx is reached.
+func buildxAddress(group *store.NodeGroup) (string, error) {
+	if len(group.Nodes) == 0 {
+		return "", errors.New("it has no node: make it anew with docker buildx create")
+	}
+	node := group.Nodes[0]
+	switch group.Driver {
+	case "docker":
+		if !strings.Contains(node.Endpoint, "://") {
+			return "", nil
+		}
+		return node.Endpoint, nil
+	case "docker-container": // buildx, driver/docker-container: the container's name
+		addr := "docker-container://buildx_buildkit_" + node.Name
+		if node.Endpoint != "" && !strings.Contains(node.Endpoint, "://") {
+			addr += "?context=" + node.Endpoint
+		}
+		return addr, nil
+	case "remote":
+		return remoteAddress(node), nil
+	}
+	return "", fmt.Errorf("its driver is %s: name the builder's address with --builder, such as kube-pod://POD?namespace=NS", group.Driver)
+}
+
+// remoteAddress is a remote node's address, with the TLS files that buildx was given for it.
+func remoteAddress(node store.Node) string {
+	var q []string
+	for _, key := range []string{"cacert", "cert", "key", "servername"} {
+		if v := node.DriverOpts[key]; v != "" {
+			q = append(q, key+"="+v)
+		}
+	}
+	if len(q) == 0 || strings.Contains(node.Endpoint, "?") {
+		return node.Endpoint
+	}
+	return node.Endpoint + "?" + strings.Join(q, "&")
+}

@@ -1,0 +1,126 @@
+package cli
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/raybuild/raybuild/cluster"
+	"github.com/raybuild/raybuild/internal/docker"
+	"github.com/raybuild/raybuild/internal/kube"
+)
+
+func (a *app) clusterExportCommand(o *clusterOptions) *cobra.Command {
+	var format, namespace, operator string
+	var to applyOptions
+	formats := []string{string(cluster.KubeRay), string(cluster.RayUp), string(cluster.Compose)}
+	cmd := &cobra.Command{
+		Use: "export", Short: "Write the cluster for another launcher: KubeRay, ray up, docker compose",
+		Long: `export prints the cluster in another launcher's form. What that one cannot do, and what had to be guessed, stands in comments at the
+top. The image is named by digest.
+
+With --apply it gives the RayCluster to Kubernetes (server-side apply), shows what keeps its pods from running, and is done when the
+head and all workers are ready; run again it changes nothing and says so. KubeRay's operator has to be there. From 1.5.1 on it
+makes the cluster's token, in a Secret that bears the cluster's name and goes with it; raybuild neither reads nor makes one.`,
+		Example: `  raybuild cluster export --format kuberay | kubectl apply -f -
+  raybuild cluster export --format kuberay --apply --context prod --namespace ml
+  raybuild cluster export --format kuberay --kuberay 1.4.2 > raycluster.yaml
+  raybuild cluster export --format compose > compose.yaml`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := to.check(cmd.Flags(), cluster.Format(format)); err != nil {
+				return err
+			}
+			if operator != "" && cluster.Format(format) != cluster.KubeRay {
+				return usagef("--kuberay is for --format %s", cluster.KubeRay)
+			}
+			spec, err := a.loadCluster(o)
+			if err != nil {
+				return err
+			}
+			image, err := cluster.ImageOf(cmd.Context(), spec, a.launcher(o))
+			if err != nil {
+				return err
+			}
+			eo := cluster.ExportOptions{Image: image, Namespace: namespace, Operator: operator}
+			if cluster.Format(format) == cluster.RayUp {
+				if eo.Login, err = docker.LoginOf(targetOf(spec.Head.Host), a.launcher(o).SSH); err != nil {
+					return err
+				}
+			}
+			out, err := cluster.Export(spec, cluster.Format(format), eo)
+			if err != nil {
+				return err
+			}
+			for line := range strings.Lines(string(out)) {
+				if missing, ok := strings.CutPrefix(line, cluster.MissingMark); ok {
+					a.warn("the file lacks %s", strings.TrimSpace(missing))
+				}
+			}
+			if to.apply {
+				return a.applyToKube(cmd.Context(), out, namespace, &to)
+			}
+			return a.print("%s", strings.TrimRight(string(out), "\n"))
+		},
+	}
+	o.imageFlag(cmd.Flags())
+	cmd.Flags().StringVar(&format, "format", string(cluster.KubeRay), strings.Join(formats, ", "))
+	cmd.Flags().StringVar(&namespace, "namespace", "", "Kubernetes `NAMESPACE` (default for --apply: the context's)")
+	cmd.Flags().StringVar(&operator, "kuberay", "", "KubeRay: `VERSION` of the operator, 1.2 or later (default: one of 1.5.1 or later)")
+	completeValues(cmd, "format", formats, cobra.ShellCompDirectiveNoFileComp)
+	to.flags(cmd.Flags())
+	return cmd
+}
+
+// applyOptions are the flags of export --apply.
+type applyOptions struct {
+	apply, force, asJSON bool
+	kubeconfig, context  string
+	timeout              time.Duration
+}
+
+func (o *applyOptions) flags(f *pflag.FlagSet) {
+	f.BoolVar(&o.apply, "apply", false, "apply the RayCluster to Kubernetes, and wait until it is ready")
+	f.StringVar(&o.kubeconfig, "kubeconfig", "", "with --apply: `FILE` that says how to reach Kubernetes (default $KUBECONFIG, then ~/.kube/config, then the pod's service account)")
+	f.StringVar(&o.context, "context", "", "with --apply: kubeconfig `CONTEXT` (default: the current one)")
+	f.DurationVar(&o.timeout, "timeout", 10*time.Minute, "with --apply: how long the cluster may take to get ready")
+	f.BoolVar(&o.force, "force-conflicts", false, "with --apply: take over fields that another manager has set")
+	f.BoolVar(&o.asJSON, "json", false, "with --apply: print the result as JSON")
+}
+
+// check refuses what means nothing together.
+func (o *applyOptions) check(f *pflag.FlagSet, format cluster.Format) error {
+	if o.apply && format != cluster.KubeRay {
+		return usagef("--apply is for --format %s; %s has no server to apply it to", cluster.KubeRay, format)
+	}
+	if o.apply && o.timeout <= 0 {
+		return usagef("--timeout %s: it is how long to wait for the cluster, such as 5m", o.timeout)
+	}
+	for _, name := range []string{"kubeconfig", "context", "timeout", "force-conflicts", "json"} {
+		if !o.apply && f.Changed(name) {
+			return usagef("--%s goes with --apply", name)
+		}
+	}
+	return nil
+}
+
+// applyToKube applies a RayCluster. The comments of the export, which say what was guessed, are shown first.
+func (a *app) applyToKube(ctx context.Context, doc []byte, namespace string, o *applyOptions) error {
+	for line := range strings.Lines(string(doc)) {
+		if note, ok := strings.CutPrefix(line, "# - "); ok {
+			a.say("note: %s", strings.TrimSpace(note))
+		}
+	}
+	file := o.kubeconfig
+	if file != "" {
+		file = a.path(file)
+	}
+	r, err := kube.Apply(ctx, doc, kube.Options{Kubeconfig: file, Context: o.context, Namespace: namespace, Force: o.force, Timeout: o.timeout, Say: a.say})
+	if err != nil {
+		return err
+	}
+	return a.report(o.asJSON, r)
+}

@@ -1,0 +1,149 @@
+package cli
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/raybuild/raybuild/cluster"
+	"github.com/raybuild/raybuild/internal/docker"
+)
+
+func (a *app) clusterInitCommand(o *clusterOptions) *cobra.Command {
+	var name string
+	cmd := &cobra.Command{
+		Use: "init [HOST…]", Short: "Write a commented cluster.yaml to start from",
+		Long: `init writes the cluster's file: the first HOST is the head, the others are workers; without any the cluster runs on this machine.
+HOST is [user@]address[:port]; ranges such as 10.0.0.[2-9] are allowed. It never overwrites a file.`,
+		Example: "  raybuild cluster init --image registry.example/ray:2.60.0 ubuntu@10.0.0.1 ubuntu@10.0.0.[2-4]\n  raybuild cluster init   # one node, here",
+		RunE: func(_ *cobra.Command, hosts []string) error {
+			data, err := cluster.Init(name, o.image, hosts)
+			if err != nil {
+				return &usageError{err}
+			}
+			f, err := os.OpenFile(a.path(o.file), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+			if errors.Is(err, os.ErrExist) {
+				return fmt.Errorf("write cluster %q: it is there already: remove it, or name another one with -f", o.file)
+			}
+			if err != nil {
+				return fmt.Errorf("write cluster: %w", err)
+			}
+			_, err = f.Write(data)
+			if err = errors.Join(err, f.Close()); err != nil {
+				return fmt.Errorf("write cluster %q: %w", o.file, err)
+			}
+			next := "raybuild cluster up"
+			if len(hosts) > 0 {
+				next = "raybuild cluster trust && " + next
+			}
+			a.say("wrote %s; next: %s", o.file, next)
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&name, "name", "demo", "the cluster's `NAME`")
+	o.imageFlag(cmd.Flags())
+	return cmd
+}
+
+func (a *app) clusterTrustCommand(o *clusterOptions) *cobra.Command {
+	var yes, asJSON bool
+	cmd := &cobra.Command{
+		Use: "trust [HOST…]", Short: "Show the hosts' SSH keys, and record them",
+		Long: `trust asks each host for its SSH host keys, shows their fingerprints, and, once you agree, records them in known_hosts beside the
+cluster's file (or in the first --known-hosts). Compare them with what the hosts themselves say:
+ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub. A key that differs from a recorded one is never replaced.
+
+Hosts come from the cluster's file unless they are named. Jump hosts must be known before: trust them first.`,
+		Example: "  raybuild cluster trust\n  raybuild cluster trust --yes ubuntu@10.0.0.1",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			targets, err := a.trustTargets(o, args)
+			if err != nil {
+				return err
+			}
+			ssh := a.launcher(o).SSH
+			keys, err := a.scan(cmd.Context(), targets, ssh)
+			if err != nil {
+				return err
+			}
+			file := a.besideCluster(o)
+			if len(o.knownHosts) > 0 {
+				file = a.path(o.knownHosts[0])
+			}
+			return a.recordKeys(keys, file, yes, asJSON)
+		},
+	}
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "record without asking")
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+// trustTargets are the hosts that were named, else those of the file.
+func (a *app) trustTargets(o *clusterOptions, args []string) ([]docker.Target, error) {
+	var out []docker.Target
+	for _, s := range args {
+		t, err := docker.ParseTarget(s)
+		if err != nil {
+			return nil, &usageError{err}
+		}
+		out = append(out, t)
+	}
+	if len(out) > 0 {
+		return out, nil
+	}
+	spec, err := a.loadCluster(o)
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range spec.Hosts() {
+		if !h.Local {
+			out = append(out, targetOf(h))
+		}
+	}
+	return out, nil
+}
+
+// targetOf is how SSH reaches a host that is not this machine.
+func targetOf(h cluster.Host) docker.Target {
+	return docker.Target{User: h.User, Address: h.Address, Port: h.Port, Key: h.Key, Jump: h.Jump}
+}
+
+func (a *app) recordKeys(keys []docker.HostKey, file string, yes, asJSON bool) error {
+	unknown := 0
+	for _, k := range keys {
+		state := "new"
+		if k.Known {
+			state = "known"
+		} else {
+			unknown++
+		}
+		if !asJSON {
+			a.say("%s  %s\n  %s %s", k.Host, state, k.Type, k.Fingerprint)
+		}
+	}
+	if asJSON {
+		if err := a.printJSON(keys); err != nil {
+			return err
+		}
+	}
+	if unknown == 0 {
+		a.say("all keys are known")
+		return nil
+	}
+	if !yes {
+		a.say("record %d new keys in %s? [y/N]", unknown, file)
+		answer, _ := bufio.NewReader(a.stdin).ReadString('\n') // no answer is no
+		if s := strings.ToLower(strings.TrimSpace(answer)); s != "y" && s != "yes" {
+			return errors.New("nothing was recorded; compare the fingerprints, then: raybuild cluster trust --yes")
+		}
+	}
+	n, err := docker.RecordHostKeys(file, keys)
+	if err != nil {
+		return err
+	}
+	a.say("recorded %d keys in %s", n, file)
+	return nil
+}

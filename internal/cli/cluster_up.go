@@ -1,0 +1,244 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/raybuild/raybuild/cluster"
+	"github.com/raybuild/raybuild/internal/docker"
+)
+
+func (a *app) clusterPlanCommand(o *clusterOptions) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "plan", Short: "Say what up would do; exit code 2 if anything",
+		Long: `plan looks at every host and prints what up would create, recreate, start and remove, and why. It changes nothing.
+Exit code: 0 when there is nothing to do, 2 when there is.`,
+		Example: "  raybuild cluster plan\n  raybuild cluster plan --image registry.example/ray:next --json",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			spec, err := a.loadCluster(o)
+			if err != nil {
+				return err
+			}
+			p, err := cluster.MakePlan(cmd.Context(), spec, a.launcher(o))
+			if err != nil {
+				return err
+			}
+			if err := a.report(asJSON, p); err != nil {
+				return err
+			}
+			if p.Changes > 0 {
+				return changesError{}
+			}
+			return nil
+		},
+	}
+	o.imageFlag(cmd.Flags())
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+func (a *app) clusterUpCommand(o *clusterOptions) *cobra.Command {
+	var (
+		asJSON, skip bool
+		minWorkers   int
+		wait         time.Duration
+	)
+	cmd := &cobra.Command{
+		Use: "up", Short: "Bring the cluster to what its file says",
+		Long: `up plans and converges: it checks the hosts, pulls the image by digest, starts the head, then the workers in parallel, and is done
+when Ray itself counts every node alive with the resources that were asked for. Run again it changes nothing and says so.
+
+A host that fails is named with the cause and the next command. Fewer workers than --min-workers make up fail; a rerun
+continues where it stopped. Two launchers at once: the second one says who the first is, and ends.
+
+A Ray before 2.52 has no token authentication, and is refused unless cluster.yaml says accept_no_auth: true.`,
+		Example: "  raybuild cluster up\n  raybuild cluster up --image registry.example/ray@sha256:… --skip-unreachable",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			spec, err := a.loadCluster(o)
+			if err != nil {
+				return err
+			}
+			if cmd.Flags().Changed("min-workers") {
+				if minWorkers < 0 || minWorkers > len(spec.Workers) {
+					return usagef("--min-workers %d: %s has %d workers", minWorkers, o.file, len(spec.Workers))
+				}
+				spec.MinWorkers = minWorkers
+			}
+			spec.SkipUnreachable = spec.SkipUnreachable || skip
+			if wait > 0 {
+				spec.Wait = wait
+			}
+			s, err := cluster.Up(cmd.Context(), spec, a.launcher(o))
+			if s != nil {
+				err = errors.Join(err, a.report(asJSON, s))
+			}
+			return err
+		},
+	}
+	o.imageFlag(cmd.Flags())
+	cmd.Flags().IntVar(&minWorkers, "min-workers", 0, "fewest workers with which up succeeds (default: what the file says, else all)")
+	cmd.Flags().BoolVar(&skip, "skip-unreachable", false, "go on without workers whose host cannot be reached")
+	cmd.Flags().DurationVar(&wait, "wait", 0, "how long nodes may take to join (default: what the file says, else 2m)")
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+func (a *app) clusterStatusCommand(o *clusterOptions) *cobra.Command {
+	var (
+		asJSON bool
+		watch  time.Duration
+	)
+	cmd := &cobra.Command{
+		Use: "status", Short: "Compare the cluster with what it should be",
+		Long: `status shows every node: its container, whether Ray counts it alive, its resources and load, and for a node that is missing why, and
+what to do next. It also shows what has drifted from the file. Exit code: 0 when all is as wanted, 1 when not.`,
+		Example: "  raybuild cluster status\n  raybuild cluster status --watch 5s",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			spec, err := a.loadCluster(o)
+			if err != nil {
+				return err
+			}
+			for {
+				s, err := cluster.Inspect(cmd.Context(), spec, a.launcher(o))
+				if watch > 0 && cmd.Context().Err() != nil {
+					return nil //nolint:nilerr // whoever watches ends it so
+				}
+				if err != nil {
+					return err
+				}
+				if err := a.report(asJSON, s); err != nil {
+					return err
+				}
+				if watch == 0 {
+					if !s.Healthy {
+						return fmt.Errorf("cluster %s is not as wanted: %d of %d nodes alive", s.Cluster, s.Alive, s.Wanted)
+					}
+					return nil
+				}
+				select {
+				case <-cmd.Context().Done():
+					return nil
+				case <-time.After(watch):
+				}
+			}
+		},
+	}
+	cmd.Flags().DurationVarP(&watch, "watch", "w", 0, "show it again every so often, until interrupted")
+	cmd.Flags().Lookup("watch").NoOptDefVal = "2s"
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+func (a *app) clusterScaleCommand(o *clusterOptions) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "scale WORKERS", Short: "Run the first WORKERS workers of the file, and no others",
+		Long:    `scale starts and removes workers so that the first WORKERS of the file run. The file stays as it is: a later up is back to all of them.`,
+		Example: "  raybuild cluster scale 4",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usagef("%q takes the number of workers", cmd.CommandPath())
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			n, err := strconv.Atoi(args[0])
+			if err != nil || n < 0 {
+				return usagef("%q is no number of workers", args[0])
+			}
+			spec, err := a.loadCluster(o)
+			if err != nil {
+				return err
+			}
+			s, err := cluster.Scale(cmd.Context(), spec, n, a.launcher(o))
+			if s != nil {
+				err = errors.Join(err, a.report(asJSON, s))
+			}
+			return err
+		},
+	}
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+func (a *app) clusterDownCommand(o *clusterOptions) *cobra.Command {
+	var (
+		asJSON bool
+		name   string
+		hosts  []string
+	)
+	cmd := &cobra.Command{
+		Use: "down", Short: "Remove the cluster from its hosts",
+		Long: `down removes the cluster's containers, token, packet filter and lock from every host, finds them by label, and looks again afterwards
+that nothing is left. The file is not needed: --name and --host do. Images stay on the hosts.
+A host that cannot be reached makes it fail and is named; run it again when the host is back.`,
+		Example: "  raybuild cluster down\n  raybuild cluster down --name demo --host ubuntu@10.0.0.1 --host ubuntu@10.0.0.2",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			name, at, err := a.downTarget(o, name, hosts)
+			if err != nil {
+				return err
+			}
+			res, err := cluster.Down(cmd.Context(), name, at, a.launcher(o))
+			if res != nil && asJSON {
+				err = errors.Join(err, a.printJSON(res))
+			}
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&name, "name", "", "the cluster's `NAME` (default: the file's)")
+	cmd.Flags().StringArrayVar(&hosts, "host", nil, "`HOST` to remove it from, user@address or local (repeatable; default: the file's)")
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+// downTarget is the cluster's name and hosts, from flags, else from the file.
+func (a *app) downTarget(o *clusterOptions, name string, hosts []string) (string, []cluster.Host, error) {
+	var at []cluster.Host
+	for _, h := range hosts {
+		t, err := docker.ParseTarget(h)
+		if err != nil {
+			return "", nil, usagef("--host: %w", err)
+		}
+		at = append(at, cluster.Host{Local: t.Local, User: t.User, Address: t.Address, Port: t.Port})
+	}
+	if name != "" && len(at) > 0 {
+		return name, at, nil
+	}
+	spec, err := a.loadCluster(o)
+	if err != nil {
+		return "", nil, err
+	}
+	if name == "" {
+		name = spec.Name
+	}
+	if len(at) == 0 {
+		at = spec.Hosts()
+	}
+	return name, at, nil
+}
+
+// scanTimeout bounds the look at all hosts' keys.
+const scanTimeout = time.Minute
+
+// scan asks every host for its keys.
+func (a *app) scan(ctx context.Context, targets []docker.Target, o docker.Options) ([]docker.HostKey, error) {
+	ctx, cancel := context.WithTimeout(ctx, scanTimeout)
+	defer cancel()
+	var keys []docker.HostKey
+	var errs []error
+	for _, t := range targets {
+		k, err := docker.ScanHostKeys(ctx, t, o)
+		keys, errs = append(keys, k...), append(errs, err)
+	}
+	return keys, errors.Join(errs...)
+}

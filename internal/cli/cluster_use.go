@@ -1,0 +1,221 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/raybuild/raybuild/cluster"
+)
+
+func (a *app) clusterLogsCommand(o *clusterOptions) *cobra.Command {
+	var lo cluster.LogOptions
+	cmd := &cobra.Command{
+		Use: "logs [NODE…]", Short: "Show what the nodes print, merged",
+		Long:    "logs merges the logs of all nodes, or of those that are named (\"head\" is one), a line at a time with the node's name before it.",
+		Example: "  raybuild cluster logs -F\n  raybuild cluster logs head --tail 50",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			spec, err := a.loadCluster(o)
+			if err != nil {
+				return err
+			}
+			lo.Nodes = append(lo.Nodes, args...)
+			return cluster.Logs(cmd.Context(), spec, lo, a.stdout, a.stderr, a.launcher(o))
+		},
+	}
+	f := cmd.Flags()
+	f.BoolVarP(&lo.Follow, "follow", "F", false, "go on as more is printed")
+	f.IntVar(&lo.Tail, "tail", 0, "only the last `N` lines of each node")
+	f.StringVar(&lo.Since, "since", "", "only what is younger than this `TIME` (RFC 3339) or duration (10m)")
+	f.BoolVar(&lo.Timestamps, "timestamps", false, "with the time of each line")
+	f.StringArrayVar(&lo.Nodes, "node", nil, "a `NODE` to show (repeatable)")
+	return cmd
+}
+
+// dashArgs are the arguments after "--", or all where there is none.
+func dashArgs(cmd *cobra.Command, args []string) []string {
+	return args[max(cmd.ArgsLenAtDash(), 0):]
+}
+
+func (a *app) clusterExecCommand(o *clusterOptions) *cobra.Command {
+	var (
+		node string
+		tty  bool
+	)
+	cmd := &cobra.Command{
+		Use: "exec [--node NODE] -- COMMAND [ARG…]", Short: "Run a command in a node's container",
+		Long: `exec runs a command in the head's container, or in another node's, with this terminal's input and output, and ends with its exit code.
+RAY_ADDRESS and the token are set there: ray's own commands and ray.init() find the cluster.`,
+		Example: "  raybuild cluster exec -- ray status\n  raybuild cluster exec -t -- bash",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			argv := dashArgs(cmd, args)
+			if len(argv) == 0 {
+				return usagef("%q needs a command: raybuild cluster exec -- ray status", cmd.CommandPath())
+			}
+			spec, err := a.loadCluster(o)
+			if err != nil {
+				return err
+			}
+			eo := cluster.ExecOptions{Node: node, Stdin: a.stdin, Stdout: a.stdout, Stderr: a.stderr}
+			if in, ok := a.stdin.(*os.File); ok && term.IsTerminal(int(in.Fd())) {
+				if tty {
+					restore, err := rawTerminal(in, &eo)
+					if err != nil {
+						return err
+					}
+					defer restore()
+				} else {
+					eo.Stdin = nil // a command that reads would wait for ever
+				}
+			}
+			code, err := cluster.Exec(cmd.Context(), spec, argv, eo, a.launcher(o))
+			if err != nil {
+				return err
+			}
+			return ended(code)
+		},
+	}
+	cmd.Flags().StringVar(&node, "node", "", "the `NODE` (default: the head)")
+	cmd.Flags().BoolVarP(&tty, "tty", "t", false, "give it this terminal")
+	return cmd
+}
+
+func rawTerminal(in *os.File, eo *cluster.ExecOptions) (func(), error) {
+	w, h, err := term.GetSize(int(in.Fd()))
+	if err != nil {
+		return nil, fmt.Errorf("look at the terminal: %w", err)
+	}
+	state, err := term.MakeRaw(int(in.Fd()))
+	if err != nil {
+		return nil, fmt.Errorf("set up the terminal: %w", err)
+	}
+	eo.TTY, eo.Width, eo.Height = true, uint(w), uint(h)
+	return func() { term.Restore(int(in.Fd()), state) }, nil //nolint:errcheck // the program ends
+}
+
+func (a *app) clusterSubmitCommand(o *clusterOptions) *cobra.Command {
+	var (
+		j      cluster.Job
+		env    []string
+		asJSON bool
+	)
+	cmd := &cobra.Command{
+		Use: "submit [--dir DIR] -- COMMAND [ARG…]", Short: "Run a job on the cluster, and end as it does",
+		Long: `submit sends a directory (up to 100 MiB, without .git and what .rayignore names) and runs a command in it, by Ray's jobs API through the
+SSH connection; on a Ray without that API (before 1.9) the command runs in the head's container. It shows the job's output as it
+comes, and ends with the job's exit code. Interrupted, it leaves the job running and says so. A job is lost with the head that ran it:
+then it says so, and ends with 1.`,
+		Example: "  raybuild cluster submit --dir . -- python train.py --epochs 3\n  raybuild cluster submit --detach -- python -c 'import ray; ray.init()'",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			argv := dashArgs(cmd, args)
+			if len(argv) == 0 {
+				return usagef("%q needs a command: raybuild cluster submit --dir . -- python train.py", cmd.CommandPath())
+			}
+			j.Argv, j.Env = argv, map[string]string{}
+			for _, e := range env {
+				k, v, ok := strings.Cut(e, "=")
+				if !ok || k == "" {
+					return usagef("--env %q: write it as NAME=VALUE", e)
+				}
+				j.Env[k] = v
+			}
+			if j.Dir != "" {
+				j.Dir = a.path(j.Dir)
+			}
+			spec, err := a.loadCluster(o)
+			if err != nil {
+				return err
+			}
+			out := a.stdout
+			if asJSON {
+				out = a.stderr
+			}
+			res, err := cluster.Submit(cmd.Context(), spec, j, out, a.stderr, a.launcher(o))
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				if err := a.printJSON(res); err != nil {
+					return err
+				}
+			}
+			a.say("job %s: %s", res.ID, strings.ToLower(res.Status))
+			return ended(res.ExitCode)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&j.Dir, "dir", "", "local `DIR` that the job needs; it becomes its working directory")
+	f.StringArrayVar(&env, "env", nil, "environment variable `NAME=VALUE` of the job (repeatable)")
+	f.StringVar(&j.ID, "id", "", "submission `ID` (default: Ray makes one)")
+	f.BoolVar(&j.Detach, "detach", false, "do not wait for its end")
+	f.Float64Var(&j.CPUs, "num-cpus", 0, "CPUs that the command itself occupies")
+	f.StringArrayVar(&j.Exclude, "exclude", nil, "`PATTERN` of names in DIR that stay here (repeatable)")
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+func (a *app) clusterBenchCommand(o *clusterOptions) *cobra.Command {
+	var (
+		tasks   int
+		seconds float64
+		asJSON  bool
+	)
+	cmd := &cobra.Command{
+		Use: "bench", Short: "Time 50 one-second tasks, in one process and over the cluster",
+		Long:    "bench runs tasks that sleep, first one after the other in one process, then by Ray over the cluster, and prints both times, the speed-up, and how many tasks ran on each node.",
+		Example: "  raybuild cluster bench\n  raybuild cluster bench --tasks 200 --seconds 0.2",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if tasks < 1 || tasks > 100000 || seconds <= 0 || seconds > 60 {
+				return usagef("--tasks must be from 1 to 100000, and --seconds more than 0 and at most 60")
+			}
+			spec, err := a.loadCluster(o)
+			if err != nil {
+				return err
+			}
+			b, err := cluster.Bench(cmd.Context(), spec, tasks, seconds, a.launcher(o))
+			if err != nil {
+				return err
+			}
+			return a.report(asJSON, b)
+		},
+	}
+	cmd.Flags().IntVar(&tasks, "tasks", 50, "how many")
+	cmd.Flags().Float64Var(&seconds, "seconds", 1, "how long each sleeps")
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+func (a *app) clusterDashboardCommand(o *clusterOptions) *cobra.Command {
+	var (
+		port  int
+		token bool
+	)
+	cmd := &cobra.Command{
+		Use: "dashboard", Short: "Bring the cluster's dashboard to this machine's loopback",
+		Long: `dashboard opens a tunnel from a port of 127.0.0.1 to the dashboard on the head's loopback, prints its URL, and goes on until it is
+interrupted. It connects again when the connection is lost; the port stays. The page asks for the cluster's token, which
+--show-token prints.`,
+		Example: "  raybuild cluster dashboard\n  raybuild cluster dashboard --port 9000 --show-token",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			spec, err := a.loadCluster(o)
+			if err != nil {
+				return err
+			}
+			return cluster.Dashboard(cmd.Context(), spec, port, func(url, secret string) {
+				a.print("%s", url) // the tunnel serves also when nobody reads its address
+				if token && secret != "" {
+					a.print("token: %s", secret)
+				}
+				a.say("serving until interrupted")
+			}, a.launcher(o))
+		},
+	}
+	cmd.Flags().IntVar(&port, "port", 0, "local `PORT` (default: the dashboard's own, or a free one)")
+	cmd.Flags().BoolVar(&token, "show-token", false, "print the token that the page asks for")
+	return cmd
+}

@@ -1,0 +1,17 @@
+//go:build unix
+
+package cli
+
+import (
+	"io/fs"
+	"syscall"
+)
+
+// onDisk is a file's identity, and the space that it takes on disk.
+func onDisk(info fs.FileInfo) (fileID, int64) {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return fileID{}, info.Size()
+	}
+	return fileID{uint64(stat.Dev), uint64(stat.Ino)}, stat.Blocks * 512 //nolint:unconvert // the types differ between systems
+}

@@ -1,0 +1,73 @@
+package cli
+
+import (
+	"bytes"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	libregistry "github.com/google/go-containerregistry/pkg/registry"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/raybuild/raybuild/internal/faultyregistry"
+	"github.com/raybuild/raybuild/internal/registry"
+	"github.com/raybuild/raybuild/layers"
+)
+
+// faulty is a registry with a fault, by its host and port.
+func faulty(t *testing.T, fault faultyregistry.Middleware) string {
+	t.Helper()
+	srv := httptest.NewServer(fault(libregistry.New(libregistry.Logger(log.New(io.Discard, "", 0)))))
+	t.Cleanup(srv.Close)
+	return strings.TrimPrefix(srv.URL, "http://")
+}
+
+// A registry that refuses the push ends the call at once, also while another one's token service hangs.
+func TestARefusalWaitsForNoOtherRegistry(t *testing.T) {
+	refuses := faulty(t, faultyregistry.Refusing(faultyregistry.Post, http.StatusForbidden))
+	hangs := faulty(t, func(next http.Handler) http.Handler {
+		tokens := faultyregistry.Expiring(func(*http.Request) bool { return false })(next)
+		return faultyregistry.Silent(t.Context(), func(r *http.Request) bool {
+			return r.URL.Path == "/token" && strings.Contains(r.URL.Query().Get("scope"), "push")
+		})(tokens)
+	})
+	a := &app{stderr: io.Discard}
+	j := &job{app: a, registry: registry.New(registry.Options{})}
+	o := &buildOptions{names: []string{refuses + "/ray:1", hangs + "/ray:1"}, push: true, graphTag: true}
+	done := make(chan error, 1)
+	go func() {
+		_, _, err := j.ask(t.Context(), &layers.Graph{Digest: digest.FromString("graph")}, o, j.lookAhead(t.Context(), o))
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if err == nil || !strings.Contains(err.Error(), "403") || !strings.Contains(err.Error(), refuses) {
+			t.Errorf("error %v does not name the registry that refused", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("one registry refused the push, and the call still waits for the other one's token after 20 seconds")
+	}
+}
+
+// Lines that several goroutines say at once are whole.
+func TestSayingAtOnce(t *testing.T) {
+	var said bytes.Buffer
+	a := &app{stderr: &said}
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 50 {
+				a.say("warning: %s", "a line")
+			}
+		})
+	}
+	all.Wait()
+	if want := strings.Repeat("warning: a line\n", 400); said.String() != want {
+		t.Errorf("400 lines that were said at once are not all there, or not whole: %d bytes, want %d", said.Len(), len(want))
+	}
+}

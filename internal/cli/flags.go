@@ -1,0 +1,359 @@
+package cli
+
+import (
+	"encoding/csv"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/raybuild/raybuild/internal/registry"
+	"github.com/raybuild/raybuild/llb"
+)
+
+// recipeOptions say which recipe and lock a command is about.
+type recipeOptions struct {
+	file, lock string
+	sets       []string
+	platforms  []string
+	fileGiven  bool // --file was there: a missing file is an error
+	lockGiven  bool
+}
+
+func (o *recipeOptions) flags(f *pflag.FlagSet) {
+	f.StringVarP(&o.file, "file", "f", "raybuild.yaml", "the recipe; without one here, the default recipe is meant")
+	f.StringVar(&o.lock, "lock", "", "the lock (default: beside the recipe, with its name and the ending .lock)")
+	f.StringArrayVar(&o.sets, "set", nil, "override a key of the recipe for this call, as `KEY=VALUE`: dotted key, value as YAML; the lock file is not written unless --lock is given (repeatable)")
+	f.StringSliceVar(&o.platforms, "platform", nil, "platforms to build for, as os/arch, with commas (default: the recipe's)")
+}
+
+// set keeps which flags were given.
+func (o *recipeOptions) set(cmd *cobra.Command) {
+	o.fileGiven, o.lockGiven = cmd.Flags().Changed("file"), cmd.Flags().Changed("lock")
+	if o.lock == "" {
+		o.lock = strings.TrimSuffix(o.file, filepath.Ext(o.file)) + ".lock"
+	}
+}
+
+// builderOptions say where steps run and how that is shown.
+type builderOptions struct {
+	builder  string
+	progress string
+	insecure []string
+}
+
+func (o *builderOptions) flags(f *pflag.FlagSet) {
+	f.StringVar(&o.builder, "builder", "", "BuildKit to build with: an address (unix://, tcp://, ssh://, docker-container://, podman-container://, kube-pod://), docker for the Docker Engine's own, buildx for buildx's current builder, or the name of one of buildx's (default: $BUILDKIT_HOST, else $BUILDX_BUILDER, else the embedded engine, else Docker's)")
+	f.StringVar(&o.progress, "progress", "auto", "how progress is shown: auto, tty, plain, quiet or rawjson")
+	insecureFlag(f, &o.insecure)
+}
+
+func insecureFlag(f *pflag.FlagSet, v *[]string) {
+	f.StringSliceVar(v, "insecure-registry", nil, "`HOST` or HOST:PORT of a registry that may be spoken to over plain HTTP or with an unknown certificate; loopback always may (repeatable)")
+}
+
+func (o *builderOptions) check() error {
+	modes := []string{"auto", "tty", "plain", "quiet", "rawjson"}
+	if !slices.Contains(modes, o.progress) {
+		return usagef("--progress %q: it is one of %s", o.progress, strings.Join(modes, ", "))
+	}
+	return nil
+}
+
+// buildOptions are the flags of a build.
+type buildOptions struct {
+	recipeOptions
+	builderOptions
+	names        []string
+	push         bool
+	pushRetry    time.Duration
+	frozen       bool
+	frozenGiven  bool
+	noCache      bool
+	graphTag     bool
+	reuse        bool
+	cache        bool
+	cacheFrom    []string
+	cacheTo      []string
+	cacheBudget  time.Duration
+	outputs      []string
+	compression  string
+	metadataFile string
+	reportFile   string
+	secrets      []string
+	labels       []string
+	annotations  []string
+	fetch        string
+	smoke        bool
+	parsed       parsedOptions
+
+	pushRetryGiven bool
+	smokeGiven     bool
+	filesElsewhere bool // the recipe's files are not needed here
+}
+
+// parsedOptions is what the text of flags comes to.
+type parsedOptions struct {
+	cacheFrom, cacheTo  []llb.CacheEntry
+	besides             []string // references of caches that a bare --cache chose
+	outputs             []output
+	secrets             map[string]secret
+	labels, annotations map[string]string
+}
+
+func (o *buildOptions) flags(f *pflag.FlagSet) {
+	o.recipeOptions.flags(f)
+	o.builderOptions.flags(f)
+	f.StringArrayVarP(&o.names, "tag", "t", nil, "name the image `IMAGE`, like an argument, also where the name is a command's (repeatable)")
+	f.BoolVar(&o.push, "push", false, "push the image to each IMAGE's registry")
+	pushRetryFlag(f, &o.pushRetry)
+	f.BoolVar(&o.frozen, "frozen", false, "fail where the lock does not fit the recipe, instead of resolving what changed (default: true where CI=true and there is a lock)")
+	f.BoolVar(&o.noCache, "no-cache", false, "reuse nothing: not the registry's image, not a step")
+	f.BoolVar(&o.graphTag, "graph-tag", true, "tag what is pushed graph-… and graph-last too, and look for the first before a build: where another tag of the repository, or of one that --cache-from names, is this graph, it is tagged or copied and nothing is built")
+	f.BoolVar(&o.reuse, "reuse", true, "take layers whose inputs did not change from the image that was pushed before (from this recipe, under one of the names, or as graph-last), and build the others alone")
+	f.BoolVar(&o.cache, "cache", false, "keep the build cache: in a tag beside the image (the branch's, then the main branch's), in GitHub Actions in its cache; pull requests from forks only read it")
+	f.StringArrayVar(&o.cacheFrom, "cache-from", nil, "import a build cache: a reference, or type=registry|local|gha|s3|azblob,KEY=VALUE,… (repeatable)")
+	f.StringArrayVar(&o.cacheTo, "cache-to", nil, "export the build cache: a reference, or type=registry|inline|local|gha|s3|azblob,KEY=VALUE,…; unless given, mode=max and ignore-error=true (repeatable)")
+	f.DurationVar(&o.cacheBudget, "cache-budget", 5*time.Minute, "how long a build waits for each cache that it imports (a tenth of it for what the cache has at all), and for all exports, before it goes on without, with a warning; 0: no limit")
+	f.StringArrayVarP(&o.outputs, "output", "o", nil, "write the image to a file or directory: type=oci|docker|local,dest=PATH; dest=- is standard output (repeatable)")
+	f.StringVar(&o.compression, "compression", "", "compression of layers: gzip, zstd (makes and unpacks faster; needs Docker 23 or containerd 1.5 where it is pulled), or estargz (gzip that containerd's stargz snapshotter need not pull whole; slow to make) (default: the recipe's layers.compression, else gzip)")
+	f.StringVar(&o.metadataFile, "metadata-file", "", "write digest, steps, layers and bytes as JSON to `FILE`")
+	f.StringVar(&o.reportFile, "report", "", "write a page for people to `FILE`.html: layers, timeline, packages, and what changed; also where the build fails")
+	f.StringArrayVar(&o.secrets, "secret", nil, "a secret for steps: id=NAME,src=FILE or id=NAME,env=VARIABLE; it is kept out of image, lock, logs and cache (repeatable)")
+	f.StringArrayVar(&o.labels, "label", nil, "add a label to the image's config: `KEY=VALUE` (repeatable)")
+	f.StringArrayVar(&o.annotations, "annotation", nil, "add an annotation to the manifest: `KEY=VALUE` (repeatable)")
+	f.StringVar(&o.fetch, "fetch", "session", "who fetches artifacts: session (this machine, and hands them to the builder) or builder (by itself: for a builder that is far from here)")
+	f.BoolVar(smokeFlag(o))
+}
+
+func pushRetryFlag(f *pflag.FlagSet, v *time.Duration) {
+	f.DurationVar(v, "push-retry", 5*time.Minute, "how long a push that fails goes on trying without progress, 0: not at all; a registry that never answers is tried for 15 s unless this is given")
+}
+
+// set keeps which flags were given.
+func (o *buildOptions) set(cmd *cobra.Command) {
+	o.recipeOptions.set(cmd)
+	o.frozenGiven, o.pushRetryGiven = cmd.Flags().Changed("frozen"), cmd.Flags().Changed("push-retry")
+	o.smokeGiven = cmd.Flags().Changed("smoke")
+}
+
+// complete teaches the shell the values of flags.
+func (o *buildOptions) complete(cmd *cobra.Command) {
+	for name, values := range map[string][]string{
+		"progress":    progressModes(),
+		"compression": {"gzip", "zstd", "estargz"},
+		"fetch":       {"session", "builder"},
+		"output":      {"type=oci,dest=", "type=docker,dest=", "type=local,dest="},
+		"platform":    {"linux/amd64", "linux/arm64"},
+	} {
+		completeValues(cmd, name, values, cobra.ShellCompDirectiveNoFileComp|cobra.ShellCompDirectiveNoSpace)
+	}
+}
+
+func progressModes() []string { return []string{"auto", "tty", "plain", "quiet", "rawjson"} }
+
+// completeValues teaches the shell the values of one flag.
+func completeValues(cmd *cobra.Command, flag string, values []string, how cobra.ShellCompDirective) {
+	// The only error is a flag that does not exist.
+	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, how))
+}
+
+// check reads the flags' text and refuses what cannot be meant.
+func (o *buildOptions) check(a *app) error {
+	if err := o.builderOptions.check(); err != nil {
+		return err
+	}
+	if !slices.Contains([]string{"", "gzip", "zstd", "estargz"}, o.compression) {
+		return usagef("--compression %q: it is gzip, zstd or estargz", o.compression)
+	}
+	if o.cacheBudget < 0 {
+		return usagef("--cache-budget %v: it is how long to wait at most, or 0 for no limit", o.cacheBudget)
+	}
+	if o.fetch != "session" && o.fetch != "builder" {
+		return usagef("--fetch %q: it is session or builder", o.fetch)
+	}
+	for _, name := range o.names {
+		if _, err := registry.Host(name); err != nil {
+			return &usageError{err}
+		}
+		if strings.Contains(name, "@") {
+			return usagef("image name %q has a digest, which the build itself gives: name it by a tag", name)
+		}
+	}
+	if o.push && len(o.names) == 0 {
+		return usagef("--push needs a name: raybuild --push registry.example/ray:TAG")
+	}
+	if err := o.checkReport(a); err != nil {
+		return err
+	}
+	return o.parse(a)
+}
+
+func (o *buildOptions) parse(a *app) (err error) {
+	p := &o.parsed
+	if p.cacheFrom, err = caches("--cache-from", o.cacheFrom, false); err != nil {
+		return err
+	}
+	if p.cacheTo, err = caches("--cache-to", o.cacheTo, true); err != nil {
+		return err
+	}
+	if err = o.chooseCache(a); err != nil {
+		return err
+	}
+	if p.outputs, err = outputs(o.outputs); err != nil {
+		return err
+	}
+	if p.secrets, err = secrets(a, o.secrets); err != nil {
+		return err
+	}
+	if p.labels, err = pairs("--label", o.labels); err != nil {
+		return err
+	}
+	p.annotations, err = pairs("--annotation", o.annotations)
+	return err
+}
+
+// pairs reads KEY=VALUE texts.
+func pairs(flag string, texts []string) (map[string]string, error) {
+	all := make(map[string]string, len(texts))
+	for _, text := range texts {
+		key, value, ok := strings.Cut(text, "=")
+		if !ok || strings.TrimSpace(key) != key || key == "" {
+			return nil, usagef("%s %q: write it as KEY=VALUE", flag, text)
+		}
+		all[key] = value
+	}
+	return all, nil
+}
+
+// fields reads "type=x,dest=y" as buildx does: comma-separated, with CSV's quotes.
+func fields(flag, text string, keys ...string) (map[string]string, error) {
+	record, err := csv.NewReader(strings.NewReader(text)).Read()
+	if err != nil {
+		return nil, usagef("%s %q: %w: write it as KEY=VALUE,KEY=VALUE", flag, text, err)
+	}
+	all := make(map[string]string, len(record))
+	for _, field := range record {
+		key, value, ok := strings.Cut(field, "=")
+		key = strings.ToLower(strings.TrimSpace(key))
+		if !ok || key == "" {
+			return nil, usagef("%s %q: %q is not KEY=VALUE", flag, text, field)
+		}
+		if len(keys) > 0 && !slices.Contains(keys, key) {
+			return nil, usagef("%s %q: unknown key %q%s; it has %s", flag, text, key, meant(key, keys), strings.Join(keys, ", "))
+		}
+		if _, twice := all[key]; twice {
+			return nil, usagef("%s %q: %q is there twice", flag, text, key)
+		}
+		all[key] = value
+	}
+	return all, nil
+}
+
+// caches reads cache entries; a plain reference is a cache in a registry.
+func caches(flag string, texts []string, export bool) ([]llb.CacheEntry, error) {
+	kinds := []string{"registry", "local", "gha", "s3", "azblob"}
+	if export {
+		kinds = append(kinds, "inline")
+	}
+	all := make([]llb.CacheEntry, 0, len(texts))
+	for _, text := range texts {
+		attrs := map[string]string{"type": "registry", "ref": text}
+		if strings.Contains(text, "=") {
+			var err error
+			if attrs, err = fields(flag, text); err != nil {
+				return nil, err
+			}
+		}
+		kind := attrs["type"]
+		delete(attrs, "type")
+		if !slices.Contains(kinds, kind) {
+			return nil, usagef("%s %q: type is one of %s", flag, text, strings.Join(kinds, ", "))
+		}
+		if kind == "registry" {
+			if _, err := registry.Host(attrs["ref"]); err != nil {
+				return nil, usagef("%s %q: %w", flag, text, err)
+			}
+		}
+		all = append(all, llb.CacheEntry{Type: kind, Attrs: attrs})
+	}
+	return all, nil
+}
+
+// output is one --output.
+type output struct{ kind, dest string }
+
+func outputs(texts []string) ([]output, error) {
+	var all []output
+	toStdout := false
+	for _, text := range texts {
+		f, err := fields("--output", text, "type", "dest")
+		if err != nil {
+			return nil, err
+		}
+		o := output{f["type"], f["dest"]}
+		switch {
+		case o.kind != "oci" && o.kind != "docker" && o.kind != "local":
+			return nil, usagef("--output %q: type is oci (a tar in OCI layout), docker (a tar for docker load) or local (a directory)", text)
+		case o.dest == "":
+			return nil, usagef("--output %q: dest=PATH says where it is written", text)
+		case o.dest == "-" && (o.kind == "local" || toStdout):
+			return nil, usagef("--output %q: only one tar can go to standard output", text)
+		case slices.ContainsFunc(all, func(other output) bool { return other.kind == o.kind }):
+			return nil, usagef("--output %q: there can be one output of type %s", text, o.kind)
+		}
+		toStdout = toStdout || o.dest == "-"
+		all = append(all, o)
+	}
+	return all, nil
+}
+
+// secret is where the value of a secret is. The value itself is read when a step asks for it.
+type secret struct{ src, env string }
+
+// secrets reads --secret; what it names must be there, so that a build does not fail at its end for it.
+func secrets(a *app, texts []string) (map[string]secret, error) {
+	all := map[string]secret{}
+	for _, text := range texts {
+		f, err := fields("--secret", text, "id", "src", "source", "env", "type")
+		if err != nil {
+			return nil, err
+		}
+		s := secret{src: f["src"] + f["source"], env: f["env"]}
+		id := f["id"]
+		if id == "" || (s.src == "") == (s.env == "") {
+			return nil, usagef("--secret %q: write it as id=NAME,src=FILE or id=NAME,env=VARIABLE", text)
+		}
+		if _, twice := all[id]; twice {
+			return nil, usagef("--secret: id %q is there twice", id)
+		}
+		if s.env != "" && a.getenv(s.env) == "" {
+			return nil, usagef("--secret %q: the variable %s is not set", text, s.env)
+		}
+		if s.src != "" {
+			s.src = a.path(s.src)
+			if info, err := os.Stat(s.src); err != nil || info.IsDir() {
+				return nil, usagef("--secret %q: %s is no file that can be read", text, s.src)
+			}
+		}
+		all[id] = s
+	}
+	return all, nil
+}
+
+// read gives the value.
+func (s secret) read(a *app) ([]byte, error) {
+	if s.env != "" {
+		return []byte(a.getenv(s.env)), nil
+	}
+	data, err := os.ReadFile(s.src)
+	if err != nil {
+		return nil, fmt.Errorf("read secret: %w", err)
+	}
+	return data, nil
+}

@@ -1,0 +1,103 @@
+package cli
+
+import (
+	"maps"
+	"runtime"
+	"slices"
+
+	"github.com/raybuild/raybuild/internal/fetch"
+	"github.com/raybuild/raybuild/internal/hostconf"
+	"github.com/raybuild/raybuild/layers"
+)
+
+// host is what this machine is configured with; it is read once.
+func (a *app) host() hostconf.Config {
+	a.hostOnce.Do(func() { a.hostConfig = hostconf.Read(hostconf.This(a.getenv)) })
+	return a.hostConfig
+}
+
+// hostMirror is the machine's configuration as a mirror to fetch from.
+func hostMirror(c hostconf.Config) layers.Mirror {
+	m := layers.Mirror{
+		Name:   layers.HostMirror,
+		Ubuntu: c.Ubuntu.Text, UbuntuSecurity: c.UbuntuSecurity.Text, Ports: c.Ports.Text,
+		Debian: c.Debian.Text, DebianSecurity: c.DebianSecurity.Text,
+		CondaCloud: c.CondaAlias.Text,
+	}
+	if c.PipIndex.Text != "" {
+		m = m.WithPip(c.PipIndex.Text)
+	}
+	for name, v := range c.CondaChannels {
+		if m.CondaURLs == nil {
+			m.CondaURLs = map[string]string{}
+		}
+		m.CondaURLs[name] = v.Text
+	}
+	return m
+}
+
+// trusted are the certificates of the machine's configuration beside those that Go reads by itself.
+func trusted(c hostconf.Config) []string {
+	var out []string
+	for _, v := range c.Certs {
+		// Elsewhere Go does not look at the variable (crypto/x509).
+		if v.From != "SSL_CERT_FILE" || runtime.GOOS == "darwin" || runtime.GOOS == "windows" {
+			out = append(out, v.Text)
+		}
+	}
+	return out
+}
+
+// mirrorsOn are the mirrors of a recipe on this machine, in the order in which they are tried. What the user should know of the
+// machine's own is said.
+func (a *app) mirrorsOn(m layers.Mirrors) []layers.Mirror {
+	if !m.UsesHost() {
+		return m.Fetch
+	}
+	c := a.host()
+	host := hostMirror(c)
+	if !m.FetchAuto {
+		for _, n := range c.Notes {
+			a.warn("host: %s", n)
+		}
+		if !host.Carries() {
+			a.say("note: mirrors.fetch: host has nothing here: pip, uv, conda and apt of this machine name no source (raybuild mirrors)")
+		}
+	}
+	return m.On(host)
+}
+
+// hostPart is one setting of the machine, with where it was found.
+type hostPart struct {
+	What string `json:"what"`
+	Text string `json:"value"` // without user, password and token
+	From string `json:"from"`
+	raw  string // with a token, if it has one
+}
+
+// hostParts lists what was found on the machine.
+func hostParts(c hostconf.Config) []hostPart {
+	out := []hostPart{}
+	add := func(what string, v hostconf.Value) {
+		if v.Text != "" {
+			out = append(out, hostPart{What: what, Text: fetch.Redacted(v.Text), From: v.From, raw: v.Text})
+		}
+	}
+	add("pip", c.PipIndex)
+	for _, v := range c.PipExtra {
+		add("pip, not used", v)
+	}
+	add("conda", c.CondaAlias)
+	for _, name := range slices.Sorted(maps.Keys(c.CondaChannels)) {
+		add("conda "+name, c.CondaChannels[name])
+	}
+	add("debian", c.Debian)
+	add("debian-security", c.DebianSecurity)
+	add("ubuntu", c.Ubuntu)
+	add("ubuntu-security", c.UbuntuSecurity)
+	add("ubuntu-ports", c.Ports)
+	for _, v := range c.Certs {
+		out = append(out, hostPart{What: "certificates", Text: v.Text, From: v.From})
+	}
+	return out
+}

@@ -1,0 +1,123 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/containerd/platforms"
+	"github.com/spf13/cobra"
+
+	"github.com/raybuild/raybuild/internal/registry"
+	"github.com/raybuild/raybuild/layers"
+)
+
+func (a *app) inspectCommand() *cobra.Command {
+	var (
+		insecure       []string
+		asJSON, asLock bool
+	)
+	cmd := &cobra.Command{
+		Use:   "inspect IMAGE",
+		Short: "Show an image's layers, sizes, config and lock",
+		Long: `inspect asks the registry what IMAGE is: its digest and platforms, the base that it stands on, each layer with its size
+and what made it, what containers of it start with, and the lock that it was built from, which travels with the image.
+No layer is pulled.`,
+		Example: `  raybuild inspect registry.example/ray:2.60.0
+  raybuild inspect --json registry.example/ray:2.60.0
+  raybuild inspect --lock registry.example/ray:2.60.0 > raybuild.lock`,
+		Args: oneArg("IMAGE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if _, err := registry.Host(args[0]); err != nil {
+				return &usageError{err}
+			}
+			if asJSON && asLock {
+				return usagef("--json and --lock both are for standard output: give one of them")
+			}
+			return a.inspect(cmd.Context(), registry.New(registry.Options{Insecure: insecure}), args[0], asJSON, asLock)
+		},
+	}
+	insecureFlag(cmd.Flags(), &insecure)
+	cmd.Flags().BoolVar(&asLock, "lock", false, "print the lock that the image was built from, and nothing else")
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+// inspection is what inspect prints with --json.
+type inspection struct {
+	registry.Image
+	Graph string `json:"graph,omitempty"` // digest of the graph that it was built from
+	Lock  string `json:"lock,omitempty"`  // its lock, as text
+}
+
+func (a *app) inspect(ctx context.Context, c *registry.Client, ref string, asJSON, asLock bool) error {
+	image, err := c.Inspect(ctx, ref)
+	if err != nil {
+		return err
+	}
+	locks, err := c.Attached(ctx, image.Ref, lockType)
+	if err != nil {
+		return err
+	}
+	all := inspection{Image: image, Graph: image.Annotations[layers.GraphAnnotation]}
+	if len(locks) > 0 {
+		all.Lock = string(locks[len(locks)-1].Data)
+	}
+	switch {
+	case asLock && all.Lock == "":
+		return fmt.Errorf("image %q carries no lock: it was not pushed by raybuild, or copied without its referrers", ref)
+	case asLock:
+		return a.print("%s", strings.TrimRight(all.Lock, "\n"))
+	case asJSON:
+		return a.printJSON(all)
+	}
+	return a.print("%s", all.text())
+}
+
+// text is the report for people.
+func (i inspection) text() string {
+	var b strings.Builder
+	line := func(key, value string) {
+		if value != "" {
+			fmt.Fprintf(&b, "%-10s%s\n", key, value)
+		}
+	}
+	line("image", i.Ref)
+	line("graph", i.Graph)
+	if i.Lock == "" {
+		line("lock", "none")
+	} else {
+		line("lock", fmt.Sprintf("attached, %s (raybuild inspect --lock prints it)", size(int64(len(i.Lock)))))
+	}
+	for _, p := range i.Platforms {
+		b.WriteString("\n")
+		line("platform", platforms.Format(p.Platform))
+		line("manifest", p.Digest.String())
+		line("size", size(p.Size))
+		if p.Created != nil {
+			line("created", p.Created.UTC().Format(time.RFC3339))
+		}
+		line("base", strings.Trim(p.BaseName+"@"+p.BaseDigest, "@"))
+		line("ray", p.Config.Labels[layers.RayLabel])
+		line("python", p.Config.Labels[layers.PythonLabel])
+		line("user", p.Config.User)
+		line("workdir", p.Config.WorkingDir)
+		line("command", strings.Join(append(append([]string{}, p.Config.Entrypoint...), p.Config.Cmd...), " "))
+		rows := [][]string{{"LAYER", "SIZE", "MADE BY"}}
+		for _, l := range p.Layers {
+			rows = append(rows, []string{short(l.Digest.String()), size(l.Size), oneLine(l.History, 80)})
+		}
+		b.WriteString(table(rows) + "\n")
+	}
+	return strings.TrimRight(b.String(), "\n")
+}
+
+// oneLine shortens text to one line of at most n characters.
+func oneLine(text string, n int) string {
+	runes := []rune(strings.Join(strings.Fields(text), " "))
+	if len(runes) > n {
+		return string(runes[:n-1]) + "…"
+	}
+	return string(runes)
+}

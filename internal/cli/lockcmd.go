@@ -1,0 +1,112 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/raybuild/raybuild/layers"
+)
+
+func (a *app) lockCommand() *cobra.Command {
+	var (
+		recipe  recipeOptions
+		builder builderOptions
+		update  bool
+		check   bool
+		asJSON  bool
+	)
+	cmd := &cobra.Command{
+		Use:   "lock [--update [LAYER…]] [--check]",
+		Short: "Resolve the recipe to exact artifacts, and write the lock",
+		Long: `lock asks the package sources what the recipe comes to, and writes raybuild.lock: base image and every package by digest,
+for each platform. Without flags it resolves only what the lock does not answer yet, and keeps all other versions.
+
+--update lets go of old versions: of everything, or of the layers and packages that are named: base (the base image),
+tool (the image that steps run on), apt, miniconda, env, ray (of other packages only what Ray then needs), a Python package,
+or pip (all of them). What changes is shown.
+--check changes nothing, and ends with exit code 1 where the lock does not fit the recipe.
+
+Resolving runs apt-get, conda and pip in the build sandbox, so it needs a builder, as a build does.`,
+		Example: `  raybuild lock
+  raybuild lock --update                # everything anew
+  raybuild lock --update base           # a security update of the base image
+  raybuild lock --update ray            # Ray, and what it needs newer
+  raybuild lock --update pip            # all Python packages
+  raybuild lock --check                 # in CI`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 && !update {
+				return usagef("%q takes no arguments without --update, got %q", cmd.CommandPath(), args[0])
+			}
+			if check && update {
+				return usagef("--check changes nothing, --update does: give one of them")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			recipe.set(cmd)
+			if err := builder.check(); err != nil {
+				return err
+			}
+			if update && len(args) == 0 {
+				args = []string{"base", "tool", "apt", "miniconda", "env", "ray", "pip"}
+			}
+			return a.lock(cmd.Context(), recipe, builder, lockRequest{update: args, check: check, asJSON: asJSON})
+		},
+	}
+	recipe.flags(cmd.Flags())
+	builder.flags(cmd.Flags())
+	cmd.Flags().BoolVar(&update, "update", false, "let go of the versions that the lock has: of all, or of what is named as arguments")
+	cmd.Flags().BoolVar(&check, "check", false, "only say whether the lock fits the recipe; exit code 1 if not")
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+// lockRequest is what lock is asked to do.
+type lockRequest struct {
+	update        []string
+	check, asJSON bool
+}
+
+// lockReport is what lock prints with --json.
+type lockReport struct {
+	File    string       `json:"file"`
+	Written bool         `json:"written"`
+	Changes []lockChange `json:"changes"`
+}
+
+type lockChange struct {
+	Platform string `json:"platform"`
+	Layer    string `json:"layer"`
+	Kind     string `json:"kind"`
+	Name     string `json:"name"`
+	From     string `json:"from,omitempty"`
+	To       string `json:"to,omitempty"`
+}
+
+func (a *app) lock(ctx context.Context, recipe recipeOptions, builder builderOptions, r lockRequest) error {
+	j := a.newJob(recipe, builder)
+	if err := j.load(); err != nil {
+		return err
+	}
+	defer j.close()
+	before, text := j.lock, string(j.data)
+	if err := j.fit(ctx, r.check, r.update); err != nil {
+		return err
+	}
+	changes := layers.Diff(before, j.lock)
+	written := string(j.data) != text
+	if r.asJSON {
+		report := lockReport{File: recipe.lock, Written: written, Changes: []lockChange{}}
+		for _, c := range changes {
+			report.Changes = append(report.Changes, lockChange(c))
+		}
+		return a.printJSON(report)
+	}
+	if !written {
+		a.say("%s fits the recipe", recipe.lock)
+		return nil
+	}
+	a.say("wrote %s: %d changes", recipe.lock, len(changes))
+	return nil
+}

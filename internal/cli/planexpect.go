@@ -1,0 +1,124 @@
+package cli
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/raybuild/raybuild/internal/registry"
+	"github.com/raybuild/raybuild/layers"
+)
+
+// What is expected of a layer.
+const (
+	expectNew    = "new"
+	expectReused = "reused"
+)
+
+// expectation is what will probably become of each layer. That of one that follows is a guess: its step runs where it stands on
+// a layer that is expected to come out new, and it comes out as it was, except for what is known to write its ground into its
+// own files.
+type expectation struct {
+	layers map[string]string // platform and layer, to "new" or "reused"
+	python map[string]bool   // platforms whose Python has another minor version, so that packages lie in another directory
+}
+
+func newExpectation() *expectation {
+	return &expectation{layers: map[string]string{}, python: map[string]bool{}}
+}
+
+// of is what is expected of a layer, and whether its steps run. Layers come in the image's order.
+func (e *expectation) of(f layers.LayerFate, line bool) (expect string, runs bool) {
+	defer func() { e.layers[f.Platform+" "+f.Name] = expect }()
+	for _, c := range f.Changes {
+		if minor(c.From) != minor(c.To) && strings.HasSuffix(c.Input, " python") {
+			e.python[f.Platform] = true
+		}
+	}
+	switch f.Fate {
+	case layers.Reused, layers.Gone:
+		return expectReused, false
+	case layers.Built:
+		return expectNew, true
+	case layers.Recompressed:
+		return expectNew, false
+	}
+	runs = slices.ContainsFunc(f.Because, func(on string) bool { return e.layers[f.Platform+" "+on] == expectNew })
+	switch {
+	case line:
+		return expectNew, true
+	case f.Name == "apt" && slices.Contains(f.Because, "base"): // dpkg's database has the base's packages in it
+		return expectNew, true
+	case e.python[f.Platform] && slices.Contains(f.Because, "env"):
+		return expectNew, true
+	}
+	return expectReused, runs
+}
+
+// minor is the beginning of an artifact's version: "3.11" of "3.11.2 sha256:… conda-forge/…".
+func minor(value string) string {
+	version, _, _ := strings.Cut(value, " ")
+	parts := strings.SplitN(version, ".", 3)
+	return strings.Join(parts[:min(2, len(parts))], ".")
+}
+
+// mounted tells whether the base is in the registry that the image is pushed to: then its layers are mounted, not sent.
+func mounted(image, base string) bool {
+	a, err := registry.Host(image)
+	if err != nil {
+		return false
+	}
+	b, err := registry.Host(base)
+	return err == nil && a == b
+}
+
+// stepCount are the operations that make a layer.
+type stepCount struct {
+	run     int // commands
+	written int // files that say what is to be installed
+	fixed   int // files that are the same for every lock, so that they are there where the layer was built before
+}
+
+// stepCounts are those of each layer, by platform and name.
+func stepCounts(ctx context.Context, graph *layers.Graph) (map[string]stepCount, error) {
+	out := map[string]stepCount{}
+	report, err := newGraphReport(ctx, graph, "")
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range report.Platforms {
+		for _, s := range p.Steps {
+			key := p.Platform + " " + s.Layer
+			switch { // what is a layer of its own, under the title of another
+			case s.Kind == "run" && s.Layer == "mirrors":
+				key = p.Platform + " originals"
+			case s.Layer == "env" && strings.HasPrefix(s.Name, "activate "):
+				key = p.Platform + " activate"
+			}
+			n := out[key]
+			switch {
+			case s.Kind == "run":
+				n.run++
+			case s.Kind == "file" && strings.HasPrefix(s.Name, "make "):
+				n.fixed++
+			case s.Kind == "file":
+				n.written++
+			}
+			out[key] = n
+		}
+	}
+	return out, nil
+}
+
+// of is how many of a layer's operations its fate lets run.
+func (n stepCount) of(l planLayer) int {
+	switch {
+	case l.Fate == layers.Recompressed:
+		return 0
+	case l.Fate == layers.Follows:
+		return n.run
+	case l.known:
+		return n.run + n.written
+	}
+	return n.run + n.written + n.fixed
+}

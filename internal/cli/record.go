@@ -1,0 +1,225 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/raybuild/raybuild/internal/registry"
+	"github.com/raybuild/raybuild/layers"
+	"github.com/raybuild/raybuild/llb"
+)
+
+// Types of the documents that travel with an image as referrers, and of their content.
+const (
+	lockType   = "application/vnd.raybuild.lock.v1+yaml"
+	inputsType = "application/vnd.raybuild.inputs.v1+json" // layers.Inputs
+	recipeType = "application/vnd.raybuild.recipe.v1+json" // layers.Source
+)
+
+// documents are the lock, the record of what each layer was made of, and that of the recipe.
+func (j *job) documents(ctx context.Context, graph *layers.Graph, line bool) ([]registry.Document, error) {
+	if d := j.docs; d != nil && d.graph == graph && d.line == line {
+		return d.all, nil
+	}
+	inputs, err := j.inputs(ctx, graph)
+	if err != nil {
+		return nil, err
+	}
+	record := j.smoke.passedIn(inputs)
+	record.Line = line
+	data, err := record.Marshal()
+	if err != nil {
+		return nil, err
+	}
+	source, err := graph.Source()
+	if err != nil {
+		return nil, err
+	}
+	j.docs = &madeDocuments{graph, line, []registry.Document{
+		{ArtifactType: lockType, Data: j.data}, {ArtifactType: inputsType, Data: data}, {ArtifactType: recipeType, Data: source},
+	}}
+	return j.docs.all, nil
+}
+
+// madeDocuments are documents as they were made: their bytes are pushed with the image's, and named when it has its names.
+type madeDocuments struct {
+	graph *layers.Graph
+	line  bool
+	all   []registry.Document
+}
+
+// inputs is the record of what a graph's layers are made of. It takes as long as the graph itself, so it is made once.
+func (j *job) inputs(ctx context.Context, graph *layers.Graph) (*layers.Inputs, error) {
+	if j.record == nil || j.record.Graph != graph.Digest {
+		record, err := graph.Inputs(ctx)
+		if err != nil {
+			return nil, err
+		}
+		j.record = record
+	}
+	return j.record, nil
+}
+
+// attach stores documents with the pushed image in each repository, so that inspect, plan, why and diff need nothing else.
+func (j *job) attach(ctx context.Context, names []string, digest string, docs []registry.Document) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for i, name := range names {
+		if slices.ContainsFunc(names[:i], func(n string) bool { return sameRepository(n, name) }) {
+			continue
+		}
+		g.Go(func() error {
+			ref, err := registry.Pin(name, digest)
+			if err != nil {
+				return err
+			}
+			if _, err := j.registry.Attach(ctx, ref, docs...); err != nil {
+				return fmt.Errorf("the image is pushed, its lock and the record of its inputs are not: %w", err)
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// attachElsewhere gives the documents to those repositories that the image was new to.
+func (j *job) attachElsewhere(ctx context.Context, graph *layers.Graph, found registry.Found, names []string) error {
+	var elsewhere []string
+	for _, name := range names {
+		if ref, err := registry.Pin(name, found.Digest.String()); err != nil || ref != found.Ref {
+			elsewhere = append(elsewhere, name)
+		}
+	}
+	if len(elsewhere) == 0 {
+		return nil
+	}
+	was, err := recordOf(ctx, j.registry, found.Ref, graph.Digest.String())
+	if err != nil {
+		return err
+	}
+	if how, on := (&buildOptions{}).tests(j.recipe); on && was != nil {
+		if j.smoke, err = j.smokeOf(ctx, graph, how, was); err != nil {
+			return err
+		}
+	}
+	docs, err := j.documents(ctx, graph, was != nil && was.Line)
+	if err != nil {
+		return err
+	}
+	return j.attach(ctx, elsewhere, found.Digest.String(), docs)
+}
+
+// recordOf is the record of inputs that an image carries for its graph, or nil: not pushed by raybuild, by an older one, or
+// copied without its referrers.
+func recordOf(ctx context.Context, c *registry.Client, ref, graph string) (*layers.Inputs, error) {
+	found, err := c.Attached(ctx, ref, inputsType)
+	if err != nil {
+		return nil, err
+	}
+	return recordFor(ref, found, graph)
+}
+
+// recordFor is the record for a graph among those that an image carries.
+func recordFor(ref string, found []registry.Attachment, graph string) (*layers.Inputs, error) {
+	var broken error
+	for _, a := range found {
+		in, err := layers.ParseInputs(a.Data)
+		switch {
+		case err != nil:
+			broken = fmt.Errorf("image %q: %w", ref, err)
+		case graph == "" || in.Graph.String() == graph:
+			return in, nil
+		}
+	}
+	return nil, broken
+}
+
+// memory is what this machine keeps of the last builds of a recipe.
+type memory struct {
+	Image   string             `json:"image,omitempty"` // what was pushed last
+	Seconds map[string]float64 `json:"seconds"`         // of each layer's steps, when they last ran
+}
+
+// memoryFile is where the memory of the recipe is.
+func (j *job) memoryFile() (string, error) {
+	home, err := j.app.home()
+	if err != nil {
+		return "", err
+	}
+	recipe, err := filepath.Abs(j.app.path(j.o.file))
+	if err != nil {
+		return "", fmt.Errorf("find recipe: %w", err)
+	}
+	return filepath.Join(home, "recipes", digest.FromString(recipe).Encoded()+".json"), nil
+}
+
+// recall reads the memory; there may be none.
+func (j *job) recall() (memory, error) {
+	m := memory{Seconds: map[string]float64{}}
+	file, err := j.memoryFile()
+	if err != nil {
+		return m, err
+	}
+	data, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return m, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &m)
+	}
+	if err != nil {
+		return m, fmt.Errorf("read what was kept of the last build: %w: remove %q", err, file)
+	}
+	return m, nil
+}
+
+// remember keeps what plan and why will ask for. A build that is done does not fail for it.
+func (j *job) remember(o *buildOptions, res *llb.Result) {
+	if j.ofImage != nil {
+		return // it is of no recipe here
+	}
+	m, err := j.recall()
+	if err != nil {
+		m = memory{Seconds: map[string]float64{}}
+	}
+	if m.Seconds == nil {
+		m.Seconds = map[string]float64{}
+	}
+	ran := map[string]float64{}
+	for _, s := range res.Steps {
+		if !s.Cached {
+			ran[s.Layer] += s.Seconds
+		}
+	}
+	for layer, seconds := range ran {
+		m.Seconds[layer] = seconds
+	}
+	if o.push {
+		m.Image = o.names[0]
+	}
+	if err := j.keep(m); err != nil {
+		j.app.warn("%v", err)
+	}
+}
+
+func (j *job) keep(m memory) error {
+	file, err := j.memoryFile()
+	if err != nil {
+		return err
+	}
+	data, err := json.Marshal(m)
+	if err != nil {
+		return fmt.Errorf("keep what was measured: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return fmt.Errorf("keep what was measured: %w", err)
+	}
+	return writeFile(file, data, 0o600)
+}

@@ -1,0 +1,78 @@
+package cli
+
+import (
+	"fmt"
+	"net"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/raybuild/raybuild/internal/registry"
+)
+
+func (a *app) registryCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "registry",
+		Short:   "Run a registry of one's own",
+		Long:    "registry has a small image registry that keeps its blobs in a directory, for a desk, a test or a closed network.",
+		Example: "  raybuild registry serve",
+		Args:    noArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(a.registryServeCommand())
+	return cmd
+}
+
+func (a *app) registryServeCommand() *cobra.Command {
+	var dir string
+	cmd := &cobra.Command{
+		Use:   "serve [ADDR]",
+		Short: "Serve a registry from a directory",
+		Long: `serve answers the OCI distribution API on ADDR (default 127.0.0.1:5000; port 0 picks a free one) until it is interrupted.
+Images are kept in a directory and survive a restart.
+
+It speaks plain HTTP and asks nobody for credentials: leave it on loopback, or put a proxy with TLS and a password before it.
+The address that it listens on is printed on standard output.`,
+		Example: `  raybuild registry serve &
+  raybuild --push 127.0.0.1:5000/ray:test
+
+  raybuild registry serve --dir /srv/images 127.0.0.1:5001`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return usagef("%q takes one address, got %d", cmd.CommandPath(), len(args))
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			addr := "127.0.0.1:5000"
+			if len(args) == 1 {
+				addr = args[0]
+			}
+			host, _, err := net.SplitHostPort(addr)
+			if err != nil {
+				return usagef("address %q: write it as HOST:PORT, such as 127.0.0.1:5000", addr)
+			}
+			if dir == "" {
+				home, err := a.makeHome()
+				if err != nil {
+					return err
+				}
+				dir = filepath.Join(home, "registry")
+			}
+			ln, err := (&net.ListenConfig{}).Listen(cmd.Context(), "tcp", addr)
+			if err != nil {
+				return fmt.Errorf("listen on %q: %w: is a registry running there already? name another address", addr, err)
+			}
+			if !registry.Loopback(host) {
+				a.warn("whoever reaches %s can read and overwrite every image: there is no TLS and no password", ln.Addr())
+			}
+			a.say("serving %s on http://%s; end it with ^C", a.path(dir), ln.Addr())
+			if err := a.print("%s", ln.Addr()); err != nil {
+				return err
+			}
+			return registry.Serve(cmd.Context(), ln, a.path(dir))
+		},
+	}
+	cmd.Flags().StringVar(&dir, "dir", "", "directory of the images (default: registry in raybuild's own directory)")
+	return cmd
+}

@@ -1,0 +1,191 @@
+package cli
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/raybuild/raybuild/layers"
+	"github.com/raybuild/raybuild/llb"
+)
+
+// platformPage is the image of one platform: its layers in a column with lines between those that need each other, and a
+// treemap of what is in them.
+type platformPage struct {
+	Name         string
+	Layers       []layerRow
+	Arcs         []arc
+	Gutter       int // width of the lines' column
+	Height       int
+	Wide, Narrow []tile
+	Packages     []packageRow
+	InImage      bool // sizes are those of the image's layers; else of the artifacts, as the lock has them
+}
+
+// layerRow is a layer, or all those of the base.
+type layerRow struct {
+	Name     string
+	Count    int
+	Needs    string
+	Class    string // built, kept, failed, waiting
+	Build    string // what became of its steps
+	Registry string // pushed, reused, or nothing
+	Steps    string
+	Seconds  string
+	Size     int64
+	SizeText string
+	Digests  []string
+	packages []packageRow
+	ran      int
+}
+
+// packageRow is an artifact of the lock.
+type packageRow struct {
+	Layer, Kind, Name, Version string
+	Size                       int64
+	SizeText                   string
+}
+
+func (p *page) platforms(inputs *layers.Inputs, f *failure) []platformPage {
+	var all []platformPage
+	at := 0
+	known := p.report.meta.Raybuild.Layers
+	for _, in := range inputs.Platforms {
+		out := platformPage{Name: in.Platform}
+		count := 0
+		for _, l := range in.Layers {
+			count += l.Count
+		}
+		var mine []layerMetadata
+		if at+count <= len(known) {
+			mine, out.InImage = known[at:at+count], true
+		}
+		at += count
+		artifacts := p.artifacts(in.Platform)
+		for _, l := range in.Layers {
+			row := layerRow{Name: printable(l.Name), Count: l.Count, Needs: printable(strings.Join(l.On, ", "))}
+			row.packages = packagesOf(l, artifacts)
+			row.steps(p, l, f)
+			if mine != nil {
+				row.sizes(p, mine[:l.Count])
+				mine = mine[l.Count:]
+			}
+			row.sum()
+			out.Packages = append(out.Packages, row.packages...)
+			out.Layers = append(out.Layers, row)
+		}
+		slices.SortStableFunc(out.Packages, func(a, b packageRow) int { return cmp.Compare(b.Size, a.Size) })
+		out.draw(in)
+		all = append(all, out)
+	}
+	return all
+}
+
+// artifacts of one platform by digest.
+func (p *page) artifacts(platform string) map[string]layers.Artifact {
+	all := map[string]layers.Artifact{}
+	if locked := p.j.locked()[platform]; locked != nil {
+		for _, l := range locked.Layers {
+			for _, a := range l.Artifacts {
+				all[a.Digest().String()] = a
+			}
+		}
+	}
+	return all
+}
+
+// packagesOf are the artifacts that a layer's inputs name, the largest first.
+func packagesOf(l layers.LayerInputs, artifacts map[string]layers.Artifact) []packageRow {
+	var all []packageRow
+	for _, value := range l.Values {
+		fields := strings.Fields(value)
+		if len(fields) < 2 {
+			continue
+		}
+		if a, ok := artifacts[fields[1]]; ok {
+			all = append(all, packageRow{printable(l.Name), a.Kind, printable(a.Name), printable(a.Version), a.Size, size(a.Size)})
+		}
+	}
+	slices.SortFunc(all, func(a, b packageRow) int { return cmp.Or(cmp.Compare(b.Size, a.Size), cmp.Compare(a.Name, b.Name)) })
+	return all
+}
+
+// steps says what became of the steps that make the layer.
+func (r *layerRow) steps(p *page, l layers.LayerInputs, f *failure) {
+	seconds, count, unfinished := 0.0, 0, false
+	for _, s := range p.report.times.steps {
+		if stepLayer(s) != l.Name {
+			continue
+		}
+		count++
+		seconds += s.Seconds
+		if !s.Cached {
+			r.ran++
+			unfinished = unfinished || s.Failed || s.Completed.IsZero()
+		}
+	}
+	r.Steps, r.Seconds = "none", "–"
+	if count > 0 {
+		r.Steps = numberOf(r.ran, count)
+	}
+	if r.ran > 0 {
+		r.Seconds = secondsText(seconds)
+	}
+	switch {
+	case f != nil && f.Layer != "" && f.Layer == l.Name:
+		r.Class, r.Build = "failed", "failed"
+	case unfinished:
+		r.Class, r.Build = "waiting", "stopped"
+	case r.ran > 0:
+		r.Class, r.Build = "built", "built"
+	case f != nil:
+		r.Class, r.Build = "waiting", "not run"
+	default:
+		r.Class, r.Build = "kept", "kept"
+	}
+}
+
+// stepLayer is the layer of the image that a step makes: the copies of what the mirrors' layer covers are one of their own.
+func stepLayer(s llb.Step) string {
+	if s.Layer == "mirrors" && strings.Contains(s.Name, "original") {
+		return "originals"
+	}
+	return s.Layer
+}
+
+// sizes takes what is known of the layer in the image and in the registry.
+func (r *layerRow) sizes(p *page, all []layerMetadata) {
+	pushed := 0
+	for _, l := range all {
+		r.Size += l.Size
+		r.Digests = append(r.Digests, short(l.Digest.String()))
+		if !l.Reused {
+			pushed++
+		}
+	}
+	if !p.o.push || p.report.meta.Digest == "" && !p.report.pushing {
+		return
+	}
+	r.Registry = "pushed"
+	if pushed == 0 {
+		r.Registry = "reused"
+	} else if pushed < len(all) {
+		r.Registry = numberOf(pushed, len(all)) + " pushed"
+	}
+	if pushed > 0 && r.Class == "kept" { // made by an earlier build, new to this registry
+		r.Class = "pushed"
+	}
+}
+
+// sum gives a layer whose size is not known that of its artifacts.
+func (r *layerRow) sum() {
+	if r.Digests == nil {
+		for _, a := range r.packages {
+			r.Size += a.Size
+		}
+	}
+	r.SizeText = "–"
+	if r.Size > 0 {
+		r.SizeText = size(r.Size)
+	}
+}

@@ -1,0 +1,245 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"slices"
+	"sync"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/raybuild/raybuild/internal/registry"
+	"github.com/raybuild/raybuild/layers"
+	"github.com/raybuild/raybuild/llb"
+)
+
+// reuse is an image that takes the layers that did not change from one that a registry has.
+type reuse struct {
+	graph       *layers.Graph // the whole one
+	image       llb.Image     // its
+	annotations map[string]string
+	old         *carried
+	rest        *layers.Rest
+	expected    sync.WaitGroup // until the registry was asked for the kept layers
+	made        *llb.Assembled // once it is known
+}
+
+// errCannotReuse says that an image must be built whole after all: a layer is gone, or the builder makes other ones.
+var errCannotReuse = errors.New("layers of the image that is there cannot be reused")
+
+// reuse makes the image from the layers of the one that was pushed before, and builds what it does not have; where that is
+// nothing, no builder is asked. Nil: it has nothing to give, or cannot.
+func (j *job) reuse(ctx context.Context, o *buildOptions, k *reuse, report *report) (*llb.Result, error) {
+	if k == nil {
+		return nil, nil
+	}
+	var err error
+	if !k.rest.Nothing() {
+		k.expected.Go(func() { j.registry.Expect(ctx, k.old.Ref, k.kept()) }) // while the builder makes the others
+		_, err = j.solve(ctx, o, k.rest.Graph, report, k)
+	} else if err = k.assemble(ctx, nil); err == nil {
+		err = j.pushReused(ctx, o, report, k)
+	}
+	if errors.Is(err, errCannotReuse) && ctx.Err() == nil {
+		report.again()
+		j.app.say("note: building the whole image: %v", err)
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	report.meta.Raybuild.LayersFrom = k.old.Ref
+	return k.made.Result, nil
+}
+
+// pushReused pushes an image of which nothing is built.
+func (j *job) pushReused(ctx context.Context, o *buildOptions, report *report, k *reuse) error {
+	report.beforePush(k.made.Result)
+	absent := func(context.Context, digest.Digest, int64) (io.ReadCloser, error) { return nil, os.ErrNotExist }
+	ready := func(ctx context.Context, store func(context.Context) error) error {
+		return k.passes(ctx, j, o.names[0], nil, store)
+	}
+	err := k.send(ctx, j, o, parcel{names: o.names, from: []string{k.old.Ref}, open: k.open(absent), ready: ready}, report)
+	if err != nil && ctx.Err() != nil {
+		return report.interrupted()
+	}
+	return k.explain(err)
+}
+
+// reusable finds the image to take layers from, and what of the graph it has.
+func (j *job) reusable(ctx context.Context, o *buildOptions, graph *layers.Graph) (*reuse, error) {
+	if !o.push || !o.reuse || o.noCache || j.onto != nil || len(o.outputs)+len(o.parsed.cacheTo) > 0 ||
+		len(graph.Images) != 1 || !j.sameRegistry(o.names) {
+		return nil, nil
+	}
+	j.tried = []*carried{} // asked for, be there none
+	record := sync.OnceValues(func() (*layers.Inputs, error) { return j.inputs(ctx, graph) })
+	go record() //nolint:errcheck // begun while the registry is asked; its error is taken below
+	for old := range j.before(ctx, o) {
+		now, err := record()
+		if err != nil {
+			return nil, err
+		}
+		j.tried = append(j.tried, old)
+		if rest := graph.Rest(now, old.record); rest != nil {
+			return &reuse{graph: graph, image: graph.Images[0], annotations: graph.Annotations, old: old, rest: rest}, nil
+		}
+	}
+	_, err := record() // nothing else may make it meanwhile
+	return nil, errors.Join(err, ctx.Err())
+}
+
+// sameRegistry tells whether all names are of one registry, spoken to in one way.
+func (j *job) sameRegistry(names []string) bool {
+	for _, name := range names {
+		if !sameHost(name, names[0]) {
+			return false
+		}
+	}
+	return true
+}
+
+// before are images with a record that may have layers of the one that is built: that which was pushed last from the recipe, those
+// that have one of the names now, and the one that was pushed last to the first name's repository. They are of the repositories
+// that are pushed to: who may write to another one has no say in what comes into these.
+func (j *job) before(ctx context.Context, o *buildOptions) iter.Seq[*carried] {
+	return func(yield func(*carried) bool) {
+		if j.ofImage != nil {
+			if usable(j.ofImage) && sameHost(j.ofImage.Ref, o.names[0]) {
+				yield(j.ofImage)
+			}
+			return
+		}
+		m, err := j.recall()
+		if err != nil {
+			j.app.warn("%v", err)
+		}
+		candidates := append([]string{m.Image}, o.names...)
+		if o.graphTag {
+			candidates = append(candidates, lastTag(o.names[0]))
+		}
+		for i, name := range candidates {
+			if name == "" || slices.Contains(candidates[:i], name) || !slices.ContainsFunc(o.names, func(n string) bool { return sameRepository(n, name) }) {
+				continue
+			}
+			if found, asked := j.seen[name]; asked {
+				if name = found; name == "" {
+					continue
+				}
+			}
+			// A build can do without it, and says what is wrong with the registry if it is more than that.
+			c, err := carriedBy(ctx, j.registry, name)
+			if ctx.Err() != nil || err == nil && usable(c) && !yield(c) {
+				return
+			}
+		}
+	}
+}
+
+func usable(c *carried) bool { return c.record != nil && len(c.Platforms) == 1 }
+
+func sameRepository(a, b string) bool {
+	x, errX := reference.ParseNormalizedNamed(a)
+	y, errY := reference.ParseNormalizedNamed(b)
+	return errX == nil && errY == nil && x.Name() == y.Name()
+}
+
+// kept are the layers that are taken, as far as the image that is there has them.
+func (k *reuse) kept() []ocispecs.Descriptor {
+	var all []ocispecs.Descriptor
+	have := k.old.Platforms[0].Layers
+	for _, at := range k.rest.Kept {
+		if at >= 0 && at < len(have) {
+			all = append(all, descriptor(have[at]))
+		}
+	}
+	return all
+}
+
+func descriptor(l registry.Layer) ocispecs.Descriptor {
+	return ocispecs.Descriptor{MediaType: l.MediaType, Digest: l.Digest, Size: l.Size, Annotations: l.Annotations}
+}
+
+// assemble puts the image together, from built layers and those that are kept.
+func (k *reuse) assemble(ctx context.Context, built []llb.StoredLayer) (err error) {
+	var all []llb.StoredLayer
+	have := k.old.Platforms[0].Layers
+	for _, at := range k.rest.Kept {
+		switch {
+		case at >= len(have) || at < 0 && len(built) == 0:
+			return fmt.Errorf("%w: its layers are not those of its record", errCannotReuse)
+		case at < 0:
+			all, built = append(all, built[0]), built[1:]
+		default:
+			l := have[at]
+			if l.DiffID == "" {
+				return fmt.Errorf("%w: its config does not name all layers", errCannotReuse)
+			}
+			all = append(all, llb.StoredLayer{Descriptor: descriptor(l), DiffID: l.DiffID})
+		}
+	}
+	if len(built) > 0 {
+		return fmt.Errorf("%w: the builder made other layers than the graph has", errCannotReuse)
+	}
+	k.made, err = k.image.Assemble(ctx, all, k.annotations)
+	return err
+}
+
+// open adds manifest and config to what a builder has. A layer that neither the builder nor the registry has ends the attempt.
+func (k *reuse) open(built func(context.Context, digest.Digest, int64) (io.ReadCloser, error)) registry.Source {
+	return func(ctx context.Context, d ocispecs.Descriptor, offset int64) (io.ReadCloser, error) {
+		if dt, ok := k.made.Docs[d.Digest]; ok && offset <= int64(len(dt)) {
+			return io.NopCloser(bytes.NewReader(dt[offset:])), nil
+		}
+		return built(ctx, d.Digest, offset)
+	}
+}
+
+// push is what a build of the rest does with what it made: the whole image is pushed.
+func (k *reuse) push(ctx context.Context, j *job, o *buildOptions, to llb.BuildOptions, report *report, p *llb.Pushing) error {
+	if p.Result.Line {
+		return fmt.Errorf("%w: this builder cannot merge layers", errCannotReuse)
+	}
+	built, err := p.Layers()
+	if err != nil {
+		return err
+	}
+	if err := k.assemble(ctx, built); err != nil {
+		return err
+	}
+	p.Result.Images = k.made.Result.Images // its layers are shown
+	k.made.Result.Steps, k.made.Result.Caches = p.Result.Steps, p.Result.Caches
+	report.beforePush(k.made.Result)
+	k.expected.Wait()
+	ready := func(ctx context.Context, store func(context.Context) error) error {
+		return k.passes(ctx, j, to.Names[0], p, store)
+	}
+	return k.explain(k.send(ctx, j, o, parcel{names: to.Names, from: k.from(j), open: k.open(p.Open), shown: p, ready: ready}, report))
+}
+
+// send pushes the whole image.
+func (k *reuse) send(ctx context.Context, j *job, o *buildOptions, c parcel, report *report) (err error) {
+	c.root, c.reused = k.made.Result.Digest, k.old.Ref
+	if c.docs, err = j.documents(ctx, k.graph, k.made.Result.Line); err != nil {
+		return err
+	}
+	return j.send(ctx, o, c, report)
+}
+
+// from are images that have blobs of it.
+func (k *reuse) from(j *job) []string { return append(j.bases(k.rest.Graph), k.old.Ref) }
+
+// explain tells a layer that is nowhere from a push that fails: such an image can be built whole.
+func (k *reuse) explain(err error) error {
+	if registry.Missing(err) {
+		return fmt.Errorf("%w: %s: %v", errCannotReuse, k.old.Ref, err) //nolint:errorlint // not as what the builder pushes itself
+	}
+	return err
+}

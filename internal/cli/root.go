@@ -1,0 +1,89 @@
+package cli
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+const rootLong = `raybuild builds the recipe of this directory (raybuild.yaml) into a container image for Ray, pushes it, and runs Ray
+clusters from such images. It needs no Dockerfile.
+
+A word that is no command names the image: "raybuild --push registry.example/ray:2.60" builds, tags and pushes. Without a
+recipe the default one is built: the newest Ray that raybuild knows, on Ubuntu 22.04. What the recipe asks for is
+resolved to exact artifacts once and kept in raybuild.lock, beside the recipe; put both under version control.
+
+Where nothing has changed since the image was pushed, raybuild sees it by one look at the registry and stops.
+
+The builder is the first that is there: --builder or BUILDKIT_HOST, the engine inside raybuild (Linux; needs runc and root,
+or a user namespace), the local Docker Engine. "raybuild doctor" says which it is and what is missing.
+
+Standard output gets one line, the image's reference by digest (registry.example/ray@sha256:…); all else goes to standard
+error. Exit codes: 0 done, 1 failed, 2 there are changes (plan), 64 wrong usage, 130 interrupted.
+
+Environment: RAYBUILD_HOME (raybuild's own state; default ~/.cache/raybuild), BUILDKIT_HOST, DOCKER_CONFIG (registry
+credentials), SOURCE_DATE_EPOCH (the image's time), HTTP_PROXY, HTTPS_PROXY, NO_PROXY, NO_COLOR, CI (true: --frozen).`
+
+const rootExample = `  # build the default image, or the recipe here, and push it
+  raybuild --push registry.example/team/ray:2.60.0
+
+  # another recipe, one value overridden, two tags
+  raybuild --push -f gpu.yaml --set ray.version=2.59.0 registry.example/ray:2.59.0 registry.example/ray:latest
+
+  # in CI: the lock must fit, the cache is kept beside the image, the result goes to a file
+  raybuild --push --frozen --cache --metadata-file build.json registry.example/ray:$TAG
+
+  # an image for "docker load", without a registry
+  raybuild --output type=docker,dest=ray.tar ray:test
+
+  # a name that is also a command
+  raybuild -t doctor`
+
+// rootCommand is the whole command line.
+func (a *app) rootCommand() *cobra.Command {
+	o := &buildOptions{}
+	root := &cobra.Command{
+		Use:           "raybuild [flags] [IMAGE…]",
+		Short:         "Build Ray images without Dockerfiles, and run Ray clusters from them",
+		Long:          rootLong,
+		Example:       rootExample,
+		Version:       a.versionText(),
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := mistyped(cmd, args); err != nil {
+				return err
+			}
+			o.names = append(o.names, args...)
+			o.set(cmd)
+			return a.build(cmd.Context(), o)
+		},
+	}
+	root.SetIn(a.stdin)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	root.SetFlagErrorFunc(flagError)
+	root.SetVersionTemplate("raybuild {{.Version}}\n")
+	root.CompletionOptions.HiddenDefaultCmd = true
+	o.flags(root.Flags())
+	o.complete(root)
+	root.AddCommand(
+		a.lockCommand(), a.planCommand(), a.whyCommand(), a.diffCommand(), a.rebaseCommand(), a.addCommand(), a.graphCommand(), a.inspectCommand(),
+		a.mirrorsCommand(), a.doctorCommand(), a.cacheCommand(),
+		a.registryCommand(), a.initCommand(), a.versionCommand(), a.completionCommand(), a.docsCommand(), a.engineCommand(),
+		a.newClusterCommand(),
+	)
+	return root
+}
+
+// mistyped refuses an only argument that is almost a command and has nothing of an image's name.
+func mistyped(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 || strings.ContainsAny(args[0], "/:.@") {
+		return nil
+	}
+	if hint := meant(args[0], commandNames(cmd)); hint != "" && len(args[0]) > 3 {
+		return usagef("unknown command %q%s (for an image of that name: -t %s)", args[0], hint, args[0])
+	}
+	return nil
+}

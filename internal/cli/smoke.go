@@ -1,0 +1,283 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/raybuild/raybuild/internal/registry"
+	"github.com/raybuild/raybuild/layers"
+	"github.com/raybuild/raybuild/llb"
+)
+
+// smoke are the tests of the image that is built.
+type smoke struct {
+	run    []layers.SmokeTest // those that run
+	passed []layers.SmokeTest // those that an image before has passed
+	by     string             // that image; "": one that was built here
+	anew   bool               // they run also where the builder knows that they pass
+}
+
+// smokeFlag adds --smoke.
+func smokeFlag(o *buildOptions) (v *bool, name string, value bool, usage string) {
+	return &o.smoke, "smoke", true, "test the image before it gets its name: import what it was made for, or run the recipe's own command (its key smoke); given, it overrides the recipe's smoke: false and tests anew what has passed before"
+}
+
+// tests tells how images are tested, and whether they are.
+func (o *buildOptions) tests(r *layers.Recipe) (layers.Smoke, bool) {
+	how := r.Smoke
+	if o.smokeGiven {
+		how.Off = !o.smoke
+	}
+	return how, !how.Off
+}
+
+// testsAnew tells whether an image is tested that is there already.
+func (o *buildOptions) testsAnew() bool { return o.smokeGiven && o.smoke }
+
+// planSmoke finds the tests that the graph's images take. k is the image that layers are taken from; nil: none is.
+func (j *job) planSmoke(ctx context.Context, o *buildOptions, graph *layers.Graph, k *reuse) error {
+	j.smoke = &smoke{anew: o.testsAnew() || o.noCache}
+	how, on := o.tests(j.recipe)
+	if !on {
+		return nil
+	}
+	inputs, err := j.inputs(ctx, graph)
+	if err != nil {
+		return err
+	}
+	all, err := graph.SmokeTests(how, inputs)
+	if err != nil {
+		return err
+	}
+	before := j.passedBefore(ctx, o, k)
+	for _, t := range all {
+		if !testedHere(t, len(all)) {
+			j.app.say("note: the image of %s is not tested: of several platforms only this machine's is", llb.FormatPlatform(t.Platform))
+			continue
+		}
+		by := ""
+		for _, c := range before {
+			if !j.smoke.anew && by == "" && t.PassedBy(c.record) {
+				by = c.Ref
+			}
+		}
+		if by != "" || !j.smoke.anew && j.passedHere(&t) {
+			j.smoke.passed, j.smoke.by = append(j.smoke.passed, t), by
+		} else {
+			j.smoke.run = append(j.smoke.run, t)
+		}
+	}
+	return ctx.Err()
+}
+
+// testedHere tells whether an image is tested that is one of n. A builder that makes one image runs its programs.
+func testedHere(t layers.SmokeTest, n int) bool {
+	return n == 1 || t.Platform.Architecture == runtime.GOARCH
+}
+
+// passedBefore are images whose records may say that they passed the same test.
+func (j *job) passedBefore(ctx context.Context, o *buildOptions, k *reuse) []*carried {
+	switch {
+	case k != nil:
+		return []*carried{k.old}
+	case j.tried != nil || !o.reuse || o.noCache || o.testsAnew() || j.onto != nil:
+		return j.tried
+	case len(o.names) == 0 || !o.push && len(cacheRefs(o)) == 0 || !j.sameRegistry(o.names):
+		return nil // there is no registry that this build speaks to
+	}
+	var all []*carried
+	for c := range j.before(ctx, o) { // layers cannot be taken, as where a cache is exported, or nothing is pushed
+		all = append(all, c)
+	}
+	return all
+}
+
+// passedFile is where the tests are kept that images have passed which were built here: of other names, or with no name.
+func (j *job) passedFile(t *layers.SmokeTest) (string, error) {
+	home, err := j.app.home()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(home, "tested", t.Digest.Encoded()+".json"), nil
+}
+
+// passedHere tells whether an image has passed the same test that was built here.
+func (j *job) passedHere(t *layers.SmokeTest) bool {
+	file, err := j.passedFile(t)
+	if err != nil {
+		return false
+	}
+	data, err := os.ReadFile(file)
+	var with []string
+	return err == nil && json.Unmarshal(data, &with) == nil && t.PassedWith(with)
+}
+
+// keepPassed keeps which tests the built image has passed. A build that is done does not fail for it.
+func (j *job) keepPassed() {
+	for _, t := range j.smoke.run {
+		file, err := j.passedFile(&t)
+		if err != nil {
+			continue
+		}
+		data, err := json.Marshal(t.With())
+		if err = errors.Join(err, os.MkdirAll(filepath.Dir(file), 0o700)); err == nil {
+			err = writeFile(file, data, 0o600)
+		}
+		if err != nil {
+			j.app.warn("the next image will be tested again: %v", err)
+		}
+	}
+}
+
+// checks are the tests as the builder runs them; here: it makes a part of the image alone.
+func (s *smoke) checks(here bool) []llb.Check {
+	var all []llb.Check
+	for _, t := range s.run {
+		if here {
+			all = append(all, t.CheckHere(s.anew))
+		} else {
+			all = append(all, t.Check(s.anew))
+		}
+	}
+	return all
+}
+
+// ofImage are the tests of the image as the registry has it.
+func (s *smoke) ofImage(name string, root digest.Digest) ([]llb.Check, error) {
+	ref, err := registry.Pin(name, root.String())
+	if err != nil {
+		return nil, err
+	}
+	var all []llb.Check
+	for _, t := range s.run {
+		all = append(all, t.CheckImage(ref, s.anew))
+	}
+	return all, nil
+}
+
+// explain says what a failed test found.
+func (s *smoke) explain(err error) error {
+	var failed *llb.CheckError
+	if s == nil || !errors.As(err, &failed) {
+		return err
+	}
+	for _, t := range s.run {
+		if llb.FormatPlatform(t.Platform) == llb.FormatPlatform(failed.Platform) {
+			return t.Explain(failed)
+		}
+	}
+	return err
+}
+
+// passes waits until the image that is pushed has passed its tests. Where layers were taken from a registry the builder may not
+// have them: then it pulls the image, which is there, and has no name.
+func (k *reuse) passes(ctx context.Context, j *job, name string, p *llb.Pushing, store func(context.Context) error) error {
+	checks := j.smoke.checks(true)
+	if len(checks) == 0 {
+		return nil
+	}
+	var err error
+	run := func(checks ...llb.Check) error { return j.checkAlone(ctx, k, checks) }
+	if p != nil {
+		run = func(checks ...llb.Check) error {
+			for _, one := range checks {
+				if err := p.Check(ctx, one); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		err = p.Checked(ctx)
+	} else {
+		err = run(checks...)
+	}
+	if !errors.Is(err, llb.ErrNotHere) {
+		return err
+	}
+	if err := store(ctx); err != nil {
+		return err
+	}
+	if checks, err = j.smoke.ofImage(name, k.made.Result.Digest); err != nil {
+		return err
+	}
+	err = run(checks...)
+	var failed *llb.CheckError
+	if err != nil && ctx.Err() == nil && !errors.As(err, &failed) {
+		return fmt.Errorf("%w: the builder has not all layers, and cannot pull the image to test it: %v", errCannotReuse, err) //nolint:errorlint // it has failed for good
+	}
+	return err
+}
+
+// checkAlone runs tests of an image of which nothing is built.
+func (j *job) checkAlone(ctx context.Context, k *reuse, checks []llb.Check) error {
+	b, err := j.connect(ctx)
+	if err != nil {
+		return err
+	}
+	session := j.session(nil)
+	session.Artifacts = nil
+	o := llb.SolveOptions{Progress: llb.ProgressMode(j.b.progress), ProgressTo: j.app.stderr, Title: "Testing"}
+	steps, err := b.Check(ctx, session, o, checks...)
+	k.made.Result.Steps = append(k.made.Result.Steps, steps...)
+	return err
+}
+
+// tested says in words how the image was tested, and with one word for programs.
+func (r *report) tested(res *llb.Result) (word, text string) {
+	s := r.j.smoke
+	switch {
+	case s == nil:
+		return "", ""
+	case len(s.run) > 0:
+		for _, step := range res.Steps {
+			switch {
+			case step.Layer != layers.SmokeLayer:
+			case step.Cached:
+				return "passed before", "tested: " + step.Name + ": this builder has passed it before"
+			default:
+				return "passed", fmt.Sprintf("tested: %s: passed in %.1f s", step.Name, step.Seconds)
+			}
+		}
+		return "", ""
+	case len(s.passed) > 0 && s.by == "":
+		return "passed before", "tested: what it imports has passed here before"
+	case len(s.passed) > 0:
+		return "passed before", "tested: what it imports is that of " + s.by + ", which has passed"
+	}
+	return "off", ""
+}
+
+// passedIn is a record with what the image has passed by the time that the record is attached to it.
+func (s *smoke) passedIn(record *layers.Inputs) *layers.Inputs {
+	if s == nil {
+		return record.Passed()
+	}
+	return record.Passed(slices.Concat(s.run, s.passed)...)
+}
+
+// smokeOf are the tests that an image of the graph has passed by its record.
+func (j *job) smokeOf(ctx context.Context, graph *layers.Graph, how layers.Smoke, record *layers.Inputs) (*smoke, error) {
+	inputs, err := j.inputs(ctx, graph)
+	if err != nil {
+		return nil, err
+	}
+	all, err := graph.SmokeTests(how, inputs)
+	if err != nil {
+		return nil, err
+	}
+	s := &smoke{}
+	for _, t := range all {
+		if t.PassedBy(record) {
+			s.passed = append(s.passed, t)
+		}
+	}
+	return s, nil
+}

@@ -1,0 +1,70 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/raybuild/raybuild/internal/docker"
+	"github.com/raybuild/raybuild/internal/registry"
+	"github.com/raybuild/raybuild/llb"
+)
+
+// pushStored has the Docker Engine push what its BuildKit put into its image store, and gives the manifest the annotations that
+// the Engine does not write. The other names become the image by its manifest.
+func (j *job) pushStored(ctx context.Context, engine *docker.Host, to llb.BuildOptions, report *report, p *llb.Pushing) ([]byte, error) {
+	name := to.Names[0]
+	host, err := registry.Host(name)
+	if err != nil {
+		return nil, err
+	}
+	c, err := j.registry.Credentials(ctx, host)
+	if err != nil {
+		return nil, err
+	}
+	reused := map[string]bool{}
+	auth := docker.Auth{Username: c.Username, Password: c.Password, IdentityToken: c.IdentityToken, Registry: host}
+	pushed, err := engine.Push(ctx, name, auth, func(l docker.PushedLayer) {
+		if l.Done {
+			reused[l.ID] = l.Reused
+		}
+		if l.Sent = min(l.Sent, l.Size-1); l.Done { // the Engine counts the tar's frame as well
+			l.Sent = l.Size
+		}
+		p.Show(digest.FromString(l.ID), "layer "+l.ID, l.Sent, l.Size, l.Reused)
+	})
+	if err != nil {
+		return nil, err
+	}
+	from, err := registry.Pin(name, pushed)
+	if err != nil {
+		return nil, err
+	}
+	manifest, err := j.registry.Annotate(ctx, from, name, to.Annotations)
+	if err != nil {
+		return nil, err
+	}
+	if from, err = registry.Pin(name, digest.FromBytes(manifest).String()); err != nil {
+		return nil, err
+	}
+	if err := j.registry.Tag(ctx, from, to.Names[1:]...); err != nil {
+		return nil, err
+	}
+	report.stored, err = j.storedLayers(ctx, from, reused)
+	return manifest, err
+}
+
+// storedLayers says what the Engine's push moved. The Engine names layers by the digests of their unpacked tars.
+func (j *job) storedLayers(ctx context.Context, ref string, reused map[string]bool) (registry.Pushed, error) {
+	done := registry.Pushed{Reused: map[digest.Digest]bool{}}
+	image, err := j.registry.Inspect(ctx, ref)
+	if err != nil {
+		return done, err
+	}
+	for _, l := range image.Platforms[0].Layers {
+		if done.Reused[l.Digest] = reused[l.DiffID.Encoded()[:12]]; !done.Reused[l.Digest] {
+			done.Bytes += l.Size
+		}
+	}
+	return done, nil
+}
