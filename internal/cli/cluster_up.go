@@ -100,7 +100,7 @@ func (a *app) clusterStatusCommand(o *clusterOptions) *cobra.Command {
 		Use: "status", Short: "Compare the cluster with what it should be",
 		Long: `status shows every node: its container, whether Ray counts it alive, its resources and load, and for a node that is missing why, and
 what to do next. It also shows what has drifted from the file. Exit code: 0 when all is as wanted, 1 when not.`,
-		Example: "  raybuild cluster status\n  raybuild cluster status --watch 5s",
+		Example: "  raybuild cluster status\n  raybuild cluster status --watch=5s",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			spec, err := a.loadCluster(o)

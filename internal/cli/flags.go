@@ -123,7 +123,7 @@ func (o *buildOptions) flags(f *pflag.FlagSet) {
 	f.StringArrayVarP(&o.outputs, "output", "o", nil, "write the image to a file or directory: type=oci|docker|local,dest=PATH; dest=- is standard output (repeatable)")
 	f.StringVar(&o.compression, "compression", "", "compression of layers: gzip, zstd (makes and unpacks faster; needs Docker 23 or containerd 1.5 where it is pulled), or estargz (gzip that containerd's stargz snapshotter need not pull whole; slow to make) (default: the recipe's layers.compression, else gzip)")
 	f.StringVar(&o.metadataFile, "metadata-file", "", "write digest, steps, layers and bytes as JSON to `FILE`")
-	f.StringVar(&o.reportFile, "report", "", "write a page for people to `FILE`.html: layers, timeline, packages, and what changed; also where the build fails")
+	f.StringVar(&o.reportFile, "report", "", "write an HTML page for people to `FILE`: layers, timeline, packages, and what changed; also where the build fails")
 	f.StringArrayVar(&o.secrets, "secret", nil, "a secret for steps: id=NAME,src=FILE or id=NAME,env=VARIABLE; it is kept out of image, lock, logs and cache (repeatable)")
 	f.StringArrayVar(&o.labels, "label", nil, "add a label to the image's config: `KEY=VALUE` (repeatable)")
 	f.StringArrayVar(&o.annotations, "annotation", nil, "add an annotation to the manifest: `KEY=VALUE` (repeatable)")

@@ -17,16 +17,20 @@ import (
 	"github.com/raybuild/raybuild/internal/world"
 )
 
-const readmeNet = "10.0.0." // of the README's hosts
+const (
+	startPage = "../../docs/start.md"
+	readmeNet = "10.0.0." // of the page's hosts
+)
 
-// readmeCluster is what README.md shows of a cluster: the lines to type, the program, and what the terminal prints.
+// readmeCluster is what docs/start.md shows of a cluster: the lines to type, the program, and what the terminal prints.
+// README.md shows a part of it, which a test of internal/cli compares.
 func readmeCluster(t *testing.T) (lines []string, program, printed string) {
 	t.Helper()
-	data, err := os.ReadFile("../../README.md")
+	data, err := os.ReadFile(startPage)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, section, ok := strings.Cut(string(data), "\n## A cluster\n")
+	_, section, ok := strings.Cut(string(data), "\n## The cluster\n")
 	section, _, _ = strings.Cut(section, "\n## ")
 	block := func(kind string) string {
 		_, rest, found := strings.Cut(section, "\n```"+kind+"\n")
@@ -36,14 +40,14 @@ func readmeCluster(t *testing.T) (lines []string, program, printed string) {
 	}
 	lines, program, printed = strings.Split(strings.TrimSpace(block("sh")), "\n"), block("python"), block("console")
 	if !ok || len(lines) != 5 {
-		t.Fatalf("README.md has no section \"A cluster\" with five lines of sh, a python program and a console:\n%s", section)
+		t.Fatalf("%s has no section \"The cluster\" with five lines of sh, a python program and a console:\n%s", startPage, section)
 	}
 	return lines, program, printed
 }
 
-// TestReadmeLinesOnTwoHosts types the README's lines on a newcomer's machine: an SSH key in ~/.ssh, two hosts whose user may use
-// Docker and is not root, a registry with TLS. All that is changed in them is the hosts' addresses. What they print is what the
-// README shows, but for numbers and for what Ray itself logs at level INFO.
+// TestReadmeLinesOnTwoHosts types the lines of README.md and docs/start.md on a newcomer's machine: an SSH key in ~/.ssh,
+// two hosts whose user may use Docker and is not root, a registry with TLS. All that is changed in them is the hosts'
+// addresses. What they print is what the page shows, but for numbers and for what Ray itself logs at level INFO.
 func TestReadmeLinesOnTwoHosts(t *testing.T) {
 	b := needHosts(t)
 	lines, program, shown := readmeCluster(t)
@@ -85,7 +89,7 @@ install -d -o ubuntu -m 700 ~ubuntu/.ssh && install -o ubuntu -m 600 /root/.ssh/
 		cmd := exec.CommandContext(t.Context(), "sh", "-c", strings.ReplaceAll(line, readmeNet, b.Net+"."))
 		cmd.Dir, cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = dir, env, strings.NewReader("y\n"), &out, &out
 		if err := cmd.Run(); err != nil {
-			t.Fatalf("the README's line %q: %v\n%s", line, err, out.String())
+			t.Fatalf("%s, line %q: %v\n%s", startPage, line, err, out.String())
 		}
 		text := raysOwn.ReplaceAllString(strings.ReplaceAll(out.String(), b.Net+".", readmeNet), "")
 		fmt.Fprintf(&printed, "$ %s\n%s", line, strings.Replace(text, "[y/N]\n", "[y/N]\ny\n", 1))
@@ -102,7 +106,8 @@ install -d -o ubuntu -m 700 ~ubuntu/.ssh && install -o ubuntu -m 600 /root/.ssh/
 		}
 	}
 	if got, want := withoutNumbers(printed.String()), withoutNumbers(shown); !slices.Equal(got, want) {
-		t.Errorf("the terminal does not print what README.md shows.\nprinted:\n%s\nREADME.md, numbers left out:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		t.Errorf("the terminal does not print what %s shows.\nprinted:\n%s\nthe page, numbers left out:\n%s",
+			startPage, strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
 
