@@ -26,8 +26,8 @@ type typed struct {
 	whole      bool // from a block of code: nothing may be left out of it
 }
 
-// pages are the project's pages for people: all Markdown but test data.
-func pages(t *testing.T) map[string]string {
+// projectPages are the project's pages for people: all Markdown but test data.
+func projectPages(t *testing.T) map[string]string {
 	t.Helper()
 	out := map[string]string{}
 	err := filepath.WalkDir(projectRoot, func(path string, d fs.DirEntry, err error) error {
@@ -45,6 +45,9 @@ func pages(t *testing.T) map[string]string {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if words := len(strings.Fields(out["README.md"])); words > 900 {
+		t.Errorf("README.md has %d words; it has 900 at most: move what is more into docs", words)
 	}
 	if out["README.md"] == "" || len(out) < 10 {
 		t.Fatalf("only %d pages are here", len(out))
@@ -72,7 +75,7 @@ func typedLines(page, text string) []typed {
 		case block:
 			line = strings.TrimPrefix(line, "$ ")
 			start := strings.Index(line, "raybuild ")
-			synopsis := strings.HasSuffix(line, "[flags]") // of docs/cli
+			synopsis := strings.Contains(line, "[flags]") // of docs/cli
 			if !synopsis && (start == 0 || strings.HasPrefix(line, "sudo ") && start > 0) {
 				out = append(out, typed{page, line[start:], true})
 			}
@@ -130,7 +133,7 @@ func (l typed) check() error {
 // Every line with raybuild on a page is a command that raybuild has, with flags that it has.
 func TestPagesShowRealCommands(t *testing.T) {
 	lines := 0
-	for page, text := range pages(t) {
+	for page, text := range projectPages(t) {
 		for _, line := range typedLines(page, text) {
 			lines++
 			if err := line.check(); err != nil {
@@ -167,7 +170,7 @@ func anchors(text string) []string {
 
 // Every relative link of a page leads to a file of the project, and to a heading of it where it names one.
 func TestPagesLinkToWhatIsThere(t *testing.T) {
-	all := pages(t)
+	all := projectPages(t)
 	links := 0
 	for page, text := range all {
 		for _, found := range pageLink.FindAllStringSubmatch(text, -1) {
@@ -204,7 +207,7 @@ func blockAfter(text, title, kind string) string {
 
 // README.md shows a part of the session of docs/start.md, which a test on two hosts types: no line of its own, in the same order.
 func TestReadmeShowsLinesOfTheSession(t *testing.T) {
-	all := pages(t)
+	all := projectPages(t)
 	session := strings.Split(blockAfter(all["docs/start.md"], "## The cluster", "console"), "\n")
 	shown := strings.Split(strings.TrimSpace(blockAfter(all["README.md"], "## From nothing to a running job", "console")), "\n")
 	at := slices.Index(shown, session[0])
