@@ -134,6 +134,27 @@ func TestSmokeFindsWhatFailsAndAfterWhat(t *testing.T) {
 	}
 }
 
+// A process that ends before it has imported anything is a failure, and one that hangs is ended.
+func TestSmokeTellsWhatNeverAnswers(t *testing.T) {
+	for name, tt := range map[string]struct{ code, want string }{
+		"it ends at once": {"smoke.faulthandler.enable = lambda f: os._exit(5)", "the process ended with exit code 5"},
+		"it cannot begin": {"smoke.import_all = None", "the process ended with exit code 1"},
+		"an import hangs": {"smoke.IMPORT_SECONDS = 1; open('stuck.py', 'w').write('import time; time.sleep(60)')", "its import did not end in 1 seconds"},
+		"it is killed":    {"smoke.faulthandler.enable = lambda f: os.kill(os.getpid(), 9)", "the process was ended by SIGKILL (killed: out of memory?)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got []struct {
+				Modules []string
+				Error   string
+			}
+			smokePython(t, "import os, sys\nsys.path.insert(0, os.getcwd())\n"+tt.code+"\nprint(json.dumps(smoke.ask(['stuck'])))", &got)
+			if len(got) != 1 || got[0].Error != tt.want || !reflect.DeepEqual(got[0].Modules, []string{"stuck"}) {
+				t.Errorf("failures are %+v, want one of stuck: %s", got, tt.want)
+			}
+		})
+	}
+}
+
 // What the extras let a program import is tested, in one order, each module once.
 func TestSmokeModulesOfExtras(t *testing.T) {
 	for extras, want := range map[string]string{

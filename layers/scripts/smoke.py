@@ -23,7 +23,7 @@ from importlib.util import find_spec
 
 IMPORT_SECONDS = 600  # that one import may take
 LOOKED_INTO = 6  # failures that are tried alone
-LOOK_SECONDS = 240  # that looking into failures may take in all
+LOOK_SECONDS = 240  # that looking into failures may take in all; one that is looked into then may take a minute more
 MODULES = 12  # of one distribution, at most
 # What builders have not: the driver of a GPU brings these.
 DRIVER = re.compile(r"\blib(cuda|nvidia-ml|nvcuvid|nvidia-encode|nvidia-ptxjitcompiler)\.so")
@@ -171,10 +171,13 @@ def import_all(modules, out, trace):
     say(done=True)
 
 
-def together(modules):
-    """Imports modules in a process of its own; gives the failures by module: error, files, signal."""
+def together(modules, seconds):
+    """Imports modules in a process of its own, each in so many seconds at most.
+
+    Gives the failures by module: error, files, and whether it ended the process (crash).
+    """
     failures = {}
-    at = None
+    at = modules[0]  # a process that ends before it says anything has failed with the first
     done = False
     with tempfile.TemporaryFile() as trace:
         sys.stdout.flush()
@@ -183,10 +186,14 @@ def together(modules):
         pid = os.fork()
         if pid == 0:
             os.close(out)
+            code = 1
             try:
                 import_all(modules, into, trace)
+                code = 0
+            except BaseException:
+                traceback.print_exc()
             finally:
-                os._exit(0)
+                os._exit(code)
         os.close(into)
         rest, status, since = b"", None, time.monotonic()
         while not done:
@@ -198,8 +205,8 @@ def together(modules):
                 ended, code = os.waitpid(pid, 0 if readable else os.WNOHANG)
                 if ended:
                     status = code
-                elif time.monotonic() - since > IMPORT_SECONDS:
-                    failures[at] = {"error": "its import did not end in %d seconds" % IMPORT_SECONDS, "files": []}
+                elif time.monotonic() - since > seconds:
+                    failures[at] = {"error": "its import did not end in %d seconds" % seconds, "files": []}
                     break
                 continue
             since = time.monotonic()
@@ -241,10 +248,10 @@ def in_runs(modules):
     """All modules in one process; after a crash, those that are left in a further one."""
     failures, left = {}, list(modules)
     for _ in range(4):
-        got = together(left)
+        got = together(left, IMPORT_SECONDS)
         failures.update(got)
         crashed = [m for m, f in got.items() if f.get("crash")]
-        if not crashed or crashed[0] is None:
+        if not crashed:
             break
         left = left[left.index(crashed[0]) + 1:]
         if not left:
@@ -259,7 +266,8 @@ class Looking:
         self.modules, self.until = modules, time.monotonic() + LOOK_SECONDS
 
     def fails(self, others, module):
-        return together(others + [module]).get(module)
+        seconds = min(IMPORT_SECONDS, max(60, self.until - time.monotonic()))
+        return together(others + [module], seconds).get(module)
 
     def late(self):
         return time.monotonic() > self.until
