@@ -72,7 +72,7 @@ func texts(v any) []string {
 
 // conda reads conda's settings: its variables over its files, the most important first.
 func (r *reader) conda() {
-	place := func(raw, from string) string { return r.source(r.expand(raw), from).Text }
+	place := func(raw, from string) string { return r.source(r.expand(raw), from).Text } // expands once: a password may have a $
 	alias := func(raw, from string) {
 		if raw != "" && r.config.CondaAlias.Text == "" {
 			r.config.CondaAlias = r.source(r.expand(raw), from)
@@ -80,8 +80,8 @@ func (r *reader) conda() {
 	}
 	list := func(urls []string, from string) {
 		for _, raw := range urls {
-			if raw = r.expand(raw); strings.Contains(raw, "://") {
-				root := place(raw, from)
+			if root := r.expand(raw); strings.Contains(root, "://") {
+				root = r.source(root, from).Text
 				r.channel(channelName(root), root, from)
 			}
 		}

@@ -101,8 +101,7 @@ const maxFile = 1 << 20
 // open reads a file. One that is not there is nil; one that cannot be read is nil with a note.
 func (r *reader) open(name string) []byte {
 	data, err := r.read(name)
-	switch {
-	case err == nil, errors.Is(err, fs.ErrNotExist):
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
 		return data
 	}
 	var at *fs.PathError
@@ -118,14 +117,21 @@ func (r *reader) read(name string) (data []byte, err error) {
 	if name == "/" {
 		return nil, fs.ErrNotExist
 	}
-	f, err := r.Files.Open(strings.TrimPrefix(name, "/"))
+	name = strings.TrimPrefix(name, "/")
+	st, err := fs.Stat(r.Files, name) // before it is opened: that of a pipe waits for whoever writes to it
+	switch {
+	case err != nil:
+		return nil, err
+	case st.IsDir(), st.Mode()&fs.ModeCharDevice != 0: // /dev/null says that there is none
+		return nil, fs.ErrNotExist
+	case !st.Mode().IsRegular():
+		return nil, errors.New("it is no regular file")
+	}
+	f, err := r.Files.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }() // it was only read
-	if st, err := f.Stat(); err != nil || st.IsDir() {
-		return nil, fs.ErrNotExist
-	}
 	if data, err = io.ReadAll(io.LimitReader(f, maxFile+1)); err == nil && len(data) > maxFile {
 		return nil, fmt.Errorf("it is larger than %d bytes", maxFile)
 	}

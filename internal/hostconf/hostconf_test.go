@@ -1,6 +1,7 @@
 package hostconf
 
 import (
+	"io/fs"
 	"net/url"
 	"reflect"
 	"strings"
@@ -309,6 +310,37 @@ func TestAptLogins(t *testing.T) {
 	files["/etc/apt/auth.conf.d/20.conf"] = "machine http://sec.example/ login ann password pw"
 	if got := Read(machine(nil, files)).Logins["http://sec.example:80"]; got.String() != "ann:pw" {
 		t.Errorf("the login that names http is %v, want ann:pw", got)
+	}
+}
+
+// A pipe would be waited for, and a device read for ever.
+func TestWhatIsNoFileIsNotOpened(t *testing.T) {
+	m := machine(map[string]string{"PIP_CONFIG_FILE": "/run/pipe", "UV_CONFIG_FILE": "/dev/null"}, nil)
+	m.Files = refusing{fstest.MapFS{"run/pipe": {Mode: fs.ModeNamedPipe}, "dev/null": {Mode: fs.ModeDevice | fs.ModeCharDevice}}, t}
+	want := []string{"/run/pipe is not read: it is no regular file"}
+	if c := Read(m); !reflect.DeepEqual(c.Notes, want) {
+		t.Errorf("the notes are %q, want %q", c.Notes, want)
+	}
+}
+
+// refusing are files of which none may be opened.
+type refusing struct {
+	fstest.MapFS
+	t *testing.T
+}
+
+func (r refusing) Open(name string) (fs.File, error) {
+	if f := r.MapFS[name]; f != nil {
+		r.t.Errorf("%s is opened", name)
+	}
+	return r.MapFS.Open(name)
+}
+
+// A login is written out once: what looks like a variable in the value of one is a password's own.
+func TestCondaExpandsOnce(t *testing.T) {
+	c := Read(machine(map[string]string{"LOGIN": "joe:a$HOME"}, map[string]string{"/home/me/.condarc": "channels: ['https://${LOGIN}@c.example/ours']\n"}))
+	if password, _ := c.Logins["https://c.example:443"].Password(); password != "a$HOME" {
+		t.Errorf("the password is %q, want %q", password, "a$HOME")
 	}
 }
 

@@ -6,8 +6,8 @@ import (
 )
 
 // pip reads pip's settings (https://pip.pypa.io/en/stable/topics/configuration/): the files of all users, of this
-// user, of the virtual environment, that of PIP_CONFIG_FILE, and the variables, each over those before it. In each
-// file [install] is over [global].
+// user, of the virtual environment, that of PIP_CONFIG_FILE, and the variables, each over those before it. [install] of
+// any file is over [global] of all.
 func (r *reader) pip() {
 	var files []ini
 	var names []string
@@ -32,7 +32,7 @@ func (r *reader) pip() {
 			for i := len(files) - 1; i >= 0; i-- {
 				if v, ok := files[i].option(section, option); ok {
 					if v == "" {
-						break // set to nothing: pip takes that of no other file
+						break // set to nothing: pip takes no other file's of this section
 					}
 					return Value{Text: v, From: names[i]}
 				}
