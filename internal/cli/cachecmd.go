@@ -20,7 +20,7 @@ func (a *app) cacheCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "cache",
 		Short:   "Show or clear what raybuild keeps on this machine",
-		Long:    "cache shows and clears raybuild's own directory: the embedded engine's build cache, fetched artifacts, and locks made by --set.",
+		Long:    "cache shows and clears raybuild's own directory: the embedded engine's build cache, fetched artifacts, locks made by --set, and the tests that images have passed.",
 		Example: "  raybuild cache du\n  raybuild cache prune",
 		Args:    noArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -31,7 +31,7 @@ func (a *app) cacheCommand() *cobra.Command {
 
 // cacheUse is one part of raybuild's directory.
 type cacheUse struct {
-	Part  string `json:"part"` // engine, artifacts, locks or registry
+	Part  string `json:"part"` // engine, artifacts, locks, tested or registry
 	Path  string `json:"path"`
 	Bytes int64  `json:"bytes"`
 	What  string `json:"what"`
@@ -75,6 +75,7 @@ func cacheUses(home string) ([]cacheUse, error) {
 		{"engine", "the embedded engine's build cache"},
 		{"artifacts", "fetched packages, wheels and installers"},
 		{"locks", "locks of recipes with --set"},
+		{testedDir, "which tests the images that were built here have passed"},
 		{"registry", "images of raybuild registry serve; prune leaves them alone"},
 	} {
 		dir := filepath.Join(home, part.name)
@@ -123,10 +124,11 @@ func (a *app) cachePruneCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "prune",
 		Short: "Clear what raybuild keeps on this machine",
-		Long: `prune removes fetched artifacts that were not used for longest until at most --keep is left (default: none), and locks made by
---set. With --all it ends the embedded engine and removes its build cache too, which otherwise keeps its own limit.
+		Long: `prune removes fetched artifacts that were not used for longest until at most --keep is left (default: none), locks made by
+--set, and the record of which tests images have passed. With --all it ends the embedded engine and removes its build cache too,
+which otherwise keeps its own limit.
 
-Nothing that is removed is lost: it is fetched or built again when it is needed. Images in registries are not touched.`,
+Nothing that is removed is lost: it is fetched, built or tested again when it is needed. Images in registries are not touched.`,
 		Example: "  raybuild cache prune\n  raybuild cache prune --keep 5GB\n  raybuild cache prune --all",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -154,8 +156,10 @@ func (a *app) prune(ctx context.Context, home string, limit int64, all bool) err
 	if _, err := fetch.Prune(ctx, filepath.Join(home, "artifacts"), limit); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("prune artifacts: %w", err)
 	}
-	if err := os.RemoveAll(filepath.Join(home, "locks")); err != nil {
-		return fmt.Errorf("prune locks: %w", err)
+	for _, part := range []string{"locks", testedDir} {
+		if err := os.RemoveAll(filepath.Join(home, part)); err != nil {
+			return fmt.Errorf("prune %s: %w", part, err)
+		}
 	}
 	if all {
 		if err := a.pruneEngines(ctx, home); err != nil {

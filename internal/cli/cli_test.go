@@ -293,26 +293,33 @@ func TestMirrorsList(t *testing.T) {
 
 func TestCache(t *testing.T) {
 	dir := t.TempDir()
-	lock := filepath.Join(dir, "home", "locks", "x.lock")
-	if err := os.MkdirAll(filepath.Dir(lock), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(lock, make([]byte, 100_000), 0o600); err != nil {
-		t.Fatal(err)
+	made := map[string]string{"locks": "locks/x.lock", "tested": "tested/x.json", "registry": "registry/x"}
+	for part, file := range made {
+		made[part] = filepath.Join(dir, "home", file)
+		if err := os.MkdirAll(filepath.Dir(made[part]), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(made[part], make([]byte, 100_000), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	var uses []cacheUse
 	got := call(t, dir, "cache", "du", "--json")
-	if err := json.Unmarshal([]byte(got.stdout), &uses); err != nil || len(uses) != 4 {
+	if err := json.Unmarshal([]byte(got.stdout), &uses); err != nil || len(uses) != 5 {
 		t.Fatalf("%v: %+v", err, got)
 	}
-	if i := slices.IndexFunc(uses, func(u cacheUse) bool { return u.Part == "locks" }); uses[i].Bytes < 100_000 {
-		t.Errorf("locks take %d bytes", uses[i].Bytes)
+	for _, u := range uses {
+		if has := made[u.Part] != ""; has != (u.Bytes >= 100_000) {
+			t.Errorf("%s takes %d bytes, and there is something of it: %v", u.Part, u.Bytes, has)
+		}
 	}
-	if got := call(t, dir, "cache", "prune"); got.code != exitDone || !strings.HasPrefix(got.stdout, "freed 1") {
+	if got := call(t, dir, "cache", "prune"); got.code != exitDone || !strings.HasPrefix(got.stdout, "freed 2") {
 		t.Errorf("%+v", got)
 	}
-	if _, err := os.Stat(lock); err == nil {
-		t.Error("the lock is still there")
+	for part, file := range made {
+		if _, err := os.Stat(file); (err == nil) != (part == "registry") {
+			t.Errorf("prune leaves images of the registry alone, removes locks and tests: of %s: %v", part, err)
+		}
 	}
 }
 

@@ -100,13 +100,17 @@ func (j *job) passedBefore(ctx context.Context, o *buildOptions, k *reuse) []*ca
 	return all
 }
 
-// passedFile is where the tests are kept that images have passed which were built here: of other names, or with no name.
+// testedDir has a file for each test that an image has passed which was built here, below raybuild's directory. `cache prune`
+// removes it.
+const testedDir = "tested"
+
+// passedFile is where it is kept that an image has passed a test here, under whatever name or none.
 func (j *job) passedFile(t *layers.SmokeTest) (string, error) {
 	home, err := j.app.home()
 	if err != nil {
 		return "", err
 	}
-	return filepath.Join(home, "tested", t.Digest.Encoded()+".json"), nil
+	return filepath.Join(home, testedDir, t.Digest.Encoded()+".json"), nil
 }
 
 // passedHere tells whether an image has passed the same test that was built here.
