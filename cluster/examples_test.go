@@ -121,15 +121,16 @@ func TestTrainingDividesTheCPUs(t *testing.T) {
 	python := need(t, "python3")
 	for _, x := range []struct{ call, want string }{
 		{"runners(1, 1)", "0"}, {"runners(2, 1)", "1"}, {"runners(6, 1)", "4"}, {"runners(64, 1)", "4"}, {"runners(64, 1, 63)", "63"},
-		{"runners(6, 1, 0)", "0"}, {"runners(0, 1)", "this job needs 1 CPUs and 0 are free: end other jobs, or add hosts to the cluster"},
-		{"runners(2, 1, 4)", "WORKERS=4 needs 5 CPUs and 2 are free: WORKERS may be from 0 to 1"},
-		{"runners(2, 1, -1)", "WORKERS=-1 needs 1 CPUs and 2 are free: WORKERS may be from 0 to 1"},
-		{"offline(1)", "this job needs 2 CPUs and 1 are free: end other jobs, or add hosts to the cluster"},
+		{"runners(6, 1, 0)", "0"}, {"runners(0, 1)", "this job needs 1 CPU, and the cluster has 0 free: end other jobs, or add hosts to the cluster"},
+		{"runners(2, 1, 4)", "WORKERS=4 needs 5 CPUs, and the cluster has 2 free: WORKERS may be from 0 to 1"},
+		{"offline(1)", "this job needs 2 CPUs, and the cluster has 1 free: end other jobs, or add hosts to the cluster"},
 		{"offline(2)", "(1, 0)"}, {"offline(3)", "(1, 1)"}, {"offline(4)", "(2, 1)"}, {"offline(6)", "(2, 3)"}, {"offline(64)", "(2, 4)"},
+		{"number('N', 7)", "7"}, {"number('WORKERS', least=3)", "3"}, {"number('WORKERS', least=4)", "WORKERS=3: want a whole number from 4 on"},
+		{"number('WORDS')", "WORDS=many: want a whole number from 0 on"}, {"many(1, 'CPU') + ', ' + cpus.many(0, 'CPU')", "1 CPU, 0 CPUs"},
 	} {
 		const ask = "import sys; sys.path.insert(0, '../examples/training'); import cpus\ntry: print(eval('cpus.' + sys.argv[1]))\nexcept SystemExit as e: print(e)"
 		cmd := exec.Command(python, "-c", ask, x.call)
-		cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
+		cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1", "WORKERS=3", "WORDS=many", "N=")
 		out, err := cmd.CombinedOutput()
 		if got := string(bytes.TrimSpace(out)); err != nil || got != x.want {
 			t.Errorf("%s: %v, %q, want %q", x.call, err, got, x.want)

@@ -34,7 +34,8 @@ def main():
     place.seen_by_all(OUT)
     place.seen_by_all(MODEL)
     prepare, runners = cpus.offline(place.free_cpus(), cpus.number("WORKERS"))
-    print(f"{prepare} CPUs prepare batches, 1 reads, {runners} env runners evaluate", flush=True)
+    print(f"{cpus.many(prepare, 'CPU')} for batches, 1 for reading, "
+          f"{cpus.many(runners, 'env runner')} for evaluation", flush=True)
     algo = (
         MARWILConfig()
         .environment("CartPole-v1")
@@ -62,7 +63,7 @@ def main():
     )
     returns = [algo.evaluate()["env_runners"]["episode_return_mean"]]
     print(f"before: mean return {returns[0]:.1f}", flush=True)
-    for i in range(cpus.number("ITERATIONS", 30)):
+    for i in range(cpus.number("ITERATIONS", 30, least=1)):
         returns.append(algo.train()["evaluation"]["env_runners"]["episode_return_mean"])
         print(f"iteration {i + 1}: mean return {returns[-1]:.1f}", flush=True)
         if returns[-1] >= GOAL:
@@ -71,7 +72,7 @@ def main():
     algo.stop()
     del algo
     gc.collect()  # what still reads batches ends now, and not when Ray has gone
-    if returns[-1] < GOAL:
+    if not returns[-1] >= GOAL:  # it may be no number: nan, where no episode has ended
         sys.exit(f"the mean return went from {returns[0]:.1f} to {returns[-1]:.1f}, not to {GOAL}: try more ITERATIONS")
 
 

@@ -12,6 +12,7 @@ import uuid
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+
 def free_cpus(patience=20):
     """The CPUs that are free now, after a little patience: those of a job that has just ended come back one by one."""
     whole = sum(int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"])

@@ -1,8 +1,8 @@
 """Records episodes of CartPole while PPO learns, for Ray 2.41 and later.
 
-In 0.8.6 this was `rllib train --run=PG` with "output". PG left RLlib in 2024; PPO is the nearest that is there. Episodes
-are Parquet files now, in OUT, a directory that all nodes see. The env runners have a CPU each. One more stays free for
-the tasks by which they write.
+In 0.8.6 this was `rllib train --run=PG` with "output". PG left RLlib in 2024; PPO is the nearest that is there.
+Episodes are Parquet files now, in OUT, a directory that all nodes see. The env runners have a CPU each. One more stays
+free for the tasks by which they write.
 """
 
 import os
@@ -30,7 +30,7 @@ def main():
     if any(pathlib.Path(OUT).rglob("*.parquet")):
         sys.exit(f"{OUT} has a record already: remove it, or give another directory as OUT")
     runners = cpus.runners(place.free_cpus(), 1, cpus.number("WORKERS"))
-    print(f"{runners} env runners, and 1 CPU for what they write", flush=True)
+    print(f"{cpus.many(runners, 'env runner')}, and 1 CPU for what is written", flush=True)
     algo = (
         PPOConfig()
         .environment("CartPole-v1")
@@ -49,14 +49,14 @@ def main():
         .build_algo()
     )
     returns = []
-    for i in range(cpus.number("ITERATIONS", 40)):
+    for i in range(cpus.number("ITERATIONS", 40, least=1)):
         returns.append(algo.train()["env_runners"]["episode_return_mean"])
         print(f"iteration {i + 1}: mean return {returns[-1]:.1f}", flush=True)
         if returns[-1] >= GOAL:
             break
     algo.stop()  # writes what is still in the env runners' buffers
     print("recorded " + episodes.line(OUT))
-    if returns[-1] < GOAL:
+    if not returns[-1] >= GOAL:  # it may be no number: nan, where no episode has ended
         sys.exit(f"the mean return rose from {returns[0]:.1f} to {returns[-1]:.1f}, not to {GOAL}: try more ITERATIONS")
 
 
