@@ -43,8 +43,8 @@ type found struct {
 	spec ast.Spec
 }
 
-// shake writes what the functions of one package reach below out. Every package that has an init with side effects on what is kept is
-// in inits.
+// shake writes what the functions of package pkg reach to the directory out. inits are the packages whose init functions are kept as
+// well, where the functions reach those packages: an init may change what is kept.
 func shake(dir, module, as, pkg string, functions, inits []string, out string) error {
 	s := &shaker{dir: dir, module: module, as: as, fset: token.NewFileSet(), packages: map[string]*source{}}
 	for _, f := range functions {
@@ -75,8 +75,11 @@ func (s *shaker) load(pkg string) (*source, error) {
 	}
 	src := &source{files: map[string]*ast.File{}, decls: map[string][]found{}, kept: map[ast.Node]bool{}}
 	names, err := fs.Glob(os.DirFS(s.dir), pkg+"/*.go")
-	if err != nil || len(names) == 0 {
-		return nil, fmt.Errorf("no Go files in %q: %w", pkg, err)
+	if err != nil {
+		return nil, fmt.Errorf("list Go files of package %q: %w", pkg, err)
+	}
+	if len(names) == 0 {
+		return nil, fmt.Errorf("load package %q: module %s has no Go files there", pkg, s.module)
 	}
 	for _, name := range names {
 		if strings.HasSuffix(name, "_test.go") {
