@@ -37,7 +37,9 @@ func (e *CheckError) Error() string { return e.Step.Error() }
 // Unwrap gives the step's error.
 func (e *CheckError) Unwrap() error { return e.Step }
 
-// Check runs checks, and gives their steps.
+// Check runs checks one after the other until one fails, and gives the steps of those that ran. A check that the image does
+// not pass is a [CheckError]; where a check has [Check.Here] alone and the builder has not what it stands on, the error is
+// [ErrNotHere]. The end of ctx ends the step that runs.
 func (b *Builder) Check(ctx context.Context, s Session, o SolveOptions, checks ...Check) (steps []Step, err error) {
 	c, err := b.newCall(ctx, s, o)
 	if err != nil {
@@ -174,8 +176,11 @@ func (k *checking) check(ctx context.Context, one Check) error {
 
 // solve solves a check's stage; of a builder that is to have all of it, with nothing to fetch.
 func (k *checking) solve(ctx context.Context, p Platform, st Stage, here bool) error {
-	if st.err != nil {
+	switch {
+	case st.err != nil:
 		return st.err
+	case st.n == nil:
+		return errors.New("check image: the check has no step: its Stage has to end in one")
 	}
 	c := &call{b: k.c.b, o: k.c.o, sess: &session{Session: k.c.sess.Session}, view: k.c.view, col: newCollector()}
 	c.o.CacheFrom, c.o.CacheTo, c.o.NoCache = nil, nil, false

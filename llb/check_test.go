@@ -1,0 +1,131 @@
+package llb_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/raybuild/raybuild/llb"
+)
+
+// smokeOf is a check of the world's base by a script.
+func smokeOf(w *world, script string) llb.Check {
+	return llb.Check{Platform: amd64, Stage: llb.From(w.base).Run(sh("smoke", "try it", script))}
+}
+
+// A check that passes is a step of the result; the builder knows it the second time, unless it is to run in every build.
+func TestCheckPasses(t *testing.T) {
+	w, b := newWorld(t), connect(t)
+	one := smokeOf(w, `test -e /etc/motd; echo seen > /written`)
+	fresh := sh("smoke", "try it", "true")
+	fresh.Fresh = true
+	anew := llb.Check{Platform: amd64, Stage: llb.From(w.base).Run(fresh)}
+	for _, tt := range []struct {
+		name   string
+		check  llb.Check
+		cached bool
+	}{{"the first time", one, false}, {"the second time", one, true}, {"one that always runs", anew, false}, {"and runs again", anew, false}} {
+		steps, err := b.Check(t.Context(), llb.Session{}, llb.SolveOptions{}, tt.check)
+		if err != nil {
+			t.Fatalf("%s: %v", tt.name, err)
+		}
+		if len(steps) != 1 || steps[0].Layer != "smoke" || steps[0].Name != "try it" || steps[0].Cached != tt.cached {
+			t.Errorf("%s: the steps are %+v, want the check's, cached: %v", tt.name, steps, tt.cached)
+		}
+	}
+	// What a check writes is in no image.
+	files, err := b.ReadFiles(t.Context(), llb.From(w.base), amd64, []string{"/written"}, llb.Session{})
+	if err != nil || len(files) > 0 {
+		t.Errorf("the base has %d files that the check wrote (%v)", len(files), err)
+	}
+}
+
+// A check that fails is an error that names the step, its exit code and its last words; those after it do not run.
+func TestCheckFails(t *testing.T) {
+	w, b := newWorld(t), connect(t)
+	later := smokeOf(w, "echo later")
+	for range 2 { // a failure is not kept
+		steps, err := b.Check(t.Context(), llb.Session{}, llb.SolveOptions{}, smokeOf(w, "true"), smokeOf(w, "echo its last words; exit 7"), later)
+		var failed *llb.CheckError
+		if !errors.As(err, &failed) {
+			t.Fatalf("error %v, want a CheckError", err)
+		}
+		if s := failed.Step; llb.FormatPlatform(failed.Platform) != "linux/amd64" || s.Layer != "smoke" || s.Step != "try it" || s.ExitCode != 7 || strings.Join(s.Log, "|") != "its last words" {
+			t.Errorf("the error is of %+v: %+v", failed.Platform, s)
+		}
+		var step *llb.StepError
+		if !errors.As(err, &step) || err.Error() != `layer smoke: step "try it": exit code 7` {
+			t.Errorf("error %q (a StepError: %v)", err, step != nil)
+		}
+		if len(steps) != 2 {
+			t.Errorf("the steps are %+v, want those of the two that ran", steps)
+		}
+	}
+	if steps, err := b.Check(t.Context(), llb.Session{}, llb.SolveOptions{}, later); err != nil || steps[0].Cached {
+		t.Errorf("what comes after a failure has run: %+v, %v", steps, err)
+	}
+}
+
+// A check of what is here fetches nothing: a builder that lacks an artifact says so, or takes the stage that has it otherwise.
+func TestCheckOfWhatIsHere(t *testing.T) {
+	w, b := newWorld(t), connect(t)
+	made := llb.Merge("image", llb.From(w.base), llb.Artifact(w.add("tool.whl", "wheel")))
+	here := made.Run(sh("smoke", "try it", "test -e /tool.whl"))
+	session := llb.Session{Artifacts: w}
+	opened := func() int { return w.opened(w.add("tool.whl", "wheel").Digest) }
+
+	steps, err := b.Check(t.Context(), session, llb.SolveOptions{}, llb.Check{Platform: amd64, Here: here})
+	if !errors.Is(err, llb.ErrNotHere) || len(steps) > 0 || opened() > 0 {
+		t.Errorf("without the artifact: %v, %+v, fetched %d times", err, steps, opened())
+	}
+	if _, err = b.Check(t.Context(), session, llb.SolveOptions{}, llb.Check{Platform: amd64, Here: here, Stage: here}); err != nil || opened() != 1 {
+		t.Errorf("with a stage to fall back on: %v, fetched %d times", err, opened())
+	}
+	if steps, err = b.Check(t.Context(), session, llb.SolveOptions{}, llb.Check{Platform: amd64, Here: here}); err != nil || len(steps) != 1 || opened() != 1 {
+		t.Errorf("with the artifact: %v, %+v, fetched %d times", err, steps, opened())
+	}
+	bad := made.Run(sh("smoke", "try it", "exit 3"))
+	var failed *llb.CheckError
+	if _, err = b.Check(t.Context(), session, llb.SolveOptions{}, llb.Check{Platform: amd64, Here: bad, Stage: here}); !errors.As(err, &failed) {
+		t.Errorf("an image that is here and fails is not tried in another way: %v", err)
+	}
+}
+
+func TestCheckEndsWithItsContext(t *testing.T) {
+	w, b := newWorld(t), connect(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	at := make(chan time.Time, 1)
+	progress := writer(func(p []byte) (int, error) {
+		if strings.Contains(string(p), "started") && ctx.Err() == nil {
+			cancel()
+			at <- time.Now()
+		}
+		return len(p), nil
+	})
+	_, err := b.Check(ctx, llb.Session{}, llb.SolveOptions{Progress: llb.ProgressPlain, ProgressTo: progress}, smokeOf(w, "echo started; sleep 60"))
+	var failed *llb.CheckError
+	if !errors.Is(err, context.Canceled) || errors.As(err, &failed) {
+		t.Errorf("ended with %v", err)
+	}
+	if took := time.Since(<-at); took > 10*time.Second {
+		t.Errorf("ended %v after the cancel", took)
+	}
+}
+
+func TestCheckThatIsNone(t *testing.T) {
+	b := connect(t)
+	for name, tt := range map[string]struct {
+		check llb.Check
+		says  string
+	}{
+		"no stage":        {llb.Check{Platform: amd64}, "no step"},
+		"an empty stage":  {llb.Check{Platform: amd64, Stage: llb.Scratch()}, "no step"},
+		"a stage's error": {llb.Check{Platform: amd64, Stage: llb.From("not a reference")}, "not a reference"},
+	} {
+		if _, err := b.Check(t.Context(), llb.Session{}, llb.SolveOptions{}, tt.check); err == nil || !strings.Contains(err.Error(), tt.says) {
+			t.Errorf("%s: error %v, want one that says %q", name, err, tt.says)
+		}
+	}
+}
