@@ -32,7 +32,7 @@ func callContext(t *testing.T, ctx context.Context, dir string, args ...string) 
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	env := map[string]string{"HOME": dir, "RAYBUILD_HOME": filepath.Join(dir, "home")}
-	a := &app{stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr, dir: dir, getenv: func(k string) string { return env[k] }}
+	a := &app{stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr, version: "dev", dir: dir, getenv: func(k string) string { return env[k] }}
 	root := a.rootCommand() //nolint:contextcheck // cobra hands the context to the commands
 	root.SetArgs(args)
 	code := a.exit(ctx, root.ExecuteContext(ctx))
