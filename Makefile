@@ -18,7 +18,7 @@ RACE      ?= ./llb/... ./cluster/... ./internal/fetch/... ./internal/registry/..
 TEST_P    ?= 2
 TEST_FLAGS ?=
 
-.PHONY: help build check docs lint-tool needs needs-build test test-race test-rllib world world-down quickstart bench bench-core bench-faults ray-versions test-cluster bench-cluster clean
+.PHONY: help build check docs lint-tool needs needs-build test test-race test-rllib world world-down quickstart pictures bench bench-core bench-faults ray-versions test-cluster bench-cluster clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ world-down: ## stop what `make world` and `make quickstart` left running
 
 quickstart: needs-build build ## build a Ray image, push it to a registry on loopback, and run it
 	@scripts/quickstart
+
+pictures: needs-build build ## build real Ray, and draw docs/pictures from it: the terminal, and the page of --report
+	@scripts/pictures
 
 # BuildKit's own client, of go.mod's version, for benchmarks to compare with. It needs a few modules more than raybuild does:
 # its go.mod is a copy of ours with those.
