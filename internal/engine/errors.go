@@ -41,4 +41,4 @@ func (e *Error) Error() string {
 func (e *Error) Unwrap() error { return e.Kind }
 
 // fixSpace is the next step where a disk is full.
-const fixSpace = "free some space, run `raybuild cache prune`, or set RAYBUILD_HOME to another disk"
+const fixSpace = "free some space, run `raybuild cache prune --all`, or set RAYBUILD_HOME to another disk"
