@@ -77,18 +77,6 @@ func (l *LockPlatform) pythonLayers() []LockLayer {
 	return out
 }
 
-// added reads what comes on top.
-func (t *recipeReader) added(n *yamlNode, key string, dst *[][]string) {
-	t.list(n, key, "a list of lists of requirements", func(n *yamlNode, key string) {
-		var one []string
-		t.requirements(&one)(n, key)
-		if n.kind == yamlList && len(n.items) == 0 {
-			t.addAt(n, key, "is empty", "remove it")
-		}
-		*dst = append(*dst, one)
-	})
-}
-
 // packed are the archives of the recipe's files, or what a record says of them.
 func packed(r *Recipe, known []PackedFiles) ([]LocalFile, error) {
 	if len(known) == 0 {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/raybuild/raybuild/internal/strictyaml"
 )
 
 // Note is something that the user should know about a recipe and that is no error.
@@ -26,11 +28,11 @@ func Check(r *Recipe) ([]Note, error) {
 	c.base()
 	r.Pins, r.CondaPins = nil, nil
 	c.breakages()
-	return c.notes, c.err()
+	return c.notes, c.Err()
 }
 
 type checker struct {
-	problemList
+	strictyaml.Problems
 	r     *Recipe
 	notes []Note
 }
@@ -45,9 +47,9 @@ func (c *checker) installer() {
 	for _, p := range c.r.Platforms {
 		switch machine := machineOf(p); {
 		case len(row.Machines) > 0 && !slices.Contains(row.Machines, machine):
-			c.addAt(nil, "miniconda.version", fmt.Sprintf("%s %s was not built for %s", m.Distribution, m.Version, p), "use "+newestInstaller(m.Distribution))
+			c.AddAt(nil, "miniconda.version", fmt.Sprintf("%s %s was not built for %s", m.Distribution, m.Version, p), "use "+newestInstaller(m.Distribution))
 		case m.Installer(p).SHA256 == "":
-			c.addAt(nil, "miniconda.version", fmt.Sprintf("the digest of %s is not known", m.Installer(p).Filename()),
+			c.AddAt(nil, "miniconda.version", fmt.Sprintf("the digest of %s is not known", m.Installer(p).Filename()),
 				fmt.Sprintf("add miniconda.sha256 with the digest that %s gives, or use %s", installerIndex(m.Distribution), newestInstaller(m.Distribution)))
 		}
 	}
@@ -68,10 +70,10 @@ func (c *checker) base() {
 		}
 	}
 	if m, f := glibcProblem(c.r.Miniconda, "ubuntu:"+release.Version, release.Glibc); m != "" {
-		c.addAt(nil, "miniconda.version", m, f)
+		c.AddAt(nil, "miniconda.version", m, f)
 	}
 	if slices.Contains(c.r.Apt.Packages, "python-software-properties") && compareDotted(release.Version, "14.10") >= 0 {
-		c.addAt(nil, "apt", fmt.Sprintf("Ubuntu %s has no package python-software-properties", release.Version), "use software-properties-common")
+		c.AddAt(nil, "apt", fmt.Sprintf("Ubuntu %s has no package python-software-properties", release.Version), "use software-properties-common")
 	}
 }
 

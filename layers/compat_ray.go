@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/raybuild/raybuild/internal/strictyaml"
 )
 
 // ray checks the version of Ray against the recipe's Python, platforms and extras.
@@ -23,7 +25,7 @@ func (c *checker) ray() {
 	case compareDotted(v, newest) > 0:
 		c.note("ray.version", "Ray %s is newer than what raybuild knows (%s): it is taken to work with what %s works with", v, newest, release.version)
 	case compareDotted(minorOf(v), minorOf(release.version)) > 0:
-		c.addAt(nil, "ray.version", fmt.Sprintf("Ray %s was never released", v), fmt.Sprintf("use %s or %s", release.version, next))
+		c.AddAt(nil, "ray.version", fmt.Sprintf("Ray %s was never released", v), fmt.Sprintf("use %s or %s", release.version, next))
 		return
 	default:
 		c.note("ray.version", "raybuild knows no Ray %s on PyPI: it is taken to work with what %s works with", v, release.version)
@@ -41,7 +43,7 @@ func (c *checker) rayWheels(release rayRelease) {
 		if other := newestRayFor(python, c.r.Platforms...); other != "" {
 			fix += ", or ray " + other
 		}
-		c.addAt(nil, "ray.version", fmt.Sprintf("Ray %s has no wheel for Python %s", v, python), fix)
+		c.AddAt(nil, "ray.version", fmt.Sprintf("Ray %s has no wheel for Python %s", v, python), fix)
 		return
 	}
 	for _, p := range c.r.Platforms {
@@ -55,7 +57,7 @@ func (c *checker) rayWheels(release rayRelease) {
 		if other := newestRayFor(python, c.r.Platforms...); other != "" {
 			fix += ", or ray " + other
 		}
-		c.addAt(nil, "platforms", fmt.Sprintf("Ray %s has no wheel for %s", v, p), fix)
+		c.AddAt(nil, "platforms", fmt.Sprintf("Ray %s has no wheel for %s", v, p), fix)
 	}
 }
 
@@ -67,7 +69,7 @@ func (c *checker) rayExtras(row rayRow) {
 	}
 	for _, e := range extras {
 		if !slices.Contains(row.Extras, e) {
-			c.addAt(nil, "ray.extras", fmt.Sprintf("Ray %s has no extra %q", v, e), didYouMean(e, row.Extras))
+			c.AddAt(nil, "ray.extras", fmt.Sprintf("Ray %s has no extra %q", v, e), strictyaml.DidYouMean(e, row.Extras))
 		}
 	}
 	switch {
@@ -80,7 +82,7 @@ func (c *checker) rayExtras(row rayRow) {
 		return
 	}
 	if req, ok := c.ownPackages()["gymnasium"]; ok && row.Gymnasium != "" && req.Marker == "" && !allows(req.Specifier, row.Gymnasium) {
-		c.addAt(nil, "pip", fmt.Sprintf("the recipe asks for %s, and the extra rllib of Ray %s takes gymnasium %s alone", req, v, row.Gymnasium),
+		c.AddAt(nil, "pip", fmt.Sprintf("the recipe asks for %s, and the extra rllib of Ray %s takes gymnasium %s alone", req, v, row.Gymnasium),
 			fmt.Sprintf("write gymnasium==%s, leave gymnasium out, or leave rllib out of ray.extras", row.Gymnasium))
 	}
 	// conda-forge/ray-packages-feedstock, 2026-05: no ray-rllib for 3.14, as gymnasium was not there yet.

@@ -142,11 +142,11 @@ func TestTables(t *testing.T) {
 		t.Errorf("%d releases are read of %d rows", len(releases), want)
 	}
 	for i, r := range releases {
-		if m, _ := nameRayVersion(r.version); m != "" || len(r.allPythons()) == 0 {
+		if m, _ := nameRayVersion.Check(r.version); m != "" || len(r.allPythons()) == 0 {
 			t.Errorf("release %+v is not whole: %s", r, m)
 		}
 		for _, python := range r.allPythons() {
-			if m, _ := namePython(python); m != "" {
+			if m, _ := namePython.Check(python); m != "" {
 				t.Errorf("release %s: %s", r.version, m)
 			}
 		}
@@ -164,7 +164,7 @@ func TestTables(t *testing.T) {
 			t.Errorf("installer %+v: %s", r, m)
 		}
 		for machine, sum := range r.SHA256 {
-			if m, _ := nameSHA256(sum); m != "" {
+			if m, _ := nameSHA256.Check(sum); m != "" {
 				t.Errorf("installer %s %s: %s", r.Version, machine, m)
 			}
 		}

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/raybuild/raybuild/internal/strictyaml"
 )
 
 // canonicalOrigin is a source that artifacts are named by, whichever mirror
@@ -110,7 +112,7 @@ func (a Artifact) URL() string { return OriginURL(a.Origin) + "/" + a.Path }
 func (a Artifact) Filename() string {
 	name := path.Base(a.Path)
 	plain, err := url.PathUnescape(name)
-	if message, _ := freeText(plain); err != nil || message != "" || plain == "." || plain == ".." || strings.Contains(plain, "/") {
+	if message, _ := strictyaml.OneLine(plain); err != nil || message != "" || plain == "." || plain == ".." || strings.Contains(plain, "/") {
 		return name
 	}
 	return plain

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/raybuild/raybuild/internal/strictyaml"
 )
 
 // ParseLock reads a lock, YAML or JSON of the same keys. filename names it in
@@ -18,91 +20,144 @@ func ParseLock(data []byte, filename string) (*Lock, error) {
 		// JSON may be indented with tabs, YAML may not.
 		data = bytes.ReplaceAll(data, []byte("\t"), []byte(" "))
 	}
-	root, bad := parseYAML(data, filename, lockLimits())
-	if bad != nil {
-		return nil, bad
+	root, problems := strictyaml.Parse(data, filename, lockLimits())
+	t := &lockReader{}
+	t.Tell(problems...)
+	if root == nil && len(problems) > 0 {
+		return nil, t.Err()
 	}
-	if root == nil || root.kind != yamlMap {
+	if root == nil || root.Kind != strictyaml.Mapping {
 		return nil, &RecipeError{Problems: []Problem{{File: filename, Message: "is not a lock", Fix: "remove it, and run raybuild lock"}}}
 	}
-	if v := root.get("version"); v != nil && v.text != strconv.Itoa(LockVersion) {
-		return nil, &RecipeError{Problems: []Problem{{File: filename, Line: v.line, Column: v.col, Key: "version",
-			Message: fmt.Sprintf("%s is not a version of the lock that this raybuild knows", quoteShort(v.text)),
+	if v := root.Get("version"); v != nil && v.Text != strconv.Itoa(LockVersion) {
+		return nil, &RecipeError{Problems: []Problem{{File: filename, Line: v.Line, Column: v.Column, Key: "version",
+			Message: fmt.Sprintf("%s is not a version of the lock that this raybuild knows", quoteShort(v.Text)),
 			Fix:     fmt.Sprintf("use the raybuild that wrote it, or remove the file and run raybuild lock (this one writes version %d)", LockVersion)}}}
 	}
 	l := &Lock{Platforms: map[string]*LockPlatform{}}
-	t := &lockReader{}
-	t.lock(root, l)
-	if err := t.err(); err != nil {
+	t.Read(root, "", lockValue(l))
+	if err := t.Err(); err != nil {
 		return nil, err
 	}
 	return l, nil
 }
 
-type lockReader struct{ recipeReader }
-
-func (t *lockReader) lock(n *yamlNode, l *Lock) {
-	t.mapping(n, "",
-		treeField{"version", t.number(func(v int64) { l.Version = int(v) })},
-		treeField{"recipe", t.digest(&l.Recipe)},
-		treeField{"platforms", func(n *yamlNode, key string) {
-			if n.kind != yamlMap && n.kind != yamlNull {
-				t.wrongKind(n, key, "a mapping")
-				return
-			}
-			for _, p := range n.pairs {
-				if name, ok := t.string(p.key, key, platformName); ok {
-					l.Platforms[name] = &LockPlatform{}
-					t.platform(p.value, joinKey(key, name), l.Platforms[name])
-				}
-			}
-		}},
-	)
-	t.required(n, "", "version", "recipe", "platforms")
+// lockLimits are for what a machine writes: some ten thousand artifacts.
+func lockLimits() strictyaml.Limits {
+	return strictyaml.Limits{Bytes: 16 << 20, Depth: 32, Tokens: 1_500_000}
 }
 
-func (t *lockReader) platform(n *yamlNode, key string, p *LockPlatform) {
-	t.mapping(n, key,
-		treeField{"resolved", func(n *yamlNode, key string) {
-			at, err := time.Parse(time.RFC3339, n.text)
-			if n.kind != yamlText || err != nil {
-				t.addAt(n, key, quoteShort(n.text)+" is not a time", "write it as in 2026-01-02T15:04:05Z")
-				return
-			}
-			p.Resolved = at.UTC().Truncate(time.Second)
-		}},
-		treeField{"base", func(n *yamlNode, key string) { t.image(n, key, &p.Base) }},
-		treeField{"tool", func(n *yamlNode, key string) { t.image(n, key, &p.Tool) }},
-		treeField{"layers", func(n *yamlNode, key string) {
-			seen := map[string]bool{}
-			t.list(n, key, "a list of layers", func(n *yamlNode, key string) {
-				layer := t.layer(n, key)
-				if seen[layer.Name] && layer.Name != "" {
-					t.addAt(n, key, fmt.Sprintf("the layer %q is there twice", layer.Name), "keep one of the two")
-				}
-				seen[layer.Name] = true
-				p.Layers = append(p.Layers, layer)
-			})
-		}},
-		treeField{"notes", t.texts(&p.Notes, linesText)},
+// lockReader reads a lock.
+type lockReader struct{ strictyaml.Reader }
+
+func lockValue(l *Lock) strictyaml.Value {
+	return strictyaml.Map(
+		strictyaml.Key{Name: "version", Required: true, Value: strictyaml.Int(&l.Version, 0, strictyaml.MaxInt)},
+		strictyaml.Key{Name: "recipe", Required: true, Value: digestValue(&l.Recipe)},
+		strictyaml.Key{Name: "platforms", Required: true,
+			Value: strictyaml.Entries(grammarPlatform(), func(name string) strictyaml.Value {
+				p := &LockPlatform{}
+				l.Platforms[name] = p
+				return strictyaml.Map(lockPlatformKeys(p)...)
+			})},
 	)
-	t.required(n, key, "resolved", "base", "tool")
 }
 
-func (t *lockReader) image(n *yamlNode, key string, i *LockImage) {
-	t.mapping(n, key,
-		treeField{"reference", t.text(&i.Reference, baseReference)},
-		treeField{"digest", t.digest(&i.Digest)},
-		treeField{"id", t.text(&i.ID, freeText)},
-		treeField{"release", t.text(&i.Release, freeText)},
-		treeField{"codename", t.text(&i.Codename, freeText)},
-		treeField{"glibc", t.text(&i.Glibc, freeText)},
-		treeField{"layers", t.number(func(v int64) { i.Layers = int(v) })},
-		treeField{"env", t.texts(&i.Env, lockVariable)},
-		treeField{"apt_files", t.texts(&i.AptFiles, imagePath)},
-		treeField{"dpkg_paths", t.texts(&i.DpkgPaths, dpkgFilterText)},
+func lockPlatformKeys(p *LockPlatform) []strictyaml.Key {
+	seen := map[string]bool{}
+	oneLayer := func(t *strictyaml.Reader, n *strictyaml.Node, key string) {
+		var layer LockLayer
+		t.Read(n, key, strictyaml.Map(lockLayerKeys(&layer)...))
+		if seen[layer.Name] && layer.Name != "" {
+			t.AddAt(n, key, fmt.Sprintf("the layer %q is there twice", layer.Name), "keep one of the two")
+		}
+		seen[layer.Name] = true
+		p.Layers = append(p.Layers, layer)
+	}
+	return []strictyaml.Key{
+		{Name: "resolved", Required: true, Value: timeValue(&p.Resolved)},
+		{Name: "base", Required: true, Value: strictyaml.Map(lockImageKeys(&p.Base)...)},
+		{Name: "tool", Required: true, Value: strictyaml.Map(lockImageKeys(&p.Tool)...)},
+		{Name: "layers", Value: strictyaml.Items("a list of layers", strictyaml.Func(nil, oneLayer))},
+		{Name: "notes", Value: strictyaml.Strings(&p.Notes, grammarLines())},
+	}
+}
+
+func lockImageKeys(i *LockImage) []strictyaml.Key {
+	return []strictyaml.Key{
+		{Name: "reference", Required: true, Value: strictyaml.String(&i.Reference, grammarBase())},
+		{Name: "digest", Required: true, Value: digestValue(&i.Digest)},
+		{Name: "id", Value: strictyaml.String(&i.ID, grammarOneLine())},
+		{Name: "release", Value: strictyaml.String(&i.Release, grammarOneLine())},
+		{Name: "codename", Value: strictyaml.String(&i.Codename, grammarOneLine())},
+		{Name: "glibc", Value: strictyaml.String(&i.Glibc, grammarOneLine())},
+		{Name: "layers", Value: strictyaml.Int(&i.Layers, 0, strictyaml.MaxInt)},
+		{Name: "env", Value: strictyaml.Strings(&i.Env, strictyaml.Grammar{Check: lockVariable})},
+		{Name: "apt_files", Value: strictyaml.Strings(&i.AptFiles, grammarImagePath())},
+		{Name: "dpkg_paths", Value: strictyaml.Strings(&i.DpkgPaths, strictyaml.Grammar{Check: dpkgFilterText})},
+	}
+}
+
+func lockLayerKeys(l *LockLayer) []strictyaml.Key {
+	return []strictyaml.Key{
+		{Name: "name", Required: true, Value: strictyaml.String(&l.Name, nameStep)},
+		{Name: "inputs", Value: digestValue(&l.Inputs)},
+		{Name: "artifacts", Value: strictyaml.ListOf(&l.Artifacts, "a list of artifacts", artifactValue)},
+	}
+}
+
+func artifactValue(a *Artifact) strictyaml.Value {
+	keys := strictyaml.Map(
+		strictyaml.Key{Name: "kind", Required: true, Value: strictyaml.String(&a.Kind,
+			strictyaml.OneOf("a kind", KindDeb, KindInstaller, KindConda, KindWheel, KindSdist, KindFile))},
+		strictyaml.Key{Name: "name", Required: true,
+			Value: strictyaml.String(&a.Name, strictyaml.Grammar{Check: artifactWord})},
+		strictyaml.Key{Name: "version", Value: strictyaml.String(&a.Version, strictyaml.Grammar{Check: artifactWord})},
+		strictyaml.Key{Name: "origin", Required: true,
+			Value: strictyaml.String(&a.Origin, strictyaml.Grammar{Check: originText})},
+		strictyaml.Key{Name: "path", Required: true, Value: strictyaml.String(&a.Path, grammarOneLine())},
+		strictyaml.Key{Name: "sha256", Required: true, Value: strictyaml.String(&a.SHA256, nameSHA256)},
+		strictyaml.Key{Name: "size", Value: strictyaml.Int(&a.Size, 0, strictyaml.MaxInt)},
+		strictyaml.Key{Name: "md5", Value: strictyaml.String(&a.MD5, strictyaml.Grammar{Check: lockMD5})},
+		strictyaml.Key{Name: "for", Value: strictyaml.Pairs(&a.For, nameStep, grammarLines())},
 	)
-	t.required(n, key, "reference", "digest")
+	return strictyaml.Func(keys.Shape, func(t *strictyaml.Reader, n *strictyaml.Node, key string) {
+		t.Read(n, key, keys)
+		grammar := artifactPath
+		if a.Origin == originLocal {
+			grammar = localPath
+		}
+		if p := n.Get("path"); p != nil && a.Path != "" {
+			if m, f := grammar(a.Path); m != "" {
+				t.AddAt(p, key+".path", m, f)
+			}
+		}
+	})
+}
+
+// timeValue reads a time, to the second.
+func timeValue(dst *time.Time) strictyaml.Value {
+	return strictyaml.Func(nil, func(t *strictyaml.Reader, n *strictyaml.Node, key string) {
+		at, err := time.Parse(time.RFC3339, n.Text)
+		if n.Kind != strictyaml.Text || err != nil {
+			t.AddAt(n, key, quoteShort(n.Text)+" is not a time", "write it as in 2026-01-02T15:04:05Z")
+			return
+		}
+		*dst = at.UTC().Truncate(time.Second)
+	})
+}
+
+// digestValue reads a digest of the form sha256:HEX.
+func digestValue(dst *digest.Digest) strictyaml.Value {
+	return strictyaml.Each(strictyaml.Grammar{Check: digestText}, func(s string) { *dst = digest.Digest(s) })
+}
+
+func digestText(s string) (string, string) {
+	hex, ok := strings.CutPrefix(s, "sha256:")
+	if m, _ := nameSHA256.Check(hex); !ok || m != "" {
+		return quoteShort(s) + " is not a digest", "write sha256: and 64 lower-case hex digits"
+	}
+	return "", ""
 }
 
 // dpkgFilterText is one of dpkg's filters of paths.
@@ -110,7 +165,7 @@ func dpkgFilterText(s string) (string, string) {
 	if kind, glob, _ := strings.Cut(s, "="); kind != "path-exclude" && kind != "path-include" || !strings.HasPrefix(glob, "/") {
 		return quoteShort(s) + " is not a filter of dpkg's", "write path-exclude=/GLOB or path-include=/GLOB"
 	}
-	return linesText(s)
+	return strictyaml.Lines(s)
 }
 
 // lockVariable is a variable of a base image, which may be named as it likes.
@@ -118,48 +173,7 @@ func lockVariable(s string) (string, string) {
 	if name, _, ok := strings.Cut(s, "="); !ok || name == "" {
 		return quoteShort(s) + " is not a variable", "write NAME=VALUE"
 	}
-	return linesText(s)
-}
-
-func (t *lockReader) layer(n *yamlNode, key string) LockLayer {
-	var l LockLayer
-	t.mapping(n, key,
-		treeField{"name", t.text(&l.Name, nameStep)},
-		treeField{"inputs", t.digest(&l.Inputs)},
-		treeField{"artifacts", func(n *yamlNode, key string) {
-			t.list(n, key, "a list of artifacts", func(n *yamlNode, key string) {
-				l.Artifacts = append(l.Artifacts, t.artifact(n, key))
-			})
-		}},
-	)
-	t.required(n, key, "name")
-	return l
-}
-
-func (t *lockReader) artifact(n *yamlNode, key string) Artifact {
-	var a Artifact
-	t.mapping(n, key,
-		treeField{"kind", t.text(&a.Kind, oneOf(KindDeb, KindInstaller, KindConda, KindWheel, KindSdist, KindFile))},
-		treeField{"name", t.text(&a.Name, artifactWord)},
-		treeField{"version", t.text(&a.Version, artifactWord)},
-		treeField{"origin", t.text(&a.Origin, originText)},
-		treeField{"path", t.text(&a.Path, freeText)},
-		treeField{"sha256", t.text(&a.SHA256, nameSHA256)},
-		treeField{"size", t.number(func(v int64) { a.Size = v })},
-		treeField{"md5", t.text(&a.MD5, lockMD5)},
-		treeField{"for", t.pairs(&a.For, nameStep, linesText)},
-	)
-	t.required(n, key, "kind", "name", "origin", "path", "sha256")
-	grammar := artifactPath
-	if a.Origin == originLocal {
-		grammar = localPath
-	}
-	if p := n.get("path"); p != nil && a.Path != "" {
-		if m, f := grammar(a.Path); m != "" {
-			t.addAt(p, key+".path", m, f)
-		}
-	}
-	return a
+	return strictyaml.Lines(s)
 }
 
 var (
@@ -193,7 +207,7 @@ func originText(s string) (string, string) {
 	if strings.Contains(s, "://") {
 		return plainURL(s)
 	}
-	return nameChannel(s)
+	return nameChannel.Check(s)
 }
 
 func lockMD5(s string) (string, string) {
@@ -201,32 +215,4 @@ func lockMD5(s string) (string, string) {
 		return quoteShort(s) + " is not an MD5 digest", "write 32 lower-case hex digits"
 	}
 	return "", ""
-}
-
-// digest reads a digest of the form sha256:HEX.
-func (t *lockReader) digest(dst *digest.Digest) func(*yamlNode, string) {
-	return func(n *yamlNode, key string) {
-		s, ok := t.string(n, key, func(s string) (string, string) {
-			hex, ok := strings.CutPrefix(s, "sha256:")
-			if m, _ := nameSHA256(hex); !ok || m != "" {
-				return quoteShort(s) + " is not a digest", "write sha256: and 64 lower-case hex digits"
-			}
-			return "", ""
-		})
-		if ok {
-			*dst = digest.Digest(s)
-		}
-	}
-}
-
-// number reads a whole number that is not negative.
-func (t *lockReader) number(set func(int64)) func(*yamlNode, string) {
-	return func(n *yamlNode, key string) {
-		v, err := strconv.ParseInt(n.text, 10, 53)
-		if n.kind != yamlNumber || err != nil || v < 0 {
-			t.addAt(n, key, quoteShort(n.text)+" is not a whole number", "write digits only")
-			return
-		}
-		set(v)
-	}
 }

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/raybuild/raybuild/internal/strictyaml"
 )
 
 // Marshal writes the lock in its canonical form: YAML with a stable order and one
@@ -126,7 +128,7 @@ var (
 // scalar writes a text plain where every reader of YAML takes it for text,
 // and in quotes else.
 func (w *lockWriter) scalar(s string) string {
-	if message, _ := linesText(s); message != "" && w.err == nil {
+	if message, _ := strictyaml.Lines(s); message != "" && w.err == nil {
 		w.err = fmt.Errorf("write lock: %s in %q", message, s)
 	}
 	if plainText().MatchString(s) && !otherThanText().MatchString(s) && !strings.HasSuffix(s, ":") {

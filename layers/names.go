@@ -6,93 +6,21 @@ import (
 	"net/url"
 	"path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"unicode"
 
 	"github.com/distribution/reference"
+
+	"github.com/raybuild/raybuild/internal/strictyaml"
 )
 
-// A grammar tells whether a string is of its form. It answers with "" for yes,
-// else with what is wrong and what would be right. Strings that passed are safe
-// as one element of an argv, and none begins with "-".
-type grammar func(s string) (message, fix string)
-
-// lazy is a regular expression that is compiled when it is used first: most are in few commands, and all of them are 2 ms of
-// each one's start.
-func lazy(expr string) func() *regexp.Regexp {
-	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
-}
-
-// pattern is a grammar of one regular expression (anchored) and a length limit.
-func pattern(what, expr string, limit int, fix string) grammar {
-	re := lazy(`^(?:` + expr + `)$`)
-	return func(s string) (string, string) {
-		if len(s) > limit {
-			return fmt.Sprintf("%s of %d characters, more than %d", what, len(s), limit), "use a shorter one"
-		}
-		if !re().MatchString(s) {
-			return fmt.Sprintf("%s is not %s", quoteShort(s), what), fix
-		}
-		return "", ""
-	}
-}
+// lazy is a regular expression that is compiled when it is used first.
+func lazy(expr string) func() *regexp.Regexp { return strictyaml.Regexp(expr) }
 
 // quoteShort quotes user input for a message, without control characters and of a bounded length.
-func quoteShort(s string) string {
-	const limit = 80
-	if len(s) > limit {
-		s = strings.ToValidUTF8(s[:limit], "") + "…"
-	}
-	return strconv.Quote(s)
-}
-
-// hiddenRune names a character that makes text look other than it is: bidi
-// controls (Unicode TR 9), what has no width, and spaces that are not one.
-func hiddenRune(r rune) string {
-	switch {
-	case r >= 0x202a && r <= 0x202e, r >= 0x2066 && r <= 0x2069, r == 0x200e, r == 0x200f, r == 0x061c:
-		return "bidirectional control character"
-	case r == 0x200b, r == 0x2060, r == 0xfeff, r >= 0xe0000 && r <= 0xe007f:
-		return "invisible character"
-	case r == 0x2028, r == 0x2029, r == 0x85:
-		return "line separator"
-	case unicode.IsControl(r) && r != '\n' && r != '\t' && r != '\r':
-		return "control character"
-	case r == utf8Error:
-		return "replacement character"
-	}
-	return ""
-}
-
-const utf8Error = '\uFFFD'
-
-// freeText allows any printable text of one line.
-func freeText(s string) (string, string) {
-	for _, r := range s {
-		if what := hiddenRune(r); what != "" {
-			return fmt.Sprintf("%s U+%04X", what, r), "remove it"
-		}
-		if r == '\n' || r == '\r' || r == '\t' {
-			return "more than one line, or a tab", "write it in one line"
-		}
-	}
-	return "", ""
-}
-
-// linesText allows printable text with line breaks and tabs.
-func linesText(s string) (string, string) {
-	for _, r := range s {
-		if what := hiddenRune(r); what != "" {
-			return fmt.Sprintf("%s U+%04X", what, r), "remove it"
-		}
-		if r == '\r' {
-			return "carriage return U+000D", `save the file with "\n" line ends`
-		}
-	}
-	return "", ""
-}
+func quoteShort(s string) string { return strictyaml.Quote(s) }
 
 // scriptText is a user's own script: the one string that a shell reads.
 func scriptText(s string) (string, string) {
@@ -103,7 +31,7 @@ func scriptText(s string) (string, string) {
 	if len(s) > limit {
 		return fmt.Sprintf("a script of %d bytes, more than %d", len(s), limit), "put it into a file, copy that with files:, and run it"
 	}
-	return linesText(s)
+	return strictyaml.Lines(s)
 }
 
 // The grammars of single names. What may not begin with "-" cannot be taken
@@ -112,36 +40,36 @@ func scriptText(s string) (string, string) {
 //nolint:gochecknoglobals // compiled once, written never
 var (
 	// Debian Policy 5.6.1 and 5.6.12; a trailing "-" would tell apt to remove.
-	nameApt = pattern("an apt package", `[a-z0-9][a-z0-9+.-]*[a-z0-9+.](=([0-9]+:)?[0-9][0-9A-Za-z.+~:-]*)?`, 200,
+	nameApt = strictyaml.Pattern("an apt package", `[a-z0-9][a-z0-9+.-]*[a-z0-9+.](=([0-9]+:)?[0-9][0-9A-Za-z.+~:-]*)?`, 200,
 		`write name or name=version, as in "vim" or "vim=2:9.1.0016-1ubuntu7"`)
-	nameSuite = pattern("a suite", `\./|[a-zA-Z0-9][a-zA-Z0-9._-]*(/[a-zA-Z0-9][a-zA-Z0-9._-]*)*/?`, 100,
+	nameSuite = strictyaml.Pattern("a suite", `\./|[a-zA-Z0-9][a-zA-Z0-9._-]*(/[a-zA-Z0-9][a-zA-Z0-9._-]*)*/?`, 100,
 		`write a suite such as "noble", or "./" for a flat repository`)
-	nameComponent = pattern("a component", `[a-zA-Z0-9][a-zA-Z0-9._-]*(/[a-zA-Z0-9][a-zA-Z0-9._-]*)*`, 100,
+	nameComponent = strictyaml.Pattern("a component", `[a-zA-Z0-9][a-zA-Z0-9._-]*(/[a-zA-Z0-9][a-zA-Z0-9._-]*)*`, 100,
 		`write a component such as "main"`)
-	nameEnv = pattern("the name of a conda environment", `[A-Za-z0-9][A-Za-z0-9._-]*`, 64,
+	nameEnv = strictyaml.Pattern("the name of a conda environment", `[A-Za-z0-9][A-Za-z0-9._-]*`, 64,
 		`use letters, digits, ".", "_" and "-", beginning with a letter or digit`)
 	// The default NAME_REGEX of Debian's adduser.
-	nameUser = pattern("a user name", `[a-z_][a-z0-9_-]*`, 32,
+	nameUser = strictyaml.Pattern("a user name", `[a-z_][a-z0-9_-]*`, 32,
 		`use lower-case letters, digits, "_" and "-", beginning with a letter`)
-	namePython = pattern("a Python version", `3\.[0-9]{1,2}(\.[0-9]{1,3})?`, 10,
+	namePython = strictyaml.Pattern("a Python version", `3\.[0-9]{1,2}(\.[0-9]{1,3})?`, 10,
 		`write "3.12" or "3.12.4", in quotes`)
 	// PEP 440 as far as Ray uses it.
-	nameRayVersion = pattern("a version of Ray", `[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}((rc|\.post|\.dev)[0-9]{1,4})?`, 30,
+	nameRayVersion = strictyaml.Pattern("a version of Ray", `[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}((rc|\.post|\.dev)[0-9]{1,4})?`, 30,
 		`write all of it, such as "2.60.0"`)
-	nameExtra     = pattern("an extra", `[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?`, 60, `write an extra such as "default"`)
-	nameInstaller = pattern("a version of an installer", `(py3[0-9]{1,2}_)?[0-9]{1,4}\.[0-9]{1,3}(\.[0-9]{1,3}){0,2}(-[0-9]{1,3})?`, 40,
+	nameExtra     = strictyaml.Pattern("an extra", `[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?`, 60, `write an extra such as "default"`)
+	nameInstaller = strictyaml.Pattern("a version of an installer", `(py3[0-9]{1,2}_)?[0-9]{1,4}\.[0-9]{1,3}(\.[0-9]{1,3}){0,2}(-[0-9]{1,3})?`, 40,
 		`write it as in the installer's file name: "py312_26.7.1-1" for Miniconda, "26.7.2-0" for Miniforge`)
-	nameSHA256 = pattern("a SHA-256 digest", `[0-9a-f]{64}`, 64, "write 64 lower-case hex digits")
+	nameSHA256 = strictyaml.Pattern("a SHA-256 digest", `[0-9a-f]{64}`, 64, "write 64 lower-case hex digits")
 	// The Open Container Initiative's image specification asks for reverse domain names.
-	nameLabel = pattern("the name of a label or annotation", `[A-Za-z0-9][A-Za-z0-9_-]*([./][A-Za-z0-9_-]+)*`, 255,
+	nameLabel = strictyaml.Pattern("the name of a label or annotation", `[A-Za-z0-9][A-Za-z0-9_-]*([./][A-Za-z0-9_-]+)*`, 255,
 		`use letters, digits, ".", "_", "/" and "-", as in "org.opencontainers.image.title"`)
-	nameVariable = pattern("the name of an environment variable", `[A-Za-z_][A-Za-z0-9_]*`, 128,
+	nameVariable = strictyaml.Pattern("the name of an environment variable", `[A-Za-z_][A-Za-z0-9_]*`, 128,
 		`use letters, digits and "_"`)
-	nameSecret = pattern("the id of a secret", `[A-Za-z0-9_][A-Za-z0-9._-]*`, 64,
+	nameSecret = strictyaml.Pattern("the id of a secret", `[A-Za-z0-9_][A-Za-z0-9._-]*`, 64,
 		`use letters, digits, ".", "_" and "-"`)
-	nameStep = pattern("the name of a step", `[a-z0-9][a-z0-9._-]*`, 63,
+	nameStep = strictyaml.Pattern("the name of a step", `[a-z0-9][a-z0-9._-]*`, 63,
 		`use lower-case letters, digits, ".", "_" and "-"`)
-	nameChannel = pattern("a conda channel", `[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*`, 128,
+	nameChannel = strictyaml.Pattern("a conda channel", `[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*`, 128,
 		`write a channel such as "conda-forge", or its URL`)
 )
 
@@ -157,7 +85,7 @@ func envName(s string) (string, string) {
 	if s == "base" || s == "root" {
 		return fmt.Sprintf("%q is conda's own environment", s), `use another name, such as "ray"`
 	}
-	return nameEnv(s)
+	return nameEnv.Check(s)
 }
 
 func userName(s string) (string, string) {
@@ -166,14 +94,14 @@ func userName(s string) (string, string) {
 			return fmt.Sprintf("%q is a user of the system's own", s), `use another name, such as "ray"`
 		}
 	}
-	return nameUser(s)
+	return nameUser.Check(s)
 }
 
 func installerVersion(s string) (string, string) {
 	if strings.Contains(s, "latest") {
 		return "a version that moves", "write the exact version, so that the image can be built again"
 	}
-	return nameInstaller(s)
+	return nameInstaller.Check(s)
 }
 
 // baseReference is an image reference as Docker reads it.
@@ -321,14 +249,20 @@ func channelName(s string) (string, string) {
 	if s == "nodefaults" || s == "local" {
 		return fmt.Sprintf("%q is no channel", s), "list the channels that packages come from, and no others are used"
 	}
-	return nameChannel(s)
+	return nameChannel.Check(s)
+}
+
+// platforms are those of Linux that an image can be built for, as the image specification writes them.
+func platforms() []string {
+	return []string{"linux/amd64", "linux/arm64", "linux/ppc64le", "linux/s390x", "linux/riscv64", "linux/arm/v7"}
 }
 
 // platformName is a platform of Linux as the image specification writes it.
 func platformName(s string) (string, string) {
-	switch s {
-	case "linux/amd64", "linux/arm64", "linux/ppc64le", "linux/s390x", "linux/riscv64", "linux/arm/v7":
+	if slices.Contains(platforms(), s) {
 		return "", ""
+	}
+	switch s {
 	case "linux/arm64/v8", "linux/x86_64", "linux/aarch64", "amd64", "arm64":
 		return fmt.Sprintf("%s is not how the platform is written", quoteShort(s)), "write linux/amd64 or linux/arm64"
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/raybuild/raybuild/internal/strictyaml"
 )
 
 // Requirement is one PEP 508 requirement.
@@ -70,7 +72,7 @@ func parseRequirement(s string) (r Requirement, message, fix string) {
 	if len(s) > 2048 {
 		return r, fmt.Sprintf("a requirement of %d characters, more than 2048", len(s)), "use a shorter one"
 	}
-	if m, f := freeText(s); m != "" {
+	if m, f := strictyaml.OneLine(s); m != "" {
 		return r, m, f
 	}
 	if m, f := requirementRefused(s); m != "" {
@@ -90,7 +92,7 @@ func parseRequirement(s string) (r Requirement, message, fix string) {
 		}
 		for _, e := range strings.Split(inside, ",") {
 			e = strings.TrimSpace(e)
-			if m, _ := nameExtra(e); m != "" && strings.TrimSpace(inside) != "" {
+			if m, _ := nameExtra.Check(e); m != "" && strings.TrimSpace(inside) != "" {
 				return r, m, requirementFix
 			}
 			if e != "" {

@@ -98,15 +98,15 @@ func harmless(field, s string) bool {
 
 func TestGrammarsAccept(t *testing.T) {
 	good := map[string]struct {
-		g    grammar
+		g    func(string) (string, string)
 		list []string
 	}{
-		"apt":      {nameApt, []string{"vim", "g++", "libstdc++6", "vim=2:9.1.0016-1ubuntu7.6", "python3.12-venv", "libc6=2.35-0ubuntu3.8~22.04+esm1", "7zip", "0ad"}},
-		"suite":    {nameSuite, []string{"noble", "noble-updates", "./", "stable", "bookworm/updates", "xenial/"}},
+		"apt":      {nameApt.Check, []string{"vim", "g++", "libstdc++6", "vim=2:9.1.0016-1ubuntu7.6", "python3.12-venv", "libc6=2.35-0ubuntu3.8~22.04+esm1", "7zip", "0ad"}},
+		"suite":    {nameSuite.Check, []string{"noble", "noble-updates", "./", "stable", "bookworm/updates", "xenial/"}},
 		"env":      {envName, []string{"ray", "ray-2.52", "3d"}},
 		"user":     {userName, []string{"ray", "root", "_x", "ray-user"}},
-		"python":   {namePython, []string{"3.6", "3.12", "3.12.4"}},
-		"ray":      {nameRayVersion, []string{"2.52.0", "0.8.6", "1.0.1.post1", "3.0.0.dev0", "2.9.0rc1"}},
+		"python":   {namePython.Check, []string{"3.6", "3.12", "3.12.4"}},
+		"ray":      {nameRayVersion.Check, []string{"2.52.0", "0.8.6", "1.0.1.post1", "3.0.0.dev0", "2.9.0rc1"}},
 		"conda":    {installerVersion, []string{"py312_26.7.1-1", "py37_4.8.2", "26.3.2-3", "4.7.12.1"}},
 		"base":     {baseReference, []string{"ubuntu:22.04", "debian", "127.0.0.1:5000/base:x", "h.example/a/b@sha256:" + strings.Repeat("a", 64), "ubuntu:22.04@sha256:" + strings.Repeat("0", 64)}},
 		"to":       {imagePath, []string{"/", "/home/ray/app", "/opt/x y/é", "/a@b,c=d%~+-._:"}},
@@ -114,7 +114,7 @@ func TestGrammarsAccept(t *testing.T) {
 		"wheels":   {wheelPattern, []string{"./dist/*.whl", "a-1.0-py3-none-any.whl", "w/??-*.whl"}},
 		"url":      {plainURL, []string{"http://127.0.0.1:8080/x", "https://h.example", "http://[::1]:8080/a/b", "https://xn--pple-43d.example/a%20b/"}},
 		"channel":  {channelName, []string{"conda-forge", "pkgs/main", "nvidia/label/cuda-12.4.1", "https://h.example/ch"}},
-		"label":    {nameLabel, []string{"org.opencontainers.image.title", "a", "a/b_c-d"}},
+		"label":    {nameLabel.Check, []string{"org.opencontainers.image.title", "a", "a/b_c-d"}},
 		"platform": {platformName, []string{"linux/amd64", "linux/arm64", "linux/s390x"}},
 		"match": {matchSpec, []string{"numpy", "numpy=1.26", "numpy==1.26.4", "numpy>=1.26,<2", "numpy >=1.26,<2|3.*", "conda-forge::numpy=1.26=py312_0", "_libgcc_mutex",
 			"numpy 1.26.* py312*", "pkgs/main::python-dateutil", "xz!=5.6.0", "libgcc-ng 13.2"}},
@@ -132,7 +132,7 @@ func TestGrammarsAccept(t *testing.T) {
 
 func TestGrammarsRefuse(t *testing.T) {
 	bad := map[string]struct {
-		g    grammar
+		g    func(string) (string, string)
 		list []string
 	}{
 		"requirement": {requirementText, []string{"x=1", "x>1..2", "x==1.0;", "x[a", "x>=", "x 1.0", "x==1,,", "x~=1", "x; python_version", "x; (python_version < '3'", "x; extra == 'a' b",
@@ -140,9 +140,9 @@ func TestGrammarsRefuse(t *testing.T) {
 		"match":    {matchSpec, []string{"numpy[version=1]", "*", "a b c d", "numpy=", "numpy=1=2=3", "__glibc", "a::b::c", "x.conda", "-c evil", "numpy>=1,", "numpy@1"}},
 		"platform": {platformName, []string{"linux", "darwin/arm64", "linux/amd64/v9", "linux/x86_64", "amd64"}},
 		"user":     {userName, []string{"Ray", "1000", "daemon", "www-data", "a:b", "ray$"}},
-		"python":   {namePython, []string{"3", "2.7", "3.12.x", "3.x", "python3.12", ">=3.9"}},
+		"python":   {namePython.Check, []string{"3", "2.7", "3.12.x", "3.x", "python3.12", ">=3.9"}},
 		"version":  {installerVersion, []string{"latest", "py312_latest", "py312", "x"}},
-		"label":    {nameLabel, []string{".a", "a.", "a b", "a=b"}},
+		"label":    {nameLabel.Check, []string{".a", "a.", "a b", "a=b"}},
 		"path":     {imagePath, []string{"/a/", "/a//b", "/a/../b", "/proc/x", "/sys", "/dev/null", "/run/secrets/x"}},
 		"base":     {baseReference, []string{"scratch", "Ubuntu", "ubuntu:22.04:x", "ubuntu@sha256:abc", strings.Repeat("a", 300), "http://h/x"}},
 	}

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/raybuild/raybuild/internal/strictyaml"
 )
 
 const (
@@ -161,20 +163,22 @@ func (g wheelGroup) split(maxSize int64, bit int) []wheelGroup {
 	return slices.Concat(left.split(maxSize, bit+1), right.split(maxSize, bit+1))
 }
 
-// layers reads the rules of layers.
-func (t *recipeReader) layers(n *yamlNode, key string, r *LayerRules) {
-	var budget, size string
-	t.mapping(n, key,
-		treeField{"budget", t.text(&budget, layerBudget)},
-		treeField{"max_size", t.text(&size, layerSize)},
-		treeField{"compression", t.text(&r.Compression, oneOf("gzip", "zstd", "estargz"))},
-	)
-	if budget != "" {
-		r.Budget, _ = strconv.Atoi(budget) // of its grammar
-	}
-	if size != "" {
-		r.MaxSize, _ = parseSize(size)
-	}
+// budgetValue reads the budget, with or without quotes.
+func budgetValue(budget *int) strictyaml.Value {
+	quoted := strictyaml.Grammar{What: "the same in quotes", Pattern: "[0-9]{2,3}",
+		Check: func(string) (string, string) { return "in quotes", "" }}
+	return strictyaml.Each(strictyaml.Grammar{Check: layerBudget}, func(s string) {
+		*budget, _ = strconv.Atoi(s) // of its grammar
+	}).Shaped(strictyaml.Shape{Either: []strictyaml.Shape{
+		{Kind: strictyaml.Number, Low: leastBudget, High: mostBudget}, {Kind: strictyaml.Text, Grammar: quoted}}})
+}
+
+// maxSizeValue reads a size of layers.
+func maxSizeValue(size *int64) strictyaml.Value {
+	return strictyaml.Each(strictyaml.Grammar{What: "a size in MB or GB", Check: layerSize,
+		Pattern: `\s*[1-9][0-9]{0,5}(MB|GB)\s*`}, func(s string) {
+		*size, _ = parseSize(s)
+	})
 }
 
 func layerBudget(s string) (string, string) {

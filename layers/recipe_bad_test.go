@@ -64,9 +64,9 @@ func TestRefusedRecipes(t *testing.T) {
 		{"an escaped NUL in a test", `smoke: "x\0y"`, []string{`raybuild.yaml:1:8: smoke: control character U+0000; remove it`}},
 		{"a test that is a word for a bool", "smoke: \"off\"", []string{`raybuild.yaml:1:8: smoke: "off" is text, and would be run as a command; write true or false, without quotes`}},
 		{"an anchor", "base: &a ubuntu", []string{`raybuild.yaml:1:7: anchors and aliases are not supported; write the value out`}},
-		{"an alias", "a: &x {b: 1}\nc: {<<: *x}", []string{
-			`raybuild.yaml:1:4: anchors and aliases are not supported; write the value out`,
-			`raybuild.yaml:2:5: merge keys (<<) are not supported; write the values out`}},
+		{"an alias", "env: &x {name: a}\nray: {<<: *x}", []string{
+			`raybuild.yaml:1:6: anchors and aliases are not supported; write the value out`,
+			`raybuild.yaml:2:7: merge keys (<<) are not supported; write the values out`}},
 		{"a tag", "base: !!binary dWJ1bnR1", []string{`raybuild.yaml:1:7: the tag "!!binary" is not supported; remove it; quote text that looks like something else`}},
 		{"a second document", "base: a\n---\nbase: b\n", []string{`raybuild.yaml:2:1: a second document; keep one document in the file: remove what follows ---`}},
 		{"a tab", "env:\n\tname: x\n", []string{`raybuild.yaml:2:1: a tab in the indentation; indent with spaces`}},

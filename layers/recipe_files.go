@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/raybuild/raybuild/internal/strictyaml"
 )
 
 // EnvFile is the content of an environment.yml.
@@ -46,7 +48,7 @@ func (r *Recipe) LoadFiles() error {
 		req.file(name, "pip.requirements", nil)
 	}
 	r.Required = req.found
-	return t.err()
+	return t.Err()
 }
 
 // readLocal reads a regular file below root of at most limit bytes. Links may
@@ -91,53 +93,57 @@ func (t *recipeReader) loadEnvFile(root *os.Root, r *Recipe) {
 	data, err := readLocal(root, r.Env.File, localLimit)
 	if err != nil {
 		m, f := unreadable(r.Env.File, err)
-		t.problems = append(t.problems, Problem{Key: "env.file", Message: m, Fix: f})
+		t.Tell(Problem{Key: "env.file", Message: m, Fix: f})
 		return
 	}
-	tree, bad := parseYAML(data, r.Env.File, recipeLimits())
-	if bad != nil {
-		t.problems = append(t.problems, bad.Problems...)
+	before := t.Count()
+	tree, problems := strictyaml.Parse(data, r.Env.File, recipeLimits())
+	t.Tell(problems...)
+	if tree == nil && len(problems) > 0 {
+		return
+	}
+	if tree == nil {
+		t.Tell(Problem{File: r.Env.File, Message: "is empty", Fix: "remove env.file, or list dependencies"})
 		return
 	}
 	e := &EnvFile{}
-	if tree == nil {
-		t.problems = append(t.problems, Problem{File: r.Env.File, Message: "is empty", Fix: "remove env.file, or list dependencies"})
-		return
-	}
-	before := len(t.problems)
-	t.envFile(tree, e)
-	if len(t.problems) > before {
+	t.Read(tree, "", envFileValue(e))
+	if t.Count() > before {
 		return
 	}
 	r.EnvFile = e
 	t.mergeEnvFile(tree, r, e)
 }
 
-// envFile reads the keys that conda env export writes.
-func (t *recipeReader) envFile(tree *yamlNode, e *EnvFile) {
-	ignore := func(*yamlNode, string) {}
-	t.mapping(tree, "",
-		treeField{"name", t.text(&e.Name, envName)},
-		treeField{"channels", t.texts(&e.Channels, envFileChannel)},
-		treeField{"dependencies", func(n *yamlNode, key string) {
-			t.list(n, key, "a list of packages", func(n *yamlNode, key string) {
-				if n.kind == yamlMap {
-					t.mapping(n, key, treeField{"pip", t.requirements(&e.Pip)})
-					return
-				}
-				if s, ok := t.string(n, key, matchSpec); ok {
-					e.add(s)
-				}
-			})
-		}},
+// envFileValue reads the keys that conda env export writes.
+func envFileValue(e *EnvFile) strictyaml.Value {
+	channel := strictyaml.Grammar{Check: envFileChannel}
+	return strictyaml.Map(
+		strictyaml.Key{Name: "name", Value: strictyaml.String(&e.Name, grammarEnv())},
+		strictyaml.Key{Name: "channels", Value: strictyaml.Strings(&e.Channels, channel)},
+		strictyaml.Key{Name: "dependencies", Value: strictyaml.Items("a list of packages", dependencyValue(e))},
 		// The prefix is that of another machine, and means nothing here.
-		treeField{"prefix", ignore},
-		treeField{"variables", func(n *yamlNode, key string) {
-			t.addAt(n, key, "is not taken from environment.yml", "move it to the recipe's image.env")
-		}},
-	)
-	e.Conda = sorted(e.Conda)
-	e.Channels = slices.DeleteFunc(e.Channels, func(c string) bool { return c == "nodefaults" })
+		strictyaml.Key{Name: "prefix"},
+		strictyaml.Key{Name: "variables", Value: strictyaml.Func(nil, func(t *strictyaml.Reader, n *strictyaml.Node, key string) {
+			t.AddAt(n, key, "is not taken from environment.yml", "move it to the recipe's image.env")
+		})},
+	).Then(func() {
+		e.Conda = sorted(e.Conda)
+		e.Channels = slices.DeleteFunc(e.Channels, func(c string) bool { return c == "nodefaults" })
+	})
+}
+
+// dependencyValue reads a conda package, or a list of pip's.
+func dependencyValue(e *EnvFile) strictyaml.Value {
+	pip := strictyaml.Map(strictyaml.Key{Name: "pip", Value: strictyaml.Strings(&e.Pip, grammarRequirement())})
+	conda := strictyaml.Each(grammarMatchSpec(), e.add)
+	return strictyaml.Func(nil, func(t *strictyaml.Reader, n *strictyaml.Node, key string) {
+		if n.Kind == strictyaml.Mapping {
+			t.Read(n, key, pip)
+			return
+		}
+		t.Read(n, key, conda)
+	})
 }
 
 func envFileChannel(s string) (string, string) {
@@ -161,33 +167,33 @@ func (e *EnvFile) add(spec string) {
 }
 
 // mergeEnvFile fits the file to the recipe.
-func (t *recipeReader) mergeEnvFile(tree *yamlNode, r *Recipe, e *EnvFile) {
-	at := tree.get("dependencies")
+func (t *recipeReader) mergeEnvFile(tree *strictyaml.Node, r *Recipe, e *EnvFile) {
+	at := tree.Get("dependencies")
 	if len(r.Env.Channels) == 0 {
 		r.Env.Channels = e.Channels
 	}
 	if len(r.Env.Channels) == 0 {
 		r.Env.Channels = []string{"conda-forge"}
 	}
-	if message, _ := namePython(e.Python); r.Env.Python == "" && message == "" {
+	if message, _ := namePython.Check(e.Python); r.Env.Python == "" && message == "" {
 		r.Env.Python = e.Python
 	}
 	setDefault(&r.Env.Python, defaultPython)
 	if e.Python != "" && !strings.HasPrefix(e.Python+".", r.Env.Python+".") && !strings.HasPrefix(r.Env.Python+".", e.Python+".") {
-		t.addAt(at, "dependencies", fmt.Sprintf("asks for python %s, and the recipe's env.python is %s", quoteShort(e.Python), r.Env.Python),
+		t.AddAt(at, "dependencies", fmt.Sprintf("asks for python %s, and the recipe's env.python is %s", quoteShort(e.Python), r.Env.Python),
 			"give both the same version, such as \"3.12\"")
 	}
 	if !r.Miniconda.AcceptAnacondaTerms {
 		for _, c := range r.Env.Channels {
 			if AnacondaChannel(c) {
-				t.addAt(tree.get("channels"), "channels", fmt.Sprintf("%q is bound to Anaconda's terms of service, which are not accepted", c),
+				t.AddAt(tree.Get("channels"), "channels", fmt.Sprintf("%q is bound to Anaconda's terms of service, which are not accepted", c),
 					"read https://www.anaconda.com/legal and set miniconda.accept_anaconda_terms: true in the recipe, or use conda-forge")
 			}
 		}
 	}
 	for _, p := range e.Pip {
 		if req, _, _ := parseRequirement(p); req.Name == "ray" {
-			t.addAt(at, "dependencies", "ray is set by the recipe", "remove it here and set ray.version")
+			t.AddAt(at, "dependencies", "ray is set by the recipe", "remove it here and set ray.version")
 		}
 	}
 }
@@ -210,7 +216,7 @@ func (q *requirementsReader) file(name, key string, from []Problem) {
 	}
 	refuse := func(message, fix string) {
 		at.Message, at.Fix = message, fix
-		q.reader.problems = append(q.reader.problems, at)
+		q.reader.Tell(at)
 	}
 	for _, f := range from {
 		if f.File == name {
@@ -229,9 +235,9 @@ func (q *requirementsReader) file(name, key string, from []Problem) {
 		refuse(unreadable(name, err))
 		return
 	}
-	if p := yamlPrecheck(data, yamlLimits{bytes: localLimit, tokens: localLimit}); p != nil {
+	if p := strictyaml.Precheck(data, strictyaml.Limits{Bytes: localLimit, Tokens: localLimit}); p != nil {
 		p.File = name
-		q.reader.problems = append(q.reader.problems, *p)
+		q.reader.Tell(*p)
 		return
 	}
 	for _, l := range requirementLines(string(data)) {
@@ -272,7 +278,7 @@ func requirementLines(data string) []requirementLine {
 
 func (q *requirementsReader) line(name string, l requirementLine, from []Problem) {
 	refuse := func(message, fix string) {
-		q.reader.problems = append(q.reader.problems, Problem{File: name, Line: l.number, Message: message, Fix: fix})
+		q.reader.Tell(Problem{File: name, Line: l.number, Message: message, Fix: fix})
 	}
 	if include, ok := requirementOption(l.text, "-r", "--requirement"); ok {
 		if m, f := localPath(path.Join(path.Dir(name), include)); m != "" || include == "" || strings.HasPrefix(include, "/") {
@@ -307,7 +313,7 @@ func (q *requirementsReader) line(name string, l requirementLine, from []Problem
 	}
 	for _, h := range hashes {
 		algorithm, hex, _ := strings.Cut(h, ":")
-		if m, _ := nameSHA256(hex); algorithm != "sha256" || m != "" {
+		if m, _ := nameSHA256.Check(hex); algorithm != "sha256" || m != "" {
 			refuse(fmt.Sprintf("%s is not a hash that raybuild checks", quoteShort(h)), "write --hash=sha256:HEX")
 			return
 		}

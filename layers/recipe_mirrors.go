@@ -5,93 +5,129 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/raybuild/raybuild/internal/strictyaml"
 )
 
-func (t *recipeReader) mirrors(n *yamlNode, key string, m *Mirrors) {
-	t.mapping(n, key,
-		treeField{"fetch", func(n *yamlNode, key string) { t.fetchMirrors(n, key, m) }},
-		treeField{"image", func(n *yamlNode, key string) {
-			if n.kind == yamlText && n.text == HostMirror {
-				t.addAt(n, key, "host is the configuration of the machine that builds, so the image would be another one on each machine",
-					"name a mirror, or give its URLs as {apt: URL, conda: URL, pip: URL}")
-				return
-			}
-			if own, ok := t.mirror(n, key); ok {
-				m.Image = &own
-			}
-		}},
-	)
+func mirrorKeys(m *Mirrors) []strictyaml.Key {
+	return []strictyaml.Key{
+		{Name: "fetch",
+			Doc: "Where packages come from while the image is built, tried in order. It is never part of the image. " +
+				"`host` is what pip, uv, " +
+				"conda and apt of this machine are configured with; `auto` measures `host` and all mirrors that have a name.",
+			Default: "`official`", Example: "[tuna, official]", Value: fetchValue(m)},
+		{Name: "image", Doc: "The mirror that apt, conda, pip and uv of the finished image are configured with.",
+			Default: "none: they stay as the base's makers configured them", Example: "tuna", Value: imageMirrorValue(m)},
+	}
 }
 
-// fetchMirrors reads one mirror, a list of mirrors, or auto.
-func (t *recipeReader) fetchMirrors(n *yamlNode, key string, m *Mirrors) {
-	if n.kind == yamlText && n.text == "auto" {
-		m.Fetch, m.FetchAuto = append([]Mirror{{Name: HostMirror}}, Presets()...), true
-		return
-	}
-	if n.kind != yamlList {
-		if own, ok := t.mirror(n, key); ok {
-			m.Fetch = []Mirror{own}
-		}
-		return
-	}
-	if len(n.items) == 0 {
-		t.addAt(n, key, "is an empty list", "name a mirror, such as official, or remove the key")
-	}
-	t.list(n, key, "a list of mirrors", func(n *yamlNode, key string) {
-		if n.kind == yamlText && n.text == "auto" {
-			t.addAt(n, key, "auto stands alone", "write fetch: auto, or list the mirrors")
+func imageMirrorValue(m *Mirrors) strictyaml.Value {
+	shape := func() strictyaml.Shape { return mirrorShape(presetNames()...) }
+	return strictyaml.Func(shape, func(t *strictyaml.Reader, n *strictyaml.Node, key string) {
+		if n.Kind == strictyaml.Text && n.Text == HostMirror {
+			t.AddAt(n, key, "host is the configuration of the machine that builds, so the image would be another one on "+
+				"each machine",
+				"name a mirror, or give its URLs as {apt: URL, conda: URL, pip: URL}")
 			return
 		}
-		own, ok := t.mirror(n, key)
+		if own, ok := readMirror(t, n, key); ok {
+			m.Image = &own
+		}
+	})
+}
+
+// fetchValue reads one mirror, a list of mirrors, or auto.
+func fetchValue(m *Mirrors) strictyaml.Value {
+	shape := func() strictyaml.Shape {
+		one := mirrorShape(append(presetNames(), HostMirror)...)
+		auto := mirrorShape(append(presetNames(), HostMirror, "auto")...)
+		return strictyaml.Shape{Either: []strictyaml.Shape{auto, {Kind: strictyaml.List, Items: &one, Filled: true}}}
+	}
+	return strictyaml.Func(shape, func(t *strictyaml.Reader, n *strictyaml.Node, key string) {
+		switch {
+		case n.Kind == strictyaml.Text && n.Text == "auto":
+			m.Fetch, m.FetchAuto = append([]Mirror{{Name: HostMirror}}, Presets()...), true
+		case n.Kind != strictyaml.List:
+			if own, ok := readMirror(t, n, key); ok {
+				m.Fetch = []Mirror{own}
+			}
+		case len(n.Items) == 0:
+			t.AddAt(n, key, "is an empty list", "name a mirror, such as official, or remove the key")
+		default:
+			t.Read(n, key, mirrorList(m))
+		}
+	})
+}
+
+// mirrorList reads mirrors to try in order.
+func mirrorList(m *Mirrors) strictyaml.Value {
+	one := func(t *strictyaml.Reader, n *strictyaml.Node, key string) {
+		if n.Kind == strictyaml.Text && n.Text == "auto" {
+			t.AddAt(n, key, "auto stands alone", "write fetch: auto, or list the mirrors")
+			return
+		}
+		own, ok := readMirror(t, n, key)
 		if !ok {
 			return
 		}
 		if !own.Own && slices.ContainsFunc(m.Fetch, func(o Mirror) bool { return !o.Own && o.Name == own.Name }) {
-			t.addAt(n, key, fmt.Sprintf("%q is listed twice", own.Name), "keep one of the two")
+			t.AddAt(n, key, fmt.Sprintf("%q is listed twice", own.Name), "keep one of the two")
 			return
 		}
 		m.Fetch = append(m.Fetch, own)
-	})
+	}
+	return strictyaml.Items("a list of mirrors", strictyaml.Func(nil, one))
 }
 
-// mirror reads a preset's name or a mapping of URLs.
-func (t *recipeReader) mirror(n *yamlNode, key string) (Mirror, bool) {
-	if n.kind != yamlMap {
-		name, ok := t.string(n, key, oneOf(append(presetNames(), HostMirror)...))
-		switch {
-		case !ok:
-			return Mirror{}, false
-		case name == HostMirror:
-			return Mirror{Name: HostMirror}, true
-		}
-		return mustPreset(name), true
+// mirrorURLs are the URLs of a mirror of the user's own.
+type mirrorURLs struct{ apt, conda, pip, installer string }
+
+func (u *mirrorURLs) keys() []strictyaml.Key {
+	return []strictyaml.Key{
+		{Name: "apt",
+			Doc: "The archive of Ubuntu or Debian. Ubuntu's other architectures are in this URL with `-ports` at its end, " +
+				"Debian's security archive with `-security`.", Example: "http://mirror.example/ubuntu",
+			Value: strictyaml.String(&u.apt, grammarURL())},
+		{Name: "conda", Doc: "What holds `pkgs/main`, `pkgs/r` and `cloud/CHANNEL`.",
+			Example: "https://mirror.example/anaconda",
+			Value:   strictyaml.String(&u.conda, grammarURL())},
+		{Name: "pip", Doc: "The simple index (PEP 503), as pip's `index-url`.", Example: "https://mirror.example/pypi/simple",
+			Value: strictyaml.String(&u.pip, grammarIndex())},
+		{Name: "installer", Doc: "A directory of Miniconda's and Miniforge's installers.",
+			Example: "https://mirror.example/miniconda",
+			Value:   strictyaml.String(&u.installer, grammarURL())},
 	}
-	before := len(t.problems)
-	var apt, conda, pip, installer string
-	t.mapping(n, key,
-		treeField{"apt", t.url(&apt)},
-		treeField{"conda", t.url(&conda)},
-		treeField{"pip", t.text(&pip, simpleIndex)},
-		treeField{"installer", t.url(&installer)},
-	)
-	if len(n.pairs) == 0 {
-		t.addAt(n, key, "is a mirror of nothing", "give it one or more of apt, conda, pip and installer")
+}
+
+// mirrorShape is one of the names, or URLs.
+func mirrorShape(names ...string) strictyaml.Shape {
+	urls := strictyaml.Map(new(mirrorURLs).keys()...).Shape()
+	urls.Filled = true
+	name := strictyaml.Shape{Kind: strictyaml.Text, Grammar: strictyaml.OneOf("a mirror", names...)}
+	return strictyaml.Shape{Either: []strictyaml.Shape{name, urls}}
+}
+
+// readMirror reads a preset's name or a mapping of URLs.
+func readMirror(t *strictyaml.Reader, n *strictyaml.Node, key string) (m Mirror, ok bool) {
+	if n.Kind != strictyaml.Mapping {
+		t.Read(n, key, strictyaml.Each(strictyaml.OneOf("a mirror", append(presetNames(), HostMirror)...), func(name string) {
+			m, ok = Mirror{Name: HostMirror}, true
+			if name != HostMirror {
+				m = mustPreset(name)
+			}
+		}))
+		return m, ok
 	}
-	if len(t.problems) > before {
+	before := t.Count()
+	var u mirrorURLs
+	t.Read(n, key, strictyaml.Map(u.keys()...))
+	if len(n.Pairs) == 0 {
+		t.AddAt(n, key, "is a mirror of nothing", "give it one or more of apt, conda, pip and installer")
+	}
+	if t.Count() > before {
 		return Mirror{}, false
 	}
-	return OwnMirror(apt, conda, strings.TrimRight(pip, "/"), installer), true
-}
-
-func simpleIndex(s string) (string, string) {
-	if m, f := plainURL(s); m != "" {
-		return m, f
-	}
-	if !strings.HasSuffix(strings.TrimRight(s, "/"), "/simple") {
-		return quoteShort(s) + " does not end in /simple", "write the URL of the simple index (PEP 503), as pip's index-url"
-	}
-	return "", ""
+	return OwnMirror(u.apt, u.conda, u.pip, u.installer), true
 }
 
 // OwnMirror is a mirror of the user's own, from URLs without a slash at their

@@ -5,6 +5,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/raybuild/raybuild/internal/strictyaml"
 )
 
 // builtinLayers are the layers that every image has, in the order of their graph.
@@ -22,21 +24,12 @@ func (t *recipeReader) contradictions(r *Recipe) {
 	t.pipRules(r)
 	t.fileRules(r)
 	t.stepRules(r)
-	if t.emptyList("platforms") {
-		t.add("platforms", "is empty", "write [linux/amd64] or remove the key")
-	}
-}
-
-// emptyList tells whether the recipe has a key with nothing in it.
-func (t *recipeReader) emptyList(key string) bool {
-	n := t.places[key]
-	return n != nil && (n.kind == yamlNull || n.kind == yamlList && len(n.items) == 0)
 }
 
 func (t *recipeReader) imageRules(r *Recipe) {
 	for _, name := range []string{"CONDA_PREFIX", "CONDA_DEFAULT_ENV", "HOME"} {
 		if _, ok := r.Image.Env[name]; ok {
-			t.add("image.env."+name, "is set by raybuild", "choose the environment with env.name and the home with image.user")
+			t.Add("image.env."+name, "is set by raybuild", "choose the environment with env.name and the home with image.user")
 		}
 	}
 	if p, ok := r.Image.Env["PATH"]; ok {
@@ -44,7 +37,7 @@ func (t *recipeReader) imageRules(r *Recipe) {
 		setDefault(&name, "ray")
 		bin := condaPrefix + "/envs/" + name + "/bin"
 		if !slices.Contains(strings.Split(p, ":"), bin) {
-			t.add("image.env.PATH", "leaves out the environment, so that ray would not be found", "put "+bin+" into it")
+			t.Add("image.env.PATH", "leaves out the environment, so that ray would not be found", "put "+bin+" into it")
 		}
 	}
 }
@@ -54,7 +47,7 @@ func (t *recipeReader) aptRules(r *Recipe) {
 	for _, p := range r.Apt.Packages {
 		name, version, _ := strings.Cut(p, "=")
 		if other, ok := versions[name]; ok && other != version {
-			t.add("apt", fmt.Sprintf("%s is listed with two versions", name), "keep one of the two")
+			t.Add("apt", fmt.Sprintf("%s is listed with two versions", name), "keep one of the two")
 		}
 		versions[name] = version
 	}
@@ -64,9 +57,9 @@ func (t *recipeReader) aptRules(r *Recipe) {
 		switch {
 		case repo.Suite == "":
 		case flat && len(repo.Components) > 0:
-			t.add(key+".components", "a flat repository has none", "remove components, or name a suite without a slash at its end")
+			t.Add(key+".components", "a flat repository has none", "remove components, or name a suite without a slash at its end")
 		case !flat && len(repo.Components) == 0:
-			t.add(key, "has no components", "add components, such as [main]")
+			t.Add(key, "has no components", "add components, such as [main]")
 		}
 	}
 }
@@ -76,20 +69,20 @@ func (t *recipeReader) condaRules(r *Recipe) {
 	forge := m.Distribution == "miniforge"
 	switch {
 	case forge && strings.HasPrefix(m.Version, "py3"):
-		t.add("miniconda.version", fmt.Sprintf("%q is a version of Miniconda, and the distribution is miniforge", m.Version), `write a version such as "26.7.2-0", or distribution: miniconda`)
+		t.Add("miniconda.version", fmt.Sprintf("%q is a version of Miniconda, and the distribution is miniforge", m.Version), `write a version such as "26.7.2-0", or distribution: miniconda`)
 	case !forge && m.Version != "" && !strings.HasPrefix(m.Version, "py3") && strings.Contains(m.Version, "-"):
-		t.add("miniconda.version", fmt.Sprintf("%q is a version of Miniforge, and the distribution is miniconda", m.Version), `write a version such as "py312_26.7.1-1", or distribution: miniforge`)
+		t.Add("miniconda.version", fmt.Sprintf("%q is a version of Miniforge, and the distribution is miniconda", m.Version), `write a version such as "py312_26.7.1-1", or distribution: miniforge`)
 	}
 	if m.SHA256 != "" && m.Version == "" {
-		t.add("miniconda.sha256", "is that of an installer without a version", "add miniconda.version")
+		t.Add("miniconda.sha256", "is that of an installer without a version", "add miniconda.version")
 	}
 	if m.SHA256 != "" && len(r.Platforms) > 1 {
-		t.add("miniconda.sha256", fmt.Sprintf("one digest cannot fit the installers of %d platforms", len(r.Platforms)), "remove it and take a version of raybuild's own table, or build one platform at a time")
+		t.Add("miniconda.sha256", fmt.Sprintf("one digest cannot fit the installers of %d platforms", len(r.Platforms)), "remove it and take a version of raybuild's own table, or build one platform at a time")
 	}
 	if !m.AcceptAnacondaTerms {
 		for i, c := range r.Env.Channels {
 			if AnacondaChannel(c) {
-				t.add(fmt.Sprintf("env.channels[%d]", i), fmt.Sprintf("%q is bound to Anaconda's terms of service, which are not accepted", c),
+				t.Add(fmt.Sprintf("env.channels[%d]", i), fmt.Sprintf("%q is bound to Anaconda's terms of service, which are not accepted", c),
 					"read https://www.anaconda.com/legal and set miniconda.accept_anaconda_terms: true, or use conda-forge")
 			}
 		}
@@ -97,9 +90,9 @@ func (t *recipeReader) condaRules(r *Recipe) {
 	for _, spec := range r.Env.Conda {
 		switch name, _, _ := parseMatchSpec(spec); name {
 		case "python":
-			t.add("env.conda", fmt.Sprintf("%q belongs under env.python", spec), "remove it and set env.python")
+			t.Add("env.conda", fmt.Sprintf("%q belongs under env.python", spec), "remove it and set env.python")
 		case "ray", "ray-core", "ray-default", "ray-all", "ray-tune", "ray-rllib", "ray-serve", "ray-train", "ray-data":
-			t.add("env.conda", fmt.Sprintf("%q belongs under ray", spec), "remove it: Ray is installed from its own wheels, by ray.version and ray.extras")
+			t.Add("env.conda", fmt.Sprintf("%q belongs under ray", spec), "remove it: Ray is installed from its own wheels, by ray.version and ray.extras")
 		}
 	}
 }
@@ -121,21 +114,18 @@ func (t *recipeReader) pipRules(r *Recipe) {
 		}
 		if req.Name == "ray" {
 			key := fmt.Sprintf("pip.packages[%d]", i)
-			if t.places[key] == nil {
+			if t.Place(key) == nil {
 				key = fmt.Sprintf("pip[%d]", i)
 			}
-			t.add(key, fmt.Sprintf("%s belongs under ray", quoteShort(p)), "remove it and set ray.version and ray.extras")
+			t.Add(key, fmt.Sprintf("%s belongs under ray", quoteShort(p)), "remove it and set ray.version and ray.extras")
 		}
 	}
 	owner := map[string]int{}
 	for i, x := range r.Pip.ExtraIndexes {
 		key := fmt.Sprintf("pip.extra_indexes[%d].packages", i)
-		if t.emptyList(key) {
-			t.add(key, "is empty", "list what is taken from this index: nothing else is, so that no one else's package can take its place")
-		}
 		for _, name := range x.Packages {
 			if other, ok := owner[name]; ok {
-				t.add(key, fmt.Sprintf("%q is already taken from pip.extra_indexes[%d]", name, other), "keep it in one of the two")
+				t.Add(key, fmt.Sprintf("%q is already taken from pip.extra_indexes[%d]", name, other), "keep it in one of the two")
 			}
 			owner[name] = i
 		}
@@ -149,20 +139,20 @@ func (t *recipeReader) fileRules(r *Recipe) {
 			continue
 		}
 		if other, ok := to[f.To]; ok {
-			t.add(fmt.Sprintf("files[%d].to", i), fmt.Sprintf("%q is already written by files[%d]", f.To, other), "give each its own place")
+			t.Add(fmt.Sprintf("files[%d].to", i), fmt.Sprintf("%q is already written by files[%d]", f.To, other), "give each its own place")
 		}
 		to[f.To] = i
 	}
 	seen := map[string]bool{}
 	for i, f := range r.Pip.Requirements {
 		if seen[f] {
-			t.add(fmt.Sprintf("pip.requirements[%d]", i), fmt.Sprintf("%q is listed twice", f), "keep one of the two")
+			t.Add(fmt.Sprintf("pip.requirements[%d]", i), fmt.Sprintf("%q is listed twice", f), "keep one of the two")
 		}
 		seen[f] = true
 	}
 	for i, w := range r.Pip.Wheels {
 		if _, err := path.Match(w, ""); err != nil {
-			t.add(fmt.Sprintf("pip.wheels[%d]", i), fmt.Sprintf("%s is not a pattern", quoteShort(w)), `write a path such as "./dist/*.whl"`)
+			t.Add(fmt.Sprintf("pip.wheels[%d]", i), fmt.Sprintf("%s is not a pattern", quoteShort(w)), `write a path such as "./dist/*.whl"`)
 		}
 	}
 }
@@ -177,22 +167,22 @@ func (t *recipeReader) stepRules(r *Recipe) {
 		key := fmt.Sprintf("steps[%d]", i)
 		switch {
 		case s.Name != "" && (slices.Contains(reservedNames, s.Name) || slices.Contains(builtinLayers, s.Name) || isAdded(s.Name)):
-			t.add(key+".name", fmt.Sprintf("%q is the name of a layer of raybuild's own", s.Name), "use another name")
+			t.Add(key+".name", fmt.Sprintf("%q is the name of a layer of raybuild's own", s.Name), "use another name")
 		case s.Name != "" && slices.Contains(known, s.Name):
-			t.add(key+".name", fmt.Sprintf("two steps are named %q", s.Name), "use another name")
+			t.Add(key+".name", fmt.Sprintf("two steps are named %q", s.Name), "use another name")
 		}
 		for j, need := range s.Needs {
 			at := fmt.Sprintf("%s.needs[%d]", key, j)
 			switch {
 			case need == s.Name:
-				t.add(at, "a step cannot need itself", "remove it")
+				t.Add(at, "a step cannot need itself", "remove it")
 			case slices.Contains(s.Needs[:j], need):
-				t.add(at, fmt.Sprintf("%q is listed twice", need), "keep one of the two")
+				t.Add(at, fmt.Sprintf("%q is listed twice", need), "keep one of the two")
 			case slices.Contains(known, need):
 			case slices.Contains(all, need):
-				t.add(at, fmt.Sprintf("the step %q comes later", need), fmt.Sprintf("move it before %q", s.Name))
+				t.Add(at, fmt.Sprintf("the step %q comes later", need), fmt.Sprintf("move it before %q", s.Name))
 			default:
-				t.add(at, fmt.Sprintf("no layer or step is named %s", quoteShort(need)), didYouMean(need, all))
+				t.Add(at, fmt.Sprintf("no layer or step is named %s", quoteShort(need)), strictyaml.DidYouMean(need, all))
 			}
 		}
 		if s.Name != "" {

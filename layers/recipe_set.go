@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/raybuild/raybuild/internal/strictyaml"
 )
 
 var setKey = lazy(`^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_/-]+)*$`)
@@ -14,19 +16,20 @@ var freeKeys = []string{"image.env", "image.labels", "image.annotations"}
 
 // applySet puts one KEY=VALUE into the tree and returns the tree's root. An
 // empty VALUE removes the key, so that it has its default.
-func (t *recipeReader) applySet(root *yamlNode, set string) *yamlNode {
+func (t *recipeReader) applySet(root *strictyaml.Node, set string) *strictyaml.Node {
 	key, value, ok := strings.Cut(set, "=")
 	file := "--set " + key
 	if !ok || !setKey().MatchString(key) {
-		t.problems = append(t.problems, Problem{File: "--set " + quoteShort(key), Message: "is not KEY=VALUE", Fix: "write it as in --set ray.version=2.60.0"})
+		t.Tell(Problem{File: "--set " + quoteShort(key), Message: "is not KEY=VALUE",
+			Fix: "write it as in --set ray.version=2.60.0"})
 		return root
 	}
-	n, bad := parseYAML([]byte(value), file, recipeLimits())
-	if bad != nil {
-		for _, p := range bad.Problems {
-			p.Line, p.Column = 0, 0
-			t.problems = append(t.problems, p)
-		}
+	n, problems := strictyaml.Parse([]byte(value), file, recipeLimits())
+	for _, p := range problems {
+		p.Line, p.Column = 0, 0
+		t.Tell(p)
+	}
+	if len(problems) > 0 {
 		return root
 	}
 	if n != nil {
@@ -34,21 +37,21 @@ func (t *recipeReader) applySet(root *yamlNode, set string) *yamlNode {
 	}
 	out, message, fix := setIn(root, splitSetKey(key), n, file)
 	if message != "" {
-		t.problems = append(t.problems, Problem{File: file, Message: message, Fix: fix})
+		t.Tell(Problem{File: file, Message: message, Fix: fix})
 		return root
 	}
 	return out
 }
 
 // forgetLines removes line numbers: those of a value of the command line say nothing.
-func forgetLines(n *yamlNode) {
-	n.line, n.col = 0, 0
-	for _, it := range n.items {
+func forgetLines(n *strictyaml.Node) {
+	n.Line, n.Column = 0, 0
+	for _, it := range n.Items {
 		forgetLines(it)
 	}
-	for _, p := range n.pairs {
-		forgetLines(p.key)
-		forgetLines(p.value)
+	for _, p := range n.Pairs {
+		forgetLines(p.Key)
+		forgetLines(p.Value)
 	}
 }
 
@@ -63,66 +66,74 @@ func splitSetKey(key string) []string {
 
 // setIn returns n with the value at the path; n itself is not changed. A nil
 // value removes what is there.
-func setIn(n *yamlNode, path []string, value *yamlNode, file string) (out *yamlNode, message, fix string) {
+func setIn(
+	n *strictyaml.Node, path []string, value *strictyaml.Node, file string,
+) (out *strictyaml.Node, message, fix string) {
 	if len(path) == 0 {
 		return value, "", ""
 	}
-	if n == nil || n.kind == yamlNull {
-		n = &yamlNode{kind: yamlMap, file: file}
+	if n == nil || n.Kind == strictyaml.Null {
+		n = &strictyaml.Node{Kind: strictyaml.Mapping, File: file}
 	}
 	c := *n
-	switch n.kind {
-	case yamlMap:
-		c.pairs = nil
+	switch n.Kind {
+	case strictyaml.Refused: // the file's parser has told so
+		return n, "", ""
+	case strictyaml.Mapping:
+		c.Pairs = nil
 		done := false
-		for _, p := range n.pairs {
-			if p.key.text == path[0] {
-				if p.value, message, fix = setIn(longForm(path, p.value), path[1:], value, file); message != "" {
+		for _, p := range n.Pairs {
+			if p.Key.Text == path[0] {
+				if p.Value, message, fix = setIn(longForm(path, p.Value), path[1:], value, file); message != "" {
 					return nil, message, fix
 				}
 				done = true
-				if p.value == nil {
+				if p.Value == nil {
 					continue
 				}
 			}
-			c.pairs = append(c.pairs, p)
+			c.Pairs = append(c.Pairs, p)
 		}
 		if !done && value != nil {
 			child, message, fix := setIn(nil, path[1:], value, file)
 			if message != "" {
 				return nil, message, fix
 			}
-			c.pairs = append(c.pairs, yamlPair{&yamlNode{kind: yamlText, text: path[0], file: file}, child})
+			c.Pairs = append(c.Pairs, strictyaml.Pair{Key: &strictyaml.Node{Kind: strictyaml.Text, Text: path[0], File: file},
+				Value: child})
 		}
 		return &c, "", ""
-	case yamlList:
+	case strictyaml.List:
 		i, err := strconv.Atoi(path[0])
-		if err != nil || i < 0 || i >= len(n.items) {
-			return nil, fmt.Sprintf("the recipe has a list of %d here, and %q is none of its places", len(n.items), path[0]), "set the whole list, or give a place counted from 0"
+		if err != nil || i < 0 || i >= len(n.Items) {
+			return nil, fmt.Sprintf("the recipe has a list of %d here, and %q is none of its places", len(n.Items), path[0]),
+				"set the whole list, or give a place counted from 0"
 		}
-		child, message, fix := setIn(n.items[i], path[1:], value, file)
+		child, message, fix := setIn(n.Items[i], path[1:], value, file)
 		if message != "" {
 			return nil, message, fix
 		}
-		c.items = append([]*yamlNode{}, n.items[:i]...)
+		c.Items = append([]*strictyaml.Node{}, n.Items[:i]...)
 		if child != nil {
-			c.items = append(c.items, child)
+			c.Items = append(c.Items, child)
 		}
-		c.items = append(c.items, n.items[i+1:]...)
+		c.Items = append(c.Items, n.Items[i+1:]...)
 		return &c, "", ""
 	}
-	return nil, fmt.Sprintf("the recipe has %s here, and %q would be below it", n.kind, path[0]), "set the key above it as a whole"
+	return nil, fmt.Sprintf("the recipe has %s here, and %q would be below it", n.Kind, path[0]),
+		"set the key above it as a whole"
 }
 
 // longForm writes the short form of apt and pip, a list of packages, out where
 // the path goes below it.
-func longForm(path []string, n *yamlNode) *yamlNode {
-	if len(path) < 2 || n.kind != yamlList || path[0] != "apt" && path[0] != "pip" {
+func longForm(path []string, n *strictyaml.Node) *strictyaml.Node {
+	if len(path) < 2 || n.Kind != strictyaml.List || path[0] != "apt" && path[0] != "pip" {
 		return n
 	}
 	if _, err := strconv.Atoi(path[1]); err == nil {
 		return n
 	}
-	key := &yamlNode{kind: yamlText, text: "packages", file: n.file, line: n.line, col: n.col}
-	return &yamlNode{kind: yamlMap, file: n.file, line: n.line, col: n.col, pairs: []yamlPair{{key, n}}}
+	key := &strictyaml.Node{Kind: strictyaml.Text, Text: "packages", File: n.File, Line: n.Line, Column: n.Column}
+	return &strictyaml.Node{Kind: strictyaml.Mapping, File: n.File, Line: n.Line, Column: n.Column,
+		Pairs: []strictyaml.Pair{{Key: key, Value: n}}}
 }

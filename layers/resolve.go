@@ -17,6 +17,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/raybuild/raybuild/internal/strictyaml"
 	"github.com/raybuild/raybuild/llb"
 )
 
@@ -116,9 +117,9 @@ func (in *ResolveInput) checkUpdate() error {
 			name = NormalName(name)
 		}
 		if !slices.Contains(known, name) {
-			hint := didYouMean(name, known)
+			hint := strictyaml.DidYouMean(name, known)
 			if !strings.HasPrefix(hint, "did you mean") {
-				hint = didYouMean(name, layers) // all packages would be too long a list
+				hint = strictyaml.DidYouMean(name, layers) // all packages would be too long a list
 			}
 			return fmt.Errorf("update %q: neither a layer nor a Python package of the lock; %s", name, hint)
 		}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/raybuild/raybuild/internal/strictyaml"
 )
 
 // yankedText is pip's warning of a file that the index has withdrawn (PEP 592),
@@ -31,7 +33,7 @@ func (r *Resolver) noteYanked(artifacts []Artifact, stderr string) {
 // yankedReason is the reason as one line of the lock.
 func yankedReason(s string) string {
 	s = strings.Join(strings.Fields(strings.ToValidUTF8(s, "")), " ")
-	if message, _ := freeText(s); s == "" || message != "" {
+	if message, _ := strictyaml.OneLine(s); s == "" || message != "" {
 		return "no reason given"
 	}
 	const most = 200

@@ -9,6 +9,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/raybuild/raybuild/internal/strictyaml"
 	"github.com/raybuild/raybuild/llb"
 )
 
@@ -21,20 +22,28 @@ type Smoke struct {
 	Command string
 }
 
-// smoke reads the key: true, false, or a command.
-func (t *recipeReader) smoke(n *yamlNode, key string, s *Smoke) {
-	switch n.kind {
-	case yamlBool:
-		s.Off = !strings.EqualFold(n.text, "true")
-	case yamlText:
-		if slices.Contains([]string{"true", "false", "yes", "no", "on", "off"}, strings.ToLower(strings.TrimSpace(n.text))) {
-			t.addAt(n, key, quoteShort(n.text)+" is text, and would be run as a command", "write true or false, without quotes")
-			return
-		}
-		t.text(&s.Command, scriptText)(n, key)
-	default:
-		t.wrongKind(n, key, "true, false, or a command")
+// smokeValue reads the key: true, false, or a command.
+func smokeValue(s *Smoke) strictyaml.Value {
+	command := strictyaml.String(&s.Command, grammarScript())
+	shape := func() strictyaml.Shape {
+		text := command.Shape()
+		text.Grammar.Check = func(string) (string, string) { return "a number is no command", "quote it" }
+		return strictyaml.Shape{Either: []strictyaml.Shape{{Kind: strictyaml.Bool}, text}}
 	}
+	return strictyaml.Func(shape, func(t *strictyaml.Reader, n *strictyaml.Node, key string) {
+		switch n.Kind {
+		case strictyaml.Bool:
+			s.Off = !strings.EqualFold(n.Text, "true")
+		case strictyaml.Text:
+			if slices.Contains([]string{"true", "false", "yes", "no", "on", "off"}, strings.ToLower(strings.TrimSpace(n.Text))) {
+				t.AddAt(n, key, quoteShort(n.Text)+" is text, and would be run as a command", "write true or false, without quotes")
+				return
+			}
+			t.Read(n, key, command)
+		default:
+			t.WrongKind(n, key, "true, false, or a command")
+		}
+	})
 }
 
 // SmokeTest is the test of an image of one platform. It is no part of the image,

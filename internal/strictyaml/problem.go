@@ -1,4 +1,4 @@
-package layers
+package strictyaml
 
 import (
 	"fmt"
@@ -6,8 +6,7 @@ import (
 	"strings"
 )
 
-// Problem is one thing that is wrong in a recipe, a lock, or a file that a
-// recipe names.
+// Problem is one thing that is wrong in a file.
 type Problem struct {
 	// File is its name as it was given, or "--set KEY".
 	File string
@@ -42,12 +41,11 @@ func (p Problem) String() string {
 	return b.String()
 }
 
-// RecipeError is everything that is wrong with a recipe, a lock or a file that
-// a recipe names, in the order of the file.
-type RecipeError struct{ Problems []Problem }
+// Error is everything that is wrong with a file and the files that it names, in the order of the file.
+type Error struct{ Problems []Problem }
 
 // Error lists the problems, one a line.
-func (e *RecipeError) Error() string {
+func (e *Error) Error() string {
 	lines := make([]string, len(e.Problems))
 	for i, p := range e.Problems {
 		lines[i] = p.String()
@@ -55,26 +53,32 @@ func (e *RecipeError) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// problemList collects problems. It shows no more than maxProblems of them: a
-// file of another kind would fill the screen.
-type problemList struct{ problems []Problem }
+// Problems collects problems. Err shows no more than maxProblems of them: a file of another kind would fill the screen.
+type Problems struct{ list []Problem }
 
 const maxProblems = 50
 
-func (l *problemList) addAt(n *yamlNode, key, message, fix string) {
+// Tell adds problems as they are.
+func (l *Problems) Tell(ps ...Problem) { l.list = append(l.list, ps...) }
+
+// Count is how many problems there are.
+func (l *Problems) Count() int { return len(l.list) }
+
+// AddAt adds a problem of a key at the place of a node. A nil node has no place.
+func (l *Problems) AddAt(n *Node, key, message, fix string) {
 	p := Problem{Key: key, Message: message, Fix: fix}
 	if n != nil {
-		p.File, p.Line, p.Column = n.file, n.line, n.col
+		p.File, p.Line, p.Column = n.File, n.Line, n.Column
 	}
-	l.problems = append(l.problems, p)
+	l.list = append(l.list, p)
 }
 
-// err is nil without problems, else all of them sorted by place.
-func (l *problemList) err() error {
-	if len(l.problems) == 0 {
+// Err is nil without problems, else an *Error with all of them sorted by place.
+func (l *Problems) Err() error {
+	if len(l.list) == 0 {
 		return nil
 	}
-	ps := l.problems
+	ps := l.list
 	order := map[string]int{}
 	for _, p := range ps {
 		if _, ok := order[p.File]; !ok {
@@ -91,7 +95,8 @@ func (l *problemList) err() error {
 		return ps[i].Column < ps[j].Column
 	})
 	if rest := len(ps) - maxProblems; rest > 0 {
-		ps = append(ps[:maxProblems:maxProblems], Problem{File: ps[0].File, Message: fmt.Sprintf("%d more problems", rest), Fix: "mend the first ones and try again"})
+		ps = append(ps[:maxProblems:maxProblems], Problem{File: ps[0].File, Message: fmt.Sprintf("%d more problems", rest),
+			Fix: "mend the first ones and try again"})
 	}
-	return &RecipeError{Problems: ps}
+	return &Error{Problems: ps}
 }
