@@ -20,6 +20,8 @@ import (
 // projectRoot is the root of the project, seen from this package.
 const projectRoot = "../.."
 
+const maxPicture = 150_000 // bytes of a picture on a page
+
 // typed is a command line that a page shows.
 type typed struct {
 	page, line string
@@ -183,9 +185,13 @@ func TestPagesLinkToWhatIsThere(t *testing.T) {
 			if link.Path != "" {
 				target = filepath.ToSlash(filepath.Join(filepath.Dir(page), link.Path))
 			}
-			if _, err := os.Stat(filepath.Join(projectRoot, target)); err != nil {
+			info, err := os.Stat(filepath.Join(projectRoot, target))
+			if err != nil {
 				t.Errorf("%s links to %s, which is not there", page, link)
 				continue
+			}
+			if kind := filepath.Ext(target); (kind == ".png" || kind == ".svg") && info.Size() > maxPicture {
+				t.Errorf("%s shows %s, which has %d bytes: %d at most load well on slow lines", page, link, info.Size(), maxPicture)
 			}
 			if link.Fragment != "" && all[target] != "" && !slices.Contains(anchors(all[target]), link.Fragment) {
 				t.Errorf("%s links to %s, and %s has no such heading", page, link, target)
