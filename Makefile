@@ -18,7 +18,7 @@ RACE      ?= ./llb/... ./cluster/... ./internal/fetch/... ./internal/registry/..
 TEST_P    ?= 2
 TEST_FLAGS ?=
 
-.PHONY: help build check docs lint-tool needs needs-build test test-race test-rllib world world-down quickstart pictures bench bench-core bench-faults ray-versions test-cluster bench-cluster clean
+.PHONY: help build check check-commits cross docs lint-tool release-files release-check image needs needs-build test test-race test-rllib world world-down quickstart pictures bench bench-core bench-faults ray-versions test-cluster bench-cluster clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,17 @@ check: lint-tool ## gofmt, go vet, golangci-lint, and that the generated docs ar
 	$(LINT) run ./...
 	@mkdir -p build && rm -rf build/docs-cli && $(GO) run ./cmd/raybuild docs build/docs-cli
 	@diff -ru docs/cli build/docs-cli || { echo "docs/cli is out of date: run 'make docs'" >&2; exit 1; }
+	@$(MAKE) --no-print-directory cross check-commits
+
+check-commits: # subjects of commits, as CONTRIBUTING.md has them: those after BASE, without it that of HEAD
+	@scripts/check-commits $(BASE)
+
+# The platforms of a release. None of raybuild's own code is for one architecture alone, so one vet of macOS is enough. Benchmarks and
+# tests of whole programs are for Linux.
+CROSS := darwin/arm64 darwin/amd64 linux/arm64
+cross: ## build the command for the other platforms of a release, and vet the code and tests of macOS
+	@for p in $(CROSS); do echo "build for $$p"; CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build -o /dev/null ./cmd/raybuild; done
+	CGO_ENABLED=0 GOOS=darwin GOARCH=arm64 $(GO) vet $$($(GO) list ./... | grep -vE '/(bench|test)(/|$$)')
 
 docs: ## regenerate docs/cli from the commands' help
 	rm -rf docs/cli
@@ -122,6 +133,39 @@ $(TOOLS)/docker-compose: Makefile
 
 bench-cluster: needs build $(TOOLS)/docker-compose ## the launcher's benchmarks, as a table; writes docs/benchmarks-cluster.md
 	@RAYBUILD_BENCH_COMPOSE=$(TOOLS)/docker-compose bench/cluster
+
+# It is built as a module of its own: `go install` would ask for its repository.
+GO_LICENSES_VERSION := v2.0.1
+$(TOOLS)/go-licenses: Makefile
+	@mkdir -p $(TOOLS)/licences
+	cd $(TOOLS)/licences && printf 'module licences.local\n\ngo 1.26\n\nrequire github.com/google/go-licenses/v2 %s\n' $(GO_LICENSES_VERSION) >go.mod && \
+	GOFLAGS=-mod=mod $(GO) build -o $@ github.com/google/go-licenses/v2
+
+release-files: build $(TOOLS)/go-licenses # man pages, completions and licences of a release, in build/release
+	rm -rf build/release && mkdir -p build/release/completions
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) bin/raybuild docs --format man build/release/man
+	for shell in bash fish; do bin/raybuild completion $$shell >build/release/completions/raybuild.$$shell; done
+	bin/raybuild completion zsh >build/release/completions/_raybuild
+	GO_LICENSES=$(TOOLS)/go-licenses scripts/licences build/release/licences
+
+# A later version than this one needs a later Go. .github/workflows/release.yml names it too.
+GORELEASER_VERSION := v2.16.0
+$(TOOLS)/goreleaser: Makefile
+	@mkdir -p $(TOOLS)
+	GOBIN=$(TOOLS) $(GO) install github.com/goreleaser/goreleaser/v2@$(GORELEASER_VERSION)
+
+release-check: $(TOOLS)/goreleaser ## make a release's archives in build/dist without publishing them, and check what is in them
+	$(TOOLS)/goreleaser check
+	$(TOOLS)/goreleaser release --snapshot --clean
+	scripts/release-check build/dist
+
+# A container image of raybuild itself. IMAGE pushes it; without IMAGE it is an OCI archive. BASE_IMAGE is what it stands on.
+IMAGE ?=
+BASE_IMAGE ?= debian:12-slim
+IMAGE_FLAGS ?=
+image: needs-build release-files ## the container image of raybuild itself: pushes it to IMAGE, or writes build/raybuild-image.tar
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(GO) run ./internal/selfimage --base $(BASE_IMAGE) --version $(VERSION) \
+		--revision $$(git rev-parse HEAD) --docs LICENSE,build/release/licences $(IMAGE_FLAGS) $(or $(IMAGE),--output build/raybuild-image.tar)
 
 clean: ## remove what make built
 	rm -rf bin build
