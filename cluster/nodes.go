@@ -6,7 +6,7 @@ import (
 	"net/netip"
 	"strconv"
 
-	"github.com/goccy/go-yaml/ast"
+	"github.com/raybuild/raybuild/internal/strictyaml"
 )
 
 // Ports and limits of nodes. Ray's own defaults are kept where it has fixed ones (6379, 8265, 10001, 52365, 10002 and up); the
@@ -174,11 +174,11 @@ func (n Node) all() []PortNeed {
 
 // collisions finds ports that two nodes of a host, or one node twice, would listen on, and those above 65535.
 func (e *expansion) collisions() {
-	at := map[string]ast.Node{"head": e.doc.head.at}
+	at := map[string]*strictyaml.Node{"head": e.doc.head.at}
 	for _, g := range e.doc.groups {
 		at[g.name] = g.at
 	}
-	where := func(n Node) ast.Node {
+	where := func(n Node) *strictyaml.Node {
 		for _, g := range append([]*group{e.doc.head}, e.doc.groups...) {
 			if g.name == n.Group && g.ports != nil {
 				return g.ports

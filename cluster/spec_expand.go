@@ -6,7 +6,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/goccy/go-yaml/ast"
+	"github.com/raybuild/raybuild/internal/strictyaml"
 )
 
 // placed is a machine with the nodes that the file puts there.
@@ -36,16 +36,17 @@ func (d *decoder) expand(doc *document) *Spec {
 		s.Workers = append(s.Workers, e.nodes(g, Worker)...)
 	}
 	s.MinWorkers = len(s.Workers)
-	if doc.min != nil {
-		if doc.minN > len(s.Workers) {
-			d.bad(doc.min, fmt.Sprintf("write at most %d", len(s.Workers)), "min_workers is %d, and there are %d workers", doc.minN, len(s.Workers))
+	if at := d.Place("min_workers"); at != nil {
+		if doc.min > len(s.Workers) {
+			fix := fmt.Sprintf("write at most %d", len(s.Workers))
+			d.bad(at, fix, "is %d, and there are %d workers", doc.min, len(s.Workers))
 		}
-		s.MinWorkers = doc.minN
+		s.MinWorkers = doc.min
 	}
 	if len(s.Workers) > maxHosts {
 		d.bad(nil, "use several clusters", "%d workers, at most %d", len(s.Workers), maxHosts)
 	}
-	if len(d.problems) == 0 {
+	if d.Count() == 0 {
 		e.collisions()
 	}
 	return s
@@ -65,7 +66,7 @@ func (e *expansion) nodes(g *group, role Role) []Node {
 			n := g.node
 			n.Role, n.Group, n.Host, n.Index = role, g.name, host, first+k
 			n.ID = e.id(role, host, n.Index)
-			if e.ids[n.ID] && len(e.problems) == 0 {
+			if e.ids[n.ID] && e.Count() == 0 {
 				e.bad(h.at, "use addresses that differ in letters and digits", "two nodes would be called %s", n.ID)
 			}
 			e.ids[n.ID] = true
@@ -96,7 +97,7 @@ func (e *expansion) hostOf(g *group, h hostAt) Host {
 }
 
 // place puts the group's nodes on a machine and returns the host as it was first named and the index of the first of them there.
-func (e *expansion) place(g *group, h Host, at ast.Node) (Host, int) {
+func (e *expansion) place(g *group, h Host, at *strictyaml.Node) (Host, int) {
 	if !h.Local && h.Address == "" {
 		return h, 0 // reported already
 	}

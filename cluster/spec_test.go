@@ -113,42 +113,45 @@ func TestLoadLocalAlone(t *testing.T) {
 	}
 }
 
-// Each line must give a problem at this place with this text.
-func TestLoadProblems(t *testing.T) {
+// badCluster is a file that is refused, and a part of what is said of it.
+type badCluster struct{ name, yaml, want string }
+
+// badClusters must each give a problem at this place with this text.
+func badClusters() []badCluster {
 	const ok = "name: a\nimage: ray\nhead: {host: 10.0.0.1}\n"
-	tests := []struct{ name, yaml, want string }{
-		{"unknown key", ok + "shmsize: auto\n", "4:1: cluster.yaml has no key \"shmsize\": did you mean shm_size?"},
-		{"unknown key far from all", ok + "quux: 1\n", "4:1: cluster.yaml has no key \"quux\": it may have num_cpus"},
-		{"unknown key of a group", ok + "workers: [{hosts: [b], cpus: 1}]\n", "4:24: worker group has no key \"cpus\""},
-		{"key twice", ok + "wait: 1m\nwait: 2m\n", "5:1: cluster.yaml has \"wait\" twice"},
-		{"no name", "image: ray\nhead: {host: b}\n", "cluster.yaml: the cluster has no name"},
-		{"no image", "name: a\nhead: {host: b}\n", "cluster.yaml: the cluster has no image"},
-		{"no head", "name: a\nimage: ray\n", "the cluster has no head"},
+	return []badCluster{
+		{"unknown key", ok + "shmsize: auto\n", `4:1: shmsize: unknown key; did you mean "shm_size"?`},
+		{"unknown key far from all", ok + "quux: 1\n", `4:1: quux: unknown key; known are accept_no_auth,`},
+		{"unknown key of a group", ok + "workers: [{hosts: [b], cpus: 1}]\n", `4:24: workers[0].cpus: unknown key; known are args,`},
+		{"key twice", ok + "wait: 1m\nwait: 2m\n", `5:1: key "wait" is there twice, first in line 4; keep one of the two`},
+		{"no name", "image: ray\nhead: {host: b}\n", "1:1: has no name; add `name: demo`"},
+		{"no image", "name: a\nhead: {host: b}\n", "1:1: has no image; add `image: registry/ray@sha256:…`, what `raybuild --push` printed"},
+		{"no head", "name: a\nimage: ray\n", "1:1: has no head; add `head: {host: local}` or `head: {host: ssh://user@10.0.0.1}`"},
 		{"empty file", "# nothing\n", "the file describes no cluster"},
-		{"a list", "- a\n", "1:1: cluster.yaml is a list, not a mapping"},
-		{"two documents", ok + "---\nname: b\n", "a second YAML document"},
+		{"a list", "- a\n", `1:1: is a list, not a mapping; write a mapping`},
+		{"two documents", ok + "---\nname: b\n", `4:1: a second document; keep one document in the file: remove what follows ---`},
 		{"not YAML", "name: [a\n", "not valid YAML"},
-		{"tab", "name:\ta\n\thead: b\n", "not valid YAML"},
-		{"not UTF-8", "name: \xff\n", "the file is not UTF-8"},
+		{"tab", "name:\ta\n\thead: b\n", `2:1: a tab in the indentation; indent with spaces`},
+		{"not UTF-8", "name: \xff\n", `1:7: not UTF-8; save the file as UTF-8`},
 		{"byte order mark", "\ufeffname: a\n", "byte order mark"},
-		{"too large", strings.Repeat("# x\n", 70000), "at most 262144 are read"},
-		{"deep flow", "name: " + strings.Repeat("[", 100000), "nested too deep"},
-		{"deep block", strings.Repeat("- ", 100000) + "a", "nested too deep"},
-		{"anchor", ok + "env: &e {A: b}\n", "4:6: env is an anchor or alias"},
-		{"merge", "x: {<<: {name: a}}\n" + ok, "cluster.yaml has no key \"x\""},
-		{"binary tag", "name: !!binary YQ==\nimage: ray\nhead: {host: b}\n", "1:7: name is tagged"},
-		{"NaN", ok + "num_gpus: .nan\n", "4:11: num_gpus is \".nan\""},
-		{"large exponent", ok + "num_cpus: 1e400\n", "num_cpus is \"1e400\""},
-		{"negative", ok + "num_cpus: -1\n", "num_cpus is \"-1\": write a whole number from 0"},
-		{"quoted number", ok + "num_cpus: \"2\"\n", "num_cpus is \"2\""},
-		{"boolean", ok + "filter: yes please\n", "filter is \"yes please\": write true or false"},
-		{"name with capitals", "name: Demo\nimage: ray\nhead: {host: b}\n", "1:7: name \"Demo\" is not valid"},
-		{"image with capitals", "name: a\nimage: Ray\nhead: {host: b}\n", "2:8: image \"Ray\""},
-		{"image with a short digest", "name: a\nimage: ray@sha256:12\nhead: {host: b}\n", "image \"ray@sha256:12\""},
-		{"same host twice", ok + "workers: [{hosts: [10.0.0.2, 10.0.0.2]}]\n", "4:30: host 10.0.0.2 is there twice"},
+		{"too large", strings.Repeat("# x\n", 70000), `the file has 280000 bytes, more than the 262144 allowed; name hosts by ranges such as 10.0.0.[2-9]`},
+		{"deep flow", "name: " + strings.Repeat("[", 100000), `the file is too complex: more than 60000 lines and separators; name hosts by ranges such as 10.0.0.[2-9]`},
+		{"deep block", strings.Repeat("- ", 100000) + "a", `the file is too complex: more than 60000 lines and separators; name hosts by ranges such as 10.0.0.[2-9]`},
+		{"anchor", ok + "env: &e {A: b}\n", `4:6: anchors and aliases are not supported; write the value out`},
+		{"merge", "x: {<<: {name: a}}\n" + ok, `1:1: x: unknown key; known are accept_no_auth,`},
+		{"binary tag", "name: !!binary YQ==\nimage: ray\nhead: {host: b}\n", `1:7: the tag "!!binary" is not supported; remove it; quote text that looks like something else`},
+		{"NaN", ok + "num_gpus: .nan\n", `4:11: num_gpus: ".nan" is not a whole number from 0 to 1024; write one in digits, without quotes`},
+		{"large exponent", ok + "num_cpus: 1e400\n", `4:11: num_cpus: "1e400" is not a whole number from 0 to 4096; write one in digits, without quotes`},
+		{"negative", ok + "num_cpus: -1\n", `4:11: num_cpus: "-1" is not a whole number from 0 to 4096; write one in digits, without quotes`},
+		{"quoted number", ok + "num_cpus: \"2\"\n", `4:11: num_cpus: "2" is not a whole number from 0 to 4096; write one in digits, without quotes`},
+		{"boolean", ok + "filter: yes please\n", `4:9: filter: is text, not true or false; write true or false`},
+		{"name with capitals", "name: Demo\nimage: ray\nhead: {host: b}\n", `1:7: name: "Demo" is not a cluster's name; start with a letter and use up to 40 lower-case letters, digits and -`},
+		{"image with capitals", "name: a\nimage: Ray\nhead: {host: b}\n", `2:8: image: "Ray": invalid reference format: repository name (library/Ray) must be lowercase; write a reference such as registry.example/ray@sha256:… (lower case, digest of 64 hex digits)`},
+		{"image with a short digest", "name: a\nimage: ray@sha256:12\nhead: {host: b}\n", `2:8: image: "ray@sha256:12": invalid reference format; write a reference such as registry.example/ray@sha256:… (lower case, digest of 64 hex digits)`},
+		{"same host twice", ok + "workers: [{hosts: [10.0.0.2, 10.0.0.2]}]\n", "4:30: workers[0].hosts[1]: host 10.0.0.2 is there twice; remove one, or say `share_hosts: true` to run several nodes on a host"},
 		{"same host as another user", ok + "workers: [{hosts: [a@10.0.0.2, \"b@10.0.0.2:22\"]}]\n", "is there twice"},
 		{"same host as another user, shared", ok + "share_hosts: true\nworkers: [{hosts: [a@10.0.0.2, b@10.0.0.2]}]\n", "with different settings"},
-		{"head in workers", ok + "workers: [{hosts: [10.0.0.1]}]\n", "host 10.0.0.1 is the head's: remove it from workers"},
+		{"head in workers", ok + "workers: [{hosts: [10.0.0.1]}]\n", "4:20: workers[0].hosts[0]: host 10.0.0.1 is the head's; remove it from workers (the head works, too), or say `share_hosts: true` to run several nodes on a host"},
 		{"two spellings of an IPv6 address", ok + "workers: [{hosts: [\"[fd00::2]\", \"[fd00:0::2]\"]}]\n", "is there twice"},
 		{"IPv6 without an end", ok + "workers: [{hosts: [\"[fd00::2\"]}]\n", "is not closed by ]"},
 		{"IPv4 in brackets with a port", ok + "workers: [{hosts: [\"[fd00::2]22\"]}]\n", "follows the brackets"},
@@ -156,8 +159,8 @@ func TestLoadProblems(t *testing.T) {
 		{"bare IPv6", ok + "workers: [{hosts: [\"fd00::2\"]}]\n", "write an IPv6 address in brackets, [fd00::2]"},
 		{"port 0", ok + "workers: [{hosts: [\"b:0\"]}]\n", "port \"0\" is not between 1 and 65535"},
 		{"port 70000", ok + "workers: [{hosts: [\"b:70000\"]}]\n", "port \"70000\" is not between 1 and 65535"},
-		{"Ray port 70000", ok + "ports: {gcs: 70000}\n", "4:14: port gcs is \"70000\""},
-		{"port of a range", ok + "ports: {workers: 10-12}\n", "4:18: ports workers \"10-12\" is too small"},
+		{"Ray port 70000", ok + "ports: {gcs: 70000}\n", `4:14: ports.gcs: "70000" is not a whole number from 1 to 65535; write one in digits, without quotes`},
+		{"port of a range", ok + "ports: {workers: 10-12}\n", `4:18: ports.workers: "10-12" is too small or not between 1 and 65535; write a range such as 10002-10999, at least ten ports between 1 and 65535`},
 		{"backward port range", ok + "ports: {workers: 20000-10000}\n", "is too small"},
 		{"address out of range", ok + "workers: [{hosts: [\"10.0.0.[250-260]\"]}]\n", "host \"10.0.0.256\" is not an IPv4 address"},
 		{"backward range", ok + "workers: [{hosts: [\"n[9-2]\"]}]\n", "range [9-2] ends before it starts"},
@@ -174,31 +177,34 @@ func TestLoadProblems(t *testing.T) {
 		{"too many nodes", ok + "share_hosts: true\nworkers: [{hosts: [b], nodes_per_host: 20}, {hosts: [b]}]\n", "21 nodes on host b"},
 		{"private addresses do not match", ok + "workers: [{hosts: [\"n[1-3]\"], private_addresses: [\"10.1.0.[1-2]\"]}]\n", "2 private_addresses for 3 hosts"},
 		{"private address twice", ok + "workers: [{hosts: [b, c], private_addresses: [10.1.0.1, 10.1.0.1]}]\n", "private address 10.1.0.1 is also that of b"},
-		{"more minimum than workers", ok + "min_workers: 2\nworkers: [{host: b}]\n", "min_workers is 2, and there are 1 workers"},
+		{"more minimum than workers", ok + "min_workers: 2\nworkers: [{host: b}]\n", `4:14: min_workers: is 2, and there are 1 workers; write at most 1`},
 		{"ports that collide", ok + "ports: {gcs: 6380}\n", "port node_manager of a-head (6380) is also gcs"},
 		{"ports that collide on a shared host", ok + "share_hosts: true\nworkers: [{hosts: [b], nodes_per_host: 2, ports: {metrics: 6370}}]\n", "6380"},
 		{"worker ports too high", ok + "share_hosts: true\nworkers: [{hosts: [b], nodes_per_host: 2, ports: {agent_listen: 65535}}]\n", "port agent_listen of a-w-b-2 would be 65536"},
-		{"small shm", ok + "shm_size: 10m\n", "4:11: shm_size \"10m\" is too small"},
+		{"small shm", ok + "shm_size: 10m\n", `4:11: shm_size: "10m" is too small for Ray's smallest object store of 75 MiB; write auto or at least 83m`},
 		{"store larger than shm", ok + "shm_size: 1g\nobject_store_memory: 1g\n", "does not fit in shm_size"},
 		{"size with a wrong unit", ok + "shm_size: 10x\n", "\"10x\" is not a size"},
 		{"token in env", ok + "env: {RAY_AUTH_TOKEN: x}\n", "variable RAY_AUTH_TOKEN is the launcher's"},
-		{"env name", ok + "env: {\"A B\": x}\n", "variable \"A B\" is not valid"},
+		{"env name", ok + "env: {\"A B\": x}\n", `4:7: env: "A B" is not a variable's name; use letters, digits and _`},
 		{"env with newline", ok + "env: {A: \"x\\ny\"}\n", "control character"},
-		{"env with a mapping", ok + "env: {A: {b: c}}\n", "variable A is a mapping"},
+		{"env with a mapping", ok + "env: {A: {b: c}}\n", `4:10: env.A: is a mapping, not text; write text`},
 		{"Ray's own resource", ok + "resources: {CPU: 2}\n", "resource \"CPU\" is one of Ray's own"},
-		{"resource amount", ok + "resources: {x: 0.00001}\n", "resource \"x\" is \"0.00001\""},
-		{"Ray's own label", ok + "labels: {ray.io/x: y}\n", "label \"ray.io/x\" is not valid"},
+		{"resource amount", ok + "resources: {x: 0.00001}\n", `4:16: resources.x: "0.00001" is not an amount; write a number such as 2 or 0.5, with at most four decimals`},
+		{"Ray's own label", ok + "labels: {ray.io/x: y}\n", `4:10: labels: "ray.io/x" is not a label's name; use letters, digits and -_. (and an own prefix/, not ray.io/)`},
 		{"mount over shm", ok + "mounts: [\"/x:/dev/shm\"]\n", "mount target /dev/shm is the launcher's"},
 		{"mount upwards", ok + "mounts: [\"/x/../etc:/y\"]\n", "mount source \"/x/../etc\" is not valid"},
 		{"mount at a place twice", ok + "mounts: [\"/x:/y\", \"/z:/y\"]\n", "target /y is mounted twice"},
-		{"argument of the launcher", ok + "args: [\"--port=1\"]\n", "argument --port is the launcher's: use ports"},
-		{"argument that is none", ok + "args: [\"; touch /tmp/x\"]\n", "is not one of `ray start`"},
-		{"jump that is no host", ok + "ssh: {jump: \"-oProxyCommand=x\"}\n", "ssh jump: host \"-oProxyCommand=x\""},
-		{"relative socket", ok + "ssh: {socket: docker.sock}\n", "ssh socket \"docker.sock\" is not valid"},
-		{"wait without unit", ok + "wait: 2\n", "wait \"2\" is not one"},
-		{"public address that is none", ok + "allow_public: [everything]\n", "allow_public \"everything\" is not one"},
+		{"argument of the launcher", ok + "args: [\"--port=1\"]\n", `4:8: args[0]: argument --port is the launcher's; use ports`},
+		{"argument that is none", ok + "args: [\"; touch /tmp/x\"]\n", "4:8: args[0]: \"; touch /tmp/x\" is not an argument of `ray start`; write --name or --name=value, one argument an element"},
+		{"jump that is no host", ok + "ssh: {jump: \"-oProxyCommand=x\"}\n", `4:13: ssh.jump: host "-oProxyCommand=x" is not a name or an address; write [user@]host[:port], several with commas, as ssh -J takes them`},
+		{"relative socket", ok + "ssh: {socket: docker.sock}\n", `4:15: ssh.socket: "docker.sock" is not a clean absolute path; write an absolute path without .. and special characters`},
+		{"wait without unit", ok + "wait: 2\n", `4:7: wait: "2" is not a time; write a time from 1s to 24h, such as 2m`},
+		{"public address that is none", ok + "allow_public: [everything]\n", `4:16: allow_public[0]: "everything" is not the IP address of one machine; write one such as 10.0.0.5 or fd00::5`},
 	}
-	for _, tt := range tests {
+}
+
+func TestLoadProblems(t *testing.T) {
+	for _, tt := range badClusters() {
 		t.Run(tt.name, func(t *testing.T) {
 			start := time.Now()
 			_, err := Load("cluster.yaml", []byte(tt.yaml))
@@ -222,12 +228,12 @@ func TestLoadProblems(t *testing.T) {
 
 func TestLoadReportsAllProblemsInOrder(t *testing.T) {
 	_, err := Load("c.yaml", []byte("name: A\nimage: Ray\nnum_cpu: 1\nhead: {host: -x, ports: {gcs: 0}}\nworkers: [{hosts: [b, b], shm_size: 1}]\n"))
-	var p Problems
+	var p *SpecError
 	if !errors.As(err, &p) {
 		t.Fatalf("error is %T", err)
 	}
 	var lines []int
-	for _, x := range p {
+	for _, x := range p.Problems {
 		lines = append(lines, x.Line)
 		if x.Fix == "" {
 			t.Errorf("no fix: %v", x)
@@ -307,8 +313,8 @@ func FuzzLoad(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s, err := Load("c.yaml", data)
 		if err != nil {
-			var p Problems
-			if !errors.As(err, &p) || len(p) == 0 {
+			var p *SpecError
+			if !errors.As(err, &p) || len(p.Problems) == 0 {
 				t.Fatalf("error without problems: %v", err)
 			}
 			return

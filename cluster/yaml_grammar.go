@@ -7,15 +7,15 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/distribution/reference"
-	"github.com/goccy/go-yaml/ast"
+
+	"github.com/raybuild/raybuild/internal/strictyaml"
 )
 
-// Grammars of the strings in a cluster.yaml. None admits a control character, a space at its start or a leading '-', and every
-// value travels as a field of an API call or one element of an argv: no shell ever reads one.
+// Grammars of the strings in a cluster.yaml. None admits a control character, a space at its start or a leading '-',
+// and every value travels as a field of an API call or one element of an argv: no shell ever reads one.
 var (
 	nameGrammar     = newGrammar(`^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$`)
 	userGrammar     = newGrammar(`^[A-Za-z_][A-Za-z0-9._-]{0,31}$`)
@@ -31,82 +31,43 @@ var (
 	argGrammar      = newGrammar(`^(--[a-z][a-z0-9-]*)(=[^\x00-\x1f\x7f]*)?$`)
 	intGrammar      = newGrammar(`^[0-9]{1,18}$`)
 	numberGrammar   = newGrammar(`^[0-9]{1,9}(\.[0-9]{1,4})?$`)
+	portsGrammar    = newGrammar(`^[0-9]{1,18}-[0-9]{1,18}$`)
 	sizeGrammar     = newGrammar(`^([0-9]{1,15})(\.[0-9]{1,3})?\s?([kmgtKMGT]?)(i?[bB])?$`)
+	// hostsGrammar and addressGrammar are wider than what is checked; they are what a JSON Schema says.
+	hostsGrammar   = newGrammar(`^([A-Za-z0-9_\[][A-Za-z0-9._@:\[\],/+=~%-]*)?$`)
+	addressGrammar = newGrammar(`^[0-9A-Fa-f.:]+$`)
+	addressesRange = newGrammar(`^[0-9A-Fa-f.:\[][0-9A-Fa-f.:\[\],-]*$`)
 )
 
-// grammar is a regular expression that is compiled when it is first used: together they cost every call of raybuild 3 ms, also
-// those that read no cluster.yaml.
-type grammar func() *regexp.Regexp
-
-func newGrammar(text string) grammar {
-	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(text) })
+// grammar is a regular expression that is compiled when it is used first.
+type grammar struct {
+	text string
+	re   func() *regexp.Regexp
 }
+
+func newGrammar(text string) grammar { return grammar{text, strictyaml.Regexp(text)} }
 
 // MatchString is that of the regular expression.
-func (g grammar) MatchString(s string) bool { return g().MatchString(s) }
+func (g grammar) MatchString(s string) bool { return g.re().MatchString(s) }
 
 // FindStringSubmatch is that of the regular expression.
-func (g grammar) FindStringSubmatch(s string) []string { return g().FindStringSubmatch(s) }
+func (g grammar) FindStringSubmatch(s string) []string { return g.re().FindStringSubmatch(s) }
 
-// match reads a string that has to fit a grammar.
-func (d *decoder) match(n ast.Node, what string, g grammar, fix string) (string, bool) {
-	s, ok := d.text(n, what)
-	if ok && !g.MatchString(s) {
-		d.bad(n, fix, "%s %q is not valid", what, clip(s))
-		return "", false
-	}
-	return s, ok
+// words is the grammar for the reader: what names such a string, fix says what would be right. A plain true or false
+// is text, too.
+func (g grammar) words(what, fix string) strictyaml.Grammar {
+	return g.checked(what, func(s string) (string, string) {
+		if !g.MatchString(s) {
+			return fmt.Sprintf("%q is not %s", clip(s), what), fix
+		}
+		return "", ""
+	})
 }
 
-// integer reads a whole number in a range.
-func (d *decoder) integer(n ast.Node, what string, low, high int64) (int64, bool) {
-	s, quoted := plain(n)
-	v, err := strconv.ParseInt(s, 10, 64)
-	if _, isInt := n.(*ast.IntegerNode); !isInt || quoted || !intGrammar.MatchString(s) || err != nil || v < low || v > high {
-		d.bad(n, fmt.Sprintf("write a whole number from %d to %d", low, high), "%s is %s", what, shown(n))
-		return 0, false
-	}
-	return v, true
-}
-
-// number reads an amount with at most four decimals, the granularity of Ray's resources.
-func (d *decoder) number(n ast.Node, what string) (float64, bool) {
-	s, quoted := plain(n)
-	_, isInt := n.(*ast.IntegerNode)
-	_, isFloat := n.(*ast.FloatNode)
-	if quoted || !isInt && !isFloat || !numberGrammar.MatchString(s) {
-		d.bad(n, "write a number such as 2 or 0.5, with at most four decimals", "%s is %s", what, shown(n))
-		return 0, false
-	}
-	v, err := strconv.ParseFloat(s, 64)
-	if err != nil {
-		d.bad(n, "write a number such as 2 or 0.5", "%s is %s", what, shown(n))
-		return 0, false
-	}
-	return v, true
-}
-
-func (d *decoder) boolean(n ast.Node, what string) bool {
-	b, ok := n.(*ast.BoolNode)
-	if !ok {
-		d.bad(n, "write true or false", "%s is %s", what, shown(n))
-		return false
-	}
-	return b.Value
-}
-
-// size reads an amount of memory: bytes, or with a unit as Docker takes it (1000m, 8g, 2GiB; 1024-based).
-func (d *decoder) size(n ast.Node, what string) (int64, bool) {
-	s, ok := d.text(n, what)
-	if !ok {
-		return 0, false
-	}
-	v, err := ParseSize(s)
-	if err != nil {
-		d.bad(n, "write bytes, or a number with k, m, g or t, such as 1000m or 8g", "%s %q is not a size", what, clip(s))
-		return 0, false
-	}
-	return v, true
+// checked is the grammar with a check that may take less.
+func (g grammar) checked(what string, check func(s string) (message, fix string)) strictyaml.Grammar {
+	expr := strings.TrimSuffix(strings.TrimPrefix(g.text, "^"), "$")
+	return strictyaml.Grammar{What: what, Pattern: expr, Check: check, Bools: true}
 }
 
 // ParseSize reads an amount of memory as Docker does: a number and an optional unit k, m, g or t, each 1024 of the one before.
@@ -126,80 +87,100 @@ func ParseSize(s string) (int64, error) {
 	return int64(v), nil
 }
 
-func (d *decoder) port(n ast.Node, what string) (int, bool) {
-	v, ok := d.integer(n, what, 1, 65535)
-	return int(v), ok
+// sizeValue reads an amount of memory, of at least some bytes. least is that amount as a user writes it, why the
+// reason.
+func sizeValue(dst *int64, bytes int64, least, why string) strictyaml.Value {
+	g := sizeGrammar.checked("a size, such as `8g`", func(s string) (string, string) {
+		v, err := ParseSize(s)
+		switch {
+		case err != nil:
+			return fmt.Sprintf("%q is not a size", clip(s)), "write bytes, or a number with k, m, g or t, such as 1000m or 8g"
+		case v < bytes:
+			return fmt.Sprintf("%q is %s", clip(s), why), "write " + least
+		}
+		return "", ""
+	})
+	return strictyaml.Each(g, func(s string) { *dst, _ = ParseSize(s) })
 }
 
-// portRange reads "10002-10999".
-func (d *decoder) portRange(n ast.Node, what string) (first, last int, ok bool) {
-	const fix = "write a range such as 10002-10999"
-	s, ok := d.text(n, what)
-	if !ok {
-		return 0, 0, false
+// portRangeValue reads "10002-10999".
+func portRangeValue(first, last *int) strictyaml.Value {
+	split := func(s string) (int, int) {
+		a, b, _ := strings.Cut(s, "-")
+		low, _ := strconv.Atoi(a) // of its grammar
+		high, _ := strconv.Atoi(b)
+		return low, high
 	}
-	a, b, found := strings.Cut(s, "-")
-	first, errA := strconv.Atoi(a)
-	last, errB := strconv.Atoi(b)
-	if !found || !intGrammar.MatchString(a) || !intGrammar.MatchString(b) || errA != nil || errB != nil {
-		d.bad(n, fix, "%s %q is not a range of ports", what, clip(s))
-		return 0, 0, false
-	}
-	if first < 1 || last > 65535 || last-first < 9 {
-		d.bad(n, fix+", at least ten ports between 1 and 65535", "%s %q is too small or not between 1 and 65535", what, clip(s))
-		return 0, 0, false
-	}
-	return first, last, true
+	g := portsGrammar.checked("a range of ports", func(s string) (string, string) {
+		const fix = "write a range such as 10002-10999"
+		low, high := split(s)
+		switch {
+		case !portsGrammar.MatchString(s):
+			return fmt.Sprintf("%q is not a range of ports", clip(s)), fix
+		case low < 1 || high > 65535 || high-low < 9:
+			return fmt.Sprintf("%q is too small or not between 1 and 65535", clip(s)),
+				fix + ", at least ten ports between 1 and 65535"
+		}
+		return "", ""
+	})
+	return strictyaml.Each(g, func(s string) { *first, *last = split(s) })
 }
 
-func (d *decoder) addr(n ast.Node, what string) (netip.Addr, bool) {
-	s, ok := d.text(n, what)
-	if !ok {
-		return netip.Addr{}, false
-	}
+// parseAddress reads the address of one machine.
+func parseAddress(s string) (netip.Addr, bool) {
 	a, err := netip.ParseAddr(s)
-	if err != nil || a.Zone() != "" || a.IsUnspecified() || a.IsMulticast() {
-		d.bad(n, "write an IP address of one machine, such as 10.0.0.5 or fd00::5", "%s %q is not one", what, clip(s))
-		return netip.Addr{}, false
-	}
-	return a.Unmap(), true
+	ok := err == nil && a.Zone() == "" && !a.IsUnspecified() && !a.IsMulticast()
+	return a.Unmap(), ok
 }
 
-func (d *decoder) duration(n ast.Node, what string) time.Duration {
-	s, ok := d.text(n, what)
-	if !ok {
-		return 0
-	}
-	v, err := time.ParseDuration(s)
-	if err != nil || v < time.Second || v > 24*time.Hour {
-		d.bad(n, "write a time from 1s to 24h, such as 2m", "%s %q is not one", what, clip(s))
-		return 0
-	}
-	return v
+// addressValue reads an IP address.
+func addressValue(set func(netip.Addr)) strictyaml.Value {
+	g := addressGrammar.checked("an IP address", func(s string) (string, string) {
+		if _, ok := parseAddress(s); !ok {
+			return fmt.Sprintf("%q is not the IP address of one machine", clip(s)), "write one such as 10.0.0.5 or fd00::5"
+		}
+		return "", ""
+	})
+	return strictyaml.Each(g, func(s string) {
+		a, _ := parseAddress(s)
+		set(a)
+	})
 }
 
-// image reads an image reference.
-func (d *decoder) image(n ast.Node) string {
-	s, ok := d.text(n, "image")
-	if !ok {
-		return ""
-	}
-	if _, err := reference.ParseNormalizedNamed(s); err != nil {
-		d.bad(n, "write a reference such as registry.example/ray@sha256:… (lower case, digest of 64 hex digits)", "image %q: %v", clip(s), err)
-		return ""
-	}
-	return s
+// durationValue reads a time to wait.
+func durationValue(dst *time.Duration) strictyaml.Value {
+	g := strictyaml.Grammar{What: "a time, such as `2m`", Pattern: `[+]?([0-9]*\.?[0-9]*(ns|us|µs|μs|ms|s|m|h))+`,
+		Check: func(s string) (string, string) {
+			if v, err := time.ParseDuration(s); err != nil || v < time.Second || v > 24*time.Hour {
+				return fmt.Sprintf("%q is not a time", clip(s)), "write a time from 1s to 24h, such as 2m"
+			}
+			return "", ""
+		}}
+	return strictyaml.Each(g, func(s string) { *dst, _ = time.ParseDuration(s) })
+}
+
+// imageReference is the grammar of an image.
+func imageReference() strictyaml.Grammar {
+	return strictyaml.Grammar{What: "an image reference", Pattern: reference.ReferenceRegexp.String(), Bools: true,
+		Check: func(s string) (string, string) {
+			if _, err := reference.ParseNormalizedNamed(s); err != nil {
+				return fmt.Sprintf("%q: %v", clip(s), err),
+					"write a reference such as registry.example/ray@sha256:… (lower case, digest of 64 hex digits)"
+			}
+			return "", ""
+		}}
 }
 
 // cleanPath says whether an absolute path has no "..", "." or empty elements.
 func cleanPath(s string) bool { return pathGrammar.MatchString(s) && path.Clean(s) == s }
 
-// shown is a node's text, or its kind when it has none, for a message.
-func shown(n ast.Node) string {
-	switch n.(type) {
-	case *ast.StringNode, *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
-		s, _ := plain(n)
-		return strconv.Quote(clip(s))
-	}
-	return kind(n)
+// absolutePath is the grammar of a path on a host or in a container.
+func absolutePath() strictyaml.Grammar {
+	return pathGrammar.checked("an absolute path", func(s string) (string, string) {
+		if !cleanPath(s) || s == "/" {
+			return fmt.Sprintf("%q is not a clean absolute path", clip(s)),
+				"write an absolute path without .. and special characters"
+		}
+		return "", ""
+	})
 }

@@ -1,100 +1,146 @@
 package cluster
 
 import (
+	"fmt"
+	"strconv"
 	"strings"
 
-	"github.com/goccy/go-yaml/ast"
+	"github.com/raybuild/raybuild/internal/strictyaml"
 )
 
-// mounts reads a list of "source:target[:ro]" or {source, target, read_only}.
-func (d *decoder) mounts(v ast.Node) []Mount {
-	out := []Mount{}
-	targets := map[string]bool{}
-	d.list(v, "mounts", func(e ast.Node) {
-		m, ok := d.mount(e)
-		if !ok {
-			return
-		}
-		if targets[m.Target] {
-			d.bad(e, "mount one thing at a place", "target %s is mounted twice", m.Target)
-			return
-		}
-		targets[m.Target] = true
-		out = append(out, m)
-	})
-	return out
-}
-
-func (d *decoder) mount(e ast.Node) (Mount, bool) {
-	var m Mount
-	switch e.(type) {
-	case *ast.MappingNode, *ast.MappingValueNode:
-		before := len(d.problems)
-		d.fields(e, "mount", []field{
-			{"source", func(v ast.Node) { m.Source, _ = d.text(v, "mount source") }},
-			{"target", func(v ast.Node) { m.Target, _ = d.text(v, "mount target") }},
-			{"read_only", func(v ast.Node) { m.ReadOnly = d.boolean(v, "read_only") }},
-		})
-		if len(d.problems) > before {
-			return m, false
-		}
-	default:
-		s, ok := d.text(e, "mount")
-		if !ok {
-			return m, false
-		}
-		parts := strings.Split(s, ":")
-		if len(parts) < 2 || len(parts) > 3 || len(parts) == 3 && parts[2] != "ro" && parts[2] != "rw" {
-			d.bad(e, "write source:target or source:target:ro", "mount %q is not valid", clip(s))
-			return m, false
-		}
-		m = Mount{Source: parts[0], Target: parts[1], ReadOnly: len(parts) == 3 && parts[2] == "ro"}
+// mountsValue reads a list of "source:target[:ro]" or {source, target, read_only}.
+func mountsValue(dst *[]Mount) strictyaml.Value {
+	item := func() strictyaml.Shape {
+		return strictyaml.Shape{Either: []strictyaml.Shape{
+			{Kind: strictyaml.Text, Grammar: strictyaml.Grammar{What: "source:target[:ro]", Pattern: "[^:]+:/[^:]*(:r[ow])?",
+				Check: noNumber}},
+			strictyaml.Map(mountKeys(&Mount{})...).Shape()}}
 	}
-	return m, d.checkMount(e, &m)
+	list := strictyaml.Items("a list of mounts", strictyaml.Func(item, nil))
+	return strictyaml.Func(list.Shape, func(t *strictyaml.Reader, n *strictyaml.Node, key string) {
+		out := []Mount{}
+		targets := map[string]bool{}
+		one := func(t *strictyaml.Reader, n *strictyaml.Node, key string) {
+			m, ok := readMount(t, n, key)
+			switch {
+			case !ok:
+			case targets[m.Target]:
+				t.AddAt(n, key, fmt.Sprintf("target %s is mounted twice", m.Target), "mount one thing at a place")
+			default:
+				targets[m.Target] = true
+				out = append(out, m)
+			}
+		}
+		t.Read(n, key, strictyaml.Items("a list of mounts", strictyaml.Func(nil, one)))
+		*dst = out
+	})
 }
 
-func (d *decoder) checkMount(e ast.Node, m *Mount) bool {
+func noNumber(string) (string, string) { return "a number", "" }
+
+func mountKeys(m *Mount) []strictyaml.Key {
+	target := absolutePath()
+	target.What = "an absolute path in the container"
+	return []strictyaml.Key{
+		{Name: "source", Doc: "A directory or file of the host, or the name of a volume.", Example: "/data",
+			Value: strictyaml.String(&m.Source, mountSource())},
+		{Name: "target", Doc: "Where it is in the container.", Example: "/data", Value: strictyaml.String(&m.Target, target)},
+		{Name: "read_only", Doc: "Whether the container may only read it.", Default: "`false`", Example: "true",
+			Value: strictyaml.Flag(&m.ReadOnly)},
+	}
+}
+
+// mountSource is a path of the host or a volume's name.
+func mountSource() strictyaml.Grammar {
+	g := volumeGrammar.checked("a path of the host, or a volume's name", func(s string) (string, string) {
+		if !volumeGrammar.MatchString(s) && !cleanPath(s) {
+			return fmt.Sprintf("mount source %q is not valid", clip(s)), "write an absolute path of the host, or a volume's name"
+		}
+		return "", ""
+	})
+	g.Pattern += "|" + strings.Trim(pathGrammar.text, "^$")
+	return g
+}
+
+func readMount(t *strictyaml.Reader, n *strictyaml.Node, key string) (Mount, bool) {
+	var m Mount
+	before := t.Count()
+	if n.Kind == strictyaml.Mapping {
+		t.Read(n, key, strictyaml.Map(mountKeys(&m)...))
+	} else {
+		t.Read(n, key, strictyaml.Each(strictyaml.Grammar{Check: mountText}, func(s string) {
+			parts := strings.Split(s, ":")
+			m = Mount{Source: parts[0], Target: parts[1], ReadOnly: len(parts) == 3 && parts[2] == "ro"}
+		}))
+	}
+	if t.Count() > before {
+		return m, false
+	}
 	m.Volume = volumeGrammar.MatchString(m.Source)
+	if message, fix := mountProblem(m); message != "" {
+		t.AddAt(n, key, message, fix)
+		return m, false
+	}
+	return m, true
+}
+
+func mountText(s string) (message, fix string) {
+	parts := strings.Split(s, ":")
+	if len(parts) < 2 || len(parts) > 3 || len(parts) == 3 && parts[2] != "ro" && parts[2] != "rw" {
+		return fmt.Sprintf("%q is not a mount", clip(s)), "write source:target or source:target:ro"
+	}
+	return "", ""
+}
+
+// mountProblem says what is wrong with a mount's source or target.
+func mountProblem(m Mount) (message, fix string) {
 	if !m.Volume && !cleanPath(m.Source) {
-		d.bad(e, "write an absolute path of the host, or a volume's name", "mount source %q is not valid", clip(m.Source))
-		return false
+		return fmt.Sprintf("mount source %q is not valid", clip(m.Source)),
+			"write an absolute path of the host, or a volume's name"
 	}
 	if !cleanPath(m.Target) || m.Target == "/" {
-		d.bad(e, "write an absolute path in the container", "mount target %q is not valid", clip(m.Target))
-		return false
+		return fmt.Sprintf("mount target %q is not valid", clip(m.Target)), "write an absolute path in the container"
 	}
 	for _, own := range []string{"/dev/shm", TokenDir, "/proc", "/sys"} {
 		if m.Target == own || strings.HasPrefix(m.Target, own+"/") {
-			d.bad(e, "choose another target; the size of /dev/shm is shm_size", "mount target %s is the launcher's", m.Target)
-			return false
+			return fmt.Sprintf("mount target %s is the launcher's", m.Target),
+				"choose another target; the size of /dev/shm is shm_size"
 		}
 	}
-	return true
+	return "", ""
 }
 
-// ports reads the ports of nodes.
-func (d *decoder) ports(v ast.Node, s *settings) {
-	p := &s.node.Ports
-	if s.set == nil {
-		s.set = map[string]bool{}
-	}
-	one := func(key string, to *int) field {
-		return field{key, func(v ast.Node) {
-			if n, ok := d.port(v, "port "+key); ok {
-				*to, s.set[key] = n, true
-			}
-		}}
-	}
-	d.fields(v, "ports", []field{
-		one("gcs", &p.GCS), one("dashboard", &p.Dashboard), one("client", &p.Client), one("redis_shard", &p.RedisShard),
-		one("gcs_server", &p.GCSServer),
-		one("node_manager", &p.NodeManager), one("object_manager", &p.ObjectManager),
-		one("runtime_env_agent", &p.RuntimeEnvAgent), one("agent_grpc", &p.AgentGRPC), one("agent_listen", &p.AgentListen),
-		one("metrics", &p.Metrics),
-		{"workers", func(v ast.Node) {
-			if first, last, ok := d.portRange(v, "ports workers"); ok {
-				p.WorkerMin, p.WorkerMax, s.set["workers"] = first, last, true
-			}
-		}},
+// portsValue reads the ports of nodes.
+func portsValue(s *settings) strictyaml.Value {
+	ports := strictyaml.Map(portKeys(&s.node.Ports)...)
+	return strictyaml.Func(ports.Shape, func(t *strictyaml.Reader, n *strictyaml.Node, key string) {
+		s.ports = n
+		t.Read(n, key, ports)
 	})
+}
+
+func portKeys(p *Ports) []strictyaml.Key {
+	byDefault := defaultPorts()
+	one := func(name, doc string, dst *int, usual int) strictyaml.Key {
+		text := strconv.Itoa(usual)
+		return strictyaml.Key{Name: name, Doc: doc, Default: "`" + text + "`", Example: text,
+			Value: strictyaml.Int(dst, 1, 65535)}
+	}
+	return []strictyaml.Key{
+		one("gcs", "The head: Ray's global control store, which workers join.", &p.GCS, byDefault.GCS),
+		one("dashboard", "The head: dashboard and jobs, on loopback.", &p.Dashboard, byDefault.Dashboard),
+		one("client", "The head: Ray Client.", &p.Client, byDefault.Client),
+		one("redis_shard", "The head: Redis, before Ray 1.11.", &p.RedisShard, byDefault.RedisShard),
+		one("gcs_server", "The head: the GCS server of Ray 0.8.7 to 1.10.", &p.GCSServer, byDefault.GCSServer),
+		one("node_manager", "Each node: the raylet.", &p.NodeManager, byDefault.NodeManager),
+		one("object_manager", "Each node: transfers of objects.", &p.ObjectManager, byDefault.ObjectManager),
+		one("runtime_env_agent", "Each node: the agent for runtime environments.", &p.RuntimeEnvAgent,
+			byDefault.RuntimeEnvAgent),
+		one("agent_grpc", "Each node: the dashboard's agent, gRPC.", &p.AgentGRPC, byDefault.AgentGRPC),
+		one("agent_listen", "Each node: the dashboard's agent, HTTP.", &p.AgentListen, byDefault.AgentListen),
+		one("metrics", "Each node: metrics for Prometheus.", &p.Metrics, byDefault.Metrics),
+		{Name: "workers", Doc: "Each node: worker processes, at least ten ports.", Example: "10002-10999",
+			Default: fmt.Sprintf("`%d-%d`", byDefault.WorkerMin, byDefault.WorkerMax),
+			Value:   portRangeValue(&p.WorkerMin, &p.WorkerMax)},
+	}
 }

@@ -5,19 +5,19 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/goccy/go-yaml/ast"
+	"github.com/raybuild/raybuild/internal/strictyaml"
 )
 
 // hostAt is a host with the node that names it.
 type hostAt struct {
 	host Host
-	at   ast.Node
+	at   *strictyaml.Node
 }
 
 // group is a head or a list of workers as the file has it.
 type group struct {
 	name    string
-	at      ast.Node // for messages
+	at      *strictyaml.Node // for messages
 	hosts   []hostAt
 	private []netip.Addr
 	perHost int
@@ -28,195 +28,148 @@ type group struct {
 type document struct {
 	spec   Spec
 	share  bool
-	min    ast.Node // min_workers
-	minN   int
+	min    int
+	base   settings // defaults of all nodes
 	head   *group
 	groups []*group
 }
 
-// spec reads the top of the file. Settings are read first, wherever they stand, because they are the defaults of the nodes.
-func (d *decoder) spec(root ast.Node) *Spec {
-	doc := &document{spec: Spec{File: d.file, Parallel: 32, Wait: 2 * time.Minute}}
-	base := settings{node: Node{CPUs: -1, Ports: defaultPorts()}}
-	var head, workers ast.Node
-	var name, image bool
-	s := &doc.spec
-	d.fields(root, "cluster.yaml", append(d.settingFields(&base), []field{
-		{"name", func(v ast.Node) {
-			name = true
-			s.Name, _ = d.match(v, "name", nameGrammar, "start with a letter and use up to 40 lower-case letters, digits and -")
-		}},
-		{"image", func(v ast.Node) { image = true; s.Image = d.image(v) }},
-		{"head", func(v ast.Node) { head = v }},
-		{"workers", func(v ast.Node) { workers = v }},
-		{"min_workers", func(v ast.Node) {
-			n, _ := d.integer(v, "min_workers", 0, maxHosts)
-			doc.min, doc.minN = v, int(n)
-		}},
-		{"skip_unreachable", func(v ast.Node) { s.SkipUnreachable = d.boolean(v, "skip_unreachable") }},
-		{"share_hosts", func(v ast.Node) { doc.share = d.boolean(v, "share_hosts") }},
-		{"parallel", func(v ast.Node) { n, _ := d.integer(v, "parallel", 1, 256); s.Parallel = int(n) }},
-		{"filter", func(v ast.Node) { s.Filter = d.boolean(v, "filter") }},
-		{"accept_no_auth", func(v ast.Node) { s.AcceptNoAuth = d.boolean(v, "accept_no_auth") }},
-		{"wait", func(v ast.Node) { s.Wait = d.duration(v, "wait") }},
-		{"allow_public", func(v ast.Node) {
-			d.list(v, "allow_public", func(e ast.Node) {
-				if a, ok := d.addr(e, "allow_public"); ok {
-					s.AllowPublic = append(s.AllowPublic, a)
-				}
-			})
-		}},
-	}...))
-	if !name {
-		d.bad(nil, "add `name: demo`", "the cluster has no name")
+// spec reads the file. What is said of all nodes is read before head and workers, wherever it stands.
+func (d *decoder) spec(root *strictyaml.Node) *Spec {
+	doc := newDocument()
+	doc.spec.File = d.file
+	d.Read(root, "", strictyaml.Map(doc.keys()...))
+	if doc.head == nil {
+		doc.head = &group{name: "head", perHost: 1, settings: doc.base.clone()}
 	}
-	if !image {
-		d.bad(nil, "add `image: registry/ray@sha256:…`, what `raybuild --push` printed", "the cluster has no image")
-	}
-	doc.head = d.head(head, base)
-	doc.groups = d.workers(workers, base)
 	return d.expand(doc)
 }
 
-func (d *decoder) head(v ast.Node, base settings) *group {
-	g := &group{name: "head", at: v, perHost: 1, settings: base.clone()}
-	if v == nil {
-		d.bad(nil, "add `head: {host: local}` or `head: {host: ssh://user@10.0.0.1}`", "the cluster has no head")
-		return g
-	}
-	if _, ok := v.(*ast.NullNode); ok { // "head:" with nothing is this machine, as an empty host is
-		g.hosts = []hostAt{{Host{Local: true}, v}}
-		return g
-	}
-	d.fields(v, "head", append(d.settingFields(&g.settings), []field{
-		{"host", func(v ast.Node) { g.hosts = d.oneHost(v) }},
-		{"private_address", func(v ast.Node) {
-			if a, ok := d.addr(v, "private_address"); ok {
-				g.private = []netip.Addr{a}
-			}
-		}},
-	}...))
-	if g.hosts == nil {
-		g.hosts = []hostAt{{Host{Local: true}, v}}
-	}
-	return g
+func newDocument() *document {
+	node := Node{CPUs: -1, Ports: defaultPorts()}
+	return &document{spec: Spec{Parallel: 32, Wait: 2 * time.Minute}, base: settings{node: node}}
 }
 
-func (d *decoder) workers(v ast.Node, base settings) []*group {
-	var out []*group
-	if v == nil {
-		return nil
+// keys describe a cluster.yaml and read one into the document. They are the grammar of the reader, the JSON Schema and
+// docs/cluster.md.
+func (doc *document) keys() []strictyaml.Key {
+	s := &doc.spec
+	name := nameGrammar.words("a cluster's name", "start with a letter and use up to 40 lower-case letters, digits and -")
+	top := []strictyaml.Key{
+		{Name: "name", Doc: "The name of the cluster. Its containers' names begin with it.", Required: true, Example: "demo",
+			Missing: "add `name: demo`", Value: strictyaml.String(&s.Name, name)},
+		{Name: "image", Doc: "The image: a name, a tag or a digest. Every host runs the same digest.", Required: true,
+			Missing: "add `image: registry/ray@sha256:…`, what `raybuild --push` printed",
+			Example: "registry.example/ray:2.60.0",
+			Value:   strictyaml.String(&s.Image, imageReference())},
 	}
-	if _, ok := v.(*ast.NullNode); ok {
-		return nil
+	workers := []strictyaml.Key{
+		{Name: "head", Doc: "The head node. `head:` alone is this machine.", Required: true,
+			Example: "{host: ssh://ubuntu@10.0.0.1}",
+			Missing: "add `head: {host: local}` or `head: {host: ssh://user@10.0.0.1}`", Value: doc.headValue()},
+		{Name: "workers", Doc: "Groups of worker nodes.", Default: "none",
+			Example: `[{hosts: ["ssh://ubuntu@10.0.0.[2-9]"]}]`,
+			Value:   doc.workersValue()},
 	}
+	return append(append(append(top, settingKeys(&doc.base)...), doc.clusterKeys()...), workers...)
+}
+
+// clusterKeys are what the file says of the cluster as a whole.
+func (doc *document) clusterKeys() []strictyaml.Key {
+	s := &doc.spec
+	allow := addressValue(func(a netip.Addr) { s.AllowPublic = append(s.AllowPublic, a) })
+	return []strictyaml.Key{
+		{Name: "min_workers", Doc: "The fewest workers with which `cluster up` succeeds.", Default: "all workers",
+			Example: "2",
+			Value:   strictyaml.Int(&doc.min, 0, maxHosts)},
+		{Name: "skip_unreachable", Doc: "Goes on without workers whose host cannot be reached.", Default: "`false`",
+			Example: "true",
+			Value:   strictyaml.Flag(&s.SkipUnreachable)},
+		{Name: "share_hosts", Doc: "Allows several nodes on one host. They share its CPUs and memory.", Default: "`false`",
+			Example: "true",
+			Value:   strictyaml.Flag(&doc.share)},
+		{Name: "parallel", Doc: "How many hosts are worked on at once.", Default: "`32`", Example: "64",
+			Value: strictyaml.Int(&s.Parallel, 1, 256)},
+		{Name: "filter",
+			Doc: "Installs a packet filter on each host that lets only members reach Ray's ports. It ends with a reboot: " +
+				"`cluster status` tells, and `cluster up` puts it back.", Default: "`false`", Example: "true",
+			Value: strictyaml.Flag(&s.Filter)},
+		{Name: "accept_no_auth",
+			Doc:     "Runs a Ray before 2.52, which has no token: whoever reaches its ports runs code on the cluster.",
+			Default: "`false`", Example: "true", Value: strictyaml.Flag(&s.AcceptNoAuth)},
+		{Name: "wait", Doc: "How long nodes may take to join, from 1s to 24h.", Default: "`2m`", Example: "5m",
+			Value: durationValue(&s.Wait)},
+		{Name: "allow_public", Doc: "Public addresses of hosts that are accepted without a filter.", Default: "none",
+			Example: "[203.0.113.5]", Value: strictyaml.Items("a list of addresses", allow)},
+	}
+}
+
+// headValue reads the head. Nothing, as in "head:", is this machine, as an empty host is.
+func (doc *document) headValue() strictyaml.Value {
+	shape := func() strictyaml.Shape {
+		return strictyaml.NullOr(nil, strictyaml.Map(headKeys(&group{})...)).Shape()
+	}
+	return strictyaml.Func(shape, func(t *strictyaml.Reader, n *strictyaml.Node, key string) {
+		g := &group{name: "head", at: n, perHost: 1, settings: doc.base.clone()}
+		doc.head = g
+		t.Read(n, key, strictyaml.Map(headKeys(g)...))
+		if g.hosts == nil {
+			g.hosts = []hostAt{{Host{Local: true}, n}}
+		}
+	})
+}
+
+func headKeys(g *group) []strictyaml.Key {
+	return append([]strictyaml.Key{
+		{Name: "host",
+			Doc: "The machine: `local`, `ssh://[user@]host[:port]`, or `unix://` and the path of an engine's socket " +
+				"on this machine.",
+			Default: "`local`", Example: "ssh://ubuntu@10.0.0.1", Value: hostValue(&g.hosts)},
+		{Name: "private_address", Doc: "The address that other nodes reach the head at.",
+			Default: "chosen among the host's addresses",
+			Example: "10.0.0.1", Value: addressValue(func(a netip.Addr) { g.private = []netip.Addr{a} })},
+	}, settingKeys(&g.settings)...)
+}
+
+// workersValue reads groups of workers.
+func (doc *document) workersValue() strictyaml.Value {
 	names := map[string]bool{"head": true}
-	d.list(v, "workers", func(e ast.Node) {
-		g := d.worker(e, base, len(out))
+	shape := func() strictyaml.Shape { return strictyaml.Map(workerKeys(&group{})...).Shape() }
+	one := func(t *strictyaml.Reader, n *strictyaml.Node, key string) {
+		g := &group{name: fmt.Sprintf("w%d", len(doc.groups)+1), at: n, perHost: 1, settings: doc.base.clone()}
+		t.Read(n, key, strictyaml.Map(workerKeys(g)...))
+		if len(g.hosts) == 0 {
+			t.AddAt(n, key, "the worker group names no host", "add `hosts: [ssh://user@10.0.0.2]`, or leave the group out")
+		}
+		if t.Place(key+".private_addresses") != nil && len(g.private) != len(g.hosts) {
+			t.AddAt(n, key, fmt.Sprintf("%d private_addresses for %d hosts", len(g.private), len(g.hosts)),
+				"give one address for each host, in the same order")
+			g.private = nil
+		}
 		if names[g.name] {
-			d.bad(e, "give each group an own name", "worker group %q is there twice (or is called head)", g.name)
+			t.AddAt(n, key, fmt.Sprintf("worker group %q is there twice (or is called head)", g.name),
+				"give each group an own name")
 		}
 		names[g.name] = true
-		out = append(out, g)
-	})
-	return out
+		doc.groups = append(doc.groups, g)
+	}
+	return strictyaml.Items("a list of worker groups", strictyaml.Func(shape, one))
 }
 
-func (d *decoder) worker(e ast.Node, base settings, index int) *group {
-	g := &group{name: fmt.Sprintf("w%d", index+1), at: e, perHost: 1, settings: base.clone()}
-	var ranges []ast.Node
-	d.fields(e, "worker group", append(d.settingFields(&g.settings), []field{
-		{"name", func(v ast.Node) {
-			if s, ok := d.match(v, "group name", nameGrammar, "use lower-case letters, digits and -"); ok {
-				g.name = s
-			}
-		}},
-		{"host", func(v ast.Node) { g.hosts = append(g.hosts, d.oneHost(v)...) }},
-		{"hosts", func(v ast.Node) { g.hosts = append(g.hosts, d.hosts(v)...) }},
-		{"nodes_per_host", func(v ast.Node) { n, _ := d.integer(v, "nodes_per_host", 1, maxPerHost); g.perHost = int(n) }},
-		{"private_addresses", func(v ast.Node) {
-			d.list(v, "private_addresses", func(e ast.Node) { ranges = append(ranges, e) })
-		}},
-	}...))
-	if len(g.hosts) == 0 {
-		d.bad(e, "add `hosts: [ssh://user@10.0.0.2]`, or leave the group out", "the worker group names no host")
-	}
-	for _, r := range ranges {
-		g.private = append(g.private, d.addrRange(r)...)
-	}
-	if len(ranges) > 0 && len(g.private) != len(g.hosts) {
-		d.bad(e, "give one address for each host, in the same order", "%d private_addresses for %d hosts", len(g.private), len(g.hosts))
-		g.private = nil
-	}
-	return g
-}
-
-func (d *decoder) oneHost(v ast.Node) []hostAt {
-	if _, ok := v.(*ast.NullNode); ok {
-		return []hostAt{{Host{Local: true}, v}}
-	}
-	out := d.pattern(v)
-	if len(out) > 1 {
-		d.bad(v, "use hosts for several", "host %s names %d hosts", shown(v), len(out))
-	}
-	return out
-}
-
-func (d *decoder) hosts(v ast.Node) []hostAt {
-	var out []hostAt
-	d.list(v, "hosts", func(e ast.Node) {
-		if out = append(out, d.pattern(e)...); len(out) > maxHosts {
-			d.bad(e, "use several clusters", "more than %d hosts", maxHosts)
-			out = out[:0]
-		}
-	})
-	return out
-}
-
-const hostFix = "write local, ssh://user@10.0.0.1:22, ssh://user@node[01-12] or ssh://user@[fd00::1]"
-
-// pattern expands one host pattern. A failing one still counts as a host, so that no further problem follows from it.
-func (d *decoder) pattern(v ast.Node) []hostAt {
-	s, ok := d.text(v, "host")
-	if !ok {
-		return []hostAt{{Host{}, v}}
-	}
-	names, err := expandHosts(s)
-	if err != nil {
-		d.bad(v, hostFix, "host: %v", err)
-		return []hostAt{{Host{}, v}}
-	}
-	out := make([]hostAt, 0, len(names))
-	for _, name := range names {
-		h, err := parseHost(name)
-		if err != nil {
-			d.bad(v, hostFix, "host %q: %v", clip(s), err)
-			return []hostAt{{Host{}, v}}
-		}
-		out = append(out, hostAt{h, v})
-	}
-	return out
-}
-
-func (d *decoder) addrRange(v ast.Node) []netip.Addr {
-	const fix = "write 192.168.1.5 or 192.168.1.[2-9]"
-	s, ok := d.text(v, "private address")
-	if !ok {
-		return nil
-	}
-	names, err := expandHosts(s)
-	if err != nil {
-		d.bad(v, fix, "private address: %v", err)
-		return nil
-	}
-	out := make([]netip.Addr, 0, len(names))
-	for _, name := range names {
-		a, err := netip.ParseAddr(name)
-		if err != nil || a.Zone() != "" || a.IsUnspecified() || a.IsMulticast() {
-			d.bad(v, fix, "private address %q is not an IP address", clip(name))
-			return nil
-		}
-		out = append(out, a.Unmap())
-	}
-	return out
+func workerKeys(g *group) []strictyaml.Key {
+	name := nameGrammar.words("a group's name", "use lower-case letters, digits and -")
+	return append([]strictyaml.Key{
+		{Name: "name", Doc: "The name of the group, for `cluster scale` and status.", Default: "`w1`, `w2`, …",
+			Example: "gpu",
+			Value:   strictyaml.String(&g.name, name)},
+		{Name: "host", Doc: "One machine, as in head.", Example: "ssh://ubuntu@10.0.0.2", Value: hostValue(&g.hosts)},
+		{Name: "hosts", Doc: "Machines. A range in brackets stands for many: `10.0.0.[2-9]`, `node[01-12,20]`.",
+			Example: `["ssh://ubuntu@10.0.0.[2-9]"]`, Value: hostsValue(&g.hosts)},
+		{Name: "nodes_per_host", Doc: "How many nodes run on each host. More than one needs `share_hosts`.", Default: "`1`",
+			Example: "2",
+			Value:   strictyaml.Int(&g.perHost, 1, maxPerHost)},
+		{Name: "private_addresses",
+			Doc:     "The addresses that other nodes reach the hosts at, one for each, in the same order. Ranges as in hosts.",
+			Default: "chosen among each host's addresses", Example: `["192.168.1.[2-9]"]`, Value: addressesValue(&g.private)},
+	}, settingKeys(&g.settings)...)
 }

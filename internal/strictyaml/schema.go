@@ -90,7 +90,7 @@ func (g Grammar) schema() map[string]any {
 	if g.numeric() {
 		types = append(types, "number")
 	}
-	if g.Bools {
+	if g.Bools && g.takes("true", "false") {
 		types = append(types, "boolean")
 	}
 	out["type"] = types

@@ -28,13 +28,16 @@ type Shape struct {
 	Filled bool
 }
 
-// numeric tells whether a plain number can be a text of the grammar: 3.12 is a version of Python, and no user's name.
-func (g Grammar) numeric() bool {
-	return slices.ContainsFunc([]string{"1", "12", "100", "2.5", "3.12"}, func(s string) bool {
+// takes tells whether the grammar has one of the texts.
+func (g Grammar) takes(texts ...string) bool {
+	return slices.ContainsFunc(texts, func(s string) bool {
 		message, _ := g.check(s)
 		return message == "" && (len(g.Words) == 0 || slices.Contains(g.Words, s))
 	})
 }
+
+// numeric tells whether a plain number can be a text of the grammar: 3.12 is a version of Python, and no user's name.
+func (g Grammar) numeric() bool { return g.takes("1", "12", "100", "1073741824", "2.5", "3.12") }
 
 // words are the shape in words, for a page.
 func (s Shape) words() string {
