@@ -131,6 +131,26 @@ func (b *Bed) Reach() cluster.Options {
 		KnownHosts: []string{filepath.Join(b.Dir, "known_hosts")}, Identities: []string{filepath.Join(b.Dir, "id_ed25519")}}}
 }
 
+// Home makes the home directory of somebody whose SSH key the hosts take, with the named files of the bed in its .ssh: id_ed25519,
+// and known_hosts for one who has recorded the hosts' keys.
+func (b *Bed) Home(t testing.TB, files ...string) string {
+	t.Helper()
+	home := t.TempDir()
+	if err := os.Mkdir(filepath.Join(home, ".ssh"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(filepath.Join(b.Dir, file))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(home, ".ssh", file), data, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return home
+}
+
 // Options are those of Reach, with the story in the test's log.
 func (b *Bed) Options(t testing.TB) cluster.Options {
 	o := b.Reach()

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,25 +21,15 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
-	"github.com/raybuild/raybuild/cluster"
 	hosts "github.com/raybuild/raybuild/test/bed"
 )
 
-// bed is three hosts and a registry that they reach. All tests of the package share it.
+// bed is three hosts and a registry that they reach, with images for them. All tests of the package share it.
 type bed struct {
-	all            *hosts.Bed
-	dir, net, name string
-	hosts          int
-	registry       string // host:port as the hosts see it
-	store          http.Handler
-	image          string // name@sha256:… of miniray
-	moved          string // another image of it
-	world          string // name@sha256:… of the offline world's image, once a test has asked for it
-}
-
-// over is a bed of these hosts.
-func over(all *hosts.Bed) *bed {
-	return &bed{all: all, dir: all.Dir, net: all.Net, name: all.Name, hosts: all.Hosts, registry: all.Registry, store: all.Store}
+	*hosts.Bed
+	image string // name@sha256:… of miniray
+	moved string // another image of it
+	world string // name@sha256:… of the offline world's image, once a test has asked for it
 }
 
 var (
@@ -62,7 +51,7 @@ func TestMain(m *testing.M) {
 		code = 1
 	}
 	if theBed != nil {
-		if err := theBed.all.Close(); err != nil {
+		if err := theBed.Close(); err != nil {
 			log.Print(err)
 			code = 1
 		}
@@ -73,7 +62,7 @@ func TestMain(m *testing.M) {
 // needBed returns the hosts, or skips where they cannot be had. With RAYBUILD_TEST_STRICT=1 that is a failure.
 func needBed(t *testing.T) *bed {
 	t.Helper()
-	if why := missing(); why != "" {
+	if why := hosts.Missing(); why != "" {
 		if os.Getenv("RAYBUILD_TEST_STRICT") == "1" {
 			t.Fatal("strict mode: " + why)
 		}
@@ -86,40 +75,21 @@ func needBed(t *testing.T) *bed {
 	return theBed
 }
 
-func missing() string { return hosts.Missing() }
-
 func makeBed() (*bed, error) {
 	all, err := hosts.Start(hosts.Options{})
 	if err != nil {
 		return nil, err
 	}
-	b := over(all)
+	b := &bed{Bed: all}
 	if b.image, err = b.push("miniray", "1"); err == nil {
 		b.moved, err = b.push("miniray", "2")
 	}
 	return b, err
 }
 
-func (b *bed) script(args ...string) (string, error)    { return b.all.Script(args...) }
-func (b *bed) env() []string                            { return b.all.Env() }
-func (b *bed) must(t testing.TB, args ...string) string { t.Helper(); return b.all.Must(t, args...) }
-func (b *bed) addr(i int) string                        { return b.all.Addr(i) }
-func (b *bed) reach() cluster.Options                   { return b.all.Reach() }
-func (b *bed) options(t testing.TB) cluster.Options     { return b.all.Options(t) }
-func (b *bed) clean(t testing.TB, name string)          { b.all.Clean(t, name) }
-func (b *bed) traces(t testing.TB, i int) traces        { t.Helper(); return b.all.Traces(t, i) }
-func (b *bed) text(name, image, more string, workers ...int) string {
-	return b.all.Text(name, image, more, workers...)
-}
-
-func (b *bed) spec(t testing.TB, name, image, more string, workers ...int) *cluster.Spec {
-	t.Helper()
-	return b.all.Spec(t, name, image, more, workers...)
-}
-
 // push builds an image with miniray as its `ray` and pushes it.
 func (b *bed) push(repo, mark string) (string, error) {
-	bin := filepath.Join(filepath.Dir(b.dir), "miniray")
+	bin := filepath.Join(filepath.Dir(b.Dir), "miniray")
 	if _, err := os.Stat(bin); err != nil {
 		cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", bin, "./miniray")
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -161,7 +131,7 @@ func (b *bed) push(repo, mark string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	ref, err := name.ParseReference(b.registry+"/"+repo+":"+mark, name.Insecure)
+	ref, err := name.ParseReference(b.Registry+"/"+repo+":"+mark, name.Insecure)
 	if err != nil {
 		return "", err
 	}
@@ -169,7 +139,7 @@ func (b *bed) push(repo, mark string) (string, error) {
 		return "", err
 	}
 	d, err := img.Digest()
-	return b.registry + "/" + repo + "@" + d.String(), err
+	return b.Registry + "/" + repo + "@" + d.String(), err
 }
 
 func must[T any](v T, err error) T {

@@ -101,7 +101,7 @@ func (f *figures) publish(t *testing.T, b *bed) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	engine := strings.TrimSpace(b.must(t, "exec", "1", "docker", "version", "-f", "{{.Server.Version}}"))
+	engine := strings.TrimSpace(b.Must(t, "exec", "1", "docker", "version", "-f", "{{.Server.Version}}"))
 	if err := os.WriteFile(file, []byte(f.page("v"+strings.TrimPrefix(strings.TrimSpace(compose), "v"), engine)), 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -63,7 +63,7 @@ func TestBench(t *testing.T) {
 	b := needBed(t)
 	out := figures{machine: thisMachine(t)}
 	for _, n := range []int{1, 3, 8} {
-		if n <= b.hosts {
+		if n <= b.Hosts {
 			t.Run(fmt.Sprintf("%d hosts", n), func(t *testing.T) {
 				b.benchRaybuild(t, n, &out)
 				b.benchLoop(t, n, &out)
@@ -77,19 +77,19 @@ func TestBench(t *testing.T) {
 }
 
 func (b *bed) benchRaybuild(t *testing.T, n int, out *figures) {
-	b.clean(t, "bench")
+	b.Clean(t, "bench")
 	var workers []int
 	for i := 2; i <= n; i++ {
 		workers = append(workers, i)
 	}
-	spec := b.spec(t, "bench", b.image, "", workers...)
+	spec := b.Spec(t, "bench", b.image, "", workers...)
 	down := func() {
-		if _, err := cluster.Down(t.Context(), "bench", spec.Hosts(), b.reach()); err != nil {
+		if _, err := cluster.Down(t.Context(), "bench", spec.Hosts(), b.Reach()); err != nil {
 			t.Fatal(err)
 		}
 	}
 	up := func() {
-		if s, err := cluster.Up(t.Context(), spec, b.reach()); err != nil || s.Alive != n {
+		if s, err := cluster.Up(t.Context(), spec, b.Reach()); err != nil || s.Alive != n {
 			t.Fatalf("%v\n%s", err, s)
 		}
 	}
@@ -106,7 +106,7 @@ func (b *bed) benchRaybuild(t *testing.T, n int, out *figures) {
 // forget removes the image from n hosts.
 func (b *bed) forget(t *testing.T, n int) {
 	for i := 1; i <= n; i++ {
-		b.must(t, "exec", fmt.Sprint(i), "sh", "-c", "docker image ls -q --no-trunc | sort -u | xargs -r docker image rm -f >/dev/null")
+		b.Must(t, "exec", fmt.Sprint(i), "sh", "-c", "docker image ls -q --no-trunc | sort -u | xargs -r docker image rm -f >/dev/null")
 	}
 }
 
@@ -194,7 +194,7 @@ func (b *bed) shellLoop(t testing.TB, n int, all bool, command string) int {
 	}
 	for i := 1; i <= n; i++ {
 		g.Go(func() error {
-			out, err := exec.CommandContext(t.Context(), filepath.Join(b.dir, "bin/ssh"), "root@"+b.addr(i), command).CombinedOutput()
+			out, err := exec.CommandContext(t.Context(), filepath.Join(b.Dir, "bin/ssh"), "root@"+b.Addr(i), command).CombinedOutput()
 			if err != nil {
 				t.Logf("host %d: %v: %s", i, err, out)
 				failed.Add(1)
@@ -221,7 +221,7 @@ func (b *bed) compose(t testing.TB, i int, args ...string) (string, error) {
 		argv = append([]string{plugin}, argv[2:]...)
 	}
 	cmd := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
-	cmd.Env = append(os.Environ(), "DOCKER_HOST=ssh://root@"+b.addr(i), "PATH="+filepath.Join(b.dir, "bin")+":"+os.Getenv("PATH"))
+	cmd.Env = append(os.Environ(), "DOCKER_HOST=ssh://root@"+b.Addr(i), "PATH="+filepath.Join(b.Dir, "bin")+":"+os.Getenv("PATH"))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("docker compose %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(out))
@@ -231,9 +231,9 @@ func (b *bed) compose(t testing.TB, i int, args ...string) (string, error) {
 
 // deadHost measures how long an open stream takes to end when its host is cut off.
 func (b *bed) deadHost(t *testing.T) figure {
-	b.clean(t, "dead")
-	spec := b.spec(t, "dead", b.image, "")
-	if _, err := cluster.Up(t.Context(), spec, b.reach()); err != nil {
+	b.Clean(t, "dead")
+	spec := b.Spec(t, "dead", b.image, "")
+	if _, err := cluster.Up(t.Context(), spec, b.Reach()); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -242,14 +242,14 @@ func (b *bed) deadHost(t *testing.T) figure {
 	ended := make(chan error, 1)
 	go func() {
 		w := &onWrite{c: first}
-		ended <- cluster.Logs(ctx, spec, cluster.LogOptions{Follow: true}, w, w, b.reach())
+		ended <- cluster.Logs(ctx, spec, cluster.LogOptions{Follow: true}, w, w, b.Reach())
 	}()
 	<-first // the stream is open: the head has said that it runs
-	b.must(t, "cut", "1")
+	b.Must(t, "cut", "1")
 	start := time.Now()
 	err := <-ended
 	took := time.Since(start).Seconds()
-	b.must(t, "heal", "1")
+	b.Must(t, "heal", "1")
 	if err == nil {
 		t.Error("the stream ended as if nothing had happened")
 	}

@@ -19,11 +19,11 @@ import (
 // Ray is miniray here: a stand-in that counts nodes and runs nothing.
 func TestImageThatCannotBeHadIsNamedAndNothingStarts(t *testing.T) {
 	b := needBed(t)
-	b.clean(t, "denied")
+	b.Clean(t, "denied")
 	var banned atomic.Int32 // a host's number; 0: none
-	b.all.ServeTLS(t, func(w http.ResponseWriter, r *http.Request) bool {
+	b.ServeTLS(t, func(w http.ResponseWriter, r *http.Request) bool {
 		user, password, _ := r.BasicAuth()
-		if user == "ray" && password == "right" && !strings.HasPrefix(r.RemoteAddr, b.addr(int(banned.Load()))+":") {
+		if user == "ray" && password == "right" && !strings.HasPrefix(r.RemoteAddr, b.Addr(int(banned.Load()))+":") {
 			return true
 		}
 		w.Header().Set("WWW-Authenticate", `Basic realm="registry"`)
@@ -34,9 +34,9 @@ func TestImageThatCannotBeHadIsNamedAndNothingStarts(t *testing.T) {
 	})
 	_, digest, _ := strings.Cut(b.moved, "@")
 	up := func(digest string, c cluster.Credentials) (*cluster.Status, error) {
-		o := b.options(t)
+		o := b.Options(t)
 		o.Auth = func(context.Context, string) (cluster.Credentials, error) { return c, nil }
-		return cluster.Up(t.Context(), b.spec(t, "denied", hosts.SecureName+"/miniray@"+digest, "", 2, 3), o)
+		return cluster.Up(t.Context(), b.Spec(t, "denied", hosts.SecureName+"/miniray@"+digest, "", 2, 3), o)
 	}
 	wrong, right := cluster.Credentials{Username: "ray", Password: "wr0ng-secret"}, cluster.Credentials{Username: "ray", Password: "right"}
 	for _, tt := range []struct {
@@ -46,11 +46,11 @@ func TestImageThatCannotBeHadIsNamedAndNothingStarts(t *testing.T) {
 		with   cluster.Credentials
 		want   []string
 	}{
-		{"no credentials", 0, digest, cluster.Credentials{}, []string{b.addr(1), hosts.SecureName, "docker login " + hosts.SecureName}},
-		{"wrong credentials", 0, digest, wrong, []string{b.addr(1), hosts.SecureName, "docker login " + hosts.SecureName}},
-		{"no such image", 0, "sha256:" + strings.Repeat("0", 64), right, []string{b.addr(1), hosts.SecureName + "/miniray@sha256:0000", "manifest unknown", "build and push it"}},
-		{"an image for another CPU", 0, b.forARM(t), right, []string{b.addr(1), b.addr(2), b.addr(3), "its CPU is amd64, and the image is for arm64"}},
-		{"one host is not let in", 3, digest, right, []string{b.addr(3), hosts.SecureName, "docker login " + hosts.SecureName}},
+		{"no credentials", 0, digest, cluster.Credentials{}, []string{b.Addr(1), hosts.SecureName, "docker login " + hosts.SecureName}},
+		{"wrong credentials", 0, digest, wrong, []string{b.Addr(1), hosts.SecureName, "docker login " + hosts.SecureName}},
+		{"no such image", 0, "sha256:" + strings.Repeat("0", 64), right, []string{b.Addr(1), hosts.SecureName + "/miniray@sha256:0000", "manifest unknown", "build and push it"}},
+		{"an image for another CPU", 0, b.forARM(t), right, []string{b.Addr(1), b.Addr(2), b.Addr(3), "its CPU is amd64, and the image is for arm64"}},
+		{"one host is not let in", 3, digest, right, []string{b.Addr(3), hosts.SecureName, "docker login " + hosts.SecureName}},
 	} {
 		t.Run(tt.what, func(t *testing.T) {
 			b.forget(t, 3)
@@ -65,11 +65,11 @@ func TestImageThatCannotBeHadIsNamedAndNothingStarts(t *testing.T) {
 			if tt.with.Password != "" && err != nil && strings.Contains(err.Error(), tt.with.Password) {
 				t.Errorf("the error tells the password: %v", err)
 			}
-			if tt.banned > 0 && err != nil && strings.Contains(err.Error(), b.addr(2)) {
+			if tt.banned > 0 && err != nil && strings.Contains(err.Error(), b.Addr(2)) {
 				t.Errorf("the error names a host that is well: %v", err)
 			}
 			for i := 1; i <= 3; i++ {
-				if out := b.must(t, "exec", fmt.Sprint(i), "docker", "ps", "-aq"); strings.TrimSpace(out) != "" {
+				if out := b.Must(t, "exec", fmt.Sprint(i), "docker", "ps", "-aq"); strings.TrimSpace(out) != "" {
 					t.Errorf("host %d: something was started: %s", i, out)
 				}
 			}
@@ -88,7 +88,7 @@ func (b *bed) forARM(t *testing.T) string {
 	cfg := must(img.ConfigFile()).DeepCopy()
 	cfg.Architecture = "arm64"
 	arm := must(mutate.ConfigFile(img, cfg))
-	if err := remote.Write(must(name.ParseReference(b.registry+"/miniray:arm", name.Insecure)), arm); err != nil {
+	if err := remote.Write(must(name.ParseReference(b.Registry+"/miniray:arm", name.Insecure)), arm); err != nil {
 		t.Fatal(err)
 	}
 	return must(arm.Digest()).String()

@@ -53,7 +53,7 @@ func (b *bed) open(t *testing.T, from int, addrs []string) []string {
 	if from > 0 {
 		where = []string{"exec", fmt.Sprint(from)}
 		bin := must(os.ReadFile(must(os.Executable())))
-		file := fmt.Sprintf("%s/h%d/home/probe", b.dir, from) // the host's /root
+		file := fmt.Sprintf("%s/h%d/home/probe", b.Dir, from) // the host's /root
 		if err := os.WriteFile(file, bin, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -61,7 +61,7 @@ func (b *bed) open(t *testing.T, from int, addrs []string) []string {
 		self[2] = "/root/probe"
 	}
 	var out []string
-	text := b.must(t, append(where, self...)...)
+	text := b.Must(t, append(where, self...)...)
 	if err := json.Unmarshal([]byte(text), &out); err != nil {
 		t.Fatalf("read the probe's answer: %v\n%s", err, text)
 	}
@@ -82,7 +82,7 @@ func (b *bed) rayPorts(t *testing.T, i int, n cluster.Node) []int {
 	for _, p := range needs {
 		ports = append(ports, p.First, p.Last)
 	}
-	for _, m := range listening.FindAllStringSubmatch(b.must(t, "exec", fmt.Sprint(i), "ss", "-Hltn"), -1) {
+	for _, m := range listening.FindAllStringSubmatch(b.Must(t, "exec", fmt.Sprint(i), "ss", "-Hltn"), -1) {
 		if p := must(strconv.Atoi(m[2])); p != 22 && !strings.HasPrefix(m[1], "127.") {
 			ports = append(ports, p)
 		}
@@ -94,16 +94,16 @@ func (b *bed) rayPorts(t *testing.T, i int, n cluster.Node) []int {
 func (b *bed) at(i int, ports []int) []string {
 	var out []string
 	for _, p := range ports {
-		out = append(out, net.JoinHostPort(b.addr(i), strconv.Itoa(p)))
+		out = append(out, net.JoinHostPort(b.Addr(i), strconv.Itoa(p)))
 	}
 	return out
 }
 
 func TestFilterClosesRayToOutsiders(t *testing.T) {
 	b := needBed(t)
-	b.clean(t, "shut")
-	spec := b.spec(t, "shut", b.image, "filter: true\n", 2)
-	s, err := cluster.Up(t.Context(), spec, b.options(t))
+	b.Clean(t, "shut")
+	spec := b.Spec(t, "shut", b.image, "filter: true\n", 2)
+	s, err := cluster.Up(t.Context(), spec, b.Options(t))
 	if err != nil || !s.Healthy {
 		t.Fatalf("%v\n%s", err, s)
 	}
@@ -123,22 +123,22 @@ func TestFilterClosesRayToOutsiders(t *testing.T) {
 			t.Errorf("the filter closes what is not Ray's: ssh of host %d", i)
 		}
 	}
-	if s, err = cluster.Up(t.Context(), spec, b.options(t)); err != nil || s.Changed != 0 {
+	if s, err = cluster.Up(t.Context(), spec, b.Options(t)); err != nil || s.Changed != 0 {
 		t.Errorf("again: %v\n%s", err, s)
 	}
-	b.must(t, "exec", "2", "nft", "delete", "table", "inet", "raybuild-shut")
-	p, err := cluster.MakePlan(t.Context(), spec, b.options(t))
+	b.Must(t, "exec", "2", "nft", "delete", "table", "inet", "raybuild-shut")
+	p, err := cluster.MakePlan(t.Context(), spec, b.Options(t))
 	if err != nil || p.Changes != 1 || len(p.Filters) != 1 {
 		t.Errorf("a filter that was deleted: %+v, %v", p, err)
 	}
-	if s, err = cluster.Inspect(t.Context(), spec, b.options(t)); err != nil || s.Healthy || len(s.Drift) != 1 || s.Drift[0].Node != "packet filter" {
+	if s, err = cluster.Inspect(t.Context(), spec, b.Options(t)); err != nil || s.Healthy || len(s.Drift) != 1 || s.Drift[0].Node != "packet filter" {
 		t.Errorf("status does not show that a filter was deleted: %v\n%s", err, s)
 	}
-	if s, err = cluster.Up(t.Context(), spec, b.options(t)); err != nil || s.Changed != 1 || !s.Healthy {
+	if s, err = cluster.Up(t.Context(), spec, b.Options(t)); err != nil || s.Changed != 1 || !s.Healthy {
 		t.Errorf("mended: %v\n%s", err, s)
 	}
 	// The filters that are there do not know the new member.
-	if s, err = cluster.Up(t.Context(), b.spec(t, "shut", b.image, "filter: true\n", 2, 3), b.options(t)); err != nil || s.Alive != 3 || !s.Healthy {
+	if s, err = cluster.Up(t.Context(), b.Spec(t, "shut", b.image, "filter: true\n", 2, 3), b.Options(t)); err != nil || s.Alive != 3 || !s.Healthy {
 		t.Errorf("with a worker more: %v\n%s", err, s)
 	}
 }
@@ -147,24 +147,24 @@ func TestFilterClosesRayToOutsiders(t *testing.T) {
 // a machine outside, which tries Ray's ports there once the cluster is up.
 func TestPublicAddressIsRefusedAndProbed(t *testing.T) {
 	b := needBed(t)
-	b.clean(t, "public")
+	b.Clean(t, "public")
 	const public = "203.0.113.11"
-	b.must(t, "exec", "1", "ip", "addr", "add", public+"/32", "dev", "eth0")
-	b.must(t, "outside", "ip", "route", "replace", public+"/32", "via", b.addr(1))
+	b.Must(t, "exec", "1", "ip", "addr", "add", public+"/32", "dev", "eth0")
+	b.Must(t, "outside", "ip", "route", "replace", public+"/32", "via", b.Addr(1))
 	t.Cleanup(func() {
-		b.must(t, "exec", "1", "ip", "addr", "del", public+"/32", "dev", "eth0")
-		b.must(t, "outside", "ip", "route", "del", public+"/32")
+		b.Must(t, "exec", "1", "ip", "addr", "del", public+"/32", "dev", "eth0")
+		b.Must(t, "outside", "ip", "route", "del", public+"/32")
 	})
-	spec := b.spec(t, "public", b.image, "")
-	if _, err := cluster.Up(t.Context(), spec, b.options(t)); err == nil || !strings.Contains(err.Error(), "has the public address "+public) {
+	spec := b.Spec(t, "public", b.image, "")
+	if _, err := cluster.Up(t.Context(), spec, b.Options(t)); err == nil || !strings.Contains(err.Error(), "has the public address "+public) {
 		t.Errorf("unasked: %v", err)
 	}
-	if out := b.must(t, "exec", "1", "docker", "ps", "-aq"); strings.TrimSpace(out) != "" {
+	if out := b.Must(t, "exec", "1", "docker", "ps", "-aq"); strings.TrimSpace(out) != "" {
 		t.Errorf("something was started: %s", out)
 	}
 	up := func(more string) (string, error) {
 		cmd := b.launcher(t, "public", b.image, more)
-		out, err := b.script(append([]string{"outside", "env", cmd.Env[len(cmd.Env)-1]}, cmd.Args...)...)
+		out, err := b.Script(append([]string{"outside", "env", cmd.Env[len(cmd.Env)-1]}, cmd.Args...)...)
 		t.Logf("%s%s%v", more, out, err)
 		return out, err
 	}
@@ -185,12 +185,12 @@ func (b *bed) outsidersNeedTheToken(t *testing.T, spec *cluster.Spec) {
 	}
 	for what, args := range map[string][]string{"no token": nil, "a wrong token": {"-H", "Authorization: Bearer " + strings.Repeat("0", 64)}} {
 		argv := append([]string{"outside", "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "5", "-X", "POST", "-d", "{}"}, args...)
-		out := b.must(t, append(argv, fmt.Sprintf("http://%s:6379/beat?first=1", b.addr(1)))...)
+		out := b.Must(t, append(argv, fmt.Sprintf("http://%s:6379/beat?first=1", b.Addr(1)))...)
 		if out != fmt.Sprint(http.StatusUnauthorized) && out != fmt.Sprint(http.StatusForbidden) {
 			t.Errorf("%s: the answer is %s", what, out)
 		}
 	}
-	if out, err := b.script("outside", "curl", "-s", "--max-time", "3", fmt.Sprintf("http://%s:8265/", b.addr(1))); err == nil {
+	if out, err := b.Script("outside", "curl", "-s", "--max-time", "3", fmt.Sprintf("http://%s:8265/", b.Addr(1))); err == nil {
 		t.Errorf("the dashboard answers outside: %s", out)
 	}
 }

@@ -17,7 +17,7 @@ import (
 
 func TestSixtyFourCallsToOneHostAtOnce(t *testing.T) {
 	b := needBed(t)
-	h, err := docker.Dial(t.Context(), docker.Target{User: "root", Address: b.addr(1)}, b.options(t).SSH)
+	h, err := docker.Dial(t.Context(), docker.Target{User: "root", Address: b.Addr(1)}, b.Options(t).SSH)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,15 +49,15 @@ const mostToSayWho = 2 * time.Second
 // one from its start, and for the loser of the two from the moment that there is a lock: before, there is nobody to be named.
 func TestTwoLaunchersAtOnce(t *testing.T) {
 	b := needBed(t)
-	b.clean(t, "twice")
-	spec := b.spec(t, "twice", b.image, "", 2)
+	b.Clean(t, "twice")
+	spec := b.Spec(t, "twice", b.image, "", 2)
 	type outcome struct {
 		err  error
 		took time.Duration
 		end  time.Time
 	}
 	up := func(i int) outcome {
-		o := b.options(t)
+		o := b.Options(t)
 		o.Owner = fmt.Sprintf("launcher%d@test", i)
 		start := time.Now()
 		_, err := cluster.Up(t.Context(), spec, o)
@@ -71,7 +71,7 @@ func TestTwoLaunchersAtOnce(t *testing.T) {
 	for i := range 2 {
 		go func() { results <- up(i) }()
 	}
-	b.must(t, "exec", "1", "sh", "-c",
+	b.Must(t, "exec", "1", "sh", "-c",
 		"until curl -sf -o /dev/null --unix-socket /run/docker.sock http://d/containers/raybuild-lock-twice/json; do sleep 0.02; done")
 	locked := time.Now()
 	r := up(2)
@@ -107,16 +107,16 @@ func TestTwoLaunchersAtOnce(t *testing.T) {
 
 func TestStaleLockOfAnotherMachineIsBrokenWhenItsLeaseEnds(t *testing.T) {
 	b := needBed(t)
-	b.clean(t, "stale")
-	o := b.options(t)
+	b.Clean(t, "stale")
+	o := b.Options(t)
 	o.Lease = 5 * time.Second
-	spec := b.spec(t, "stale", b.image, "")
+	spec := b.Spec(t, "stale", b.image, "")
 	if _, err := cluster.Up(t.Context(), spec, o); err != nil {
 		t.Fatal(err)
 	}
-	moved := b.spec(t, "stale", b.moved, "")
+	moved := b.Spec(t, "stale", b.moved, "")
 	plant := func(deadline time.Time) {
-		b.must(t, "exec", "1", "docker", "create", "--name", "raybuild-lock-stale", "--label", "raybuild.cluster=stale", "--label", "raybuild.role=lock",
+		b.Must(t, "exec", "1", "docker", "create", "--name", "raybuild-lock-stale", "--label", "raybuild.cluster=stale", "--label", "raybuild.role=lock",
 			"--label", "raybuild.lock.owner=ghost@elsewhere", "--label", "raybuild.lock.deadline="+deadline.Format(time.RFC3339Nano), b.image, "/raybuild")
 	}
 	plant(time.Now().Add(time.Hour))
@@ -130,7 +130,7 @@ func TestStaleLockOfAnotherMachineIsBrokenWhenItsLeaseEnds(t *testing.T) {
 	if s, err := cluster.Inspect(t.Context(), spec, o); err != nil || s.Lock == nil || s.Lock.Owner != "ghost@elsewhere" {
 		t.Errorf("status does not show the lock: %+v, %v", s, err)
 	}
-	b.must(t, "exec", "1", "docker", "rm", "raybuild-lock-stale")
+	b.Must(t, "exec", "1", "docker", "rm", "raybuild-lock-stale")
 	plant(time.Now().Add(-time.Minute))
 	if s, err := cluster.Up(t.Context(), moved, o); err != nil || s.Changed != 1 {
 		t.Errorf("a stale lock: %+v, %v", s, err)
@@ -139,46 +139,46 @@ func TestStaleLockOfAnotherMachineIsBrokenWhenItsLeaseEnds(t *testing.T) {
 
 func TestHostThatIsOffIsNamedAndTheOthersGoOn(t *testing.T) {
 	b := needBed(t)
-	b.clean(t, "partly")
-	b.must(t, "off", "3")
-	t.Cleanup(func() { b.must(t, "boot", "3") }) // runs before the cluster is taken down
-	all := b.spec(t, "partly", b.image, "", 2, 3)
+	b.Clean(t, "partly")
+	b.Must(t, "off", "3")
+	t.Cleanup(func() { b.Must(t, "boot", "3") }) // runs before the cluster is taken down
+	all := b.Spec(t, "partly", b.image, "", 2, 3)
 	start := time.Now()
-	_, err := cluster.Up(t.Context(), all, b.options(t))
-	if err == nil || !strings.Contains(err.Error(), b.addr(3)) || !strings.Contains(err.Error(), "--skip-unreachable") {
+	_, err := cluster.Up(t.Context(), all, b.Options(t))
+	if err == nil || !strings.Contains(err.Error(), b.Addr(3)) || !strings.Contains(err.Error(), "--skip-unreachable") {
 		t.Errorf("without leave: %v", err)
 	}
 	if d := time.Since(start); d > 15*time.Second {
 		t.Errorf("it took %s to name the host", d)
 	}
-	if out := b.must(t, "exec", "1", "docker", "ps", "-aq"); strings.TrimSpace(out) != "" {
+	if out := b.Must(t, "exec", "1", "docker", "ps", "-aq"); strings.TrimSpace(out) != "" {
 		t.Errorf("something was started: %s", out)
 	}
-	skip := b.spec(t, "partly", b.image, "skip_unreachable: true\n", 2, 3)
-	s, err := cluster.Up(t.Context(), skip, b.options(t))
+	skip := b.Spec(t, "partly", b.image, "skip_unreachable: true\n", 2, 3)
+	s, err := cluster.Up(t.Context(), skip, b.Options(t))
 	if err != nil || s.Alive != 2 || s.Healthy {
 		t.Fatalf("with leave: %+v, %v", s, err)
 	}
-	b.must(t, "boot", "3")
-	if s, err = cluster.Up(t.Context(), all, b.options(t)); err != nil || !s.Healthy || s.Changed != 1 {
+	b.Must(t, "boot", "3")
+	if s, err = cluster.Up(t.Context(), all, b.Options(t)); err != nil || !s.Healthy || s.Changed != 1 {
 		t.Errorf("when it is back: %+v, %v", s, err)
 	}
 }
 
 func TestDownWithAHostThatIsOff(t *testing.T) {
 	b := needBed(t)
-	b.clean(t, "left")
-	spec := b.spec(t, "left", b.image, "", 2)
-	if _, err := cluster.Up(t.Context(), spec, b.options(t)); err != nil {
+	b.Clean(t, "left")
+	spec := b.Spec(t, "left", b.image, "", 2)
+	if _, err := cluster.Up(t.Context(), spec, b.Options(t)); err != nil {
 		t.Fatal(err)
 	}
-	b.must(t, "off", "2")
-	res, err := cluster.Down(t.Context(), "left", spec.Hosts(), b.options(t))
-	if err == nil || !strings.Contains(err.Error(), b.addr(2)) || res.Containers != 1 {
+	b.Must(t, "off", "2")
+	res, err := cluster.Down(t.Context(), "left", spec.Hosts(), b.Options(t))
+	if err == nil || !strings.Contains(err.Error(), b.Addr(2)) || res.Containers != 1 {
 		t.Errorf("got %+v, %v", res, err)
 	}
-	b.must(t, "boot", "2")
-	if res, err = cluster.Down(t.Context(), "left", spec.Hosts(), b.options(t)); err != nil || res.Containers != 1 {
+	b.Must(t, "boot", "2")
+	if res, err = cluster.Down(t.Context(), "left", spec.Hosts(), b.Options(t)); err != nil || res.Containers != 1 {
 		t.Errorf("when it is back: %+v, %v", res, err)
 	}
 }
@@ -186,22 +186,22 @@ func TestDownWithAHostThatIsOff(t *testing.T) {
 // TestTakenPortIsNamedWithItsProcess has a Ray of somebody else on the head's host, and another program on the worker's.
 func TestTakenPortIsNamedWithItsProcess(t *testing.T) {
 	b := needBed(t)
-	b.clean(t, "port")
-	b.must(t, "exec", "1", "sh", "-c", "docker run -d --name foreign --network host --entrypoint ray "+b.image+" "+strings.Join(b.startHere()[1:], " ")+
+	b.Clean(t, "port")
+	b.Must(t, "exec", "1", "sh", "-c", "docker run -d --name foreign --network host --entrypoint ray "+b.image+" "+strings.Join(b.startHere()[1:], " ")+
 		"; until ss -Hltn 'sport = :6379' | grep -q .; do sleep 0.05; done")
-	t.Cleanup(func() { b.must(t, "exec", "1", "docker", "rm", "-f", "foreign") })
-	b.must(t, "exec", "2", "sh", "-c", "setsid busybox nc -l -p 6380 >/dev/null 2>&1 </dev/null & sleep 0.3")
+	t.Cleanup(func() { b.Must(t, "exec", "1", "docker", "rm", "-f", "foreign") })
+	b.Must(t, "exec", "2", "sh", "-c", "setsid busybox nc -l -p 6380 >/dev/null 2>&1 </dev/null & sleep 0.3")
 	t.Cleanup(func() {
-		b.must(t, "exec", "2", "sh", "-c", "kill $(ss -Hltnp 'sport = :6380' | sed 's/.*pid=//; s/,.*//')")
+		b.Must(t, "exec", "2", "sh", "-c", "kill $(ss -Hltnp 'sport = :6380' | sed 's/.*pid=//; s/,.*//')")
 	})
-	_, err := cluster.Up(t.Context(), b.spec(t, "port", b.image, "", 2), b.options(t))
+	_, err := cluster.Up(t.Context(), b.Spec(t, "port", b.image, "", 2), b.Options(t))
 	t.Log(err)
-	for _, want := range []string{b.addr(1), "port 6379, which node port-head needs (gcs), is taken by ray (pid ", b.addr(2), "port 6380", "busybox (pid "} {
+	for _, want := range []string{b.Addr(1), "port 6379, which node port-head needs (gcs), is taken by ray (pid ", b.Addr(2), "port 6380", "busybox (pid "} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not say %q", want)
 		}
 	}
-	if out := b.must(t, "exec", "1", "docker", "ps", "-aq", "--filter", "label=raybuild.cluster"); strings.TrimSpace(out) != "" {
+	if out := b.Must(t, "exec", "1", "docker", "ps", "-aq", "--filter", "label=raybuild.cluster"); strings.TrimSpace(out) != "" {
 		t.Errorf("something was started: %s", out)
 	}
 }
@@ -210,21 +210,21 @@ func TestTakenPortIsNamedWithItsProcess(t *testing.T) {
 // say to each other. Both hosts answer the launcher.
 func TestFirewallBetweenHostsIsNamed(t *testing.T) {
 	b := needBed(t)
-	b.clean(t, "walls")
+	b.Clean(t, "walls")
 	shut := func(at, from, ports string) {
-		b.must(t, "exec", at, "sh", "-c", "nft 'add table inet wall; add chain inet wall in { type filter hook input priority 0; }; "+
+		b.Must(t, "exec", at, "sh", "-c", "nft 'add table inet wall; add chain inet wall in { type filter hook input priority 0; }; "+
 			"add rule inet wall in ip saddr "+from+" tcp dport "+ports+" drop'")
-		t.Cleanup(func() { b.must(t, "exec", at, "nft", "delete", "table", "inet", "wall") })
+		t.Cleanup(func() { b.Must(t, "exec", at, "nft", "delete", "table", "inet", "wall") })
 	}
-	shut("1", b.addr(2), "6379")
-	shut("3", b.addr(1), "{ 6381, 10002-10100 }")
-	_, err := cluster.Up(t.Context(), b.spec(t, "walls", b.image, "", 2, 3), b.options(t))
+	shut("1", b.Addr(2), "6379")
+	shut("3", b.Addr(1), "{ 6381, 10002-10100 }")
+	_, err := cluster.Up(t.Context(), b.Spec(t, "walls", b.image, "", 2, 3), b.Options(t))
 	t.Log(err)
-	for host, said := range map[int]string{2: "it does not reach the head at " + b.addr(1) + ", port 6379:", 3: "the head's host does not reach it at " + b.addr(3) + ", port 10002, 6381:"} {
+	for host, said := range map[int]string{2: "it does not reach the head at " + b.Addr(1) + ", port 6379:", 3: "the head's host does not reach it at " + b.Addr(3) + ", port 10002, 6381:"} {
 		found := false
 		if err != nil {
 			for _, l := range strings.Split(err.Error(), "\n") {
-				found = found || strings.Contains(l, b.addr(host)) && strings.Contains(l, said)
+				found = found || strings.Contains(l, b.Addr(host)) && strings.Contains(l, said)
 			}
 		}
 		if !found {
@@ -232,7 +232,7 @@ func TestFirewallBetweenHostsIsNamed(t *testing.T) {
 		}
 	}
 	for i := 1; i <= 3; i++ {
-		if out := b.must(t, "exec", fmt.Sprint(i), "docker", "ps", "-aq"); strings.TrimSpace(out) != "" {
+		if out := b.Must(t, "exec", fmt.Sprint(i), "docker", "ps", "-aq"); strings.TrimSpace(out) != "" {
 			t.Errorf("host %d: something was started: %s", i, out)
 		}
 	}

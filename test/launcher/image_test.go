@@ -46,11 +46,11 @@ func (b *bed) rayImage(t *testing.T) string {
 		t.Fatal(err)
 	}
 	d := must(img.Digest())
-	ref := must(name.ParseReference(b.registry+"/ray:world", name.Insecure))
+	ref := must(name.ParseReference(b.Registry+"/ray:world", name.Insecure))
 	if err := remote.Write(ref, img); err != nil {
 		t.Fatal(err)
 	}
-	b.world = b.registry + "/ray@" + d.String()
+	b.world = b.Registry + "/ray@" + d.String()
 	return b.world
 }
 

@@ -31,10 +31,10 @@ func runUp(data string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 64
 	}
-	b := over(&hosts.Bed{Dir: r.Dir, Net: r.Net, Name: r.Name, Registry: r.Registry, Hosts: 3})
-	spec, err := cluster.Load("cluster.yaml", []byte(b.text(r.Cluster, r.Image, r.More, r.Workers...)))
+	b := &hosts.Bed{Dir: r.Dir, Net: r.Net, Name: r.Name, Registry: r.Registry, Hosts: 3}
+	spec, err := cluster.Load("cluster.yaml", []byte(b.Text(r.Cluster, r.Image, r.More, r.Workers...)))
 	if err == nil {
-		o := b.reach()
+		o := b.Reach()
 		o.Log = os.Stderr
 		_, err = cluster.Up(context.Background(), spec, o)
 	}
@@ -46,7 +46,7 @@ func runUp(data string) int {
 }
 
 func (b *bed) launcher(t testing.TB, name, image, more string, workers ...int) *exec.Cmd {
-	data, err := json.Marshal(upRequest{b.dir, b.net, b.name, b.registry, image, name, more, workers})
+	data, err := json.Marshal(upRequest{b.Dir, b.Net, b.Name, b.Registry, image, name, more, workers})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +57,7 @@ func (b *bed) launcher(t testing.TB, name, image, more string, workers ...int) *
 
 func TestKilledAtRandomMomentsConverges(t *testing.T) {
 	b := needBed(t)
-	b.clean(t, "killed")
+	b.Clean(t, "killed")
 	times, seed := 20, uint64(time.Now().UnixNano())
 	if testing.Short() {
 		times = 4
@@ -74,9 +74,9 @@ func TestKilledAtRandomMomentsConverges(t *testing.T) {
 		cmd.Env = append(cmd.Env, "TMPDIR="+tmp)
 		return cmd
 	}
-	before := map[int]traces{}
+	before := map[int]hosts.Traces{}
 	for h := 1; h <= 2; h++ {
-		before[h] = b.traces(t, h)
+		before[h] = b.Traces(t, h)
 	}
 	whole := 4 * time.Second // how long a launcher takes; learnt from those that run to their end
 	for i := range times {

@@ -10,15 +10,12 @@ import (
 	hosts "github.com/raybuild/raybuild/test/bed"
 )
 
-// traces are all things on a host that a launcher may leave, by kind, sorted.
-type traces = hosts.Traces
-
 // noConnections waits until nobody is connected to a host's sshd: the Engine's and the tunnels' connections are one of these.
 func (b *bed) noConnections(t testing.TB, i int) {
 	t.Helper()
 	end := time.Now().Add(15 * time.Second)
 	for {
-		out := strings.TrimSpace(b.must(t, "exec", fmt.Sprint(i), "sh", "-c", "ss -Htnp state established sport = :22 || exit; pgrep -fa '^sshd(-session)?: root' || [ $? = 1 ]"))
+		out := strings.TrimSpace(b.Must(t, "exec", fmt.Sprint(i), "sh", "-c", "ss -Htnp state established sport = :22 || exit; pgrep -fa '^sshd(-session)?: root' || [ $? = 1 ]"))
 		if out == "" {
 			return
 		}
@@ -30,10 +27,10 @@ func (b *bed) noConnections(t testing.TB, i int) {
 }
 
 // onlyTheNode checks that of a cluster that is up a host has its node, its token and its packet filter, and nothing else than before.
-func (b *bed) onlyTheNode(t testing.TB, i int, cluster string, before traces) {
+func (b *bed) onlyTheNode(t testing.TB, i int, cluster string, before hosts.Traces) {
 	t.Helper()
-	now := b.traces(t, i)
-	want := traces{"containers": {cluster + "-"}, "volumes": {"raybuild-" + cluster + "-auth"}, "rules": {"table inet raybuild-" + cluster},
+	now := b.Traces(t, i)
+	want := hosts.Traces{"containers": {cluster + "-"}, "volumes": {"raybuild-" + cluster + "-auth"}, "rules": {"table inet raybuild-" + cluster},
 		"networks": before["networks"], "files": before["files"], "processes": nil}
 	if len(now["containers"]) == 1 && strings.HasPrefix(now["containers"][0], cluster+"-") {
 		want["containers"] = now["containers"]

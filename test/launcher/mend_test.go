@@ -21,9 +21,9 @@ import (
 // runs nothing.
 func TestClusterMendsItself(t *testing.T) {
 	b := needBed(t)
-	b.clean(t, "mend")
-	spec := b.spec(t, "mend", b.image, "", 2, 3)
-	if _, err := cluster.Up(t.Context(), spec, b.options(t)); err != nil {
+	b.Clean(t, "mend")
+	spec := b.Spec(t, "mend", b.image, "", 2, 3)
+	if _, err := cluster.Up(t.Context(), spec, b.Options(t)); err != nil {
 		t.Fatal(err)
 	}
 	watched := b.watchStatus(t, spec)
@@ -31,18 +31,18 @@ func TestClusterMendsItself(t *testing.T) {
 	var booting sync.WaitGroup
 	defer booting.Wait()
 	b.mends(t, spec, func() {
-		b.must(t, "off", "1")
-		booting.Go(func() { b.must(t, "boot", "1") }) // while status looks
+		b.Must(t, "off", "1")
+		booting.Go(func() { b.Must(t, "boot", "1") }) // while status looks
 	})
 	watched()
-	if s, err := cluster.Up(t.Context(), spec, b.options(t)); err != nil || s.Changed != 0 {
+	if s, err := cluster.Up(t.Context(), spec, b.Options(t)); err != nil || s.Changed != 0 {
 		t.Errorf("afterwards up finds something to do: %v\n%s", err, s)
 	}
 }
 
 func (b *bed) killHead(t *testing.T, spec *cluster.Spec) func() {
 	return func() {
-		b.must(t, "exec", "1", "sh", "-c", "kill -KILL $(docker inspect -f '{{.State.Pid}}' "+spec.Head.ID+")")
+		b.Must(t, "exec", "1", "sh", "-c", "kill -KILL $(docker inspect -f '{{.State.Pid}}' "+spec.Head.ID+")")
 	}
 }
 
@@ -55,11 +55,11 @@ func (b *bed) watchStatus(t *testing.T, spec *cluster.Spec) func() {
 	for i := range spec.Workers {
 		workers = append(workers, i+2)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "cluster.yaml"), []byte(b.text(spec.Name, spec.Image, "", workers...)), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "cluster.yaml"), []byte(b.Text(spec.Name, spec.Image, "", workers...)), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(buildProgram(t), "cluster", "status", "--watch=200ms", "--json", "--ssh-config", "none", "--known-hosts", filepath.Join(b.dir, "known_hosts"),
-		"--identity", filepath.Join(b.dir, "id_ed25519"), "--insecure-registry", b.registry)
+	cmd := exec.Command(buildProgram(t), "cluster", "status", "--watch=200ms", "--json", "--ssh-config", "none", "--known-hosts", filepath.Join(b.Dir, "known_hosts"),
+		"--identity", filepath.Join(b.Dir, "id_ed25519"), "--insecure-registry", b.Registry)
 	var said strings.Builder
 	cmd.Dir, cmd.Stderr = dir, &said
 	out := must(cmd.StdoutPipe())
@@ -145,7 +145,7 @@ func (r *truth) follow(ctx context.Context, b *bed, name string) {
 http://127.0.0.1:8265/api/v0/nodes`, name)
 	for ctx.Err() == nil {
 		start := time.Now()
-		out, _ := b.script("exec", "1", "sh", "-c", ask) // no answer is one: nothing is alive
+		out, _ := b.Script("exec", "1", "sh", "-c", ask) // no answer is one: nothing is alive
 		r.more.L.Lock()
 		r.at = append(r.at, start)
 		r.samples = append(r.samples, strings.Count(strings.ReplaceAll(out, " ", ""), `"state":"ALIVE"`))
@@ -192,7 +192,7 @@ func (b *bed) mends(t *testing.T, spec *cluster.Spec, happens func()) {
 	noticed, looks := 0, 0
 	for {
 		start := time.Now()
-		s, err := cluster.Inspect(t.Context(), spec, b.reach())
+		s, err := cluster.Inspect(t.Context(), spec, b.Reach())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -22,13 +22,13 @@ import (
 func TestOldestRayOnTwoHosts(t *testing.T) {
 	b := needBed(t)
 	image := b.worldAs(t, "0.8.6")
-	b.clean(t, "old")
-	spec := b.spec(t, "old", image, "accept_no_auth: true\n", 2)
-	s, err := cluster.Up(t.Context(), spec, b.options(t))
+	b.Clean(t, "old")
+	spec := b.Spec(t, "old", image, "accept_no_auth: true\n", 2)
+	s, err := cluster.Up(t.Context(), spec, b.Options(t))
 	if err != nil || !s.Healthy || s.Alive != 2 || s.Ray != "0.8.6" {
 		t.Fatalf("%v\n%s", err, s)
 	}
-	if s, err = cluster.Up(t.Context(), spec, b.options(t)); err != nil || s.Changed != 0 {
+	if s, err = cluster.Up(t.Context(), spec, b.Options(t)); err != nil || s.Changed != 0 {
 		t.Errorf("again: %v\n%s", err, s)
 	}
 	dir := t.TempDir()
@@ -42,18 +42,18 @@ func TestOldestRayOnTwoHosts(t *testing.T) {
 	}
 	var out bytes.Buffer
 	job := cluster.Job{Argv: []string{"python", "job.py"}, Dir: dir, Env: map[string]string{"WHO": "world"}}
-	res, err := cluster.Submit(t.Context(), spec, job, &out, io.Discard, b.options(t))
+	res, err := cluster.Submit(t.Context(), spec, job, &out, io.Discard, b.Options(t))
 	if err != nil || res.ExitCode != 3 || res.By != "exec" || !strings.Contains(out.String(), "helper says hello world 2 nodes") {
 		t.Errorf("submit: %+v, %v\n%s", res, err, out.String())
 	}
-	if left := b.must(t, "exec", "1", "docker", "exec", "old-head", "ls", "/tmp"); strings.Contains(left, "raybuild-job") {
+	if left := b.Must(t, "exec", "1", "docker", "exec", "old-head", "ls", "/tmp"); strings.Contains(left, "raybuild-job") {
 		t.Errorf("the job's files are left in the head: %s", left)
 	}
 	job.Detach = true
-	if _, err := cluster.Submit(t.Context(), spec, job, io.Discard, io.Discard, b.options(t)); err == nil || !strings.Contains(err.Error(), "no jobs API") {
+	if _, err := cluster.Submit(t.Context(), spec, job, io.Discard, io.Discard, b.Options(t)); err == nil || !strings.Contains(err.Error(), "no jobs API") {
 		t.Errorf("a job that is to go on by itself: %v", err)
 	}
-	r, err := cluster.Bench(t.Context(), spec, 6, 0.3, b.options(t))
+	r, err := cluster.Bench(t.Context(), spec, 6, 0.3, b.Options(t))
 	if err != nil || len(r.Nodes) != 2 {
 		t.Errorf("bench: %+v, %v", r, err)
 	}
@@ -82,8 +82,8 @@ func (b *bed) worldAs(t *testing.T, version string) string {
 	cfg := must(img.ConfigFile()).DeepCopy()
 	cfg.Config.Labels["dev.raybuild.ray"] = version
 	img = must(mutate.ConfigFile(img, cfg))
-	if err := remote.Write(must(name.ParseReference(b.registry+"/ray:as-"+version, name.Insecure)), img); err != nil {
+	if err := remote.Write(must(name.ParseReference(b.Registry+"/ray:as-"+version, name.Insecure)), img); err != nil {
 		t.Fatal(err)
 	}
-	return b.registry + "/ray@" + must(img.Digest()).String()
+	return b.Registry + "/ray@" + must(img.Digest()).String()
 }

@@ -36,14 +36,14 @@ func TestClusterOnPodman(t *testing.T) {
 		t.Skip("podman is not installed (apt-get install podman)")
 	}
 	home := b.programOnHost(t)
-	b.must(t, "exec", "1", "sh", "-c", startPodman, "sh", b.registry)
-	t.Cleanup(func() { b.must(t, "exec", "1", "sh", "-c", stopPodman) })
+	b.Must(t, "exec", "1", "sh", "-c", startPodman, "sh", b.Registry)
+	t.Cleanup(func() { b.Must(t, "exec", "1", "sh", "-c", stopPodman) })
 	text := "name: pod\nimage: " + b.image + "\nhead: {host: \"unix:///run/podman/podman.sock\", num_cpus: 1, shm_size: 128m}\n"
 	if err := os.WriteFile(filepath.Join(home, "cluster.yaml"), []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	says := func(command, want string, fails bool) {
-		out, err := b.script("exec", "1", "sh", "-c", "cd /root && HOME=/root ./raybuild cluster --insecure-registry "+b.registry+" "+command+" 2>&1")
+		out, err := b.Script("exec", "1", "sh", "-c", "cd /root && HOME=/root ./raybuild cluster --insecure-registry "+b.Registry+" "+command+" 2>&1")
 		t.Logf("raybuild cluster %s\n%s", command, out)
 		if (err != nil) != fails || !strings.Contains(out, want) {
 			t.Errorf("raybuild cluster %s: %v; it should say %q", command, err, want)
@@ -54,12 +54,12 @@ func TestClusterOnPodman(t *testing.T) {
 	says("status", "pod-head", false)
 	says("exec -- ray --version", "ray, version 2.52.0", false)
 	says("logs", "Ray runtime started", false)
-	b.must(t, "exec", "1", "podman", "create", "--name", "raybuild-lock-pod", "--label", "raybuild.cluster=pod", "--label", "raybuild.role=lock", "--label",
+	b.Must(t, "exec", "1", "podman", "create", "--name", "raybuild-lock-pod", "--label", "raybuild.cluster=pod", "--label", "raybuild.role=lock", "--label",
 		"raybuild.lock.owner=ghost@elsewhere", "--label", "raybuild.lock.deadline="+time.Now().Add(time.Hour).Format(time.RFC3339Nano), b.image, "/raybuild")
 	says("down", "another launcher works on cluster \"pod\": ghost@elsewhere", true)
-	b.must(t, "exec", "1", "podman", "rm", "raybuild-lock-pod")
+	b.Must(t, "exec", "1", "podman", "rm", "raybuild-lock-pod")
 	says("down", "cluster pod is down: 1 container, 1 volume and 0 packet filters removed", false)
-	if out := b.must(t, "exec", "1", "podman", "ps", "-aq"); strings.TrimSpace(out) != "" {
+	if out := b.Must(t, "exec", "1", "podman", "ps", "-aq"); strings.TrimSpace(out) != "" {
 		t.Errorf("podman has containers left: %s", out)
 	}
 }

@@ -19,17 +19,17 @@ import (
 func TestWorldImageOnThreeHosts(t *testing.T) {
 	b := needBed(t)
 	image := b.rayImage(t)
-	b.clean(t, "world")
-	spec := b.spec(t, "world", image, "", 2, 3)
+	b.Clean(t, "world")
+	spec := b.Spec(t, "world", image, "", 2, 3)
 	start := time.Now()
-	s, err := cluster.Up(t.Context(), spec, b.options(t))
+	s, err := cluster.Up(t.Context(), spec, b.Options(t))
 	if err != nil || !s.Healthy || s.Alive != 3 {
 		t.Fatalf("%v\n%s", err, s)
 	}
 	t.Logf("up in %s\n%s", time.Since(start), s)
 
 	t.Run("bench spreads the tasks", func(t *testing.T) {
-		r, err := cluster.Bench(t.Context(), spec, 20, 1, b.options(t)) // long enough for what starting them costs not to count
+		r, err := cluster.Bench(t.Context(), spec, 20, 1, b.Options(t)) // long enough for what starting them costs not to count
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -69,7 +69,7 @@ func TestWorldImageOnThreeHosts(t *testing.T) {
 			var out bytes.Buffer
 			odd := "it's $(touch /tmp/canary) \"quoted\"; a\\b"
 			res, err := cluster.Submit(t.Context(), spec, cluster.Job{Argv: []string{"python", "job.py", odd, fmt.Sprint(code)}, Dir: dir,
-				Env: map[string]string{"WHO": "world"}}, &out, io.Discard, b.options(t))
+				Env: map[string]string{"WHO": "world"}}, &out, io.Discard, b.Options(t))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -82,15 +82,15 @@ func TestWorldImageOnThreeHosts(t *testing.T) {
 		for _, node := range []string{"", spec.Workers[0].ID} {
 			var out, errs bytes.Buffer
 			code, err := cluster.Exec(t.Context(), spec, []string{"sh", "-c", "cat; echo $RAY_ADDRESS; exit 5"},
-				cluster.ExecOptions{Node: node, Stdin: strings.NewReader("typed "), Stdout: &out, Stderr: &errs}, b.options(t))
-			if err != nil || code != 5 || !strings.HasPrefix(out.String(), "typed "+b.addr(1)+":6379") {
+				cluster.ExecOptions{Node: node, Stdin: strings.NewReader("typed "), Stdout: &out, Stderr: &errs}, b.Options(t))
+			if err != nil || code != 5 || !strings.HasPrefix(out.String(), "typed "+b.Addr(1)+":6379") {
 				t.Errorf("node %q: %d, %v, %q %q", node, code, err, out.String(), errs.String())
 			}
 		}
 	})
 	t.Run("logs are merged with prefixes", func(t *testing.T) {
 		var out, errs bytes.Buffer
-		if err := cluster.Logs(t.Context(), spec, cluster.LogOptions{}, &out, &errs, b.options(t)); err != nil {
+		if err := cluster.Logs(t.Context(), spec, cluster.LogOptions{}, &out, &errs, b.Options(t)); err != nil {
 			t.Fatal(err)
 		}
 		for _, n := range spec.Nodes() {
@@ -103,7 +103,7 @@ func TestWorldImageOnThreeHosts(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		urls, done := make(chan [2]string, 1), make(chan error, 1)
 		go func() {
-			done <- cluster.Dashboard(ctx, spec, 0, func(url, token string) { urls <- [2]string{url, token} }, b.options(t))
+			done <- cluster.Dashboard(ctx, spec, 0, func(url, token string) { urls <- [2]string{url, token} }, b.Options(t))
 		}()
 		var at [2]string
 		select {
@@ -133,7 +133,7 @@ func TestWorldImageOnThreeHosts(t *testing.T) {
 				t.Errorf("token %.8q: %d, want %d", token, got, want)
 			}
 		}
-		b.must(t, "exec", "1", "sh", "-c", "pkill -o -f 'sshd: root' || kill $(ps -eo pid,args | awk '/sshd: root/ {print $1; exit}')")
+		b.Must(t, "exec", "1", "sh", "-c", "pkill -o -f 'sshd: root' || kill $(ps -eo pid,args | awk '/sshd: root/ {print $1; exit}')")
 		if got := get(at[1]); got != 200 {
 			t.Errorf("after the connection was cut: %d", got)
 		}

@@ -26,24 +26,24 @@ var needed = regexp.MustCompile(`the image needs (\d\d)\d MiB there \((\d\d)\d M
 // over the wire. Nothing is pulled or started anywhere. There is no Ray in the image, which never runs.
 func TestHostWithoutRoomIsNamedBeforeThePull(t *testing.T) {
 	b := needBed(t)
-	b.clean(t, "room")
+	b.Clean(t, "room")
 	image := b.pushLarge(t, 120<<20)
 	swap := func(command string) {
-		b.must(t, "dockerd", "2", "KILL")
-		b.must(t, "exec", "2", "sh", "-c", "until ! pgrep -x dockerd >/dev/null; do sleep 0.1; done; pkill -x containerd; "+
+		b.Must(t, "dockerd", "2", "KILL")
+		b.Must(t, "exec", "2", "sh", "-c", "until ! pgrep -x dockerd >/dev/null; do sleep 0.1; done; pkill -x containerd; "+
 			"until ! pgrep -x containerd >/dev/null; do sleep 0.1; done; "+command)
-		b.must(t, "boot", "2")
+		b.Must(t, "boot", "2")
 	}
 	swap("mount -t tmpfs -o size=300m tmpfs /var/lib/docker")
 	t.Cleanup(func() { swap("umount -l /var/lib/docker") })
-	b.must(t, "exec", "2", "docker", "pull", "-q", b.image) // which no container uses
+	b.Must(t, "exec", "2", "docker", "pull", "-q", b.image) // which no container uses
 
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "cluster.yaml"), []byte(b.text("room", image, "", 2, 3)), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "cluster.yaml"), []byte(b.Text("room", image, "", 2, 3)), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), buildProgram(t), "cluster", "up", "--ssh-config", "none", "--known-hosts", filepath.Join(b.dir, "known_hosts"),
-		"--identity", filepath.Join(b.dir, "id_ed25519"), "--insecure-registry", b.registry)
+	cmd := exec.CommandContext(t.Context(), buildProgram(t), "cluster", "up", "--ssh-config", "none", "--known-hosts", filepath.Join(b.Dir, "known_hosts"),
+		"--identity", filepath.Join(b.Dir, "id_ed25519"), "--insecure-registry", b.Registry)
 	var said bytes.Buffer
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &said, &said
 	err := cmd.Run()
@@ -51,7 +51,7 @@ func TestHostWithoutRoomIsNamedBeforeThePull(t *testing.T) {
 	if cmd.ProcessState.ExitCode() != 1 {
 		t.Errorf("exit code %d, want 1", cmd.ProcessState.ExitCode())
 	}
-	for _, want := range []string{"host root@" + b.addr(2) + ": /var/lib/docker has ", "docker system df would free ", " MiB there (images ", "docker system prune --all"} {
+	for _, want := range []string{"host root@" + b.Addr(2) + ": /var/lib/docker has ", "docker system df would free ", " MiB there (images ", "docker system prune --all"} {
 		if !strings.Contains(said.String(), want) {
 			t.Errorf("up does not say %q", want)
 		}
@@ -60,7 +60,7 @@ func TestHostWithoutRoomIsNamedBeforeThePull(t *testing.T) {
 		t.Errorf("up does not say that some 445 MiB are needed, 121 compressed and 325 unpacked: %v", m)
 	}
 	for _, other := range []int{1, 3} {
-		if strings.Contains(said.String(), b.addr(other)+": /var") {
+		if strings.Contains(said.String(), b.Addr(other)+": /var") {
 			t.Errorf("up names host %d, which has room", other)
 		}
 	}
@@ -68,7 +68,7 @@ func TestHostWithoutRoomIsNamedBeforeThePull(t *testing.T) {
 		t.Error("up pulls before it knows that there is room")
 	}
 	for i := 1; i <= 3; i++ {
-		if out := b.must(t, "exec", fmt.Sprint(i), "docker", "ps", "-aq"); strings.TrimSpace(out) != "" {
+		if out := b.Must(t, "exec", fmt.Sprint(i), "docker", "ps", "-aq"); strings.TrimSpace(out) != "" {
 			t.Errorf("host %d: something was started: %s", i, out)
 		}
 	}
@@ -90,8 +90,8 @@ func (b *bed) pushLarge(t *testing.T, size int64) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := remote.Write(must(name.ParseReference(b.registry+"/large:1", name.Insecure)), img); err != nil {
+	if err := remote.Write(must(name.ParseReference(b.Registry+"/large:1", name.Insecure)), img); err != nil {
 		t.Fatal(err)
 	}
-	return b.registry + "/large@" + must(img.Digest()).String()
+	return b.Registry + "/large@" + must(img.Digest()).String()
 }

@@ -16,13 +16,13 @@ const mostToNotice = 15 * time.Second
 // stand-in that counts nodes and runs nothing.
 func TestHostsThatHangAreNamedWithTheirPhase(t *testing.T) {
 	b := needBed(t)
-	b.clean(t, "silent")
+	b.Clean(t, "silent")
 	t.Cleanup(func() { b.healAll(t) }) // before the cluster is taken down
-	spec := b.spec(t, "silent", b.image, "", 2, 3)
+	spec := b.Spec(t, "silent", b.image, "", 2, 3)
 	named := func(want map[int]string) {
 		t.Helper()
 		start := time.Now()
-		_, err := cluster.Up(t.Context(), spec, b.options(t))
+		_, err := cluster.Up(t.Context(), spec, b.Options(t))
 		took := time.Since(start)
 		t.Logf("after %s: %v", took, err)
 		if took > mostToNotice {
@@ -34,7 +34,7 @@ func TestHostsThatHangAreNamedWithTheirPhase(t *testing.T) {
 		for i, what := range want {
 			found := false
 			for _, l := range strings.Split(err.Error(), "\n") {
-				found = found || strings.Contains(l, "host root@"+b.addr(i)) && strings.Contains(l, what)
+				found = found || strings.Contains(l, "host root@"+b.Addr(i)) && strings.Contains(l, what)
 			}
 			if !found {
 				t.Errorf("no line names host %d with %q", i, what)
@@ -42,29 +42,29 @@ func TestHostsThatHangAreNamedWithTheirPhase(t *testing.T) {
 		}
 	}
 	b.hangLogin(t, 1)
-	b.must(t, "exec", "2", "sh", "-c", "kill -STOP $(cat /run/sshd.pid)")
-	b.must(t, "hole", "3", "500")
+	b.Must(t, "exec", "2", "sh", "-c", "kill -STOP $(cat /run/sshd.pid)")
+	b.Must(t, "hole", "3", "500")
 	named(map[int]string{1: "SSH authentication", 2: "SSH banner", 3: "SSH key exchange"})
 	b.healAll(t)
 
-	b.must(t, "dockerd", "1", "STOP")
-	b.must(t, "off", "2")
-	b.must(t, "cut", "3")
+	b.Must(t, "dockerd", "1", "STOP")
+	b.Must(t, "off", "2")
+	b.Must(t, "cut", "3")
 	named(map[int]string{1: "the Engine is frozen", 2: "connect to", 3: "connect to"})
 	b.healAll(t)
 	for i := 1; i <= 3; i++ {
-		if out := b.must(t, "exec", fmt.Sprint(i), "docker", "ps", "-aq"); strings.TrimSpace(out) != "" {
+		if out := b.Must(t, "exec", fmt.Sprint(i), "docker", "ps", "-aq"); strings.TrimSpace(out) != "" {
 			t.Errorf("host %d: something was started: %s", i, out)
 		}
 	}
-	if s, err := cluster.Up(t.Context(), spec, b.options(t)); err != nil || !s.Healthy || s.Changed != 3 {
+	if s, err := cluster.Up(t.Context(), spec, b.Options(t)); err != nil || !s.Healthy || s.Changed != 3 {
 		t.Fatalf("when the hosts are back: %v\n%s", err, s)
 	}
 	b.oneEach(t, "silent")
 
 	b.silentInMidStream(t, spec)
 	b.healAll(t)
-	if s, err := cluster.Up(t.Context(), spec, b.options(t)); err != nil || !s.Healthy {
+	if s, err := cluster.Up(t.Context(), spec, b.Options(t)); err != nil || !s.Healthy {
 		t.Fatalf("when the hosts are back: %v\n%s", err, s)
 	}
 	b.oneEach(t, "silent")
@@ -85,14 +85,14 @@ func (b *bed) silentInMidStream(t *testing.T, spec *cluster.Spec) {
 		open, done := make(chan struct{}, 1), make(chan error, 1)
 		go func() {
 			w := &onWrite{c: open}
-			done <- cluster.Logs(t.Context(), spec, cluster.LogOptions{Nodes: []string{nodes[i-1].ID}, Follow: true}, w, w, b.options(t))
+			done <- cluster.Logs(t.Context(), spec, cluster.LogOptions{Nodes: []string{nodes[i-1].ID}, Follow: true}, w, w, b.Options(t))
 		}()
 		select {
 		case <-open:
 		case err := <-done:
 			t.Fatalf("logs of host %d: %v", i, err)
 		}
-		b.must(t, fault...)
+		b.Must(t, fault...)
 		start := time.Now()
 		go func() {
 			err := <-done
@@ -103,7 +103,7 @@ func (b *bed) silentInMidStream(t *testing.T, spec *cluster.Spec) {
 		select {
 		case e := <-ends:
 			t.Logf("host %d after %s: %v", e.host, e.took, e.err)
-			if e.err == nil || !strings.Contains(e.err.Error(), said[e.host]) || !strings.Contains(e.err.Error(), b.addr(e.host)) {
+			if e.err == nil || !strings.Contains(e.err.Error(), said[e.host]) || !strings.Contains(e.err.Error(), b.Addr(e.host)) {
 				t.Errorf("host %d went silent in mid-stream: %v", e.host, e.err)
 			}
 			if e.took > mostToNotice {
@@ -117,19 +117,19 @@ func (b *bed) silentInMidStream(t *testing.T, spec *cluster.Spec) {
 
 // hangLogin makes the sshd of a host answer, and never say whether a key may log in.
 func (b *bed) hangLogin(t *testing.T, i int) {
-	b.must(t, "exec", fmt.Sprint(i), "sh", "-c", `cp /etc/ssh/sshd_config /etc/ssh/sshd_config.old
+	b.Must(t, "exec", fmt.Sprint(i), "sh", "-c", `cp /etc/ssh/sshd_config /etc/ssh/sshd_config.old
 printf 'AuthorizedKeysFile none\nAuthorizedKeysCommandUser root\nAuthorizedKeysCommand /usr/bin/sleep 600\n' >>/etc/ssh/sshd_config`)
 	b.restartSSHD(t, i)
 }
 
 // healAll ends every fault of these tests.
 func (b *bed) healAll(t *testing.T) {
-	b.must(t, "hole", "3", "0")
-	b.must(t, "heal", "3")
-	b.must(t, "boot", "2")
-	b.must(t, "exec", "2", "sh", "-c", "kill -CONT $(pgrep -x 'sshd|sshd-session')")
-	b.must(t, "dockerd", "1", "CONT")
-	b.must(t, "exec", "1", "sh", "-c", "[ ! -e /etc/ssh/sshd_config.old ] || mv /etc/ssh/sshd_config.old /etc/ssh/sshd_config")
+	b.Must(t, "hole", "3", "0")
+	b.Must(t, "heal", "3")
+	b.Must(t, "boot", "2")
+	b.Must(t, "exec", "2", "sh", "-c", "kill -CONT $(pgrep -x 'sshd|sshd-session')")
+	b.Must(t, "dockerd", "1", "CONT")
+	b.Must(t, "exec", "1", "sh", "-c", "[ ! -e /etc/ssh/sshd_config.old ] || mv /etc/ssh/sshd_config.old /etc/ssh/sshd_config")
 	b.restartSSHD(t, 1)
 }
 
@@ -137,7 +137,7 @@ func (b *bed) healAll(t *testing.T) {
 func (b *bed) oneEach(t *testing.T, name string) {
 	t.Helper()
 	for i := 1; i <= 3; i++ {
-		out := strings.Fields(b.must(t, "exec", fmt.Sprint(i), "docker", "ps", "-a", "--format", "{{.Names}}"))
+		out := strings.Fields(b.Must(t, "exec", fmt.Sprint(i), "docker", "ps", "-a", "--format", "{{.Names}}"))
 		if len(out) != 1 || !strings.HasPrefix(out[0], name+"-") {
 			t.Errorf("host %d has containers %v, want one node of %s", i, out, name)
 		}

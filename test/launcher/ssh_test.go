@@ -19,19 +19,19 @@ import (
 // dial-stdio`, over as many connections as calls are made at once.
 func TestStrictSSHD(t *testing.T) {
 	b := needBed(t)
-	b.clean(t, "strict")
+	b.Clean(t, "strict")
 	b.configureSSHD(t, 2, "MaxStartups 10:30:100\nMaxSessions 1\nMaxAuthTries 1\nAllowStreamLocalForwarding no\n")
 	var told strings.Builder
-	o := b.options(t)
+	o := b.Options(t)
 	o.Log = &told
-	s, err := cluster.Up(t.Context(), b.spec(t, "strict", b.image, "filter: true\n", 2), o)
+	s, err := cluster.Up(t.Context(), b.Spec(t, "strict", b.image, "filter: true\n", 2), o)
 	if err != nil || !s.Healthy {
 		t.Errorf("up: %v\n%s", err, s)
 	}
 	if !strings.Contains(told.String(), "dial-stdio") {
 		t.Errorf("it does not say that it fell back:\n%s", told.String())
 	}
-	h, err := docker.Dial(t.Context(), docker.Target{User: "root", Address: b.addr(2)}, b.options(t).SSH)
+	h, err := docker.Dial(t.Context(), docker.Target{User: "root", Address: b.Addr(2)}, b.Options(t).SSH)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,17 +54,17 @@ func TestStrictSSHD(t *testing.T) {
 
 // configureSSHD adds lines to a host's sshd_config until the test ends.
 func (b *bed) configureSSHD(t *testing.T, i int, lines string) {
-	b.must(t, "exec", fmt.Sprint(i), "sh", "-c", "cp /etc/ssh/sshd_config /etc/ssh/sshd_config.old && printf '"+lines+"' >>/etc/ssh/sshd_config")
+	b.Must(t, "exec", fmt.Sprint(i), "sh", "-c", "cp /etc/ssh/sshd_config /etc/ssh/sshd_config.old && printf '"+lines+"' >>/etc/ssh/sshd_config")
 	b.restartSSHD(t, i)
 	t.Cleanup(func() {
-		b.must(t, "exec", fmt.Sprint(i), "mv", "/etc/ssh/sshd_config.old", "/etc/ssh/sshd_config")
+		b.Must(t, "exec", fmt.Sprint(i), "mv", "/etc/ssh/sshd_config.old", "/etc/ssh/sshd_config")
 		b.restartSSHD(t, i)
 	})
 }
 
 // restartSSHD makes sshd read its configuration. It returns when the new one listens.
 func (b *bed) restartSSHD(t testing.TB, i int) {
-	b.must(t, "exec", fmt.Sprint(i), "sh", "-c", `p=$(cat /run/sshd.pid); kill $p; while kill -0 $p 2>/dev/null; do sleep 0.05; done
+	b.Must(t, "exec", fmt.Sprint(i), "sh", "-c", `p=$(cat /run/sshd.pid); kill $p; while kill -0 $p 2>/dev/null; do sleep 0.05; done
 /usr/sbin/sshd -E /var/log/sshd.log; until ss -Hltn 'sport = :22' | grep -q .; do sleep 0.05; done`)
 }
 
@@ -80,7 +80,7 @@ func TestHostCertificates(t *testing.T) {
 	for _, ca := range []string{ours, theirs} {
 		keygen("-t", "ed25519", "-N", "", "-f", ca)
 	}
-	public := b.must(t, "exec", "2", "cat", "/etc/ssh/ssh_host_ed25519_key.pub")
+	public := b.Must(t, "exec", "2", "cat", "/etc/ssh/ssh_host_ed25519_key.pub")
 	known := filepath.Join(dir, "known_hosts")
 	authority := func(hosts string) {
 		key := string(must(os.ReadFile(ours + ".pub")))
@@ -89,16 +89,16 @@ func TestHostCertificates(t *testing.T) {
 		}
 	}
 	b.configureSSHD(t, 2, "HostCertificate /etc/ssh/host-cert.pub\n")
-	t.Cleanup(func() { b.must(t, "exec", "2", "rm", "-f", "/etc/ssh/host-cert.pub") })
+	t.Cleanup(func() { b.Must(t, "exec", "2", "rm", "-f", "/etc/ssh/host-cert.pub") })
 	for _, tt := range []struct {
 		what, signer, principal, hosts, want string
 		more                                 []string
 	}{
-		{"signed by the authority", ours, b.addr(2), b.net + ".*", "", nil},
-		{"signed by another authority", theirs, b.addr(2), b.net + ".*", "is not accepted: ssh: no authorities", nil},
-		{"for another host", ours, "10.1.2.3", b.net + ".*", "is not accepted: ssh: principal", nil},
-		{"expired", ours, b.addr(2), b.net + ".*", "is not accepted: ssh: cert has expired", []string{"-V", "20200101:20200102"}},
-		{"of an authority for other hosts", ours, b.addr(2), "192.168.1.*", "raybuild cluster trust", nil},
+		{"signed by the authority", ours, b.Addr(2), b.Net + ".*", "", nil},
+		{"signed by another authority", theirs, b.Addr(2), b.Net + ".*", "is not accepted: ssh: no authorities", nil},
+		{"for another host", ours, "10.1.2.3", b.Net + ".*", "is not accepted: ssh: principal", nil},
+		{"expired", ours, b.Addr(2), b.Net + ".*", "is not accepted: ssh: cert has expired", []string{"-V", "20200101:20200102"}},
+		{"of an authority for other hosts", ours, b.Addr(2), "192.168.1.*", "raybuild cluster trust", nil},
 	} {
 		t.Run(tt.what, func(t *testing.T) {
 			pub := filepath.Join(dir, "host.pub")
@@ -107,12 +107,12 @@ func TestHostCertificates(t *testing.T) {
 			}
 			keygen(append(append([]string{"-s", tt.signer, "-I", "h2", "-h", "-n", tt.principal}, tt.more...), pub)...)
 			cert := strings.TrimSpace(string(must(os.ReadFile(filepath.Join(dir, "host-cert.pub")))))
-			b.must(t, "exec", "2", "sh", "-c", "echo '"+cert+"' >/etc/ssh/host-cert.pub")
+			b.Must(t, "exec", "2", "sh", "-c", "echo '"+cert+"' >/etc/ssh/host-cert.pub")
 			b.restartSSHD(t, 2)
 			authority(tt.hosts)
-			o := b.options(t).SSH
+			o := b.Options(t).SSH
 			o.KnownHosts = []string{known}
-			h, err := docker.Dial(t.Context(), docker.Target{User: "root", Address: b.addr(2)}, o)
+			h, err := docker.Dial(t.Context(), docker.Target{User: "root", Address: b.Addr(2)}, o)
 			if err == nil {
 				h.Close()
 			}
@@ -123,9 +123,9 @@ func TestHostCertificates(t *testing.T) {
 		})
 	}
 	t.Run("the host's own key is recorded instead", func(t *testing.T) {
-		o := b.options(t).SSH
+		o := b.Options(t).SSH
 		o.KnownHosts = []string{filepath.Join(dir, "recorded")}
-		at := docker.Target{User: "root", Address: b.addr(2)}
+		at := docker.Target{User: "root", Address: b.Addr(2)}
 		keys, err := docker.ScanHostKeys(t.Context(), at, o)
 		if err != nil || len(keys) != 1 || !strings.Contains(public, strings.Fields(keys[0].Line)[2]) {
 			t.Fatalf("scanned %+v, %v", keys, err)
@@ -143,7 +143,7 @@ func TestHostCertificates(t *testing.T) {
 
 func TestChangedHostKeyIsRefused(t *testing.T) {
 	b := needBed(t)
-	data, err := os.ReadFile(filepath.Join(b.dir, "known_hosts"))
+	data, err := os.ReadFile(filepath.Join(b.Dir, "known_hosts"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,9 +154,9 @@ func TestChangedHostKeyIsRefused(t *testing.T) {
 	if err := os.WriteFile(forged, []byte(lines[0]+"\n"+addr+" "+key+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	o := b.options(t)
+	o := b.Options(t)
 	o.SSH.KnownHosts = []string{forged}
-	_, err = cluster.Up(t.Context(), b.spec(t, "mitm", b.image, "", 2), o)
+	_, err = cluster.Up(t.Context(), b.Spec(t, "mitm", b.image, "", 2), o)
 	if err == nil || !strings.Contains(err.Error(), "CHANGED") {
 		t.Errorf("got %v", err)
 	}

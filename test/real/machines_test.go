@@ -23,20 +23,8 @@ type machines struct {
 
 func needMachines(t *testing.T) *machines {
 	t.Helper()
-	m := &machines{Bed: needHosts(t), home: t.TempDir(), program: here.program}
-	if err := os.Mkdir(filepath.Join(m.home, ".ssh"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	for _, file := range []string{"id_ed25519", "known_hosts"} {
-		data, err := os.ReadFile(filepath.Join(m.Dir, file))
-		if err == nil {
-			err = os.WriteFile(filepath.Join(m.home, ".ssh", file), data, 0o600)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	return m
+	hosts := needHosts(t)
+	return &machines{Bed: hosts, home: hosts.Home(t, "id_ed25519", "known_hosts"), program: here.program}
 }
 
 // needTools skips where a program is missing, or this is not root. With RAYBUILD_TEST_STRICT=1 that is a failure.

@@ -66,19 +66,13 @@ func TestReadmeLinesOnTwoHosts(t *testing.T) {
 		b.Must(t, "exec", fmt.Sprint(i), "sh", "-c", `id -u ubuntu >/dev/null 2>&1 || { useradd -m -G docker ubuntu && usermod -p '*' ubuntu; }
 install -d -o ubuntu -m 700 ~ubuntu/.ssh && install -o ubuntu -m 600 /root/.ssh/authorized_keys ~ubuntu/.ssh/`)
 	}
-	home := t.TempDir()
+	home := b.Home(t, "id_ed25519")
 	dir := filepath.Join(home, "work")
-	key, err := os.ReadFile(filepath.Join(b.Dir, "id_ed25519"))
-	if err != nil {
+	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for file, data := range map[string][]byte{".ssh/id_ed25519": key, "work/train.py": []byte(program)} {
-		if err := os.MkdirAll(filepath.Dir(filepath.Join(home, file)), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(home, file), data, 0o600); err != nil {
-			t.Fatal(err)
-		}
+	if err := os.WriteFile(filepath.Join(dir, "train.py"), []byte(program), 0o600); err != nil {
+		t.Fatal(err)
 	}
 	env := []string{"HOME=" + home, "PATH=" + filepath.Dir(here.program) + ":" + os.Getenv("PATH")}
 	var printed strings.Builder
