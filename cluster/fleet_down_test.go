@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/raybuild/raybuild/internal/docker/enginetest"
 )
@@ -99,6 +100,46 @@ func TestStoppedContainerThatRayStillCounts(t *testing.T) {
 	}
 	if n := s.Nodes[1]; s.Alive != 1 || n.Ray != "unknown" || !strings.Contains(n.Why, "its container is exited, exit code 0") || !strings.HasSuffix(n.Why, untilTimeOut) {
 		t.Errorf("the status does not say that the container has ended and Ray still counts it:\n%s", s)
+	}
+}
+
+// TestNodeOfTheRunBefore has a container that has just started anew, and a Ray that counts the node of its run before: it is not alive
+// until Ray counts the new one.
+func TestNodeOfTheRunBefore(t *testing.T) {
+	f := newFleet(t, 2)
+	spec := f.spec(t, fleetImage, 2)
+	if _, err := Up(t.Context(), spec, f.options()); err != nil {
+		t.Fatal(err)
+	}
+	at := time.Now()
+	for _, tt := range []struct {
+		name    string
+		node    time.Time // zero: Ray does not say
+		restart bool
+		alive   int
+	}{
+		{"a container that runs for long", at.Add(-time.Hour), false, 2},
+		{"the node of the run before", at.Add(-time.Hour), true, 1},
+		{"the node of this run", at.Add(time.Second), true, 2},
+		{"a Ray that does not say", time.Time{}, true, 2},
+	} {
+		f.started.Store(0)
+		if !tt.node.IsZero() {
+			f.started.Store(tt.node.UnixMilli())
+		}
+		if tt.restart {
+			f.engines[1].Restart(at)
+		}
+		s, err := Inspect(t.Context(), spec, f.options())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.Alive != tt.alive || s.Healthy != (tt.alive == 2) {
+			t.Errorf("%s: %d alive, healthy %v, want %d alive\n%s", tt.name, s.Alive, s.Healthy, tt.alive, s)
+		}
+		if n := s.Nodes[1]; tt.alive == 1 && (n.Ray != "unknown" || !strings.Contains(s.String(), "Ray still counts the node that it had before")) {
+			t.Errorf("%s: it is not told:\n%s", tt.name, s)
+		}
 	}
 }
 

@@ -86,6 +86,7 @@ type Observed struct {
 	ID     string // of the container
 	Name   string
 	State  string // Docker's: created, running, exited, …
+	Young  bool   // it runs for less than a minute
 	Labels map[string]string
 	Token  string // directory of the host that is its TokenDir; empty: it has none
 }

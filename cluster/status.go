@@ -230,7 +230,14 @@ func (l *launch) nodeStatus(ctx context.Context, n Node, v *view, found map[stri
 	}
 	r, alive := found[n.ID]
 	stale := alive && have != nil && slices.Contains([]string{"created", "exited", "dead"}, have.State)
+	before := ""
+	if alive && have != nil {
+		before = l.before(ctx, have, r)
+	}
 	switch {
+	case before != "":
+		s.Ray, s.Why, s.Next = rayUnknown, before, ""
+		return s
 	case alive && !stale:
 		s.Ray, s.Resources, s.Address, s.Why, s.Next = rayAlive, r.Resources, r.IP, "", ""
 		for _, c := range v.desired {
@@ -250,6 +257,20 @@ func (l *launch) nodeStatus(ctx context.Context, n Node, v *view, found map[stri
 		s.Ray, s.Why = rayUnknown, s.Why+untilTimeOut
 	}
 	return s
+}
+
+// before says that the node that Ray counts was there before its container has started, and so is gone; "": it was not. Both times are
+// of the host's clock. Ray learns it by a health check; after a minute it is believed.
+func (l *launch) before(ctx context.Context, have *Observed, r rayNode) string {
+	h := l.fleet.up[have.Host]
+	if !have.Young || r.Started.IsZero() || h == nil {
+		return ""
+	}
+	d, err := h.Inspect(ctx, have.ID)
+	if err != nil || !r.Started.Before(d.Started) {
+		return ""
+	}
+	return fmt.Sprintf("its container started anew at %s, and Ray still counts the node that it had before", d.Started.Format(time.TimeOnly))
 }
 
 // whyMissing finds out why a node that has a container is not alive.

@@ -114,6 +114,7 @@ type rayNode struct {
 	Head, Alive  bool
 	Message      string
 	Resources    map[string]float64
+	Started      time.Time // by the clock of its host; zero: Ray does not say
 }
 
 // nodes asks Ray which nodes it has, dead ones too.
@@ -134,6 +135,7 @@ func (r *ray) nodes(ctx context.Context) ([]rayNode, error) {
 					State     string             `json:"state"`
 					Message   string             `json:"state_message"`
 					Resources map[string]float64 `json:"resources_total"`
+					Started   int64              `json:"start_time_ms"`
 				}
 			}
 		}
@@ -146,7 +148,11 @@ func (r *ray) nodes(ctx context.Context) ([]rayNode, error) {
 	}
 	var out []rayNode
 	for _, n := range answer.Data.Result.Result {
-		out = append(out, rayNode{ID: n.NodeID, Name: n.NodeName, IP: n.NodeIP, Head: n.Head, Alive: n.State == "ALIVE", Message: n.Message, Resources: n.Resources})
+		node := rayNode{ID: n.NodeID, Name: n.NodeName, IP: n.NodeIP, Head: n.Head, Alive: n.State == "ALIVE", Message: n.Message, Resources: n.Resources}
+		if n.Started > 0 {
+			node.Started = time.UnixMilli(n.Started)
+		}
+		out = append(out, node)
 	}
 	return out, nil
 }

@@ -34,6 +34,7 @@ type fakeFleet struct {
 	engines []*enginetest.Engine
 	larger  atomic.Int64 // bytes that the hosts have more than their Engines, which run in virtual machines
 	stale   atomic.Bool  // Ray still counts containers that have ended
+	started atomic.Int64 // when Ray's nodes have started, in milliseconds; 0: it does not say
 	root    atomic.Bool  // we may read what belongs to root on the hosts
 	free    atomic.Int64 // bytes on the hosts' disks
 	public  atomic.Int64 // the number of a host that has a public address, too; -1: none
@@ -156,7 +157,7 @@ func (f *fakeFleet) serveRay(w http.ResponseWriter, r *http.Request) {
 			if ended := c.State == "exited" && f.stale.Load(); c.State != "running" && !ended {
 				continue
 			}
-			n := map[string]any{"node_id": c.ID, "state": "ALIVE", "resources_total": map[string]float64{"CPU": 2}}
+			n := map[string]any{"node_id": c.ID, "state": "ALIVE", "start_time_ms": f.started.Load(), "resources_total": map[string]float64{"CPU": 2}}
 			for _, a := range c.Cmd {
 				if v, ok := strings.CutPrefix(a, "--node-ip-address="); ok {
 					n["node_ip"] = v

@@ -77,6 +77,7 @@ type Container struct {
 	Name   string
 	State  string // created, running, paused, restarting, removing, exited, dead
 	Labels map[string]string
+	Young  bool              // it runs for less than a minute; in a list only
 	Kept   map[string]string // where the host keeps what is mounted, by its place in the container; in a list only
 }
 
@@ -89,6 +90,7 @@ func (h *Host) Containers(ctx context.Context, label string) ([]Container, error
 	out := make([]Container, len(res.Items))
 	for i, c := range res.Items {
 		out[i] = Container{ID: c.ID, State: string(c.State), Labels: c.Labels}
+		out[i].Young = out[i].State == "running" && strings.Contains(c.Status, "second") // "Up 3 seconds": go-units' words
 		if len(c.Names) > 0 {
 			out[i].Name = strings.TrimPrefix(c.Names[0], "/")
 		}

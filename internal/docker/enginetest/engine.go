@@ -47,6 +47,7 @@ type Container struct {
 	State    string
 	Cmd      []string
 	Labels   map[string]string
+	Started  time.Time // as inspections and lists tell; zero: long ago
 	mounts   []mount
 	files    map[string][]byte
 	end      End
@@ -130,6 +131,15 @@ func (e *Engine) Put(state string) {
 	})
 }
 
+// Restart has started all containers anew, at a time.
+func (e *Engine) Restart(at time.Time) {
+	e.Become(func() {
+		for _, c := range e.containers {
+			c.State, c.Started = "running", at
+		}
+	})
+}
+
 // Containers are those that there are, by name.
 func (e *Engine) Containers() []Container {
 	e.mu.Lock()
@@ -206,7 +216,11 @@ func (e *Engine) list(w http.ResponseWriter, r *http.Request) {
 			for _, m := range c.mounts {
 				mounts = append(mounts, map[string]any{"Type": m.Type, "Name": m.Source, "Source": kept(m.Source), "Destination": m.Target})
 			}
-			out = append(out, map[string]any{"Id": c.ID, "Names": []string{"/" + c.Name}, "State": c.State, "Labels": c.Labels, "Mounts": mounts})
+			status := "Up 3 hours"
+			if !c.Started.IsZero() {
+				status = "Up 3 seconds"
+			}
+			out = append(out, map[string]any{"Id": c.ID, "Names": []string{"/" + c.Name}, "State": c.State, "Status": status, "Labels": c.Labels, "Mounts": mounts})
 		}
 	}
 	reply(w, out)
@@ -278,7 +292,7 @@ func (e *Engine) create(w http.ResponseWriter, r *http.Request) {
 func (e *Engine) inspect(w http.ResponseWriter, r *http.Request) {
 	if c := e.find(w, r.PathValue("id")); c != nil {
 		reply(w, map[string]any{"Id": c.ID, "Name": "/" + c.Name, "Config": map[string]any{"Labels": c.Labels},
-			"State": map[string]any{"Status": c.State, "Running": c.State == "running", "StartedAt": "0001-01-01T00:00:00Z",
+			"State": map[string]any{"Status": c.State, "Running": c.State == "running", "StartedAt": c.Started.Format(time.RFC3339Nano),
 				"ExitCode": c.end.Code, "OOMKilled": c.end.OOM}})
 	}
 }
