@@ -36,8 +36,8 @@ type PinnedImage struct {
 	Config []byte
 }
 
-// Outside is how resolving reaches the world. Nothing else does: a graph is pure.
-type Outside interface {
+// Sources are how resolving reaches the world. Nothing else does: a graph is pure.
+type Sources interface {
 	// Pin brings an image's reference down to a digest.
 	Pin(ctx context.Context, ref string, p llb.Platform) (PinnedImage, error)
 	// Client answers canonical URLs from the mirrors.
@@ -67,8 +67,8 @@ type ResolveInput struct {
 	Now time.Time
 	// Sandbox gives the builder, once one is needed.
 	Sandbox func(ctx context.Context) (Sandbox, error)
-	// Outside reaches registries and mirrors.
-	Outside Outside
+	// Sources reach registries and mirrors.
+	Sources Sources
 	// Progress and ProgressTo are those of the resolvers' steps.
 	Progress   llb.ProgressMode
 	ProgressTo io.Writer
@@ -181,7 +181,7 @@ type Resolver struct {
 func (r *Resolver) Ground() Ground { return r.ground }
 
 // Client answers canonical URLs from the recipe's mirrors.
-func (r *Resolver) Client() *http.Client { return r.in.Outside.Client() }
+func (r *Resolver) Client() *http.Client { return r.in.Sources.Client() }
 
 // updates tells whether one of the names is to be refreshed.
 func (r *Resolver) updates(names ...string) bool {
@@ -231,7 +231,7 @@ func (r *Resolver) know(artifacts []Artifact) {
 			far = append(far, a)
 		}
 	}
-	r.in.Outside.Know(far, local)
+	r.in.Sources.Know(far, local)
 }
 
 func sortArtifacts(artifacts []Artifact) {
@@ -241,7 +241,7 @@ func sortArtifacts(artifacts []Artifact) {
 }
 
 func (r *Resolver) session() llb.Session {
-	return llb.Session{Artifacts: r.in.Outside, Sockets: map[string]func(net.Conn){"gateway": r.in.Outside.ServeConn}}
+	return llb.Session{Artifacts: r.in.Sources, Sockets: map[string]func(net.Conn){"gateway": r.in.Sources.ServeConn}}
 }
 
 // outDir is where a resolver's step leaves its answer.

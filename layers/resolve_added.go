@@ -19,7 +19,7 @@ func resolveAdded(ctx context.Context, r *Resolver, a added) ([]Artifact, error)
 	for _, l := range r.locked.pythonLayers() {
 		there = append(there, runtimePackages(l.Artifacts)...)
 	}
-	options, err := a.pipOptions(r.in.Outside.Secure)
+	options, err := a.pipOptions(r.in.Sources.Secure)
 	if err != nil {
 		return nil, err
 	}

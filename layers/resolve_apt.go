@@ -51,7 +51,7 @@ func aptSources(r *Resolver, a Apt) (llb.Stage, error) {
 			ext = "asc"
 		}
 		if u, err := url.Parse(repo.URL); err == nil && u.Scheme == "https" {
-			r.in.Outside.Secure(u.Host)
+			r.in.Sources.Secure(u.Host)
 		}
 		name := fmt.Sprintf("raybuild-%d", i+1)
 		line := fmt.Sprintf("deb [signed-by=%s/sources/%s.%s] %s %s %s\n", work, name, ext, repo.URL, repo.Suite, strings.Join(repo.Components, " "))

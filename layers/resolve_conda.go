@@ -161,7 +161,7 @@ func condaChannels(r *Resolver, e env) ([]string, error) {
 				return nil, fmt.Errorf("read channel %q: %w", name, err)
 			}
 			if u.Scheme == "https" {
-				r.in.Outside.Secure(u.Host)
+				r.in.Sources.Secure(u.Host)
 				u.Scheme = "http"
 			}
 			out = append(out, u.String())

@@ -28,7 +28,7 @@ func resolvePython(ctx context.Context, r *Resolver, p python) ([]Artifact, erro
 	for _, w := range wheels {
 		requirements = append(requirements, work+"/own/"+w.Filename())
 	}
-	options, err := p.pipOptions(r.in.Outside.Secure)
+	options, err := p.pipOptions(r.in.Sources.Secure)
 	if err != nil {
 		return nil, err
 	}

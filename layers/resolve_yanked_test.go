@@ -40,13 +40,13 @@ func (p pageClient) RoundTrip(*http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(string(p)))}, nil
 }
 
-// pageOutside is an Outside that has one page and nothing else.
-type pageOutside struct {
-	Outside
+// pageSources is Sources that has one page and nothing else.
+type pageSources struct {
+	Sources
 	page string
 }
 
-func (o pageOutside) Client() *http.Client { return &http.Client{Transport: pageClient(o.page)} }
+func (o pageSources) Client() *http.Client { return &http.Client{Transport: pageClient(o.page)} }
 
 func TestYankedHint(t *testing.T) {
 	const page = `<a href="x" data-requires-python="&gt;=3.8" data-yanked="bad">my_pkg-1.0-py3-none-any.whl</a><a data-yanked href="y">my_pkg-1.1.tar.gz</a><a href="z">my_pkg-1.2-py3-none-any.whl</a>`
@@ -59,7 +59,7 @@ func TestYankedHint(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := &Resolver{}
-			r.in.Outside = pageOutside{page: tt.page}
+			r.in.Sources = pageSources{page: tt.page}
 			got := r.yankedHint(t.Context(), python{}, tt.text)
 			if tt.want == "" && got != "" || !strings.Contains(got, tt.want) {
 				t.Errorf("the hint is %q, want %q in it", got, tt.want)

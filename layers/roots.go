@@ -54,7 +54,7 @@ func (r *Resolver) base() llb.Stage { return llb.From(pinned(r.locked.Base)) }
 // pin brings an image down to its digest, with the facts that the graph needs.
 func (r *Resolver) pin(ctx context.Context, ref string) (LockImage, error) {
 	r.in.Log("pinning %s for %s", ref, r.name)
-	p, err := r.in.Outside.Pin(ctx, ref, r.platform)
+	p, err := r.in.Sources.Pin(ctx, ref, r.platform)
 	if err != nil {
 		return LockImage{}, err
 	}
@@ -106,7 +106,7 @@ func (r *Resolver) facts(ctx context.Context, image *LockImage) error {
 		if text, ok := files[name]; ok {
 			image.AptFiles = append(image.AptFiles, name)
 			for _, m := range secureSource().FindAllSubmatch(text, -1) {
-				r.in.Outside.Secure(string(m[1]))
+				r.in.Sources.Secure(string(m[1]))
 			}
 		}
 	}

@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
 	"github.com/raybuild/raybuild/internal/registry"
+	"github.com/raybuild/raybuild/internal/sources"
 	"github.com/raybuild/raybuild/layers"
 	"github.com/raybuild/raybuild/llb"
 )
@@ -133,7 +133,7 @@ func (a *app) add(ctx context.Context, o *addOptions, args []string) error {
 		return err
 	}
 	if err := j.lockOnto(ctx, o); err != nil {
-		return notFetched(err)
+		return sources.Explain(err)
 	}
 	for _, c := range layers.Diff(j.onto.lock, j.lock) {
 		r.Changes = append(r.Changes, lockChange(c))
@@ -223,21 +223,8 @@ func (j *job) blobOf(ctx context.Context, ref string, d digest.Digest, size int6
 		if err != nil {
 			return nil, err
 		}
-		return &countedBlob{r, &j.outside.read}, nil
+		return j.sources.Count(r), nil
 	}}
-}
-
-// countedBlob counts what is read of a blob.
-type countedBlob struct {
-	io.ReadCloser
-	read *atomic.Int64
-}
-
-// Read implements io.Reader.
-func (b *countedBlob) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	b.read.Add(int64(n))
-	return n, err
 }
 
 // lockOnto resolves what is added, unless one of the names has it, from an earlier call.
@@ -260,10 +247,10 @@ func (j *job) lockOnto(ctx context.Context, o *addOptions) error {
 	}
 	lock, err := layers.ResolveAdded(ctx, j.resolveInput(nil), j.onto.below)
 	if err != nil && ctx.Err() == nil {
-		err = j.outside.unanswered(err)
+		err = j.sources.Unanswered(err)
 	}
 	if err != nil && j.builder != nil && ctx.Err() == nil {
-		err = j.builder.explain(j.app, err)
+		err = j.builder.Explain(err)
 	}
 	if err != nil {
 		return fmt.Errorf("add to %q: %w", o.onto, err)

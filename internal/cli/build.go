@@ -11,7 +11,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/raybuild/raybuild/internal/builder"
 	"github.com/raybuild/raybuild/internal/registry"
+	"github.com/raybuild/raybuild/internal/sources"
 	"github.com/raybuild/raybuild/layers"
 	"github.com/raybuild/raybuild/llb"
 )
@@ -60,7 +62,7 @@ func (j *job) make(ctx context.Context, o *buildOptions, start time.Time) error 
 		res, err = j.solve(ctx, o, graph, report, nil)
 	}
 	if err != nil {
-		return notFetched(j.smoke.explain(err))
+		return sources.Explain(j.smoke.explain(err))
 	}
 	j.keepPassed()
 	if o.push {
@@ -141,7 +143,7 @@ func (j *job) solve(ctx context.Context, o *buildOptions, graph *layers.Graph, r
 	if err != nil {
 		return nil, err
 	}
-	if whole != nil && b.store != nil {
+	if whole != nil && b.Store != nil {
 		return nil, fmt.Errorf("%w: a Docker Engine's store makes other ones", errCannotReuse)
 	}
 	d, err := j.destinations(ctx, o, graph)
@@ -157,7 +159,7 @@ func (j *job) solve(ctx context.Context, o *buildOptions, graph *layers.Graph, r
 		if errors.Is(err, errCannotReuse) {
 			return nil, err
 		}
-		err = b.explain(j.app, err)
+		err = b.Explain(err)
 		if failed := (*llb.CheckError)(nil); report.pushing && !errors.As(err, &failed) {
 			return nil, fmt.Errorf("push %q: %w: what was built is kept: check the registry, and run again", o.names, err)
 		}
@@ -171,7 +173,7 @@ func (j *job) solve(ctx context.Context, o *buildOptions, graph *layers.Graph, r
 }
 
 // run builds. The image is tested beside what is done with it, and named when it has passed.
-func (j *job) run(ctx context.Context, b *builder, o *buildOptions, graph *layers.Graph, to llb.BuildOptions, report *report, whole *reuse) (*llb.Result, error) {
+func (j *job) run(ctx context.Context, b *builder.Builder, o *buildOptions, graph *layers.Graph, to llb.BuildOptions, report *report, whole *reuse) (*llb.Result, error) {
 	session := j.session(o.parsed.secrets)
 	build := func(to llb.BuildOptions) (*llb.Result, error) { return b.Build(ctx, graph.Images, session, to) }
 	if o.fetch == "builder" {
@@ -183,7 +185,7 @@ func (j *job) run(ctx context.Context, b *builder, o *buildOptions, graph *layer
 		if whole != nil {
 			from = whole.from(j)
 		}
-		to.CPUs = b.cpus()
+		to.CPUs = b.CPUs()
 		to.Packed = func(ctx context.Context, p *llb.Pushing) { j.pushLayers(ctx, to, from, report, p) }
 	}
 	if whole != nil {
@@ -197,7 +199,7 @@ func (j *job) run(ctx context.Context, b *builder, o *buildOptions, graph *layer
 			return nil
 		}
 		to.PushStored = func(ctx context.Context, p *llb.Pushing) ([]byte, error) {
-			return j.pushStored(ctx, b.store, to, report, p)
+			return j.pushStored(ctx, b.Store, to, report, p)
 		}
 		to.BuilderPushes = report.builderPushes
 		to.Pusher = func(ctx context.Context, p *llb.Pushing) error { return j.push(ctx, o, graph, to, report, p) }

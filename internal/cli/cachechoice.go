@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -61,24 +62,14 @@ func (o *buildOptions) bareCache(a *app) error {
 		p.besides = append(p.besides, ref)
 		return llb.CacheEntry{Type: "registry", Attrs: map[string]string{"ref": ref}}
 	}
-	standard := first(a.getenv("CI_DEFAULT_BRANCH"), "main")
-	branch := first(a.getenv("GITHUB_HEAD_REF"), a.getenv("GITHUB_REF_NAME"), a.getenv("CI_COMMIT_REF_NAME"), gitBranch(a.path(".")), standard)
+	standard := cmp.Or(a.getenv("CI_DEFAULT_BRANCH"), "main")
+	branch := cmp.Or(a.getenv("GITHUB_HEAD_REF"), a.getenv("GITHUB_REF_NAME"), a.getenv("CI_COMMIT_REF_NAME"), gitBranch(a.path(".")), standard)
 	p.cacheFrom = append(p.cacheFrom, beside(branch))
 	if cacheTag(branch) != cacheTag(standard) {
 		p.cacheFrom = append(p.cacheFrom, beside(standard))
 	}
 	p.cacheTo = append(p.cacheTo, beside(branch))
 	return nil
-}
-
-// first is the first text that is not empty.
-func first(texts ...string) string {
-	for _, t := range texts {
-		if t != "" {
-			return t
-		}
-	}
-	return ""
 }
 
 var noTag = regexp.MustCompile(`[^A-Za-z0-9_.-]+`)

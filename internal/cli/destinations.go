@@ -53,7 +53,7 @@ func (j *job) destinations(ctx context.Context, o *buildOptions, graph *layers.G
 			return nil, errors.Join(err, d.finish(err))
 		}
 	}
-	if !o.push && len(o.outputs) == 0 && j.builder.store == nil {
+	if !o.push && len(o.outputs) == 0 && j.builder.Store == nil {
 		d.toDocker(ctx, j, graph)
 	}
 	return d, nil

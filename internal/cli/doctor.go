@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/raybuild/raybuild/internal/builder"
 	"github.com/raybuild/raybuild/internal/engine"
 	"github.com/raybuild/raybuild/llb"
 )
@@ -62,7 +63,7 @@ type diagnosis struct {
 func (a *app) examine(ctx context.Context, o builderOptions) diagnosis {
 	host := a.host()
 	d := diagnosis{Findings: []engine.Finding{a.findHome()}, Host: hostParts(host), Notes: host.Notes}
-	o.builder = a.namedBuilder(o)
+	o.builder = a.builderChoice(o).Named()
 	if o.builder != "" {
 		d.Findings = append(d.Findings, a.findBuilder(ctx, &d, "builder "+o.builder, o, "check the address, and that BuildKit runs there"))
 		return d
@@ -75,10 +76,10 @@ func (a *app) examine(ctx context.Context, o builderOptions) diagnosis {
 		embedded = embedded && f.OK
 	}
 	if embedded {
-		d.Builder, d.Merge = "embedded", true
+		d.Builder, d.Merge = builder.Embedded, true
 	}
 	docker := o
-	docker.builder = dockerEngine
+	docker.builder = builder.Docker
 	fix := "start Docker, or give this user access to its socket: only needed where the embedded engine cannot run"
 	d.Findings = append(d.Findings, a.findBuilder(ctx, &d, "docker engine", docker, fix), a.findCredentials())
 	return d
@@ -88,16 +89,16 @@ func (a *app) examine(ctx context.Context, o builderOptions) diagnosis {
 func (a *app) findBuilder(ctx context.Context, d *diagnosis, name string, o builderOptions, fix string) engine.Finding {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
-	b, err := a.connect(ctx, o)
+	b, err := builder.Connect(ctx, a.builderChoice(o))
 	if err != nil {
 		return engine.Finding{Name: name, Detail: err.Error(), Fix: fix}
 	}
 	info, err := b.Info(ctx)
-	if err = errors.Join(err, b.close()); err != nil {
+	if err = errors.Join(err, b.Close()); err != nil {
 		return engine.Finding{Name: name, Detail: err.Error(), Fix: fix}
 	}
 	if d.Builder == "" {
-		d.Builder, d.BuildKit, d.Merge = b.engine, info.Version, info.Merge
+		d.Builder, d.BuildKit, d.Merge = b.Engine, info.Version, info.Merge
 	}
 	return engine.Finding{Name: name, OK: true, Detail: describeBuilder(info)}
 }

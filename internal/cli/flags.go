@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/raybuild/raybuild/internal/builder"
 	"github.com/raybuild/raybuild/internal/registry"
 	"github.com/raybuild/raybuild/llb"
 )
@@ -51,6 +52,11 @@ func (o *builderOptions) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.builder, "builder", "", "BuildKit to build with: an address (unix://, tcp://, ssh://, docker-container://, podman-container://, kube-pod://), docker for the Docker Engine's own, buildx for buildx's current builder, or the name of one of buildx's (default: $BUILDKIT_HOST, else $BUILDX_BUILDER, else the embedded engine, else Docker's)")
 	f.StringVar(&o.progress, "progress", "auto", "how progress is shown: auto, tty, plain, quiet or rawjson")
 	insecureFlag(f, &o.insecure)
+}
+
+// builderChoice are the flags as the options of a builder.
+func (a *app) builderChoice(o builderOptions) builder.Options {
+	return builder.Options{Name: o.builder, Insecure: o.insecure, Home: a.makeHome, Getenv: a.getenv, Notes: a.stderr}
 }
 
 func insecureFlag(f *pflag.FlagSet, v *[]string) {

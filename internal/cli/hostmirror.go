@@ -2,11 +2,11 @@ package cli
 
 import (
 	"maps"
-	"runtime"
 	"slices"
 
 	"github.com/raybuild/raybuild/internal/fetch"
 	"github.com/raybuild/raybuild/internal/hostconf"
+	"github.com/raybuild/raybuild/internal/sources"
 	"github.com/raybuild/raybuild/layers"
 )
 
@@ -16,38 +16,6 @@ func (a *app) host() hostconf.Config {
 	return a.hostConfig
 }
 
-// hostMirror is the machine's configuration as a mirror to fetch from.
-func hostMirror(c hostconf.Config) layers.Mirror {
-	m := layers.Mirror{
-		Name:   layers.HostMirror,
-		Ubuntu: c.Ubuntu.Text, UbuntuSecurity: c.UbuntuSecurity.Text, Ports: c.Ports.Text,
-		Debian: c.Debian.Text, DebianSecurity: c.DebianSecurity.Text,
-		CondaCloud: c.CondaAlias.Text,
-	}
-	if c.PipIndex.Text != "" {
-		m = m.WithPip(c.PipIndex.Text)
-	}
-	for name, v := range c.CondaChannels {
-		if m.CondaURLs == nil {
-			m.CondaURLs = map[string]string{}
-		}
-		m.CondaURLs[name] = v.Text
-	}
-	return m
-}
-
-// trusted are the certificates of the machine's configuration beside those that Go reads by itself.
-func trusted(c hostconf.Config) []string {
-	var out []string
-	for _, v := range c.Certs {
-		// Elsewhere Go does not look at the variable (crypto/x509).
-		if v.From != "SSL_CERT_FILE" || runtime.GOOS == "darwin" || runtime.GOOS == "windows" {
-			out = append(out, v.Text)
-		}
-	}
-	return out
-}
-
 // mirrorsOn are the mirrors of a recipe on this machine, in the order in which they are tried. What the user should know of the
 // machine's own is said.
 func (a *app) mirrorsOn(m layers.Mirrors) []layers.Mirror {
@@ -55,7 +23,7 @@ func (a *app) mirrorsOn(m layers.Mirrors) []layers.Mirror {
 		return m.Fetch
 	}
 	c := a.host()
-	host := hostMirror(c)
+	host := sources.HostMirror(c)
 	if !m.FetchAuto {
 		for _, n := range c.Notes {
 			a.warn("host: %s", n)

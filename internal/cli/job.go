@@ -14,7 +14,9 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/raybuild/raybuild/internal/builder"
 	"github.com/raybuild/raybuild/internal/registry"
+	"github.com/raybuild/raybuild/internal/sources"
 	"github.com/raybuild/raybuild/layers"
 	"github.com/raybuild/raybuild/llb"
 )
@@ -32,9 +34,9 @@ type job struct {
 	data     []byte       // of lock
 	registry *registry.Client
 	asked    bool // the registries, whether they take a push
-	outside  *outside
+	sources  *sources.Sources
 	page     *page // of --report; nil: the command has none
-	builder  *builder
+	builder  *builder.Builder
 	record   *layers.Inputs     // of the graph that was asked for last
 	docs     *madeDocuments     // that were asked for last
 	seen     map[string]string  // what the registry has under names that it was asked for, by digest; "": nothing
@@ -148,7 +150,7 @@ func (j *job) fit(ctx context.Context, frozen bool, update []string) error {
 		}
 	}
 	if err := j.resolve(ctx, update); err != nil {
-		return notFetched(err)
+		return sources.Explain(err)
 	}
 	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
 		return fmt.Errorf("write lock: %w", err)
@@ -198,10 +200,10 @@ func (j *job) resolve(ctx context.Context, update []string) error {
 	}
 	lock, err := layers.Resolve(ctx, j.resolveInput(update))
 	if err != nil && ctx.Err() == nil {
-		err = j.outside.unanswered(err)
+		err = j.sources.Unanswered(err)
 	}
 	if err != nil && j.builder != nil && ctx.Err() == nil {
-		return j.builder.explain(j.app, err)
+		return j.builder.Explain(err)
 	}
 	if err != nil {
 		return err
@@ -220,7 +222,7 @@ func (j *job) useLock(lock *layers.Lock) error {
 	return nil
 }
 
-// resolveInput is what resolving takes, once the outside is reached.
+// resolveInput is what resolving takes, once the sources are there.
 func (j *job) resolveInput(update []string) layers.ResolveInput {
 	return layers.ResolveInput{
 		Recipe: j.recipe,
@@ -229,7 +231,7 @@ func (j *job) resolveInput(update []string) layers.ResolveInput {
 
 		SameRelease: j.ofImage != nil,
 		Now:         time.Now(),
-		Outside:     j.outside,
+		Sources:     j.sources,
 		Progress:    llb.ProgressMode(j.b.progress),
 		ProgressTo:  j.app.stderr,
 		Log:         j.app.say,
@@ -298,14 +300,14 @@ func (j *job) created() (time.Time, error) {
 }
 
 // connect gives the builder.
-func (j *job) connect(ctx context.Context) (*builder, error) {
+func (j *job) connect(ctx context.Context) (*builder.Builder, error) {
 	if j.builder == nil {
-		b, err := j.app.connect(ctx, j.b)
+		b, err := builder.Connect(ctx, j.app.builderChoice(j.b))
 		if err != nil {
 			return nil, err
 		}
-		for _, why := range b.over {
-			j.app.say("building with %s: %s", b.engine, why)
+		for _, why := range b.Unusable {
+			j.app.say("building with %s: %s", b.Engine, why)
 		}
 		j.builder = b
 	}
@@ -313,9 +315,9 @@ func (j *job) connect(ctx context.Context) (*builder, error) {
 }
 
 // reach gives the way to registries and mirrors.
-func (j *job) reach(ctx context.Context) (*outside, error) {
-	if j.outside != nil {
-		return j.outside, nil
+func (j *job) reach(ctx context.Context) (*sources.Sources, error) {
+	if j.sources != nil {
+		return j.sources, nil
 	}
 	home, err := j.app.makeHome()
 	if err != nil {
@@ -323,18 +325,21 @@ func (j *job) reach(ctx context.Context) (*outside, error) {
 	}
 	mirrors := j.app.mirrorsOn(j.recipe.Mirrors)
 	if j.recipe.Mirrors.FetchAuto {
-		mirrors = j.app.fastest(ctx, mirrors)
+		j.app.say("measuring mirrors")
+		if mirrors = sources.Fastest(ctx, mirrors, j.app.host()); len(mirrors) > 0 {
+			j.app.say("fetching from %s first", mirrors[0].Name)
+		}
 	}
 	resolved := time.Now()
 	for _, p := range j.locked() {
 		resolved = p.Resolved
 	}
-	j.outside, err = newOutside(outsideOptions{
-		store: filepath.Join(home, "artifacts"), registry: j.registry, recipe: j.recipe, mirrors: mirrors, resolved: resolved,
-		host: j.app.host(),
-		warn: func(text string) { j.app.warn("%s", text) },
+	j.sources, err = sources.New(sources.Options{
+		Store: filepath.Join(home, "artifacts"), Registry: j.registry, Recipe: j.recipe, Mirrors: mirrors, Resolved: resolved,
+		Host: j.app.host(),
+		Warn: func(text string) { j.app.warn("%s", text) },
 	})
-	return j.outside, err
+	return j.sources, err
 }
 
 // locked are the lock's platforms, none where there is no lock.
@@ -348,7 +353,7 @@ func (j *job) locked() map[string]*layers.LockPlatform {
 // session is what the builder may ask of this process.
 func (j *job) session(secrets map[string]secret) llb.Session {
 	return llb.Session{
-		Artifacts:    j.outside,
+		Artifacts:    j.sources,
 		DockerConfig: j.app.getenv("DOCKER_CONFIG"),
 		Secrets: func(_ context.Context, id string) ([]byte, error) {
 			s, ok := secrets[id]
@@ -363,6 +368,6 @@ func (j *job) session(secrets map[string]secret) llb.Session {
 // close ends connections; what was built stays.
 func (j *job) close() {
 	if j.builder != nil {
-		_ = j.builder.close() // nothing is lost with a connection that does not end well
+		_ = j.builder.Close() // nothing is lost with a connection that does not end well
 	}
 }

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/raybuild/raybuild/internal/fetch"
 	"github.com/raybuild/raybuild/internal/hostconf"
+	"github.com/raybuild/raybuild/internal/sources"
 	"github.com/raybuild/raybuild/layers"
 )
 
@@ -66,28 +66,13 @@ type mirrorRow struct {
 	probe   string  // "" is not measured
 }
 
-// partProbes are the files by which the parts of a mirror are measured, below their roots.
-//
-//nolint:gochecknoglobals // a table that nothing writes to
-var partProbes = map[string]string{
-	"pip": "/pip/", "conda": "/conda-forge" + channelProbe,
-	"debian": "/dists/stable/main/binary-amd64/Packages.xz", "debian-security": "/dists/stable-security/main/binary-amd64/Packages.xz",
-	"ubuntu": "/dists/jammy/main/binary-amd64/Packages.gz", "ubuntu-security": "/dists/jammy-security/main/binary-amd64/Packages.gz",
-	"ubuntu-ports": "/dists/jammy/main/binary-arm64/Packages.gz",
-}
-
-const channelProbe = "/noarch/repodata.json.zst"
-
 // hostRows are what this machine is configured with.
 func hostRows(c hostconf.Config) []*mirrorRow {
 	var rows []*mirrorRow
 	for _, p := range hostParts(c) {
 		r := &mirrorRow{Mirror: layers.HostMirror, Part: p.What, URL: p.Text, From: p.From}
-		switch end, known := partProbes[p.What]; {
-		case known:
+		if end, known := sources.PartProbe(p.What); known {
 			r.probe = p.raw + end
-		case strings.HasPrefix(p.What, "conda "):
-			r.probe = p.raw + channelProbe
 		}
 		rows = append(rows, r)
 	}
@@ -97,39 +82,23 @@ func hostRows(c hostconf.Config) []*mirrorRow {
 func mirrorRows(mirrors []layers.Mirror) []*mirrorRow {
 	var rows []*mirrorRow
 	for _, m := range mirrors {
-		for _, part := range []struct{ name, root, probe string }{
-			{"apt", m.Ubuntu, partProbes["ubuntu"]},
-			{"conda", m.CondaCloud, partProbes["conda"]},
-			{"pip", m.PipIndex, partProbes["pip"]},
-			{"installer", m.Miniconda, "/"},
+		for _, part := range []struct{ name, root, measured string }{
+			{"apt", m.Ubuntu, "ubuntu"},
+			{"conda", m.CondaCloud, "conda"},
+			{"pip", m.PipIndex, "pip"},
+			{"installer", m.Miniconda, ""},
 		} {
-			if part.root != "" {
-				rows = append(rows, &mirrorRow{Mirror: m.Name, Part: part.name, URL: part.root, probe: part.root + part.probe})
+			if part.root == "" {
+				continue
 			}
+			probe, known := sources.PartProbe(part.measured)
+			if !known {
+				probe = "/"
+			}
+			rows = append(rows, &mirrorRow{Mirror: m.Name, Part: part.name, URL: part.root, probe: part.root + probe})
 		}
 	}
 	return rows
-}
-
-// probeOf is the page by which mirrors are compared: nearly all of an image's bytes come from the Python index. Of what has
-// none, which only this machine's own can be, it is one of what it has.
-func probeOf(m layers.Mirror) string {
-	if m.PipIndex != "" {
-		return m.PipIndex + partProbes["pip"]
-	}
-	probes := map[string]string{
-		"conda": m.CondaCloud, "debian": m.Debian, "debian-security": m.DebianSecurity,
-		"ubuntu": m.Ubuntu, "ubuntu-security": m.UbuntuSecurity, "ubuntu-ports": m.Ports,
-	}
-	for _, part := range slices.Sorted(maps.Keys(probes)) {
-		if probes[part] != "" {
-			return probes[part] + partProbes[part]
-		}
-	}
-	if names := slices.Sorted(maps.Keys(m.CondaURLs)); len(names) > 0 {
-		return m.CondaURLs[names[0]] + channelProbe
-	}
-	return ""
 }
 
 func (a *app) measure(ctx context.Context, rows []*mirrorRow, timeout time.Duration) {
@@ -140,7 +109,7 @@ func (a *app) measure(ctx context.Context, rows []*mirrorRow, timeout time.Durat
 	}
 	a.say("measuring %d places", len(rows))
 	host := a.host()
-	for i, s := range fetch.Measure(ctx, probes, fetch.MeasureOptions{Timeout: timeout, Logins: host.Logins, Certs: trusted(host)}) {
+	for i, s := range fetch.Measure(ctx, probes, fetch.MeasureOptions{Timeout: timeout, Logins: host.Logins, Certs: sources.Certs(host)}) {
 		if s.Err != nil {
 			rows[i].Error = s.Err.Error()
 			continue

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/raybuild/raybuild/internal/sources"
 	"github.com/raybuild/raybuild/layers"
 )
 
@@ -86,7 +87,7 @@ func (g *against) debSizes(ctx context.Context, platform string, debs []layers.A
 	return sum, nil
 }
 
-func debSize(ctx context.Context, out *outside, a layers.Artifact, base layers.LockImage, compression string) (int64, error) {
+func debSize(ctx context.Context, out *sources.Sources, a layers.Artifact, base layers.LockImage, compression string) (int64, error) {
 	body, _, err := out.Open(ctx, a.Digest())
 	if err != nil {
 		return 0, err

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/raybuild/raybuild/internal/registry"
+	"github.com/raybuild/raybuild/internal/sources"
 	"github.com/raybuild/raybuild/layers"
 )
 
@@ -107,7 +108,7 @@ func (a *app) rebase(ctx context.Context, o *rebaseOptions, name string) error {
 	}
 	before := j.lock
 	if err := j.resolve(ctx, []string{"base"}); err != nil {
-		return notFetched(err)
+		return sources.Explain(err)
 	}
 	r := &rebaseReport{From: j.ofImage.Ref, Changes: []lockChange{}}
 	for _, c := range layers.Diff(before, j.lock) {

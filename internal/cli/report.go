@@ -172,7 +172,7 @@ func layerNames(images []llb.Image, n int) []string {
 func (r *report) built(res *llb.Result, took time.Duration) error {
 	m := &r.meta.Raybuild
 	if r.meta.Digest = res.Digest.String(); r.j.builder != nil {
-		m.Engine = r.j.builder.engine
+		m.Engine = r.j.builder.Engine
 	}
 	if res.Digest == "" {
 		r.meta.Digest, r.inStore = res.Stored.String(), res.Stored != ""
@@ -181,7 +181,7 @@ func (r *report) built(res *llb.Result, took time.Duration) error {
 		r.layers(res)
 		r.pushed(r.stored)
 	}
-	m.BytesFetched = r.j.outside.bytes()
+	m.BytesFetched = r.j.sources.Bytes()
 	if !r.o.push {
 		r.layers(res)
 	}

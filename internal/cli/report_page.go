@@ -279,8 +279,8 @@ func (d *pageData) numbers(p *page) {
 		add("steps_run", fmt.Sprintf("of %d steps run", all), fmt.Sprint(ran), ran)
 	}
 	fetched := m.BytesFetched
-	if p.j.outside != nil {
-		fetched = p.j.outside.bytes()
+	if p.j.sources != nil {
+		fetched = p.j.sources.Bytes()
 	}
 	add("bytes_fetched", "fetched from mirrors", size(fetched), fetched)
 	if d.Failure != nil || len(m.Layers) == 0 {

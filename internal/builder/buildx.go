@@ -1,4 +1,4 @@
-package cli
+package builder
 
 import (
 	"context"
@@ -15,13 +15,10 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// buildxCurrent names, for --builder, the builder that buildx itself would take.
-const buildxCurrent = "buildx"
-
-// connectBuildx reaches the builder that buildx knows as name; with [buildxCurrent], the one that "docker buildx use" chose.
+// connectBuildx reaches the builder that buildx knows as name; with [Buildx], the one that "docker buildx use" chose.
 // A builder of several nodes is used by its first.
-func (a *app) connectBuildx(ctx context.Context, name string) (*builder, error) {
-	group, err := a.findBuildx(name)
+func connectBuildx(ctx context.Context, getenv func(string) string, name string) (*Builder, error) {
+	group, err := findBuildx(getenv, name)
 	if err != nil {
 		return nil, err
 	}
@@ -39,18 +36,18 @@ func (a *app) connectBuildx(ctx context.Context, name string) (*builder, error) 
 	if err != nil {
 		return nil, fmt.Errorf("connect to buildx's builder %q: %w; docker buildx inspect --bootstrap %s starts it", group.Name, err, group.Name)
 	}
-	return &builder{Builder: b, engine: addr, close: b.Close}, nil
+	return &Builder{Builder: b, Engine: addr, close: b.Close}, nil
 }
 
 // findBuildx reads buildx's store. nil stands for the Docker Engine, which buildx uses where no builder was chosen.
-func (a *app) findBuildx(name string) (*store.NodeGroup, error) {
-	dir := a.getenv("BUILDX_CONFIG")
+func findBuildx(getenv func(string) string, name string) (*store.NodeGroup, error) {
+	dir := getenv("BUILDX_CONFIG")
 	if dir == "" {
 		dir = filepath.Join(config.Dir(), "buildx")
 	}
 	// The package would make the directory.
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
-		if name == buildxCurrent {
+		if name == Buildx {
 			return nil, nil
 		}
 		return nil, fmt.Errorf("find builder %q: it is no address, and buildx has no builders here (no %s): name an address such as unix:///run/buildkit/buildkitd.sock", name, dir)
@@ -64,8 +61,8 @@ func (a *app) findBuildx(name string) (*store.NodeGroup, error) {
 		return nil, fmt.Errorf("read buildx's builders in %q: %w", dir, err)
 	}
 	defer release()
-	if name == buildxCurrent {
-		group, err := txn.Current(a.dockerEndpoint())
+	if name == Buildx {
+		group, err := txn.Current(dockerEndpoint(getenv))
 		if err != nil {
 			return nil, fmt.Errorf("read buildx's current builder in %q: %w", dir, err)
 		}
@@ -83,11 +80,11 @@ func (a *app) findBuildx(name string) (*store.NodeGroup, error) {
 
 // dockerEndpoint is the key under which buildx keeps its choice: the name of Docker's context, or the address of the Engine where
 // it is the default one.
-func (a *app) dockerEndpoint() string {
-	if host := a.getenv("DOCKER_HOST"); host != "" {
+func dockerEndpoint(getenv func(string) string) string {
+	if host := getenv("DOCKER_HOST"); host != "" {
 		return host
 	}
-	name := a.getenv("DOCKER_CONTEXT")
+	name := getenv("DOCKER_CONTEXT")
 	if name == "" {
 		if file, err := config.Load(config.Dir()); err == nil {
 			name = file.CurrentContext

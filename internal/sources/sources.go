@@ -1,0 +1,270 @@
+// Package sources brings what images are made of: images of registries, and artifacts from mirrors.
+package sources
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/raybuild/raybuild/internal/fetch"
+	"github.com/raybuild/raybuild/internal/hostconf"
+	"github.com/raybuild/raybuild/internal/registry"
+	"github.com/raybuild/raybuild/layers"
+	"github.com/raybuild/raybuild/llb"
+)
+
+// Sources reach registries and mirrors for resolving and building: they are [layers.Sources], made of the client of
+// registries and the fetcher. They are safe for use by several goroutines.
+type Sources struct {
+	registry *registry.Client
+	fetcher  *fetch.Fetcher
+	client   *http.Client
+	mirrors  []layers.Mirror
+	logins   map[string]*url.Userinfo // by origin
+	resolved time.Time
+	read     atomic.Int64 // bytes of layers of an image that were read for the builder
+
+	mu     sync.Mutex
+	secure map[string]bool                    // hosts of canonical URLs that want https
+	local  map[digest.Digest]layers.LocalFile // files of this machine
+}
+
+// Options say how registries and mirrors are reached.
+type Options struct {
+	// Store is the directory of what was fetched. Required.
+	Store string
+	// Registry is the client of registries. Required.
+	Registry *registry.Client
+	// Recipe says which projects are on an index of their own. Required.
+	Recipe *layers.Recipe
+	// Mirrors are tried in their order.
+	Mirrors []layers.Mirror
+	// Host has the certificates and logins of this machine. Default: none.
+	Host hostconf.Config
+	// Resolved is the time of the lock, for snapshot services.
+	Resolved time.Time
+	// Warn is told of mirrors that fail, in one line each. Default: nobody is.
+	Warn func(string)
+}
+
+// New makes the sources. It asks nobody yet.
+func New(o Options) (*Sources, error) {
+	out := &Sources{registry: o.Registry, mirrors: o.Mirrors, logins: o.Host.Logins, resolved: o.Resolved,
+		secure: map[string]bool{}, local: map[digest.Digest]layers.LocalFile{}}
+	f, err := fetch.New(fetch.Options{
+		Store:      o.Store,
+		HTTPSHosts: httpsHosts(),
+		Logins:     o.Host.Logins,
+		Certs:      Certs(o.Host),
+		Warn:       o.Warn,
+		Candidates: func(canonical *url.URL) []fetch.Candidate {
+			var all []fetch.Candidate
+			for _, c := range o.Recipe.Candidates(o.Mirrors, out.canonical(canonical), o.Resolved) {
+				all = append(all, fetch.Candidate{Mirror: c.Mirror, URL: c.URL, Index: c.Index})
+			}
+			return all
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	out.fetcher = f
+	out.client = &http.Client{Transport: gatewayTransport{out}}
+	return out, nil
+}
+
+// httpsHosts are the hosts of the official sources that are reached by https.
+func httpsHosts() []string {
+	var hosts []string
+	official, _ := layers.Preset("official")
+	for _, root := range []string{
+		official.PipIndex, official.PipFiles, official.CondaPkgs, official.CondaCloud, official.Miniconda, official.Miniforge,
+	} {
+		if u, err := url.Parse(root); err == nil && u.Scheme == "https" {
+			hosts = append(hosts, u.Host)
+		}
+	}
+	return hosts
+}
+
+// canonical gives a URL that came through the gateway, as plain http, its own scheme back.
+func (s *Sources) canonical(u *url.URL) *url.URL {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if u.Scheme != "http" || !s.secure[u.Host] {
+		return u
+	}
+	secure := *u
+	secure.Scheme = "https"
+	return &secure
+}
+
+// Secure implements layers.Sources.
+func (s *Sources) Secure(host string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.secure[host] = true
+}
+
+// Pin implements layers.Sources.
+func (s *Sources) Pin(ctx context.Context, ref string, p llb.Platform) (layers.PinnedImage, error) {
+	pinned, err := s.registry.Resolve(ctx, ref, p)
+	if err != nil {
+		return layers.PinnedImage{}, err
+	}
+	return layers.PinnedImage{Digest: pinned.Manifest, Config: pinned.Config}, nil
+}
+
+// Know implements layers.Sources.
+func (s *Sources) Know(artifacts []layers.Artifact, local []layers.LocalFile) {
+	items := make([]fetch.Item, len(artifacts))
+	for i, a := range artifacts {
+		items[i] = fetch.Item{Digest: a.Digest(), Size: a.Size, Name: a.Filename(), URL: a.URL(), Rank: fetchRank(a)}
+	}
+	s.fetcher.Add(items...)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range local {
+		s.local[f.Digest] = f
+	}
+}
+
+// fetchRank orders downloads. Packages wait for the environment, whatever they are, so what that is made of comes first;
+// then big wheels, whose layers take long to pack.
+func fetchRank(a layers.Artifact) int {
+	switch {
+	case a.Kind != layers.KindWheel && a.Kind != layers.KindSdist:
+		return 0
+	case a.Size >= 16<<20:
+		return 1
+	}
+	return 2
+}
+
+// Open implements llb.ArtifactSource.
+func (s *Sources) Open(ctx context.Context, d digest.Digest) (io.ReadCloser, int64, error) {
+	s.mu.Lock()
+	file, ok := s.local[d]
+	s.mu.Unlock()
+	if !ok {
+		return s.fetcher.Open(ctx, d)
+	}
+	r, err := file.Open()
+	if err != nil {
+		return nil, 0, fmt.Errorf("open local file %q: %w", file.Name, err)
+	}
+	return r, file.Size, nil
+}
+
+// ServeConn implements layers.Sources.
+func (s *Sources) ServeConn(c net.Conn) { s.fetcher.ServeConn(c) }
+
+// Client implements layers.Sources.
+func (s *Sources) Client() *http.Client { return s.client }
+
+// gatewayTransport asks the gateway, in this process, as the resolvers in the sandbox do.
+type gatewayTransport struct{ sources *Sources }
+
+// RoundTrip implements http.RoundTripper.
+func (t gatewayTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Scheme == "https" {
+		t.sources.Secure(req.URL.Host)
+		req = req.Clone(req.Context())
+		req.URL.Scheme = "http"
+	}
+	tr := &http.Transport{
+		Proxy:             http.ProxyURL(&url.URL{Scheme: "http", Host: "gateway"}),
+		DisableKeepAlives: true, // the connection, and who serves it, end with the response
+		DialContext: func(context.Context, string, string) (net.Conn, error) {
+			ours, theirs := net.Pipe()
+			go t.sources.ServeConn(theirs)
+			return ours, nil
+		},
+	}
+	return tr.RoundTrip(req)
+}
+
+var _ layers.Sources = (*Sources)(nil)
+
+// Bytes is what was fetched so far, in bytes, with what [Sources.Count] has counted. Nil sources have fetched nothing.
+func (s *Sources) Bytes() int64 {
+	if s == nil {
+		return 0
+	}
+	return s.fetcher.Stats().Bytes + s.read.Load()
+}
+
+// Explain says what to do about an artifact that no mirror has any more. Of one that nobody answered for it says nothing:
+// another lock would not help.
+func Explain(err error) error {
+	var missing *fetch.NotFoundError
+	if errors.As(err, &missing) && missing.Withdrawn() {
+		return fmt.Errorf("%w\nif its source has dropped it for a newer one: raybuild lock --update", err)
+	}
+	return err
+}
+
+// Unanswered adds to the error of a resolver which mirrors did not answer it: a resolver says only what it did not find.
+func (s *Sources) Unanswered(err error) error {
+	cause := s.fetcher.Trouble()
+	if cause == nil {
+		return err
+	}
+	var (
+		authority *fetch.UntrustedError
+		login     *fetch.ProxyLoginError
+		missing   *fetch.NotFoundError
+		hint      string
+	)
+	if !errors.As(cause, &authority) && !errors.As(cause, &login) && !errors.As(cause, &missing) {
+		hint = ": look at the mirrors with raybuild mirrors, and run again; what was fetched is kept"
+	}
+	return fmt.Errorf("%w\nmirrors failed meanwhile: %w%s", err, cause, hint)
+}
+
+// Count gives a reader that counts what is read as fetched.
+func (s *Sources) Count(r io.ReadCloser) io.ReadCloser { return &counted{r, &s.read} }
+
+type counted struct {
+	io.ReadCloser
+	read *atomic.Int64
+}
+
+// Read implements io.Reader.
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.ReadCloser.Read(p)
+	c.read.Add(int64(n))
+	return n, err
+}
+
+// Places lists the URLs of each artifact, best first, for a builder that fetches by itself. It leaves out what an index page
+// alone can tell, and URLs with a login or a token, which are not for a builder.
+func (s *Sources) Places(artifacts []layers.Artifact) map[digest.Digest][]string {
+	all := map[digest.Digest][]string{}
+	for _, a := range artifacts {
+		canonical, err := url.Parse(a.URL())
+		if err != nil {
+			continue // it cannot be fetched there; asked for here, it is an error that names it
+		}
+		for _, c := range layers.Candidates(s.mirrors, canonical, s.resolved) {
+			if u, err := url.Parse(c.URL); err == nil && c.URL != "" && !s.secret(u) {
+				all[a.Digest()] = append(all[a.Digest()], c.URL)
+			}
+		}
+	}
+	return all
+}
+
+// secret tells a URL that only this machine may fetch: its user and password, or the token in it, are not for a builder.
+func (s *Sources) secret(u *url.URL) bool {
+	return u.User != nil || s.logins[hostconf.Origin(u)] != nil || fetch.Redacted(u.String()) != u.String()
+}
