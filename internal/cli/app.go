@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/raybuild/raybuild"
 	"github.com/raybuild/raybuild/internal/hostconf"
 	"github.com/raybuild/raybuild/llb"
 )
@@ -79,17 +81,13 @@ type changesError struct{}
 
 func (changesError) Error() string { return "there are changes" }
 
-// interruptedError says how far an interrupted command had come.
-type interruptedError struct{ state string }
-
-func (e *interruptedError) Error() string { return "interrupted; " + e.state }
-
 // exit says what went wrong and gives the exit code.
 func (a *app) exit(ctx context.Context, err error) int {
 	var (
 		usage   *usageError
+		option  *raybuild.OptionError
 		changes changesError
-		stopped *interruptedError
+		stopped *raybuild.InterruptedError
 		program *programError
 	)
 	switch {
@@ -99,12 +97,12 @@ func (a *app) exit(ctx context.Context, err error) int {
 		return program.code
 	case errors.As(err, &changes):
 		return exitChanges
-	case errors.As(err, &usage):
+	case errors.As(err, &usage), errors.As(err, &option):
 		a.say("raybuild: %v", err)
 		return exitUsage
 	case ctx.Err() != nil:
 		if !errors.As(err, &stopped) {
-			stopped = &interruptedError{"run again to continue"}
+			stopped = &raybuild.InterruptedError{State: "run again to continue"}
 		}
 		a.say("raybuild: %v", stopped)
 		return exitInterrupted
@@ -145,49 +143,30 @@ func (a *app) path(p string) string {
 	return filepath.Join(a.dir, p)
 }
 
-// home is the directory of all of raybuild's own state. It is made when something is to be written to it.
-func (a *app) home() (string, error) {
-	dir := a.getenv("RAYBUILD_HOME")
-	if dir == "" {
-		cache := a.getenv("XDG_CACHE_HOME")
-		if cache == "" || !filepath.IsAbs(cache) {
-			user := a.getenv("HOME")
-			if user == "" {
-				return "", errors.New("find raybuild's directory: neither RAYBUILD_HOME nor HOME is set: set one of them")
-			}
-			cache = filepath.Join(user, ".cache")
-		}
-		dir = filepath.Join(cache, "raybuild")
+// options are those of the library that every command has.
+func (a *app) options() raybuild.Options {
+	return raybuild.Options{
+		Dir: a.dir, Getenv: a.getenv, ProgressTo: a.stderr, Progress: llb.ProgressQuiet,
+		Log: func(e raybuild.Event) { a.say("%s", e) },
 	}
-	dir, err := filepath.Abs(a.path(dir))
-	if err != nil {
-		return "", fmt.Errorf("find raybuild's directory: %w", err)
-	}
-	return dir, nil
 }
 
+// home is the directory of all of raybuild's own state.
+func (a *app) home() (string, error) { return a.options().HomeDir() }
+
 // makeHome is home, made with access for its owner alone.
-func (a *app) makeHome() (string, error) {
-	dir, err := a.home()
-	if err != nil {
-		return "", err
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", fmt.Errorf("make raybuild's directory: %w: set RAYBUILD_HOME to one that can be written", err)
-	}
-	return dir, nil
-}
+func (a *app) makeHome() (string, error) { return a.options().MakeHome() }
 
 // versionText is the version, with the commit where no release was built.
 func (a *app) versionText() string {
 	info, ok := debug.ReadBuildInfo()
-	if a.version != "dev" || !ok {
-		return a.version
+	if v := cmp.Or(a.version, "dev"); v != "dev" || !ok {
+		return v
 	}
 	if v := info.Main.Version; v != "" && v != "(devel)" {
 		return v
 	}
-	return a.version
+	return "dev"
 }
 
 // noArgs refuses arguments, and guesses which command was meant where there are some.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/raybuild/raybuild/internal/engine"
 	"github.com/raybuild/raybuild/internal/fetch"
+	"github.com/raybuild/raybuild/internal/show"
 )
 
 func (a *app) cacheCommand() *cobra.Command {
@@ -59,10 +60,10 @@ func (a *app) cacheDuCommand() *cobra.Command {
 			}
 			rows, sum := [][]string{{"PART", "SIZE", "WHAT"}}, int64(0)
 			for _, u := range all {
-				rows = append(rows, []string{u.Part, size(u.Bytes), u.What})
+				rows = append(rows, []string{u.Part, show.Size(u.Bytes), u.What})
 				sum += u.Bytes
 			}
-			return a.print("%s\n\n%s in %s", table(rows), size(sum), home)
+			return a.print("%s\n\n%s in %s", table(rows), show.Size(sum), home)
 		},
 	}
 	jsonFlag(cmd, &asJSON)
@@ -174,7 +175,7 @@ func (a *app) prune(ctx context.Context, home string, limit int64, all bool) err
 	for i := range before {
 		freed += before[i].Bytes - after[i].Bytes
 	}
-	return a.print("freed %s", size(max(0, freed)))
+	return a.print("freed %s", show.Size(max(0, freed)))
 }
 
 // pruneEngines ends the engine that this environment chooses, and removes the state of all.

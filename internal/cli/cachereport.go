@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/raybuild/raybuild/internal/show"
 	"github.com/raybuild/raybuild/llb"
 )
 
@@ -20,26 +21,39 @@ func (p *parsedOptions) ownCache(work string) bool {
 	return slices.ContainsFunc(p.besides, func(ref string) bool { return strings.HasSuffix(work, " "+ref) })
 }
 
-// caches tells what caches cost, and which of them did not work.
-func (r *report) caches(done []llb.CacheWork) {
+// cacheMetadata sums up what caches cost; nil: there were none.
+func (p *parsedOptions) cacheMetadata(done []llb.CacheWork) *cacheMetadata {
 	if len(done) == 0 {
-		return
+		return nil
 	}
-	m := &cacheMetadata{}
+	m := &cacheMetadata{all: len(done)}
 	for _, c := range done {
 		m.Seconds += c.Seconds
-		switch {
-		case c.Error == "":
-		case c.Absent && r.o.parsed.ownCache(c.Name):
-			r.j.app.say("note: there is no cache yet where --cache keeps it: %s", strings.TrimPrefix(c.Name, "importing cache manifest from "))
-		default:
+		if c.Error != "" && !p.notYet(c) {
 			m.Failed++
-			r.j.app.warn("%s: %s", c.Name, printable(c.Error))
 		}
 	}
-	r.meta.Raybuild.Cache = m
-	m.all = len(done)
-	r.j.app.say("cache: %s", m)
+	return m
+}
+
+// notYet tells a cache that --cache looked for and that nobody has written yet from one that failed.
+func (p *parsedOptions) notYet(c llb.CacheWork) bool { return c.Absent && p.ownCache(c.Name) }
+
+// tellCaches tells what caches cost, and which of them did not work.
+func (a *app) tellCaches(p *parsedOptions, done []llb.CacheWork, m *cacheMetadata) {
+	if m == nil {
+		return
+	}
+	for _, c := range done {
+		switch {
+		case c.Error == "":
+		case p.notYet(c):
+			a.say("note: there is no cache yet where --cache keeps it: %s", strings.TrimPrefix(c.Name, "importing cache manifest from "))
+		default:
+			a.warn("%s: %s", c.Name, show.Printable(c.Error))
+		}
+	}
+	a.say("cache: %s", m)
 }
 
 // String says it in a line.

@@ -34,7 +34,7 @@ func TestCachesAreReported(t *testing.T) {
 			if err := o.check(a); err != nil {
 				t.Fatal(err)
 			}
-			newReport(&job{app: a}, o).caches(c.work)
+			a.tellCaches(&o.parsed, c.work, o.parsed.cacheMetadata(c.work))
 			if !strings.Contains(said.String(), c.says) || !strings.Contains(said.String(), c.failed+" imports and exports failed") {
 				t.Errorf("said is\n%swant %q and %q", said.String(), c.says, c.failed)
 			}

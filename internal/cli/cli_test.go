@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/spf13/cobra"
@@ -344,5 +345,23 @@ func TestDocsAreUpToDate(t *testing.T) {
 		if err != nil || !bytes.Equal(got, want) {
 			t.Errorf("docs/cli/%s is out of date: run make docs (%v)", filepath.Base(page), err)
 		}
+	}
+}
+
+// Lines that several goroutines say at once are whole.
+func TestSayingAtOnce(t *testing.T) {
+	var said bytes.Buffer
+	a := &app{stderr: &said}
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 50 {
+				a.say("warning: %s", "a line")
+			}
+		})
+	}
+	all.Wait()
+	if want := strings.Repeat("warning: a line\n", 400); said.String() != want {
+		t.Errorf("400 lines that were said at once are not all there, or not whole: %d bytes, want %d", said.Len(), len(want))
 	}
 }

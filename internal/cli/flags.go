@@ -6,12 +6,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/raybuild/raybuild"
 	"github.com/raybuild/raybuild/internal/builder"
 	"github.com/raybuild/raybuild/internal/registry"
 	"github.com/raybuild/raybuild/llb"
@@ -54,7 +56,67 @@ func (o *builderOptions) flags(f *pflag.FlagSet) {
 	insecureFlag(f, &o.insecure)
 }
 
-// builderChoice are the flags as the options of a builder.
+// projectOptions are the flags as options of a project.
+func (a *app) projectOptions(r recipeOptions, b builderOptions) (raybuild.Options, error) {
+	o := a.imageOptions(b.insecure)
+	for _, platform := range r.platforms {
+		if _, err := llb.ParsePlatform(platform); err != nil {
+			return o, usagef("--platform: %w", err)
+		}
+	}
+	o.Set, o.Platforms, o.Builder, o.Progress = r.sets, r.platforms, b.builder, llb.ProgressMode(b.progress)
+	if r.fileGiven {
+		o.Recipe = r.file
+	}
+	if r.lockGiven {
+		o.Lock = r.lock
+	}
+	created, err := a.created()
+	o.Created = created
+	return o, err
+}
+
+// imageOptions are those of a command that looks at images of registries.
+func (a *app) imageOptions(insecure []string) raybuild.Options {
+	o := a.options()
+	o.InsecureRegistries = insecure
+	return o
+}
+
+// created is the image's time where SOURCE_DATE_EPOCH gives it, else zero.
+func (a *app) created() (time.Time, error) {
+	text := a.getenv("SOURCE_DATE_EPOCH")
+	if text == "" {
+		return time.Time{}, nil
+	}
+	seconds, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || seconds < 0 {
+		return time.Time{}, fmt.Errorf("read SOURCE_DATE_EPOCH %q: it is the image's time in seconds since 1970: mend it or unset it", text)
+	}
+	return time.Unix(seconds, 0).UTC(), nil
+}
+
+// libraryOptions are the flags of a build, once they are checked, as options of the library.
+func (a *app) libraryOptions(o *buildOptions) (raybuild.Options, raybuild.BuildOptions, error) {
+	project, err := a.projectOptions(o.recipeOptions, o.builderOptions)
+	p := o.parsed
+	build := raybuild.BuildOptions{
+		Names: o.names, Push: o.push, Outputs: p.outputs, NoCache: o.noCache, NoReuse: !o.reuse, NoGraphTag: !o.graphTag,
+		CacheFrom: p.cacheFrom, CacheTo: p.cacheTo, CacheBudget: o.cacheBudget, BuilderFetches: o.fetch == "builder",
+		Compression: o.compression, Labels: p.labels, Annotations: p.annotations, Secrets: p.secrets, Before: o.reportFile != "",
+	}
+	if o.pushRetryGiven {
+		if build.PushRetry = o.pushRetry; build.PushRetry == 0 {
+			build.PushRetry = -1
+		}
+	}
+	if o.smokeGiven {
+		build.Smoke = map[bool]raybuild.SmokeMode{true: raybuild.SmokeAlways, false: raybuild.SmokeNever}[o.smoke]
+	}
+	return project, build, err
+}
+
+// builderChoice are the flags as those of a builder.
 func (a *app) builderChoice(o builderOptions) builder.Options {
 	return builder.Options{Name: o.builder, Insecure: o.insecure, Home: a.makeHome, Getenv: a.getenv, Notes: a.stderr}
 }
@@ -100,15 +162,14 @@ type buildOptions struct {
 
 	pushRetryGiven bool
 	smokeGiven     bool
-	filesElsewhere bool // the recipe's files are not needed here
 }
 
 // parsedOptions is what the text of flags comes to.
 type parsedOptions struct {
 	cacheFrom, cacheTo  []llb.CacheEntry
 	besides             []string // references of caches that a bare --cache chose
-	outputs             []output
-	secrets             map[string]secret
+	outputs             []raybuild.Output
+	secrets             map[string]func() ([]byte, error)
 	labels, annotations map[string]string
 }
 
@@ -135,6 +196,11 @@ func (o *buildOptions) flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&o.annotations, "annotation", nil, "add an annotation to the manifest: `KEY=VALUE` (repeatable)")
 	f.StringVar(&o.fetch, "fetch", "session", "who fetches artifacts: session (this machine, and hands them to the builder) or builder (by itself: for a builder that is far from here)")
 	f.BoolVar(smokeFlag(o))
+}
+
+// smokeFlag adds --smoke.
+func smokeFlag(o *buildOptions) (v *bool, name string, value bool, usage string) {
+	return &o.smoke, "smoke", true, "test the image before it gets its name: import what it was made for, or run the recipe's own command (its key smoke); given, it overrides the recipe's smoke: false and tests anew what has passed before"
 }
 
 func pushRetryFlag(f *pflag.FlagSet, v *time.Duration) {
@@ -191,9 +257,6 @@ func (o *buildOptions) check(a *app) error {
 			return usagef("image name %q has a digest, which the build itself gives: name it by a tag", name)
 		}
 	}
-	if o.push && len(o.names) == 0 {
-		return usagef("--push needs a name: raybuild --push registry.example/ray:TAG")
-	}
 	if err := o.checkReport(a); err != nil {
 		return err
 	}
@@ -211,7 +274,7 @@ func (o *buildOptions) parse(a *app) (err error) {
 	if err = o.chooseCache(a); err != nil {
 		return err
 	}
-	if p.outputs, err = outputs(o.outputs); err != nil {
+	if p.outputs, err = a.outputs(o.outputs); err != nil {
 		return err
 	}
 	if p.secrets, err = secrets(a, o.secrets); err != nil {
@@ -291,75 +354,72 @@ func caches(flag string, texts []string, export bool) ([]llb.CacheEntry, error) 
 	return all, nil
 }
 
-// output is one --output.
-type output struct{ kind, dest string }
-
-func outputs(texts []string) ([]output, error) {
-	var all []output
-	toStdout := false
+// outputs reads --output.
+func (a *app) outputs(texts []string) ([]raybuild.Output, error) {
+	var all []raybuild.Output
 	for _, text := range texts {
 		f, err := fields("--output", text, "type", "dest")
 		if err != nil {
 			return nil, err
 		}
-		o := output{f["type"], f["dest"]}
+		o := raybuild.Output{Type: f["type"], Path: f["dest"]}
 		switch {
-		case o.kind != "oci" && o.kind != "docker" && o.kind != "local":
+		case o.Type != "oci" && o.Type != "docker" && o.Type != "local":
 			return nil, usagef("--output %q: type is oci (a tar in OCI layout), docker (a tar for docker load) or local (a directory)", text)
-		case o.dest == "":
+		case o.Path == "":
 			return nil, usagef("--output %q: dest=PATH says where it is written", text)
-		case o.dest == "-" && (o.kind == "local" || toStdout):
+		case o.Path == "-" && (o.Type == "local" || toStdout(all)):
 			return nil, usagef("--output %q: only one tar can go to standard output", text)
-		case slices.ContainsFunc(all, func(other output) bool { return other.kind == o.kind }):
-			return nil, usagef("--output %q: there can be one output of type %s", text, o.kind)
+		case slices.ContainsFunc(all, func(other raybuild.Output) bool { return other.Type == o.Type }):
+			return nil, usagef("--output %q: there can be one output of type %s", text, o.Type)
 		}
-		toStdout = toStdout || o.dest == "-"
+		if o.Path == "-" {
+			o.To = a.stdout
+		}
 		all = append(all, o)
 	}
 	return all, nil
 }
 
-// secret is where the value of a secret is. The value itself is read when a step asks for it.
-type secret struct{ src, env string }
+// toStdout tells whether an image goes to standard output, which nothing else may go to then.
+func toStdout(all []raybuild.Output) bool {
+	return slices.ContainsFunc(all, func(o raybuild.Output) bool { return o.To != nil })
+}
 
-// secrets reads --secret; what it names must be there, so that a build does not fail at its end for it.
-func secrets(a *app, texts []string) (map[string]secret, error) {
-	all := map[string]secret{}
+// secrets reads --secret; what it names must be there, so that a build does not fail at its end for it. The values are read when
+// a step asks for them.
+func secrets(a *app, texts []string) (map[string]func() ([]byte, error), error) {
+	all := map[string]func() ([]byte, error){}
 	for _, text := range texts {
 		f, err := fields("--secret", text, "id", "src", "source", "env", "type")
 		if err != nil {
 			return nil, err
 		}
-		s := secret{src: f["src"] + f["source"], env: f["env"]}
-		id := f["id"]
-		if id == "" || (s.src == "") == (s.env == "") {
+		id, file, variable := f["id"], f["src"]+f["source"], f["env"]
+		if id == "" || (file == "") == (variable == "") {
 			return nil, usagef("--secret %q: write it as id=NAME,src=FILE or id=NAME,env=VARIABLE", text)
 		}
 		if _, twice := all[id]; twice {
 			return nil, usagef("--secret: id %q is there twice", id)
 		}
-		if s.env != "" && a.getenv(s.env) == "" {
-			return nil, usagef("--secret %q: the variable %s is not set", text, s.env)
-		}
-		if s.src != "" {
-			s.src = a.path(s.src)
-			if info, err := os.Stat(s.src); err != nil || info.IsDir() {
-				return nil, usagef("--secret %q: %s is no file that can be read", text, s.src)
+		if variable != "" {
+			if a.getenv(variable) == "" {
+				return nil, usagef("--secret %q: the variable %s is not set", text, variable)
 			}
+			all[id] = func() ([]byte, error) { return []byte(a.getenv(variable)), nil }
+			continue
 		}
-		all[id] = s
+		file = a.path(file)
+		if info, err := os.Stat(file); err != nil || info.IsDir() {
+			return nil, usagef("--secret %q: %s is no file that can be read", text, file)
+		}
+		all[id] = func() ([]byte, error) {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				return nil, fmt.Errorf("read secret: %w", err)
+			}
+			return data, nil
+		}
 	}
 	return all, nil
-}
-
-// read gives the value.
-func (s secret) read(a *app) ([]byte, error) {
-	if s.env != "" {
-		return []byte(a.getenv(s.env)), nil
-	}
-	data, err := os.ReadFile(s.src)
-	if err != nil {
-		return nil, fmt.Errorf("read secret: %w", err)
-	}
-	return data, nil
 }

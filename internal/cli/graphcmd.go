@@ -12,6 +12,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
+	"github.com/raybuild/raybuild"
+	"github.com/raybuild/raybuild/internal/show"
 	"github.com/raybuild/raybuild/layers"
 	"github.com/raybuild/raybuild/llb"
 )
@@ -85,14 +87,15 @@ type graphStep struct {
 }
 
 func (a *app) graph(ctx context.Context, o *buildOptions, format string) error {
-	j := a.newJob(o.recipeOptions, o.builderOptions)
-	if err := j.load(); err != nil {
+	project, build, err := a.libraryOptions(o)
+	if err != nil {
 		return err
 	}
-	if err := j.fit(ctx, true, nil); err != nil {
+	p, err := raybuild.Open(project)
+	if err != nil {
 		return err
 	}
-	graph, err := j.graph(ctx, o)
+	graph, err := p.Graph(ctx, raybuild.CompareOptions{Compression: build.Compression, Labels: build.Labels, Annotations: build.Annotations})
 	if err != nil {
 		return err
 	}
@@ -191,7 +194,7 @@ func (s graphStep) label() string {
 	if s.Layer != "" {
 		name = "[" + s.Layer + "] " + name
 	}
-	return oneLine(name, 70)
+	return show.OneLine(name, 70)
 }
 
 func (r *graphReport) text() string {

@@ -1,5 +1,7 @@
 package cli
 
+import "github.com/raybuild/raybuild/internal/show"
+
 // picture is a graph laid out for SVG: a column for each distance from the sources.
 type picture struct {
 	Width, Height int
@@ -34,7 +36,7 @@ func draw(steps []graphStep) picture {
 		column[s.ID] = c
 		b := box{
 			X: margin + c*(width+gapX), Y: margin + used[c]*(height+gapY), Width: width, Height: height,
-			Kind: s.Kind, Label: oneLine(s.label(), 34), Layer: s.Layer, Title: s.label(),
+			Kind: s.Kind, Label: show.OneLine(s.label(), 34), Layer: s.Layer, Title: s.label(),
 		}
 		used[c]++
 		at[s.ID] = b

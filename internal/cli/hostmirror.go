@@ -6,33 +6,12 @@ import (
 
 	"github.com/raybuild/raybuild/internal/fetch"
 	"github.com/raybuild/raybuild/internal/hostconf"
-	"github.com/raybuild/raybuild/internal/sources"
-	"github.com/raybuild/raybuild/layers"
 )
 
 // host is what this machine is configured with; it is read once.
 func (a *app) host() hostconf.Config {
 	a.hostOnce.Do(func() { a.hostConfig = hostconf.Read(hostconf.This(a.getenv)) })
 	return a.hostConfig
-}
-
-// mirrorsOn are the mirrors of a recipe on this machine, in the order in which they are tried. What the user should know of the
-// machine's own is said.
-func (a *app) mirrorsOn(m layers.Mirrors) []layers.Mirror {
-	if !m.UsesHost() {
-		return m.Fetch
-	}
-	c := a.host()
-	host := sources.HostMirror(c)
-	if !m.FetchAuto {
-		for _, n := range c.Notes {
-			a.warn("host: %s", n)
-		}
-		if !host.Carries() {
-			a.say("note: mirrors.fetch: host has nothing here: pip, uv, conda and apt of this machine name no source (raybuild mirrors)")
-		}
-	}
-	return m.On(host)
 }
 
 // hostPart is one setting of the machine, with where it was found.

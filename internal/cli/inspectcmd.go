@@ -9,7 +9,9 @@ import (
 	"github.com/containerd/platforms"
 	"github.com/spf13/cobra"
 
+	"github.com/raybuild/raybuild"
 	"github.com/raybuild/raybuild/internal/registry"
+	"github.com/raybuild/raybuild/internal/show"
 	"github.com/raybuild/raybuild/layers"
 )
 
@@ -35,7 +37,7 @@ No layer is pulled.`,
 			if asJSON && asLock {
 				return usagef("--json and --lock both are for standard output: give one of them")
 			}
-			return a.inspect(cmd.Context(), registry.New(registry.Options{Insecure: insecure}), args[0], asJSON, asLock)
+			return a.inspect(cmd.Context(), a.imageOptions(insecure), args[0], asJSON, asLock)
 		},
 	}
 	insecureFlag(cmd.Flags(), &insecure)
@@ -44,25 +46,10 @@ No layer is pulled.`,
 	return cmd
 }
 
-// inspection is what inspect prints with --json.
-type inspection struct {
-	registry.Image
-	Graph string `json:"graph,omitempty"` // digest of the graph that it was built from
-	Lock  string `json:"lock,omitempty"`  // its lock, as text
-}
-
-func (a *app) inspect(ctx context.Context, c *registry.Client, ref string, asJSON, asLock bool) error {
-	image, err := c.Inspect(ctx, ref)
+func (a *app) inspect(ctx context.Context, o raybuild.Options, ref string, asJSON, asLock bool) error {
+	all, err := raybuild.Inspect(ctx, ref, o)
 	if err != nil {
 		return err
-	}
-	locks, err := c.Attached(ctx, image.Ref, lockType)
-	if err != nil {
-		return err
-	}
-	all := inspection{Image: image, Graph: image.Annotations[layers.GraphAnnotation]}
-	if len(locks) > 0 {
-		all.Lock = string(locks[len(locks)-1].Data)
 	}
 	switch {
 	case asLock && all.Lock == "":
@@ -72,11 +59,11 @@ func (a *app) inspect(ctx context.Context, c *registry.Client, ref string, asJSO
 	case asJSON:
 		return a.printJSON(all)
 	}
-	return a.print("%s", all.text())
+	return a.print("%s", inspectText(all))
 }
 
-// text is the report for people.
-func (i inspection) text() string {
+// inspectText is the report for people.
+func inspectText(i *raybuild.Inspection) string {
 	var b strings.Builder
 	line := func(key, value string) {
 		if value != "" {
@@ -88,13 +75,13 @@ func (i inspection) text() string {
 	if i.Lock == "" {
 		line("lock", "none")
 	} else {
-		line("lock", fmt.Sprintf("attached, %s (raybuild inspect --lock prints it)", size(int64(len(i.Lock)))))
+		line("lock", fmt.Sprintf("attached, %s (raybuild inspect --lock prints it)", show.Size(int64(len(i.Lock)))))
 	}
 	for _, p := range i.Platforms {
 		b.WriteString("\n")
 		line("platform", platforms.Format(p.Platform))
 		line("manifest", p.Digest.String())
-		line("size", size(p.Size))
+		line("size", show.Size(p.Size))
 		if p.Created != nil {
 			line("created", p.Created.UTC().Format(time.RFC3339))
 		}
@@ -106,18 +93,9 @@ func (i inspection) text() string {
 		line("command", strings.Join(append(append([]string{}, p.Config.Entrypoint...), p.Config.Cmd...), " "))
 		rows := [][]string{{"LAYER", "SIZE", "MADE BY"}}
 		for _, l := range p.Layers {
-			rows = append(rows, []string{short(l.Digest.String()), size(l.Size), oneLine(l.History, 80)})
+			rows = append(rows, []string{show.Short(l.Digest.String()), show.Size(l.Size), show.OneLine(l.History, 80)})
 		}
 		b.WriteString(table(rows) + "\n")
 	}
 	return strings.TrimRight(b.String(), "\n")
-}
-
-// oneLine shortens text to one line of at most n characters.
-func oneLine(text string, n int) string {
-	runes := []rune(strings.Join(strings.Fields(text), " "))
-	if len(runes) > n {
-		return string(runes[:n-1]) + "…"
-	}
-	return string(runes)
 }

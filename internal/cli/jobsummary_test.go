@@ -6,6 +6,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/raybuild/raybuild"
+	"github.com/raybuild/raybuild/llb"
 )
 
 func TestJobSummaryIsAppended(t *testing.T) {
@@ -14,11 +17,13 @@ func TestJobSummaryIsAppended(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := &app{stderr: &bytes.Buffer{}, stdout: &bytes.Buffer{}, getenv: func(k string) string { return map[string]string{"GITHUB_STEP_SUMMARY": file}[k] }}
-	r := &report{j: &job{app: a}, o: &buildOptions{push: true}}
-	r.meta.Raybuild.Steps = []stepMetadata{{Name: "a"}, {Name: "b", Cached: true}}
-	r.meta.Raybuild.Layers = []layerMetadata{{Name: "ray", Digest: "sha256:0123456789abcdef0123", Size: 5, Reused: true}, {Name: "a|b"}}
-	r.meta.Raybuild.Cache = &cacheMetadata{Seconds: 1.5, Failed: 1}
-	if err := r.end(0); err != nil {
+	o := &buildOptions{push: true}
+	err := a.showBuild(o, &raybuild.Result{
+		Steps:  []raybuild.Step{{Name: "a"}, {Name: "b", Cached: true}},
+		Layers: []raybuild.LayerResult{{Name: "ray", Digest: "sha256:0123456789abcdef0123", Size: 5, Reused: true}, {Name: "a|b"}},
+		Caches: []llb.CacheWork{{Name: "importing cache", Seconds: 1.5, Error: "refused"}},
+	}, "")
+	if err != nil {
 		t.Fatal(err)
 	}
 	data, err := os.ReadFile(file)

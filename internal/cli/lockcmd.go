@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/raybuild/raybuild"
 	"github.com/raybuild/raybuild/layers"
 )
 
@@ -85,28 +86,35 @@ type lockChange struct {
 }
 
 func (a *app) lock(ctx context.Context, recipe recipeOptions, builder builderOptions, r lockRequest) error {
-	j := a.newJob(recipe, builder)
-	if err := j.load(); err != nil {
+	o, err := a.projectOptions(recipe, builder)
+	if err != nil {
 		return err
 	}
-	defer j.close()
-	before, text := j.lock, string(j.data)
-	if err := j.fit(ctx, r.check, r.update); err != nil {
+	p, err := raybuild.Open(o)
+	if err != nil {
 		return err
 	}
-	changes := layers.Diff(before, j.lock)
-	written := string(j.data) != text
+	defer p.Close()
+	done, err := p.Lock(ctx, raybuild.LockOptions{Update: r.update, Check: r.check})
+	if err != nil {
+		return err
+	}
 	if r.asJSON {
-		report := lockReport{File: recipe.lock, Written: written, Changes: []lockChange{}}
-		for _, c := range changes {
-			report.Changes = append(report.Changes, lockChange(c))
-		}
-		return a.printJSON(report)
+		return a.printJSON(lockReport{File: recipe.lock, Written: done.Written, Changes: lockChanges(done.Changes)})
 	}
-	if !written {
+	if !done.Written {
 		a.say("%s fits the recipe", recipe.lock)
 		return nil
 	}
-	a.say("wrote %s: %d changes", recipe.lock, len(changes))
+	a.say("wrote %s: %d changes", recipe.lock, len(done.Changes))
 	return nil
+}
+
+// lockChanges are changes of a lock as reports have them.
+func lockChanges(changes []layers.Change) []lockChange {
+	out := []lockChange{}
+	for _, c := range changes {
+		out = append(out, lockChange(c))
+	}
+	return out
 }

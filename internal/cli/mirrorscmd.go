@@ -11,6 +11,7 @@ import (
 
 	"github.com/raybuild/raybuild/internal/fetch"
 	"github.com/raybuild/raybuild/internal/hostconf"
+	"github.com/raybuild/raybuild/internal/show"
 	"github.com/raybuild/raybuild/internal/sources"
 	"github.com/raybuild/raybuild/layers"
 )
@@ -132,9 +133,9 @@ func mirrorTable(rows []*mirrorRow, measured bool) string {
 		case r.probe == "":
 			line = append(line, "", "")
 		case r.Error != "":
-			line = append(line, "-", oneLine(strings.TrimSpace(r.Error), 60))
+			line = append(line, "-", show.OneLine(strings.TrimSpace(r.Error), 60))
 		default:
-			line = append(line, fmt.Sprintf("%.0f ms", r.Seconds*1000), size(int64(r.Speed))+"/s")
+			line = append(line, fmt.Sprintf("%.0f ms", r.Seconds*1000), show.Size(int64(r.Speed))+"/s")
 		}
 		lines = append(lines, append(line, r.From))
 	}

@@ -2,17 +2,10 @@ package cli
 
 import (
 	"context"
-	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/raybuild/raybuild/internal/registry"
-	"github.com/raybuild/raybuild/internal/sources"
-	"github.com/raybuild/raybuild/layers"
+	"github.com/raybuild/raybuild"
 )
 
 // rebaseOptions are the flags of rebase. Of those of a build it has some; the others are what the image was built with.
@@ -72,225 +65,23 @@ type rebaseReport struct {
 	Changes []lockChange `json:"changes"` // of its lock
 }
 
-func (a *app) rebase(ctx context.Context, o *rebaseOptions, name string) error {
-	start := time.Now()
-	if _, err := registry.Host(name); err != nil {
-		return &usageError{err}
-	}
-	if len(o.names) == 0 {
-		if strings.Contains(name, "@") {
-			return usagef("image %q is named by its digest, which the result will not have: name the result with -t", name)
-		}
-		o.names = []string{name}
-	}
+func (a *app) rebase(ctx context.Context, o *rebaseOptions, image string) error {
 	if err := o.check(a); err != nil {
 		return err
 	}
-	j, source, err := a.loadImage(ctx, &o.buildOptions, name, "raybuild lock --update base and raybuild --push do")
+	project, build, err := a.libraryOptions(&o.buildOptions)
 	if err != nil {
 		return err
 	}
-	defer j.close()
-	if o.base != "" {
-		j.recipe.Base = o.base
-	} else if strings.Contains(j.recipe.Base, "@") {
-		return usagef("image %q was made on a base that is pinned by digest, %s: name the new one with --base", name, j.recipe.Base)
-	}
-	if _, err := registry.Host(j.recipe.Base); err != nil {
-		return usagef("--base: %v", err)
-	}
-	old, err := j.sameAsImage(ctx, source)
+	done, err := raybuild.Rebase(ctx, image, project, raybuild.RebaseOptions{BuildOptions: build, Base: o.base})
 	if err != nil {
 		return err
 	}
-	if err := j.mayPush(ctx, &o.buildOptions); err != nil {
+	if err := a.showBuild(&o.buildOptions, done.Build, image); err != nil {
 		return err
 	}
-	before := j.lock
-	if err := j.resolve(ctx, []string{"base"}); err != nil {
-		return sources.Explain(err)
+	if o.asJSON {
+		return a.printJSON(&rebaseReport{Image: done.Image, From: done.From, Rebased: done.Rebased, Changes: lockChanges(done.Changes)})
 	}
-	r := &rebaseReport{From: j.ofImage.Ref, Changes: []lockChange{}}
-	for _, c := range layers.Diff(before, j.lock) {
-		r.Changes = append(r.Changes, lockChange(c))
-	}
-	r.Rebased = len(r.Changes) > 0
-	j.result = func(ref string) error {
-		r.Image = ref
-		if o.asJSON {
-			return a.printJSON(r)
-		}
-		return a.print("%s", ref)
-	}
-	if !r.Rebased {
-		return j.onItAlready(ctx, o, old, before)
-	}
-	return j.make(ctx, &o.buildOptions, start)
-}
-
-// onItAlready gives the image the names that it should have. Nothing is built.
-func (j *job) onItAlready(ctx context.Context, o *rebaseOptions, old *layers.Graph, lock *layers.Lock) error {
-	j.app.say("up to date: %s stands on the newest %s", j.ofImage.Ref, j.recipe.Base)
-	if !o.push {
-		return j.result(j.ofImage.Ref)
-	}
-	if err := j.registry.Tag(ctx, j.ofImage.Ref, o.names...); err != nil {
-		return err
-	}
-	data, err := lock.Marshal()
-	if err != nil {
-		return fmt.Errorf("write lock: %w", err)
-	}
-	j.lock, j.data = lock, data
-	found := registry.Found{Ref: j.ofImage.Ref, Digest: j.ofImage.Digest}
-	if err := j.attachElsewhere(ctx, old, found, o.names); err != nil {
-		return err
-	}
-	ref, err := registry.Pin(o.names[0], j.ofImage.Digest.String())
-	if err != nil {
-		return err
-	}
-	return j.result(ref)
-}
-
-// loadImage makes a job of the recipe and lock that an image carries, with the mirrors of the recipe here.
-// Where it carries none, instead says what does the same from the recipe.
-func (a *app) loadImage(ctx context.Context, o *buildOptions, name, instead string) (*job, *layers.Source, error) {
-	c := registry.New(registry.Options{Insecure: o.insecure})
-	image, err := carriedBy(ctx, c, name)
-	if err != nil {
-		return nil, nil, err
-	}
-	source, err := sourceOf(ctx, c, image)
-	if err != nil {
-		return nil, nil, err
-	}
-	lock, err := lockOf(ctx, c, image.Ref)
-	if err != nil {
-		return nil, nil, err
-	}
-	if source == nil || lock == nil {
-		return nil, nil, fmt.Errorf("image %q carries no recipe and lock: it was not pushed by this raybuild, or copied without its referrers; where its recipe is, %s the same", name, instead)
-	}
-	recipe, err := a.recipeOf(image.Ref, source, o)
-	if err != nil {
-		return nil, nil, err
-	}
-	o.compression, o.parsed.labels, o.parsed.annotations = source.Compression, source.Labels, source.Annotations
-	data, err := lock.Marshal()
-	if err != nil {
-		return nil, nil, fmt.Errorf("write lock: %w", err)
-	}
-	j := &job{
-		app: a, o: o.recipeOptions, b: o.builderOptions, recipe: recipe, platform: source.Platforms,
-		found: lock, lock: lock, data: data, registry: c, ofImage: image,
-	}
-	if len(j.platform) == 0 {
-		j.platform = recipe.Platforms
-	}
-	return j, source, nil
-}
-
-// recipeOf loads the recipe that came with an image as if it lay here. What is wrong with it is found as in a file.
-func (a *app) recipeOf(ref string, source *layers.Source, o *buildOptions) (*layers.Recipe, error) {
-	here, err := a.mirrorsHere(o)
-	if err != nil {
-		return nil, err
-	}
-	file := filepath.Join(filepath.Dir(a.path(o.file)), "recipe of "+registryTail(ref))
-	recipe, err := layers.LoadRecipe(source.Recipe, file, nil)
-	if err != nil {
-		return nil, err
-	}
-	recipe.Mirrors.Fetch, recipe.Mirrors.FetchAuto = here.Fetch, here.FetchAuto
-	if !o.filesElsewhere {
-		if err := recipe.LoadFiles(); err != nil {
-			return nil, besideRecipe(err)
-		}
-	}
-	if _, err := layers.Check(recipe); err != nil {
-		return nil, err
-	}
-	return recipe, nil
-}
-
-// registryTail is the last part of a reference, for file names in messages.
-func registryTail(ref string) string { return ref[strings.LastIndex(ref, "/")+1:] }
-
-// besideRecipe says where local files are looked for.
-func besideRecipe(err error) error {
-	return fmt.Errorf("%w\nthe image was made with local files: run this where its recipe is, or name that with -f", err)
-}
-
-// mirrorsHere are the mirrors of the recipe here, the default ones where there is none.
-func (a *app) mirrorsHere(o *buildOptions) (layers.Mirrors, error) {
-	data, err := os.ReadFile(a.path(o.file))
-	if err != nil && (o.fileGiven || !os.IsNotExist(err)) {
-		return layers.Mirrors{}, fmt.Errorf("read recipe %q: %w: name a file with -f that has mirrors.fetch", o.file, err)
-	}
-	recipe, err := layers.LoadRecipe(data, a.path(o.file), nil)
-	if err != nil {
-		return layers.Mirrors{}, err
-	}
-	return recipe.Mirrors, nil
-}
-
-// sourceOf is the record of the recipe that an image carries for its graph, or nil.
-func sourceOf(ctx context.Context, c *registry.Client, image *carried) (*layers.Source, error) {
-	found, err := c.Attached(ctx, image.Ref, recipeType)
-	if err != nil {
-		return nil, err
-	}
-	for _, d := range found {
-		source, err := layers.ParseSource(d.Data)
-		if err != nil {
-			return nil, fmt.Errorf("image %q: %w", image.Ref, err)
-		}
-		if source.Graph.String() == image.Annotations[layers.GraphAnnotation] {
-			return source, nil
-		}
-	}
-	return nil, nil //nolint:nilnil // there is none
-}
-
-// sameAsImage makes the image's own graph again. Local files that are not those of the image are an error; layers that this
-// raybuild makes in another way than the one that built the image are told of.
-func (j *job) sameAsImage(ctx context.Context, source *layers.Source) (*layers.Graph, error) {
-	was := *j.recipe
-	for _, p := range j.lock.Platforms {
-		was.Base = p.Base.Reference
-	}
-	stale, err := layers.Stale(&was, j.lock)
-	if err != nil {
-		return nil, besideRecipe(err)
-	}
-	if len(stale) > 0 {
-		return nil, besideRecipe(fmt.Errorf("what lies here is not what %s was made of:%s", j.ofImage.Ref, staleText(stale)))
-	}
-	graph, err := layers.NewGraph(ctx, &was, j.lock, source.Options())
-	if err != nil {
-		return nil, besideRecipe(err)
-	}
-	if graph.Digest == source.Graph || j.ofImage.record == nil {
-		return graph, nil
-	}
-	now, err := graph.Inputs(ctx)
-	if err != nil {
-		return nil, besideRecipe(err)
-	}
-	fates, _ := layers.Fates(j.ofImage.record, now)
-	for _, f := range fates {
-		if f.Fate == layers.Reused {
-			continue
-		}
-		text := strings.Join(whyLines(f), "\n  ")
-		if f.Fate == layers.Gone {
-			return nil, fmt.Errorf("image %q has a layer %q that its recipe does not: a Go program made it: rebase it with that program", j.ofImage.Ref, printable(f.Name))
-		}
-		if strings.HasPrefix(f.Name, "files") {
-			return nil, besideRecipe(fmt.Errorf("what lies here is not what %s was made of:\n  %s", j.ofImage.Ref, text))
-		}
-		j.app.say("note: this raybuild makes a layer in another way than the image has it: %s", text)
-	}
-	return graph, nil
+	return a.print("%s", done.Image)
 }

@@ -1,13 +1,10 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -16,6 +13,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
+	"github.com/raybuild/raybuild"
 	"github.com/raybuild/raybuild/internal/registry"
 )
 
@@ -70,7 +68,7 @@ func TestInspect(t *testing.T) {
 	if got := call(t, dir, "inspect", "--lock", host+"/ray:1"); got.code != exitFailed || !strings.Contains(got.stderr, "carries no lock") {
 		t.Errorf("lock of an image without one: %+v", got)
 	}
-	if _, err := registry.New(registry.Options{}).Attach(t.Context(), host+"/ray:1", registry.Document{ArtifactType: lockType, Data: []byte("version: 1\n")}); err != nil {
+	if _, err := registry.New(registry.Options{}).Attach(t.Context(), host+"/ray:1", registry.Document{ArtifactType: "application/vnd.raybuild.lock.v1+yaml", Data: []byte("version: 1\n")}); err != nil {
 		t.Fatal(err)
 	}
 	if got := call(t, dir, "inspect", "--lock", host+"/ray:1"); got.code != exitDone || got.stdout != "version: 1\n" {
@@ -83,7 +81,7 @@ func TestInspect(t *testing.T) {
 	if got := call(t, dir, "inspect", host+"/ray:1"); !strings.Contains(got.stdout, host+"/ray@"+hash.String()) || strings.Count(got.stdout, "random") != 3 {
 		t.Errorf("text: %+v", got)
 	}
-	var report inspection
+	var report raybuild.Inspection
 	got := call(t, dir, "inspect", "--json", host+"/ray:1")
 	if err := json.Unmarshal([]byte(got.stdout), &report); err != nil || report.Lock != "version: 1\n" || len(report.Platforms[0].Layers) != 3 {
 		t.Errorf("json: %v, %+v", err, report)
@@ -110,47 +108,5 @@ func TestDoctor(t *testing.T) {
 	dead := call(t, t.TempDir(), "doctor", "--builder", "unix:///nowhere/buildkitd.sock")
 	if dead.code != exitFailed || !strings.Contains(dead.stdout, "unix:///nowhere/buildkitd.sock") {
 		t.Errorf("a builder that is not there: %+v", dead)
-	}
-}
-
-func TestWriteFileIsWholeOrNotAtAll(t *testing.T) {
-	dir := t.TempDir()
-	file := filepath.Join(dir, "a")
-	for _, text := range []string{"one", "two"} {
-		if err := writeFile(file, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		if got, err := os.ReadFile(file); err != nil || string(got) != text {
-			t.Errorf("%q, %v", got, err)
-		}
-	}
-	if err := writeFile(filepath.Join(dir, "missing", "a"), nil, 0o644); err == nil {
-		t.Error("a file in a directory that is not there was written")
-	}
-	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
-		t.Errorf("left: %v, %v", left, err)
-	}
-}
-
-func TestOutputFileIsWholeOrNotAtAll(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "image.tar")
-	for _, failed := range []error{errors.New("the build failed"), nil} {
-		f, err := createWhole(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.Copy(f, bytes.NewReader(make([]byte, 10))); err != nil {
-			t.Fatal(err)
-		}
-		if err := f.finish(failed); err != nil {
-			t.Error(err)
-		}
-		if _, err := os.Stat(path); (err == nil) != (failed == nil) {
-			t.Errorf("after %v: %v", failed, err)
-		}
-	}
-	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
-		t.Errorf("left: %v, %v", left, err)
 	}
 }

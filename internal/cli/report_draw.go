@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/raybuild/raybuild/internal/show"
 	"github.com/raybuild/raybuild/layers"
 	"github.com/raybuild/raybuild/llb"
 )
@@ -45,7 +46,7 @@ func (p *platformPage) draw(in layers.PlatformInputs) {
 			p.Arcs = append(p.Arcs, arc{
 				Path:  fmt.Sprintf("M%d %d C%d %d %d %d %d %d", right, y1, out, y1, out, y2, right, y2),
 				Head:  fmt.Sprintf("M%d %d l-7 -3.5 v7 z", right+6, y2),
-				Class: p.Layers[i].Class, Title: printable(l.Name + " needs " + on),
+				Class: p.Layers[i].Class, Title: show.Printable(l.Name + " needs " + on),
 			})
 		}
 	}
@@ -78,7 +79,7 @@ func (p platformPage) treemap(width, height float64) []tile {
 		if room := int((a.w - pad) / perRune); a.h < 17 || room < 3 {
 			t.Label = ""
 		} else {
-			t.Label = oneLine(t.Label, room)
+			t.Label = show.OneLine(t.Label, room)
 		}
 		t.X, t.W = fmt.Sprintf("%.3f%%", a.x/width*100), fmt.Sprintf("%.3f%%", max(a.w, 0)/width*100)
 		t.Y, t.H = int(a.y), int(a.y+max(a.h, 0))-int(a.y)
@@ -116,7 +117,7 @@ func packageAreas(all []packageRow, in area) ([]packageRow, []area) {
 			for _, q := range all[i:] {
 				rest.Size += q.Size
 			}
-			rest.Name, rest.SizeText = fmt.Sprintf("%d more", len(all)-i), size(rest.Size)
+			rest.Name, rest.SizeText = fmt.Sprintf("%d more", len(all)-i), show.Size(rest.Size)
 			shown = append(shown, rest)
 			break
 		}
@@ -193,10 +194,10 @@ type bar struct {
 // timeline puts the steps that ran, and the push, on one scale from the call's start. A builder whose clock differs from the
 // one here is put to the start.
 func (p *page) timeline() *timeline {
-	steps := slices.DeleteFunc(slices.Clone(p.report.times.steps), func(s llb.Step) bool { return s.Cached || s.Started.IsZero() })
+	steps := slices.DeleteFunc(slices.Clone(p.res.Ran), func(s llb.Step) bool { return s.Cached || s.Started.IsZero() })
 	slices.SortStableFunc(steps, func(a, b llb.Step) int { return a.Started.Compare(b.Started) })
-	t := &timeline{Kept: len(p.report.times.steps) - len(steps)}
-	now := p.start.Add(time.Duration(p.report.meta.Raybuild.Seconds * float64(time.Second)))
+	t := &timeline{Kept: len(p.res.Ran) - len(steps)}
+	now := p.start.Add(time.Duration(p.res.Seconds * float64(time.Second)))
 	skew := time.Duration(0)
 	var last time.Time
 	for _, s := range steps {
@@ -215,7 +216,7 @@ func (p *page) timeline() *timeline {
 		t.Bars = append(t.Bars, b)
 	}
 	for _, s := range steps {
-		b, to := bar{Name: printable(s.Name), Layer: printable(s.Layer), Class: "built"}, s.Completed
+		b, to := bar{Name: show.Printable(s.Name), Layer: show.Printable(s.Layer), Class: "built"}, s.Completed
 		if s.Failed || to.IsZero() {
 			b.Class = "failed"
 		}
@@ -224,8 +225,8 @@ func (p *page) timeline() *timeline {
 		}
 		add(b, s.Started.Add(skew), to.Add(skew))
 	}
-	if push := p.report.times.push; !push.IsZero() {
-		to := p.report.times.end
+	if push := p.res.PushBegan; !push.IsZero() {
+		to := p.res.PushEnded
 		if to.IsZero() {
 			to = now
 		}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/raybuild/raybuild"
+	"github.com/raybuild/raybuild/internal/show"
 	"github.com/raybuild/raybuild/layers"
 	"github.com/raybuild/raybuild/llb"
 )
@@ -49,21 +51,21 @@ type packageRow struct {
 func (p *page) platforms(inputs *layers.Inputs, f *failure) []platformPage {
 	var all []platformPage
 	at := 0
-	known := p.report.meta.Raybuild.Layers
+	known := p.res.Layers
 	for _, in := range inputs.Platforms {
 		out := platformPage{Name: in.Platform}
 		count := 0
 		for _, l := range in.Layers {
 			count += l.Count
 		}
-		var mine []layerMetadata
+		var mine []raybuild.LayerResult
 		if at+count <= len(known) {
 			mine, out.InImage = known[at:at+count], true
 		}
 		at += count
 		artifacts := p.artifacts(in.Platform)
 		for _, l := range in.Layers {
-			row := layerRow{Name: printable(l.Name), Count: l.Count, Needs: printable(strings.Join(l.On, ", "))}
+			row := layerRow{Name: show.Printable(l.Name), Count: l.Count, Needs: show.Printable(strings.Join(l.On, ", "))}
 			row.packages = packagesOf(l, artifacts)
 			row.steps(p, l, f)
 			if mine != nil {
@@ -84,7 +86,10 @@ func (p *page) platforms(inputs *layers.Inputs, f *failure) []platformPage {
 // artifacts of one platform by digest.
 func (p *page) artifacts(platform string) map[string]layers.Artifact {
 	all := map[string]layers.Artifact{}
-	if locked := p.j.locked()[platform]; locked != nil {
+	if p.res.Lock == nil {
+		return all
+	}
+	if locked := p.res.Lock.Platforms[platform]; locked != nil {
 		for _, l := range locked.Layers {
 			for _, a := range l.Artifacts {
 				all[a.Digest().String()] = a
@@ -103,7 +108,7 @@ func packagesOf(l layers.LayerInputs, artifacts map[string]layers.Artifact) []pa
 			continue
 		}
 		if a, ok := artifacts[fields[1]]; ok {
-			all = append(all, packageRow{printable(l.Name), a.Kind, printable(a.Name), printable(a.Version), a.Size, size(a.Size)})
+			all = append(all, packageRow{show.Printable(l.Name), a.Kind, show.Printable(a.Name), show.Printable(a.Version), a.Size, show.Size(a.Size)})
 		}
 	}
 	slices.SortFunc(all, func(a, b packageRow) int { return cmp.Or(cmp.Compare(b.Size, a.Size), cmp.Compare(a.Name, b.Name)) })
@@ -113,7 +118,7 @@ func packagesOf(l layers.LayerInputs, artifacts map[string]layers.Artifact) []pa
 // steps says what became of the steps that make the layer.
 func (r *layerRow) steps(p *page, l layers.LayerInputs, f *failure) {
 	seconds, count, unfinished := 0.0, 0, false
-	for _, s := range p.report.times.steps {
+	for _, s := range p.res.Ran {
 		if stepLayer(s) != l.Name {
 			continue
 		}
@@ -154,16 +159,16 @@ func stepLayer(s llb.Step) string {
 }
 
 // sizes takes what is known of the layer in the image and in the registry.
-func (r *layerRow) sizes(p *page, all []layerMetadata) {
+func (r *layerRow) sizes(p *page, all []raybuild.LayerResult) {
 	pushed := 0
 	for _, l := range all {
 		r.Size += l.Size
-		r.Digests = append(r.Digests, short(l.Digest.String()))
+		r.Digests = append(r.Digests, show.Short(l.Digest.String()))
 		if !l.Reused {
 			pushed++
 		}
 	}
-	if !p.o.push || p.report.meta.Digest == "" && !p.report.pushing {
+	if !p.o.push || p.res.Digest == "" && !p.res.Pushing {
 		return
 	}
 	r.Registry = "pushed"
@@ -186,6 +191,6 @@ func (r *layerRow) sum() {
 	}
 	r.SizeText = "–"
 	if r.Size > 0 {
-		r.SizeText = size(r.Size)
+		r.SizeText = show.Size(r.Size)
 	}
 }

@@ -13,7 +13,9 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/raybuild/raybuild/internal/registry"
+	"github.com/raybuild/raybuild"
+	"github.com/raybuild/raybuild/internal/show"
+	"github.com/raybuild/raybuild/internal/wholefile"
 	"github.com/raybuild/raybuild/layers"
 	"github.com/raybuild/raybuild/llb"
 )
@@ -21,48 +23,12 @@ import (
 //go:embed report.html
 var reportPage string
 
-// times is what a report knows beyond the metadata: when things happened.
-type times struct {
-	steps     []llb.Step
-	push, end time.Time // of the push; zero: there was none
-}
-
-// steps keeps how the steps went; of a build that fails nothing else is known.
-func (r *report) steps(all []llb.Step) {
-	r.times.steps = r.withEarlier(all)
-	if r.pushing {
-		r.times.end = time.Now()
-	}
-}
-
 // page is the HTML of --report. Where that is not asked for, it costs nothing.
 type page struct {
-	app    *app
-	o      *buildOptions
-	start  time.Time
-	j      *job
-	graph  *layers.Graph
-	report *report
-	before string // what the first name was before this call, by digest; "": nothing, or not known
-	note   string // why that is not known
-}
-
-// of takes what the page is about as soon as there is a graph, and looks what the image was before.
-func (p *page) of(ctx context.Context, j *job, graph *layers.Graph, r *report) {
-	if p == nil {
-		return
-	}
-	p.j, p.graph, p.report = j, graph, r
-	if p.o.reportFile == "" || !p.o.push {
-		return
-	}
-	found, ok, err := j.registry.Look(ctx, p.o.names[0])
-	switch {
-	case err != nil:
-		p.note = err.Error()
-	case ok:
-		p.before = found.Ref
-	}
+	app   *app
+	o     *buildOptions
+	start time.Time
+	res   *raybuild.Result // nil: there was no graph
 }
 
 // write ends a call with its page, whatever the call came to. A page that cannot be written is a failure of a call that had
@@ -105,7 +71,7 @@ func (o *buildOptions) checkReport(a *app) error {
 
 // writePage writes the page whole or not at all.
 func writePage(path string, data *pageData) error {
-	t, err := template.New("report").Funcs(template.FuncMap{"bytes": size, "short": short, "printable": printable}).Parse(reportPage)
+	t, err := template.New("report").Funcs(template.FuncMap{"bytes": show.Size, "short": show.Short, "printable": show.Printable}).Parse(reportPage)
 	if err != nil {
 		return fmt.Errorf("write report: %w", err)
 	}
@@ -113,7 +79,7 @@ func writePage(path string, data *pageData) error {
 	if err := t.Execute(&out, data); err != nil {
 		return fmt.Errorf("write report: %w", err)
 	}
-	return writeFile(path, allowStyle(out.Bytes()), 0o644)
+	return wholefile.Write(path, allowStyle(out.Bytes()), 0o644)
 }
 
 // allowStyle names the page's own style by its digest in the policy, so that the browser takes no other one.
@@ -132,7 +98,7 @@ type pageData struct {
 	Failure            *failure
 	Platforms          []platformPage
 	Timeline           *timeline
-	Diff               *diffReport
+	Diff               *raybuild.ImageDiff
 	DiffNote           string // why there is no diff
 	Version, When      string
 }
@@ -152,16 +118,13 @@ type failure struct {
 
 func (p *page) data(ctx context.Context, failed error, interrupted bool) (*pageData, error) {
 	d := &pageData{Version: p.app.versionText(), When: time.Now().UTC().Format("2006-01-02 15:04:05 UTC")}
-	if p.report == nil { // it failed before there was a graph
+	if p.res == nil { // it failed before there was a graph
 		p.outcome(d, failed, interrupted)
 		return d, nil
 	}
-	inputs, err := p.graph.Inputs(ctx)
+	inputs, err := p.res.Graph.Inputs(ctx)
 	if err != nil {
 		return nil, err
-	}
-	if m := &p.report.meta.Raybuild; m.Seconds == 0 { // it did not come to its end
-		m.Seconds = time.Since(p.start).Seconds()
 	}
 	p.outcome(d, failed, interrupted)
 	d.Platforms = p.platforms(inputs, d.Failure)
@@ -176,29 +139,31 @@ func (p *page) data(ctx context.Context, failed error, interrupted bool) (*pageD
 // outcome says in words what the call came to.
 func (p *page) outcome(d *pageData, failed error, interrupted bool) {
 	var meta metadata
-	if p.report != nil {
-		meta = p.report.meta
+	if p.res == nil {
+		meta.Raybuild.Result = &raybuild.Result{}
+	} else {
+		meta = newMetadata(p.o, p.res, "")
 	}
 	switch m := meta.Raybuild; {
 	case interrupted:
 		d.Title, d.Class, d.Says = "Interrupted", "failed", "The build was stopped before its end. Finished steps are kept: run it again to continue."
-		var stopped *interruptedError
+		var stopped *raybuild.InterruptedError
 		if errors.As(failed, &stopped) {
-			d.Says = "The build was stopped before its end: " + stopped.state + "."
+			d.Says = "The build was stopped before its end: " + stopped.State + "."
 		}
 	case failed != nil:
 		d.Title, d.Class, d.Says = "Build failed", "failed", "The image was not built, and no tag was moved."
 		if untested := (*layers.SmokeError)(nil); errors.As(failed, &untested) {
 			d.Title, d.Says = "Test failed", "The image was built and does not work. No tag was moved."
 		}
-		if p.report != nil && p.report.pushing {
+		if p.res != nil && p.res.Pushing {
 			d.Says = "The image was built, and its push did not come to its end. What was built is kept."
 		}
 		d.Failure = newFailure(failed)
 	case m.UpToDate:
 		d.Title, d.Class, d.Says = "Up to date", "same", "The registry had this very image already, so no step ran and nothing was moved."
 	case m.Found != nil:
-		d.Title, d.Class, d.Says = "Found", "same", "A registry had this image under another name, so no step ran. "+printable(m.Found.How+" from "+m.Found.From+".")
+		d.Title, d.Class, d.Says = "Found", "same", "A registry had this image under another name, so no step ran. "+show.Printable(m.Found.How+" from "+m.Found.From+".")
 	case p.o.push && m.LayersFrom != "" && len(m.Steps) == 0:
 		d.Title, d.Class, d.Says = "Pushed", "done", "All layers are those of an image that the registry has, so no step ran."
 	case p.o.push && m.LayersFrom != "":
@@ -210,13 +175,13 @@ func (p *page) outcome(d *pageData, failed error, interrupted bool) {
 	}
 	add := func(name, value string) {
 		if value != "" {
-			d.Facts = append(d.Facts, fact{name, printable(value)})
+			d.Facts = append(d.Facts, fact{name, show.Printable(value)})
 		}
 	}
 	add("Image", meta.Name)
 	add("Digest", meta.Digest)
-	if p.graph != nil {
-		add("Graph", p.graph.Digest.String())
+	if p.res != nil && p.res.Graph != nil {
+		add("Graph", p.res.Graph.Digest.String())
 	}
 	add("Lock", meta.Raybuild.LockDigest)
 	add("Layers from", meta.Raybuild.LayersFrom)
@@ -226,15 +191,15 @@ func (p *page) outcome(d *pageData, failed error, interrupted bool) {
 }
 
 func newFailure(err error) *failure {
-	f := &failure{Message: printable(err.Error())}
+	f := &failure{Message: show.Printable(err.Error())}
 	var step *llb.StepError
 	if untested := (*layers.SmokeError)(nil); errors.As(err, &untested) {
 		step = untested.Step
 	}
 	if step != nil || errors.As(err, &step) {
-		f.Layer, f.Step = stepLayer(llb.Step{Layer: step.Layer, Name: step.Step}), printable(step.Step)
+		f.Layer, f.Step = stepLayer(llb.Step{Layer: step.Layer, Name: step.Step}), show.Printable(step.Step)
 		for _, line := range step.Log {
-			f.Log = append(f.Log, printable(line))
+			f.Log = append(f.Log, show.Printable(line))
 		}
 	}
 	return f
@@ -245,30 +210,28 @@ func (p *page) diff(ctx context.Context, d *pageData) {
 	switch {
 	case !p.o.push:
 		d.DiffNote = "Without --push there is no image before to compare with."
-	case p.note != "":
-		d.DiffNote = "What the tag was before is not known: " + p.note
-	case p.before == "":
+	case p.res.BeforeUnknown != "":
+		d.DiffNote = "What the tag was before is not known: " + p.res.BeforeUnknown
+	case p.res.Before == "":
 		d.DiffNote = "The registry had no image by this name before."
 	default:
-		now, err := registry.Pin(p.o.names[0], p.report.meta.Digest)
-		if err == nil {
-			d.Diff, err = compareImages(ctx, p.j.registry, p.before, now)
-		}
+		var err error
+		d.Diff, err = raybuild.Diff(ctx, p.res.Before, p.res.Reference, p.app.imageOptions(p.o.insecure))
 		if err != nil {
-			d.DiffNote = "The image before could not be compared with: " + printable(err.Error())
+			d.DiffNote = "The image before could not be compared with: " + show.Printable(err.Error())
 		}
 	}
 }
 
 // numbers are the headlines, from what the metadata file has.
 func (d *pageData) numbers(p *page) {
-	m := p.report.meta.Raybuild
+	m := p.res
 	add := func(key, label, value string, raw any) {
 		d.Numbers = append(d.Numbers, number{key, label, value, fmt.Sprint(raw)})
 	}
 	add("seconds", "seconds", fmt.Sprintf("%.1f", m.Seconds), fmt.Sprintf("%.3f", m.Seconds))
-	ran, all := 0, len(p.report.times.steps)
-	for _, s := range p.report.times.steps {
+	ran, all := 0, len(p.res.Ran)
+	for _, s := range p.res.Ran {
 		if !s.Cached {
 			ran++
 		}
@@ -279,10 +242,7 @@ func (d *pageData) numbers(p *page) {
 		add("steps_run", fmt.Sprintf("of %d steps run", all), fmt.Sprint(ran), ran)
 	}
 	fetched := m.BytesFetched
-	if p.j.sources != nil {
-		fetched = p.j.sources.Bytes()
-	}
-	add("bytes_fetched", "fetched from mirrors", size(fetched), fetched)
+	add("bytes_fetched", "fetched from mirrors", show.Size(fetched), fetched)
 	if d.Failure != nil || len(m.Layers) == 0 {
 		return
 	}
@@ -294,11 +254,11 @@ func (d *pageData) numbers(p *page) {
 		}
 	}
 	if p.o.push {
-		add("bytes_pushed", "pushed", size(m.BytesPushed), m.BytesPushed)
+		add("bytes_pushed", "pushed", show.Size(m.BytesPushed), m.BytesPushed)
 		add("layers_reused", fmt.Sprintf("of %d layers reused", len(m.Layers)), fmt.Sprint(reused), reused)
 	}
-	add("image_bytes", "in all layers", size(total), total)
+	add("image_bytes", "in all layers", show.Size(total), total)
 	if d.Diff != nil {
-		add("pull_bytes", "pulled by a node that has the image before", size(d.Diff.Pull), d.Diff.Pull)
+		add("pull_bytes", "pulled by a node that has the image before", show.Size(d.Diff.Pull), d.Diff.Pull)
 	}
 }

@@ -12,6 +12,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/raybuild/raybuild"
+	"github.com/raybuild/raybuild/internal/show"
 	"github.com/raybuild/raybuild/layers"
 	"github.com/raybuild/raybuild/llb"
 )
@@ -19,8 +21,8 @@ import (
 // samplePage is a page of an image of eight layers with a name that no page must take for markup.
 func samplePage(failed error) *pageData {
 	start := time.Now().Add(-30 * time.Second)
-	rep := &report{o: &buildOptions{push: true}}
-	p := &page{o: rep.o, start: start, report: rep, j: &job{}}
+	res := &raybuild.Result{Seconds: 30, BytesFetched: 12e6, BytesPushed: 34e6, Digest: digest.FromString("image").String()}
+	p := &page{o: &buildOptions{push: true, names: []string{"registry.example/team/ray:2.52.0"}}, start: start, res: res}
 	at := func(s float64) time.Time { return start.Add(time.Duration(s * float64(time.Second))) }
 	in := layers.PlatformInputs{Platform: "linux/amd64"}
 	add := func(name string, count int, on ...string) {
@@ -40,11 +42,8 @@ func samplePage(failed error) *pageData {
 			s.Started, s.Completed = at(float64(3*i)), at(float64(3*i+4))
 			s.Seconds, s.Failed = 4, failed != nil && i == 4
 		}
-		rep.times.steps = append(rep.times.steps, s)
+		res.Ran = append(res.Ran, s)
 	}
-	m := &rep.meta.Raybuild
-	m.Seconds, m.BytesFetched, m.BytesPushed = 30, 12e6, 34e6
-	rep.meta.Name, rep.meta.Digest = "registry.example/team/ray:2.52.0", digest.FromString("image").String()
 	d := &pageData{Version: "test", When: "now"}
 	p.outcome(d, failed, false)
 	out := platformPage{Name: in.Platform, InImage: true}
@@ -52,12 +51,12 @@ func samplePage(failed error) *pageData {
 		r := layerRow{Name: l.Name, Count: l.Count, Needs: strings.Join(l.On, ", "), Size: int64(90e6 / (i + 1)), Digests: []string{"0123456789ab"}}
 		for k := range 5 * i {
 			n := int64(8e6 / (k + 1))
-			r.packages = append(r.packages, packageRow{l.Name, "wheel", fmt.Sprintf("package-%d-%d", i, k), "1.0", n, size(n)})
+			r.packages = append(r.packages, packageRow{l.Name, "wheel", fmt.Sprintf("package-%d-%d", i, k), "1.0", n, show.Size(n)})
 		}
 		r.steps(p, l, d.Failure)
 		r.Registry = map[bool]string{true: "pushed", false: "reused"}[r.Class == "built"]
 		r.sum()
-		m.Layers = append(m.Layers, layerMetadata{Name: l.Name, Size: r.Size, Reused: r.Registry == "reused"})
+		res.Layers = append(res.Layers, raybuild.LayerResult{Name: l.Name, Size: r.Size, Reused: r.Registry == "reused"})
 		out.Packages = append(out.Packages, r.packages...)
 		out.Layers = append(out.Layers, r)
 	}
@@ -65,8 +64,8 @@ func samplePage(failed error) *pageData {
 	d.Platforms = []platformPage{out}
 	d.Timeline = p.timeline()
 	if failed == nil {
-		d.Diff = &diffReport{Locks: true, Pull: 34e6, Packages: []packageChange{{Kind: "pip", Change: "changed", Name: "ray", From: "2.51.1", To: "2.52.0"}, {Kind: "pip", Change: "added", Name: "<script>x</script>", To: "1"}},
-			Layers: []layerChange{{State: "new", Digest: digest.FromString("a"), Size: 34e6, History: "[ray] install"}, {State: "gone", Digest: digest.FromString("b"), Size: 30e6, History: "[ray] install"}}}
+		d.Diff = &raybuild.ImageDiff{Locks: true, Pull: 34e6, Packages: []raybuild.PackageChange{{Kind: "pip", Change: "changed", Name: "ray", From: "2.51.1", To: "2.52.0"}, {Kind: "pip", Change: "added", Name: "<script>x</script>", To: "1"}},
+			Layers: []raybuild.LayerChange{{State: "new", Digest: digest.FromString("a"), Size: 34e6, History: "[ray] install"}, {State: "gone", Digest: digest.FromString("b"), Size: 30e6, History: "[ray] install"}}}
 	}
 	d.numbers(p)
 	return d
@@ -138,10 +137,10 @@ func TestTreemapKeepsProportionsAndBounds(t *testing.T) {
 
 func TestTimelineOfABuilderWithAnotherClock(t *testing.T) {
 	start := time.Now()
-	rep := &report{o: &buildOptions{}, meta: metadata{Raybuild: buildMetadata{Seconds: 10}}}
+	res := &raybuild.Result{Seconds: 10}
 	there := start.Add(-time.Hour)
-	rep.times.steps = []llb.Step{{Name: "a", Started: there, Completed: there.Add(5 * time.Second)}, {Name: "b", Cached: true}}
-	tl := (&page{o: rep.o, start: start, report: rep}).timeline()
+	res.Ran = []llb.Step{{Name: "a", Started: there, Completed: there.Add(5 * time.Second)}, {Name: "b", Cached: true}}
+	tl := (&page{o: &buildOptions{}, start: start, res: res}).timeline()
 	if len(tl.Bars) != 1 || tl.Kept != 1 || tl.Bars[0].X != "0.000%" || tl.Bars[0].W != "50.000%" {
 		t.Errorf("the timeline is %+v, want one bar over its first half and one step kept", tl)
 	}

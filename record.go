@@ -1,4 +1,4 @@
-package cli
+package raybuild
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/raybuild/raybuild/internal/registry"
+	"github.com/raybuild/raybuild/internal/wholefile"
 	"github.com/raybuild/raybuild/layers"
 	"github.com/raybuild/raybuild/llb"
 )
@@ -25,15 +26,15 @@ const (
 )
 
 // documents are the lock, the record of what each layer was made of, and that of the recipe.
-func (j *job) documents(ctx context.Context, graph *layers.Graph, line bool) ([]registry.Document, error) {
-	if d := j.docs; d != nil && d.graph == graph && d.line == line {
+func (p *Project) documents(ctx context.Context, graph *layers.Graph, line bool) ([]registry.Document, error) {
+	if d := p.docs; d != nil && d.graph == graph && d.line == line {
 		return d.all, nil
 	}
-	inputs, err := j.inputs(ctx, graph)
+	inputs, err := p.inputs(ctx, graph)
 	if err != nil {
 		return nil, err
 	}
-	record := j.smoke.passedIn(inputs)
+	record := p.smoke.passedIn(inputs)
 	record.Line = line
 	data, err := record.Marshal()
 	if err != nil {
@@ -43,10 +44,10 @@ func (j *job) documents(ctx context.Context, graph *layers.Graph, line bool) ([]
 	if err != nil {
 		return nil, err
 	}
-	j.docs = &madeDocuments{graph, line, []registry.Document{
-		{ArtifactType: lockType, Data: j.data}, {ArtifactType: inputsType, Data: data}, {ArtifactType: recipeType, Data: source},
+	p.docs = &madeDocuments{graph, line, []registry.Document{
+		{ArtifactType: lockType, Data: p.data}, {ArtifactType: inputsType, Data: data}, {ArtifactType: recipeType, Data: source},
 	}}
-	return j.docs.all, nil
+	return p.docs.all, nil
 }
 
 // madeDocuments are documents as they were made: their bytes are pushed with the image's, and named when it has its names.
@@ -57,19 +58,19 @@ type madeDocuments struct {
 }
 
 // inputs is the record of what a graph's layers are made of. It takes as long as the graph itself, so it is made once.
-func (j *job) inputs(ctx context.Context, graph *layers.Graph) (*layers.Inputs, error) {
-	if j.record == nil || j.record.Graph != graph.Digest {
+func (p *Project) inputs(ctx context.Context, graph *layers.Graph) (*layers.Inputs, error) {
+	if p.record == nil || p.record.Graph != graph.Digest {
 		record, err := graph.Inputs(ctx)
 		if err != nil {
 			return nil, err
 		}
-		j.record = record
+		p.record = record
 	}
-	return j.record, nil
+	return p.record, nil
 }
 
 // attach stores documents with the pushed image in each repository, so that inspect, plan, why and diff need nothing else.
-func (j *job) attach(ctx context.Context, names []string, digest string, docs []registry.Document) error {
+func (p *Project) attach(ctx context.Context, names []string, digest string, docs []registry.Document) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for i, name := range names {
 		if slices.ContainsFunc(names[:i], func(n string) bool { return sameRepository(n, name) }) {
@@ -80,7 +81,7 @@ func (j *job) attach(ctx context.Context, names []string, digest string, docs []
 			if err != nil {
 				return err
 			}
-			if _, err := j.registry.Attach(ctx, ref, docs...); err != nil {
+			if _, err := p.registry.Attach(ctx, ref, docs...); err != nil {
 				return fmt.Errorf("the image is pushed, its lock and the record of its inputs are not: %w", err)
 			}
 			return nil
@@ -90,7 +91,7 @@ func (j *job) attach(ctx context.Context, names []string, digest string, docs []
 }
 
 // attachElsewhere gives the documents to those repositories that the image was new to.
-func (j *job) attachElsewhere(ctx context.Context, graph *layers.Graph, found registry.Found, names []string) error {
+func (p *Project) attachElsewhere(ctx context.Context, graph *layers.Graph, found registry.Found, names []string) error {
 	var elsewhere []string
 	for _, name := range names {
 		if ref, err := registry.Pin(name, found.Digest.String()); err != nil || ref != found.Ref {
@@ -100,20 +101,20 @@ func (j *job) attachElsewhere(ctx context.Context, graph *layers.Graph, found re
 	if len(elsewhere) == 0 {
 		return nil
 	}
-	was, err := recordOf(ctx, j.registry, found.Ref, graph.Digest.String())
+	was, err := recordOf(ctx, p.registry, found.Ref, graph.Digest.String())
 	if err != nil {
 		return err
 	}
-	if how, on := (&buildOptions{}).tests(j.recipe); on && was != nil {
-		if j.smoke, err = j.smokeOf(ctx, graph, how, was); err != nil {
+	if how, on := SmokeByRecipe.tests(p.recipe); on && was != nil {
+		if p.smoke, err = p.smokeOf(ctx, graph, how, was); err != nil {
 			return err
 		}
 	}
-	docs, err := j.documents(ctx, graph, was != nil && was.Line)
+	docs, err := p.documents(ctx, graph, was != nil && was.Line)
 	if err != nil {
 		return err
 	}
-	return j.attach(ctx, elsewhere, found.Digest.String(), docs)
+	return p.attach(ctx, elsewhere, found.Digest.String(), docs)
 }
 
 // recordOf is the record of inputs that an image carries for its graph, or nil: not pushed by raybuild, by an older one, or
@@ -141,19 +142,19 @@ func recordFor(ref string, found []registry.Attachment, graph string) (*layers.I
 	return nil, broken
 }
 
-// memory is what this machine keeps of the last builds of a recipe.
-type memory struct {
+// buildHistory is what this machine keeps of the last builds of a recipe.
+type buildHistory struct {
 	Image   string             `json:"image,omitempty"` // what was pushed last
 	Seconds map[string]float64 `json:"seconds"`         // of each layer's steps, when they last ran
 }
 
-// memoryFile is where the memory of the recipe is.
-func (j *job) memoryFile() (string, error) {
-	home, err := j.app.home()
+// historyFile is where the memory of the recipe is.
+func (p *Project) historyFile() (string, error) {
+	home, err := p.env.HomeDir()
 	if err != nil {
 		return "", err
 	}
-	recipe, err := filepath.Abs(j.app.path(j.o.file))
+	recipe, err := filepath.Abs(p.env.path(p.env.recipe()))
 	if err != nil {
 		return "", fmt.Errorf("find recipe: %w", err)
 	}
@@ -161,9 +162,9 @@ func (j *job) memoryFile() (string, error) {
 }
 
 // recall reads the memory; there may be none.
-func (j *job) recall() (memory, error) {
-	m := memory{Seconds: map[string]float64{}}
-	file, err := j.memoryFile()
+func (p *Project) recall() (buildHistory, error) {
+	m := buildHistory{Seconds: map[string]float64{}}
+	file, err := p.historyFile()
 	if err != nil {
 		return m, err
 	}
@@ -181,13 +182,13 @@ func (j *job) recall() (memory, error) {
 }
 
 // remember keeps what plan and why will ask for. A build that is done does not fail for it.
-func (j *job) remember(o *buildOptions, res *llb.Result) {
-	if j.ofImage != nil {
+func (p *Project) remember(o *BuildOptions, res *llb.Result) {
+	if p.ofImage != nil {
 		return // it is of no recipe here
 	}
-	m, err := j.recall()
+	m, err := p.recall()
 	if err != nil {
-		m = memory{Seconds: map[string]float64{}}
+		m = buildHistory{Seconds: map[string]float64{}}
 	}
 	if m.Seconds == nil {
 		m.Seconds = map[string]float64{}
@@ -201,16 +202,16 @@ func (j *job) remember(o *buildOptions, res *llb.Result) {
 	for layer, seconds := range ran {
 		m.Seconds[layer] = seconds
 	}
-	if o.push {
-		m.Image = o.names[0]
+	if o.Push {
+		m.Image = o.Names[0]
 	}
-	if err := j.keep(m); err != nil {
-		j.app.warn("%v", err)
+	if err := p.keep(m); err != nil {
+		p.env.warn("%v", err)
 	}
 }
 
-func (j *job) keep(m memory) error {
-	file, err := j.memoryFile()
+func (p *Project) keep(m buildHistory) error {
+	file, err := p.historyFile()
 	if err != nil {
 		return err
 	}
@@ -221,5 +222,5 @@ func (j *job) keep(m memory) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return fmt.Errorf("keep what was measured: %w", err)
 	}
-	return writeFile(file, data, 0o600)
+	return wholefile.Write(file, data, 0o600)
 }

@@ -1,8 +1,7 @@
-package cli
+package raybuild
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"sync"
 
@@ -12,7 +11,6 @@ import (
 
 	"github.com/raybuild/raybuild/internal/registry"
 	"github.com/raybuild/raybuild/layers"
-	"github.com/raybuild/raybuild/llb"
 )
 
 // The ways in which an image that a registry had became what the names are.
@@ -21,8 +19,8 @@ const (
 	copied   = "copied"   // another repository had it
 )
 
-// hit is an image that a registry has and that is the graph, so that nothing needs to be built.
-type hit struct {
+// existingImage is an image that a registry has and that is the graph, so that nothing needs to be built.
+type existingImage struct {
 	registry.Found
 	how  string // retagged, copied, or "": one of the names is it
 	sent registry.Pushed
@@ -41,14 +39,14 @@ func lastTag(ref string) string {
 	return reference.FamiliarName(named) + ":graph-last"
 }
 
-// ask asks registries what is there of the graph: all of it, under one of the names or elsewhere, or else an image to take layers
+// findExisting asks registries what is there of the graph: all of it, under one of the names or elsewhere, or else an image to take layers
 // from; a push of the rest is allowed then. Over a slow link the round trips are what it takes, so what can be asked at the same
 // time is. Where the first name is the graph nothing else is asked, and where another tag is it nothing else is written. first is what
 // lookAhead gave.
-func (j *job) ask(ctx context.Context, graph *layers.Graph, o *buildOptions, first func() (registry.Found, error)) (*hit, *reuse, error) {
+func (p *Project) findExisting(ctx context.Context, graph *layers.Graph, o *BuildOptions, first func() (registry.Found, error)) (*existingImage, *reuse, error) {
 	mayBeThere := o.mayBeThere()
 	if mayBeThere {
-		if h, err := j.look(ctx, graph, o, first); h != nil || err != nil {
+		if h, err := p.findByName(ctx, graph, o, first); h != nil || err != nil {
 			return h, nil, err
 		}
 	}
@@ -63,56 +61,56 @@ func (j *job) ask(ctx context.Context, graph *layers.Graph, o *buildOptions, fir
 	defer giveUp() // a token service that hangs holds up nothing that does not need it
 	defer read.Wait()
 	defer stop()
-	read.Go(func() { k, failed = j.reusable(reading, o, graph) })
-	if mayBeThere && o.graphTag {
-		for _, name := range o.names { // for tags, or for the question whether a push is allowed
-			loggedIn.Go(func() { j.registry.Login(loggingIn, name) })
+	read.Go(func() { k, failed = p.reusable(reading, o, graph) })
+	if mayBeThere && !o.NoGraphTag {
+		for _, name := range o.Names { // for tags, or for the question whether a push is allowed
+			loggedIn.Go(func() { p.registry.Login(loggingIn, name) })
 		}
 		alone := func() { stop(); read.Wait() }
-		if h, err := j.elsewhere(ctx, graph, o, alone); h != nil || err != nil {
+		if h, err := p.findByGraphTag(ctx, graph, o, alone); h != nil || err != nil {
 			return h, nil, err
 		}
 	}
-	if err := j.mayPush(ctx, o); err != nil {
+	if err := p.askToPush(ctx, o); err != nil {
 		return nil, nil, err
 	}
 	read.Wait()
 	if reading.Err() != nil && ctx.Err() == nil { // it was given up for a tag that came to nothing
-		k, failed = j.reusable(ctx, o, graph)
+		k, failed = p.reusable(ctx, o, graph)
 	}
 	return nil, k, failed
 }
 
 // mayBeThere tells whether an image that a registry has may be all that is asked for.
-func (o *buildOptions) mayBeThere() bool {
-	return o.push && !o.noCache && len(o.outputs) == 0 && !o.testsAnew()
+func (o *BuildOptions) mayBeThere() bool {
+	return o.Push && !o.NoCache && len(o.Outputs) == 0 && o.Smoke != SmokeAlways
 }
 
 // lookAhead begins to ask what the first name is, where that will be asked. What it gives waits for the answer.
-func (j *job) lookAhead(ctx context.Context, o *buildOptions) func() (registry.Found, error) {
+func (p *Project) lookAhead(ctx context.Context, o *BuildOptions) func() (registry.Found, error) {
 	if !o.mayBeThere() {
 		return nil
 	}
 	first := sync.OnceValues(func() (registry.Found, error) {
-		found, _, err := j.registry.Look(ctx, o.names[0])
+		found, _, err := p.registry.Look(ctx, o.Names[0])
 		return found, err
 	})
 	go first() //nolint:errcheck // who waits gets it
 	return first
 }
 
-// look finds the graph under the names, with one request for each. What it finds becomes all names. Nil: none of them is it.
-func (j *job) look(ctx context.Context, graph *layers.Graph, o *buildOptions, first func() (registry.Found, error)) (*hit, error) {
-	j.seen = map[string]string{}
-	for _, names := range [][]string{o.names[:1], o.names[1:]} {
+// findByName finds the graph under the names, with one request for each. What it finds becomes all names. Nil: none of them is it.
+func (p *Project) findByName(ctx context.Context, graph *layers.Graph, o *BuildOptions, first func() (registry.Found, error)) (*existingImage, error) {
+	p.seen = map[string]string{}
+	for _, names := range [][]string{o.Names[:1], o.Names[1:]} {
 		all := make([]registry.Found, len(names))
 		g, gctx := errgroup.WithContext(ctx)
 		for i, name := range names {
 			g.Go(func() (err error) {
-				if name == o.names[0] {
+				if name == o.Names[0] {
 					all[i], err = first()
 				} else {
-					all[i], _, err = j.registry.Look(gctx, name)
+					all[i], _, err = p.registry.Look(gctx, name)
 				}
 				return err
 			})
@@ -121,43 +119,43 @@ func (j *job) look(ctx context.Context, graph *layers.Graph, o *buildOptions, fi
 			return nil, err
 		}
 		for i, name := range names {
-			j.seen[name] = all[i].Ref
+			p.seen[name] = all[i].Ref
 			if all[i].Annotations[layers.GraphAnnotation] == graph.Digest.String() {
-				h := &hit{Found: all[i]}
-				return h, j.give(ctx, graph, o, h, slices.DeleteFunc(slices.Clone(o.names), func(n string) bool { return n == name }))
+				h := &existingImage{Found: all[i]}
+				return h, p.retagOrCopy(ctx, graph, o, h, slices.DeleteFunc(slices.Clone(o.Names), func(n string) bool { return n == name }))
 			}
 		}
 	}
 	return nil, nil
 }
 
-// elsewhere finds the graph under its own tag, with one request for each of the names' repositories and for each that a cache is
+// findByGraphTag finds the graph under its own tag, with one request for each of the names' repositories and for each that a cache is
 // imported from. What it finds becomes all names, once alone has ended what else is under way. Nil: nobody has it.
-func (j *job) elsewhere(ctx context.Context, graph *layers.Graph, o *buildOptions, alone func()) (*hit, error) {
-	tags := slices.Concat(graphTags(o.names, graph.Digest), graphTags(cacheRefs(o), graph.Digest))
+func (p *Project) findByGraphTag(ctx context.Context, graph *layers.Graph, o *BuildOptions, alone func()) (*existingImage, error) {
+	tags := slices.Concat(graphTags(o.Names, graph.Digest), graphTags(cacheRefs(o), graph.Digest))
 	for i, tag := range tags {
 		if slices.Contains(tags[:i], tag) {
 			continue
 		}
-		found, ok, err := j.registry.Look(ctx, tag)
+		found, ok, err := p.registry.Look(ctx, tag)
 		if err == nil && (!ok || found.Annotations[layers.GraphAnnotation] != graph.Digest.String()) {
 			continue
 		}
-		h := &hit{Found: found, how: retagged}
+		h := &existingImage{Found: found, how: retagged}
 		if err == nil {
 			alone()
-			err = j.give(ctx, graph, o, h, o.names)
+			err = p.retagOrCopy(ctx, graph, o, h, o.Names)
 		}
 		if err == nil || ctx.Err() != nil {
 			return h, err
 		}
-		j.app.warn("%v", err) // the build, which can do without it, says what is wrong if it is more than that
+		p.env.warn("%v", err) // the build, which can do without it, says what is wrong if it is more than that
 	}
 	return nil, nil
 }
 
-// give makes names what was found: by its manifest in the same repository, by mounting its blobs in another one.
-func (j *job) give(ctx context.Context, graph *layers.Graph, o *buildOptions, h *hit, names []string) error {
+// retagOrCopy makes names what was found: by its manifest in the same repository, by mounting its blobs in another one.
+func (p *Project) retagOrCopy(ctx context.Context, graph *layers.Graph, o *BuildOptions, h *existingImage, names []string) error {
 	var same, others []string
 	for _, name := range names {
 		if ref, err := registry.Pin(name, h.Digest.String()); err == nil && ref == h.Ref {
@@ -171,43 +169,43 @@ func (j *job) give(ctx context.Context, graph *layers.Graph, o *buildOptions, h 
 			h.how = copied
 		}
 		to := others
-		if o.graphTag {
+		if !o.NoGraphTag {
 			to = slices.Concat(graphTags(others, graph.Digest), others)
 		}
 		var err error
-		h.sent, err = j.registry.Copy(ctx, h.Ref, registry.PushOptions{
+		h.sent, err = p.registry.Copy(ctx, h.Ref, registry.PushOptions{
 			Names: slices.Compact(to),
 			Retry: o.retry(),
-			Log:   j.app.warn,
+			Log:   p.env.warn,
 		})
 		if err != nil {
 			return err
 		}
-		if err := j.attachElsewhere(ctx, graph, h.Found, others); err != nil {
+		if err := p.attachElsewhere(ctx, graph, h.Found, others); err != nil {
 			return err
 		}
 	}
-	return j.registry.Tag(ctx, h.Ref, same...)
+	return p.registry.Tag(ctx, h.Ref, same...)
 }
 
 // tagByGraph lets later builds find what was pushed under other names. A push that is done does not fail for it.
-func (j *job) tagByGraph(ctx context.Context, graph *layers.Graph, o *buildOptions, pushed digest.Digest) {
-	if !o.graphTag {
+func (p *Project) tagByGraph(ctx context.Context, graph *layers.Graph, o *BuildOptions, pushed digest.Digest) {
+	if o.NoGraphTag {
 		return
 	}
-	tags := graphTags(o.names, graph.Digest)
+	tags := graphTags(o.Names, graph.Digest)
 	var tagged sync.WaitGroup
 	for i, tag := range tags {
 		if slices.Contains(tags[:i], tag) {
 			continue
 		}
 		tagged.Go(func() {
-			ref, err := registry.Pin(o.names[i], pushed.String())
+			ref, err := registry.Pin(o.Names[i], pushed.String())
 			if err == nil {
-				err = j.registry.Tag(ctx, ref, tag, lastTag(ref))
+				err = p.registry.Tag(ctx, ref, tag, lastTag(ref))
 			}
 			if err != nil {
-				j.app.warn("the image will not be found under another tag: %v", err)
+				p.env.warn("the image will not be found under another tag: %v", err)
 			}
 		})
 	}
@@ -226,10 +224,10 @@ func graphTags(refs []string, graph digest.Digest) []string {
 }
 
 // cacheRefs are the images and caches of the names' registries that a cache is imported from.
-func cacheRefs(o *buildOptions) []string {
+func cacheRefs(o *BuildOptions) []string {
 	var all []string
-	for _, e := range o.parsed.cacheFrom {
-		if e.Type == "registry" && slices.ContainsFunc(o.names, func(name string) bool { return sameHost(name, e.Attrs["ref"]) }) {
+	for _, e := range o.CacheFrom {
+		if e.Type == "registry" && slices.ContainsFunc(o.Names, func(name string) bool { return sameHost(name, e.Attrs["ref"]) }) {
 			all = append(all, e.Attrs["ref"])
 		}
 	}
@@ -240,36 +238,4 @@ func sameHost(a, b string) bool {
 	x, errX := registry.Host(a)
 	y, errY := registry.Host(b)
 	return errX == nil && errY == nil && x == y
-}
-
-// hitMetadata says how an image that was there became what the names are.
-type hitMetadata struct {
-	How  string `json:"how"`  // retagged or copied
-	From string `json:"from"` // where it was, by digest
-}
-
-// found ends a call that built nothing, because a registry had the image.
-func (r *report) found(h *hit, images []llb.Image) {
-	m := &r.meta.Raybuild
-	r.meta.Digest, m.UpToDate, m.BytesPushed = h.Digest.String(), h.how == "", h.sent.Bytes
-	names := layerNames(images, len(h.Layers))
-	for i, l := range h.Layers {
-		reused := h.how != copied || h.sent.Reused[l.Digest]
-		m.Layers = append(m.Layers, layerMetadata{Name: names[i], Digest: l.Digest, Size: l.Size, Reused: reused})
-	}
-	if h.how != "" {
-		m.Found = &hitMetadata{h.how, h.Ref}
-	}
-}
-
-// says tells a hit in words.
-func (h *hitMetadata) says(pushed int64) string {
-	if h.How == copied {
-		moved := "its layers were mounted"
-		if pushed > 0 {
-			moved = size(pushed) + " of layers were sent"
-		}
-		return fmt.Sprintf("copied from %s, which is this graph already: nothing was built, %s", h.From, moved)
-	}
-	return fmt.Sprintf("retagged: %s is this graph already, and nothing was built", h.From)
 }

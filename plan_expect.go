@@ -1,4 +1,4 @@
-package cli
+package raybuild
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 
 	"github.com/raybuild/raybuild/internal/registry"
 	"github.com/raybuild/raybuild/layers"
+	"github.com/raybuild/raybuild/llb"
 )
 
 // What is expected of a layer.
@@ -82,18 +83,23 @@ type stepCount struct {
 // stepCounts are those of each layer, by platform and name.
 func stepCounts(ctx context.Context, graph *layers.Graph) (map[string]stepCount, error) {
 	out := map[string]stepCount{}
-	report, err := newGraphReport(ctx, graph, "")
-	if err != nil {
-		return nil, err
-	}
-	for _, p := range report.Platforms {
-		for _, s := range p.Steps {
-			key := p.Platform + " " + s.Layer
+	for _, image := range graph.Images {
+		def, err := image.Marshal(ctx, false)
+		if err != nil {
+			return nil, err
+		}
+		vertices, err := def.Vertices()
+		if err != nil {
+			return nil, err
+		}
+		platform := llb.FormatPlatform(image.Platform)
+		for _, s := range vertices {
+			key := platform + " " + s.Layer
 			switch { // what is a layer of its own, under the title of another
 			case s.Kind == "run" && s.Layer == "mirrors":
-				key = p.Platform + " originals"
+				key = platform + " originals"
 			case s.Layer == "env" && strings.HasPrefix(s.Name, "activate "):
-				key = p.Platform + " activate"
+				key = platform + " activate"
 			}
 			n := out[key]
 			switch {
@@ -111,7 +117,7 @@ func stepCounts(ctx context.Context, graph *layers.Graph) (map[string]stepCount,
 }
 
 // of is how many of a layer's operations its fate lets run.
-func (n stepCount) of(l planLayer) int {
+func (n stepCount) of(l PlanLayer) int {
 	switch {
 	case l.Fate == layers.Recompressed:
 		return 0

@@ -1,4 +1,4 @@
-package cli
+package raybuild
 
 import (
 	"bytes"
@@ -25,7 +25,7 @@ type reuse struct {
 	graph       *layers.Graph // the whole one
 	image       llb.Image     // its
 	annotations map[string]string
-	old         *carried
+	old         *pushedImage
 	rest        *layers.Rest
 	expected    sync.WaitGroup // until the registry was asked for the kept layers
 	made        *llb.Assembled // once it is known
@@ -36,58 +36,58 @@ var errCannotReuse = errors.New("layers of the image that is there cannot be reu
 
 // reuse makes the image from the layers of the one that was pushed before, and builds what it does not have; where that is
 // nothing, no builder is asked. Nil: it has nothing to give, or cannot.
-func (j *job) reuse(ctx context.Context, o *buildOptions, k *reuse, report *report) (*llb.Result, error) {
+func (p *Project) reuse(ctx context.Context, o *BuildOptions, k *reuse, t *tally) (*llb.Result, error) {
 	if k == nil {
 		return nil, nil
 	}
 	var err error
 	if !k.rest.Nothing() {
-		k.expected.Go(func() { j.registry.Expect(ctx, k.old.Ref, k.kept()) }) // while the builder makes the others
-		_, err = j.solve(ctx, o, k.rest.Graph, report, k)
+		k.expected.Go(func() { p.registry.Expect(ctx, k.old.Ref, k.kept()) }) // while the builder makes the others
+		_, err = p.solve(ctx, o, k.rest.Graph, t, k)
 	} else if err = k.assemble(ctx, nil); err == nil {
-		err = j.pushReused(ctx, o, report, k)
+		err = p.pushReused(ctx, o, t, k)
 	}
 	if errors.Is(err, errCannotReuse) && ctx.Err() == nil {
-		report.again()
-		j.app.say("note: building the whole image: %v", err)
+		t.again()
+		p.env.note("building the whole image: %v", err)
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	report.meta.Raybuild.LayersFrom = k.old.Ref
+	t.res.LayersFrom = k.old.Ref
 	return k.made.Result, nil
 }
 
 // pushReused pushes an image of which nothing is built.
-func (j *job) pushReused(ctx context.Context, o *buildOptions, report *report, k *reuse) error {
-	report.beforePush(k.made.Result)
+func (p *Project) pushReused(ctx context.Context, o *BuildOptions, t *tally, k *reuse) error {
+	t.beforePush(k.made.Result)
 	absent := func(context.Context, digest.Digest, int64) (io.ReadCloser, error) { return nil, os.ErrNotExist }
 	ready := func(ctx context.Context, store func(context.Context) error) error {
-		return k.passes(ctx, j, o.names[0], nil, store)
+		return k.passes(ctx, p, o.Names[0], nil, store)
 	}
-	err := k.send(ctx, j, o, parcel{names: o.names, from: []string{k.old.Ref}, open: k.open(absent), ready: ready}, report)
+	err := k.send(ctx, p, o, pushRequest{names: o.Names, from: []string{k.old.Ref}, open: k.open(absent), ready: ready}, t)
 	if err != nil && ctx.Err() != nil {
-		return report.interrupted()
+		return t.interrupted()
 	}
 	return k.explain(err)
 }
 
 // reusable finds the image to take layers from, and what of the graph it has.
-func (j *job) reusable(ctx context.Context, o *buildOptions, graph *layers.Graph) (*reuse, error) {
-	if !o.push || !o.reuse || o.noCache || j.onto != nil || len(o.outputs)+len(o.parsed.cacheTo) > 0 ||
-		len(graph.Images) != 1 || !j.sameRegistry(o.names) {
+func (p *Project) reusable(ctx context.Context, o *BuildOptions, graph *layers.Graph) (*reuse, error) {
+	if !o.Push || o.NoReuse || o.NoCache || p.onto != nil || len(o.Outputs)+len(o.CacheTo) > 0 ||
+		len(graph.Images) != 1 || !p.sameRegistry(o.Names) {
 		return nil, nil
 	}
-	j.tried = []*carried{} // asked for, be there none
-	record := sync.OnceValues(func() (*layers.Inputs, error) { return j.inputs(ctx, graph) })
+	p.tried = []*pushedImage{} // asked for, be there none
+	record := sync.OnceValues(func() (*layers.Inputs, error) { return p.inputs(ctx, graph) })
 	go record() //nolint:errcheck // begun while the registry is asked; its error is taken below
-	for old := range j.before(ctx, o) {
+	for old := range p.before(ctx, o) {
 		now, err := record()
 		if err != nil {
 			return nil, err
 		}
-		j.tried = append(j.tried, old)
+		p.tried = append(p.tried, old)
 		if rest := graph.Rest(now, old.record); rest != nil {
 			return &reuse{graph: graph, image: graph.Images[0], annotations: graph.Annotations, old: old, rest: rest}, nil
 		}
@@ -97,7 +97,7 @@ func (j *job) reusable(ctx context.Context, o *buildOptions, graph *layers.Graph
 }
 
 // sameRegistry tells whether all names are of one registry, spoken to in one way.
-func (j *job) sameRegistry(names []string) bool {
+func (p *Project) sameRegistry(names []string) bool {
 	for _, name := range names {
 		if !sameHost(name, names[0]) {
 			return false
@@ -109,33 +109,33 @@ func (j *job) sameRegistry(names []string) bool {
 // before are images with a record that may have layers of the one that is built: that which was pushed last from the recipe, those
 // that have one of the names now, and the one that was pushed last to the first name's repository. They are of the repositories
 // that are pushed to: who may write to another one has no say in what comes into these.
-func (j *job) before(ctx context.Context, o *buildOptions) iter.Seq[*carried] {
-	return func(yield func(*carried) bool) {
-		if j.ofImage != nil {
-			if usable(j.ofImage) && sameHost(j.ofImage.Ref, o.names[0]) {
-				yield(j.ofImage)
+func (p *Project) before(ctx context.Context, o *BuildOptions) iter.Seq[*pushedImage] {
+	return func(yield func(*pushedImage) bool) {
+		if p.ofImage != nil {
+			if usable(p.ofImage) && sameHost(p.ofImage.Ref, o.Names[0]) {
+				yield(p.ofImage)
 			}
 			return
 		}
-		m, err := j.recall()
+		m, err := p.recall()
 		if err != nil {
-			j.app.warn("%v", err)
+			p.env.warn("%v", err)
 		}
-		candidates := append([]string{m.Image}, o.names...)
-		if o.graphTag {
-			candidates = append(candidates, lastTag(o.names[0]))
+		candidates := append([]string{m.Image}, o.Names...)
+		if !o.NoGraphTag {
+			candidates = append(candidates, lastTag(o.Names[0]))
 		}
 		for i, name := range candidates {
-			if name == "" || slices.Contains(candidates[:i], name) || !slices.ContainsFunc(o.names, func(n string) bool { return sameRepository(n, name) }) {
+			if name == "" || slices.Contains(candidates[:i], name) || !slices.ContainsFunc(o.Names, func(n string) bool { return sameRepository(n, name) }) {
 				continue
 			}
-			if found, asked := j.seen[name]; asked {
+			if found, asked := p.seen[name]; asked {
 				if name = found; name == "" {
 					continue
 				}
 			}
 			// A build can do without it, and says what is wrong with the registry if it is more than that.
-			c, err := carriedBy(ctx, j.registry, name)
+			c, err := loadPushedImage(ctx, p.registry, name)
 			if ctx.Err() != nil || err == nil && usable(c) && !yield(c) {
 				return
 			}
@@ -143,7 +143,7 @@ func (j *job) before(ctx context.Context, o *buildOptions) iter.Seq[*carried] {
 	}
 }
 
-func usable(c *carried) bool { return c.record != nil && len(c.Platforms) == 1 }
+func usable(c *pushedImage) bool { return c.record != nil && len(c.Platforms) == 1 }
 
 func sameRepository(a, b string) bool {
 	x, errX := reference.ParseNormalizedNamed(a)
@@ -203,38 +203,38 @@ func (k *reuse) open(built func(context.Context, digest.Digest, int64) (io.ReadC
 }
 
 // push is what a build of the rest does with what it made: the whole image is pushed.
-func (k *reuse) push(ctx context.Context, j *job, o *buildOptions, to llb.BuildOptions, report *report, p *llb.Pushing) error {
-	if p.Result.Line {
+func (k *reuse) push(ctx context.Context, p *Project, o *BuildOptions, to llb.BuildOptions, t *tally, part *llb.Pushing) error {
+	if part.Result.Line {
 		return fmt.Errorf("%w: this builder cannot merge layers", errCannotReuse)
 	}
-	built, err := p.Layers()
+	built, err := part.Layers()
 	if err != nil {
 		return err
 	}
 	if err := k.assemble(ctx, built); err != nil {
 		return err
 	}
-	p.Result.Images = k.made.Result.Images // its layers are shown
-	k.made.Result.Steps, k.made.Result.Caches = p.Result.Steps, p.Result.Caches
-	report.beforePush(k.made.Result)
+	part.Result.Images = k.made.Result.Images // its layers are shown
+	k.made.Result.Steps, k.made.Result.Caches = part.Result.Steps, part.Result.Caches
+	t.beforePush(k.made.Result)
 	k.expected.Wait()
 	ready := func(ctx context.Context, store func(context.Context) error) error {
-		return k.passes(ctx, j, to.Names[0], p, store)
+		return k.passes(ctx, p, to.Names[0], part, store)
 	}
-	return k.explain(k.send(ctx, j, o, parcel{names: to.Names, from: k.from(j), open: k.open(p.Open), shown: p, ready: ready}, report))
+	return k.explain(k.send(ctx, p, o, pushRequest{names: to.Names, from: k.from(p), open: k.open(part.Open), shown: part, ready: ready}, t))
 }
 
 // send pushes the whole image.
-func (k *reuse) send(ctx context.Context, j *job, o *buildOptions, c parcel, report *report) (err error) {
+func (k *reuse) send(ctx context.Context, p *Project, o *BuildOptions, c pushRequest, t *tally) (err error) {
 	c.root, c.reused = k.made.Result.Digest, k.old.Ref
-	if c.docs, err = j.documents(ctx, k.graph, k.made.Result.Line); err != nil {
+	if c.docs, err = p.documents(ctx, k.graph, k.made.Result.Line); err != nil {
 		return err
 	}
-	return j.send(ctx, o, c, report)
+	return p.send(ctx, o, c, t)
 }
 
 // from are images that have blobs of it.
-func (k *reuse) from(j *job) []string { return append(j.bases(k.rest.Graph), k.old.Ref) }
+func (k *reuse) from(p *Project) []string { return append(p.bases(k.rest.Graph), k.old.Ref) }
 
 // explain tells a layer that is nowhere from a push that fails: such an image can be built whole.
 func (k *reuse) explain(err error) error {

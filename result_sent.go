@@ -1,4 +1,4 @@
-package cli
+package raybuild
 
 import (
 	"sync"
@@ -23,8 +23,8 @@ func (s *sentLayers) sum() int64 {
 }
 
 // pushedBefore notes what was sent before the image was whole.
-func (r *report) pushedBefore(done registry.Pushed) {
-	s := &r.before
+func (t *tally) pushedBefore(done registry.Pushed) {
+	s := &t.before
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.bytes += done.Bytes
@@ -37,30 +37,29 @@ func (r *report) pushedBefore(done registry.Pushed) {
 }
 
 // sentBefore tells whether a layer was sent before the image was whole.
-func (r *report) sentBefore(d digest.Digest) bool {
-	r.before.mu.Lock()
-	defer r.before.mu.Unlock()
-	return r.before.whole[d]
+func (t *tally) sentBefore(d digest.Digest) bool {
+	t.before.mu.Lock()
+	defer t.before.mu.Unlock()
+	return t.before.whole[d]
 }
 
 // again begins anew what a first attempt could not end: what it sent was sent, and what it ran was run.
-func (r *report) again() {
-	m := &r.meta.Raybuild
-	done := registry.Pushed{Bytes: m.BytesPushed - r.before.sum(), Reused: r.sent}
-	if r.sent != nil {
-		for d := range r.sent {
-			done.Reused[d] = r.sent[d] && !r.sentBefore(d)
+func (t *tally) again() {
+	done := registry.Pushed{Bytes: t.res.BytesPushed - t.before.sum(), Reused: t.sent}
+	if t.sent != nil {
+		for d := range t.sent {
+			done.Reused[d] = t.sent[d] && !t.sentBefore(d)
 		}
-		r.pushedBefore(done)
+		t.pushedBefore(done)
 	}
-	r.pushing, r.sent, m.BytesPushed = false, nil, 0
-	r.earlier = r.times.steps
+	t.res.Pushing, t.sent, t.res.BytesPushed = false, nil, 0
+	t.earlier = t.res.Ran
 }
 
 // withEarlier puts the steps that an earlier attempt ran in the place of those that found them in the cache.
-func (r *report) withEarlier(steps []llb.Step) []llb.Step {
+func (t *tally) withEarlier(steps []llb.Step) []llb.Step {
 	ran := map[[2]string]llb.Step{}
-	for _, s := range r.earlier {
+	for _, s := range t.earlier {
 		if !s.Cached {
 			ran[[2]string{s.Layer, s.Name}] = s
 		}

@@ -1,4 +1,4 @@
-package cli
+package raybuild
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/raybuild/raybuild/internal/show"
 	"github.com/raybuild/raybuild/internal/sources"
 	"github.com/raybuild/raybuild/layers"
 )
@@ -20,9 +21,9 @@ const (
 // aptSize is how large the layer of Debian packages will be. What stays of it is as large as it was, in the proportion of its
 // packages; of packages that come to it nothing is known before they are there, so they are fetched, which the build would do
 // next, and looked into. Where that cannot be, they are taken to be like the others.
-func (r *planReport) aptSize(ctx context.Context, g *against, f layers.LayerFate, oldSize int64) int64 {
+func (r *Plan) aptSize(ctx context.Context, g *comparison, f layers.LayerFate, oldSize int64) int64 {
 	like := func(bytes int64) int64 { return int64(float64(oldSize) * float64(bytes) / float64(f.OldBytes)) }
-	added := addedDebs(g.j.lock.Platforms[f.Platform], f.Changes)
+	added := addedDebs(g.p.lock.Platforms[f.Platform], f.Changes)
 	var bytes int64
 	for _, a := range added {
 		bytes += a.Size
@@ -61,15 +62,15 @@ func addedDebs(p *layers.LockPlatform, changes []layers.InputChange) []layers.Ar
 }
 
 // debSizes is what packages add to a compressed layer.
-func (g *against) debSizes(ctx context.Context, platform string, debs []layers.Artifact, bytes int64) (int64, error) {
-	base := g.j.lock.Platforms[platform].Base
+func (g *comparison) debSizes(ctx context.Context, platform string, debs []layers.Artifact, bytes int64) (int64, error) {
+	base := g.p.lock.Platforms[platform].Base
 	switch {
 	case len(base.DpkgPaths) == 0:
 		return 0, errors.New("the lock does not know what the base's dpkg leaves out: raybuild lock --update base")
 	case bytes > debsMost:
-		return 0, fmt.Errorf("they are %s", size(bytes))
+		return 0, fmt.Errorf("they are %s", show.Size(bytes))
 	}
-	out, err := g.j.reach(ctx)
+	out, err := g.p.reach(ctx)
 	if err != nil {
 		return 0, err
 	}

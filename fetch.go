@@ -1,4 +1,4 @@
-package cli
+package raybuild
 
 import (
 	"context"
@@ -17,8 +17,8 @@ import (
 
 // fetchThere is a build whose artifacts the builder fetches by itself, each from its first mirror. A builder tries one place
 // only, so where a build fails before any step has, it goes on with everybody's next mirror; what was fetched is kept.
-func (j *job) fetchThere(ctx context.Context, b *builder.Builder, graph *layers.Graph, s llb.Session, to llb.BuildOptions) (*llb.Result, error) {
-	places := j.sources.Places(graph.Artifacts)
+func (p *Project) fetchThere(ctx context.Context, b *builder.Builder, graph *layers.Graph, s llb.Session, to llb.BuildOptions) (*llb.Result, error) {
+	places := p.sources.Places(graph.Artifacts)
 	rounds := 1
 	for _, urls := range places {
 		rounds = max(rounds, len(urls))
@@ -39,7 +39,7 @@ func (j *job) fetchThere(ctx context.Context, b *builder.Builder, graph *layers.
 		}
 		errs = append(errs, err)
 		if round+1 < rounds {
-			j.app.warn("the builder could not fetch everything: %v; trying the next mirrors", err)
+			p.env.warn("the builder could not fetch everything: %v; trying the next mirrors", err)
 		}
 	}
 	return nil, errors.Join(errs...)

@@ -1,13 +1,11 @@
-package cli
+package raybuild
 
 import (
-	"bytes"
 	"io"
 	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -15,7 +13,6 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/raybuild/raybuild/internal/faultyregistry"
-	"github.com/raybuild/raybuild/internal/registry"
 	"github.com/raybuild/raybuild/layers"
 )
 
@@ -36,12 +33,11 @@ func TestARefusalWaitsForNoOtherRegistry(t *testing.T) {
 			return r.URL.Path == "/token" && strings.Contains(r.URL.Query().Get("scope"), "push")
 		})(tokens)
 	})
-	a := &app{stderr: io.Discard}
-	j := &job{app: a, registry: registry.New(registry.Options{})}
-	o := &buildOptions{names: []string{refuses + "/ray:1", hangs + "/ray:1"}, push: true, graphTag: true}
+	p := newProject(Options{})
+	o := &BuildOptions{Names: []string{refuses + "/ray:1", hangs + "/ray:1"}, Push: true}
 	done := make(chan error, 1)
 	go func() {
-		_, _, err := j.ask(t.Context(), &layers.Graph{Digest: digest.FromString("graph")}, o, j.lookAhead(t.Context(), o))
+		_, _, err := p.findExisting(t.Context(), &layers.Graph{Digest: digest.FromString("graph")}, o, p.lookAhead(t.Context(), o))
 		done <- err
 	}()
 	select {
@@ -51,23 +47,5 @@ func TestARefusalWaitsForNoOtherRegistry(t *testing.T) {
 		}
 	case <-time.After(20 * time.Second):
 		t.Fatal("one registry refused the push, and the call still waits for the other one's token after 20 seconds")
-	}
-}
-
-// Lines that several goroutines say at once are whole.
-func TestSayingAtOnce(t *testing.T) {
-	var said bytes.Buffer
-	a := &app{stderr: &said}
-	var all sync.WaitGroup
-	for range 8 {
-		all.Go(func() {
-			for range 50 {
-				a.say("warning: %s", "a line")
-			}
-		})
-	}
-	all.Wait()
-	if want := strings.Repeat("warning: a line\n", 400); said.String() != want {
-		t.Errorf("400 lines that were said at once are not all there, or not whole: %d bytes, want %d", said.Len(), len(want))
 	}
 }

@@ -1,4 +1,4 @@
-package cli
+package raybuild
 
 import (
 	"context"
@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"slices"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
@@ -20,20 +19,20 @@ import (
 
 // push brings what was built to the registries: layers from the builder where it has them, else from the base's registry.
 // Where a layer is in neither (one that came out of a registry cache and was needed for nothing), the builder pushes.
-func (j *job) push(ctx context.Context, o *buildOptions, graph *layers.Graph, to llb.BuildOptions, report *report, p *llb.Pushing) error {
+func (p *Project) push(ctx context.Context, o *BuildOptions, graph *layers.Graph, to llb.BuildOptions, t *tally, image *llb.Pushing) error {
 	open := func(ctx context.Context, d ocispecs.Descriptor, offset int64) (io.ReadCloser, error) {
-		return p.Open(ctx, d.Digest, offset)
+		return image.Open(ctx, d.Digest, offset)
 	}
-	docs, err := j.documents(ctx, graph, p.Result.Line)
+	docs, err := p.documents(ctx, graph, image.Result.Line)
 	if err != nil {
 		return err
 	}
-	ready := func(ctx context.Context, _ func(context.Context) error) error { return p.Checked(ctx) }
-	return j.send(ctx, o, parcel{root: p.Result.Digest, names: to.Names, docs: docs, from: j.bases(graph), open: open, shown: p, ready: ready}, report)
+	ready := func(ctx context.Context, _ func(context.Context) error) error { return image.Checked(ctx) }
+	return p.send(ctx, o, pushRequest{root: image.Result.Digest, names: to.Names, docs: docs, from: p.bases(graph), open: open, shown: image, ready: ready}, t)
 }
 
-// parcel is an image that is pushed.
-type parcel struct {
+// pushRequest is an image that is pushed.
+type pushRequest struct {
 	root  digest.Digest // of its manifest or index
 	names []string
 	docs  []registry.Document // that will be attached to it
@@ -53,7 +52,7 @@ func gone(err error) bool {
 }
 
 // send pushes, and notes what was sent.
-func (j *job) send(ctx context.Context, o *buildOptions, c parcel, report *report) error {
+func (p *Project) send(ctx context.Context, o *BuildOptions, c pushRequest, t *tally) error {
 	source := func(ctx context.Context, d ocispecs.Descriptor, offset int64) (io.ReadCloser, error) {
 		r, err := c.open(ctx, d, offset)
 		for _, base := range c.from {
@@ -61,13 +60,13 @@ func (j *job) send(ctx context.Context, o *buildOptions, c parcel, report *repor
 				break
 			}
 			// The builder may have another way to a base, such as a mirror.
-			if r, err = j.registry.OpenBlob(ctx, base, d.Digest, offset); err != nil && (base != c.reused || gone(err)) {
+			if r, err = p.registry.OpenBlob(ctx, base, d.Digest, offset); err != nil && (base != c.reused || gone(err)) {
 				err = errors.Join(os.ErrNotExist, err)
 			}
 		}
 		return r, err
 	}
-	done, err := j.registry.Push(ctx, ocispecs.Descriptor{Digest: c.root}, source, registry.PushOptions{
+	done, err := p.registry.Push(ctx, ocispecs.Descriptor{Digest: c.root}, source, registry.PushOptions{
 		Names:     c.names,
 		Documents: c.docs,
 		From:      c.from,
@@ -75,24 +74,24 @@ func (j *job) send(ctx context.Context, o *buildOptions, c parcel, report *repor
 		Reach:     o.reach(),
 		Ready:     c.ready,
 		Progress: func(d ocispecs.Descriptor, sent int64, reused bool) {
-			if c.shown != nil && !report.sentBefore(d.Digest) {
+			if c.shown != nil && !t.sentBefore(d.Digest) {
 				c.shown.Progress(d.Digest, sent, d.Size, reused)
 			}
 		},
 		Log: func(format string, args ...any) {
 			if text := "warning: " + fmt.Sprintf(format, args...); c.shown == nil || !c.shown.Warn(text) {
-				j.app.say("%s", text)
+				p.env.info("%s", text)
 			}
 		},
 	})
-	report.pushed(done)
+	t.pushed(done)
 	return err
 }
 
 // pushLayers brings layers to the first name's repository while others are still built. What fails is tried again with the
 // image, and told then.
-func (j *job) pushLayers(ctx context.Context, to llb.BuildOptions, from []string, report *report, p *llb.Pushing) {
-	all, err := p.Layers()
+func (p *Project) pushLayers(ctx context.Context, to llb.BuildOptions, from []string, t *tally, part *llb.Pushing) {
+	all, err := part.Layers()
 	if err != nil {
 		return
 	}
@@ -101,41 +100,25 @@ func (j *job) pushLayers(ctx context.Context, to llb.BuildOptions, from []string
 		blobs[i] = l.Descriptor
 	}
 	source := func(ctx context.Context, d ocispecs.Descriptor, offset int64) (io.ReadCloser, error) {
-		return p.Open(ctx, d.Digest, offset)
+		return part.Open(ctx, d.Digest, offset)
 	}
-	done, _ := j.registry.PushBlobs(ctx, blobs, source, registry.PushOptions{
+	done, _ := p.registry.PushBlobs(ctx, blobs, source, registry.PushOptions{
 		Names:    to.Names[:1],
 		From:     from,
 		Retry:    -1,
-		Progress: func(d ocispecs.Descriptor, sent int64, reused bool) { p.Progress(d.Digest, sent, d.Size, reused) },
+		Progress: func(d ocispecs.Descriptor, sent int64, reused bool) { part.Progress(d.Digest, sent, d.Size, reused) },
 	})
-	report.pushedBefore(done)
-}
-
-// reach is how long a registry that never answered is tried: for as long as --push-retry says, where it is given. 0 is the default.
-func (o *buildOptions) reach() time.Duration {
-	if o.pushRetryGiven {
-		return o.pushRetry
-	}
-	return 0
-}
-
-// retry is the push's patience in the registry's terms, where 0 is the default.
-func (o *buildOptions) retry() time.Duration {
-	if o.pushRetry == 0 {
-		return -1
-	}
-	return o.pushRetry
+	t.pushedBefore(done)
 }
 
 // bases are the pinned images that the graph's platforms stand on.
-func (j *job) bases(graph *layers.Graph) []string {
+func (p *Project) bases(graph *layers.Graph) []string {
 	var all []string
-	if j.onto != nil {
-		all = append(all, j.ofImage.Ref)
+	if p.onto != nil {
+		all = append(all, p.ofImage.Ref)
 	}
 	for _, image := range graph.Images {
-		locked := j.lock.Platforms[llb.FormatPlatform(image.Platform)]
+		locked := p.lock.Platforms[llb.FormatPlatform(image.Platform)]
 		if locked == nil {
 			continue
 		}

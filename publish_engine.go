@@ -1,4 +1,4 @@
-package cli
+package raybuild
 
 import (
 	"context"
@@ -12,13 +12,13 @@ import (
 
 // pushStored has the Docker Engine push what its BuildKit put into its image store, and gives the manifest the annotations that
 // the Engine does not write. The other names become the image by its manifest.
-func (j *job) pushStored(ctx context.Context, engine *docker.Host, to llb.BuildOptions, report *report, p *llb.Pushing) ([]byte, error) {
+func (p *Project) pushStored(ctx context.Context, engine *docker.Host, to llb.BuildOptions, t *tally, image *llb.Pushing) ([]byte, error) {
 	name := to.Names[0]
 	host, err := registry.Host(name)
 	if err != nil {
 		return nil, err
 	}
-	c, err := j.registry.Credentials(ctx, host)
+	c, err := p.registry.Credentials(ctx, host)
 	if err != nil {
 		return nil, err
 	}
@@ -31,7 +31,7 @@ func (j *job) pushStored(ctx context.Context, engine *docker.Host, to llb.BuildO
 		if l.Sent = min(l.Sent, l.Size-1); l.Done { // the Engine counts the tar's frame as well
 			l.Sent = l.Size
 		}
-		p.Show(digest.FromString(l.ID), "layer "+l.ID, l.Sent, l.Size, l.Reused)
+		image.Show(digest.FromString(l.ID), "layer "+l.ID, l.Sent, l.Size, l.Reused)
 	})
 	if err != nil {
 		return nil, err
@@ -40,24 +40,24 @@ func (j *job) pushStored(ctx context.Context, engine *docker.Host, to llb.BuildO
 	if err != nil {
 		return nil, err
 	}
-	manifest, err := j.registry.Annotate(ctx, from, name, to.Annotations)
+	manifest, err := p.registry.Annotate(ctx, from, name, to.Annotations)
 	if err != nil {
 		return nil, err
 	}
 	if from, err = registry.Pin(name, digest.FromBytes(manifest).String()); err != nil {
 		return nil, err
 	}
-	if err := j.registry.Tag(ctx, from, to.Names[1:]...); err != nil {
+	if err := p.registry.Tag(ctx, from, to.Names[1:]...); err != nil {
 		return nil, err
 	}
-	report.stored, err = j.storedLayers(ctx, from, reused)
+	t.stored, err = p.storedLayers(ctx, from, reused)
 	return manifest, err
 }
 
 // storedLayers says what the Engine's push moved. The Engine names layers by the digests of their unpacked tars.
-func (j *job) storedLayers(ctx context.Context, ref string, reused map[string]bool) (registry.Pushed, error) {
+func (p *Project) storedLayers(ctx context.Context, ref string, reused map[string]bool) (registry.Pushed, error) {
 	done := registry.Pushed{Reused: map[digest.Digest]bool{}}
-	image, err := j.registry.Inspect(ctx, ref)
+	image, err := p.registry.Inspect(ctx, ref)
 	if err != nil {
 		return done, err
 	}

@@ -1,4 +1,4 @@
-package cli
+package raybuild
 
 import (
 	"strings"
@@ -25,7 +25,7 @@ func TestDebsThatPlanLooksInto(t *testing.T) {
 	if len(added) != 1 || added[0].Name != "bc" {
 		t.Fatalf("added are %+v, want bc alone", added)
 	}
-	g := &against{j: &job{lock: &layers.Lock{Platforms: map[string]*layers.LockPlatform{"linux/amd64": p}}}}
+	g := &comparison{p: &Project{lock: &layers.Lock{Platforms: map[string]*layers.LockPlatform{"linux/amd64": p}}}}
 	if _, err := g.debSizes(t.Context(), "linux/amd64", added, 100); err == nil || !strings.Contains(err.Error(), "raybuild lock --update base") {
 		t.Errorf("with a lock that does not know what dpkg leaves out: %v", err)
 	}

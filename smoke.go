@@ -1,4 +1,4 @@
-package cli
+package raybuild
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/raybuild/raybuild/internal/registry"
+	"github.com/raybuild/raybuild/internal/wholefile"
 	"github.com/raybuild/raybuild/layers"
 	"github.com/raybuild/raybuild/llb"
 )
@@ -25,31 +26,23 @@ type smoke struct {
 	anew   bool               // they run also where the builder knows that they pass
 }
 
-// smokeFlag adds --smoke.
-func smokeFlag(o *buildOptions) (v *bool, name string, value bool, usage string) {
-	return &o.smoke, "smoke", true, "test the image before it gets its name: import what it was made for, or run the recipe's own command (its key smoke); given, it overrides the recipe's smoke: false and tests anew what has passed before"
-}
-
 // tests tells how images are tested, and whether they are.
-func (o *buildOptions) tests(r *layers.Recipe) (layers.Smoke, bool) {
+func (m SmokeMode) tests(r *layers.Recipe) (layers.Smoke, bool) {
 	how := r.Smoke
-	if o.smokeGiven {
-		how.Off = !o.smoke
+	if m != SmokeByRecipe {
+		how.Off = m == SmokeNever
 	}
 	return how, !how.Off
 }
 
-// testsAnew tells whether an image is tested that is there already.
-func (o *buildOptions) testsAnew() bool { return o.smokeGiven && o.smoke }
-
 // planSmoke finds the tests that the graph's images take. k is the image that layers are taken from; nil: none is.
-func (j *job) planSmoke(ctx context.Context, o *buildOptions, graph *layers.Graph, k *reuse) error {
-	j.smoke = &smoke{anew: o.testsAnew() || o.noCache}
-	how, on := o.tests(j.recipe)
+func (p *Project) planSmoke(ctx context.Context, o *BuildOptions, graph *layers.Graph, k *reuse) error {
+	p.smoke = &smoke{anew: (o.Smoke == SmokeAlways) || o.NoCache}
+	how, on := o.Smoke.tests(p.recipe)
 	if !on {
 		return nil
 	}
-	inputs, err := j.inputs(ctx, graph)
+	inputs, err := p.inputs(ctx, graph)
 	if err != nil {
 		return err
 	}
@@ -57,22 +50,22 @@ func (j *job) planSmoke(ctx context.Context, o *buildOptions, graph *layers.Grap
 	if err != nil {
 		return err
 	}
-	before := j.passedBefore(ctx, o, k)
+	before := p.passedBefore(ctx, o, k)
 	for _, t := range all {
 		if !testedHere(t, len(all)) {
-			j.app.say("note: the image of %s is not tested: of several platforms only this machine's is", llb.FormatPlatform(t.Platform))
+			p.env.note("the image of %s is not tested: of several platforms only this machine's is", llb.FormatPlatform(t.Platform))
 			continue
 		}
 		by := ""
 		for _, c := range before {
-			if !j.smoke.anew && by == "" && t.PassedBy(c.record) {
+			if !p.smoke.anew && by == "" && t.PassedBy(c.record) {
 				by = c.Ref
 			}
 		}
-		if by != "" || !j.smoke.anew && j.passedHere(&t) {
-			j.smoke.passed, j.smoke.by = append(j.smoke.passed, t), by
+		if by != "" || !p.smoke.anew && p.passedHere(&t) {
+			p.smoke.passed, p.smoke.by = append(p.smoke.passed, t), by
 		} else {
-			j.smoke.run = append(j.smoke.run, t)
+			p.smoke.run = append(p.smoke.run, t)
 		}
 	}
 	return ctx.Err()
@@ -84,17 +77,17 @@ func testedHere(t layers.SmokeTest, n int) bool {
 }
 
 // passedBefore are images whose records may say that they passed the same test.
-func (j *job) passedBefore(ctx context.Context, o *buildOptions, k *reuse) []*carried {
+func (p *Project) passedBefore(ctx context.Context, o *BuildOptions, k *reuse) []*pushedImage {
 	switch {
 	case k != nil:
-		return []*carried{k.old}
-	case j.tried != nil || !o.reuse || o.noCache || o.testsAnew() || j.onto != nil:
-		return j.tried
-	case len(o.names) == 0 || !o.push && len(cacheRefs(o)) == 0 || !j.sameRegistry(o.names):
+		return []*pushedImage{k.old}
+	case p.tried != nil || o.NoReuse || o.NoCache || (o.Smoke == SmokeAlways) || p.onto != nil:
+		return p.tried
+	case len(o.Names) == 0 || !o.Push && len(cacheRefs(o)) == 0 || !p.sameRegistry(o.Names):
 		return nil // there is no registry that this build speaks to
 	}
-	var all []*carried
-	for c := range j.before(ctx, o) { // layers cannot be taken, as where a cache is exported, or nothing is pushed
+	var all []*pushedImage
+	for c := range p.before(ctx, o) { // layers cannot be taken, as where a cache is exported, or nothing is pushed
 		all = append(all, c)
 	}
 	return all
@@ -105,8 +98,8 @@ func (j *job) passedBefore(ctx context.Context, o *buildOptions, k *reuse) []*ca
 const testedDir = "tested"
 
 // passedFile is where it is kept that an image has passed a test here, under whatever name or none.
-func (j *job) passedFile(t *layers.SmokeTest) (string, error) {
-	home, err := j.app.home()
+func (p *Project) passedFile(t *layers.SmokeTest) (string, error) {
+	home, err := p.env.HomeDir()
 	if err != nil {
 		return "", err
 	}
@@ -114,8 +107,8 @@ func (j *job) passedFile(t *layers.SmokeTest) (string, error) {
 }
 
 // passedHere tells whether an image has passed the same test that was built here.
-func (j *job) passedHere(t *layers.SmokeTest) bool {
-	file, err := j.passedFile(t)
+func (p *Project) passedHere(t *layers.SmokeTest) bool {
+	file, err := p.passedFile(t)
 	if err != nil {
 		return false
 	}
@@ -125,18 +118,18 @@ func (j *job) passedHere(t *layers.SmokeTest) bool {
 }
 
 // keepPassed keeps which tests the built image has passed. A build that is done does not fail for it.
-func (j *job) keepPassed() {
-	for _, t := range j.smoke.run {
-		file, err := j.passedFile(&t)
+func (p *Project) keepPassed() {
+	for _, t := range p.smoke.run {
+		file, err := p.passedFile(&t)
 		if err != nil {
 			continue
 		}
 		data, err := json.Marshal(t.With())
 		if err = errors.Join(err, os.MkdirAll(filepath.Dir(file), 0o700)); err == nil {
-			err = writeFile(file, data, 0o600)
+			err = wholefile.Write(file, data, 0o600)
 		}
 		if err != nil {
-			j.app.warn("the next image will be tested again: %v", err)
+			p.env.warn("the next image will be tested again: %v", err)
 		}
 	}
 }
@@ -183,23 +176,23 @@ func (s *smoke) explain(err error) error {
 
 // passes waits until the image that is pushed has passed its tests. Where layers were taken from a registry the builder may not
 // have them: then it pulls the image, which is there, and has no name.
-func (k *reuse) passes(ctx context.Context, j *job, name string, p *llb.Pushing, store func(context.Context) error) error {
-	checks := j.smoke.checks(true)
+func (k *reuse) passes(ctx context.Context, p *Project, name string, image *llb.Pushing, store func(context.Context) error) error {
+	checks := p.smoke.checks(true)
 	if len(checks) == 0 {
 		return nil
 	}
 	var err error
-	run := func(checks ...llb.Check) error { return j.checkAlone(ctx, k, checks) }
-	if p != nil {
+	run := func(checks ...llb.Check) error { return p.checkAlone(ctx, k, checks) }
+	if image != nil {
 		run = func(checks ...llb.Check) error {
 			for _, one := range checks {
-				if err := p.Check(ctx, one); err != nil {
+				if err := image.Check(ctx, one); err != nil {
 					return err
 				}
 			}
 			return nil
 		}
-		err = p.Checked(ctx)
+		err = image.Checked(ctx)
 	} else {
 		err = run(checks...)
 	}
@@ -209,7 +202,7 @@ func (k *reuse) passes(ctx context.Context, j *job, name string, p *llb.Pushing,
 	if err := store(ctx); err != nil {
 		return err
 	}
-	if checks, err = j.smoke.ofImage(name, k.made.Result.Digest); err != nil {
+	if checks, err = p.smoke.ofImage(name, k.made.Result.Digest); err != nil {
 		return err
 	}
 	err = run(checks...)
@@ -221,22 +214,22 @@ func (k *reuse) passes(ctx context.Context, j *job, name string, p *llb.Pushing,
 }
 
 // checkAlone runs tests of an image of which nothing is built.
-func (j *job) checkAlone(ctx context.Context, k *reuse, checks []llb.Check) error {
-	b, err := j.connect(ctx)
+func (p *Project) checkAlone(ctx context.Context, k *reuse, checks []llb.Check) error {
+	b, err := p.connect(ctx)
 	if err != nil {
 		return err
 	}
-	session := j.session(nil)
+	session := p.session(nil)
 	session.Artifacts = nil
-	o := llb.SolveOptions{Progress: llb.ProgressMode(j.b.progress), ProgressTo: j.app.stderr, Title: "Testing"}
+	o := llb.SolveOptions{Progress: p.env.Progress, ProgressTo: p.env.ProgressTo, Title: "Testing"}
 	steps, err := b.Check(ctx, session, o, checks...)
 	k.made.Result.Steps = append(k.made.Result.Steps, steps...)
 	return err
 }
 
 // tested says in words how the image was tested, and with one word for programs.
-func (r *report) tested(res *llb.Result) (word, text string) {
-	s := r.j.smoke
+func (t *tally) tested(res *llb.Result) (word, text string) {
+	s := t.p.smoke
 	switch {
 	case s == nil:
 		return "", ""
@@ -268,8 +261,8 @@ func (s *smoke) passedIn(record *layers.Inputs) *layers.Inputs {
 }
 
 // smokeOf are the tests that an image of the graph has passed by its record.
-func (j *job) smokeOf(ctx context.Context, graph *layers.Graph, how layers.Smoke, record *layers.Inputs) (*smoke, error) {
-	inputs, err := j.inputs(ctx, graph)
+func (p *Project) smokeOf(ctx context.Context, graph *layers.Graph, how layers.Smoke, record *layers.Inputs) (*smoke, error) {
+	inputs, err := p.inputs(ctx, graph)
 	if err != nil {
 		return nil, err
 	}

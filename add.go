@@ -1,0 +1,222 @@
+package raybuild
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/raybuild/raybuild/internal/registry"
+	"github.com/raybuild/raybuild/internal/sources"
+	"github.com/raybuild/raybuild/layers"
+	"github.com/raybuild/raybuild/llb"
+)
+
+// AddResult is what an addition came to.
+type AddResult struct {
+	Image   string          // the result, by digest
+	From    string          // the image below, by digest
+	Added   bool            // false: it has all that was asked for
+	Changes []layers.Change // of its lock
+	Build   *Result         // nil: nothing was built
+}
+
+// onto is the image that packages are put on.
+type onto struct {
+	below  map[string]layers.ImageBelow // by platform
+	source *layers.Source
+	lock   *layers.Lock
+}
+
+// Add puts Python packages on an image as one more layer. requirements are those of PEP 508. The image's own Python resolves
+// them; what the image has stays in the version that it has. Recipe and lock travel with an image that raybuild pushed; of the
+// recipe of o mirrors.fetch is used and no other part. The result gets the image's own name, or those of b, and the image's
+// compression, labels and annotations.
+func Add(ctx context.Context, image string, requirements []string, o Options, b BuildOptions) (*AddResult, error) {
+	start := time.Now()
+	asked, err := readRequirements(requirements)
+	if err != nil {
+		return nil, err
+	}
+	if err := nameResult(&b, image); err != nil {
+		return nil, err
+	}
+	p, source, err := openImage(ctx, o, image, true, "a list under pip.added and raybuild --push do")
+	if err != nil {
+		return nil, err
+	}
+	defer p.Close()
+	b.Compression, b.Labels, b.Annotations = source.Compression, source.Labels, source.Annotations
+	if p.ofImage.record == nil {
+		return nil, noRecord(image)
+	}
+	out := &AddResult{From: p.ofImage.Ref}
+	if layers.HasAlready(p.recipe, p.lock, asked) {
+		out.Image, err = p.hasAll(ctx, &b)
+		return out, err
+	}
+	if err := p.prepareOnto(ctx, source, asked); err != nil {
+		return nil, err
+	}
+	if err := p.lockOnto(ctx, image, &b); err != nil {
+		return nil, sources.Explain(err)
+	}
+	if out.Changes = layers.Diff(p.onto.lock, p.lock); len(out.Changes) == 0 {
+		out.Image, err = p.hasAll(ctx, &b)
+		return out, err
+	}
+	out.Added = true
+	if out.Build, err = p.build(ctx, &b, start); err != nil {
+		return nil, err
+	}
+	out.Image = out.Build.Reference
+	return out, nil
+}
+
+// readRequirements brings requirements into their common form.
+func readRequirements(texts []string) ([]string, error) {
+	if len(texts) == 0 {
+		return nil, optionErrorf("nothing is added: name a requirement, such as einops>=0.8")
+	}
+	var out []string
+	for _, text := range texts {
+		req, err := layers.ParseRequirement(text)
+		if err != nil {
+			return nil, optionErrorf("requirement %q: %w", text, err)
+		}
+		out = append(out, req.String())
+	}
+	return out, nil
+}
+
+// hasAll gives an image that has all that was asked for the names that it should have. Nothing is built.
+func (p *Project) hasAll(ctx context.Context, o *BuildOptions) (string, error) {
+	p.env.info("up to date: %s has what is asked for", p.ofImage.Ref)
+	if !o.Push {
+		return p.ofImage.Ref, nil
+	}
+	if err := p.registry.Tag(ctx, p.ofImage.Ref, o.Names...); err != nil {
+		return "", err
+	}
+	var elsewhere []string
+	for _, name := range o.Names {
+		if ref, err := registry.Pin(name, p.ofImage.Digest.String()); err != nil || ref != p.ofImage.Ref {
+			elsewhere = append(elsewhere, name)
+		}
+	}
+	if len(elsewhere) > 0 {
+		var docs []registry.Document
+		for _, kind := range []string{lockType, inputsType, recipeType} {
+			found, err := p.registry.Attached(ctx, p.ofImage.Ref, kind)
+			if err != nil {
+				return "", err
+			}
+			for _, d := range found {
+				docs = append(docs, registry.Document{ArtifactType: kind, MediaType: d.MediaType, Data: d.Data})
+			}
+		}
+		if err := p.attach(ctx, elsewhere, p.ofImage.Digest.String(), docs); err != nil {
+			return "", err
+		}
+	}
+	return registry.Pin(o.Names[0], p.ofImage.Digest.String())
+}
+
+// prepareOnto finds the image's parts, and makes the recipe that of the result.
+func (p *Project) prepareOnto(ctx context.Context, source *layers.Source, requirements []string) error {
+	p.onto = &onto{source: source, lock: p.lock, below: map[string]layers.ImageBelow{}}
+	var local []layers.LocalFile
+	for _, of := range p.ofImage.record.Platforms {
+		image := p.ofImage.platform(of.Platform)
+		at := 0
+		for _, l := range of.Layers {
+			if l.Name == "env" {
+				break
+			}
+			at += l.Count
+		}
+		if at >= len(image.Layers) {
+			return fmt.Errorf("image %q has no layer of its environment: build it from its recipe", p.ofImage.Ref)
+		}
+		ref, err := registry.Pin(p.ofImage.Ref, image.Digest.String())
+		if err != nil {
+			return err
+		}
+		env := image.Layers[at]
+		below := layers.ImageBelow{Ref: ref, Layers: len(image.Layers), Env: llb.Blob{Digest: env.Digest, Name: "env.tar"}}
+		p.onto.below[of.Platform] = below
+		local = append(local, p.blobOf(ctx, ref, env.Digest, env.Size, below.Env.Name))
+	}
+	p.recipe.Pip.Added = append(p.recipe.Pip.Added, requirements)
+	out, err := p.reach(ctx)
+	if err != nil {
+		return err
+	}
+	out.Know(nil, local)
+	return nil
+}
+
+// blobOf is a layer of an image as a file that a builder may ask for.
+func (p *Project) blobOf(ctx context.Context, ref string, d digest.Digest, size int64, name string) layers.LocalFile {
+	return layers.LocalFile{Digest: d, Name: name, Size: size, Open: func() (io.ReadCloser, error) {
+		r, err := p.registry.OpenBlob(ctx, ref, d, 0)
+		if err != nil {
+			return nil, err
+		}
+		return p.sources.Count(r), nil
+	}}
+}
+
+// lockOnto resolves what is added, unless one of the names has it, from an earlier call.
+func (p *Project) lockOnto(ctx context.Context, onto string, o *BuildOptions) error {
+	for _, name := range o.Names {
+		found, ok, err := p.registry.Look(ctx, name)
+		if err != nil {
+			return err
+		}
+		if !ok || found.Annotations[layers.GraphAnnotation] == "" {
+			continue
+		}
+		lock, err := lockOf(ctx, p.registry, found.Ref)
+		if err == nil && layers.LockAdds(p.recipe, p.onto.lock, lock) {
+			return p.useLock(lock)
+		}
+	}
+	if err := p.askToPush(ctx, o); err != nil {
+		return err
+	}
+	lock, err := layers.ResolveAdded(ctx, p.resolveInput(nil), p.onto.below)
+	if err != nil && ctx.Err() == nil {
+		err = p.sources.Unanswered(err)
+	}
+	if err != nil && p.builder != nil && ctx.Err() == nil {
+		err = p.builder.Explain(err)
+	}
+	if err != nil {
+		return fmt.Errorf("add to %q: %w", onto, err)
+	}
+	p.tell(layers.Diff(p.lock, lock))
+	return p.useLock(lock)
+}
+
+// graphOnto is the graph of the recipe with what was added, to be made on the image.
+func (p *Project) graphOnto(ctx context.Context, o layers.GraphOptions) (*layers.Graph, error) {
+	below, source := *p.recipe, p.onto.source
+	below.Pip.Added = below.Pip.Added[:len(below.Pip.Added)-1]
+	options := source.Options()
+	options.Packed, o.Packed = source.Files, source.Files
+	was, err := layers.NewGraph(ctx, &below, p.onto.lock, options)
+	if err != nil {
+		return nil, besideRecipe(err)
+	}
+	graph, err := layers.NewGraph(ctx, p.recipe, p.lock, o)
+	if err != nil {
+		return nil, besideRecipe(err)
+	}
+	if was.Digest != source.Graph {
+		graph = graph.After(source.Graph)
+	}
+	return graph.Onto(p.onto.below, p.ofImage.record)
+}

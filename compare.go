@@ -1,0 +1,166 @@
+package raybuild
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/raybuild/raybuild/internal/registry"
+	"github.com/raybuild/raybuild/internal/show"
+	"github.com/raybuild/raybuild/layers"
+	"github.com/raybuild/raybuild/llb"
+)
+
+// CompareOptions say what a project is compared with. The zero value is the image that was pushed last from this recipe on
+// this machine.
+type CompareOptions struct {
+	// Image is a reference. Default: the image that was pushed last from this recipe on this machine.
+	Image string
+	// Compression, Labels and Annotations are those of the build: they are in the graph's digest.
+	Compression         string
+	Labels, Annotations map[string]string
+}
+
+// comparison is the graph of recipe and lock here, beside an image of a registry.
+type comparison struct {
+	p      *Project
+	graph  *layers.Graph // nil where the lock does not even have the platforms
+	inputs *layers.Inputs
+	stale  []layers.StaleLayer
+	image  *pushedImage // nil: there is none
+}
+
+// pushedImage is an image with the record that it carries.
+type pushedImage struct {
+	registry.Image
+	record *layers.Inputs // nil: it has none, or none that fits it
+}
+
+// compare takes recipe and lock as they are, resolving nothing, and looks at the image.
+func (p *Project) compare(ctx context.Context, o CompareOptions) (*comparison, error) {
+	g := &comparison{p: p}
+	if err := g.local(ctx, &BuildOptions{Compression: o.Compression, Labels: o.Labels, Annotations: o.Annotations}); err != nil {
+		return nil, err
+	}
+	name := o.Image
+	if name == "" {
+		m, err := p.recall()
+		if err != nil {
+			return nil, err
+		}
+		name = m.Image
+	}
+	if name == "" {
+		return g, nil
+	}
+	found, ok, err := p.registry.Look(ctx, name)
+	if err != nil || !ok {
+		return g, err
+	}
+	g.image, err = loadPushedImage(ctx, p.registry, found.Ref)
+	return g, err
+}
+
+// local makes the graph, and marks in its record what the lock does not answer.
+func (g *comparison) local(ctx context.Context, o *BuildOptions) (err error) {
+	p := g.p
+	if g.stale, err = layers.Stale(p.recipe, p.lock); err != nil {
+		return err
+	}
+	if len(g.stale) > 0 && len(p.env.Set) > 0 && p.env.Lock == "" {
+		aside, err := p.overrideLockPath()
+		if err != nil {
+			return err
+		}
+		if p.useOverrideLock(aside) {
+			g.stale = nil
+		}
+	}
+	for _, platform := range p.platform {
+		if p.locked()[platform] == nil {
+			return nil
+		}
+	}
+	if g.graph, err = p.graph(ctx, o); err != nil {
+		if len(g.stale) == 0 {
+			return err
+		}
+		g.graph = nil // a lock that does not fit may come to no graph at all
+		return nil
+	}
+	if g.inputs, err = g.graph.Inputs(ctx); err != nil {
+		return err
+	}
+	g.inputs.Unresolved(g.stale)
+	return nil
+}
+
+// loadPushedImage reads an image and its record. A record that does not fit the image's layers is none.
+func loadPushedImage(ctx context.Context, c *registry.Client, ref string) (*pushedImage, error) {
+	image, err := c.Inspect(ctx, ref, inputsType)
+	if err != nil {
+		return nil, err
+	}
+	out := &pushedImage{Image: image}
+	record, err := recordFor(image.Ref, image.Attached[inputsType], image.Annotations[layers.GraphAnnotation])
+	if err != nil || record == nil {
+		return out, err
+	}
+	for _, p := range record.Platforms {
+		count := 0
+		for _, l := range p.Layers {
+			count += l.Count
+		}
+		if found := out.platform(p.Platform); found == nil || len(found.Layers) != count {
+			return out, nil
+		}
+	}
+	out.record = record
+	return out, nil
+}
+
+// platform is the image of one platform, or nil.
+func (c *pushedImage) platform(name string) *registry.PlatformImage {
+	if c == nil {
+		return nil
+	}
+	for i := range c.Platforms {
+		if llb.FormatPlatform(c.Platforms[i].Platform) == name {
+			return &c.Platforms[i]
+		}
+	}
+	return nil
+}
+
+// reason is why a layer is not the one that it was, in one line of at most n characters; what comes from an image is not
+// trusted to be printable.
+func reason(f layers.LayerFate, n int) string {
+	var parts []string
+	const most = 4
+	for i, c := range f.Changes {
+		if i == most {
+			parts = append(parts, fmt.Sprintf("and %d more", len(f.Changes)-most))
+			break
+		}
+		parts = append(parts, show.Printable(c.Text()))
+	}
+	if f.Fate == layers.Built && f.OldCount == 0 {
+		parts = []string{"new"}
+	}
+	if f.Fate == layers.Gone {
+		parts = nil
+	}
+	if len(f.Because) > 0 {
+		parts = append(parts, show.Printable("stands on "+strings.Join(f.Because, ", ")))
+	}
+	return show.OneLine(strings.Join(parts, "; "), n)
+}
+
+// staleText is what the lock does not answer.
+func staleText(stale []layers.StaleLayer) string {
+	var b strings.Builder
+	for _, s := range stale {
+		fmt.Fprintf(&b, "\n  %s, %s: %s", s.Layer, s.Platform, s.Why)
+	}
+	return b.String()
+}

@@ -1,0 +1,65 @@
+// Package wholefile writes files that are there whole or not at all: beside their place first, then in it.
+package wholefile
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// File is a file that is being written.
+type File struct {
+	*os.File
+	path   string
+	closed bool
+}
+
+// Create begins to write the file path. Its directory must be there. [File.Finish] ends it.
+func Create(path string) (*File, error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return nil, fmt.Errorf("write %q: %w", path, err)
+	}
+	return &File{File: f, path: path}, nil
+}
+
+// Close implements io.Closer. A second call does nothing.
+func (f *File) Close() error {
+	if f.closed {
+		return nil
+	}
+	f.closed = true
+	return f.File.Close()
+}
+
+// Finish gives the file its name and mode, or removes it where failed says that what it was written for has failed. The
+// error names path; failed is not part of it.
+func (f *File) Finish(mode os.FileMode, failed error) error {
+	err := f.Close()
+	if failed == nil && err == nil {
+		if err = os.Chmod(f.Name(), mode); err == nil {
+			err = os.Rename(f.Name(), f.path)
+		}
+	}
+	if failed != nil || err != nil {
+		err = errors.Join(err, os.Remove(f.Name()))
+	}
+	if err != nil {
+		return fmt.Errorf("write %q: %w", f.path, err)
+	}
+	return nil
+}
+
+// Write writes data as the file path.
+func Write(path string, data []byte, mode os.FileMode) error {
+	f, err := Create(path)
+	if err != nil {
+		return err
+	}
+	_, failed := f.Write(data)
+	if failed != nil {
+		failed = fmt.Errorf("write %q: %w", path, failed)
+	}
+	return errors.Join(failed, f.Finish(mode, failed))
+}

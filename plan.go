@@ -1,0 +1,272 @@
+package raybuild
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/raybuild/raybuild/layers"
+)
+
+// Plan is what a build would do, beside an image of a registry. Sizes are bytes; its JSON is that of "raybuild plan --json".
+type Plan struct {
+	Image     string               `json:"image,omitempty"`   // by digest, as it is now
+	Graph     string               `json:"graph,omitempty"`   // digest; none where the lock is stale
+	UpToDate  bool                 `json:"up_to_date"`        // the image is this graph
+	Stale     []StaleLayer         `json:"stale"`             // what a build would resolve first
+	Layers    []PlanLayer          `json:"layers"`            // of each platform, in the image's order
+	Config    []ConfigDifference   `json:"config"`            // what changes in configs
+	Steps     int                  `json:"steps"`             // run and file operations that are expected to run
+	StepsMost int                  `json:"steps_most"`        // those of all layers that are built or follow
+	Push      int64                `json:"push_bytes"`        // of layers that are expected to be new in the image's repository
+	PushMost  int64                `json:"push_bytes_most"`   // where all that follow come out new
+	Pull      int64                `json:"pull_bytes"`        // by a node that has the image
+	PullMost  int64                `json:"pull_bytes_most"`   // where all that follow come out new
+	Smoke     bool                 `json:"smoke"`             // the image will be tested, a step that counts; else one alike has passed, or nobody wants it
+	Seconds   *float64             `json:"seconds,omitempty"` // of all these steps, where each was measured
+	Notes     []string             `json:"notes"`
+	history   buildHistory         // of the last builds
+	steps     map[string]stepCount // of each platform and layer
+}
+
+// StaleLayer is a layer that the lock does not answer.
+type StaleLayer struct {
+	Platform string `json:"platform"`
+	Layer    string `json:"layer"`
+	Why      string `json:"why"`
+}
+
+// ConfigDifference is what differs in the config of one platform.
+type ConfigDifference struct {
+	Platform string               `json:"platform"`
+	Changes  []layers.InputChange `json:"changes"`
+}
+
+// PlanLayer is what becomes of a layer.
+type PlanLayer struct {
+	Platform string               `json:"platform"`
+	Name     string               `json:"name"`
+	Fate     layers.Fate          `json:"fate"`
+	Expect   string               `json:"expect"`            // new or reused; of a layer that follows, what is likely
+	Count    int                  `json:"count"`             // of the image's layers
+	New      int                  `json:"new"`               // of these that the image does not have; those that follow counted
+	Pushed   int                  `json:"pushed"`            // of the new ones, those that its repository does not have
+	Digests  []digest.Digest      `json:"digests,omitempty"` // where they are known
+	Size     int64                `json:"size"`              // of all of them
+	Estimate bool                 `json:"estimate"`          // the size is one
+	Changes  []layers.InputChange `json:"changes,omitempty"`
+	Because  []string             `json:"because,omitempty"`
+	push     int64                // bytes of those that are pushed
+	Reason   string               `json:"-"` // why, in one line
+	runs     bool                 // its steps are expected to run
+	known    bool                 // the image has one of that name
+}
+
+// Plan says what a build would do. It starts no builder, resolves nothing and changes nothing; of Debian packages that are new
+// it fetches what the build after it would, to see how large they are.
+func (p *Project) Plan(ctx context.Context, o CompareOptions) (*Plan, error) {
+	g, err := p.compare(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return g.plan(ctx, o.Image)
+}
+
+// plan makes the plan.
+func (g *comparison) plan(ctx context.Context, name string) (*Plan, error) {
+	r := &Plan{Stale: []StaleLayer{}, Layers: []PlanLayer{}, Config: []ConfigDifference{}, Notes: []string{}}
+	for _, s := range g.stale {
+		r.Stale = append(r.Stale, StaleLayer(s))
+	}
+	var err error
+	if r.history, err = g.p.recall(); err != nil {
+		return nil, err
+	}
+	if g.image != nil {
+		r.Image = g.image.Ref
+	} else if name == "" {
+		r.note("no image to compare with: name one, or push one first")
+	} else {
+		r.note("the registry has no %s: all layers are new there", name)
+	}
+	if g.graph == nil {
+		r.note("without a lock that fits nothing more can be said: raybuild lock writes it")
+		return r, nil
+	}
+	if len(g.stale) == 0 {
+		r.Graph = g.graph.Digest.String()
+		r.UpToDate = g.image != nil && g.image.Annotations[layers.GraphAnnotation] == r.Graph
+	}
+	var old *layers.Inputs
+	if g.image != nil {
+		if old = g.image.record; old == nil {
+			r.note("the image carries no record of what it was made of, so no layer is known to be reused: push it anew with this raybuild")
+		} else if old.Line {
+			r.note("the image was built where layers cannot be merged: what follows a built layer is built too")
+		}
+	}
+	if r.steps, err = stepCounts(ctx, g.graph); err != nil {
+		return nil, err
+	}
+	fates, configs := layers.Fates(old, g.inputs)
+	expected := newExpectation()
+	for _, f := range fates {
+		expect, runs := expected.of(f, old != nil && old.Line)
+		r.add(ctx, g, f, expect, runs)
+	}
+	for _, p := range g.inputs.Platforms {
+		if c := configs[p.Platform]; len(c) > 0 {
+			r.Config = append(r.Config, ConfigDifference{p.Platform, c})
+		}
+	}
+	if r.Smoke, err = g.smokes(old); err != nil {
+		return nil, err
+	}
+	r.sum(g)
+	return r, nil
+}
+
+func (r *Plan) note(format string, args ...any) {
+	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
+}
+
+// add says of one layer what becomes of it and how large it will be.
+func (r *Plan) add(ctx context.Context, g *comparison, f layers.LayerFate, expect string, runs bool) {
+	l := PlanLayer{
+		Platform: f.Platform, Name: f.Name, Fate: f.Fate, Expect: expect, runs: runs, known: f.OldCount > 0, Count: f.Count, Changes: f.Changes, Because: f.Because, Reason: reason(f, 100),
+	}
+	had := map[digest.Digest]bool{}
+	var oldSize int64
+	if p := g.image.platform(f.Platform); p != nil && f.OldCount > 0 && g.image.record != nil {
+		for _, layer := range p.Layers[f.OldAt : f.OldAt+f.OldCount] {
+			had[layer.Digest] = true
+			oldSize += layer.Size
+			l.Digests = append(l.Digests, layer.Digest)
+		}
+	}
+	l.Size = oldSize
+	if f.Fate != layers.Reused && f.Fate != layers.Gone {
+		l.New, l.Estimate = f.Count, true
+		l.Digests = nil
+		if f.Name == "apt" && f.OldBytes > 0 && oldSize > 0 {
+			l.Size = r.aptSize(ctx, g, f, oldSize)
+		} else if f.OldBytes > 0 && f.Bytes > 0 && oldSize > 0 {
+			l.Size = int64(float64(oldSize) * float64(f.Bytes) / float64(f.OldBytes))
+		} else if oldSize == 0 {
+			l.Size = f.Bytes
+		}
+	}
+	if f.Name == "base" && f.Fate == layers.Built {
+		r.base(ctx, g, &l, had)
+	} else {
+		l.Pushed = l.New
+		if l.New > 0 {
+			l.push = l.Size
+		}
+	}
+	r.Layers = append(r.Layers, l)
+}
+
+// base asks the registry for the layers of the base, which are known before anything is built; some registries share them
+// among repositories.
+func (r *Plan) base(ctx context.Context, g *comparison, l *PlanLayer, had map[digest.Digest]bool) {
+	l.Pushed, l.push = l.New, l.Size
+	if slices.ContainsFunc(g.stale, func(s layers.StaleLayer) bool { return s.Layer == "base" }) {
+		return
+	}
+	locked := g.p.lock.Platforms[l.Platform].Base
+	image, err := g.p.registry.Inspect(ctx, locked.Reference+"@"+locked.Digest.String())
+	if err != nil || len(image.Platforms) != 1 {
+		r.note("the size of the base %s is not known: %v", locked.Reference, err)
+		return
+	}
+	l.Size, l.New, l.Estimate = 0, 0, false
+	l.Pushed, l.push = 0, 0
+	for _, layer := range image.Platforms[0].Layers {
+		l.Digests = append(l.Digests, layer.Digest)
+	}
+	has := map[digest.Digest]bool{}
+	inReach := g.image != nil && mounted(g.image.Ref, locked.Reference)
+	if g.image != nil && !inReach {
+		if has, err = g.p.registry.Has(ctx, g.image.Ref, l.Digests...); err != nil {
+			r.note("what the repository has of the base is not known: %v", err)
+		}
+	}
+	for _, layer := range image.Platforms[0].Layers {
+		if had[layer.Digest] {
+			continue
+		}
+		l.New++
+		l.Size += layer.Size
+		if !inReach && !has[layer.Digest] {
+			l.Pushed++
+			l.push += layer.Size
+		}
+	}
+}
+
+// sum adds up what is done.
+func (r *Plan) sum(g *comparison) {
+	if r.UpToDate {
+		r.Smoke = false
+		return
+	}
+	seconds, measured := 0.0, true
+	if r.Smoke {
+		r.Steps, r.StepsMost = r.Steps+1, r.StepsMost+1
+		seconds, measured = r.history.Seconds[layers.SmokeLayer], r.history.Seconds[layers.SmokeLayer] > 0
+	}
+	for _, l := range r.Layers {
+		if l.Fate == layers.Reused || l.Fate == layers.Gone {
+			continue
+		}
+		n := r.steps[l.Platform+" "+l.Name].of(l)
+		if l.runs {
+			r.Steps += n
+		}
+		r.PullMost, r.PushMost = r.PullMost+l.Size, r.PushMost+l.push
+		if l.Expect == expectNew {
+			r.Pull, r.Push = r.Pull+l.Size, r.Push+l.push
+		}
+		r.StepsMost += n
+		name := l.Name
+		if name == "originals" {
+			name = "mirrors"
+		}
+		took, ok := r.history.Seconds[name]
+		measured = measured && (ok || n == 0)
+		if n > 0 {
+			seconds += took
+		}
+	}
+	for _, p := range g.inputs.Platforms { // the config is always new, and about as large as it was
+		if was := g.image.platform(p.Platform); was != nil {
+			config := was.Size
+			for _, l := range was.Layers {
+				config -= l.Size
+			}
+			r.Pull, r.PullMost = r.Pull+config, r.PullMost+config
+			r.Push, r.PushMost = r.Push+config, r.PushMost+config
+		}
+	}
+	if measured {
+		r.Seconds = &seconds
+	}
+}
+
+// smokes tells whether a build would test the image.
+func (g *comparison) smokes(old *layers.Inputs) (bool, error) {
+	how, on := SmokeByRecipe.tests(g.p.recipe)
+	if !on {
+		return false, nil
+	}
+	all, err := g.graph.SmokeTests(how, g.inputs)
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(all, func(t layers.SmokeTest) bool {
+		return testedHere(t, len(all)) && !t.PassedBy(old) && !g.p.passedHere(&t)
+	}), nil
+}

@@ -1,0 +1,369 @@
+package raybuild
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sort"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/raybuild/raybuild/internal/builder"
+	"github.com/raybuild/raybuild/internal/registry"
+	"github.com/raybuild/raybuild/internal/sources"
+	"github.com/raybuild/raybuild/internal/wholefile"
+	"github.com/raybuild/raybuild/layers"
+	"github.com/raybuild/raybuild/llb"
+)
+
+// Project is a recipe with its lock, and what works on them. It is not safe for use by several goroutines at once. What costs
+// time, such as a builder, is connected to when it is first needed; [Project.Close] ends it.
+type Project struct {
+	env      *env
+	registry *registry.Client
+	recipe   *layers.Recipe
+	platform []string     // to build: those of the options, else the recipe's
+	lockFile string       // where the lock is
+	found    *layers.Lock // what was there; nil: nothing
+	lock     *layers.Lock // what fits the recipe
+	data     []byte       // of lock
+	mayPush  bool         // the registries have been asked
+	sources  *sources.Sources
+	builder  *builder.Builder
+	record   *layers.Inputs    // of the graph that was asked for last
+	docs     *madeDocuments    // that were asked for last
+	seen     map[string]string // what the registry has under names that it was asked for, by digest; "": nothing
+	ofImage  *pushedImage      // recipe and lock are those that this image carries
+	smoke    *smoke            // how the image is tested; nil: that is not known yet
+	tried    []*pushedImage    // images that layers may have been taken from
+	onto     *onto             // packages are put on ofImage; nil: it is built whole
+}
+
+// Open reads recipe and lock, and tells what the user should know of the recipe. Nobody is asked anything.
+func Open(o Options) (*Project, error) {
+	p := newProject(o)
+	return p, p.load()
+}
+
+func newProject(o Options) *Project {
+	p := &Project{env: newEnv(o)}
+	p.lockFile = p.env.path(p.env.lock())
+	p.registry = p.env.client()
+	return p
+}
+
+// client makes a client of registries.
+func (e *env) client() *registry.Client {
+	return registry.New(registry.Options{Insecure: e.InsecureRegistries, Log: e.warn})
+}
+
+// HasLock tells whether there was a lock when the project was opened.
+func (p *Project) HasLock() bool { return p.found != nil }
+
+// load reads recipe and lock, and tells what the user should know of the recipe.
+func (p *Project) load() error {
+	var (
+		locked  sync.WaitGroup
+		badLock error
+	)
+	locked.Go(func() { badLock = p.loadLock() })
+	defer locked.Wait()
+	file := p.env.path(p.env.recipe())
+	data, err := os.ReadFile(file)
+	if err != nil && (p.env.Recipe != "" || !errors.Is(err, os.ErrNotExist)) {
+		return fmt.Errorf("read recipe %q: %w: name a recipe with -f, or write one with raybuild init", p.env.recipe(), err)
+	}
+	if p.recipe, err = layers.LoadRecipe(data, file, p.env.Set); err != nil {
+		return err
+	}
+	if err := p.recipe.LoadFiles(); err != nil {
+		return err
+	}
+	notes, err := layers.Check(p.recipe)
+	if err != nil {
+		return err
+	}
+	for _, n := range notes {
+		p.env.note("%s: %s", n.Key, n.Message)
+	}
+	if err := p.choosePlatforms(); err != nil {
+		return err
+	}
+	locked.Wait()
+	return badLock
+}
+
+// choosePlatforms takes the options' platforms; one that the recipe lacks is resolved with the others.
+func (p *Project) choosePlatforms() error {
+	for _, text := range p.env.Platforms {
+		platform, err := llb.ParsePlatform(text)
+		if err != nil {
+			return optionErrorf("platform: %w", err)
+		}
+		name := llb.FormatPlatform(platform)
+		p.platform = append(p.platform, name)
+		if !slices.Contains(p.recipe.Platforms, name) {
+			p.recipe.Platforms = append(p.recipe.Platforms, name)
+		}
+	}
+	sort.Strings(p.recipe.Platforms)
+	if p.platform == nil {
+		p.platform = p.recipe.Platforms
+	}
+	return nil
+}
+
+// loadLock reads the lock, if there is one.
+func (p *Project) loadLock() error {
+	lock, data, err := readLock(p.lockFile)
+	if err != nil {
+		return err
+	}
+	p.found, p.lock, p.data = lock, lock, data
+	return nil
+}
+
+func readLock(file string) (*layers.Lock, []byte, error) {
+	data, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("read lock %q: %w", file, err)
+	}
+	lock, err := layers.ParseLock(data, file)
+	return lock, data, err
+}
+
+// ensureLock brings the lock up to the recipe: not at all where it fits, an error where it must not change, else by resolving what
+// changed. A lock that overrides made for this call alone is kept in raybuild's directory, so that the same call finds it again.
+func (p *Project) ensureLock(ctx context.Context, frozen bool, update []string) error {
+	stale, err := layers.Stale(p.recipe, p.lock)
+	if err != nil {
+		return err
+	}
+	if len(stale) == 0 && len(update) == 0 {
+		return nil
+	}
+	if frozen {
+		return p.staleLockError(stale)
+	}
+	target := p.lockFile
+	if len(p.env.Set) > 0 && p.env.Lock == "" {
+		if target, err = p.overrideLockPath(); err != nil {
+			return err
+		}
+		if len(update) == 0 && p.useOverrideLock(target) {
+			return nil
+		}
+	}
+	if err := p.resolve(ctx, update); err != nil {
+		return sources.Explain(err)
+	}
+	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+		return fmt.Errorf("write lock: %w", err)
+	}
+	return wholefile.Write(target, p.data, 0o644)
+}
+
+// useOverrideLock takes the lock that an earlier call with these overrides has left in file, where it fits.
+func (p *Project) useOverrideLock(file string) bool {
+	lock, data, err := readLock(file)
+	if err != nil || lock == nil {
+		return false
+	}
+	if stale, err := layers.Stale(p.recipe, lock); err != nil || len(stale) > 0 {
+		return false
+	}
+	p.lock, p.data = lock, data
+	return true
+}
+
+// staleLockError is the error of a lock that must not change and does not fit.
+func (p *Project) staleLockError(stale []layers.StaleLayer) error {
+	if p.found == nil {
+		return fmt.Errorf("there is no lock %q: write it with raybuild lock, and put it under version control", p.env.lock())
+	}
+	text := ""
+	for _, s := range stale {
+		text += fmt.Sprintf("\n  %s, %s: %s", s.Layer, s.Platform, s.Why)
+	}
+	return fmt.Errorf("lock %q does not fit the recipe:%s\nbring it up with raybuild lock, and put it under version control", p.env.lock(), text)
+}
+
+// overrideLockPath names the lock of this recipe with these overrides on top of the lock that is there.
+func (p *Project) overrideLockPath() (string, error) {
+	home, err := p.env.MakeHome()
+	if err != nil {
+		return "", err
+	}
+	key := digest.FromString(p.recipe.Digest().String() + digest.FromBytes(p.data).String())
+	return filepath.Join(home, "locks", key.Encoded()+".lock"), nil
+}
+
+// resolve asks what the lock does not answer, and shows what changed.
+func (p *Project) resolve(ctx context.Context, update []string) error {
+	if _, err := p.reach(ctx); err != nil {
+		return err
+	}
+	lock, err := layers.Resolve(ctx, p.resolveInput(update))
+	if err != nil && ctx.Err() == nil {
+		err = p.sources.Unanswered(err)
+	}
+	if err != nil && p.builder != nil && ctx.Err() == nil {
+		return p.builder.Explain(err)
+	}
+	if err != nil {
+		return err
+	}
+	p.tell(layers.Diff(p.lock, lock))
+	return p.useLock(lock)
+}
+
+// useLock goes on with a lock that was resolved.
+func (p *Project) useLock(lock *layers.Lock) error {
+	data, err := lock.Marshal()
+	if err != nil {
+		return fmt.Errorf("write lock: %w", err)
+	}
+	p.lock, p.data = lock, data
+	return nil
+}
+
+// resolveInput is what resolving takes, once the sources are there.
+func (p *Project) resolveInput(update []string) layers.ResolveInput {
+	return layers.ResolveInput{
+		Recipe: p.recipe,
+		Old:    p.lock,
+		Update: update,
+
+		SameRelease: p.ofImage != nil,
+		Now:         time.Now(),
+		Sources:     p.sources,
+		Progress:    p.env.Progress,
+		ProgressTo:  p.env.ProgressTo,
+		Log:         p.env.info,
+		Sandbox: func(ctx context.Context) (layers.Sandbox, error) {
+			b, err := p.connect(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return b.Builder, nil
+		},
+	}
+}
+
+// tell shows the difference of two locks, shortened where it is everything.
+func (p *Project) tell(changes []layers.Change) {
+	const most = 40
+	for i, c := range changes {
+		if i == most {
+			p.env.info("  … and %d more", len(changes)-most)
+			return
+		}
+		p.env.info("  %s", changeText(c))
+	}
+}
+
+func changeText(c layers.Change) string {
+	switch {
+	case c.From == "":
+		return fmt.Sprintf("+ %s %s %s (%s, %s)", c.Kind, c.Name, c.To, c.Layer, c.Platform)
+	case c.To == "":
+		return fmt.Sprintf("- %s %s %s (%s, %s)", c.Kind, c.Name, c.From, c.Layer, c.Platform)
+	}
+	return fmt.Sprintf("~ %s %s %s → %s (%s, %s)", c.Kind, c.Name, c.From, c.To, c.Layer, c.Platform)
+}
+
+// graph is the pure part: recipe, lock and the options that the image depends on become steps.
+func (p *Project) graph(ctx context.Context, o *BuildOptions) (*layers.Graph, error) {
+	options := layers.GraphOptions{
+		Platforms:   p.platform,
+		Created:     p.env.Created,
+		Compression: o.Compression,
+		Labels:      o.Labels,
+		Annotations: o.Annotations,
+	}
+	if p.onto != nil {
+		return p.graphOnto(ctx, options)
+	}
+	return layers.NewGraph(ctx, p.recipe, p.lock, options)
+}
+
+// connect gives the builder.
+func (p *Project) connect(ctx context.Context) (*builder.Builder, error) {
+	if p.builder == nil {
+		b, err := builder.Connect(ctx, p.env.builder())
+		if err != nil {
+			return nil, err
+		}
+		for _, why := range b.Unusable {
+			p.env.info("building with %s: %s", b.Engine, why)
+		}
+		p.builder = b
+	}
+	return p.builder, nil
+}
+
+// reach gives the way to registries and mirrors.
+func (p *Project) reach(ctx context.Context) (*sources.Sources, error) {
+	if p.sources != nil {
+		return p.sources, nil
+	}
+	home, err := p.env.MakeHome()
+	if err != nil {
+		return nil, err
+	}
+	mirrors := p.env.mirrorsOn(p.recipe.Mirrors)
+	if p.recipe.Mirrors.FetchAuto {
+		p.env.info("measuring mirrors")
+		if mirrors = sources.Fastest(ctx, mirrors, p.env.host()); len(mirrors) > 0 {
+			p.env.info("fetching from %s first", mirrors[0].Name)
+		}
+	}
+	resolved := time.Now()
+	for _, locked := range p.locked() {
+		resolved = locked.Resolved
+	}
+	p.sources, err = sources.New(sources.Options{
+		Store: filepath.Join(home, "artifacts"), Registry: p.registry, Recipe: p.recipe, Mirrors: mirrors, Resolved: resolved,
+		Host: p.env.host(),
+		Warn: func(text string) { p.env.warn("%s", text) },
+	})
+	return p.sources, err
+}
+
+// locked are the lock's platforms, none where there is no lock.
+func (p *Project) locked() map[string]*layers.LockPlatform {
+	if p.lock == nil {
+		return nil
+	}
+	return p.lock.Platforms
+}
+
+// session is what the builder may ask of this process.
+func (p *Project) session(secrets map[string]func() ([]byte, error)) llb.Session {
+	return llb.Session{
+		Artifacts:    p.sources,
+		DockerConfig: p.env.getenv("DOCKER_CONFIG"),
+		Secrets: func(_ context.Context, id string) ([]byte, error) {
+			read, ok := secrets[id]
+			if !ok {
+				return nil, llb.ErrNoSecret
+			}
+			return read()
+		},
+	}
+}
+
+// Close ends connections; what was built stays.
+func (p *Project) Close() {
+	if p.builder != nil {
+		_ = p.builder.Close() // nothing is lost with a connection that does not end well
+	}
+}

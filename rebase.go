@@ -1,0 +1,242 @@
+package raybuild
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/raybuild/raybuild/internal/registry"
+	"github.com/raybuild/raybuild/internal/show"
+	"github.com/raybuild/raybuild/internal/sources"
+	"github.com/raybuild/raybuild/layers"
+)
+
+// RebaseOptions say what an image is rebased on and where the result goes. Its compression, labels and annotations are those
+// of the image.
+type RebaseOptions struct {
+	BuildOptions
+	// Base is the reference of the new base. Default: the image's own base, as its tag is today.
+	Base string
+}
+
+// RebaseResult is what a rebase came to.
+type RebaseResult struct {
+	Image   string          // the result, by digest
+	From    string          // the image that was rebased, by digest
+	Rebased bool            // false: it stood on that base already
+	Changes []layers.Change // of its lock
+	Build   *Result         // nil: nothing was built
+}
+
+// Rebase makes an image anew on a patched base. It needs no recipe: recipe and lock travel with an image that raybuild pushed.
+// Local files that the recipe names have to lie beside the recipe of o, whose mirrors.fetch are used and no other part. The
+// result gets the image's own name, or those of r. A base of another release, or with an older glibc than the packages need, is
+// an error.
+func Rebase(ctx context.Context, image string, o Options, r RebaseOptions) (*RebaseResult, error) {
+	start := time.Now()
+	if err := nameResult(&r.BuildOptions, image); err != nil {
+		return nil, err
+	}
+	p, source, err := openImage(ctx, o, image, false, "raybuild lock --update base and raybuild --push do")
+	if err != nil {
+		return nil, err
+	}
+	defer p.Close()
+	r.Compression, r.Labels, r.Annotations = source.Compression, source.Labels, source.Annotations
+	if r.Base != "" {
+		p.recipe.Base = r.Base
+	} else if strings.Contains(p.recipe.Base, "@") {
+		return nil, optionErrorf("image %q was made on a base that is pinned by digest, %s: name the new one with --base", image, p.recipe.Base)
+	}
+	if _, err := registry.Host(p.recipe.Base); err != nil {
+		return nil, optionErrorf("--base: %v", err)
+	}
+	old, err := p.sameAsImage(ctx, source)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.askToPush(ctx, &r.BuildOptions); err != nil {
+		return nil, err
+	}
+	before := p.lock
+	if err := p.resolve(ctx, []string{"base"}); err != nil {
+		return nil, sources.Explain(err)
+	}
+	out := &RebaseResult{From: p.ofImage.Ref, Changes: layers.Diff(before, p.lock)}
+	if out.Rebased = len(out.Changes) > 0; !out.Rebased {
+		out.Image, err = p.onItAlready(ctx, &r.BuildOptions, old, before)
+		return out, err
+	}
+	if out.Build, err = p.build(ctx, &r.BuildOptions, start); err != nil {
+		return nil, err
+	}
+	out.Image = out.Build.Reference
+	return out, nil
+}
+
+// nameResult gives the result of a rebase or an addition the name of the image that it is made from, unless it has others.
+func nameResult(o *BuildOptions, image string) error {
+	if _, err := registry.Host(image); err != nil {
+		return &OptionError{err}
+	}
+	if len(o.Names) == 0 {
+		if strings.Contains(image, "@") {
+			return optionErrorf("image %q is named by its digest, which the result will not have: name the result with -t", image)
+		}
+		o.Names = []string{image}
+	}
+	return o.check()
+}
+
+// onItAlready gives the image the names that it should have. Nothing is built.
+func (p *Project) onItAlready(ctx context.Context, o *BuildOptions, old *layers.Graph, lock *layers.Lock) (string, error) {
+	p.env.info("up to date: %s stands on the newest %s", p.ofImage.Ref, p.recipe.Base)
+	if !o.Push {
+		return p.ofImage.Ref, nil
+	}
+	if err := p.registry.Tag(ctx, p.ofImage.Ref, o.Names...); err != nil {
+		return "", err
+	}
+	if err := p.useLock(lock); err != nil {
+		return "", err
+	}
+	found := registry.Found{Ref: p.ofImage.Ref, Digest: p.ofImage.Digest}
+	if err := p.attachElsewhere(ctx, old, found, o.Names); err != nil {
+		return "", err
+	}
+	return registry.Pin(o.Names[0], p.ofImage.Digest.String())
+}
+
+// openImage makes a project of the recipe and lock that an image carries, with the mirrors of the recipe here. filesElsewhere
+// says that the recipe's files are not needed. Where the image carries none, instead says what does the same from the recipe.
+func openImage(ctx context.Context, o Options, name string, filesElsewhere bool, instead string) (*Project, *layers.Source, error) {
+	p := newProject(o)
+	image, err := loadPushedImage(ctx, p.registry, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	source, err := sourceOf(ctx, p.registry, image)
+	if err != nil {
+		return nil, nil, err
+	}
+	lock, err := lockOf(ctx, p.registry, image.Ref)
+	if err != nil {
+		return nil, nil, err
+	}
+	if source == nil || lock == nil {
+		return nil, nil, fmt.Errorf("image %q carries no recipe and lock: it was not pushed by this raybuild, or copied without its referrers; where its recipe is, %s the same", name, instead)
+	}
+	if p.recipe, err = p.env.recipeOf(image.Ref, source, filesElsewhere); err != nil {
+		return nil, nil, err
+	}
+	p.platform, p.found, p.ofImage = source.Platforms, lock, image
+	if len(p.platform) == 0 {
+		p.platform = p.recipe.Platforms
+	}
+	return p, source, p.useLock(lock)
+}
+
+// recipeOf loads the recipe that came with an image as if it lay here. What is wrong with it is found as in a file.
+func (e *env) recipeOf(ref string, source *layers.Source, filesElsewhere bool) (*layers.Recipe, error) {
+	here, err := e.mirrorsHere()
+	if err != nil {
+		return nil, err
+	}
+	file := filepath.Join(filepath.Dir(e.path(e.recipe())), "recipe of "+ref[strings.LastIndex(ref, "/")+1:])
+	recipe, err := layers.LoadRecipe(source.Recipe, file, nil)
+	if err != nil {
+		return nil, err
+	}
+	recipe.Mirrors.Fetch, recipe.Mirrors.FetchAuto = here.Fetch, here.FetchAuto
+	if !filesElsewhere {
+		if err := recipe.LoadFiles(); err != nil {
+			return nil, besideRecipe(err)
+		}
+	}
+	if _, err := layers.Check(recipe); err != nil {
+		return nil, err
+	}
+	return recipe, nil
+}
+
+// besideRecipe says where local files are looked for.
+func besideRecipe(err error) error {
+	return fmt.Errorf("%w\nthe image was made with local files: run this where its recipe is, or name that with -f", err)
+}
+
+// mirrorsHere are the mirrors of the recipe here, the default ones where there is none.
+func (e *env) mirrorsHere() (layers.Mirrors, error) {
+	file := e.path(e.recipe())
+	data, err := os.ReadFile(file)
+	if err != nil && (e.Recipe != "" || !os.IsNotExist(err)) {
+		return layers.Mirrors{}, fmt.Errorf("read recipe %q: %w: name a file with -f that has mirrors.fetch", e.recipe(), err)
+	}
+	recipe, err := layers.LoadRecipe(data, file, nil)
+	if err != nil {
+		return layers.Mirrors{}, err
+	}
+	return recipe.Mirrors, nil
+}
+
+// sourceOf is the record of the recipe that an image carries for its graph, or nil.
+func sourceOf(ctx context.Context, c *registry.Client, image *pushedImage) (*layers.Source, error) {
+	found, err := c.Attached(ctx, image.Ref, recipeType)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range found {
+		source, err := layers.ParseSource(d.Data)
+		if err != nil {
+			return nil, fmt.Errorf("image %q: %w", image.Ref, err)
+		}
+		if source.Graph.String() == image.Annotations[layers.GraphAnnotation] {
+			return source, nil
+		}
+	}
+	return nil, nil //nolint:nilnil // there is none
+}
+
+// sameAsImage makes the image's own graph again. Local files that are not those of the image are an error; layers that this
+// raybuild makes in another way than the one that built the image are told of.
+func (p *Project) sameAsImage(ctx context.Context, source *layers.Source) (*layers.Graph, error) {
+	was := *p.recipe
+	for _, locked := range p.lock.Platforms {
+		was.Base = locked.Base.Reference
+	}
+	stale, err := layers.Stale(&was, p.lock)
+	if err != nil {
+		return nil, besideRecipe(err)
+	}
+	if len(stale) > 0 {
+		return nil, besideRecipe(fmt.Errorf("what lies here is not what %s was made of:%s", p.ofImage.Ref, staleText(stale)))
+	}
+	graph, err := layers.NewGraph(ctx, &was, p.lock, source.Options())
+	if err != nil {
+		return nil, besideRecipe(err)
+	}
+	if graph.Digest == source.Graph || p.ofImage.record == nil {
+		return graph, nil
+	}
+	now, err := graph.Inputs(ctx)
+	if err != nil {
+		return nil, besideRecipe(err)
+	}
+	fates, _ := layers.Fates(p.ofImage.record, now)
+	for _, f := range fates {
+		if f.Fate == layers.Reused {
+			continue
+		}
+		text := strings.Join(newLayerDifference(f).Lines(), "\n  ")
+		if f.Fate == layers.Gone {
+			return nil, fmt.Errorf("image %q has a layer %q that its recipe does not: a Go program made it: rebase it with that program", p.ofImage.Ref, show.Printable(f.Name))
+		}
+		if strings.HasPrefix(f.Name, "files") {
+			return nil, besideRecipe(fmt.Errorf("what lies here is not what %s was made of:\n  %s", p.ofImage.Ref, text))
+		}
+		p.env.note("this raybuild makes a layer in another way than the image has it: %s", text)
+	}
+	return graph, nil
+}

@@ -1,0 +1,117 @@
+package raybuild
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/raybuild/raybuild/internal/show"
+	"github.com/raybuild/raybuild/layers"
+)
+
+// Difference names the inputs for which layers differ from an image's. Its JSON is that of "raybuild why --json".
+type Difference struct {
+	Image  string             `json:"image"`            // by digest
+	Newer  string             `json:"newer,omitempty"`  // by digest; "" is the recipe here
+	Same   bool               `json:"same"`             // nothing differs
+	Stale  []StaleLayer       `json:"stale"`            // what the lock does not answer
+	Layers []LayerDifference  `json:"layers"`           // those that differ
+	Config []ConfigDifference `json:"config,omitempty"` // what differs in configs
+}
+
+// LayerDifference is a layer that differs.
+type LayerDifference struct {
+	Platform string               `json:"platform"`
+	Name     string               `json:"name"`
+	Fate     layers.Fate          `json:"fate"`
+	Changes  []layers.InputChange `json:"changes,omitempty"`
+	Because  []string             `json:"because,omitempty"` // layers that it stands on
+	isNew    bool
+}
+
+// Why names the inputs for which what recipe and lock come to differs from an image. It needs nothing but the record that
+// travels with the image. Nothing is built, resolved or pulled.
+func (p *Project) Why(ctx context.Context, o CompareOptions) (*Difference, error) {
+	g, err := p.compare(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case g.image == nil && o.Image == "":
+		return nil, optionErrorf("nothing was pushed from this recipe on this machine: name an IMAGE")
+	case g.image == nil:
+		return nil, fmt.Errorf("the registry has no image %q: name one that was pushed", o.Image)
+	case g.inputs == nil:
+		return nil, fmt.Errorf("the lock does not fit the recipe:%s\nbring it up with raybuild lock", staleText(g.stale))
+	}
+	d := &Difference{Image: g.image.Ref, Stale: []StaleLayer{}}
+	for _, s := range g.stale {
+		d.Stale = append(d.Stale, StaleLayer(s))
+	}
+	return d, d.compare(g.image, g.inputs)
+}
+
+// WhyImages names the inputs for which layers of two images differ, by the records that travel with them.
+func WhyImages(ctx context.Context, older, newer string, o Options) (*Difference, error) {
+	c := newEnv(o).client()
+	old, err := loadPushedImage(ctx, c, older)
+	if err != nil {
+		return nil, err
+	}
+	now, err := loadPushedImage(ctx, c, newer)
+	if err != nil {
+		return nil, err
+	}
+	if now.record == nil {
+		return nil, noRecord(newer)
+	}
+	d := &Difference{Image: old.Ref, Newer: now.Ref, Stale: []StaleLayer{}}
+	return d, d.compare(old, now.record)
+}
+
+func noRecord(ref string) error {
+	return fmt.Errorf("image %q carries no record of what it was made of: it was not pushed by this raybuild, or copied without its referrers; raybuild diff compares layers and locks", ref)
+}
+
+func (d *Difference) compare(old *pushedImage, now *layers.Inputs) error {
+	if old.record == nil {
+		return noRecord(d.Image)
+	}
+	fates, configs := layers.Fates(old.record, now)
+	d.Layers = []LayerDifference{}
+	for _, f := range fates {
+		if f.Fate != layers.Reused {
+			d.Layers = append(d.Layers, newLayerDifference(f))
+		}
+	}
+	for _, p := range now.Platforms {
+		if c := configs[p.Platform]; len(c) > 0 {
+			d.Config = append(d.Config, ConfigDifference{p.Platform, c})
+		}
+	}
+	d.Same = len(d.Layers)+len(d.Config) == 0
+	return nil
+}
+
+func newLayerDifference(f layers.LayerFate) LayerDifference {
+	return LayerDifference{f.Platform, f.Name, f.Fate, f.Changes, f.Because, f.OldCount == 0}
+}
+
+// Lines say it in words, one line for each input that changed.
+func (l LayerDifference) Lines() []string {
+	name := show.Printable(l.Name)
+	switch {
+	case l.Fate == layers.Gone:
+		return []string{name + ": is no longer there"}
+	case l.isNew:
+		return []string{name + ": is new"}
+	}
+	var lines []string
+	for _, c := range l.Changes {
+		lines = append(lines, fmt.Sprintf("%s: %s", name, show.OneLine(show.Printable(c.Text()), 160)))
+	}
+	if len(l.Because) > 0 {
+		lines = append(lines, fmt.Sprintf("%s: stands on %s", name, show.Printable(strings.Join(l.Because, ", "))))
+	}
+	return lines
+}
