@@ -206,7 +206,7 @@ func (p *Project) graphOnto(ctx context.Context, o layers.GraphOptions) (*layers
 	below, source := *p.recipe, p.onto.source
 	below.Pip.Added = below.Pip.Added[:len(below.Pip.Added)-1]
 	options := source.Options()
-	options.Packed, o.Packed = source.Files, source.Files
+	options.Packed, o.Packed, options.Extra = source.Files, source.Files, p.env.Layers
 	was, err := layers.NewGraph(ctx, &below, p.onto.lock, options)
 	if err != nil {
 		return nil, besideRecipe(err)

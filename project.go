@@ -288,6 +288,7 @@ func (p *Project) graph(ctx context.Context, o *BuildOptions) (*layers.Graph, er
 		Compression: o.Compression,
 		Labels:      o.Labels,
 		Annotations: o.Annotations,
+		Extra:       p.env.Layers,
 	}
 	if p.onto != nil {
 		return p.graphOnto(ctx, options)

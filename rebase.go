@@ -213,7 +213,9 @@ func (p *Project) sameAsImage(ctx context.Context, source *layers.Source) (*laye
 	if len(stale) > 0 {
 		return nil, besideRecipe(fmt.Errorf("what lies here is not what %s was made of:%s", p.ofImage.Ref, staleText(stale)))
 	}
-	graph, err := layers.NewGraph(ctx, &was, p.lock, source.Options())
+	options := source.Options()
+	options.Extra = p.env.Layers
+	graph, err := layers.NewGraph(ctx, &was, p.lock, options)
 	if err != nil {
 		return nil, besideRecipe(err)
 	}

@@ -1,30 +1,21 @@
-// Command own-layer builds the Ray image of a recipe with a layer of its own on
-// top, written in Go:
+// Command own-layer builds the Ray image of a directory's recipe with a layer of its own on top, and pushes it:
 //
-//	go run ./examples/own-layer examples/arm64                    # what it would build
-//	BUILDKIT_HOST=… go run ./examples/own-layer DIR REF           # build DIR's recipe and push it to REF
-//
-// DIR holds a raybuild.yaml and the raybuild.lock that `raybuild lock` wrote.
+//	go run ./examples/own-layer DIR registry.example/ray:TAG
 package main
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
+	"log"
 	"os"
-	"os/signal"
-	"path/filepath"
-	"strings"
 
-	"github.com/opencontainers/go-digest"
-
+	"github.com/raybuild/raybuild"
 	"github.com/raybuild/raybuild/layers"
 	"github.com/raybuild/raybuild/llb"
 )
 
-// motd is a layer of our own: a text that login shells show. It needs no other
-// layer, so nothing but a change of its text makes it anew.
+// motd is the layer: a text that login shells show. It needs no other layer, so only a change of its text makes it anew.
 type motd struct{ text string }
 
 func (motd) Name() string    { return "motd" }
@@ -41,94 +32,29 @@ func (m motd) Apply(on layers.Ground, _ []layers.Artifact) (layers.Ground, error
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil {
-		fmt.Fprintln(os.Stderr, "own-layer:", err)
-		os.Exit(1)
+	if err := run(context.Background()); err != nil {
+		log.Fatal(err)
 	}
 }
 
-func run(ctx context.Context, args []string) error {
-	if len(args) < 1 || len(args) > 2 {
-		return errors.New("usage: own-layer DIR [REF]")
-	}
-	recipe, lock, err := load(args[0])
-	if err != nil {
+func run(ctx context.Context) error {
+	if served, err := raybuild.ServeEngine(ctx); served {
 		return err
 	}
-	graph, err := layers.NewGraph(ctx, recipe, lock, layers.GraphOptions{Extra: []layers.Layer{motd{"Ray, and a layer of our own."}}})
-	if err != nil {
-		return err
+	if len(os.Args) != 3 {
+		return errors.New("usage: own-layer DIR IMAGE")
 	}
-	for _, image := range graph.Images {
-		for _, l := range image.Layers {
-			fmt.Fprintf(os.Stderr, "%-12s %s\n", l.Name, l.Title)
-		}
-	}
-	if len(args) == 1 {
-		fmt.Println(graph.Digest)
-		return nil
-	}
-	return push(ctx, recipe, graph, args[1])
-}
-
-func load(dir string) (*layers.Recipe, *layers.Lock, error) {
-	file := filepath.Join(dir, "raybuild.yaml")
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil, nil, err
-	}
-	recipe, err := layers.LoadRecipe(data, file, nil)
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := recipe.LoadFiles(); err != nil {
-		return nil, nil, err
-	}
-	if _, err := layers.Check(recipe); err != nil {
-		return nil, nil, err
-	}
-	file = filepath.Join(dir, "raybuild.lock")
-	if data, err = os.ReadFile(file); err != nil {
-		return nil, nil, fmt.Errorf("%w; write it with raybuild lock -f %s/raybuild.yaml", err, dir)
-	}
-	lock, err := layers.ParseLock(data, file)
-	return recipe, lock, err
-}
-
-// push builds on $BUILDKIT_HOST, which fetches the artifacts by itself, each
-// from the first mirror of the recipe that carries it.
-func push(ctx context.Context, recipe *layers.Recipe, graph *layers.Graph, ref string) error {
-	builder, err := llb.Connect(ctx, os.Getenv("BUILDKIT_HOST"))
-	if err != nil {
-		return err
-	}
-	defer builder.Close()
-	urls := map[digest.Digest]string{}
-	for _, a := range graph.Artifacts {
-		canonical, err := url.Parse(a.URL())
-		if err != nil {
-			return err
-		}
-		for _, c := range layers.Candidates(recipe.Mirrors.Fetch, canonical, graph.Images[0].Created) {
-			if c.URL != "" {
-				urls[a.Digest()] = c.URL
-				break
-			}
-		}
-	}
-	result, err := builder.Build(ctx, graph.Images, llb.Session{}, llb.BuildOptions{
-		SolveOptions: llb.SolveOptions{FetchURLs: urls, ProgressTo: os.Stderr},
-		Names:        []string{ref}, Push: true, Annotations: graph.Annotations, Compression: graph.Compression,
+	p, err := raybuild.Open(raybuild.Options{
+		Dir: os.Args[1], ProgressTo: os.Stderr, Layers: []layers.Layer{motd{"Ray, and a layer of our own."}},
 	})
 	if err != nil {
 		return err
 	}
-	repository, _, _ := strings.Cut(ref, "@")
-	if i := strings.LastIndex(repository, ":"); i > strings.LastIndex(repository, "/") {
-		repository = repository[:i]
+	defer p.Close()
+	result, err := p.Build(ctx, raybuild.BuildOptions{Names: os.Args[2:], Push: true})
+	if err != nil {
+		return err
 	}
-	fmt.Printf("%s@%s\n", repository, result.Digest)
-	return nil
+	_, err = fmt.Println(result.Reference)
+	return err
 }

@@ -112,7 +112,11 @@ func connectEmbedded(ctx context.Context, o Options) (*Builder, error) {
 	if err != nil {
 		return nil, err
 	}
-	addr, c, err := engine.Connect(ctx, engine.Options{Home: home, Insecure: o.Insecure, Notes: o.Notes})
+	program, err := engineProgram()
+	if err != nil {
+		return nil, err
+	}
+	addr, c, err := engine.Connect(ctx, engine.Options{Home: home, Exe: program, Insecure: o.Insecure, Notes: o.Notes})
 	if err != nil {
 		return nil, err
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/raybuild/raybuild"
+	"github.com/raybuild/raybuild/internal/builder"
 	"github.com/raybuild/raybuild/internal/hostconf"
 	"github.com/raybuild/raybuild/llb"
 )
@@ -56,7 +57,8 @@ type app struct {
 // 64 wrong usage, 130 interrupted. version is what the linker has set; "dev" stands for the version of the Go module.
 // The first SIGINT or SIGTERM ends the context of the command, the second one ends the process.
 func Main(ctx context.Context, version string, args []string, std Streams) int {
-	if len(args) == 0 || args[0] != engineCommand { // the engine has its own way with signals
+	builder.ServesEngine()
+	if len(args) == 0 || args[0] != builder.EngineCommand { // the engine has its own way with signals
 		interrupted, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 		defer stop()
 		context.AfterFunc(interrupted, stop)

@@ -76,7 +76,7 @@ func cacheUses(home string) ([]cacheUse, error) {
 		{"engine", "the embedded engine's build cache"},
 		{"artifacts", "fetched packages, wheels and installers"},
 		{"locks", "locks of recipes with --set"},
-		{testedDir, "which tests the images that were built here have passed"},
+		{"tested", "which tests the images that were built here have passed"},
 		{"registry", "images of raybuild registry serve; prune leaves them alone"},
 	} {
 		dir := filepath.Join(home, part.name)
@@ -157,7 +157,7 @@ func (a *app) prune(ctx context.Context, home string, limit int64, all bool) err
 	if _, err := fetch.Prune(ctx, filepath.Join(home, "artifacts"), limit); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("prune artifacts: %w", err)
 	}
-	for _, part := range []string{"locks", testedDir} {
+	for _, part := range []string{"locks", "tested"} {
 		if err := os.RemoveAll(filepath.Join(home, part)); err != nil {
 			return fmt.Errorf("prune %s: %w", part, err)
 		}
