@@ -145,7 +145,7 @@ func (p *Project) prepareOnto(ctx context.Context, source *layers.Source, requir
 			return err
 		}
 		env := image.Layers[at]
-		below := layers.ImageBelow{Ref: ref, Layers: len(image.Layers), Env: llb.Blob{Digest: env.Digest, Name: "env.tar"}}
+		below := layers.ImageBelow{Ref: ref, Layers: len(image.Layers), History: history(image), Env: llb.Blob{Digest: env.Digest, Name: "env.tar"}}
 		p.onto.below[of.Platform] = below
 		local = append(local, p.blobOf(ctx, ref, env.Digest, env.Size, below.Env.Name))
 	}
@@ -156,6 +156,15 @@ func (p *Project) prepareOnto(ctx context.Context, source *layers.Source, requir
 	}
 	out.Know(nil, local)
 	return nil
+}
+
+// history is what made each layer of an image.
+func history(image *registry.PlatformImage) []string {
+	var out []string
+	for _, l := range image.Layers {
+		out = append(out, l.History)
+	}
+	return out
 }
 
 // blobOf is a layer of an image as a file that a builder may ask for.

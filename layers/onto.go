@@ -19,6 +19,9 @@ type ImageBelow struct {
 	Ref string
 	// Layers is the number of its layers.
 	Layers int
+	// History says of each layer what made it, as the image's config has it. It is needed where the image has layers that
+	// its recipe does not have, which a Go program made.
+	History []string
 	// Env is the layer that holds the conda environment: what installs runs on
 	// that, so that the builder needs no other layer.
 	Env llb.Blob
@@ -127,6 +130,9 @@ func (g *Graph) Onto(below map[string]ImageBelow, record *Inputs) (*Graph, error
 			titles = append(titles, l.Title)
 		}
 		fresh := with.layers[len(ground.layers):]
+		if len(titles) != b.Layers+1 && len(b.History) == b.Layers {
+			titles = append(slices.Clone(b.History), last.Name())
+		}
 		if len(fresh) != 1 || len(titles) != b.Layers+1 {
 			return nil, fmt.Errorf("put packages on image %q: it has %d layers, and its recipe comes to %d: build the image from its recipe", b.Ref, b.Layers, len(titles)-len(fresh))
 		}
