@@ -3,6 +3,7 @@ package build
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -212,6 +213,18 @@ func platformsBuilt(t *testing.T, b *llb.Builder, base string) {
 		}
 		if got := strings.TrimSpace(string(files["/machine"])); got != machines[p] {
 			t.Errorf("the step of %s ran on %q, want %q", p, got, machines[p])
+		}
+		check := func(machine string) error {
+			run := llb.Exec{Title: "[smoke] ask", Args: []string{"/bin/sh", "-c", `[ "$( [ -x /bin/uname ] && uname -m || busybox uname -m)" = ` + machine + " ]"}}
+			_, err := b.Check(t.Context(), llb.Session{}, llb.SolveOptions{}, llb.Check{Platform: platform, Stage: llb.From(pinned).Run(run)})
+			return err
+		}
+		var failed *llb.CheckError
+		if err := check(machines[p]); err != nil {
+			t.Errorf("a check of %s: %v", p, err)
+		}
+		if err := check("none"); !errors.As(err, &failed) || llb.FormatPlatform(failed.Platform) != p {
+			t.Errorf("a check of %s that fails: %v", p, err)
 		}
 		images = append(images, llb.Image{Platform: platform, Layers: []llb.Layer{{Name: "machine", Stage: made}}})
 	}

@@ -1,6 +1,8 @@
 package build
 
 import (
+	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -9,6 +11,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
+	"github.com/raybuild/raybuild/internal/engine"
 	"github.com/raybuild/raybuild/internal/world/pypi"
 )
 
@@ -139,4 +142,74 @@ func TestEditIsTestedWhereModulesMayBeOthers(t *testing.T) {
 	if anew.Digest != first.meta.Digest || anew.Raybuild.Smoke != "passed" || anew.Raybuild.UpToDate {
 		t.Errorf("--smoke: the image is %s, want %s; the report says %q", anew.Digest, first.meta.Digest, anew.Raybuild.Smoke)
 	}
+}
+
+// A builder that is reached by TCP, as one on another machine is, tests the image: one that has no layer pulls what the registry
+// has, one that makes all layers has them, and both say what fails.
+func TestBuilderElsewhereTestsTheImage(t *testing.T) {
+	h := warmHome(t)
+	dst := ref(t, "1")
+	h.push(dst)
+	far := []string{"--builder", overTCP(t, newHome(t))}
+	h.write("raybuild.yaml", shortRecipe("pip: [idna]"))
+	edited := h.push(ref(t, "2"), append(far, "-t", dst)...).meta
+	if m := edited.Raybuild; !strings.HasPrefix(m.Engine, "tcp://") || m.LayersFrom == "" || !edited.tested() {
+		t.Errorf("a package: built on %q with layers from %q, and the report says %q", m.Engine, m.LayersFrom, m.Smoke)
+	}
+	label := h.push(ref(t, "2"), append(far, "--label", "a=b")...).meta
+	if label.Raybuild.Smoke != "passed before" || label.tested() {
+		t.Errorf("a label: the report says %q", label.Raybuild.Smoke)
+	}
+	whole := h.push(ref(t, "whole"), append(far, "--reuse=false", "--graph-tag=false", "--smoke")...).meta
+	if !whole.tested() || whole.Digest != edited.Digest {
+		t.Errorf("a builder that makes all layers: the image is %s, want %s; the report says %q", whole.Digest, edited.Digest, whole.Raybuild.Smoke)
+	}
+	h.wheel("broken-pkg", "import nowhere\n")
+	h.write("raybuild.yaml", shortRecipe("pip: {packages: [idna], wheels: ['dist/*.whl']}"))
+	for _, reuse := range []string{"--reuse", "--reuse=false"} {
+		h.refused(1, []string{"import broken_pkg (broken-pkg 1.0)", "No module named 'nowhere'", "got no name"}, append(far, "--push", reuse, ref(t, "3"), "-t", dst)...)
+		unnamed(t, ref(t, "3"))
+	}
+}
+
+// overTCP starts a home's engine, and gives an address by which TCP reaches it.
+func overTCP(t *testing.T, h *home) string {
+	t.Helper()
+	addr, err := engine.Ensure(t.Context(), engine.Options{Home: h.dir, Exe: program, Env: []string{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return // the test is over
+			}
+			go join(c, strings.TrimPrefix(addr, "unix://"))
+		}
+	}()
+	return "tcp://" + ln.Addr().String()
+}
+
+// join copies between a connection and a Unix socket until one of them ends.
+func join(c net.Conn, socket string) {
+	defer c.Close()
+	to, err := net.Dial("unix", socket)
+	if err != nil {
+		return // the client sees it
+	}
+	defer to.Close()
+	done := make(chan struct{}, 2)
+	pipe := func(into, from net.Conn) {
+		_, _ = io.Copy(into, from) // whoever ends it ends both
+		done <- struct{}{}
+	}
+	go pipe(to, c)
+	go pipe(c, to)
+	<-done
 }
