@@ -14,12 +14,26 @@ from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.text import Text
 
+SHOWN = re.compile(r" => \[[^]]+\] (install|create|import) ")
 LIMIT = 150_000  # bytes of each picture: a page with them has to load on slow lines
+
+
+def shortened(lines: list[str]) -> list[str]:
+    """The lines, with "…" for those of the build's progress that do not install, create or import."""
+    out: list[str] = []
+    for line in lines:
+        plain = Text.from_ansi(line).plain
+        if plain.startswith(" =>") and not SHOWN.match(plain):
+            line = "\x1b[2m …\x1b[0m"
+            if out[-1] == line:
+                continue
+        out.append(line)
+    return out
 
 
 def draw(screen: str, columns: int) -> str:
     """The screen as SVG, without its last prompt and without fonts from elsewhere."""
-    lines = screen.rstrip().removesuffix("$").rstrip().split("\n")
+    lines = shortened(screen.rstrip().removesuffix("$").rstrip().split("\n"))
     console = Console(record=True, width=columns, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     for line in lines:
         console.print(Text.from_ansi(line), soft_wrap=True)
