@@ -83,7 +83,7 @@ func typedLines(page, text string) []typed {
 			}
 		default:
 			for _, span := range codeSpan.FindAllStringSubmatch(line, -1) {
-				if strings.HasPrefix(span[1], "raybuild ") {
+				if strings.HasPrefix(span[1], "raybuild ") && !strings.Contains(span[1], "→") { // an arrow: who imports whom
 					out = append(out, typed{page, span[1], false})
 				}
 			}
