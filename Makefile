@@ -34,6 +34,9 @@ check: lint-tool ## gofmt, go vet, golangci-lint, and that the generated docs ar
 	$(LINT) run ./...
 	@mkdir -p build && rm -rf build/docs-cli && $(GO) run ./cmd/raybuild docs build/docs-cli
 	@diff -ru docs/cli build/docs-cli || { echo "docs/cli is out of date: run 'make docs'" >&2; exit 1; }
+	@for f in recipe cluster; do \
+		diff -u schema/$$f.schema.json <($(GO) run ./cmd/raybuild schema $$f) && diff -u docs/$$f.md <($(GO) run ./cmd/raybuild schema $$f --page) || \
+		{ echo "schema/$$f.schema.json or docs/$$f.md is out of date: run 'make docs'" >&2; exit 1; }; done
 	@$(MAKE) --no-print-directory cross check-commits
 
 check-commits: # subjects of commits, as CONTRIBUTING.md has them: those after BASE, without it that of HEAD
@@ -46,9 +49,11 @@ cross: ## build the command for the other platforms of a release, and vet the co
 	@for p in $(CROSS); do echo "build for $$p"; CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build -o /dev/null ./cmd/raybuild; done
 	CGO_ENABLED=0 GOOS=darwin GOARCH=arm64 $(GO) vet $$($(GO) list ./... | grep -vE '/(bench|test)(/|$$)')
 
-docs: ## regenerate docs/cli from the commands' help
+docs: ## regenerate docs/cli from the commands' help; schema, docs/recipe.md and docs/cluster.md from the readers' descriptions
 	rm -rf docs/cli
 	$(GO) run ./cmd/raybuild docs docs/cli
+	@mkdir -p schema
+	for f in recipe cluster; do $(GO) run ./cmd/raybuild schema $$f >schema/$$f.schema.json; $(GO) run ./cmd/raybuild schema $$f --page >docs/$$f.md; done
 
 lint-tool:
 	@if ! [ -x $(LINT) ] || ! $(LINT) version 2>/dev/null | grep -qF '$(patsubst v%,%,$(LINT_VERSION))'; then \

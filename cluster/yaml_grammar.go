@@ -33,11 +33,22 @@ var (
 	numberGrammar   = newGrammar(`^[0-9]{1,9}(\.[0-9]{1,4})?$`)
 	portsGrammar    = newGrammar(`^[0-9]{1,18}-[0-9]{1,18}$`)
 	sizeGrammar     = newGrammar(`^([0-9]{1,15})(\.[0-9]{1,3})?\s?([kmgtKMGT]?)(i?[bB])?$`)
-	// hostsGrammar and addressGrammar are wider than what is checked; they are what a JSON Schema says.
-	hostsGrammar   = newGrammar(`^([A-Za-z0-9_\[][A-Za-z0-9._@:\[\],/+=~%-]*)?$`)
+	// These are wider than what is checked; they are what a JSON Schema says.
+	hostsGrammar   = newGrammar(`^(` + hostExpr(rangeExpr) + `|unix://([A-Za-z0-9._/@+=~,%-]|` + rangeExpr + `)*)?$`)
+	jumpGrammar    = newGrammar(`^` + hostExpr(`[0-9]`) + `(,` + hostExpr(`[0-9]`) + `)*$`)
 	addressGrammar = newGrammar(`^[0-9A-Fa-f.:]+$`)
 	addressesRange = newGrammar(`^[0-9A-Fa-f.:\[][0-9A-Fa-f.:\[\],-]*$`)
 )
+
+// rangeExpr is a range such as [2-9] or [01,03-12].
+const rangeExpr = `\[[0-9]{1,9}(-[0-9]{1,9})?(,[0-9]{1,9}(-[0-9]{1,9})?)*\]`
+
+// hostExpr is the expression of a host that SSH reaches. one is what may stand in the place of a digit, too.
+func hostExpr(one string) string {
+	user := `([A-Za-z_]|` + one + `)([A-Za-z0-9._-]|` + one + `)*@`
+	name := `([A-Za-z0-9_]|` + one + `)([A-Za-z0-9._-]|` + one + `)*`
+	return `(ssh://)?(` + user + `)?(` + name + `|\[[0-9A-Fa-f.:]+\])(:([0-9]|` + one + `)+)?`
+}
 
 // grammar is a regular expression that is compiled when it is used first.
 type grammar struct {
@@ -161,7 +172,8 @@ func durationValue(dst *time.Duration) strictyaml.Value {
 
 // imageReference is the grammar of an image.
 func imageReference() strictyaml.Grammar {
-	return strictyaml.Grammar{What: "an image reference", Pattern: reference.ReferenceRegexp.String(), Bools: true,
+	return strictyaml.Grammar{What: "an image reference",
+		Pattern: strictyaml.CommonSyntax(reference.ReferenceRegexp.String()), Bools: true,
 		Check: func(s string) (string, string) {
 			if _, err := reference.ParseNormalizedNamed(s); err != nil {
 				return fmt.Sprintf("%q: %v", clip(s), err),

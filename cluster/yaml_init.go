@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-const initTop = `# A Ray cluster on Docker hosts. ` + "`raybuild cluster up`" + ` starts it, run again it changes nothing.
+const initTop = `# yaml-language-server: $schema=` + SchemaURL + `
+# A Ray cluster on Docker hosts. ` + "`raybuild cluster up`" + ` starts it, run again it changes nothing.
 name: %s
 image: %s          # name, tag or digest; every host runs the same digest
 

@@ -103,6 +103,7 @@ func resourcesValue(dst *map[string]float64) strictyaml.Value {
 		}
 		return "", ""
 	})
+	names.Except = []string{"CPU", "GPU", "cpu", "gpu", "memory", "object_store_memory"}
 	entries := strictyaml.Entries(names, func(name string) strictyaml.Value {
 		return amountValue(func(v float64) { (*dst)[name] = v })
 	})
@@ -142,26 +143,31 @@ func labelName() strictyaml.Grammar {
 }
 
 // launcherEnv are the variables that the launcher sets, with the reason not to set them by hand.
-func launcherEnv(key string) string {
-	switch key {
-	case "RAY_AUTH_TOKEN":
-		return "leave it out: the launcher makes a token and delivers it as a file, which no `docker inspect` shows"
-	case "RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "RAY_USAGE_STATS_ENABLED", "RAY_GCS_SERVER_PORT":
-		return "leave it out: the launcher sets it on every node"
+func launcherEnv() map[string]string {
+	const (
+		set   = "leave it out: the launcher sets it on every node"
+		token = "leave it out: the launcher makes a token and delivers it as a file, which no `docker inspect` shows"
+	)
+	return map[string]string{
+		"RAY_AUTH_TOKEN": token, "RAY_ADDRESS": set, "RAY_AUTH_MODE": set, "RAY_AUTH_TOKEN_PATH": set,
+		"RAY_USAGE_STATS_ENABLED": set,
+		"RAY_GCS_SERVER_PORT":     set,
 	}
-	return ""
 }
 
 func envName() strictyaml.Grammar {
-	return envGrammar.checked("a variable's name", func(s string) (string, string) {
+	own := launcherEnv()
+	g := envGrammar.checked("a variable's name", func(s string) (string, string) {
 		if !envGrammar.MatchString(s) {
 			return fmt.Sprintf("%q is not a variable's name", clip(s)), "use letters, digits and _"
 		}
-		if fix := launcherEnv(s); fix != "" {
+		if fix := own[s]; fix != "" {
 			return fmt.Sprintf("variable %s is the launcher's", s), fix
 		}
 		return "", ""
 	})
+	g.Except = slices.Sorted(maps.Keys(own))
+	return g
 }
 
 func envText(s string) (string, string) {
@@ -221,7 +227,7 @@ func sshKeys(h *Host) []strictyaml.Key {
 }
 
 func jumpHosts() strictyaml.Grammar {
-	return hostsGrammar.checked("[user@]host[:port], several with commas", func(s string) (string, string) {
+	return jumpGrammar.checked("[user@]host[:port], several with commas", func(s string) (string, string) {
 		for _, hop := range strings.Split(s, ",") {
 			h, err := parseHost(hop)
 			if err == nil && h.Local {

@@ -2,6 +2,7 @@ package layers
 
 import (
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -18,25 +19,32 @@ const (
 )
 
 func grammarBase() strictyaml.Grammar {
-	return strictyaml.Grammar{What: "an image reference", Check: baseReference,
-		Pattern: reference.ReferenceRegexp.String()}
+	return strictyaml.Grammar{What: "an image reference", Check: baseReference, Except: []string{"scratch"},
+		Pattern: strictyaml.CommonSyntax(reference.ReferenceRegexp.String())}
 }
 
 func grammarEnv() strictyaml.Grammar {
 	g := nameEnv
-	g.Check = envName
+	g.Check, g.Except = envName, []string{"base", "root"}
 	return g
 }
 
 func grammarUser() strictyaml.Grammar {
 	g := nameUser
-	g.Check = userName
+	g.Check, g.Except = userName, systemUsers
 	return g
 }
 
 func grammarInstaller() strictyaml.Grammar {
 	g := nameInstaller
 	g.Check = installerVersion
+	return g
+}
+
+// grammarStep is the name of a step. Whether it is the name of a layer is told with the other rules between keys.
+func grammarStep() strictyaml.Grammar {
+	g := nameStep
+	g.Except = slices.Concat(builtinLayers, reservedNames)
 	return g
 }
 

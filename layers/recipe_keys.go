@@ -175,7 +175,7 @@ func fileKeys(f *FileCopy) []strictyaml.Key {
 func stepKeys(s *Step) []strictyaml.Key {
 	return []strictyaml.Key{
 		{Name: "name", Doc: "The name of the step and of its layer.", Required: true, Example: "nltk-data",
-			Value: strictyaml.String(&s.Name, nameStep)},
+			Value: strictyaml.String(&s.Name, grammarStep())},
 		{Name: "run", Doc: "The commands, run with `/bin/sh -eu`.", Required: true,
 			Example: "python -m compileall /home/ray/app",
 			Value:   strictyaml.String(&s.Run, grammarScript())},

@@ -14,7 +14,8 @@ func mirrorKeys(m *Mirrors) []strictyaml.Key {
 		{Name: "fetch",
 			Doc: "Where packages come from while the image is built, tried in order. It is never part of the image. " +
 				"`host` is what pip, uv, " +
-				"conda and apt of this machine are configured with; `auto` measures `host` and all mirrors that have a name.",
+				"conda and apt of this machine are configured with. `auto` measures `host` and all mirrors that have a name: `" +
+				strings.Join(presetNames(), "`, `") + "`.",
 			Default: "`official`", Example: "[tuna, official]", Value: fetchValue(m)},
 		{Name: "image", Doc: "The mirror that apt, conda, pip and uv of the finished image are configured with.",
 			Default: "none: they stay as the base's makers configured them", Example: "tuna", Value: imageMirrorValue(m)},
@@ -22,7 +23,11 @@ func mirrorKeys(m *Mirrors) []strictyaml.Key {
 }
 
 func imageMirrorValue(m *Mirrors) strictyaml.Value {
-	shape := func() strictyaml.Shape { return mirrorShape(presetNames()...) }
+	shape := func() strictyaml.Shape {
+		s := mirrorShape(presetNames()...)
+		s.Words = "the name of a mirror, or a mapping of URLs"
+		return s
+	}
 	return strictyaml.Func(shape, func(t *strictyaml.Reader, n *strictyaml.Node, key string) {
 		if n.Kind == strictyaml.Text && n.Text == HostMirror {
 			t.AddAt(n, key, "host is the configuration of the machine that builds, so the image would be another one on "+
@@ -41,7 +46,9 @@ func fetchValue(m *Mirrors) strictyaml.Value {
 	shape := func() strictyaml.Shape {
 		one := mirrorShape(append(presetNames(), HostMirror)...)
 		auto := mirrorShape(append(presetNames(), HostMirror, "auto")...)
-		return strictyaml.Shape{Either: []strictyaml.Shape{auto, {Kind: strictyaml.List, Items: &one, Filled: true}}}
+		list := strictyaml.Shape{Kind: strictyaml.List, Items: &one, Filled: true}
+		return strictyaml.Shape{Either: []strictyaml.Shape{auto, list},
+			Words: "a mirror, a list of mirrors, or `auto`; a mirror is a name, `host`, or a mapping of URLs"}
 	}
 	return strictyaml.Func(shape, func(t *strictyaml.Reader, n *strictyaml.Node, key string) {
 		switch {
@@ -54,6 +61,7 @@ func fetchValue(m *Mirrors) strictyaml.Value {
 		case len(n.Items) == 0:
 			t.AddAt(n, key, "is an empty list", "name a mirror, such as official, or remove the key")
 		default:
+			m.Fetch = nil
 			t.Read(n, key, mirrorList(m))
 		}
 	})

@@ -22,11 +22,15 @@ type Smoke struct {
 	Command string
 }
 
+// boolWords stand for true and false elsewhere, and are no commands.
+func boolWords() []string { return []string{"true", "false", "yes", "no", "on", "off"} }
+
 // smokeValue reads the key: true, false, or a command.
 func smokeValue(s *Smoke) strictyaml.Value {
 	command := strictyaml.String(&s.Command, grammarScript())
 	shape := func() strictyaml.Shape {
 		text := command.Shape()
+		text.Grammar.Except = boolWords()
 		text.Grammar.Check = func(string) (string, string) { return "a number is no command", "quote it" }
 		return strictyaml.Shape{Either: []strictyaml.Shape{{Kind: strictyaml.Bool}, text}}
 	}
@@ -35,7 +39,7 @@ func smokeValue(s *Smoke) strictyaml.Value {
 		case strictyaml.Bool:
 			s.Off = !strings.EqualFold(n.Text, "true")
 		case strictyaml.Text:
-			if slices.Contains([]string{"true", "false", "yes", "no", "on", "off"}, strings.ToLower(strings.TrimSpace(n.Text))) {
+			if slices.Contains(boolWords(), strings.ToLower(strings.TrimSpace(n.Text))) {
 				t.AddAt(n, key, quoteShort(n.Text)+" is text, and would be run as a command", "write true or false, without quotes")
 				return
 			}

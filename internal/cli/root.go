@@ -71,7 +71,8 @@ func (a *app) rootCommand() *cobra.Command {
 	root.AddCommand(
 		a.lockCommand(), a.planCommand(), a.whyCommand(), a.diffCommand(), a.rebaseCommand(), a.addCommand(), a.graphCommand(), a.inspectCommand(),
 		a.mirrorsCommand(), a.doctorCommand(), a.cacheCommand(),
-		a.registryCommand(), a.initCommand(), a.versionCommand(), a.completionCommand(), a.docsCommand(), a.engineCommand(),
+		a.registryCommand(), a.initCommand(), a.schemaCommand(),
+		a.versionCommand(), a.completionCommand(), a.docsCommand(), a.engineCommand(),
 		a.newClusterCommand(),
 	)
 	return root

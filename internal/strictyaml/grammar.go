@@ -22,6 +22,8 @@ type Grammar struct {
 	// Pattern is a regular expression that every string of this form matches as a whole, for the JSON Schema. It is of
 	// the syntax that Go and ECMA 262 have in common. Default "": not said.
 	Pattern string
+	// Except are words that Check refuses, for the JSON Schema.
+	Except []string
 	// Words are all the strings of this form, where they can be listed.
 	Words []string
 	// Limit is the greatest length, in bytes. 0: not said.
@@ -43,6 +45,12 @@ func Pattern(what, expr string, limit int, fix string) Grammar {
 		}
 		return "", ""
 	}}
+}
+
+// CommonSyntax writes a regular expression of a library, which may be anchored, for a Grammar's Pattern.
+func CommonSyntax(expr string) string {
+	expr = strings.TrimSuffix(strings.TrimPrefix(expr, "^"), "$")
+	return strings.ReplaceAll(expr, "[[:xdigit:]]", "[0-9a-fA-F]")
 }
 
 // OneOf is a grammar of a few words.

@@ -108,6 +108,9 @@ func (g Grammar) stringSchema() map[string]any {
 	if g.Limit > 0 {
 		out["maxLength"] = g.Limit
 	}
+	if len(g.Except) > 0 {
+		out["not"] = map[string]any{"enum": g.Except}
+	}
 	return out
 }
 

@@ -8,6 +8,8 @@ import (
 
 // Shape describes what a value takes. The zero Shape takes anything.
 type Shape struct {
+	// Words are what a page says of the shape. Default "": they are made of the other fields.
+	Words string
 	// Kind is the kind of node. It says nothing where Either is set.
 	Kind Kind
 	// Either lists shapes of which the value has one.
@@ -41,6 +43,9 @@ func (g Grammar) numeric() bool { return g.takes("1", "12", "100", "1073741824",
 
 // words are the shape in words, for a page.
 func (s Shape) words() string {
+	if s.Words != "" {
+		return s.Words
+	}
 	if len(s.Either) > 0 {
 		var all []string
 		for _, e := range s.Either {
@@ -54,7 +59,7 @@ func (s Shape) words() string {
 	case Text:
 		switch {
 		case len(s.Grammar.Words) > 0:
-			return "`" + strings.Join(s.Grammar.Words, "`, `") + "`"
+			return oneOf(s.Grammar.Words)
 		case s.Grammar.What != "":
 			return s.Grammar.What
 		}
@@ -70,13 +75,22 @@ func (s Shape) words() string {
 		return "a list, each item " + s.Items.words()
 	case Mapping:
 		if s.Names != nil {
-			return "a mapping of " + strings.TrimPrefix(strings.TrimPrefix(s.Names.What, "an "), "a ") + " to " + s.Items.words()
+			return "a mapping from " + s.Names.What + " to " + s.Items.words()
 		}
 		return "a mapping"
 	case Null:
 		return "nothing"
 	}
 	return "anything"
+}
+
+// oneOf is a list of words as a sentence has it.
+func oneOf(words []string) string {
+	last := len(words) - 1
+	if last == 0 {
+		return "`" + words[0] + "`"
+	}
+	return "`" + strings.Join(words[:last], "`, `") + "` or `" + words[last] + "`"
 }
 
 func (s Shape) numberWords() string {

@@ -264,7 +264,7 @@ func WordOr(word string, set func(), v Value) Value {
 // NullOr is a value that may be left empty, as in "head:".
 func NullOr(set func(), v Value) Value {
 	return Value{
-		shapes: func() Shape { return Shape{Either: []Shape{{Kind: Null}, v.Shape()}} },
+		shapes: func() Shape { return Shape{Either: []Shape{v.Shape(), {Kind: Null}}} },
 		reads: func(r *Reader, n *Node, key string) {
 			if n.Kind == Null {
 				set()
