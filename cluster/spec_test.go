@@ -43,8 +43,7 @@ func TestLoadSketch(t *testing.T) {
 	}
 }
 
-func TestLoadDefaultsAndGroups(t *testing.T) {
-	s := load(t, `
+const groups = `
 name: c
 image: ray
 num_cpus: 2
@@ -71,7 +70,10 @@ workers:
     object_store_memory: 1g
     memory: 1.5g
   - host: unix:///run/podman/podman.sock
-`)
+`
+
+func TestLoadDefaultsAndGroups(t *testing.T) {
+	s := load(t, groups)
 	if h := s.Head.Host; h.Address != "fd00::1" || h.User != "ops" || h.Port != 2222 || h.Key != "~/.ssh/id" || s.Head.CPUs != 0 {
 		t.Errorf("head host %+v", h)
 	}

@@ -35,10 +35,9 @@ func hostileStrings() []string {
 	return list
 }
 
-// A grammar that guards a value must let none of these pass which its own form
-// does not have; what passes must be harmless as one element of an argv.
-func TestHostileStringsInEveryField(t *testing.T) {
-	fields := map[string]string{
+// hostileFields are recipes with a place for a string in JSON, by the field that it is in.
+func hostileFields() map[string]string {
+	return map[string]string{
 		"base": `{"base":%s}`, "apt": `{"apt":[%s]}`, "apt.packages": `{"apt":{"packages":[%s]}}`,
 		"apt url":        `{"apt":{"repositories":[{"url":%s,"suite":"a","components":["m"],"key":"k"}]}}`,
 		"apt suite":      `{"apt":{"repositories":[{"url":"http://h/","suite":%s,"components":["m"],"key":"k"}]}}`,
@@ -56,6 +55,12 @@ func TestHostileStringsInEveryField(t *testing.T) {
 		"user": `{"image":{"user":%s}}`, "workdir": `{"image":{"workdir":%s}}`, "env key": `{"image":{"env":{%s:"v"}}}`, "label key": `{"image":{"labels":{%s:"v"}}}`,
 		"annotation key": `{"image":{"annotations":{%s:"v"}}}`, "platforms": `{"platforms":[%s]}`, "a key": `{%s:1}`,
 	}
+}
+
+// A grammar that guards a value must let none of these pass which its own form
+// does not have; what passes must be harmless as one element of an argv.
+func TestHostileStringsInEveryField(t *testing.T) {
+	fields := hostileFields()
 	strs := hostileStrings()
 	if len(strs) < 100 {
 		t.Fatalf("only %d strings", len(strs))

@@ -9,12 +9,14 @@ import (
 	"time"
 )
 
-// Each recipe is refused with exactly these lines.
-func TestRefusedRecipes(t *testing.T) {
-	tests := []struct {
-		name, text string
-		want       []string
-	}{
+// refusedRecipe is a recipe that is refused, and the lines that tell why.
+type refusedRecipe struct {
+	name, text string
+	want       []string
+}
+
+func refusedRecipes() []refusedRecipe {
+	return []refusedRecipe{
 		{"an unknown key", "bse: ubuntu", []string{`raybuild.yaml:1:1: bse: unknown key; did you mean "base"?`}},
 		{"an unknown key below", "env:\n  pyhton: 3.12", []string{`raybuild.yaml:2:3: env.pyhton: unknown key; did you mean "python"?`}},
 		{"an unknown key like no other", "ray: {flavour: x}", []string{`raybuild.yaml:1:7: ray.flavour: unknown key; known are extras, version`}},
@@ -78,7 +80,11 @@ func TestRefusedRecipes(t *testing.T) {
 		{"an escaped NUL", `steps: [{name: a, run: "x\0y"}]`, []string{`raybuild.yaml:1:24: steps[0].run: control character U+0000; remove it`}},
 		{"a scalar for a recipe", "hello", []string{`raybuild.yaml:1:1: is text, not a mapping; write a mapping`}},
 	}
-	for _, tt := range tests {
+}
+
+// Each recipe is refused with exactly these lines.
+func TestRefusedRecipes(t *testing.T) {
+	for _, tt := range refusedRecipes() {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := problemsOf(t, tt.text); !reflect.DeepEqual(got, tt.want) {
 				t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(tt.want, "\n"))

@@ -1,0 +1,163 @@
+package layers
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/raybuild/raybuild/internal/strictyaml"
+	"github.com/raybuild/raybuild/internal/strictyaml/schematest"
+)
+
+func recipeSchema(t testing.TB) schematest.Schema {
+	t.Helper()
+	data, err := RecipeSchema()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return schematest.Compile(t, data)
+}
+
+// What is checked in is what the description gives.
+func TestRecipeReferenceIsUpToDate(t *testing.T) {
+	schema, err := RecipeSchema()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, want := range map[string][]byte{"../schema/recipe.schema.json": schema, "../docs/recipe.md": RecipePage()} {
+		if got, err := os.ReadFile(file); err != nil || string(got) != string(want) {
+			t.Errorf("%s is out of date (%v): run make docs", file, err)
+		}
+	}
+}
+
+// Every key has a text, and its example is one that reader and schema take.
+func TestRecipeExamplesOfKeys(t *testing.T) {
+	r := &Recipe{}
+	strictyaml.CheckKeys(t.Errorf, recipeKeys(r))
+}
+
+// Whatever the reader takes, the schema takes.
+func TestSchemaTakesGoodRecipes(t *testing.T) {
+	schema := recipeSchema(t)
+	nulls := "apt:\nsteps:\nmirrors:\nimage: {env: }\nray: {extras: }"
+	good := map[string]string{"everything": everything, "nothing": "", "nulls": nulls}
+	files, err := filepath.Glob("../examples/*/raybuild.yaml")
+	if err != nil || len(files) < 5 {
+		t.Fatalf("examples %v, error %v", files, err)
+	}
+	for _, file := range append(files, "../internal/cli/init.yaml") {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		good[file] = string(data)
+	}
+	for name, text := range good {
+		if _, err := LoadRecipe([]byte(text), "raybuild.yaml", nil); err != nil {
+			t.Errorf("%s: the reader refuses it: %v", name, err)
+		}
+		if v := schema.Verdict([]byte(text)); !v.Document || v.Err != nil {
+			t.Errorf("%s: the schema refuses it: %v", name, v.Err)
+		}
+	}
+}
+
+// schemaTakes are the refused recipes that the schema takes, with the reason.
+func schemaTakes() map[string]string {
+	const (
+		between = "it is a rule between two values"
+		meaning = "it depends on what the text means"
+		hidden  = "characters that no text may have are in no pattern: each pattern would be as long as a page"
+	)
+	return map[string]string{
+		"a mirror twice":                      between,
+		"Miniconda's version for Miniforge":   between,
+		"a step that needs what comes later":  between,
+		"a step that needs what is not there": between,
+		"steps that need each other":          between,
+		"two files to one place":              between,
+		"PATH without the environment":        between,
+		"two versions of a package":           between,
+		"one digest for two platforms":        between,
+		"Anaconda's terms":                    between,
+		"ray among the packages":              meaning,
+		"python under conda":                  meaning,
+		"a path out of the directory": "that an element of a path is not .. takes a lookahead, which not all " +
+			"validators have",
+		"a test that runs nothing":     "what a blank is differs between validators",
+		"not a number":                 "JSON has no .nan",
+		"an escaped NUL in a test":     hidden,
+		"an escaped NUL":               hidden,
+		"an escaped turn of direction": hidden,
+	}
+}
+
+// What the reader refuses, the schema refuses, but for what is listed.
+func TestSchemaRefusesBadRecipes(t *testing.T) {
+	schema := recipeSchema(t)
+	takes, seen := schemaTakes(), map[string]bool{}
+	for _, tt := range refusedRecipes() {
+		v := schema.Verdict([]byte(tt.text))
+		why, listed := takes[tt.name]
+		seen[tt.name] = true
+		switch {
+		case !v.Document: // no schema is asked about what is no document
+		case v.Err == nil && !listed:
+			t.Errorf("%s: the reader refuses it and the schema takes it:\n%s", tt.name, tt.text)
+		case v.Err != nil && listed:
+			t.Errorf("%s: the schema refuses it, though it is listed as one that it cannot refuse: %s", tt.name, why)
+		}
+	}
+	for name := range takes {
+		if !seen[name] {
+			t.Errorf("%q is listed, and is no refused recipe", name)
+		}
+	}
+}
+
+// FuzzSchemaTakes looks for a recipe that the reader takes and the schema refuses.
+func FuzzSchemaTakes(f *testing.F) {
+	schema := recipeSchema(f)
+	f.Add([]byte(everything))
+	f.Add([]byte("mirrors: {fetch: auto, image: {pip: https://h/simple/}}\nlayers: {budget: 20, max_size: ' " +
+		"16MB'}\nenv: {python: 3.12}"))
+	f.Add([]byte("pip: {added: [[a]], extra_indexes: [{url: HTTP://h, packages: [a]}]}\nsmoke: x\nimage: {labels: " +
+		"{a: 1e400, b: 0x1}}"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if _, err := LoadRecipe(data, "raybuild.yaml", nil); err != nil {
+			return
+		}
+		if v := schema.Verdict(data); !v.Document || v.Err != nil {
+			t.Errorf("the schema refuses what the reader takes: %v\n%q", v.Err, data)
+		}
+	})
+}
+
+// The strings that no grammar should let through, in every field: what the reader takes of them all the same, the
+// schema takes.
+func TestSchemaTakesWhatPassesHostileFields(t *testing.T) {
+	schema := recipeSchema(t)
+	taken := 0
+	for field, form := range hostileFields() {
+		for _, s := range hostileStrings() {
+			quoted, err := json.Marshal(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text := fmt.Appendf(nil, form, quoted)
+			if _, err := LoadRecipe(text, "raybuild.yaml", nil); err != nil {
+				continue
+			}
+			taken++
+			if v := schema.Verdict(text); v.Err != nil {
+				t.Errorf("%s: the schema refuses %q: %v", field, s, v.Err)
+			}
+		}
+	}
+	if taken < 10 {
+		t.Errorf("the reader takes %d of the strings", taken)
+	}
+}
