@@ -94,7 +94,17 @@ func (o Options) make(ctx context.Context) (*content, error) {
 	if c.images, err = debian.Make(ctx, o.Cache, c.from, channel.DebianPackages(), o.logf); err != nil {
 		return nil, err
 	}
-	if c.channel, err = channel.Make(ctx, o.Cache, o.Variants, c.images.Deb, o.logf); err != nil {
+	var wheels []string
+	if Answers(ctx, o.Index) == nil {
+		wheel, err := realSetuptools(ctx, o.Index, o.Cache)
+		if err != nil {
+			return nil, fmt.Errorf("make conda channel: %w", err)
+		}
+		wheels = append(wheels, wheel)
+	}
+	if c.channel, err = channel.Make(ctx, o.Cache, channel.Options{
+		Variants: o.Variants, Find: c.images.Deb, Wheels: wheels, Log: o.logf,
+	}); err != nil {
 		return nil, fmt.Errorf("make conda channel: %w", err)
 	}
 	c.public, c.extra, err = pypi.Make(ctx, o.Cache, pypi.Options{

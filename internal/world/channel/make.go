@@ -38,26 +38,37 @@ func (m *Made) Miniforge() http.Handler {
 	return http.FileServer(http.Dir(filepath.Join(m.Dir, "miniforge")))
 }
 
-// Make makes channels and installers below dir, or finds them there. find gives the path of a Debian
-// package by its name; variants is how many further versions of Python and installer there are. It needs dpkg and, for the stand-in conda, the go command and this module's
-// sources.
-func Make(ctx context.Context, dir string, variants int, find func(string) (string, error), log func(string, ...any)) (*Made, error) {
+// Options say what a channel is made of.
+type Options struct {
+	// Variants is how many further versions of Python and installer there are.
+	Variants int
+	// Find gives the path of a Debian package by its name. Required.
+	Find func(string) (string, error)
+	// Wheels are files of pure Python wheels that become packages beside Debian's.
+	Wheels []string
+	// Log is told what is made. Required.
+	Log func(string, ...any)
+}
+
+// Make makes channels and installers below dir, or finds them there. It needs dpkg and, for the stand-in conda, the go command
+// and this module's sources.
+func Make(ctx context.Context, dir string, o Options) (*Made, error) {
 	root, err := moduleRoot()
 	if err != nil {
 		return nil, err
 	}
-	key, err := makeKey(root, find)
+	key, err := makeKey(root, o)
 	if err != nil {
 		return nil, err
 	}
-	if variants > 0 {
-		key += fmt.Sprintf("-%d", variants)
+	if o.Variants > 0 {
+		key += fmt.Sprintf("-%d", o.Variants)
 	}
 	dir = filepath.Join(dir, "channel-"+key)
 	if m, err := open(dir); err == nil {
 		return m, nil
 	}
-	log("make conda channel and installers")
+	o.Log("make conda channel and installers")
 	tmp := dir + ".tmp"
 	if err := os.RemoveAll(tmp); err != nil {
 		return nil, err
@@ -65,7 +76,7 @@ func Make(ctx context.Context, dir string, variants int, find func(string) (stri
 	if err := os.MkdirAll(tmp, 0o755); err != nil {
 		return nil, err
 	}
-	b := builder{find: find, root: root, dir: tmp, final: dir, variants: variants}
+	b := builder{find: o.Find, root: root, dir: tmp, final: dir, variants: o.Variants, wheels: o.Wheels}
 	if err := b.build(ctx); err != nil {
 		return nil, err
 	}
@@ -85,7 +96,7 @@ func open(dir string) (*Made, error) {
 }
 
 // makeKey is the digest of all that goes into the channel.
-func makeKey(root string, find func(string) (string, error)) (string, error) {
+func makeKey(root string, o Options) (string, error) {
 	sum := sha256.New()
 	add := func(fsys fs.FS) error {
 		return fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
@@ -106,11 +117,14 @@ func makeKey(root string, find func(string) (string, error)) (string, error) {
 		}
 	}
 	for _, name := range DebianPackages() {
-		file, err := find(name)
+		file, err := o.Find(name)
 		if err != nil {
 			return "", err
 		}
 		_, _ = fmt.Fprintln(sum, filepath.Base(file))
+	}
+	for _, wheel := range o.Wheels {
+		_, _ = fmt.Fprintln(sum, filepath.Base(wheel))
 	}
 	return hex.EncodeToString(sum.Sum(nil))[:16], nil
 }
@@ -120,6 +134,7 @@ type builder struct {
 	find             func(string) (string, error)
 	root, dir, final string
 	variants         int
+	wheels           []string
 	made             Made
 }
 
@@ -189,6 +204,17 @@ func (b *builder) packages(ctx context.Context, conda, where []byte) ([]made, er
 		b.made.Wheels = append(b.made.Wheels, filepath.Join(b.final, "wheels", filepath.Base(wheel)))
 		list = append(list, p)
 	}
+	for _, file := range b.wheels {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		p, err := packageOf(filepath.Base(file), data, "PyPI's wheel")
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, p)
+	}
 	certs, err := certificates(ctx, b.find)
 	if err != nil {
 		return nil, err
@@ -227,7 +253,9 @@ func basePackages(all []made, conda string) []made {
 				out = append(out, m)
 			}
 		case "pip", "setuptools", "wheel", "ca-certificates":
-			out = append(out, m)
+			if strings.Contains(m.summary, "Debian") {
+				out = append(out, m)
+			}
 		}
 	}
 	return out

@@ -28,17 +28,23 @@ func wheelPackage(ctx context.Context, find func(string) (string, error), deb, d
 	if err := os.WriteFile(wheel, files[i].data, 0o644); err != nil {
 		return nil, "", err
 	}
+	p, err := packageOf(name, files[i].data, "Debian's "+deb, entryPoints...)
+	return p, wheel, err
+}
+
+// packageOf makes a noarch Python package of a pure Python wheel, which is from whom.
+func packageOf(name string, data []byte, whom string, entryPoints ...string) (*pkg, error) {
 	parts := strings.Split(name, "-")
 	p := &pkg{
 		name: parts[0], version: parts[1], build: "pyhworld_0", noarch: "python", depends: []string{"python >=3.7"}, entryPoints: entryPoints,
-		summary: "The real " + parts[0] + ", from Debian's " + filepath.Base(deb), license: "MIT",
+		summary: "The real " + parts[0] + ", from " + whom, license: "MIT",
 	}
 	if p.name == "pip" {
 		p.depends = []string{"python >=3.7", "setuptools", "wheel"}
 	}
-	zr, err := zip.NewReader(bytes.NewReader(files[i].data), int64(len(files[i].data)))
+	zr, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
 	if err != nil {
-		return nil, "", fmt.Errorf("read wheel %q: %w", name, err)
+		return nil, fmt.Errorf("read wheel %q: %w", name, err)
 	}
 	for _, f := range zr.File {
 		if strings.HasSuffix(f.Name, "/") {
@@ -46,16 +52,16 @@ func wheelPackage(ctx context.Context, find func(string) (string, error), deb, d
 		}
 		r, err := f.Open()
 		if err != nil {
-			return nil, "", err
+			return nil, err
 		}
 		data, err := io.ReadAll(r)
 		if err != nil {
-			return nil, "", fmt.Errorf("read wheel %q: %w", name, err)
+			return nil, fmt.Errorf("read wheel %q: %w", name, err)
 		}
 		p.entries = append(p.entries, entry{path: "site-packages/" + f.Name, data: data})
 	}
 	p.entries = append(p.entries, entry{path: "site-packages/" + parts[0] + "-" + parts[1] + ".dist-info/INSTALLER", data: []byte("conda\n")})
-	return p, wheel, nil
+	return p, nil
 }
 
 // certificates makes ca-certificates of Debian's.
