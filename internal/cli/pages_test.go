@@ -28,7 +28,7 @@ type typed struct {
 	whole      bool // from a block of code: nothing may be left out of it
 }
 
-// projectPages are the project's pages for people: all Markdown but test data.
+// projectPages are the project's pages for people: all Markdown but data, of which pages are made, and test data.
 func projectPages(t *testing.T) map[string]string {
 	t.Helper()
 	out := map[string]string{}
@@ -36,7 +36,7 @@ func projectPages(t *testing.T) map[string]string {
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && slices.Contains([]string{"build", "bin", "testdata", ".git", "node_modules"}, d.Name()):
+		case d.IsDir() && slices.Contains([]string{"build", "bin", "data", "testdata", ".git", "node_modules"}, d.Name()):
 			return filepath.SkipDir
 		case d.IsDir() || filepath.Ext(path) != ".md":
 			return nil
@@ -98,7 +98,9 @@ func (l typed) arguments() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	end := slices.IndexFunc(words, func(w string) bool { return slices.Contains([]string{"|", "||", "&&", "&", ">", ";"}, w) })
+	end := slices.IndexFunc(words, func(w string) bool {
+		return slices.Contains([]string{"|", "||", "&&", "&", ";"}, w) || strings.HasPrefix(w, ">")
+	})
 	if end >= 0 {
 		words = words[:end]
 	}
