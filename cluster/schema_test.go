@@ -140,6 +140,48 @@ func TestSchemaRefusesBadClusters(t *testing.T) {
 	}
 }
 
+// Odd values in every field: what the reader takes of them, the schema takes.
+func TestSchemaTakesOddValues(t *testing.T) {
+	schema := fileSchema(t)
+	values := []string{"", "''", "~", "local", "unix:///run/podman.sock", "unix:///run/[1-2]", "ssh://a@b:22", "n[1-2]",
+		"n[01-03,7]-x", "'[fd00::1]'", "'[fd00::1]:22'", "'u[1-2]@h'", "'h:[22-23]'", "10.0.0.5", "'::1'",
+		"'::ffff:10.0.0.1'", "10.1.0.[1-2]", "true", "false", "auto", "0", "007", "1", "1.5", "0.0001", "1e3", "0x10",
+		"1_000", "8g", "10 MiB", "1.5G", "104857600", "2m", "+1.5h", "1h30m", "90s", "10002-10999", "/a/b", "/a%20b",
+		"~/.ssh/id", "a/b c", "me@h:1,[fd00::1]", "--verbose", "--x=y z", "cache:/c", "/a:/b:ro", "é", "a b", ".nan",
+		"1e400", "2026-01-02", "[]", "{}", "[a]", "{a: b}", "{A: 1}", "{a/b: c}"}
+	fields := []string{"name: %s\nimage: r\nhead:", "name: a\nimage: %s\nhead:", "head: %s", "head: {host: %s}",
+		"head: {private_address: %s}", "workers: %s", "workers: [%s]", "workers: [{host: %s}]", "workers: [{hosts: [%s]}]",
+		"workers: [{name: %s, host: b}]", "workers: [{host: b, private_addresses: [%s]}]",
+		"share_hosts: true\nworkers: [{host: b, nodes_per_host: %s}]", "num_cpus: %s", "num_gpus: %s", "memory: %s",
+		"object_store_memory: %s", "shm_size: %s", "resources: %s", "resources: {x: %s}", "labels: %s", "labels: {x: %s}",
+		"env: %s", "env: {X: %s}", "mounts: %s", "mounts: [%s]", "mounts: [{source: %s, target: /x}]",
+		"mounts: [{source: /x, target: %s}]", "args: [%s]", "ports: {metrics: %s}", "ports: {workers: %s}", "temp_dir: %s",
+		"ssh: {user: %s}", "ssh: {port: %s}", "ssh: {key: %s}", "ssh: {jump: %s}", "ssh: {socket: %s}", "min_workers: %s",
+		"parallel: %s", "filter: %s", "wait: %s", "allow_public: [%s]"}
+	taken := 0
+	for _, field := range fields {
+		for _, v := range values {
+			text := fmt.Sprintf(field, v) + "\n"
+			if !strings.HasPrefix(text, "name: ") {
+				text = "name: a\nimage: r\n" + text
+			}
+			if !strings.Contains(text, "head:") {
+				text += "head:\n"
+			}
+			if _, err := Load("cluster.yaml", []byte(text)); err != nil {
+				continue
+			}
+			taken++
+			if v := schema.Verdict([]byte(text)); !v.Document || v.Err != nil {
+				t.Errorf("the schema refuses what the reader takes: %v\n%s", v.Err, text)
+			}
+		}
+	}
+	if taken < 200 {
+		t.Errorf("the reader takes %d files of these", taken)
+	}
+}
+
 // FuzzSchemaTakes looks for a file that the reader takes and the schema refuses.
 func FuzzSchemaTakes(f *testing.F) {
 	schema := fileSchema(f)

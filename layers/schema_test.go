@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/raybuild/raybuild/internal/strictyaml"
@@ -142,22 +143,42 @@ func TestSchemaTakesWhatPassesHostileFields(t *testing.T) {
 	schema := recipeSchema(t)
 	taken := 0
 	for field, form := range hostileFields() {
-		for _, s := range hostileStrings() {
-			quoted, err := json.Marshal(s)
-			if err != nil {
-				t.Fatal(err)
-			}
-			text := fmt.Appendf(nil, form, quoted)
+		for _, value := range append(oddValues(), quotedHostile(t)...) {
+			text := fmt.Appendf(nil, form, value)
 			if _, err := LoadRecipe(text, "raybuild.yaml", nil); err != nil {
 				continue
 			}
 			taken++
 			if v := schema.Verdict(text); v.Err != nil {
-				t.Errorf("%s: the schema refuses %q: %v", field, s, v.Err)
+				t.Errorf("%s: the schema refuses %s: %v", field, value, v.Err)
 			}
 		}
 	}
-	if taken < 10 {
-		t.Errorf("the reader takes %d of the strings", taken)
+	if taken < 200 {
+		t.Errorf("the reader takes %d of the values", taken)
 	}
+}
+
+// quotedHostile are the hostile strings in JSON.
+func quotedHostile(t *testing.T) []string {
+	t.Helper()
+	var out []string
+	for _, s := range hostileStrings() {
+		quoted, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, string(quoted))
+	}
+	return out
+}
+
+// oddValues are values that some field takes.
+func oddValues() []string {
+	return []string{`""`, "null", "true", "0", "007", "1", "1.5", "3.12", "1e3", "0x10", "1_000", "2026-01-02", ".nan",
+		"[]", "{}", "[a]", "[null]", "{a: b}", "a", "a.b-c_d", "vim=2:9.1", "ubuntu:22.04", `"[::1]:5000/a/b:x"`,
+		"localhost/x@sha256:" + strings.Repeat("a", 64), "HTTP://h/x", `"https://[::1]:8080/simple//"`, "https://h",
+		"./a/b", "./dist/a-?.whl", "données/é x", "/", "/a b/é", "pkgs/main", "conda-forge::numpy=1.26=py312_0",
+		"_libgcc_mutex", `"numpy >=1.26,<2|3.*"`, `" x [a, b] (>=1) ; os_name=='posix'"`, `"\u00a0x"`, "A.b_c", "3.6",
+		"0.8.6", "1.0.1.post1", "py312_26.7.1-1", "16MB", `" 1GB "`, "linux/arm/v7", "noble-updates", "xenial/", "x/y"}
 }

@@ -3,6 +3,8 @@ package strictyaml
 import (
 	"encoding/json"
 	"fmt"
+	"math"
+	"strconv"
 	"strings"
 )
 
@@ -155,6 +157,21 @@ func (k Key) schema() map[string]any {
 
 func exampleLimits() Limits { return Limits{Bytes: 4096, Depth: 8, Tokens: 1000} }
 
+// jsonNumber is a number of YAML as a json.Number, or the text itself where JSON has no such number.
+func jsonNumber(text string) any {
+	if json.Valid([]byte(text)) {
+		return json.Number(text)
+	}
+	text = strings.ReplaceAll(text, "_", "")
+	if v, err := strconv.ParseFloat(text, 64); err == nil && !math.IsNaN(v) && !math.IsInf(v, 0) { // 007, .5, +1
+		return json.Number(strconv.FormatFloat(v, 'g', -1, 64))
+	}
+	if v, err := strconv.ParseInt(text, 0, 64); err == nil { // 0x10
+		return json.Number(strconv.FormatInt(v, 10))
+	}
+	return text
+}
+
 // JSON is the node as JSON has it: nil, string, json.Number, bool, []any or map[string]any. A number that JSON cannot
 // write is a string.
 func (n *Node) JSON() any {
@@ -162,10 +179,7 @@ func (n *Node) JSON() any {
 	case Text:
 		return n.Text
 	case Number:
-		if json.Valid([]byte(n.Text)) {
-			return json.Number(n.Text)
-		}
-		return n.Text
+		return jsonNumber(n.Text)
 	case Bool:
 		return strings.EqualFold(n.Text, "true")
 	case List:

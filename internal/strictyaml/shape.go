@@ -39,7 +39,9 @@ func (g Grammar) takes(texts ...string) bool {
 }
 
 // numeric tells whether a plain number can be a text of the grammar: 3.12 is a version of Python, and no user's name.
-func (g Grammar) numeric() bool { return g.takes("1", "12", "100", "1073741824", "2.5", "3.12") }
+func (g Grammar) numeric() bool {
+	return g.takes("1", "12", "100", "1073741824", "2.5", "3.12", "1e3", "0x10")
+}
 
 // words are the shape in words, for a page.
 func (s Shape) words() string {
