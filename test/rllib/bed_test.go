@@ -29,12 +29,15 @@ const training = "../../examples/training"
 // removed before the host unpacks the image once more beside the registry's packed one.
 const needGB = 20
 
-// missing says what the test lacks on this machine.
-func missing(ctx context.Context, dir string) string {
+// hostPrograms are what a host with a Docker Engine of its own takes.
+const hostPrograms = "dockerd containerd docker-init sshd ssh-keygen ip nsenter unshare curl"
+
+// missing says what a test lacks on this machine, which takes these programs beside a builder's and so much disk.
+func missing(ctx context.Context, dir, programs string, gigabytes uint64) string {
 	if os.Getuid() != 0 {
-		return "root, for hosts with Docker Engines of their own"
+		return "root: the engine mounts and runs containers"
 	}
-	for _, p := range strings.Fields("runc mmdebstrap dockerd containerd docker-init sshd ssh-keygen ip nsenter unshare curl") {
+	for _, p := range strings.Fields("runc mmdebstrap " + programs) {
 		if _, err := exec.LookPath(p); err != nil {
 			return p + " (make needs installs it)"
 		}
@@ -43,8 +46,8 @@ func missing(ctx context.Context, dir string) string {
 	if err := syscall.Statfs(dir, &fs); err != nil {
 		return fmt.Sprintf("room in %s: %v", dir, err)
 	}
-	if free := fs.Bavail * uint64(fs.Bsize) >> 30; free < needGB {
-		return fmt.Sprintf("%d GiB of disk: %s has %d GiB free", needGB, dir, free)
+	if free := fs.Bavail * uint64(fs.Bsize) >> 30; free < gigabytes {
+		return fmt.Sprintf("%d GiB of disk: %s has %d GiB free", gigabytes, dir, free)
 	}
 	if err := world.Answers(ctx, "https://pypi.org/simple"); err != nil {
 		return fmt.Sprintf("PyPI: %v", err)
@@ -52,19 +55,26 @@ func missing(ctx context.Context, dir string) string {
 	return ""
 }
 
-// bed is a host with a Docker Engine, and the package sources and the registry beside it.
-type bed struct {
-	dir, net, name string
-	program        string
-	earth          *world.World
-	store          string // where registry and lock are
-	cluster        string // the cluster.yaml that is up
+// place is a directory with the program, and the package sources and the registry in it.
+type place struct {
+	dir     string
+	program string
+	earth   *world.World
+	store   string // where registry and lock are
 }
 
-func newBed(t *testing.T) *bed {
+// bed is a host with a Docker Engine beside them.
+type bed struct {
+	*place
+	net, name string
+	cluster   string // the cluster.yaml that is up
+}
+
+// newPlace skips the test where programs, or so much disk, are not there. The sources do not run yet.
+func newPlace(t *testing.T, programs string, gigabytes uint64) *place {
 	t.Helper()
 	const root = "/var/tmp" // on a real disk: /tmp may be memory
-	if why := missing(t.Context(), root); why != "" {
+	if why := missing(t.Context(), root, programs, gigabytes); why != "" {
 		if os.Getenv("RAYBUILD_TEST_STRICT") == "1" {
 			t.Fatal("this test needs " + why)
 		}
@@ -79,29 +89,54 @@ func newBed(t *testing.T) *bed {
 			t.Errorf("remove %s: %v", dir, err)
 		}
 	})
-	n := os.Getpid() % 250
-	b := &bed{dir: dir, net: fmt.Sprintf("10.85.%d", n), name: fmt.Sprintf("rl%d", n)}
-	b.program = filepath.Join(dir, "raybuild")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", b.program, "github.com/raybuild/raybuild/cmd/raybuild")
+	p := &place{dir: dir, store: dir, program: filepath.Join(dir, "raybuild")}
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", p.program, "github.com/raybuild/raybuild/cmd/raybuild")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build raybuild: %v\n%s", err, out)
 	}
-	t.Cleanup(func() { b.hosts(t, "down") })
-	b.hosts(t, "up", "1")
-	if b.store = os.Getenv(keepEnv); b.store == "" {
-		b.store = dir
-	}
-	b.earth, err = world.Start(t.Context(), world.Options{
-		Dir: filepath.Join(b.store, "world"), Addrs: [3]string{"", "", b.net + ".1:0"}, Log: os.Stderr})
+	return p
+}
+
+// start starts the sources until the test ends, and the registry at an address; "": any on loopback.
+func (p *place) start(t *testing.T, registry string) {
+	t.Helper()
+	var err error
+	p.earth, err = world.Start(t.Context(), world.Options{
+		Dir: filepath.Join(p.store, "world"), Addrs: [3]string{"", "", registry}, Log: os.Stderr})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := b.earth.Close(); err != nil {
+		if err := p.earth.Close(); err != nil {
 			t.Errorf("end the world: %v", err)
 		}
 	})
+}
+
+// endBuilder stops the engine whose state is in home, and removes all of it.
+func (p *place) endBuilder(t *testing.T, home string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := engine.Stop(ctx, engine.Options{Home: home, Exe: p.program, Env: []string{}}); err != nil {
+		t.Errorf("stop engine: %v", err)
+	}
+	if err := os.RemoveAll(home); err != nil {
+		t.Errorf("remove the builder's files: %v", err)
+	}
+}
+
+func newBed(t *testing.T) *bed {
+	t.Helper()
+	n := os.Getpid() % 250
+	b := &bed{place: newPlace(t, hostPrograms, needGB), net: fmt.Sprintf("10.85.%d", n), name: fmt.Sprintf("rl%d", n)}
+	t.Cleanup(func() { b.hosts(t, "down") })
+	b.hosts(t, "up", "1")
+	if keep := os.Getenv(keepEnv); keep != "" {
+		b.store = keep
+	}
+	b.start(t, b.net+".1:0")
 	return b
 }
 
@@ -169,16 +204,7 @@ func (b *bed) build(t *testing.T) image {
 		"--set", fmt.Sprintf("miniconda={version: %s, sha256: %s}", in.Version, in.SHA256),
 		"--set", fmt.Sprintf("mirrors.fetch=[{apt: %s, conda: %s, installer: %s}, official]", a.Apt, a.Conda, a.Installer),
 		b.earth.Registry + "/ray-training:test"}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		if err := engine.Stop(ctx, engine.Options{Home: home, Exe: b.program, Env: []string{}}); err != nil {
-			t.Errorf("stop engine: %v", err)
-		}
-		if err := os.RemoveAll(home); err != nil {
-			t.Errorf("remove the builder's files: %v", err)
-		}
-	}()
+	defer b.endBuilder(t, home)
 	start := time.Now()
 	cmd := exec.CommandContext(t.Context(), b.program, args...)
 	cmd.Stderr = os.Stderr
