@@ -155,6 +155,50 @@ func TestSmokeTellsWhatNeverAnswers(t *testing.T) {
 	}
 }
 
+// The whole program, as it runs in an image: torch is of no use where what it imports first of all crashes after tensorflow, and the
+// report names both.
+func TestSmokeTriesWhatTorchImportsLate(t *testing.T) {
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skip("this test needs python3")
+	}
+	for name, tt := range map[string]struct {
+		tensorflow string // its module
+		want       []SmokeFailure
+	}{
+		"a crash after tensorflow": {"import sys; sys.global_symbols = True", []SmokeFailure{{Modules: []string{"torch._dynamo"}, Packages: []string{"tensorflow 2.21.0", "torch 2.12.0"},
+			Error: "the process was ended by SIGSEGV (segmentation fault)", After: []string{"tensorflow"}}}},
+		"a tensorflow that keeps to itself": {"", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			for file, text := range map[string]string{
+				"ray/__init__.py": "", "bin/ray": "",
+				"tensorflow/__init__.py": tt.tensorflow, "tensorflow-2.21.0.dist-info/RECORD": "tensorflow/__init__.py,,\n",
+				"torch/__init__.py": "", "torch-2.12.0.dist-info/RECORD": "torch/__init__.py,,\ntorch/_dynamo/__init__.py,,\n",
+				"torch/_dynamo/__init__.py": "import os, signal, sys\nif hasattr(sys, 'global_symbols'): os.kill(os.getpid(), signal.SIGSEGV)\n",
+			} {
+				if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, file)), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			cmd := exec.CommandContext(t.Context(), python, "-c", smokeProgram, `{"modules": [], "packages": ["torch", "tensorflow"]}`)
+			cmd.Env = append(os.Environ(), "PYTHONPATH="+dir, "PATH="+filepath.Join(dir, "bin")+":"+os.Getenv("PATH"))
+			out, err := cmd.Output()
+			if !strings.HasPrefix(string(out), "importing ray, torch, tensorflow, torch._dynamo\n") || (err == nil) != (tt.want == nil) {
+				t.Errorf("%v\n%s", err, out)
+			}
+			got, _ := parseSmokeReport(strings.Split(string(out), "\n"))
+			if !reflect.DeepEqual(got, tt.want) {
+				t.Errorf("failures are %+v, want %+v", got, tt.want)
+			}
+		})
+	}
+}
+
 // What the extras let a program import is tested, in one order, each module once.
 func TestSmokeModulesOfExtras(t *testing.T) {
 	for extras, want := range map[string]string{

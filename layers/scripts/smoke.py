@@ -30,6 +30,10 @@ DRIVER = re.compile(r"\blib(cuda|nvidia-ml|nvcuvid|nvidia-encode|nvidia-ptxjitco
 # What distributions ship beside what they are for, and what may want to be run by others.
 ASIDE = {"test", "tests", "docs", "doc", "example", "examples", "samples", "benchmark", "benchmarks", "scripts", "setup", "conftest"}
 
+# What distributions import when they are first used. torch makes no optimizer without torch._dynamo, which imports triton: that is
+# a segmentation fault where tensorflow from 2.20 on was imported before (https://github.com/tensorflow/tensorflow/issues/124205).
+LATE = {"torch": ["torch._dynamo"]}
+
 
 def normal(name):
     return re.sub(r"[-_.]+", "-", name).lower()
@@ -327,6 +331,10 @@ def main(wanted):
             continue
         for module in modules_of(dists.record(name), dists.top_level(name)):
             want(module, name)
+    for name in wanted["packages"]:
+        for module in LATE.get(name, []):
+            if module.replace(".", "/") + "/__init__.py" in (dists.record(name) or ()):
+                want(module, name)
     try:
         if find_spec("ray"):  # not every version of Ray has each of them
             order = [m for m in order if owner[m] != "ray" or m == "ray" or os.path.exists(place_of(m))]
