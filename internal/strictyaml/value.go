@@ -123,8 +123,8 @@ func Int[T ~int | ~int64](dst *T, low, high int64) Value {
 			if high >= MaxInt {
 				want = "a whole number"
 			}
-			switch {
-			case n.Kind == Number, n.Kind == Text:
+			switch n.Kind {
+			case Number, Text:
 				r.AddAt(n, key, Quote(n.Text)+" is not "+want, "write one in digits, without quotes")
 			default:
 				r.WrongKind(n, key, want)
