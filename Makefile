@@ -170,7 +170,7 @@ IMAGE ?=
 BASE_IMAGE ?= debian:12-slim
 IMAGE_FLAGS ?=
 image: needs-build release-files ## the container image of raybuild itself: pushes it to IMAGE, or writes build/raybuild-image.tar
-	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(GO) run ./internal/selfimage --base $(BASE_IMAGE) --version $(VERSION) \
+	PATH="$(CURDIR)/bin:$$PATH" SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(GO) run ./internal/selfimage --base $(BASE_IMAGE) --version $(VERSION) \
 		--revision $$(git rev-parse HEAD) --docs LICENSE,build/release/licences $(IMAGE_FLAGS) $(or $(IMAGE),--output build/raybuild-image.tar)
 
 clean: ## remove what make built

@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -21,8 +20,9 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// stateDir is raybuild's directory in the image. The embedded engine cannot work on a container's own filesystem, which is an overlay:
-// so it is a volume. Everyone may write to it, so that the image works for --user, too.
+// stateDir is raybuild's directory in the image. It is a volume, because the embedded engine cannot work on a
+// container's own filesystem, which is an overlay. Everyone may write to it, so that the image works for --user,
+// too.
 const stateDir = "/var/lib/raybuild"
 
 // docDir is where the licences lie.
@@ -36,6 +36,9 @@ const installPackages = `command -v apt-get >/dev/null || {
 apt-get -q update
 apt-get -qy install --no-install-recommends "$@"`
 
+// debianPath is the PATH of Debian.
+const debianPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
 // settings say what goes into the image.
 type settings struct {
 	base     registry.Pinned
@@ -46,7 +49,8 @@ type settings struct {
 	created  time.Time
 }
 
-// selfImage is the image: the base, packages of Debian, and raybuild with its licences, each a layer that no other one moves.
+// selfImage is the image: the base, packages of Debian, and raybuild with its licences. Each is a layer that no
+// other one moves.
 func selfImage(s settings) (llb.Image, error) {
 	base := llb.From(s.base.Ref)
 	texts, err := baseLayers(s.base)
@@ -56,7 +60,7 @@ func selfImage(s settings) (llb.Image, error) {
 	image := llb.Image{
 		Platform: s.base.Platform, Base: base, BaseLayers: texts, Created: s.created,
 		Config: ocispecs.ImageConfig{
-			Env:        []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "RAYBUILD_HOME=" + stateDir},
+			Env:        []string{debianPath, "RAYBUILD_HOME=" + stateDir},
 			Entrypoint: []string{"/usr/local/bin/raybuild"},
 			WorkingDir: "/work",
 			Volumes:    map[string]struct{}{stateDir: {}},
@@ -71,7 +75,8 @@ func selfImage(s settings) (llb.Image, error) {
 			Network: llb.Online,
 			Tmpfs:   []string{"/var/lib/apt/lists", "/var/cache/apt", "/var/log", "/tmp"},
 		})
-		image.Layers = append(image.Layers, llb.Layer{Name: "packages", Stage: llb.Diff("[packages] layer", base, installed)})
+		layer := llb.Layer{Name: "packages", Stage: llb.Diff("[packages] layer", base, installed)}
+		image.Layers = append(image.Layers, layer)
 	}
 	const name = "raybuild.tar"
 	blob := llb.Artifact(llb.Blob{Digest: digest.FromBytes(s.files), Name: name})
@@ -113,12 +118,14 @@ func labels(s settings) map[string]string {
 	return out
 }
 
-// archive is the tar of raybuild's own layer: the program, its documents (files, or directories with all that is in them, by
-// their base names), the working directory and the state's. All belongs to root and has the time [llb.Epoch].
+// archive is the tar of raybuild's own layer: the program, its documents, the working directory and the state's.
+// docs are files, or directories with all that is in them, by their base names. All belongs to root and has the
+// time [llb.Epoch].
 func archive(program string, docs []string) ([]byte, error) {
 	var buf bytes.Buffer
 	w := &writer{tar: tar.NewWriter(&buf)}
-	for _, dir := range []string{"usr", "usr/local", "usr/local/bin", "usr/share", "usr/share/doc", docDir, "var", "var/lib", "work"} {
+	dirs := "usr usr/local usr/local/bin usr/share usr/share/doc " + docDir + " var var/lib work"
+	for _, dir := range strings.Fields(dirs) {
 		w.dir(dir, 0o755)
 	}
 	w.dir(strings.TrimPrefix(stateDir, "/"), 0o1777)
@@ -132,7 +139,7 @@ func archive(program string, docs []string) ([]byte, error) {
 			if err != nil {
 				return err
 			}
-			to := path.Join(docDir, filepath.ToSlash(below))
+			to := docDir + "/" + filepath.ToSlash(below)
 			switch {
 			case entry.IsDir():
 				w.dir(to, 0o755)

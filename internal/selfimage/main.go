@@ -1,18 +1,20 @@
-// Command selfimage builds the container image of raybuild itself with raybuild's own llb package, without a Dockerfile:
+// Command selfimage builds the container image of raybuild itself with raybuild's own llb package, without a
+// Dockerfile:
 //
 //	selfimage --version v0.1.0 registry.example/raybuild:v0.1.0   # push
 //	selfimage --version v0.1.0 --output raybuild.tar              # an OCI archive
 //
-// `make image` calls it. The image has the program, its licences, and runc, certificates and an SSH client of Debian, for the
-// CPU of this machine. The packages are those of the day: unlike raybuild's images of Ray, this one is not the same bytes on
-// every day.
+// `make image` calls it. The image has the program, its licences, and Debian's runc, certificates and SSH client,
+// for the CPU of this machine. The packages are those of the day: unlike raybuild's images of Ray, this one does
+// not have the same bytes on every day.
 //
-// The image starts as root, because the embedded engine needs root or a user namespace. Building in it needs --privileged:
+// The image starts as root, because the embedded engine needs root or a user namespace. To build in it takes
+// --privileged:
 //
 //	docker run --privileged -v raybuild:/var/lib/raybuild -v "$PWD":/work IMAGE --push registry.example/ray:2.60.0
 //
-// With a builder elsewhere (--builder), and for all that builds nothing (plan, why, diff, inspect, cluster), it needs no
-// privileges and any user will do:
+// With a builder elsewhere (--builder), and for all that builds nothing (plan, why, diff, inspect, cluster), it
+// takes no privileges, and any user will do:
 //
 //	docker run --user "$(id -u)" -v "$PWD":/work IMAGE plan
 package main
@@ -25,7 +27,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -34,7 +35,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
-	"github.com/raybuild/raybuild/internal/engine"
+	"github.com/raybuild/raybuild"
+	"github.com/raybuild/raybuild/internal/builder"
 	"github.com/raybuild/raybuild/internal/registry"
 	"github.com/raybuild/raybuild/llb"
 )
@@ -57,17 +59,19 @@ type options struct {
 func command() *cobra.Command {
 	var o options
 	cmd := &cobra.Command{
-		Use: "selfimage [IMAGE…]", Short: "Build the container image of raybuild itself", SilenceUsage: true, SilenceErrors: true,
+		Use: "selfimage [IMAGE…]", Short: "Build the container image of raybuild itself",
+		SilenceUsage: true, SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, names []string) error { return run(cmd.Context(), o, names, cmd.OutOrStdout()) },
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.base, "base", "debian:12-slim", "image to build on")
-	f.StringSliceVar(&o.packages, "packages", []string{"ca-certificates", "openssh-client", "runc"}, "Debian packages to install; '' for a base without apt")
-	f.StringVar(&o.program, "program", "bin/raybuild", "the static raybuild; it also runs the embedded engine")
+	f.StringSliceVar(&o.packages, "packages", []string{"ca-certificates", "openssh-client", "runc"},
+		"Debian packages to install; '' for a base without apt")
+	f.StringVar(&o.program, "program", "bin/raybuild", "the static raybuild")
 	f.StringSliceVar(&o.docs, "docs", nil, "files and directories for /"+docDir)
 	f.StringVar(&o.version, "version", "dev", "version, for labels and history")
 	f.StringVar(&o.revision, "revision", "", "git's commit, for labels")
-	f.StringVar(&o.builder, "builder", os.Getenv("BUILDKIT_HOST"), "address of a BuildKit (default: the embedded engine)")
+	f.StringVar(&o.builder, "builder", "", "as that of raybuild; the embedded engine is the raybuild in PATH")
 	f.StringVar(&o.output, "output", "", "write an OCI archive to this file")
 	return cmd
 }
@@ -102,7 +106,9 @@ func run(ctx context.Context, o options, names []string, stdout io.Writer) error
 
 // build builds the image, pushes it to names, and writes it to o.output.
 func build(ctx context.Context, o options, names []string, image llb.Image, files []byte, stdout io.Writer) error {
-	b, err := connect(ctx, o)
+	b, err := builder.Connect(ctx, builder.Options{
+		Name: o.builder, Home: raybuild.Options{}.MakeHome, Getenv: os.Getenv, Notes: os.Stderr,
+	})
 	if err != nil {
 		return err
 	}
@@ -129,30 +135,6 @@ func build(ctx context.Context, o options, names []string, image llb.Image, file
 		fmt.Fprintf(stdout, "%s %s\n", o.output, result.Digest)
 	}
 	return nil
-}
-
-// connect reaches the builder: the one that was named, or the embedded engine, which o.program runs.
-func connect(ctx context.Context, o options) (*llb.Builder, error) {
-	if o.builder != "" {
-		return llb.Connect(ctx, o.builder)
-	}
-	home := os.Getenv("RAYBUILD_HOME")
-	if home == "" {
-		cache, err := os.UserCacheDir()
-		if err != nil {
-			return nil, fmt.Errorf("find raybuild's directory: %w: set RAYBUILD_HOME", err)
-		}
-		home = filepath.Join(cache, "raybuild")
-	}
-	program, err := filepath.Abs(o.program)
-	if err != nil {
-		return nil, err
-	}
-	addr, client, err := engine.Connect(ctx, engine.Options{Home: home, Exe: program, Notes: os.Stderr})
-	if err != nil {
-		return nil, err
-	}
-	return llb.Use(addr, client), nil
 }
 
 // createdTime is the image's time: SOURCE_DATE_EPOCH, or zero, for which llb takes its own.

@@ -80,8 +80,9 @@ func TestImage(t *testing.T) {
 	}
 	want := map[string]string{
 		"org.opencontainers.image.version": "v0.1.0", "org.opencontainers.image.revision": "deee213",
-		"org.opencontainers.image.licenses":  "Apache-2.0",
-		"org.opencontainers.image.base.name": "docker.io/library/debian:12-slim", "org.opencontainers.image.base.digest": s.base.Digest.String(),
+		"org.opencontainers.image.licenses":    "Apache-2.0",
+		"org.opencontainers.image.base.name":   "docker.io/library/debian:12-slim",
+		"org.opencontainers.image.base.digest": s.base.Digest.String(),
 	}
 	for key, value := range want {
 		if config.Config.Labels[key] != value {
@@ -145,7 +146,8 @@ func TestRefusals(t *testing.T) {
 		t.Errorf("no place for the image gives %v", err)
 	}
 	t.Setenv("SOURCE_DATE_EPOCH", "today")
-	if err := run(t.Context(), options{}, []string{"registry.example/raybuild:1"}, io.Discard); err == nil || !strings.Contains(err.Error(), `"today"`) {
+	err := run(t.Context(), options{}, []string{"registry.example/raybuild:1"}, io.Discard)
+	if err == nil || !strings.Contains(err.Error(), `"today"`) {
 		t.Errorf("a bad SOURCE_DATE_EPOCH gives %v", err)
 	}
 }

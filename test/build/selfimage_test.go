@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -17,14 +18,16 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
-// aptBase pushes the world's base with the world's mirror as its apt source, so that a step with a network installs from there.
+// aptBase pushes the world's base with the world's mirror as its apt source, so that a step with a network installs
+// from there.
 func aptBase(t *testing.T, ref string) v1.Image {
 	t.Helper()
 	sources := fmt.Sprintf("Types: deb\nURIs: %[1]s\nSuites: bookworm bookworm-updates\nComponents: main\n\n"+
 		"Types: deb\nURIs: %[1]s-security\nSuites: bookworm-security\nComponents: main\n", earth.A.Apt)
 	var archive bytes.Buffer
 	w := tar.NewWriter(&archive)
-	if err := w.WriteHeader(&tar.Header{Name: "etc/apt/sources.list.d/debian.sources", Mode: 0o644, Size: int64(len(sources))}); err != nil {
+	header := &tar.Header{Name: "etc/apt/sources.list.d/debian.sources", Mode: 0o644, Size: int64(len(sources))}
+	if err := w.WriteHeader(header); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.Write([]byte(sources)); err != nil {
@@ -33,7 +36,9 @@ func aptBase(t *testing.T, ref string) v1.Image {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(archive.Bytes())), nil })
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(archive.Bytes())), nil
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,9 +62,10 @@ func TestSelfImage(t *testing.T) {
 	base, dst := ref(t, "base"), ref(t, "v0.0.1")
 	below := aptBase(t, base)
 	build := func() string {
-		cmd := exec.Command("go", "run", "github.com/raybuild/raybuild/internal/selfimage", "--base", base, "--program", program,
-			"--docs", "../../LICENSE", "--version", "v0.0.1", "--revision", "deee213", dst)
-		cmd.Env = append(os.Environ(), "RAYBUILD_HOME="+h.dir, "BUILDKIT_HOST=")
+		cmd := exec.Command("go", "run", "github.com/raybuild/raybuild/internal/selfimage", "--base", base,
+			"--program", program, "--docs", "../../LICENSE", "--version", "v0.0.1", "--revision", "deee213", dst)
+		cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(program)+":"+os.Getenv("PATH"), // has the engine
+			"RAYBUILD_HOME="+h.dir, "BUILDKIT_HOST=", "BUILDX_BUILDER=")
 		var stderr bytes.Buffer
 		cmd.Stderr = &stderr
 		out, err := cmd.Output()
@@ -84,7 +90,8 @@ func TestSelfImage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if l := config.Config.Labels; l["org.opencontainers.image.revision"] != "deee213" || l["org.opencontainers.image.base.name"] != base {
+	const prefix = "org.opencontainers.image."
+	if l := config.Config.Labels; l[prefix+"revision"] != "deee213" || l[prefix+"base.name"] != base {
 		t.Errorf("labels: %v", l)
 	}
 	if e := config.Config.Entrypoint; len(e) != 1 || e[0] != "/usr/local/bin/raybuild" {
