@@ -20,7 +20,8 @@ const (
 	docsMan      = "man"
 )
 
-// docsCommand writes the reference of the command line from the commands' own help: docs/cli, and the man pages of a release.
+// docsCommand writes the reference of the command line from the commands' own help: docs/cli, and a release's man
+// pages.
 func (a *app) docsCommand() *cobra.Command {
 	format := docsMarkdown
 	formats := []string{docsMarkdown, docsMan}
@@ -66,11 +67,12 @@ func (a *app) writeDocs(root *cobra.Command, dir, format string) error {
 	if err != nil {
 		return err
 	}
-	return doc.GenManTree(root, &doc.GenManHeader{Section: "1", Date: &date, Source: "raybuild " + version, Manual: "raybuild"}, dir)
+	header := &doc.GenManHeader{Section: "1", Date: &date, Source: "raybuild " + version, Manual: "raybuild"}
+	return doc.GenManTree(root, header, dir)
 }
 
-// pageDate is the date of man pages: SOURCE_DATE_EPOCH (seconds since 1970) where it is set, else the time of the commit that
-// the program was built from, else [llb.Epoch]. It is never the time of the call.
+// pageDate is the date of man pages: SOURCE_DATE_EPOCH (seconds since 1970) where it is set, else the time of the
+// commit that the program was built from, else [llb.Epoch]. It is never the time of the call.
 func pageDate(epoch string, info *debug.BuildInfo) (time.Time, error) {
 	if epoch != "" {
 		seconds, err := strconv.ParseInt(epoch, 10, 64)

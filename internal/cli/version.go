@@ -14,8 +14,8 @@ const buildkitModule = "github.com/moby/buildkit"
 // versionInfo is what "version --json" prints.
 type versionInfo struct {
 	Version  string `json:"version"`
-	Commit   string `json:"commit"`   // of git, with "-dirty" where files were changed; "" where the build does not know it
-	BuildKit string `json:"buildkit"` // version of the linked module, as "v0.34.2"; "" where the build does not know it
+	Commit   string `json:"commit"`   // of git, with "-dirty" where files were changed; "": not known
+	BuildKit string `json:"buildkit"` // version of the linked module, as "v0.34.2"; "": not known
 	Go       string `json:"go"`
 	Platform string `json:"platform"` // as "linux/amd64"
 }
@@ -25,8 +25,10 @@ func (a *app) versionCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
-		Long: `version prints raybuild's version. With --json it also prints the commit that raybuild was built from, the version of
-the linked BuildKit, the Go version, and the platform.`,
+		Long: `version prints raybuild's version.
+
+With --json it also prints the commit that raybuild was built from, the version of the linked BuildKit, the Go version,
+and the platform.`,
 		Example: "  raybuild version\n  raybuild version --json",
 		Args:    noArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -43,7 +45,10 @@ the linked BuildKit, the Go version, and the platform.`,
 
 // newVersionInfo reads what the linker left in the program; info is nil where it left nothing.
 func newVersionInfo(version string, info *debug.BuildInfo) versionInfo {
-	out := versionInfo{Version: version, Commit: commitOf(version, info), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	out := versionInfo{
+		Version: version, Commit: commitOf(version, info),
+		Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
+	}
 	if info == nil {
 		return out
 	}

@@ -18,16 +18,18 @@ func TestVersionInfo(t *testing.T) {
 			Settings: settings,
 		}
 	}
-	revision := debug.BuildSetting{Key: "vcs.revision", Value: "deee2132d8724042bfe293408a5b3aa022bd462d"}
+	const commit = "deee2132d8724042bfe293408a5b3aa022bd462d"
+	revision := debug.BuildSetting{Key: "vcs.revision", Value: commit}
+	fork := &debug.Module{Path: "fork.example/buildkit", Version: "v0.35.0"}
 	changed := debug.BuildSetting{Key: "vcs.modified", Value: "true"}
 	for what, c := range map[string]struct {
 		version          string
 		info             *debug.BuildInfo
 		commit, buildkit string
 	}{
-		"release in a repository":     {"v0.1.0", built(nil, revision), "deee2132d8724042bfe293408a5b3aa022bd462d", "v0.34.2"},
-		"changed files":               {"v0.1.0", built(nil, revision, changed), "deee2132d8724042bfe293408a5b3aa022bd462d-dirty", "v0.34.2"},
-		"replaced BuildKit":           {"v0.1.0", built(&debug.Module{Path: "fork.example/buildkit", Version: "v0.35.0"}), "", "v0.35.0"},
+		"release in a repository":     {"v0.1.0", built(nil, revision), commit, "v0.34.2"},
+		"changed files":               {"v0.1.0", built(nil, revision, changed), commit + "-dirty", "v0.34.2"},
+		"replaced BuildKit":           {"v0.1.0", built(fork), "", "v0.35.0"},
 		"release without history":     {"v0.1.0", built(nil), "", "v0.34.2"},
 		"git describe of no tag":      {"deee213", built(nil), "deee213", "v0.34.2"},
 		"git describe, changed files": {"v0.1.0-3-gdeee213-dirty", built(nil), "deee213-dirty", "v0.34.2"},
@@ -53,7 +55,8 @@ func TestVersionPrintsJSON(t *testing.T) {
 		t.Fatalf("%v in %q (stderr %q)", err, got.stdout, got.stderr)
 	}
 	for key, pattern := range map[string]string{
-		"version": ``, "commit": `^([0-9a-f]{7,40}(-dirty)?)?$`, "buildkit": `^(v\d+\.\d+\.\d+.*)?$`, "go": `^(go1\.|devel)`, "platform": `^\w+/\w+$`,
+		"version": `.`, "commit": `^([0-9a-f]{7,40}(-dirty)?)?$`, "buildkit": `^(v\d+\.\d+\.\d+.*)?$`,
+		"go": `^(go1\.|devel)`, "platform": `^\w+/\w+$`,
 	} {
 		value, there := fields[key]
 		if !there || !regexp.MustCompile(pattern).MatchString(value) {

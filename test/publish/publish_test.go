@@ -1,5 +1,5 @@
-// Package publish tests what the project is published with: GitHub's workflows and forms, and the release's settings. It needs no
-// privileges.
+// Package publish tests what the project is published with: GitHub's workflows and forms, and the release's
+// settings. It needs no privileges.
 package publish
 
 import (
