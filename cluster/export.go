@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/goccy/go-yaml"
-
 	"github.com/raybuild/raybuild/internal/docker"
 )
 
@@ -44,7 +42,7 @@ func Export(spec *Spec, f Format, o ExportOptions) ([]byte, error) {
 	if !strings.Contains(e.image, "@sha256:") {
 		return nil, fmt.Errorf("export %s: image %q has no digest; give name@sha256:…", f, e.image)
 	}
-	var doc yaml.MapSlice
+	var doc mapping
 	switch f {
 	case KubeRay:
 		doc = e.kubeRay()
@@ -58,7 +56,7 @@ func Export(spec *Spec, f Format, o ExportOptions) ([]byte, error) {
 	if err := errors.Join(e.errs...); err != nil {
 		return nil, fmt.Errorf("export %s: %w", f, err)
 	}
-	body, err := yaml.MarshalWithOptions(doc, yaml.IndentSequence(true))
+	body, err := doc.write()
 	if err != nil {
 		return nil, fmt.Errorf("export %s: %w", f, err)
 	}

@@ -5,8 +5,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-
-	"github.com/goccy/go-yaml"
 )
 
 // composeToken is where a compose secret named ray_token is mounted.
@@ -14,7 +12,7 @@ const composeToken = "/run/secrets/ray_token"
 
 // compose writes a compose file for one host: a network of its own, in which all nodes reach each other and nobody else does, the
 // dashboard published on loopback, and the token as a file secret.
-func (e *exporter) compose() yaml.MapSlice {
+func (e *exporter) compose() mapping {
 	if hosts := e.spec.Hosts(); len(hosts) > 1 {
 		e.fail("docker compose runs on one host, and the cluster has %d; use `raybuild cluster up` or --format kuberay", len(hosts))
 		return nil
@@ -23,33 +21,33 @@ func (e *exporter) compose() yaml.MapSlice {
 	address := headAddress("head", e.spec.Head.Ports.GCS)
 	service := e.service(head, e.start(head.node, "", "0.0.0.0"), address)
 	port := e.spec.Head.Ports.Dashboard
-	service = append(service, yaml.MapItem{Key: "ports", Value: []string{fmt.Sprintf("127.0.0.1:%d:%d", port, port)}})
+	service = append(service, pair{Key: "ports", Value: []string{fmt.Sprintf("127.0.0.1:%d:%d", port, port)}})
 	ready := "service_started"
 	if e.version.atLeast(1, 4) { // `ray health-check`
 		ready = "service_healthy"
-		service = append(service, yaml.MapItem{Key: "healthcheck", Value: yaml.MapSlice{
+		service = append(service, pair{Key: "healthcheck", Value: mapping{
 			{Key: "test", Value: []string{"CMD", "ray", "health-check", "--address", address}},
 			{Key: "interval", Value: "5s"}, {Key: "timeout", Value: "10s"}, {Key: "retries", Value: 10}, {Key: "start_period", Value: "20s"}}})
 	}
-	services := yaml.MapSlice{{Key: "head", Value: service}}
+	services := mapping{{Key: "head", Value: service}}
 	for _, g := range e.groups() {
 		s := e.service(g, e.start(g.node, address, ""), address)
-		s = append(s, yaml.MapItem{Key: "depends_on", Value: yaml.MapSlice{{Key: "head", Value: yaml.MapSlice{{Key: "condition", Value: ready}}}}},
-			yaml.MapItem{Key: "deploy", Value: yaml.MapSlice{{Key: "replicas", Value: g.count}}})
-		services = append(services, yaml.MapItem{Key: "worker-" + g.name, Value: s})
+		s = append(s, pair{Key: "depends_on", Value: mapping{{Key: "head", Value: mapping{{Key: "condition", Value: ready}}}}},
+			pair{Key: "deploy", Value: mapping{{Key: "replicas", Value: g.count}}})
+		services = append(services, pair{Key: "worker-" + g.name, Value: s})
 	}
-	out := yaml.MapSlice{{Key: "name", Value: e.spec.Name}, {Key: "services", Value: services}}
+	out := mapping{{Key: "name", Value: e.spec.Name}, {Key: "services", Value: services}}
 	if v := e.volumes(); len(v) > 0 {
-		out = append(out, yaml.MapItem{Key: "volumes", Value: v})
+		out = append(out, pair{Key: "volumes", Value: v})
 	}
 	if hasToken(e.version) {
 		e.note("the token: umask 077; openssl rand -hex 32 > ray_token, and the same in RAY_AUTH_TOKEN of every client")
-		out = append(out, yaml.MapItem{Key: "secrets", Value: yaml.MapSlice{{Key: "ray_token", Value: yaml.MapSlice{{Key: "file", Value: "./ray_token"}}}}})
+		out = append(out, pair{Key: "secrets", Value: mapping{{Key: "ray_token", Value: mapping{{Key: "file", Value: "./ray_token"}}}}})
 	}
 	return out
 }
 
-func (e *exporter) service(g nodeGroup, args []string, address string) yaml.MapSlice {
+func (e *exporter) service(g nodeGroup, args []string, address string) mapping {
 	in := EnvInput{Address: address}
 	if hasToken(e.version) {
 		in.TokenPath = composeToken
@@ -68,27 +66,27 @@ func (e *exporter) service(g nodeGroup, args []string, address string) yaml.MapS
 	for i, a := range args {
 		command[i] = dollar(a)
 	}
-	out := yaml.MapSlice{{Key: "image", Value: e.image}, {Key: "entrypoint", Value: []string{}}, {Key: "command", Value: command}, {Key: "environment", Value: env},
+	out := mapping{{Key: "image", Value: e.image}, {Key: "entrypoint", Value: []string{}}, {Key: "command", Value: command}, {Key: "environment", Value: env},
 		{Key: "init", Value: true}, {Key: "restart", Value: "unless-stopped"}, {Key: "stop_grace_period", Value: fmt.Sprintf("%ds", stopTimeout)},
 		{Key: "shm_size", Value: fmt.Sprintf("%db", g.node.SHM)},
-		{Key: "ulimits", Value: yaml.MapSlice{{Key: "nofile", Value: yaml.MapSlice{{Key: "soft", Value: noFile}, {Key: "hard", Value: noFile}}}}},
+		{Key: "ulimits", Value: mapping{{Key: "nofile", Value: mapping{{Key: "soft", Value: noFile}, {Key: "hard", Value: noFile}}}}},
 		{Key: "security_opt", Value: []string{"no-new-privileges:true"}}}
 	if g.node.GPUs > 0 {
-		out = append(out, yaml.MapItem{Key: "gpus", Value: []yaml.MapSlice{{{Key: "driver", Value: "nvidia"}, {Key: "count", Value: g.node.GPUs}}}})
+		out = append(out, pair{Key: "gpus", Value: []mapping{{{Key: "driver", Value: "nvidia"}, {Key: "count", Value: g.node.GPUs}}}})
 	}
-	var mounts []yaml.MapSlice
+	var mounts []mapping
 	for _, m := range g.node.Mounts {
 		kind := "bind"
 		if m.Volume {
 			kind = "volume"
 		}
-		mounts = append(mounts, yaml.MapSlice{{Key: "type", Value: kind}, {Key: "source", Value: m.Source}, {Key: "target", Value: m.Target}, {Key: "read_only", Value: m.ReadOnly}})
+		mounts = append(mounts, mapping{{Key: "type", Value: kind}, {Key: "source", Value: m.Source}, {Key: "target", Value: m.Target}, {Key: "read_only", Value: m.ReadOnly}})
 	}
 	if len(mounts) > 0 {
-		out = append(out, yaml.MapItem{Key: "volumes", Value: mounts})
+		out = append(out, pair{Key: "volumes", Value: mounts})
 	}
 	if hasToken(e.version) {
-		out = append(out, yaml.MapItem{Key: "secrets", Value: []string{"ray_token"}})
+		out = append(out, pair{Key: "secrets", Value: []string{"ray_token"}})
 	}
 	return out
 }

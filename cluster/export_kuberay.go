@@ -7,44 +7,42 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/goccy/go-yaml"
 )
 
 // kubeRay writes a RayCluster. KubeRay itself adds the ports, the probes, /dev/shm, RAY_ADDRESS, the token and the `ray start`
 // command line. Source: kuberay docs/reference/api.md and ray-operator/controllers/ray/common/pod.go.
-func (e *exporter) kubeRay() yaml.MapSlice {
+func (e *exporter) kubeRay() mapping {
 	operator, err := e.operator()
 	if err != nil {
 		e.errs = append(e.errs, err)
 		return nil
 	}
 	e.operatorNotes(operator)
-	spec := yaml.MapSlice{{Key: "rayVersion", Value: e.options.Image.RayVersion}}
+	spec := mapping{{Key: "rayVersion", Value: e.options.Image.RayVersion}}
 	if hasToken(e.version) && operator.authOptions {
-		spec = append(spec, yaml.MapItem{Key: "authOptions", Value: yaml.MapSlice{{Key: "mode", Value: "token"}}})
+		spec = append(spec, pair{Key: "authOptions", Value: mapping{{Key: "mode", Value: "token"}}})
 	}
 	head := e.sized(e.spec.Head)
 	params := e.startParams(head.node, operator)
 	params["dashboard-host"] = "0.0.0.0" // inside the pod's network; the service in front of it is not published
-	spec = append(spec, yaml.MapItem{Key: "headGroupSpec", Value: append(e.groupLabels(head.node, operator),
-		yaml.MapItem{Key: "rayStartParams", Value: params}, yaml.MapItem{Key: "template", Value: e.podTemplate("ray-head", head, operator)})})
-	var workers []yaml.MapSlice
+	spec = append(spec, pair{Key: "headGroupSpec", Value: append(e.groupLabels(head.node, operator),
+		pair{Key: "rayStartParams", Value: params}, pair{Key: "template", Value: e.podTemplate("ray-head", head, operator)})})
+	var workers []mapping
 	for _, g := range e.groups() {
-		group := yaml.MapSlice{{Key: "groupName", Value: g.name}, {Key: "replicas", Value: g.count}, {Key: "minReplicas", Value: g.count}, {Key: "maxReplicas", Value: g.count}}
+		group := mapping{{Key: "groupName", Value: g.name}, {Key: "replicas", Value: g.count}, {Key: "minReplicas", Value: g.count}, {Key: "maxReplicas", Value: g.count}}
 		group = append(group, e.groupLabels(g.node, operator)...)
-		workers = append(workers, append(group, yaml.MapItem{Key: "rayStartParams", Value: e.startParams(g.node, operator)},
-			yaml.MapItem{Key: "template", Value: e.podTemplate("ray-worker", g, operator)}))
+		workers = append(workers, append(group, pair{Key: "rayStartParams", Value: e.startParams(g.node, operator)},
+			pair{Key: "template", Value: e.podTemplate("ray-worker", g, operator)}))
 	}
 	if len(workers) > 0 {
-		spec = append(spec, yaml.MapItem{Key: "workerGroupSpecs", Value: workers})
+		spec = append(spec, pair{Key: "workerGroupSpecs", Value: workers})
 	}
-	meta := yaml.MapSlice{{Key: "name", Value: e.spec.Name}}
+	meta := mapping{{Key: "name", Value: e.spec.Name}}
 	if e.options.Namespace != "" {
-		meta = append(meta, yaml.MapItem{Key: "namespace", Value: e.options.Namespace})
+		meta = append(meta, pair{Key: "namespace", Value: e.options.Namespace})
 	}
-	meta = append(meta, yaml.MapItem{Key: "labels", Value: map[string]string{LabelCluster: e.spec.Name}})
-	return yaml.MapSlice{{Key: "apiVersion", Value: "ray.io/v1"}, {Key: "kind", Value: "RayCluster"}, {Key: "metadata", Value: meta}, {Key: "spec", Value: spec}}
+	meta = append(meta, pair{Key: "labels", Value: map[string]string{LabelCluster: e.spec.Name}})
+	return mapping{{Key: "apiVersion", Value: "ray.io/v1"}, {Key: "kind", Value: "RayCluster"}, {Key: "metadata", Value: meta}, {Key: "spec", Value: spec}}
 }
 
 // startParams are the values of `ray start` that KubeRay does not find out itself. KubeRay pastes them into a shell's command line,
@@ -87,39 +85,39 @@ func (e *exporter) startParams(n Node, operator kubeRayOperator) map[string]stri
 	return out
 }
 
-func (e *exporter) podTemplate(container string, g nodeGroup, operator kubeRayOperator) yaml.MapSlice {
-	limits := yaml.MapSlice{{Key: "cpu", Value: strconv.Itoa(max(1, g.node.CPUs))}, {Key: "memory", Value: fmt.Sprintf("%dMi", g.total>>20)}}
+func (e *exporter) podTemplate(container string, g nodeGroup, operator kubeRayOperator) mapping {
+	limits := mapping{{Key: "cpu", Value: strconv.Itoa(max(1, g.node.CPUs))}, {Key: "memory", Value: fmt.Sprintf("%dMi", g.total>>20)}}
 	if g.node.GPUs > 0 {
-		limits = append(limits, yaml.MapItem{Key: "nvidia.com/gpu", Value: strconv.Itoa(g.node.GPUs)})
+		limits = append(limits, pair{Key: "nvidia.com/gpu", Value: strconv.Itoa(g.node.GPUs)})
 	}
-	c := yaml.MapSlice{{Key: "name", Value: container}, {Key: "image", Value: e.image},
-		{Key: "resources", Value: yaml.MapSlice{{Key: "requests", Value: limits}, {Key: "limits", Value: limits}}},
-		{Key: "securityContext", Value: yaml.MapSlice{{Key: "allowPrivilegeEscalation", Value: false},
-			{Key: "capabilities", Value: yaml.MapSlice{{Key: "drop", Value: []string{"ALL"}}}}}}}
-	env := []yaml.MapSlice{{{Key: "name", Value: "RAY_USAGE_STATS_ENABLED"}, {Key: "value", Value: "0"}}}
+	c := mapping{{Key: "name", Value: container}, {Key: "image", Value: e.image},
+		{Key: "resources", Value: mapping{{Key: "requests", Value: limits}, {Key: "limits", Value: limits}}},
+		{Key: "securityContext", Value: mapping{{Key: "allowPrivilegeEscalation", Value: false},
+			{Key: "capabilities", Value: mapping{{Key: "drop", Value: []string{"ALL"}}}}}}}
+	env := []mapping{{{Key: "name", Value: "RAY_USAGE_STATS_ENABLED"}, {Key: "value", Value: "0"}}}
 	if hasToken(e.version) && !operator.authOptions {
-		env = append(env, yaml.MapSlice{{Key: "name", Value: "RAY_AUTH_MODE"}, {Key: "value", Value: "token"}},
-			yaml.MapSlice{{Key: "name", Value: "RAY_AUTH_TOKEN"}, {Key: "valueFrom", Value: yaml.MapSlice{{Key: "secretKeyRef",
-				Value: yaml.MapSlice{{Key: "name", Value: e.spec.Name}, {Key: "key", Value: "auth_token"}}}}}})
+		env = append(env, mapping{{Key: "name", Value: "RAY_AUTH_MODE"}, {Key: "value", Value: "token"}},
+			mapping{{Key: "name", Value: "RAY_AUTH_TOKEN"}, {Key: "valueFrom", Value: mapping{{Key: "secretKeyRef",
+				Value: mapping{{Key: "name", Value: e.spec.Name}, {Key: "key", Value: "auth_token"}}}}}})
 	}
 	for _, k := range slices.Sorted(maps.Keys(g.node.Env)) {
 		// Kubernetes expands $(NAME); a doubled $ stands for one.
-		env = append(env, yaml.MapSlice{{Key: "name", Value: k}, {Key: "value", Value: strings.ReplaceAll(g.node.Env[k], "$(", "$$(")}})
+		env = append(env, mapping{{Key: "name", Value: k}, {Key: "value", Value: strings.ReplaceAll(g.node.Env[k], "$(", "$$(")}})
 	}
-	c = append(c, yaml.MapItem{Key: "env", Value: env})
+	c = append(c, pair{Key: "env", Value: env})
 	volumes, mounts := e.podVolumes(g)
 	if len(mounts) > 0 {
-		c = append(c, yaml.MapItem{Key: "volumeMounts", Value: mounts})
+		c = append(c, pair{Key: "volumeMounts", Value: mounts})
 	}
-	pod := yaml.MapSlice{{Key: "securityContext", Value: e.podSecurity()}, {Key: "containers", Value: []yaml.MapSlice{c}}}
+	pod := mapping{{Key: "securityContext", Value: e.podSecurity()}, {Key: "containers", Value: []mapping{c}}}
 	if len(volumes) > 0 {
-		pod = append(pod, yaml.MapItem{Key: "volumes", Value: volumes})
+		pod = append(pod, pair{Key: "volumes", Value: volumes})
 	}
-	return yaml.MapSlice{{Key: "spec", Value: pod}}
+	return mapping{{Key: "spec", Value: pod}}
 }
 
 // podSecurity runs the pod as the image's user, and never as root.
-func (e *exporter) podSecurity() yaml.MapSlice {
+func (e *exporter) podSecurity() mapping {
 	user, group, _ := strings.Cut(e.options.Image.User, ":")
 	uid, err := strconv.ParseInt(user, 10, 32)
 	if err != nil || uid == 0 {
@@ -128,27 +126,27 @@ func (e *exporter) podSecurity() yaml.MapSlice {
 			e.note("the image runs as root: the pods run it as user 1000, which needs a writable home there")
 		}
 	}
-	out := yaml.MapSlice{{Key: "runAsNonRoot", Value: true}, {Key: "runAsUser", Value: uid}}
+	out := mapping{{Key: "runAsNonRoot", Value: true}, {Key: "runAsUser", Value: uid}}
 	if gid, err := strconv.ParseInt(group, 10, 32); err == nil {
-		out = append(out, yaml.MapItem{Key: "runAsGroup", Value: gid})
+		out = append(out, pair{Key: "runAsGroup", Value: gid})
 	}
-	return append(out, yaml.MapItem{Key: "seccompProfile", Value: yaml.MapSlice{{Key: "type", Value: "RuntimeDefault"}}})
+	return append(out, pair{Key: "seccompProfile", Value: mapping{{Key: "type", Value: "RuntimeDefault"}}})
 }
 
-func (e *exporter) podVolumes(g nodeGroup) (volumes, mounts []yaml.MapSlice) {
+func (e *exporter) podVolumes(g nodeGroup) (volumes, mounts []mapping) {
 	for i, m := range g.node.Mounts {
 		name := fmt.Sprintf("mount-%d", i+1)
-		var source yaml.MapItem
+		var source pair
 		if m.Volume {
 			claim := slug(m.Source)
 			e.note("volume %s is the persistent volume claim %s, which has to be there", m.Source, claim)
-			source = yaml.MapItem{Key: "persistentVolumeClaim", Value: yaml.MapSlice{{Key: "claimName", Value: claim}, {Key: "readOnly", Value: m.ReadOnly}}}
+			source = pair{Key: "persistentVolumeClaim", Value: mapping{{Key: "claimName", Value: claim}, {Key: "readOnly", Value: m.ReadOnly}}}
 		} else {
 			e.note("%s is read from each Kubernetes node that a pod runs on", m.Source)
-			source = yaml.MapItem{Key: "hostPath", Value: yaml.MapSlice{{Key: "path", Value: m.Source}}}
+			source = pair{Key: "hostPath", Value: mapping{{Key: "path", Value: m.Source}}}
 		}
-		volumes = append(volumes, yaml.MapSlice{{Key: "name", Value: name}, source})
-		mounts = append(mounts, yaml.MapSlice{{Key: "name", Value: name}, {Key: "mountPath", Value: m.Target}, {Key: "readOnly", Value: m.ReadOnly}})
+		volumes = append(volumes, mapping{{Key: "name", Value: name}, source})
+		mounts = append(mounts, mapping{{Key: "name", Value: name}, {Key: "mountPath", Value: m.Target}, {Key: "readOnly", Value: m.ReadOnly}})
 	}
 	return volumes, mounts
 }

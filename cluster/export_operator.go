@@ -3,8 +3,6 @@ package cluster
 import (
 	"fmt"
 	"slices"
-
-	"github.com/goccy/go-yaml"
 )
 
 // kubeRayOperator is what a version of KubeRay's operator can do.
@@ -53,7 +51,7 @@ func (e *exporter) operatorNotes(o kubeRayOperator) {
 
 // groupLabels are a group's node labels where KubeRay takes them beside its start parameters. It hands them to `ray start` as pairs,
 // which Ray before 2.46 does not read. They have Kubernetes' syntax: cluster.yaml takes no others.
-func (e *exporter) groupLabels(n Node, o kubeRayOperator) yaml.MapSlice {
+func (e *exporter) groupLabels(n Node, o kubeRayOperator) mapping {
 	if !o.groupLabels || len(n.Labels) == 0 {
 		return nil
 	}
@@ -61,5 +59,5 @@ func (e *exporter) groupLabels(n Node, o kubeRayOperator) yaml.MapSlice {
 		e.fail("%s: KubeRay from 1.5 on hands labels to Ray in a form that Ray %s does not read; remove labels, or export with --kuberay 1.4.2 for an older one",
 			n.Group, e.options.Image.RayVersion)
 	}
-	return yaml.MapSlice{{Key: "labels", Value: n.Labels}}
+	return mapping{{Key: "labels", Value: n.Labels}}
 }

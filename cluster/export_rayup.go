@@ -6,8 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-
-	"github.com/goccy/go-yaml"
 )
 
 // rayUpToken is where `ray up` puts the token in each container.
@@ -21,7 +19,7 @@ const withoutV2 = "RAY_enable_autoscaler_v2=0 "
 // configuration for the head and one for the workers, and one start command for all workers.
 // Source: ray python/ray/autoscaler/ray-schema.json and local/example-full.yaml. min_workers is not in the schema; left out,
 // it is the number of worker_ips (autoscaler/_private/local/config.py).
-func (e *exporter) rayUp() yaml.MapSlice {
+func (e *exporter) rayUp() mapping {
 	e.oneUser()
 	groups := e.groups()
 	head := e.sized(e.spec.Head)
@@ -29,12 +27,12 @@ func (e *exporter) rayUp() yaml.MapSlice {
 	if !sameStart(groups, start) || !slices.EqualFunc(groups[min(1, len(groups)):], groups[:max(0, len(groups)-1)], sameContainer) {
 		e.fail("`ray up` starts all workers alike, and the worker groups differ; make them equal, or use --format kuberay")
 	}
-	docker := yaml.MapSlice{{Key: "image", Value: e.image}, {Key: "container_name", Value: e.spec.Name}, {Key: "pull_before_run", Value: false},
+	docker := mapping{{Key: "image", Value: e.image}, {Key: "container_name", Value: e.spec.Name}, {Key: "pull_before_run", Value: false},
 		{Key: "disable_shm_size_detection", Value: true}, {Key: "head_run_options", Value: e.runOptions(head)}}
 	worker := []string{}
 	workerStart := []string{}
 	if len(groups) > 0 {
-		docker = append(docker, yaml.MapItem{Key: "worker_run_options", Value: e.runOptions(groups[0])})
+		docker = append(docker, pair{Key: "worker_run_options", Value: e.runOptions(groups[0])})
 		workerStart = append(workerStart, "ray stop", "ulimit -n 65536; "+commandLine(start(groups[0].node)))
 		for _, w := range e.spec.Workers {
 			worker = append(worker, rayUpAddress(w))
@@ -43,21 +41,21 @@ func (e *exporter) rayUp() yaml.MapSlice {
 	if e.spec.MinWorkers < len(e.spec.Workers) {
 		e.note("min_workers %d of cluster.yaml is not carried over: `ray up` wants all workers", e.spec.MinWorkers)
 	}
-	out := yaml.MapSlice{{Key: "cluster_name", Value: e.spec.Name}, {Key: "max_workers", Value: len(e.spec.Workers)}, {Key: "docker", Value: docker},
-		{Key: "provider", Value: yaml.MapSlice{{Key: "type", Value: "local"}, {Key: "head_ip", Value: rayUpAddress(e.spec.Head)}, {Key: "worker_ips", Value: worker}}},
+	out := mapping{{Key: "cluster_name", Value: e.spec.Name}, {Key: "max_workers", Value: len(e.spec.Workers)}, {Key: "docker", Value: docker},
+		{Key: "provider", Value: mapping{{Key: "type", Value: "local"}, {Key: "head_ip", Value: rayUpAddress(e.spec.Head)}, {Key: "worker_ips", Value: worker}}},
 		{Key: "auth", Value: e.auth()}}
 	if hasToken(e.version) {
 		e.note("the token: `ray get-auth-token --generate` on the machine that runs `ray up`")
-		out = append(out, yaml.MapItem{Key: "file_mounts", Value: map[string]string{rayUpToken: "~/.ray/auth_token"}})
+		out = append(out, pair{Key: "file_mounts", Value: map[string]string{rayUpToken: "~/.ray/auth_token"}})
 	}
 	e.note("`ray up` copies the SSH key to the head, checks no host keys, and starts containers that do not survive a reboot")
 	e.note("it needs rsync on this machine, on every host and in the image, and ssh in the image (`apt: [rsync, openssh-client]` in raybuild.yaml)")
 	e.note("it returns when the head runs; workers join later: `ray exec THIS.yaml 'ray status'`")
 	headStart := append(start(head.node), "--autoscaling-config=~/ray_bootstrap_config.yaml")
 	return append(out,
-		yaml.MapItem{Key: "initialization_commands", Value: []string{"touch ~/.bashrc"}},
-		yaml.MapItem{Key: "head_start_ray_commands", Value: []string{"ray stop", "ulimit -n 65536; " + withoutV2 + commandLine(headStart)}},
-		yaml.MapItem{Key: "worker_start_ray_commands", Value: workerStart})
+		pair{Key: "initialization_commands", Value: []string{"touch ~/.bashrc"}},
+		pair{Key: "head_start_ray_commands", Value: []string{"ray stop", "ulimit -n 65536; " + withoutV2 + commandLine(headStart)}},
+		pair{Key: "worker_start_ray_commands", Value: workerStart})
 }
 
 // commandLine is an argv for a shell, without --block: `ray up` runs it in a container that lives on its own.
@@ -102,18 +100,18 @@ func rayUpAddress(n Node) string {
 	return n.Host.Address
 }
 
-func (e *exporter) auth() yaml.MapSlice {
+func (e *exporter) auth() mapping {
 	h, login := e.spec.Head.Host, e.options.Login
 	user := cmp.Or(h.User, login.User)
 	if user == "" {
 		user = "ubuntu"
 		e.note("cluster.yaml names no SSH user: ubuntu is a guess")
 	}
-	out := yaml.MapSlice{{Key: "ssh_user", Value: user}}
+	out := mapping{{Key: "ssh_user", Value: user}}
 	// Without a key `ray up` reaches the head by what ssh finds by itself, and the head reaches no worker.
 	key := cmp.Or(login.Key, h.Key)
 	if key != "" {
-		out = append(out, yaml.MapItem{Key: "ssh_private_key", Value: key})
+		out = append(out, pair{Key: "ssh_private_key", Value: key})
 	}
 	if key == "" || login.Missing != "" {
 		e.missing("auth.ssh_private_key, a key without passphrase with which this machine and the head reach all hosts (%s); "+
@@ -121,7 +119,7 @@ func (e *exporter) auth() yaml.MapSlice {
 			cmp.Or(login.Missing, "cluster.yaml names none"))
 	}
 	if h.Jump != "" {
-		out = append(out, yaml.MapItem{Key: "ssh_proxy_command", Value: "ssh -W %h:%p -J " + shellQuote(h.Jump)})
+		out = append(out, pair{Key: "ssh_proxy_command", Value: "ssh -W %h:%p -J " + shellQuote(h.Jump)})
 	}
 	return out
 }

@@ -111,7 +111,7 @@ func TestExportKubeRayContent(t *testing.T) {
 	o.Image.User = "1000:100"
 	b := string(export(t, load(t, richHosts), KubeRay, o))
 	for _, want := range []string{"image: registry/ray@" + digest1, "mode: token", "runAsNonRoot: true", "runAsUser: 1000", "runAsGroup: 100",
-		"allowPrivilegeEscalation: false", "groupName: big", "replicas: 2", "nvidia.com/gpu: \"1\"", `resources: "'{\"disk\":0.5}'"`, "labels:\n        zone: a",
+		"allowPrivilegeEscalation: false", "groupName: big", "replicas: 2", "nvidia.com/gpu: \"1\"", "resources: '''{\"disk\":0.5}'''", "labels:\n        zone: a",
 		"verbose: \"true\"", "plasma-directory: /x", "value: $HOME $$(x) it's", "value: \"8\"", "claimName: cache", "path: /data",
 		"# - num_cpus of small is auto in cluster.yaml: 2 is a guess", "memory: 10444Mi"} {
 		if !strings.Contains(b, want) {

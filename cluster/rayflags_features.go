@@ -1,10 +1,11 @@
 package cluster
 
 import (
+	"bytes"
 	_ "embed"
 	"sync"
 
-	"github.com/goccy/go-yaml"
+	"go.yaml.in/yaml/v3"
 )
 
 //go:embed data/vulnerabilities.yaml
@@ -33,7 +34,9 @@ func (c CVE) Cure() string {
 //nolint:gochecknoglobals // a table of facts that nothing writes to
 var holes = sync.OnceValue(func() []CVE {
 	var out []CVE
-	if err := yaml.UnmarshalWithOptions(vulnerabilityData, &out, yaml.DisallowUnknownField()); err != nil {
+	dec := yaml.NewDecoder(bytes.NewReader(vulnerabilityData))
+	dec.KnownFields(true)
+	if err := dec.Decode(&out); err != nil {
 		panic("cluster: own table: " + err.Error()) //nolint:forbidigo // part of the program, and read by a test
 	}
 	return out
