@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/raybuild/raybuild/internal/strictyaml"
 	"github.com/raybuild/raybuild/internal/strictyaml/schematest"
 )
 
@@ -35,7 +34,7 @@ func TestReferenceIsUpToDate(t *testing.T) {
 
 // Every key has a text, and its example is one that reader and schema take.
 func TestExamplesOfKeys(t *testing.T) {
-	strictyaml.CheckKeys(t.Errorf, newDocument().keys())
+	schematest.CheckKeys(t, newDocument().keys())
 }
 
 // Whatever the reader takes, the schema takes.

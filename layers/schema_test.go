@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/raybuild/raybuild/internal/strictyaml"
 	"github.com/raybuild/raybuild/internal/strictyaml/schematest"
 )
 
@@ -36,8 +35,7 @@ func TestRecipeReferenceIsUpToDate(t *testing.T) {
 
 // Every key has a text, and its example is one that reader and schema take.
 func TestRecipeExamplesOfKeys(t *testing.T) {
-	r := &Recipe{}
-	strictyaml.CheckKeys(t.Errorf, recipeKeys(r))
+	schematest.CheckKeys(t, recipeKeys(&Recipe{}))
 }
 
 // Whatever the reader takes, the schema takes.

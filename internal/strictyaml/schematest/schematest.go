@@ -41,9 +41,11 @@ type Verdict struct {
 	Err error
 }
 
+func limits() strictyaml.Limits { return strictyaml.Limits{Bytes: 1 << 20, Depth: 32, Tokens: 100_000} }
+
 // Verdict validates a YAML file of at most a megabyte. A file without content is an empty mapping.
 func (s Schema) Verdict(data []byte) Verdict {
-	root, problems := strictyaml.Parse(data, "file", strictyaml.Limits{Bytes: 1 << 20, Depth: 32, Tokens: 100_000})
+	root, problems := strictyaml.Parse(data, "file", limits())
 	if len(problems) > 0 {
 		return Verdict{}
 	}
