@@ -25,8 +25,8 @@ type AddResult struct {
 
 // onto is the image that packages are put on.
 type onto struct {
-	below  map[string]layers.ImageBelow // by platform
-	source *layers.Source
+	below  map[string]layers.ParentImage // by platform
+	source *layers.RecipeRecord
 	lock   *layers.Lock
 }
 
@@ -53,7 +53,7 @@ func Add(ctx context.Context, image string, requirements []string, o Options, b 
 		return nil, noRecord(image)
 	}
 	out := &AddResult{From: p.ofImage.Ref}
-	if layers.HasAlready(p.recipe, p.lock, asked) {
+	if layers.Satisfied(p.recipe, p.lock, asked) {
 		out.Image, err = p.hasAll(ctx, &b)
 		return out, err
 	}
@@ -125,8 +125,8 @@ func (p *Project) hasAll(ctx context.Context, o *BuildOptions) (string, error) {
 }
 
 // prepareOnto finds the image's parts, and makes the recipe that of the result.
-func (p *Project) prepareOnto(ctx context.Context, source *layers.Source, requirements []string) error {
-	p.onto = &onto{source: source, lock: p.lock, below: map[string]layers.ImageBelow{}}
+func (p *Project) prepareOnto(ctx context.Context, source *layers.RecipeRecord, requirements []string) error {
+	p.onto = &onto{source: source, lock: p.lock, below: map[string]layers.ParentImage{}}
 	var local []layers.LocalFile
 	for _, of := range p.ofImage.record.Platforms {
 		image := p.ofImage.platform(of.Platform)
@@ -145,7 +145,7 @@ func (p *Project) prepareOnto(ctx context.Context, source *layers.Source, requir
 			return err
 		}
 		env := image.Layers[at]
-		below := layers.ImageBelow{Ref: ref, Layers: len(image.Layers), History: history(image), Env: llb.Blob{Digest: env.Digest, Name: "env.tar"}}
+		below := layers.ParentImage{Ref: ref, Layers: len(image.Layers), History: history(image), Env: llb.Blob{Digest: env.Digest, Name: "env.tar"}}
 		p.onto.below[of.Platform] = below
 		local = append(local, p.blobOf(ctx, ref, env.Digest, env.Size, below.Env.Name))
 	}
@@ -181,7 +181,7 @@ func (p *Project) blobOf(ctx context.Context, ref string, d digest.Digest, size 
 // lockOnto resolves what is added, unless one of the names has it, from an earlier call.
 func (p *Project) lockOnto(ctx context.Context, onto string, o *BuildOptions) error {
 	for _, name := range o.Names {
-		found, ok, err := p.registry.Look(ctx, name)
+		found, ok, err := p.registry.Head(ctx, name)
 		if err != nil {
 			return err
 		}
@@ -189,7 +189,7 @@ func (p *Project) lockOnto(ctx context.Context, onto string, o *BuildOptions) er
 			continue
 		}
 		lock, err := lockOf(ctx, p.registry, found.Ref)
-		if err == nil && layers.LockAdds(p.recipe, p.onto.lock, lock) {
+		if err == nil && layers.LockExtends(p.recipe, p.onto.lock, lock) {
 			return p.useLock(lock)
 		}
 	}
@@ -225,7 +225,7 @@ func (p *Project) graphOnto(ctx context.Context, o layers.GraphOptions) (*layers
 		return nil, besideRecipe(err)
 	}
 	if was.Digest != source.Graph {
-		graph = graph.After(source.Graph)
+		graph = graph.WithParent(source.Graph)
 	}
-	return graph.Onto(p.onto.below, p.ofImage.record)
+	return graph.OnImage(p.onto.below, p.ofImage.record)
 }

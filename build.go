@@ -47,7 +47,7 @@ func (p *Project) build(ctx context.Context, o *BuildOptions, start time.Time) (
 }
 
 // buildGraph builds what a graph comes to, where the registry does not have it.
-func (p *Project) buildGraph(ctx context.Context, o *BuildOptions, graph *layers.Graph, t *tally, first func() (registry.Found, error)) error {
+func (p *Project) buildGraph(ctx context.Context, o *BuildOptions, graph *layers.Graph, t *tally, first func() (registry.Descriptor, error)) error {
 	existing, k, err := p.findExisting(ctx, graph, o, first)
 	if err != nil {
 		return err

@@ -25,7 +25,7 @@ type CompareOptions struct {
 type comparison struct {
 	p      *Project
 	graph  *layers.Graph // nil where the lock does not even have the platforms
-	inputs *layers.Inputs
+	inputs *layers.BuildRecord
 	stale  []layers.StaleLayer
 	image  *pushedImage // nil: there is none
 }
@@ -33,7 +33,7 @@ type comparison struct {
 // pushedImage is an image with the record that it carries.
 type pushedImage struct {
 	registry.Image
-	record *layers.Inputs // nil: it has none, or none that fits it
+	record *layers.BuildRecord // nil: it has none, or none that fits it
 }
 
 // compare takes recipe and lock as they are, resolving nothing, and looks at the image.
@@ -53,7 +53,7 @@ func (p *Project) compare(ctx context.Context, o CompareOptions) (*comparison, e
 	if name == "" {
 		return g, nil
 	}
-	found, ok, err := p.registry.Look(ctx, name)
+	found, ok, err := p.registry.Head(ctx, name)
 	if err != nil || !ok {
 		return g, err
 	}
@@ -88,7 +88,7 @@ func (g *comparison) local(ctx context.Context, o *BuildOptions) (err error) {
 		g.graph = nil // a lock that does not fit may come to no graph at all
 		return nil
 	}
-	if g.inputs, err = g.graph.Inputs(ctx); err != nil {
+	if g.inputs, err = g.graph.Record(ctx); err != nil {
 		return err
 	}
 	g.inputs.Unresolved(g.stale)
@@ -134,7 +134,7 @@ func (c *pushedImage) platform(name string) *registry.PlatformImage {
 
 // reason is why a layer is not the one that it was, in one line of at most n characters; what comes from an image is not
 // trusted to be printable.
-func reason(f layers.LayerFate, n int) string {
+func reason(f layers.LayerComparison, n int) string {
 	var parts []string
 	const most = 4
 	for i, c := range f.Changes {
@@ -144,10 +144,10 @@ func reason(f layers.LayerFate, n int) string {
 		}
 		parts = append(parts, show.Printable(c.Text()))
 	}
-	if f.Fate == layers.Built && f.OldCount == 0 {
+	if f.Status == layers.Built && f.OldCount == 0 {
 		parts = []string{"new"}
 	}
-	if f.Fate == layers.Gone {
+	if f.Status == layers.Removed {
 		parts = nil
 	}
 	if len(f.Because) > 0 {

@@ -50,13 +50,13 @@ func TestImageDiff(t *testing.T) {
 }
 
 func TestPlanCountsAndTimes(t *testing.T) {
-	g := &comparison{inputs: &layers.Inputs{Platforms: []layers.PlatformInputs{{Platform: "linux/amd64"}}}}
+	g := &comparison{inputs: &layers.BuildRecord{Platforms: []layers.PlatformRecord{{Platform: "linux/amd64"}}}}
 	r := &Plan{
 		Layers: []PlanLayer{
-			{Platform: "linux/amd64", Name: "base", Fate: layers.Reused, Expect: expectReused, Size: 1000},
-			{Platform: "linux/amd64", Name: "ray", Fate: layers.Built, Expect: expectNew, runs: true, known: true, Size: 70, push: 50, Estimate: true, Reason: "wheel ray: 1 → 2"},
-			{Platform: "linux/amd64", Name: "warm", Fate: layers.Follows, Expect: expectReused, Size: 30, Estimate: true},
-			{Platform: "linux/amd64", Name: "old", Fate: layers.Gone, Size: 5},
+			{Platform: "linux/amd64", Name: "base", Status: layers.Reused, Expect: expectReused, Size: 1000},
+			{Platform: "linux/amd64", Name: "ray", Status: layers.Built, Expect: expectNew, runs: true, known: true, Size: 70, push: 50, Estimate: true, Reason: "wheel ray: 1 → 2"},
+			{Platform: "linux/amd64", Name: "warm", Status: layers.MayRebuild, Expect: expectReused, Size: 30, Estimate: true},
+			{Platform: "linux/amd64", Name: "old", Status: layers.Removed, Size: 5},
 		},
 		steps:   map[string]stepCount{"linux/amd64 ray": {run: 1, written: 1, fixed: 1}, "linux/amd64 warm": {run: 1, written: 1}, "linux/amd64 base": {run: 7}},
 		history: buildHistory{Seconds: map[string]float64{"ray": 1.5, "warm": 2}},
@@ -74,31 +74,31 @@ func TestPlanCountsAndTimes(t *testing.T) {
 
 // What follows is expected to come out as it was, unless it is known to write down what it stands on.
 func TestExpectationOfLayersThatFollow(t *testing.T) {
-	fate := func(name string, f layers.Fate, because ...string) layers.LayerFate {
-		return layers.LayerFate{Platform: "linux/amd64", Name: name, Fate: f, Because: because}
+	status := func(name string, f layers.LayerStatus, because ...string) layers.LayerComparison {
+		return layers.LayerComparison{Platform: "linux/amd64", Name: name, Status: f, Because: because}
 	}
-	python := func(to string) layers.LayerFate {
-		f := fate("env", layers.Built)
+	python := func(to string) layers.LayerComparison {
+		f := status("env", layers.Built)
 		f.Changes = []layers.InputChange{{Input: "conda python", From: "3.11.2 sha256:a a", To: to + " sha256:b b"}}
 		return f
 	}
 	for what, c := range map[string]struct {
-		fates []layers.LayerFate
-		line  bool
-		want  string // of the last one
-		runs  bool
+		compared []layers.LayerComparison
+		line     bool
+		want     string // of the last one
+		runs     bool
 	}{
-		"apt on another base":            {[]layers.LayerFate{fate("base", layers.Built), fate("apt", layers.Follows, "base", "user")}, false, expectNew, true},
-		"the user on another base":       {[]layers.LayerFate{fate("base", layers.Built), fate("user", layers.Follows, "base")}, false, expectReused, true},
-		"wheels on a patched Python":     {[]layers.LayerFate{python("3.11.3"), fate("ray", layers.Follows, "env")}, false, expectReused, true},
-		"wheels on another Python":       {[]layers.LayerFate{python("3.12.0"), fate("ray", layers.Follows, "env")}, false, expectNew, true},
-		"what follows a layer that does": {[]layers.LayerFate{fate("miniconda", layers.Built), fate("env", layers.Follows, "miniconda"), fate("ray", layers.Follows, "env")}, false, expectReused, false},
-		"a builder that cannot merge":    {[]layers.LayerFate{fate("apt", layers.Built), fate("ray", layers.Follows, "apt")}, true, expectNew, true},
+		"apt on another base":            {[]layers.LayerComparison{status("base", layers.Built), status("apt", layers.MayRebuild, "base", "user")}, false, expectNew, true},
+		"the user on another base":       {[]layers.LayerComparison{status("base", layers.Built), status("user", layers.MayRebuild, "base")}, false, expectReused, true},
+		"wheels on a patched Python":     {[]layers.LayerComparison{python("3.11.3"), status("ray", layers.MayRebuild, "env")}, false, expectReused, true},
+		"wheels on another Python":       {[]layers.LayerComparison{python("3.12.0"), status("ray", layers.MayRebuild, "env")}, false, expectNew, true},
+		"what follows a layer that does": {[]layers.LayerComparison{status("miniconda", layers.Built), status("env", layers.MayRebuild, "miniconda"), status("ray", layers.MayRebuild, "env")}, false, expectReused, false},
+		"a builder that cannot merge":    {[]layers.LayerComparison{status("apt", layers.Built), status("ray", layers.MayRebuild, "apt")}, true, expectNew, true},
 	} {
 		e := newExpectation()
 		var got string
 		var runs bool
-		for _, f := range c.fates {
+		for _, f := range c.compared {
 			got, runs = e.of(f, c.line)
 		}
 		if got != c.want || runs != c.runs {

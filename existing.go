@@ -21,7 +21,7 @@ const (
 
 // existingImage is an image that a registry has and that is the graph, so that nothing needs to be built.
 type existingImage struct {
-	registry.Found
+	registry.Descriptor
 	how  string // retagged, copied, or "": one of the names is it
 	sent registry.Pushed
 }
@@ -43,7 +43,7 @@ func lastTag(ref string) string {
 // from; a push of the rest is allowed then. Over a slow link the round trips are what it takes, so what can be asked at the same
 // time is. Where the first name is the graph nothing else is asked, and where another tag is it nothing else is written. first is what
 // lookAhead gave.
-func (p *Project) findExisting(ctx context.Context, graph *layers.Graph, o *BuildOptions, first func() (registry.Found, error)) (*existingImage, *reuse, error) {
+func (p *Project) findExisting(ctx context.Context, graph *layers.Graph, o *BuildOptions, first func() (registry.Descriptor, error)) (*existingImage, *reuse, error) {
 	mayBeThere := o.mayBeThere()
 	if mayBeThere {
 		if h, err := p.findByName(ctx, graph, o, first); h != nil || err != nil {
@@ -87,12 +87,12 @@ func (o *BuildOptions) mayBeThere() bool {
 }
 
 // lookAhead begins to ask what the first name is, where that will be asked. What it gives waits for the answer.
-func (p *Project) lookAhead(ctx context.Context, o *BuildOptions) func() (registry.Found, error) {
+func (p *Project) lookAhead(ctx context.Context, o *BuildOptions) func() (registry.Descriptor, error) {
 	if !o.mayBeThere() {
 		return nil
 	}
-	first := sync.OnceValues(func() (registry.Found, error) {
-		found, _, err := p.registry.Look(ctx, o.Names[0])
+	first := sync.OnceValues(func() (registry.Descriptor, error) {
+		found, _, err := p.registry.Head(ctx, o.Names[0])
 		return found, err
 	})
 	go first() //nolint:errcheck // who waits gets it
@@ -100,17 +100,17 @@ func (p *Project) lookAhead(ctx context.Context, o *BuildOptions) func() (regist
 }
 
 // findByName finds the graph under the names, with one request for each. What it finds becomes all names. Nil: none of them is it.
-func (p *Project) findByName(ctx context.Context, graph *layers.Graph, o *BuildOptions, first func() (registry.Found, error)) (*existingImage, error) {
+func (p *Project) findByName(ctx context.Context, graph *layers.Graph, o *BuildOptions, first func() (registry.Descriptor, error)) (*existingImage, error) {
 	p.seen = map[string]string{}
 	for _, names := range [][]string{o.Names[:1], o.Names[1:]} {
-		all := make([]registry.Found, len(names))
+		all := make([]registry.Descriptor, len(names))
 		g, gctx := errgroup.WithContext(ctx)
 		for i, name := range names {
 			g.Go(func() (err error) {
 				if name == o.Names[0] {
 					all[i], err = first()
 				} else {
-					all[i], _, err = p.registry.Look(gctx, name)
+					all[i], _, err = p.registry.Head(gctx, name)
 				}
 				return err
 			})
@@ -121,7 +121,7 @@ func (p *Project) findByName(ctx context.Context, graph *layers.Graph, o *BuildO
 		for i, name := range names {
 			p.seen[name] = all[i].Ref
 			if all[i].Annotations[layers.GraphAnnotation] == graph.Digest.String() {
-				h := &existingImage{Found: all[i]}
+				h := &existingImage{Descriptor: all[i]}
 				return h, p.retagOrCopy(ctx, graph, o, h, slices.DeleteFunc(slices.Clone(o.Names), func(n string) bool { return n == name }))
 			}
 		}
@@ -137,11 +137,11 @@ func (p *Project) findByGraphTag(ctx context.Context, graph *layers.Graph, o *Bu
 		if slices.Contains(tags[:i], tag) {
 			continue
 		}
-		found, ok, err := p.registry.Look(ctx, tag)
+		found, ok, err := p.registry.Head(ctx, tag)
 		if err == nil && (!ok || found.Annotations[layers.GraphAnnotation] != graph.Digest.String()) {
 			continue
 		}
-		h := &existingImage{Found: found, how: retagged}
+		h := &existingImage{Descriptor: found, how: retagged}
 		if err == nil {
 			alone()
 			err = p.retagOrCopy(ctx, graph, o, h, o.Names)
@@ -181,7 +181,7 @@ func (p *Project) retagOrCopy(ctx context.Context, graph *layers.Graph, o *Build
 		if err != nil {
 			return err
 		}
-		if err := p.attachElsewhere(ctx, graph, h.Found, others); err != nil {
+		if err := p.attachElsewhere(ctx, graph, h.Descriptor, others); err != nil {
 			return err
 		}
 	}

@@ -48,7 +48,7 @@ type ConfigDifference struct {
 type PlanLayer struct {
 	Platform string               `json:"platform"`
 	Name     string               `json:"name"`
-	Fate     layers.Fate          `json:"fate"`
+	Status   layers.LayerStatus   `json:"fate"`
 	Expect   string               `json:"expect"`            // new or reused; of a layer that follows, what is likely
 	Count    int                  `json:"count"`             // of the image's layers
 	New      int                  `json:"new"`               // of these that the image does not have; those that follow counted
@@ -99,7 +99,7 @@ func (g *comparison) plan(ctx context.Context, name string) (*Plan, error) {
 		r.Graph = g.graph.Digest.String()
 		r.UpToDate = g.image != nil && g.image.Annotations[layers.GraphAnnotation] == r.Graph
 	}
-	var old *layers.Inputs
+	var old *layers.BuildRecord
 	if g.image != nil {
 		if old = g.image.record; old == nil {
 			r.note("the image carries no record of what it was made of, so no layer is known to be reused: push it anew with this raybuild")
@@ -110,9 +110,9 @@ func (g *comparison) plan(ctx context.Context, name string) (*Plan, error) {
 	if r.steps, err = stepCounts(ctx, g.graph); err != nil {
 		return nil, err
 	}
-	fates, configs := layers.Fates(old, g.inputs)
+	compared, configs := layers.CompareRecords(old, g.inputs)
 	expected := newExpectation()
-	for _, f := range fates {
+	for _, f := range compared {
 		expect, runs := expected.of(f, old != nil && old.Line)
 		r.add(ctx, g, f, expect, runs)
 	}
@@ -133,9 +133,9 @@ func (r *Plan) note(format string, args ...any) {
 }
 
 // add says of one layer what becomes of it and how large it will be.
-func (r *Plan) add(ctx context.Context, g *comparison, f layers.LayerFate, expect string, runs bool) {
+func (r *Plan) add(ctx context.Context, g *comparison, f layers.LayerComparison, expect string, runs bool) {
 	l := PlanLayer{
-		Platform: f.Platform, Name: f.Name, Fate: f.Fate, Expect: expect, runs: runs, known: f.OldCount > 0, Count: f.Count, Changes: f.Changes, Because: f.Because, Reason: reason(f, 100),
+		Platform: f.Platform, Name: f.Name, Status: f.Status, Expect: expect, runs: runs, known: f.OldCount > 0, Count: f.Count, Changes: f.Changes, Because: f.Because, Reason: reason(f, 100),
 	}
 	had := map[digest.Digest]bool{}
 	var oldSize int64
@@ -147,7 +147,7 @@ func (r *Plan) add(ctx context.Context, g *comparison, f layers.LayerFate, expec
 		}
 	}
 	l.Size = oldSize
-	if f.Fate != layers.Reused && f.Fate != layers.Gone {
+	if f.Status != layers.Reused && f.Status != layers.Removed {
 		l.New, l.Estimate = f.Count, true
 		l.Digests = nil
 		if f.Name == "apt" && f.OldBytes > 0 && oldSize > 0 {
@@ -158,7 +158,7 @@ func (r *Plan) add(ctx context.Context, g *comparison, f layers.LayerFate, expec
 			l.Size = f.Bytes
 		}
 	}
-	if f.Name == "base" && f.Fate == layers.Built {
+	if f.Name == "base" && f.Status == layers.Built {
 		r.base(ctx, g, &l, had)
 	} else {
 		l.Pushed = l.New
@@ -219,7 +219,7 @@ func (r *Plan) sum(g *comparison) {
 		seconds, measured = r.history.Seconds[layers.SmokeLayer], r.history.Seconds[layers.SmokeLayer] > 0
 	}
 	for _, l := range r.Layers {
-		if l.Fate == layers.Reused || l.Fate == layers.Gone {
+		if l.Status == layers.Reused || l.Status == layers.Removed {
 			continue
 		}
 		n := r.steps[l.Platform+" "+l.Name].of(l)
@@ -257,7 +257,7 @@ func (r *Plan) sum(g *comparison) {
 }
 
 // smokes tells whether a build would test the image.
-func (g *comparison) smokes(old *layers.Inputs) (bool, error) {
+func (g *comparison) smokes(old *layers.BuildRecord) (bool, error) {
 	how, on := SmokeByRecipe.tests(g.p.recipe)
 	if !on {
 		return false, nil

@@ -17,7 +17,7 @@ const (
 )
 
 // expectation is what will probably become of each layer. That of one that follows is a guess: its step runs where it stands on
-// a layer that is expected to come out new, and it comes out as it was, except for what is known to write its ground into its
+// a layer that is expected to come out new, and it comes out as it was, except for what is known to write its parents into its
 // own files.
 type expectation struct {
 	layers map[string]string // platform and layer, to "new" or "reused"
@@ -29,15 +29,15 @@ func newExpectation() *expectation {
 }
 
 // of is what is expected of a layer, and whether its steps run. Layers come in the image's order.
-func (e *expectation) of(f layers.LayerFate, line bool) (expect string, runs bool) {
+func (e *expectation) of(f layers.LayerComparison, line bool) (expect string, runs bool) {
 	defer func() { e.layers[f.Platform+" "+f.Name] = expect }()
 	for _, c := range f.Changes {
 		if minor(c.From) != minor(c.To) && strings.HasSuffix(c.Input, " python") {
 			e.python[f.Platform] = true
 		}
 	}
-	switch f.Fate {
-	case layers.Reused, layers.Gone:
+	switch f.Status {
+	case layers.Reused, layers.Removed:
 		return expectReused, false
 	case layers.Built:
 		return expectNew, true
@@ -116,12 +116,12 @@ func stepCounts(ctx context.Context, graph *layers.Graph) (map[string]stepCount,
 	return out, nil
 }
 
-// of is how many of a layer's operations its fate lets run.
+// of is how many of a layer's operations its status lets run.
 func (n stepCount) of(l PlanLayer) int {
 	switch {
-	case l.Fate == layers.Recompressed:
+	case l.Status == layers.Recompressed:
 		return 0
-	case l.Fate == layers.Follows:
+	case l.Status == layers.MayRebuild:
 		return n.run
 	case l.known:
 		return n.run + n.written

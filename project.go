@@ -35,13 +35,13 @@ type Project struct {
 	mayPush  bool         // the registries have been asked
 	sources  *sources.Sources
 	builder  *builder.Builder
-	record   *layers.Inputs    // of the graph that was asked for last
-	docs     *madeDocuments    // that were asked for last
-	seen     map[string]string // what the registry has under names that it was asked for, by digest; "": nothing
-	ofImage  *pushedImage      // recipe and lock are those that this image carries
-	smoke    *smoke            // how the image is tested; nil: that is not known yet
-	tried    []*pushedImage    // images that layers may have been taken from
-	onto     *onto             // packages are put on ofImage; nil: it is built whole
+	record   *layers.BuildRecord // of the graph that was asked for last
+	docs     *madeDocuments      // that were asked for last
+	seen     map[string]string   // what the registry has under names that it was asked for, by digest; "": nothing
+	ofImage  *pushedImage        // recipe and lock are those that this image carries
+	smoke    *smoke              // how the image is tested; nil: that is not known yet
+	tried    []*pushedImage      // images that layers may have been taken from
+	onto     *onto               // packages are put on ofImage; nil: it is built whole
 }
 
 // Open reads recipe and lock, and tells what the user should know of the recipe. Nobody is asked anything.

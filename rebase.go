@@ -103,7 +103,7 @@ func (p *Project) onItAlready(ctx context.Context, o *BuildOptions, old *layers.
 	if err := p.useLock(lock); err != nil {
 		return "", err
 	}
-	found := registry.Found{Ref: p.ofImage.Ref, Digest: p.ofImage.Digest}
+	found := registry.Descriptor{Ref: p.ofImage.Ref, Digest: p.ofImage.Digest}
 	if err := p.attachElsewhere(ctx, old, found, o.Names); err != nil {
 		return "", err
 	}
@@ -112,7 +112,7 @@ func (p *Project) onItAlready(ctx context.Context, o *BuildOptions, old *layers.
 
 // openImage makes a project of the recipe and lock that an image carries, with the mirrors of the recipe here. filesElsewhere
 // says that the recipe's files are not needed. Where the image carries none, instead says what does the same from the recipe.
-func openImage(ctx context.Context, o Options, name string, filesElsewhere bool, instead string) (*Project, *layers.Source, error) {
+func openImage(ctx context.Context, o Options, name string, filesElsewhere bool, instead string) (*Project, *layers.RecipeRecord, error) {
 	p := newProject(o)
 	image, err := loadPushedImage(ctx, p.registry, name)
 	if err != nil {
@@ -140,7 +140,7 @@ func openImage(ctx context.Context, o Options, name string, filesElsewhere bool,
 }
 
 // recipeOf loads the recipe that came with an image as if it lay here. What is wrong with it is found as in a file.
-func (e *env) recipeOf(ref string, source *layers.Source, filesElsewhere bool) (*layers.Recipe, error) {
+func (e *env) recipeOf(ref string, source *layers.RecipeRecord, filesElsewhere bool) (*layers.Recipe, error) {
 	here, err := e.mirrorsHere()
 	if err != nil {
 		return nil, err
@@ -182,13 +182,13 @@ func (e *env) mirrorsHere() (layers.Mirrors, error) {
 }
 
 // sourceOf is the record of the recipe that an image carries for its graph, or nil.
-func sourceOf(ctx context.Context, c *registry.Client, image *pushedImage) (*layers.Source, error) {
+func sourceOf(ctx context.Context, c *registry.Client, image *pushedImage) (*layers.RecipeRecord, error) {
 	found, err := c.Attached(ctx, image.Ref, recipeType)
 	if err != nil {
 		return nil, err
 	}
 	for _, d := range found {
-		source, err := layers.ParseSource(d.Data)
+		source, err := layers.ParseRecipeRecord(d.Data)
 		if err != nil {
 			return nil, fmt.Errorf("image %q: %w", image.Ref, err)
 		}
@@ -201,7 +201,7 @@ func sourceOf(ctx context.Context, c *registry.Client, image *pushedImage) (*lay
 
 // sameAsImage makes the image's own graph again. Local files that are not those of the image are an error; layers that this
 // raybuild makes in another way than the one that built the image are told of.
-func (p *Project) sameAsImage(ctx context.Context, source *layers.Source) (*layers.Graph, error) {
+func (p *Project) sameAsImage(ctx context.Context, source *layers.RecipeRecord) (*layers.Graph, error) {
 	was := *p.recipe
 	for _, locked := range p.lock.Platforms {
 		was.Base = locked.Base.Reference
@@ -222,17 +222,17 @@ func (p *Project) sameAsImage(ctx context.Context, source *layers.Source) (*laye
 	if graph.Digest == source.Graph || p.ofImage.record == nil {
 		return graph, nil
 	}
-	now, err := graph.Inputs(ctx)
+	now, err := graph.Record(ctx)
 	if err != nil {
 		return nil, besideRecipe(err)
 	}
-	fates, _ := layers.Fates(p.ofImage.record, now)
-	for _, f := range fates {
-		if f.Fate == layers.Reused {
+	compared, _ := layers.CompareRecords(p.ofImage.record, now)
+	for _, f := range compared {
+		if f.Status == layers.Reused {
 			continue
 		}
 		text := strings.Join(newLayerDifference(f).Lines(), "\n  ")
-		if f.Fate == layers.Gone {
+		if f.Status == layers.Removed {
 			return nil, fmt.Errorf("image %q has a layer %q that its recipe does not: a Go program made it: rebase it with that program", p.ofImage.Ref, show.Printable(f.Name))
 		}
 		if strings.HasPrefix(f.Name, "files") {

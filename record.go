@@ -21,8 +21,8 @@ import (
 // Types of the documents that travel with an image as referrers, and of their content.
 const (
 	lockType   = "application/vnd.raybuild.lock.v1+yaml"
-	inputsType = "application/vnd.raybuild.inputs.v1+json" // layers.Inputs
-	recipeType = "application/vnd.raybuild.recipe.v1+json" // layers.Source
+	inputsType = "application/vnd.raybuild.inputs.v1+json" // layers.BuildRecord
+	recipeType = "application/vnd.raybuild.recipe.v1+json" // layers.RecipeRecord
 )
 
 // documents are the lock, the record of what each layer was made of, and that of the recipe.
@@ -40,7 +40,7 @@ func (p *Project) documents(ctx context.Context, graph *layers.Graph, line bool)
 	if err != nil {
 		return nil, err
 	}
-	source, err := graph.Source()
+	source, err := graph.RecipeRecord()
 	if err != nil {
 		return nil, err
 	}
@@ -58,9 +58,9 @@ type madeDocuments struct {
 }
 
 // inputs is the record of what a graph's layers are made of. It takes as long as the graph itself, so it is made once.
-func (p *Project) inputs(ctx context.Context, graph *layers.Graph) (*layers.Inputs, error) {
+func (p *Project) inputs(ctx context.Context, graph *layers.Graph) (*layers.BuildRecord, error) {
 	if p.record == nil || p.record.Graph != graph.Digest {
-		record, err := graph.Inputs(ctx)
+		record, err := graph.Record(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -91,7 +91,7 @@ func (p *Project) attach(ctx context.Context, names []string, digest string, doc
 }
 
 // attachElsewhere gives the documents to those repositories that the image was new to.
-func (p *Project) attachElsewhere(ctx context.Context, graph *layers.Graph, found registry.Found, names []string) error {
+func (p *Project) attachElsewhere(ctx context.Context, graph *layers.Graph, found registry.Descriptor, names []string) error {
 	var elsewhere []string
 	for _, name := range names {
 		if ref, err := registry.Pin(name, found.Digest.String()); err != nil || ref != found.Ref {
@@ -119,7 +119,7 @@ func (p *Project) attachElsewhere(ctx context.Context, graph *layers.Graph, foun
 
 // recordOf is the record of inputs that an image carries for its graph, or nil: not pushed by raybuild, by an older one, or
 // copied without its referrers.
-func recordOf(ctx context.Context, c *registry.Client, ref, graph string) (*layers.Inputs, error) {
+func recordOf(ctx context.Context, c *registry.Client, ref, graph string) (*layers.BuildRecord, error) {
 	found, err := c.Attached(ctx, ref, inputsType)
 	if err != nil {
 		return nil, err
@@ -128,10 +128,10 @@ func recordOf(ctx context.Context, c *registry.Client, ref, graph string) (*laye
 }
 
 // recordFor is the record for a graph among those that an image carries.
-func recordFor(ref string, found []registry.Attachment, graph string) (*layers.Inputs, error) {
+func recordFor(ref string, found []registry.Attachment, graph string) (*layers.BuildRecord, error) {
 	var broken error
 	for _, a := range found {
-		in, err := layers.ParseInputs(a.Data)
+		in, err := layers.ParseBuildRecord(a.Data)
 		switch {
 		case err != nil:
 			broken = fmt.Errorf("image %q: %w", ref, err)

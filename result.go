@@ -90,7 +90,7 @@ func (t *tally) lookBefore(ctx context.Context) {
 	if !t.o.Before || !t.o.Push {
 		return
 	}
-	found, ok, err := t.p.registry.Look(ctx, t.o.Names[0])
+	found, ok, err := t.p.registry.Head(ctx, t.o.Names[0])
 	switch {
 	case err != nil:
 		t.res.BeforeUnknown = err.Error()

@@ -26,7 +26,7 @@ type reuse struct {
 	image       llb.Image     // its
 	annotations map[string]string
 	old         *pushedImage
-	rest        *layers.Rest
+	rest        *layers.Delta
 	expected    sync.WaitGroup // until the registry was asked for the kept layers
 	made        *llb.Assembled // once it is known
 }
@@ -80,7 +80,7 @@ func (p *Project) reusable(ctx context.Context, o *BuildOptions, graph *layers.G
 		return nil, nil
 	}
 	p.tried = []*pushedImage{} // asked for, be there none
-	record := sync.OnceValues(func() (*layers.Inputs, error) { return p.inputs(ctx, graph) })
+	record := sync.OnceValues(func() (*layers.BuildRecord, error) { return p.inputs(ctx, graph) })
 	go record() //nolint:errcheck // begun while the registry is asked; its error is taken below
 	for old := range p.before(ctx, o) {
 		now, err := record()
@@ -88,7 +88,7 @@ func (p *Project) reusable(ctx context.Context, o *BuildOptions, graph *layers.G
 			return nil, err
 		}
 		p.tried = append(p.tried, old)
-		if rest := graph.Rest(now, old.record); rest != nil {
+		if rest := graph.Missing(now, old.record); rest != nil {
 			return &reuse{graph: graph, image: graph.Images[0], annotations: graph.Annotations, old: old, rest: rest}, nil
 		}
 	}

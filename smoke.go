@@ -253,7 +253,7 @@ func (t *tally) tested(res *llb.Result) (word, text string) {
 }
 
 // passedIn is a record with what the image has passed by the time that the record is attached to it.
-func (s *smoke) passedIn(record *layers.Inputs) *layers.Inputs {
+func (s *smoke) passedIn(record *layers.BuildRecord) *layers.BuildRecord {
 	if s == nil {
 		return record.Passed()
 	}
@@ -261,7 +261,7 @@ func (s *smoke) passedIn(record *layers.Inputs) *layers.Inputs {
 }
 
 // smokeOf are the tests that an image of the graph has passed by its record.
-func (p *Project) smokeOf(ctx context.Context, graph *layers.Graph, how layers.Smoke, record *layers.Inputs) (*smoke, error) {
+func (p *Project) smokeOf(ctx context.Context, graph *layers.Graph, how layers.Smoke, record *layers.BuildRecord) (*smoke, error) {
 	inputs, err := p.inputs(ctx, graph)
 	if err != nil {
 		return nil, err

@@ -23,7 +23,7 @@ type Difference struct {
 type LayerDifference struct {
 	Platform string               `json:"platform"`
 	Name     string               `json:"name"`
-	Fate     layers.Fate          `json:"fate"`
+	Status   layers.LayerStatus   `json:"fate"`
 	Changes  []layers.InputChange `json:"changes,omitempty"`
 	Because  []string             `json:"because,omitempty"` // layers that it stands on
 	isNew    bool
@@ -73,14 +73,14 @@ func noRecord(ref string) error {
 	return fmt.Errorf("image %q carries no record of what it was made of: it was not pushed by this raybuild, or copied without its referrers; raybuild diff compares layers and locks", ref)
 }
 
-func (d *Difference) compare(old *pushedImage, now *layers.Inputs) error {
+func (d *Difference) compare(old *pushedImage, now *layers.BuildRecord) error {
 	if old.record == nil {
 		return noRecord(d.Image)
 	}
-	fates, configs := layers.Fates(old.record, now)
+	compared, configs := layers.CompareRecords(old.record, now)
 	d.Layers = []LayerDifference{}
-	for _, f := range fates {
-		if f.Fate != layers.Reused {
+	for _, f := range compared {
+		if f.Status != layers.Reused {
 			d.Layers = append(d.Layers, newLayerDifference(f))
 		}
 	}
@@ -93,15 +93,15 @@ func (d *Difference) compare(old *pushedImage, now *layers.Inputs) error {
 	return nil
 }
 
-func newLayerDifference(f layers.LayerFate) LayerDifference {
-	return LayerDifference{f.Platform, f.Name, f.Fate, f.Changes, f.Because, f.OldCount == 0}
+func newLayerDifference(f layers.LayerComparison) LayerDifference {
+	return LayerDifference{f.Platform, f.Name, f.Status, f.Changes, f.Because, f.OldCount == 0}
 }
 
 // Lines say it in words, one line for each input that changed.
 func (l LayerDifference) Lines() []string {
 	name := show.Printable(l.Name)
 	switch {
-	case l.Fate == layers.Gone:
+	case l.Status == layers.Removed:
 		return []string{name + ": is no longer there"}
 	case l.isNew:
 		return []string{name + ": is new"}

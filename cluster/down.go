@@ -31,7 +31,7 @@ func Down(ctx context.Context, name string, hosts []Host, o Options) (*DownResul
 	}
 	l := newLaunch(&Spec{Name: name}, o)
 	defer l.close()
-	looks := l.meet(ctx, append(slices.Clone(hosts), l.Also...), looking{cluster: name, quick: true}, nil)
+	looks := l.connectAndObserve(ctx, append(slices.Clone(hosts), l.Also...), observeOptions{cluster: name, quick: true}, nil)
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
@@ -76,7 +76,7 @@ func Down(ctx context.Context, name string, hosts []Host, o Options) (*DownResul
 }
 
 // lockAll takes the lock on the host of the head, or, where that is not known, on every host that has something of the cluster.
-func (l *launch) lockAll(ctx context.Context, name string, looks map[string]look) (context.Context, []*lock, error) {
+func (l *launch) lockAll(ctx context.Context, name string, looks map[string]hostState) (context.Context, []*lock, error) {
 	var with, heads []string
 	for _, h := range l.fleet.order {
 		k, ok := looks[h.ID()]
@@ -108,7 +108,7 @@ func (l *launch) lockAll(ctx context.Context, name string, looks map[string]look
 }
 
 // removeAll removes what a host has of a cluster; the lock goes last, by release.
-func removeAll(ctx context.Context, h *docker.Host, name string, k look) (DownResult, error) {
+func removeAll(ctx context.Context, h *docker.Host, name string, k hostState) (DownResult, error) {
 	var n DownResult
 	var mu sync.Mutex
 	var wg sync.WaitGroup

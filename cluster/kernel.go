@@ -97,7 +97,7 @@ type record struct {
 
 // record is what labelHost gets; empty where the Engine says otherwise of memory and CPUs than the kernel that we ask, as Engines in
 // a virtual machine do: that kernel then does not tell when the Engine's machine changes.
-func (k look) record() string {
+func (k hostState) record() string {
 	if k.sign.Engine == "" || k.kernel.memory == 0 || k.kernel.memory != k.facts.Memory || k.kernel.cpus != k.facts.CPUs {
 		return ""
 	}
@@ -110,7 +110,7 @@ func (k look) record() string {
 
 // recall fills in the facts from what was recorded, and says whether that was enough: there is a record of the Engine that answers
 // now, and no lock, whose lease is judged by a clock that tells more than seconds.
-func (k *look) recall() bool {
+func (k *hostState) recall() bool {
 	if k.lock != nil || k.kernel.memory == 0 || k.kernel.cpus == 0 {
 		return false
 	}

@@ -17,8 +17,8 @@ import (
 // engineLimit bounds one call to an Engine that answers at once when it is well.
 const engineLimit = 13 * time.Second
 
-// look is what one look at a host shows.
-type look struct {
+// hostState is a snapshot of one host.
+type hostState struct {
 	info       docker.Info // empty where what is recorded was enough
 	facts      HostFacts
 	kernel     kernel
@@ -29,8 +29,8 @@ type look struct {
 	filterErr  error  // why it is not known
 }
 
-// looking is what to look at.
-type looking struct {
+// observeOptions say what is observed.
+type observeOptions struct {
 	cluster string
 	filter  bool // the packet filter, too
 	// quick is content with what was recorded when a node's container was made, where the host is as it was then.
@@ -39,8 +39,8 @@ type looking struct {
 
 // observe looks at every connected host: its containers of the cluster, its Engine, its addresses; all at once.
 // A host that does not answer moves from up to down.
-func (l *launch) observe(ctx context.Context, what looking) map[string]look {
-	out := map[string]look{}
+func (l *launch) observe(ctx context.Context, what observeOptions) map[string]hostState {
+	out := map[string]hostState{}
 	var mu sync.Mutex
 	errs := l.each(func(id string, h *docker.Host) error {
 		k, err := observeHost(ctx, id, h, what)
@@ -60,10 +60,10 @@ func (l *launch) observe(ctx context.Context, what looking) map[string]look {
 	return out
 }
 
-func observeHost(ctx context.Context, id string, h *docker.Host, what looking) (look, error) {
+func observeHost(ctx context.Context, id string, h *docker.Host, what observeOptions) (hostState, error) {
 	ctx, cancel := context.WithTimeout(ctx, engineLimit)
 	defer cancel()
-	var k look
+	var k hostState
 	var infoErr, listErr error
 	var wg sync.WaitGroup
 	askInfo := func() {

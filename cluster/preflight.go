@@ -34,7 +34,7 @@ func (l *launch) preflight(ctx context.Context, v *view) map[string]error {
 	}
 	image := l.withLayers(ctx, v, makes)
 	return l.each(func(id string, h *docker.Host) error {
-		k := v.looks[id]
+		k := v.states[id]
 		if d := k.facts.Skew; d.Abs() > maxSkew {
 			l.tell.say("%s: warning: its clock is %s %s of ours; logs and certificates will be off", id, d.Abs().Round(time.Second), aheadOrBehind(d))
 		}

@@ -64,7 +64,7 @@ const (
 func Inspect(ctx context.Context, spec *Spec, o Options) (*Status, error) {
 	l := newLaunch(spec, o)
 	defer l.close()
-	v := &view{looks: l.meet(ctx, append(spec.Hosts(), l.Also...), looking{cluster: spec.Name, filter: spec.Filter}, nil)}
+	v := &view{states: l.connectAndObserve(ctx, append(spec.Hosts(), l.Also...), observeOptions{cluster: spec.Name, filter: spec.Filter}, nil)}
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
@@ -136,7 +136,7 @@ func (l *launch) ray(ctx context.Context, v *view) (*ray, error) {
 }
 
 func (l *launch) lockInfo(ctx context.Context, v *view) *LockInfo {
-	k, ok := v.looks[l.spec.Head.Host.ID()]
+	k, ok := v.states[l.spec.Head.Host.ID()]
 	if !ok || k.lock == nil {
 		return nil
 	}
@@ -222,7 +222,7 @@ func (l *launch) nodeStatus(ctx context.Context, n Node, v *view, found map[stri
 		s.Container, s.Why, s.Next = rayUnknown, "host unreachable: "+textOf(err.Error()), "mend it, then "+l.next()
 	}
 	var have *Observed
-	for _, c := range v.looks[s.Host].containers {
+	for _, c := range v.states[s.Host].containers {
 		if c.Labels[LabelNode] == n.ID {
 			have = &c
 			s.Container, s.Address = c.State, c.Labels[LabelAddress]

@@ -9,9 +9,9 @@ import (
 	"github.com/raybuild/raybuild/internal/docker"
 )
 
-// meet connects to hosts and looks at each as soon as it is reached. then, where it is not nil, gets what was seen at once.
-func (l *launch) meet(ctx context.Context, hosts []Host, what looking, then func(id string, h *docker.Host, k look)) map[string]look {
-	out := map[string]look{}
+// connectAndObserve connects to hosts and looks at each as soon as it is reached. then, where it is not nil, gets what was seen at once.
+func (l *launch) connectAndObserve(ctx context.Context, hosts []Host, what observeOptions, then func(id string, h *docker.Host, k hostState)) map[string]hostState {
+	out := map[string]hostState{}
 	var mu sync.Mutex
 	l.connect(ctx, hosts, func(id string, h *docker.Host) error {
 		k, err := observeHost(ctx, id, h, what)
@@ -33,30 +33,30 @@ func (l *launch) meet(ctx context.Context, hosts []Host, what looking, then func
 // asked ahead for the image and Ray's nodes. mayPull: the image may be pulled on the head's host to learn what is in it.
 func (l *launch) survey(ctx context.Context, quick, mayPull bool) (*view, error) {
 	v := &view{quick: quick}
-	v.looks = l.meet(ctx, append(l.spec.Hosts(), l.Also...), l.looking(quick), func(id string, h *docker.Host, k look) {
+	v.states = l.connectAndObserve(ctx, append(l.spec.Hosts(), l.Also...), l.observing(quick), func(id string, h *docker.Host, k hostState) {
 		if quick && id == l.spec.Head.Host.ID() {
 			v.ahead = l.askAhead(ctx, h, k.containers)
 		}
 	})
-	if err := l.judge(ctx, v, mayPull); err != nil {
+	if err := l.reconcile(ctx, v, mayPull); err != nil {
 		v.ahead.end()
 		return nil, err
 	}
 	return v, nil
 }
 
-func (l *launch) looking(quick bool) looking {
-	return looking{cluster: l.spec.Name, filter: l.spec.Filter, quick: quick}
+func (l *launch) observing(quick bool) observeOptions {
+	return observeOptions{cluster: l.spec.Name, filter: l.spec.Filter, quick: quick}
 }
 
 // lookAgain is a survey over the connections that there are. It takes nothing from records.
 func (l *launch) lookAgain(ctx context.Context, mayPull bool) (*view, error) {
-	v := &view{looks: l.observe(ctx, l.looking(false))}
-	return v, l.judge(ctx, v, mayPull)
+	v := &view{states: l.observe(ctx, l.observing(false))}
+	return v, l.reconcile(ctx, v, mayPull)
 }
 
-// judge completes a view where enough hosts answer.
-func (l *launch) judge(ctx context.Context, v *view, mayPull bool) error {
+// reconcile computes the plan where enough hosts have answered.
+func (l *launch) reconcile(ctx context.Context, v *view, mayPull bool) error {
 	err := context.Cause(ctx)
 	if err != nil {
 		return err
@@ -76,7 +76,7 @@ func (l *launch) judge(ctx context.Context, v *view, mayPull bool) error {
 func (l *launch) findImage(ctx context.Context, v *view, mayPull bool) error {
 	p, err := v.ahead.resolved()
 	if errors.Is(err, errNotAsked) || errors.Is(err, errNotPulled) && mayPull {
-		p, err = l.resolveImage(ctx, l.head(), v.looks[l.spec.Head.Host.ID()].containers, mayPull)
+		p, err = l.resolveImage(ctx, l.head(), v.states[l.spec.Head.Host.ID()].containers, mayPull)
 	}
 	v.image, v.imageSize = p.facts, p.size
 	return err
@@ -86,7 +86,7 @@ func (l *launch) findImage(ctx context.Context, v *view, mayPull bool) error {
 func (l *launch) compare(ctx context.Context, v *view) error {
 	err := l.desire(v)
 	if err != nil && v.quick { // what was recorded may be out of date
-		v.looks, v.quick = l.observe(ctx, l.looking(false)), false
+		v.states, v.quick = l.observe(ctx, l.observing(false)), false
 		err = l.desire(v)
 	}
 	if err != nil {
@@ -94,7 +94,7 @@ func (l *launch) compare(ctx context.Context, v *view) error {
 	}
 	var observed []Observed
 	for _, h := range l.fleet.order {
-		observed = append(observed, v.looks[h.ID()].containers...)
+		observed = append(observed, v.states[h.ID()].containers...)
 	}
 	v.actions = Diff(v.desired, observed)
 	if l.spec.Filter {
@@ -105,7 +105,7 @@ func (l *launch) compare(ctx context.Context, v *view) error {
 
 func (l *launch) desire(v *view) (err error) {
 	facts := map[string]HostFacts{}
-	for id, k := range v.looks {
+	for id, k := range v.states {
 		facts[id] = k.facts
 	}
 	v.desired, err = Desired(l.spec, facts, v.image, PlanOptions{})

@@ -120,7 +120,7 @@ func (l *launch) converge(ctx context.Context) (done int, failed map[string]erro
 // strays are containers that a launcher which was killed left behind: what it made for a moment, and its lock.
 func (v *view) strays() []Observed {
 	var out []Observed
-	for _, k := range v.looks {
+	for _, k := range v.states {
 		for _, c := range k.containers {
 			if role := c.Labels[LabelRole]; role == roleLock || role == roleToken || role == roleVersion {
 				out = append(out, c)
@@ -191,7 +191,7 @@ func (l *launch) pull(ctx context.Context, v *view, skip map[string]error) map[s
 func (l *launch) filters(ctx context.Context, v *view, skip map[string]error) map[string]error {
 	return l.each(func(id string, h *docker.Host) error {
 		want, ok := v.digests[id]
-		if !ok || skip[id] != nil || v.looks[id].filter == want {
+		if !ok || skip[id] != nil || v.states[id].filter == want {
 			return nil //nolint:nilerr // what is in skip counts already
 		}
 		l.tell.say("%s: installing packet filter %s", id, filterTable(l.spec.Name))
@@ -303,7 +303,7 @@ func (l *launch) act(ctx context.Context, h *docker.Host, a Action, v *view) err
 	}
 	labels := maps.Clone(a.Want.Labels)
 	labels[labelRay], labels[labelPython] = v.image.RayVersion, v.image.Python
-	if r := v.looks[a.Host].record(); r != "" {
+	if r := v.states[a.Host].record(); r != "" {
 		labels[labelHost] = r
 	}
 	if d := v.digests[a.Host]; d != "" {
@@ -335,7 +335,7 @@ func stopAndRemove(ctx context.Context, h *docker.Host, id string) error {
 
 // token is the cluster's: the one that the head has, else a new one.
 func (l *launch) token(ctx context.Context, v *view) (string, error) {
-	for _, c := range v.looks[l.spec.Head.Host.ID()].containers {
+	for _, c := range v.states[l.spec.Head.Host.ID()].containers {
 		if Role(c.Labels[LabelRole]) == Head {
 			if t, err := readToken(ctx, l.head(), c.ID); err == nil && t != "" {
 				return t, nil

@@ -137,9 +137,9 @@ func (l *launch) gate(ctx context.Context, v *view, r *ray, failed map[string]er
 	if lastErr != nil {
 		s.Problem = lastErr.Error()
 	}
-	now := &view{looks: v.looks, image: v.image, desired: v.desired}
+	now := &view{states: v.states, image: v.image, desired: v.desired}
 	if err != nil || changed {
-		now.looks = l.observe(ctx, looking{cluster: l.spec.Name})
+		now.states = l.observe(ctx, observeOptions{cluster: l.spec.Name})
 	}
 	l.fill(ctx, s, now, nodes, r.features.NodeName, lastErr == nil)
 	return s, l.verdict(s, failed)
@@ -203,7 +203,7 @@ func (l *launch) verdict(s *Status, failed map[string]error) error {
 // packet filter is on and this machine is no member. An answer is a failure: code runs for whoever gets through.
 func (l *launch) probe(ctx context.Context, v *view) error {
 	targets := map[string]string{}
-	for host, k := range v.looks {
+	for host, k := range v.states {
 		if host == "local" || strings.HasPrefix(host, "unix://") {
 			continue
 		}

@@ -9,7 +9,7 @@ import (
 
 // view is what there is and what there should be.
 type view struct {
-	looks     map[string]look // by Host.ID
+	states    map[string]hostState // by Host.ID
 	image     ImageFacts
 	imageSize int64
 	desired   []Container
@@ -54,7 +54,7 @@ type PlanFilter struct {
 func (v *view) filterChanges() []string {
 	var out []string
 	for host, want := range v.digests {
-		if v.looks[host].filter != want {
+		if v.states[host].filter != want {
 			out = append(out, host)
 		}
 	}
@@ -79,7 +79,7 @@ func (v *view) warnings() []string {
 	for _, c := range Vulnerabilities(v.image.RayVersion, true) {
 		out = append(out, fmt.Sprintf("ray %s has %s (%s): %s", v.image.RayVersion, c.ID, c.Cure(), c.Text))
 	}
-	for host, k := range v.looks {
+	for host, k := range v.states {
 		if d := k.facts.Skew; d.Abs() > maxSkew {
 			out = append(out, fmt.Sprintf("the clock of %s is %s %s of ours", host, d.Abs(), aheadOrBehind(d)))
 		}
@@ -102,7 +102,7 @@ func (l *launch) plan(v *view) *Plan {
 	}
 	for _, h := range v.filterChanges() {
 		why := "not installed"
-		if v.looks[h].filter != "" {
+		if v.states[h].filter != "" {
 			why = "members or ports changed"
 		}
 		p.Filters = append(p.Filters, PlanFilter{Host: h, Why: why, Rules: v.rules[h]})

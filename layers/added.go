@@ -38,7 +38,7 @@ func (a added) Resolve(ctx context.Context, r *Resolver) ([]Artifact, error) {
 }
 
 // Apply adds one layer, or none where all that was asked for is there.
-func (a added) Apply(on Ground, locked []Artifact) (Ground, error) {
+func (a added) Apply(on Stack, locked []Artifact) (Stack, error) {
 	wheels := ofKind(locked, KindWheel)
 	if len(wheels) == 0 {
 		return on, nil
@@ -48,11 +48,11 @@ func (a added) Apply(on Ground, locked []Artifact) (Ground, error) {
 		return on, err
 	}
 	step.Mounts = append(step.Mounts, a.envMount(on))
-	made := on.ToolRoot.Make(step, llb.Output{Path: work + "/out", On: llb.Scratch()})
+	made := on.ToolStage.Make(step, llb.Output{Path: work + "/out", On: llb.Scratch()})
 	return on.Add(a.Name(), a.Name(), step.Title, made), nil
 }
 
-func (a added) inputs(on Ground, _ string, locked []Artifact) (inputSet, error) {
+func (a added) inputs(on Stack, _ string, locked []Artifact) (inputSet, error) {
 	s := inputSet{on: []string{"env"}, values: map[string]string{
 		"tool": pinned(on.Tool), "env.name": a.env.Env.Name, stepTextInput: textDigest(preludeText, wheelInstallText, wheelInstallProgram),
 	}}

@@ -35,18 +35,18 @@ func TestAddedPackagesMoveNoOtherLayer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	was, err := before.Inputs(context.Background())
+	was, err := before.Record(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
-	is, err := after.Inputs(context.Background())
+	is, err := after.Record(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
-	fates, _ := Fates(was, is)
-	for _, f := range fates {
-		if (f.Fate == Reused) == (f.Name == "add-1") {
-			t.Errorf("layer %s is %v: the added one alone should be new", f.Name, f.Fate)
+	compared, _ := CompareRecords(was, is)
+	for _, f := range compared {
+		if (f.Status == Reused) == (f.Name == "add-1") {
+			t.Errorf("layer %s is %v: the added one alone should be new", f.Name, f.Status)
 		}
 	}
 	all := is.Platforms[0].Layers
@@ -58,7 +58,7 @@ func TestAddedPackagesMoveNoOtherLayer(t *testing.T) {
 // The image that is put on another has the record and the config of the one that is built whole, and needs none of the files.
 func TestAGraphOntoAnImageIsThatOfItsRecipe(t *testing.T) {
 	s, before := withAdded(t)
-	record, err := before.Inputs(context.Background())
+	record, err := before.Record(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,11 +66,11 @@ func TestAGraphOntoAnImageIsThatOfItsRecipe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	data, err := before.Source()
+	data, err := before.RecipeRecord()
 	if err != nil {
 		t.Fatal(err)
 	}
-	source, err := ParseSource(data)
+	source, err := ParseRecipeRecord(data)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,11 +83,11 @@ func TestAGraphOntoAnImageIsThatOfItsRecipe(t *testing.T) {
 		t.Fatalf("the graph was not made from the record of the files: %v", err)
 	}
 	image := whole.Images[0]
-	below := map[string]ImageBelow{"linux/amd64": {
+	below := map[string]ParentImage{"linux/amd64": {
 		Ref: "r.example/ray@" + digest.FromString("image").String(), Layers: len(image.BaseLayers) + len(image.Layers) - 1,
 		Env: llb.Blob{Digest: digest.FromString("env layer"), Name: "env.tar"},
 	}}
-	onto, err := graph.Onto(below, record)
+	onto, err := graph.OnImage(below, record)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,10 +116,10 @@ func TestAGraphOntoAnImageIsThatOfItsRecipe(t *testing.T) {
 	b := below["linux/amd64"]
 	b.Layers++
 	below["linux/amd64"] = b
-	if _, err := graph.Onto(below, record); err == nil || !strings.Contains(err.Error(), "build the image from its recipe") {
+	if _, err := graph.OnImage(below, record); err == nil || !strings.Contains(err.Error(), "build the image from its recipe") {
 		t.Errorf("an image of other layers than its recipe's: %v", err)
 	}
-	if other := graph.After(digest.FromString("another raybuild's")); other.Digest == graph.Digest || other.Annotations[GraphAnnotation] != other.Digest.String() {
+	if other := graph.WithParent(digest.FromString("another raybuild's")); other.Digest == graph.Digest || other.Annotations[GraphAnnotation] != other.Digest.String() {
 		t.Error("what stands on an image of another raybuild has the name of what this one makes")
 	}
 }
@@ -128,7 +128,7 @@ func sameRecord(t *testing.T, whole, onto *Graph) {
 	t.Helper()
 	var texts []string
 	for _, g := range []*Graph{whole, onto} {
-		in, err := g.Inputs(context.Background())
+		in, err := g.Record(context.Background())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -146,7 +146,7 @@ func sameRecord(t *testing.T, whole, onto *Graph) {
 func TestALockThatAddsIsKnown(t *testing.T) {
 	s, _ := withAdded(t)
 	old := graphLock()
-	if !LockAdds(s.recipe, old, s.lock) {
+	if !LockExtends(s.recipe, old, s.lock) {
 		t.Error("the lock of what was added is not known")
 	}
 	for what, change := range map[string]func(r *Recipe, l *LockPlatform){
@@ -157,7 +157,7 @@ func TestALockThatAddsIsKnown(t *testing.T) {
 	} {
 		s, _ := withAdded(t)
 		change(s.recipe, s.lock.Platforms["linux/amd64"])
-		if LockAdds(s.recipe, old, s.lock) {
+		if LockExtends(s.recipe, old, s.lock) {
 			t.Errorf("%s: the lock is taken for that of the image with what was added", what)
 		}
 	}
@@ -165,7 +165,7 @@ func TestALockThatAddsIsKnown(t *testing.T) {
 		"einops>=0.7": true, "einops": true, "einops==0.8.0": true, "requests==2.32": true, "tensorflow": true,
 		"einops==0.7": false, "torch": false, "requests>3": false, "requests[socks]": false, "python": false,
 	} {
-		if got := HasAlready(s.recipe, s.lock, []string{text}); got != want {
+		if got := Satisfied(s.recipe, s.lock, []string{text}); got != want {
 			t.Errorf("the image has %q: %v, want %v", text, got, want)
 		}
 	}

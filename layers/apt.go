@@ -21,7 +21,7 @@ func (a apt) Resolve(ctx context.Context, r *Resolver) ([]Artifact, error) {
 	return resolveApt(ctx, r, r.base(), a.Apt)
 }
 
-func (a apt) Apply(on Ground, locked []Artifact) (Ground, error) {
+func (a apt) Apply(on Stack, locked []Artifact) (Stack, error) {
 	debs := ofKind(locked, KindDeb)
 	if len(debs) == 0 {
 		return on, nil
@@ -31,7 +31,7 @@ func (a apt) Apply(on Ground, locked []Artifact) (Ground, error) {
 	if err != nil {
 		return on, err
 	}
-	return on.OnBase(title, on.Front.Run(step)), nil
+	return on.ChainOnBase(title, on.BaseStage.Run(step)), nil
 }
 
 // aptInstall is the step that installs exactly these packages.

@@ -21,7 +21,7 @@ func (m miniconda) Resolve(ctx context.Context, r *Resolver) ([]Artifact, error)
 	return resolveInstaller(ctx, r, m.Miniconda)
 }
 
-func (m miniconda) Apply(on Ground, locked []Artifact) (Ground, error) {
+func (m miniconda) Apply(on Stack, locked []Artifact) (Stack, error) {
 	installers := ofKind(locked, KindInstaller)
 	if len(installers) != 1 {
 		return on, fmt.Errorf("apply layer miniconda: the lock has %d installers, want 1; run raybuild lock --update miniconda", len(installers))
@@ -33,7 +33,7 @@ func (m miniconda) Apply(on Ground, locked []Artifact) (Ground, error) {
 	step.Mounts = []llb.Mount{{Path: work + "/in", Stage: llb.Artifact(llb.Blob{Digest: installer.Digest(), Name: installer.Filename()})}}
 	// The installer refuses a prefix that is there, so the output is what lies above.
 	above := frame("miniconda", path.Dir(condaPrefix))
-	made := on.ToolRoot.Make(step, llb.Output{Path: path.Dir(condaPrefix), On: above, From: path.Dir(condaPrefix)})
+	made := on.ToolStage.Make(step, llb.Output{Path: path.Dir(condaPrefix), On: above, From: path.Dir(condaPrefix)})
 	return on.Add("miniconda", "miniconda", title, llb.Diff("[miniconda] layer", above, made)), nil
 }
 
@@ -54,7 +54,7 @@ func (e env) Resolve(ctx context.Context, r *Resolver) ([]Artifact, error) {
 	return resolveEnv(ctx, r, e)
 }
 
-func (e env) Apply(on Ground, locked []Artifact) (Ground, error) {
+func (e env) Apply(on Stack, locked []Artifact) (Stack, error) {
 	packages := ofKind(locked, KindConda)
 	python := condaPython(packages)
 	if python == "" {
@@ -84,7 +84,7 @@ func (e env) Apply(on Ground, locked []Artifact) (Ground, error) {
 		{Path: work + "/in", Stage: explicit},
 	}
 	base := frame("env", e.prefix())
-	made := on.ToolRoot.Make(step, llb.Output{Path: e.prefix(), On: base, From: e.prefix()})
+	made := on.ToolStage.Make(step, llb.Output{Path: e.prefix(), On: base, From: e.prefix()})
 	on = on.Add("env", "env", title, llb.Diff("[env] layer", base, made))
 
 	title = "[env] activate " + e.Env.Name + " in login shells"

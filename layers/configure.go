@@ -18,7 +18,7 @@ func (configure) Needs() []string { return []string{"apt"} }
 
 func (configure) Resolve(context.Context, *Resolver) ([]Artifact, error) { return nil, nil }
 
-func (c configure) Apply(on Ground, _ []Artifact) (Ground, error) {
+func (c configure) Apply(on Stack, _ []Artifact) (Stack, error) {
 	if c.mirror == nil {
 		return on, nil
 	}
@@ -32,7 +32,7 @@ func (c configure) Apply(on Ground, _ []Artifact) (Ground, error) {
 	}
 	if len(originals) > 0 {
 		title := "[mirrors] keep originals as .bak"
-		on = on.OnBase(title, on.Front.Run(shell(title, preludeText+originalsText, nil, originals...)))
+		on = on.ChainOnBase(title, on.BaseStage.Run(shell(title, preludeText+originalsText, nil, originals...)))
 	}
 	title := "[mirrors] configure " + c.mirror.Name
 	return on.Add("mirrors", "mirrors", title, llb.Scratch().Files(title, files...)), nil

@@ -43,7 +43,7 @@ func (files) Needs() []string { return nil }
 
 func (files) Resolve(context.Context, *Resolver) ([]Artifact, error) { return nil, nil }
 
-func (f files) Apply(on Ground, _ []Artifact) (Ground, error) {
+func (f files) Apply(on Stack, _ []Artifact) (Stack, error) {
 	for i, a := range f.archives {
 		name := "files"
 		if i > 0 {

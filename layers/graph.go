@@ -64,8 +64,8 @@ type Graph struct {
 	recipe  *Recipe
 	options GraphOptions
 	packed  []PackedFiles
-	onto    *Inputs     // of the image that Images stand on; nil: they are made whole
-	whole   []llb.Image // then: the images as they would be made whole
+	onto    *BuildRecord // of the image that Images stand on; nil: they are made whole
+	whole   []llb.Image  // then: the images as they would be made whole
 }
 
 // NewGraph makes the graph of a recipe and its lock. It reads the local files
@@ -119,18 +119,18 @@ func graphPlatform(ctx context.Context, r *Recipe, local []LocalFile, name strin
 		return llb.Image{}, platformMade{}, err
 	}
 	all := append(recipeLayers(r, local), o.Extra...)
-	ground := newGround(platform, locked)
-	made := platformMade{name: name, grounds: []Ground{ground}, layers: all, locked: locked}
+	stack := newStack(platform, locked)
+	made := platformMade{name: name, stacks: []Stack{stack}, layers: all, locked: locked}
 	for _, layer := range all {
 		if err := ctx.Err(); err != nil {
 			return llb.Image{}, platformMade{}, err
 		}
-		if ground, err = layer.Apply(ground, locked.layer(layer.Name())); err != nil {
+		if stack, err = layer.Apply(stack, locked.layer(layer.Name())); err != nil {
 			return llb.Image{}, platformMade{}, err
 		}
-		made.grounds = append(made.grounds, ground)
+		made.stacks = append(made.stacks, stack)
 	}
-	return ground.image(r, locked, o), made, nil
+	return stack.image(r, locked, o), made, nil
 }
 
 // recipeLayers are the layers of a recipe, each after those that it needs.
@@ -158,18 +158,18 @@ func recipeLayers(r *Recipe, local []LocalFile) []Layer {
 	return out
 }
 
-// newGround is the ground that the first layer stands on.
-func newGround(p llb.Platform, locked *LockPlatform) Ground {
-	return Ground{
+// newStack is the stack that the first layer stands on.
+func newStack(p llb.Platform, locked *LockPlatform) Stack {
+	return Stack{
 		Platform: p, Base: locked.Base, Tool: locked.Tool,
-		Front: llb.From(pinned(locked.Base)), ToolRoot: llb.From(pinned(locked.Tool)),
+		BaseStage: llb.From(pinned(locked.Base)), ToolStage: llb.From(pinned(locked.Tool)),
 	}
 }
 
 func pinned(i LockImage) string { return i.Reference + "@" + i.Digest.String() }
 
-// image is the ground as an image, with its whole config.
-func (g Ground) image(r *Recipe, locked *LockPlatform, o GraphOptions) llb.Image {
+// image is the stack as an image, with its whole config.
+func (g Stack) image(r *Recipe, locked *LockPlatform, o GraphOptions) llb.Image {
 	created := o.Created
 	if created.IsZero() {
 		created = locked.Resolved
@@ -180,7 +180,7 @@ func (g Ground) image(r *Recipe, locked *LockPlatform, o GraphOptions) llb.Image
 	}
 	return llb.Image{
 		Platform:   g.Platform,
-		Base:       g.Front,
+		Base:       g.BaseStage,
 		BaseLayers: append(history, g.front...),
 		Layers:     g.layers,
 		Config:     imageConfig(r, locked, o),

@@ -296,7 +296,7 @@ type ownLayer struct{}
 func (ownLayer) Name() string                                           { return "own" }
 func (ownLayer) Needs() []string                                        { return nil }
 func (ownLayer) Resolve(context.Context, *Resolver) ([]Artifact, error) { return nil, nil }
-func (ownLayer) Apply(on Ground, _ []Artifact) (Ground, error) {
+func (ownLayer) Apply(on Stack, _ []Artifact) (Stack, error) {
 	return on.Add("own", "own", "[own] write", llb.Scratch().Files("[own] write", llb.File{Path: "/own", Data: []byte("x")})), nil
 }
 

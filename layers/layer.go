@@ -24,7 +24,7 @@ type Layer interface {
 	Resolve(ctx context.Context, r *Resolver) ([]Artifact, error)
 	// Apply adds the layer to on. It is pure: it asks neither clock nor
 	// environment nor network.
-	Apply(on Ground, locked []Artifact) (Ground, error)
+	Apply(on Stack, locked []Artifact) (Stack, error)
 }
 
 // Ids of the image's user, as in Ray's own images (ray-project/ray,
@@ -42,42 +42,42 @@ const (
 	work = "/tmp/raybuild"
 )
 
-// Ground is what layers are built on: the two roots and the layers so far. It
-// is a value; OnBase and Add return a new one.
-type Ground struct {
+// Stack is what layers are built on: the two roots and the layers so far. It
+// is a value; ChainOnBase and Add return a new one.
+type Stack struct {
 	// Platform of the image.
 	Platform llb.Platform
 	// Base and Tool are what the lock says of the two roots.
 	Base, Tool LockImage
-	// Front is the real base with the layers that are bound to it.
-	Front llb.Stage
-	// ToolRoot is the pinned root that all other steps run on.
-	ToolRoot llb.Stage
+	// BaseStage is the real base with the layers that are bound to it.
+	BaseStage llb.Stage
+	// ToolStage is the pinned root that all other steps run on.
+	ToolStage llb.Stage
 
-	front  []string    // history texts of the layers of Front that are ours
-	fronts []llb.Stage // and Front as it was with each of them
+	front  []string    // history texts of the layers of BaseStage that are ours
+	fronts []llb.Stage // and BaseStage as it was with each of them
 	layers []llb.Layer // in the order of the merge
 	owner  []string    // for each of layers, the Layer that added it
 }
 
-// OnBase returns the ground with a new front: s, which is g.Front after one more step.
-func (g Ground) OnBase(title string, s llb.Stage) Ground {
-	g.Front = s
+// ChainOnBase returns the stack with a new base stage: s, which is g.BaseStage after one more step.
+func (g Stack) ChainOnBase(title string, s llb.Stage) Stack {
+	g.BaseStage = s
 	g.front = append(slices.Clip(g.front), title)
 	g.fronts = append(slices.Clip(g.fronts), s)
 	return g
 }
 
-// Add returns the ground with one more layer, a tree that is merged over those
+// Add returns the stack with one more layer, a tree that is merged over those
 // before it. layer is the Layer that it belongs to, name its own.
-func (g Ground) Add(layer, name, title string, s llb.Stage) Ground {
+func (g Stack) Add(layer, name, title string, s llb.Stage) Stack {
 	g.layers = append(slices.Clip(g.layers), llb.Layer{Name: name, Title: title, Stage: s})
 	g.owner = append(slices.Clip(g.owner), layer)
 	return g
 }
 
 // Tree is what the named layers have added, merged.
-func (g Ground) Tree(title string, layers ...string) llb.Stage {
+func (g Stack) Tree(title string, layers ...string) llb.Stage {
 	var trees []llb.Stage
 	for i, l := range g.layers {
 		if slices.Contains(layers, g.owner[i]) {

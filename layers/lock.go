@@ -66,7 +66,7 @@ type LockImage struct {
 type LockLayer struct {
 	// Name of the layer.
 	Name string
-	// Inputs is the digest of that part of the recipe that was resolved for this layer.
+	// BuildRecord is the digest of that part of the recipe that was resolved for this layer.
 	Inputs digest.Digest
 	// Artifacts, ordered by kind, name, version and path.
 	Artifacts []Artifact

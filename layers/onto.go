@@ -13,8 +13,8 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// ImageBelow is an image of one platform that packages are put on.
-type ImageBelow struct {
+// ParentImage is an image of one platform that packages are put on.
+type ParentImage struct {
 	// Ref is the image, pinned to the platform's own manifest.
 	Ref string
 	// Layers is the number of its layers.
@@ -28,20 +28,20 @@ type ImageBelow struct {
 }
 
 // env is the conda environment as a layer of the image.
-func (b ImageBelow) env() llb.Stage {
+func (b ParentImage) env() llb.Stage {
 	const title = "[add] take the environment from the image"
 	return llb.Scratch().Unpack(title, llb.Artifact(b.Env), b.Env.Name, "/")
 }
 
-// ground is what added packages stand on.
-func (b ImageBelow) ground(p llb.Platform, locked *LockPlatform) Ground {
-	return newGround(p, locked).Add("env", "env", "[add] take the environment from the image", b.env())
+// stack is what added packages stand on.
+func (b ParentImage) stack(p llb.Platform, locked *LockPlatform) Stack {
+	return newStack(p, locked).Add("env", "env", "[add] take the environment from the image", b.env())
 }
 
 // ResolveAdded resolves the last of the recipe's Pip.Added for an image that was
 // made of the rest of it. All else of the lock stays, so that nothing is needed
 // here of what the recipe names.
-func ResolveAdded(ctx context.Context, in ResolveInput, below map[string]ImageBelow) (*Lock, error) {
+func ResolveAdded(ctx context.Context, in ResolveInput, below map[string]ParentImage) (*Lock, error) {
 	if in.Log == nil {
 		in.Log = func(string, ...any) {}
 	}
@@ -59,7 +59,7 @@ func ResolveAdded(ctx context.Context, in ResolveInput, below map[string]ImageBe
 		}
 		locked := *old
 		locked.Layers = slices.Clip(old.Layers)
-		r := &Resolver{in: in, name: name, platform: platform, old: old, locked: &locked, ground: below[name].ground(platform, old)}
+		r := &Resolver{in: in, name: name, platform: platform, old: old, locked: &locked, stack: below[name].stack(platform, old)}
 		if err := r.layer(ctx, layer, addedInputs(in.Recipe.Pip, n, inputsOf(old, "ray"))); err != nil {
 			return nil, fmt.Errorf("resolve platform %q: %w", name, err)
 		}
@@ -83,9 +83,9 @@ func inputsOf(l *LockPlatform, layer string) digest.Digest {
 	return ""
 }
 
-// LockAdds tells whether with is the lock of the recipe on top of old: what
+// LockExtends tells whether with is the lock of the recipe on top of old: what
 // ResolveAdded made of it before.
-func LockAdds(r *Recipe, old, with *Lock) bool {
+func LockExtends(r *Recipe, old, with *Lock) bool {
 	n := len(r.Pip.Added)
 	if old == nil || with == nil || n == 0 || len(old.Platforms) != len(with.Platforms) {
 		return false
@@ -108,10 +108,10 @@ func LockAdds(r *Recipe, old, with *Lock) bool {
 	return true
 }
 
-// Onto is the graph with images that stand on those below, which are of the same
+// OnImage is the graph with images that stand on those below, which are of the same
 // recipe without the last of what it adds: one layer is made, and no other.
 // record is that of the image below.
-func (g *Graph) Onto(below map[string]ImageBelow, record *Inputs) (*Graph, error) {
+func (g *Graph) OnImage(below map[string]ParentImage, record *BuildRecord) (*Graph, error) {
 	out := *g
 	out.onto, out.whole, out.Images = record, g.Images, make([]llb.Image, len(g.Images))
 	for i, made := range g.made {
@@ -120,8 +120,8 @@ func (g *Graph) Onto(below map[string]ImageBelow, record *Inputs) (*Graph, error
 			return nil, fmt.Errorf("put packages on image: it is not for %s", made.name)
 		}
 		image, last := g.Images[i], made.layers[len(made.layers)-1]
-		ground := b.ground(image.Platform, made.locked)
-		with, err := last.Apply(ground, made.locked.layer(last.Name()))
+		stack := b.stack(image.Platform, made.locked)
+		with, err := last.Apply(stack, made.locked.layer(last.Name()))
 		if err != nil {
 			return nil, err
 		}
@@ -129,7 +129,7 @@ func (g *Graph) Onto(below map[string]ImageBelow, record *Inputs) (*Graph, error
 		for _, l := range image.Layers {
 			titles = append(titles, l.Title)
 		}
-		fresh := with.layers[len(ground.layers):]
+		fresh := with.layers[len(stack.layers):]
 		if len(titles) != b.Layers+1 && len(b.History) == b.Layers {
 			titles = append(slices.Clone(b.History), last.Name())
 		}
@@ -142,9 +142,9 @@ func (g *Graph) Onto(below map[string]ImageBelow, record *Inputs) (*Graph, error
 	return &out, nil
 }
 
-// After is the graph under a name of its own, for an image below that this
+// WithParent is the graph under a name of its own, for an image below that this
 // package would make in another way: what was built from the recipe is another.
-func (g *Graph) After(below digest.Digest) *Graph {
+func (g *Graph) WithParent(below digest.Digest) *Graph {
 	out := *g
 	out.Digest = digestOf([]any{below, g.Digest})
 	out.Annotations = maps.Clone(g.Annotations)
@@ -153,24 +153,24 @@ func (g *Graph) After(below digest.Digest) *Graph {
 }
 
 // inputsOnto is the record of the image below, with what was added.
-func (g *Graph) inputsOnto(ctx context.Context) (*Inputs, error) {
-	out := &Inputs{Version: InputsVersion, Graph: g.Digest, Compression: g.packing(), Line: g.onto.Line}
+func (g *Graph) inputsOnto(ctx context.Context) (*BuildRecord, error) {
+	out := &BuildRecord{Version: BuildRecordVersion, Graph: g.Digest, Compression: g.packing(), Line: g.onto.Line}
 	for i, made := range g.made {
-		at := slices.IndexFunc(g.onto.Platforms, func(p PlatformInputs) bool { return p.Platform == made.name })
+		at := slices.IndexFunc(g.onto.Platforms, func(p PlatformRecord) bool { return p.Platform == made.name })
 		if at < 0 {
 			return nil, errors.New("the record of the image below lacks a platform: push that image again")
 		}
 		n := len(made.layers) - 1
-		after := made.grounds[n+1]
+		after := made.stacks[n+1]
 		keys, err := llb.Keys(ctx, after.Platform, after.layers[len(after.layers)-1].Stage)
 		if err != nil {
 			return nil, err
 		}
-		l, err := made.layer(made.layers[n], made.grounds[n], made.layers[n].Name(), keys[0])
+		l, err := made.layer(made.layers[n], made.stacks[n], made.layers[n].Name(), keys[0])
 		if err != nil {
 			return nil, err
 		}
-		p := PlatformInputs{Platform: made.name, Layers: append(slices.Clone(g.onto.Platforms[at].Layers), l)}
+		p := PlatformRecord{Platform: made.name, Layers: append(slices.Clone(g.onto.Platforms[at].Layers), l)}
 		if p.Config, err = g.configInputs(g.Images[i]); err != nil {
 			return nil, err
 		}
@@ -179,9 +179,9 @@ func (g *Graph) inputsOnto(ctx context.Context) (*Inputs, error) {
 	return out, nil
 }
 
-// HasAlready tells whether an image of recipe and lock has what is asked for, as
+// Satisfied tells whether an image of recipe and lock has what is asked for, as
 // far as that is seen without a resolver.
-func HasAlready(r *Recipe, l *Lock, requirements []string) bool {
+func Satisfied(r *Recipe, l *Lock, requirements []string) bool {
 	asked := slices.Concat(append([][]string{r.Pip.Packages}, r.Pip.Added...)...)
 	for _, text := range requirements {
 		if slices.Contains(asked, text) {

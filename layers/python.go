@@ -30,7 +30,7 @@ func (p python) Resolve(ctx context.Context, r *Resolver) ([]Artifact, error) {
 	return resolvePython(ctx, r, p)
 }
 
-func (p python) Apply(on Ground, locked []Artifact) (Ground, error) {
+func (p python) Apply(on Stack, locked []Artifact) (Stack, error) {
 	built := map[string]llb.Stage{}
 	for _, a := range ofKind(locked, KindSdist) {
 		stage, err := p.buildWheel(on, a, locked)
@@ -48,7 +48,7 @@ func (p python) Apply(on Ground, locked []Artifact) (Ground, error) {
 			return on, err
 		}
 		step.Mounts = append(step.Mounts, p.envMount(on))
-		made := on.ToolRoot.Make(step, llb.Output{Path: work + "/out", On: llb.Scratch()})
+		made := on.ToolStage.Make(step, llb.Output{Path: work + "/out", On: llb.Scratch()})
 		on = on.Add("ray", g.name, step.Title, made)
 	}
 	return on, nil
@@ -58,7 +58,7 @@ func (p python) interpreter() string { return p.env.prefix() + "/bin/python" }
 
 // envMount is the environment as a step sees it: read-only, and in the step's
 // key by content, so that an environment made anew of the same bytes runs nothing.
-func (p python) envMount(on Ground) llb.Mount {
+func (p python) envMount(on Stack) llb.Mount {
 	return llb.Mount{Path: p.env.prefix(), Stage: on.Tree("[env] environment", "env"), From: p.env.prefix()}
 }
 
@@ -81,7 +81,7 @@ func (p python) installDir(g wheelGroup, wheels llb.Stage) llb.Exec {
 
 // buildWheel builds a source distribution, in a step of its own, with what its
 // build asks for and nothing else.
-func (p python) buildWheel(on Ground, sdist Artifact, locked []Artifact) (llb.Stage, error) {
+func (p python) buildWheel(on Stack, sdist Artifact, locked []Artifact) (llb.Stage, error) {
 	var needs []Artifact
 	for _, a := range locked {
 		if slices.Contains(strings.Fields(a.For["build"]), sdist.Name) {
@@ -92,7 +92,7 @@ func (p python) buildWheel(on Ground, sdist Artifact, locked []Artifact) (llb.St
 	if err != nil {
 		return llb.Stage{}, err
 	}
-	root := on.ToolRoot
+	root := on.ToolStage
 	if debs := ofKind(locked, KindDeb); sdist.For["native"] != "" && len(debs) > 0 {
 		step, err := aptInstall("["+sdist.Name+"] install a compiler", debs, compilerPackages)
 		if err != nil {

@@ -233,11 +233,11 @@ func (s *subject) planned(tb testing.TB) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	in, err := g.Inputs(context.Background())
+	in, err := g.Record(context.Background())
 	if err != nil {
 		tb.Fatal(err)
 	}
-	Fates(in, in)
+	CompareRecords(in, in)
 }
 
 // Time and memory grow with the number of artifacts, not with its square.

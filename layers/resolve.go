@@ -145,7 +145,7 @@ func resolvePlatform(ctx context.Context, in ResolveInput, name string, old *Loc
 	if err != nil {
 		return nil, err
 	}
-	r.ground = newGround(platform, r.locked)
+	r.stack = newStack(platform, r.locked)
 	resolved := false // all but what is added on top
 	for _, layer := range recipeLayers(in.Recipe, nil) {
 		input, asks := inputs[layer.Name()]
@@ -153,7 +153,7 @@ func resolvePlatform(ctx context.Context, in ResolveInput, name string, old *Loc
 			continue // nothing is resolved on it
 		}
 		if !asks {
-			if r.ground, err = layer.Apply(r.ground, nil); err != nil {
+			if r.stack, err = layer.Apply(r.stack, nil); err != nil {
 				return nil, err
 			}
 			continue
@@ -173,12 +173,12 @@ type Resolver struct {
 	platform llb.Platform
 	old      *LockPlatform // all empty where there is none
 	locked   *LockPlatform // what is resolved so far
-	ground   Ground        // and what that builds
+	stack    Stack         // and what that builds
 	moved    bool          // Python packages were resolved anew
 }
 
-// Ground is what the layers before this one have built.
-func (r *Resolver) Ground() Ground { return r.ground }
+// Stack is what the layers before this one have built.
+func (r *Resolver) Stack() Stack { return r.stack }
 
 // Client answers canonical URLs from the recipe's mirrors.
 func (r *Resolver) Client() *http.Client { return r.in.Sources.Client() }
@@ -209,8 +209,8 @@ func (r *Resolver) layer(ctx context.Context, layer Layer, inputs digest.Digest)
 	}
 	r.locked.Layers = append(r.locked.Layers, locked)
 	r.know(locked.Artifacts)
-	ground, err := layer.Apply(r.ground, locked.Artifacts)
-	r.ground = ground
+	stack, err := layer.Apply(r.stack, locked.Artifacts)
+	r.stack = stack
 	return err
 }
 

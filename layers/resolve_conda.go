@@ -81,8 +81,8 @@ func resolveEnv(ctx context.Context, r *Resolver, e env) ([]Artifact, error) {
 }
 
 func askConda(ctx context.Context, r *Resolver, vars map[string]string, args []string) ([]Artifact, error) {
-	out, err := r.Run(ctx, r.ground.ToolRoot, "[env] resolve "+shorten(args[len(args)-1:], 60), envResolveText, vars,
-		[]llb.Mount{{Path: condaPrefix, Stage: r.ground.Tree("[env] conda", "miniconda"), From: condaPrefix, Write: true}}, args...)
+	out, err := r.Run(ctx, r.stack.ToolStage, "[env] resolve "+shorten(args[len(args)-1:], 60), envResolveText, vars,
+		[]llb.Mount{{Path: condaPrefix, Stage: r.stack.Tree("[env] conda", "miniconda"), From: condaPrefix, Write: true}}, args...)
 	if err != nil {
 		return nil, err
 	}

@@ -119,7 +119,7 @@ func (r *Resolver) askPip(ctx context.Context, p python, q pipQuestion) (artifac
 	in := llb.Scratch().Files("["+q.layer+"] requirements",
 		llb.File{Path: "/requirements.txt", Data: []byte(strings.Join(q.requirements, "\n") + "\n")},
 		llb.File{Path: "/constraints.txt", Data: []byte(strings.Join(q.constraints, "\n") + "\n")})
-	mounts := []llb.Mount{{Path: work + "/in", Stage: in}, p.envMount(r.ground)}
+	mounts := []llb.Mount{{Path: work + "/in", Stage: in}, p.envMount(r.stack)}
 	if len(q.wheels) > 0 {
 		own, err := artifactDir("["+q.layer+"] collect own wheels", q.wheels)
 		if err != nil {
@@ -133,7 +133,7 @@ func (r *Resolver) askPip(ctx context.Context, p python, q pipQuestion) (artifac
 		vars["PYTHONPATH"] = work + "/installed"
 	}
 	args := append([]string{p.interpreter(), work + "/in/requirements.txt", work + "/in/constraints.txt"}, q.options...)
-	out, err := r.Run(ctx, r.ground.ToolRoot, "["+q.layer+"] resolve "+shorten(q.requirements, 60), pipResolveText, vars, mounts, args...)
+	out, err := r.Run(ctx, r.stack.ToolStage, "["+q.layer+"] resolve "+shorten(q.requirements, 60), pipResolveText, vars, mounts, args...)
 	if err != nil {
 		return nil, answer, err
 	}
@@ -209,8 +209,8 @@ func (r *Resolver) withBuildNeeds(ctx context.Context, p python, artifacts []Art
 	if err != nil {
 		return nil, err
 	}
-	out, err := r.Run(ctx, r.ground.ToolRoot, "[ray] look into sources", buildNeedsText, pipEnv,
-		[]llb.Mount{{Path: work + "/sources", Stage: dir}, p.envMount(r.ground)}, p.interpreter(), work+"/sources")
+	out, err := r.Run(ctx, r.stack.ToolStage, "[ray] look into sources", buildNeedsText, pipEnv,
+		[]llb.Mount{{Path: work + "/sources", Stage: dir}, p.envMount(r.stack)}, p.interpreter(), work+"/sources")
 	if err != nil {
 		return nil, err
 	}
@@ -237,7 +237,7 @@ func (r *Resolver) withBuildNeeds(ctx context.Context, p python, artifacts []Art
 		artifacts = addNeeds(artifacts, wheels, artifacts[at].Name)
 	}
 	if compiler {
-		debs, err := resolveApt(ctx, r, r.ground.ToolRoot, Apt{Packages: compilerPackages})
+		debs, err := resolveApt(ctx, r, r.stack.ToolStage, Apt{Packages: compilerPackages})
 		if err != nil {
 			return nil, fmt.Errorf("resolve a compiler for the tool root: %w", err)
 		}

@@ -66,7 +66,7 @@ type SmokeTest struct {
 	exec   llb.Exec
 	stage  llb.Stage
 	whole  llb.Stage // as made of all layers' own steps; where the image is put on another one
-	inputs PlatformInputs
+	inputs PlatformRecord
 	with   []string // Debian packages that it has passed with; nil: it has not
 }
 
@@ -80,11 +80,11 @@ const (
 
 // SmokeTests are the tests of the graph's images, one for each. record is the
 // graph's own.
-func (g *Graph) SmokeTests(how Smoke, record *Inputs) ([]SmokeTest, error) {
+func (g *Graph) SmokeTests(how Smoke, record *BuildRecord) ([]SmokeTest, error) {
 	var all []SmokeTest
 	for i, image := range g.Images {
 		made := g.made[i]
-		at := slices.IndexFunc(record.Platforms, func(p PlatformInputs) bool { return p.Platform == made.name })
+		at := slices.IndexFunc(record.Platforms, func(p PlatformRecord) bool { return p.Platform == made.name })
 		if at < 0 {
 			return nil, fmt.Errorf("test image of %q: its record lacks the platform", made.name)
 		}
@@ -237,7 +237,7 @@ func repositoryOf(ref string) string {
 }
 
 // hasModules tells whether Python modules may come from a layer: the environment, Python packages, and steps.
-func hasModules(l LayerInputs) bool {
+func hasModules(l LayerRecord) bool {
 	switch l.Layer {
 	case "env":
 		return l.Name == "env"
@@ -248,11 +248,11 @@ func hasModules(l LayerInputs) bool {
 }
 
 // PassedBy tells whether an image with the record has passed the test.
-func (t *SmokeTest) PassedBy(record *Inputs) bool {
+func (t *SmokeTest) PassedBy(record *BuildRecord) bool {
 	if record == nil {
 		return false
 	}
-	at := slices.IndexFunc(record.Platforms, func(p PlatformInputs) bool { return p.Platform == t.inputs.Platform })
+	at := slices.IndexFunc(record.Platforms, func(p PlatformRecord) bool { return p.Platform == t.inputs.Platform })
 	return at >= 0 && record.Platforms[at].Smoke == t.Digest && t.PassedWith(record.Platforms[at].SmokeWith)
 }
 
@@ -278,7 +278,7 @@ func (t *SmokeTest) With() []string {
 }
 
 // debsOf are the names of the Debian packages that were installed, sorted.
-func debsOf(p PlatformInputs) []string {
+func debsOf(p PlatformRecord) []string {
 	out := []string{}
 	for _, l := range p.Layers {
 		if l.Layer != "apt" {
@@ -294,7 +294,7 @@ func debsOf(p PlatformInputs) []string {
 }
 
 // Passed is the record of an image that has passed the tests: those of tests alone, for the others were of no use here.
-func (i *Inputs) Passed(tests ...SmokeTest) *Inputs {
+func (i *BuildRecord) Passed(tests ...SmokeTest) *BuildRecord {
 	out := *i
 	out.Platforms = slices.Clone(i.Platforms)
 	for _, t := range tests {

@@ -37,7 +37,7 @@ func TestSmokeRunsAgainWhereModulesMayBeOthers(t *testing.T) {
 			how.Command = "true"
 		}, true},
 	}
-	testOf := func(t *testing.T, change func(*subject, *Smoke)) (SmokeTest, *Inputs) {
+	testOf := func(t *testing.T, change func(*subject, *Smoke)) (SmokeTest, *BuildRecord) {
 		t.Helper()
 		s, how := newSubject(t), Smoke{}
 		s.recipe.Steps = nil // they stand on all that comes before them
@@ -46,7 +46,7 @@ func TestSmokeRunsAgainWhereModulesMayBeOthers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		in, err := g.Inputs(context.Background())
+		in, err := g.Record(context.Background())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -89,7 +89,7 @@ func TestSmokeRunsAgainWhereModulesMayBeOthers(t *testing.T) {
 			t.Errorf("own command, %s: it runs again: %v, want %v", name, !c.again, c.again)
 		}
 	}
-	if now, _ := testOf(t, func(*subject, *Smoke) {}); now.PassedBy(nil) || now.PassedBy(&Inputs{}) {
+	if now, _ := testOf(t, func(*subject, *Smoke) {}); now.PassedBy(nil) || now.PassedBy(&BuildRecord{}) {
 		t.Error("an image without a record has passed")
 	}
 }

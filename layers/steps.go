@@ -23,12 +23,12 @@ func (s step) Needs() []string { return s.Step.Needs }
 
 func (s step) Resolve(context.Context, *Resolver) ([]Artifact, error) { return nil, nil }
 
-func (s step) Apply(on Ground, _ []Artifact) (Ground, error) {
+func (s step) Apply(on Stack, _ []Artifact) (Stack, error) {
 	title := fmt.Sprintf("[%s] run", s.Step.Name)
-	root := on.ToolRoot
+	root := on.ToolStage
 	needs, onBase := s.builtOn(on)
 	if onBase {
-		root = on.Front
+		root = on.BaseStage
 	}
 	root = llb.Merge(fmt.Sprintf("[%s] what it is built on", s.Step.Name), root, on.Tree("["+s.Step.Name+"] layers it needs", needs...))
 	e := shell(title, preludeText+stepText, s.env, s.Run)
@@ -44,7 +44,7 @@ func (s step) Apply(on Ground, _ []Artifact) (Ground, error) {
 }
 
 // builtOn are the layers that the step is built on, and whether its root is the real base.
-func (s step) builtOn(on Ground) (needs []string, base bool) {
+func (s step) builtOn(on Stack) (needs []string, base bool) {
 	needs = s.Step.Needs
 	base = len(needs) == 0 || slices.ContainsFunc(needs, func(n string) bool { return n == "apt" || n == "user" || n == "mirrors" })
 	if len(needs) == 0 {

@@ -14,13 +14,13 @@ func (user) Needs() []string { return nil }
 
 func (user) Resolve(context.Context, *Resolver) ([]Artifact, error) { return nil, nil }
 
-func (u user) Apply(on Ground, _ []Artifact) (Ground, error) {
+func (u user) Apply(on Stack, _ []Artifact) (Stack, error) {
 	if u.name == "root" {
 		return on, nil
 	}
 	title := "[user] create user " + u.name
 	step := shell(title, preludeText+userText, nil, u.name, strconv.Itoa(UserID), strconv.Itoa(GroupID), home(u.name))
-	return on.OnBase(title, on.Front.Run(step)), nil
+	return on.ChainOnBase(title, on.BaseStage.Run(step)), nil
 }
 
 // home is a user's home directory.

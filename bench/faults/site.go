@@ -73,7 +73,7 @@ func tag(host string) string { return host + "/faults/image:1" }
 // arrived says what is wrong with what the registry has under the tag; there says that it has anything.
 func (s *site) arrived(ctx context.Context) (there bool, err error) {
 	c := registry.New(registry.Options{})
-	found, there, err := c.Look(ctx, tag(s.behind))
+	found, there, err := c.Head(ctx, tag(s.behind))
 	switch {
 	case err != nil || !there:
 		return there, err

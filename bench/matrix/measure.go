@@ -32,7 +32,7 @@ func (b *bench) measure(ctx context.Context, s *state, v *variation, ref, old, c
 		return sample{}, err
 	}
 	if old != "" { // ref may be the same name, which is another image afterwards
-		pinned, _, err := registry.New(registry.Options{}).Look(ctx, old)
+		pinned, _, err := registry.New(registry.Options{}).Head(ctx, old)
 		if err != nil {
 			return sample{}, err
 		}

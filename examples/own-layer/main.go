@@ -25,7 +25,7 @@ func (motd) Needs() []string { return nil }
 func (motd) Resolve(context.Context, *layers.Resolver) ([]layers.Artifact, error) { return nil, nil }
 
 // Apply adds the layer; it is pure.
-func (m motd) Apply(on layers.Ground, _ []layers.Artifact) (layers.Ground, error) {
+func (m motd) Apply(on layers.Stack, _ []layers.Artifact) (layers.Stack, error) {
 	title := "[motd] greet"
 	tree := llb.Scratch().Files(title, llb.File{Path: "/etc/motd", Data: []byte(m.text + "\n")})
 	return on.Add("motd", "motd", title, tree), nil

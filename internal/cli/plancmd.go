@@ -97,7 +97,7 @@ func planText(r *raybuild.Plan) string {
 		if l.Estimate {
 			mark = "~"
 		}
-		rows = append(rows, []string{show.Printable(l.Name), string(l.Fate), mark + show.Size(l.Size), l.Reason})
+		rows = append(rows, []string{show.Printable(l.Name), string(l.Status), mark + show.Size(l.Size), l.Reason})
 	}
 	fmt.Fprintf(&b, "\n%s\n\n", table(rows))
 	for _, c := range r.Config {

@@ -21,7 +21,7 @@ type arc struct {
 }
 
 // draw lays out lines and treemaps.
-func (p *platformPage) draw(in layers.PlatformInputs) {
+func (p *platformPage) draw(in layers.PlatformRecord) {
 	at := map[string]int{}
 	longest := 1
 	for i, l := range in.Layers {

@@ -48,7 +48,7 @@ type packageRow struct {
 	SizeText                   string
 }
 
-func (p *page) platforms(inputs *layers.Inputs, f *failure) []platformPage {
+func (p *page) platforms(inputs *layers.BuildRecord, f *failure) []platformPage {
 	var all []platformPage
 	at := 0
 	known := p.res.Layers
@@ -100,7 +100,7 @@ func (p *page) artifacts(platform string) map[string]layers.Artifact {
 }
 
 // packagesOf are the artifacts that a layer's inputs name, the largest first.
-func packagesOf(l layers.LayerInputs, artifacts map[string]layers.Artifact) []packageRow {
+func packagesOf(l layers.LayerRecord, artifacts map[string]layers.Artifact) []packageRow {
 	var all []packageRow
 	for _, value := range l.Values {
 		fields := strings.Fields(value)
@@ -116,7 +116,7 @@ func packagesOf(l layers.LayerInputs, artifacts map[string]layers.Artifact) []pa
 }
 
 // steps says what became of the steps that make the layer.
-func (r *layerRow) steps(p *page, l layers.LayerInputs, f *failure) {
+func (r *layerRow) steps(p *page, l layers.LayerRecord, f *failure) {
 	seconds, count, unfinished := 0.0, 0, false
 	for _, s := range p.res.Ran {
 		if stepLayer(s) != l.Name {

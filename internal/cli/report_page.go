@@ -122,7 +122,7 @@ func (p *page) data(ctx context.Context, failed error, interrupted bool) (*pageD
 		p.outcome(d, failed, interrupted)
 		return d, nil
 	}
-	inputs, err := p.res.Graph.Inputs(ctx)
+	inputs, err := p.res.Graph.Record(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -24,9 +24,9 @@ func samplePage(failed error) *pageData {
 	res := &raybuild.Result{Seconds: 30, BytesFetched: 12e6, BytesPushed: 34e6, Digest: digest.FromString("image").String()}
 	p := &page{o: &buildOptions{push: true, names: []string{"registry.example/team/ray:2.52.0"}}, start: start, res: res}
 	at := func(s float64) time.Time { return start.Add(time.Duration(s * float64(time.Second))) }
-	in := layers.PlatformInputs{Platform: "linux/amd64"}
+	in := layers.PlatformRecord{Platform: "linux/amd64"}
 	add := func(name string, count int, on ...string) {
-		in.Layers = append(in.Layers, layers.LayerInputs{Name: name, Count: count, On: on})
+		in.Layers = append(in.Layers, layers.LayerRecord{Name: name, Count: count, On: on})
 	}
 	add("base", 2)
 	add("apt", 1, "base")

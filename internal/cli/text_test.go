@@ -14,8 +14,8 @@ func TestPlanText(t *testing.T) {
 	seconds := 3.5
 	text := planText(&raybuild.Plan{
 		Layers: []raybuild.PlanLayer{
-			{Platform: "linux/amd64", Name: "base", Fate: layers.Reused, Size: 1000},
-			{Platform: "linux/amd64", Name: "ray", Fate: layers.Built, Size: 70, Estimate: true, Reason: "wheel ray: 1 → 2"},
+			{Platform: "linux/amd64", Name: "base", Status: layers.Reused, Size: 1000},
+			{Platform: "linux/amd64", Name: "ray", Status: layers.Built, Size: 70, Estimate: true, Reason: "wheel ray: 1 → 2"},
 		},
 		Steps: 2, StepsMost: 3, Pull: 70, PullMost: 100, Push: 50, PushMost: 50, Seconds: &seconds,
 	})

@@ -23,9 +23,9 @@ func TestLook(t *testing.T) {
 	host, asked := start(t, nil)
 	want := push(t, host+"/ray:1", image(t, amd64(), map[string]string{"dev.raybuild.graph": "sha256:abc"}))
 	asked.reset()
-	found, ok, err := client(Options{}).Look(t.Context(), host+"/ray:1")
+	found, ok, err := client(Options{}).Head(t.Context(), host+"/ray:1")
 	if err != nil || !ok {
-		t.Fatalf("Look: %v, %v", ok, err)
+		t.Fatalf("Head: %v, %v", ok, err)
 	}
 	if string(found.Digest) != want || found.Annotations["dev.raybuild.graph"] != "sha256:abc" || found.Ref != host+"/ray@"+want {
 		t.Errorf("found %+v, want digest %s", found, want)
@@ -38,15 +38,15 @@ func TestLook(t *testing.T) {
 	}
 	t.Run("an index has its own annotations", func(t *testing.T) {
 		push(t, host+"/ray:multi", index(t))
-		found, ok, err := client(Options{}).Look(t.Context(), host+"/ray:multi")
+		found, ok, err := client(Options{}).Head(t.Context(), host+"/ray:multi")
 		if err != nil || !ok || found.Annotations["dev.raybuild.graph"] != "sha256:index" {
 			t.Errorf("found %+v, %v, %v", found, ok, err)
 		}
 	})
 	for _, ref := range []string{host + "/ray:other", host + "/nothing/here"} {
 		t.Run("absent "+ref[len(host):], func(t *testing.T) {
-			if _, ok, err := client(Options{}).Look(t.Context(), ref); ok || err != nil {
-				t.Errorf("Look: %v, %v, want absent without an error", ok, err)
+			if _, ok, err := client(Options{}).Head(t.Context(), ref); ok || err != nil {
+				t.Errorf("Head: %v, %v, want absent without an error", ok, err)
 			}
 		})
 	}
@@ -107,7 +107,7 @@ func TestTag(t *testing.T) {
 				t.Errorf("%d chunks sent, want blobs mounted: %v", n, asked.list)
 			}
 			for _, ref := range []string{host + "/ray:2", host + "/ray:3", other} {
-				found, ok, err := client(Options{}).Look(t.Context(), ref)
+				found, ok, err := client(Options{}).Head(t.Context(), ref)
 				if err != nil || !ok || string(found.Digest) != d {
 					t.Errorf("%s: %+v, %v, %v, want %s", ref, found, ok, err, d)
 				}

@@ -23,7 +23,7 @@ func TestCopyMountsWhereItCan(t *testing.T) {
 		t.Errorf("%d bytes were sent to another registry, error %v", done.Bytes, err)
 	}
 	for _, ref := range []string{host + "/release/ray:1", host + "/release/ray:2", elsewhere + "/ray:1"} {
-		found, ok, err := client(Options{}).Look(t.Context(), ref)
+		found, ok, err := client(Options{}).Head(t.Context(), ref)
 		if err != nil || !ok || found.Digest.String() != want {
 			t.Errorf("%s is %s (there: %v, error %v), want %s", ref, found.Digest, ok, err, want)
 		}

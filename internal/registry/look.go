@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Found is what a registry has under a reference.
-type Found struct {
+// Descriptor is what a registry has under a reference.
+type Descriptor struct {
 	Ref         string            // the name that was asked for, pinned: "host/ray@sha256:…"
 	Digest      digest.Digest     // of the manifest or index
 	MediaType   string            // of the manifest or index
@@ -30,40 +30,40 @@ type FoundLayer struct {
 	Size   int64         `json:"size"` // as stored, in bytes
 }
 
-// Look asks what ref is, with one manifest GET and at most a ping and a token request before it. The bool is false where the
+// Head asks what ref is, with one manifest GET and at most a ping and a token request before it. The bool is false where the
 // registry has no such tag or repository. An index and an image are treated alike: the annotations are those of what ref names.
-func (c *Client) Look(ctx context.Context, ref string) (Found, bool, error) {
+func (c *Client) Head(ctx context.Context, ref string) (Descriptor, bool, error) {
 	ctx, cancel := c.limited(ctx)
 	defer cancel()
 	parsed, _, err := c.parse(ref)
 	if err != nil {
-		return Found{}, false, err
+		return Descriptor{}, false, err
 	}
 	desc, err := c.puller.Get(ctx, parsed)
 	if err = c.fail("look up", ref, parsed.Context().RegistryStr(), err); err != nil {
 		if errors.Is(err, ErrNotFound) {
-			return Found{}, false, nil
+			return Descriptor{}, false, nil
 		}
-		return Found{}, false, err
+		return Descriptor{}, false, err
 	}
 	found, err := describe(ref, desc)
 	return found, err == nil, err
 }
 
 // describe reads a manifest that was fetched for ref.
-func describe(ref string, desc *remote.Descriptor) (Found, error) {
+func describe(ref string, desc *remote.Descriptor) (Descriptor, error) {
 	var manifest struct {
 		Annotations map[string]string `json:"annotations"`
 		Layers      []FoundLayer      `json:"layers"`
 	}
 	if err := json.Unmarshal(desc.Manifest, &manifest); err != nil {
-		return Found{}, fmt.Errorf("read manifest of %q: %w", ref, err)
+		return Descriptor{}, fmt.Errorf("read manifest of %q: %w", ref, err)
 	}
 	pinned, err := Pin(ref, desc.Digest.String())
 	if err != nil {
-		return Found{}, err
+		return Descriptor{}, err
 	}
-	return Found{
+	return Descriptor{
 		Ref:         pinned,
 		Digest:      digest.Digest(desc.Digest.String()),
 		MediaType:   string(desc.MediaType),

@@ -66,7 +66,7 @@ func TestWhatIsKnownIsNotAskedAgain(t *testing.T) {
 		}
 	}
 	for _, tag := range []string{"1", "2", "3", "4"} {
-		if found, ok, err := client(Options{}).Look(t.Context(), host+"/ray:"+tag); err != nil || !ok || found.Digest != b.root.Digest {
+		if found, ok, err := client(Options{}).Head(t.Context(), host+"/ray:"+tag); err != nil || !ok || found.Digest != b.root.Digest {
 			t.Errorf("tag %s is %s (there: %v, error %v), want %s", tag, found.Digest, ok, err, b.root.Digest)
 		}
 	}
@@ -181,7 +181,7 @@ func TestAManifestThatIsCut(t *testing.T) {
 		})
 	})
 	c := client(Options{})
-	_, _, err := c.Look(t.Context(), host+"/ray:1")
+	_, _, err := c.Head(t.Context(), host+"/ray:1")
 	if err == nil || !strings.HasSuffix(err.Error(), "registry "+host+": unexpected EOF") {
 		t.Errorf("error %v, want it to say what broke, without a URL", err)
 	}
@@ -203,7 +203,7 @@ func TestATagIsAskedEachTime(t *testing.T) {
 	var refs []string
 	for range 2 {
 		want := push(t, host+"/ray:1", image(t, amd64(), nil))
-		found, ok, err := c.Look(t.Context(), host+"/ray:1")
+		found, ok, err := c.Head(t.Context(), host+"/ray:1")
 		if err != nil || !ok || found.Digest.String() != want {
 			t.Fatalf("the tag is %s (there: %v, error %v), want %s, to which it was moved", found.Digest, ok, err, want)
 		}

@@ -16,14 +16,14 @@ func TestPushNamesNothingBeforeItIsReady(t *testing.T) {
 	var byDigest bool
 	o.Ready = func(ctx context.Context, store func(context.Context) error) error {
 		for _, name := range names {
-			if _, named, err := client(Options{}).Look(ctx, name); named || err != nil {
+			if _, named, err := client(Options{}).Head(ctx, name); named || err != nil {
 				t.Errorf("%s is named before the push is ready: %v", name, err)
 			}
 		}
 		if err := store(ctx); err != nil {
 			return err
 		}
-		found, ok, err := client(Options{}).Look(ctx, host+"/team/ray@"+b.root.Digest.String())
+		found, ok, err := client(Options{}).Head(ctx, host+"/team/ray@"+b.root.Digest.String())
 		byDigest = err == nil && ok && found.Digest == b.root.Digest
 		return refused
 	}

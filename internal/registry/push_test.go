@@ -98,7 +98,7 @@ func quick(names ...string) PushOptions {
 func arrived(t *testing.T, ref string, b *bulk) {
 	t.Helper()
 	c := client(Options{})
-	found, ok, err := c.Look(t.Context(), ref)
+	found, ok, err := c.Head(t.Context(), ref)
 	if err != nil || !ok || found.Digest != b.root.Digest {
 		t.Fatalf("%s is %v (there: %v, error %v), not what was pushed, %s", ref, found.Digest, ok, err, b.root.Digest)
 	}
@@ -110,7 +110,7 @@ func arrived(t *testing.T, ref string, b *bulk) {
 // absent checks that there is no such tag.
 func absent(t *testing.T, ref string) {
 	t.Helper()
-	if _, ok, err := client(Options{}).Look(t.Context(), ref); err != nil || ok {
+	if _, ok, err := client(Options{}).Head(t.Context(), ref); err != nil || ok {
 		t.Errorf("the tag %s is there (error %v), though the push failed", ref, err)
 	}
 }

@@ -55,8 +55,8 @@ func TestCredentials(t *testing.T) {
 	t.Run("from Docker's configuration", func(t *testing.T) {
 		dockerConfig(t, map[string]any{"auths": map[string]any{host: map[string]string{"auth": basic("ann", "s3cret")}}})
 		asked.reset()
-		if _, ok, err := client(Options{}).Look(t.Context(), host+"/ray"); ok || err != nil {
-			t.Errorf("Look: %v, %v", ok, err)
+		if _, ok, err := client(Options{}).Head(t.Context(), host+"/ray"); ok || err != nil {
+			t.Errorf("Head: %v, %v", ok, err)
 		}
 		if n := asked.count(""); n > 5 {
 			t.Errorf("%d requests with a token service: %v", n, asked.list)
@@ -73,8 +73,8 @@ func TestCredentials(t *testing.T) {
 		}
 		t.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
 		dockerConfig(t, map[string]any{"credHelpers": map[string]string{host: "raybuildtest"}})
-		if _, ok, err := client(Options{}).Look(t.Context(), host+"/ray"); ok || err != nil {
-			t.Errorf("Look: %v, %v", ok, err)
+		if _, ok, err := client(Options{}).Head(t.Context(), host+"/ray"); ok || err != nil {
+			t.Errorf("Head: %v, %v", ok, err)
 		}
 	})
 	t.Run("wrong ones are an error that names the next step and holds no password", func(t *testing.T) {
@@ -94,7 +94,7 @@ func TestCredentials(t *testing.T) {
 func attempts(t *testing.T, c *Client, ref string) map[string]error {
 	t.Helper()
 	calls := map[string]func(context.Context) error{
-		"look":    func(ctx context.Context) error { _, _, err := c.Look(ctx, ref); return err },
+		"look":    func(ctx context.Context) error { _, _, err := c.Head(ctx, ref); return err },
 		"resolve": func(ctx context.Context) error { _, err := c.Resolve(ctx, ref, linux("amd64")); return err },
 		"inspect": func(ctx context.Context) error { _, err := c.Inspect(ctx, ref); return err },
 		"has":     func(ctx context.Context) error { _, err := c.Has(ctx, ref, digest.FromString("x")); return err },
@@ -197,21 +197,21 @@ func TestPlainHTTP(t *testing.T) {
 	for _, name := range []string{"registry.test", "registry.test:5000", "10.1.2.3:5000"} {
 		t.Run(name+" is refused", func(t *testing.T) {
 			asked.reset()
-			_, _, err := client(Options{Transport: dialTo(host)}).Look(t.Context(), name+"/ray")
+			_, _, err := client(Options{Transport: dialTo(host)}).Head(t.Context(), name+"/ray")
 			if err == nil || !strings.Contains(err.Error(), "--insecure-registry "+name) || asked.count("") != 0 {
-				t.Errorf("Look: %v after requests %v", err, asked.list)
+				t.Errorf("Head: %v after requests %v", err, asked.list)
 			}
 		})
 		t.Run(name+" is used when named", func(t *testing.T) {
 			for _, named := range []string{name, strings.Split(name, ":")[0]} {
-				if _, _, err := client(Options{Transport: dialTo(host), Insecure: []string{named}}).Look(t.Context(), name+"/ray"); err != nil {
+				if _, _, err := client(Options{Transport: dialTo(host), Insecure: []string{named}}).Head(t.Context(), name+"/ray"); err != nil {
 					t.Errorf("Insecure %s: %v", named, err)
 				}
 			}
 		})
 	}
 	t.Run("another host is not meant", func(t *testing.T) {
-		_, _, err := client(Options{Transport: dialTo(host), Insecure: []string{"other.test"}}).Look(t.Context(), "registry.test/ray")
+		_, _, err := client(Options{Transport: dialTo(host), Insecure: []string{"other.test"}}).Head(t.Context(), "registry.test/ray")
 		if err == nil {
 			t.Error("registry.test was reached over plain HTTP with only other.test named")
 		}
@@ -233,9 +233,9 @@ func TestHTTPS(t *testing.T) {
 		}
 	})
 	t.Run("elsewhere the certificate is checked", func(t *testing.T) {
-		_, _, err := client(Options{Transport: dialTo(addr)}).Look(t.Context(), "registry.test/ray")
+		_, _, err := client(Options{Transport: dialTo(addr)}).Head(t.Context(), "registry.test/ray")
 		if err == nil || !strings.Contains(err.Error(), "certificate is not trusted") {
-			t.Errorf("Look: %v", err)
+			t.Errorf("Head: %v", err)
 		}
 	})
 }

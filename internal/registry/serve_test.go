@@ -277,14 +277,14 @@ func TestServeManifests(t *testing.T) {
 	if resp, _ := ask(t, "DELETE", base+"2", nil); resp.StatusCode != http.StatusAccepted {
 		t.Errorf("delete a tag: %s", resp.Status)
 	}
-	if _, ok, err := client(Options{}).Look(t.Context(), host+"/ray:1"); !ok || err != nil {
+	if _, ok, err := client(Options{}).Head(t.Context(), host+"/ray:1"); !ok || err != nil {
 		t.Errorf("the other tags went with it: %v", err)
 	}
 	if resp, _ := ask(t, "DELETE", base+d, nil); resp.StatusCode != http.StatusAccepted {
 		t.Errorf("delete a manifest: %s", resp.Status)
 	}
 	for _, tag := range []string{"1", "2", "3"} {
-		if _, ok, err := client(Options{}).Look(t.Context(), host+"/ray:"+tag); ok || err != nil {
+		if _, ok, err := client(Options{}).Head(t.Context(), host+"/ray:"+tag); ok || err != nil {
 			t.Errorf("tag %s is still there: %v", tag, err)
 		}
 	}

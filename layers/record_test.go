@@ -12,13 +12,13 @@ import (
 )
 
 // inputs of the subject's graph, after a trip through their text.
-func (s *subject) inputs(t *testing.T) *Inputs {
+func (s *subject) inputs(t *testing.T) *BuildRecord {
 	t.Helper()
 	g, err := NewGraph(context.Background(), s.recipe, s.lock, s.o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	in, err := g.Inputs(context.Background())
+	in, err := g.Record(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,7 +29,7 @@ func (s *subject) inputs(t *testing.T) *Inputs {
 	if again, err := in.Marshal(); err != nil || !bytes.Equal(data, again) {
 		t.Errorf("the same record is written as other bytes (%v)", err)
 	}
-	back, err := ParseInputs(data)
+	back, err := ParseBuildRecord(data)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,21 +102,21 @@ func TestInputsNameTheOneThatChanged(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newSubject(t)
 			tt.change(t, s)
-			fates, configs := Fates(before, s.inputs(t))
+			compared, configs := CompareRecords(before, s.inputs(t))
 			var own, follows []string
-			for _, f := range fates {
-				switch f.Fate {
+			for _, f := range compared {
+				switch f.Status {
 				case Built, Recompressed:
 					own = append(own, f.Name)
 					if tt.input != "" && (len(f.Changes) != 1 || f.Changes[0].Input != tt.input) {
 						t.Errorf("layer %s names %v, want %s alone", f.Name, f.Changes, tt.input)
 					}
-				case Follows:
+				case MayRebuild:
 					follows = append(follows, f.Name)
 					if len(f.Because) == 0 {
 						t.Errorf("layer %s follows nothing", f.Name)
 					}
-				case Gone:
+				case Removed:
 					t.Errorf("layer %s has gone", f.Name)
 				}
 			}
@@ -174,16 +174,16 @@ func TestInputsOfWiderChanges(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newSubject(t)
 			tt.change(s)
-			fates, _ := Fates(before, s.inputs(t))
+			compared, _ := CompareRecords(before, s.inputs(t))
 			seen := map[string]bool{}
-			for _, f := range fates {
+			for _, f := range compared {
 				want, ok := tt.want[f.Name]
 				seen[f.Name] = true
-				if !ok && (f.Fate == Built || f.Fate == Gone) {
-					t.Errorf("layer %s is %s by %v", f.Name, f.Fate, f.Changes)
+				if !ok && (f.Status == Built || f.Status == Removed) {
+					t.Errorf("layer %s is %s by %v", f.Name, f.Status, f.Changes)
 				}
-				if ok && f.Fate != Built && f.Fate != Gone || want != "" && !slices.Contains(inputNames(f.Changes), want) {
-					t.Errorf("layer %s is %s by %v, want %q", f.Name, f.Fate, f.Changes, want)
+				if ok && f.Status != Built && f.Status != Removed || want != "" && !slices.Contains(inputNames(f.Changes), want) {
+					t.Errorf("layer %s is %s by %v, want %q", f.Name, f.Status, f.Changes, want)
 				}
 			}
 			for name := range tt.want {
@@ -219,10 +219,10 @@ func TestInputsCountLayersAndKeepSecrets(t *testing.T) {
 	if strings.Contains(string(data), "hunter2") || !strings.Contains(string(data), "token") {
 		t.Error("the record holds a command's text, or not the id of its secret")
 	}
-	fates, _ := Fates(nil, in)
-	for _, f := range fates {
-		if f.Fate != Built {
-			t.Errorf("without an image before, layer %s is %s", f.Name, f.Fate)
+	compared, _ := CompareRecords(nil, in)
+	for _, f := range compared {
+		if f.Status != Built {
+			t.Errorf("without an image before, layer %s is %s", f.Name, f.Status)
 		}
 	}
 }
@@ -232,14 +232,14 @@ func TestAnImageLaidOutAsALineMovesWhatFollows(t *testing.T) {
 	before.Line = true
 	s := newSubject(t)
 	s.recipe.Steps[0].Run = "echo more"
-	fates, _ := Fates(before, s.inputs(t))
-	for _, f := range fates {
-		if f.Name == "fonts" && f.Fate != Built {
-			t.Errorf("fonts is %s", f.Fate)
+	compared, _ := CompareRecords(before, s.inputs(t))
+	for _, f := range compared {
+		if f.Name == "fonts" && f.Status != Built {
+			t.Errorf("fonts is %s", f.Status)
 		}
 	}
-	if last := fates[len(fates)-1]; last.Fate != Follows {
-		t.Errorf("%s comes after it in the line, and is %s", last.Name, last.Fate)
+	if last := compared[len(compared)-1]; last.Status != MayRebuild {
+		t.Errorf("%s comes after it in the line, and is %s", last.Name, last.Status)
 	}
 }
 
@@ -252,7 +252,7 @@ func TestParseInputsRefuses(t *testing.T) {
 		"too many layers":    `{"version": 2, "platforms": [{"platform": "linux/amd64", "layers": [{"name": "a", "count": 1000000000}]}]}`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, err := ParseInputs([]byte(text)); err == nil {
+			if _, err := ParseBuildRecord([]byte(text)); err == nil {
 				t.Error("it was taken")
 			}
 		})
@@ -277,12 +277,12 @@ func TestInputChangeText(t *testing.T) {
 func FuzzParseInputs(f *testing.F) {
 	f.Add([]byte(`{"version": 1, "platforms": [{"platform": "linux/amd64", "layers": [{"name": "a", "count": 1, "values": {"x": "y"}}]}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		in, err := ParseInputs(data)
+		in, err := ParseBuildRecord(data)
 		if err != nil {
 			return
 		}
-		fates, _ := Fates(in, in)
-		for _, l := range fates {
+		compared, _ := CompareRecords(in, in)
+		for _, l := range compared {
 			for _, c := range l.Changes {
 				_ = c.Text()
 			}

@@ -6,8 +6,8 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// Rest is what is left of a graph of one platform where an image is there that has some of its layers.
-type Rest struct {
+// Delta is what is left of a graph of one platform where an image is there that has some of its layers.
+type Delta struct {
 	// Graph is what is to be built: the graph with those layers alone that the image does not have, in the same order.
 	// It has none where the image has all.
 	Graph *Graph
@@ -16,25 +16,25 @@ type Rest struct {
 }
 
 // Nothing tells that nothing is to be built.
-func (r *Rest) Nothing() bool {
+func (r *Delta) Nothing() bool {
 	i := r.Graph.Images[0]
 	return len(i.BaseLayers)+len(i.Layers) == 0
 }
 
-// Rest is what an image with the record old lacks of the graph, whose own record is now. Layers are the same where all
-// operations that make them are (LayerInputs.Key). Nil: nothing can be taken from it, for it has several platforms, its
+// Delta is what an image with the record old lacks of the graph, whose own record is now. Layers are the same where all
+// operations that make them are (LayerRecord.Key). Nil: nothing can be taken from it, for it has several platforms, its
 // layers are of another kind, or none is the same.
-func (g *Graph) Rest(now, old *Inputs) *Rest {
+func (g *Graph) Missing(now, old *BuildRecord) *Delta {
 	if len(g.Images) != 1 || g.onto != nil || old == nil || old.Line || old.Compression != now.Compression || len(old.Platforms) != 1 {
 		return nil
 	}
 	whole := g.Images[0]
-	fates, _ := Fates(old, now)
-	r := &Rest{}
-	for _, f := range fates {
+	compared, _ := CompareRecords(old, now)
+	r := &Delta{}
+	for _, f := range compared {
 		for n := range f.Count {
 			at := -1
-			if f.Fate == Reused {
+			if f.Status == Reused {
 				at = f.OldAt + n
 			}
 			r.Kept = append(r.Kept, at)

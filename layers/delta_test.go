@@ -10,7 +10,7 @@ import (
 
 // What an image lacks of a graph is what changed, in the graph's order; everything else is taken from where the image has it.
 func TestRestIsWhatChanged(t *testing.T) {
-	subjectGraph := func(t *testing.T, change func(*subject)) (*Graph, *Inputs) {
+	subjectGraph := func(t *testing.T, change func(*subject)) (*Graph, *BuildRecord) {
 		t.Helper()
 		s := newSubject(t)
 		change(s)
@@ -18,7 +18,7 @@ func TestRestIsWhatChanged(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		in, err := g.Inputs(context.Background())
+		in, err := g.Record(context.Background())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -52,7 +52,7 @@ func TestRestIsWhatChanged(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g, now := subjectGraph(t, c.change)
-			r := g.Rest(now, old)
+			r := g.Missing(now, old)
 			if c.none || r == nil {
 				if !c.none || r != nil {
 					t.Fatalf("the rest is %+v, want none: %v", r, c.none)
@@ -92,15 +92,15 @@ func TestRestIsWhatChanged(t *testing.T) {
 	line.Line = true
 	two := *old
 	two.Platforms = slices.Concat(old.Platforms, old.Platforms)
-	for what, in := range map[string]*Inputs{"no record": nil, "an image in a line": &line, "an image of two platforms": &two} {
-		if r := g.Rest(now, in); r != nil {
+	for what, in := range map[string]*BuildRecord{"no record": nil, "an image in a line": &line, "an image of two platforms": &two} {
+		if r := g.Missing(now, in); r != nil {
 			t.Errorf("from %s something is taken: %v", what, r.Kept)
 		}
 	}
 }
 
 // nameAt is the name of the layer at a place of the image.
-func nameAt(in *Inputs, at int) string {
+func nameAt(in *BuildRecord, at int) string {
 	for _, l := range in.Platforms[0].Layers {
 		if at < l.Count {
 			return l.Name

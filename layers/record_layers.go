@@ -56,13 +56,13 @@ func (s *inputSet) addArtifacts(artifacts []Artifact) {
 	}
 }
 
-func (u user) inputs(Ground, string, []Artifact) (inputSet, error) {
+func (u user) inputs(Stack, string, []Artifact) (inputSet, error) {
 	return inputSet{values: map[string]string{
 		"image.user": u.name, stepTextInput: textDigest(preludeText, userText),
 	}}, nil
 }
 
-func (a apt) inputs(_ Ground, _ string, locked []Artifact) (inputSet, error) {
+func (a apt) inputs(_ Stack, _ string, locked []Artifact) (inputSet, error) {
 	s := inputSet{values: map[string]string{
 		"apt": strings.Join(a.Packages, ", "), stepTextInput: textDigest(preludeText, aptInstallText),
 	}}
@@ -70,7 +70,7 @@ func (a apt) inputs(_ Ground, _ string, locked []Artifact) (inputSet, error) {
 	return s, nil
 }
 
-func (m miniconda) inputs(on Ground, _ string, locked []Artifact) (inputSet, error) {
+func (m miniconda) inputs(on Stack, _ string, locked []Artifact) (inputSet, error) {
 	s := inputSet{values: map[string]string{
 		"tool": pinned(on.Tool), stepTextInput: textDigest(preludeText, historyText, minicondaText),
 	}}
@@ -78,7 +78,7 @@ func (m miniconda) inputs(on Ground, _ string, locked []Artifact) (inputSet, err
 	return s, nil
 }
 
-func (e env) inputs(on Ground, made string, locked []Artifact) (inputSet, error) {
+func (e env) inputs(on Stack, made string, locked []Artifact) (inputSet, error) {
 	if made == "activate" {
 		unnamed := env{Env: Env{Name: "NAME"}}
 		return inputSet{values: map[string]string{"env.name": e.Env.Name, stepTextInput: textDigest(unnamed.profile())}}, nil
@@ -90,7 +90,7 @@ func (e env) inputs(on Ground, made string, locked []Artifact) (inputSet, error)
 	return s, nil
 }
 
-func (p python) inputs(on Ground, made string, locked []Artifact) (inputSet, error) {
+func (p python) inputs(on Stack, made string, locked []Artifact) (inputSet, error) {
 	s := inputSet{on: []string{"env"}, values: map[string]string{"tool": pinned(on.Tool), "env.name": p.env.Env.Name}}
 	groups := wheelGroups(runtimePackages(locked), p.rules)
 	i := slices.IndexFunc(groups, func(g wheelGroup) bool { return g.name == made })
@@ -116,7 +116,7 @@ func (p python) inputs(on Ground, made string, locked []Artifact) (inputSet, err
 	return s, nil
 }
 
-func (c configure) inputs(on Ground, made string, _ []Artifact) (inputSet, error) {
+func (c configure) inputs(on Stack, made string, _ []Artifact) (inputSet, error) {
 	s := inputSet{values: map[string]string{}}
 	if made == originalsLayer {
 		s.values[stepTextInput] = textDigest(preludeText, originalsText)
@@ -138,7 +138,7 @@ func (c configure) inputs(on Ground, made string, _ []Artifact) (inputSet, error
 // maxNamedFiles is how many files of a copy are named one by one in a record.
 const maxNamedFiles = 2000
 
-func (f files) inputs(_ Ground, made string, _ []Artifact) (inputSet, error) {
+func (f files) inputs(_ Stack, made string, _ []Artifact) (inputSet, error) {
 	i := 0
 	if made != "files" {
 		if _, err := fmt.Sscanf(made, "files-%d", &i); err != nil {
@@ -191,7 +191,7 @@ func (s *inputSet) addFile(c FileCopy, h *tar.Header, content digest.Digest) {
 	}
 }
 
-func (s step) inputs(on Ground, _ string, _ []Artifact) (inputSet, error) {
+func (s step) inputs(on Stack, _ string, _ []Artifact) (inputSet, error) {
 	key := "steps." + s.Step.Name + "."
 	set := inputSet{values: map[string]string{
 		stepTextInput: textDigest(preludeText, stepText),

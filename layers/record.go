@@ -11,15 +11,15 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// InputsVersion is the version of the record of inputs that this package writes.
-const InputsVersion = 2
+// BuildRecordVersion is the version of the record of inputs that this package writes.
+const BuildRecordVersion = 2
 
-// Inputs is what an image was made of: for each layer the names of its inputs,
+// BuildRecord is what an image was made of: for each layer the names of its inputs,
 // each with a version or a digest. It travels with the image, so that anybody
 // can tell later which input of which layer is another one now. It holds no
 // secret: of secrets it has ids, of commands digests.
-type Inputs struct {
-	// Version is the record's version; InputsVersion.
+type BuildRecord struct {
+	// Version is the record's version; BuildRecordVersion.
 	Version int `json:"version"`
 	// Graph is the digest of the graph.
 	Graph digest.Digest `json:"graph"`
@@ -29,25 +29,25 @@ type Inputs struct {
 	// all that come before it.
 	Line bool `json:"line,omitempty"`
 	// Platforms in the order of the image's index.
-	Platforms []PlatformInputs `json:"platforms"`
+	Platforms []PlatformRecord `json:"platforms"`
 }
 
-// PlatformInputs are those of one platform.
-type PlatformInputs struct {
+// PlatformRecord are those of one platform.
+type PlatformRecord struct {
 	// Platform such as "linux/amd64".
 	Platform string `json:"platform"`
 	// Config is what the image's config and the manifest's annotations are made of.
-	Config LayerInputs `json:"config"`
+	Config LayerRecord `json:"config"`
 	// Layers in the image's order: "base" first.
-	Layers []LayerInputs `json:"layers"`
+	Layers []LayerRecord `json:"layers"`
 	// Smoke is the digest of the test that the image has passed; "" where it was not tested.
 	Smoke digest.Digest `json:"smoke,omitempty"`
 	// SmokeWith are the names of the Debian packages that were there when it ran.
 	SmokeWith []string `json:"smoke_with,omitempty"`
 }
 
-// LayerInputs are those of one layer.
-type LayerInputs struct {
+// LayerRecord are those of one layer.
+type LayerRecord struct {
 	// Name of the layer: "base", "apt", "ray", a step's.
 	Name string `json:"name"`
 	// Layer is the name of the recipe's layer that it belongs to, as the lock has it.
@@ -68,17 +68,17 @@ type LayerInputs struct {
 
 // platformMade is how one platform's image came about.
 type platformMade struct {
-	name    string
-	layers  []Layer
-	grounds []Ground // before the first of layers, and after each
-	locked  *LockPlatform
+	name   string
+	layers []Layer
+	stacks []Stack // before the first of layers, and after each
+	locked *LockPlatform
 }
 
 // described is a layer that can name its inputs. A layer that cannot, as that
 // of a Go program's own, is known by its operations only.
 type described interface {
 	// inputs are those of the image's layer made, one of those that the Layer came to.
-	inputs(on Ground, made string, locked []Artifact) (inputSet, error)
+	inputs(on Stack, made string, locked []Artifact) (inputSet, error)
 }
 
 // inputSet is what a layer says of its inputs.
@@ -90,11 +90,11 @@ type inputSet struct {
 
 // Inputs names what each layer is made of, from the same data that the graph
 // is made of. It reads local files again, to name those.
-func (g *Graph) Inputs(ctx context.Context) (*Inputs, error) {
+func (g *Graph) Record(ctx context.Context) (*BuildRecord, error) {
 	if g.onto != nil {
 		return g.inputsOnto(ctx)
 	}
-	out := &Inputs{Version: InputsVersion, Graph: g.Digest, Compression: g.packing()}
+	out := &BuildRecord{Version: BuildRecordVersion, Graph: g.Digest, Compression: g.packing()}
 	for i, made := range g.made {
 		p, err := made.inputs(ctx)
 		if err != nil {
@@ -109,7 +109,7 @@ func (g *Graph) Inputs(ctx context.Context) (*Inputs, error) {
 }
 
 // Marshal writes the record. The same record gives the same bytes.
-func (i *Inputs) Marshal() ([]byte, error) {
+func (i *BuildRecord) Marshal() ([]byte, error) {
 	data, err := json.Marshal(i)
 	if err != nil {
 		return nil, fmt.Errorf("write record of inputs: %w", err)
@@ -117,14 +117,14 @@ func (i *Inputs) Marshal() ([]byte, error) {
 	return data, nil
 }
 
-// ParseInputs reads a record that came with an image.
-func ParseInputs(data []byte) (*Inputs, error) {
-	var in Inputs
+// ParseBuildRecord reads a record that came with an image.
+func ParseBuildRecord(data []byte) (*BuildRecord, error) {
+	var in BuildRecord
 	if err := json.Unmarshal(data, &in); err != nil {
 		return nil, fmt.Errorf("read record of inputs: %w", err)
 	}
-	if in.Version != InputsVersion {
-		return nil, fmt.Errorf("read record of inputs: its version is %d, this raybuild knows %d: use the raybuild that pushed the image, or push it again", in.Version, InputsVersion)
+	if in.Version != BuildRecordVersion {
+		return nil, fmt.Errorf("read record of inputs: its version is %d, this raybuild knows %d: use the raybuild that pushed the image, or push it again", in.Version, BuildRecordVersion)
 	}
 	for _, p := range in.Platforms {
 		for _, l := range p.Layers {
@@ -142,7 +142,7 @@ const maxImageLayers = 1000
 // layerMade is how one layer came about.
 type layerMade struct {
 	layer   Layer
-	on      Ground
+	on      Stack
 	name    string
 	stage   llb.Stage
 	onFront bool // it is bound to the base
@@ -152,7 +152,7 @@ type layerMade struct {
 func (m platformMade) each() []layerMade {
 	var all []layerMade
 	for i, layer := range m.layers {
-		before, after := m.grounds[i], m.grounds[i+1]
+		before, after := m.stacks[i], m.stacks[i+1]
 		for n := len(before.front); n < len(after.front); n++ {
 			name := layer.Name()
 			if name == "mirrors" {
@@ -168,22 +168,22 @@ func (m platformMade) each() []layerMade {
 }
 
 // inputs of all layers, in the image's order: what is bound to the base first.
-func (m platformMade) inputs(ctx context.Context) (PlatformInputs, error) {
-	first, each := m.grounds[0], m.each()
-	stages := []llb.Stage{first.Front}
+func (m platformMade) inputs(ctx context.Context) (PlatformRecord, error) {
+	first, each := m.stacks[0], m.each()
+	stages := []llb.Stage{first.BaseStage}
 	for _, made := range each {
 		stages = append(stages, made.stage)
 	}
 	keys, err := llb.Keys(ctx, first.Platform, stages...)
 	if err != nil {
-		return PlatformInputs{}, err
+		return PlatformRecord{}, err
 	}
-	front := []LayerInputs{{Name: "base", Layer: "base", Count: max(m.locked.Base.Layers, 1), Key: keys[0], Values: map[string]string{"base": pinned(m.locked.Base)}}}
-	var rest []LayerInputs
+	front := []LayerRecord{{Name: "base", Layer: "base", Count: max(m.locked.Base.Layers, 1), Key: keys[0], Values: map[string]string{"base": pinned(m.locked.Base)}}}
+	var rest []LayerRecord
 	for i, made := range each {
 		l, err := m.layer(made.layer, made.on, made.name, keys[i+1])
 		if err != nil {
-			return PlatformInputs{}, err
+			return PlatformRecord{}, err
 		}
 		if !made.onFront {
 			l.On = frontOf(l.On, front)
@@ -197,7 +197,7 @@ func (m platformMade) inputs(ctx context.Context) (PlatformInputs, error) {
 		}
 		front = append(front, l)
 	}
-	return PlatformInputs{Platform: m.name, Layers: append(front, rest...)}, nil
+	return PlatformRecord{Platform: m.name, Layers: append(front, rest...)}, nil
 }
 
 // onFront stands for all layers that are bound to the base.
@@ -207,7 +207,7 @@ const onFront = "front"
 const originalsLayer = "originals"
 
 // frontOf writes out onFront.
-func frontOf(on []string, front []LayerInputs) []string {
+func frontOf(on []string, front []LayerRecord) []string {
 	i := slices.Index(on, onFront)
 	if i < 0 {
 		return on
@@ -219,8 +219,8 @@ func frontOf(on []string, front []LayerInputs) []string {
 	return append(out, on[i+1:]...)
 }
 
-func (m platformMade) layer(layer Layer, on Ground, name string, key digest.Digest) (LayerInputs, error) {
-	out := LayerInputs{Name: name, Layer: layer.Name(), Count: 1, Key: key}
+func (m platformMade) layer(layer Layer, on Stack, name string, key digest.Digest) (LayerRecord, error) {
+	out := LayerRecord{Name: name, Layer: layer.Name(), Count: 1, Key: key}
 	d, ok := layer.(described)
 	if !ok {
 		out.Values = map[string]string{"operations": key.String()}
@@ -228,17 +228,17 @@ func (m platformMade) layer(layer Layer, on Ground, name string, key digest.Dige
 	}
 	set, err := d.inputs(on, name, m.locked.layer(layer.Name()))
 	if err != nil {
-		return LayerInputs{}, fmt.Errorf("layer %q: %w", name, err)
+		return LayerRecord{}, fmt.Errorf("layer %q: %w", name, err)
 	}
 	out.Values, out.On, out.Bytes = set.values, set.on, set.bytes
 	return out, nil
 }
 
 // configInputs are those of the image's config, and the manifest's annotations.
-func (g *Graph) configInputs(image llb.Image) (LayerInputs, error) {
+func (g *Graph) configInputs(image llb.Image) (LayerRecord, error) {
 	config, err := image.MarshalConfig()
 	if err != nil {
-		return LayerInputs{}, err
+		return LayerRecord{}, err
 	}
 	values := map[string]string{}
 	annotations := map[string]string{}
@@ -265,5 +265,5 @@ func (g *Graph) configInputs(image llb.Image) (LayerInputs, error) {
 		titles = append(titles, l.Title)
 	}
 	values["history"] = jsonDigest(titles)
-	return LayerInputs{Name: "config", Layer: "config", Count: 1, Key: digest.FromString(string(config) + jsonText(annotations)), Values: values}, nil
+	return LayerRecord{Name: "config", Layer: "config", Count: 1, Key: digest.FromString(string(config) + jsonText(annotations)), Values: values}, nil
 }

@@ -9,14 +9,14 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// SourceVersion is the version of the record of a recipe that this package writes.
-const SourceVersion = 1
+// RecipeRecordVersion is the version of the record of a recipe that this package writes.
+const RecipeRecordVersion = 1
 
-// Source is what a graph was made from beside its lock. It travels with the
+// RecipeRecord is what a graph was made from beside its lock. It travels with the
 // image, so that it can be made anew from the image alone. It has no mirror to
 // fetch from, and of secrets the ids.
-type Source struct {
-	// Version is the record's version; SourceVersion.
+type RecipeRecord struct {
+	// Version is the record's version; RecipeRecordVersion.
 	Version int `json:"version"`
 	// Graph is the digest of the graph.
 	Graph digest.Digest `json:"graph"`
@@ -42,19 +42,19 @@ type PackedFiles struct {
 }
 
 // Options are the options of the graph. Layers of a Go program's own are not among them.
-func (s *Source) Options() GraphOptions {
+func (s *RecipeRecord) Options() GraphOptions {
 	return GraphOptions{Platforms: s.Platforms, Created: s.Created, Compression: s.Compression, Labels: s.Labels, Annotations: s.Annotations}
 }
 
 // Source writes down what the graph was made from. The same graph gives the same bytes.
-func (g *Graph) Source() ([]byte, error) {
+func (g *Graph) RecipeRecord() ([]byte, error) {
 	recipe, err := g.recipe.marshal()
 	if err != nil {
 		return nil, err
 	}
 	o := g.options
-	data, err := json.Marshal(&Source{
-		Version: SourceVersion, Graph: g.Digest, Recipe: recipe, Files: g.packed,
+	data, err := json.Marshal(&RecipeRecord{
+		Version: RecipeRecordVersion, Graph: g.Digest, Recipe: recipe, Files: g.packed,
 		Platforms: o.Platforms, Created: o.Created, Compression: g.Compression, Labels: o.Labels, Annotations: o.Annotations,
 	})
 	if err != nil {
@@ -63,14 +63,14 @@ func (g *Graph) Source() ([]byte, error) {
 	return data, nil
 }
 
-// ParseSource reads a record that came with an image. Its recipe is still to be loaded.
-func ParseSource(data []byte) (*Source, error) {
-	var s Source
+// ParseRecipeRecord reads a record that came with an image. Its recipe is still to be loaded.
+func ParseRecipeRecord(data []byte) (*RecipeRecord, error) {
+	var s RecipeRecord
 	if err := json.Unmarshal(data, &s); err != nil {
 		return nil, fmt.Errorf("read record of the recipe: %w", err)
 	}
-	if s.Version != SourceVersion {
-		return nil, fmt.Errorf("read record of the recipe: its version is %d, this raybuild knows %d: use the raybuild that pushed the image, or push it again", s.Version, SourceVersion)
+	if s.Version != RecipeRecordVersion {
+		return nil, fmt.Errorf("read record of the recipe: its version is %d, this raybuild knows %d: use the raybuild that pushed the image, or push it again", s.Version, RecipeRecordVersion)
 	}
 	return &s, nil
 }

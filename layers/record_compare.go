@@ -6,22 +6,22 @@ import (
 	"strings"
 )
 
-// Fate is what becomes of a layer of an image.
-type Fate string
+// LayerStatus is what becomes of a layer of an image.
+type LayerStatus string
 
-// The fates of layers.
+// What becomes of layers.
 const (
 	// Reused: made of the same, so it is the same layer.
-	Reused Fate = "reused"
+	Reused LayerStatus = "reused"
 	// Built: an input of its own is another one.
-	Built Fate = "built"
-	// Follows: it stands on a layer that is built. Its step runs again where
+	Built LayerStatus = "built"
+	// MayRebuild: it stands on a layer that is built. Its step runs again where
 	// that came out with other bytes, and it is a new layer where it itself does.
-	Follows Fate = "follows"
+	MayRebuild LayerStatus = "follows"
 	// Recompressed: the same files in another compression; no step runs.
-	Recompressed Fate = "recompressed"
-	// Gone: the image of before has it, this one has not.
-	Gone Fate = "gone"
+	Recompressed LayerStatus = "recompressed"
+	// Removed: the image of before has it, this one has not.
+	Removed LayerStatus = "gone"
 )
 
 // InputChange is an input that is another one.
@@ -33,13 +33,13 @@ type InputChange struct {
 	To   string `json:"to,omitempty"`
 }
 
-// LayerFate is what becomes of one layer, and why.
-type LayerFate struct {
+// LayerComparison is what becomes of one layer, and why.
+type LayerComparison struct {
 	// Platform and Name of the layer.
 	Platform string
 	Name     string
-	// Fate, never empty.
-	Fate Fate
+	// Status, never empty.
+	Status LayerStatus
 	// Changes are the inputs of its own that are other ones.
 	Changes []InputChange
 	// Because are the layers that it stands on and that are not reused.
@@ -52,26 +52,26 @@ type LayerFate struct {
 	Bytes, OldBytes int64
 }
 
-// Fates compares what an image was made of with what a graph is made of: every
+// CompareRecords compares what an image was made of with what a graph is made of: every
 // layer of the graph in its order, then those that have gone. old may be nil:
 // everything is new then. The second list has the changed inputs of the images'
 // configs, by platform.
-func Fates(old, now *Inputs) ([]LayerFate, map[string][]InputChange) {
-	var out []LayerFate
+func CompareRecords(old, now *BuildRecord) ([]LayerComparison, map[string][]InputChange) {
+	var out []LayerComparison
 	configs := map[string][]InputChange{}
 	for _, p := range now.Platforms {
-		was, known := platformInputs(old, p.Platform)
+		was, known := platformRecord(old, p.Platform)
 		var whole []InputChange
 		if old != nil && !known {
 			whole = []InputChange{{Input: "platform", To: p.Platform}}
 		}
-		fates := platformFates(was, p, old != nil && old.Line)
+		compared := comparePlatforms(was, p, old != nil && old.Line)
 		if known && old.Compression != now.Compression {
 			change := InputChange{Input: "compression", From: old.Compression, To: now.Compression}
-			recompress(fates, change)
+			recompress(compared, change)
 			whole = append(whole, change)
 		}
-		out = append(out, fates...)
+		out = append(out, compared...)
 		if was.Config.Key != p.Config.Key {
 			whole = append(whole, valueChanges(was.Config.Values, p.Config.Values)...)
 		}
@@ -80,27 +80,27 @@ func Fates(old, now *Inputs) ([]LayerFate, map[string][]InputChange) {
 	return out, configs
 }
 
-func platformInputs(in *Inputs, name string) (PlatformInputs, bool) {
+func platformRecord(in *BuildRecord, name string) (PlatformRecord, bool) {
 	if in == nil {
-		return PlatformInputs{}, false
+		return PlatformRecord{}, false
 	}
-	i := slices.IndexFunc(in.Platforms, func(p PlatformInputs) bool { return p.Platform == name })
+	i := slices.IndexFunc(in.Platforms, func(p PlatformRecord) bool { return p.Platform == name })
 	if i < 0 {
-		return PlatformInputs{}, false
+		return PlatformRecord{}, false
 	}
 	return in.Platforms[i], true
 }
 
-func platformFates(was, now PlatformInputs, line bool) []LayerFate {
-	old := map[string]LayerFate{}
-	values := map[string]LayerInputs{}
+func comparePlatforms(was, now PlatformRecord, line bool) []LayerComparison {
+	old := map[string]LayerComparison{}
+	values := map[string]LayerRecord{}
 	at := 0
 	for _, l := range was.Layers {
-		old[l.Name] = LayerFate{OldAt: at, OldCount: l.Count, OldBytes: l.Bytes}
+		old[l.Name] = LayerComparison{OldAt: at, OldCount: l.Count, OldBytes: l.Bytes}
 		values[l.Name] = l
 		at += l.Count
 	}
-	var out []LayerFate
+	var out []LayerComparison
 	changed := map[string]bool{}
 	at = 0
 	for _, l := range now.Layers {
@@ -112,11 +112,11 @@ func platformFates(was, now PlatformInputs, line bool) []LayerFate {
 		if line { // there each layer stands on all before it
 			on = slices.Sorted(maps.Keys(changed))
 		}
-		f.fate(before, l, known, on, changed)
-		if line && f.Fate == Reused && len(on) > 0 {
-			f.Fate, f.Because = Follows, on
+		f.compare(before, l, known, on, changed)
+		if line && f.Status == Reused && len(on) > 0 {
+			f.Status, f.Because = MayRebuild, on
 		}
-		if f.Fate != Reused {
+		if f.Status != Reused {
 			changed[l.Name] = true
 		}
 		out = append(out, f)
@@ -124,8 +124,8 @@ func platformFates(was, now PlatformInputs, line bool) []LayerFate {
 	return append(out, gone(was, now, old)...)
 }
 
-// fate fills in what becomes of the layer.
-func (f *LayerFate) fate(before, l LayerInputs, known bool, on []string, changed map[string]bool) {
+// compare fills in what becomes of the layer.
+func (f *LayerComparison) compare(before, l LayerRecord, known bool, on []string, changed map[string]bool) {
 	for _, name := range on {
 		if changed[name] {
 			f.Because = append(f.Because, name)
@@ -133,10 +133,10 @@ func (f *LayerFate) fate(before, l LayerInputs, known bool, on []string, changed
 	}
 	switch {
 	case known && before.Key == l.Key && before.Count == l.Count:
-		f.Fate, f.Because = Reused, nil
+		f.Status, f.Because = Reused, nil
 		return
 	case !known:
-		f.Fate = Built
+		f.Status = Built
 	}
 	f.Changes = valueChanges(before.Values, l.Values)
 	if known && !slices.Equal(before.On, l.On) {
@@ -144,31 +144,31 @@ func (f *LayerFate) fate(before, l LayerInputs, known bool, on []string, changed
 	}
 	switch {
 	case len(f.Changes) > 0:
-		f.Fate = Built
+		f.Status = Built
 	case len(f.Because) > 0:
-		f.Fate = Follows
+		f.Status = MayRebuild
 	case known:
-		f.Fate = Built
+		f.Status = Built
 		f.Changes = []InputChange{{Input: "operations", From: before.Key.String(), To: l.Key.String()}}
 	}
 }
 
-func gone(was, now PlatformInputs, old map[string]LayerFate) []LayerFate {
-	var out []LayerFate
+func gone(was, now PlatformRecord, old map[string]LayerComparison) []LayerComparison {
+	var out []LayerComparison
 	for _, l := range was.Layers {
-		if !slices.ContainsFunc(now.Layers, func(n LayerInputs) bool { return n.Name == l.Name }) {
+		if !slices.ContainsFunc(now.Layers, func(n LayerRecord) bool { return n.Name == l.Name }) {
 			f := old[l.Name]
-			f.Platform, f.Name, f.Fate, f.Changes = was.Platform, l.Name, Gone, valueChanges(l.Values, nil)
+			f.Platform, f.Name, f.Status, f.Changes = was.Platform, l.Name, Removed, valueChanges(l.Values, nil)
 			out = append(out, f)
 		}
 	}
 	return out
 }
 
-func recompress(fates []LayerFate, change InputChange) {
-	for i := range fates {
-		if fates[i].Fate == Reused {
-			fates[i].Fate, fates[i].Changes = Recompressed, []InputChange{change}
+func recompress(compared []LayerComparison, change InputChange) {
+	for i := range compared {
+		if compared[i].Status == Reused {
+			compared[i].Status, compared[i].Changes = Recompressed, []InputChange{change}
 		}
 	}
 }
@@ -176,7 +176,7 @@ func recompress(fates []LayerFate, change InputChange) {
 // Unresolved marks what a lock does not answer yet: the image's layers that the
 // stale parts come to, and those that stand on them, are not known to be any
 // that were built before.
-func (i *Inputs) Unresolved(stale []StaleLayer) {
+func (i *BuildRecord) Unresolved(stale []StaleLayer) {
 	for n := range i.Platforms {
 		p := &i.Platforms[n]
 		open := map[string]bool{}

@@ -53,11 +53,11 @@ func TestAGraphIsMadeAgainFromItsRecord(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	data, err := g.Source()
+	data, err := g.RecipeRecord()
 	if err != nil {
 		t.Fatal(err)
 	}
-	source, err := ParseSource(data)
+	source, err := ParseRecipeRecord(data)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func TestAGraphIsMadeAgainFromItsRecord(t *testing.T) {
 	if again.Digest != g.Digest || source.Graph != g.Digest {
 		t.Errorf("the graph from the record is %s, the record says %s, want %s", again.Digest, source.Graph, g.Digest)
 	}
-	if _, err := ParseSource([]byte(`{"version": 2}`)); err == nil {
+	if _, err := ParseRecipeRecord([]byte(`{"version": 2}`)); err == nil {
 		t.Error("a record of another version was taken")
 	}
 	if _, err := os.Stat(filepath.Join(s.dir, "recipe")); err == nil {
