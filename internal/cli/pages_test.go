@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -236,5 +238,59 @@ func TestReadmeShowsLinesOfTheSession(t *testing.T) {
 	if program := blockAfter(all["README.md"], "## From nothing to a running job", "python"); program != "" &&
 		program != blockAfter(all["docs/start.md"], "## The cluster", "python") {
 		t.Error("README.md and docs/start.md have different programs")
+	}
+}
+
+var (
+	numbersRow = regexp.MustCompile("(?m)^\\| [^|`]*\\(`([a-z-]+)`\\) \\|(.*)\\|$")
+	spread     = regexp.MustCompile(`\([^)]*\)`) // fastest, slowest, runs
+	amount     = regexp.MustCompile(`([0-9.]+)(?: (s|kB|MB))?`)
+)
+
+// amounts are the first n numbers of a table's row: seconds, or bytes in MB.
+func amounts(t *testing.T, columns string, n int) []float64 {
+	t.Helper()
+	var out []float64
+	for _, found := range amount.FindAllStringSubmatch(columns, n) {
+		value, err := strconv.ParseFloat(found[1], 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found[2] == "kB" {
+			value /= 1000
+		}
+		out = append(out, value)
+	}
+	if len(out) != n {
+		t.Fatalf("not %d numbers in %q", n, columns)
+	}
+	return out
+}
+
+// The numbers of README.md are those of docs/benchmarks.md, rounded.
+func TestReadmeNumbersAreMeasured(t *testing.T) {
+	all := projectPages(t)
+	_, image, _ := strings.Cut(all["docs/benchmarks.md"], "\n## Image A\n")
+	measured := func(title, row string) []float64 {
+		_, table, _ := strings.Cut(image, "\n### "+title)
+		table, _, _ = strings.Cut(table, "\n### ")
+		_, columns, ok := strings.Cut(table, "\n| `"+row+"` |")
+		if columns, _, _ = strings.Cut(columns, "\n"); !ok {
+			t.Fatalf("docs/benchmarks.md has no row %s under %s", row, title)
+		}
+		return amounts(t, spread.ReplaceAllString(columns, ""), 2)
+	}
+	rows := numbersRow.FindAllStringSubmatch(all["README.md"], -1)
+	if len(rows) != 5 {
+		t.Fatalf("README.md has %d rows of measured numbers, and not 5", len(rows))
+	}
+	for _, row := range rows {
+		seconds, pulled := measured("Seconds", row[1]), measured("Bytes that a node", row[1])
+		want := []float64{seconds[0], pulled[0], seconds[1], pulled[1]}
+		for i, said := range amounts(t, row[2], 4) {
+			if math.Abs(said-want[i]) > max(0.05*want[i], 0.005) {
+				t.Errorf("README.md says %g as number %d of %s, and docs/benchmarks.md %g: copy the new numbers", said, i+1, row[1], want[i])
+			}
+		}
 	}
 }
