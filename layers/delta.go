@@ -21,7 +21,7 @@ func (r *Delta) Nothing() bool {
 	return len(i.BaseLayers)+len(i.Layers) == 0
 }
 
-// Delta is what an image with the record old lacks of the graph, whose own record is now. Layers are the same where all
+// Missing is what an image with the record old lacks of the graph, whose own record is now. Layers are the same where all
 // operations that make them are (LayerRecord.Key). Nil: nothing can be taken from it, for it has several platforms, its
 // layers are of another kind, or none is the same.
 func (g *Graph) Missing(now, old *BuildRecord) *Delta {

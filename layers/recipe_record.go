@@ -46,7 +46,7 @@ func (s *RecipeRecord) Options() GraphOptions {
 	return GraphOptions{Platforms: s.Platforms, Created: s.Created, Compression: s.Compression, Labels: s.Labels, Annotations: s.Annotations}
 }
 
-// Source writes down what the graph was made from. The same graph gives the same bytes.
+// RecipeRecord writes down what the graph was made from. The same graph gives the same bytes.
 func (g *Graph) RecipeRecord() ([]byte, error) {
 	recipe, err := g.recipe.marshal()
 	if err != nil {

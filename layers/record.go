@@ -88,7 +88,7 @@ type inputSet struct {
 	bytes  int64
 }
 
-// Inputs names what each layer is made of, from the same data that the graph
+// Record names what each layer is made of, from the same data that the graph
 // is made of. It reads local files again, to name those.
 func (g *Graph) Record(ctx context.Context) (*BuildRecord, error) {
 	if g.onto != nil {

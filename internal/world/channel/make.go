@@ -23,7 +23,7 @@ import (
 type Made struct {
 	// Dir holds anaconda/ and miniforge/ as they are served.
 	Dir string `json:"-"`
-	// Installers are the installers, Wheels paths of the real wheels that Debian has.
+	// Installers are the installers, Wheels paths of the real wheels: Debian's, and those of [Options.Wheels].
 	Installers []Installer
 	Wheels     []string
 }
@@ -213,6 +213,10 @@ func (b *builder) packages(ctx context.Context, conda, where []byte) ([]made, er
 		if err != nil {
 			return nil, err
 		}
+		if err := os.WriteFile(filepath.Join(wheels, filepath.Base(file)), data, 0o644); err != nil {
+			return nil, err
+		}
+		b.made.Wheels = append(b.made.Wheels, filepath.Join(b.final, "wheels", filepath.Base(file)))
 		list = append(list, p)
 	}
 	certs, err := certificates(ctx, b.find)
