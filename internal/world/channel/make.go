@@ -185,6 +185,38 @@ func (b *builder) packages(ctx context.Context, conda, where []byte) ([]made, er
 		return nil, err
 	}
 	list := append(pythonPackages(python, b.variants), oddities(where)...)
+	wheels, err := b.wheelPackages(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list = append(list, wheels...)
+	certs, err := certificates(ctx, b.find)
+	if err != nil {
+		return nil, err
+	}
+	list = append(list, certs)
+	for _, s := range b.installers() {
+		list = append(list, condaPackage(s.conda, conda))
+	}
+	var out []made
+	for _, p := range list {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		var w bytes.Buffer
+		if err := p.write(&w); err != nil {
+			return nil, fmt.Errorf("write package %q: %w", p.dist(), err)
+		}
+		m := md5.Sum(w.Bytes()) //nolint:gosec // as above
+		s := sha256.Sum256(w.Bytes())
+		out = append(out, made{pkg: p, data: w.Bytes(), md5: hex.EncodeToString(m[:]), sha256: hex.EncodeToString(s[:])})
+	}
+	return out, nil
+}
+
+// wheelPackages makes packages of Debian's wheels, and of those that were given.
+func (b *builder) wheelPackages(ctx context.Context) ([]*pkg, error) {
+	var list []*pkg
 	wheels := filepath.Join(b.dir, "wheels")
 	if err := os.MkdirAll(wheels, 0o755); err != nil {
 		return nil, err
@@ -219,28 +251,7 @@ func (b *builder) packages(ctx context.Context, conda, where []byte) ([]made, er
 		b.made.Wheels = append(b.made.Wheels, filepath.Join(b.final, "wheels", filepath.Base(file)))
 		list = append(list, p)
 	}
-	certs, err := certificates(ctx, b.find)
-	if err != nil {
-		return nil, err
-	}
-	list = append(list, certs)
-	for _, s := range b.installers() {
-		list = append(list, condaPackage(s.conda, conda))
-	}
-	var out []made
-	for _, p := range list {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		var w bytes.Buffer
-		if err := p.write(&w); err != nil {
-			return nil, fmt.Errorf("write package %q: %w", p.dist(), err)
-		}
-		m := md5.Sum(w.Bytes()) //nolint:gosec // as above
-		s := sha256.Sum256(w.Bytes())
-		out = append(out, made{pkg: p, data: w.Bytes(), md5: hex.EncodeToString(m[:]), sha256: hex.EncodeToString(s[:])})
-	}
-	return out, nil
+	return list, nil
 }
 
 // basePackages are those of an installer's base environment.
