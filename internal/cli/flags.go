@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -14,7 +13,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/raybuild/raybuild"
-	"github.com/raybuild/raybuild/internal/builder"
 	"github.com/raybuild/raybuild/internal/registry"
 	"github.com/raybuild/raybuild/llb"
 )
@@ -54,71 +52,6 @@ func (o *builderOptions) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.builder, "builder", "", "BuildKit to build with: an address (unix://, tcp://, ssh://, docker-container://, podman-container://, kube-pod://), docker for the Docker Engine's own, buildx for buildx's current builder, or the name of one of buildx's (default: $BUILDKIT_HOST, else $BUILDX_BUILDER, else the embedded engine, else Docker's)")
 	f.StringVar(&o.progress, "progress", "auto", "how progress is shown: auto, tty, plain, quiet or rawjson")
 	insecureFlag(f, &o.insecure)
-}
-
-// projectOptions are the flags as options of a project.
-func (a *app) projectOptions(r recipeOptions, b builderOptions) (raybuild.Options, error) {
-	o := a.imageOptions(b.insecure)
-	for _, platform := range r.platforms {
-		if _, err := llb.ParsePlatform(platform); err != nil {
-			return o, usagef("--platform: %w", err)
-		}
-	}
-	o.Set, o.Platforms, o.Builder, o.Progress = r.sets, r.platforms, b.builder, llb.ProgressMode(b.progress)
-	if r.fileGiven {
-		o.Recipe = r.file
-	}
-	if r.lockGiven {
-		o.Lock = r.lock
-	}
-	created, err := a.created()
-	o.Created = created
-	return o, err
-}
-
-// imageOptions are those of a command that looks at images of registries.
-func (a *app) imageOptions(insecure []string) raybuild.Options {
-	o := a.options()
-	o.InsecureRegistries = insecure
-	return o
-}
-
-// created is the image's time where SOURCE_DATE_EPOCH gives it, else zero.
-func (a *app) created() (time.Time, error) {
-	text := a.getenv("SOURCE_DATE_EPOCH")
-	if text == "" {
-		return time.Time{}, nil
-	}
-	seconds, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || seconds < 0 {
-		return time.Time{}, fmt.Errorf("read SOURCE_DATE_EPOCH %q: it is the image's time in seconds since 1970: mend it or unset it", text)
-	}
-	return time.Unix(seconds, 0).UTC(), nil
-}
-
-// libraryOptions are the flags of a build, once they are checked, as options of the library.
-func (a *app) libraryOptions(o *buildOptions) (raybuild.Options, raybuild.BuildOptions, error) {
-	project, err := a.projectOptions(o.recipeOptions, o.builderOptions)
-	p := o.parsed
-	build := raybuild.BuildOptions{
-		Names: o.names, Push: o.push, Outputs: p.outputs, NoCache: o.noCache, NoReuse: !o.reuse, NoGraphTag: !o.graphTag,
-		CacheFrom: p.cacheFrom, CacheTo: p.cacheTo, CacheBudget: o.cacheBudget, BuilderFetches: o.fetch == "builder",
-		Compression: o.compression, Labels: p.labels, Annotations: p.annotations, Secrets: p.secrets, Before: o.reportFile != "",
-	}
-	if o.pushRetryGiven {
-		if build.PushRetry = o.pushRetry; build.PushRetry == 0 {
-			build.PushRetry = -1
-		}
-	}
-	if o.smokeGiven {
-		build.Smoke = map[bool]raybuild.SmokeMode{true: raybuild.SmokeAlways, false: raybuild.SmokeNever}[o.smoke]
-	}
-	return project, build, err
-}
-
-// builderChoice are the flags as those of a builder.
-func (a *app) builderChoice(o builderOptions) builder.Options {
-	return builder.Options{Name: o.builder, Insecure: o.insecure, Home: a.makeHome, Getenv: a.getenv, Notes: a.stderr}
 }
 
 func insecureFlag(f *pflag.FlagSet, v *[]string) {
