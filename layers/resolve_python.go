@@ -40,8 +40,12 @@ func resolvePython(ctx context.Context, r *Resolver, p python) ([]Artifact, erro
 		if err == nil {
 			return r.withBuildNeeds(ctx, p, artifacts)
 		}
-		freed := without(held, answer.conflict)
-		if answer.conflict == nil || len(held) == 0 {
+		conflict := answer.conflict
+		if name := pipUnmatched(answer.text); conflict == nil && len(without(held, []string{name})) < len(held) {
+			conflict = []string{name}
+		}
+		freed := without(held, conflict)
+		if conflict == nil || len(held) == 0 {
 			return nil, err
 		}
 		if len(freed) == len(held) {
@@ -168,6 +172,19 @@ func pipConflict(text string) []string {
 		out = append(out, NormalName(m[1]))
 	}
 	return out
+}
+
+var unmatchedLine = lazy(`(?m)No matching distribution found for ([A-Za-z0-9._-]+)`)
+
+// pipUnmatched names the package of which pip found no version that fits; "" where that is not what went wrong. Of a package
+// that is held this is a conflict, too: where another package requires an exact version of it with extras, as torch does of
+// cuda-toolkit, pip leaves the held version out of those that it has, and names no constraint.
+func pipUnmatched(text string) string {
+	m := unmatchedLine().FindStringSubmatch(text)
+	if m == nil {
+		return ""
+	}
+	return NormalName(m[1])
 }
 
 // pipReason is the part of pip's complaint that says what is wrong.

@@ -95,6 +95,21 @@ ERROR: ResolutionImpossible: for help visit https://pip.pypa.io/en/latest/topics
 	}
 }
 
+// pip 23's account of torch 2.15 where cuda-toolkit is held as torch 2.14 wants it.
+func TestPipUnmatched(t *testing.T) {
+	const text = `ERROR: Could not find a version that satisfies the requirement cuda-toolkit[cublas,cudart]==13.2.2; platform_system == "Linux" (from torch) (from versions: 13.0.2, 13.0.3.0, 13.2.2)
+ERROR: No matching distribution found for cuda-toolkit[cublas,cudart]==13.2.2; platform_system == "Linux"`
+	if got := pipConflict(text); got != nil {
+		t.Errorf("the conflict is %v, and pip names none", got)
+	}
+	if got := pipUnmatched(text); got != "cuda-toolkit" {
+		t.Errorf("what pip found no version of is %q, want cuda-toolkit", got)
+	}
+	if got := pipUnmatched("ERROR: ResolutionImpossible"); got != "" {
+		t.Errorf("it is %q, and nothing is missing", got)
+	}
+}
+
 func wheel(name string, size int64) Artifact {
 	return Artifact{Kind: KindWheel, Name: name, Version: "1", Path: name + "-1-py3-none-any.whl", Size: size}
 }
