@@ -88,6 +88,11 @@ func (o *BuildOptions) check() error {
 	default:
 		return optionErrorf("compression %q: it is gzip, zstd or estargz", o.Compression)
 	}
+	for _, out := range o.Outputs {
+		if out.Type != "oci" && out.Type != "docker" && out.Type != "local" {
+			return optionErrorf("output of type %q: it is oci, docker or local", out.Type)
+		}
+	}
 	if o.Push && len(o.Names) == 0 {
 		return optionErrorf("an image that is pushed needs a name: registry.example/ray:TAG")
 	}

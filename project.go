@@ -47,7 +47,10 @@ type Project struct {
 // Open reads recipe and lock, and tells what the user should know of the recipe. Nobody is asked anything.
 func Open(o Options) (*Project, error) {
 	p := newProject(o)
-	return p, p.load()
+	if err := p.load(); err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 func newProject(o Options) *Project {

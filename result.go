@@ -3,7 +3,6 @@ package raybuild
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -274,6 +273,3 @@ func (f *Found) Text(pushed int64) string {
 	}
 	return fmt.Sprintf("retagged: %s is this graph already, and nothing was built", f.From)
 }
-
-// Name is what the build's metadata call the image: its names, with commas.
-func (o *BuildOptions) Name() string { return strings.Join(o.Names, ",") }

@@ -37,7 +37,7 @@ func (m SmokeMode) tests(r *layers.Recipe) (layers.Smoke, bool) {
 
 // planSmoke finds the tests that the graph's images take. k is the image that layers are taken from; nil: none is.
 func (p *Project) planSmoke(ctx context.Context, o *BuildOptions, graph *layers.Graph, k *reuse) error {
-	p.smoke = &smoke{anew: (o.Smoke == SmokeAlways) || o.NoCache}
+	p.smoke = &smoke{anew: o.Smoke == SmokeAlways || o.NoCache}
 	how, on := o.Smoke.tests(p.recipe)
 	if !on {
 		return nil
@@ -81,7 +81,7 @@ func (p *Project) passedBefore(ctx context.Context, o *BuildOptions, k *reuse) [
 	switch {
 	case k != nil:
 		return []*pushedImage{k.old}
-	case p.tried != nil || o.NoReuse || o.NoCache || (o.Smoke == SmokeAlways) || p.onto != nil:
+	case p.tried != nil || o.NoReuse || o.NoCache || o.Smoke == SmokeAlways || p.onto != nil:
 		return p.tried
 	case len(o.Names) == 0 || !o.Push && len(cacheRefs(o)) == 0 || !p.sameRegistry(o.Names):
 		return nil // there is no registry that this build speaks to
