@@ -20,19 +20,18 @@ func (a *app) addCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "add REQUIREMENT… --onto IMAGE",
 		Short: "Put Python packages on top of an image as one more layer",
-		Long: `add puts Python packages on IMAGE. The image's own Python resolves them: what the image has stays in the very version that it has,
-and only what is missing is fetched, as wheels, from the mirrors and by digest, as for a build. The result has all of the image's
-layers as they are, and one more; nodes that hold the image pull that one alone.
+		Long: `add puts Python packages on IMAGE. The image's own pip resolves them. Packages that the image has keep their versions; only
+missing ones are fetched, as wheels, from the mirrors. The result has all layers of the image and one more, so a node that holds
+the image pulls only that layer.
 
-It needs no recipe file and none of the recipe's local files: recipe and lock travel with an image that raybuild pushed, and the
-result carries both with what was added, so that why, diff, inspect, rebase and a further add go on from it. In the recipe's terms
-it is pip.added, a list for each layer; a recipe with the same list builds the same image.
+It needs no recipe file and no local files: an image that raybuild pushed carries its recipe and lock. The result carries both, with
+what was added, so why, diff, inspect, rebase and another add work on it. In the recipe this is the key pip.added, one list for
+each layer. A recipe with the same list builds the same image.
 
-The builder fetches the image's environment and nothing else of it, and layers are mounted where the result goes to the image's own
-registry. The result gets IMAGE's own name, or those of -t; without --push it stays in the builder. Where the image has what is
-asked for, or a name of -t is the result already, that is found in the registry and nothing is built.
+The builder fetches only the image's environment. The result gets the name of IMAGE, or the names given with -t. Without --push
+it stays in the builder. If the image has all that you ask for, nothing is built.
 
-Packages that the recipe's own steps installed are not known to raybuild, and so not held.`,
+raybuild does not know packages that the recipe's own steps installed, so it does not keep their versions.`,
 		Example: `  raybuild add --push einops --onto registry.example/ray:2.60.0
   raybuild add --push -t registry.example/ray:2.60.0-nlp "transformers>=4.40,<5" sentencepiece --onto registry.example/ray:2.60.0`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -43,7 +42,7 @@ Packages that the recipe's own steps installed are not known to raybuild, and so
 	f := cmd.Flags()
 	o.builderOptions.flags(f)
 	f.StringVar(&o.onto, "onto", "", "the `IMAGE` to put them on, pushed by raybuild (required)")
-	f.StringVarP(&o.file, "file", "f", "raybuild.yaml", "the recipe whose mirrors.fetch are used; no other part of it is")
+	f.StringVarP(&o.file, "file", "f", "raybuild.yaml", "the recipe whose mirrors.fetch are used, and no other key")
 	f.StringArrayVarP(&o.names, "tag", "t", nil, "name the result `IMAGE` (default: the name of the image; repeatable)")
 	f.BoolVar(&o.push, "push", false, "push the result")
 	pushRetryFlag(f, &o.pushRetry)

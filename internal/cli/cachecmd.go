@@ -125,11 +125,11 @@ func (a *app) cachePruneCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "prune",
 		Short: "Clear what raybuild keeps on this machine",
-		Long: `prune removes fetched artifacts that were not used for longest until at most --keep is left (default: none), locks made by
---set, and the record of which tests images have passed. With --all it ends the embedded engine and removes its build cache too,
-which otherwise keeps its own limit.
+		Long: `prune removes fetched artifacts, those first that were not used for longest, until at most --keep is left (default: none). It also
+removes locks made by --set and the record of which tests images have passed. With --all it ends the embedded engine and removes
+its build cache, too; without --all that cache keeps its own limit.
 
-Nothing that is removed is lost: it is fetched, built or tested again when it is needed. Images in registries are not touched.`,
+Nothing is lost: what is removed is fetched, built or tested again when it is needed. Images in registries stay.`,
 		Example: "  raybuild cache prune\n  raybuild cache prune --keep 5GB\n  raybuild cache prune --all",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -145,7 +145,7 @@ Nothing that is removed is lost: it is fetched, built or tested again when it is
 		},
 	}
 	cmd.Flags().StringVar(&keep, "keep", "0", "how much of the artifacts to keep, such as 500MB or 5GB")
-	cmd.Flags().BoolVar(&all, "all", false, "the embedded engine's build cache too")
+	cmd.Flags().BoolVar(&all, "all", false, "also remove the embedded engine's build cache")
 	return cmd
 }
 

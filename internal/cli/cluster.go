@@ -17,15 +17,16 @@ import (
 	"github.com/raybuild/raybuild/internal/registry"
 )
 
-const clusterLong = `cluster runs an image as a Ray cluster on hosts that have Docker: this machine, or any that SSH reaches.
+const clusterLong = `cluster runs an image as a Ray cluster on hosts that have Docker: this machine, or hosts that SSH reaches.
 
-One file, cluster.yaml, names the image, the head's host and the workers' hosts. "up" brings them to it and is done when Ray itself
-counts every node alive; run again it changes nothing. There is no state file, here or there: labels on the containers are all.
-Nothing is installed on the hosts. Host keys are always checked ("trust" records them), every cluster has a token of its own
-(Ray 2.52 and later), and the dashboard stays on the head's loopback ("dashboard" brings it here). From Ray 2.61 on clusters
-that others start have a token as well, by default: a program outside then needs it in RAY_AUTH_TOKEN.
+One file, cluster.yaml, names the image, the head's host and the workers' hosts. "up" starts what is missing and ends when Ray
+counts every node alive. If nothing has to change, it changes nothing. There is no state file: everything is in the containers'
+labels. Nothing is installed on the hosts. Host keys are always checked ("trust" records them). Every cluster has its own token
+(Ray 2.52 and later). The dashboard listens on the head's loopback only ("dashboard" brings it here). From Ray 2.61 on, clusters
+that others start have a token by default, too: a program outside then needs it in RAY_AUTH_TOKEN.
 
-Exit codes: 0 done, 1 failed, 2 plan found changes, 64 wrong usage, 130 interrupted; exec and submit end as their program does.`
+Exit codes: 0 done, 1 failed, 2 plan found changes, 64 wrong usage, 130 interrupted. exec and submit end with their program's
+exit code.`
 
 const clusterExample = `  # from two machines to a running cluster
   raybuild cluster init --image registry.example/ray:2.60.0 ubuntu@10.0.0.1 ubuntu@10.0.0.2
@@ -47,7 +48,7 @@ type clusterOptions struct {
 func (o *clusterOptions) flags(f *pflag.FlagSet) {
 	f.StringVarP(&o.file, "file", "f", "cluster.yaml", "the cluster's `FILE`")
 	f.StringSliceVar(&o.knownHosts, "known-hosts", nil, "`FILE` of host keys (default: known_hosts beside the cluster's file, ~/.ssh/known_hosts, /etc/ssh/ssh_known_hosts)")
-	f.StringVar(&o.identity, "identity", "", "private key `FILE`, tried first where the cluster's file names none")
+	f.StringVar(&o.identity, "identity", "", "private key `FILE`, tried first if the cluster's file names none")
 	f.StringVar(&o.sshConfig, "ssh-config", "", "SSH client configuration `FILE` (default ~/.ssh/config), or none")
 	insecureFlag(f, &o.insecure)
 }

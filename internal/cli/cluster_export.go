@@ -19,12 +19,13 @@ func (a *app) clusterExportCommand(o *clusterOptions) *cobra.Command {
 	formats := []string{string(cluster.KubeRay), string(cluster.RayUp), string(cluster.Compose)}
 	cmd := &cobra.Command{
 		Use: "export", Short: "Write the cluster for another launcher: KubeRay, ray up, docker compose",
-		Long: `export prints the cluster in another launcher's form. What that one cannot do, and what had to be guessed, stands in comments at the
-top. The image is named by digest.
+		Long: `export prints the cluster in the form of another launcher. Comments at the top say what that launcher cannot do, and what was
+guessed. The image is named by digest.
 
-With --apply it gives the RayCluster to Kubernetes (server-side apply), shows what keeps its pods from running, and is done when the
-head and all workers are ready; run again it changes nothing and says so. KubeRay's operator has to be there. From 1.5.1 on it
-makes the cluster's token, in a Secret that bears the cluster's name and goes with it; raybuild neither reads nor makes one.`,
+With --apply it sends the RayCluster to Kubernetes (server-side apply), shows what keeps its pods from running, and ends when the
+head and all workers are ready. If nothing has to change, it changes nothing. KubeRay's operator must run in the cluster. From
+version 1.5.1 on, the operator makes the cluster's token, in a Secret with the cluster's name; raybuild does not read or make
+Secrets.`,
 		Example: `  raybuild cluster export --format kuberay | kubectl apply -f -
   raybuild cluster export --format kuberay --apply --context prod --namespace ml
   raybuild cluster export --format kuberay --kuberay 1.4.2 > raycluster.yaml

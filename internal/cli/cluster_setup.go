@@ -17,8 +17,8 @@ func (a *app) clusterInitCommand(o *clusterOptions) *cobra.Command {
 	var name string
 	cmd := &cobra.Command{
 		Use: "init [HOST…]", Short: "Write a commented cluster.yaml to start from",
-		Long: `init writes the cluster's file: the first HOST is the head, the others are workers; without any the cluster runs on this machine.
-HOST is [user@]address[:port]; ranges such as 10.0.0.[2-9] are allowed. It never overwrites a file.`,
+		Long: `init writes the cluster's file. The first HOST is the head, the others are workers. Without a HOST the cluster runs on this machine.
+HOST is [user@]address[:port]; ranges such as 10.0.0.[2-9] are allowed. init never overwrites a file.`,
 		Example: "  raybuild cluster init --image registry.example/ray:2.60.0 ubuntu@10.0.0.1 ubuntu@10.0.0.[2-4]\n  raybuild cluster init   # one node, here",
 		RunE: func(_ *cobra.Command, hosts []string) error {
 			data, err := cluster.Init(name, o.image, hosts)

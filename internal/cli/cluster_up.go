@@ -18,7 +18,8 @@ func (a *app) clusterPlanCommand(o *clusterOptions) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "plan", Short: "Say what up would do; exit code 2 if anything",
 		Long: `plan looks at every host and prints what up would create, recreate, start and remove, and why. It changes nothing.
-Exit code: 0 when there is nothing to do, 2 when there is.`,
+
+Exit code: 0 if there is nothing to do, 2 if there is.`,
 		Example: "  raybuild cluster plan\n  raybuild cluster plan --image registry.example/ray:next --json",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -52,13 +53,13 @@ func (a *app) clusterUpCommand(o *clusterOptions) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use: "up", Short: "Bring the cluster to what its file says",
-		Long: `up plans and converges: it checks the hosts, pulls the image by digest, starts the head, then the workers in parallel, and is done
-when Ray itself counts every node alive with the resources that were asked for. Run again it changes nothing and says so.
+		Long: `up checks the hosts, pulls the image by digest, starts the head, then the workers in parallel. It ends when Ray counts every node
+alive with the resources that the file asks for. If nothing has to change, up changes nothing and says so.
 
-A host that fails is named with the cause and the next command. Fewer workers than --min-workers make up fail; a rerun
-continues where it stopped. Two launchers at once: the second one says who the first is, and ends.
+If a host fails, up names the host, the cause and the next command. up fails if fewer than --min-workers workers join; the next up
+continues where this one stopped. If another up runs, this one says who runs it, and ends.
 
-A Ray before 2.52 has no token authentication, and is refused unless cluster.yaml says accept_no_auth: true.`,
+Ray before 2.52 has no token authentication. up refuses it unless cluster.yaml says accept_no_auth: true.`,
 		Example: "  raybuild cluster up\n  raybuild cluster up --image registry.example/ray@sha256:… --skip-unreachable",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -98,8 +99,8 @@ func (a *app) clusterStatusCommand(o *clusterOptions) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use: "status", Short: "Compare the cluster with what it should be",
-		Long: `status shows every node: its container, whether Ray counts it alive, its resources and load, and for a node that is missing why, and
-what to do next. It also shows what has drifted from the file. Exit code: 0 when all is as wanted, 1 when not.`,
+		Long: `status shows every node: its container, whether Ray counts it alive, its resources and its load. For a missing node it shows the
+cause and what to do next. It also shows what differs from the file. Exit code: 0 if all is as the file says, 1 if not.`,
 		Example: "  raybuild cluster status\n  raybuild cluster status --watch=5s",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -132,7 +133,7 @@ what to do next. It also shows what has drifted from the file. Exit code: 0 when
 			}
 		},
 	}
-	cmd.Flags().DurationVarP(&watch, "watch", "w", 0, "show it again every so often, until interrupted")
+	cmd.Flags().DurationVarP(&watch, "watch", "w", 0, "show it again at this interval, until interrupted")
 	cmd.Flags().Lookup("watch").NoOptDefVal = "2s"
 	jsonFlag(cmd, &asJSON)
 	return cmd
@@ -142,7 +143,7 @@ func (a *app) clusterScaleCommand(o *clusterOptions) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "scale WORKERS", Short: "Run the first WORKERS workers of the file, and no others",
-		Long:    `scale starts and removes workers so that the first WORKERS of the file run. The file stays as it is: a later up is back to all of them.`,
+		Long:    `scale starts and removes workers until the first WORKERS of the file run. The file stays as it is: the next up starts all of them.`,
 		Example: "  raybuild cluster scale 4",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
@@ -178,9 +179,10 @@ func (a *app) clusterDownCommand(o *clusterOptions) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use: "down", Short: "Remove the cluster from its hosts",
-		Long: `down removes the cluster's containers, token, packet filter and lock from every host, finds them by label, and looks again afterwards
-that nothing is left. The file is not needed: --name and --host do. Images stay on the hosts.
-A host that cannot be reached makes it fail and is named; run it again when the host is back.`,
+		Long: `down removes the cluster's containers, token, packet filter and lock from every host. It finds them by label, and looks again at the
+end. The file is not needed if you give --name and --host. Images stay on the hosts.
+
+If a host cannot be reached, down names it and fails. Run down again when the host is back.`,
 		Example: "  raybuild cluster down\n  raybuild cluster down --name demo --host ubuntu@10.0.0.1 --host ubuntu@10.0.0.2",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -27,10 +27,10 @@ func (a *app) clusterLogsCommand(o *clusterOptions) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.BoolVarP(&lo.Follow, "follow", "F", false, "go on as more is printed")
+	f.BoolVarP(&lo.Follow, "follow", "F", false, "keep showing what nodes print")
 	f.IntVar(&lo.Tail, "tail", 0, "only the last `N` lines of each node")
-	f.StringVar(&lo.Since, "since", "", "only what is younger than this `TIME` (RFC 3339) or duration (10m)")
-	f.BoolVar(&lo.Timestamps, "timestamps", false, "with the time of each line")
+	f.StringVar(&lo.Since, "since", "", "only lines after this `TIME` (RFC 3339), or from the last duration (10m)")
+	f.BoolVar(&lo.Timestamps, "timestamps", false, "show the time of each line")
 	f.StringArrayVar(&lo.Nodes, "node", nil, "a `NODE` to show (repeatable)")
 	return cmd
 }
@@ -47,8 +47,8 @@ func (a *app) clusterExecCommand(o *clusterOptions) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use: "exec [--node NODE] -- COMMAND [ARG…]", Short: "Run a command in a node's container",
-		Long: `exec runs a command in the head's container, or in another node's, with this terminal's input and output, and ends with its exit code.
-RAY_ADDRESS and the token are set there: ray's own commands and ray.init() find the cluster.`,
+		Long: `exec runs a command in the container of the head, or of another node. It connects this terminal's input and output, and ends with
+the command's exit code. RAY_ADDRESS and the token are set, so ray's own commands and ray.init() find the cluster.`,
 		Example: "  raybuild cluster exec -- ray status\n  raybuild cluster exec -t -- bash",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			argv := dashArgs(cmd, args)
@@ -79,7 +79,7 @@ RAY_ADDRESS and the token are set there: ray's own commands and ray.init() find 
 		},
 	}
 	cmd.Flags().StringVar(&node, "node", "", "the `NODE` (default: the head)")
-	cmd.Flags().BoolVarP(&tty, "tty", "t", false, "give it this terminal")
+	cmd.Flags().BoolVarP(&tty, "tty", "t", false, "connect this terminal to the command")
 	return cmd
 }
 
@@ -104,10 +104,10 @@ func (a *app) clusterSubmitCommand(o *clusterOptions) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use: "submit [--dir DIR] -- COMMAND [ARG…]", Short: "Run a job on the cluster, and end as it does",
-		Long: `submit sends a directory (up to 100 MiB, without .git and what .rayignore names) and runs a command in it, by Ray's jobs API through the
-SSH connection; on a Ray without that API (before 1.9) the command runs in the head's container. It shows the job's output as it
-comes, and ends with the job's exit code. Interrupted, it leaves the job running and says so. A job is lost with the head that ran it:
-then it says so, and ends with 1.`,
+		Long: `submit sends a directory (at most 100 MiB; not .git, and not what .rayignore names) and runs a command in it, through Ray's jobs API
+over the SSH connection. Ray before 1.9 has no such API: there the command runs in the head's container. submit shows the job's
+output and ends with the job's exit code. If you interrupt submit, the job goes on, and submit says so. If the head dies, its jobs
+are lost: submit says so, and ends with 1.`,
 		Example: "  raybuild cluster submit --dir . -- python train.py --epochs 3\n  raybuild cluster submit --detach -- python -c 'import ray; ray.init()'",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			argv := dashArgs(cmd, args)
@@ -147,12 +147,12 @@ then it says so, and ends with 1.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&j.Dir, "dir", "", "local `DIR` that the job needs; it becomes its working directory")
+	f.StringVar(&j.Dir, "dir", "", "local `DIR` that the job needs; it becomes the job's working directory")
 	f.StringArrayVar(&env, "env", nil, "environment variable `NAME=VALUE` of the job (repeatable)")
 	f.StringVar(&j.ID, "id", "", "submission `ID` (default: Ray makes one)")
-	f.BoolVar(&j.Detach, "detach", false, "do not wait for its end")
-	f.Float64Var(&j.CPUs, "num-cpus", 0, "CPUs that the command itself occupies")
-	f.StringArrayVar(&j.Exclude, "exclude", nil, "`PATTERN` of names in DIR that stay here (repeatable)")
+	f.BoolVar(&j.Detach, "detach", false, "do not wait for the job's end")
+	f.Float64Var(&j.CPUs, "num-cpus", 0, "CPUs that Ray reserves for the command itself")
+	f.StringArrayVar(&j.Exclude, "exclude", nil, "`PATTERN` of names in DIR that are not sent (repeatable)")
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }
@@ -196,9 +196,9 @@ func (a *app) clusterDashboardCommand(o *clusterOptions) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use: "dashboard", Short: "Bring the cluster's dashboard to this machine's loopback",
-		Long: `dashboard opens a tunnel from a port of 127.0.0.1 to the dashboard on the head's loopback, prints its URL, and goes on until it is
-interrupted. It connects again when the connection is lost; the port stays. The page asks for the cluster's token, which
---show-token prints.`,
+		Long: `dashboard opens a tunnel from a port of 127.0.0.1 to the dashboard on the head's loopback, prints the URL, and runs until you
+interrupt it. If the connection is lost, it connects again on the same port. The page asks for the cluster's token; --show-token
+prints it.`,
 		Example: "  raybuild cluster dashboard\n  raybuild cluster dashboard --port 9000 --show-token",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -19,9 +19,9 @@ func (a *app) diffCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "diff A B",
 		Short: "Show what differs between two images, and what a node on A pulls for B",
-		Long: `diff compares two images of registries: packages that were added, removed and changed (apt, conda, pip, installer, base), from
-the locks that travel with images that raybuild pushed; their configs; their layers; and how many bytes a node that holds A pulls
-for B. Of images without a lock it compares config and layers, and says so. No layer is pulled.`,
+		Long: `diff compares two images of registries: their packages (apt, conda, pip, installer, base), configs and layers, and how many bytes a
+node that has A pulls for B. Packages come from the locks that travel with images that raybuild pushed. For an image without a
+lock, diff compares config and layers only, and says so. No layer is pulled.`,
 		Example: `  raybuild diff registry.example/ray:2.59.0 registry.example/ray:2.60.0
   raybuild diff --json registry.example/ray:main registry.example/ray:pr-7`,
 		Args: func(cmd *cobra.Command, args []string) error {

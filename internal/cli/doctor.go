@@ -24,10 +24,10 @@ func (a *app) doctorCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Say what is missing here, and the command that mends it",
-		Long: `doctor looks at this machine: at what the embedded engine needs (a container runtime, root or a user namespace, overlayfs,
-disk), at the Docker Engine, at raybuild's own directory, and at where this machine's pip, uv, conda and apt are configured to
-fetch from, which is the mirror "host" of a recipe. It says which builder a build would take here and why not the
-ones before it, and for each thing that is missing the command that mends it.
+		Long: `doctor looks at this machine: what the embedded engine needs (a container runtime, root or a user namespace, overlayfs, disk), the
+Docker Engine, raybuild's own directory, and where pip, uv, conda and apt of this machine fetch from (the mirror "host" of a
+recipe). It says which builder a build would use, why it cannot use others, and for each missing thing the command that installs
+it.
 
 Exit code 1 means that nothing here can build.`,
 		Example: "  raybuild doctor\n  raybuild doctor --builder tcp://builder.example:1234\n  raybuild doctor --json",

@@ -28,8 +28,8 @@ func (a *app) graphCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "graph",
 		Short: "Show the graph of steps that recipe and lock come to",
-		Long: `graph writes the steps of a build and what each is built on, without building and without asking anybody: it is a pure
-function of recipe, lock, the local files that the recipe names, and the flags below. It needs a lock that fits.
+		Long: `graph prints the steps of a build and what each step is built on. It builds nothing and asks nobody: the graph is a pure function of
+recipe, lock, the local files that the recipe names, and the flags below. It needs a lock that fits the recipe.
 
 Formats: text (steps by layer), json, dot (for Graphviz), mermaid (for Markdown), html (a page of its own), and llb: BuildKit's
 own, which "buildctl build" reads from standard input (for one platform).`,

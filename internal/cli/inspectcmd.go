@@ -23,9 +23,8 @@ func (a *app) inspectCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "inspect IMAGE",
 		Short: "Show an image's layers, sizes, config and lock",
-		Long: `inspect asks the registry what IMAGE is: its digest and platforms, the base that it stands on, each layer with its size
-and what made it, what containers of it start with, and the lock that it was built from, which travels with the image.
-No layer is pulled.`,
+		Long: `inspect asks the registry about IMAGE: digest, platforms, base, each layer with its size and what made it, what its containers start
+with, and the lock that it was built from. No layer is pulled.`,
 		Example: `  raybuild inspect registry.example/ray:2.60.0
   raybuild inspect --json registry.example/ray:2.60.0
   raybuild inspect --lock registry.example/ray:2.60.0 > raybuild.lock`,

@@ -20,15 +20,15 @@ func (a *app) lockCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "lock [--update [LAYER…]] [--check]",
 		Short: "Resolve the recipe to exact artifacts, and write the lock",
-		Long: `lock asks the package sources what the recipe comes to, and writes raybuild.lock: base image and every package by digest,
-for each platform. Without flags it resolves only what the lock does not answer yet, and keeps all other versions.
+		Long: `lock asks the package sources for what the recipe needs, and writes raybuild.lock: the base image and every package by digest, for
+each platform. Without flags it resolves only what the lock does not have yet, and keeps all other versions.
 
---update lets go of old versions: of everything, or of the layers and packages that are named: base (the base image),
-tool (the image that steps run on), apt, miniconda, env, ray (of other packages only what Ray then needs), a Python package,
-or pip (all of them). What changes is shown.
---check changes nothing, and ends with exit code 1 where the lock does not fit the recipe.
+--update takes new versions: of everything, or only of what you name: base (the base image), tool (the image that steps run on),
+apt, miniconda, env, ray (with what the new Ray needs), a Python package, or pip (all Python packages). lock shows what changes.
 
-Resolving runs apt-get, conda and pip in the build sandbox, so it needs a builder, as a build does.`,
+--check changes nothing. It ends with exit code 1 if the lock does not fit the recipe.
+
+Resolving runs apt-get, conda and pip in the build sandbox, so it needs a builder.`,
 		Example: `  raybuild lock
   raybuild lock --update                # everything anew
   raybuild lock --update base           # a security update of the base image
@@ -57,7 +57,7 @@ Resolving runs apt-get, conda and pip in the build sandbox, so it needs a builde
 	}
 	recipe.flags(cmd.Flags())
 	builder.flags(cmd.Flags())
-	cmd.Flags().BoolVar(&update, "update", false, "let go of the versions that the lock has: of all, or of what is named as arguments")
+	cmd.Flags().BoolVar(&update, "update", false, "take new versions: of everything, or of what the arguments name")
 	cmd.Flags().BoolVar(&check, "check", false, "only say whether the lock fits the recipe; exit code 1 if not")
 	jsonFlag(cmd, &asJSON)
 	return cmd

@@ -49,7 +49,7 @@ them. Passwords are not shown. Certificates that the machine trusts (PIP_CERT, S
 			return a.print("%s", mirrorTable(rows, !list))
 		},
 	}
-	cmd.Flags().BoolVar(&list, "list", false, "only list: no request is made")
+	cmd.Flags().BoolVar(&list, "list", false, "only list the mirrors: ask none")
 	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Second, "longest time for one measurement")
 	jsonFlag(cmd, &asJSON)
 	return cmd

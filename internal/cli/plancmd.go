@@ -16,23 +16,22 @@ func (a *app) planCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plan [IMAGE]",
 		Short: "Say what a build would do, before any work; exit code 2 if anything",
-		Long: `plan compares recipe and lock here with what IMAGE, as the registry has it now, was made of, and says which layers are
-reused, which are built and pushed, and what a node that has that image will pull. It starts no engine, resolves nothing and
-changes nothing; Debian packages that are new it fetches, as the build after it would, to see how much is in them. Without IMAGE it
-takes the one that was pushed last from this recipe, on this machine.
+		Long: `plan compares recipe and lock with IMAGE as the registry has it now. It says which layers a build reuses, which it builds and pushes,
+and what a node that has IMAGE will pull. It starts no engine, resolves nothing and changes nothing. It only fetches new Debian
+packages, to see how large they are; the build needs them anyway. Without IMAGE it takes the image that was pushed last from
+this recipe on this machine.
 
-Layers: reused (made of the same: it is the same blob), built (an input of its own is another one, which is named), follows
-(stands on a layer that is built: its step runs again if that comes out with other bytes, and it is pushed if it itself does; what
-is likely is counted, what is possible is told beside it), recompressed, gone. A base that the registry itself has is not pushed.
+Layers: reused (same inputs, same blob), built (an input changed; plan names it), follows (stands on a built layer: its step runs
+again only if that layer comes out with other bytes; plan counts what is likely and shows what is possible), recompressed, gone.
+A base that the registry has is not pushed. The smoke test counts as a step if a layer that modules may come from changed, or if
+IMAGE was not tested.
 
-A build tests the image (smoke) where modules may come from a layer that is another one, or where IMAGE was not tested.
+Sizes of reused layers and of a base come from the registry. A size with ~ is an estimate, from the layer's old size and the sizes of
+its artifacts in both locks. Seconds are what the steps took when they last ran on this machine, one after the other, without
+fetching and pushing. If a step never ran here, plan shows no time.
 
-Sizes of reused layers and of a base are those of the registry; a size with ~ is an estimate: the size that the layer had, in the
-proportion of its artifacts' sizes in the two locks, and what new Debian packages hold. Seconds are those that the layers' steps took when they last ran on this
-machine, one after the other, without fetching and pushing; where one never ran here, no time is given.
-
-A lock that does not fit the recipe is not resolved: plan says what would be. Exit codes: 0 IMAGE is this graph already, 2 something
-would change, 1 failed.`,
+plan does not resolve a lock that does not fit the recipe: it says what would be resolved. Exit codes: 0 IMAGE is up to date, 2
+something would change, 1 failed.`,
 		Example: `  raybuild plan registry.example/ray:2.60.0
   raybuild plan --json registry.example/ray:latest
   raybuild plan --set ray.version=2.60.0 registry.example/ray:2.59.0

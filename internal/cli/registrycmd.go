@@ -28,11 +28,11 @@ func (a *app) registryServeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve [ADDR]",
 		Short: "Serve a registry from a directory",
-		Long: `serve answers the OCI distribution API on ADDR (default 127.0.0.1:5000; port 0 picks a free one) until it is interrupted.
-Images are kept in a directory and survive a restart.
+		Long: `serve answers the OCI distribution API on ADDR (default 127.0.0.1:5000; port 0 picks a free one) until you interrupt it. It keeps
+images in a directory, so they survive a restart.
 
-It speaks plain HTTP and asks nobody for credentials: leave it on loopback, or put a proxy with TLS and a password before it.
-The address that it listens on is printed on standard output.`,
+It speaks plain HTTP and asks for no credentials: keep it on loopback, or put a proxy with TLS and a password before it. It prints
+the address that it listens on, on standard output.`,
 		Example: `  raybuild registry serve &
   raybuild --push 127.0.0.1:5000/ray:test
 
