@@ -1,4 +1,4 @@
-package cli
+package htmlreport
 
 import (
 	"cmp"
@@ -193,40 +193,40 @@ type bar struct {
 
 // timeline puts the steps that ran, and the push, on one scale from the call's start. A builder whose clock differs from the
 // one here is put to the start.
-func (p *page) timeline() *timeline {
-	steps := slices.DeleteFunc(slices.Clone(p.res.Ran), func(s llb.Step) bool { return s.Cached || s.Started.IsZero() })
+func (b *Build) timeline() *timeline {
+	steps := slices.DeleteFunc(slices.Clone(b.Result.Ran), func(s llb.Step) bool { return s.Cached || s.Started.IsZero() })
 	slices.SortStableFunc(steps, func(a, b llb.Step) int { return a.Started.Compare(b.Started) })
-	t := &timeline{Kept: len(p.res.Ran) - len(steps)}
-	now := p.start.Add(time.Duration(p.res.Seconds * float64(time.Second)))
+	t := &timeline{Kept: len(b.Result.Ran) - len(steps)}
+	now := b.Start.Add(time.Duration(b.Result.Seconds * float64(time.Second)))
 	skew := time.Duration(0)
 	var last time.Time
 	for _, s := range steps {
 		last = later(last, later(s.Completed, s.Started))
 	}
-	if len(steps) > 0 && (steps[0].Started.Before(p.start) || last.After(now)) {
-		skew = p.start.Sub(steps[0].Started)
+	if len(steps) > 0 && (steps[0].Started.Before(b.Start) || last.After(now)) {
+		skew = b.Start.Sub(steps[0].Started)
 		last = last.Add(skew)
 	}
 	end := later(now, last)
-	total := max(end.Sub(p.start).Seconds(), 0.001)
-	add := func(b bar, from, to time.Time) {
-		x, w := from.Sub(p.start).Seconds(), max(to.Sub(from).Seconds(), 0)
-		b.X, b.W = fmt.Sprintf("%.3f%%", x/total*100), fmt.Sprintf("%.3f%%", max(w/total*100, .15))
-		b.From, b.Seconds, b.Ends = secondsText(x), secondsText(w), secondsText(x+w)
-		t.Bars = append(t.Bars, b)
+	total := max(end.Sub(b.Start).Seconds(), 0.001)
+	add := func(one bar, from, to time.Time) {
+		x, w := from.Sub(b.Start).Seconds(), max(to.Sub(from).Seconds(), 0)
+		one.X, one.W = fmt.Sprintf("%.3f%%", x/total*100), fmt.Sprintf("%.3f%%", max(w/total*100, .15))
+		one.From, one.Seconds, one.Ends = secondsText(x), secondsText(w), secondsText(x+w)
+		t.Bars = append(t.Bars, one)
 	}
 	for _, s := range steps {
-		b, to := bar{Name: show.Printable(s.Name), Layer: show.Printable(s.Layer), Class: "built"}, s.Completed
+		one, to := bar{Name: show.Printable(s.Name), Layer: show.Printable(s.Layer), Class: "built"}, s.Completed
 		if s.Failed || to.IsZero() {
-			b.Class = "failed"
+			one.Class = "failed"
 		}
 		if to.IsZero() {
 			to = end.Add(-skew)
 		}
-		add(b, s.Started.Add(skew), to.Add(skew))
+		add(one, s.Started.Add(skew), to.Add(skew))
 	}
-	if push := p.res.PushBegan; !push.IsZero() {
-		to := p.res.PushEnded
+	if push := b.Result.PushBegan; !push.IsZero() {
+		to := b.Result.PushEnded
 		if to.IsZero() {
 			to = now
 		}

@@ -1,4 +1,4 @@
-package cli
+package htmlreport
 
 import (
 	"cmp"
@@ -48,10 +48,10 @@ type packageRow struct {
 	SizeText                   string
 }
 
-func (p *page) platforms(inputs *layers.BuildRecord, f *failure) []platformPage {
+func (b *Build) platforms(inputs *layers.BuildRecord, f *failure) []platformPage {
 	var all []platformPage
 	at := 0
-	known := p.res.Layers
+	known := b.Result.Layers
 	for _, in := range inputs.Platforms {
 		out := platformPage{Name: in.Platform}
 		count := 0
@@ -63,13 +63,13 @@ func (p *page) platforms(inputs *layers.BuildRecord, f *failure) []platformPage 
 			mine, out.InImage = known[at:at+count], true
 		}
 		at += count
-		artifacts := p.artifacts(in.Platform)
+		artifacts := b.artifacts(in.Platform)
 		for _, l := range in.Layers {
 			row := layerRow{Name: show.Printable(l.Name), Count: l.Count, Needs: show.Printable(strings.Join(l.On, ", "))}
 			row.packages = packagesOf(l, artifacts)
-			row.steps(p, l, f)
+			row.steps(b, l, f)
 			if mine != nil {
-				row.sizes(p, mine[:l.Count])
+				row.sizes(b, mine[:l.Count])
 				mine = mine[l.Count:]
 			}
 			row.sum()
@@ -84,12 +84,12 @@ func (p *page) platforms(inputs *layers.BuildRecord, f *failure) []platformPage 
 }
 
 // artifacts of one platform by digest.
-func (p *page) artifacts(platform string) map[string]layers.Artifact {
+func (b *Build) artifacts(platform string) map[string]layers.Artifact {
 	all := map[string]layers.Artifact{}
-	if p.res.Lock == nil {
+	if b.Result.Lock == nil {
 		return all
 	}
-	if locked := p.res.Lock.Platforms[platform]; locked != nil {
+	if locked := b.Result.Lock.Platforms[platform]; locked != nil {
 		for _, l := range locked.Layers {
 			for _, a := range l.Artifacts {
 				all[a.Digest().String()] = a
@@ -116,9 +116,9 @@ func packagesOf(l layers.LayerRecord, artifacts map[string]layers.Artifact) []pa
 }
 
 // steps says what became of the steps that make the layer.
-func (r *layerRow) steps(p *page, l layers.LayerRecord, f *failure) {
+func (r *layerRow) steps(b *Build, l layers.LayerRecord, f *failure) {
 	seconds, count, unfinished := 0.0, 0, false
-	for _, s := range p.res.Ran {
+	for _, s := range b.Result.Ran {
 		if stepLayer(s) != l.Name {
 			continue
 		}
@@ -159,7 +159,7 @@ func stepLayer(s llb.Step) string {
 }
 
 // sizes takes what is known of the layer in the image and in the registry.
-func (r *layerRow) sizes(p *page, all []raybuild.LayerResult) {
+func (r *layerRow) sizes(b *Build, all []raybuild.LayerResult) {
 	pushed := 0
 	for _, l := range all {
 		r.Size += l.Size
@@ -168,7 +168,7 @@ func (r *layerRow) sizes(p *page, all []raybuild.LayerResult) {
 			pushed++
 		}
 	}
-	if !p.o.push || p.res.Digest == "" && !p.res.Pushing {
+	if !b.Push || b.Result.Digest == "" && !b.Result.Pushing {
 		return
 	}
 	r.Registry = "pushed"
