@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/raybuild/raybuild/internal/testneeds"
 )
 
 func TestExampleClustersLoad(t *testing.T) {
@@ -55,7 +57,7 @@ func TestStandInRayHasTheSameOptions(t *testing.T) {
 
 // What StartArgs passes is taken by the stand-in ray of that version.
 func TestStandInRayTakesTheLaunchersArguments(t *testing.T) {
-	python := need(t, "python3")
+	testneeds.Programs(t, "python3")
 	for _, version := range []string{"0.8.6", "1.8.0", "2.9.0", "2.52.0", "2.59.0"} {
 		dir := t.TempDir()
 		if err := errors.Join(os.CopyFS(filepath.Join(dir, "ray"), os.DirFS("../internal/world/ray")),
@@ -68,7 +70,7 @@ func TestStandInRayTakesTheLaunchersArguments(t *testing.T) {
 				t.Fatal(err)
 			}
 			const parse = "import sys; from ray.scripts import scripts; from ray._standin import versions; print(scripts.parse(sys.argv[1:], versions.start_options())[1])"
-			cmd := exec.Command(python, append([]string{"-c", parse}, args[2:]...)...)
+			cmd := exec.Command("python3", append([]string{"-c", parse}, args[2:]...)...)
 			cmd.Env = []string{"PYTHONPATH=" + dir, "PATH=" + os.Getenv("PATH"), "PYTHONDONTWRITEBYTECODE=1"}
 			if out, err := cmd.CombinedOutput(); err != nil || string(out) != "[]\n" {
 				t.Errorf("%s %s: %v\n%s", version, role, err, out)
@@ -77,30 +79,17 @@ func TestStandInRayTakesTheLaunchersArguments(t *testing.T) {
 	}
 }
 
-// need returns the path of a program; without it the test is skipped, or fails where tests are strict.
-func need(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		if os.Getenv("RAYBUILD_TEST_STRICT") == "1" {
-			t.Fatalf("the check needs %s", name)
-		}
-		t.Skipf("the check needs %s", name)
-	}
-	return path
-}
-
 func TestExampleProgramsHaveValidSyntax(t *testing.T) {
-	python, shell := need(t, "python3"), need(t, "sh")
+	testneeds.Programs(t, "python3", "sh")
 	count := 0
 	err := filepath.WalkDir("../examples", func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		cmd := exec.Command(shell, "-n", path)
+		cmd := exec.Command("sh", "-n", path)
 		switch filepath.Ext(path) {
 		case ".py":
-			cmd = exec.Command(python, "-c", "import ast, sys; ast.parse(open(sys.argv[1]).read(), sys.argv[1])", path)
+			cmd = exec.Command("python3", "-c", "import ast, sys; ast.parse(open(sys.argv[1]).read(), sys.argv[1])", path)
 		case ".sh":
 		default:
 			return nil
@@ -118,7 +107,7 @@ func TestExampleProgramsHaveValidSyntax(t *testing.T) {
 
 // The training programs divide the CPUs that are free so that nothing waits for one, and say what is missing.
 func TestTrainingDividesTheCPUs(t *testing.T) {
-	python := need(t, "python3")
+	testneeds.Programs(t, "python3")
 	for _, x := range []struct{ call, want string }{
 		{"runners(1, 1)", "0"}, {"runners(2, 1)", "1"}, {"runners(6, 1)", "4"}, {"runners(64, 1)", "4"}, {"runners(64, 1, 63)", "63"},
 		{"runners(6, 1, 0)", "0"}, {"runners(0, 1)", "this job needs 1 CPU, and the cluster has 0 free: end other jobs, or add hosts to the cluster"},
@@ -129,7 +118,7 @@ func TestTrainingDividesTheCPUs(t *testing.T) {
 		{"number('WORDS')", "WORDS=many: want a whole number from 0 on"}, {"many(1, 'CPU') + ', ' + cpus.many(0, 'CPU')", "1 CPU, 0 CPUs"},
 	} {
 		const ask = "import sys; sys.path.insert(0, '../examples/training'); import cpus\ntry: print(eval('cpus.' + sys.argv[1]))\nexcept SystemExit as e: print(e)"
-		cmd := exec.Command(python, "-c", ask, x.call)
+		cmd := exec.Command("python3", "-c", ask, x.call)
 		cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1", "WORKERS=3", "WORDS=many", "N=")
 		out, err := cmd.CombinedOutput()
 		if got := string(bytes.TrimSpace(out)); err != nil || got != x.want {

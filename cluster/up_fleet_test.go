@@ -22,6 +22,7 @@ import (
 	"github.com/raybuild/raybuild/internal/docker"
 	"github.com/raybuild/raybuild/internal/docker/enginetest"
 	"github.com/raybuild/raybuild/internal/docker/sshtest"
+	"github.com/raybuild/raybuild/internal/testneeds"
 )
 
 // The tests of this file run on hosts in the test's own process: real SSH servers, Engines in memory, and a head that counts the
@@ -215,6 +216,7 @@ func TestFleetUpAgainTakesOneLook(t *testing.T) {
 }
 
 func TestClockSkewStealsNoLock(t *testing.T) {
+	testneeds.Long(t)
 	for _, skew := range []time.Duration{-24 * time.Hour, -5 * time.Minute, 5 * time.Minute, 24 * time.Hour} {
 		t.Run(skew.String(), func(t *testing.T) {
 			t.Parallel()

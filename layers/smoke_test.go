@@ -10,24 +10,19 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/raybuild/raybuild/internal/testneeds"
 	"github.com/raybuild/raybuild/llb"
 )
 
 // smokePython runs a piece of Python in the test program's namespace.
 func smokePython(t *testing.T, code string, out any) {
 	t.Helper()
-	python, err := exec.LookPath("python3")
-	if err != nil {
-		if os.Getenv("RAYBUILD_TEST_STRICT") == "1" {
-			t.Fatal("this test needs python3")
-		}
-		t.Skip("this test needs python3")
-	}
+	testneeds.Programs(t, "python3")
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "smoke.py"), []byte(smokeProgram), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(python, "-c", "import json, smoke\n"+code)
+	cmd := exec.Command("python3", "-c", "import json, smoke\n"+code)
 	cmd.Dir = dir
 	data, err := cmd.Output()
 	if err != nil {

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/raybuild/raybuild/internal/testneeds"
 )
 
 // limited runs the program on a wheel with the shell's limits before it; it needs no venv, and does without site as the step does.
@@ -20,6 +22,7 @@ func limited(t *testing.T, limits, wheels, out string) (string, error) {
 
 // TestWheelsNeedNoMemoryForTheirFiles has files that are larger than the memory that python may use.
 func TestWheelsNeedNoMemoryForTheirFiles(t *testing.T) {
+	testneeds.Long(t)
 	const size = 256 << 20
 	wheels, out := t.TempDir(), filepath.Join(t.TempDir(), "out")
 	zeros := strings.Repeat("\x00", size)

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/raybuild/raybuild/internal/testneeds"
 )
 
 // member is a file of a wheel that a test writes.
@@ -79,10 +81,7 @@ func venv(t *testing.T, name string) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), name)
 	if out, err := exec.CommandContext(t.Context(), "python3", "-m", "venv", dir).CombinedOutput(); err != nil {
-		if os.Getenv("RAYBUILD_TEST_STRICT") == "1" {
-			t.Fatalf("python3 -m venv: %v\n%s", err, out)
-		}
-		t.Skipf("no python3 with venv here: %v", err)
+		testneeds.Skip(t, fmt.Sprintf("python3 -m venv: %v\n%s", err, out))
 	}
 	return dir
 }
@@ -183,6 +182,7 @@ func compareWithPip(t *testing.T, python, path, wheels string, complete bool) (s
 
 // TestWheelsAreInstalledAsPipDoes installs wheels by our program and by pip, and compares every file.
 func TestWheelsAreInstalledAsPipDoes(t *testing.T) {
+	testneeds.Long(t)
 	wheels := t.TempDir()
 	writeWheel(t, wheels, "plain", "1.0", true,
 		member{"plain/__init__.py", "x = 1\n", 0}, member{"plain/tool.sh", "#!/bin/sh\n", 0o755},
@@ -216,6 +216,7 @@ func TestWheelsAreInstalledAsPipDoes(t *testing.T) {
 // TestOddWheelsAreInstalledAsPipDoes has what wheels seldom have: names that are not clean, files that come twice,
 // a RECORD of an old Mac, the commands that pip names by python's version, and a python whose name has a space.
 func TestOddWheelsAreInstalledAsPipDoes(t *testing.T) {
+	testneeds.Long(t)
 	wheels := t.TempDir()
 	writeWheel(t, wheels, "names", "1", true,
 		member{"a/../x.py", "x = 1\n", 0}, member{`back\slash.txt`, "text\n", 0}, member{"./dot//twice.txt", "text\n", 0},
@@ -239,6 +240,7 @@ func TestOddWheelsAreInstalledAsPipDoes(t *testing.T) {
 // TestHeadersAreInstalledAsPipDoes is for a python that is no virtual environment, as those of images are not: in one,
 // pip has a place of its own for headers, include/site/pythonX.Y, that sysconfig does not know. pip comes from a venv.
 func TestHeadersAreInstalledAsPipDoes(t *testing.T) {
+	testneeds.Long(t)
 	dir := venv(t, "venv")
 	sites, err := filepath.Glob(filepath.Join(dir, "lib/python*/site-packages"))
 	if err != nil || len(sites) != 1 {

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/raybuild/raybuild/internal/registry"
+	"github.com/raybuild/raybuild/internal/testneeds"
 )
 
 // smallImage is an image of two layers in a layout.
@@ -56,6 +57,7 @@ func impatient(o *crane.Options) {
 // What should become of a push becomes of raybuild's with each fault of the matrix, and so nothing that crane gets done is beyond
 // it. With buildctl the rows run in make bench-faults.
 func TestFaultsOfARegistry(t *testing.T) {
+	testneeds.Long(t)
 	m := smallImage(t)
 	ours := ourselves{
 		client:  registry.Options{Timeout: 10 * time.Second},

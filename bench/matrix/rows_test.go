@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/raybuild/raybuild/internal/testneeds"
 )
 
 // want is what raybuild does in a row: the layers whose steps run, and those that are pushed. All others are reused. smoke is the
@@ -80,21 +82,7 @@ func TestMatrixDoesWhatEachEditNeeds(t *testing.T) {
 // testBench is a bench with raybuild alone, which resolves on the builder that it is measured on: that is less work.
 func testBench(t *testing.T) *bench {
 	t.Helper()
-	why := ""
-	if os.Geteuid() != 0 {
-		why = "this test needs root: the engine mounts and runs containers"
-	}
-	for _, tool := range []string{"runc", "mmdebstrap"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			why = "this test needs " + tool + ": apt-get install -y " + tool
-		}
-	}
-	switch {
-	case why != "" && os.Getenv("RAYBUILD_TEST_STRICT") == "1":
-		t.Fatal(why)
-	case why != "":
-		t.Skip(why)
-	}
+	testneeds.Root(t, "runc", "mmdebstrap")
 	dir, err := os.MkdirTemp("", "rbm") //nolint:usetesting // a socket's path has to be short; t.TempDir has the test's name in it
 	if err != nil {
 		t.Fatal(err)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -16,22 +15,16 @@ import (
 	"github.com/chromedp/cdproto/network"
 	cdppage "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
+
+	"github.com/raybuild/raybuild/internal/testneeds"
 )
 
-// Start gives Chromium with a profile of its own, which ends with the test. Where there is none the test is skipped, or fails under
-// RAYBUILD_TEST_STRICT=1.
+// Start gives Chromium with a profile of its own, which ends with the test. Where there is none the test is skipped.
 func Start(t *testing.T) context.Context {
 	t.Helper()
-	path, err := exec.LookPath("chromium")
-	if err != nil {
-		text := "this test needs chromium: apt-get install -y chromium"
-		if os.Getenv("RAYBUILD_TEST_STRICT") == "1" {
-			t.Fatal(text)
-		}
-		t.Skip(text)
-	}
+	testneeds.Programs(t, "chromium")
 	allocator, cancel := chromedp.NewExecAllocator(context.WithoutCancel(t.Context()),
-		chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()), chromedp.NoFirstRun, chromedp.NoSandbox, chromedp.Headless, chromedp.DisableGPU,
+		chromedp.ExecPath("chromium"), chromedp.UserDataDir(t.TempDir()), chromedp.NoFirstRun, chromedp.NoSandbox, chromedp.Headless, chromedp.DisableGPU,
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true),
 		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true),
 		chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("hide-scrollbars", true),

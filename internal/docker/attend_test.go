@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/raybuild/raybuild/internal/docker/sshtest"
+	"github.com/raybuild/raybuild/internal/testneeds"
 )
 
 // stuck is an Engine of which every call but a ping hangs once it has begun to answer, and with frozen the ping as well.
@@ -66,6 +67,7 @@ func (e *stuck) asked() int {
 
 // TestFrozenEngineEndsCalls freezes an Engine whose host is well. A call that takes long is left alone while the Engine answers others.
 func TestFrozenEngineEndsCalls(t *testing.T) {
+	testneeds.Long(t)
 	for what, call := range map[string]func(*testing.T, *Host) error{
 		"logs": func(t *testing.T, h *Host) error {
 			var out bytes.Buffer

@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/raybuild/raybuild/internal/testneeds"
 )
 
 // wheel makes a real wheel, and returns it and its METADATA.
@@ -101,6 +103,7 @@ func pipIndex(t *testing.T, asJSON, withMeta bool) *mirror {
 // TestRealPip resolves and downloads with the real pip of this machine, whose only way out is the gateway. The index
 // and its packages are made for this test.
 func TestRealPip(t *testing.T) {
+	testneeds.Long(t)
 	python, err := exec.LookPath("python3")
 	if err == nil {
 		err = exec.Command(python, "-m", "pip", "--version").Run()

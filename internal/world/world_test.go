@@ -23,6 +23,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 
+	"github.com/raybuild/raybuild/internal/testneeds"
 	"github.com/raybuild/raybuild/internal/world/mirror"
 )
 
@@ -47,21 +48,7 @@ func TestMain(m *testing.M) {
 // running is the shared world, started by the first test that needs it.
 func running(t *testing.T) *World {
 	t.Helper()
-	missing := ""
-	if os.Geteuid() != 0 {
-		missing = "root, for chroot"
-	}
-	for _, tool := range []string{"mmdebstrap", "dpkg-deb", "chroot", "unshare"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			missing = tool
-		}
-	}
-	if missing != "" {
-		if os.Getenv("RAYBUILD_TEST_STRICT") == "1" {
-			t.Fatalf("this test needs %s", missing)
-		}
-		t.Skipf("this test needs %s", missing)
-	}
+	testneeds.Root(t, "mmdebstrap", "dpkg-deb", "chroot", "unshare")
 	shared.once.Do(func() { shared.world, shared.err = Start(context.Background(), Options{Log: os.Stderr}) })
 	if shared.err != nil {
 		t.Fatal(shared.err)

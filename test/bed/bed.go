@@ -25,6 +25,7 @@ import (
 
 	"github.com/raybuild/raybuild/cluster"
 	"github.com/raybuild/raybuild/internal/docker"
+	"github.com/raybuild/raybuild/internal/testneeds"
 )
 
 // Options says what hosts there are. The zero value is three of them, with a registry in memory.
@@ -45,15 +46,7 @@ type Bed struct {
 
 // Missing says what this machine lacks for hosts, or "".
 func Missing() string {
-	if os.Getuid() != 0 {
-		return "this is not root"
-	}
-	for _, p := range []string{"dockerd", "containerd", "runc", "docker-init", "sshd", "ssh-keygen", "ip", "nft", "nsenter", "unshare", "curl"} {
-		if _, err := exec.LookPath(p); err != nil {
-			return p + " is not installed (apt-get install docker.io openssh-server openssh-client iproute2 nftables util-linux curl)"
-		}
-	}
-	return ""
+	return testneeds.Missing("dockerd", "containerd", "runc", "docker-init", "sshd", "ssh-keygen", "ip", "nft", "nsenter", "unshare", "curl")
 }
 
 // Start makes hosts, which end with Close.

@@ -18,7 +18,7 @@ func TestAddPutsOneLayerOnAnImage(t *testing.T) {
 	h.write("raybuild.yaml", shortRecipe("files: [{from: app, to: /home/ray/app}]"))
 	before := h.push(dst).meta
 	// What the recipe was made of is not here.
-	h.write("raybuild.yaml", "mirrors: {fetch: ["+earth.A.Fetch()+"]}\n")
+	h.write("raybuild.yaml", "mirrors: {fetch: ["+testEnv.A.Fetch()+"]}\n")
 	for _, gone := range []string{"raybuild.lock", "app"} {
 		if err := os.RemoveAll(filepath.Join(h.cwd, gone)); err != nil {
 			t.Fatal(err)
@@ -102,5 +102,5 @@ func addedIsKnown(t *testing.T, h *home, dst, more, image string) {
 	}
 	h.refused(1, []string{"conflicting-pkg", "requests", "the image has"}, "add", "--push", "conflicting-pkg", "--onto", more)
 	h.refused(1, []string{"no wheel", "wrong_platform", "linux/amd64", "pip.wheels"}, "add", "--push", "wrong-platform", "--onto", more)
-	h.refused(1, []string{"carries no recipe", "pip.added"}, "add", "six", "--onto", earth.Base)
+	h.refused(1, []string{"carries no recipe", "pip.added"}, "add", "six", "--onto", testEnv.Base)
 }

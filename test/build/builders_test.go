@@ -17,6 +17,7 @@ import (
 	"github.com/docker/buildx/util/confutil"
 
 	"github.com/raybuild/raybuild/internal/engine"
+	"github.com/raybuild/raybuild/internal/testneeds"
 	"github.com/raybuild/raybuild/internal/world"
 )
 
@@ -24,12 +25,7 @@ import (
 func dockerd(t *testing.T) (host string) {
 	t.Helper()
 	need(t)
-	if _, err := exec.LookPath("dockerd"); err != nil {
-		if os.Getenv("RAYBUILD_TEST_STRICT") == "1" {
-			t.Fatal("this test needs dockerd: apt-get install -y docker.io")
-		}
-		t.Skip("this test needs dockerd: apt-get install -y docker.io")
-	}
+	testneeds.Programs(t, "dockerd")
 	dir, err := os.MkdirTemp("", "rbd") //nolint:usetesting // a socket's path has to be short
 	if err != nil {
 		t.Fatal(err)

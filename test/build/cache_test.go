@@ -23,12 +23,12 @@ func TestTwoBuildersTwoMirrorsOneDigest(t *testing.T) {
 		t.Errorf("a cold build ran only %v", first.meta.ran())
 	}
 	b.write("raybuild.lock", a.read("raybuild.lock"))
-	earth.A.ResetStats()
-	second := b.push(ref(t, "b"), "--graph-tag=false", "--reuse=false", "--set", "mirrors.fetch="+earth.B.Fetch())
+	testEnv.A.ResetStats()
+	second := b.push(ref(t, "b"), "--graph-tag=false", "--reuse=false", "--set", "mirrors.fetch="+testEnv.B.Fetch())
 	if first.meta.Digest != second.meta.Digest {
 		t.Errorf("digests differ: %s from mirror A, %s from mirror B\n%s", first.meta.Digest, second.meta.Digest, differing(first.meta, second.meta))
 	}
-	if n := earth.A.Stats().Requests; n != 0 {
+	if n := testEnv.A.Stats().Requests; n != 0 {
 		t.Errorf("the build from mirror B sent %d requests to mirror A", n)
 	}
 	cached := a.push(ref(t, "c"), "--graph-tag=false", "--reuse=false")
@@ -41,13 +41,13 @@ func TestTwoBuildersTwoMirrorsOneDigest(t *testing.T) {
 		}
 	}
 	// Another mirror, everything there: nothing runs, nothing is fetched.
-	earth.A.ResetStats()
-	earth.B.ResetStats()
-	switched := a.push(ref(t, "d"), "--graph-tag=false", "--reuse=false", "--set", "mirrors.fetch="+earth.B.Fetch())
+	testEnv.A.ResetStats()
+	testEnv.B.ResetStats()
+	switched := a.push(ref(t, "d"), "--graph-tag=false", "--reuse=false", "--set", "mirrors.fetch="+testEnv.B.Fetch())
 	if len(switched.meta.ran()) != 0 || switched.meta.Digest != first.meta.Digest || switched.meta.Raybuild.BytesFetched != 0 {
 		t.Errorf("switching mirrors ran %v, fetched %d bytes, made %s", switched.meta.ran(), switched.meta.Raybuild.BytesFetched, switched.meta.Digest)
 	}
-	if n := earth.A.Stats().Requests + earth.B.Stats().Requests; n != 0 {
+	if n := testEnv.A.Stats().Requests + testEnv.B.Stats().Requests; n != 0 {
 		t.Errorf("switching mirrors sent %d requests", n)
 	}
 }
@@ -77,7 +77,7 @@ func TestEditsRunOnlyWhatTheyChange(t *testing.T) {
 	}{
 		{"the image's mirrors", []string{"--set", "mirrors.image=tuna"}, []string{"mirrors"}, slices.Concat([]string{"miniconda", "env"}, wheels), 10_000},
 		{"other mirrors of the image", []string{"--set", "mirrors.image=aliyun"}, []string{"mirrors"}, slices.Concat([]string{"miniconda", "env"}, wheels), 10_000},
-		{"the base patched", []string{"--set", "base=" + earth.BasePatched}, []string{"apt", "user"}, slices.Concat([]string{"miniconda", "env"}, wheels), 1 << 40},
+		{"the base patched", []string{"--set", "base=" + testEnv.BasePatched}, []string{"apt", "user"}, slices.Concat([]string{"miniconda", "env"}, wheels), 1 << 40},
 		{"apt's list", []string{"--set", "apt=[bc]"}, []string{"apt"}, slices.Concat([]string{"miniconda", "env"}, wheels), 1 << 40},
 		{"ray upgraded", []string{"--set", "ray.version=" + world.RayNew}, []string{"ray"}, []string{"miniconda", "env", "pip-1", "pip-2", "pip-3", "tensorflow"}, 3 << 20},
 		{"a label", []string{"--label", "a=b"}, nil, slices.Concat([]string{"miniconda", "env"}, wheels), 20_000},
@@ -110,7 +110,7 @@ func TestEnvMadeAnewOfTheSameBytesRunsNoWheel(t *testing.T) {
 	h := fullHome(t)
 	before := h.push(ref(t, "1")).meta
 	old, newer := "", ""
-	for _, i := range earth.Installers {
+	for _, i := range testEnv.Installers {
 		if i.Distribution == "miniconda" && i.Version != recipeInstaller(h) {
 			old, newer = i.Version, i.SHA256
 		}
@@ -146,7 +146,7 @@ func TestUpToDateCostsALook(t *testing.T) {
 	dst := ref(t, "1")
 	first := h.push(dst).meta
 	c := newCounter(t)
-	through := strings.Replace(dst, earth.Registry, c.host, 1)
+	through := strings.Replace(dst, testEnv.Registry, c.host, 1)
 
 	empty := newHome(t)
 	for _, f := range []string{"raybuild.yaml", "raybuild.lock"} {

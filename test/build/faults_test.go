@@ -22,7 +22,7 @@ type fault = mirror.Fault
 func wheelOf(project string) string { return "/" + project + `-[^/]*\.whl$` }
 
 // both is a recipe's mirrors.fetch: A first, then B.
-func both() string { return "mirrors.fetch=[" + earth.A.Fetch() + ", " + earth.B.Fetch() + "]" }
+func both() string { return "mirrors.fetch=[" + testEnv.A.Fetch() + ", " + testEnv.B.Fetch() + "]" }
 
 func host(m world.Mirror) string { return strings.TrimPrefix(m.URL, "http://") }
 
@@ -68,11 +68,11 @@ func (h *home) lockOnly() {
 func TestNextMirrorServesTheResolver(t *testing.T) {
 	h := warmHome(t)
 	honest(t)
-	if err := earth.A.Fault(fault{Mode: "lying", Match: wheelOf("lz4")}); err != nil {
+	if err := testEnv.A.Fault(fault{Mode: "lying", Match: wheelOf("lz4")}); err != nil {
 		t.Fatal(err)
 	}
 	out := h.push(ref(t, "1"), "--set", both(), "--set", "pip=[lz4]")
-	if want := "warning: mirror " + host(earth.A) + " sent wrong bytes for lz4-4.3.3-"; !strings.Contains(out.stderr, want) {
+	if want := "warning: mirror " + host(testEnv.A) + " sent wrong bytes for lz4-4.3.3-"; !strings.Contains(out.stderr, want) {
 		t.Errorf("the story does not say %q:\n%s", want, tail(out.stderr, 40))
 	}
 }
@@ -85,7 +85,7 @@ func TestNextMirrorServesWhatTheFirstFails(t *testing.T) {
 		fault         fault
 		says          string // in the story; "" is nothing about it
 	}{
-		{"wrong bytes", "multidict", fault{Mode: "lying"}, "warning: mirror " + host(earth.A) + " sent wrong bytes for multidict-6.1.0-"},
+		{"wrong bytes", "multidict", fault{Mode: "lying"}, "warning: mirror " + host(testEnv.A) + " sent wrong bytes for multidict-6.1.0-"},
 		{"not there", "ormsgpack", fault{Mode: "404"}, ""},
 		{"truncated", "gast", fault{Mode: "truncate"}, ""},
 		{"connection closed", "termcolor", fault{Mode: "broken"}, ""},
@@ -100,11 +100,11 @@ func TestNextMirrorServesWhatTheFirstFails(t *testing.T) {
 			h.write("raybuild.yaml", shortRecipe("pip: ["+tt.project+"]"))
 			h.lockOnly()
 			tt.fault.Match = wheelOf(tt.project)
-			if err := earth.A.Fault(tt.fault); err != nil {
+			if err := testEnv.A.Fault(tt.fault); err != nil {
 				t.Fatal(err)
 			}
 			out := h.push(ref(t, "1"), "--set", both())
-			if faulted(t, earth.A, tt.fault.Mode) == 0 {
+			if faulted(t, testEnv.A, tt.fault.Mode) == 0 {
 				t.Errorf("mirror A was never asked for the wheel of %s", tt.project)
 			}
 			if !strings.Contains(out.stderr, tt.says) {
@@ -126,9 +126,9 @@ func TestArtifactThatNobodyBrings(t *testing.T) {
 		args []string
 		says []string
 	}{
-		{"a liar alone", "lying", nil, []string{"absl_py-2.1.0", host(earth.A), "wrong bytes", "sha256:"}},
-		{"404 everywhere", "404", []string{"--set", both()}, []string{"absl_py-2.1.0", host(earth.A), host(earth.B), "404 Not Found", "raybuild lock --update"}},
-		{"500 everywhere", "500", []string{"--set", both()}, []string{"absl_py-2.1.0", host(earth.A), host(earth.B), "500 Internal Server Error"}},
+		{"a liar alone", "lying", nil, []string{"absl_py-2.1.0", host(testEnv.A), "wrong bytes", "sha256:"}},
+		{"404 everywhere", "404", []string{"--set", both()}, []string{"absl_py-2.1.0", host(testEnv.A), host(testEnv.B), "404 Not Found", "raybuild lock --update"}},
+		{"500 everywhere", "500", []string{"--set", both()}, []string{"absl_py-2.1.0", host(testEnv.A), host(testEnv.B), "500 Internal Server Error"}},
 	}
 	dst := ref(t, "1")
 	h.write("raybuild.yaml", shortRecipe("pip: [absl-py]"))
@@ -137,7 +137,7 @@ func TestArtifactThatNobodyBrings(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			honest(t)
-			for _, m := range []world.Mirror{earth.A, earth.B} {
+			for _, m := range []world.Mirror{testEnv.A, testEnv.B} {
 				if err := m.Fault(fault{Match: wheelOf("absl_py"), Mode: tt.mode}); err != nil {
 					t.Fatal(err)
 				}
@@ -171,7 +171,7 @@ func TestMirrorDiesInTheMiddle(t *testing.T) {
 	honest(t)
 	const alive = 20 // requests that it answers before
 	for _, f := range []fault{{Mode: "truncate", After: alive, Times: 1}, {Mode: "broken", After: alive}} {
-		if err := earth.A.Fault(f); err != nil {
+		if err := testEnv.A.Fault(f); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -179,8 +179,8 @@ func TestMirrorDiesInTheMiddle(t *testing.T) {
 	if out.meta.Digest != warm.digest {
 		t.Errorf("the image is %s, want %s", out.meta.Digest, warm.digest)
 	}
-	if faulted(t, earth.A, "truncate") != 1 || faulted(t, earth.A, "broken") == 0 || earth.B.Stats().Requests == 0 {
+	if faulted(t, testEnv.A, "truncate") != 1 || faulted(t, testEnv.A, "broken") == 0 || testEnv.B.Stats().Requests == 0 {
 		t.Errorf("mirror A cut %d answers and refused %d, mirror B was asked %d times: want 1, some, some",
-			faulted(t, earth.A, "truncate"), faulted(t, earth.A, "broken"), earth.B.Stats().Requests)
+			faulted(t, testEnv.A, "truncate"), faulted(t, testEnv.A, "broken"), testEnv.B.Stats().Requests)
 	}
 }

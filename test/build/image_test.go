@@ -81,7 +81,7 @@ func TestPushedImage(t *testing.T) {
 	h := fullHome(t)
 	h.write("more.lock", full.lock)
 	h.write("app/main.py", "print('app')\n")
-	h.write("more.yaml", string(earth.Recipe())+`files: [{from: app, to: /home/ray/app}]
+	h.write("more.yaml", string(testEnv.Recipe())+`files: [{from: app, to: /home/ray/app}]
 steps: [{name: stamp, run: "echo built > /opt/stamp", needs: [ray]}]
 image: {labels: {team: blue}, env: {COLOUR: blue}}
 `)
@@ -124,7 +124,7 @@ image: {labels: {team: blue}, env: {COLOUR: blue}}
 	if err != nil {
 		t.Fatal(err)
 	}
-	if manifest.Annotations["org.opencontainers.image.base.name"] != earth.Base || manifest.Annotations["org.opencontainers.image.base.digest"] == "" {
+	if manifest.Annotations["org.opencontainers.image.base.name"] != testEnv.Base || manifest.Annotations["org.opencontainers.image.base.digest"] == "" {
 		t.Errorf("the base is not in the annotations: %v", manifest.Annotations)
 	}
 	if n := len(manifest.Layers); n > 20 {
@@ -143,7 +143,7 @@ func layersAreClean(t *testing.T, image v1.Image, created time.Time) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	forbidden := [][]byte{[]byte("/tmp/raybuild"), []byte(strings.TrimPrefix(earth.A.URL, "http://")), []byte(strings.TrimPrefix(earth.B.URL, "http://"))}
+	forbidden := [][]byte{[]byte("/tmp/raybuild"), []byte(strings.TrimPrefix(testEnv.A.URL, "http://")), []byte(strings.TrimPrefix(testEnv.B.URL, "http://"))}
 	for i, l := range layers[1:] { // the first is the base's own
 		r, err := l.Uncompressed()
 		if err != nil {

@@ -75,7 +75,7 @@ func TestPythonInputs(t *testing.T) {
   packages: [sdist-only-pkg, world-extra]
   wheels: [./dist/*.whl]
   requirements: [requirements.txt]
-  extra_indexes: [{url: "`+earth.A.Extra+`", packages: [world-extra]}]`),
+  extra_indexes: [{url: "`+testEnv.A.Extra+`", packages: [world-extra]}]`),
 		`env: {python: "3.11", channels: [conda-forge]}`, "env: {file: environment.yml}", 1)
 	h.write("raybuild.yaml", recipe)
 	dst := ref(t, "1")
@@ -97,7 +97,7 @@ func TestPythonInputs(t *testing.T) {
 		t.Errorf("%s: %s failed:\n%s", what, codes[what], said)
 	}
 	asked := false
-	for _, r := range requests(t, earth.A) {
+	for _, r := range requests(t, testEnv.A) {
 		asked = asked || strings.HasPrefix(r.Path, "/extra/simple/world-extra")
 		if strings.HasPrefix(r.Path, "/pypi/simple/world-extra") || strings.HasPrefix(r.Path, "/extra/") && !strings.Contains(r.Path, "world-extra") && !strings.Contains(r.Path, "world_extra") {
 			t.Errorf("asked for %s: a name is taken from its own index, and no other name is", r.Path)

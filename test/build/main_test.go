@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"net"
 	"net/http"
@@ -23,12 +24,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/raybuild/raybuild/internal/testneeds"
 	"github.com/raybuild/raybuild/internal/world"
 )
 
 var (
 	program string       // the built raybuild
-	earth   *world.World // the package world that all tests share
+	testEnv *world.World // the package world that all tests share
 	why     string       // why no test can run here; empty where they can
 )
 
@@ -41,12 +43,17 @@ func testMain(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	if why = missing(); why == "" {
+	flag.Parse()
+	if why = testneeds.Missing("runc", "mmdebstrap"); why != "" && os.Getenv("RAYBUILD_TEST_STRICT") != "1" {
+		fmt.Fprintln(os.Stderr, "no test is run:", why)
+		return 0
+	}
+	if why == "" {
 		if err := prepare(dir); err != nil {
 			fmt.Fprintln(os.Stderr, "prepare:", err)
 			return 1
 		}
-		defer earth.Close()
+		defer testEnv.Close()
 	}
 	code := m.Run()
 	if err := stopWarm(); err != nil {
@@ -54,19 +61,6 @@ func testMain(m *testing.M) int {
 		return 1
 	}
 	return code
-}
-
-// missing says what this machine lacks, or "".
-func missing() string {
-	if os.Geteuid() != 0 {
-		return "these tests need root: the engine mounts and runs containers"
-	}
-	for _, tool := range []string{"runc", "mmdebstrap"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			return "these tests need " + tool + ": apt-get install -y " + tool
-		}
-	}
-	return ""
 }
 
 func prepare(dir string) error {
@@ -77,20 +71,14 @@ func prepare(dir string) error {
 		return fmt.Errorf("build raybuild: %w\n%s", err, out)
 	}
 	var err error
-	earth, err = world.Start(context.Background(), world.Options{Log: os.Stderr})
+	testEnv, err = world.Start(context.Background(), world.Options{Log: os.Stderr})
 	return err
 }
 
 // need skips the test where it cannot run; RAYBUILD_TEST_STRICT=1 makes that a failure.
 func need(t *testing.T) {
 	t.Helper()
-	if why == "" {
-		return
-	}
-	if os.Getenv("RAYBUILD_TEST_STRICT") == "1" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
+	testneeds.Skip(t, why)
 }
 
 // home is a builder of its own: a RAYBUILD_HOME whose engine ends with the test.
@@ -117,7 +105,7 @@ func newHome(t *testing.T) *home {
 			t.Errorf("remove the builder's state: %v", err)
 		}
 	})
-	h.write("raybuild.yaml", string(earth.Recipe()))
+	h.write("raybuild.yaml", string(testEnv.Recipe()))
 	return h
 }
 
@@ -281,7 +269,7 @@ func ref(t *testing.T, tag string) string {
 		}
 		return '-'
 	}, strings.ToLower(t.Name()))
-	return earth.Registry + "/" + strings.Trim(name, "-") + ":" + tag
+	return testEnv.Registry + "/" + strings.Trim(name, "-") + ":" + tag
 }
 
 func repository(ref string) string { return ref[:strings.LastIndex(ref, ":")] }
@@ -301,7 +289,7 @@ type counter struct {
 func newCounter(t *testing.T) *counter {
 	t.Helper()
 	c := &counter{}
-	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: earth.Registry})
+	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: testEnv.Registry})
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

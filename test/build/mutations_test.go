@@ -26,7 +26,7 @@ type mutation struct {
 // mutations are of every kind of layer: base, apt, conda, wheels, own files and steps, and of config, recipe and lock alone.
 func mutations() []mutation {
 	return []mutation{
-		{name: "the base patched", tag: "base", edits: [][2]string{{"base: " + earth.Base, "base: " + earth.BasePatched}}, ran: []string{"apt", "mark", "user"}},
+		{name: "the base patched", tag: "base", edits: [][2]string{{"base: " + testEnv.Base, "base: " + testEnv.BasePatched}}, ran: []string{"apt", "mark", "user"}},
 		{name: "apt's list, an own file and a label", tag: "apt", edits: [][2]string{{"apt: [less]", "apt: [less, ed]"}, {"team: a", "team: b"}},
 			file: "print(2)\n", ran: []string{"apt", "files", "mark"}},
 		{name: "a conda package and the image's mirrors", tag: "conda", edits: [][2]string{{"env: {", "env: {conda: [world-links], "}, {"mirrors: {", "mirrors: {image: tuna, "}},

@@ -31,7 +31,7 @@ func debianFile(t *testing.T, arch, pkg, file string) string {
 	t.Helper()
 	get := func(path string, read func(io.Reader) error) {
 		t.Helper()
-		resp, err := http.Get(earth.A.Apt + "/" + path)
+		resp, err := http.Get(testEnv.A.Apt + "/" + path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -143,7 +143,7 @@ func foreignIndex(t *testing.T, ref string, busybox string) {
 		t.Fatal(err)
 	}
 	index := mutate.AppendManifests(empty.Index,
-		mutate.IndexAddendum{Add: pull(t, earth.Base), Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "amd64"}}},
+		mutate.IndexAddendum{Add: pull(t, testEnv.Base), Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "amd64"}}},
 		mutate.IndexAddendum{Add: arm, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "arm64"}}})
 	parsed, err := name.ParseReference(ref)
 	if err != nil {
@@ -174,7 +174,7 @@ func TestTwoPlatforms(t *testing.T) {
 	if err := exec.Command(busybox, "true").Run(); err == nil {
 		t.Log("this machine's kernel has QEMU for arm64 already")
 	} else {
-		h.write("raybuild.yaml", strings.Replace(shortRecipe(), "base: "+earth.Base, "base: "+base, 1))
+		h.write("raybuild.yaml", strings.Replace(shortRecipe(), "base: "+testEnv.Base, "base: "+base, 1))
 		h.refused(1, []string{"linux/arm64", "the builder does not run programs of linux/arm64", "apt-get install qemu-user-static"},
 			"--push", "--platform", "linux/amd64,linux/arm64", ref(t, "1"))
 		if !emulated(t) {

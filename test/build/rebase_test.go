@@ -16,11 +16,11 @@ func TestRebaseKeepsAllButTheBase(t *testing.T) {
 	h.write("app/main.py", "print(1)\n")
 	h.write("raybuild.yaml", shortRecipe("files: [{from: app, to: /home/ray/app}]", "image: {labels: {team: a}}"))
 	before := h.push(dst, "--label", "build=7").meta
-	h.write("raybuild.yaml", "mirrors: {fetch: ["+earth.A.Fetch()+"]}\n")
+	h.write("raybuild.yaml", "mirrors: {fetch: ["+testEnv.A.Fetch()+"]}\n")
 	if err := os.Remove(filepath.Join(h.cwd, "raybuild.lock")); err != nil {
 		t.Fatal(err)
 	}
-	out := h.run("rebase", "--push", "--json", "--metadata-file", "meta.json", "--base", earth.BasePatched, "-t", patched, dst)
+	out := h.run("rebase", "--push", "--json", "--metadata-file", "meta.json", "--base", testEnv.BasePatched, "-t", patched, dst)
 	if out.code != 0 {
 		t.Fatalf("raybuild rebase: exit %d\n%s", out.code, tail(out.stderr, 40))
 	}
@@ -54,7 +54,7 @@ func TestRebaseKeepsAllButTheBase(t *testing.T) {
 		t.Errorf("steps ran in %v, want those on the base alone: apt and user", ran)
 	}
 	diff := h.run("diff", dst, patched)
-	if !strings.Contains(diff.stdout, earth.BasePatched) || strings.Contains(diff.stdout, "label") {
+	if !strings.Contains(diff.stdout, testEnv.BasePatched) || strings.Contains(diff.stdout, "label") {
 		t.Errorf("the images differ in\n%s\nwant the base, and no label", diff.stdout)
 	}
 	// What was rebased carries all that the next rebase needs; there is nothing to do.
@@ -62,7 +62,7 @@ func TestRebaseKeepsAllButTheBase(t *testing.T) {
 	if again.code != 0 || strings.TrimSpace(again.stdout) != r.Image || !strings.Contains(again.stderr, "up to date") {
 		t.Errorf("a second rebase: exit %d, %q\n%s", again.code, again.stdout, again.stderr)
 	}
-	h.refused(1, []string{"carries no recipe", "raybuild lock --update base"}, "rebase", earth.Base)
+	h.refused(1, []string{"carries no recipe", "raybuild lock --update base"}, "rebase", testEnv.Base)
 	h.write("app/main.py", "print(2)\n")
 	h.refused(1, []string{"not what", "file app/main.py", "where its recipe is"}, "rebase", "--push", dst)
 }

@@ -14,7 +14,7 @@ import (
 // refusingRegistry is the world's registry that answers some requests with a status of its own; status 0 lets a request through.
 func refusingRegistry(t *testing.T, status func(r *http.Request) int) string {
 	t.Helper()
-	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: earth.Registry})
+	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: testEnv.Registry})
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		code := status(r)
 		if code == 0 {
@@ -106,7 +106,7 @@ func TestRegistryThatFailsDuringThePush(t *testing.T) {
 				}
 				return 0
 			})
-			dst := strings.Replace(ref(t, "1"), earth.Registry, host, 1)
+			dst := strings.Replace(ref(t, "1"), testEnv.Registry, host, 1)
 			broken.Store(true)
 			h.refused(1, []string{host, "500", "run again"}, "--push", "--push-retry", "1s", "--progress", "plain", "--metadata-file", "meta.json", dst)
 			nothingWritten(t, &h, warm.lock, dst)

@@ -30,7 +30,7 @@ func TestConfigAloneNeedsNoBuilder(t *testing.T) {
 		t.Errorf("the image carries another lock: exit %d\n%s", m.code, m.stderr)
 	}
 	// What another repository has is nothing to take from unasked: others may write there.
-	h.refused(1, []string{nobody}, "--push", "--annotation", "a.b=d", earth.Registry+"/config-elsewhere/ray:1")
+	h.refused(1, []string{nobody}, "--push", "--annotation", "a.b=d", testEnv.Registry+"/config-elsewhere/ray:1")
 	h.env = nil
 	whole := h.push(ref(t, "whole"), "--annotation", "a.b=c", "--reuse=false", "--graph-tag=false")
 	none := whole.meta.Raybuild.LayersFrom
@@ -96,7 +96,7 @@ func TestLostLayerIsBuilt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	there := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: earth.Registry})
+	there := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: testEnv.Registry})
 	var answer http.HandlerFunc = func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "/blobs/"+lost.String()) {
 			http.Error(w, `{"errors":[{"code":"BLOB_UNKNOWN"}]}`, http.StatusNotFound)

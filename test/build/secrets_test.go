@@ -54,7 +54,7 @@ func TestSecretsAreFoundNowhere(t *testing.T) {
   run: |
     sha256sum < /run/secrets/token > /opt/token.sum
     sha256sum < /run/secrets/other > /opt/other.sum
-    stat -c %a /run/secrets/token > /opt/mode`), earth.A.URL, private))
+    stat -c %a /run/secrets/token > /opt/mode`), testEnv.A.URL, private))
 	dst := ref(t, "1")
 	stop := watchCommandLines(t, secrets)
 	out := h.push(dst, "--secret", "id=token,src="+file, "--secret", "id=other,env=OTHER_SECRET")
@@ -111,7 +111,7 @@ func TestSecretsAreFoundNowhere(t *testing.T) {
 		}
 		clean("raybuild "+strings.Join(args, " "), []byte(o.stdout+o.stderr))
 	}
-	for _, dir := range []string{h.cwd, h.dir, earth.Dir} {
+	for _, dir := range []string{h.cwd, h.dir, testEnv.Dir} {
 		everyFile(t, dir, clean)
 	}
 	// A refusal tells nothing either.
@@ -123,7 +123,7 @@ func TestSecretsAreFoundNowhere(t *testing.T) {
 // guardedMirror is mirror A for those who know the password.
 func guardedMirror(t *testing.T, password string, asked *atomic.Int64) string {
 	t.Helper()
-	target, err := url.Parse(earth.A.URL)
+	target, err := url.Parse(testEnv.A.URL)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,7 +23,7 @@ import (
 func aptBase(t *testing.T, ref string) v1.Image {
 	t.Helper()
 	sources := fmt.Sprintf("Types: deb\nURIs: %[1]s\nSuites: bookworm bookworm-updates\nComponents: main\n\n"+
-		"Types: deb\nURIs: %[1]s-security\nSuites: bookworm-security\nComponents: main\n", earth.A.Apt)
+		"Types: deb\nURIs: %[1]s-security\nSuites: bookworm-security\nComponents: main\n", testEnv.A.Apt)
 	var archive bytes.Buffer
 	w := tar.NewWriter(&archive)
 	header := &tar.Header{Name: "etc/apt/sources.list.d/debian.sources", Mode: 0o644, Size: int64(len(sources))}
@@ -42,7 +42,7 @@ func aptBase(t *testing.T, ref string) v1.Image {
 	if err != nil {
 		t.Fatal(err)
 	}
-	image, err := mutate.AppendLayers(pull(t, earth.Base), layer)
+	image, err := mutate.AppendLayers(pull(t, testEnv.Base), layer)
 	if err != nil {
 		t.Fatal(err)
 	}

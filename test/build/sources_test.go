@@ -35,7 +35,7 @@ type companyIndex struct {
 func newCompanyIndex(t *testing.T, secure bool) *companyIndex {
 	t.Helper()
 	need(t)
-	target, err := url.Parse(earth.A.URL)
+	target, err := url.Parse(testEnv.A.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,8 +82,8 @@ func (c *companyIndex) index() string { return c.URL + "/pypi/simple/" }
 
 // hostRecipe takes Python's packages from the host, and the rest from mirror A.
 func hostRecipe(more ...string) string {
-	in := fmt.Sprintf("{apt: %s, conda: %s, installer: %s}", earth.A.Apt, earth.A.Conda, earth.A.Installer)
-	return strings.Replace(shortRecipe(more...), "{fetch: ["+earth.A.Fetch()+"]}", "{fetch: [host, "+in+"]}", 1)
+	in := fmt.Sprintf("{apt: %s, conda: %s, installer: %s}", testEnv.A.Apt, testEnv.A.Conda, testEnv.A.Installer)
+	return strings.Replace(shortRecipe(more...), "{fetch: ["+testEnv.A.Fetch()+"]}", "{fetch: [host, "+in+"]}", 1)
 }
 
 // fresh is the shared builder with a recipe that has no lock yet.
@@ -214,12 +214,12 @@ func TestIndexDiesInTheMiddle(t *testing.T) {
 			h := fresh(t, hostRecipe("pip: ["+tt.pip+"]"))
 			h.env = []string{"PIP_INDEX_URL=" + newCompanyIndex(t, false).index()}
 			dst := ref(t, "1")
-			if err := earth.A.Fault(fault{Match: tt.match, Mode: "broken", After: 1}); err != nil {
+			if err := testEnv.A.Fault(fault{Match: tt.match, Mode: "broken", After: 1}); err != nil {
 				t.Fatal(err)
 			}
 			h.refused(1, tt.says, "--push", "--progress", "plain", "--metadata-file", "meta.json", dst)
 			nothingAtAll(t, h, dst)
-			if err := earth.A.Fault(fault{Mode: "off"}); err != nil {
+			if err := testEnv.A.Fault(fault{Mode: "off"}); err != nil {
 				t.Fatal(err)
 			}
 			h.push(dst)
@@ -234,7 +234,7 @@ func TestWheelChangedAfterTheLock(t *testing.T) {
 	h.env = []string{"PIP_INDEX_URL=" + c.index()}
 	h.lockOnly()
 	before, dst := h.read("raybuild.lock"), ref(t, "1")
-	if err := earth.A.Fault(fault{Match: wheelOf("networkx"), Mode: "lying"}); err != nil {
+	if err := testEnv.A.Fault(fault{Match: wheelOf("networkx"), Mode: "lying"}); err != nil {
 		t.Fatal(err)
 	}
 	h.refused(1, []string{"wrong bytes", "networkx-", "raybuild lock --update"}, "--push", "--progress", "plain", "--metadata-file", "meta.json", dst)
@@ -260,7 +260,7 @@ func TestYankedVersion(t *testing.T) {
 	h.refused(1, []string{"mpmath", "yanked from the index, and taken only where == pins them"}, "--push", "--progress", "plain", "--metadata-file", "meta.json", dst)
 	nothingAtAll(t, h, dst)
 
-	version := regexp.MustCompile(`mpmath-([0-9.]+)-`).FindStringSubmatch(pageOf(t, earth.A.Pip+"/mpmath/"))
+	version := regexp.MustCompile(`mpmath-([0-9.]+)-`).FindStringSubmatch(pageOf(t, testEnv.A.Pip+"/mpmath/"))
 	if version == nil {
 		t.Fatal("the world's index has no wheel of mpmath")
 	}

@@ -28,7 +28,7 @@ type trip struct {
 // slowLink puts the link before the registry. What is asked at the same time overlaps there also on a busy machine.
 func slowLink(c *counter, takes time.Duration) *trips {
 	l := &trips{}
-	there := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: earth.Registry})
+	there := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: testEnv.Registry})
 	var answer http.HandlerFunc = func(w http.ResponseWriter, r *http.Request) {
 		one := trip{from: time.Now(), what: r.Method + " " + r.URL.Path}
 		time.Sleep(takes)
@@ -82,7 +82,7 @@ func TestLabelTakesFewRoundTrips(t *testing.T) {
 	if n, most := len(link.all), layers+30; n > most {
 		t.Errorf("%d requests for %d layers, want at most %d", n, layers, most)
 	}
-	there, err := remote.List(repositoryOf(t, earth.Registry+"/trips/ray:1"))
+	there, err := remote.List(repositoryOf(t, testEnv.Registry+"/trips/ray:1"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,14 +28,14 @@ var warm warmth
 
 // shortRecipe is the smallest recipe of the world, with a line for each key that is given.
 func shortRecipe(more ...string) string {
-	in, _ := earth.Installer("miniconda")
+	in, _ := testEnv.Installer("miniconda")
 	return fmt.Sprintf(`base: %s
 mirrors: {fetch: [%s]}
 apt: [less]
 miniconda: {version: %s, sha256: %s}
 env: {python: "3.11", channels: [conda-forge]}
 ray: {version: %s, extras: []}
-`, earth.Base, earth.A.Fetch(), in.Version, in.SHA256, world.RayOld) + strings.Join(more, "\n") + "\n"
+`, testEnv.Base, testEnv.A.Fetch(), in.Version, in.SHA256, world.RayOld) + strings.Join(more, "\n") + "\n"
 }
 
 // warmHome is the shared builder with the short recipe and its lock in a directory of the test's own.
@@ -50,7 +50,7 @@ func warmHome(t *testing.T) *home {
 		h := &home{t: t, dir: warm.dir, cwd: t.TempDir()}
 		h.write("raybuild.yaml", shortRecipe())
 		start := time.Now()
-		warm.digest = h.push(earth.Registry + "/warm:1").meta.Digest
+		warm.digest = h.push(testEnv.Registry + "/warm:1").meta.Digest
 		t.Logf("the shared builder made its first image in %.1f s", time.Since(start).Seconds())
 		warm.lock = h.read("raybuild.lock")
 	})
@@ -100,15 +100,15 @@ func fullHome(t *testing.T) *home {
 		}
 		full.dir = dir
 		h := &home{t: t, dir: dir, cwd: t.TempDir()}
-		h.write("raybuild.yaml", string(earth.Recipe()))
-		h.push(earth.Registry + "/full:1")
+		h.write("raybuild.yaml", string(testEnv.Recipe()))
+		h.push(testEnv.Registry + "/full:1")
 		full.lock = h.read("raybuild.lock")
 	})
 	if full.lock == "" {
 		t.Fatal("the builder of the whole recipe could not be made")
 	}
 	h := &home{t: t, dir: full.dir, cwd: t.TempDir()}
-	h.write("raybuild.yaml", string(earth.Recipe()))
+	h.write("raybuild.yaml", string(testEnv.Recipe()))
 	h.write("raybuild.lock", full.lock)
 	return h
 }
@@ -135,7 +135,7 @@ func stopEngine(dir string) error {
 func honest(t *testing.T) {
 	t.Helper()
 	reset := func() {
-		for _, m := range []world.Mirror{earth.A, earth.B} {
+		for _, m := range []world.Mirror{testEnv.A, testEnv.B} {
 			if err := m.Fault(fault{Mode: "off"}); err != nil {
 				t.Error(err)
 			}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"io"
 	"maps"
 	"os"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/raybuild/raybuild/cluster"
 	"github.com/raybuild/raybuild/internal/kube/kubetest"
+	"github.com/raybuild/raybuild/internal/testneeds"
 )
 
 const operatorModule = "github.com/ray-project/kuberay/ray-operator"
@@ -35,10 +37,7 @@ func operators() []struct{ version, sum string } {
 // skip leaves the test out with a reason, or fails it where nothing may be left out.
 func skip(t *testing.T, format string, a ...any) {
 	t.Helper()
-	if os.Getenv("RAYBUILD_TEST_STRICT") == "1" {
-		t.Fatalf(format, a...)
-	}
-	t.Skipf(format, a...)
+	testneeds.Skip(t, fmt.Sprintf(format, a...))
 }
 
 // sourceOf is the directory of an operator's module; an empty one where there is no module.

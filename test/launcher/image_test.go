@@ -83,18 +83,18 @@ func buildProgram(t *testing.T) string {
 // gives the pinned reference that the program printed.
 func buildImage(t *testing.T) string {
 	t.Helper()
-	earth, err := world.Start(t.Context(), world.Options{Log: os.Stderr})
+	testEnv, err := world.Start(t.Context(), world.Options{Log: os.Stderr})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := earth.Close(); err != nil {
+		if err := testEnv.Close(); err != nil {
 			t.Errorf("end the world: %v", err)
 		}
 	})
 	dir, home := t.TempDir(), shortDir(t)
 	program := buildProgram(t)
-	if err := os.WriteFile(filepath.Join(dir, "raybuild.yaml"), earth.Recipe(), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "raybuild.yaml"), testEnv.Recipe(), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -106,7 +106,7 @@ func buildImage(t *testing.T) string {
 	})
 	start := time.Now()
 	var story strings.Builder
-	push := exec.CommandContext(t.Context(), program, "--push", "--progress", "plain", "--set", "ray.version="+world.RayNew, earth.Registry+"/cluster/ray:test")
+	push := exec.CommandContext(t.Context(), program, "--push", "--progress", "plain", "--set", "ray.version="+world.RayNew, testEnv.Registry+"/cluster/ray:test")
 	push.Dir, push.Stderr = dir, &story
 	push.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "RAYBUILD_HOME=" + home}
 	out, err := push.Output()

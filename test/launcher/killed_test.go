@@ -59,9 +59,6 @@ func TestKilledAtRandomMomentsConverges(t *testing.T) {
 	b := needBed(t)
 	b.Clean(t, "killed")
 	times, seed := 20, uint64(time.Now().UnixNano())
-	if testing.Short() {
-		times = 4
-	}
 	if s := os.Getenv("RAYBUILD_TEST_SEED"); s != "" {
 		seed = must(strconv.ParseUint(s, 10, 64))
 	}

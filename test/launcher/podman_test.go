@@ -2,11 +2,12 @@ package launcher
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/raybuild/raybuild/internal/testneeds"
 )
 
 // startPodman serves Docker's API by podman on a host, at /run/podman/podman.sock, where localSocket finds it, too. Its storage lies
@@ -29,12 +30,7 @@ rm -rf /run/podman /var/lib/docker/podman /usr/local/sbin/podman /etc/containers
 // nodes and runs nothing.
 func TestClusterOnPodman(t *testing.T) {
 	b := needBed(t)
-	if _, err := exec.LookPath("podman"); err != nil {
-		if os.Getenv("RAYBUILD_TEST_STRICT") == "1" {
-			t.Fatal("strict mode: podman is not installed (apt-get install podman)")
-		}
-		t.Skip("podman is not installed (apt-get install podman)")
-	}
+	testneeds.Programs(t, "podman")
 	home := b.programOnHost(t)
 	b.Must(t, "exec", "1", "sh", "-c", startPodman, "sh", b.Registry)
 	t.Cleanup(func() { b.Must(t, "exec", "1", "sh", "-c", stopPodman) })

@@ -13,28 +13,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/raybuild/raybuild/internal/testneeds"
 	"github.com/raybuild/raybuild/internal/world"
 )
 
-// need skips on a machine that lacks what the quickstart installs for those who are root; under RAYBUILD_TEST_STRICT=1 it fails.
+// need skips on a machine that lacks what the quickstart installs for those who are root.
 func need(t *testing.T) {
 	t.Helper()
-	missing := ""
-	if os.Geteuid() != 0 {
-		missing = "root"
-	}
-	for _, tool := range []string{"make", "git", "go", "runc", "mmdebstrap", "tar"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			missing = tool
-		}
-	}
-	if missing == "" {
-		return
-	}
-	if os.Getenv("RAYBUILD_TEST_STRICT") == "1" {
-		t.Fatalf("this test needs %s", missing)
-	}
-	t.Skipf("this test needs %s", missing)
+	testneeds.Root(t, "make", "git", "go", "runc", "mmdebstrap", "tar")
 }
 
 // fresh copies the sources, as they are now, to a new directory.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/raybuild/raybuild/internal/testneeds"
 	"github.com/raybuild/raybuild/internal/world"
 )
 
@@ -36,7 +37,7 @@ func TestOthersToolsTakeTheImage(t *testing.T) {
 	image := realImage(t)
 	_, digest, _ := strings.Cut(image, "@")
 	t.Run("skopeo", func(t *testing.T) {
-		needTools(t, "skopeo")
+		testneeds.Root(t, "skopeo")
 		var saw struct {
 			Digest, Architecture string
 			Layers               []string
@@ -59,7 +60,7 @@ func TestOthersToolsTakeTheImage(t *testing.T) {
 	b := needHosts(t)
 	for _, e := range engines {
 		t.Run(e.program, func(t *testing.T) {
-			needTools(t, e.program)
+			testneeds.Root(t, e.program)
 			out := b.Must(t, "exec", "1", "sh", "-c", runtimeOf+e.script, "sh", here.onHosts(image),
 				"python", "-c", "import ray, ray.tune, ray.rllib; print('imported', ray.__version__)")
 			if !strings.Contains(out, "imported "+world.RayReal) {

@@ -27,21 +27,6 @@ func needMachines(t *testing.T) *machines {
 	return &machines{Bed: hosts, home: hosts.Home(t, "id_ed25519", "known_hosts"), program: here.program}
 }
 
-// needTools skips where a program is missing, or this is not root. With RAYBUILD_TEST_STRICT=1 that is a failure.
-func needTools(t *testing.T, programs ...string) {
-	t.Helper()
-	why := ""
-	if os.Getuid() != 0 {
-		why = "this is not root"
-	}
-	for _, p := range programs {
-		if _, err := exec.LookPath(p); err != nil {
-			why = p + " is not installed (scripts/needs)"
-		}
-	}
-	need(t, why)
-}
-
 // env is that of somebody who works in m.home.
 func (m *machines) env(more ...string) []string {
 	return append([]string{"HOME=" + m.home, "PATH=" + os.Getenv("PATH"), "LANG=C.UTF-8"}, more...)

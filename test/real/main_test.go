@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/raybuild/raybuild/internal/engine"
+	"github.com/raybuild/raybuild/internal/testneeds"
 	"github.com/raybuild/raybuild/internal/world"
 	"github.com/raybuild/raybuild/test/bed"
 )
@@ -27,7 +28,7 @@ type place struct {
 	dir     string // the others lie in it
 	program string // the built raybuild
 	home    string // the builder's RAYBUILD_HOME
-	earth   *world.World
+	testEnv *world.World
 	hosts   *bed.Bed // made when a test asks for them
 	image   built    // of real Ray
 }
@@ -47,43 +48,18 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// missing says what this machine lacks, or "".
-func missing() string {
-	if os.Geteuid() != 0 {
-		return "these tests need root: the engine mounts and runs containers"
-	}
-	for _, tool := range []string{"runc", "mmdebstrap"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			return "these tests need " + tool + ": apt-get install -y " + tool
-		}
-	}
-	return ""
-}
-
 // needPlace gives what all tests share, or skips: where the real Python index does not answer, and where this machine lacks
 // something. The latter is a failure with RAYBUILD_TEST_STRICT=1.
 func needPlace(t *testing.T) *place {
 	t.Helper()
-	need(t, missing())
+	testneeds.Root(t, "runc", "mmdebstrap")
 	if err := hereOnce(); err != nil {
 		t.Fatal(err)
 	}
-	if err := here.earth.NotReal; err != nil {
+	if err := here.testEnv.NotReal; err != nil {
 		t.Skipf("no real Python packages can be had: %v", err)
 	}
 	return &here
-}
-
-// need skips where something is missing; with RAYBUILD_TEST_STRICT=1 that is a failure.
-func need(t *testing.T, why string) {
-	t.Helper()
-	switch {
-	case why == "":
-	case os.Getenv("RAYBUILD_TEST_STRICT") == "1":
-		t.Fatal(why)
-	default:
-		t.Skip(why)
-	}
 }
 
 func (p *place) make() error {
@@ -97,7 +73,7 @@ func (p *place) make() error {
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build raybuild: %w\n%s", err, out)
 	}
-	p.earth, err = world.Start(context.Background(), world.Options{Log: os.Stderr})
+	p.testEnv, err = world.Start(context.Background(), world.Options{Log: os.Stderr})
 	return err
 }
 
@@ -113,8 +89,8 @@ func (p *place) close() error {
 			err = errors.Join(err, fmt.Errorf("stop engine: %w", e))
 		}
 	}
-	if p.earth != nil {
-		err = errors.Join(err, p.earth.Close())
+	if p.testEnv != nil {
+		err = errors.Join(err, p.testEnv.Close())
 	}
 	if p.dir != "" {
 		err = errors.Join(err, os.RemoveAll(p.dir))
@@ -126,9 +102,7 @@ func (p *place) close() error {
 func needHosts(t *testing.T) *bed.Bed {
 	t.Helper()
 	needPlace(t)
-	if why := bed.Missing(); why != "" {
-		need(t, "no hosts can be made here: "+why)
-	}
+	testneeds.Skip(t, bed.Missing())
 	if err := bedOnce(); err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +110,7 @@ func needHosts(t *testing.T) *bed.Bed {
 }
 
 func (p *place) makeHosts() error {
-	store := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: p.earth.Registry})
+	store := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: p.testEnv.Registry})
 	var err error
 	p.hosts, err = bed.Start(bed.Options{Hosts: 3, Store: store})
 	return err
@@ -144,7 +118,7 @@ func (p *place) makeHosts() error {
 
 // onHosts is the name by which the hosts pull an image of the world's registry.
 func (p *place) onHosts(image string) string {
-	return strings.Replace(image, p.earth.Registry, p.hosts.Registry, 1)
+	return strings.Replace(image, p.testEnv.Registry, p.hosts.Registry, 1)
 }
 
 // project is a directory with a recipe and its lock.
@@ -191,7 +165,7 @@ type built struct {
 // push builds the recipe and pushes it to the world's registry under a name without tag.
 func (x *project) push(name string, args ...string) built {
 	start := time.Now()
-	out, story, err := x.raybuild(append([]string{"--push", "--progress", "plain", x.earth.Registry + "/real/" + name + ":test"}, args...)...)
+	out, story, err := x.raybuild(append([]string{"--push", "--progress", "plain", x.testEnv.Registry + "/real/" + name + ":test"}, args...)...)
 	if err != nil {
 		err = fmt.Errorf("build and push %s: %w\n%s", name, err, lastLines(story, 60))
 	}
@@ -211,7 +185,7 @@ func lastLines(text string, n int) string {
 
 // realRecipe is the world's recipe of real Ray with rsync and ssh in the image, which the real `ray up` needs there.
 func (p *place) realRecipe() string {
-	return strings.Replace(string(p.earth.RealRecipe()), "apt: [", "apt: [openssh-client, rsync, ", 1)
+	return strings.Replace(string(p.testEnv.RealRecipe()), "apt: [", "apt: [openssh-client, rsync, ", 1)
 }
 
 // realImage is an image of real Ray that raybuild has built, once for all tests, in the world's registry, pinned by its digest. It has

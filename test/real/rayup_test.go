@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/raybuild/raybuild/internal/testneeds"
 	"github.com/raybuild/raybuild/internal/world"
 )
 
@@ -26,7 +27,7 @@ func TestThreeHosts(t *testing.T) {
 
 // rayUp has all three nodes alive by `ray up` alone, and nothing left after `ray down`.
 func (m *machines) rayUp(t *testing.T, image string) {
-	needTools(t, "rsync", "python3")
+	testneeds.Root(t, "rsync", "python3")
 	bin := rayCommand(t)
 	m.write(t, "cluster.yaml", m.clusterYAML(image, 3))
 	out := m.raybuild(t.Context(), t, "export", "--format", "ray-up")

@@ -57,7 +57,7 @@ func TestReadmeLinesOnTwoHosts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := remote.Write(parsed(t, here.earth.Registry+"/ray:"+world.RayReal), img); err != nil {
+	if err := remote.Write(parsed(t, here.testEnv.Registry+"/ray:"+world.RayReal), img); err != nil {
 		t.Fatal(err)
 	}
 	b.ServeTLS(t, nil)

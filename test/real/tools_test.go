@@ -10,13 +10,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/raybuild/raybuild/internal/testneeds"
 	"github.com/raybuild/raybuild/internal/world"
 )
 
 // venv is the bin directory of a Python environment with packages of the real index, which is kept between runs.
 func venv(t *testing.T, name string, packages ...string) string {
 	t.Helper()
-	needTools(t, "python3")
+	testneeds.Root(t, "python3")
 	p := needPlace(t)
 	cache, err := world.TestCache()
 	if err != nil {
@@ -32,7 +33,7 @@ func venv(t *testing.T, name string, packages ...string) string {
 	}
 	for _, argv := range [][]string{{"python3", "-m", "venv", dir},
 		append([]string{filepath.Join(bin, "python"), "-m", "pip", "install", "--quiet", "--no-cache-dir", "--disable-pip-version-check",
-			"--index-url", p.earth.A.Real}, packages...)} {
+			"--index-url", p.testEnv.A.Real}, packages...)} {
 		command(t, "", nil, argv...)
 	}
 	if err := os.WriteFile(whole, nil, 0o644); err != nil {
@@ -81,7 +82,7 @@ asyncio.run(main(*sys.argv[1:]))
 func TestOthersToolsTakeTheChannel(t *testing.T) {
 	p := needPlace(t)
 	bin := tools(t)
-	channel := p.earth.A.Conda + "/cloud/conda-forge"
+	channel := p.testEnv.A.Conda + "/cloud/conda-forge"
 	t.Run("conda-index", func(t *testing.T) {
 		dir := t.TempDir()
 		for name, text := range shim {

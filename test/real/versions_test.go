@@ -109,7 +109,7 @@ var recipeRay = regexp.MustCompile(`(?m)^ray: .*\npip: .*\n`)
 
 // try builds one version and runs it.
 func (p *place) try(t *testing.T, b *bed.Bed, v string) found {
-	recipe := recipeRay.ReplaceAllString(string(p.earth.RealRecipe()), fmt.Sprintf("ray: {version: %q, extras: [default]}\n", v))
+	recipe := recipeRay.ReplaceAllString(string(p.testEnv.RealRecipe()), fmt.Sprintf("ray: {version: %q, extras: [default]}\n", v))
 	x := p.project(t, recipe)
 	f := found{ray: v, pins: x.pins()}
 	img := x.push("ray-"+v, "--metadata-file", "meta.json")

@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/raybuild/raybuild/internal/engine"
+	"github.com/raybuild/raybuild/internal/testneeds"
 	"github.com/raybuild/raybuild/internal/world"
 )
 
@@ -59,7 +60,7 @@ func missing(ctx context.Context, dir, programs string, gigabytes uint64) string
 type place struct {
 	dir     string
 	program string
-	earth   *world.World
+	testEnv *world.World
 	store   string // where registry and lock are
 }
 
@@ -75,10 +76,7 @@ func newPlace(t *testing.T, programs string, gigabytes uint64) *place {
 	t.Helper()
 	const root = "/var/tmp" // on a real disk: /tmp may be memory
 	if why := missing(t.Context(), root, programs, gigabytes); why != "" {
-		if os.Getenv("RAYBUILD_TEST_STRICT") == "1" {
-			t.Fatal("this test needs " + why)
-		}
-		t.Skip("this test needs " + why)
+		testneeds.Skip(t, "this test needs "+why)
 	}
 	dir, err := os.MkdirTemp(root, "rblt") //nolint:usetesting // t.TempDir may be in memory, and its name is too long for sockets
 	if err != nil {
@@ -102,13 +100,13 @@ func newPlace(t *testing.T, programs string, gigabytes uint64) *place {
 func (p *place) start(t *testing.T, registry string) {
 	t.Helper()
 	var err error
-	p.earth, err = world.Start(t.Context(), world.Options{
+	p.testEnv, err = world.Start(t.Context(), world.Options{
 		Dir: filepath.Join(p.store, "world"), Addrs: [3]string{"", "", registry}, Log: os.Stderr})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := p.earth.Close(); err != nil {
+		if err := p.testEnv.Close(); err != nil {
 			t.Errorf("end the world: %v", err)
 		}
 	})
@@ -197,13 +195,13 @@ func (b *bed) need(t *testing.T) image {
 func (b *bed) build(t *testing.T) image {
 	t.Helper()
 	home, lock := filepath.Join(b.dir, "h"), filepath.Join(b.store, "raybuild.lock")
-	in, _ := b.earth.Installer("miniconda")
-	a := b.earth.A
-	args := []string{"--push", "--progress", "plain", "--insecure-registry", b.earth.Registry,
-		"-f", training + "/raybuild.yaml", "--lock", lock, "--set", "base=" + b.earth.Base, "--set", "env.python=3.11",
+	in, _ := b.testEnv.Installer("miniconda")
+	a := b.testEnv.A
+	args := []string{"--push", "--progress", "plain", "--insecure-registry", b.testEnv.Registry,
+		"-f", training + "/raybuild.yaml", "--lock", lock, "--set", "base=" + b.testEnv.Base, "--set", "env.python=3.11",
 		"--set", fmt.Sprintf("miniconda={version: %s, sha256: %s}", in.Version, in.SHA256),
 		"--set", fmt.Sprintf("mirrors.fetch=[{apt: %s, conda: %s, installer: %s}, official]", a.Apt, a.Conda, a.Installer),
-		b.earth.Registry + "/ray-training:test"}
+		b.testEnv.Registry + "/ray-training:test"}
 	defer b.endBuilder(t, home)
 	start := time.Now()
 	cmd := exec.CommandContext(t.Context(), b.program, args...)
@@ -214,7 +212,7 @@ func (b *bed) build(t *testing.T) image {
 		t.Fatalf("build and push the example's image: %v", err)
 	}
 	built := strings.TrimSpace(string(out))
-	made := image{Name: strings.TrimPrefix(built, b.earth.Registry+"/"), Seconds: time.Since(start).Seconds()}
+	made := image{Name: strings.TrimPrefix(built, b.testEnv.Registry+"/"), Seconds: time.Since(start).Seconds()}
 	b.measure(t, built, lock, &made)
 	return made
 }
@@ -263,7 +261,7 @@ func (b *bed) up(t *testing.T, file string, made image) float64 {
 		text = append(text, localHost.ReplaceAllString(code, fmt.Sprintf("%q", "ssh://root@"+b.net+".11")))
 	}
 	b.cluster = filepath.Join(b.dir, file)
-	whole := imageLine.ReplaceAllString(strings.Join(text, "\n"), "image: "+b.earth.Registry+"/"+made.Name)
+	whole := imageLine.ReplaceAllString(strings.Join(text, "\n"), "image: "+b.testEnv.Registry+"/"+made.Name)
 	if err := os.WriteFile(b.cluster, []byte(whole), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -283,7 +281,7 @@ func (b *bed) raybuild(ctx context.Context, t *testing.T, verb string, args ...s
 	hosts := filepath.Join(b.dir, "hosts")
 	all := append([]string{"cluster", verb, "-f", b.cluster, "--ssh-config", "none",
 		"--identity", filepath.Join(hosts, "id_ed25519"), "--known-hosts", filepath.Join(hosts, "known_hosts"),
-		"--insecure-registry", b.earth.Registry}, args...)
+		"--insecure-registry", b.testEnv.Registry}, args...)
 	cmd := exec.CommandContext(ctx, b.program, all...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 30 * time.Second

@@ -45,10 +45,10 @@ func TestTensorflowWithTorch(t *testing.T) {
 	}
 	p := newPlace(t, "", conflictGB)
 	p.start(t, "")
-	if err := p.earth.NotReal; err != nil {
+	if err := p.testEnv.NotReal; err != nil {
 		t.Fatal(err)
 	}
-	recipe := rayAndPip.ReplaceAllString(string(p.earth.RealRecipe()), fmt.Sprintf(
+	recipe := rayAndPip.ReplaceAllString(string(p.testEnv.RealRecipe()), fmt.Sprintf(
 		"ray: {version: 2.60.0, extras: [default, rllib, tune]}\npip: [%q, %q]\n", tensorflow, torch))
 	if !strings.Contains(recipe, tensorflow) {
 		t.Fatalf("the world's recipe is not as this test knows it:\n%s", recipe)
@@ -108,7 +108,7 @@ func (p *place) push(t *testing.T, home, tag string, args ...string) (string, er
 	return said.String(), err
 }
 
-func (p *place) tagged(tag string) string { return p.earth.Registry + "/both:" + tag }
+func (p *place) tagged(tag string) string { return p.testEnv.Registry + "/both:" + tag }
 
 // has tells whether the registry has the tag.
 func (p *place) has(t *testing.T, tag string) bool {

@@ -49,7 +49,7 @@ func TestTrainingOnRealRay(t *testing.T) {
 		ok := t.Run(strings.TrimSuffix(c.file, ".yaml"), func(t *testing.T) {
 			p.ups = append(p.ups, up{c.cpus, b.up(t, c.file, p.image)})
 			p.unpacked = int64(number(t, b.onHost(t, "docker", "image", "inspect", "-f", "{{.Size}}",
-				b.earth.Registry+"/"+p.image.Name)))
+				b.testEnv.Registry+"/"+p.image.Name)))
 			b.tooMany(t, c.cpus)
 			p.rows = append(p.rows, b.record(t, c.cpus), b.offline(t, c.cpus), b.ppo(t, c.cpus))
 		})

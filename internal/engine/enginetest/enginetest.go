@@ -9,7 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/raybuild/raybuild/internal/engine" //nolint:depguard // the engine's own test helper
+	"github.com/raybuild/raybuild/internal/engine"    //nolint:depguard // the engine's own test helper
+	"github.com/raybuild/raybuild/internal/testneeds" //nolint:depguard // of tests
 )
 
 // Options gives options that start this test binary as an engine with its
@@ -53,6 +54,9 @@ func Stop(t testing.TB, o engine.Options) {
 // removed when the test ends, after what was started with it.
 func Home(t testing.TB) string {
 	t.Helper()
+	if testing.Short() {
+		testneeds.Skip(t, testneeds.Missing())
+	}
 	dir, err := os.MkdirTemp("", "rbe") //nolint:usetesting // a socket's path has to be short; t.TempDir has the test's name in it
 	if err != nil {
 		t.Fatal(err)
@@ -73,9 +77,6 @@ func Skip(t testing.TB, err error) {
 		if !errors.Is(err, kind) {
 			continue
 		}
-		if os.Getenv("RAYBUILD_TEST_STRICT") == "1" {
-			t.Fatalf("strict: %v", err)
-		}
-		t.Skipf("no engine here: %v", err)
+		testneeds.Skip(t, "no engine here: "+err.Error())
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/raybuild/raybuild/internal/testneeds"
 	"github.com/raybuild/raybuild/internal/world/mirror"
 	"github.com/raybuild/raybuild/internal/world/pypi"
 )
@@ -205,10 +206,7 @@ func pipEnv(t *testing.T) func(wantOK bool, args ...string) string {
 	t.Helper()
 	dir := t.TempDir()
 	if out, err := exec.Command("python3", "-m", "venv", dir).CombinedOutput(); err != nil {
-		if os.Getenv("RAYBUILD_TEST_STRICT") == "1" {
-			t.Fatalf("python3 -m venv: %v\n%s", err, out)
-		}
-		t.Skipf("no python3 with venv here: %v", err)
+		testneeds.Skip(t, fmt.Sprintf("python3 -m venv: %v\n%s", err, out))
 	}
 	return func(wantOK bool, args ...string) string {
 		t.Helper()
@@ -223,6 +221,7 @@ func pipEnv(t *testing.T) func(wantOK bool, args ...string) string {
 }
 
 func TestRealPipInstallsStandInsFromTheIndex(t *testing.T) {
+	testneeds.Long(t)
 	public, extra := makeIndex(t)
 	m := mirror.New(map[string]http.Handler{"pypi": public, "extra": extra})
 	srv := httptest.NewServer(m)

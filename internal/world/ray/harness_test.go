@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/raybuild/raybuild/internal/testneeds"
 	"github.com/raybuild/raybuild/internal/world/ray"
 )
 
@@ -31,13 +32,10 @@ type standIn struct {
 
 func install(t *testing.T, version string, env ...string) standIn {
 	t.Helper()
-	if _, err := exec.LookPath("python3"); err != nil || runtime.GOOS != "linux" {
-		reason := "the stand-in ray needs python3 on Linux"
-		if os.Getenv("RAYBUILD_TEST_STRICT") == "1" {
-			t.Fatal(reason)
-		}
-		t.Skip(reason)
+	if runtime.GOOS != "linux" {
+		testneeds.Skip(t, "the stand-in ray needs Linux")
 	}
+	testneeds.Programs(t, "python3")
 	dir := t.TempDir()
 	err := fs.WalkDir(ray.Files, ".", func(path string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() || strings.HasSuffix(path, ".go") || strings.HasSuffix(path, ".pyc") {

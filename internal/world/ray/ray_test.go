@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/raybuild/raybuild/internal/testneeds"
 )
 
 const benchProgram = `
@@ -43,6 +45,7 @@ print(json.dumps({"values": [o[0] for o in out], "nodes": len(set(o[1] for o in 
 `
 
 func TestStandInClusterRunsTasksAndJobs(t *testing.T) {
+	testneeds.Long(t)
 	const token = "0123456789abcdef"
 	file := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {

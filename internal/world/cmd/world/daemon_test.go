@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/raybuild/raybuild/internal/testneeds"
 )
 
 func TestStartTimeTellsProcessesApart(t *testing.T) {
@@ -46,18 +48,7 @@ func TestDownEndsNoOtherProcess(t *testing.T) {
 
 // The whole life of a world in the background: up, up again, down, up on the same ports.
 func TestUpAndDown(t *testing.T) {
-	missing := ""
-	for _, tool := range []string{"mmdebstrap", "dpkg-deb", "go"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			missing = tool
-		}
-	}
-	if missing != "" {
-		if os.Getenv("RAYBUILD_TEST_STRICT") == "1" {
-			t.Fatalf("this test needs %s", missing)
-		}
-		t.Skipf("this test needs %s", missing)
-	}
+	testneeds.Root(t, "mmdebstrap", "dpkg-deb", "go")
 	dir := t.TempDir()
 	exe := filepath.Join(dir, "world")
 	if out, err := exec.Command("go", "build", "-o", exe, ".").CombinedOutput(); err != nil {

@@ -20,28 +20,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"github.com/raybuild/raybuild/internal/registry"
+	"github.com/raybuild/raybuild/internal/testneeds"
 )
-
-// need skips a test on a machine that lacks what it runs with; under RAYBUILD_TEST_STRICT=1 it fails.
-func need(t *testing.T, tools ...string) {
-	t.Helper()
-	missing := ""
-	if os.Geteuid() != 0 {
-		missing = "root"
-	}
-	for _, tool := range tools {
-		if _, err := exec.LookPath(tool); err != nil {
-			missing = tool
-		}
-	}
-	if missing == "" {
-		return
-	}
-	if os.Getenv("RAYBUILD_TEST_STRICT") == "1" {
-		t.Fatalf("this test needs %s", missing)
-	}
-	t.Skipf("this test needs %s", missing)
-}
 
 // pushed is a small image in a registry of its own: busybox, and a user with a home.
 func pushed(t *testing.T) string {
@@ -114,7 +94,7 @@ func pushed(t *testing.T) string {
 }
 
 func TestRunStartsACommandAsTheImageSays(t *testing.T) {
-	need(t, "runc", "tar", "busybox")
+	testneeds.Root(t, "runc", "tar", "busybox")
 	t.Setenv("TMPDIR", t.TempDir())
 	ref := pushed(t)
 	var out, said bytes.Buffer

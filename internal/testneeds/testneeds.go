@@ -1,0 +1,64 @@
+// Package testneeds leaves out tests that this machine cannot run, or that nobody has the time for: tests that start engines,
+// hosts or clusters need root and programs, take minutes, and are left out with -short.
+package testneeds
+
+import (
+	"os"
+	"os/exec"
+	"testing"
+)
+
+// Missing says what this machine lacks for tests that run as root with programs, or why they are left out. "": nothing. A TestMain
+// that asks has parsed the flags.
+func Missing(programs ...string) string {
+	if testing.Short() {
+		return "-short leaves out what runs engines, hosts and clusters"
+	}
+	if os.Geteuid() != 0 {
+		return "this test needs root"
+	}
+	return without(programs)
+}
+
+// without says which of programs is not there.
+func without(programs []string) string {
+	for _, p := range programs {
+		if _, err := exec.LookPath(p); err != nil {
+			return "this test needs " + p + ": make needs"
+		}
+	}
+	return ""
+}
+
+// Root skips a test that runs as root with programs where one of that is missing.
+func Root(t testing.TB, programs ...string) {
+	t.Helper()
+	Skip(t, Missing(programs...))
+}
+
+// Long leaves a test that takes many seconds out with -short.
+func Long(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("-short leaves out what takes long")
+	}
+}
+
+// Programs skips a test that runs programs, as anybody, where one is not there.
+func Programs(t testing.TB, programs ...string) {
+	t.Helper()
+	Skip(t, without(programs))
+}
+
+// Skip skips a test for want of something; "": it does nothing. With RAYBUILD_TEST_STRICT=1 the test fails, unless -short was asked
+// for.
+func Skip(t testing.TB, why string) {
+	t.Helper()
+	switch {
+	case why == "":
+	case os.Getenv("RAYBUILD_TEST_STRICT") == "1" && !testing.Short():
+		t.Fatal(why)
+	default:
+		t.Skip(why)
+	}
+}
