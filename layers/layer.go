@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/raybuild/raybuild/llb"
 )
 
@@ -25,6 +27,14 @@ type Layer interface {
 	// Apply adds the layer to on. It is pure: it asks neither clock nor
 	// environment nor network.
 	Apply(on Stack, locked []Artifact) (Stack, error)
+}
+
+// LockedLayer is a layer of a program's own that is made of artifacts. What they are is in the lock, as for a recipe's layers. It is
+// asked for again where Inputs has another value, or the lock is updated by the layer's name.
+type LockedLayer interface {
+	Layer
+	// Inputs stand for what Resolve asks for, such as a name and a version.
+	Inputs() digest.Digest
 }
 
 // Ids of the image's user, as in Ray's own images (ray-project/ray,

@@ -57,6 +57,8 @@ type ResolveInput struct {
 	Recipe *Recipe
 	// Old is the lock so far, or nil. What it pins stays where the recipe lets it.
 	Old *Lock
+	// Extra are layers of a program's own, on top of the recipe's. Those that are [LockedLayer] are resolved.
+	Extra []Layer
 	// Update names what is to be refreshed: "base", "tool", a layer, a Python package, or "pip" for all of them. A name that
 	// is nothing of this is an error.
 	Update []string
@@ -103,6 +105,9 @@ func Resolve(ctx context.Context, in ResolveInput) (*Lock, error) {
 // checkUpdate refuses names of Update that would refresh nothing.
 func (in *ResolveInput) checkUpdate() error {
 	layers := []string{"base", "tool", "apt", "miniconda", "env", "ray", "pip"}
+	for _, l := range lockedLayers(in.Extra) {
+		layers = append(layers, l.Name())
+	}
 	known := slices.Clone(layers)
 	for _, p := range platformsOf(in.Old) {
 		for _, l := range p.pythonLayers() {
@@ -163,7 +168,36 @@ func resolvePlatform(ctx context.Context, in ResolveInput, name string, old *Loc
 		}
 		resolved = resolved || layer.Name() == "ray"
 	}
+	for _, layer := range lockedLayers(in.Extra) {
+		if err := r.layer(ctx, layer, layer.Inputs()); err != nil {
+			return nil, err
+		}
+	}
+	r.keepOwn()
 	return r.locked, nil
+}
+
+// lockedLayers are those of a program's own layers that are made of artifacts.
+func lockedLayers(own []Layer) []LockedLayer {
+	var out []LockedLayer
+	for _, l := range own {
+		if locked, ok := l.(LockedLayer); ok {
+			out = append(out, locked)
+		}
+	}
+	return out
+}
+
+// keepOwn keeps what the old lock says of layers of a program's own, where another program resolves.
+func (r *Resolver) keepOwn() {
+	if len(r.in.Extra) > 0 {
+		return
+	}
+	for _, l := range r.old.Layers {
+		if !slices.Contains([]string{"apt", "miniconda", "env", "ray"}, l.Name) && !isAdded(l.Name) {
+			r.locked.Layers = append(r.locked.Layers, l)
+		}
+	}
 }
 
 // Resolver is what a layer resolves with.
@@ -216,9 +250,11 @@ func (r *Resolver) layer(ctx context.Context, layer Layer, inputs digest.Digest)
 
 // updatesPackage tells whether a name of Update is no layer, and so a Python package.
 func (r *Resolver) updatesPackage() bool {
-	return slices.ContainsFunc(r.in.Update, func(n string) bool {
-		return !slices.Contains([]string{"base", "tool", "user", "apt", "miniconda", "env"}, n)
-	})
+	layers := []string{"base", "tool", "user", "apt", "miniconda", "env"}
+	for _, l := range lockedLayers(r.in.Extra) {
+		layers = append(layers, l.Name())
+	}
+	return slices.ContainsFunc(r.in.Update, func(n string) bool { return !slices.Contains(layers, n) })
 }
 
 func (r *Resolver) know(artifacts []Artifact) {
@@ -355,8 +391,8 @@ type StaleLayer struct {
 }
 
 // Stale lists what of a lock must be resolved anew for a recipe, nothing where
-// it fits. It looks at nothing but its arguments and the recipe's local files.
-func Stale(r *Recipe, l *Lock) ([]StaleLayer, error) {
+// it fits. own are layers of a program's own. It looks at nothing but its arguments and the recipe's local files.
+func Stale(r *Recipe, l *Lock, own ...Layer) ([]StaleLayer, error) {
 	var out []StaleLayer
 	for _, name := range r.Platforms {
 		var locked *LockPlatform
@@ -373,6 +409,9 @@ func Stale(r *Recipe, l *Lock) ([]StaleLayer, error) {
 		inputs, err := layerInputs(r, locked.Base.Digest)
 		if err != nil {
 			return nil, err
+		}
+		for _, l := range lockedLayers(own) {
+			inputs[l.Name()] = l.Inputs()
 		}
 		for _, layer := range slices.Sorted(maps.Keys(inputs)) {
 			if !slices.ContainsFunc(locked.Layers, func(l LockLayer) bool { return l.Name == layer && l.Inputs == inputs[layer] }) {
