@@ -39,7 +39,7 @@ func (d *decoder) expand(doc *document) *Spec {
 	if at := d.Place("min_workers"); at != nil {
 		if doc.min > len(s.Workers) {
 			fix := fmt.Sprintf("write at most %d", len(s.Workers))
-			d.bad(at, fix, "is %d, and there are %d workers", doc.min, len(s.Workers))
+			d.bad(at, fix, "is %d, more than the number of workers, %d", doc.min, len(s.Workers))
 		}
 		s.MinWorkers = doc.min
 	}

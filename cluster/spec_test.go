@@ -179,7 +179,7 @@ func badClusters() []badCluster {
 		{"too many nodes", ok + "share_hosts: true\nworkers: [{hosts: [b], nodes_per_host: 20}, {hosts: [b]}]\n", "21 nodes on host b"},
 		{"private addresses do not match", ok + "workers: [{hosts: [\"n[1-3]\"], private_addresses: [\"10.1.0.[1-2]\"]}]\n", "2 private_addresses for 3 hosts"},
 		{"private address twice", ok + "workers: [{hosts: [b, c], private_addresses: [10.1.0.1, 10.1.0.1]}]\n", "private address 10.1.0.1 is also that of b"},
-		{"more minimum than workers", ok + "min_workers: 2\nworkers: [{host: b}]\n", `4:14: min_workers: is 2, and there are 1 workers; write at most 1`},
+		{"more minimum than workers", ok + "min_workers: 2\nworkers: [{host: b}]\n", `4:14: min_workers: is 2, more than the number of workers, 1; write at most 1`},
 		{"ports that collide", ok + "ports: {gcs: 6380}\n", "port node_manager of a-head (6380) is also gcs"},
 		{"ports that collide on a shared host", ok + "share_hosts: true\nworkers: [{hosts: [b], nodes_per_host: 2, ports: {metrics: 6370}}]\n", "6380"},
 		{"worker ports too high", ok + "share_hosts: true\nworkers: [{hosts: [b], nodes_per_host: 2, ports: {agent_listen: 65535}}]\n", "port agent_listen of a-w-b-2 would be 65536"},
