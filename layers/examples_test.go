@@ -44,11 +44,27 @@ func TestExamples(t *testing.T) {
 			if stale, err := Stale(r, lock); err != nil || len(stale) > 0 {
 				t.Errorf("the lock does not fit: %v, %v", stale, err)
 			}
-			if _, err := NewGraph(t.Context(), r, lock, GraphOptions{}); err != nil {
-				t.Errorf("graph: %v", err)
+			g, err := NewGraph(t.Context(), r, lock, GraphOptions{})
+			if err != nil {
+				t.Fatalf("graph: %v", err)
+			}
+			name := filepath.Base(filepath.Dir(file))
+			if want := exampleDigests[name]; g.Digest.Encoded()[:16] != want {
+				t.Errorf("the graph of the example has the digest %s, and had %s: everybody who builds it gets another image. "+
+					"Where that is meant, write the new one into exampleDigests", g.Digest.Encoded()[:16], want)
 			}
 		})
 	}
+}
+
+// exampleDigests are how the digests of the examples' graphs begin.
+var exampleDigests = map[string]string{
+	"arm64":     "92d81cf9d42f86a5",
+	"china":     "cba703d79372f03a",
+	"default":   "c368fa92abdff646",
+	"minimal":   "c368fa92abdff646",
+	"seed-2020": "63e4073779260e26",
+	"training":  "c368fa92abdff646",
 }
 
 // The example of the defaults is the defaults.
