@@ -67,7 +67,7 @@ func (p *Project) buildGraph(ctx context.Context, o *BuildOptions, graph *layers
 	}
 	p.keepPassed()
 	if o.Push {
-		docs, err := p.documents(ctx, graph, res.Line)
+		docs, err := p.documents(ctx, graph, res.Linear)
 		if err != nil {
 			return err
 		}
@@ -84,7 +84,7 @@ func (p *Project) buildGraph(ctx context.Context, o *BuildOptions, graph *layers
 
 // lockToPush brings the lock up to the recipe. Where that takes resolving, the registry is asked first.
 func (p *Project) lockToPush(ctx context.Context, o *BuildOptions) error {
-	stale, err := layers.Stale(p.recipe, p.lock)
+	stale, err := layers.Stale(p.recipe, p.lock, p.env.Layers...)
 	if err != nil {
 		return err
 	}
@@ -142,7 +142,6 @@ func (p *Project) solve(ctx context.Context, o *BuildOptions, graph *layers.Grap
 	if err != nil {
 		return nil, err
 	}
-	d.options.OnSteps = t.steps
 	res, err := p.run(ctx, b, o, graph, d.options, t, whole)
 	if err = errors.Join(err, d.finish(err)); err != nil {
 		if ctx.Err() != nil {
@@ -164,38 +163,23 @@ func (p *Project) solve(ctx context.Context, o *BuildOptions, graph *layers.Grap
 	return res, d.spread(ctx, p, res)
 }
 
-// run builds. The image is tested beside what is done with it, and named when it has passed.
+// run builds, and pushes where that is asked for. The image is tested beside what is done with it, and named when it has passed.
 func (p *Project) run(ctx context.Context, b *builder.Builder, o *BuildOptions, graph *layers.Graph, to llb.BuildOptions, t *tally, whole *reuse) (*llb.Result, error) {
-	session := p.session(o.Secrets)
-	build := func(to llb.BuildOptions) (*llb.Result, error) { return b.Build(ctx, graph.Images, session, to) }
+	to.Checks, to.PackEarly, to.CPUs = p.smoke.checks(whole != nil), o.Push, b.CPUs()
+	build := func(to llb.BuildOptions) (*llb.Result, error) {
+		build, ctx, err := b.Start(ctx, graph.Images, p.session(o.Secrets), to)
+		if err != nil {
+			return nil, err
+		}
+		if o.Push {
+			err = p.pushBuild(ctx, b, o, graph, to, t, whole, build)
+		}
+		res, err := build.End(ctx, err)
+		t.steps(res.Steps)
+		return res, err
+	}
 	if o.BuilderFetches {
-		build = func(to llb.BuildOptions) (*llb.Result, error) { return p.fetchThere(ctx, b, graph, session, to) }
-	}
-	to.Checks = p.smoke.checks(whole != nil)
-	if o.Push {
-		from := p.bases(graph)
-		if whole != nil {
-			from = whole.from(p)
-		}
-		to.CPUs = b.CPUs()
-		to.Packed = func(ctx context.Context, part *llb.Pushing) { p.pushLayers(ctx, to, from, t, part) }
-	}
-	if whole != nil {
-		to.BuilderPushes = func(_ context.Context, why error) error { return fmt.Errorf("%w: %v", errCannotReuse, why) } //nolint:errorlint // it has failed for good
-		to.Pusher = func(ctx context.Context, image *llb.Pushing) error { return whole.push(ctx, p, o, to, t, image) }
-		return build(to)
-	}
-	if o.Push {
-		to.BeforePush = func(_ context.Context, res *llb.Result) error {
-			t.beforePush(res)
-			return nil
-		}
-		to.PushStored = func(ctx context.Context, image *llb.Pushing) ([]byte, error) {
-			return p.pushStored(ctx, b.Store, to, t, image)
-		}
-		to.BuilderPushes = t.builderPushes
-		to.Pusher = func(ctx context.Context, image *llb.Pushing) error { return p.push(ctx, o, graph, to, t, image) }
-		return build(to)
+		return p.fetchThere(ctx, b, graph, to, build)
 	}
 	return build(to)
 }

@@ -64,7 +64,7 @@ func (p *Project) compare(ctx context.Context, o CompareOptions) (*comparison, e
 // local makes the graph, and marks in its record what the lock does not answer.
 func (g *comparison) local(ctx context.Context, o *BuildOptions) (err error) {
 	p := g.p
-	if g.stale, err = layers.Stale(p.recipe, p.lock); err != nil {
+	if g.stale, err = layers.Stale(p.recipe, p.lock, p.env.Layers...); err != nil {
 		return err
 	}
 	if len(g.stale) > 0 && len(p.env.Set) > 0 && p.env.Lock == "" {

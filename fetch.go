@@ -15,9 +15,9 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// fetchThere is a build whose artifacts the builder fetches by itself, each from its first mirror. A builder tries one place
+// fetchThere is a build by build whose artifacts the builder fetches by itself, each from its first mirror. A builder tries one place
 // only, so where a build fails before any step has, it goes on with everybody's next mirror; what was fetched is kept.
-func (p *Project) fetchThere(ctx context.Context, b *builder.Builder, graph *layers.Graph, s llb.Session, to llb.BuildOptions) (*llb.Result, error) {
+func (p *Project) fetchThere(ctx context.Context, b *builder.Builder, graph *layers.Graph, to llb.BuildOptions, build func(llb.BuildOptions) (*llb.Result, error)) (*llb.Result, error) {
 	places := p.sources.Places(graph.Artifacts)
 	rounds := 1
 	for _, urls := range places {
@@ -32,7 +32,7 @@ func (p *Project) fetchThere(ctx context.Context, b *builder.Builder, graph *lay
 		for d, urls := range places {
 			to.FetchURLs[d] = urls[min(round, len(urls)-1)]
 		}
-		res, err := b.Build(ctx, graph.Images, s, to)
+		res, err := build(to)
 		var step *llb.StepError
 		if err == nil || ctx.Err() != nil || errors.As(err, &step) || errors.Is(err, errCannotReuse) {
 			return res, err

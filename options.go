@@ -32,8 +32,7 @@ type Options struct {
 	// Platforms are built, as os/arch. Default: the recipe's.
 	Platforms []string
 
-	// Layers are a program's own, on top of the recipe's, in this order. What they are made of is not in the lock: a layer with
-	// artifacts of its own cannot be built yet.
+	// Layers are a program's own, on top of the recipe's, in this order. One that is made of artifacts is a [layers.LockedLayer].
 	Layers []layers.Layer
 
 	// Builder is the address of a BuildKit, "docker" for the Docker Engine's own, "buildx" for buildx's current builder, or

@@ -103,7 +103,7 @@ func (g *comparison) plan(ctx context.Context, name string) (*Plan, error) {
 	if g.image != nil {
 		if old = g.image.record; old == nil {
 			r.note("the image carries no record of what it was made of, so no layer is known to be reused: push it anew with this raybuild")
-		} else if old.Line {
+		} else if old.Linear {
 			r.note("the image was built where layers cannot be merged: what follows a built layer is built too")
 		}
 	}
@@ -113,7 +113,7 @@ func (g *comparison) plan(ctx context.Context, name string) (*Plan, error) {
 	compared, configs := layers.CompareRecords(old, g.inputs)
 	expected := newExpectation()
 	for _, f := range compared {
-		expect, runs := expected.of(f, old != nil && old.Line)
+		expect, runs := expected.of(f, old != nil && old.Linear)
 		r.add(ctx, g, f, expect, runs)
 	}
 	for _, p := range g.inputs.Platforms {

@@ -146,7 +146,7 @@ func readLock(file string) (*layers.Lock, []byte, error) {
 // ensureLock brings the lock up to the recipe: not at all where it fits, an error where it must not change, else by resolving what
 // changed. A lock that overrides made for this call alone is kept in raybuild's directory, so that the same call finds it again.
 func (p *Project) ensureLock(ctx context.Context, frozen bool, update []string) error {
-	stale, err := layers.Stale(p.recipe, p.lock)
+	stale, err := layers.Stale(p.recipe, p.lock, p.env.Layers...)
 	if err != nil {
 		return err
 	}
@@ -180,7 +180,7 @@ func (p *Project) useOverrideLock(file string) bool {
 	if err != nil || lock == nil {
 		return false
 	}
-	if stale, err := layers.Stale(p.recipe, lock); err != nil || len(stale) > 0 {
+	if stale, err := layers.Stale(p.recipe, lock, p.env.Layers...); err != nil || len(stale) > 0 {
 		return false
 	}
 	p.lock, p.data = lock, data
@@ -243,6 +243,7 @@ func (p *Project) resolveInput(update []string) layers.ResolveInput {
 	return layers.ResolveInput{
 		Recipe: p.recipe,
 		Old:    p.lock,
+		Extra:  p.env.Layers,
 		Update: update,
 
 		SameRelease: p.ofImage != nil,

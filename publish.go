@@ -11,24 +11,63 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 
+	"github.com/raybuild/raybuild/internal/builder"
 	"github.com/raybuild/raybuild/internal/registry"
 	"github.com/raybuild/raybuild/layers"
 	"github.com/raybuild/raybuild/llb"
 )
 
-// push brings what was built to the registries: layers from the builder where it has them, else from the base's registry.
-// Where a layer is in neither (one that came out of a registry cache and was needed for nothing), the builder pushes.
-func (p *Project) push(ctx context.Context, o *BuildOptions, graph *layers.Graph, to llb.BuildOptions, t *tally, image *llb.Pushing) error {
+// sentAtOnce is how many layers are sent at once while others are built.
+const sentAtOnce = 4
+
+// pushBuild pushes what is being built: each layer as soon as it is there, then the image. graph is what is built; whole is the image
+// that it is a part of, nil: it is all of it.
+func (p *Project) pushBuild(ctx context.Context, b *builder.Builder, o *BuildOptions, graph *layers.Graph, to llb.BuildOptions, t *tally, whole *reuse, build *llb.Build) error {
+	from := p.bases(graph)
+	if whole != nil {
+		from = whole.from(p)
+	}
+	var early errgroup.Group
+	early.SetLimit(sentAtOnce)
+	for layer := range build.Ready() {
+		early.Go(func() error {
+			p.pushLayers(ctx, to, from, t, layer)
+			return nil
+		})
+	}
+	image, err := build.Wait()
+	if err = errors.Join(err, early.Wait()); err != nil {
+		return err
+	}
+	if whole != nil {
+		return whole.push(ctx, p, o, to, t, build)
+	}
+	t.beforePush(image)
+	if b.Store != nil {
+		return p.pushStored(ctx, b.Store, to, t, build)
+	}
+	// A layer that nobody has is one that came out of a registry's cache and was needed for nothing: the builder has it sent.
+	if err = p.push(ctx, o, graph, to, t, build); errors.Is(err, os.ErrNotExist) && ctx.Err() == nil {
+		t.builderPushes(ctx, err)
+		err = build.Push(ctx)
+	}
+	return err
+}
+
+// push brings what was built to the registries: layers from the builder where it has them, else from the base's registry. A layer
+// that is in neither is an error that is os.ErrNotExist.
+func (p *Project) push(ctx context.Context, o *BuildOptions, graph *layers.Graph, to llb.BuildOptions, t *tally, image *llb.Build) error {
 	open := func(ctx context.Context, d ocispecs.Descriptor, offset int64) (io.ReadCloser, error) {
 		return image.Open(ctx, d.Digest, offset)
 	}
-	docs, err := p.documents(ctx, graph, image.Result.Line)
+	docs, err := p.documents(ctx, graph, image.Result.Linear)
 	if err != nil {
 		return err
 	}
 	ready := func(ctx context.Context, _ func(context.Context) error) error { return image.Checked(ctx) }
-	return p.send(ctx, o, pushRequest{root: image.Result.Digest, names: to.Names, docs: docs, from: p.bases(graph), open: open, shown: image, ready: ready}, t)
+	return p.send(ctx, o, pushRequest{root: image.Result.Digest, names: to.Names, docs: docs, from: p.bases(graph), open: open, shown: image.Content, ready: ready}, t)
 }
 
 // pushRequest is an image that is pushed.
@@ -38,7 +77,7 @@ type pushRequest struct {
 	docs  []registry.Document // that will be attached to it
 	from  []string            // images that have blobs of it, by digest
 	open  registry.Source     // has the others
-	shown *llb.Pushing        // where progress is shown; nil: nowhere
+	shown *llb.Content        // where progress is shown; nil: nowhere
 
 	ready func(ctx context.Context, store func(context.Context) error) error // is registry.PushOptions's
 
@@ -90,7 +129,7 @@ func (p *Project) send(ctx context.Context, o *BuildOptions, c pushRequest, t *t
 
 // pushLayers brings layers to the first name's repository while others are still built. What fails is tried again with the
 // image, and told then.
-func (p *Project) pushLayers(ctx context.Context, to llb.BuildOptions, from []string, t *tally, part *llb.Pushing) {
+func (p *Project) pushLayers(ctx context.Context, to llb.BuildOptions, from []string, t *tally, part *llb.Content) {
 	all, err := part.Layers()
 	if err != nil {
 		return

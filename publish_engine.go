@@ -12,15 +12,18 @@ import (
 
 // pushStored has the Docker Engine push what its BuildKit put into its image store, and gives the manifest the annotations that
 // the Engine does not write. The other names become the image by its manifest.
-func (p *Project) pushStored(ctx context.Context, engine *docker.Host, to llb.BuildOptions, t *tally, image *llb.Pushing) ([]byte, error) {
+func (p *Project) pushStored(ctx context.Context, engine *docker.Host, to llb.BuildOptions, t *tally, image *llb.Build) error {
+	if err := image.Checked(ctx); err != nil {
+		return err
+	}
 	name := to.Names[0]
 	host, err := registry.Host(name)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	c, err := p.registry.Credentials(ctx, host)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	reused := map[string]bool{}
 	auth := docker.Auth{Username: c.Username, Password: c.Password, IdentityToken: c.IdentityToken, Registry: host}
@@ -34,24 +37,26 @@ func (p *Project) pushStored(ctx context.Context, engine *docker.Host, to llb.Bu
 		image.Show(digest.FromString(l.ID), "layer "+l.ID, l.Sent, l.Size, l.Reused)
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	from, err := registry.Pin(name, pushed)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	manifest, err := p.registry.Annotate(ctx, from, name, to.Annotations)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if from, err = registry.Pin(name, digest.FromBytes(manifest).String()); err != nil {
-		return nil, err
+		return err
 	}
 	if err := p.registry.Tag(ctx, from, to.Names[1:]...); err != nil {
-		return nil, err
+		return err
 	}
-	t.stored, err = p.storedLayers(ctx, from, reused)
-	return manifest, err
+	if t.stored, err = p.storedLayers(ctx, from, reused); err != nil {
+		return err
+	}
+	return image.Stored(manifest)
 }
 
 // storedLayers says what the Engine's push moved. The Engine names layers by the digests of their unpacked tars.

@@ -206,7 +206,7 @@ func (p *Project) sameAsImage(ctx context.Context, source *layers.RecipeRecord) 
 	for _, locked := range p.lock.Platforms {
 		was.Base = locked.Base.Reference
 	}
-	stale, err := layers.Stale(&was, p.lock)
+	stale, err := layers.Stale(&was, p.lock, p.env.Layers...)
 	if err != nil {
 		return nil, besideRecipe(err)
 	}

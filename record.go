@@ -35,7 +35,7 @@ func (p *Project) documents(ctx context.Context, graph *layers.Graph, line bool)
 		return nil, err
 	}
 	record := p.smoke.passedIn(inputs)
-	record.Line = line
+	record.Linear = line
 	data, err := record.Marshal()
 	if err != nil {
 		return nil, err
@@ -110,7 +110,7 @@ func (p *Project) attachElsewhere(ctx context.Context, graph *layers.Graph, foun
 			return err
 		}
 	}
-	docs, err := p.documents(ctx, graph, was != nil && was.Line)
+	docs, err := p.documents(ctx, graph, was != nil && was.Linear)
 	if err != nil {
 		return err
 	}

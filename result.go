@@ -124,7 +124,7 @@ func (t *tally) pushed(done registry.Pushed) {
 
 // builderPushes asks the registry which layers it has already: the builder does not tell what it sends. Those that raybuild had sent
 // itself when it found that it could not go on are not reused for that.
-func (t *tally) builderPushes(ctx context.Context, why error) error {
+func (t *tally) builderPushes(ctx context.Context, why error) {
 	if t.sent == nil { // raybuild's own push did not begin
 		t.res.BytesPushed = t.before.sum()
 	}
@@ -148,7 +148,6 @@ func (t *tally) builderPushes(ctx context.Context, why error) error {
 			t.res.BytesPushed += l.Size
 		}
 	}
-	return nil
 }
 
 // layers keeps the layers of what was built.
@@ -224,7 +223,7 @@ func (t *tally) built(res *llb.Result) error {
 		r.Steps = append(r.Steps, Step{s.Name, s.Layer, s.Cached, s.Seconds})
 	}
 	r.Caches = res.Caches
-	if res.Line {
+	if res.Linear {
 		t.p.env.note("this builder cannot merge layers, so the image is laid out as a line: its digest differs from other builders', and an edit rebuilds what follows it")
 	}
 	for _, note := range t.notes {

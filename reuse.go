@@ -203,8 +203,8 @@ func (k *reuse) open(built func(context.Context, digest.Digest, int64) (io.ReadC
 }
 
 // push is what a build of the rest does with what it made: the whole image is pushed.
-func (k *reuse) push(ctx context.Context, p *Project, o *BuildOptions, to llb.BuildOptions, t *tally, part *llb.Pushing) error {
-	if part.Result.Line {
+func (k *reuse) push(ctx context.Context, p *Project, o *BuildOptions, to llb.BuildOptions, t *tally, part *llb.Build) error {
+	if part.Result.Linear {
 		return fmt.Errorf("%w: this builder cannot merge layers", errCannotReuse)
 	}
 	built, err := part.Layers()
@@ -221,13 +221,13 @@ func (k *reuse) push(ctx context.Context, p *Project, o *BuildOptions, to llb.Bu
 	ready := func(ctx context.Context, store func(context.Context) error) error {
 		return k.passes(ctx, p, to.Names[0], part, store)
 	}
-	return k.explain(k.send(ctx, p, o, pushRequest{names: to.Names, from: k.from(p), open: k.open(part.Open), shown: part, ready: ready}, t))
+	return k.explain(k.send(ctx, p, o, pushRequest{names: to.Names, from: k.from(p), open: k.open(part.Open), shown: part.Content, ready: ready}, t))
 }
 
 // send pushes the whole image.
 func (k *reuse) send(ctx context.Context, p *Project, o *BuildOptions, c pushRequest, t *tally) (err error) {
 	c.root, c.reused = k.made.Result.Digest, k.old.Ref
-	if c.docs, err = p.documents(ctx, k.graph, k.made.Result.Line); err != nil {
+	if c.docs, err = p.documents(ctx, k.graph, k.made.Result.Linear); err != nil {
 		return err
 	}
 	return p.send(ctx, o, c, t)
@@ -238,7 +238,7 @@ func (k *reuse) from(p *Project) []string { return append(p.bases(k.rest.Graph),
 
 // explain tells a layer that is nowhere from a push that fails: such an image can be built whole.
 func (k *reuse) explain(err error) error {
-	if registry.Missing(err) {
+	if registry.Missing(err) || errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("%w: %s: %v", errCannotReuse, k.old.Ref, err) //nolint:errorlint // not as what the builder pushes itself
 	}
 	return err

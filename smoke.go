@@ -176,7 +176,7 @@ func (s *smoke) explain(err error) error {
 
 // passes waits until the image that is pushed has passed its tests. Where layers were taken from a registry the builder may not
 // have them: then it pulls the image, which is there, and has no name.
-func (k *reuse) passes(ctx context.Context, p *Project, name string, image *llb.Pushing, store func(context.Context) error) error {
+func (k *reuse) passes(ctx context.Context, p *Project, name string, image *llb.Build, store func(context.Context) error) error {
 	checks := p.smoke.checks(true)
 	if len(checks) == 0 {
 		return nil

@@ -89,7 +89,7 @@ func TestRestIsWhatChanged(t *testing.T) {
 	}
 	g, now := subjectGraph(t, func(*subject) {})
 	line := *old
-	line.Line = true
+	line.Linear = true
 	two := *old
 	two.Platforms = slices.Concat(old.Platforms, old.Platforms)
 	for what, in := range map[string]*BuildRecord{"no record": nil, "an image in a line": &line, "an image of two platforms": &two} {

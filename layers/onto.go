@@ -154,7 +154,7 @@ func (g *Graph) WithParent(below digest.Digest) *Graph {
 
 // inputsOnto is the record of the image below, with what was added.
 func (g *Graph) inputsOnto(ctx context.Context) (*BuildRecord, error) {
-	out := &BuildRecord{Version: BuildRecordVersion, Graph: g.Digest, Compression: g.packing(), Line: g.onto.Line}
+	out := &BuildRecord{Version: BuildRecordVersion, Graph: g.Digest, Compression: g.packing(), Linear: g.onto.Linear}
 	for i, made := range g.made {
 		at := slices.IndexFunc(g.onto.Platforms, func(p PlatformRecord) bool { return p.Platform == made.name })
 		if at < 0 {

@@ -25,9 +25,9 @@ type BuildRecord struct {
 	Graph digest.Digest `json:"graph"`
 	// Compression of the layers, with its level; all of them change with it.
 	Compression string `json:"compression"`
-	// Line tells that the builder could not merge, so that each layer stands on
+	// Linear tells that the builder could not merge, so that each layer stands on
 	// all that come before it.
-	Line bool `json:"line,omitempty"`
+	Linear bool `json:"line,omitempty"`
 	// Platforms in the order of the image's index.
 	Platforms []PlatformRecord `json:"platforms"`
 }

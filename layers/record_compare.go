@@ -65,7 +65,7 @@ func CompareRecords(old, now *BuildRecord) ([]LayerComparison, map[string][]Inpu
 		if old != nil && !known {
 			whole = []InputChange{{Input: "platform", To: p.Platform}}
 		}
-		compared := comparePlatforms(was, p, old != nil && old.Line)
+		compared := comparePlatforms(was, p, old != nil && old.Linear)
 		if known && old.Compression != now.Compression {
 			change := InputChange{Input: "compression", From: old.Compression, To: now.Compression}
 			recompress(compared, change)

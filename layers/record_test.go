@@ -229,7 +229,7 @@ func TestInputsCountLayersAndKeepSecrets(t *testing.T) {
 
 func TestAnImageLaidOutAsALineMovesWhatFollows(t *testing.T) {
 	before := newSubject(t).inputs(t)
-	before.Line = true
+	before.Linear = true
 	s := newSubject(t)
 	s.recipe.Steps[0].Run = "echo more"
 	compared, _ := CompareRecords(before, s.inputs(t))

@@ -84,8 +84,8 @@ func outsideAnnotations(in map[string]string) map[string]string {
 	return out
 }
 
-// Layers are the layers of an image of one platform that is on its way, with their diff IDs.
-func (p *Pushing) Layers() ([]StoredLayer, error) {
+// Layers are the layers of an image of one platform, with their diff IDs.
+func (p *Content) Layers() ([]StoredLayer, error) {
 	if len(p.Result.Images) != 1 {
 		return nil, fmt.Errorf("read layers of image %s: it has %d platforms, not one", p.Result.Digest, len(p.Result.Images))
 	}

@@ -20,14 +20,13 @@ func TestAssembledImageIsTheBuilders(t *testing.T) {
 			annotations := map[string]string{"z": "1", "a.b": "<x>"}
 			var made *llb.Assembled
 			o := llb.BuildOptions{Names: []string{"localhost:1/assembled:1"}, Push: true, Compression: compression, Annotations: annotations}
-			o.Pusher = func(ctx context.Context, p *llb.Pushing) error {
-				stored, err := p.Layers()
+			res, err := started(t, b, []llb.Image{image}, o, func(ctx context.Context, build *llb.Build) error {
+				stored, err := build.Layers()
 				if err == nil {
 					made, err = image.Assemble(ctx, stored, annotations)
 				}
 				return err
-			}
-			res, err := b.Build(t.Context(), []llb.Image{image}, llb.Session{}, o)
+			})
 			if err != nil {
 				t.Fatal(err)
 			}

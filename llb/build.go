@@ -23,77 +23,6 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Build makes an image, of one platform for each of images, and brings it where o says. It ends with ctx. A failed step
-// is a [StepError], an artifact that could not be brought a [FetchError].
-//
-// To know what a push will move before it moves, give o.BeforePush; or build without Push, look at the result's layers,
-// and build again with Push and without NoCache: the second build finds everything in the cache.
-func (b *Builder) Build(ctx context.Context, images []Image, s Session, o BuildOptions) (res *Result, err error) {
-	outputs := &outputs{oci: closing(o.OCI), docker: closing(o.Docker)}
-	defer func() { err = errors.Join(err, outputs.close(err)) }()
-	if err := o.validate(images); err != nil {
-		return nil, err
-	}
-	exports := func(push bool) []client.ExportEntry { return o.exports(outputs, push, len(images)) }
-	if b.store {
-		if err := o.storeOnly(len(images)); err != nil {
-			return nil, err
-		}
-		exports = func(bool) []client.ExportEntry { return o.storeExports() }
-	}
-	c, err := b.newCall(ctx, s, o.SolveOptions)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, c.view.close()) }()
-	c.checks = newChecking(ctx, c, o.Checks)
-	ctx, verdict := c.checks.failing(ctx)
-	defer func() { err = verdict(err) }()
-	defer c.tellSteps(o)
-	unable := c.exportsNone()
-	look := o.Push && (b.store || o.BeforePush != nil || o.Pusher != nil)
-	later := c.splitExports(o)
-	pack, err := c.pack(ctx, images, o)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { pack.end(err != nil) }()
-	defer c.checks.end()
-	c.saw, c.solved = pack.saw, c.afterSteps(pack, look)
-	first := func() (*Result, error) { return c.image(ctx, images, o, exports(o.Push && !look), true) }
-	if res, err = first(); err != nil && !outputs.opened.Load() {
-		res, err = c.withoutCache(ctx, err, first)
-	}
-	if err == nil {
-		err = c.complete(ctx, images, o, res)
-	}
-	if err != nil {
-		return res, err
-	}
-	pack.end(false)
-	if look {
-		err = c.lookAndPush(ctx, images, o, res)
-	}
-	if err == nil {
-		err = c.exportCaches(ctx, images, o, res, later)
-	}
-	if err != nil {
-		return nil, err
-	}
-	res.Caches, res.Steps = append(res.Caches, unable...), append(res.Steps, c.checks.result()...)
-	return res, nil
-}
-
-// lookAndPush shows what was made, and pushes it.
-func (c *call) lookAndPush(ctx context.Context, images []Image, o BuildOptions, res *Result) error {
-	if o.BeforePush != nil {
-		if err := o.BeforePush(ctx, res); err != nil {
-			return err
-		}
-	}
-	return c.push(ctx, images, o, res)
-}
-
 func (o BuildOptions) validate(images []Image) error {
 	var errs []error
 	if len(images) == 0 {
@@ -171,7 +100,7 @@ func (w *onceCloser) Close() error {
 	return w.err
 }
 
-func (o BuildOptions) exports(out *outputs, push bool, platforms int) []client.ExportEntry {
+func (o BuildOptions) exports(out *outputs, platforms int) []client.ExportEntry {
 	var all []client.ExportEntry
 	archive := func(typ string, w *onceCloser) {
 		if w == nil {
@@ -189,7 +118,7 @@ func (o BuildOptions) exports(out *outputs, push bool, platforms int) []client.E
 		all = append(all, client.ExportEntry{Type: client.ExporterLocal, OutputDir: o.Local})
 	}
 	if len(all) == 0 || len(o.Names) > 0 {
-		all = append(all, o.imageExport(push, platforms))
+		all = append(all, o.imageExport(false, platforms))
 	}
 	return all
 }
@@ -249,10 +178,10 @@ func (c *call) image(ctx context.Context, images []Image, o BuildOptions, export
 	absent := absentLocal(c.o.CacheFrom) // an export may fill the directory
 	var own error                        // of marshalling, which would come back from the builder as text
 	resp, err := c.solve(ctx, exports, func(built context.Context, gw gateway.Client) (*gateway.Result, error) {
-		res.Line = o.Line || !canMerge(gw.BuildOpts().LLBCaps)
-		c.line.Store(res.Line)
+		res.Linear = o.Linear || !canMerge(gw.BuildOpts().LLBCaps)
+		c.line.Store(res.Linear)
 		for n, img := range images {
-			if defs[n], own = img.marshal(built, res.Line, o.NoCache); own != nil {
+			if defs[n], own = img.marshal(built, res.Linear, o.NoCache); own != nil {
 				return nil, own
 			}
 		}
@@ -295,18 +224,9 @@ func (c *call) image(ctx context.Context, images []Image, o BuildOptions, export
 	return res, c.b.describe(ctx, res)
 }
 
-// complete exports once more where the builder had let go of the manifests before they were read.
-func (c *call) complete(ctx context.Context, images []Image, o BuildOptions, res *Result) error {
-	gone := func(i ImageResult) bool { return i.Layers == nil }
-	if res.Digest == "" || len(o.Names) == 0 || !slices.ContainsFunc(res.Images, gone) {
-		return nil
-	}
-	o.NoCache = false
-	again, err := c.image(ctx, images, o, []client.ExportEntry{o.imageExport(false, len(images))}, false)
-	if err == nil && again.Digest == res.Digest {
-		res.Images = again.Images
-	}
-	return err
+// unread tells whether an image's manifest was gone before it was read.
+func (r *Result) unread() bool {
+	return slices.ContainsFunc(r.Images, func(i ImageResult) bool { return i.Layers == nil })
 }
 
 // gatewayResult says which filesystem and config make which platform; one platform alone gets no index.

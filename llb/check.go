@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/moby/buildkit/client"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
@@ -58,8 +59,11 @@ type checking struct {
 	run  func() error // all of them
 	stop context.CancelFunc
 	once sync.Once
-	done chan struct{}
-	err  error // valid when done is closed
+	// failed is told that the image did not pass; nil: nobody is.
+	failed func(error)
+	asked  atomic.Bool // somebody waits for the outcome
+	done   chan struct{}
+	err    error // valid when done is closed
 
 	mu    sync.Mutex
 	steps []Step
@@ -85,12 +89,16 @@ func (k *checking) begin() {
 		go func() {
 			defer close(k.done)
 			k.err = k.run()
+			if failed := (*CheckError)(nil); k.failed != nil && errors.As(k.err, &failed) {
+				k.failed(k.err)
+			}
 		}()
 	})
 }
 
 // wait gives the checks' outcome.
 func (k *checking) wait(ctx context.Context) error {
+	k.asked.Store(true)
 	k.begin()
 	select {
 	case <-k.done:
@@ -100,49 +108,13 @@ func (k *checking) wait(ctx context.Context) error {
 	}
 }
 
-// tellSteps says how the steps went.
-func (c *call) tellSteps(o BuildOptions) {
-	if o.OnSteps != nil {
-		o.OnSteps(append(c.col.result(), c.checks.result()...))
+// verdict is what an error comes to of work on the image: that it did not pass, where that is so. The checks have ended.
+func (k *checking) verdict(err error) error {
+	var failed *CheckError
+	if errors.As(k.err, &failed) {
+		return k.err
 	}
-}
-
-// afterSteps is what is done when the image's steps have run. Where nobody looks at the image before it is pushed, or where it is
-// written to, what comes then names it.
-func (c *call) afterSteps(pack *packing, look bool) func(context.Context) error {
-	return func(built context.Context) error {
-		c.checks.begin()
-		if pack.wait(built); look {
-			return nil
-		}
-		return c.checks.wait(built)
-	}
-}
-
-// failing is a context that ends when the image does not pass: nobody needs what is done with it then. verdict ends it, and is
-// what an error of that work comes to.
-func (k *checking) failing(ctx context.Context) (_ context.Context, verdict func(error) error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	run := k.run
-	var failed *CheckError // valid when k.done is closed
-	k.run = func() error {
-		err := run()
-		if errors.As(err, &failed) {
-			cancel(err)
-		}
-		return err
-	}
-	return ctx, func(err error) error {
-		cancel(nil)
-		select {
-		case <-k.done:
-			if failed != nil {
-				return failed
-			}
-		default:
-		}
-		return err
-	}
+	return err
 }
 
 // end stops what runs: nothing may be shown when the call is over.

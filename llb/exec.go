@@ -185,7 +185,7 @@ func (e Exec) options() func(*layout) []bkllb.RunOption {
 			} else {
 				how = append(how, bkllb.Readonly)
 			}
-			if m.Stage.n != nil && m.Stage.n.given && !l.line {
+			if m.Stage.n != nil && m.Stage.n.contentAddressed && !l.line {
 				// Else the builder hashes every byte of it. Those that take lines are too old to know the word.
 				how = append(how, bkllb.ContentCache(bkllb.MountContentCacheOff))
 			}

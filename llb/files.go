@@ -94,7 +94,7 @@ func (s Stage) copyOp(title string, from Stage, err error, src, dst string, how 
 // BuildKit's mkdir and mkfile cannot set the time of a directory after something was put in it; unpacking does, and can set
 // every mode.
 func (s Stage) fileOp(title string, from *node, first func(*layout) *bkllb.FileAction, archive []byte) Stage {
-	return Stage{n: &node{title: title, base: s.n, layers: 1, given: isGiven(s.n, from), apply: func(l *layout, base bkllb.State) bkllb.State {
+	return Stage{n: &node{title: title, base: s.n, layers: 1, contentAddressed: areContentAddressed(s.n, from), apply: func(l *layout, base bkllb.State) bkllb.State {
 		act := first(l)
 		if archive != nil {
 			epoch := Epoch()

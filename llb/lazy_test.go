@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 
 	"context"
+
 	"github.com/raybuild/raybuild/llb"
 )
 
@@ -36,7 +37,7 @@ func TestLayersOfTheBaseAreNotFetchedToPush(t *testing.T) {
 	base := w.push(t, "base:1", "")
 	img := filesImage(amd64, "x")
 	img.Base, img.BaseLayers = llb.From(base), []string{"1", "2"}
-	res := build(t, connect(t), w, img, llb.BuildOptions{Names: []string{w.host + "/ray:1"}, Push: true, BeforePush: func(context.Context, *llb.Result) error { return nil }})
+	res := build(t, connect(t), w, img, llb.BuildOptions{Names: []string{w.host + "/ray:1"}, Push: true})
 	if len(res.Images[0].Layers) != 4 {
 		t.Errorf("layers %+v", res.Images[0].Layers)
 	}

@@ -1,7 +1,6 @@
 package llb
 
 import (
-	"context"
 	"io"
 	"time"
 
@@ -48,30 +47,16 @@ type BuildOptions struct {
 	SolveOptions
 	// Names are references to name the image by, as "registry/ray:2.60". Required to push.
 	Names []string
-	// Push pushes the image to each name. Default: it stays in the builder.
+	// Push pushes the image to each name; [Builder.Start] leaves that to its caller. Default: it stays in the builder.
 	Push bool
-	// BeforePush is called when the image is made and its layers are known, and no more of it has been pushed than Packed
-	// did; an error ends the build. Default: push at once.
-	BeforePush func(ctx context.Context, r *Result) error
-	// Pusher pushes in the builder's place, after BeforePush. It names nothing before [Pushing.Checked] lets it. An error that
-	// is os.ErrNotExist says that it could not have some blob; then the builder pushes. Default: the builder pushes.
-	Pusher func(ctx context.Context, p *Pushing) error
 	// Checks are run beside the image's exports as soon as its steps have run. What they fail at ends the build with a
-	// [CheckError], before anything is exported, or pushed but for what Packed and Pusher do. Default: none.
+	// [CheckError], before anything is exported or named. Default: none.
 	Checks []Check
-	// Packed is told of each layer whose steps have run, as an image of that layer alone, as soon as it is a blob, while steps
-	// of other layers still run. It is called by several goroutines at once, and the build does not end before they do.
-	// Default: layers become blobs when all are there.
-	Packed func(ctx context.Context, p *Pushing)
-	// CPUs is how many the builder has, which steps and the packing of layers for Packed share. Default: unknown; four layers are
-	// packed at once.
+	// PackEarly makes each layer a blob as soon as its steps have run, for [Build.Ready]. Default: layers become blobs when all are
+	// there.
+	PackEarly bool
+	// CPUs is how many the builder has, which steps and early packing share. Default: unknown; four layers are packed at once.
 	CPUs int
-	// PushStored pushes what a builder has put into an image store of its own (see [Dialer]), as [Result.Stored], and gives
-	// the manifest that the registry has then. It is called for such a builder only, which cannot push without it.
-	PushStored func(ctx context.Context, p *Pushing) (manifest []byte, err error)
-	// BuilderPushes is told before the builder pushes because Pusher could not, and why; an error ends the build.
-	// Default: nobody is.
-	BuilderPushes func(ctx context.Context, why error) error
 	// Insecure lets the builder use plain HTTP or an unknown certificate for the names' registries.
 	Insecure bool
 	// OCI gets the image as a tar archive in OCI layout. It is closed at the end. Default: none is written.
@@ -86,10 +71,8 @@ type BuildOptions struct {
 	Compression string
 	// Annotations are put on each manifest, and on the index where there are several platforms.
 	Annotations map[string]string
-	// OnSteps is told how the steps went, also where the build failed. Default: nobody is.
-	OnSteps func([]Step)
-	// Line lays the graph out as one chain even where the builder can merge. Default: only where it cannot.
-	Line bool
+	// Linear lays the graph out as one chain even where the builder can merge. Default: only where it cannot.
+	Linear bool
 }
 
 // Result is what a build made.
@@ -99,7 +82,7 @@ type Result struct {
 	Images []ImageResult     // one for each image, in order
 	Steps  []Step            // run and file operations, in the order of the graph
 	Caches []CacheWork       // imports and exports of caches, in the order in which they began
-	Line   bool              // the builder cannot merge, so the graph was laid out as a line
+	Linear bool              // the builder cannot merge, so the graph was laid out as a line
 	Attrs  map[string]string // what BuildKit's exporters answered
 }
 

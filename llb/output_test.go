@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,6 +25,7 @@ import (
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/raybuild/raybuild/internal/testneeds"
 	"github.com/raybuild/raybuild/llb"
 )
 
@@ -126,7 +128,8 @@ func TestSeveralPlatformsMakeAnIndex(t *testing.T) {
 	}
 }
 
-func TestBeforePushSeesLayersBeforeTheyMove(t *testing.T) {
+// The layers of an image are known before it is pushed, and whoever sees them may stop there.
+func TestLayersAreKnownBeforeTheyMove(t *testing.T) {
 	w, b := newWorld(t), connect(t)
 	ref, err := name.ParseReference(w.host + "/ray:1")
 	if err != nil {
@@ -134,21 +137,20 @@ func TestBeforePushSeesLayersBeforeTheyMove(t *testing.T) {
 	}
 	o := llb.BuildOptions{Names: []string{ref.String()}, Push: true, SolveOptions: llb.SolveOptions{NoCache: true}}
 	stop := errors.New("stop")
-	o.BeforePush = func(_ context.Context, r *llb.Result) error {
+	img := []llb.Image{filesImage(amd64, "x")}
+	failed, err := started(t, b, img, o, func(_ context.Context, build *llb.Build) error {
 		if _, err := remote.Head(ref); err == nil {
 			t.Error("pushed already")
 		}
-		if len(r.Images[0].Layers) != 2 {
-			t.Errorf("layers %+v", r.Images[0].Layers)
+		if len(build.Result.Images[0].Layers) != 2 {
+			t.Errorf("layers %+v", build.Result.Images[0].Layers)
 		}
 		return stop
+	})
+	if !errors.Is(err, stop) || len(ran(failed)) != 2 {
+		t.Errorf("error %v, steps %+v", err, failed.Steps)
 	}
-	img := []llb.Image{filesImage(amd64, "x")}
-	if _, err := b.Build(t.Context(), img, llb.Session{}, o); !errors.Is(err, stop) {
-		t.Errorf("error %v", err)
-	}
-	o.BeforePush = func(context.Context, *llb.Result) error { return nil }
-	res, err := b.Build(t.Context(), img, llb.Session{}, o)
+	res, err := started(t, b, img, o, func(ctx context.Context, build *llb.Build) error { return build.Push(ctx) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,9 +196,9 @@ func TestLineHasTheSameFiles(t *testing.T) {
 	dir := map[bool]string{}
 	for _, line := range []bool{false, true} {
 		dir[line] = filepath.Join(t.TempDir(), "files")
-		res := build(t, b, w, img, llb.BuildOptions{Line: line, Local: dir[line], Names: []string{w.host + "/ray:line"}})
-		if res.Line != line || len(res.Images[0].Layers) != 7 {
-			t.Errorf("line %v: %d layers", res.Line, len(res.Images[0].Layers))
+		res := build(t, b, w, img, llb.BuildOptions{Linear: line, Local: dir[line], Names: []string{w.host + "/ray:line"}})
+		if res.Linear != line || len(res.Images[0].Layers) != 7 {
+			t.Errorf("line %v: %d layers", res.Linear, len(res.Images[0].Layers))
 		}
 	}
 	if a, b := listing(t, dir[false]), listing(t, dir[true]); a != b {
@@ -234,14 +236,14 @@ func listing(t *testing.T, dir string) string {
 
 func TestPushUsesDockerCredentials(t *testing.T) {
 	w, b := newWorld(t), connect(t)
-	var authorized bool
+	var authorized atomic.Bool
 	locked := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if user, pass, ok := r.BasicAuth(); !ok || user != "ray" || pass != "s3cret" {
 			rw.Header().Set("WWW-Authenticate", `Basic realm="x"`)
 			rw.WriteHeader(http.StatusUnauthorized)
 			return
 		}
-		authorized = true
+		authorized.Store(true)
 		r.URL.Scheme, r.URL.Host, r.RequestURI = "http", w.host, ""
 		resp, err := http.DefaultTransport.RoundTrip(r)
 		if err != nil {
@@ -266,7 +268,7 @@ func TestPushUsesDockerCredentials(t *testing.T) {
 	if _, err := b.Build(t.Context(), img, llb.Session{DockerConfig: t.TempDir()}, o); err == nil || !strings.Contains(err.Error(), "401") {
 		t.Errorf("without credentials: %v", err)
 	}
-	if _, err := b.Build(t.Context(), img, llb.Session{DockerConfig: cfg}, o); err != nil || !authorized {
+	if _, err := b.Build(t.Context(), img, llb.Session{DockerConfig: cfg}, o); err != nil || !authorized.Load() {
 		t.Errorf("with credentials: %v", err)
 	}
 }
@@ -279,6 +281,7 @@ func TestInfo(t *testing.T) {
 }
 
 func TestConnectErrorsNameTheAddress(t *testing.T) {
+	testneeds.Long(t)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

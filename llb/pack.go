@@ -22,11 +22,10 @@ import (
 type packing struct {
 	c      *call
 	o      BuildOptions
-	pack   func(one Image) (*Pushing, bool) // makes the blobs of a part of the image, until cancel
-	send   func(*Pushing)                   // hands them on, until cancel
+	pack   func(one Image) (*Content, bool) // makes the blobs of a part of the image, until cancel
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
-	sends  chan struct{} // a part is handed on in each
+	packed chan *Content // has room for all parts; closed at the end
 
 	mu      sync.Mutex
 	parts   map[digest.Digest]part          // that were not packed yet, by their last step
@@ -58,16 +57,12 @@ func (p part) owns(step Vertex) bool {
 	return len(p.one.Layers) == 0 || step.Layer == p.one.Layers[0].Name
 }
 
-// packedAtOnce is how many parts are packed at once where nobody says how many CPUs the builder has; sentAtOnce how many are
-// handed on at once.
-const (
-	packedAtOnce = 4
-	sentAtOnce   = 4
-)
+// packedAtOnce is how many parts are packed at once where nobody says how many CPUs the builder has.
+const packedAtOnce = 4
 
 func newPacking(c *call, o BuildOptions) *packing {
 	return &packing{c: c, o: o, parts: map[digest.Digest]part{}, steps: map[digest.Digest]bool{}, took: map[digest.Digest]time.Duration{},
-		busy: map[string]time.Time{}, changed: make(chan struct{}), sends: make(chan struct{}, sentAtOnce)}
+		busy: map[string]time.Time{}, changed: make(chan struct{}), packed: make(chan *Content)}
 }
 
 // pack begins to watch the steps of images. It packs nothing where the layers of one image could not gain from each other,
@@ -75,9 +70,8 @@ func newPacking(c *call, o BuildOptions) *packing {
 func (c *call) pack(ctx context.Context, images []Image, o BuildOptions) (*packing, error) {
 	p := newPacking(c, o)
 	ctx, p.cancel = context.WithCancel(ctx)
-	p.pack = func(one Image) (*Pushing, bool) { return p.blobs(ctx, one) }
-	p.send = func(made *Pushing) { o.Packed(ctx, made) }
-	if o.Packed == nil || c.b.store || o.Line || len(images) != 1 || len(c.o.FetchURLs) > 0 || len(images[0].Layers) < 2 {
+	p.pack = func(one Image) (*Content, bool) { return p.blobs(ctx, one) }
+	if !o.PackEarly || c.b.store || o.Linear || len(images) != 1 || len(c.o.FetchURLs) > 0 || len(images[0].Layers) < 2 {
 		return p, nil
 	}
 	whole := images[0]
@@ -88,6 +82,7 @@ func (c *call) pack(ctx context.Context, images []Image, o BuildOptions) (*packi
 	for _, l := range whole.Layers {
 		parts = append(parts, Image{Platform: whole.Platform, Layers: []Layer{l}})
 	}
+	p.packed = make(chan *Content, len(parts))
 	for _, one := range parts {
 		def, err := one.marshal(ctx, false, false)
 		if err != nil {
@@ -175,9 +170,7 @@ func (p *packing) next() {
 			p.next()
 			p.mu.Unlock()
 			if ok {
-				p.sends <- struct{}{}
-				p.send(made)
-				<-p.sends
+				p.packed <- made
 			}
 		})
 	}
@@ -270,7 +263,7 @@ func (p *packing) wait(ctx context.Context) {
 }
 
 // blobs makes the blobs of a part of the image.
-func (p *packing) blobs(ctx context.Context, one Image) (*Pushing, bool) {
+func (p *packing) blobs(ctx context.Context, one Image) (*Content, bool) {
 	quiet := SolveOptions{Progress: ProgressQuiet}
 	v, err := newView(ctx, quiet)
 	if err != nil {
@@ -281,10 +274,10 @@ func (p *packing) blobs(ctx context.Context, one Image) (*Pushing, bool) {
 	o := BuildOptions{Compression: p.o.Compression}
 	for range 2 { // the builder may have let go of the manifest before it was read
 		res, err := c.image(ctx, []Image{one}, o, []client.ExportEntry{o.imageExport(false, 1)}, false)
-		if err != nil || res.Line {
+		if err != nil || res.Linear {
 			return nil, false
 		}
-		if made := p.c.pushing(res); made.read(ctx) == nil {
+		if made := p.c.content(res); made.read(ctx) == nil {
 			return made, true
 		}
 	}
@@ -298,4 +291,5 @@ func (p *packing) end(failed bool) {
 	}
 	p.wg.Wait()
 	p.cancel()
+	close(p.packed)
 }

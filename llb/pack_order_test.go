@@ -16,7 +16,6 @@ import (
 type packer struct {
 	*packing
 	began []string // in the order in which their packing began
-	sent  []string
 }
 
 // newPacker watches a layer for each name, which takes that long to pack.
@@ -30,25 +29,29 @@ func newPacker(t *testing.T, cpus int, takes map[string]time.Duration) *packer {
 	p := &packer{packing: newPacking(&call{view: v}, BuildOptions{CPUs: cpus})}
 	p.cancel = func() {}
 	var mu sync.Mutex
-	p.pack = func(one Image) (*Pushing, bool) {
+	p.pack = func(one Image) (*Content, bool) {
 		name := one.Layers[0].Name
 		mu.Lock()
 		p.began = append(p.began, name)
 		mu.Unlock()
 		time.Sleep(takes[name])
-		return &Pushing{Result: &Result{Attrs: map[string]string{"name": name}}}, true
+		return &Content{Result: &Result{Attrs: map[string]string{"name": name}}}, true
 	}
-	p.send = func(made *Pushing) {
-		mu.Lock()
-		defer mu.Unlock()
-		p.sent = append(p.sent, made.Result.Attrs["name"])
-	}
+	p.packed = make(chan *Content, len(takes))
 	for name := range takes {
 		d := digest.FromString(name)
 		p.parts[d] = part{one: Image{Layers: []Layer{{Name: name}}}, steps: []digest.Digest{d}}
 		p.steps[d] = false
 	}
 	return p
+}
+
+// given are the layers that were given, when all are packed.
+func (p *packer) given() (names []string) {
+	for one := range p.packed {
+		names = append(names, one.Result.Attrs["name"])
+	}
+	return names
 }
 
 // step tells of a layer's step that ran from a time to another; it still runs where the other is none.
@@ -84,8 +87,8 @@ func TestLargeLayersArePackedFirst(t *testing.T) {
 			t.Errorf("the export waits for %v, want the 20 s that the big layer takes", got)
 		}
 		p.end(false)
-		if want := []string{"middle", "small", "big"}; !slices.Equal(p.sent, want) {
-			t.Errorf("%q were handed on, want %q", p.sent, want)
+		if got, want := p.given(), []string{"middle", "small", "big"}; !slices.Equal(got, want) {
+			t.Errorf("%q were given, want %q", got, want)
 		}
 	})
 }
@@ -106,8 +109,8 @@ func TestStepsGoBeforePacking(t *testing.T) {
 		p.step("c", now, now.Add(2*time.Second))
 		p.wait(t.Context())
 		p.end(false)
-		if len(p.sent) != 3 {
-			t.Errorf("%q were handed on, want all three", p.sent)
+		if got := p.given(); len(got) != 3 {
+			t.Errorf("%q were given, want all three", got)
 		}
 	})
 }
@@ -173,8 +176,8 @@ func TestABuilderOfUnknownSizeIsNotWaitedFor(t *testing.T) {
 			t.Errorf("the export waits for %v", got)
 		}
 		p.end(false)
-		if len(p.sent) != 1 {
-			t.Errorf("%q were handed on, want the one", p.sent)
+		if got := p.given(); len(got) != 1 {
+			t.Errorf("%q were given, want the one", got)
 		}
 	})
 }

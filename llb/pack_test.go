@@ -1,9 +1,7 @@
 package llb_test
 
 import (
-	"context"
 	"fmt"
-	"sync"
 	"testing"
 	"time"
 
@@ -26,20 +24,20 @@ func TestLayersArePackedWhileOthersAreBuilt(t *testing.T) {
 		layer("quick", "echo "+unique+" > /out/quick"), layer("slow", "sleep 4; echo "+unique+" > /out/slow"),
 	}}
 	build := func() (*llb.Result, map[string]time.Time, map[string]digest.Digest) {
-		var mu sync.Mutex
 		at, blobs := map[string]time.Time{}, map[string]digest.Digest{}
-		o := llb.BuildOptions{Names: []string{"localhost:1/packed:1"}, Push: true}
-		o.Pusher = func(context.Context, *llb.Pushing) error { return nil }
-		o.Packed = func(_ context.Context, p *llb.Pushing) {
-			mu.Lock()
-			defer mu.Unlock()
-			for _, l := range p.Result.Images[0].Layers {
+		o := llb.BuildOptions{Names: []string{"localhost:1/packed:1"}, Push: true, PackEarly: true}
+		build, ctx, err := b.Start(t.Context(), []llb.Image{image}, llb.Session{}, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for one := range build.Ready() {
+			for _, l := range one.Result.Images[0].Layers {
 				if l.Name != "" {
 					at[l.Name], blobs[l.Name] = time.Now(), l.Digest
 				}
 			}
 		}
-		res, err := b.Build(t.Context(), []llb.Image{image}, llb.Session{}, o)
+		res, err := build.End(ctx, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

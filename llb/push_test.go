@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log"
 	"net/http/httptest"
@@ -23,9 +22,22 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
+// started builds an image that push pushes.
+func started(t *testing.T, b *llb.Builder, images []llb.Image, o llb.BuildOptions, push func(context.Context, *llb.Build) error) (*llb.Result, error) {
+	t.Helper()
+	build, ctx, err := b.Start(t.Context(), images, llb.Session{}, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = build.Wait(); err == nil {
+		err = push(ctx, build)
+	}
+	return build.End(ctx, err)
+}
+
 // pusher pushes what the builder has with raybuild's own client; what it has not comes from the image base.
-func pusher(names []string, base string, done *registry.Pushed) func(context.Context, *llb.Pushing) error {
-	return func(ctx context.Context, p *llb.Pushing) error {
+func pusher(names []string, base string, done *registry.Pushed) func(context.Context, *llb.Build) error {
+	return func(ctx context.Context, p *llb.Build) error {
 		c := registry.New(registry.Options{})
 		source := func(ctx context.Context, d ocispecs.Descriptor, offset int64) (io.ReadCloser, error) {
 			r, err := p.Open(ctx, d.Digest, offset)
@@ -66,8 +78,8 @@ func isPushed(t *testing.T, ref string, res *llb.Result) {
 	}
 }
 
-// What a pusher of one's own gets from a real builder is all that an image is, in each of its forms.
-func TestPusherGetsTheImageFromTheBuilder(t *testing.T) {
+// What is read of a build on a real builder is all that an image is, in each of its forms.
+func TestBuildGivesAllOfTheImage(t *testing.T) {
 	w, b := newWorld(t), connect(t)
 	other := httptest.NewServer(ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0))))
 	t.Cleanup(other.Close)
@@ -87,9 +99,8 @@ func TestPusherGetsTheImageFromTheBuilder(t *testing.T) {
 			var done registry.Pushed
 			ref := c.host + "/" + strings.ReplaceAll(what, " ", "-") + ":1"
 			o := c.o
-			o.Names, o.Push, o.Pusher = []string{ref}, true, pusher([]string{ref}, w.base, &done)
-			o.BuilderPushes = func(_ context.Context, why error) error { return fmt.Errorf("the builder pushes: %w", why) }
-			res, err := b.Build(t.Context(), c.images, llb.Session{}, o)
+			o.Names, o.Push = []string{ref}, true
+			res, err := started(t, b, c.images, o, pusher([]string{ref}, w.base, &done))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -111,71 +122,68 @@ func TestPusherGetsTheImageFromTheBuilder(t *testing.T) {
 	}
 }
 
-// A builder lets go of what it exported; manifests that are gone when the push begins are made again.
-func TestPusherGetsManifestsThatTheBuilderLetGoOf(t *testing.T) {
+// A builder lets go of what it has exported. Manifests and configs can be read all the same, and it pushes what it makes again.
+func TestBuildKeepsManifestsThatTheBuilderLetsGoOf(t *testing.T) {
 	w, b := newWorld(t), connect(t)
 	c, err := bkclient.New(t.Context(), b.Addr())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	var done registry.Pushed
 	ref := w.host + "/ray:1"
-	o := llb.BuildOptions{Names: []string{ref}, Push: true, Pusher: pusher([]string{ref}, "", &done)}
-	o.BeforePush = func(ctx context.Context, r *llb.Result) error {
+	o := llb.BuildOptions{Names: []string{ref}, Push: true}
+	res, err := started(t, b, []llb.Image{filesImage(amd64, "x")}, o, func(ctx context.Context, build *llb.Build) error {
 		if err := c.Prune(ctx, nil, bkclient.PruneAll); err != nil {
 			return err
 		}
-		if _, _, err := b.Blob(ctx, r.Digest); !errors.Is(err, os.ErrNotExist) {
+		image := build.Result.Images[0]
+		if _, _, err := b.Blob(ctx, image.Manifest); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("the manifest is still there, so that nothing is tested: %v", err)
 		}
-		return nil
-	}
-	o.BuilderPushes = func(_ context.Context, why error) error {
-		t.Errorf("the builder pushed, where the manifest could be had again: %v", why)
-		return nil
-	}
-	res, err := b.Build(t.Context(), []llb.Image{filesImage(amd64, "x")}, llb.Session{}, o)
+		for _, d := range []digest.Digest{image.Manifest, image.Config} {
+			r, err := build.Open(ctx, d, 0)
+			if err != nil {
+				return err
+			}
+			if got, err := digest.FromReader(r); err != nil || got != d {
+				t.Errorf("%s is read as %s: %v", d, got, err)
+			}
+		}
+		return build.Push(ctx)
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	isPushed(t, ref, res)
 }
 
-// Where a pusher cannot have a blob the builder pushes, and that is told before it does. Trouble of a push is shown with the
-// build's progress.
-func TestBuilderPushesWhereThePusherCannot(t *testing.T) {
+// Trouble of a push is shown with the build's progress, where there is one.
+func TestWarningsAreShownWithTheProgress(t *testing.T) {
 	w, b := newWorld(t), connect(t)
 	ref := w.host + "/ray:1"
 	var shown bytes.Buffer
 	o := llb.BuildOptions{SolveOptions: llb.SolveOptions{Progress: llb.ProgressPlain, ProgressTo: &shown}, Names: []string{ref}, Push: true}
-	o.Pusher = func(_ context.Context, p *llb.Pushing) error {
-		if !p.Warn("warning: the registry is in trouble") {
+	res, err := started(t, b, []llb.Image{filesImage(amd64, "x")}, o, func(ctx context.Context, build *llb.Build) error {
+		if !build.Warn("warning: the registry is in trouble") {
 			t.Error("there is no display for a warning")
 		}
-		return fmt.Errorf("a layer is nowhere: %w", os.ErrNotExist)
-	}
-	var told error
-	o.BuilderPushes = func(_ context.Context, why error) error { told = why; return nil }
-	res, err := b.Build(t.Context(), []llb.Image{filesImage(amd64, "x")}, llb.Session{}, o)
+		return build.Push(ctx)
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	isPushed(t, ref, res)
-	if told == nil || !strings.Contains(told.Error(), "a layer is nowhere") {
-		t.Errorf("why the builder pushes is told as %v", told)
-	}
 	if !strings.Contains(shown.String(), "the registry is in trouble") {
 		t.Errorf("the warning is not in the progress:\n%s", shown.String())
 	}
 	o.Progress = llb.ProgressQuiet
-	o.Pusher = func(_ context.Context, p *llb.Pushing) error {
-		if p.Warn("x") {
+	_, err = started(t, b, []llb.Image{filesImage(amd64, "x")}, o, func(_ context.Context, build *llb.Build) error {
+		if build.Warn("x") {
 			t.Error("a warning was taken by a display that shows nothing")
 		}
 		return nil
-	}
-	if _, err := b.Build(t.Context(), []llb.Image{filesImage(amd64, "x")}, llb.Session{}, o); err != nil {
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 }

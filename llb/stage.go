@@ -64,7 +64,7 @@ func Artifact(b Blob) Stage {
 		return Stage{err: err}
 	}
 	title := "fetch " + b.Name
-	return Stage{n: &node{title: title, layers: 1, given: true, apply: func(*layout, bkllb.State) bkllb.State {
+	return Stage{n: &node{title: title, layers: 1, contentAddressed: true, apply: func(*layout, bkllb.State) bkllb.State {
 		return bkllb.HTTP(artifactURL(b.Digest), bkllb.Checksum(b.Digest), bkllb.Filename(b.Name), bkllb.Chmod(0o644),
 			named(title))
 	}}}
@@ -103,7 +103,7 @@ func Merge(title string, in ...Stage) Stage {
 	case title == "":
 		return Stage{err: errors.New("merge: title is required")}
 	}
-	return Stage{n: &node{title: title, merge: nodes, given: isGiven(nodes...)}}
+	return Stage{n: &node{title: title, merge: nodes, contentAddressed: areContentAddressed(nodes...)}}
 }
 
 // Diff is what upper has changed over lower. Where upper is lower and a step on it, the result is that step's layer.

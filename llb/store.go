@@ -1,7 +1,6 @@
 package llb
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,11 +29,13 @@ func (o BuildOptions) storeOnly(images int) error {
 		what = "compress layers by " + o.Compression
 	case slices.ContainsFunc(o.CacheTo, CacheEntry.mustBeWritten):
 		what = "export its cache"
-	case o.Push && o.PushStored == nil:
-		what = "push"
 	default:
 		return nil
 	}
+	return refusedByStore(what)
+}
+
+func refusedByStore(what string) error {
 	return fmt.Errorf("build image: this builder keeps images in a Docker Engine's graph driver and cannot %s: use the embedded engine, "+
 		"or turn on the Engine's containerd image store", what)
 }
@@ -59,16 +60,13 @@ func (r *Result) describeStored() {
 	r.Images[0].Config = r.Stored
 }
 
-// pushStored has o.PushStored push, and describes the manifest that came of it.
-func (c *call) pushStored(ctx context.Context, o BuildOptions, res *Result) error {
-	manifest, err := o.PushStored(ctx, c.pushing(res))
-	if err != nil {
-		return err
-	}
+// Stored says by which manifest a registry has the image that was pushed out of a builder's own store (see [Dialer]).
+func (r *Build) Stored(manifest []byte) error {
 	var m ocispecs.Manifest
 	if err := json.Unmarshal(manifest, &m); err != nil {
 		return fmt.Errorf("read the manifest that was pushed: %w", err)
 	}
+	res := r.Result
 	if m.Config.Digest != res.Stored {
 		return errors.New("the manifest that was pushed is of another image: " + m.Config.Digest.String())
 	}

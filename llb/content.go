@@ -2,7 +2,6 @@ package llb
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -14,13 +13,12 @@ import (
 	digest "github.com/opencontainers/go-digest"
 )
 
-// Pushing is an image on its way from a builder to registries, for [BuildOptions.Pusher].
-type Pushing struct {
+// Content is an image, or a layer of one, as the builder has it that made it.
+type Content struct {
 	Result *Result
 	b      *Builder
 	docs   map[digest.Digest][]byte // manifests and configs
 	view   *view
-	checks *checking // of the image; nil: a part of it, which has none
 
 	mu      sync.Mutex
 	trouble *client.Vertex // under which warnings are shown
@@ -30,7 +28,7 @@ type Pushing struct {
 
 // Open reads a blob of the image from offset to its end. Layers that the builder never had whole, such as those of the
 // base, are an error that is os.ErrNotExist.
-func (p *Pushing) Open(ctx context.Context, d digest.Digest, offset int64) (io.ReadCloser, error) {
+func (p *Content) Open(ctx context.Context, d digest.Digest, offset int64) (io.ReadCloser, error) {
 	if dt, ok := p.docs[d]; ok && offset <= int64(len(dt)) {
 		return io.NopCloser(strings.NewReader(string(dt[offset:]))), nil
 	}
@@ -38,22 +36,16 @@ func (p *Pushing) Open(ctx context.Context, d digest.Digest, offset int64) (io.R
 	return r, err
 }
 
-// Checked waits for the outcome of the image's checks.
-func (p *Pushing) Checked(ctx context.Context) error { return p.checks.wait(ctx) }
-
-// Check runs one more check.
-func (p *Pushing) Check(ctx context.Context, one Check) error { return p.checks.check(ctx, one) }
-
 // Progress shows how far a layer is, with the build's progress. sent is size when it is there; reused says that the
 // registry had it.
-func (p *Pushing) Progress(d digest.Digest, sent, size int64, reused bool) {
+func (p *Content) Progress(d digest.Digest, sent, size int64, reused bool) {
 	if name, ok := p.layer(d); ok {
 		p.Show(d, name, sent, size, reused)
 	}
 }
 
-// Show is [Pushing.Progress] of a layer whose name the caller gives; d may be any digest that stands for it.
-func (p *Pushing) Show(d digest.Digest, name string, sent, size int64, reused bool) {
+// Show is [Content.Progress] of a layer whose name the caller gives; d may be any digest that stands for it.
+func (p *Content) Show(d digest.Digest, name string, sent, size int64, reused bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now, id := time.Now(), digest.FromString("push "+d.String())
@@ -81,7 +73,7 @@ func (p *Pushing) Show(d digest.Digest, name string, sent, size int64, reused bo
 
 // Warn shows a line of text with the build's progress, which it would garble otherwise. It tells whether there is a display;
 // where there is none the text is not shown.
-func (p *Pushing) Warn(text string) bool {
+func (p *Content) Warn(text string) bool {
 	if p.view.quiet {
 		return false
 	}
@@ -98,7 +90,7 @@ func (p *Pushing) Warn(text string) bool {
 }
 
 // settle ends what Warn has begun to show.
-func (p *Pushing) settle() {
+func (p *Content) settle() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.trouble == nil {
@@ -111,7 +103,7 @@ func (p *Pushing) settle() {
 }
 
 // layer is what a layer is called in progress.
-func (p *Pushing) layer(d digest.Digest) (string, bool) {
+func (p *Content) layer(d digest.Digest) (string, bool) {
 	for _, i := range p.Result.Images {
 		for _, l := range i.Layers {
 			if l.Digest == d && l.Name != "" {
@@ -125,59 +117,13 @@ func (p *Pushing) layer(d digest.Digest) (string, bool) {
 	return "", false
 }
 
-// push has the image pushed: by o.Pusher, where there is one and it can have every blob, else by the builder, which finds
-// everything in its cache.
-func (c *call) push(ctx context.Context, images []Image, o BuildOptions, res *Result) error {
-	if c.b.store {
-		if err := c.checks.wait(ctx); err != nil {
-			return err
-		}
-		return c.pushStored(ctx, o, res)
-	}
-	o.NoCache = false
-	if o.Pusher != nil {
-		err := c.pushBy(ctx, images, o, res)
-		if !errors.Is(err, os.ErrNotExist) || ctx.Err() != nil {
-			return err
-		}
-		if o.BuilderPushes != nil {
-			if err := o.BuilderPushes(ctx, err); err != nil {
-				return err
-			}
-		}
-	}
-	if err := c.checks.wait(ctx); err != nil {
-		return err
-	}
-	_, err := c.image(ctx, images, o, []client.ExportEntry{o.imageExport(true, len(images))}, false)
-	return err
-}
-
-func (c *call) pushing(res *Result) *Pushing {
-	return &Pushing{Result: res, b: c.b, docs: map[digest.Digest][]byte{}, view: c.view, checks: c.checks,
+func (c *call) content(res *Result) *Content {
+	return &Content{Result: res, b: c.b, docs: map[digest.Digest][]byte{}, view: c.view,
 		shown: map[digest.Digest]*client.Vertex{}, last: map[digest.Digest]time.Time{}}
 }
 
-// pushBy hands what was built to o.Pusher. Manifests and configs are read before: the builder lets go of them soon. Where it has
-// done so already it makes them again, from what it has of them.
-func (c *call) pushBy(ctx context.Context, images []Image, o BuildOptions, res *Result) error {
-	p := c.pushing(res)
-	err := p.read(ctx)
-	if errors.Is(err, os.ErrNotExist) {
-		if _, err := c.image(ctx, images, o, []client.ExportEntry{o.imageExport(false, len(images))}, false); err != nil {
-			return err
-		}
-		err = p.read(ctx)
-	}
-	if err != nil {
-		return err
-	}
-	defer p.settle()
-	return o.Pusher(ctx, p)
-}
-
 // read takes manifests and configs in.
-func (p *Pushing) read(ctx context.Context) error {
+func (p *Content) read(ctx context.Context) error {
 	res := p.Result
 	small := []digest.Digest{res.Digest}
 	for _, i := range res.Images {

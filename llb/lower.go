@@ -25,9 +25,9 @@ type node struct {
 	isDiff       bool
 	lower, upper *node
 
-	// given: its content follows from the operations themselves, which are files and artifacts by their digests. A
+	// contentAddressed: its content follows from the operations themselves, which are files and artifacts by their digests. A
 	// step that reads it needs no look into it to know whether it has changed.
-	given bool
+	contentAddressed bool
 
 	// layers is how many filesystem layers the operation adds to its base; unknown for an image, whose layers only
 	// the registry knows.
@@ -104,9 +104,9 @@ func (l *layout) mergeLine(n *node) bkllb.State {
 	return st
 }
 
-// isGiven tells whether all of nodes are given, as the empty filesystem is.
-func isGiven(nodes ...*node) bool {
-	return !slices.ContainsFunc(nodes, func(n *node) bool { return n != nil && !n.given })
+// areContentAddressed tells whether all of nodes are, as the empty filesystem is.
+func areContentAddressed(nodes ...*node) bool {
+	return !slices.ContainsFunc(nodes, func(n *node) bool { return n != nil && !n.contentAddressed })
 }
 
 // standsOn tells whether n is base or a chain of operations on it.
