@@ -1,0 +1,139 @@
+// Package fakebuilder is a BuildKit that runs nothing: a server of BuildKit's API, for tests of what is done with a builder,
+// without root, kernel or network. It follows a graph as BuildKit does, knows what it has built already, pulls the configs and
+// layers of base images, makes a layer of each operation, and writes manifests as BuildKit does; but a step's layer holds no
+// more than the step's name and what a test says that it leaves behind. It exports images into its content store, and files to
+// the caller. It packs by gzip, pushes nothing, and writes no archives and caches.
+package fakebuilder
+
+import (
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	api "github.com/containerd/containerd/api/services/content/v1"
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/plugins/content/local"
+	"github.com/containerd/containerd/v2/plugins/services/content/contentserver"
+	"github.com/containerd/log"
+	controlapi "github.com/moby/buildkit/api/services/control"
+	apitypes "github.com/moby/buildkit/api/types"
+	gateway "github.com/moby/buildkit/frontend/gateway/pb"
+	"github.com/moby/buildkit/session"
+	"github.com/moby/buildkit/solver/pb"
+	"google.golang.org/grpc"
+)
+
+// Options say what a builder is. The zero value is one that can do all that this one can.
+type Options struct {
+	// Linear says that it cannot merge layers.
+	Linear bool
+	// Run is asked for each step that runs, by its title: "[ray] install wheels". It gives the files that the step leaves
+	// behind in what comes out of it, by path, or why it fails. Default: nothing.
+	Run func(title string) (map[string]string, error)
+}
+
+// Builder is a builder that runs until its test ends.
+type Builder struct {
+	o        Options
+	addr     string
+	sessions *session.Manager
+	store    content.Store
+
+	mu     sync.Mutex
+	built  map[output]files  // what it has built, for good
+	builds map[string]*build // that run
+	ran    []string          // titles of steps
+}
+
+// Start starts a builder. The test fails if it cannot.
+func Start(t testing.TB, o Options) *Builder {
+	t.Helper()
+	sessions, err := session.NewManager()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := log.SetLevel("error"); err != nil { // it warns of a filesystem without fs-verity
+		t.Fatal(err)
+	}
+	store, err := local.NewStore(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &Builder{o: o, sessions: sessions, store: store, built: map[output]files{}, builds: map[string]*build{}}
+	dir, err := os.MkdirTemp("", "fb") //nolint:usetesting // a socket's path has to be short; t.TempDir has the test's name in it
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(dir, "s")
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.addr = "unix://" + socket
+	server := grpc.NewServer()
+	controlapi.RegisterControlServer(server, &control{b: b})
+	gateway.RegisterLLBBridgeServer(server, &bridge{b: b})
+	api.RegisterContentServer(server, contentserver.New(store))
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(listener) }()
+	t.Cleanup(func() {
+		server.Stop()
+		if err := <-done; err != nil {
+			t.Errorf("serve the fake builder: %v", err)
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return b
+}
+
+// Addr is its address, as [llb.Connect] takes it.
+func (b *Builder) Addr() string { return b.addr }
+
+// Ran gives the titles of the steps that ran since it was asked last, in the order in which they did.
+func (b *Builder) Ran() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	ran := b.ran
+	b.ran = nil
+	return ran
+}
+
+// Forget makes it a builder that has built nothing.
+func (b *Builder) Forget() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.built = map[output]files{}
+}
+
+// build gives the build of an id, whichever of its calls comes first.
+func (b *Builder) build(id string) *build {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.builds[id] == nil {
+		b.builds[id] = newBuild(b)
+	}
+	return b.builds[id]
+}
+
+// platforms are those that it says that it runs steps for.
+func platforms() []*pb.Platform {
+	return []*pb.Platform{{OS: "linux", Architecture: "amd64"}, {OS: "linux", Architecture: "arm64"}}
+}
+
+// control is BuildKit's control API.
+type control struct {
+	controlapi.UnimplementedControlServer
+	b *Builder
+}
+
+// ListWorkers implements controlapi.ControlServer.
+func (c *control) ListWorkers(context.Context, *controlapi.ListWorkersRequest) (*controlapi.ListWorkersResponse, error) {
+	return &controlapi.ListWorkersResponse{Record: []*apitypes.WorkerRecord{{
+		ID: "fake", Platforms: platforms(), BuildkitVersion: &apitypes.BuildkitVersion{Package: "fake", Version: "v0.0.0"},
+	}}}, nil
+}
