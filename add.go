@@ -30,10 +30,11 @@ type onto struct {
 	lock   *layers.Lock
 }
 
-// Add puts Python packages on an image as one more layer. requirements are those of PEP 508. The image's own Python resolves
-// them; what the image has stays in the version that it has. Recipe and lock travel with an image that raybuild pushed; of the
-// recipe of o mirrors.fetch is used and no other part. The result gets the image's own name, or those of b, and the image's
-// compression, labels and annotations.
+// Add puts Python packages on an image as one more layer. requirements are those of PEP 508. The
+// image's own Python resolves them; what the image has stays in the version that it has. Recipe and
+// lock travel with an image that raybuild pushed; of the recipe of o mirrors.fetch is used and no
+// other part. The result gets the image's own name, or those of b, and the image's compression,
+// labels and annotations.
 func Add(ctx context.Context, image string, requirements []string, o Options, b BuildOptions) (*AddResult, error) {
 	start := time.Now()
 	asked, err := readRequirements(requirements)

@@ -18,10 +18,11 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// Build builds the project's image and brings it where o says. A lock that does not fit the recipe is brought up and written
-// first, unless o.Frozen. Where a registry has the image already, nothing is built. A step that failed is an [llb.StepError], an
-// image that did not pass its test a [layers.SmokeError], an option that cannot be meant an [OptionError], a context that ended
-// an [InterruptedError]. The result is there with an error, too, as soon as there is a graph.
+// Build builds the project's image and brings it where o says. A lock that does not fit the recipe
+// is brought up and written first, unless o.Frozen. Where a registry has the image already, nothing
+// is built. A step that failed is an [llb.StepError], an image that did not pass its test a
+// [layers.SmokeError], an option that cannot be meant an [OptionError], a context that ended an
+// [InterruptedError]. The result is there with an error, too, as soon as there is a graph.
 func (p *Project) Build(ctx context.Context, o BuildOptions) (*Result, error) {
 	start := time.Now()
 	if err := o.check(); err != nil {
@@ -96,8 +97,8 @@ func (p *Project) lockToPush(ctx context.Context, o *BuildOptions) error {
 	return p.ensureLock(ctx, o.Frozen, nil)
 }
 
-// askToPush lets a build fail before it starts where its push would be refused after it. A registry that asks to wait (429) is
-// no reason not to begin.
+// askToPush lets a build fail before it starts where its push would be refused after it. A registry
+// that asks to wait (429) is no reason not to begin.
 func (p *Project) askToPush(ctx context.Context, o *BuildOptions) error {
 	if !o.Push || p.mayPush {
 		return nil
@@ -123,8 +124,8 @@ func (p *Project) askToPush(ctx context.Context, o *BuildOptions) error {
 	return nil
 }
 
-// solve builds, tests where that is asked for, and brings the image where it is to go. whole is the image where graph is
-// a part of it; nil: graph is all of it.
+// solve builds, tests where that is asked for, and brings the image where it is to go. whole is the
+// image where graph is a part of it; nil: graph is all of it.
 func (p *Project) solve(ctx context.Context, o *BuildOptions, graph *layers.Graph, t *tally, whole *reuse) (*llb.Result, error) {
 	out, err := p.reach(ctx)
 	if err != nil {
@@ -163,7 +164,8 @@ func (p *Project) solve(ctx context.Context, o *BuildOptions, graph *layers.Grap
 	return res, d.spread(ctx, p, res)
 }
 
-// run builds, and pushes where that is asked for. The image is tested beside what is done with it, and named when it has passed.
+// run builds, and pushes where that is asked for. The image is tested beside what is done with it,
+// and named when it has passed.
 func (p *Project) run(ctx context.Context, b *builder.Builder, o *BuildOptions, graph *layers.Graph, to llb.BuildOptions, t *tally, whole *reuse) (*llb.Result, error) {
 	to.Checks, to.PackEarly, to.CPUs = p.smoke.checks(whole != nil), o.Push, b.CPUs()
 	build := func(to llb.BuildOptions) (*llb.Result, error) {

@@ -9,15 +9,16 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// BuildOptions say what is built and where it goes. The zero value builds the image with all that recipe and cache have, and
-// loads it into the local Docker Engine where there is one.
+// BuildOptions say what is built and where it goes. The zero value builds the image with all that
+// recipe and cache have, and loads it into the local Docker Engine where there is one.
 type BuildOptions struct {
 	// Names are the image's references, as registry.example/ray:2.60.0. At least one is required to push.
 	Names []string
 	// Push pushes the image to each name's registry.
 	Push bool
-	// PushRetry is how long a push that fails goes on trying without progress, and how long a registry that never answered is
-	// tried. Default: 5 minutes, and 15 seconds. Less than 0: a push is not tried again.
+	// PushRetry is how long a push that fails goes on trying without progress, and how long a
+	// registry that never answered is tried. Default: 5 minutes, and 15 seconds. Less than 0: a
+	// push is not tried again.
 	PushRetry time.Duration
 	// Outputs are files and directories that get the image. Default: none.
 	Outputs []Output
@@ -26,8 +27,8 @@ type BuildOptions struct {
 	Frozen bool
 	// NoCache takes nothing from before: no layer of a registry's image, no step of the builder's cache.
 	NoCache bool
-	// NoReuse builds the whole graph. Default: layers whose inputs did not change are taken from the image that was pushed
-	// before, and the others built alone.
+	// NoReuse builds the whole graph. Default: layers whose inputs did not change are taken from
+	// the image that was pushed before, and the others built alone.
 	NoReuse bool
 	// NoGraphTag neither looks for the image under the tag of its graph, nor gives it one.
 	NoGraphTag bool
@@ -35,7 +36,8 @@ type BuildOptions struct {
 	CacheFrom, CacheTo []llb.CacheEntry
 	// CacheBudget is how long a build waits for each cache that it imports, and for all exports. Default: for ever.
 	CacheBudget time.Duration
-	// BuilderFetches lets the builder fetch artifacts by itself. Default: this process does, and hands them to the builder.
+	// BuilderFetches lets the builder fetch artifacts by itself. Default: this process does, and
+	// hands them to the builder.
 	BuilderFetches bool
 
 	// Compression of layers: gzip, zstd or estargz. Default: the recipe's, else gzip.
@@ -65,7 +67,8 @@ const (
 
 // Output is a file or a directory that gets the image.
 type Output struct {
-	// Type is oci (a tar in OCI layout), docker (a tar for "docker load") or local (a directory). Each may be there once.
+	// Type is oci (a tar in OCI layout), docker (a tar for "docker load") or local (a directory).
+	// Each may be there once.
 	Type string
 	// Path is the file, which appears when it is whole, or the directory.
 	Path string

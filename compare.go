@@ -11,8 +11,8 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// CompareOptions say what a project is compared with. The zero value is the image that was pushed last from this recipe on
-// this machine.
+// CompareOptions say what a project is compared with. The zero value is the image that was pushed
+// last from this recipe on this machine.
 type CompareOptions struct {
 	// Image is a reference. Default: the image that was pushed last from this recipe on this machine.
 	Image string
@@ -132,8 +132,8 @@ func (c *pushedImage) platform(name string) *registry.PlatformImage {
 	return nil
 }
 
-// reason is why a layer is not the one that it was, in one line of at most n characters; what comes from an image is not
-// trusted to be printable.
+// reason is why a layer is not the one that it was, in one line of at most n characters; what comes
+// from an image is not trusted to be printable.
 func reason(f layers.LayerComparison, n int) string {
 	var parts []string
 	const most = 4

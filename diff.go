@@ -60,8 +60,8 @@ type PlatformPull struct {
 	Bytes    int64  `json:"bytes"`
 }
 
-// Diff says what differs between two images, and what a node that holds a pulls for b: packages by the locks that travel with
-// images that raybuild pushed, config, and layers. No layer is pulled.
+// Diff says what differs between two images, and what a node that holds a pulls for b: packages by
+// the locks that travel with images that raybuild pushed, config, and layers. No layer is pulled.
 func Diff(ctx context.Context, a, b string, o Options) (*ImageDiff, error) {
 	return compareImages(ctx, newEnv(o).client(), a, b)
 }

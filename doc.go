@@ -1,7 +1,8 @@
 // Package raybuild builds images for Ray without Dockerfiles, and pushes them.
 //
-// A [Project] is a recipe and its lock. [Open] reads them; [Project.Lock] resolves what the recipe asks for to exact artifacts;
-// [Project.Build] builds the image, on a BuildKit that runs inside the program where nothing else is named, and pushes it:
+// A [Project] is a recipe and its lock. [Open] reads them; [Project.Lock] resolves what the recipe
+// asks for to exact artifacts; [Project.Build] builds the image, on a BuildKit that runs inside the
+// program where nothing else is named, and pushes it:
 //
 //	p, err := raybuild.Open(raybuild.Options{})
 //	if err != nil {
@@ -10,8 +11,10 @@
 //	defer p.Close()
 //	result, err := p.Build(ctx, raybuild.BuildOptions{Push: true, Names: []string{"registry.example/ray:2.60.0"}})
 //
-// [Project.Plan] and [Project.Why] compare the project with an image of a registry before any work. [Diff], [Inspect], [Rebase]
-// and [Add] need images alone, because lock and recipe travel with what was pushed.
+// [Project.Plan] and [Project.Why] compare the project with an image of a registry before any work.
+// [Diff], [Inspect], [Rebase] and [Add] need images alone, because lock and recipe travel with what
+// was pushed.
 //
-// Package layers has what an image is made of, package llb builds graphs of one's own, package cluster runs Ray from an image.
+// Package layers has what an image is made of, package llb builds graphs of one's own, package
+// cluster runs Ray from an image.
 package raybuild

@@ -26,11 +26,12 @@ type existingImage struct {
 	sent registry.Pushed
 }
 
-// graphTag is the tag that keeps an image findable by its graph. A tag may be moved by whoever may push, so the annotation of what
-// it names is looked at as well.
+// graphTag is the tag that keeps an image findable by its graph. A tag may be moved by whoever may
+// push, so the annotation of what it names is looked at as well.
 func graphTag(graph digest.Digest) string { return "graph-" + graph.Encoded()[:32] }
 
-// lastTag is the tag of the image that was pushed last to a reference's repository, which the next one takes layers from.
+// lastTag is the tag of the image that was pushed last to a reference's repository, which the next
+// one takes layers from.
 func lastTag(ref string) string {
 	named, err := reference.ParseNormalizedNamed(ref)
 	if err != nil {
@@ -39,10 +40,11 @@ func lastTag(ref string) string {
 	return reference.FamiliarName(named) + ":graph-last"
 }
 
-// findExisting asks registries what is there of the graph: all of it, under one of the names or elsewhere, or else an image to take layers
-// from; a push of the rest is allowed then. Over a slow link the round trips are what it takes, so what can be asked at the same
-// time is. Where the first name is the graph nothing else is asked, and where another tag is it nothing else is written. first is what
-// lookAhead gave.
+// findExisting asks registries what is there of the graph: all of it, under one of the names or
+// elsewhere, or else an image to take layers from; a push of the rest is allowed then. Over a slow
+// link the round trips are what it takes, so what can be asked at the same time is. Where the first
+// name is the graph nothing else is asked, and where another tag is it nothing else is written.
+// first is what lookAhead gave.
 func (p *Project) findExisting(ctx context.Context, graph *layers.Graph, o *BuildOptions, first func() (registry.Descriptor, error)) (*existingImage, *reuse, error) {
 	mayBeThere := o.mayBeThere()
 	if mayBeThere {
@@ -99,7 +101,8 @@ func (p *Project) lookAhead(ctx context.Context, o *BuildOptions) func() (regist
 	return first
 }
 
-// findByName finds the graph under the names, with one request for each. What it finds becomes all names. Nil: none of them is it.
+// findByName finds the graph under the names, with one request for each. What it finds becomes all
+// names. Nil: none of them is it.
 func (p *Project) findByName(ctx context.Context, graph *layers.Graph, o *BuildOptions, first func() (registry.Descriptor, error)) (*existingImage, error) {
 	p.seen = map[string]string{}
 	for _, names := range [][]string{o.Names[:1], o.Names[1:]} {
@@ -129,8 +132,9 @@ func (p *Project) findByName(ctx context.Context, graph *layers.Graph, o *BuildO
 	return nil, nil
 }
 
-// findByGraphTag finds the graph under its own tag, with one request for each of the names' repositories and for each that a cache is
-// imported from. What it finds becomes all names, once alone has ended what else is under way. Nil: nobody has it.
+// findByGraphTag finds the graph under its own tag, with one request for each of the names'
+// repositories and for each that a cache is imported from. What it finds becomes all names, once
+// alone has ended what else is under way. Nil: nobody has it.
 func (p *Project) findByGraphTag(ctx context.Context, graph *layers.Graph, o *BuildOptions, alone func()) (*existingImage, error) {
 	tags := slices.Concat(graphTags(o.Names, graph.Digest), graphTags(cacheRefs(o), graph.Digest))
 	for i, tag := range tags {

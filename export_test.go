@@ -8,8 +8,9 @@ import (
 	"testing"
 )
 
-// FakeSite is a project in a directory with a recipe, a lock that fits it and files, for examples: with a builder that runs
-// nothing, by its address, and a registry, by its host and port. end ends them.
+// FakeSite is a project in a directory with a recipe, a lock that fits it and files, for examples:
+// with a builder that runs nothing, by its address, and a registry, by its host and port. end ends
+// them.
 func FakeSite() (dir, builder, registry string, end func()) {
 	t := &exampleTB{}
 	t.ctx, t.cancel = context.WithCancel(context.Background())

@@ -29,8 +29,8 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// site is a project with a builder that runs nothing and a registry of its own, so that what a build does around the builder is
-// tested without root and network.
+// site is a project with a builder that runs nothing and a registry of its own, so that what a
+// build does around the builder is tested without root and network.
 type site struct {
 	t       testing.TB
 	dir     string
@@ -54,8 +54,8 @@ steps: [{name: note, run: "echo hello > /opt/note", needs: [ray]}]
 image: {labels: {team: a}}
 `
 
-// siteInputs are the digests of what the lock's layers were resolved for. Another value here makes every lock that anybody has
-// stale.
+// siteInputs are the digests of what the lock's layers were resolved for. Another value here makes
+// every lock that anybody has stale.
 var siteInputs = map[string]digest.Digest{
 	"apt":       "sha256:3aa466dc91be11811fd8349a494e21847865240738ed8a80993b5d93f380bbde",
 	"env":       "sha256:96c85ad1ae178a234926a11a9f8fdeb0ac8ce174593a23d188c63fb259fecc0d",
@@ -384,7 +384,8 @@ func TestPlanForeseesTheBuild(t *testing.T) {
 	}
 }
 
-// A step that fails names itself and its last words, and nothing gets a name. What an image does not pass is told apart.
+// A step that fails names itself and its last words, and nothing gets a name. What an image does
+// not pass is told apart.
 func TestFailedBuildNamesNothing(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

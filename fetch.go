@@ -15,8 +15,9 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// fetchThere is a build by build whose artifacts the builder fetches by itself, each from its first mirror. A builder tries one place
-// only, so where a build fails before any step has, it goes on with everybody's next mirror; what was fetched is kept.
+// fetchThere is a build by build whose artifacts the builder fetches by itself, each from its first
+// mirror. A builder tries one place only, so where a build fails before any step has, it goes on
+// with everybody's next mirror; what was fetched is kept.
 func (p *Project) fetchThere(ctx context.Context, b *builder.Builder, graph *layers.Graph, to llb.BuildOptions, build func(llb.BuildOptions) (*llb.Result, error)) (*llb.Result, error) {
 	places := p.sources.Places(graph.Artifacts)
 	rounds := 1

@@ -6,7 +6,8 @@ import (
 	"github.com/raybuild/raybuild/layers"
 )
 
-// LockOptions say how a lock is brought up. The zero value resolves what the lock does not answer, and keeps all other versions.
+// LockOptions say how a lock is brought up. The zero value resolves what the lock does not answer,
+// and keeps all other versions.
 type LockOptions struct {
 	// Update names what is resolved anew although the lock answers it: base, tool, apt, miniconda, env, ray, a Python
 	// package, or pip for all of them.
@@ -22,8 +23,8 @@ type LockResult struct {
 	Changes []layers.Change // by platform, layer, kind and name
 }
 
-// Lock brings the lock up to the recipe and writes it. Resolving runs apt-get, conda and pip in the build sandbox, so it needs a
-// builder.
+// Lock brings the lock up to the recipe and writes it. Resolving runs apt-get, conda and pip in the
+// build sandbox, so it needs a builder.
 func (p *Project) Lock(ctx context.Context, o LockOptions) (*LockResult, error) {
 	before, text := p.lock, string(p.data)
 	if err := p.ensureLock(ctx, o.Check, o.Update); err != nil {
@@ -32,8 +33,9 @@ func (p *Project) Lock(ctx context.Context, o LockOptions) (*LockResult, error) 
 	return &LockResult{File: p.env.lock(), Written: string(p.data) != text, Changes: layers.Diff(before, p.lock)}, nil
 }
 
-// Graph is what recipe and lock come to: a pure function of them, of the local files that the recipe names, and of those of the
-// options that the image depends on. It fails where the lock does not fit the recipe. Nobody is asked anything.
+// Graph is what recipe and lock come to: a pure function of them, of the local files that the
+// recipe names, and of those of the options that the image depends on. It fails where the lock does
+// not fit the recipe. Nobody is asked anything.
 func (p *Project) Graph(ctx context.Context, o CompareOptions) (*layers.Graph, error) {
 	if err := p.ensureLock(ctx, true, nil); err != nil {
 		return nil, err

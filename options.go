@@ -17,8 +17,9 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// Options say where a project is, what it is built with, and who is told. The zero value is the recipe raybuild.yaml of the
-// working directory, or the default recipe where there is none, built by the first builder that is there.
+// Options say where a project is, what it is built with, and who is told. The zero value is the
+// recipe raybuild.yaml of the working directory, or the default recipe where there is none, built
+// by the first builder that is there.
 type Options struct {
 	// Dir is what relative paths are relative to. Default: the process's working directory.
 	Dir string
@@ -26,17 +27,19 @@ type Options struct {
 	Recipe string
 	// Lock is the lock's file. Default: the recipe's with the ending .lock.
 	Lock string
-	// Set overrides keys of the recipe, as KEY=VALUE: a dotted key, a value as YAML. Where it does, the lock that it leads to
-	// is kept in Home, unless Lock is given.
+	// Set overrides keys of the recipe, as KEY=VALUE: a dotted key, a value as YAML. Where it does,
+	// the lock that it leads to is kept in Home, unless Lock is given.
 	Set []string
 	// Platforms are built, as os/arch. Default: the recipe's.
 	Platforms []string
 
-	// Layers are a program's own, on top of the recipe's, in this order. One that is made of artifacts is a [layers.LockedLayer].
+	// Layers are a program's own, on top of the recipe's, in this order. One that is made of
+	// artifacts is a [layers.LockedLayer].
 	Layers []layers.Layer
 
-	// Builder is the address of a BuildKit, "docker" for the Docker Engine's own, "buildx" for buildx's current builder, or
-	// the name of one of buildx's. Default: $BUILDKIT_HOST, else $BUILDX_BUILDER, else the embedded engine, else Docker's.
+	// Builder is the address of a BuildKit, "docker" for the Docker Engine's own, "buildx" for
+	// buildx's current builder, or the name of one of buildx's. Default: $BUILDKIT_HOST, else
+	// $BUILDX_BUILDER, else the embedded engine, else Docker's.
 	Builder string
 	// InsecureRegistries are HOST or HOST:PORT of registries that may be spoken to over plain HTTP or with an unknown
 	// certificate. Loopback always may.
@@ -194,8 +197,8 @@ func (e *env) info(format string, args ...any) { e.event(Info, format, args...) 
 func (e *env) note(format string, args ...any) { e.event(Note, format, args...) }
 func (e *env) warn(format string, args ...any) { e.event(Warning, format, args...) }
 
-// mirrorsOn are the mirrors of a recipe on this machine, in the order in which they are tried. What the user should know of
-// the machine's own is told.
+// mirrorsOn are the mirrors of a recipe on this machine, in the order in which they are tried. What
+// the user should know of the machine's own is told.
 func (e *env) mirrorsOn(m layers.Mirrors) []layers.Mirror {
 	if !m.UsesHost() {
 		return m.Fetch

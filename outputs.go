@@ -81,8 +81,8 @@ func (d *destinations) output(e *env, o Output) error {
 	return nil
 }
 
-// toDocker loads the image into the local Docker Engine. Where there is none the image stays in the builder's cache, and a
-// warning says so.
+// toDocker loads the image into the local Docker Engine. Where there is none the image stays in the
+// builder's cache, and a warning says so.
 func (d *destinations) toDocker(ctx context.Context, p *Project, graph *layers.Graph) {
 	const kept = "the image stays in the builder's cache: %s; give --push or --output to bring it somewhere"
 	if len(graph.Images) > 1 {

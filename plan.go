@@ -10,7 +10,8 @@ import (
 	"github.com/raybuild/raybuild/layers"
 )
 
-// Plan is what a build would do, beside an image of a registry. Sizes are bytes; its JSON is that of "raybuild plan --json".
+// Plan is what a build would do, beside an image of a registry. Sizes are bytes; its JSON is that
+// of "raybuild plan --json".
 type Plan struct {
 	Image     string               `json:"image,omitempty"`   // by digest, as it is now
 	Graph     string               `json:"graph,omitempty"`   // digest; none where the lock is stale
@@ -64,8 +65,8 @@ type PlanLayer struct {
 	known    bool                 // the image has one of that name
 }
 
-// Plan says what a build would do. It starts no builder, resolves nothing and changes nothing; of Debian packages that are new
-// it fetches what the build after it would, to see how large they are.
+// Plan says what a build would do. It starts no builder, resolves nothing and changes nothing; of
+// Debian packages that are new it fetches what the build after it would, to see how large they are.
 func (p *Project) Plan(ctx context.Context, o CompareOptions) (*Plan, error) {
 	g, err := p.compare(ctx, o)
 	if err != nil {
@@ -169,8 +170,8 @@ func (r *Plan) add(ctx context.Context, g *comparison, f layers.LayerComparison,
 	r.Layers = append(r.Layers, l)
 }
 
-// base asks the registry for the layers of the base, which are known before anything is built; some registries share them
-// among repositories.
+// base asks the registry for the layers of the base, which are known before anything is built; some
+// registries share them among repositories.
 func (r *Plan) base(ctx context.Context, g *comparison, l *PlanLayer, had map[digest.Digest]bool) {
 	l.Pushed, l.push = l.New, l.Size
 	if slices.ContainsFunc(g.stale, func(s layers.StaleLayer) bool { return s.Layer == "base" }) {

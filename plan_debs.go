@@ -18,9 +18,10 @@ const (
 	debsWait = 20 * time.Second
 )
 
-// aptSize is how large the layer of Debian packages will be. What stays of it is as large as it was, in the proportion of its
-// packages; of packages that come to it nothing is known before they are there, so they are fetched, which the build would do
-// next, and looked into. Where that cannot be, they are taken to be like the others.
+// aptSize is how large the layer of Debian packages will be. What stays of it is as large as it
+// was, in the proportion of its packages; of packages that come to it nothing is known before they
+// are there, so they are fetched, which the build would do next, and looked into. Where that cannot
+// be, they are taken to be like the others.
 func (r *Plan) aptSize(ctx context.Context, g *comparison, f layers.LayerComparison, oldSize int64) int64 {
 	like := func(bytes int64) int64 { return int64(float64(oldSize) * float64(bytes) / float64(f.OldBytes)) }
 	added := addedDebs(g.p.lock.Platforms[f.Platform], f.Changes)

@@ -9,7 +9,8 @@ import (
 	"github.com/raybuild/raybuild/layers"
 )
 
-// Only packages that the layer had no version of are looked into, and where that cannot be, the reason names the next step.
+// Only packages that the layer had no version of are looked into, and where that cannot be, the
+// reason names the next step.
 func TestDebsThatPlanLooksInto(t *testing.T) {
 	deb := func(name string, size int64) layers.Artifact {
 		return layers.Artifact{Kind: layers.KindDeb, Name: name, Version: "1", SHA256: digest.FromString(name).Encoded(), Size: size}

@@ -16,9 +16,9 @@ const (
 	expectReused = "reused"
 )
 
-// expectation is what will probably become of each layer. That of one that follows is a guess: its step runs where it stands on
-// a layer that is expected to come out new, and it comes out as it was, except for what is known to write its parents into its
-// own files.
+// expectation is what will probably become of each layer. That of one that follows is a guess: its
+// step runs where it stands on a layer that is expected to come out new, and it comes out as it
+// was, except for what is known to write its parents into its own files.
 type expectation struct {
 	layers map[string]string // platform and layer, to "new" or "reused"
 	python map[string]bool   // platforms whose Python has another minor version, so that packages lie in another directory

@@ -21,8 +21,9 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// Project is a recipe with its lock, and what works on them. It is not safe for use by several goroutines at once. What costs
-// time, such as a builder, is connected to when it is first needed; [Project.Close] ends it.
+// Project is a recipe with its lock, and what works on them. It is not safe for use by several
+// goroutines at once. What costs time, such as a builder, is connected to when it is first needed;
+// [Project.Close] ends it.
 type Project struct {
 	env      *env
 	registry *registry.Client
@@ -143,8 +144,9 @@ func readLock(file string) (*layers.Lock, []byte, error) {
 	return lock, data, err
 }
 
-// ensureLock brings the lock up to the recipe: not at all where it fits, an error where it must not change, else by resolving what
-// changed. A lock that overrides made for this call alone is kept in raybuild's directory, so that the same call finds it again.
+// ensureLock brings the lock up to the recipe: not at all where it fits, an error where it must not
+// change, else by resolving what changed. A lock that overrides made for this call alone is kept in
+// raybuild's directory, so that the same call finds it again.
 func (p *Project) ensureLock(ctx context.Context, frozen bool, update []string) error {
 	stale, err := layers.Stale(p.recipe, p.lock, p.env.Layers...)
 	if err != nil {

@@ -22,8 +22,8 @@ import (
 // sentAtOnce is how many layers are sent at once while others are built.
 const sentAtOnce = 4
 
-// pushBuild pushes what is being built: each layer as soon as it is there, then the image. graph is what is built; whole is the image
-// that it is a part of, nil: it is all of it.
+// pushBuild pushes what is being built: each layer as soon as it is there, then the image. graph is
+// what is built; whole is the image that it is a part of, nil: it is all of it.
 func (p *Project) pushBuild(ctx context.Context, b *builder.Builder, o *BuildOptions, graph *layers.Graph, to llb.BuildOptions, t *tally, whole *reuse, build *llb.Build) error {
 	from := p.bases(graph)
 	if whole != nil {
@@ -48,7 +48,8 @@ func (p *Project) pushBuild(ctx context.Context, b *builder.Builder, o *BuildOpt
 	if b.Store != nil {
 		return p.pushStored(ctx, b.Store, to, t, build)
 	}
-	// A layer that nobody has is one that came out of a registry's cache and was needed for nothing: the builder has it sent.
+	// A layer that nobody has is one that came out of a registry's cache and was needed for
+	// nothing: the builder has it sent.
 	if err = p.push(ctx, o, graph, to, t, build); errors.Is(err, os.ErrNotExist) && ctx.Err() == nil {
 		t.builderPushes(ctx, err)
 		err = build.Push(ctx)
@@ -56,8 +57,8 @@ func (p *Project) pushBuild(ctx context.Context, b *builder.Builder, o *BuildOpt
 	return err
 }
 
-// push brings what was built to the registries: layers from the builder where it has them, else from the base's registry. A layer
-// that is in neither is an error that is os.ErrNotExist.
+// push brings what was built to the registries: layers from the builder where it has them, else
+// from the base's registry. A layer that is in neither is an error that is os.ErrNotExist.
 func (p *Project) push(ctx context.Context, o *BuildOptions, graph *layers.Graph, to llb.BuildOptions, t *tally, image *llb.Build) error {
 	open := func(ctx context.Context, d ocispecs.Descriptor, offset int64) (io.ReadCloser, error) {
 		return image.Open(ctx, d.Digest, offset)
@@ -127,8 +128,8 @@ func (p *Project) send(ctx context.Context, o *BuildOptions, c pushRequest, t *t
 	return err
 }
 
-// pushLayers brings layers to the first name's repository while others are still built. What fails is tried again with the
-// image, and told then.
+// pushLayers brings layers to the first name's repository while others are still built. What fails
+// is tried again with the image, and told then.
 func (p *Project) pushLayers(ctx context.Context, to llb.BuildOptions, from []string, t *tally, part *llb.Content) {
 	all, err := part.Layers()
 	if err != nil {

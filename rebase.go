@@ -14,8 +14,8 @@ import (
 	"github.com/raybuild/raybuild/layers"
 )
 
-// RebaseOptions say what an image is rebased on and where the result goes. Its compression, labels and annotations are those
-// of the image.
+// RebaseOptions say what an image is rebased on and where the result goes. Its compression, labels
+// and annotations are those of the image.
 type RebaseOptions struct {
 	BuildOptions
 	// Base is the reference of the new base. Default: the image's own base, as its tag is today.
@@ -31,10 +31,10 @@ type RebaseResult struct {
 	Build   *Result         // nil: nothing was built
 }
 
-// Rebase makes an image anew on a patched base. It needs no recipe: recipe and lock travel with an image that raybuild pushed.
-// Local files that the recipe names have to lie beside the recipe of o, whose mirrors.fetch are used and no other part. The
-// result gets the image's own name, or those of r. A base of another release, or with an older glibc than the packages need, is
-// an error.
+// Rebase makes an image anew on a patched base. It needs no recipe: recipe and lock travel with an
+// image that raybuild pushed. Local files that the recipe names have to lie beside the recipe of o,
+// whose mirrors.fetch are used and no other part. The result gets the image's own name, or those of
+// r. A base of another release, or with an older glibc than the packages need, is an error.
 func Rebase(ctx context.Context, image string, o Options, r RebaseOptions) (*RebaseResult, error) {
 	start := time.Now()
 	if err := nameResult(&r.BuildOptions, image); err != nil {
@@ -77,7 +77,8 @@ func Rebase(ctx context.Context, image string, o Options, r RebaseOptions) (*Reb
 	return out, nil
 }
 
-// nameResult gives the result of a rebase or an addition the name of the image that it is made from, unless it has others.
+// nameResult gives the result of a rebase or an addition the name of the image that it is made
+// from, unless it has others.
 func nameResult(o *BuildOptions, image string) error {
 	if _, err := registry.Host(image); err != nil {
 		return &OptionError{err}
@@ -110,8 +111,9 @@ func (p *Project) onItAlready(ctx context.Context, o *BuildOptions, old *layers.
 	return registry.Pin(o.Names[0], p.ofImage.Digest.String())
 }
 
-// openImage makes a project of the recipe and lock that an image carries, with the mirrors of the recipe here. filesElsewhere
-// says that the recipe's files are not needed. Where the image carries none, instead says what does the same from the recipe.
+// openImage makes a project of the recipe and lock that an image carries, with the mirrors of the
+// recipe here. filesElsewhere says that the recipe's files are not needed. Where the image carries
+// none, instead says what does the same from the recipe.
 func openImage(ctx context.Context, o Options, name string, filesElsewhere bool, instead string) (*Project, *layers.RecipeRecord, error) {
 	p := newProject(o)
 	image, err := loadPushedImage(ctx, p.registry, name)
@@ -199,8 +201,9 @@ func sourceOf(ctx context.Context, c *registry.Client, image *pushedImage) (*lay
 	return nil, nil //nolint:nilnil // there is none
 }
 
-// sameAsImage makes the image's own graph again. Local files that are not those of the image are an error; layers that this
-// raybuild makes in another way than the one that built the image are told of.
+// sameAsImage makes the image's own graph again. Local files that are not those of the image are an
+// error; layers that this raybuild makes in another way than the one that built the image are told
+// of.
 func (p *Project) sameAsImage(ctx context.Context, source *layers.RecipeRecord) (*layers.Graph, error) {
 	was := *p.recipe
 	for _, locked := range p.lock.Platforms {

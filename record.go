@@ -50,7 +50,8 @@ func (p *Project) documents(ctx context.Context, graph *layers.Graph, line bool)
 	return p.docs.all, nil
 }
 
-// madeDocuments are documents as they were made: their bytes are pushed with the image's, and named when it has its names.
+// madeDocuments are documents as they were made: their bytes are pushed with the image's, and named
+// when it has its names.
 type madeDocuments struct {
 	graph *layers.Graph
 	line  bool
@@ -69,7 +70,8 @@ func (p *Project) inputs(ctx context.Context, graph *layers.Graph) (*layers.Buil
 	return p.record, nil
 }
 
-// attach stores documents with the pushed image in each repository, so that inspect, plan, why and diff need nothing else.
+// attach stores documents with the pushed image in each repository, so that inspect, plan, why and
+// diff need nothing else.
 func (p *Project) attach(ctx context.Context, names []string, digest string, docs []registry.Document) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for i, name := range names {
@@ -117,8 +119,8 @@ func (p *Project) attachElsewhere(ctx context.Context, graph *layers.Graph, foun
 	return p.attach(ctx, elsewhere, found.Digest.String(), docs)
 }
 
-// recordOf is the record of inputs that an image carries for its graph, or nil: not pushed by raybuild, by an older one, or
-// copied without its referrers.
+// recordOf is the record of inputs that an image carries for its graph, or nil: not pushed by
+// raybuild, by an older one, or copied without its referrers.
 func recordOf(ctx context.Context, c *registry.Client, ref, graph string) (*layers.BuildRecord, error) {
 	found, err := c.Attached(ctx, ref, inputsType)
 	if err != nil {

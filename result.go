@@ -29,8 +29,8 @@ type Result struct {
 
 	// Reference is the first of the names by digest, or the digest alone where there is none.
 	Reference string `json:"-"`
-	// Digest is that of the manifest, or of the index where there are several platforms. Of an image that is in a Docker
-	// Engine's store only it is the config's. "": there is no image.
+	// Digest is that of the manifest, or of the index where there are several platforms. Of an
+	// image that is in a Docker Engine's store only it is the config's. "": there is no image.
 	Digest string `json:"-"`
 	// Tested says in words how the image was tested. "": it was not.
 	Tested string `json:"-"`
@@ -41,11 +41,12 @@ type Result struct {
 	Ran []llb.Step `json:"-"`
 	// Caches are the imports and exports of caches.
 	Caches []llb.CacheWork `json:"-"`
-	// Pushing tells that the push of the image had begun. PushBegan and PushEnded are zero where it had not, or did not.
+	// Pushing tells that the push of the image had begun. PushBegan and PushEnded are zero where it
+	// had not, or did not.
 	Pushing              bool      `json:"-"`
 	PushBegan, PushEnded time.Time `json:"-"`
-	// Before is what the first name was before, by digest, where that was asked for; "": nothing. BeforeUnknown says why that
-	// is not known.
+	// Before is what the first name was before, by digest, where that was asked for; "": nothing.
+	// BeforeUnknown says why that is not known.
 	Before, BeforeUnknown string `json:"-"`
 }
 
@@ -122,8 +123,9 @@ func (t *tally) pushed(done registry.Pushed) {
 	}
 }
 
-// builderPushes asks the registry which layers it has already: the builder does not tell what it sends. Those that raybuild had sent
-// itself when it found that it could not go on are not reused for that.
+// builderPushes asks the registry which layers it has already: the builder does not tell what it
+// sends. Those that raybuild had sent itself when it found that it could not go on are not reused
+// for that.
 func (t *tally) builderPushes(ctx context.Context, why error) {
 	if t.sent == nil { // raybuild's own push did not begin
 		t.res.BytesPushed = t.before.sum()
@@ -188,7 +190,8 @@ func (t *tally) found(e *existingImage) error {
 	return t.name()
 }
 
-// layerNames names the n layers of an image of one platform as its graph does, where each of the graph's layers came to one.
+// layerNames names the n layers of an image of one platform as its graph does, where each of the
+// graph's layers came to one.
 func layerNames(images []llb.Image, n int) []string {
 	names := make([]string, n)
 	if len(images) != 1 || len(images[0].BaseLayers)+len(images[0].Layers) != n {
@@ -233,8 +236,8 @@ func (t *tally) built(res *llb.Result) error {
 	return t.name()
 }
 
-// name gives the result its reference. What a Docker Engine keeps it knows by its config's digest, which is no digest to
-// pull by.
+// name gives the result its reference. What a Docker Engine keeps it knows by its config's digest,
+// which is no digest to pull by.
 func (t *tally) name() error {
 	t.res.Reference = t.res.Digest
 	if len(t.o.Names) == 0 || t.inStore {

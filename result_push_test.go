@@ -14,7 +14,8 @@ import (
 	"github.com/raybuild/raybuild/internal/registry"
 )
 
-// Where the builder goes on with a push, layers that raybuild sent before are not told as reused, and no byte is counted twice.
+// Where the builder goes on with a push, layers that raybuild sent before are not told as reused,
+// and no byte is counted twice.
 func TestReportOfAPushThatTheBuilderEnds(t *testing.T) {
 	host := serveRegistry(t)
 	manifest, err := pushRandom(t, host+"/ray:1").Manifest()

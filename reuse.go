@@ -34,8 +34,8 @@ type reuse struct {
 // errCannotReuse says that an image must be built whole after all: a layer is gone, or the builder makes other ones.
 var errCannotReuse = errors.New("layers of the image that is there cannot be reused")
 
-// reuse makes the image from the layers of the one that was pushed before, and builds what it does not have; where that is
-// nothing, no builder is asked. Nil: it has nothing to give, or cannot.
+// reuse makes the image from the layers of the one that was pushed before, and builds what it does
+// not have; where that is nothing, no builder is asked. Nil: it has nothing to give, or cannot.
 func (p *Project) reuse(ctx context.Context, o *BuildOptions, k *reuse, t *tally) (*llb.Result, error) {
 	if k == nil {
 		return nil, nil
@@ -106,9 +106,10 @@ func (p *Project) sameRegistry(names []string) bool {
 	return true
 }
 
-// before are images with a record that may have layers of the one that is built: that which was pushed last from the recipe, those
-// that have one of the names now, and the one that was pushed last to the first name's repository. They are of the repositories
-// that are pushed to: who may write to another one has no say in what comes into these.
+// before are images with a record that may have layers of the one that is built: that which was
+// pushed last from the recipe, those that have one of the names now, and the one that was pushed
+// last to the first name's repository. They are of the repositories that are pushed to: who may
+// write to another one has no say in what comes into these.
 func (p *Project) before(ctx context.Context, o *BuildOptions) iter.Seq[*pushedImage] {
 	return func(yield func(*pushedImage) bool) {
 		if p.ofImage != nil {
@@ -192,7 +193,8 @@ func (k *reuse) assemble(ctx context.Context, built []llb.StoredLayer) (err erro
 	return err
 }
 
-// open adds manifest and config to what a builder has. A layer that neither the builder nor the registry has ends the attempt.
+// open adds manifest and config to what a builder has. A layer that neither the builder nor the
+// registry has ends the attempt.
 func (k *reuse) open(built func(context.Context, digest.Digest, int64) (io.ReadCloser, error)) registry.Source {
 	return func(ctx context.Context, d ocispecs.Descriptor, offset int64) (io.ReadCloser, error) {
 		if dt, ok := k.made.Docs[d.Digest]; ok && offset <= int64(len(dt)) {

@@ -93,8 +93,8 @@ func (p *Project) passedBefore(ctx context.Context, o *BuildOptions, k *reuse) [
 	return all
 }
 
-// testedDir has a file for each test that an image has passed which was built here, below raybuild's directory. `cache prune`
-// removes it.
+// testedDir has a file for each test that an image has passed which was built here, below
+// raybuild's directory. `cache prune` removes it.
 const testedDir = "tested"
 
 // passedFile is where it is kept that an image has passed a test here, under whatever name or none.
@@ -174,8 +174,8 @@ func (s *smoke) explain(err error) error {
 	return err
 }
 
-// passes waits until the image that is pushed has passed its tests. Where layers were taken from a registry the builder may not
-// have them: then it pulls the image, which is there, and has no name.
+// passes waits until the image that is pushed has passed its tests. Where layers were taken from a
+// registry the builder may not have them: then it pulls the image, which is there, and has no name.
 func (k *reuse) passes(ctx context.Context, p *Project, name string, image *llb.Build, store func(context.Context) error) error {
 	checks := p.smoke.checks(true)
 	if len(checks) == 0 {

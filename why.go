@@ -29,8 +29,8 @@ type LayerDifference struct {
 	isNew    bool
 }
 
-// Why names the inputs for which what recipe and lock come to differs from an image. It needs nothing but the record that
-// travels with the image. Nothing is built, resolved or pulled.
+// Why names the inputs for which what recipe and lock come to differs from an image. It needs
+// nothing but the record that travels with the image. Nothing is built, resolved or pulled.
 func (p *Project) Why(ctx context.Context, o CompareOptions) (*Difference, error) {
 	g, err := p.compare(ctx, o)
 	if err != nil {

@@ -127,8 +127,9 @@ func target(h Host) docker.Target {
 	return docker.Target{User: h.User, Address: h.Address, Port: h.Port, Key: h.Key, Jump: h.Jump, Socket: h.Socket}
 }
 
-// connect reaches every host at once, within the limit, and goes on with each as soon as it is there. A host that cannot be reached,
-// or with which it cannot go on, is no error here: the caller knows the policy.
+// connect reaches every host at once, within the limit, and goes on with each as soon as it is
+// there. A host that cannot be reached, or with which it cannot go on, is no error here: the caller
+// knows the policy.
 func (l *launch) connect(ctx context.Context, hosts []Host, goOn func(id string, h *docker.Host) error) {
 	f := fleet{up: map[string]*docker.Host{}, down: map[string]error{}}
 	seen := map[string]bool{}
@@ -167,7 +168,8 @@ func (l *launch) connect(ctx context.Context, hosts []Host, goOn func(id string,
 	}
 }
 
-// group bounds how many hosts are worked on at once. Its context is the caller's: one host's failure does not cancel the others.
+// group bounds how many hosts are worked on at once. Its context is the caller's: one host's
+// failure does not cancel the others.
 func (l *launch) group() *errgroup.Group {
 	g := &errgroup.Group{}
 	limit := 32
@@ -247,7 +249,8 @@ func (l *launch) missing() int {
 	return n
 }
 
-// required is the number of workers without which up fails. An explicit min_workers counts also when hosts may be skipped.
+// required is the number of workers without which up fails. An explicit min_workers counts also
+// when hosts may be skipped.
 func (l *launch) required() int {
 	if l.spec.MinWorkers < len(l.spec.Workers) || !l.spec.SkipUnreachable {
 		return l.spec.MinWorkers
@@ -269,7 +272,8 @@ func firstLine(s string) string {
 	return s
 }
 
-// ImageOf finds the digest of a spec's image and what is in it: from the registry by o.Images, else by the Engine of the head's host.
+// ImageOf finds the digest of a spec's image and what is in it: from the registry by o.Images, else
+// by the Engine of the head's host.
 func ImageOf(ctx context.Context, spec *Spec, o Options) (ImageFacts, error) {
 	l := newLaunch(spec, o)
 	defer l.close()

@@ -13,9 +13,10 @@ import (
 	"github.com/raybuild/raybuild/internal/docker"
 )
 
-// Dashboard serves a cluster's dashboard on this machine's loopback, through the SSH connection, until ctx ends. port 0: the
-// dashboard's own port, or a free one when that is taken. ready is called once with the URL, and the token that the page asks for.
-// When the connection is lost it is made anew; the local port stays.
+// Dashboard serves a cluster's dashboard on this machine's loopback, through the SSH connection,
+// until ctx ends. port 0: the dashboard's own port, or a free one when that is taken. ready is
+// called once with the URL, and the token that the page asks for. When the connection is lost it is
+// made anew; the local port stays.
 func Dashboard(ctx context.Context, spec *Spec, port int, ready func(url, token string), o Options) error {
 	l := newLaunch(spec, o)
 	r, err := l.askHead(ctx)

@@ -22,9 +22,9 @@ type DownResult struct {
 	Seconds    float64           `json:"seconds"`
 }
 
-// Down removes a cluster from its hosts: containers, token, packet filter, lock. It finds them by label, so that it needs no
-// cluster.yaml: name and hosts do. Afterwards it looks again; what is left, and hosts that cannot be reached, make it fail.
-// Images stay.
+// Down removes a cluster from its hosts: containers, token, packet filter, lock. It finds them by
+// label, so that it needs no cluster.yaml: name and hosts do. Afterwards it looks again; what is
+// left, and hosts that cannot be reached, make it fail. Images stay.
 func Down(ctx context.Context, name string, hosts []Host, o Options) (*DownResult, error) {
 	if !nameGrammar.MatchString(name) {
 		return nil, fmt.Errorf("take down cluster %q: no cluster has such a name; raybuild cluster down --name NAME", name)
@@ -75,7 +75,8 @@ func Down(ctx context.Context, name string, hosts []Host, o Options) (*DownResul
 	return res, fmt.Errorf("cluster %s is not gone everywhere:\n%w", name, errors.Join(told...))
 }
 
-// lockAll takes the lock on the host of the head, or, where that is not known, on every host that has something of the cluster.
+// lockAll takes the lock on the host of the head, or, where that is not known, on every host that
+// has something of the cluster.
 func (l *launch) lockAll(ctx context.Context, name string, looks map[string]hostState) (context.Context, []*lock, error) {
 	var with, heads []string
 	for _, h := range l.fleet.order {
@@ -149,7 +150,8 @@ func removeAll(ctx context.Context, h *docker.Host, name string, k hostState) (D
 	return n, errors.Join(errs...)
 }
 
-// verifyGone looks for what is left of a cluster, and removes the image that locks are made of where no other cluster has one.
+// verifyGone looks for what is left of a cluster, and removes the image that locks are made of
+// where no other cluster has one.
 func verifyGone(ctx context.Context, h *docker.Host, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, engineLimit)
 	defer cancel()

@@ -28,8 +28,9 @@ type ExportOptions struct {
 	Operator  string               // KubeRay: the operator's version, 1.2 or later; empty: 1.5.1 or later
 }
 
-// Export renders the cluster for another launcher. It is a pure function: the same input gives the same bytes. What the other
-// launcher cannot do, or what had to be guessed, stands in comments at the top. It fails where the cluster cannot be said there at all.
+// Export renders the cluster for another launcher. It is a pure function: the same input gives the
+// same bytes. What the other launcher cannot do, or what had to be guessed, stands in comments at
+// the top. It fails where the cluster cannot be said there at all.
 func Export(spec *Spec, f Format, o ExportOptions) ([]byte, error) {
 	v, err := supported(o.Image.RayVersion)
 	if err != nil {
@@ -79,7 +80,8 @@ func (e *exporter) note(format string, a ...any) {
 	}
 }
 
-// MissingMark begins a line of an export's comments that says what has to be there, or be put in, before the file works.
+// MissingMark begins a line of an export's comments that says what has to be there, or be put in,
+// before the file works.
 const MissingMark = "# - missing: "
 
 func (e *exporter) missing(format string, a ...any) { e.note("missing: "+format, a...) }

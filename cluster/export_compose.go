@@ -10,8 +10,8 @@ import (
 // composeToken is where a compose secret named ray_token is mounted.
 const composeToken = "/run/secrets/ray_token"
 
-// compose writes a compose file for one host: a network of its own, in which all nodes reach each other and nobody else does, the
-// dashboard published on loopback, and the token as a file secret.
+// compose writes a compose file for one host: a network of its own, in which all nodes reach each
+// other and nobody else does, the dashboard published on loopback, and the token as a file secret.
 func (e *exporter) compose() mapping {
 	if hosts := e.spec.Hosts(); len(hosts) > 1 {
 		e.fail("docker compose runs on one host, and the cluster has %d; use `raybuild cluster up` or --format kuberay", len(hosts))

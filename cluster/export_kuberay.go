@@ -9,8 +9,9 @@ import (
 	"strings"
 )
 
-// kubeRay writes a RayCluster. KubeRay itself adds the ports, the probes, /dev/shm, RAY_ADDRESS, the token and the `ray start`
-// command line. Source: kuberay docs/reference/api.md and ray-operator/controllers/ray/common/pod.go.
+// kubeRay writes a RayCluster. KubeRay itself adds the ports, the probes, /dev/shm, RAY_ADDRESS,
+// the token and the `ray start` command line. Source: kuberay docs/reference/api.md and
+// ray-operator/controllers/ray/common/pod.go.
 func (e *exporter) kubeRay() mapping {
 	operator, err := e.operator()
 	if err != nil {
@@ -45,8 +46,9 @@ func (e *exporter) kubeRay() mapping {
 	return mapping{{Key: "apiVersion", Value: "ray.io/v1"}, {Key: "kind", Value: "RayCluster"}, {Key: "metadata", Value: meta}, {Key: "spec", Value: spec}}
 }
 
-// startParams are the values of `ray start` that KubeRay does not find out itself. KubeRay pastes them into a shell's command line,
-// so each value is quoted for one where it is not made of harmless characters.
+// startParams are the values of `ray start` that KubeRay does not find out itself. KubeRay pastes
+// them into a shell's command line, so each value is quoted for one where it is not made of
+// harmless characters.
 func (e *exporter) startParams(n Node, operator kubeRayOperator) map[string]string {
 	out := map[string]string{"num-cpus": strconv.Itoa(n.CPUs), "object-store-memory": strconv.FormatInt(n.ObjectStore, 10)}
 	if n.GPUs > 0 {

@@ -12,7 +12,8 @@ type kubeRayOperator struct {
 	groupLabels bool    // a group has labels, and rayStartParams may not: from 1.5.0 (controllers/ray/utils/validation.go)
 }
 
-// operator reads the operator's version. The default is the oldest that does all that an export of today's Ray asks for.
+// operator reads the operator's version. The default is the oldest that does all that an export of
+// today's Ray asks for.
 func (e *exporter) operator() (kubeRayOperator, error) {
 	text := e.options.Operator
 	if text == "" {
@@ -40,8 +41,9 @@ func (e *exporter) operatorNotes(o kubeRayOperator) {
 	case e.options.Operator != "" && labels && !o.groupLabels:
 		e.note("labels stand in rayStartParams, which KubeRay refuses from 1.5 on: export anew when it is updated")
 	}
-	// KubeRay's probes run wget in the image before 1.6, and from then on for Ray before 2.53 (controllers/ray/common/pod.go,
-	// utils.BaseWgetHealthCommand), and for the workers of a RayService always.
+	// KubeRay's probes run wget in the image before 1.6, and from then on for Ray before 2.53
+	// (controllers/ray/common/pod.go, utils.BaseWgetHealthCommand), and for the workers of a
+	// RayService always.
 	if e.version.before(2, 53) {
 		e.note("KubeRay's probes run wget in the image: without it no pod gets ready (apt: [wget] in the recipe)")
 	} else if o.version.before(1, 6) {
@@ -49,8 +51,9 @@ func (e *exporter) operatorNotes(o kubeRayOperator) {
 	}
 }
 
-// groupLabels are a group's node labels where KubeRay takes them beside its start parameters. It hands them to `ray start` as pairs,
-// which Ray before 2.46 does not read. They have Kubernetes' syntax: cluster.yaml takes no others.
+// groupLabels are a group's node labels where KubeRay takes them beside its start parameters. It
+// hands them to `ray start` as pairs, which Ray before 2.46 does not read. They have Kubernetes'
+// syntax: cluster.yaml takes no others.
 func (e *exporter) groupLabels(n Node, o kubeRayOperator) mapping {
 	if !o.groupLabels || len(n.Labels) == 0 {
 		return nil

@@ -11,14 +11,16 @@ import (
 // rayUpToken is where `ray up` puts the token in each container.
 const rayUpToken = "/tmp/raybuild-auth-token"
 
-// withoutV2 keeps the autoscaler's second version out, which `ray up` turns on since 2.50: it counts the head as one of the workers
-// of provider local, and starts one too few. Earlier versions know no such variable, and take no notice.
+// withoutV2 keeps the autoscaler's second version out, which `ray up` turns on since 2.50: it
+// counts the head as one of the workers of provider local, and starts one too few. Earlier versions
+// know no such variable, and take no notice.
 const withoutV2 = "RAY_enable_autoscaler_v2=0 "
 
-// rayUp writes the cluster YAML of `ray up` with its provider local. That launcher has one SSH user and key, one Docker
-// configuration for the head and one for the workers, and one start command for all workers.
-// Source: ray python/ray/autoscaler/ray-schema.json and local/example-full.yaml. min_workers is not in the schema; left out,
-// it is the number of worker_ips (autoscaler/_private/local/config.py).
+// rayUp writes the cluster YAML of `ray up` with its provider local. That launcher has one SSH user
+// and key, one Docker configuration for the head and one for the workers, and one start command for
+// all workers. Source: ray python/ray/autoscaler/ray-schema.json and local/example-full.yaml.
+// min_workers is not in the schema; left out, it is the number of worker_ips
+// (autoscaler/_private/local/config.py).
 func (e *exporter) rayUp() mapping {
 	e.oneUser()
 	groups := e.groups()

@@ -11,13 +11,14 @@ import (
 	"github.com/raybuild/raybuild/internal/docker"
 )
 
-// The packet filter is one nftables table for each cluster and host: members and the host itself reach Ray's ports, nobody else.
-// nft(8) takes a whole file as one transaction: there is no moment without a filter while it is replaced.
+// The packet filter is one nftables table for each cluster and host: members and the host itself
+// reach Ray's ports, nobody else. nft(8) takes a whole file as one transaction: there is no moment
+// without a filter while it is replaced.
 
 func filterTable(cluster string) string { return "raybuild-" + cluster }
 
-// filterRules is the input of `nft -f -` for a host's nodes. digest is part of the table, as the name of an empty chain, so that
-// one listing tells whether the installed filter is the wanted one.
+// filterRules is the input of `nft -f -` for a host's nodes. digest is part of the table, as the
+// name of an empty chain, so that one listing tells whether the installed filter is the wanted one.
 func filterRules(cluster string, members []netip.Addr, ports []PortNeed) (rules, digest string) {
 	var v4, v6, spans []string
 	for _, a := range slices.SortedFunc(slices.Values(members), netip.Addr.Compare) {
@@ -50,7 +51,8 @@ func filterRules(cluster string, members []netip.Addr, ports []PortNeed) (rules,
 	return b.String(), digest
 }
 
-// wantedFilters returns the rules and digest for each host of the desired containers. absent are members whose hosts cannot be reached.
+// wantedFilters returns the rules and digest for each host of the desired containers. absent are
+// members whose hosts cannot be reached.
 func wantedFilters(cluster string, desired []Container, absent []netip.Addr, image ImageFacts) (rules, digests map[string]string, err error) {
 	rules, digests = map[string]string{}, map[string]string{}
 	members := slices.Clone(absent)
@@ -69,8 +71,8 @@ func wantedFilters(cluster string, desired []Container, absent []netip.Addr, ima
 	return rules, digests, nil
 }
 
-// absent are the addresses of hosts that cannot be reached, as far as the file tells them: they stay members, so that a host which is
-// off changes no filter, and finds its way when it is back.
+// absent are the addresses of hosts that cannot be reached, as far as the file tells them: they
+// stay members, so that a host which is off changes no filter, and finds its way when it is back.
 func (l *launch) absent() []netip.Addr {
 	var out []netip.Addr
 	for _, h := range l.spec.Hosts() {
@@ -88,8 +90,9 @@ func (l *launch) absent() []netip.Addr {
 	return out
 }
 
-// portsOpen lists what a node may listen on. Of most images it is not known whether they have ray[client]: with it a head opens the
-// client's default port unasked (ray.md: `--ray-client-server-port`, "10001 if ray[client] deps present").
+// portsOpen lists what a node may listen on. Of most images it is not known whether they have
+// ray[client]: with it a head opens the client's default port unasked (ray.md:
+// `--ray-client-server-port`, "10001 if ray[client] deps present").
 func portsOpen(n Node, image ImageFacts) ([]PortNeed, error) {
 	need, err := PortsNeeded(n, image.RayVersion, true)
 	asks := slices.ContainsFunc(need, func(p PortNeed) bool { return p.First == n.Ports.Client })
@@ -104,8 +107,9 @@ func portsOpen(n Node, image ImageFacts) ([]PortNeed, error) {
 	return need, err
 }
 
-// headMetrics are ports on which a head answers whoever asks, and which no option of `ray start` moves.
-// Source: ray python/ray/_private/ray_constants.py AUTOSCALER_METRIC_PORT, python/ray/dashboard/consts.py DASHBOARD_METRIC_PORT.
+// headMetrics are ports on which a head answers whoever asks, and which no option of `ray start`
+// moves. Source: ray python/ray/_private/ray_constants.py AUTOSCALER_METRIC_PORT,
+// python/ray/dashboard/consts.py DASHBOARD_METRIC_PORT.
 func headMetrics() map[int]string {
 	return map[int]string{44217: "autoscaler metrics", 44227: "dashboard metrics"}
 }

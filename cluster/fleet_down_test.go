@@ -103,8 +103,8 @@ func TestStoppedContainerThatRayStillCounts(t *testing.T) {
 	}
 }
 
-// TestNodeOfTheRunBefore has a container that has just started anew, and a Ray that counts the node of its run before: it is not alive
-// until Ray counts the new one.
+// TestNodeOfTheRunBefore has a container that has just started anew, and a Ray that counts the node
+// of its run before: it is not alive until Ray counts the new one.
 func TestNodeOfTheRunBefore(t *testing.T) {
 	f := newFleet(t, 2)
 	spec := f.spec(t, fleetImage, 2)

@@ -20,8 +20,8 @@ type kernel struct {
 	cpus      int   // 0: not known
 }
 
-// askKernel asks for what Docker's API has no call for, or only a dear one; ip(8) and its like may be missing. A host that does not
-// let us look (no Linux, no shell) tells nothing.
+// askKernel asks for what Docker's API has no call for, or only a dear one; ip(8) and its like may
+// be missing. A host that does not let us look (no Linux, no shell) tells nothing.
 func askKernel(ctx context.Context, h *docker.Host) kernel {
 	// cat says what it can read, and fails when one of the files is missing, as without IPv6.
 	out, err := h.Run(ctx, nil, "cat", "/proc/net/fib_trie", "/proc/net/if_inet6", "/proc/meminfo", "/sys/devices/system/cpu/online")
@@ -32,9 +32,11 @@ func askKernel(ctx context.Context, h *docker.Host) kernel {
 	return parseKernel(string(out))
 }
 
-// parseKernel reads these files, one after the other. /proc/net/fib_trie has a line with an address, then "/32 host LOCAL" for the
-// host's own; /proc/net/if_inet6 has 32 hex digits first; /proc/meminfo has "MemTotal: 16384 kB"; cpu/online has "0-7" or "0,2-3".
-// Source: Linux net/ipv4/fib_trie.c, net/ipv6/addrconf.c, fs/proc/meminfo.c, Documentation/admin-guide/cputopology.rst.
+// parseKernel reads these files, one after the other. /proc/net/fib_trie has a line with an
+// address, then "/32 host LOCAL" for the host's own; /proc/net/if_inet6 has 32 hex digits first;
+// /proc/meminfo has "MemTotal: 16384 kB"; cpu/online has "0-7" or "0,2-3". Source: Linux
+// net/ipv4/fib_trie.c, net/ipv6/addrconf.c, fs/proc/meminfo.c,
+// Documentation/admin-guide/cputopology.rst.
 func parseKernel(text string) kernel {
 	var k kernel
 	add := func(a netip.Addr) {
@@ -83,8 +85,9 @@ func countCPUs(list string) int {
 	return n
 }
 
-// labelHost keeps, with a node's container, what the Engine told of its host when the container was made. Asking again makes a Docker
-// Engine run runc and docker-init, which costs it more than the rest of a look.
+// labelHost keeps, with a node's container, what the Engine told of its host when the container was
+// made. Asking again makes a Docker Engine run runc and docker-init, which costs it more than the
+// rest of a look.
 const labelHost = "raybuild.host"
 
 // record is the content of labelHost. Memory and CPUs are not in it: the kernel tells them at each look.
@@ -95,8 +98,9 @@ type record struct {
 	GPUs   int    `json:"gpus,omitempty"`
 }
 
-// record is what labelHost gets; empty where the Engine says otherwise of memory and CPUs than the kernel that we ask, as Engines in
-// a virtual machine do: that kernel then does not tell when the Engine's machine changes.
+// record is what labelHost gets; empty where the Engine says otherwise of memory and CPUs than the
+// kernel that we ask, as Engines in a virtual machine do: that kernel then does not tell when the
+// Engine's machine changes.
 func (k hostState) record() string {
 	if k.sign.Engine == "" || k.kernel.memory == 0 || k.kernel.memory != k.facts.Memory || k.kernel.cpus != k.facts.CPUs {
 		return ""
@@ -108,8 +112,9 @@ func (k hostState) record() string {
 	return string(data)
 }
 
-// recall fills in the facts from what was recorded, and says whether that was enough: there is a record of the Engine that answers
-// now, and no lock, whose lease is judged by a clock that tells more than seconds.
+// recall fills in the facts from what was recorded, and says whether that was enough: there is a
+// record of the Engine that answers now, and no lock, whose lease is judged by a clock that tells
+// more than seconds.
 func (k *hostState) recall() bool {
 	if k.lock != nil || k.kernel.memory == 0 || k.kernel.cpus == 0 {
 		return false

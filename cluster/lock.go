@@ -48,8 +48,9 @@ func (e *LockedError) Error() string {
 		e.Cluster, e.Owner, e.Left)
 }
 
-// lock is a cluster's lock: a container whose fixed name the Engine gives to one launcher only. It is created and never started.
-// Its lease is judged by the host's clock, so that launchers with wrong clocks agree.
+// lock is a cluster's lock: a container whose fixed name the Engine gives to one launcher only. It
+// is created and never started. Its lease is judged by the host's clock, so that launchers with
+// wrong clocks agree.
 type lock struct {
 	host    *docker.Host
 	cluster string
@@ -59,8 +60,8 @@ type lock struct {
 	done    chan struct{}
 }
 
-// acquire takes the lock of a cluster on a host, breaking one whose lease ran out or whose launcher died on this machine.
-// The returned context ends when the lock is lost.
+// acquire takes the lock of a cluster on a host, breaking one whose lease ran out or whose launcher
+// died on this machine. The returned context ends when the lock is lost.
 func acquire(ctx context.Context, h *docker.Host, cluster, owner string, lease time.Duration) (context.Context, *lock, error) {
 	fail := func(err error) (context.Context, *lock, error) {
 		return ctx, nil, fmt.Errorf("lock cluster %q: %w", cluster, err)
@@ -99,7 +100,8 @@ func acquire(ctx context.Context, h *docker.Host, cluster, owner string, lease t
 	return fail(errors.New("it changes hands all the time; run again"))
 }
 
-// breakStale removes a lock that nobody holds any more. It removes it by ID: a lock that was taken in the meantime stays.
+// breakStale removes a lock that nobody holds any more. It removes it by ID: a lock that was taken
+// in the meantime stays.
 func breakStale(ctx context.Context, h *docker.Host, cluster string, now time.Time) error {
 	c, err := h.Inspect(ctx, lockName(cluster))
 	if docker.IsNotFound(err) {
@@ -193,7 +195,8 @@ func hostTime(ctx context.Context, h *docker.Host) (now time.Time, arch string, 
 	return i.Time, goArch(i.Arch), err
 }
 
-// ensureToolImage brings toolImage to where it is missing. arch is that of the host's CPU; empty: it is asked for where it matters.
+// ensureToolImage brings toolImage to where it is missing. arch is that of the host's CPU; empty:
+// it is asked for where it matters.
 func ensureToolImage(ctx context.Context, h *docker.Host, arch string) error {
 	if _, err := h.Image(ctx, toolImage); err == nil || !docker.IsNotFound(err) {
 		return err
@@ -213,8 +216,8 @@ func ensureToolImage(ctx context.Context, h *docker.Host, arch string) error {
 	return err
 }
 
-// processID names this process so that another one on this machine can tell whether it still lives: boot, PID namespace, PID and
-// start time. Empty where /proc does not tell.
+// processID names this process so that another one on this machine can tell whether it still lives:
+// boot, PID namespace, PID and start time. Empty where /proc does not tell.
 func processID() string {
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
@@ -241,7 +244,8 @@ func processIsDead(id string) bool {
 	return err == nil && startTime(pid) != theirs[3]
 }
 
-// startTime is field 22 of /proc/PID/stat, in clock ticks since boot; the command's name before it may hold blanks and brackets.
+// startTime is field 22 of /proc/PID/stat, in clock ticks since boot; the command's name before it
+// may hold blanks and brackets.
 func startTime(pid int) string {
 	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {

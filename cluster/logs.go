@@ -22,8 +22,8 @@ type LogOptions struct {
 	Timestamps bool
 }
 
-// Logs merges what the nodes' containers print, a line at a time, each with its node's name before it. Of several nodes, one that
-// cannot be read is an error at the end, and the others go on.
+// Logs merges what the nodes' containers print, a line at a time, each with its node's name before
+// it. Of several nodes, one that cannot be read is an error at the end, and the others go on.
 func Logs(ctx context.Context, spec *Spec, lo LogOptions, stdout, stderr io.Writer, o Options) error {
 	l := newLaunch(spec, o)
 	defer l.close()

@@ -9,9 +9,9 @@ import (
 	"github.com/raybuild/raybuild/internal/strictyaml"
 )
 
-// Ports and limits of nodes. Ray's own defaults are kept where it has fixed ones (6379, 8265, 10001, 52365, 10002 and up); the
-// random ones get a block beside GCS, so that a filter and a check can know them.
-// Source: ray doc/source/ray-core/configure.rst, "Ports configurations".
+// Ports and limits of nodes. Ray's own defaults are kept where it has fixed ones (6379, 8265,
+// 10001, 52365, 10002 and up); the random ones get a block beside GCS, so that a filter and a check
+// can know them. Source: ray doc/source/ray-core/configure.rst, "Ports configurations".
 const (
 	maxPerHost  = 20   // nodes on one host: their worker ports end below 32768, where Linux's ephemeral ports start
 	blockStep   = 10   // from one node's fixed ports to the next one's
@@ -52,8 +52,8 @@ func tempDir(dir string, index int) string {
 	return dir
 }
 
-// ID names the host: "local", a socket's unix:// address, or [user@]address[:port] as far as the file gives them. Facts and
-// observations are keyed by it.
+// ID names the host: "local", a socket's unix:// address, or [user@]address[:port] as far as the
+// file gives them. Facts and observations are keyed by it.
 func (h Host) ID() string {
 	if h.Local {
 		if h.Socket != "" {
@@ -105,8 +105,9 @@ type PortNeed struct {
 	Peers       bool   // other nodes must reach it
 }
 
-// PortsNeeded lists the ports that a node listens on with a version of Ray, in ascending order of use. client says that the head
-// opens the Ray Client port. Source of who reaches what: ray doc/source/ray-core/configure.rst.
+// PortsNeeded lists the ports that a node listens on with a version of Ray, in ascending order of
+// use. client says that the head opens the Ray Client port. Source of who reaches what: ray
+// doc/source/ray-core/configure.rst.
 func PortsNeeded(n Node, version string, client bool) ([]PortNeed, error) {
 	v, err := parseVersion(version)
 	if err != nil {

@@ -11,8 +11,9 @@ import (
 // maxHosts limits what one pattern and one file may name.
 const maxHosts = 1000
 
-// expandHosts expands the ranges of a host pattern: "10.0.0.[2-9]", "node[01-12]", "rack[1,3]-[a]" has none. Numbers keep the
-// width of a range's first one when that starts with 0. Brackets around an IPv6 address are not a range.
+// expandHosts expands the ranges of a host pattern: "10.0.0.[2-9]", "node[01-12]", "rack[1,3]-[a]"
+// has none. Numbers keep the width of a range's first one when that starts with 0. Brackets around
+// an IPv6 address are not a range.
 func expandHosts(pattern string) ([]string, error) {
 	open := rangeStart(pattern)
 	if open < 0 {
@@ -91,8 +92,9 @@ func rangeValues(s string) ([]string, error) {
 	return out, nil
 }
 
-// parseHost reads one host: "local" or "", "unix:///run/podman/podman.sock", "[ssh://][user@]host[:port]"; an IPv6 address stands in
-// brackets. Nothing that it accepts starts with '-' or holds a character that means something to a shell.
+// parseHost reads one host: "local" or "", "unix:///run/podman/podman.sock",
+// "[ssh://][user@]host[:port]"; an IPv6 address stands in brackets. Nothing that it accepts starts
+// with '-' or holds a character that means something to a shell.
 func parseHost(s string) (Host, error) {
 	switch {
 	case s == "" || s == "local":

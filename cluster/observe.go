@@ -121,7 +121,8 @@ func engineFacts(i docker.Info, at time.Time) HostFacts {
 	return f
 }
 
-// gpuUnknown: the Engine can hand GPUs to containers, but its API does not tell how many there are; it refuses what it cannot give.
+// gpuUnknown: the Engine can hand GPUs to containers, but its API does not tell how many there are;
+// it refuses what it cannot give.
 const gpuUnknown = 1 << 10
 
 // goArch turns a kernel's name of a CPU (uname -m, which the Engine reports) into Go's.
@@ -176,7 +177,8 @@ func parseSS(text string) map[int]string {
 	return out
 }
 
-// parseProcTCP reads /proc/net/tcp: "sl local_address rem_address st …", state 0A is LISTEN (Linux include/net/tcp_states.h).
+// parseProcTCP reads /proc/net/tcp: "sl local_address rem_address st …", state 0A is LISTEN (Linux
+// include/net/tcp_states.h).
 func parseProcTCP(text string) map[int]string {
 	out := map[int]string{}
 	for _, line := range strings.Split(text, "\n") {

@@ -17,8 +17,9 @@ const (
 	LabelGeneration = "raybuild.generation" // counts head starts by the launcher; workers carry the generation of the head that they joined
 )
 
-// The token's place. The launcher puts the file into the volume TokenVolume(cluster) through the Docker API (copy into a created,
-// never started container that mounts it), mode 0444 in a root-owned directory, so that no argument, environment or inspect shows it.
+// The token's place. The launcher puts the file into the volume TokenVolume(cluster) through the
+// Docker API (copy into a created, never started container that mounts it), mode 0444 in a
+// root-owned directory, so that no argument, environment or inspect shows it.
 const (
 	TokenDir  = "/run/raybuild" // where the volume is mounted, read-only
 	TokenPath = TokenDir + "/token"

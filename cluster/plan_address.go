@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// exposure refuses a host that the world can reach: with host networking Ray's gRPC servers listen on every interface, whatever
-// address the node advertises (ray src/ray/rpc/grpc_server.cc).
+// exposure refuses a host that the world can reach: with host networking Ray's gRPC servers listen
+// on every interface, whatever address the node advertises (ray src/ray/rpc/grpc_server.cc).
 func (p *planner) exposure(h Host, f HostFacts) {
 	if p.spec.Filter {
 		return

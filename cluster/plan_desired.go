@@ -42,10 +42,12 @@ type planner struct {
 
 func (p *planner) fail(format string, a ...any) { p.errs = append(p.errs, fmt.Errorf(format, a...)) }
 
-// Desired returns the container of every node, head first, in the order of spec.Nodes. facts is keyed by Host.ID; hosts without
-// facts are left out together with their nodes (the caller has applied the skip policy). It fails, naming every problem, when the
-// spec, the facts and the image do not fit: no address that Ray may advertise, an image of another architecture or of layers that
-// the engine cannot unpack, less memory or GPUs than asked for, a Ray without tokens that nobody accepted.
+// Desired returns the container of every node, head first, in the order of spec.Nodes. facts is
+// keyed by Host.ID; hosts without facts are left out together with their nodes (the caller has
+// applied the skip policy). It fails, naming every problem, when the spec, the facts and the image
+// do not fit: no address that Ray may advertise, an image of another architecture or of layers that
+// the engine cannot unpack, less memory or GPUs than asked for, a Ray without tokens that nobody
+// accepted.
 func Desired(spec *Spec, facts map[string]HostFacts, image ImageFacts, o PlanOptions) ([]Container, error) {
 	v, err := supported(image.RayVersion)
 	if err != nil {
@@ -126,7 +128,8 @@ func (p *planner) labels(c *Container) map[string]string {
 	}
 }
 
-// parts digests each part of a container's description that a user knows by name. The image is not one: it has its own label.
+// parts digests each part of a container's description that a user knows by name. The image is not
+// one: it has its own label.
 func (c *Container) parts() map[string]string {
 	return map[string]string{
 		"args":   digestOf(c.Cmd),
@@ -199,7 +202,8 @@ func (p *planner) checkHosts() {
 	}
 }
 
-// CanUnpack says whether a Docker Engine can unpack layers of these media types. Docker learnt zstd in 23.0; 20.10 was seen to fail.
+// CanUnpack says whether a Docker Engine can unpack layers of these media types. Docker learnt zstd
+// in 23.0; 20.10 was seen to fail.
 func CanUnpack(engine string, mediaTypes []string) error {
 	if !slices.ContainsFunc(mediaTypes, func(t string) bool { return strings.HasSuffix(t, "+zstd") || strings.HasSuffix(t, ".zstd") }) {
 		return nil

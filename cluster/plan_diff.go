@@ -8,10 +8,11 @@ import (
 	"strings"
 )
 
-// Diff compares what should run with what does. Actions come in the order to do them: removals, head, workers as desired.
-// When the head has to be created or recreated, every worker is recreated with it: a new head does not know the old one's workers.
-// Wanted containers carry the generation that they start in. Containers on hosts that desired does not name are removed, too: the
-// caller hands over the containers of hosts that it may touch.
+// Diff compares what should run with what does. Actions come in the order to do them: removals,
+// head, workers as desired. When the head has to be created or recreated, every worker is recreated
+// with it: a new head does not know the old one's workers. Wanted containers carry the generation
+// that they start in. Containers on hosts that desired does not name are removed, too: the caller
+// hands over the containers of hosts that it may touch.
 func Diff(desired []Container, observed []Observed) []Action {
 	byNode := map[string][]Observed{}
 	for _, o := range observed {

@@ -17,8 +17,8 @@ const (
 	minInodes = 10000
 )
 
-// preflight checks the hosts on which containers will be made: what would make them fail later, named before anything starts.
-// Errors are by host; warnings are told.
+// preflight checks the hosts on which containers will be made: what would make them fail later,
+// named before anything starts. Errors are by host; warnings are told.
 func (l *launch) preflight(ctx context.Context, v *view) map[string]error {
 	needs, makes := map[string][]PortNeed{}, map[string]bool{}
 	for _, a := range v.actions {
@@ -50,8 +50,9 @@ func (l *launch) preflight(ctx context.Context, v *view) map[string]error {
 	})
 }
 
-// oldSeccomp is a warning about an Engine under which glibc 2.34 and later cannot start threads: its profile answers clone3 with EPERM,
-// of which glibc makes no second try (moby 42681, mended in 20.10.10). Ubuntu 22.04 and Debian 12 have such a glibc.
+// oldSeccomp is a warning about an Engine under which glibc 2.34 and later cannot start threads:
+// its profile answers clone3 with EPERM, of which glibc makes no second try (moby 42681, mended in
+// 20.10.10). Ubuntu 22.04 and Debian 12 have such a glibc.
 func oldSeccomp(engine string) string {
 	number := strings.FieldsFunc(engine, func(r rune) bool { return r == '+' || r == '-' || r == '~' })
 	if len(number) == 0 {

@@ -22,7 +22,8 @@ type flag struct {
 	still       bool // no last version
 }
 
-// flagTable reads the embedded table once. A row that is not as it should be counts as missing, which a test would notice.
+// flagTable reads the embedded table once. A row that is not as it should be counts as missing,
+// which a test would notice.
 //
 //nolint:gochecknoglobals // a cache of embedded facts, never written to
 var flagTable = sync.OnceValue(func() map[string]flag {
@@ -84,8 +85,9 @@ type StartInput struct {
 	Extra       []string
 }
 
-// StartArgs returns the argv of `ray start …` for a version of Ray, with no flag that this version does not have. It fails on an
-// unknown version and on labels or extra arguments that the version cannot take.
+// StartArgs returns the argv of `ray start …` for a version of Ray, with no flag that this version
+// does not have. It fails on an unknown version and on labels or extra arguments that the version
+// cannot take.
 func StartArgs(ray string, n StartInput) ([]string, error) {
 	v, err := supported(ray)
 	if err != nil {
@@ -252,7 +254,8 @@ func Env(ray string, n EnvInput) (map[string]string, error) {
 		out["RAY_USAGE_STATS_ENABLED"] = "0"
 	}
 	if hasToken(v) {
-		// Explicit on every node: from 2.59 a head turns authentication on by itself when it finds a token, and workers do not.
+		// Explicit on every node: from 2.59 a head turns authentication on by itself when it finds
+		// a token, and workers do not.
 		out["RAY_AUTH_MODE"] = "disabled"
 		if n.TokenPath != "" {
 			out["RAY_AUTH_MODE"], out["RAY_AUTH_TOKEN_PATH"] = "token", n.TokenPath
@@ -261,8 +264,9 @@ func Env(ray string, n EnvInput) (map[string]string, error) {
 	return out, nil
 }
 
-// hasToken: ray doc/source/ray-security/token-auth.md, "Ray 2.52.0 and later". On by default: from 2.59 for a local ray.init() (ray#64755,
-// ray#66248), from 2.61 for all clusters (the banner of that page, 2026-11).
+// hasToken: ray doc/source/ray-security/token-auth.md, "Ray 2.52.0 and later". On by default: from
+// 2.59 for a local ray.init() (ray#64755, ray#66248), from 2.61 for all clusters (the banner of
+// that page, 2026-11).
 func hasToken(v version) bool { return v.atLeast(2, 52) }
 
 // headAddress joins an address and the GCS port.

@@ -42,8 +42,8 @@ var holes = sync.OnceValue(func() []CVE {
 	return out
 })
 
-// Vulnerabilities lists the known holes of a Ray version; none for one that cannot be parsed. token says whether token authentication
-// is on, which Ray before 2.52 has not.
+// Vulnerabilities lists the known holes of a Ray version; none for one that cannot be parsed. token
+// says whether token authentication is on, which Ray before 2.52 has not.
 func Vulnerabilities(ray string, token bool) []CVE {
 	v, err := parseVersion(ray)
 	if err != nil {

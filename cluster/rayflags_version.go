@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// version is a Ray version, ordered as PEP 440 orders those that Ray has published: release, then dev < a < b < rc < final < post.
+// version is a Ray version, ordered as PEP 440 orders those that Ray has published: release, then
+// dev < a < b < rc < final < post.
 type version struct {
 	release []int
 	pre     int // 0 development release, 1 a, 2 b, 3 rc, 4 final

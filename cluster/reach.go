@@ -17,8 +17,8 @@ import (
 
 const reachLimit = 5 * time.Second
 
-// reach checks for hosts that get new nodes that they and the head's host get through to each other, on the ports that Ray's nodes
-// use among themselves. Errors are by host.
+// reach checks for hosts that get new nodes that they and the head's host get through to each
+// other, on the ports that Ray's nodes use among themselves. Errors are by host.
 func (l *launch) reach(ctx context.Context, v *view, skip map[string]error) map[string]error {
 	head := v.desired[0]
 	fresh := map[string][]Container{}

@@ -15,8 +15,8 @@ type ImageLayer struct {
 	Size   int64  // bytes as stored: what comes over the wire
 }
 
-// unpackedRatio estimates what a layer takes on the disk where no Engine has counted it: an image of Ray 2.60 has 395 MiB compressed,
-// and 1062 MiB unpacked.
+// unpackedRatio estimates what a layer takes on the disk where no Engine has counted it: an image
+// of Ray 2.60 has 395 MiB compressed, and 1062 MiB unpacked.
 const unpackedRatio = 2.7
 
 const reclaimLimit = 10 * time.Second // for an Engine to add up what it has
@@ -30,8 +30,9 @@ type room struct {
 
 func (r room) bytes() int64 { return r.compressed + r.unpacked }
 
-// roomFor says what an image takes on a host that has other images. An Engine keeps a layer once for all images that have the same
-// ones below it. counted is the whole image unpacked, as an Engine that has it counts; 0: none has it.
+// roomFor says what an image takes on a host that has other images. An Engine keeps a layer once
+// for all images that have the same ones below it. counted is the whole image unpacked, as an
+// Engine that has it counts; 0: none has it.
 func roomFor(layers []ImageLayer, there [][]string, counted int64) room {
 	r := room{}
 	for _, have := range there {
@@ -73,8 +74,8 @@ func (r room) String() string {
 // mib rounds up, so that what does not fit never looks as if it did.
 func mib(bytes int64) int64 { return (bytes + 1<<20 - 1) >> 20 }
 
-// withLayers is a view's image with the sizes of its layers, where somebody can ask its registry: the head's Engine, which has told of
-// the image else, does not know what comes over the wire.
+// withLayers is a view's image with the sizes of its layers, where somebody can ask its registry:
+// the head's Engine, which has told of the image else, does not know what comes over the wire.
 func (l *launch) withLayers(ctx context.Context, v *view, makes map[string]bool) ImageFacts {
 	image := v.image
 	if len(image.Layers) > 0 || len(makes) == 0 || l.Images == nil || !strings.Contains(image.Ref, "@") {
@@ -86,8 +87,8 @@ func (l *launch) withLayers(ctx context.Context, v *view, makes map[string]bool)
 	return image
 }
 
-// checkRoom looks whether a host has room for an image, where its Engine keeps images. A host on which df cannot be run is told, not
-// refused.
+// checkRoom looks whether a host has room for an image, where its Engine keeps images. A host on
+// which df cannot be run is told, not refused.
 func (l *launch) checkRoom(ctx context.Context, id string, h *docker.Host, engine docker.Info, image ImageFacts, counted int64) error {
 	root := engine.Root
 	if root == "" {

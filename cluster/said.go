@@ -10,7 +10,8 @@ import (
 // Source: ECMA-48, 5.4 (CSI), 5.6 (OSC and other strings); xterm's ctlseqs for those that end with BEL.
 var escapes = regexp.MustCompile("\x1b\\[[0-?]*[ -/]*[@-~]|\x1b[\\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\\\)?|\x1b[ -/]*[0-~]?")
 
-// textOf is what a host, a container or Ray said, as text: without escapes and control characters, of a progress line its last state.
+// textOf is what a host, a container or Ray said, as text: without escapes and control characters,
+// of a progress line its last state.
 func textOf(s string) string {
 	s = strings.ReplaceAll(escapes.ReplaceAllString(s, ""), "\r\n", "\n")
 	var b strings.Builder
@@ -36,8 +37,9 @@ var (
 	complaint    = regexp.MustCompile(`(?i)\b(?:error|fatal|failed|cannot|could not|unable to|refused)\b`) // in a log line
 )
 
-// complaintOf finds what went wrong in the end of a container's log; empty: nothing in it says so. Ray's own account of a process that
-// ended comes first, then the end of a traceback, then the last line that complains.
+// complaintOf finds what went wrong in the end of a container's log; empty: nothing in it says so.
+// Ray's own account of a process that ended comes first, then the end of a traceback, then the last
+// line that complains.
 func complaintOf(log string) string {
 	lines := strings.Split(strings.TrimSpace(textOf(log)), "\n")
 	var ended []string
@@ -74,7 +76,8 @@ func signalOf(code string) string {
 
 const killedBy = "somebody's, or the kernel's for want of memory (dmesg on the host tells)"
 
-// exitOf says what a container's exit code means: above 128 it is a signal's number (POSIX shells; Docker reports init's).
+// exitOf says what a container's exit code means: above 128 it is a signal's number (POSIX shells;
+// Docker reports init's).
 func exitOf(code int) string {
 	s := fmt.Sprintf("exit code %d", code)
 	switch code {

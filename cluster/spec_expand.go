@@ -96,7 +96,8 @@ func (e *expansion) hostOf(g *group, h hostAt) Host {
 	return out
 }
 
-// place puts the group's nodes on a machine and returns the host as it was first named and the index of the first of them there.
+// place puts the group's nodes on a machine and returns the host as it was first named and the
+// index of the first of them there.
 func (e *expansion) place(g *group, h Host, at *strictyaml.Node) (Host, int) {
 	if !h.Local && h.Address == "" {
 		return h, 0 // reported already

@@ -246,7 +246,8 @@ func TestLoadReportsAllProblemsInOrder(t *testing.T) {
 	}
 }
 
-// I1 of the fault matrix: nothing that means something to a shell or to an option parser gets through, whatever the field.
+// I1 of the fault matrix: nothing that means something to a shell or to an option parser gets
+// through, whatever the field.
 func TestLoadRefusesShellInEveryField(t *testing.T) {
 	bad := []string{"; touch x", "$(touch x)", "`touch x`", "a|b", "a&b", "a\nb", "a\x00b", "-oProxyCommand=x", "--flag", "a b", " a",
 		"a\u00a0b", "\u202egnp", "a'b", "a\"b", "a>b", "a*", "a\\b", "../../etc", "~root;x"}

@@ -59,8 +59,8 @@ const (
 	rayUnknown = "unknown"
 )
 
-// Inspect says how a cluster is. It changes nothing. What cannot be found out is said in the Status; the error is for a spec or
-// a context that does not let it begin.
+// Inspect says how a cluster is. It changes nothing. What cannot be found out is said in the
+// Status; the error is for a spec or a context that does not let it begin.
 func Inspect(ctx context.Context, spec *Spec, o Options) (*Status, error) {
 	l := newLaunch(spec, o)
 	defer l.close()
@@ -109,7 +109,8 @@ func (l *launch) askRay(ctx context.Context, v *view) (nodes []rayNode, load map
 	return nodes, load, r.features.NodeName, err
 }
 
-// ray returns the way to ask the cluster's head. The version is that of the head's container as it runs, which may not be the wanted one.
+// ray returns the way to ask the cluster's head. The version is that of the head's container as it
+// runs, which may not be the wanted one.
 func (l *launch) ray(ctx context.Context, v *view) (*ray, error) {
 	h := l.head()
 	if h == nil {
@@ -206,7 +207,8 @@ func (l *launch) isDown(n Node, r rayNode, named bool) bool {
 	return r.IP == n.Host.Address || n.Host.Private.IsValid() && r.IP == n.Host.Private.String()
 }
 
-// strangers are those of the nodes without a container that we see which are not of hosts that cannot be reached either.
+// strangers are those of the nodes without a container that we see which are not of hosts that
+// cannot be reached either.
 func (l *launch) strangers(foreign []rayNode, named bool) []rayNode {
 	return slices.DeleteFunc(slices.Clone(foreign), func(r rayNode) bool {
 		return slices.ContainsFunc(l.spec.Nodes(), func(n Node) bool { return l.isDown(n, r, named) })
@@ -259,8 +261,9 @@ func (l *launch) nodeStatus(ctx context.Context, n Node, v *view, found map[stri
 	return s
 }
 
-// before says that the node that Ray counts was there before its container has started, and so is gone; "": it was not. Both times are
-// of the host's clock. Ray learns it by a health check; after a minute it is believed.
+// before says that the node that Ray counts was there before its container has started, and so is
+// gone; "": it was not. Both times are of the host's clock. Ray learns it by a health check; after
+// a minute it is believed.
 func (l *launch) before(ctx context.Context, have *Observed, r rayNode) string {
 	h := l.fleet.up[have.Host]
 	if !have.Young || r.Started.IsZero() || h == nil {

@@ -17,8 +17,9 @@ import (
 	"github.com/raybuild/raybuild/internal/docker"
 )
 
-// ray speaks with a cluster's head: over HTTP through the SSH connection, or, for versions that have no HTTP answer, by a
-// Python program in the head's container. Nothing of it is reachable from elsewhere.
+// ray speaks with a cluster's head: over HTTP through the SSH connection, or, for versions that
+// have no HTTP answer, by a Python program in the head's container. Nothing of it is reachable from
+// elsewhere.
 type ray struct {
 	host      *docker.Host
 	container string // of the head
@@ -157,8 +158,9 @@ func (r *ray) nodes(ctx context.Context) ([]rayNode, error) {
 	return out, nil
 }
 
-// load asks Ray what the nodes' hosts are doing, by address (ray dashboard/modules/reporter: cpu in percent; mem is total, available,
-// percent, used). It is for show: a version that answers otherwise shows none.
+// load asks Ray what the nodes' hosts are doing, by address (ray dashboard/modules/reporter: cpu in
+// percent; mem is total, available, percent, used). It is for show: a version that answers
+// otherwise shows none.
 func (r *ray) load(ctx context.Context) map[string]NodeLoad {
 	var answer struct {
 		Data struct {
@@ -217,8 +219,8 @@ func lastLine(s string) string {
 	return s[strings.LastIndexByte(s, '\n')+1:]
 }
 
-// match finds the living Ray node of each container: by the name that it was started with, or, for versions without names, by
-// address. foreign are living nodes that belong to no container.
+// match finds the living Ray node of each container: by the name that it was started with, or, for
+// versions without names, by address. foreign are living nodes that belong to no container.
 func match(desired []Container, nodes []rayNode, named bool) (found map[string]rayNode, foreign []rayNode) {
 	found = map[string]rayNode{}
 	for _, n := range nodes {

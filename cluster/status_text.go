@@ -78,7 +78,8 @@ func brief(ref string) string {
 	return ref
 }
 
-// fold breaks a text between words where a line that begins at column first would be too long; further lines are indented.
+// fold breaks a text between words where a line that begins at column first would be too long;
+// further lines are indented.
 func fold(text string, first, indent int) string {
 	var b strings.Builder
 	column := first

@@ -42,8 +42,9 @@ var jobIDForm = newGrammar(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$`)
 // maxUpload is what Ray takes as one package (100 MiB, ray python/ray/_private/ray_constants.py).
 const maxUpload = 100 << 20
 
-// Submit runs a job on a cluster, shows its output on stdout as it comes, and returns how it ended. Where the Ray version has the
-// jobs API (1.9) it goes that way, through the tunnel; else the program runs in the head's container.
+// Submit runs a job on a cluster, shows its output on stdout as it comes, and returns how it ended.
+// Where the Ray version has the jobs API (1.9) it goes that way, through the tunnel; else the
+// program runs in the head's container.
 func Submit(ctx context.Context, spec *Spec, j Job, stdout, stderr io.Writer, o Options) (*JobResult, error) {
 	if len(j.Argv) == 0 {
 		return nil, errors.New("submit a job: no program is named; raybuild cluster submit [DIR] -- python train.py")
@@ -136,7 +137,8 @@ func (r *ray) started(ctx context.Context) time.Time {
 	return d.Started
 }
 
-// lost says whether a job is gone for good by what came of asking for it. since is when the head was started that took it.
+// lost says whether a job is gone for good by what came of asking for it. since is when the head
+// was started that took it.
 func (r *ray) lost(ctx context.Context, since time.Time, asked error) bool {
 	var answer *statusError
 	if errors.As(asked, &answer) && answer.code == http.StatusNotFound {
@@ -199,7 +201,8 @@ func (r *ray) follow(ctx context.Context, out *JobResult, since time.Time, stdou
 	}
 }
 
-// codeIn finds the exit code in a message of Ray before driver_exit_code: "Job entrypoint command failed with exit code 3, last …".
+// codeIn finds the exit code in a message of Ray before driver_exit_code: "Job entrypoint command
+// failed with exit code 3, last …".
 func codeIn(message string) (int, bool) {
 	_, rest, ok := strings.Cut(message, "exit code ")
 	if !ok {
@@ -212,8 +215,8 @@ func codeIn(message string) (int, bool) {
 	return code, true
 }
 
-// shellLine is argv as Ray's entrypoint, a string that Ray's job supervisor gives to sh. Every argument is quoted, so that it
-// arrives as it was given here.
+// shellLine is argv as Ray's entrypoint, a string that Ray's job supervisor gives to sh. Every
+// argument is quoted, so that it arrives as it was given here.
 func shellLine(argv []string) string {
 	out := make([]string, len(argv))
 	for i, a := range argv {

@@ -31,9 +31,10 @@ type jobFile struct {
 	size int64
 }
 
-// jobFiles lists what of a job's directory goes along: regular files, without .git and what .rayignore and exclude name (names or
-// path.Match patterns of one path element, or of the whole relative path). Symbolic links inside are followed by nobody: they are
-// left out, so that nothing outside the directory leaves this machine.
+// jobFiles lists what of a job's directory goes along: regular files, without .git and what
+// .rayignore and exclude name (names or path.Match patterns of one path element, or of the whole
+// relative path). Symbolic links inside are followed by nobody: they are left out, so that nothing
+// outside the directory leaves this machine.
 func jobFiles(root *os.Root, exclude []string) ([]jobFile, error) {
 	ignore := append([]string{".git", "__pycache__", ".venv"}, exclude...)
 	if f, err := root.Open(".rayignore"); err == nil {
@@ -147,7 +148,8 @@ func eachFile(j Job, f func(jobFile, io.Reader) error) error {
 	return nil
 }
 
-// runInHead runs a job where there is no jobs API: its files go into the head's container, the program runs there, and they are removed.
+// runInHead runs a job where there is no jobs API: its files go into the head's container, the
+// program runs there, and they are removed.
 func (r *ray) runInHead(ctx context.Context, j Job, stdout, stderr io.Writer) (*JobResult, error) {
 	b := make([]byte, 6)
 	rand.Read(b)
@@ -184,8 +186,8 @@ func (r *ray) runInHead(ctx context.Context, j Job, stdout, stderr io.Writer) (*
 	return out, nil
 }
 
-// cleanUp removes a job's directory: what the job made as its user, what was sent as root, whose command has no rights over files of
-// others here. At the latest they go with the container.
+// cleanUp removes a job's directory: what the job made as its user, what was sent as root, whose
+// command has no rights over files of others here. At the latest they go with the container.
 func (r *ray) cleanUp(ctx context.Context, dir string) {
 	ctx, cancel := context.WithTimeout(ctx, engineLimit)
 	defer cancel()

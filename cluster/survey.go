@@ -9,7 +9,8 @@ import (
 	"github.com/raybuild/raybuild/internal/docker"
 )
 
-// connectAndObserve connects to hosts and looks at each as soon as it is reached. then, where it is not nil, gets what was seen at once.
+// connectAndObserve connects to hosts and looks at each as soon as it is reached. then, where it is
+// not nil, gets what was seen at once.
 func (l *launch) connectAndObserve(ctx context.Context, hosts []Host, what observeOptions, then func(id string, h *docker.Host, k hostState)) map[string]hostState {
 	out := map[string]hostState{}
 	var mu sync.Mutex
@@ -29,8 +30,9 @@ func (l *launch) connectAndObserve(ctx context.Context, hosts []Host, what obser
 	return out
 }
 
-// survey connects, looks, and compares. quick: what was recorded is enough as long as there is nothing to do, and the head's host is
-// asked ahead for the image and Ray's nodes. mayPull: the image may be pulled on the head's host to learn what is in it.
+// survey connects, looks, and compares. quick: what was recorded is enough as long as there is
+// nothing to do, and the head's host is asked ahead for the image and Ray's nodes. mayPull: the
+// image may be pulled on the head's host to learn what is in it.
 func (l *launch) survey(ctx context.Context, quick, mayPull bool) (*view, error) {
 	v := &view{quick: quick}
 	v.states = l.connectAndObserve(ctx, append(l.spec.Hosts(), l.Also...), l.observing(quick), func(id string, h *docker.Host, k hostState) {

@@ -42,7 +42,8 @@ func carrier(ctx context.Context, h *docker.Host, cluster string, f func(id stri
 	return err
 }
 
-// putToken delivers the token to a host, as a root-owned read-only file in a volume: no argument, environment or label has it.
+// putToken delivers the token to a host, as a root-owned read-only file in a volume: no argument,
+// environment or label has it.
 func putToken(ctx context.Context, h *docker.Host, cluster, token string) error {
 	err := carrier(ctx, h, cluster, func(id string) error {
 		return h.PutTar(ctx, id, TokenDir, docker.TarFile("token", 0o444, []byte(token)))
@@ -62,8 +63,8 @@ func readToken(ctx context.Context, h *docker.Host, id string) (string, error) {
 	return strings.TrimSpace(string(data)), nil
 }
 
-// keptToken reads a cluster's token from where the head's host keeps it, which only root may. For a copy out of a container an Engine
-// runs its own program once more (20.10: 60 ms of CPU).
+// keptToken reads a cluster's token from where the head's host keeps it, which only root may. For a
+// copy out of a container an Engine runs its own program once more (20.10: 60 ms of CPU).
 func keptToken(ctx context.Context, h *docker.Host, head Observed) (string, error) {
 	if head.Token == "" {
 		return readToken(ctx, h, head.ID)

@@ -12,9 +12,9 @@ import (
 	"github.com/raybuild/raybuild/internal/docker"
 )
 
-// Up brings a cluster to what its spec says, and is done when Ray itself counts every node alive. Run again it changes nothing.
-// It fails, with the cause and the next command for each host, when fewer workers than the spec's MinWorkers joined; the Status
-// then says how far it came.
+// Up brings a cluster to what its spec says, and is done when Ray itself counts every node alive.
+// Run again it changes nothing. It fails, with the cause and the next command for each host, when
+// fewer workers than the spec's MinWorkers joined; the Status then says how far it came.
 func Up(ctx context.Context, spec *Spec, o Options) (*Status, error) {
 	l := newLaunch(spec, o)
 	defer l.close()
@@ -75,8 +75,9 @@ func (s *Status) outcome() string {
 	return fmt.Sprintf("cluster %s %s: %s, %s", s.Cluster, state, alive, changes)
 }
 
-// converge does what the cluster lacks, under the cluster's lock. It looks again once it has the lock: another launcher may have
-// finished in between. failed are hosts on which something went wrong.
+// converge does what the cluster lacks, under the cluster's lock. It looks again once it has the
+// lock: another launcher may have finished in between. failed are hosts on which something went
+// wrong.
 func (l *launch) converge(ctx context.Context) (done int, failed map[string]error, v *view, err error) {
 	ctx, k, err := acquire(ctx, l.head(), l.spec.Name, l.Owner, l.Lease)
 	if err != nil {
@@ -187,7 +188,8 @@ func (l *launch) pull(ctx context.Context, v *view, skip map[string]error) map[s
 	})
 }
 
-// filters installs the packet filter where it is not the wanted one. It comes before the containers: Ray's ports are never open.
+// filters installs the packet filter where it is not the wanted one. It comes before the
+// containers: Ray's ports are never open.
 func (l *launch) filters(ctx context.Context, v *view, skip map[string]error) map[string]error {
 	return l.each(func(id string, h *docker.Host) error {
 		want, ok := v.digests[id]

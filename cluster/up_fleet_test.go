@@ -25,8 +25,9 @@ import (
 	"github.com/raybuild/raybuild/internal/testneeds"
 )
 
-// The tests of this file run on hosts in the test's own process: real SSH servers, Engines in memory, and a head that counts the
-// containers that run as Ray would count its nodes. Real sshd, Engines and faults are in test/launcher.
+// The tests of this file run on hosts in the test's own process: real SSH servers, Engines in
+// memory, and a head that counts the containers that run as Ray would count its nodes. Real sshd,
+// Engines and faults are in test/launcher.
 
 const fleetImage = "registry.example/ray@sha256:1111111111111111111111111111111111111111111111111111111111111111"
 const fleetImage2 = "registry.example/ray@sha256:2222222222222222222222222222222222222222222222222222222222222222"

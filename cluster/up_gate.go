@@ -101,8 +101,8 @@ func (l *launch) noDashboard(ctx context.Context, r *ray, start time.Time, last 
 	return errors.New("ray runs, and its dashboard, which answers for it, does not: the image lacks ray[default]; add the extra `default` to ray in raybuild.yaml")
 }
 
-// gate waits until Ray says that exactly the wanted nodes are alive with the resources asked for. failed are hosts that are out
-// already. The Status says how far it came, also beside an error.
+// gate waits until Ray says that exactly the wanted nodes are alive with the resources asked for.
+// failed are hosts that are out already. The Status says how far it came, also beside an error.
 func (l *launch) gate(ctx context.Context, v *view, r *ray, failed map[string]error, changed bool) (*Status, error) {
 	var nodes []rayNode
 	var lastErr error
@@ -199,8 +199,9 @@ func (l *launch) verdict(s *Status, failed map[string]error) error {
 	return fmt.Errorf("cluster %s is not complete: %d of %s alive after %s:\n%w", l.spec.Name, s.Alive, plural(s.Wanted, "node", "nodes"), l.wait(), errors.Join(told...))
 }
 
-// probe connects from here to Ray's ports at the addresses that are not for everyone: public ones always, and all of them when a
-// packet filter is on and this machine is no member. An answer is a failure: code runs for whoever gets through.
+// probe connects from here to Ray's ports at the addresses that are not for everyone: public ones
+// always, and all of them when a packet filter is on and this machine is no member. An answer is a
+// failure: code runs for whoever gets through.
 func (l *launch) probe(ctx context.Context, v *view) error {
 	targets := map[string]string{}
 	for host, k := range v.states {

@@ -20,7 +20,8 @@ const (
 	officialRay = "io.ray.ray-version" // rayproject/ray, docker/ray/Dockerfile
 )
 
-// Labels that a node's container gets beside those of the plan: what was found out about an image that does not say it itself.
+// Labels that a node's container gets beside those of the plan: what was found out about an image
+// that does not say it itself.
 const (
 	labelRay    = "raybuild.ray"
 	labelPython = "raybuild.python"
@@ -46,7 +47,8 @@ func (l *launch) auth(ctx context.Context, ref string) docker.Auth {
 	return docker.Auth{Username: c.Username, Password: c.Password, IdentityToken: c.IdentityToken, Registry: host}
 }
 
-// registryOf is the registry of a reference, by Docker's rule: the first part is one if it has a dot or a colon, or is localhost.
+// registryOf is the registry of a reference, by Docker's rule: the first part is one if it has a
+// dot or a colon, or is localhost.
 func registryOf(ref string) string {
 	first, _, ok := strings.Cut(ref, "/")
 	if !ok || !strings.ContainsAny(first, ".:") && first != "localhost" {
@@ -67,8 +69,8 @@ func splitDigest(ref string) (name, digest string) {
 // errNotPulled is why it is not known what is in an image.
 var errNotPulled = fmt.Errorf("the head's host has not pulled it yet, and it does not say which Ray is in it (label %s); up finds out", imageRay)
 
-// resolveImage finds the digest that every node will run and what is in the image. h is the head's host, and there are its containers.
-// It pulls only when it may, and only there.
+// resolveImage finds the digest that every node will run and what is in the image. h is the head's
+// host, and there are its containers. It pulls only when it may, and only there.
 func (l *launch) resolveImage(ctx context.Context, h *docker.Host, there []Observed, mayPull bool) (pinned, error) {
 	fail := func(err error) (pinned, error) { return pinned{}, fmt.Errorf("find image %q: %w", l.spec.Image, err) }
 	name, digest := splitDigest(l.spec.Image)
@@ -158,8 +160,9 @@ func (l *launch) askDigest(ctx context.Context, h *docker.Host) (string, error) 
 	return digest, explainPull(l.spec.Image, err)
 }
 
-// explainPull says what to do about a registry that does not let us in, or has not the image. Registries answer a lack of rights in
-// several words, and some answer so for an image that is not there.
+// explainPull says what to do about a registry that does not let us in, or has not the image.
+// Registries answer a lack of rights in several words, and some answer so for an image that is not
+// there.
 func explainPull(ref string, err error) error {
 	if err == nil {
 		return nil
@@ -181,7 +184,8 @@ func explainPull(ref string, err error) error {
 	return err
 }
 
-// localImage is an image that only the one host's Engine knows, as after a build without a registry. Its ID is its digest.
+// localImage is an image that only the one host's Engine knows, as after a build without a
+// registry. Its ID is its digest.
 func (l *launch) localImage(ctx context.Context, h *docker.Host, img docker.Image, there []Observed) (pinned, error) {
 	l.local.Do(func() {
 		l.tell.say("note: the image %s that is on %s is taken, no registry is asked", l.spec.Image, l.spec.Head.Host.ID())
@@ -189,7 +193,8 @@ func (l *launch) localImage(ctx context.Context, h *docker.Host, img docker.Imag
 	return l.imageFacts(ctx, h, img.ID, img.ID, img, there)
 }
 
-// imageFacts reads an image that the head's Engine has. What it does not say itself was found out before, or is asked of it now.
+// imageFacts reads an image that the head's Engine has. What it does not say itself was found out
+// before, or is asked of it now.
 func (l *launch) imageFacts(ctx context.Context, h *docker.Host, ref, digest string, img docker.Image, there []Observed) (pinned, error) {
 	p := pinned{size: img.Size, facts: ImageFacts{Ref: ref, Digest: digest, User: img.User, RayVersion: img.Labels[imageRay], Python: img.Labels[imagePython]}}
 	if img.Arch != "" {

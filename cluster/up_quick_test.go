@@ -8,8 +8,8 @@ import (
 	"github.com/raybuild/raybuild/internal/docker/enginetest"
 )
 
-// TestQuickLookNoticesWhatChanged changes one thing on a host of a cluster that is up. What up recorded when it made the containers
-// must not hide it.
+// TestQuickLookNoticesWhatChanged changes one thing on a host of a cluster that is up. What up
+// recorded when it made the containers must not hide it.
 func TestQuickLookNoticesWhatChanged(t *testing.T) {
 	of := func(e *enginetest.Engine, change func()) func() { return func() { e.Become(change) } }
 	for name, tt := range map[string]struct {
@@ -58,7 +58,8 @@ func TestQuickLookNoticesWhatChanged(t *testing.T) {
 	}
 }
 
-// TestEngineInAVirtualMachineIsAskedEachTime: the kernel that we reach says nothing of the machine that the Engine is in.
+// TestEngineInAVirtualMachineIsAskedEachTime: the kernel that we reach says nothing of the machine
+// that the Engine is in.
 func TestEngineInAVirtualMachineIsAskedEachTime(t *testing.T) {
 	f := newFleet(t, 1)
 	f.larger.Store(1 << 30)

@@ -81,7 +81,8 @@ func (g grammar) checked(what string, check func(s string) (message, fix string)
 	return strictyaml.Grammar{What: what, Pattern: expr, Check: check, Bools: true}
 }
 
-// ParseSize reads an amount of memory as Docker does: a number and an optional unit k, m, g or t, each 1024 of the one before.
+// ParseSize reads an amount of memory as Docker does: a number and an optional unit k, m, g or t,
+// each 1024 of the one before.
 func ParseSize(s string) (int64, error) {
 	m := sizeGrammar.FindStringSubmatch(s)
 	if m == nil {

@@ -40,8 +40,9 @@ const initRest = `
 # wait: 2m                      # how long nodes may take to join
 `
 
-// Init returns a commented cluster.yaml that loads: the first host is the head, the others are workers; none is this machine.
-// An empty image becomes a place-holder, an empty name "demo". It fails when a host, the name or the image is not valid.
+// Init returns a commented cluster.yaml that loads: the first host is the head, the others are
+// workers; none is this machine. An empty image becomes a place-holder, an empty name "demo". It
+// fails when a host, the name or the image is not valid.
 func Init(name, image string, hosts []string) ([]byte, error) {
 	if name == "" {
 		name = "demo"

@@ -55,7 +55,8 @@ func TestAddedPackagesMoveNoOtherLayer(t *testing.T) {
 	}
 }
 
-// The image that is put on another has the record and the config of the one that is built whole, and needs none of the files.
+// The image that is put on another has the record and the config of the one that is built whole,
+// and needs none of the files.
 func TestAGraphOntoAnImageIsThatOfItsRecipe(t *testing.T) {
 	s, before := withAdded(t)
 	record, err := before.Record(context.Background())

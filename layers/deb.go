@@ -20,8 +20,9 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// DebSize is about how many bytes a Debian package adds to a compressed layer of an image with that base: its files without those
-// that the base's dpkg leaves out, and what dpkg keeps of it. A .deb itself may be half documents that no layer has.
+// DebSize is about how many bytes a Debian package adds to a compressed layer of an image with that
+// base: its files without those that the base's dpkg leaves out, and what dpkg keeps of it. A .deb
+// itself may be half documents that no layer has.
 func DebSize(deb io.Reader, base LockImage, compression string) (int64, error) {
 	size := &countWriter{}
 	z, err := layerWriter(size, compression)
@@ -171,7 +172,8 @@ func (a *arReader) next() (name string, body io.Reader, err error) {
 	return strings.TrimRight(string(head[:16]), " /"), a.body, nil
 }
 
-// dpkgAll is the filter of a dpkg that unpacks everything: no filters at all are those of a lock that does not know them.
+// dpkgAll is the filter of a dpkg that unpacks everything: no filters at all are those of a lock
+// that does not know them.
 const dpkgAll = "path-include=/*"
 
 // pathFilters tells which paths dpkg leaves out: of the filters that match, the last one counts (dpkg(1)).

@@ -11,7 +11,8 @@ type Delta struct {
 	// Graph is what is to be built: the graph with those layers alone that the image does not have, in the same order.
 	// It has none where the image has all.
 	Graph *Graph
-	// Kept has for each layer of the whole image its place in the image that is there, or -1 where it is one of Graph's.
+	// Kept has for each layer of the whole image its place in the image that is there, or -1 where
+	// it is one of Graph's.
 	Kept []int
 }
 
@@ -21,9 +22,9 @@ func (r *Delta) Nothing() bool {
 	return len(i.BaseLayers)+len(i.Layers) == 0
 }
 
-// Missing is what an image with the record old lacks of the graph, whose own record is now. Layers are the same where all
-// operations that make them are (LayerRecord.Key). Nil: nothing can be taken from it, for it has several platforms, its
-// layers are of another kind, or none is the same.
+// Missing is what an image with the record old lacks of the graph, whose own record is now. Layers
+// are the same where all operations that make them are (LayerRecord.Key). Nil: nothing can be taken
+// from it, for it has several platforms, its layers are of another kind, or none is the same.
 func (g *Graph) Missing(now, old *BuildRecord) *Delta {
 	if len(g.Images) != 1 || g.onto != nil || old == nil || old.Linear || old.Compression != now.Compression || len(old.Platforms) != 1 {
 		return nil

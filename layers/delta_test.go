@@ -8,7 +8,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// What an image lacks of a graph is what changed, in the graph's order; everything else is taken from where the image has it.
+// What an image lacks of a graph is what changed, in the graph's order; everything else is taken
+// from where the image has it.
 func TestRestIsWhatChanged(t *testing.T) {
 	subjectGraph := func(t *testing.T, change func(*subject)) (*Graph, *BuildRecord) {
 		t.Helper()

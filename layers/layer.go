@@ -29,8 +29,9 @@ type Layer interface {
 	Apply(on Stack, locked []Artifact) (Stack, error)
 }
 
-// LockedLayer is a layer of a program's own that is made of artifacts. What they are is in the lock, as for a recipe's layers. It is
-// asked for again where Inputs has another value, or the lock is updated by the layer's name.
+// LockedLayer is a layer of a program's own that is made of artifacts. What they are is in the
+// lock, as for a recipe's layers. It is asked for again where Inputs has another value, or the lock
+// is updated by the layer's name.
 type LockedLayer interface {
 	Layer
 	// Inputs stand for what Resolve asks for, such as a name and a version.

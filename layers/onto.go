@@ -19,8 +19,8 @@ type ParentImage struct {
 	Ref string
 	// Layers is the number of its layers.
 	Layers int
-	// History says of each layer what made it, as the image's config has it. It is needed where the image has layers that
-	// its recipe does not have, which a Go program made.
+	// History says of each layer what made it, as the image's config has it. It is needed where the
+	// image has layers that its recipe does not have, which a Go program made.
 	History []string
 	// Env is the layer that holds the conda environment: what installs runs on
 	// that, so that the builder needs no other layer.

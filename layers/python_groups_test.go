@@ -49,7 +49,8 @@ func contents(groups []wheelGroup) map[string]string {
 	return out
 }
 
-// changedGroups are those that the other layout does not have just so, without the part of their names that a split gives.
+// changedGroups are those that the other layout does not have just so, without the part of their
+// names that a split gives.
 func changedGroups(a, b map[string]string) []string {
 	var out []string
 	for name, text := range a {

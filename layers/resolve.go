@@ -59,8 +59,8 @@ type ResolveInput struct {
 	Old *Lock
 	// Extra are layers of a program's own, on top of the recipe's. Those that are [LockedLayer] are resolved.
 	Extra []Layer
-	// Update names what is to be refreshed: "base", "tool", a layer, a Python package, or "pip" for all of them. A name that
-	// is nothing of this is an error.
+	// Update names what is to be refreshed: "base", "tool", a layer, a Python package, or "pip" for
+	// all of them. A name that is nothing of this is an error.
 	Update []string
 	// SameRelease refuses a base of another release than Old's, or with an older glibc than what was made on Old's
 	// tool root needs: what a rebase keeps would not fit it.

@@ -182,7 +182,8 @@ func whereFrom(there []Artifact, name string) string {
 
 var pageFile = lazy(`>\s*([^<>\s]+\.(?:whl|tar\.gz|zip))\s*<`)
 
-// filesOf are the newest files that the index has of a project; false where it has no such project, as far as can be told.
+// filesOf are the newest files that the index has of a project; false where it has no such project,
+// as far as can be told.
 func (r *Resolver) filesOf(ctx context.Context, p python, project string) ([]string, bool) {
 	page, ok := r.indexPage(ctx, p, project)
 	if !ok {

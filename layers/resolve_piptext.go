@@ -19,9 +19,10 @@ func pipConflict(text string) []string {
 
 var unmatchedLine = lazy(`(?m)No matching distribution found for ([A-Za-z0-9._-]+)`)
 
-// pipUnmatched names the package of which pip found no version that fits; "" where that is not what went wrong. Of a package
-// that is held this is a conflict, too: where another package requires an exact version of it with extras, as torch does of
-// cuda-toolkit, pip leaves the held version out of those that it has, and names no constraint.
+// pipUnmatched names the package of which pip found no version that fits; "" where that is not what
+// went wrong. Of a package that is held this is a conflict, too: where another package requires an
+// exact version of it with extras, as torch does of cuda-toolkit, pip leaves the held version out
+// of those that it has, and names no constraint.
 func pipUnmatched(text string) string {
 	m := unmatchedLine().FindStringSubmatch(text)
 	if m == nil {

@@ -141,8 +141,9 @@ func (g *Graph) smokeExec(how Smoke, image llb.Image, made platformMade) (llb.Ex
 	return e, nil
 }
 
-// smokeModules are what Ray and its extras let a program import: Ray's documentation, "Installing Ray", and the extras in
-// its setup.py. Those that a version has not are left out where they are imported.
+// smokeModules are what Ray and its extras let a program import: Ray's documentation, "Installing
+// Ray", and the extras in its setup.py. Those that a version has not are left out where they are
+// imported.
 func smokeModules(extras []string) []string {
 	known := map[string][]string{
 		"default": {"ray.job_submission"}, "tune": {"ray.tune"}, "rllib": {"ray.rllib"}, "serve": {"ray.serve"}, "serve-grpc": {"ray.serve"},
@@ -162,8 +163,8 @@ func smokeModules(extras []string) []string {
 	return out
 }
 
-// smokePackages are the Python packages that the recipe names, by normalised name, each once. What a marker leaves out is not
-// in the lock.
+// smokePackages are the Python packages that the recipe names, by normalised name, each once. What
+// a marker leaves out is not in the lock.
 func smokePackages(r *Recipe, locked *LockPlatform) []string {
 	var named []Requirement
 	texts := func(list []string) {
@@ -256,8 +257,9 @@ func (t *SmokeTest) PassedBy(record *BuildRecord) bool {
 	return at >= 0 && record.Platforms[at].Smoke == t.Digest && t.PassedWith(record.Platforms[at].SmokeWith)
 }
 
-// PassedWith tells whether the test passes because one with its digest has, with these Debian packages (their names, see With).
-// Where one of them is no longer there that says nothing of this one: a module may want its libraries.
+// PassedWith tells whether the test passes because one with its digest has, with these Debian
+// packages (their names, see With). Where one of them is no longer there that says nothing of this
+// one: a module may want its libraries.
 func (t *SmokeTest) PassedWith(debs []string) bool {
 	now := debsOf(t.inputs)
 	for _, name := range debs {
@@ -307,7 +309,8 @@ func (i *BuildRecord) Passed(tests ...SmokeTest) *BuildRecord {
 	return &out
 }
 
-// Check is the test as a builder runs it that makes the whole image, or has made it. anew runs it also where it passed before.
+// Check is the test as a builder runs it that makes the whole image, or has made it. anew runs it
+// also where it passed before.
 func (t SmokeTest) Check(anew bool) llb.Check {
 	e := t.exec
 	e.Fresh = anew

@@ -8,8 +8,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// An image is tested again where modules may come from other layers, or the test is another one; never for a label, an own file,
-// a Debian package more or a patched base.
+// An image is tested again where modules may come from other layers, or the test is another one;
+// never for a label, an own file, a Debian package more or a patched base.
 func TestSmokeRunsAgainWhereModulesMayBeOthers(t *testing.T) {
 	tests := map[string]struct {
 		change func(*subject, *Smoke)

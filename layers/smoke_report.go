@@ -41,8 +41,8 @@ type SmokeFailure struct {
 
 const smokeMark = "raybuild-smoke: "
 
-// parseSmokeReport reads the program's report, which is the last line that has its mark. What else an image writes is not
-// trusted to be short or printable.
+// parseSmokeReport reads the program's report, which is the last line that has its mark. What else
+// an image writes is not trusted to be short or printable.
 func parseSmokeReport(log []string) ([]SmokeFailure, error) {
 	for _, line := range slices.Backward(log) {
 		_, text, ok := strings.Cut(line, smokeMark)

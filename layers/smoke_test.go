@@ -73,7 +73,8 @@ func TestSmokeModulesOfADistribution(t *testing.T) {
 	}
 }
 
-// What fails is tried alone and after others; a crash is told from an exception; what fails for the same cause is one failure.
+// What fails is tried alone and after others; a crash is told from an exception; what fails for the
+// same cause is one failure.
 func TestSmokeFindsWhatFailsAndAfterWhat(t *testing.T) {
 	files := map[string]string{
 		"good": "", "fine": "", "other": "",
@@ -150,8 +151,8 @@ func TestSmokeTellsWhatNeverAnswers(t *testing.T) {
 	}
 }
 
-// The whole program, as it runs in an image: torch is of no use where what it imports first of all crashes after tensorflow, and the
-// report names both.
+// The whole program, as it runs in an image: torch is of no use where what it imports first of all
+// crashes after tensorflow, and the report names both.
 func TestSmokeTriesWhatTorchImportsLate(t *testing.T) {
 	python, err := exec.LookPath("python3")
 	if err != nil {

@@ -14,7 +14,8 @@ import (
 	"github.com/raybuild/raybuild/internal/testneeds"
 )
 
-// limited runs the program on a wheel with the shell's limits before it; it needs no venv, and does without site as the step does.
+// limited runs the program on a wheel with the shell's limits before it; it needs no venv, and does
+// without site as the step does.
 func limited(t *testing.T, limits, wheels, out string) (string, error) {
 	t.Helper()
 	return runPython(t, "/bin/sh", "-c", limits+`; exec "$0" -S -c "$@"`, basePython(t), wheelInstallProgram, wheels, out)
@@ -32,8 +33,9 @@ func TestWheelsNeedNoMemoryForTheirFiles(t *testing.T) {
 	}
 }
 
-// TestByteCodeFailsWithTheMachine: what is no fault of the source is no file without byte code. The limit is below the
-// size of the byte code and above that of the source; the file is cut there, as on a full disk, which not every python tells.
+// TestByteCodeFailsWithTheMachine: what is no fault of the source is no file without byte code. The
+// limit is below the size of the byte code and above that of the source; the file is cut there, as
+// on a full disk, which not every python tells.
 func TestByteCodeFailsWithTheMachine(t *testing.T) {
 	wheels := t.TempDir()
 	source := ""
@@ -47,7 +49,8 @@ func TestByteCodeFailsWithTheMachine(t *testing.T) {
 	}
 }
 
-// TestByteCodeIsThatOfCompileall: what is loaded from it is what python's own compileall makes for the place in the environment.
+// TestByteCodeIsThatOfCompileall: what is loaded from it is what python's own compileall makes for
+// the place in the environment.
 func TestByteCodeIsThatOfCompileall(t *testing.T) {
 	wheels, out := t.TempDir(), filepath.Join(t.TempDir(), "out")
 	writeWheel(t, wheels, "deep", "1", true, member{"deep/a.py", "def f(): return 1\n", 0}, member{"deep/a/b/c.py", "x = {1: 'one'}\n", 0})

@@ -27,9 +27,10 @@ type Assembled struct {
 	Docs map[digest.Digest][]byte
 }
 
-// Assemble writes manifest and config of an image whose layers are all there: one for each of BaseLayers and Layers, in that
-// order. The bytes are those that BuildKit writes for the same layers (exporter/containerimage/writer.go of v0.34), so that
-// the image has one digest, whichever way it was made.
+// Assemble writes manifest and config of an image whose layers are all there: one for each of
+// BaseLayers and Layers, in that order. The bytes are those that BuildKit writes for the same
+// layers (exporter/containerimage/writer.go of v0.34), so that the image has one digest, whichever
+// way it was made.
 func (i Image) Assemble(ctx context.Context, layers []StoredLayer, annotations map[string]string) (*Assembled, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err

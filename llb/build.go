@@ -137,12 +137,14 @@ func (o BuildOptions) imageExport(push bool, platforms int) client.ExportEntry {
 	return client.ExportEntry{Type: client.ExporterImage, Attrs: attrs}
 }
 
-// GzipLevel is how hard layers are compressed, of 1 to 9, where they are gzip or estargz. Machine code, of which big wheels are
-// made, is packed in half the time that Go's default level 6 takes (24 instead of 13 MB/s on one CPU) and is 2 % larger: less
-// than the time is worth on any link over some 2 Mbit/s. Level 1 is 10 % larger.
+// GzipLevel is how hard layers are compressed, of 1 to 9, where they are gzip or estargz. Machine
+// code, of which big wheels are made, is packed in half the time that Go's default level 6 takes
+// (24 instead of 13 MB/s on one CPU) and is 2 % larger: less than the time is worth on any link
+// over some 2 Mbit/s. Level 1 is 10 % larger.
 const GzipLevel = 4
 
-// compressionLevel is the key of exporters' attributes that all BuildKits have that can merge (moby/buildkit#2591, v0.10).
+// compressionLevel is the key of exporters' attributes that all BuildKits have that can merge
+// (moby/buildkit#2591, v0.10).
 const compressionLevel = "compression-level"
 
 // attrs are the same for every form of the image, so that it has one digest.

@@ -21,7 +21,8 @@ type backend struct {
 	dir      string
 }
 
-// backends are all kinds that can be had: the registry is raybuild's own, S3 gofakes3, GitHub Actions and Azure stand-ins.
+// backends are all kinds that can be had: the registry is raybuild's own, S3 gofakes3, GitHub
+// Actions and Azure stand-ins.
 func backends(t *testing.T) map[string]backend {
 	t.Helper()
 	bucket, err := cachetest.S3("caches")
@@ -77,7 +78,8 @@ func (b backend) export(name, cache string) llb.BuildOptions {
 	return o
 }
 
-// imported are the options of a build that reads a cache. An inline cache is a part of the image, so it is written, too.
+// imported are the options of a build that reads a cache. An inline cache is a part of the image,
+// so it is written, too.
 func (b backend) imported(name, cache string) llb.BuildOptions {
 	o := llb.BuildOptions{SolveOptions: llb.SolveOptions{CacheFrom: []llb.CacheEntry{b.from(cache)}}}
 	switch name {
@@ -129,8 +131,9 @@ func (w otherBytes) Write(p []byte) (int, error) {
 	return w.ResponseWriter.Write(p)
 }
 
-// With each kind of cache an empty builder runs what an edit changed and no more, downloads only what that needs, and makes the
-// image that a builder without a cache makes: with a cache that has everything, a part, or wrong bytes.
+// With each kind of cache an empty builder runs what an edit changed and no more, downloads only
+// what that needs, and makes the image that a builder without a cache makes: with a cache that has
+// everything, a part, or wrong bytes.
 func TestCacheBackends(t *testing.T) {
 	w := newWorld(t)
 	first, edited := chain{"1", "1", "1"}, chain{"1", "1", "2"}
@@ -165,7 +168,8 @@ func TestCacheBackends(t *testing.T) {
 	}
 }
 
-// same checks that an image is the cold one: the whole of it, or where the cache is a part of the image, all of its layers.
+// same checks that an image is the cold one: the whole of it, or where the cache is a part of the
+// image, all of its layers.
 func same(t *testing.T, name string, got, cold *llb.Result) {
 	t.Helper()
 	if name == "inline" {
@@ -179,7 +183,8 @@ func same(t *testing.T, name string, got, cold *llb.Result) {
 	}
 }
 
-// runsOnlyEdits makes edits of the image on an empty builder with a full cache: on one for each with a registry, else on one.
+// runsOnlyEdits makes edits of the image on an empty builder with a full cache: on one for each
+// with a registry, else on one.
 func (b backend) runsOnlyEdits(t *testing.T, w *world, name string, first chain, cold *llb.Result) {
 	t.Helper()
 	builder := connect(t)

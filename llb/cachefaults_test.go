@@ -29,8 +29,8 @@ func failures(res *llb.Result) string {
 	return text
 }
 
-// C1, C2 and C4 of the fault matrix: whatever is wrong with a cache, an empty builder makes the image that it would have made
-// without, and says what was wrong.
+// C1, C2 and C4 of the fault matrix: whatever is wrong with a cache, an empty builder makes the
+// image that it would have made without, and says what was wrong.
 func TestFaultyCacheCostsAWarning(t *testing.T) {
 	w, s := newWorld(t), newCacheServer(t, embeddedRegistry(t))
 	cold := build(t, connect(t), w, chainImage(w, chain{"1", "1", "1"}), llb.BuildOptions{SolveOptions: llb.SolveOptions{CacheTo: registryCache(s)}})

@@ -22,7 +22,8 @@ type records struct {
 	Records []map[string]any `json:"records"`
 }
 
-// forge writes a cache beside the one in the registry, with the same layers and another record of steps, and tells where.
+// forge writes a cache beside the one in the registry, with the same layers and another record of
+// steps, and tells where.
 func (s *cacheServer) forge(t *testing.T, tag string, change func(config []byte) []byte) []llb.CacheEntry {
 	t.Helper()
 	repo := "http://" + s.host + "/v2/team/ray"
@@ -117,7 +118,8 @@ func (r *records) swap(t *testing.T, img llb.ImageResult) {
 	}
 }
 
-// C1 and C2 of the fault matrix: a record of steps that is too long, or does not fit the layers beside it, costs a warning.
+// C1 and C2 of the fault matrix: a record of steps that is too long, or does not fit the layers
+// beside it, costs a warning.
 func TestRecordOfStepsThatIsWrongCostsAWarning(t *testing.T) {
 	w, s := newWorld(t), newCacheServer(t, embeddedRegistry(t))
 	cold := build(t, connect(t), w, chainImage(w, chain{"1", "1", "1"}), llb.BuildOptions{SolveOptions: llb.SolveOptions{CacheTo: registryCache(s)}})
@@ -153,8 +155,9 @@ func TestRecordOfStepsThatIsWrongCostsAWarning(t *testing.T) {
 	}
 }
 
-// C2: what a cache says about which step made which layer is believed, as is whoever may write to it. The image is another then,
-// and the builder keeps what it took from the cache, until a build without any.
+// C2: what a cache says about which step made which layer is believed, as is whoever may write to
+// it. The image is another then, and the builder keeps what it took from the cache, until a build
+// without any.
 func TestForgedRecordOfStepsIsBelieved(t *testing.T) {
 	w, s := newWorld(t), newCacheServer(t, embeddedRegistry(t))
 	img := chainImage(w, chain{"1", "1", "1"})

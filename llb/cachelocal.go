@@ -14,8 +14,9 @@ import (
 
 const localCache = "local"
 
-// localLast puts exports to directories behind all others. BuildKit answers a solve with the manifest of its last export alone, and
-// the client writes that one into the directories' index.json.
+// localLast puts exports to directories behind all others. BuildKit answers a solve with the
+// manifest of its last export alone, and the client writes that one into the directories'
+// index.json.
 func localLast(in []CacheEntry) []CacheEntry {
 	order := map[bool]int{true: 1}
 	return slices.SortedStableFunc(slices.Values(in), func(a, b CacheEntry) int {

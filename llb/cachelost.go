@@ -11,7 +11,8 @@ import (
 // readingCache is what was wrong with a cache when its layers were read.
 const readingCache = "reading from the cache"
 
-// lost takes in an event of an operation whose result a cache has and cannot give: BuildKit runs it then, and says no more of it.
+// lost takes in an event of an operation whose result a cache has and cannot give: BuildKit runs it
+// then, and says no more of it.
 func (c *collector) lost(v *client.Vertex) {
 	if !v.Cached || v.Completed == nil || v.Error == "" || strings.Contains(v.Error, "context canceled") {
 		return
@@ -34,7 +35,8 @@ func (c *collector) lostResult() []CacheWork {
 	return []CacheWork{{Name: readingCache, Error: fmt.Sprintf("%s (operations that ran for want of it: %d)", c.unread, len(c.unreadOps))}}
 }
 
-// absent tells whether an import found no cache where it was told to look: the tag of a registry that nobody has pushed.
+// absent tells whether an import found no cache where it was told to look: the tag of a registry
+// that nobody has pushed.
 func absent(name, failure string) bool {
 	ref, ok := strings.CutPrefix(name, importingCache+" manifest from ")
 	return ok && strings.HasSuffix(failure, ref+": not found")

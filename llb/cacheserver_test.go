@@ -104,7 +104,8 @@ const heavy = 600_000 // bytes of each heavy layer of chainImage
 // chain says what the layers of chainImage are made of.
 type chain struct{ env, data, ray string }
 
-// chainImage has a heavy layer, env, that the step of another one, ray, mounts, and a heavy one, data, that nothing needs.
+// chainImage has a heavy layer, env, that the step of another one, ray, mounts, and a heavy one,
+// data, that nothing needs.
 func chainImage(w *world, c chain) llb.Image {
 	tool := llb.From(w.base)
 	img := llb.Image{Platform: amd64, Base: tool, BaseLayers: []string{"base 1", "base 2"}}

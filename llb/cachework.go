@@ -91,7 +91,8 @@ func (c *call) budgeted(in []CacheEntry) []CacheEntry {
 // errSlowExport ends a solve whose cache export takes longer than its budget.
 var errSlowExport = errors.New("export of the cache is too slow")
 
-// limitExport ends a solve when its exports of caches have run for the budget. BuildKit makes them when the image is made.
+// limitExport ends a solve when its exports of caches have run for the budget. BuildKit makes them
+// when the image is made.
 func (c *call) limitExport(cancel context.CancelCauseFunc) func(*client.SolveStatus) {
 	var timer *time.Timer
 	return func(ss *client.SolveStatus) {
@@ -116,8 +117,9 @@ func (e CacheEntry) inline() bool { return e.Type == "inline" }
 
 func (e CacheEntry) apart() bool { return !e.inline() }
 
-// withoutCache builds again where a cache made the build fail: without exports where those are too slow, and without imports
-// where it may have been one that says what it has, and then cannot give it.
+// withoutCache builds again where a cache made the build fail: without exports where those are too
+// slow, and without imports where it may have been one that says what it has, and then cannot give
+// it.
 func (c *call) withoutCache(ctx context.Context, failed error, again func() (*Result, error)) (*Result, error) {
 	var (
 		step  *StepError
@@ -185,8 +187,8 @@ func (c *collector) merge(before *collector) {
 	}
 }
 
-// exportCaches writes caches by a solve of their own. What fails or is too slow costs its time, and the build only where an
-// export says so.
+// exportCaches writes caches by a solve of their own. What fails or is too slow costs its time, and
+// the build only where an export says so.
 func (c *call) exportCaches(ctx context.Context, images []Image, o BuildOptions, res *Result, to []CacheEntry) error {
 	if len(to) == 0 {
 		return nil

@@ -38,9 +38,10 @@ func (e *CheckError) Error() string { return e.Step.Error() }
 // Unwrap gives the step's error.
 func (e *CheckError) Unwrap() error { return e.Step }
 
-// Check runs checks one after the other until one fails, and gives the steps of those that ran. A check that the image does
-// not pass is a [CheckError]; where a check has [Check.Here] alone and the builder has not what it stands on, the error is
-// [ErrNotHere]. The end of ctx ends the step that runs.
+// Check runs checks one after the other until one fails, and gives the steps of those that ran. A
+// check that the image does not pass is a [CheckError]; where a check has [Check.Here] alone and
+// the builder has not what it stands on, the error is [ErrNotHere]. The end of ctx ends the step
+// that runs.
 func (b *Builder) Check(ctx context.Context, s Session, o SolveOptions, checks ...Check) (steps []Step, err error) {
 	c, err := b.newCall(ctx, s, o)
 	if err != nil {
@@ -108,7 +109,8 @@ func (k *checking) wait(ctx context.Context) error {
 	}
 }
 
-// verdict is what an error comes to of work on the image: that it did not pass, where that is so. The checks have ended.
+// verdict is what an error comes to of work on the image: that it did not pass, where that is so.
+// The checks have ended.
 func (k *checking) verdict(err error) error {
 	var failed *CheckError
 	if errors.As(k.err, &failed) {

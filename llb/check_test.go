@@ -15,7 +15,8 @@ func smokeOf(w *world, script string) llb.Check {
 	return llb.Check{Platform: amd64, Stage: llb.From(w.base).Run(sh("smoke", "try it", script))}
 }
 
-// A check that passes is a step of the result; the builder knows it the second time, unless it is to run in every build.
+// A check that passes is a step of the result; the builder knows it the second time, unless it is
+// to run in every build.
 func TestCheckPasses(t *testing.T) {
 	w, b := newWorld(t), connect(t)
 	one := smokeOf(w, `test -e /etc/motd; echo seen > /written`)
@@ -68,7 +69,8 @@ func TestCheckFails(t *testing.T) {
 	}
 }
 
-// A check of what is here fetches nothing: a builder that lacks an artifact says so, or takes the stage that has it otherwise.
+// A check of what is here fetches nothing: a builder that lacks an artifact says so, or takes the
+// stage that has it otherwise.
 func TestCheckOfWhatIsHere(t *testing.T) {
 	w, b := newWorld(t), connect(t)
 	made := llb.Merge("image", llb.From(w.base), llb.Artifact(w.add("tool.whl", "wheel")))

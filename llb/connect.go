@@ -59,8 +59,8 @@ type Dialer struct {
 	Control func(ctx context.Context, addr string) (net.Conn, error)
 	// Session dials the connection that the builder's questions come back on; default: over Control.
 	Session func(ctx context.Context, proto string, meta map[string][]string) (net.Conn, error)
-	// Store says that the builder keeps images in a store of its own and exports them nowhere else, as a Docker Engine on
-	// a graph driver does. Default: it exports as BuildKit does.
+	// Store says that the builder keeps images in a store of its own and exports them nowhere else,
+	// as a Docker Engine on a graph driver does. Default: it exports as BuildKit does.
 	Store bool
 }
 
@@ -111,8 +111,8 @@ func tlsOptions(addr string) (string, []client.ClientOpt, error) {
 	return u.String(), []client.ClientOpt{server, client.WithCredentials(q.Get("cert"), q.Get("key"))}, nil
 }
 
-// Use is the builder at addr that c is connected to and that has answered on it already: one that exports as BuildKit does, see
-// [Dialer.Store]. Its Close closes c.
+// Use is the builder at addr that c is connected to and that has answered on it already: one that
+// exports as BuildKit does, see [Dialer.Store]. Its Close closes c.
 func Use(addr string, c *client.Client) *Builder { return &Builder{addr: addr, c: c} }
 
 func ping(ctx context.Context, addr string, c *client.Client) (*Builder, error) {

@@ -71,8 +71,8 @@ func (p *Content) Show(d digest.Digest, name string, sent, size int64, reused bo
 	p.view.show(ss)
 }
 
-// Warn shows a line of text with the build's progress, which it would garble otherwise. It tells whether there is a display;
-// where there is none the text is not shown.
+// Warn shows a line of text with the build's progress, which it would garble otherwise. It tells
+// whether there is a display; where there is none the text is not shown.
 func (p *Content) Warn(text string) bool {
 	if p.view.quiet {
 		return false

@@ -10,8 +10,9 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// A builder need not hash artifacts and files, which their operations name; what a step has made it must, for that is how a step
-// on top of it finds out that nothing changed. Builders that cannot be told so take the graph all the same.
+// A builder need not hash artifacts and files, which their operations name; what a step has made it
+// must, for that is how a step on top of it finds out that nothing changed. Builders that cannot be
+// told so take the graph all the same.
 func TestMountsAreHashedWhereOperationsDoNotSayWhatTheyHold(t *testing.T) {
 	wheel := llb.Artifact(llb.Blob{Digest: digest.FromString("wheel"), Name: "a.whl"})
 	other := llb.Artifact(llb.Blob{Digest: digest.FromString("other"), Name: "b.whl"})

@@ -51,8 +51,8 @@ type Exec struct {
 	Fresh bool
 }
 
-// Mount puts a stage at a path of a command's filesystem. It is in the command's key by its content; a stage of nothing but
-// artifacts and files by its operations, which name it.
+// Mount puts a stage at a path of a command's filesystem. It is in the command's key by its
+// content; a stage of nothing but artifacts and files by its operations, which name it.
 type Mount struct {
 	Path  string // absolute; need not exist in the stage below
 	Stage Stage

@@ -59,8 +59,9 @@ func (s Stage) Unpack(title string, tar Stage, name, dest string) Stage {
 	return s.copyOp(title, tar, err, "/"+name, dest, &bkllb.CopyInfo{AttemptUnpack: true, CreateDestPath: true})
 }
 
-// Copy is s with src of the stage from copied to dst. A directory is copied by its content. A file becomes dst, or goes
-// into it when dst ends with a slash. Copies get the time [Epoch]; parents of dst get the modes that [Stage.Files] gives.
+// Copy is s with src of the stage from copied to dst. A directory is copied by its content. A file
+// becomes dst, or goes into it when dst ends with a slash. Copies get the time [Epoch]; parents of
+// dst get the modes that [Stage.Files] gives.
 func (s Stage) Copy(title string, from Stage, src, dst string) Stage {
 	err := errors.Join(cleanAbs("source", src), cleanAbs("destination", dst))
 	epoch := Epoch()
@@ -90,9 +91,9 @@ func (s Stage) copyOp(title string, from Stage, err error, src, dst string, how 
 	return s.fileOp(title, from.n, func(l *layout) *bkllb.FileAction { return bkllb.Copy(l.state(from.n), src, dst, how) }, fix)
 }
 
-// fileOp is one file operation: first, which reads from (nil: nothing), and then an archive of files unpacked at the root.
-// BuildKit's mkdir and mkfile cannot set the time of a directory after something was put in it; unpacking does, and can set
-// every mode.
+// fileOp is one file operation: first, which reads from (nil: nothing), and then an archive of
+// files unpacked at the root. BuildKit's mkdir and mkfile cannot set the time of a directory after
+// something was put in it; unpacking does, and can set every mode.
 func (s Stage) fileOp(title string, from *node, first func(*layout) *bkllb.FileAction, archive []byte) Stage {
 	return Stage{n: &node{title: title, base: s.n, layers: 1, contentAddressed: areContentAddressed(s.n, from), apply: func(l *layout, base bkllb.State) bkllb.State {
 		act := first(l)
@@ -136,8 +137,9 @@ func parentMode(dir string) os.FileMode {
 	return 0o755
 }
 
-// checkMerged refuses the directories that are links into /usr on merged-usr systems (every Debian and Ubuntu release of
-// today); a layer with a real directory there would hide what the link leads to.
+// checkMerged refuses the directories that are links into /usr on merged-usr systems (every Debian
+// and Ubuntu release of today); a layer with a real directory there would hide what the link leads
+// to.
 func checkMerged(p string) error {
 	for _, m := range [...]string{"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"} {
 		if p == m || strings.HasPrefix(p, m+"/") {

@@ -9,8 +9,9 @@ import (
 	digest "github.com/opencontainers/go-digest"
 )
 
-// Keys gives for each of stages the digest of all operations that make it, where the builder can merge: equal digests, equal
-// operations. Titles are not in it. What stages share is written out once.
+// Keys gives for each of stages the digest of all operations that make it, where the builder can
+// merge: equal digests, equal operations. Titles are not in it. What stages share is written out
+// once.
 func Keys(ctx context.Context, p Platform, stages ...Stage) ([]digest.Digest, error) {
 	l, c := newLayout(false, false), bkllb.NewConstraints(constraints(p)...)
 	keys := make([]digest.Digest, len(stages))

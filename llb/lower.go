@@ -25,8 +25,9 @@ type node struct {
 	isDiff       bool
 	lower, upper *node
 
-	// contentAddressed: its content follows from the operations themselves, which are files and artifacts by their digests. A
-	// step that reads it needs no look into it to know whether it has changed.
+	// contentAddressed: its content follows from the operations themselves, which are files and
+	// artifacts by their digests. A step that reads it needs no look into it to know whether it has
+	// changed.
 	contentAddressed bool
 
 	// layers is how many filesystem layers the operation adds to its base; unknown for an image, whose layers only

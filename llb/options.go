@@ -31,8 +31,9 @@ type SolveOptions struct {
 	NoCache   bool         // run every step and file operation again
 	CacheFrom []CacheEntry // default none
 	CacheTo   []CacheEntry // default none
-	// CacheBudget is how long a build waits for each cache that it imports, and for all that it exports, before it goes on
-	// without. Only raybuild's own engine can limit imports. Default: no limit.
+	// CacheBudget is how long a build waits for each cache that it imports, and for all that it
+	// exports, before it goes on without. Only raybuild's own engine can limit imports. Default: no
+	// limit.
 	CacheBudget time.Duration
 	// FetchURLs are http or https URLs from which the builder itself fetches artifacts, for a builder that is far from
 	// here. It tries one URL only, without credentials. Default: it asks [Session.Artifacts].
@@ -52,10 +53,11 @@ type BuildOptions struct {
 	// Checks are run beside the image's exports as soon as its steps have run. What they fail at ends the build with a
 	// [CheckError], before anything is exported or named. Default: none.
 	Checks []Check
-	// PackEarly makes each layer a blob as soon as its steps have run, for [Build.Ready]. Default: layers become blobs when all are
-	// there.
+	// PackEarly makes each layer a blob as soon as its steps have run, for [Build.Ready]. Default:
+	// layers become blobs when all are there.
 	PackEarly bool
-	// CPUs is how many the builder has, which steps and early packing share. Default: unknown; four layers are packed at once.
+	// CPUs is how many the builder has, which steps and early packing share. Default: unknown; four
+	// layers are packed at once.
 	CPUs int
 	// Insecure lets the builder use plain HTTP or an unknown certificate for the names' registries.
 	Insecure bool
@@ -65,9 +67,10 @@ type BuildOptions struct {
 	Docker io.WriteCloser
 	// Local is a directory that gets the image's files. Default: none.
 	Local string
-	// Compression of layers: gzip (default) or estargz at [GzipLevel], or zstd. Layers that have another are converted, so that
-	// digests do not depend on what the builder happens to have. Gzip of another level is not another for BuildKit: what a builder
-	// or a cache has of that is kept.
+	// Compression of layers: gzip (default) or estargz at [GzipLevel], or zstd. Layers that have
+	// another are converted, so that digests do not depend on what the builder happens to have.
+	// Gzip of another level is not another for BuildKit: what a builder or a cache has of that is
+	// kept.
 	Compression string
 	// Annotations are put on each manifest, and on the index where there are several platforms.
 	Annotations map[string]string
@@ -112,8 +115,8 @@ type Step struct {
 	Cached  bool    // its result was there, or was not needed
 	Seconds float64 // that it ran; 0 when cached
 
-	// Started and Completed are when it ran, by the builder's clock. Zero when cached; Completed is zero, too, where the step
-	// did not come to its end.
+	// Started and Completed are when it ran, by the builder's clock. Zero when cached; Completed is
+	// zero, too, where the step did not come to its end.
 	Started, Completed time.Time
 	Failed             bool // it ended with an error, or was stopped
 }

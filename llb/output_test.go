@@ -318,8 +318,8 @@ func numbers(first int) string {
 	return b.String()
 }
 
-// checkLevel checks that Go's compress/gzip at GzipLevel, and nothing else, is what makes a layer's bytes; so they are the same on
-// every BuildKit of today.
+// checkLevel checks that Go's compress/gzip at GzipLevel, and nothing else, is what makes a layer's
+// bytes; so they are the same on every BuildKit of today.
 func checkLevel(t *testing.T, b *llb.Builder, layer digest.Digest) {
 	t.Helper()
 	r, _, err := b.Blob(t.Context(), layer)

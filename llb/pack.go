@@ -11,14 +11,16 @@ import (
 	digest "github.com/opencontainers/go-digest"
 )
 
-// packing makes blobs of layers as soon as their steps have run, while the steps of others still do. BuildKit makes blobs
-// in an export, so each of them is a solve of its own, which finds everything there, and the export of the whole image finds
-// the blobs. What goes wrong here goes wrong there again, and is told there.
+// packing makes blobs of layers as soon as their steps have run, while the steps of others still
+// do. BuildKit makes blobs in an export, so each of them is a solve of its own, which finds
+// everything there, and the export of the whole image finds the blobs. What goes wrong here goes
+// wrong there again, and is told there.
 //
-// Packing takes a CPU for each layer, and an export packs all layers at once. Where CPUs are few the largest layer would have a
-// part of one, and its packing is what the build waits for at the end. So where their number is known, the layer whose steps took
-// longest, which is the largest as a rule, goes first, steps that run go before all of them, and the export waits for what is
-// packed here.
+// Packing takes a CPU for each layer, and an export packs all layers at once. Where CPUs are few
+// the largest layer would have a part of one, and its packing is what the build waits for at the
+// end. So where their number is known, the layer whose steps took longest, which is the largest as
+// a rule, goes first, steps that run go before all of them, and the export waits for what is packed
+// here.
 type packing struct {
 	c      *call
 	o      BuildOptions
@@ -65,8 +67,8 @@ func newPacking(c *call, o BuildOptions) *packing {
 		busy: map[string]time.Time{}, changed: make(chan struct{}), packed: make(chan *Content)}
 }
 
-// pack begins to watch the steps of images. It packs nothing where the layers of one image could not gain from each other,
-// and nothing that came from a cache.
+// pack begins to watch the steps of images. It packs nothing where the layers of one image could
+// not gain from each other, and nothing that came from a cache.
 func (c *call) pack(ctx context.Context, images []Image, o BuildOptions) (*packing, error) {
 	p := newPacking(c, o)
 	ctx, p.cancel = context.WithCancel(ctx)
@@ -220,8 +222,8 @@ func (p *packing) waited() {
 // eventsLate is how long the event of a step's end may come after the result, at most.
 const eventsLate = 2 * time.Second
 
-// wait waits until all is packed whose steps have run. All have, when it is called. A builder whose CPUs are unknown may have enough
-// for all layers at once, and is not waited for.
+// wait waits until all is packed whose steps have run. All have, when it is called. A builder whose
+// CPUs are unknown may have enough for all layers at once, and is not waited for.
 func (p *packing) wait(ctx context.Context) {
 	if p.o.CPUs == 0 {
 		return

@@ -10,8 +10,8 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// A layer whose step has run is a blob before the step of another one ends; the image has that blob. A build that runs nothing
-// packs nothing by itself.
+// A layer whose step has run is a blob before the step of another one ends; the image has that
+// blob. A build that runs nothing packs nothing by itself.
 func TestLayersArePackedWhileOthersAreBuilt(t *testing.T) {
 	w, b := newWorld(t), connect(t)
 	base := llb.From(w.base)

@@ -86,8 +86,9 @@ type step struct {
 	inputs bool // the operation has some
 }
 
-// saw takes in an event of the step's vertex. BuildKit reports the layers of a cached result, when something else needs them and
-// they are pulled, as if the operation that made them was started again; but such an event does not name its inputs.
+// saw takes in an event of the step's vertex. BuildKit reports the layers of a cached result, when
+// something else needs them and they are pulled, as if the operation that made them was started
+// again; but such an event does not name its inputs.
 func (s *step) saw(v *client.Vertex) {
 	if s.inputs && len(v.Inputs) == 0 {
 		return

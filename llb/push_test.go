@@ -122,7 +122,8 @@ func TestBuildGivesAllOfTheImage(t *testing.T) {
 	}
 }
 
-// A builder lets go of what it has exported. Manifests and configs can be read all the same, and it pushes what it makes again.
+// A builder lets go of what it has exported. Manifests and configs can be read all the same, and it
+// pushes what it makes again.
 func TestBuildKeepsManifestsThatTheBuilderLetsGoOf(t *testing.T) {
 	w, b := newWorld(t), connect(t)
 	c, err := bkclient.New(t.Context(), b.Addr())

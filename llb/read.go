@@ -152,8 +152,8 @@ func (b *Builder) Blob(ctx context.Context, d digest.Digest) (io.ReadCloser, int
 	return b.blobFrom(ctx, d, 0)
 }
 
-// Each read of a blob is a call of the builder, for readSize bytes; readsAhead of them are made before they are wanted, so
-// that the builder reads while the one before is sent on.
+// Each read of a blob is a call of the builder, for readSize bytes; readsAhead of them are made
+// before they are wanted, so that the builder reads while the one before is sent on.
 const (
 	readSize   = 1 << 20
 	readsAhead = 4
@@ -178,7 +178,8 @@ func (b *Builder) blobFrom(ctx context.Context, d digest.Digest, offset int64) (
 	return out, r.Size(), nil
 }
 
-// blob is a blob that is read. It may be closed while it is, as net/http does with the body of a request that ends early.
+// blob is a blob that is read. It may be closed while it is, as net/http does with the body of a
+// request that ends early.
 type blob struct {
 	cancel context.CancelFunc // ends a read that is under way
 	from   io.Closer

@@ -102,8 +102,8 @@ func (s *session) Pull(stream upload.Upload_PullServer) error {
 	return s.send(stream, d, r)
 }
 
-// send copies r to the stream in messages below gRPC's limit of 4 MiB. A builder that takes no more has ended the fetch, and
-// says itself why; a failure of the artifact is one of r alone.
+// send copies r to the stream in messages below gRPC's limit of 4 MiB. A builder that takes no more
+// has ended the fetch, and says itself why; a failure of the artifact is one of r alone.
 func (s *session) send(stream upload.Upload_PullServer, d digest.Digest, r io.Reader) error {
 	buf := make([]byte, 1<<20)
 	for {

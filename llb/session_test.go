@@ -32,8 +32,8 @@ func (h has) Open(context.Context, digest.Digest) (io.ReadCloser, int64, error) 
 	return io.NopCloser(h.r), -1, nil
 }
 
-// A builder whose disk is full closes the session while artifacts are on their way: that is not the artifacts' failure, and must
-// not stand before what the builder says.
+// A builder whose disk is full closes the session while artifacts are on their way: that is not the
+// artifacts' failure, and must not stand before what the builder says.
 func TestSessionBlamesTheArtifactForItsOwnFailureOnly(t *testing.T) {
 	d := digest.FromString("artifact")
 	ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs("urlpath", "/"+d.Encoded()))

@@ -102,7 +102,8 @@ func (c *call) solve(ctx context.Context, exports []client.ExportEntry, fn gatew
 	return res, nil
 }
 
-// packedAlike has what caches hold beside the image's layers packed as those are, where the exporter lets one choose and nobody has.
+// packedAlike has what caches hold beside the image's layers packed as those are, where the
+// exporter lets one choose and nobody has.
 func packedAlike(out []client.CacheOptionsEntry) []client.CacheOptionsEntry {
 	for _, e := range out {
 		choice := e.Attrs["compression"] == "" && e.Attrs[compressionLevel] == ""

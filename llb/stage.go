@@ -57,8 +57,9 @@ type Blob struct {
 	Name   string        // file name in the stage; a plain name without slashes
 }
 
-// Artifact is a stage with the one file b.Name at its root, mode 0644. Its bytes come from [Session.Artifacts] when
-// BuildKit does not have them, and BuildKit checks their digest. Nothing of where they are fetched from is in the graph.
+// Artifact is a stage with the one file b.Name at its root, mode 0644. Its bytes come from
+// [Session.Artifacts] when BuildKit does not have them, and BuildKit checks their digest. Nothing
+// of where they are fetched from is in the graph.
 func Artifact(b Blob) Stage {
 	if err := b.validate(); err != nil {
 		return Stage{err: err}

@@ -56,8 +56,8 @@ func (b *Builder) Build(ctx context.Context, images []Image, s Session, o BuildO
 //	}
 //	image, err = build.End(ctx, err)
 //
-// The context that it gives ends when the build has failed, or the image did not pass its checks: nobody needs then what is done
-// with it. End must be called, whatever else is.
+// The context that it gives ends when the build has failed, or the image did not pass its checks:
+// nobody needs then what is done with it. End must be called, whatever else is.
 func (b *Builder) Start(ctx context.Context, images []Image, s Session, o BuildOptions) (*Build, context.Context, error) {
 	out := &outputs{oci: closing(o.OCI), docker: closing(o.Docker)}
 	refused := func(err error) (*Build, context.Context, error) { return nil, ctx, errors.Join(err, out.close(err)) }
@@ -117,8 +117,8 @@ func (r *Build) make(ctx context.Context) (err error) {
 	return nil
 }
 
-// afterSteps is what is done when the image's steps have run. Where nobody pushes it, it is for those who wait that it is exported,
-// and what comes then names it.
+// afterSteps is what is done when the image's steps have run. Where nobody pushes it, it is for
+// those who wait that it is exported, and what comes then names it.
 func (r *Build) afterSteps(built context.Context) error {
 	r.c.checks.begin()
 	if r.pack.wait(built); r.o.Push {
@@ -144,8 +144,8 @@ func (r *Build) again(ctx context.Context, push bool) (*Result, error) {
 	return r.c.image(ctx, r.images, r.o, []client.ExportEntry{r.o.imageExport(push, len(r.images))}, false)
 }
 
-// readDocs takes manifests and configs in before the builder lets go of them. Where it has done so already it makes them again, from
-// what it has of them.
+// readDocs takes manifests and configs in before the builder lets go of them. Where it has done so
+// already it makes them again, from what it has of them.
 func (r *Build) readDocs(ctx context.Context) error {
 	err := r.read(ctx)
 	if errors.Is(err, os.ErrNotExist) {
@@ -157,8 +157,9 @@ func (r *Build) readDocs(ctx context.Context) error {
 	return err
 }
 
-// Ready gives each layer whose steps have run, as an image of that layer alone, as soon as it is a blob, while steps of other layers
-// still run. It ends when all steps have run, and gives nothing without [BuildOptions.PackEarly].
+// Ready gives each layer whose steps have run, as an image of that layer alone, as soon as it is a
+// blob, while steps of other layers still run. It ends when all steps have run, and gives nothing
+// without [BuildOptions.PackEarly].
 func (r *Build) Ready() iter.Seq[*Content] {
 	return func(yield func(*Content) bool) {
 		for one := range r.pack.packed {
@@ -169,7 +170,8 @@ func (r *Build) Ready() iter.Seq[*Content] {
 	}
 }
 
-// Wait waits until the image is made and its layers are known, and written where it is to be written. None of it has been pushed then.
+// Wait waits until the image is made and its layers are known, and written where it is to be
+// written. None of it has been pushed then.
 func (r *Build) Wait() (*Result, error) {
 	<-r.made
 	return r.Result, r.err
@@ -181,8 +183,8 @@ func (r *Build) Checked(ctx context.Context) error { return r.c.checks.wait(ctx)
 // Check runs one more check.
 func (r *Build) Check(ctx context.Context, one Check) error { return r.c.checks.check(ctx, one) }
 
-// Push has the builder push the image when it has passed its checks. A builder that keeps images in a store of its own (see
-// [Dialer]) cannot.
+// Push has the builder push the image when it has passed its checks. A builder that keeps images in
+// a store of its own (see [Dialer]) cannot.
 func (r *Build) Push(ctx context.Context) error {
 	if r.c.b.store {
 		return refusedByStore("push")
@@ -194,9 +196,9 @@ func (r *Build) Push(ctx context.Context) error {
 	return err
 }
 
-// End ends the build. failed is what the caller's own part came to: with an error, what still runs is stopped, else caches are
-// exported. It gives the result, which has no more than the steps where the build has failed, and why it has: that the image did not
-// pass its checks, before all else.
+// End ends the build. failed is what the caller's own part came to: with an error, what still runs
+// is stopped, else caches are exported. It gives the result, which has no more than the steps where
+// the build has failed, and why it has: that the image did not pass its checks, before all else.
 func (r *Build) End(ctx context.Context, failed error) (*Result, error) {
 	if failed != nil {
 		r.cancel(failed)

@@ -37,7 +37,8 @@ func stepsImage(names ...string) llb.Image {
 	return image
 }
 
-// A step that fails ends the build's context, so that nobody goes on with what is left of it. The end gives the error and the steps.
+// A step that fails ends the build's context, so that nobody goes on with what is left of it. The
+// end gives the error and the steps.
 func TestFailedBuildEndsItsContext(t *testing.T) {
 	b, _ := fake(t, fakebuilder.Options{Run: func(title string) (map[string]string, error) {
 		if title == "[two] make" {

@@ -53,8 +53,8 @@ func (o BuildOptions) storeExports() []client.ExportEntry {
 	return all
 }
 
-// describeStored reads what the store's exporter answered: the digest that it gives is that of the config, by which the Engine
-// knows the image. A manifest comes into being by a push.
+// describeStored reads what the store's exporter answered: the digest that it gives is that of the
+// config, by which the Engine knows the image. A manifest comes into being by a push.
 func (r *Result) describeStored() {
 	r.Stored = digest.Digest(r.Attrs[exptypes.ExporterImageDigestKey])
 	r.Images[0].Config = r.Stored

@@ -1,5 +1,6 @@
-// Package bed is what benchmarks stand on: an offline package world, state directories with engines of their own, and the same
-// image as a Dockerfile for BuildKit's frontend, made from raybuild's lock.
+// Package bed is what benchmarks stand on: an offline package world, state directories with engines
+// of their own, and the same image as a Dockerfile for BuildKit's frontend, made from raybuild's
+// lock.
 package bed
 
 import (
@@ -94,9 +95,10 @@ func (b *Bed) Drop(ctx context.Context, home, dir string) error {
 	return b.Discard(filepath.Join(home, dir))
 }
 
-// Discard takes a directory away, which Close removes: for some minutes after many files were removed ext4 gives none of their
-// inodes out (recently_deleted in fs/ext4/ialloc.c of Linux), and each new file has it search for another one, which showed as a
-// third of all that a build computed.
+// Discard takes a directory away, which Close removes: for some minutes after many files were
+// removed ext4 gives none of their inodes out (recently_deleted in fs/ext4/ialloc.c of Linux), and
+// each new file has it search for another one, which showed as a third of all that a build
+// computed.
 func (b *Bed) Discard(dir string) error {
 	if _, err := os.Lstat(dir); errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -109,7 +111,8 @@ func (b *Bed) Discard(dir string) error {
 // inodeRest is how long ext4 holds the inodes of removed files back, once their directories are written: RECENTCY_MIN.
 const inodeRest = time.Minute
 
-// Empty removes what was discarded, for who has no room to keep it until the end, and waits until no build pays for that.
+// Empty removes what was discarded, for who has no room to keep it until the end, and waits until
+// no build pays for that.
 func (b *Bed) Empty(ctx context.Context) error {
 	gone, err := filepath.Glob(filepath.Join(b.Dir, "discarded-*"))
 	if err != nil || len(gone) == 0 {

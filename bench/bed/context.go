@@ -72,8 +72,8 @@ type Context struct {
 	// Lock says what is in the image; Mirror is where the Dockerfile's steps fetch from.
 	Lock   *layers.LockPlatform
 	Mirror world.Mirror
-	// List names the list that a wheel is in: a file LIST.txt for each. Default: ray is in a list of its own, all others are in
-	// requirements.
+	// List names the list that a wheel is in: a file LIST.txt for each. Default: ray is in a list
+	// of its own, all others are in requirements.
 	List func(wheel string) string
 	// GzipLevel is asked of BuildKit for the image's layers. Default: BuildKit's own, 6.
 	GzipLevel int
@@ -140,8 +140,9 @@ func (c Context) BuildArgs() ([]string, error) {
 	}, nil
 }
 
-// BuildctlArgs are the arguments of buildctl for a build on the engine of home, which is started where it does not run. The image is
-// pushed to ref; to nowhere where ref is empty. More are further arguments.
+// BuildctlArgs are the arguments of buildctl for a build on the engine of home, which is started
+// where it does not run. The image is pushed to ref; to nowhere where ref is empty. More are
+// further arguments.
 func (b *Bed) BuildctlArgs(ctx context.Context, home, ref string, c Context, more ...string) ([]string, error) {
 	addr, err := engine.Ensure(ctx, b.Engine(home))
 	if err != nil {

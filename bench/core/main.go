@@ -1,6 +1,7 @@
-// Command core measures what raybuild's core costs, in the offline package world: engine start, up-to-date check, cached and
-// cold builds, memory, sizes. Where that compares it measures BuildKit's own client, buildctl, beside it, with an equal
-// Dockerfile (bench/core/Dockerfile) on an engine of the same version with a state of its own. make bench-core calls it.
+// Command core measures what raybuild's core costs, in the offline package world: engine start,
+// up-to-date check, cached and cold builds, memory, sizes. Where that compares it measures
+// BuildKit's own client, buildctl, beside it, with an equal Dockerfile (bench/core/Dockerfile) on
+// an engine of the same version with a state of its own. make bench-core calls it.
 package main
 
 import (

@@ -97,8 +97,8 @@ func (p *place) enginePeak(ctx context.Context, home string) (int64, error) {
 	return peak(int(cred.Pid)), nil
 }
 
-// engineStart measures the time from nothing to an engine that answers: on an empty state directory, on one that is there, and
-// where it runs already.
+// engineStart measures the time from nothing to an engine that answers: on an empty state
+// directory, on one that is there, and where it runs already.
 func (p *place) engineStart(ctx context.Context, r *report) error {
 	var cold, warm, running []float64
 	ensure := func(home string, into *[]float64) error {
@@ -144,8 +144,8 @@ func (p *place) raybuildBuild(ctx context.Context, home, ref string) (sample, er
 	return p.time(ctx, home, p.Raybuild, "--push", "--frozen", "--graph-tag=false", "--reuse=false", "--progress", "plain", "-f", p.recipe(), ref)
 }
 
-// coldBuilds builds from nothing into an empty registry, in turns. What is left behind, a warm engine and a filled registry on
-// each side, is what the cached builds are measured on.
+// coldBuilds builds from nothing into an empty registry, in turns. What is left behind, a warm
+// engine and a filled registry on each side, is what the cached builds are measured on.
 func (p *place) coldBuilds(ctx context.Context, r *report) (ours, theirs *side, err error) {
 	ours = &side{build: p.raybuildBuild}
 	theirs = &side{build: func(ctx context.Context, home, ref string) (sample, error) { return p.buildctlBuild(ctx, home, ref) }}
@@ -164,7 +164,8 @@ func (p *place) coldBuilds(ctx context.Context, r *report) (ours, theirs *side, 
 		}
 	}
 	r.add("cold build and push", "s", ours.seconds, theirs.seconds)
-	// The same with an empty engine, where the artifacts are in raybuild's store: a new engine on a machine that has built before.
+	// The same with an empty engine, where the artifacts are in raybuild's store: a new engine on a
+	// machine that has built before.
 	again := &side{home: ours.home, build: p.raybuildBuild}
 	if err := p.Drop(ctx, again.home, "engine"); err != nil {
 		return nil, nil, err
@@ -202,8 +203,8 @@ func (p *place) coldBuild(ctx context.Context, s *side, name string) error {
 	return err
 }
 
-// cachedBuilds measures builds of which nothing is new: under another tag, which both sides solve and push, and under the same
-// one, where raybuild asks the registry first.
+// cachedBuilds measures builds of which nothing is new: under another tag, which both sides solve
+// and push, and under the same one, where raybuild asks the registry first.
 func (p *place) cachedBuilds(ctx context.Context, r *report, ours, theirs *side) error {
 	for _, c := range []struct{ what, memory, tag string }{
 		{"fully cached solve and push, new tag", "peak memory of the client, cached solve", "cached-%d"},

@@ -12,7 +12,8 @@ func (p *place) context() bed.Context {
 	return bed.Context{Dir: filepath.Join(p.Dir, "context"), Dockerfile: p.dockerfile, Lock: p.lock, Mirror: p.World.A}
 }
 
-// buildctlBuild builds the Dockerfile on the engine of home, which is started where it does not run, and pushes it to ref.
+// buildctlBuild builds the Dockerfile on the engine of home, which is started where it does not
+// run, and pushes it to ref.
 func (p *place) buildctlBuild(ctx context.Context, home, ref string, more ...string) (sample, error) {
 	args, err := p.BuildctlArgs(ctx, home, ref, p.context(), more...)
 	if err != nil {

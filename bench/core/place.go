@@ -21,8 +21,9 @@ type place struct {
 	runner string // the program that runs images
 }
 
-// prepare starts a world and resolves its recipe, once: both sides build from that lock. What has to come from outside (apt's
-// lists, Debian packages) is asked for once, so that the mirror has it when it counts.
+// prepare starts a world and resolves its recipe, once: both sides build from that lock. What has
+// to come from outside (apt's lists, Debian packages) is asked for once, so that the mirror has it
+// when it counts.
 func prepare(ctx context.Context, o options, log io.Writer) (p *place, err error) {
 	for _, file := range []*string{&o.dockerfile, &o.out} {
 		if *file, err = filepath.Abs(*file); err != nil {

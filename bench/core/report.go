@@ -14,7 +14,8 @@ import (
 	"time"
 )
 
-// row is one thing that was measured. Ratio is raybuild's median by that of buildctl with the Dockerfile: below 1 is less.
+// row is one thing that was measured. Ratio is raybuild's median by that of buildctl with the
+// Dockerfile: below 1 is less.
 type row struct {
 	Name     string    `json:"name"`
 	Unit     string    `json:"unit"` // s or B

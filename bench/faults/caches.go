@@ -32,7 +32,8 @@ type cacheRow struct {
 	spoil     func(ctx context.Context, large int) faultyregistry.Middleware
 }
 
-// cacheRows are C1 to C4 of the fault matrix, as far as a registry makes them. What a forged record of steps does is a test of llb.
+// cacheRows are C1 to C4 of the fault matrix, as far as a registry makes them. What a forged record
+// of steps does is a test of llb.
 func cacheRows() []cacheRow {
 	always := func(m faultyregistry.Middleware) func(context.Context, int) faultyregistry.Middleware {
 		return func(context.Context, int) faultyregistry.Middleware { return m }
@@ -57,10 +58,12 @@ func cacheRows() []cacheRow {
 	}
 }
 
-// cacheBuild is a build that imports or exports a cache in a registry; to is what the edit changes. It gives the image's digest.
+// cacheBuild is a build that imports or exports a cache in a registry; to is what the edit changes.
+// It gives the image's digest.
 type cacheBuild func(ctx context.Context, e engine.Options, ref, to string, export bool) (digest.Digest, error)
 
-// measureCache has the cache of one build in a registry, and then an empty engine make an edit with a fault before that cache.
+// measureCache has the cache of one build in a registry, and then an empty engine make an edit with
+// a fault before that cache.
 func (b *bench) measureCache(ctx context.Context, dir string, c cacheRow, build cacheBuild) (res result, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return result{}, err

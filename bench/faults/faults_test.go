@@ -54,8 +54,8 @@ func impatient(o *crane.Options) {
 	o.Remote = append(o.Remote, remote.WithRetryBackoff(remote.Backoff{Duration: 10 * time.Millisecond, Factor: 3, Jitter: 0.1, Steps: 3}))
 }
 
-// What should become of a push becomes of raybuild's with each fault of the matrix, and so nothing that crane gets done is beyond
-// it. With buildctl the rows run in make bench-faults.
+// What should become of a push becomes of raybuild's with each fault of the matrix, and so nothing
+// that crane gets done is beyond it. With buildctl the rows run in make bench-faults.
 func TestFaultsOfARegistry(t *testing.T) {
 	testneeds.Long(t)
 	m := smallImage(t)

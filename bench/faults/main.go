@@ -1,6 +1,7 @@
-// Command faults pushes one image through registries with faults in them, by raybuild's pusher, by BuildKit's own client (whose
-// engine pushes) and by go-containerregistry's crane, and says what became of each push. All of them get the same blobs and the
-// same faults, each a registry of its own. make bench-faults calls it.
+// Command faults pushes one image through registries with faults in them, by raybuild's pusher, by
+// BuildKit's own client (whose engine pushes) and by go-containerregistry's crane, and says what
+// became of each push. All of them get the same blobs and the same faults, each a registry of its
+// own. make bench-faults calls it.
 package main
 
 import (

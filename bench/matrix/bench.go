@@ -161,8 +161,8 @@ func (b *bench) otherMirror(ctx context.Context) (world.Mirror, error) {
 	return out, nil
 }
 
-// vary makes the files of an image, all but those that a single peer needs. The lock is resolved from that of old, on a builder
-// of its own: resolving is what the row lock measures.
+// vary makes the files of an image, all but those that a single peer needs. The lock is resolved
+// from that of old, on a builder of its own: resolving is what the row lock measures.
 func (b *bench) vary(ctx context.Context, name string, w wanted, old *variation) (*variation, error) {
 	if v := b.made[name]; v != nil {
 		return v, nil

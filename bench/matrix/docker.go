@@ -65,7 +65,8 @@ func startDockerd(ctx context.Context, b *bench, name string) (*dockerd, error) 
 	}
 }
 
-// address is the engine's. The directory may be deep, and a socket's path is short, so it is relative to the working directory.
+// address is the engine's. The directory may be deep, and a socket's path is short, so it is
+// relative to the working directory.
 func (d *dockerd) address() string { return "unix://" + filepath.Join(d.dir, "s") }
 
 func (d *dockerd) cmd(ctx context.Context, args ...string) *exec.Cmd {
@@ -147,8 +148,8 @@ func (e *engines) close(context.Context) error {
 	return errors.Join(errs...)
 }
 
-// dockerBuild is docker build and docker push. The engine's own frontend may be older than BuildKit's: it gets the Dockerfile
-// without what that would not read.
+// dockerBuild is docker build and docker push. The engine's own frontend may be older than
+// BuildKit's: it gets the Dockerfile without what that would not read.
 type dockerBuild struct{ engines }
 
 func (d *dockerBuild) fresh(ctx context.Context, keep bool) error {

@@ -7,10 +7,11 @@ import (
 	"strings"
 )
 
-// dockerfile is the image as an expert writes it: what changes least comes first, downloads lie in cache mounts and files that
-// are needed once in bind mounts, everything is pinned to the versions of raybuild's lock, each big wheel and Ray have a step of
-// their own, and what is copied does not stand on what comes before it. There is no "# syntax" line: the frontend is the one
-// that is linked into the engine. link is whether that knows COPY --link and ADD --checksum.
+// dockerfile is the image as an expert writes it: what changes least comes first, downloads lie in
+// cache mounts and files that are needed once in bind mounts, everything is pinned to the versions
+// of raybuild's lock, each big wheel and Ray have a step of their own, and what is copied does not
+// stand on what comes before it. There is no "# syntax" line: the frontend is the one that is
+// linked into the engine. link is whether that knows COPY --link and ADD --checksum.
 func dockerfile(v *variation, mirrors, link bool) string {
 	var b strings.Builder
 	b.WriteString("ARG BASE\n\n" + dockerfileHead(link, ""))
@@ -21,8 +22,8 @@ func dockerfile(v *variation, mirrors, link bool) string {
 	return b.String()
 }
 
-// dockerfileHead is the Dockerfile up to the environment. conda are options of conda's that say where its packages are, for a list
-// that does not.
+// dockerfileHead is the Dockerfile up to the environment. conda are options of conda's that say
+// where its packages are, for a list that does not.
 func dockerfileHead(link bool, conda string) string {
 	checked, argument, sum := "--checksum=sha256:${INSTALLER_SHA256} ", "", ""
 	if !link {

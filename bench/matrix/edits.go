@@ -61,8 +61,8 @@ image: {labels: {%s}}
 // row is a line of the matrix.
 type row struct {
 	name, kind string
-	// edit is the image with the n-th change of this kind, from 1: no two of them are alike, so that no builder has seen it. What
-	// is never resolved has no edit.
+	// edit is the image with the n-th change of this kind, from 1: no two of them are alike, so
+	// that no builder has seen it. What is never resolved has no edit.
 	edit func(ctx context.Context, b *bench, w wanted, n int) (wanted, error)
 }
 

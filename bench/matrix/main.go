@@ -1,8 +1,9 @@
-// Command matrix measures what an edit costs: one image of the offline package world, built and pushed with one thing changed
-// after the other, by raybuild, by BuildKit's own client with an equal Dockerfile on an engine of the same version, by docker
-// build on a Docker Engine, and by hand (run, exec, commit, push). All of them have the same mirrors, the same registry and the
-// same pinned versions, and take turns. At the scale real there are two images of real Ray and wheels of PyPI, beside Dockerfiles
-// with uv and with pip. make bench calls it.
+// Command matrix measures what an edit costs: one image of the offline package world, built and
+// pushed with one thing changed after the other, by raybuild, by BuildKit's own client with an
+// equal Dockerfile on an engine of the same version, by docker build on a Docker Engine, and by
+// hand (run, exec, commit, push). All of them have the same mirrors, the same registry and the same
+// pinned versions, and take turns. At the scale real there are two images of real Ray and wheels of
+// PyPI, beside Dockerfiles with uv and with pip. make bench calls it.
 package main
 
 import (

@@ -50,8 +50,8 @@ func (b *bench) measure(ctx context.Context, s *state, v *variation, ref, old, c
 	return out, err
 }
 
-// turns lets the peers take turns, so that what else the machine does hits them alike: each run is made by each peer that has
-// not used up its time in this row. prepare gives the run's image.
+// turns lets the peers take turns, so that what else the machine does hits them alike: each run is
+// made by each peer that has not used up its time in this row. prepare gives the run's image.
 func (b *bench) turns(ctx context.Context, r row, into *result, image func(n int) (*variation, error), build func(s *state, v *variation, n int) (sample, error)) error {
 	spent := map[string]time.Duration{}
 	for n := 1; n <= b.runs; n++ {
@@ -86,13 +86,14 @@ func (b *bench) turns(ctx context.Context, r row, into *result, image func(n int
 	return nil
 }
 
-// typed tells whether the commands are typed in this row. They are the same whatever changed, and take long: what they took in
-// some rows, spread over the run, stands in all others.
+// typed tells whether the commands are typed in this row. They are the same whatever changed, and
+// take long: what they took in some rows, spread over the run, stands in all others.
 func typed(r row) bool {
 	return slices.Contains([]string{"cold", "same-warm", "base-patched", "ray-bumped", "label"}, r.name)
 }
 
-// cold measures builds from nothing. What is left behind, a builder that has built the image once, is what edits are made on.
+// cold measures builds from nothing. What is left behind, a builder that has built the image once,
+// is what edits are made on.
 func (b *bench) cold(ctx context.Context, r row, into *result) error {
 	return b.turns(ctx, r, into, func(int) (*variation, error) { return b.first, nil }, func(s *state, v *variation, n int) (sample, error) {
 		if err := s.fresh(ctx, false); err != nil {
@@ -143,8 +144,8 @@ func (b *bench) edit(ctx context.Context, r row, into *result) error {
 	})
 }
 
-// unlocked measures builds from nothing with no lock: raybuild's resolves and writes one, the Dockerfiles' install what a person
-// asks for.
+// unlocked measures builds from nothing with no lock: raybuild's resolves and writes one, the
+// Dockerfiles' install what a person asks for.
 func (b *bench) unlocked(ctx context.Context, r row, into *result) error {
 	image := func(n int) (*variation, error) {
 		v := &variation{wanted: b.start, dir: fmt.Sprintf("%s/rows/%s-%d", b.Dir, r.name, n), lock: b.first.lock, unlocked: true}

@@ -24,8 +24,9 @@ type peer interface {
 	restore(ctx context.Context) error
 	// prepare makes what the peer needs of an image beside recipe and lock; it is not measured.
 	prepare(ctx context.Context, v *variation) error
-	// build builds the image and pushes it to ref. cache is a reference of this image that was pushed before, for a builder that
-	// has nothing; empty otherwise. It gives the number of steps that ran.
+	// build builds the image and pushes it to ref. cache is a reference of this image that was
+	// pushed before, for a builder that has nothing; empty otherwise. It gives the number of steps
+	// that ran.
 	build(ctx context.Context, v *variation, ref, cache string) (took, error)
 	// keepCache brings what a builder that has nothing needs to the registry, beside ref.
 	keepCache(ctx context.Context, v *variation, ref string) error
@@ -231,8 +232,8 @@ func writeDockerfile(c bed.Context, v *variation, link bool) error {
 	return writeContext(c, v, func(mirrors bool) string { return dockerfile(v, mirrors, link) })
 }
 
-// writeContext writes the context of an image, and the Dockerfile that text gives. mirrors is whether the context has files that
-// configure the image with mirrors.
+// writeContext writes the context of an image, and the Dockerfile that text gives. mirrors is
+// whether the context has files that configure the image with mirrors.
 func writeContext(c bed.Context, v *variation, text func(mirrors bool) string) error {
 	if err := os.RemoveAll(c.Dir); err != nil {
 		return err

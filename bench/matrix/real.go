@@ -20,11 +20,12 @@ type image struct {
 	// runs and budget are the options of these names where nobody says otherwise.
 	runs   int
 	budget time.Duration
-	// room is the disk space that it takes, in bytes: a builder's state after its largest row, the wheels, the registry,
-	// and the 10 GB that an engine leaves free by giving up what it has built.
+	// room is the disk space that it takes, in bytes: a builder's state after its largest row, the
+	// wheels, the registry, and the 10 GB that an engine leaves free by giving up what it has
+	// built.
 	room uint64
-	// scarce is whether the disk is for one peer at a time: each is measured in all rows before the next one begins, and
-	// what a row leaves behind is removed.
+	// scarce is whether the disk is for one peer at a time: each is measured in all rows before the
+	// next one begins, and what a row leaves behind is removed.
 	scarce bool
 }
 

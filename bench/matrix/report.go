@@ -144,7 +144,8 @@ func (r *report) fill(ctx context.Context, o options, write func() error) (err e
 	return nil
 }
 
-// row is the result that a row's figures go into: what an earlier run found for those who are measured now is forgotten.
+// row is the result that a row's figures go into: what an earlier run found for those who are
+// measured now is forgotten.
 func (r *report) row(of row, b *bench) *result {
 	order := b.image.rows()
 	place := func(name string) int { return slices.IndexFunc(order, func(r row) bool { return r.name == name }) }

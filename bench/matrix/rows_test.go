@@ -14,8 +14,9 @@ import (
 	"github.com/raybuild/raybuild/internal/testneeds"
 )
 
-// want is what raybuild does in a row: the layers whose steps run, and those that are pushed. All others are reused. smoke is the
-// test of the image, which runs where modules may come from another layer.
+// want is what raybuild does in a row: the layers whose steps run, and those that are pushed. All
+// others are reused. smoke is the test of the image, which runs where modules may come from another
+// layer.
 type want struct{ ran, pushed string }
 
 // wheels are the layers of Python packages of the matrix's image.
@@ -38,8 +39,8 @@ var wants = map[string]want{
 	"label":             {},
 }
 
-// Each row of the matrix at the small scale, once: what raybuild runs and pushes is what the edit needs, and plan says it
-// before. Stand-ins: Miniconda, conda, ray and the other Python packages.
+// Each row of the matrix at the small scale, once: what raybuild runs and pushes is what the edit
+// needs, and plan says it before. Stand-ins: Miniconda, conda, ray and the other Python packages.
 func TestMatrixDoesWhatEachEditNeeds(t *testing.T) {
 	b := testBench(t)
 	s := b.states[0]
@@ -200,8 +201,9 @@ func sortedWords(words []string) string {
 	return strings.Join(slices.Compact(words), " ")
 }
 
-// foresaw compares what plan said with what came: every layer that it called reused is, and every other one is not; steps are
-// equal; and bytes differ by 2 % at most, or by what is too little to matter.
+// foresaw compares what plan said with what came: every layer that it called reused is, and every
+// other one is not; steps are equal; and bytes differ by 2 % at most, or by what is too little to
+// matter.
 func (p planned) foresaw(t *testing.T, m did, got sample) {
 	t.Helper()
 	if p.UpToDate {

@@ -15,7 +15,8 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// motd is the layer: a text that login shells show. It needs no other layer, so only a change of its text makes it anew.
+// motd is the layer: a text that login shells show. It needs no other layer, so only a change of
+// its text makes it anew.
 type motd struct{ text string }
 
 func (motd) Name() string    { return "motd" }

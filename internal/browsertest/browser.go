@@ -116,7 +116,8 @@ func Ask[T any](s *Page, script string) T {
 	return out
 }
 
-// tooWide lists what reaches over the window's edge and is not in a box that scrolls; the first entry is the page itself.
+// tooWide lists what reaches over the window's edge and is not in a box that scrolls; the first
+// entry is the page itself.
 const tooWide = `() => {
   const wide = document.documentElement.scrollWidth - innerWidth, out = [];
   if (wide > 0) out.push('the page by ' + wide + ' px');

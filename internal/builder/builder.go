@@ -1,5 +1,5 @@
-// Package builder finds the BuildKit that a build runs on: one that has a name or an address, the engine inside raybuild,
-// or the Docker Engine's own.
+// Package builder finds the BuildKit that a build runs on: one that has a name or an address, the
+// engine inside raybuild, or the Docker Engine's own.
 package builder
 
 import (
@@ -124,8 +124,8 @@ func connectEmbedded(ctx context.Context, o Options) (*Builder, error) {
 	return &Builder{Builder: b, Engine: Embedded, home: home, close: b.Close}, nil
 }
 
-// connectDocker reaches the BuildKit inside a Docker Engine, over the connections that its API hands out. addr is the Engine's;
-// default: the local one.
+// connectDocker reaches the BuildKit inside a Docker Engine, over the connections that its API
+// hands out. addr is the Engine's; default: the local one.
 func connectDocker(ctx context.Context, addr string) (*Builder, error) {
 	host, err := docker.Dial(ctx, docker.Target{Local: true, Engine: addr}, docker.Options{})
 	if err != nil {

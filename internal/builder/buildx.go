@@ -78,8 +78,8 @@ func findBuildx(getenv func(string) string, name string) (*store.NodeGroup, erro
 	return group, nil
 }
 
-// dockerEndpoint is the key under which buildx keeps its choice: the name of Docker's context, or the address of the Engine where
-// it is the default one.
+// dockerEndpoint is the key under which buildx keeps its choice: the name of Docker's context, or
+// the address of the Engine where it is the default one.
 func dockerEndpoint(getenv func(string) string) string {
 	if host := getenv("DOCKER_HOST"); host != "" {
 		return host

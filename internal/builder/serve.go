@@ -15,11 +15,13 @@ const EngineCommand = "engine-serve"
 // serves tells whether this program can be started as the embedded engine: its main has called [ServesEngine].
 var serves atomic.Bool //nolint:gochecknoglobals // a fact about the program
 
-// ServesEngine says that this program, started with [EngineCommand], becomes the embedded engine. Without it the program is not
-// started as one: its main would do its own work again, and start another.
+// ServesEngine says that this program, started with [EngineCommand], becomes the embedded engine.
+// Without it the program is not started as one: its main would do its own work again, and start
+// another.
 func ServesEngine() { serves.Store(true) }
 
-// Serve is the embedded engine; args follow [EngineCommand]. It ends with ctx, or when nobody has needed it for some time.
+// Serve is the embedded engine; args follow [EngineCommand]. It ends with ctx, or when nobody has
+// needed it for some time.
 func Serve(ctx context.Context, args []string) error {
 	o, err := engine.ParseServeArgs(args)
 	if err != nil {

@@ -14,9 +14,10 @@ import (
 	"time"
 )
 
-// Actions is a stand-in of GitHub Actions' cache service, version 2: the three calls of its CacheService, in Twirp's JSON, as
-// github.com/actions/toolkit (packages/cache) makes them, and the block blobs of Azure Storage that its signed addresses
-// lead to, as far as Azure's SDK uses them here. What a service would do beside that (quota, eviction, branches) it does not.
+// Actions is a stand-in of GitHub Actions' cache service, version 2: the three calls of its
+// CacheService, in Twirp's JSON, as github.com/actions/toolkit (packages/cache) makes them, and the
+// block blobs of Azure Storage that its signed addresses lead to, as far as Azure's SDK uses them
+// here. What a service would do beside that (quota, eviction, branches) it does not.
 type Actions struct {
 	mu      sync.Mutex
 	entries []*entry // in the order in which they were made
@@ -30,7 +31,8 @@ type entry struct {
 	whole        bool
 }
 
-// Token is a runner's token, with which the branch's entries are read, and written where write is set. Nobody checks its signature.
+// Token is a runner's token, with which the branch's entries are read, and written where write is
+// set. Nobody checks its signature.
 func Token(branch string, write bool) string {
 	permission := 1
 	if write {

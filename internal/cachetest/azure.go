@@ -11,8 +11,9 @@ import (
 	"time"
 )
 
-// Azure is a stand-in of Azure's blob service with what BuildKit's cache asks of it: containers, and block blobs that are put
-// whole or in blocks, looked at and read (https://learn.microsoft.com/rest/api/storageservices/blob-service-rest-api). It takes any
+// Azure is a stand-in of Azure's blob service with what BuildKit's cache asks of it: containers,
+// and block blobs that are put whole or in blocks, looked at and read
+// (https://learn.microsoft.com/rest/api/storageservices/blob-service-rest-api). It takes any
 // credentials.
 type Azure struct {
 	mu         sync.Mutex

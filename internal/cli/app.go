@@ -53,9 +53,10 @@ type app struct {
 	hostConfig     hostconf.Config // of this machine, once host was called
 }
 
-// Main runs the program with its arguments, without its name, and gives the exit code: 0 done, 1 failed, 2 there are changes,
-// 64 wrong usage, 130 interrupted. version is what the linker has set; "dev" stands for the version of the Go module.
-// The first SIGINT or SIGTERM ends the context of the command, the second one ends the process.
+// Main runs the program with its arguments, without its name, and gives the exit code: 0 done, 1
+// failed, 2 there are changes, 64 wrong usage, 130 interrupted. version is what the linker has set;
+// "dev" stands for the version of the Go module. The first SIGINT or SIGTERM ends the context of
+// the command, the second one ends the process.
 func Main(ctx context.Context, version string, args []string, std Streams) int {
 	builder.ServesEngine()
 	if len(args) == 0 || args[0] != builder.EngineCommand { // the engine has its own way with signals

@@ -48,8 +48,8 @@ func (a *app) build(ctx context.Context, o *buildOptions) (err error) {
 	return a.print("%s", page.res.Reference)
 }
 
-// showBuild tells what a build did, and writes it where it was asked for. name is the image's where the flags have none. Nil:
-// nothing was built.
+// showBuild tells what a build did, and writes it where it was asked for. name is the image's where
+// the flags have none. Nil: nothing was built.
 func (a *app) showBuild(o *buildOptions, res *raybuild.Result, name string) error {
 	if res == nil {
 		return nil

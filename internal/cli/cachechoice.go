@@ -13,8 +13,8 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// chooseCache completes the caches of a build: what a bare --cache means, safe defaults, and that an untrusted pull request
-// writes none.
+// chooseCache completes the caches of a build: what a bare --cache means, safe defaults, and that
+// an untrusted pull request writes none.
 func (o *buildOptions) chooseCache(a *app) error {
 	p := &o.parsed
 	if o.cache {
@@ -40,7 +40,8 @@ func (o *buildOptions) chooseCache(a *app) error {
 	return nil
 }
 
-// bareCache is GitHub's own cache where its service is there, else a tag beside the image: the branch's, then the main one's.
+// bareCache is GitHub's own cache where its service is there, else a tag beside the image: the
+// branch's, then the main one's.
 func (o *buildOptions) bareCache(a *app) error {
 	p := &o.parsed
 	if a.getenv("ACTIONS_RESULTS_URL") != "" && a.getenv("ACTIONS_RUNTIME_TOKEN") != "" {
@@ -136,8 +137,8 @@ func actionsCache(a *app, e llb.CacheEntry) {
 	}
 }
 
-// safeExport sets what a cache should be written with: every step's result, in the form that all registries take, and never at
-// the cost of the build. What the user gave stays.
+// safeExport sets what a cache should be written with: every step's result, in the form that all
+// registries take, and never at the cost of the build. What the user gave stays.
 func safeExport(e llb.CacheEntry) {
 	if e.Type == "inline" {
 		return
@@ -159,8 +160,8 @@ func setDefault(attrs map[string]string, key, value string) {
 	}
 }
 
-// untrusted tells whether this is CI's run of a pull or merge request from another repository, whose author may not write here.
-// One of which that cannot be told is.
+// untrusted tells whether this is CI's run of a pull or merge request from another repository,
+// whose author may not write here. One of which that cannot be told is.
 func untrusted(a *app) bool {
 	if strings.HasPrefix(a.getenv("GITHUB_EVENT_NAME"), "pull_request") {
 		var event struct {

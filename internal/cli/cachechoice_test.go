@@ -132,7 +132,8 @@ func TestUntrustedPullRequestsWriteNoCache(t *testing.T) {
 	}
 }
 
-// The branch is that of a checkout, also of a worktree and from a directory in it; a commit that is checked out by itself has none.
+// The branch is that of a checkout, also of a worktree and from a directory in it; a commit that is
+// checked out by itself has none.
 func TestGitBranch(t *testing.T) {
 	dir := t.TempDir()
 	git := func(at string, args ...string) {

@@ -89,8 +89,9 @@ func cacheUses(home string) ([]cacheUse, error) {
 	return all, nil
 }
 
-// diskUse is the space that the files below dir take on disk; each of several links to a file counts once. What vanishes while it
-// is read, or belongs to another user of a rootless engine, is left out.
+// diskUse is the space that the files below dir take on disk; each of several links to a file
+// counts once. What vanishes while it is read, or belongs to another user of a rootless engine, is
+// left out.
 func diskUse(dir string) (int64, error) {
 	seen, sum := map[fileID]bool{}, int64(0)
 	err := filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {

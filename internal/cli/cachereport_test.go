@@ -8,8 +8,8 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// A cache that a bare --cache looks for and that nobody has written yet is no failure; one that the user named is, as is each
-// other thing that goes wrong.
+// A cache that a bare --cache looks for and that nobody has written yet is no failure; one that the
+// user named is, as is each other thing that goes wrong.
 func TestCachesAreReported(t *testing.T) {
 	const beside = "registry.example/team/ray:cache-fix"
 	absent := func(ref string) llb.CacheWork {

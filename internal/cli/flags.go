@@ -319,8 +319,8 @@ func toStdout(all []raybuild.Output) bool {
 	return slices.ContainsFunc(all, func(o raybuild.Output) bool { return o.To != nil })
 }
 
-// secrets reads --secret; what it names must be there, so that a build does not fail at its end for it. The values are read when
-// a step asks for them.
+// secrets reads --secret; what it names must be there, so that a build does not fail at its end for
+// it. The values are read when a step asks for them.
 func secrets(a *app, texts []string) (map[string]func() ([]byte, error), error) {
 	all := map[string]func() ([]byte, error){}
 	for _, text := range texts {

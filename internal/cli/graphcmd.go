@@ -161,8 +161,9 @@ func (s graphStep) artifact() bool {
 	return s.Kind == "source" && !strings.HasPrefix(s.Name, "docker-image://")
 }
 
-// shown are the steps of a picture: artifacts, of which there are hundreds, and what only gathers them are left out, and what
-// was built on a step that is left out is drawn as built on that one's own inputs.
+// shown are the steps of a picture: artifacts, of which there are hundreds, and what only gathers
+// them are left out, and what was built on a step that is left out is drawn as built on that one's
+// own inputs.
 func (p platformGraph) shown() []graphStep {
 	through := map[string][]string{} // inputs of steps that are not shown
 	var all []graphStep
@@ -238,7 +239,8 @@ func (r *graphReport) dot() string {
 	return b.String() + "}"
 }
 
-// quoted is a string of Graphviz: the same as one of JSON, but for escapes of other characters, which have none in titles.
+// quoted is a string of Graphviz: the same as one of JSON, but for escapes of other characters,
+// which have none in titles.
 func quoted(text string) string {
 	data, err := json.Marshal(text)
 	if err != nil {

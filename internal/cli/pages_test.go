@@ -67,7 +67,8 @@ var (
 	imageName = regexp.MustCompile(`[/:.$]|^IMAGE|^"?\$`)
 )
 
-// typedLines are the lines with raybuild that a page shows: those of its blocks of code, and the spans of code in its text.
+// typedLines are the lines with raybuild that a page shows: those of its blocks of code, and the
+// spans of code in its text.
 func typedLines(page, text string) []typed {
 	var out []typed
 	block := false
@@ -215,7 +216,8 @@ func blockAfter(text, title, kind string) string {
 	return out
 }
 
-// README.md shows a part of the session of docs/start.md, which a test on two hosts types: no line of its own, in the same order.
+// README.md shows a part of the session of docs/start.md, which a test on two hosts types: no line
+// of its own, in the same order.
 func TestReadmeShowsLinesOfTheSession(t *testing.T) {
 	all := projectPages(t)
 	session := strings.Split(blockAfter(all["docs/start.md"], "## The cluster", "console"), "\n")

@@ -20,8 +20,8 @@ type page struct {
 	res   *raybuild.Result // nil: there was no graph
 }
 
-// write ends a call with its page, whatever the call came to. A page that cannot be written is a failure of a call that had
-// none.
+// write ends a call with its page, whatever the call came to. A page that cannot be written is a
+// failure of a call that had none.
 func (p *page) write(ctx context.Context, failed error) error {
 	if p.o.reportFile == "" {
 		return failed

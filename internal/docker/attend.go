@@ -18,9 +18,10 @@ func (e *frozenError) Error() string {
 	return fmt.Sprintf("the Engine is frozen: its host answers, and it has not for %s; see it with: systemctl status docker", e.silent)
 }
 
-// attend watches the Engine during a call that may take long: SSH's keepalive tells of the host alone. Every so often the Engine is
-// asked for a sign of life, and where it gives none the context of the call ends. why puts the cause in the place of the error that
-// the call has seen of it; stop ends the watch.
+// attend watches the Engine during a call that may take long: SSH's keepalive tells of the host
+// alone. Every so often the Engine is asked for a sign of life, and where it gives none the context
+// of the call ends. why puts the cause in the place of the error that the call has seen of it; stop
+// ends the watch.
 func (h *Host) attend(ctx context.Context) (call context.Context, why func(error) error, stop context.CancelFunc) {
 	watched, end := context.WithCancelCause(ctx)
 	go func() {
@@ -48,8 +49,8 @@ func (h *Host) attend(ctx context.Context) (call context.Context, why func(error
 	return watched, why, func() { end(nil) }
 }
 
-// frozen asks the Engine for a sign of life. Any answer is one, an error too. Where all ways to it are taken, as sessions of
-// `docker system dial-stdio` may be, nothing is known.
+// frozen asks the Engine for a sign of life. Any answer is one, an error too. Where all ways to it
+// are taken, as sessions of `docker system dial-stdio` may be, nothing is known.
 func (h *Host) frozen(ctx context.Context) bool {
 	short, cancel := context.WithTimeout(ctx, h.limit)
 	defer cancel()

@@ -15,7 +15,8 @@ import (
 	"github.com/raybuild/raybuild/internal/testneeds"
 )
 
-// stuck is an Engine of which every call but a ping hangs once it has begun to answer, and with frozen the ping as well.
+// stuck is an Engine of which every call but a ping hangs once it has begun to answer, and with
+// frozen the ping as well.
 type stuck struct {
 	ln     *sshtest.Listener
 	mu     sync.Mutex
@@ -65,7 +66,8 @@ func (e *stuck) asked() int {
 	return e.pings
 }
 
-// TestFrozenEngineEndsCalls freezes an Engine whose host is well. A call that takes long is left alone while the Engine answers others.
+// TestFrozenEngineEndsCalls freezes an Engine whose host is well. A call that takes long is left
+// alone while the Engine answers others.
 func TestFrozenEngineEndsCalls(t *testing.T) {
 	testneeds.Long(t)
 	for what, call := range map[string]func(*testing.T, *Host) error{

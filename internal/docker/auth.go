@@ -13,7 +13,8 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 )
 
-// keyring collects the keys that are offered to a host, and says afterwards which they were and which could not be used.
+// keyring collects the keys that are offered to a host, and says afterwards which they were and
+// which could not be used.
 type keyring struct {
 	signers []ssh.Signer
 	names   []string // of signers
@@ -77,7 +78,8 @@ func (k *keyring) add(s ssh.Signer, from string) {
 	k.names = append(k.names, fmt.Sprintf("%s (%s %s)", from, s.PublicKey().Type(), ssh.FingerprintSHA256(s.PublicKey())))
 }
 
-// addFile reads a private key. An encrypted one is used through the agent when that has it. A missing one is worth a word only when the user named it.
+// addFile reads a private key. An encrypted one is used through the agent when that has it. A
+// missing one is worth a word only when the user named it.
 func (k *keyring) addFile(file string, inAgent []ssh.Signer, named bool) {
 	data, err := os.ReadFile(file)
 	if err != nil {

@@ -215,7 +215,8 @@ func (h *Host) Stop(ctx context.Context, id string) error {
 	return h.fail("stop container", short(id), why(err))
 }
 
-// Remove removes a container with its anonymous volumes, by ID or name, also when it runs. One that is not there is no error.
+// Remove removes a container with its anonymous volumes, by ID or name, also when it runs. One that
+// is not there is no error.
 func (h *Host) Remove(ctx context.Context, id string) error {
 	ctx, why, stop := h.attend(ctx)
 	defer stop()

@@ -30,7 +30,8 @@ type Host struct {
 	quiet, limit time.Duration // of attend
 }
 
-// Dial connects to a host and agrees with its Engine on a version of the API. It fails when any step does: the error names the step.
+// Dial connects to a host and agrees with its Engine on a version of the API. It fails when any
+// step does: the error names the step.
 func Dial(ctx context.Context, t Target, o Options) (*Host, error) {
 	o = o.withDefaults()
 	ctx, cancel := context.WithTimeoutCause(ctx, o.DialTimeout, tooSlowError(o.DialTimeout))
@@ -174,7 +175,8 @@ func (h *Host) connect(dial func(context.Context, string, string) (net.Conn, err
 		idle = 64
 	}
 	// No proxy: the address is a socket's. The unix host makes the client speak plain HTTP.
-	// TLSNextProto keeps HTTP/2 and its TLS configuration out, with which the client would take the socket for an https one.
+	// TLSNextProto keeps HTTP/2 and its TLS configuration out, with which the client would take the
+	// socket for an https one.
 	tr := &http.Transport{MaxIdleConns: idle, MaxIdleConnsPerHost: idle, IdleConnTimeout: 30 * time.Second, DisableCompression: true,
 		TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{}}
 	api, err := client.New(client.WithHTTPClient(&http.Client{Transport: tr, CheckRedirect: client.CheckRedirect}),
@@ -183,7 +185,8 @@ func (h *Host) connect(dial func(context.Context, string, string) (net.Conn, err
 	return err
 }
 
-// negotiate asks the Engine for its API version, once. Without an answer there is no version to fall back to: guessing one hides the cause.
+// negotiate asks the Engine for its API version, once. Without an answer there is no version to
+// fall back to: guessing one hides the cause.
 func (h *Host) negotiate(ctx context.Context, o Options) error {
 	short, cancel := context.WithTimeout(ctx, o.EngineTimeout)
 	defer cancel()

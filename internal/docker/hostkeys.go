@@ -77,8 +77,8 @@ type HostKey struct {
 
 var errSeen = errors.New("host key seen")
 
-// ScanHostKeys asks a host for its keys, one of each kind, without authenticating. Jump hosts on the way are checked as ever.
-// A key that differs from a recorded one is a HostKeyError.
+// ScanHostKeys asks a host for its keys, one of each kind, without authenticating. Jump hosts on
+// the way are checked as ever. A key that differs from a recorded one is a HostKeyError.
 func ScanHostKeys(ctx context.Context, t Target, o Options) ([]HostKey, error) {
 	o = o.withDefaults()
 	cfg, err := readClientConfig(o.SSHConfig)
@@ -147,7 +147,8 @@ func scanKey(ctx context.Context, d dialer, h hop, algos []string, o Options) (s
 	return seen, nil
 }
 
-// RecordHostKeys appends the keys that a file of host keys lacks; the file is replaced at once or not at all. It returns how many were new.
+// RecordHostKeys appends the keys that a file of host keys lacks; the file is replaced at once or
+// not at all. It returns how many were new.
 func RecordHostKeys(file string, keys []HostKey) (int, error) {
 	fail := func(err error) (int, error) { return 0, fmt.Errorf("record host keys in %q: %w", file, err) }
 	if target, err := filepath.EvalSymlinks(file); err == nil {

@@ -64,7 +64,8 @@ func (h *Host) Digest(ctx context.Context, ref string, a Auth) (string, error) {
 	return res.Descriptor.Digest.String(), nil
 }
 
-// Pull pulls an image, and says how many bytes of layers came over the wire: the Engine fetches those only that it has not.
+// Pull pulls an image, and says how many bytes of layers came over the wire: the Engine fetches
+// those only that it has not.
 func (h *Host) Pull(ctx context.Context, ref string, a Auth) (received int64, err error) {
 	header, err := a.header()
 	if err != nil {
@@ -85,7 +86,8 @@ func (h *Host) Pull(ctx context.Context, ref string, a Auth) (received int64, er
 		case m.Error != nil:
 			return 0, h.fail("pull image", ref, why(m.Error))
 		case (m.Status == "Downloading" || m.Status == "Extracting") && m.Progress != nil:
-			// Both tell the layer's size as stored. The Engine sends them now and then: of a small layer only the latter, maybe.
+			// Both tell the layer's size as stored. The Engine sends them now and then: of a small
+			// layer only the latter, maybe.
 			layers[m.ID] = max(layers[m.ID], m.Progress.Current, m.Progress.Total)
 		}
 	}
@@ -95,8 +97,9 @@ func (h *Host) Pull(ctx context.Context, ref string, a Auth) (received int64, er
 	return received, nil
 }
 
-// TinyImage is a tar for Load of an image named ref with one small file. The same arguments give the same bytes, and so the same
-// image ID: loading it twice, also at once, leaves one image. arch is Go's name of a CPU.
+// TinyImage is a tar for Load of an image named ref with one small file. The same arguments give
+// the same bytes, and so the same image ID: loading it twice, also at once, leaves one image. arch
+// is Go's name of a CPU.
 func TinyImage(ref, arch string, labels map[string]string) (io.Reader, error) {
 	layer, err := io.ReadAll(TarFile("raybuild", 0o444, []byte("never run\n")))
 	if err != nil {

@@ -13,8 +13,9 @@ import (
 	"github.com/raybuild/raybuild/internal/testneeds"
 )
 
-// TestDefaultLimitsNameAHangWithinFifteenSeconds takes the limits as users have them. The host that is slow at each step, and at
-// none too slow, is the one for which limits on each step are not enough.
+// TestDefaultLimitsNameAHangWithinFifteenSeconds takes the limits as users have them. The host that
+// is slow at each step, and at none too slow, is the one for which limits on each step are not
+// enough.
 func TestDefaultLimitsNameAHangWithinFifteenSeconds(t *testing.T) {
 	testneeds.Long(t)
 	const most = 15 * time.Second

@@ -17,7 +17,8 @@ type Login struct {
 	Missing string // why Key is empty
 }
 
-// LoginOf reads the client configuration and looks at the key files in the order in which Dial would offer them. It connects to nothing.
+// LoginOf reads the client configuration and looks at the key files in the order in which Dial
+// would offer them. It connects to nothing.
 func LoginOf(t Target, o Options) (Login, error) {
 	o = o.withDefaults()
 	cfg, err := readClientConfig(o.SSHConfig)

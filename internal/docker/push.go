@@ -18,8 +18,9 @@ type PushedLayer struct {
 	Reused     bool // the registry had it
 }
 
-// Push pushes an image that the Engine has under this name, and returns the digest that the registry knows it by. progress may
-// be nil. What the Engine says of a layer it says in words: moby/moby, daemon/internal/distribution/push_v2.go.
+// Push pushes an image that the Engine has under this name, and returns the digest that the
+// registry knows it by. progress may be nil. What the Engine says of a layer it says in words:
+// moby/moby, daemon/internal/distribution/push_v2.go.
 func (h *Host) Push(ctx context.Context, ref string, a Auth, progress func(PushedLayer)) (string, error) {
 	header, err := a.header()
 	if err != nil {

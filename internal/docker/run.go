@@ -25,7 +25,8 @@ func commandLine(argv []string) (string, error) {
 	return strings.Join(argv, " "), nil
 }
 
-// maxCommands bounds the commands that run at once on a host; with maxStdio they are as many sessions as sshd grants by default.
+// maxCommands bounds the commands that run at once on a host; with maxStdio they are as many
+// sessions as sshd grants by default.
 const maxCommands = 4
 
 // CommandError is a command that ran and failed.
@@ -43,8 +44,9 @@ func (e *CommandError) Error() string {
 	return s
 }
 
-// Run runs a command on the host and returns what it prints. Every argument must be plain (letters, digits and _@%+=:,./-):
-// anything else belongs into stdin. A command that fails is a *CommandError.
+// Run runs a command on the host and returns what it prints. Every argument must be plain (letters,
+// digits and _@%+=:,./-): anything else belongs into stdin. A command that fails is a
+// *CommandError.
 func (h *Host) Run(ctx context.Context, stdin io.Reader, argv ...string) ([]byte, error) {
 	line, err := commandLine(argv)
 	if err != nil {

@@ -9,8 +9,9 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// session opens an SSH session on a link. Where sshd grants no more on this connection (MaxSessions), it opens a session on another
-// one, which it makes the first time. It returns the link that carries the session.
+// session opens an SSH session on a link. Where sshd grants no more on this connection
+// (MaxSessions), it opens a session on another one, which it makes the first time. It returns the
+// link that carries the session.
 func (l *link) session(ctx context.Context) (*ssh.Session, *link, error) {
 	s, err := l.client.NewSession()
 	var refused *ssh.OpenChannelError

@@ -13,7 +13,8 @@ type Sign struct {
 	Skew   time.Duration // the host's clock minus ours, to a second or two
 }
 
-// Sign is that of the Engine's last answer; there is one since Dial. It costs nothing, where Info makes many an Engine run programs.
+// Sign is that of the Engine's last answer; there is one since Dial. It costs nothing, where Info
+// makes many an Engine run programs.
 func (h *Host) Sign() Sign {
 	if s := h.sign.Load(); s != nil {
 		return *s

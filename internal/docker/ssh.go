@@ -108,7 +108,8 @@ type phaseError struct {
 func (e *phaseError) Error() string { return fmt.Sprintf("SSH %s with %s: %v", e.phase, e.addr, e.err) }
 func (e *phaseError) Unwrap() error { return e.err }
 
-// handshake runs the SSH handshake on conn, which it closes when that fails. ssh.NewClientConn itself knows no time limit.
+// handshake runs the SSH handshake on conn, which it closes when that fails. ssh.NewClientConn
+// itself knows no time limit.
 func handshake(ctx context.Context, conn net.Conn, h hop, cfg *ssh.ClientConfig, limit time.Duration) (*ssh.Client, error) {
 	var phase atomic.Value
 	phase.Store("banner")
@@ -179,8 +180,9 @@ func (l *link) watch() {
 	l.close(fmt.Errorf("SSH connection lost: %w", err))
 }
 
-// keepalive ends the link when nothing arrives: after a silence of quiet it asks the host for a sign of life, and waits for limit
-// more. x/crypto/ssh has no keepalive of its own. Time is counted in ticks, which a process that was stopped does not get.
+// keepalive ends the link when nothing arrives: after a silence of quiet it asks the host for a
+// sign of life, and waits for limit more. x/crypto/ssh has no keepalive of its own. Time is counted
+// in ticks, which a process that was stopped does not get.
 func (l *link) keepalive(quiet, limit time.Duration) {
 	step := max(quiet/10, time.Millisecond)
 	tick := time.NewTicker(step)

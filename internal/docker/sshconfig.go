@@ -23,7 +23,8 @@ type hop struct {
 	jump string
 }
 
-// clientConfig is the part of ssh_config(5) that is understood: Host, HostName, User, Port, IdentityFile, ProxyJump, Include.
+// clientConfig is the part of ssh_config(5) that is understood: Host, HostName, User, Port,
+// IdentityFile, ProxyJump, Include.
 type clientConfig struct {
 	file string
 	cfg  *ssh_config.Config
@@ -47,7 +48,8 @@ func readClientConfig(file string) (clientConfig, error) {
 	return c, nil
 }
 
-// get returns the value of a key for an alias; the library's errors are those of conditional includes, which count as no value.
+// get returns the value of a key for an alias; the library's errors are those of conditional
+// includes, which count as no value.
 func (c clientConfig) get(alias, key string) string {
 	v, err := c.cfg.Get(alias, key)
 	if err != nil {

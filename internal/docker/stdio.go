@@ -14,10 +14,12 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// maxStdio bounds the sessions that carry the API; sshd's MaxSessions is 10 by default, and maxCommands are left for commands.
+// maxStdio bounds the sessions that carry the API; sshd's MaxSessions is 10 by default, and
+// maxCommands are left for commands.
 const maxStdio = 6
 
-// stdio reaches the Engine by `docker system dial-stdio` in SSH sessions, for a host that refuses to forward its socket.
+// stdio reaches the Engine by `docker system dial-stdio` in SSH sessions, for a host that refuses
+// to forward its socket.
 type stdio struct {
 	link   *link
 	socket string
@@ -84,7 +86,8 @@ type stdioConn struct {
 	once    sync.Once
 }
 
-// check sends a ping through the connection and reads the first bytes of the answer, to learn what the command says when it fails.
+// check sends a ping through the connection and reads the first bytes of the answer, to learn what
+// the command says when it fails.
 func (c *stdioConn) check(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { c.Close() }) // ends the read
 	defer stop()

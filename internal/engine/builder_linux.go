@@ -173,8 +173,9 @@ func newWorker(ctx context.Context, o ServeOptions, p place, sync *syncer, hosts
 	return w, nil
 }
 
-// snapshotter is overlayfs where it can be mounted, else plain copies. An engine that was killed may have left a directory
-// that its database does not know, under the number of the next snapshot, which then cannot be made: such ones are removed.
+// snapshotter is overlayfs where it can be mounted, else plain copies. An engine that was killed
+// may have left a directory that its database does not know, under the number of the next snapshot,
+// which then cannot be made: such ones are removed.
 func snapshotter(ctx context.Context, root string, sync *syncer) runc.SnapshotterFactory {
 	if overlayutils.Supported(root) != nil {
 		return runc.SnapshotterFactory{Name: "native", New: native.NewSnapshotter}

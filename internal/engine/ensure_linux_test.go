@@ -218,7 +218,8 @@ func TestIdleEngineEndsAndTheNextCallerStartsAnother(t *testing.T) {
 	}
 }
 
-// What the first caller was started with, as bash's "> >(tee log)" gives it, ends with that caller and not with the engine.
+// What the first caller was started with, as bash's "> >(tee log)" gives it, ends with that caller
+// and not with the engine.
 func TestEngineHoldsNoFileOfItsCaller(t *testing.T) {
 	var ends [2]int
 	if err := unix.Pipe(ends[:]); err != nil { // without O_CLOEXEC, as from a shell

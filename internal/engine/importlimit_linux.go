@@ -19,8 +19,9 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// budgetKey is the attribute of a cache import that says how long the build may wait for that cache, as Go writes durations.
-// BuildKit has no such limit, and while a cache says nothing its scheduler does nothing else, for any build.
+// budgetKey is the attribute of a cache import that says how long the build may wait for that
+// cache, as Go writes durations. BuildKit has no such limit, and while a cache says nothing its
+// scheduler does nothing else, for any build.
 const budgetKey = "budget"
 
 // limitImports gives every importer the limit that an import asks for.
@@ -242,8 +243,9 @@ type limitedReader struct {
 	begun bool
 }
 
-// ReadAt implements io.ReaderAt. What another build has begun to take from the cache, and did not finish, is resumed where that came
-// to. The readers of caches are not made for it: that of S3 cannot begin at the end, that of Azure nowhere but at the beginning.
+// ReadAt implements io.ReaderAt. What another build has begun to take from the cache, and did not
+// finish, is resumed where that came to. The readers of caches are not made for it: that of S3
+// cannot begin at the end, that of Azure nowhere but at the beginning.
 func (r *limitedReader) ReadAt(p []byte, off int64) (int, error) {
 	if off >= r.Size() {
 		return 0, io.EOF

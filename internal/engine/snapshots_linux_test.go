@@ -10,7 +10,8 @@ import (
 	"github.com/raybuild/raybuild/internal/testneeds"
 )
 
-// An engine that is killed between making a snapshot's directory and writing it down leaves one that is in the way of the next.
+// An engine that is killed between making a snapshot's directory and writing it down leaves one
+// that is in the way of the next.
 func TestDirectoryThatAKilledEngineLeftIsNoHindrance(t *testing.T) {
 	root := t.TempDir()
 	if err := overlayutils.Supported(root); err != nil {

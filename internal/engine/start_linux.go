@@ -127,8 +127,9 @@ func (e *ensurer) spawn(ready *os.File) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-// closeFilesOnExec keeps what this process was started with, beside its standard streams, from the engine. A shell's "> >(tee log)" is
-// such a file: tee would wait for its end as long as the engine runs.
+// closeFilesOnExec keeps what this process was started with, beside its standard streams, from the
+// engine. A shell's "> >(tee log)" is such a file: tee would wait for its end as long as the engine
+// runs.
 func closeFilesOnExec() error {
 	if unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC) == nil {
 		return nil

@@ -17,13 +17,15 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// settleDelay is how long after the last client the state is made safe: what one command does after the other is one piece of work.
+// settleDelay is how long after the last client the state is made safe: what one command does after
+// the other is one piece of work.
 const settleDelay = time.Second
 
-// syncer lets databases change without waiting for the disk while clients are there. A build makes some forty changes for each of its
-// steps and artifacts, 6300 for an image of 170 of them, and each would wait for a millisecond or two. An
-// engine that is killed loses nothing by it: the kernel has what was written. Only a machine that goes down can, and the mark that is
-// on the disk all that time tells the next engine not to trust the state (see place.dropUnsynced).
+// syncer lets databases change without waiting for the disk while clients are there. A build makes
+// some forty changes for each of its steps and artifacts, 6300 for an image of 170 of them, and
+// each would wait for a millisecond or two. An engine that is killed loses nothing by it: the
+// kernel has what was written. Only a machine that goes down can, and the mark that is on the disk
+// all that time tells the next engine not to trust the state (see place.dropUnsynced).
 type syncer struct {
 	p    place
 	boot string // names this run of the kernel; empty: databases always wait
@@ -75,7 +77,8 @@ func (s *syncer) leave() {
 	}
 }
 
-// settle brings what was written to the disk where nobody is connected; later changes, of a collection of garbage, wait for the disk again.
+// settle brings what was written to the disk where nobody is connected; later changes, of a
+// collection of garbage, wait for the disk again.
 func (s *syncer) settle() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -142,8 +145,8 @@ func (p place) unsynced() string { return filepath.Join(p.dir, "unsynced") }
 // lost is the beginning of the names of state that is to be removed.
 func (p place) lost() string { return p.state() + ".lost-" }
 
-// dropUnsynced gives up state that was not all on the disk when the machine went down, and says so. It is a cache: what was
-// in it is built again, and no build stands on half of it.
+// dropUnsynced gives up state that was not all on the disk when the machine went down, and says so.
+// It is a cache: what was in it is built again, and no build stands on half of it.
 func (p place) dropUnsynced(note func(string)) error {
 	mark, err := os.ReadFile(p.unsynced())
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

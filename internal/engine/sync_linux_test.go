@@ -74,7 +74,8 @@ func TestWithoutAMarkDatabasesWaitForTheDisk(t *testing.T) {
 	}
 }
 
-// State that was not all on the disk is given up when the kernel is another one, and kept when only the engine has ended.
+// State that was not all on the disk is given up when the kernel is another one, and kept when only
+// the engine has ended.
 func TestStateThatAMachineLostIsGivenUp(t *testing.T) {
 	boot, err := bootID()
 	if err != nil {

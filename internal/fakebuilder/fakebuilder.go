@@ -1,8 +1,10 @@
-// Package fakebuilder is a BuildKit that runs nothing: a server of BuildKit's API, for tests of what is done with a builder,
-// without root, kernel or network. It follows a graph as BuildKit does, knows what it has built already, pulls the configs and
-// layers of base images, makes a layer of each operation, and writes manifests as BuildKit does; but a step's layer holds no
-// more than the step's name and what a test says that it leaves behind. It exports images into its content store, and files to
-// the caller. It packs by gzip, pushes nothing, and writes no archives and caches.
+// Package fakebuilder is a BuildKit that runs nothing: a server of BuildKit's API, for tests of
+// what is done with a builder, without root, kernel or network. It follows a graph as BuildKit
+// does, knows what it has built already, pulls the configs and layers of base images, makes a layer
+// of each operation, and writes manifests as BuildKit does; but a step's layer holds no more than
+// the step's name and what a test says that it leaves behind. It exports images into its content
+// store, and files to the caller. It packs by gzip, pushes nothing, and writes no archives and
+// caches.
 package fakebuilder
 
 import (
@@ -30,8 +32,9 @@ import (
 type Options struct {
 	// Linear says that it cannot merge layers.
 	Linear bool
-	// Run is asked for each step that runs, by its title: "[ray] install wheels". It gives the files that the step leaves
-	// behind in what comes out of it, by path, or why it fails. Default: nothing.
+	// Run is asked for each step that runs, by its title: "[ray] install wheels". It gives the
+	// files that the step leaves behind in what comes out of it, by path, or why it fails. Default:
+	// nothing.
 	Run func(title string) (map[string]string, error)
 }
 

@@ -33,7 +33,8 @@ func Kinds() map[string]Kind {
 // Post tells whether r begins the upload of a blob.
 func Post(r *http.Request) bool { return r.Method == http.MethodPost }
 
-// Body tells whether r brings bytes of a blob: most clients do it by PATCH, containerd's by the PUT that commits the upload.
+// Body tells whether r brings bytes of a blob: most clients do it by PATCH, containerd's by the PUT
+// that commits the upload.
 func Body(r *http.Request) bool {
 	return r.Method == http.MethodPatch || Commit(r) && r.ContentLength != 0
 }
@@ -79,8 +80,8 @@ func Failing(kind Kind, n int64, status int) Middleware {
 	})
 }
 
-// Breaking resets the connection of the first blob that is longer than at, when so many bytes of it have come. The registry
-// keeps those that came by PATCH.
+// Breaking resets the connection of the first blob that is longer than at, when so many bytes of it
+// have come. The registry keeps those that came by PATCH.
 func Breaking(at int64) Middleware {
 	broken := &atomic.Bool{}
 	return handle(func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
@@ -115,8 +116,8 @@ func (d discard) Header() http.Header         { return d.header }
 func (d discard) Write(p []byte) (int, error) { return len(p), nil }
 func (d discard) WriteHeader(int)             {}
 
-// Stalling holds the first n requests of a kind until the client gives up, until ctx ends, or until held has passed; only then
-// they are answered.
+// Stalling holds the first n requests of a kind until the client gives up, until ctx ends, or until
+// held has passed; only then they are answered.
 func Stalling(ctx context.Context, kind Kind, n int64, held time.Duration) Middleware {
 	left := &atomic.Int64{}
 	left.Store(n)
@@ -162,8 +163,8 @@ func (l *Limit) Middleware() Middleware {
 	})
 }
 
-// Expiring hands out tokens and answers requests that bring none, or one that has ended, with 401. expires tells whether a request
-// ends the tokens that were given out.
+// Expiring hands out tokens and answers requests that bring none, or one that has ended, with 401.
+// expires tells whether a request ends the tokens that were given out.
 func Expiring(expires func(r *http.Request) bool) Middleware {
 	ended := &atomic.Int64{} // how often they have
 	return handle(func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {

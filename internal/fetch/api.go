@@ -35,8 +35,8 @@ type Options struct {
 	// Candidates returns the places to try for a canonical URL, best first; none means that nobody serves it.
 	// Default: the canonical URL itself.
 	Candidates func(canonical *url.URL) []Candidate
-	// HTTPSHosts are the hosts (with the port, if any) whose canonical URLs are https: the gateway sees http://pypi.org/… and hands
-	// https://pypi.org/… to Candidates. Default: none.
+	// HTTPSHosts are the hosts (with the port, if any) whose canonical URLs are https: the gateway
+	// sees http://pypi.org/… and hands https://pypi.org/… to Candidates. Default: none.
 	HTTPSHosts []string
 	// IndexPage tells the gateway which URLs are PEP 503/691 pages, whose links it rewrites, beside those that
 	// the client's Accept header shows to be one. Default: none.

@@ -100,8 +100,9 @@ func (d *download) room() error {
 	return nil
 }
 
-// next returns the first source that may be asked, after waiting for it if need be; nil when none is left. A mirror that
-// stalled or broke off comes after those that did not: it is not asked again, nor asked in another way, before them.
+// next returns the first source that may be asked, after waiting for it if need be; nil when none
+// is left. A mirror that stalled or broke off comes after those that did not: it is not asked
+// again, nor asked in another way, before them.
 func (d *download) next(ctx context.Context) (*source, error) {
 	for len(d.queue) > 0 {
 		now := time.Now()

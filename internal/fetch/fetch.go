@@ -119,8 +119,8 @@ func (f *Fetcher) Add(items ...Item) {
 	f.hosts.missing(len(f.urgent))
 }
 
-// urgentGrace is how long after the first question items of rank 0 that nobody asks for hold others up: a builder asks at
-// once for all that it lacks.
+// urgentGrace is how long after the first question items of rank 0 that nobody asks for hold others
+// up: a builder asks at once for all that it lacks.
 const urgentGrace = 5 * time.Second
 
 // forgetUnwanted lets items of rank 0 that nobody waits for hold up nothing.

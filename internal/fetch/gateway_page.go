@@ -134,7 +134,8 @@ func canonicalLink(to, asked, base, canonical *url.URL) *url.URL {
 		if at >= 0 {
 			return withPath(c, to.EscapedPath()[at:])
 		}
-		// An index with files elsewhere, such as devpi's: whoever has the file finds it on its pages, by name and digest.
+		// An index with files elsewhere, such as devpi's: whoever has the file finds it on its
+		// pages, by name and digest.
 		return withPath(c, "/packages"+to.EscapedPath()[strings.LastIndex(to.EscapedPath(), "/"):])
 	}
 	for _, page := range []*url.URL{asked, base} {

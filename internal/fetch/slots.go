@@ -7,9 +7,10 @@ import (
 	"sync/atomic"
 )
 
-// slots are places for requests. Those who wait get them by their rank, the lowest first, and by when they came. While
-// artifacts of rank 0 are missing all others have a third of the places at most, whether anybody waits for the rest or not:
-// one that is large would keep for long what an artifact of rank 0 wants a moment later.
+// slots are places for requests. Those who wait get them by their rank, the lowest first, and by
+// when they came. While artifacts of rank 0 are missing all others have a third of the places at
+// most, whether anybody waits for the rest or not: one that is large would keep for long what an
+// artifact of rank 0 wants a moment later.
 type slots struct {
 	size   int
 	urgent *atomic.Int64 // artifacts of rank 0 that are missing

@@ -84,8 +84,8 @@ func TestSlotsAreKeptForWhatIsUrgent(t *testing.T) {
 	})
 }
 
-// Items of rank 0 that nobody asks for hold others up for a moment only, counted from the first question; one that is on its way
-// does until it is there, and one that could not be had does not.
+// Items of rank 0 that nobody asks for hold others up for a moment only, counted from the first
+// question; one that is on its way does until it is there, and one that could not be had does not.
 func TestUrgentItemsAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, err := New(Options{Store: t.TempDir(), Candidates: func(*url.URL) []Candidate { return nil }})

@@ -180,7 +180,8 @@ func TestLoginsByOrigin(t *testing.T) {
 	}
 }
 
-// What a client of the gateway is refused because mirrors fail is kept for whoever asks; that a file is not there is not.
+// What a client of the gateway is refused because mirrors fail is kept for whoever asks; that a
+// file is not there is not.
 func TestTroubleOfTheGateway(t *testing.T) {
 	m := newMirror(t, nil, func(w http.ResponseWriter, r *http.Request) {
 		if strings.Contains(r.URL.Path, "gone") {

@@ -132,8 +132,8 @@ func packageAreas(all []packageRow, in area) ([]packageRow, []area) {
 	return shown, squarify(weights, in)
 }
 
-// squarify divides an area by weights, largest first, into parts that are as square as may be (Bruls, Huizing, van Wijk,
-// "Squarified Treemaps", 2000).
+// squarify divides an area by weights, largest first, into parts that are as square as may be
+// (Bruls, Huizing, van Wijk, "Squarified Treemaps", 2000).
 func squarify(weights []float64, in area) []area {
 	left := 0.0
 	for _, w := range weights {
@@ -191,8 +191,8 @@ type bar struct {
 	From, Seconds, Ends string
 }
 
-// timeline puts the steps that ran, and the push, on one scale from the call's start. A builder whose clock differs from the
-// one here is put to the start.
+// timeline puts the steps that ran, and the push, on one scale from the call's start. A builder
+// whose clock differs from the one here is put to the start.
 func (b *Build) timeline() *timeline {
 	steps := slices.DeleteFunc(slices.Clone(b.Result.Ran), func(s llb.Step) bool { return s.Cached || s.Started.IsZero() })
 	slices.SortStableFunc(steps, func(a, b llb.Step) int { return a.Started.Compare(b.Started) })

@@ -11,8 +11,8 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// platformPage is the image of one platform: its layers in a column with lines between those that need each other, and a
-// treemap of what is in them.
+// platformPage is the image of one platform: its layers in a column with lines between those that
+// need each other, and a treemap of what is in them.
 type platformPage struct {
 	Name         string
 	Layers       []layerRow
@@ -150,7 +150,8 @@ func (r *layerRow) steps(b *Build, l layers.LayerRecord, f *failure) {
 	}
 }
 
-// stepLayer is the layer of the image that a step makes: the copies of what the mirrors' layer covers are one of their own.
+// stepLayer is the layer of the image that a step makes: the copies of what the mirrors' layer
+// covers are one of their own.
 func stepLayer(s llb.Step) string {
 	if s.Layer == "mirrors" && strings.Contains(s.Name, "original") {
 		return "originals"

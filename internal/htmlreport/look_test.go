@@ -9,8 +9,9 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// The page as Chromium shows it, at desktop and phone width, in light and dark: nothing reaches over the edge, every text can
-// be read, nothing is asked for from elsewhere, and the numbers are those of the build.
+// The page as Chromium shows it, at desktop and phone width, in light and dark: nothing reaches
+// over the edge, every text can be read, nothing is asked for from elsewhere, and the numbers are
+// those of the build.
 func TestReportPageInChromium(t *testing.T) {
 	chromium := browsertest.Start(t)
 	step := &llb.StepError{Layer: "<b>own</b>", Step: "make <b>own</b>", ExitCode: 7, Log: []string{"first", "last words"}, Err: errors.New("exit code: 7")}

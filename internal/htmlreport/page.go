@@ -1,5 +1,6 @@
-// Package htmlreport writes the page of a build: what became of it, its layers with what they need, what is in them, and when each step ran.
-// It is one file of HTML without scripts, and asks for nothing from elsewhere.
+// Package htmlreport writes the page of a build: what became of it, its layers with what they need,
+// what is in them, and when each step ran. It is one file of HTML without scripts, and asks for
+// nothing from elsewhere.
 package htmlreport
 
 import (
@@ -31,7 +32,8 @@ type Build struct {
 	Start time.Time
 	// Push says that the image was to be pushed.
 	Push bool
-	// Image, Recipe and Cache are what the page names: the image's names, the recipe's file, where caches are. "": it does not.
+	// Image, Recipe and Cache are what the page names: the image's names, the recipe's file, where
+	// caches are. "": it does not.
 	Image, Recipe, Cache string
 	// Failed is why it failed, and Interrupted that somebody stopped it. Default: it did not fail.
 	Failed      error

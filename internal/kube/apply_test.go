@@ -39,8 +39,9 @@ func exported(t *testing.T, image, more string) []byte {
 	return doc
 }
 
-// status is as KubeRay writes it: calculateStatus in kuberay's ray-operator/controllers/ray/raycluster_controller.go. head is why the
-// head is not ready, empty when it is.
+// status is as KubeRay writes it: calculateStatus in kuberay's
+// ray-operator/controllers/ray/raycluster_controller.go. head is why the head is not ready, empty
+// when it is.
 func status(generation int64, head string, ready int, more ...map[string]any) map[string]any {
 	condition := func(kind string, yes bool, reason, message string) map[string]any {
 		is := "False"
@@ -70,7 +71,8 @@ func status(generation int64, head string, ready int, more ...map[string]any) ma
 	return out
 }
 
-// steps makes the operator write one status after the other, one at each look. nil is an operator that has nothing to write.
+// steps makes the operator write one status after the other, one at each look. nil is an operator
+// that has nothing to write.
 func steps(all ...map[string]any) func(*unstructured.Unstructured, int) map[string]any {
 	return func(_ *unstructured.Unstructured, look int) map[string]any { return all[min(look, len(all))-1] }
 }

@@ -1,5 +1,5 @@
-// Package kube speaks to a Kubernetes API server. It owns client-go, and knows of objects only RayClusters, what KubeRay's operator
-// says in their status, and what their pods say.
+// Package kube speaks to a Kubernetes API server. It owns client-go, and knows of objects only
+// RayClusters, what KubeRay's operator says in their status, and what their pods say.
 package kube
 
 import (
@@ -73,9 +73,10 @@ type cluster struct {
 	image     string // that its pods are to run
 }
 
-// Apply gives a RayCluster, as YAML, to the API server by server-side apply, and waits until all of its pods are ready. The API
-// server refuses fields that it does not know. No Secret is made or read: the operator makes the cluster's token itself, in a Secret
-// that goes with the RayCluster (kuberay ray-operator/controllers/ray/raycluster_controller.go, createAuthSecret).
+// Apply gives a RayCluster, as YAML, to the API server by server-side apply, and waits until all of
+// its pods are ready. The API server refuses fields that it does not know. No Secret is made or
+// read: the operator makes the cluster's token itself, in a Secret that goes with the RayCluster
+// (kuberay ray-operator/controllers/ray/raycluster_controller.go, createAuthSecret).
 func Apply(ctx context.Context, doc []byte, o Options) (*Result, error) {
 	start := time.Now()
 	var obj unstructured.Unstructured

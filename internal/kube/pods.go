@@ -96,8 +96,8 @@ func troubleOf(pods []pod) podTrouble {
 	return podTrouble{strings.Join(told, "; "), lasting}
 }
 
-// trouble says why a pod is not ready, empty when it is or nothing is known. Reasons are those of kubelet (pkg/kubelet/images/types.go)
-// and scheduler.
+// trouble says why a pod is not ready, empty when it is or nothing is known. Reasons are those of
+// kubelet (pkg/kubelet/images/types.go) and scheduler.
 func (p *pod) trouble() (text string, lasting bool) {
 	for _, c := range p.Status.Conditions {
 		if c.Type == "PodScheduled" && c.Status == metav1.ConditionFalse {
@@ -118,8 +118,9 @@ func (p *pod) trouble() (text string, lasting bool) {
 	return "", false
 }
 
-// oldPods fails where pods run another image than the cluster asks for. KubeRay does not replace running pods when their template
-// changes, unless spec.upgradeStrategy says so (kuberay#3905). An image that something in Kubernetes has rewritten counts by its digest.
+// oldPods fails where pods run another image than the cluster asks for. KubeRay does not replace
+// running pods when their template changes, unless spec.upgradeStrategy says so (kuberay#3905). An
+// image that something in Kubernetes has rewritten counts by its digest.
 func (c *cluster) oldPods(ctx context.Context) error {
 	pods, err := c.pods(ctx)
 	if err != nil {

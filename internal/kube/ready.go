@@ -13,8 +13,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-// status is what KubeRay's operator says of a RayCluster. Source: kuberay ray-operator/apis/ray/v1/raycluster_types.go. It is written
-// when one of these facts changes: observedGeneration alone does not make the operator write it, so it may stay behind for ever
+// status is what KubeRay's operator says of a RayCluster. Source: kuberay
+// ray-operator/apis/ray/v1/raycluster_types.go. It is written when one of these facts changes:
+// observedGeneration alone does not make the operator write it, so it may stay behind for ever
 // (controllers/ray/utils/consistency.go).
 type status struct {
 	State        string             `json:"state"` // ready, failed, suspended; deprecated, and stays ready once it was
@@ -76,7 +77,8 @@ func (s *status) failure() string {
 	return ""
 }
 
-// patience is how many looks in a row see what will not mend itself before the wait ends: operator and kubelet try again meanwhile.
+// patience is how many looks in a row see what will not mend itself before the wait ends: operator
+// and kubelet try again meanwhile.
 const patience = 60
 
 // await looks at the cluster until it is ready, and tells what changes.

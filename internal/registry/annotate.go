@@ -25,9 +25,10 @@ func ociType(mediaType string) string {
 	return mediaType
 }
 
-// Annotate gives the image from (a tag or a digest, of one platform) annotations, and stores it so under the tag to, in the same
-// repository; its layers and its config stay as they are. A manifest of Docker's own type, which has no annotations, becomes one of
-// OCI's. It returns the manifest's bytes.
+// Annotate gives the image from (a tag or a digest, of one platform) annotations, and stores it so
+// under the tag to, in the same repository; its layers and its config stay as they are. A manifest
+// of Docker's own type, which has no annotations, becomes one of OCI's. It returns the manifest's
+// bytes.
 func (c *Client) Annotate(ctx context.Context, from, to string, annotations map[string]string) ([]byte, error) {
 	source, _, err := c.parse(from)
 	if err != nil {

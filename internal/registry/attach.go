@@ -36,9 +36,10 @@ type Document struct {
 	Data         []byte
 }
 
-// Attach stores documents with the image subject (a tag or a digest), each as an OCI referrer, and gives the referrers' digests in
-// their order. On a registry without the referrers API the fallback tag of the OCI distribution specification is kept. The same
-// document attached again is the same referrer.
+// Attach stores documents with the image subject (a tag or a digest), each as an OCI referrer, and
+// gives the referrers' digests in their order. On a registry without the referrers API the fallback
+// tag of the OCI distribution specification is kept. The same document attached again is the same
+// referrer.
 func (c *Client) Attach(ctx context.Context, subject string, docs ...Document) ([]digest.Digest, error) {
 	ctx, cancel := c.limited(ctx)
 	defer cancel()
@@ -133,8 +134,8 @@ func descriptor(l v1.Layer) (v1.Descriptor, error) {
 	return v1.Descriptor{MediaType: mediaType, Digest: hash, Size: size}, err
 }
 
-// Attached gives the documents of artifactType that are attached to the image subject (a tag or a digest), in the registry's
-// order. None is no error.
+// Attached gives the documents of artifactType that are attached to the image subject (a tag or a
+// digest), in the registry's order. None is no error.
 func (c *Client) Attached(ctx context.Context, subject, artifactType string) ([]Attachment, error) {
 	ctx, cancel := c.limited(ctx)
 	defer cancel()

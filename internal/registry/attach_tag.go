@@ -18,8 +18,9 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// listByTag names referrers, all in one step, in the tag that stands for the referrers API where a registry has none (OCI
-// distribution specification 1.1, "Referrers Tag Schema"). A registry that has the API and only does not say so is left alone.
+// listByTag names referrers, all in one step, in the tag that stands for the referrers API where a
+// registry has none (OCI distribution specification 1.1, "Referrers Tag Schema"). A registry that
+// has the API and only does not say so is left alone.
 func (t *target) listByTag(ctx context.Context, subject v1.Hash, referrers []manifestToPush) error {
 	tag := t.repo.Tag(strings.Replace(subject.String(), ":", "-", 1))
 	var (

@@ -25,7 +25,8 @@ func (u unsaid) WriteHeader(status int) {
 	u.ResponseWriter.WriteHeader(status)
 }
 
-// A registry that lists referrers and only does not say so needs no fallback tag, so it does not matter why that cannot be read.
+// A registry that lists referrers and only does not say so needs no fallback tag, so it does not
+// matter why that cannot be read.
 func TestAttachWhereTheFallbackTagIsRefused(t *testing.T) {
 	fallback := func(r *http.Request) bool { return strings.Contains(r.URL.Path, "/manifests/sha256-") }
 	for what, fault := range map[string]faultyregistry.Middleware{

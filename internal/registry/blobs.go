@@ -12,7 +12,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Has asks, several at a time, which of the blobs the repository of ref already has. A repository that does not exist has none.
+// Has asks, several at a time, which of the blobs the repository of ref already has. A repository
+// that does not exist has none.
 func (c *Client) Has(ctx context.Context, ref string, blobs ...digest.Digest) (map[digest.Digest]bool, error) {
 	ctx, cancel := c.limited(ctx)
 	defer cancel()

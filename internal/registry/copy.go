@@ -10,8 +10,9 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Copy gives the image or index from to other repositories, as [Client.Push] does: blobs are mounted where the registry is that
-// of from and can mount, and are read from there and sent where not. o.From is set by it.
+// Copy gives the image or index from to other repositories, as [Client.Push] does: blobs are
+// mounted where the registry is that of from and can mount, and are read from there and sent where
+// not. o.From is set by it.
 func (c *Client) Copy(ctx context.Context, from string, o PushOptions) (Pushed, error) {
 	parsed, _, err := c.parse(from)
 	if err != nil {

@@ -14,9 +14,10 @@ type Credentials struct {
 	IdentityToken      string // an OAuth2 refresh token, as some registries have in place of a password
 }
 
-// Credentials finds those for a registry ("registry.example:5000"; "docker.io" is Docker Hub) where the client finds its own:
-// it is for handing them to an engine that pulls by itself. It is an error when host is no registry's name, or when Docker's
-// configuration or a helper that it names cannot be read; to have none is no error.
+// Credentials finds those for a registry ("registry.example:5000"; "docker.io" is Docker Hub) where
+// the client finds its own: it is for handing them to an engine that pulls by itself. It is an
+// error when host is no registry's name, or when Docker's configuration or a helper that it names
+// cannot be read; to have none is no error.
 func (c *Client) Credentials(ctx context.Context, host string) (Credentials, error) {
 	reg, err := name.NewRegistry(host)
 	if err != nil {

@@ -25,8 +25,8 @@ var (
 	ErrUnauthorized = errors.New("unauthorized")
 )
 
-// Error is a failed exchange with a registry. Its text names the reference, the host, the cause and the next step; it holds
-// neither credentials nor what a registry sent back about them.
+// Error is a failed exchange with a registry. Its text names the reference, the host, the cause and
+// the next step; it holds neither credentials nor what a registry sent back about them.
 type Error struct {
 	Op     string // what was to be done: "pin", "look up", "tag"
 	Ref    string // the reference as the user wrote it
@@ -94,7 +94,8 @@ func (e *Error) reason() string {
 
 const (
 	dockerHub = "docker.io"
-	// hubLimits are of https://docs.docker.com/docker-hub/usage/, read 2026-11; asking for a manifest's digest does not count.
+	// hubLimits are of https://docs.docker.com/docker-hub/usage/, read 2026-11; asking for a
+	// manifest's digest does not count.
 	hubLimits = "Docker Hub lets an address pull 100 images in 6 hours, and a free account 200: run \"docker login\", wait, " +
 		"or name a mirror of the image"
 )

@@ -48,7 +48,8 @@ type Layer struct {
 	Annotations map[string]string `json:"annotations,omitempty"` // of its descriptor
 }
 
-// Inspect reads what ref names: manifests and configs of all its platforms, and what is attached to it of some artifact types.
+// Inspect reads what ref names: manifests and configs of all its platforms, and what is attached to
+// it of some artifact types.
 func (c *Client) Inspect(ctx context.Context, ref string, artifactTypes ...string) (Image, error) {
 	ctx, cancel := c.limited(ctx)
 	defer cancel()

@@ -30,8 +30,9 @@ type FoundLayer struct {
 	Size   int64         `json:"size"` // as stored, in bytes
 }
 
-// Head asks what ref is, with one manifest GET and at most a ping and a token request before it. The bool is false where the
-// registry has no such tag or repository. An index and an image are treated alike: the annotations are those of what ref names.
+// Head asks what ref is, with one manifest GET and at most a ping and a token request before it.
+// The bool is false where the registry has no such tag or repository. An index and an image are
+// treated alike: the annotations are those of what ref names.
 func (c *Client) Head(ctx context.Context, ref string) (Descriptor, bool, error) {
 	ctx, cancel := c.limited(ctx)
 	defer cancel()
@@ -73,8 +74,9 @@ func describe(ref string, desc *remote.Descriptor) (Descriptor, error) {
 	}, nil
 }
 
-// Tag gives the image from (a tag or a digest) further references, all at once. In the same repository that is one PUT of the
-// same manifest bytes for each; in another one its blobs are mounted there, or copied where mounting is not possible.
+// Tag gives the image from (a tag or a digest) further references, all at once. In the same
+// repository that is one PUT of the same manifest bytes for each; in another one its blobs are
+// mounted there, or copied where mounting is not possible.
 func (c *Client) Tag(ctx context.Context, from string, to ...string) error {
 	source, _, err := c.parse(from)
 	if err != nil || len(to) == 0 {
@@ -126,8 +128,8 @@ func (c *Client) copyTo(ctx context.Context, target name.Reference, desc *remote
 	return c.pusher.Push(ctx, target, image)
 }
 
-// Login gets credentials to push to ref's repository, while something else is under way: what needs them would wait for a round
-// trip more. Why there are none is told by what needs them.
+// Login gets credentials to push to ref's repository, while something else is under way: what needs
+// them would wait for a round trip more. Why there are none is told by what needs them.
 func (c *Client) Login(ctx context.Context, ref string) {
 	ctx, cancel := c.limited(ctx)
 	defer cancel()
@@ -136,8 +138,8 @@ func (c *Client) Login(ctx context.Context, ref string) {
 	}
 }
 
-// CanPush asks whether the credentials at hand may push to ref's repository, by opening an upload and giving it up. It lets a
-// build fail before it starts and not after it ended.
+// CanPush asks whether the credentials at hand may push to ref's repository, by opening an upload
+// and giving it up. It lets a build fail before it starts and not after it ended.
 func (c *Client) CanPush(ctx context.Context, ref string) error {
 	ctx, cancel := c.limited(ctx)
 	defer cancel()
@@ -153,8 +155,9 @@ func (t *target) openUpload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// Giving the upload up is a courtesy: a registry forgets open uploads by itself, so its answer does not matter. One with tokens
-	// may want another than that to push for it (distribution does, of scope "delete"), which is not worth a login.
+	// Giving the upload up is a courtesy: a registry forgets open uploads by itself, so its answer
+	// does not matter. One with tokens may want another than that to push for it (distribution
+	// does, of scope "delete"), which is not worth a login.
 	if t.p.c.known.wantsTokens(t.repo.Registry) {
 		return nil
 	}

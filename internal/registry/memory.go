@@ -20,9 +20,9 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// memory is what registries have told a client for good: how each wants its clients to log in, the manifest that a digest
-// names, the credentials that it has given out, and the documents that it took; and for seconds, blobs that it had. Over a slow link
-// it is each time a round trip.
+// memory is what registries have told a client for good: how each wants its clients to log in, the
+// manifest that a digest names, the credentials that it has given out, and the documents that it
+// took; and for seconds, blobs that it had. Over a slow link it is each time a round trip.
 type memory struct {
 	mu      sync.Mutex
 	answers map[string]said      // by URL
@@ -34,8 +34,9 @@ type memory struct {
 	fresh   time.Duration        // how long a blob that was seen is taken to be there; a longer build has time to ask
 }
 
-// A token is good for 60 seconds at least (distribution's token authentication specification, expires_in). One that ended while
-// an image was built would be refused to each of the requests with which a push begins.
+// A token is good for 60 seconds at least (distribution's token authentication specification,
+// expires_in). One that ended while an image was built would be refused to each of the requests
+// with which a push begins.
 func newMemory() *memory {
 	return &memory{answers: map[string]said{}, logins: map[string]*login{}, brought: map[string]bool{}, seen: map[string]time.Time{},
 		lasts: 50 * time.Second, fresh: 5 * time.Second}
@@ -56,7 +57,8 @@ func (a said) reply(req *http.Request) *http.Response {
 	}
 }
 
-// What is kept of manifests, in bytes: a longer one is not, and none more once there are so many. Most have some kilobytes.
+// What is kept of manifests, in bytes: a longer one is not, and none more once there are so many.
+// Most have some kilobytes.
 const (
 	maxRemembered = 1 << 20  // of one
 	allRemembered = 32 << 20 // of all
@@ -148,7 +150,8 @@ func (m *memory) recall(at string) (said, bool) {
 	return a, ok
 }
 
-// wantsTokens tells whether a registry said, when it was asked how to log in, that a token service gives out what it takes.
+// wantsTokens tells whether a registry said, when it was asked how to log in, that a token service
+// gives out what it takes.
 func (m *memory) wantsTokens(registry name.Registry) bool {
 	for _, scheme := range []string{"https", "http"} {
 		if a, ok := m.recall(scheme + "://" + registry.RegistryStr() + "/v2/"); ok {

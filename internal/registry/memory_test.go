@@ -196,7 +196,8 @@ func TestAManifestThatIsCut(t *testing.T) {
 	}
 }
 
-// A tag may be moved at any time, so it is asked for each time, and what a digest names may be inspected after a look alone.
+// A tag may be moved at any time, so it is asked for each time, and what a digest names may be
+// inspected after a look alone.
 func TestATagIsAskedEachTime(t *testing.T) {
 	host, asked := start(t, nil)
 	c := client(Options{})
@@ -220,8 +221,8 @@ func TestATagIsAskedEachTime(t *testing.T) {
 	}
 }
 
-// Documents come to registries that do not list referrers, too: the fallback tag, written once, names each of them, and those that
-// others attached.
+// Documents come to registries that do not list referrers, too: the fallback tag, written once,
+// names each of them, and those that others attached.
 func TestAttachSeveralWithoutReferrers(t *testing.T) {
 	host, asked := serveHandler(t, libregistry.New(libregistry.WithReferrersSupport(false), libregistry.Logger(log.New(io.Discard, "", 0))), nil)
 	b := layered(t, 3000)

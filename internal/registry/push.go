@@ -43,8 +43,9 @@ type PushOptions struct {
 	Answer time.Duration
 	// Pause is the first wait between two tries; it doubles up to 80 times that. Default: 200 ms.
 	Pause time.Duration
-	// Ready is called when the registries have all of the image but its names; an error ends the push, and nothing is named.
-	// store brings the first name's repository the manifest as well, under its digest alone. Default: it is named at once.
+	// Ready is called when the registries have all of the image but its names; an error ends the
+	// push, and nothing is named. store brings the first name's repository the manifest as well,
+	// under its digest alone. Default: it is named at once.
 	Ready func(ctx context.Context, store func(context.Context) error) error
 	// Progress is told how far a blob is; sent is size at the end. Default: nobody.
 	Progress func(d ocispecs.Descriptor, sent int64, reused bool)
@@ -81,10 +82,11 @@ type Pushed struct {
 // uploads is how many blobs are sent at once.
 const uploads = 4
 
-// Push brings the image or index root to all names. Blobs that a registry has are not sent, those of a known repository of
-// it are mounted, and one whose upload breaks goes on from where the registry says that it is: from 1 MiB, for a smaller one
-// is sent in a single request, and once more for each that fails. Names are given last, when the registry has shown that it has
-// every blob, those of [Client.Expect] seconds before the push: a tag never points at what is not there.
+// Push brings the image or index root to all names. Blobs that a registry has are not sent, those
+// of a known repository of it are mounted, and one whose upload breaks goes on from where the
+// registry says that it is: from 1 MiB, for a smaller one is sent in a single request, and once
+// more for each that fails. Names are given last, when the registry has shown that it has every
+// blob, those of [Client.Expect] seconds before the push: a tag never points at what is not there.
 func (c *Client) Push(ctx context.Context, root ocispecs.Descriptor, source Source, o PushOptions) (Pushed, error) {
 	p := &pusher{c: c, o: o.withDefaults(), source: source, known: map[digest.Digest]bool{}, done: Pushed{Reused: map[digest.Digest]bool{}}}
 	if err := p.read(ctx, root); err != nil {
@@ -127,7 +129,8 @@ func (c *Client) Push(ctx context.Context, root ocispecs.Descriptor, source Sour
 	return p.done, nil
 }
 
-// PushBlobs brings layers of an image to the first name's repository before the image is whole; its push then finds them there.
+// PushBlobs brings layers of an image to the first name's repository before the image is whole; its
+// push then finds them there.
 func (c *Client) PushBlobs(ctx context.Context, layers []ocispecs.Descriptor, source Source, o PushOptions) (Pushed, error) {
 	p := &pusher{c: c, o: o.withDefaults(), source: source, blobs: layers, layers: map[digest.Digest]bool{}, done: Pushed{Reused: map[digest.Digest]bool{}}}
 	for _, l := range layers {

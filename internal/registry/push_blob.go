@@ -127,8 +127,8 @@ func (u *sending) resume(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-// received is how many bytes an answer says that the registry has; without its word it is unsaid. "0-0" is written for none
-// and for one.
+// received is how many bytes an answer says that the registry has; without its word it is unsaid.
+// "0-0" is written for none and for one.
 func received(resp *reply, unsaid int64) int64 {
 	var from, to int64
 	text := strings.TrimPrefix(resp.header.Get("Range"), "bytes=")
@@ -151,7 +151,8 @@ func (u *sending) rest() *body {
 	return b
 }
 
-// send sends what the registry has not, in one request: not every registry takes a blob in several as long as none breaks.
+// send sends what the registry has not, in one request: not every registry takes a blob in several
+// as long as none breaks.
 func (u *sending) send(ctx context.Context) error {
 	header := http.Header{"Content-Type": {"application/octet-stream"}}
 	if u.offset > 0 {
@@ -175,8 +176,8 @@ func (u *sending) send(ctx context.Context) error {
 	return nil
 }
 
-// commit names the upload, and brings what is left of it: all of a small blob, which is a round trip less, else nothing. The
-// registry checks its digest.
+// commit names the upload, and brings what is left of it: all of a small blob, which is a round
+// trip less, else nothing. The registry checks its digest.
 func (u *sending) commit(ctx context.Context, rest *body) error {
 	at, err := url.Parse(u.location)
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// body is what a request sends; it tells as it goes. It is opened when it is first read, and again from its start where it is
-// sent once more, as after a token was renewed.
+// body is what a request sends; it tells as it goes. It is opened when it is first read, and again
+// from its start where it is sent once more, as after a token was renewed.
 type body struct {
 	open  func(ctx context.Context) (io.ReadCloser, error)
 	size  int64
@@ -42,8 +42,8 @@ func textBody(data []byte) *body {
 	return newBody(int64(len(data)), func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil })
 }
 
-// watched moves the watch on with the body: while it moves nothing may stand still for long, and when the registry has it
-// all, it may be checking it.
+// watched moves the watch on with the body: while it moves nothing may stand still for long, and
+// when the registry has it all, it may be checking it.
 func (b *body) watched(ctx context.Context, t *target, watch *time.Timer) (stop func() bool) {
 	o := t.p.o
 	slow := time.AfterFunc(o.Answer, func() {

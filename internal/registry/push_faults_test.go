@@ -29,7 +29,8 @@ func TestPushHonoursRetryAfter(t *testing.T) {
 	}
 }
 
-// R5: credentials that run out in the middle are renewed, and what has arrived of a layer from 1 MiB on is not sent again.
+// R5: credentials that run out in the middle are renewed, and what has arrived of a layer from 1
+// MiB on is not sent again.
 func TestPushRenewsItsToken(t *testing.T) {
 	b := layered(t, 2<<20) // its digest is named in a request of its own
 	meter, expired := &faultyregistry.Meter{}, &atomic.Bool{}

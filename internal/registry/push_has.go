@@ -9,8 +9,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Expect asks which of blobs ref's repository has, ahead of a push to it: one that begins within 5 seconds of the call asks for the
-// others alone. It takes half of that at most. A question without an answer is asked again by the push, which tells what is wrong.
+// Expect asks which of blobs ref's repository has, ahead of a push to it: one that begins within 5
+// seconds of the call asks for the others alone. It takes half of that at most. A question without
+// an answer is asked again by the push, which tells what is wrong.
 func (c *Client) Expect(ctx context.Context, ref string, blobs []ocispecs.Descriptor) {
 	parsed, _, err := c.parse(ref)
 	if err != nil {
@@ -71,8 +72,8 @@ func (p *pusher) missing(ctx context.Context, t *target, first bool) ([]ocispecs
 	return missing, nil
 }
 
-// doubts tells whether an error may be that of a blob which was there before the push and is no more: registries refuse a manifest for
-// it with 400 or 404. All blobs are to be asked for then.
+// doubts tells whether an error may be that of a blob which was there before the push and is no
+// more: registries refuse a manifest for it with 400 or 404. All blobs are to be asked for then.
 func (t *target) doubts(err error) bool {
 	status := statusOf(err)
 	if !t.trusted || status != http.StatusBadRequest && status != http.StatusNotFound {

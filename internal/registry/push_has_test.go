@@ -62,7 +62,8 @@ func TestPushAsksForWhatWasNotSeen(t *testing.T) {
 	arrived(t, host+"/ray:1", b)
 }
 
-// A registry that loses a blob between the question and the push gets it again, or where nobody has it the push says so.
+// A registry that loses a blob between the question and the push gets it again, or where nobody has
+// it the push says so.
 func TestPushSendsWhatIsLostSinceItWasSeen(t *testing.T) {
 	for what, nobody := range map[string]bool{"and the source has it": false, "and nobody has it": true} {
 		t.Run(what, func(t *testing.T) {

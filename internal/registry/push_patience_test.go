@@ -133,8 +133,8 @@ func TestPushToARegistryThatIsLostInTheMiddle(t *testing.T) {
 	arrived(t, host+"/ray:1", b)
 }
 
-// A layer whose upload is answered 401 is sent once, with the token that was fetched then; where the registry took it in before
-// it said so, once more, and not as a failure.
+// A layer whose upload is answered 401 is sent once, with the token that was fetched then; where
+// the registry took it in before it said so, once more, and not as a failure.
 func TestPushWhoseUploadIsUnauthorized(t *testing.T) {
 	for name, c := range map[string]struct {
 		takesIn bool

@@ -17,8 +17,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// bearer is a registry with a token service, as most public ones are. As with distribution, a token to push is none to give an
-// upload up.
+// bearer is a registry with a token service, as most public ones are. As with distribution, a token
+// to push is none to give an upload up.
 func bearer(t *testing.T, user, password string) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

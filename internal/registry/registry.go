@@ -5,8 +5,9 @@
 // References follow Docker's grammar (github.com/distribution/reference): "ray" means docker.io/library/ray:latest, and
 // a first component with a dot, a colon, or the word localhost is a host.
 //
-// Credentials come from Docker's configuration and its helpers (DOCKER_CONFIG is honoured). Plain HTTP, and TLS whose
-// certificate is not checked, are used with loopback hosts and with the hosts of [Options.Insecure], and with no others.
+// Credentials come from Docker's configuration and its helpers (DOCKER_CONFIG is honoured). Plain
+// HTTP, and TLS whose certificate is not checked, are used with loopback hosts and with the hosts
+// of [Options.Insecure], and with no others.
 package registry
 
 import (
@@ -29,20 +30,21 @@ type Options struct {
 	// Insecure names hosts ("host" or "host:port") that may be spoken to over plain HTTP or with a certificate that
 	// nobody signed. Default: loopback hosts only, which are always in it.
 	Insecure []string
-	// Keychain finds credentials. Default: Docker's config.json and its credential helpers, as docker login leaves them.
+	// Keychain finds credentials. Default: Docker's config.json and its credential helpers, as
+	// docker login leaves them.
 	Keychain authn.Keychain
 	// Transport makes the requests. Default: one that honours HTTP_PROXY, HTTPS_PROXY and NO_PROXY, with a limit on
 	// silence of Timeout. Plain HTTP is refused for secure hosts also on a transport that is given here.
 	Transport http.RoundTripper
 	// Timeout is the longest that a registry may take to connect, or to say nothing. Default: 30 seconds.
 	Timeout time.Duration
-	// Log is told what holds small exchanges up that are tried again: tags, attachments, the question whether a push is allowed.
-	// A push has a Log of its own. Default: nobody.
+	// Log is told what holds small exchanges up that are tried again: tags, attachments, the
+	// question whether a push is allowed. A push has a Log of its own. Default: nobody.
 	Log func(format string, args ...any)
 }
 
-// Client speaks to registries. It is safe for concurrent use, reuses connections and tokens between calls, and asks for a manifest
-// by its digest once.
+// Client speaks to registries. It is safe for concurrent use, reuses connections and tokens between
+// calls, and asks for a manifest by its digest once.
 type Client struct {
 	o         Options
 	transport http.RoundTripper
@@ -101,8 +103,8 @@ func (c *Client) parse(ref string) (name.Reference, reference.Named, error) {
 	return parsed, named, nil
 }
 
-// Insecure tells whether the registry of ref may be spoken to over plain HTTP or with an unknown certificate. A reference
-// that cannot be read is secure.
+// Insecure tells whether the registry of ref may be spoken to over plain HTTP or with an unknown
+// certificate. A reference that cannot be read is secure.
 func (c *Client) Insecure(ref string) bool {
 	host, err := Host(ref)
 	return err == nil && c.insecure(host)

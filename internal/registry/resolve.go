@@ -92,7 +92,8 @@ type platformImage struct {
 	image    v1.Image
 }
 
-// platformImages lists the images under a descriptor: those of an index, in its order and without attestations, or the one.
+// platformImages lists the images under a descriptor: those of an index, in its order and without
+// attestations, or the one.
 func platformImages(desc *remote.Descriptor) ([]platformImage, error) {
 	if !desc.MediaType.IsIndex() {
 		image, err := desc.Image()

@@ -19,10 +19,11 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// Serve answers the OCI distribution API on ln from the directory dir (made if missing) until ctx ends; then it lets running
-// requests finish for two seconds and returns nil. What was pushed survives a restart, and a crash: files appear under their
-// digest only when they are whole. It asks for no credentials, so ln should be on loopback. A second registry on the same
-// directory is an error.
+// Serve answers the OCI distribution API on ln from the directory dir (made if missing) until ctx
+// ends; then it lets running requests finish for two seconds and returns nil. What was pushed
+// survives a restart, and a crash: files appear under their digest only when they are whole. It
+// asks for no credentials, so ln should be on loopback. A second registry on the same directory is
+// an error.
 func Serve(ctx context.Context, ln net.Listener, dir string) error {
 	handler, unlock, err := openServer(dir)
 	if err != nil {
@@ -53,9 +54,9 @@ func Serve(ctx context.Context, ln net.Listener, dir string) error {
 	return <-done
 }
 
-// server routes requests. All of its state but open uploads is on disk, so a restart has nothing to read back. (The registry
-// of go-containerregistry keeps manifests and whole uploads in memory, and takes one upload at a time: good for tests, not
-// for images of gigabytes.)
+// server routes requests. All of its state but open uploads is on disk, so a restart has nothing to
+// read back. (The registry of go-containerregistry keeps manifests and whole uploads in memory, and
+// takes one upload at a time: good for tests, not for images of gigabytes.)
 type server struct {
 	blobs     *blobStore
 	manifests *manifestStore

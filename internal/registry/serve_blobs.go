@@ -16,9 +16,10 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// blobStore keeps blobs as files named by their digest, and uploads as files that grow until they are committed. The bytes
-// are shared by all repositories, so that a mount moves none; an empty file in a repository's directory says that it has a
-// blob, because who may read one repository need not know what is in another.
+// blobStore keeps blobs as files named by their digest, and uploads as files that grow until they
+// are committed. The bytes are shared by all repositories, so that a mount moves none; an empty
+// file in a repository's directory says that it has a blob, because who may read one repository
+// need not know what is in another.
 type blobStore struct {
 	dir, uploads, repos string
 	mu                  sync.Mutex
@@ -131,8 +132,8 @@ func (s *blobStore) failed(w http.ResponseWriter, err error) {
 	refuse(w, http.StatusInternalServerError, "UNKNOWN", err.Error())
 }
 
-// serveUpload does the four verbs of an upload: POST opens (or mounts, or takes all at once), PATCH appends, PUT commits,
-// DELETE gives up.
+// serveUpload does the four verbs of an upload: POST opens (or mounts, or takes all at once), PATCH
+// appends, PUT commits, DELETE gives up.
 func (s *blobStore) serveUpload(w http.ResponseWriter, r *http.Request, repo, id string) {
 	if r.Method == http.MethodPost && id == "" {
 		s.post(w, r, repo)
@@ -193,8 +194,8 @@ func (s *blobStore) post(w http.ResponseWriter, r *http.Request, repo string) {
 	s.progress(w, repo, id, 0, http.StatusAccepted)
 }
 
-// append adds the request's body to the upload, and answers itself if it cannot. What came of a broken request is kept: the
-// client asks how far the upload is, and goes on from there.
+// append adds the request's body to the upload, and answers itself if it cannot. What came of a
+// broken request is kept: the client asks how far the upload is, and goes on from there.
 func (s *blobStore) append(w http.ResponseWriter, r *http.Request, id string, u *upload) bool {
 	if u.file == nil {
 		refuse(w, http.StatusNotFound, "BLOB_UPLOAD_UNKNOWN", "the upload has ended")

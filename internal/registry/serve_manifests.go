@@ -20,8 +20,9 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// manifestStore keeps names of manifests. A manifest's bytes are a blob; a small file of its repository, named by tag or
-// digest, holds its descriptor, and one under its subject's name makes it a referrer.
+// manifestStore keeps names of manifests. A manifest's bytes are a blob; a small file of its
+// repository, named by tag or digest, holds its descriptor, and one under its subject's name makes
+// it a referrer.
 type manifestStore struct {
 	dir   string
 	blobs *blobStore

@@ -24,8 +24,8 @@ func within(t *testing.T, most time.Duration, call func() error) error {
 	}
 }
 
-// A registry that takes a manifest and never answers holds a tag for no longer than one that is silent holds a question, whatever a
-// push of the same client may wait for.
+// A registry that takes a manifest and never answers holds a tag for no longer than one that is
+// silent holds a question, whatever a push of the same client may wait for.
 func TestTagThroughSilence(t *testing.T) {
 	var silent atomic.Bool
 	host, _ := start(t, faultyregistry.Silent(t.Context(), func(r *http.Request) bool { return silent.Load() && faultyregistry.Manifest(r) }))

@@ -43,7 +43,8 @@ func (c *Client) guard(base http.RoundTripper) http.RoundTripper {
 	return g
 }
 
-// patient is the client's transport for pushes: each request of one has a watch, with the limits of its push, and no other.
+// patient is the client's transport for pushes: each request of one has a watch, with the limits of
+// its push, and no other.
 func (c *Client) patient() http.RoundTripper {
 	if c.o.Transport != nil {
 		return c.transport

@@ -38,8 +38,8 @@ func OneLine(text string, n int) string {
 	return string(runes)
 }
 
-// Printable escapes what a terminal would act on. Text that comes from an image or a registry goes through it before it is
-// shown.
+// Printable escapes what a terminal would act on. Text that comes from an image or a registry goes
+// through it before it is shown.
 func Printable(text string) string {
 	var b strings.Builder
 	for _, r := range text {

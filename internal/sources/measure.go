@@ -33,8 +33,8 @@ var partProbes = map[string]string{
 
 const channelProbe = "/noarch/repodata.json.zst"
 
-// probeOf is the page by which mirrors are compared: nearly all of an image's bytes come from the Python index. Of what has
-// none, which only this machine's own can be, it is one of what it has.
+// probeOf is the page by which mirrors are compared: nearly all of an image's bytes come from the
+// Python index. Of what has none, which only this machine's own can be, it is one of what it has.
 func probeOf(m layers.Mirror) string {
 	if m.PipIndex != "" {
 		return m.PipIndex + partProbes["pip"]
@@ -54,9 +54,10 @@ func probeOf(m layers.Mirror) string {
 	return ""
 }
 
-// Fastest orders mirrors by how fast they answer from here; those that do not answer come last. The machine's own comes first
-// if it answers, however fast others are: what its owner chose may be all that has some packages, or all that is allowed.
-// host has the logins and certificates of the machine.
+// Fastest orders mirrors by how fast they answer from here; those that do not answer come last. The
+// machine's own comes first if it answers, however fast others are: what its owner chose may be all
+// that has some packages, or all that is allowed. host has the logins and certificates of the
+// machine.
 func Fastest(ctx context.Context, mirrors []layers.Mirror, host hostconf.Config) []layers.Mirror {
 	probes := make([]fetch.Probe, len(mirrors))
 	for i, m := range mirrors {

@@ -138,8 +138,8 @@ func (s *Sources) Know(artifacts []layers.Artifact, local []layers.LocalFile) {
 	}
 }
 
-// fetchRank orders downloads. Packages wait for the environment, whatever they are, so what that is made of comes first;
-// then big wheels, whose layers take long to pack.
+// fetchRank orders downloads. Packages wait for the environment, whatever they are, so what that is
+// made of comes first; then big wheels, whose layers take long to pack.
 func fetchRank(a layers.Artifact) int {
 	switch {
 	case a.Kind != layers.KindWheel && a.Kind != layers.KindSdist:
@@ -203,8 +203,8 @@ func (s *Sources) Bytes() int64 {
 	return s.fetcher.Stats().Bytes + s.read.Load()
 }
 
-// Explain says what to do about an artifact that no mirror has any more. Of one that nobody answered for it says nothing:
-// another lock would not help.
+// Explain says what to do about an artifact that no mirror has any more. Of one that nobody
+// answered for it says nothing: another lock would not help.
 func Explain(err error) error {
 	var missing *fetch.NotFoundError
 	if errors.As(err, &missing) && missing.Withdrawn() {
@@ -213,7 +213,8 @@ func Explain(err error) error {
 	return err
 }
 
-// Unanswered adds to the error of a resolver which mirrors did not answer it: a resolver says only what it did not find.
+// Unanswered adds to the error of a resolver which mirrors did not answer it: a resolver says only
+// what it did not find.
 func (s *Sources) Unanswered(err error) error {
 	cause := s.fetcher.Trouble()
 	if cause == nil {
@@ -246,8 +247,9 @@ func (c *counted) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Places lists the URLs of each artifact, best first, for a builder that fetches by itself. It leaves out what an index page
-// alone can tell, and URLs with a login or a token, which are not for a builder.
+// Places lists the URLs of each artifact, best first, for a builder that fetches by itself. It
+// leaves out what an index page alone can tell, and URLs with a login or a token, which are not for
+// a builder.
 func (s *Sources) Places(artifacts []layers.Artifact) map[digest.Digest][]string {
 	all := map[digest.Digest][]string{}
 	for _, a := range artifacts {
@@ -264,7 +266,8 @@ func (s *Sources) Places(artifacts []layers.Artifact) map[digest.Digest][]string
 	return all
 }
 
-// secret tells a URL that only this machine may fetch: its user and password, or the token in it, are not for a builder.
+// secret tells a URL that only this machine may fetch: its user and password, or the token in it,
+// are not for a builder.
 func (s *Sources) secret(u *url.URL) bool {
 	return u.User != nil || s.logins[hostconf.Origin(u)] != nil || fetch.Redacted(u.String()) != u.String()
 }

@@ -1,6 +1,7 @@
-// Command tables brings the tables of raybuild that can be made from an index up to date: layers/data/ray-wheels.tsv, which says for
-// which Pythons and platforms there are wheels of each release of Ray. It asks the index once, writes the table where it changed, and
-// prints the difference. scripts/refresh-tables runs it.
+// Command tables brings the tables of raybuild that can be made from an index up to date:
+// layers/data/ray-wheels.tsv, which says for which Pythons and platforms there are wheels of each
+// release of Ray. It asks the index once, writes the table where it changed, and prints the
+// difference. scripts/refresh-tables runs it.
 package main
 
 import (

@@ -35,8 +35,8 @@ type page struct {
 	} `json:"files"`
 }
 
-// releases makes the table of a project's page: its final releases that have a wheel for Linux, in their order. A release counts as
-// withdrawn when all of its wheels are.
+// releases makes the table of a project's page: its final releases that have a wheel for Linux, in
+// their order. A release counts as withdrawn when all of its wheels are.
 func releases(data []byte) ([]release, error) {
 	var p page
 	if err := json.Unmarshal(data, &p); err != nil {
@@ -90,8 +90,9 @@ func releases(data []byte) ([]release, error) {
 	return out, nil
 }
 
-// wheel reads the name of a wheel (PEP 427) for CPython 3 on Linux: "ray-2.60.0-cp314-cp314-manylinux2014_x86_64.whl". Builds without
-// the interpreter's lock (cp314t) are not what conda brings, and pre-releases are not what anyone gets who does not name them.
+// wheel reads the name of a wheel (PEP 427) for CPython 3 on Linux:
+// "ray-2.60.0-cp314-cp314-manylinux2014_x86_64.whl". Builds without the interpreter's lock (cp314t)
+// are not what conda brings, and pre-releases are not what anyone gets who does not name them.
 func wheel(project, name string) (version, python, platform string, ok bool) {
 	stem, ok := strings.CutSuffix(name, ".whl")
 	parts := strings.Split(stem, "-")

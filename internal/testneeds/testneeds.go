@@ -1,5 +1,6 @@
-// Package testneeds leaves out tests that this machine cannot run, or that nobody has the time for: tests that start engines,
-// hosts or clusters need root and programs, take minutes, and are left out with -short.
+// Package testneeds leaves out tests that this machine cannot run, or that nobody has the time for:
+// tests that start engines, hosts or clusters need root and programs, take minutes, and are left
+// out with -short.
 package testneeds
 
 import (
@@ -8,8 +9,8 @@ import (
 	"testing"
 )
 
-// Missing says what this machine lacks for tests that run as root with programs, or why they are left out. "": nothing. A TestMain
-// that asks has parsed the flags.
+// Missing says what this machine lacks for tests that run as root with programs, or why they are
+// left out. "": nothing. A TestMain that asks has parsed the flags.
 func Missing(programs ...string) string {
 	if testing.Short() {
 		return "-short leaves out what runs engines, hosts and clusters"
@@ -50,8 +51,8 @@ func Programs(t testing.TB, programs ...string) {
 	Skip(t, without(programs))
 }
 
-// Skip skips a test for want of something; "": it does nothing. With RAYBUILD_TEST_STRICT=1 the test fails, unless -short was asked
-// for.
+// Skip skips a test for want of something; "": it does nothing. With RAYBUILD_TEST_STRICT=1 the
+// test fails, unless -short was asked for.
 func Skip(t testing.TB, why string) {
 	t.Helper()
 	switch {

@@ -81,7 +81,8 @@ pip: [%s]
 // worldFile has what other processes need to know of a running world.
 const worldFile = "world.json"
 
-// Read is the world that another process runs and that [World.Write] described in dir. It cannot be closed, nor be made faulty.
+// Read is the world that another process runs and that [World.Write] described in dir. It cannot be
+// closed, nor be made faulty.
 func Read(dir string) (*World, error) {
 	data, err := os.ReadFile(filepath.Join(dir, worldFile))
 	if err != nil {
@@ -94,8 +95,8 @@ func Read(dir string) (*World, error) {
 	return w, nil
 }
 
-// Write writes the files env, world.json and raybuild.yaml into dir, and real.yaml where the real Python index answers. Each
-// appears whole.
+// Write writes the files env, world.json and raybuild.yaml into dir, and real.yaml where the real
+// Python index answers. Each appears whole.
 func (w *World) Write(dir string) error {
 	self, err := json.Marshal(w)
 	if err != nil {

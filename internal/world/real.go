@@ -21,8 +21,9 @@ const officialIndex = "https://pypi.org/simple"
 // indexPatience is how long the real index has to answer before it counts as out of reach.
 const indexPatience = 10 * time.Second
 
-// TestCache is the directory of artifacts that were brought from the internet: $RAYBUILD_TEST_CACHE, else raybuild-test in
-// os.UserCacheDir. It is used when it is there and never needed.
+// TestCache is the directory of artifacts that were brought from the internet:
+// $RAYBUILD_TEST_CACHE, else raybuild-test in os.UserCacheDir. It is used when it is there and
+// never needed.
 func TestCache() (string, error) {
 	dir := os.Getenv("RAYBUILD_TEST_CACHE")
 	if dir == "" {
@@ -35,8 +36,8 @@ func TestCache() (string, error) {
 	return filepath.Abs(dir)
 }
 
-// Index is the Python index that this machine's pip is configured with, without a slash at its end, else PyPI. It may hold a
-// user and a password.
+// Index is the Python index that this machine's pip is configured with, without a slash at its end,
+// else PyPI. It may hold a user and a password.
 func Index() string {
 	c := hostconf.Read(hostconf.This(os.Getenv))
 	u, err := url.Parse(c.PipIndex.Text)
@@ -80,8 +81,8 @@ func (m Mirror) FetchReal() string {
 	return fmt.Sprintf("{apt: %s, conda: %s, pip: %s, installer: %s}", m.Apt, m.Conda, m.Real, m.Installer)
 }
 
-// RealRecipe is a raybuild.yaml that builds an image of real Ray: Python packages come from the real index, through mirror A's
-// cache.
+// RealRecipe is a raybuild.yaml that builds an image of real Ray: Python packages come from the
+// real index, through mirror A's cache.
 func (w *World) RealRecipe() []byte {
 	return w.recipe(realHead, w.A.FetchReal(), RayReal, "rllib", "requests")
 }

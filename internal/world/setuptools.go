@@ -14,8 +14,9 @@ import (
 	"regexp"
 )
 
-// Debian's setuptools (66) is older than what torch 2.13 and later require (77.0.3), and a real conda channel has a newer one. So
-// the stand-in channel has this wheel as well, where the Python index answers. The digest is PyPI's.
+// Debian's setuptools (66) is older than what torch 2.13 and later require (77.0.3), and a real
+// conda channel has a newer one. So the stand-in channel has this wheel as well, where the Python
+// index answers. The digest is PyPI's.
 const (
 	setuptoolsWheel  = "setuptools-80.9.0-py3-none-any.whl"
 	setuptoolsSHA256 = "062d34222ad13e0cc312a4c02d73f059e86a4acbfbdea8f8f76b28c99f306922"

@@ -93,7 +93,8 @@ func baseAnswers(ctx context.Context) error {
 // Debian tells whether the image is made of Debian's packages: Ubuntu's need both their base image and their archive.
 func (s Sources) Debian() bool { return s.Base != nil || s.Apt != nil }
 
-// QuickRecipe is a raybuild.yaml that takes each source that answers from where it really is, and the others from the world.
+// QuickRecipe is a raybuild.yaml that takes each source that answers from where it really is, and
+// the others from the world.
 func (w *World) QuickRecipe(s Sources) []byte {
 	base, env := quickBase, "{name: ray}"
 	var own, more []string
@@ -125,7 +126,8 @@ pip: [requests]
 `, base, fetch, strings.Join(more, "\n"), env, RayReal)
 }
 
-// Line says in one line what of an image is real and what is a stand-in. conda and installer tell that these are stand-ins.
+// Line says in one line what of an image is real and what is a stand-in. conda and installer tell
+// that these are stand-ins.
 func Line(lock *layers.LockPlatform, conda, installer bool) string {
 	ray, python, packages := "", "", 0
 	for _, l := range lock.Layers {

@@ -129,8 +129,8 @@ func (o Options) rayVersions() []string {
 	return versions
 }
 
-// keepUnused is how long what was made by another version of the world stays in the cache after its last use: a world of
-// another checkout may serve it.
+// keepUnused is how long what was made by another version of the world stays in the cache after its
+// last use: a world of another checkout may serve it.
 const keepUnused = 72 * time.Hour
 
 // prune marks the directories that are used now and removes those that were not for a long time.

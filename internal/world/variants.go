@@ -32,8 +32,8 @@ func PythonVariant(n int) string { return channel.PythonVariant(n) }
 // MinicondaVariant is the version of the n-th further Miniconda-like installer, from 1.
 func MinicondaVariant(n int) string { return channel.MinicondaVariant(n) }
 
-// PatchBase pushes a further security-patched successor of the base image, with bytes that no other n has, and gives its
-// reference.
+// PatchBase pushes a further security-patched successor of the base image, with bytes that no other
+// n has, and gives its reference.
 func (w *World) PatchBase(ctx context.Context, n int) (string, error) {
 	dir, err := os.MkdirTemp("", "raybuild-world-")
 	if err != nil {

@@ -1,6 +1,6 @@
 // Package world is the offline package world: everything that raybuild fetches from outside, on
-// loopback, for tests, the quickstart and benchmarks where the real sources cannot be reached. Where a real Python index
-// answers, it is a part of the world as well, behind a cache.
+// loopback, for tests, the quickstart and benchmarks where the real sources cannot be reached.
+// Where a real Python index answers, it is a part of the world as well, behind a cache.
 //
 // What is real: the Debian packages (the machine's own Debian mirror behind a cache), pip, setuptools
 // and wheel (from Debian's own wheels), the Python interpreter (Debian's, laid out as conda does) and
@@ -38,8 +38,8 @@ type Options struct {
 	Cache string
 	// Scale is the size of the big stand-in wheels. Default: pypi.Small.
 	Scale pypi.Scale
-	// Variants is how many further versions there are of what a benchmark changes again and again: Ray, torch, the channel's
-	// Python, and the Miniconda-like installer. Default: none.
+	// Variants is how many further versions there are of what a benchmark changes again and again:
+	// Ray, torch, the channel's Python, and the Miniconda-like installer. Default: none.
 	Variants int
 	// Index is the real Python index that part "real" of both mirrors caches, without a slash at its end. Default:
 	// the machine's, see [Index].

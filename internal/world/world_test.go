@@ -256,7 +256,8 @@ dpkg-query -W -f '${Version}\n' libdebconfclient0
 	}
 }
 
-// The stand-in installer, the stand-in conda and Debian's Python on a system that has nothing but its Essential packages.
+// The stand-in installer, the stand-in conda and Debian's Python on a system that has nothing but
+// its Essential packages.
 func TestCondaOnAMinimalSystem(t *testing.T) {
 	w := running(t)
 	s := unpack(t, w.Base)

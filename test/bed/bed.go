@@ -1,5 +1,5 @@
-// Package bed makes hosts for tests: each with its own address, sshd and Docker Engine, made by test/hosts.sh on this machine. It is for
-// packages of tests that lie beside it.
+// Package bed makes hosts for tests: each with its own address, sshd and Docker Engine, made by
+// test/hosts.sh on this machine. It is for packages of tests that lie beside it.
 package bed
 
 import (
@@ -124,8 +124,8 @@ func (b *Bed) Reach() cluster.Options {
 		KnownHosts: []string{filepath.Join(b.Dir, "known_hosts")}, Identities: []string{filepath.Join(b.Dir, "id_ed25519")}}}
 }
 
-// Home makes the home directory of somebody whose SSH key the hosts take, with the named files of the bed in its .ssh: id_ed25519,
-// and known_hosts for one who has recorded the hosts' keys.
+// Home makes the home directory of somebody whose SSH key the hosts take, with the named files of
+// the bed in its .ssh: id_ed25519, and known_hosts for one who has recorded the hosts' keys.
 func (b *Bed) Home(t testing.TB, files ...string) string {
 	t.Helper()
 	home := t.TempDir()

@@ -22,8 +22,9 @@ import (
 // SecureName is the bed's registry with TLS, by the name that the README's lines have.
 const SecureName = "registry.example"
 
-// ServeTLS makes the bed's registry answer as https://registry.example to its hosts, which trust its key for the length of the
-// test. allow decides on a request before the registry sees it; nil allows all.
+// ServeTLS makes the bed's registry answer as https://registry.example to its hosts, which trust
+// its key for the length of the test. allow decides on a request before the registry sees it; nil
+// allows all.
 func (b *Bed) ServeTLS(t testing.TB, allow func(http.ResponseWriter, *http.Request) bool) {
 	t.Helper()
 	cert, ca := selfSigned(t, SecureName)

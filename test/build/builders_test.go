@@ -71,8 +71,9 @@ func dockerCLI(ctx context.Context, host string, args ...string) (string, error)
 	return string(out), err
 }
 
-// A Docker Engine on a graph driver cannot merge layers and knows none of BuildKit's exporters: the graph is laid out as a line,
-// the image comes into the Engine's own store, the Engine pushes, and the tag is this graph for every other builder, too.
+// A Docker Engine on a graph driver cannot merge layers and knows none of BuildKit's exporters: the
+// graph is laid out as a line, the image comes into the Engine's own store, the Engine pushes, and
+// the tag is this graph for every other builder, too.
 func TestDockerEngineBuildsAndPushes(t *testing.T) {
 	host := dockerd(t)
 	h := warmHome(t)

@@ -23,9 +23,10 @@ type runner struct {
 	writes *atomic.Int64
 }
 
-// The examples for CI do what they say, on empty runners and the offline world's stand-ins: a branch runs what its edit
-// changed, the merge of it is tagged, and somebody else's patch reads the cache and writes nothing. What they install is
-// there already; GitHub's and GitLab's expressions are evaluated by the test.
+// The examples for CI do what they say, on empty runners and the offline world's stand-ins: a
+// branch runs what its edit changed, the merge of it is tagged, and somebody else's patch reads the
+// cache and writes nothing. What they install is there already; GitHub's and GitLab's expressions
+// are evaluated by the test.
 func TestCIExamples(t *testing.T) {
 	h := warmHome(t)
 	writes := &atomic.Int64{}
@@ -74,8 +75,9 @@ func digestOf(o outcome) string {
 	return digest
 }
 
-// onlyFiles checks that of all steps only that of the edited files ran, and the one that writes the file for login shells: BuildKit
-// exports no result of an operation without inputs. Nothing but the edited files may be fetched.
+// onlyFiles checks that of all steps only that of the edited files ran, and the one that writes the
+// file for login shells: BuildKit exports no result of an operation without inputs. Nothing but the
+// edited files may be fetched.
 func onlyFiles(t *testing.T, what string, out outcome) {
 	t.Helper()
 	if !regexp.MustCompile(`\n2 of \d+ steps run, 0 B fetched`).MatchString(out.stderr) {

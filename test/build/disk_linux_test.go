@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// A disk that is too small, or full in the middle of a build, is an error that names it; with more room the same call works.
+// A disk that is too small, or full in the middle of a build, is an error that names it; with more
+// room the same call works.
 func TestFullDisk(t *testing.T) {
 	warmHome(t)
 	h := coldHome(t)

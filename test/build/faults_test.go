@@ -77,7 +77,8 @@ func TestNextMirrorServesTheResolver(t *testing.T) {
 	}
 }
 
-// A mirror that fails one file is passed over for the next one; each file is one that no other test of the shared builder fetches.
+// A mirror that fails one file is passed over for the next one; each file is one that no other test
+// of the shared builder fetches.
 func TestNextMirrorServesWhatTheFirstFails(t *testing.T) {
 	h := warmHome(t)
 	tests := []struct {

@@ -45,7 +45,8 @@ func (h *home) onlyLooked(out outcome, how string) {
 	}
 }
 
-// A graph that the repository has under another tag is tagged, and one that another repository has is mounted. No engine starts.
+// A graph that the repository has under another tag is tagged, and one that another repository has
+// is mounted. No engine starts.
 func TestGraphIsFoundUnderAnotherTag(t *testing.T) {
 	h := lookOnly(t)
 	c := newCounter(t)

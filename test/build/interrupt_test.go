@@ -221,7 +221,8 @@ func noRests(t *testing.T, h *home, what string) {
 	}
 }
 
-// killEngine ends the engine in the middle of a build: the client says so at once, and the next call starts another one.
+// killEngine ends the engine in the middle of a build: the client says so at once, and the next
+// call starts another one.
 func killEngine(t *testing.T, h *home, dst string) {
 	r := h.start("--push", "--no-cache", "--progress", "plain", dst)
 	if !r.says("] create ") && !r.says("] install") {

@@ -23,7 +23,8 @@ type mutation struct {
 	ran       []string    // layers whose steps it runs, and no other's
 }
 
-// mutations are of every kind of layer: base, apt, conda, wheels, own files and steps, and of config, recipe and lock alone.
+// mutations are of every kind of layer: base, apt, conda, wheels, own files and steps, and of
+// config, recipe and lock alone.
 func mutations() []mutation {
 	return []mutation{
 		{name: "the base patched", tag: "base", edits: [][2]string{{"base: " + testEnv.Base, "base: " + testEnv.BasePatched}}, ran: []string{"apt", "mark", "user"}},
@@ -36,8 +37,8 @@ func mutations() []mutation {
 	}
 }
 
-// cacheFlags are, for each kind of cache, what --cache-from and --cache-to say of one. The registry is raybuild's own, S3
-// gofakes3; GitHub Actions and Azure are stand-ins.
+// cacheFlags are, for each kind of cache, what --cache-from and --cache-to say of one. The registry
+// is raybuild's own, S3 gofakes3; GitHub Actions and Azure are stand-ins.
 func cacheFlags(t *testing.T) map[string][2]string {
 	t.Helper()
 	serve := func(h http.Handler) string {
@@ -61,9 +62,10 @@ func cacheFlags(t *testing.T) map[string][2]string {
 	}
 }
 
-// Each mutation makes one image, whatever was cached: on an empty builder, on one that has built the image before, and on empty ones
-// with a cache of that image, of each kind. There the same steps run as on the builder that has it all: every one whose input
-// changed, so that nothing stale comes into the image, and no other.
+// Each mutation makes one image, whatever was cached: on an empty builder, on one that has built
+// the image before, and on empty ones with a cache of that image, of each kind. There the same
+// steps run as on the builder that has it all: every one whose input changed, so that nothing stale
+// comes into the image, and no other.
 func TestMutationsMakeOneImageWithEachKindOfCache(t *testing.T) {
 	warm := newHome(t)
 	name := func(m mutation, state string) string { return ref(t, m.tag+"-"+state) } // one repository: layers are pushed once
@@ -119,8 +121,9 @@ func (o outcome) sameAs(t *testing.T, warm, cold metadata) {
 	}
 }
 
-// written are steps that write small files of raybuild's own: BuildKit exports no result of an operation without inputs, so an empty
-// builder writes them again. What they write is in the image, or in what a step sees.
+// written are steps that write small files of raybuild's own: BuildKit exports no result of an
+// operation without inputs, so an empty builder writes them again. What they write is in the image,
+// or in what a step sees.
 var written = regexp.MustCompile(`^\S+: (make|list|activate) `)
 
 // stepsRun are the steps that ran, as "layer: step", sorted, without those that an empty builder must run again.

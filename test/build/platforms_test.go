@@ -90,7 +90,8 @@ func emulated(t *testing.T) bool {
 		})
 	}
 	qemu := debianFile(t, "amd64", "qemu-user-static", "usr/bin/qemu-aarch64-static")
-	// As Debian's qemu-user-static has it in usr/lib/binfmt.d/qemu-aarch64.conf, with F: the kernel opens QEMU now, not in containers.
+	// As Debian's qemu-user-static has it in usr/lib/binfmt.d/qemu-aarch64.conf, with F: the kernel
+	// opens QEMU now, not in containers.
 	rule := ":" + entry + `:M::\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00:\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:` + qemu + ":POCF"
 	if err := os.WriteFile(filepath.Join(dir, "register"), []byte(rule), 0o200); err != nil {
 		t.Fatalf("register QEMU: %v", err)
@@ -103,8 +104,8 @@ func emulated(t *testing.T) bool {
 	return true
 }
 
-// foreignIndex pushes an index of the world's base and of an image for arm64 that has its programs from busybox, and what raybuild
-// looks for in an apt-based image.
+// foreignIndex pushes an index of the world's base and of an image for arm64 that has its programs
+// from busybox, and what raybuild looks for in an apt-based image.
 func foreignIndex(t *testing.T, ref string, busybox string) {
 	t.Helper()
 	program, err := os.ReadFile(busybox)
@@ -163,9 +164,10 @@ func must(t *testing.T) func(*v1.ConfigFile, error) *v1.ConfigFile {
 	}
 }
 
-// An image for two platforms: where QEMU is missing it is named, with the command that installs it; where it is there, the steps of
-// each platform run as that platform's, and one index is pushed. The package world is for amd64 alone, so it is a graph of package llb
-// that is built for both, and no whole recipe.
+// An image for two platforms: where QEMU is missing it is named, with the command that installs it;
+// where it is there, the steps of each platform run as that platform's, and one index is pushed.
+// The package world is for amd64 alone, so it is a graph of package llb that is built for both, and
+// no whole recipe.
 func TestTwoPlatforms(t *testing.T) {
 	h := warmHome(t)
 	base := ref(t, "base")

@@ -11,7 +11,8 @@ import (
 	"testing"
 )
 
-// refusingRegistry is the world's registry that answers some requests with a status of its own; status 0 lets a request through.
+// refusingRegistry is the world's registry that answers some requests with a status of its own;
+// status 0 lets a request through.
 func refusingRegistry(t *testing.T, status func(r *http.Request) int) string {
 	t.Helper()
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: testEnv.Registry})
@@ -83,7 +84,8 @@ func TestRegistryThatRefuses(t *testing.T) {
 	}
 }
 
-// A registry that fails in the middle of a push is named; the tag is not there, and the next push brings what is missing.
+// A registry that fails in the middle of a push is named; the tag is not there, and the next push
+// brings what is missing.
 func TestRegistryThatFailsDuringThePush(t *testing.T) {
 	h := warmHome(t)
 	h.write("raybuild.yaml", shortRecipe("files: [{from: app, to: /home/ray/app}]"))

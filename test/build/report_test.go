@@ -30,8 +30,8 @@ const readNumbers = `() => ({
   Arcs: document.querySelectorAll('.stack .arc').length, Changes: document.querySelectorAll('.changes tbody tr').length,
   Text: document.body.innerText })`
 
-// The page of --report, as Chromium shows it, after a build, an up-to-date call and a failed one: its numbers are those of
-// --metadata-file.
+// The page of --report, as Chromium shows it, after a build, an up-to-date call and a failed one:
+// its numbers are those of --metadata-file.
 func TestReportPage(t *testing.T) {
 	h := warmHome(t)
 	chromium := browsertest.Start(t)

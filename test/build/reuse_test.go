@@ -11,8 +11,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
-// An edit of the config is made from the layers that the registry has: no builder is asked. The image is the one that a whole
-// build makes.
+// An edit of the config is made from the layers that the registry has: no builder is asked. The
+// image is the one that a whole build makes.
 func TestConfigAloneNeedsNoBuilder(t *testing.T) {
 	h := warmHome(t)
 	first := h.push(ref(t, "1"))

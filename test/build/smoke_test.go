@@ -34,7 +34,8 @@ func unnamed(t *testing.T, ref string) {
 	}
 }
 
-// An image in which a package cannot be imported gets no name, and the error names package, cause and next step in ten lines.
+// An image in which a package cannot be imported gets no name, and the error names package, cause
+// and next step in ten lines.
 func TestImageThatCannotImportGetsNoName(t *testing.T) {
 	for name, c := range map[string]struct {
 		wheels map[string]string
@@ -100,8 +101,9 @@ func TestOwnCommandTestsTheImage(t *testing.T) {
 	h.push(ref(t, "2"), "--label", "a=b", "--set", "smoke=true")
 }
 
-// A label needs no test where the image before has passed it; a Python package is tested, where the builder has all layers and
-// where it has none, which it pulls then. The image is the same with the test and without.
+// A label needs no test where the image before has passed it; a Python package is tested, where the
+// builder has all layers and where it has none, which it pulls then. The image is the same with the
+// test and without.
 func TestEditIsTestedWhereModulesMayBeOthers(t *testing.T) {
 	h := warmHome(t)
 	dst := ref(t, "1")
@@ -144,8 +146,8 @@ func TestEditIsTestedWhereModulesMayBeOthers(t *testing.T) {
 	}
 }
 
-// A builder that is reached by TCP, as one on another machine is, tests the image: one that has no layer pulls what the registry
-// has, one that makes all layers has them, and both say what fails.
+// A builder that is reached by TCP, as one on another machine is, tests the image: one that has no
+// layer pulls what the registry has, one that makes all layers has them, and both say what fails.
 func TestBuilderElsewhereTestsTheImage(t *testing.T) {
 	h := warmHome(t)
 	dst := ref(t, "1")

@@ -133,7 +133,8 @@ func forward(conn *grpc.ClientConn, method string, down grpc.ServerStream) error
 	}
 }
 
-// A build that pushes solves once, for the test of an image like it has passed here; one whose image the registry has, under its own name or another, not at all.
+// A build that pushes solves once, for the test of an image like it has passed here; one whose
+// image the registry has, under its own name or another, not at all.
 func TestSolvesOfABuild(t *testing.T) {
 	h := warmHome(t)
 	h.write("raybuild.yaml", shortRecipe("image: {labels: {solves: counted}}"))

@@ -111,7 +111,8 @@ func nothingAtAll(t *testing.T, h *home, dst string) {
 	}
 }
 
-// The index of this machine's pip, with its login, is where packages come from; who reads what is left of that finds no password.
+// The index of this machine's pip, with its login, is where packages come from; who reads what is
+// left of that finds no password.
 func TestHostsIndexWithALogin(t *testing.T) {
 	const password = "c4n4ry-host"
 	h := fresh(t, hostRecipe("pip: [packaging]"))
@@ -227,7 +228,8 @@ func TestIndexDiesInTheMiddle(t *testing.T) {
 	}
 }
 
-// A wheel whose bytes changed on the index after it was locked is refused, and a lock that is brought up takes the new one.
+// A wheel whose bytes changed on the index after it was locked is refused, and a lock that is
+// brought up takes the new one.
 func TestWheelChangedAfterTheLock(t *testing.T) {
 	h := fresh(t, hostRecipe("pip: [networkx]")) // no other test builds it: the builder has no layer of it
 	c := newCompanyIndex(t, false)
@@ -243,7 +245,8 @@ func TestWheelChangedAfterTheLock(t *testing.T) {
 
 var anchor = regexp.MustCompile(`<a href="`)
 
-// A version that was yanked is taken where its version is pinned, with a warning and a note in the lock; a range passes it over.
+// A version that was yanked is taken where its version is pinned, with a warning and a note in the
+// lock; a range passes it over.
 func TestYankedVersion(t *testing.T) {
 	const reason = "wrong results on Tuesdays"
 	c := newCompanyIndex(t, false)

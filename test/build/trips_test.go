@@ -59,8 +59,8 @@ func (l *trips) chain() []string {
 	return chain
 }
 
-// An edit that builds nothing takes few round trips one after the other, and leaves all that a push leaves: the graph's tags, and
-// lock, inputs and recipe with the image.
+// An edit that builds nothing takes few round trips one after the other, and leaves all that a push
+// leaves: the graph's tags, and lock, inputs and recipe with the image.
 func TestLabelTakesFewRoundTrips(t *testing.T) {
 	h := warmHome(t)
 	c := newCounter(t)
@@ -73,8 +73,8 @@ func TestLabelTakesFewRoundTrips(t *testing.T) {
 	if m := out.meta.Raybuild; len(m.Steps) != 0 || m.BytesPushed != 0 || m.LayersFrom == "" {
 		t.Errorf("%d steps, %d bytes pushed, layers from %q: want an image made from the one before", len(m.Steps), m.BytesPushed, m.LayersFrom)
 	}
-	// Login; what the name is; its config and its record, which two others lead to; is each blob there; an upload opened, and made;
-	// the name; what belongs to it.
+	// Login; what the name is; its config and its record, which two others lead to; is each blob
+	// there; an upload opened, and made; the name; what belongs to it.
 	if chain := link.chain(); len(chain) > 12 {
 		t.Errorf("%d requests came one after the other, want at most 12:\n%s", len(chain), strings.Join(chain, "\n"))
 	}

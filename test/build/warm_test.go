@@ -15,7 +15,8 @@ import (
 	"github.com/raybuild/raybuild/internal/world"
 )
 
-// warmth is a builder that many tests share: it has built the short recipe once, so that a test pays for its own edit only.
+// warmth is a builder that many tests share: it has built the short recipe once, so that a test
+// pays for its own edit only.
 type warmth struct {
 	once   sync.Once
 	dir    string // RAYBUILD_HOME
@@ -124,7 +125,8 @@ func stopWarm() error {
 	return errors.Join(errs...)
 }
 
-// stopEngine ends the engine of a builder whose state is in dir. It was started with nothing of this process's environment.
+// stopEngine ends the engine of a builder whose state is in dir. It was started with nothing of
+// this process's environment.
 func stopEngine(dir string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

@@ -21,8 +21,9 @@ import (
 
 const operatorModule = "github.com/ray-project/kuberay/ray-operator"
 
-// operators are the last release of each minor version, with the sum of the module (go.sum's). Of 1.7.0 the module proxy gives no
-// module: its definition, which other tests have, is what checks for it.
+// operators are the last release of each minor version, with the sum of the module (go.sum's). Of
+// 1.7.0 the module proxy gives no module: its definition, which other tests have, is what checks
+// for it.
 func operators() []struct{ version, sum string } {
 	return []struct{ version, sum string }{
 		{"1.2.2", "h1:wj4qe9SmJfD1ubgEaVPuAsnU/WFDvremzR8j3JslBdk="}, // has no validation to call: its definition alone
@@ -82,8 +83,8 @@ func definition(t *testing.T, dir string) *kubetest.Schema {
 
 const utils = "controllers/ray/utils"
 
-// program is an operator's validation of the files that the command line names: a line of JSON for each. There is one for each
-// version, as the operators' feature gates are the process's.
+// program is an operator's validation of the files that the command line names: a line of JSON for
+// each. There is one for each version, as the operators' feature gates are the process's.
 const program = `package main
 
 import (
@@ -121,7 +122,8 @@ func main() {
 }
 `
 
-// calls are the arguments of program's errors.Join: those functions that a version has, as it calls them; "" for a version that has none.
+// calls are the arguments of program's errors.Join: those functions that a version has, as it calls
+// them; "" for a version that has none.
 func calls(t *testing.T, dir string) string {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(dir, utils, "validation.go"))
@@ -259,8 +261,8 @@ func validated(t *testing.T, program string, docs map[string][]byte) map[string]
 	return out
 }
 
-// Each export is accepted by the definition and by the operator's validation of the KubeRay that it is for; what is written without a
-// version in mind is so by all from 1.5.1 on.
+// Each export is accepted by the definition and by the operator's validation of the KubeRay that it
+// is for; what is written without a version in mind is so by all from 1.5.1 on.
 func TestOperatorsAcceptExports(t *testing.T) {
 	dirs := map[string]string{}
 	for _, o := range operators() {

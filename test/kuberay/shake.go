@@ -1,7 +1,8 @@
-// Package kuberay checks what raybuild exports by KubeRay's own code: its operator's validation of RayClusters, and its definition of
-// them. The operator is a module that raybuild does not depend on, with a Kubernetes of its own for each version. The test takes its
-// source from the Go module proxy, keeps what the validation reaches, and builds that, all versions in one module, against the
-// Kubernetes that raybuild's go.mod names and that other tests have built before.
+// Package kuberay checks what raybuild exports by KubeRay's own code: its operator's validation of
+// RayClusters, and its definition of them. The operator is a module that raybuild does not depend
+// on, with a Kubernetes of its own for each version. The test takes its source from the Go module
+// proxy, keeps what the validation reaches, and builds that, all versions in one module, against
+// the Kubernetes that raybuild's go.mod names and that other tests have built before.
 package kuberay
 
 import (
@@ -43,8 +44,9 @@ type found struct {
 	spec ast.Spec
 }
 
-// shake writes what the functions of package pkg reach to the directory out. inits are the packages whose init functions are kept as
-// well, where the functions reach those packages: an init may change what is kept.
+// shake writes what the functions of package pkg reach to the directory out. inits are the packages
+// whose init functions are kept as well, where the functions reach those packages: an init may
+// change what is kept.
 func shake(dir, module, as, pkg string, functions, inits []string, out string) error {
 	s := &shaker{dir: dir, module: module, as: as, fset: token.NewFileSet(), packages: map[string]*source{}}
 	for _, f := range functions {

@@ -1,5 +1,6 @@
-// Package launcher tests the launcher on real hosts: each with its own address, sshd and Docker Engine, made by test/hosts.sh on
-// this machine. What runs in the containers is a stand-in for Ray; each test says which.
+// Package launcher tests the launcher on real hosts: each with its own address, sshd and Docker
+// Engine, made by test/hosts.sh on this machine. What runs in the containers is a stand-in for Ray;
+// each test says which.
 package launcher
 
 import (

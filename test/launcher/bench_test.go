@@ -52,9 +52,10 @@ func (f *figures) add(rows ...figure) { f.rows = append(f.rows, rows...) }
 // mostNoOp is how long an up of 8 hosts that changes nothing may take.
 const mostNoOp = time.Second
 
-// TestBench measures the launcher beside a shell loop of `ssh HOST docker run` and `docker compose` over SSH, on the same hosts, one
-// after the other. Ray is miniray in all three: what is measured is the launching. raybuild ends when Ray counts every node alive;
-// the others end when the containers are started.
+// TestBench measures the launcher beside a shell loop of `ssh HOST docker run` and `docker compose`
+// over SSH, on the same hosts, one after the other. Ray is miniray in all three: what is measured
+// is the launching. raybuild ends when Ray counts every node alive; the others end when the
+// containers are started.
 func TestBench(t *testing.T) {
 	file := os.Getenv(benchEnv)
 	if file == "" {
@@ -184,8 +185,8 @@ func median(hosts int, what, by string, runs int, before, f func()) figure {
 	return figure{Hosts: hosts, What: what, By: by, Seconds: took[len(took)/2], Runs: runs}
 }
 
-// shellLoop runs a command on each host by ssh, one after the other as people do, or all at once as careful people do. It counts
-// failures.
+// shellLoop runs a command on each host by ssh, one after the other as people do, or all at once as
+// careful people do. It counts failures.
 func (b *bed) shellLoop(t testing.TB, n int, all bool, command string) int {
 	var failed atomic.Int64
 	g := errgroup.Group{}

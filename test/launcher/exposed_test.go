@@ -70,8 +70,8 @@ func (b *bed) open(t *testing.T, from int, addrs []string) []string {
 
 var listening = regexp.MustCompile(`\s(\S+):(\d+)\s+\S+:\*`)
 
-// rayPorts lists every port of a host on which something of Ray listens to more than loopback, and those on which a worker process
-// may. sshd is the only other thing that listens there.
+// rayPorts lists every port of a host on which something of Ray listens to more than loopback, and
+// those on which a worker process may. sshd is the only other thing that listens there.
 func (b *bed) rayPorts(t *testing.T, i int, n cluster.Node) []int {
 	t.Helper()
 	ports := []int{10001, n.Ports.WorkerMin, n.Ports.WorkerMax, n.Ports.Dashboard}
@@ -143,8 +143,9 @@ func TestFilterClosesRayToOutsiders(t *testing.T) {
 	}
 }
 
-// TestPublicAddressIsRefusedAndProbed gives the head's host an address that the world has. The launcher that goes on all the same is
-// a machine outside, which tries Ray's ports there once the cluster is up.
+// TestPublicAddressIsRefusedAndProbed gives the head's host an address that the world has. The
+// launcher that goes on all the same is a machine outside, which tries Ray's ports there once the
+// cluster is up.
 func TestPublicAddressIsRefusedAndProbed(t *testing.T) {
 	b := needBed(t)
 	b.Clean(t, "public")

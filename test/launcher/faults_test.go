@@ -45,8 +45,9 @@ func TestSixtyFourCallsToOneHostAtOnce(t *testing.T) {
 // mostToSayWho is how long a launcher may take that finds another one at work.
 const mostToSayWho = 2 * time.Second
 
-// TestTwoLaunchersAtOnce starts two at the same moment, and a third one when one of them has the lock. The limit counts for the third
-// one from its start, and for the loser of the two from the moment that there is a lock: before, there is nobody to be named.
+// TestTwoLaunchersAtOnce starts two at the same moment, and a third one when one of them has the
+// lock. The limit counts for the third one from its start, and for the loser of the two from the
+// moment that there is a lock: before, there is nobody to be named.
 func TestTwoLaunchersAtOnce(t *testing.T) {
 	b := needBed(t)
 	b.Clean(t, "twice")
@@ -183,7 +184,8 @@ func TestDownWithAHostThatIsOff(t *testing.T) {
 	}
 }
 
-// TestTakenPortIsNamedWithItsProcess has a Ray of somebody else on the head's host, and another program on the worker's.
+// TestTakenPortIsNamedWithItsProcess has a Ray of somebody else on the head's host, and another
+// program on the worker's.
 func TestTakenPortIsNamedWithItsProcess(t *testing.T) {
 	b := needBed(t)
 	b.Clean(t, "port")
@@ -206,8 +208,8 @@ func TestTakenPortIsNamedWithItsProcess(t *testing.T) {
 	}
 }
 
-// TestFirewallBetweenHostsIsNamed shuts the way from a worker to the head, and from the head to another worker, for what Ray's nodes
-// say to each other. Both hosts answer the launcher.
+// TestFirewallBetweenHostsIsNamed shuts the way from a worker to the head, and from the head to
+// another worker, for what Ray's nodes say to each other. Both hosts answer the launcher.
 func TestFirewallBetweenHostsIsNamed(t *testing.T) {
 	b := needBed(t)
 	b.Clean(t, "walls")

@@ -20,9 +20,9 @@ import (
 	"github.com/raybuild/raybuild/internal/world"
 )
 
-// imageEnv names an image of the offline world that raybuild has built, to save building it here: a reference that can be
-// pulled, or a tar of `raybuild --output type=docker`. Ray in it is the world's stand-in, which runs tasks and jobs; it is not
-// Ray.
+// imageEnv names an image of the offline world that raybuild has built, to save building it here: a
+// reference that can be pulled, or a tar of `raybuild --output type=docker`. Ray in it is the
+// world's stand-in, which runs tasks and jobs; it is not Ray.
 const imageEnv = "RAYBUILD_TEST_RAY_IMAGE"
 
 // rayImage brings the world's image to the bed's registry, once for all tests that run it.
@@ -79,8 +79,8 @@ func buildProgram(t *testing.T) string {
 	return filepath.Join(programDir, "raybuild")
 }
 
-// buildImage is the main job: the real program builds the offline world's recipe, with the newer of its rays, and pushes it. It
-// gives the pinned reference that the program printed.
+// buildImage is the main job: the real program builds the offline world's recipe, with the newer of
+// its rays, and pushes it. It gives the pinned reference that the program printed.
 func buildImage(t *testing.T) string {
 	t.Helper()
 	testEnv, err := world.Start(t.Context(), world.Options{Log: os.Stderr})

@@ -10,7 +10,8 @@ import (
 	hosts "github.com/raybuild/raybuild/test/bed"
 )
 
-// noConnections waits until nobody is connected to a host's sshd: the Engine's and the tunnels' connections are one of these.
+// noConnections waits until nobody is connected to a host's sshd: the Engine's and the tunnels'
+// connections are one of these.
 func (b *bed) noConnections(t testing.TB, i int) {
 	t.Helper()
 	end := time.Now().Add(15 * time.Second)
@@ -26,7 +27,8 @@ func (b *bed) noConnections(t testing.TB, i int) {
 	}
 }
 
-// onlyTheNode checks that of a cluster that is up a host has its node, its token and its packet filter, and nothing else than before.
+// onlyTheNode checks that of a cluster that is up a host has its node, its token and its packet
+// filter, and nothing else than before.
 func (b *bed) onlyTheNode(t testing.TB, i int, cluster string, before hosts.Traces) {
 	t.Helper()
 	now := b.Traces(t, i)

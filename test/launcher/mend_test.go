@@ -17,8 +17,8 @@ import (
 	"github.com/raybuild/raybuild/cluster"
 )
 
-// TestClusterMendsItself kills the head's process, then powers its host off and on. Ray is miniray: a stand-in that counts nodes and
-// runs nothing.
+// TestClusterMendsItself kills the head's process, then powers its host off and on. Ray is miniray:
+// a stand-in that counts nodes and runs nothing.
 func TestClusterMendsItself(t *testing.T) {
 	b := needBed(t)
 	b.Clean(t, "mend")
@@ -46,8 +46,9 @@ func (b *bed) killHead(t *testing.T, spec *cluster.Spec) func() {
 	}
 }
 
-// watchStatus starts `raybuild cluster status --watch`, and waits until it shows a whole cluster. The function that it returns waits for
-// that again, checks that in between it was shown not to be whole, and interrupts it.
+// watchStatus starts `raybuild cluster status --watch`, and waits until it shows a whole cluster.
+// The function that it returns waits for that again, checks that in between it was shown not to be
+// whole, and interrupts it.
 func (b *bed) watchStatus(t *testing.T, spec *cluster.Spec) func() {
 	t.Helper()
 	dir := t.TempDir()
@@ -132,7 +133,8 @@ func (w *watched) await(t *testing.T, f func() bool) {
 	}
 }
 
-// truth samples how many nodes are alive by the head's own word, asked on its host without the launcher; 0 when it does not answer.
+// truth samples how many nodes are alive by the head's own word, asked on its host without the
+// launcher; 0 when it does not answer.
 type truth struct {
 	more    *sync.Cond
 	at      []time.Time // when a sample began
@@ -154,8 +156,8 @@ http://127.0.0.1:8265/api/v0/nodes`, name)
 	}
 }
 
-// between gives the fewest and the most nodes alive from the last sample that was over at start to the first that began after end.
-// It waits for that one.
+// between gives the fewest and the most nodes alive from the last sample that was over at start to
+// the first that began after end. It waits for that one.
 func (r *truth) between(start, end time.Time) (least, most int) {
 	r.more.L.Lock()
 	defer r.more.L.Unlock()
@@ -173,8 +175,9 @@ func (r *truth) between(start, end time.Time) (least, most int) {
 	return slices.Min(r.samples[first : last+1]), slices.Max(r.samples[first : last+1])
 }
 
-// mends lets something happen to the head and follows the cluster until it is whole again without anybody's help. All the while status
-// is compared with what was so during the look. It fails where status says otherwise, and where it never noticed.
+// mends lets something happen to the head and follows the cluster until it is whole again without
+// anybody's help. All the while status is compared with what was so during the look. It fails where
+// status says otherwise, and where it never noticed.
 func (b *bed) mends(t *testing.T, spec *cluster.Spec, happens func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())

@@ -17,8 +17,8 @@ import (
 	"github.com/raybuild/raybuild/cluster"
 )
 
-// TestOldestRayOnTwoHosts runs the world's stand-in as Ray 0.8.6, which has no token, no state API and no jobs API: the launcher asks
-// it for its nodes, and runs a job, in the head's container.
+// TestOldestRayOnTwoHosts runs the world's stand-in as Ray 0.8.6, which has no token, no state API
+// and no jobs API: the launcher asks it for its nodes, and runs a job, in the head's container.
 func TestOldestRayOnTwoHosts(t *testing.T) {
 	b := needBed(t)
 	image := b.worldAs(t, "0.8.6")

@@ -11,7 +11,8 @@ import (
 	"github.com/raybuild/raybuild/cluster"
 )
 
-// TestPlainRegistryThatEnginesRefuse has a registry without TLS that the hosts' Engines do not know as such, while the launcher does.
+// TestPlainRegistryThatEnginesRefuse has a registry without TLS that the hosts' Engines do not know
+// as such, while the launcher does.
 func TestPlainRegistryThatEnginesRefuse(t *testing.T) {
 	b := needBed(t)
 	b.Clean(t, "plain")

@@ -10,8 +10,8 @@ import (
 	"github.com/raybuild/raybuild/internal/testneeds"
 )
 
-// startPodman serves Docker's API by podman on a host, at /run/podman/podman.sock, where localSocket finds it, too. Its storage lies
-// beside the Docker Engine's, on a real disk.
+// startPodman serves Docker's API by podman on a host, at /run/podman/podman.sock, where
+// localSocket finds it, too. Its storage lies beside the Docker Engine's, on a real disk.
 const startPodman = `set -e
 mkdir -p /run/podman /etc/containers/registries.conf.d
 printf '[[registry]]\nlocation = "%s"\ninsecure = true\n' "$1" >/etc/containers/registries.conf.d/bed.conf
@@ -26,8 +26,8 @@ const stopPodman = `podman rm -af -t 0 >/dev/null; kill $(cat /run/podman/pid)
 umount /var/lib/docker/podman/overlay 2>/dev/null
 rm -rf /run/podman /var/lib/docker/podman /usr/local/sbin/podman /etc/containers/registries.conf.d/bed.conf`
 
-// TestClusterOnPodman types the commands of one whose machine has podman in Docker's place. Ray is miniray: a stand-in that counts
-// nodes and runs nothing.
+// TestClusterOnPodman types the commands of one whose machine has podman in Docker's place. Ray is
+// miniray: a stand-in that counts nodes and runs nothing.
 func TestClusterOnPodman(t *testing.T) {
 	b := needBed(t)
 	testneeds.Programs(t, "podman")

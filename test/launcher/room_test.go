@@ -22,8 +22,9 @@ import (
 // needed has the tens of what an image needs: the layer's tar is a little larger than what is in it.
 var needed = regexp.MustCompile(`the image needs (\d\d)\d MiB there \((\d\d)\d MiB compressed and (\d\d)\d MiB unpacked, which is an estimate\)`)
 
-// TestHostWithoutRoomIsNamedBeforeThePull gives a host a Docker directory of 300 MiB, in memory, and an image of which 120 MiB come
-// over the wire. Nothing is pulled or started anywhere. There is no Ray in the image, which never runs.
+// TestHostWithoutRoomIsNamedBeforeThePull gives a host a Docker directory of 300 MiB, in memory,
+// and an image of which 120 MiB come over the wire. Nothing is pulled or started anywhere. There is
+// no Ray in the image, which never runs.
 func TestHostWithoutRoomIsNamedBeforeThePull(t *testing.T) {
 	b := needBed(t)
 	b.Clean(t, "room")

@@ -9,11 +9,12 @@ import (
 	"github.com/raybuild/raybuild/cluster"
 )
 
-// mostToNotice is how long the launcher, with its limits as users have them, may take to name a host that does not answer.
+// mostToNotice is how long the launcher, with its limits as users have them, may take to name a
+// host that does not answer.
 const mostToNotice = 15 * time.Second
 
-// TestHostsThatHangAreNamedWithTheirPhase makes real hosts hang at every phase on the way to their Engine. Ray is miniray: a
-// stand-in that counts nodes and runs nothing.
+// TestHostsThatHangAreNamedWithTheirPhase makes real hosts hang at every phase on the way to their
+// Engine. Ray is miniray: a stand-in that counts nodes and runs nothing.
 func TestHostsThatHangAreNamedWithTheirPhase(t *testing.T) {
 	b := needBed(t)
 	b.Clean(t, "silent")
@@ -70,7 +71,8 @@ func TestHostsThatHangAreNamedWithTheirPhase(t *testing.T) {
 	b.oneEach(t, "silent")
 }
 
-// silentInMidStream follows the logs of three hosts. Of one the Engine stops, of one all of sshd, and one loses its cable.
+// silentInMidStream follows the logs of three hosts. Of one the Engine stops, of one all of sshd,
+// and one loses its cable.
 func (b *bed) silentInMidStream(t *testing.T, spec *cluster.Spec) {
 	type end struct {
 		host int

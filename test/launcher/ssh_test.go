@@ -15,8 +15,8 @@ import (
 
 // Ray is miniray in every test of this file: a stand-in that counts nodes and runs nothing.
 
-// TestStrictSSHD needs a connection, one session at a time, and nothing else of sshd. The Engine is then reached by `docker system
-// dial-stdio`, over as many connections as calls are made at once.
+// TestStrictSSHD needs a connection, one session at a time, and nothing else of sshd. The Engine is
+// then reached by `docker system dial-stdio`, over as many connections as calls are made at once.
 func TestStrictSSHD(t *testing.T) {
 	b := needBed(t)
 	b.Clean(t, "strict")

@@ -67,8 +67,8 @@ func TestThreeHostsComeUpStayAndGo(t *testing.T) {
 	}
 }
 
-// watchProcesses records every process's arguments and environment on all hosts until the function that it returns is called, which
-// returns the records' files.
+// watchProcesses records every process's arguments and environment on all hosts until the function
+// that it returns is called, which returns the records' files.
 func (b *bed) watchProcesses(t *testing.T) func() []string {
 	dir := t.TempDir()
 	var files []string
@@ -101,8 +101,9 @@ func (b *bed) watchProcesses(t *testing.T) func() []string {
 	}
 }
 
-// tokenIsSecret looks for a cluster's token wherever others can read: docker inspect of everything, processes as they were while the
-// cluster came up and as they are, logs of containers, Engine and sshd, and what the launcher said.
+// tokenIsSecret looks for a cluster's token wherever others can read: docker inspect of everything,
+// processes as they were while the cluster came up and as they are, logs of containers, Engine and
+// sshd, and what the launcher said.
 func (b *bed) tokenIsSecret(t *testing.T, name string, records []string, story string) {
 	t.Helper()
 	token := strings.TrimSpace(b.Must(t, "exec", "1", "cat", "/var/lib/docker/volumes/raybuild-"+name+"-auth/_data/token"))
@@ -138,8 +139,8 @@ func (b *bed) tokenIsSecret(t *testing.T, name string, records []string, story s
 	}
 }
 
-// programOnHost puts raybuild into the home directory of root on the first host, until the test ends; so goes the cluster.yaml that
-// the test writes beside it.
+// programOnHost puts raybuild into the home directory of root on the first host, until the test
+// ends; so goes the cluster.yaml that the test writes beside it.
 func (b *bed) programOnHost(t *testing.T) string {
 	t.Helper()
 	home := filepath.Join(b.Dir, "h1/home") // the host's /root
@@ -156,7 +157,8 @@ func (b *bed) programOnHost(t *testing.T) string {
 	return home
 }
 
-// TestClusterOnThisMachine types the commands of one who has no other machine: the launcher runs on the host whose Engine it uses.
+// TestClusterOnThisMachine types the commands of one who has no other machine: the launcher runs on
+// the host whose Engine it uses.
 func TestClusterOnThisMachine(t *testing.T) {
 	b := needBed(t)
 	b.Clean(t, "demo")

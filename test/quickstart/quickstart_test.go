@@ -1,5 +1,6 @@
-// Package quickstart tests what a newcomer does: make quickstart in a fresh copy of the sources, once with the sources that
-// answer, and once on the offline package world, where Ray and conda are stand-ins.
+// Package quickstart tests what a newcomer does: make quickstart in a fresh copy of the sources,
+// once with the sources that answer, and once on the offline package world, where Ray and conda are
+// stand-ins.
 package quickstart
 
 import (

@@ -31,8 +31,8 @@ con run --rm --runc-binary "$runtime" "$image" tools "$@"`},
 docker run --rm --network none "$image" "$@"`}, // stays for what follows
 }
 
-// TestOthersToolsTakeTheImage reads the image by skopeo, pulls and runs it by the engines that people have, all of Debian, and has pip
-// and uv check what is installed in it.
+// TestOthersToolsTakeTheImage reads the image by skopeo, pulls and runs it by the engines that
+// people have, all of Debian, and has pip and uv check what is installed in it.
 func TestOthersToolsTakeTheImage(t *testing.T) {
 	image := realImage(t)
 	_, digest, _ := strings.Cut(image, "@")

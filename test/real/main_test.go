@@ -1,5 +1,6 @@
-// Package real tests raybuild with real Ray and Python packages of the real index, as its users meet them: the program builds images
-// and the launcher runs them on hosts with Docker Engines. Stand-ins are the conda channel and the Miniconda-like installer alone.
+// Package real tests raybuild with real Ray and Python packages of the real index, as its users
+// meet them: the program builds images and the launcher runs them on hosts with Docker Engines.
+// Stand-ins are the conda channel and the Miniconda-like installer alone.
 package real
 
 import (
@@ -48,8 +49,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// needPlace gives what all tests share, or skips: where the real Python index does not answer, and where this machine lacks
-// something. The latter is a failure with RAYBUILD_TEST_STRICT=1.
+// needPlace gives what all tests share, or skips: where the real Python index does not answer, and
+// where this machine lacks something. The latter is a failure with RAYBUILD_TEST_STRICT=1.
 func needPlace(t *testing.T) *place {
 	t.Helper()
 	testneeds.Root(t, "runc", "mmdebstrap")
@@ -188,8 +189,8 @@ func (p *place) realRecipe() string {
 	return strings.Replace(string(p.testEnv.RealRecipe()), "apt: [", "apt: [openssh-client, rsync, ", 1)
 }
 
-// realImage is an image of real Ray that raybuild has built, once for all tests, in the world's registry, pinned by its digest. It has
-// Ray's extras default, tune and rllib, and rsync and ssh.
+// realImage is an image of real Ray that raybuild has built, once for all tests, in the world's
+// registry, pinned by its digest. It has Ray's extras default, tune and rllib, and rsync and ssh.
 func realImage(t *testing.T) string {
 	t.Helper()
 	p := needPlace(t)

@@ -15,8 +15,8 @@ import (
 
 const rayUpVersion = world.RayReal // of the launcher; the image has its own
 
-// TestThreeHosts runs real Ray from PyPI on three hosts: by the real `ray up`, from what `cluster export` writes, and by raybuild
-// through faults.
+// TestThreeHosts runs real Ray from PyPI on three hosts: by the real `ray up`, from what `cluster
+// export` writes, and by raybuild through faults.
 func TestThreeHosts(t *testing.T) {
 	image := realImage(t)
 	m := needMachines(t)

@@ -45,9 +45,10 @@ func readmeCluster(t *testing.T) (lines []string, program, printed string) {
 	return lines, program, printed
 }
 
-// TestReadmeLinesOnTwoHosts types the lines of README.md and docs/start.md on a newcomer's machine: an SSH key in ~/.ssh,
-// two hosts whose user may use Docker and is not root, a registry with TLS. All that is changed in them is the hosts'
-// addresses. What they print is what the page shows, but for numbers and for what Ray itself logs at level INFO.
+// TestReadmeLinesOnTwoHosts types the lines of README.md and docs/start.md on a newcomer's machine:
+// an SSH key in ~/.ssh, two hosts whose user may use Docker and is not root, a registry with TLS.
+// All that is changed in them is the hosts' addresses. What they print is what the page shows, but
+// for numbers and for what Ray itself logs at level INFO.
 func TestReadmeLinesOnTwoHosts(t *testing.T) {
 	b := needHosts(t)
 	lines, program, shown := readmeCluster(t)

@@ -60,7 +60,8 @@ func command(t *testing.T, dir string, env []string, argv ...string) string {
 	return string(out)
 }
 
-// shim is what conda-index takes of conda, which PyPI has not: the order of versions, which is rattler's here, and names.
+// shim is what conda-index takes of conda, which PyPI has not: the order of versions, which is
+// rattler's here, and names.
 var shim = map[string]string{
 	"conda/__init__.py": "", "conda/models/__init__.py": "", "conda/base/__init__.py": "",
 	"conda/models/version.py": "from rattler import Version as VersionOrder\n",

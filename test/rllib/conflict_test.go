@@ -20,10 +20,11 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
-// Two versions that pip installs together without a word, and that crash together: tensorflow from 2.20 on shows the LLVM
-// in it to the whole process, and triton, which torch from 2.12 on brings, takes that for its own
-// (https://github.com/tensorflow/tensorflow/issues/124205). torch imports triton when it makes its first optimizer, so it
-// is imports in that order that the test of the image has to try.
+// Two versions that pip installs together without a word, and that crash together: tensorflow from
+// 2.20 on shows the LLVM in it to the whole process, and triton, which torch from 2.12 on brings,
+// takes that for its own (https://github.com/tensorflow/tensorflow/issues/124205). torch imports
+// triton when it makes its first optimizer, so it is imports in that order that the test of the
+// image has to try.
 const (
 	tensorflow = "tensorflow==2.21.0"
 	torch      = "torch==2.12.0"
@@ -37,8 +38,9 @@ const firstOptimizer = `python -c "import tensorflow, torch; torch.optim.Adam([t
 
 var rayAndPip = regexp.MustCompile(`(?m)^ray: .*\npip: .*\n`)
 
-// TestTensorflowWithTorch builds an image with both. Either it passes its test, or the build fails with both packages named
-// and the image has no name. An image that passes and crashes at an optimizer is a failure. `make test-rllib` runs it.
+// TestTensorflowWithTorch builds an image with both. Either it passes its test, or the build fails
+// with both packages named and the image has no name. An image that passes and crashes at an
+// optimizer is a failure. `make test-rllib` runs it.
 func TestTensorflowWithTorch(t *testing.T) {
 	if os.Getenv(runEnv) == "" {
 		t.Skip("make test-rllib runs it: it takes much disk and many minutes")

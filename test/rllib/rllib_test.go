@@ -15,8 +15,9 @@ import (
 	"time"
 )
 
-// runEnv has to be set for the test to run, pageEnv says where its figures go. keepEnv is a directory on a real disk in which
-// registry and lock stay, so that the next run need not build the image.
+// runEnv has to be set for the test to run, pageEnv says where its figures go. keepEnv is a
+// directory on a real disk in which registry and lock stay, so that the next run need not build the
+// image.
 const (
 	runEnv  = "RAYBUILD_TEST_RLLIB"
 	pageEnv = "RAYBUILD_TEST_RLLIB_PAGE"

@@ -1,5 +1,6 @@
-// Package enginetest is a Docker Engine in memory: the calls that the launcher makes, for tests with more hosts than a machine can
-// hold. What it answers was compared with a real Engine by the tests that run on both.
+// Package enginetest is a Docker Engine in memory: the calls that the launcher makes, for tests
+// with more hosts than a machine can hold. What it answers was compared with a real Engine by the
+// tests that run on both.
 package enginetest
 
 import (

@@ -1,4 +1,5 @@
-// Package sshtest runs SSH servers in the test's own process: as many hosts as a test wants, without root, and with faults on demand.
+// Package sshtest runs SSH servers in the test's own process: as many hosts as a test wants,
+// without root, and with faults on demand.
 package sshtest
 
 import (

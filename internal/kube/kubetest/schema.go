@@ -29,7 +29,8 @@ var definition []byte
 
 const definitionDigest = "c44704442eef0c6721ad40c1d66782c8bd3fdab9d3344306a5820910a679baa1" // of testdata/README.md
 
-// Schema checks RayClusters as an API server with KubeRay's definition does, unknown fields refused: by the API server's own code.
+// Schema checks RayClusters as an API server with KubeRay's definition does, unknown fields
+// refused: by the API server's own code.
 type Schema struct {
 	structural *schema.Structural
 	validator  validation.SchemaValidator
@@ -76,7 +77,8 @@ func ReadSchema(data []byte) (*Schema, error) {
 	return &Schema{s, v}, nil
 }
 
-// Problems lists what the API server would refuse. unknown are those that it finds while it decodes; the others come after.
+// Problems lists what the API server would refuse. unknown are those that it finds while it
+// decodes; the others come after.
 func (s *Schema) Problems(ctx context.Context, doc []byte) (unknown, others []string, err error) {
 	var obj map[string]any
 	if err := yaml.UnmarshalStrict(doc, &obj); err != nil {

@@ -1,6 +1,7 @@
-// Package kubetest is a Kubernetes API server in memory, for what raybuild asks of one: RayClusters and pods. It is a stand-in, but
-// what a server-side apply is, which fields conflict, and what a RayCluster may look like is decided by Kubernetes' own code and by
-// KubeRay's own definition. KubeRay's operator is played by the test.
+// Package kubetest is a Kubernetes API server in memory, for what raybuild asks of one: RayClusters
+// and pods. It is a stand-in, but what a server-side apply is, which fields conflict, and what a
+// RayCluster may look like is decided by Kubernetes' own code and by KubeRay's own definition.
+// KubeRay's operator is played by the test.
 package kubetest
 
 import (
@@ -36,8 +37,8 @@ const token = "a-user-of-kubernetes" //nolint:gosec // of a server that lives as
 
 // Server is the API server.
 type Server struct {
-	// Operator is called at each look at a RayCluster and gives its status, nil as long as there is none. look counts from 1 anew after
-	// each apply.
+	// Operator is called at each look at a RayCluster and gives its status, nil as long as there is
+	// none. look counts from 1 anew after each apply.
 	Operator func(obj *unstructured.Unstructured, look int) map[string]any
 	// Pods are those of the namespace.
 	Pods []map[string]any
@@ -77,7 +78,8 @@ func Start(t testing.TB) *Server {
 	return s
 }
 
-// Kubeconfig writes a file whose current context, named test, reaches the server, and one named stranger, whose user it does not know.
+// Kubeconfig writes a file whose current context, named test, reaches the server, and one named
+// stranger, whose user it does not know.
 func (s *Server) Kubeconfig(t testing.TB) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "kubeconfig")

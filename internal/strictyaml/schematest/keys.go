@@ -7,8 +7,8 @@ import (
 	"github.com/raybuild/raybuild/internal/strictyaml"
 )
 
-// CheckKeys tells what a description lacks: a key without a text, an example that the key's own value or its schema does not
-// take, a default of a key that is required.
+// CheckKeys tells what a description lacks: a key without a text, an example that the key's own
+// value or its schema does not take, a default of a key that is required.
 func CheckKeys(t *testing.T, keys []strictyaml.Key) {
 	t.Helper()
 	checkKeys(t, "", keys)

@@ -10,9 +10,10 @@ import (
 	"strings"
 )
 
-// withByteCode adds the byte code of Python's library, as conda's packages of Python have it: without it every start of a
-// program in the environment would compile what it imports. It depends on the sources alone: the interpreter of the package
-// makes it, one file after the other. Files with the prefix in them have none, for theirs would have another prefix.
+// withByteCode adds the byte code of Python's library, as conda's packages of Python have it:
+// without it every start of a program in the environment would compile what it imports. It depends
+// on the sources alone: the interpreter of the package makes it, one file after the other. Files
+// with the prefix in them have none, for theirs would have another prefix.
 func withByteCode(ctx context.Context, python []entry) ([]entry, error) {
 	dir, err := os.MkdirTemp("", "raybuild-world-")
 	if err != nil {

@@ -15,8 +15,9 @@ import (
 	"strings"
 )
 
-// pythonDebs are the interpreter and its library; headerDebs have what C extensions are compiled with; libDebs are the shared
-// libraries that a minimal system lacks; wheelDebs carry Debian's wheels.
+// pythonDebs are the interpreter and its library; headerDebs have what C extensions are compiled
+// with; libDebs are the shared libraries that a minimal system lacks; wheelDebs carry Debian's
+// wheels.
 var (
 	pythonDebs = []string{"python3.11-minimal", "libpython3.11-minimal", "libpython3.11-stdlib", "python3-distutils", "python3-lib2to3"}
 	headerDebs = []string{"libpython3.11-dev"}
@@ -92,8 +93,8 @@ func debs(ctx context.Context, find func(string) (string, error), names []string
 	return out, nil
 }
 
-// MachineCode is what Debian's Python and its libraries have of programs and libraries, one after the other: real machine
-// code. find is as for [Make].
+// MachineCode is what Debian's Python and its libraries have of programs and libraries, one after
+// the other: real machine code. find is as for [Make].
 func MachineCode(ctx context.Context, find func(string) (string, error)) ([]byte, error) {
 	entries, err := debs(ctx, find, append(slices.Clone(pythonDebs), libDebs...))
 	if err != nil {

@@ -50,8 +50,8 @@ type Options struct {
 	Log func(string, ...any)
 }
 
-// Make makes channels and installers below dir, or finds them there. It needs dpkg and, for the stand-in conda, the go command
-// and this module's sources.
+// Make makes channels and installers below dir, or finds them there. It needs dpkg and, for the
+// stand-in conda, the go command and this module's sources.
 func Make(ctx context.Context, dir string, o Options) (*Made, error) {
 	root, err := moduleRoot()
 	if err != nil {

@@ -153,8 +153,8 @@ func oddities(where []byte) []*pkg {
 // PythonVariant is the version of the n-th further Python, from 1.
 func PythonVariant(n int) string { return fmt.Sprintf("3.11.%d", n+3) }
 
-// pythonPackages are Debian's Python under two versions and some variants: all but the first are the first, relabelled, so that
-// there is something to upgrade to.
+// pythonPackages are Debian's Python under two versions and some variants: all but the first are
+// the first, relabelled, so that there is something to upgrade to.
 func pythonPackages(files []entry, variants int) []*pkg {
 	versions := []string{"3.11.3"}
 	for i := range variants {

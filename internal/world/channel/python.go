@@ -102,7 +102,8 @@ func pythonFiles(ctx context.Context, find func(string) (string, error)) ([]entr
 	return out, setRunPaths(ctx, find, out)
 }
 
-// headerFiles are Python's C headers. Debian has pyconfig.h, which depends on the architecture, in a directory of its own.
+// headerFiles are Python's C headers. Debian has pyconfig.h, which depends on the architecture, in
+// a directory of its own.
 func headerFiles(from []entry) []entry {
 	var out []entry
 	for _, e := range from {
@@ -116,8 +117,9 @@ func headerFiles(from []entry) []entry {
 	return out
 }
 
-// editProgram does for the module site what pythonEdits does for the others: the interpreter has its code built in (frozen).
-// Of the two names of the directory, which are of one length, Debian's gives way to Python's own.
+// editProgram does for the module site what pythonEdits does for the others: the interpreter has
+// its code built in (frozen). Of the two names of the directory, which are of one length, Debian's
+// gives way to Python's own.
 func editProgram(program []byte) ([]byte, error) {
 	was, now := []byte("dist-packages"), []byte("site-packages")
 	if !bytes.Contains(program, was) {

@@ -35,7 +35,8 @@ func (a *app) writableDir() (string, error) {
 	return "", newError("NoWritablePkgsDirError", "No writeable pkgs directories configured.\n%s", "  - "+strings.Join(a.conf.pkgsDirs, "\n  - "))
 }
 
-// listed says whether a cache's urls.txt names the file. conda looks by the file's name alone (observed), and 4.12.0 finds no .conda there.
+// listed says whether a cache's urls.txt names the file. conda looks by the file's name alone
+// (observed), and 4.12.0 finds no .conda there.
 func (a *app) listed(dir, fn string) bool {
 	if strings.HasSuffix(fn, ".conda") && compareVersions(a.conf.version, "23") < 0 {
 		return false
@@ -100,7 +101,8 @@ func sums(file string) (md5sum, sha256sum string, err error) {
 	return hex.EncodeToString(m.Sum(nil)), hex.EncodeToString(s.Sum(nil)), nil
 }
 
-// obtain brings a package into the first writable cache and unpacks it there; one that another writable cache has is used where it is.
+// obtain brings a package into the first writable cache and unpacks it there; one that another
+// writable cache has is used where it is.
 func (a *app) obtain(ctx context.Context, w wanted) (*unpacked, error) {
 	first, err := a.writableDir()
 	if err != nil {

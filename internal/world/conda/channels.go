@@ -18,7 +18,8 @@ type channel struct {
 	url string
 }
 
-// customURLs are the URLs of custom channels: those of conda itself (pkgs/main, pkgs/r), those that default_channels imply, and custom_channels.
+// customURLs are the URLs of custom channels: those of conda itself (pkgs/main, pkgs/r), those that
+// default_channels imply, and custom_channels.
 func (c *config) customURLs() map[string]string {
 	out := map[string]string{"pkgs/main": officialMain, "pkgs/r": officialR}
 	for _, d := range c.defaults {
@@ -32,7 +33,8 @@ func (c *config) customURLs() map[string]string {
 	return out
 }
 
-// resolveChannels turns names and URLs into channels. The rules are those of docs for condarc, checked against conda 26.7.1.
+// resolveChannels turns names and URLs into channels. The rules are those of docs for condarc,
+// checked against conda 26.7.1.
 func (c *config) resolveChannels(asked []string) []channel {
 	var out []channel
 	seen := map[string]bool{}

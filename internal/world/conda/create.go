@@ -37,7 +37,8 @@ func (a *app) install(ctx context.Context) error {
 	return a.change(ctx, prefix)
 }
 
-// makeWay removes an environment that is there already, where the user agrees: end of input is "no"; observed on 26.7.1.
+// makeWay removes an environment that is there already, where the user agrees: end of input is
+// "no"; observed on 26.7.1.
 func (a *app) makeWay(prefix string) error {
 	if !isEnv(prefix) {
 		return nil
@@ -65,7 +66,8 @@ func (a *app) makeWay(prefix string) error {
 	return nil
 }
 
-// probeEnvs leaves an empty file in the directory of environments and touches base's history; observed on 4.12.0 to 26.7.1.
+// probeEnvs leaves an empty file in the directory of environments and touches base's history;
+// observed on 4.12.0 to 26.7.1.
 func (a *app) probeEnvs() {
 	for _, d := range a.conf.envsDirs {
 		if os.MkdirAll(d, 0o755) != nil {
@@ -103,7 +105,8 @@ func (a *app) change(ctx context.Context, prefix string) error {
 	return a.solved(ctx, prefix, specs)
 }
 
-// readSpecFile reads a file of specs, or of URLs below the line @EXPLICIT. Without that line it is not explicit; observed on 26.7.1.
+// readSpecFile reads a file of specs, or of URLs below the line @EXPLICIT. Without that line it is
+// not explicit; observed on 26.7.1.
 func readSpecFile(file string) (lines []string, explicit bool, err error) {
 	data, err := os.ReadFile(file)
 	if err != nil {

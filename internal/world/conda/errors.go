@@ -30,8 +30,8 @@ func newError(name, format string, args ...any) error {
 	return &condaError{name: name, message: fmt.Sprintf(format, args...)}
 }
 
-// packagesNotFound is PackagesNotFoundInChannelsError on 26.7.1 and PackagesNotFoundError on 24.11.3 (observed); the change
-// is taken to have come with 25.
+// packagesNotFound is PackagesNotFoundInChannelsError on 26.7.1 and PackagesNotFoundError on
+// 24.11.3 (observed); the change is taken to have come with 25.
 func packagesNotFound(version string, specs, urls []string) error {
 	name := "PackagesNotFoundInChannelsError"
 	if compareVersions(version, "25") < 0 {
@@ -66,7 +66,8 @@ func invalidChannel(url string, status int) error {
 	}
 }
 
-// offlineError is the misleading answer to a package that is in no cache, or in one with another digest; observed on conda 26.7.1.
+// offlineError is the misleading answer to a package that is in no cache, or in one with another
+// digest; observed on conda 26.7.1.
 func offlineError(url string) error {
 	return newError("OfflineError", "EnforceUnusedAdapter called with url %s\nThis command is using a remote connection in offline mode.", url)
 }

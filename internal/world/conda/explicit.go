@@ -25,8 +25,8 @@ func isURL(s string) bool {
 	return strings.Contains(s, "://") || strings.HasPrefix(s, "/") && explicitLine.MatchString(s)
 }
 
-// explicit installs the packages of URLs, without a solver, without repodata, and without a look at dependencies; with a
-// dry run it does nothing at all. All observed on conda 26.7.1.
+// explicit installs the packages of URLs, without a solver, without repodata, and without a look at
+// dependencies; with a dry run it does nothing at all. All observed on conda 26.7.1.
 func (a *app) explicit(ctx context.Context, prefix string, lines []string) error {
 	var want []wanted
 	for _, line := range lines {

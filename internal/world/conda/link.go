@@ -104,8 +104,9 @@ func pycPath(file, version string) string {
 	return dir + "__pycache__/" + strings.TrimSuffix(base, ".py") + ".cpython-" + version + ".pyc"
 }
 
-// linkFile puts one file into the prefix: a hard link where the cache is on the same mount, else a copy with the package's
-// time; files with the prefix in them and symbolic links are made anew. Observed on 26.7.1.
+// linkFile puts one file into the prefix: a hard link where the cache is on the same mount, else a
+// copy with the package's time; files with the prefix in them and symbolic links are made anew.
+// Observed on 26.7.1.
 func linkFile(from, to, prefix string, p *pathEntry) error {
 	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 		return err

@@ -1,6 +1,7 @@
-// Command conda is a stand-in for conda, for the tests of raybuild. It is not conda: it has those of its commands, files,
-// answers and errors that an image build meets, so that raybuild's own use of conda is exercised where conda itself
-// can't be had. Where a comment says "observed", the behaviour was seen on real conda of the version named.
+// Command conda is a stand-in for conda, for the tests of raybuild. It is not conda: it has those
+// of its commands, files, answers and errors that an image build meets, so that raybuild's own use
+// of conda is exercised where conda itself can't be had. Where a comment says "observed", the
+// behaviour was seen on real conda of the version named.
 package main
 
 import (

@@ -60,8 +60,9 @@ func (a *app) configShow(_ context.Context) error {
 	return nil
 }
 
-// clean is conda clean: -i removes the repodata caches and nothing else; -a also archives and the unpacked packages that no
-// environment has hard links to; urls and urls.txt stay. Observed on 26.7.1.
+// clean is conda clean: -i removes the repodata caches and nothing else; -a also archives and the
+// unpacked packages that no environment has hard links to; urls and urls.txt stay. Observed on
+// 26.7.1.
 func (a *app) clean(_ context.Context) error {
 	o := a.opts
 	index, tarballs, packages := o.index || o.all, o.tarballs || o.all, o.packages || o.all
@@ -157,8 +158,9 @@ func (a *app) tos(_ context.Context) error {
 	return nil
 }
 
-// checkTerms asks a channel for terms.json, as the plugin conda-anaconda-tos does: a channel without one asks nothing of the
-// user; with one it must have been accepted. The plugin's source is the only ground for this; no run of it was observed.
+// checkTerms asks a channel for terms.json, as the plugin conda-anaconda-tos does: a channel
+// without one asks nothing of the user; with one it must have been accepted. The plugin's source is
+// the only ground for this; no run of it was observed.
 func (a *app) checkTerms(ctx context.Context, channels []channel) error {
 	if a.conf.offline || a.conf.autoAcceptTOS || compareVersions(a.conf.version, "25.5") < 0 {
 		return nil

@@ -20,7 +20,8 @@ var (
 	bracketPattern = regexp.MustCompile(`(\w+)\s*=\s*["']?([^"',\]]+(?:,[^"'\]=]+)*)["']?`)
 )
 
-// parseSpec reads the forms that conda documents: name, name=1.2, name==1.2=build, "name >=1,<2 build", channel::name, name[version='…'].
+// parseSpec reads the forms that conda documents: name, name=1.2, name==1.2=build, "name >=1,<2
+// build", channel::name, name[version='…'].
 func parseSpec(text string) (spec, error) {
 	s := spec{text: text}
 	rest := strings.TrimSpace(text)
@@ -161,7 +162,8 @@ func versionParts(v string) [][]string {
 	return out
 }
 
-// compareVersions orders versions: dev before letters before numbers before post; missing parts count as 0. An epoch ("1!") weighs most, a local version ("+x") least.
+// compareVersions orders versions: dev before letters before numbers before post; missing parts
+// count as 0. An epoch ("1!") weighs most, a local version ("+x") least.
 func compareVersions(a, b string) int {
 	ae, a := epoch(a)
 	be, b := epoch(b)

@@ -137,8 +137,9 @@ func (a *app) linkAll(ctx context.Context, prefix string, packages []*unpacked, 
 	return all, nil
 }
 
-// compile makes .pyc files with the prefix's own Python. With SOURCE_DATE_EPOCH in the environment Python makes them of the
-// checked-hash kind by itself. A file that does not compile is left as it is, as conda does.
+// compile makes .pyc files with the prefix's own Python. With SOURCE_DATE_EPOCH in the environment
+// Python makes them of the checked-hash kind by itself. A file that does not compile is left as it
+// is, as conda does.
 func compile(ctx context.Context, prefix string, py python, sources []string) {
 	if len(sources) == 0 {
 		return
@@ -179,7 +180,8 @@ func (a *app) postLink(ctx context.Context, prefix string, l *linked) error {
 	return nil
 }
 
-// messages prints what link scripts left in .messages.txt and removes it: on stdout, with --json on stderr; observed on 26.7.1.
+// messages prints what link scripts left in .messages.txt and removes it: on stdout, with --json on
+// stderr; observed on 26.7.1.
 func (a *app) messages(prefix string) {
 	file := filepath.Join(prefix, ".messages.txt")
 	data, err := os.ReadFile(file)
@@ -323,7 +325,8 @@ func (a *app) writeHistory(prefix string, removed []string, all []*linked, updat
 	return os.WriteFile(created, fmt.Appendf(nil, "%d.%06d", now.Unix(), now.Nanosecond()/1000), 0o644)
 }
 
-// register adds the prefix to ~/.conda/environments.txt; a home that can't be written to is a warning; observed on 26.7.1.
+// register adds the prefix to ~/.conda/environments.txt; a home that can't be written to is a
+// warning; observed on 26.7.1.
 func (a *app) register(prefix string) {
 	if !a.conf.registerEnvs || prefix == a.conf.root {
 		return

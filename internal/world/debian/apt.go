@@ -20,7 +20,8 @@ const Suite = "bookworm"
 // Mirror is a Debian mirror: roots of its main and its security archive, without a slash at the end.
 type Mirror struct{ Archive, Security string }
 
-// MirrorOf is the Debian mirror that a machine's apt is configured with, Debian's own where it has none (an Ubuntu machine).
+// MirrorOf is the Debian mirror that a machine's apt is configured with, Debian's own where it has
+// none (an Ubuntu machine).
 func MirrorOf(c hostconf.Config) Mirror {
 	m := Mirror{Archive: c.Debian.Text, Security: c.DebianSecurity.Text}
 	if m.Archive == "" {

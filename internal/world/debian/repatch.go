@@ -12,8 +12,9 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// Repatched is the patched image once more, with other bytes in the patched package's file for each n: a base that gets one
-// security fix after the other. Its layer is written to the file rootfs, which the image is read from.
+// Repatched is the patched image once more, with other bytes in the patched package's file for each
+// n: a base that gets one security fix after the other. Its layer is written to the file rootfs,
+// which the image is read from.
 func Repatched(patched v1.Image, n int, rootfs string) (v1.Image, error) {
 	layers, err := patched.Layers()
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// Cache keeps files of upstream servers on disk. A file that is being fetched is served as far as it has come, so that who
-// waits for 500 MB sees them arrive.
+// Cache keeps files of upstream servers on disk. A file that is being fetched is served as far as
+// it has come, so that who waits for 500 MB sees them arrive.
 type Cache struct {
 	// Dir is where the files lie. Processes may share it.
 	Dir string
@@ -40,8 +40,9 @@ const fetchLimit = 30 * time.Minute
 // Unused is how long a file stays in a cache after its last use, see [Cache.Prune].
 const Unused = 14 * 24 * time.Hour
 
-// Open opens what upstream has at url. accept is the request's Accept header, and part of the file's name in the cache. A file
-// older than fresh is fetched again, and served all the same where upstream does not answer; 0 is for files that never change.
+// Open opens what upstream has at url. accept is the request's Accept header, and part of the
+// file's name in the cache. A file older than fresh is fetched again, and served all the same where
+// upstream does not answer; 0 is for files that never change.
 func (c *Cache) Open(ctx context.Context, url, accept string, fresh time.Duration) (*File, error) {
 	place := c.place(url + "\n" + accept)
 	// Freshness goes by the cache's own mark: the file's mtime is upstream's Last-Modified.

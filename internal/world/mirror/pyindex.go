@@ -18,8 +18,9 @@ const (
 	pypiFiles = "https://files.pythonhosted.org/packages/"
 )
 
-// PyIndex serves a Python index (PEP 503, 658 and 691) at /simple/ and its files at /packages/, out of a cache that it fills
-// from a real one. Pages go through as they came, but for the places of PyPI's files.
+// PyIndex serves a Python index (PEP 503, 658 and 691) at /simple/ and its files at /packages/, out
+// of a cache that it fills from a real one. Pages go through as they came, but for the places of
+// PyPI's files.
 type PyIndex struct {
 	// Upstream is the real index, without a slash at its end: https://pypi.org/simple.
 	Upstream string

@@ -33,7 +33,8 @@ type Stats struct {
 	Classes map[string]Counts `json:"classes"`
 }
 
-// Request is one request that was answered, or begun: a fault may have cut it. Of a HEAD request Bytes is 0 or what the body would have been.
+// Request is one request that was answered, or begun: a fault may have cut it. Of a HEAD request
+// Bytes is 0 or what the body would have been.
 type Request struct {
 	Method string `json:"method"`
 	Path   string `json:"path"`

@@ -14,7 +14,8 @@ import (
 // codePiece is how much machine code is taken as it is: many times what deflate looks back, 32 KiB.
 const codePiece = 1 << 20
 
-// machineCode is real machine code that payloads are made of: whatever size is asked for, it deflates as real libraries do.
+// machineCode is real machine code that payloads are made of: whatever size is asked for, it
+// deflates as real libraries do.
 type machineCode struct {
 	bytes []byte
 	ratio float64 // of its deflated size to its own
@@ -50,8 +51,9 @@ func (c *counter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// reader reads about as many bytes as deflate to size, the same for the same seed. Each piece's bytes stand for others, so that
-// compressors that look back further than deflate seldom find one again.
+// reader reads about as many bytes as deflate to size, the same for the same seed. Each piece's
+// bytes stand for others, so that compressors that look back further than deflate seldom find one
+// again.
 func (c *machineCode) reader(seed string, size int64) io.Reader {
 	p := &pieces{code: c.bytes, random: rand.New(rand.NewChaCha8(sha256.Sum256([]byte(seed))))}
 	return io.LimitReader(p, int64(float64(size)/c.ratio))

@@ -2,10 +2,10 @@ package pypi
 
 import "strings"
 
-// table has the stand-ins of what Ray's extras, tensorflow and torch need, with the dependencies that
-// the real ones have, simplified. One line a version; see small for the form. A project is spelled here
-// as those that need it spell it: pip 23.0, which takes METADATA by PEP 658, stumbles over Name: dm-tree where dm_tree was
-// asked for.
+// table has the stand-ins of what Ray's extras, tensorflow and torch need, with the dependencies
+// that the real ones have, simplified. One line a version; see small for the form. A project is
+// spelled here as those that need it spell it: pip 23.0, which takes METADATA by PEP 658, stumbles
+// over Name: dm-tree where dm_tree was asked for.
 const table = `
 click 8.1.7 python=>=3.7
 click 8.2.1 python=>=3.10

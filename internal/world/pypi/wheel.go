@@ -33,7 +33,8 @@ type Project struct {
 	Files map[string][]byte
 	// Tag is the wheel's tag. Default: py3-none-any.
 	Tag string
-	// Payload is the size in bytes that a file takes in the wheel: one of incompressible bytes, or of code. Default: none.
+	// Payload is the size in bytes that a file takes in the wheel: one of incompressible bytes, or
+	// of code. Default: none.
 	Payload int64
 	// NoMetadata leaves the project's .metadata file (PEP 658) out of the index.
 	NoMetadata bool

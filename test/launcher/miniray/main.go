@@ -1,9 +1,10 @@
-// Command ray, as miniray builds it, is a few MB of stand-in for tests of the launcher alone: it takes `ray start` as the launcher
-// writes it, keeps the ports, and counts nodes as Ray's state API does. It runs no tasks. It is not Ray, and not the stand-in of
-// the offline world, which does.
+// Command ray, as miniray builds it, is a few MB of stand-in for tests of the launcher alone: it
+// takes `ray start` as the launcher writes it, keeps the ports, and counts nodes as Ray's state API
+// does. It runs no tasks. It is not Ray, and not the stand-in of the offline world, which does.
 //
-// What it keeps of Ray's documented behaviour: a node without the cluster's token is refused; a node that the head does not know
-// (any more) ends, and its container's restart policy brings it back; the head takes a silent node for dead.
+// What it keeps of Ray's documented behaviour: a node without the cluster's token is refused; a
+// node that the head does not know (any more) ends, and its container's restart policy brings it
+// back; the head takes a silent node for dead.
 package main
 
 import (
@@ -77,8 +78,9 @@ func main() {
 	runWorker(me, opts["--address"], token)
 }
 
-// occupy listens wherever Ray's processes do beside GCS and dashboard: on every port that is given, and on both ends and in the
-// middle of the workers' range. A head opens the client's port unasked, as one with ray[client] does.
+// occupy listens wherever Ray's processes do beside GCS and dashboard: on every port that is given,
+// and on both ends and in the middle of the workers' range. A head opens the client's port unasked,
+// as one with ray[client] does.
 func occupy(opts map[string]string, head bool) {
 	for _, p := range []string{"--node-manager-port", "--object-manager-port", "--runtime-env-agent-port", "--dashboard-agent-grpc-port",
 		"--dashboard-agent-listen-port", "--metrics-export-port"} {

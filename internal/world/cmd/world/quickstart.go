@@ -13,8 +13,9 @@ import (
 	"github.com/raybuild/raybuild/layers"
 )
 
-// quickstart looks which sources of an image answer, starts what the others need, writes the recipe, and prints as lines of
-// shell what was found: kind (real, mixed or offline), and of the first two registry and recipe.
+// quickstart looks which sources of an image answer, starts what the others need, writes the
+// recipe, and prints as lines of shell what was found: kind (real, mixed or offline), and of the
+// first two registry and recipe.
 func quickstart(ctx context.Context, o options, raybuild string, out io.Writer) error {
 	s := world.FindSources(ctx)
 	for _, err := range s.All() {

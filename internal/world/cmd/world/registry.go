@@ -16,7 +16,8 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// registryDir has the state of a registry that runs without a world: the quickstart's, where it builds from the internet.
+// registryDir has the state of a registry that runs without a world: the quickstart's, where it
+// builds from the internet.
 func registryDir(dir string) string { return filepath.Join(dir, "registry-only") }
 
 // registryUp runs `raybuild registry serve` in the background, if it does not run, and prints its address.

@@ -148,8 +148,8 @@ func openFiles() ([]specs.POSIXRlimit, error) {
 	return []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Hard: n, Soft: n}}, nil
 }
 
-// enlargeShm lifts runc's limit of 64 MB on shared memory, which is too little for Ray's object store. Linux's own, half of the
-// machine's memory, stays.
+// enlargeShm lifts runc's limit of 64 MB on shared memory, which is too little for Ray's object
+// store. Linux's own, half of the machine's memory, stays.
 func enlargeShm(mounts []specs.Mount) {
 	for i, m := range mounts {
 		if m.Destination == "/dev/shm" {
@@ -158,8 +158,8 @@ func enlargeShm(mounts []specs.Mount) {
 	}
 }
 
-// writeHosts gives the container the files that engines give each one: without them nothing is called localhost. A link in the
-// image that leads out of it is an error.
+// writeHosts gives the container the files that engines give each one: without them nothing is
+// called localhost. A link in the image that leads out of it is an error.
 func writeHosts(root string) error {
 	r, err := os.OpenRoot(root)
 	if err != nil {
@@ -180,8 +180,8 @@ func writeHosts(root string) error {
 	return nil
 }
 
-// numericUser reads an image's user, "1000:1000", "1000", or "" for root. A name would have to be looked up in the image, and
-// raybuild's images have numbers.
+// numericUser reads an image's user, "1000:1000", "1000", or "" for root. A name would have to be
+// looked up in the image, and raybuild's images have numbers.
 func numericUser(user string) (specs.User, error) {
 	if user == "" {
 		return specs.User{}, nil
