@@ -3,7 +3,6 @@ package layers
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -345,79 +344,4 @@ func (r *Resolver) size(ctx context.Context, url string) (int64, error) {
 		return 0, fmt.Errorf("ask for the size of %q: %s; see that the version exists, or name another mirror in mirrors.fetch", url, resp.Status)
 	}
 	return max(resp.ContentLength, 0), nil
-}
-
-// layerInputs are the digests of what each layer is resolved for. A layer whose
-// digest is in the lock is not resolved again.
-func layerInputs(r *Recipe, base digest.Digest) (map[string]digest.Digest, error) {
-	keys, err := fileDigests(r.Dir, aptKeys(r.Apt))
-	if err != nil {
-		return nil, err
-	}
-	wheels, err := localWheels(r.Dir, r.Pip.Wheels)
-	if err != nil {
-		return nil, err
-	}
-	minor := strings.Join(strings.SplitN(r.Env.Python, ".", 3)[:min(2, strings.Count(r.Env.Python, ".")+1)], ".")
-	parts := map[string]any{
-		"apt":       []any{r.Apt, keys, base},
-		"miniconda": []any{r.Miniconda.Distribution, r.Miniconda.Version, r.Miniconda.SHA256},
-		"env":       []any{r.Env, r.EnvFile},
-		"ray":       []any{r.Ray, r.Pip.Packages, r.Pip.ExtraIndexes, r.Required, r.EnvFile, r.Pins, wheels, minor, r.Env.Name},
-	}
-	if len(r.CondaPins) > 0 {
-		parts["env"] = []any{r.Env, r.EnvFile, r.CondaPins}
-	}
-	out := map[string]digest.Digest{}
-	for name, part := range parts {
-		data, err := json.Marshal(part)
-		if err != nil {
-			return nil, fmt.Errorf("digest inputs of layer %q: %w", name, err)
-		}
-		out[name] = digest.FromBytes(data)
-	}
-	for i := range r.Pip.Added {
-		out[addedName(i+1)] = addedInputs(r.Pip, i+1, out["ray"])
-	}
-	return out, nil
-}
-
-// StaleLayer is a part of a lock that no longer fits its recipe.
-type StaleLayer struct {
-	// Platform and Layer say which part; Layer may be "base".
-	Platform, Layer string
-	// Why is one clause: "the recipe asks for something else".
-	Why string
-}
-
-// Stale lists what of a lock must be resolved anew for a recipe, nothing where
-// it fits. own are layers of a program's own. It looks at nothing but its arguments and the recipe's local files.
-func Stale(r *Recipe, l *Lock, own ...Layer) ([]StaleLayer, error) {
-	var out []StaleLayer
-	for _, name := range r.Platforms {
-		var locked *LockPlatform
-		if l != nil {
-			locked = l.Platforms[name]
-		}
-		if locked == nil {
-			out = append(out, StaleLayer{name, "base", "there is no lock for this platform"})
-			continue
-		}
-		if locked.Base.Reference != r.Base {
-			out = append(out, StaleLayer{name, "base", fmt.Sprintf("the recipe has %s, the lock %s", r.Base, locked.Base.Reference)})
-		}
-		inputs, err := layerInputs(r, locked.Base.Digest)
-		if err != nil {
-			return nil, err
-		}
-		for _, l := range lockedLayers(own) {
-			inputs[l.Name()] = l.Inputs()
-		}
-		for _, layer := range slices.Sorted(maps.Keys(inputs)) {
-			if !slices.ContainsFunc(locked.Layers, func(l LockLayer) bool { return l.Name == layer && l.Inputs == inputs[layer] }) {
-				out = append(out, StaleLayer{name, layer, "the recipe asks for something else than what was resolved"})
-			}
-		}
-	}
-	return out, nil
 }
