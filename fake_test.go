@@ -38,6 +38,7 @@ type site struct {
 	builder *fakebuilder.Builder
 	fails   map[string]string            // steps that fail, by title, and what they say
 	leaves  map[string]map[string]string // files that steps leave, by title's start
+	stops   map[string]func()            // what is done when a step runs, by title
 	events  []Event
 }
 
@@ -65,8 +66,12 @@ var siteInputs = map[string]digest.Digest{
 
 func newSite(t testing.TB) *site {
 	t.Helper()
-	s := &site{t: t, dir: t.TempDir(), host: serveRegistry(t), fails: map[string]string{}, leaves: map[string]map[string]string{}}
+	s := &site{t: t, dir: t.TempDir(), host: serveRegistry(t), fails: map[string]string{}, leaves: map[string]map[string]string{}, stops: map[string]func(){}}
 	s.builder = fakebuilder.Start(t, fakebuilder.Options{Run: func(title string) (map[string]string, error) {
+		if stop, ok := s.stops[title]; ok {
+			stop()
+			time.Sleep(time.Second) // the end of the call goes its own way
+		}
 		if text, ok := s.fails[title]; ok {
 			return nil, errors.New(text)
 		}
@@ -400,6 +405,63 @@ func TestFailedBuildNamesNothing(t *testing.T) {
 	}
 	if got := s.digestOf(s.ref("ray:1")); got != "" {
 		t.Errorf("the registry has %s", got)
+	}
+}
+
+// An image that does not pass its test gets no name, and the error is the test's.
+func TestImageThatFailsItsTestGetsNoName(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.fails["[smoke] import ray[default], requests"] =
+		`raybuild-smoke: {"failures": [{"modules": ["requests"], "packages": ["requests 2.32.0"], "error": "ImportError: no", "alone": true}]}`
+	res, ran, err := s.tryBuild(BuildOptions{})
+	var failed *layers.SmokeError
+	if !errors.As(err, &failed) || failed.Failures[0].Modules[0] != "requests" || len(ran) == len(withoutSmoke(ran)) {
+		t.Errorf("error %v after %q", err, ran)
+	}
+	if got := s.digestOf(s.ref("ray:1")); got != "" || res.Digest != "" {
+		t.Errorf("the registry has %s, the result %s", got, res.Digest)
+	}
+	delete(s.fails, "[smoke] import ray[default], requests")
+	again, ran := s.build(BuildOptions{})
+	if again.Smoke != "passed" || len(withoutSmoke(ran)) > 0 {
+		t.Errorf("the second build is %q and ran %q", again.Smoke, ran)
+	}
+}
+
+// A builder that cannot merge makes an image of its own layout, and says so; none of its layers is taken by an edit.
+func TestBuilderThatCannotMerge(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.builder = fakebuilder.Start(t, fakebuilder.Options{Linear: true})
+	s.build(BuildOptions{})
+	if !slices.ContainsFunc(s.events, func(e Event) bool { return e.Kind == Note && strings.Contains(e.Text, "cannot merge") }) {
+		t.Errorf("nobody was told: %v", s.events)
+	}
+	s.write("app/main.py", "print(2)\n")
+	if edited, _ := s.build(BuildOptions{}); edited.LayersFrom != "" {
+		t.Errorf("layers were taken from %s", edited.LayersFrom)
+	}
+}
+
+// A build that is stopped says how far it came.
+func TestStoppedBuildSaysHowFarItCame(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	ctx, stop := context.WithCancel(t.Context())
+	s.stops["[ray] install ray 2.60.0"] = stop
+	p, err := Open(s.options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	_, err = p.Build(ctx, BuildOptions{Names: []string{s.ref("ray:1")}, Push: true, Frozen: true})
+	var interrupted *InterruptedError
+	if !errors.As(err, &interrupted) || !strings.Contains(interrupted.State, "finished steps are kept") {
+		t.Errorf("error %v", err)
+	}
+	if _, ran := s.build(BuildOptions{}); slices.Contains(ran, "[miniconda] install miniconda py311_25.7.0-2") {
+		t.Errorf("what had run ran again: %q", ran)
 	}
 }
 
