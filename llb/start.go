@@ -79,6 +79,7 @@ func (b *Builder) Start(ctx context.Context, images []Image, s Session, o BuildO
 	r.not, r.later = c.exportsNone(), c.splitExports(o)
 	if r.pack, err = c.pack(within, images, o); err != nil {
 		cancel(err)
+		c.checks.end()
 		return refused(errors.Join(err, c.view.close()))
 	}
 	r.Content = c.content(nil)
