@@ -444,6 +444,29 @@ func TestBuilderThatCannotMerge(t *testing.T) {
 	}
 }
 
+// A builder whose content nobody can read pushes by itself, the same image, and an edit is built whole.
+func TestBuilderThatPushesItself(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	usual, _ := s.build(BuildOptions{Names: []string{s.ref("usual:1")}, NoGraphTag: true})
+	s.builder = fakebuilder.Start(t, fakebuilder.Options{NoContent: true})
+	first, _ := s.build(BuildOptions{})
+	if first.Digest != usual.Digest || s.digestOf(s.ref("ray:1")) != first.Digest {
+		t.Errorf("the registry has %s, the build made %s, raybuild's own push %s", s.digestOf(s.ref("ray:1")), first.Digest, usual.Digest)
+	}
+	told := func(text string) bool {
+		return slices.ContainsFunc(s.events, func(e Event) bool { return strings.Contains(e.Text, text) })
+	}
+	if !told("the builder pushed") {
+		t.Errorf("nobody was told: %v", s.events)
+	}
+	s.write("app/main.py", "print(2)\n")
+	edited, _ := s.build(BuildOptions{})
+	if edited.LayersFrom != "" || !told("building the whole image") || s.digestOf(s.ref("ray:1")) != edited.Digest {
+		t.Errorf("the edit takes layers from %q, the registry has %s, the build made %s: %v", edited.LayersFrom, s.digestOf(s.ref("ray:1")), edited.Digest, s.events)
+	}
+}
+
 // A build that is stopped says how far it came.
 func TestStoppedBuildSaysHowFarItCame(t *testing.T) {
 	t.Parallel()

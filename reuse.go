@@ -211,7 +211,7 @@ func (k *reuse) push(ctx context.Context, p *Project, o *BuildOptions, to llb.Bu
 	}
 	built, err := part.Layers()
 	if err != nil {
-		return err
+		return k.explain(err)
 	}
 	if err := k.assemble(ctx, built); err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"os"
 	"strings"
 
 	digest "github.com/opencontainers/go-digest"
@@ -85,7 +86,8 @@ func outsideAnnotations(in map[string]string) map[string]string {
 	return out
 }
 
-// Layers are the layers of an image of one platform, with their diff IDs.
+// Layers are the layers of an image of one platform, with their diff IDs. Where the builder serves
+// no content it is an error that is os.ErrNotExist.
 func (p *Content) Layers() ([]StoredLayer, error) {
 	if len(p.Result.Images) != 1 {
 		return nil, fmt.Errorf("read layers of image %s: it has %d platforms, not one", p.Result.Digest, len(p.Result.Images))
@@ -94,6 +96,9 @@ func (p *Content) Layers() ([]StoredLayer, error) {
 	var m ocispecs.Manifest
 	var config ocispecs.Image
 	for d, into := range map[digest.Digest]any{i.Manifest: &m, i.Config: &config} {
+		if p.docs[d] == nil {
+			return nil, fmt.Errorf("read blob %s: %w", d, os.ErrNotExist)
+		}
 		if err := json.Unmarshal(p.docs[d], into); err != nil {
 			return nil, fmt.Errorf("read blob %s: %w", d, err)
 		}

@@ -166,7 +166,8 @@ func (b *Builder) blobFrom(ctx context.Context, d digest.Digest, offset int64) (
 	r, err := store.ReaderAt(ctx, ocispecs.Descriptor{Digest: d})
 	if err != nil {
 		cancel()
-		if cerrdefs.IsNotFound(err) {
+		// A builder that serves no content has none.
+		if cerrdefs.IsNotFound(err) || cerrdefs.IsNotImplemented(err) || status.Code(err) == codes.Unimplemented {
 			err = errors.Join(os.ErrNotExist, err)
 		}
 		return nil, 0, fmt.Errorf("read blob %s: %w", d, err)

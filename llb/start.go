@@ -112,8 +112,12 @@ func (r *Build) make(ctx context.Context) (err error) {
 	if err := r.complete(ctx, res); err != nil {
 		return err
 	}
-	if r.Result = res; r.o.Push && !r.c.b.store {
-		return r.readDocs(ctx)
+	if r.Result = res; !r.o.Push || r.c.b.store {
+		return nil
+	}
+	// Of a builder that serves no content nothing can be read: it pushes itself.
+	if err := r.readDocs(ctx); !errors.Is(err, os.ErrNotExist) {
+		return err
 	}
 	return nil
 }

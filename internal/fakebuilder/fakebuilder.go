@@ -3,8 +3,8 @@
 // does, knows what it has built already, pulls the configs and layers of base images, makes a layer
 // of each operation, and writes manifests as BuildKit does; but a step's layer holds no more than
 // the step's name and what a test says that it leaves behind. It exports images into its content
-// store, and files to the caller. It packs by gzip, pushes nothing, and writes no archives and
-// caches.
+// store, and files to the caller. It packs by gzip, pushes images of one platform, and writes no
+// archives and caches.
 package fakebuilder
 
 import (
@@ -32,6 +32,8 @@ import (
 type Options struct {
 	// Linear says that it cannot merge layers.
 	Linear bool
+	// NoContent says that its content cannot be read, as that of BuildKits before 0.12: it pushes itself.
+	NoContent bool
 	// Run is asked for each step that runs, by its title: "[ray] install wheels". It gives the
 	// files that the step leaves behind in what comes out of it, by path, or why it fails. Default:
 	// nothing.
@@ -79,7 +81,9 @@ func Start(t testing.TB, o Options) *Builder {
 	server := grpc.NewServer()
 	controlapi.RegisterControlServer(server, &control{b: b})
 	gateway.RegisterLLBBridgeServer(server, &bridge{b: b})
-	api.RegisterContentServer(server, contentserver.New(store))
+	if !o.NoContent {
+		api.RegisterContentServer(server, contentserver.New(store))
+	}
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(listener) }()
 	t.Cleanup(func() {

@@ -20,6 +20,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	controlapi "github.com/moby/buildkit/api/services/control"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
@@ -38,6 +40,7 @@ type layer struct {
 	ocispecs.Descriptor
 	DiffID digest.Digest
 	blob   []byte            // nil: the registry has it, and the builder does not
+	from   v1.Layer          // then
 	files  map[string]string // by path, without a slash in front
 }
 
@@ -125,7 +128,7 @@ func pulled(l v1.Layer) (out layer, err error) {
 	if err != nil {
 		return out, err
 	}
-	out = layer{DiffID: digest.Digest(diffID.String()), files: map[string]string{}, Descriptor: ocispecs.Descriptor{
+	out = layer{from: l, DiffID: digest.Digest(diffID.String()), files: map[string]string{}, Descriptor: ocispecs.Descriptor{
 		MediaType: string(mediaType), Digest: digest.Digest(sum.String()), Size: size}}
 	r, err := l.Uncompressed()
 	if err != nil {
@@ -209,12 +212,10 @@ func (c *control) Session(stream controlapi.Control_SessionServer) error {
 
 // image writes an image of one or several platforms into the content store.
 func (r *build) image(ctx context.Context, attrs map[string]string, res *gateway.Result) (map[string]string, error) {
-	switch {
-	case attrs[string(exptypes.OptKeyPush)] == "true":
-		return nil, errNot("push")
-	case attrs[string(exptypes.OptKeyLayerCompression)] != "gzip":
-		return nil, errNot("pack by " + attrs[string(exptypes.OptKeyLayerCompression)])
+	if packing := attrs[string(exptypes.OptKeyLayerCompression)]; packing != "gzip" {
+		return nil, errNot("pack by " + packing)
 	}
+	pushed := attrs[string(exptypes.OptKeyPush)] == "true"
 	manifestNotes, indexNotes := map[string]string{}, map[string]string{}
 	for key, value := range attrs {
 		if name, ok := strings.CutPrefix(key, "annotation-manifest."); ok {
@@ -225,11 +226,18 @@ func (r *build) image(ctx context.Context, attrs map[string]string, res *gateway
 		}
 	}
 	if one := res.GetRef(); one != nil {
-		d, config, err := r.manifest(ctx, r.result(one.Id), res.Metadata[exptypes.ExporterImageConfigKey], manifestNotes)
+		all := r.result(one.Id)
+		d, config, err := r.manifest(ctx, all, res.Metadata[exptypes.ExporterImageConfigKey], manifestNotes)
+		if err == nil && pushed {
+			err = r.push(ctx, strings.Split(attrs[string(exptypes.OptKeyName)], ","), d, config, all)
+		}
 		if err != nil {
 			return nil, err
 		}
 		return described(d, config)
+	}
+	if pushed {
+		return nil, errNot("push several platforms")
 	}
 	var ps exptypes.Platforms
 	if err := json.Unmarshal(res.Metadata[exptypes.ExporterPlatformsKey], &ps); err != nil {
@@ -253,6 +261,55 @@ func (r *build) image(ctx context.Context, attrs map[string]string, res *gateway
 		return nil, err
 	}
 	return described(d, "")
+}
+
+// rawManifest is a manifest as it is pushed.
+type rawManifest struct {
+	ocispecs.Descriptor
+	data []byte
+}
+
+func (m rawManifest) RawManifest() ([]byte, error) { return m.data, nil }
+func (m rawManifest) MediaType() (types.MediaType, error) {
+	return types.MediaType(m.Descriptor.MediaType), nil
+}
+
+// push brings an image to registries.
+func (r *build) push(ctx context.Context, names []string, manifest ocispecs.Descriptor, config digest.Digest, all files) error {
+	read := func(d digest.Digest) ([]byte, error) {
+		return content.ReadBlob(ctx, r.b.store, ocispecs.Descriptor{Digest: d})
+	}
+	data, err := read(manifest.Digest)
+	if err != nil {
+		return err
+	}
+	text, err := read(config)
+	if err != nil {
+		return err
+	}
+	for _, to := range names {
+		ref, err := name.ParseReference(to)
+		if err != nil {
+			return err
+		}
+		blobs := []v1.Layer{static.NewLayer(text, types.OCIConfigJSON)}
+		for _, l := range all {
+			if l.blob == nil {
+				blobs = append(blobs, l.from)
+			} else {
+				blobs = append(blobs, static.NewLayer(l.blob, types.OCILayer))
+			}
+		}
+		for _, blob := range blobs {
+			if err := remote.WriteLayer(ref.Context(), blob, remote.WithContext(ctx)); err != nil {
+				return err
+			}
+		}
+		if err := remote.Put(ref, rawManifest{manifest, data}, remote.WithContext(ctx)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // described is what BuildKit's exporter says of an image.
