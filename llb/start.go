@@ -9,7 +9,7 @@ import (
 	"github.com/moby/buildkit/client"
 )
 
-// Build is an image that is being built. What of it is content may be used when [Build.Wait] has given it.
+// Build is an image that is being built. Its Content may be used after [Build.Wait].
 type Build struct {
 	*Content // of the image
 
@@ -57,7 +57,7 @@ func (b *Builder) Build(ctx context.Context, images []Image, s Session, o BuildO
 //	image, err = build.End(ctx, err)
 //
 // The context that it gives ends when the build has failed, or the image did not pass its checks:
-// nobody needs then what is done with it. End must be called, whatever else is.
+// nobody needs then what is done with it. Every build that was started has to be ended by End.
 func (b *Builder) Start(ctx context.Context, images []Image, s Session, o BuildOptions) (*Build, context.Context, error) {
 	out := &outputs{oci: closing(o.OCI), docker: closing(o.Docker)}
 	refused := func(err error) (*Build, context.Context, error) { return nil, ctx, errors.Join(err, out.close(err)) }
@@ -122,8 +122,9 @@ func (r *Build) make(ctx context.Context) (err error) {
 	return nil
 }
 
-// afterSteps is what is done when the image's steps have run. Where nobody pushes it, it is for
-// those who wait that it is exported, and what comes then names it.
+// afterSteps runs between the image's steps and its exports. An image that is not pushed gets its
+// names by the exports, so they wait for the checks. One that is pushed gets them by the push, which
+// waits itself.
 func (r *Build) afterSteps(built context.Context) error {
 	r.c.checks.begin()
 	if r.pack.wait(built); r.o.Push {

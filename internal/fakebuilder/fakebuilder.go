@@ -32,7 +32,7 @@ import (
 type Options struct {
 	// Linear says that it cannot merge layers.
 	Linear bool
-	// NoContent says that its content cannot be read, as that of BuildKits before 0.12: it pushes itself.
+	// NoContent says that its content cannot be read. Then it has to push by itself.
 	NoContent bool
 	// Run is asked for each step that runs, by its title: "[ray] install wheels". It gives the
 	// files that the step leaves behind in what comes out of it, by path, or why it fails. Default:

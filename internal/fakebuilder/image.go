@@ -80,18 +80,18 @@ func (b *Builder) put(ctx context.Context, mediaType string, data []byte) error 
 }
 
 // source is the filesystem of a source. An artifact's content is not asked for.
-func (s *solving) source(o output, op *pb.Op) (files, error) {
+func (s *solving) source(ctx context.Context, o output, op *pb.Op) (files, error) {
 	id := op.GetSource().Identifier
 	ref, ok := strings.CutPrefix(id, "docker-image://")
 	if !ok {
-		return s.with(nil, o, nil)
+		return s.with(ctx, nil, o, nil)
 	}
 	parsed, err := name.ParseReference(ref)
 	if err != nil {
 		return nil, err
 	}
 	platform := v1.Platform{OS: op.Platform.GetOS(), Architecture: op.Platform.GetArchitecture(), Variant: op.Platform.GetVariant()}
-	image, err := remote.Image(parsed, remote.WithContext(s.ctx), remote.WithPlatform(platform))
+	image, err := remote.Image(parsed, remote.WithContext(ctx), remote.WithPlatform(platform))
 	if err != nil {
 		return nil, err
 	}

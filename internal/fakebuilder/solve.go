@@ -87,7 +87,6 @@ func (r *build) end() {
 // solving is the evaluation of one graph.
 type solving struct {
 	*build
-	ctx   context.Context //nolint:containedctx // of the request whose evaluation this is
 	ops   map[digest.Digest]*pb.Op
 	meta  map[string]*pb.OpMetadata
 	done  map[output]files
@@ -96,7 +95,7 @@ type solving struct {
 
 // solve evaluates a graph's last operation.
 func (r *build) solve(ctx context.Context, def *pb.Definition) (files, error) {
-	s := &solving{build: r, ctx: ctx, ops: map[digest.Digest]*pb.Op{}, meta: def.Metadata, done: map[output]files{}, event: map[digest.Digest]bool{}}
+	s := &solving{build: r, ops: map[digest.Digest]*pb.Op{}, meta: def.Metadata, done: map[output]files{}, event: map[digest.Digest]bool{}}
 	var last pb.Op
 	for _, dt := range def.Def {
 		last.Reset()
@@ -105,15 +104,15 @@ func (r *build) solve(ctx context.Context, def *pb.Definition) (files, error) {
 		}
 		s.ops[digest.FromBytes(dt)] = proto.CloneOf(&last)
 	}
-	return s.input(last.Inputs[0])
+	return s.input(ctx, last.Inputs[0])
 }
 
-func (s *solving) input(in *pb.Input) (files, error) {
-	return s.output(output{digest.Digest(in.Digest), in.Index})
+func (s *solving) input(ctx context.Context, in *pb.Input) (files, error) {
+	return s.output(ctx, output{digest.Digest(in.Digest), in.Index})
 }
 
 // output evaluates what an operation makes. Nothing that it stands on is looked at where the builder has it.
-func (s *solving) output(o output) (files, error) {
+func (s *solving) output(ctx context.Context, o output) (files, error) {
 	if f, ok := s.done[o]; ok {
 		return f, nil
 	}
@@ -129,12 +128,12 @@ func (s *solving) output(o output) (files, error) {
 	in := make([]files, len(op.Inputs))
 	for i, from := range op.Inputs {
 		var err error
-		if in[i], err = s.input(from); err != nil {
+		if in[i], err = s.input(ctx, from); err != nil {
 			return nil, err
 		}
 	}
 	began := time.Now()
-	made, err := s.make(o, op, in)
+	made, err := s.make(ctx, o, op, in)
 	s.vertex(o.op, op, began, false, err)
 	if err != nil {
 		return nil, solvererr.WrapVertex(err, o.op)
@@ -179,7 +178,7 @@ func (s *solving) title(d digest.Digest) string {
 }
 
 // make makes what an operation makes of its inputs.
-func (s *solving) make(o output, op *pb.Op, in []files) (files, error) {
+func (s *solving) make(ctx context.Context, o output, op *pb.Op, in []files) (files, error) {
 	of := func(index int64) files { // an input; none: the empty filesystem
 		if index < 0 {
 			return nil
@@ -188,7 +187,7 @@ func (s *solving) make(o output, op *pb.Op, in []files) (files, error) {
 	}
 	switch kind := op.Op.(type) {
 	case *pb.Op_Source:
-		return s.source(o, op)
+		return s.source(ctx, o, op)
 	case *pb.Op_Merge:
 		var all files
 		for _, one := range kind.Merge.Inputs {
@@ -200,28 +199,28 @@ func (s *solving) make(o output, op *pb.Op, in []files) (files, error) {
 		if len(upper) >= len(lower) && slices.EqualFunc(lower, upper[:len(lower)], func(a, b layer) bool { return a.DiffID == b.DiffID }) {
 			return upper[len(lower):], nil
 		}
-		return s.with(nil, o, upper.all())
+		return s.with(ctx, nil, o, upper.all())
 	case *pb.Op_File:
-		return s.file(o, kind.File, of)
+		return s.file(ctx, o, kind.File, of)
 	case *pb.Op_Exec:
-		return s.exec(o, kind.Exec, of)
+		return s.exec(ctx, o, kind.Exec, of)
 	}
 	return nil, fmt.Errorf("the fake builder does not know operation %T", op.Op)
 }
 
 // with is a filesystem with one more layer, which names the operation that makes it.
-func (s *solving) with(base files, o output, more map[string]string) (files, error) {
+func (s *solving) with(ctx context.Context, base files, o output, more map[string]string) (files, error) {
 	text := map[string]string{fmt.Sprintf("made/%s-%d", o.op.Encoded()[:12], o.index): s.title(o.op)}
 	maps.Copy(text, more)
 	l, err := pack(text)
 	if err != nil {
 		return nil, err
 	}
-	return append(slices.Clone(base), l), s.b.keep(s.ctx, l)
+	return append(slices.Clone(base), l), s.b.keep(ctx, l)
 }
 
 // file makes what file operations make. Of copies nothing is known but that they are there.
-func (s *solving) file(o output, op *pb.FileOp, of func(int64) files) (files, error) {
+func (s *solving) file(ctx context.Context, o output, op *pb.FileOp, of func(int64) files) (files, error) {
 	var base files
 	made := map[string]string{}
 	for _, a := range op.Actions {
@@ -232,13 +231,13 @@ func (s *solving) file(o output, op *pb.FileOp, of func(int64) files) (files, er
 			made[strings.TrimPrefix(file.Path, "/")] = string(file.Data)
 		}
 	}
-	return s.with(base, o, made)
+	return s.with(ctx, base, o, made)
 }
 
 func (s *solving) inputs(d digest.Digest) int { return len(s.ops[d].Inputs) }
 
 // exec runs nothing.
-func (s *solving) exec(o output, op *pb.ExecOp, of func(int64) files) (files, error) {
+func (s *solving) exec(ctx context.Context, o output, op *pb.ExecOp, of func(int64) files) (files, error) {
 	title := s.title(o.op)
 	s.b.mu.Lock()
 	s.b.ran = append(s.b.ran, title)
@@ -252,7 +251,7 @@ func (s *solving) exec(o output, op *pb.ExecOp, of func(int64) files) (files, er
 	}
 	for _, m := range op.Mounts {
 		if m.Output == o.index {
-			return s.with(of(m.Input), o, left)
+			return s.with(ctx, of(m.Input), o, left)
 		}
 	}
 	return nil, fmt.Errorf("step %q has no output %d", title, o.index)
