@@ -146,7 +146,8 @@ func (p *Project) prepareOnto(ctx context.Context, source *layers.RecipeRecord, 
 			return err
 		}
 		env := image.Layers[at]
-		below := layers.ParentImage{Ref: ref, Layers: len(image.Layers), History: history(image), Env: llb.Blob{Digest: env.Digest, Name: "env.tar"}}
+		below := layers.ParentImage{Ref: ref, Layers: len(image.Layers), History: history(image),
+			Env: llb.Blob{Digest: env.Digest, Name: "env.tar"}}
 		p.onto.below[of.Platform] = below
 		local = append(local, p.blobOf(ctx, ref, env.Digest, env.Size, below.Env.Name))
 	}

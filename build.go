@@ -48,7 +48,8 @@ func (p *Project) build(ctx context.Context, o *BuildOptions, start time.Time) (
 }
 
 // buildGraph builds what a graph comes to, where the registry does not have it.
-func (p *Project) buildGraph(ctx context.Context, o *BuildOptions, graph *layers.Graph, t *tally, first func() (registry.Descriptor, error)) error {
+func (p *Project) buildGraph(ctx context.Context, o *BuildOptions, graph *layers.Graph, t *tally,
+	first func() (registry.Descriptor, error)) error {
 	existing, k, err := p.findExisting(ctx, graph, o, first)
 	if err != nil {
 		return err
@@ -126,7 +127,8 @@ func (p *Project) askToPush(ctx context.Context, o *BuildOptions) error {
 
 // solve builds, tests where that is asked for, and brings the image where it is to go. whole is the
 // image where graph is a part of it; nil: graph is all of it.
-func (p *Project) solve(ctx context.Context, o *BuildOptions, graph *layers.Graph, t *tally, whole *reuse) (*llb.Result, error) {
+func (p *Project) solve(ctx context.Context, o *BuildOptions, graph *layers.Graph, t *tally,
+	whole *reuse) (*llb.Result, error) {
 	out, err := p.reach(ctx)
 	if err != nil {
 		return nil, err
@@ -153,7 +155,8 @@ func (p *Project) solve(ctx context.Context, o *BuildOptions, graph *layers.Grap
 		}
 		err = b.Explain(err)
 		if failed := (*llb.CheckError)(nil); t.res.Pushing && !errors.As(err, &failed) {
-			return nil, fmt.Errorf("push %q: %w: what was built is kept: check the registry, and run again", o.Names, err)
+			return nil, fmt.Errorf("push %q: %w: what was built is kept: check the registry, and run again", o.Names,
+				err)
 		}
 		return nil, err
 	}
@@ -166,7 +169,8 @@ func (p *Project) solve(ctx context.Context, o *BuildOptions, graph *layers.Grap
 
 // run builds, and pushes where that is asked for. The image is tested beside what is done with it,
 // and named when it has passed.
-func (p *Project) run(ctx context.Context, b *builder.Builder, o *BuildOptions, graph *layers.Graph, to llb.BuildOptions, t *tally, whole *reuse) (*llb.Result, error) {
+func (p *Project) run(ctx context.Context, b *builder.Builder, o *BuildOptions, graph *layers.Graph,
+	to llb.BuildOptions, t *tally, whole *reuse) (*llb.Result, error) {
 	to.Checks, to.PackEarly, to.CPUs = p.smoke.checks(whole != nil), o.Push, b.CPUs()
 	build := func(to llb.BuildOptions) (*llb.Result, error) {
 		build, ctx, err := b.Start(ctx, graph.Images, p.session(o.Secrets), to)

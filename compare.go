@@ -39,7 +39,8 @@ type pushedImage struct {
 // compare takes recipe and lock as they are, resolving nothing, and looks at the image.
 func (p *Project) compare(ctx context.Context, o CompareOptions) (*comparison, error) {
 	g := &comparison{p: p}
-	if err := g.local(ctx, &BuildOptions{Compression: o.Compression, Labels: o.Labels, Annotations: o.Annotations}); err != nil {
+	if err := g.local(ctx, &BuildOptions{Compression: o.Compression, Labels: o.Labels,
+		Annotations: o.Annotations}); err != nil {
 		return nil, err
 	}
 	name := o.Image

@@ -75,7 +75,8 @@ func compareImages(ctx context.Context, c *registry.Client, first, second string
 	if err != nil {
 		return nil, err
 	}
-	r := &ImageDiff{A: was.Ref, B: is.Ref, Same: was.Digest == is.Digest, Packages: []PackageChange{}, Config: []ConfigChange{}, Layers: []LayerChange{}, Platforms: []PlatformPull{}}
+	r := &ImageDiff{A: was.Ref, B: is.Ref, Same: was.Digest == is.Digest, Packages: []PackageChange{},
+		Config: []ConfigChange{}, Layers: []LayerChange{}, Platforms: []PlatformPull{}}
 	oldLock, err := lockOf(ctx, c, was.Ref)
 	if err != nil {
 		return nil, err
@@ -116,7 +117,8 @@ func (r *ImageDiff) packages(changes []layers.Change) {
 		layers.KindInstaller: "installer", layers.KindFile: "file",
 	}
 	for _, c := range changes {
-		p := PackageChange{Platform: c.Platform, Kind: systems[c.Kind], Change: "changed", Name: c.Name, From: c.From, To: c.To}
+		p := PackageChange{Platform: c.Platform, Kind: systems[c.Kind], Change: "changed", Name: c.Name,
+			From: c.From, To: c.To}
 		if p.Kind == "" { // an image: its layer is base or tool
 			p.Kind = c.Layer
 		}

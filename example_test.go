@@ -162,7 +162,8 @@ func ExampleRebase() {
 	o, image, end := built(ctx)
 	defer end()
 
-	result, err := raybuild.Rebase(ctx, image, o, raybuild.RebaseOptions{BuildOptions: raybuild.BuildOptions{Push: true}})
+	result, err := raybuild.Rebase(ctx, image, o,
+		raybuild.RebaseOptions{BuildOptions: raybuild.BuildOptions{Push: true}})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -45,7 +45,8 @@ func lastTag(ref string) string {
 // link the round trips are what it takes, so what can be asked at the same time is. Where the first
 // name is the graph nothing else is asked, and where another tag is it nothing else is written.
 // first is what lookAhead gave.
-func (p *Project) findExisting(ctx context.Context, graph *layers.Graph, o *BuildOptions, first func() (registry.Descriptor, error)) (*existingImage, *reuse, error) {
+func (p *Project) findExisting(ctx context.Context, graph *layers.Graph, o *BuildOptions,
+	first func() (registry.Descriptor, error)) (*existingImage, *reuse, error) {
 	mayBeThere := o.mayBeThere()
 	if mayBeThere {
 		if h, err := p.findByName(ctx, graph, o, first); h != nil || err != nil {
@@ -103,7 +104,8 @@ func (p *Project) lookAhead(ctx context.Context, o *BuildOptions) func() (regist
 
 // findByName finds the graph under the names, with one request for each. What it finds becomes all
 // names. Nil: none of them is it.
-func (p *Project) findByName(ctx context.Context, graph *layers.Graph, o *BuildOptions, first func() (registry.Descriptor, error)) (*existingImage, error) {
+func (p *Project) findByName(ctx context.Context, graph *layers.Graph, o *BuildOptions,
+	first func() (registry.Descriptor, error)) (*existingImage, error) {
 	p.seen = map[string]string{}
 	for _, names := range [][]string{o.Names[:1], o.Names[1:]} {
 		all := make([]registry.Descriptor, len(names))
@@ -125,7 +127,8 @@ func (p *Project) findByName(ctx context.Context, graph *layers.Graph, o *BuildO
 			p.seen[name] = all[i].Ref
 			if all[i].Annotations[layers.GraphAnnotation] == graph.Digest.String() {
 				h := &existingImage{Descriptor: all[i]}
-				return h, p.retagOrCopy(ctx, graph, o, h, slices.DeleteFunc(slices.Clone(o.Names), func(n string) bool { return n == name }))
+				return h, p.retagOrCopy(ctx, graph, o, h,
+					slices.DeleteFunc(slices.Clone(o.Names), func(n string) bool { return n == name }))
 			}
 		}
 	}
@@ -135,7 +138,8 @@ func (p *Project) findByName(ctx context.Context, graph *layers.Graph, o *BuildO
 // findByGraphTag finds the graph under its own tag, with one request for each of the names'
 // repositories and for each that a cache is imported from. What it finds becomes all names, once
 // alone has ended what else is under way. Nil: nobody has it.
-func (p *Project) findByGraphTag(ctx context.Context, graph *layers.Graph, o *BuildOptions, alone func()) (*existingImage, error) {
+func (p *Project) findByGraphTag(ctx context.Context, graph *layers.Graph, o *BuildOptions,
+	alone func()) (*existingImage, error) {
 	tags := slices.Concat(graphTags(o.Names, graph.Digest), graphTags(cacheRefs(o), graph.Digest))
 	for i, tag := range tags {
 		if slices.Contains(tags[:i], tag) {
@@ -159,7 +163,8 @@ func (p *Project) findByGraphTag(ctx context.Context, graph *layers.Graph, o *Bu
 }
 
 // retagOrCopy makes names what was found: by its manifest in the same repository, by mounting its blobs in another one.
-func (p *Project) retagOrCopy(ctx context.Context, graph *layers.Graph, o *BuildOptions, h *existingImage, names []string) error {
+func (p *Project) retagOrCopy(ctx context.Context, graph *layers.Graph, o *BuildOptions, h *existingImage,
+	names []string) error {
 	var same, others []string
 	for _, name := range names {
 		if ref, err := registry.Pin(name, h.Digest.String()); err == nil && ref == h.Ref {
@@ -231,7 +236,8 @@ func graphTags(refs []string, graph digest.Digest) []string {
 func cacheRefs(o *BuildOptions) []string {
 	var all []string
 	for _, e := range o.CacheFrom {
-		if e.Type == "registry" && slices.ContainsFunc(o.Names, func(name string) bool { return sameHost(name, e.Attrs["ref"]) }) {
+		if e.Type == "registry" && slices.ContainsFunc(o.Names,
+			func(name string) bool { return sameHost(name, e.Attrs["ref"]) }) {
 			all = append(all, e.Attrs["ref"])
 		}
 	}

@@ -37,7 +37,8 @@ func TestARefusalWaitsForNoOtherRegistry(t *testing.T) {
 	o := &BuildOptions{Names: []string{refuses + "/ray:1", hangs + "/ray:1"}, Push: true}
 	done := make(chan error, 1)
 	go func() {
-		_, _, err := p.findExisting(t.Context(), &layers.Graph{Digest: digest.FromString("graph")}, o, p.lookAhead(t.Context(), o))
+		_, _, err := p.findExisting(t.Context(), &layers.Graph{Digest: digest.FromString("graph")}, o,
+			p.lookAhead(t.Context(), o))
 		done <- err
 	}()
 	select {

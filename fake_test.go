@@ -66,7 +66,8 @@ var siteInputs = map[string]digest.Digest{
 
 func newSite(t testing.TB) *site {
 	t.Helper()
-	s := &site{t: t, dir: t.TempDir(), host: serveRegistry(t), fails: map[string]string{}, leaves: map[string]map[string]string{}, stops: map[string]func(){}}
+	s := &site{t: t, dir: t.TempDir(), host: serveRegistry(t), fails: map[string]string{},
+		leaves: map[string]map[string]string{}, stops: map[string]func(){}}
 	s.builder = fakebuilder.Start(t, fakebuilder.Options{Run: func(title string) (map[string]string, error) {
 		if stop, ok := s.stops[title]; ok {
 			stop()
@@ -82,7 +83,9 @@ func newSite(t testing.TB) *site {
 		}
 		return nil, nil
 	}})
-	index := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "1000") }))
+	index := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "1000")
+	}))
 	t.Cleanup(index.Close)
 	base := s.pushBase("as it was")
 	recipe := strings.NewReplacer("HOST", s.host, "MIRROR", index.URL).Replace(siteRecipe)
@@ -107,7 +110,8 @@ func (s *site) pushBase(note string) digest.Digest {
 		{"etc/apt/sources.list.d/debian.sources", ""},
 		{"var/lib/dpkg/status", "Package: libc6\nStatus: install ok installed\nVersion: 2.36-9\n"},
 	} {
-		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: file[0], Mode: 0o644, Size: int64(len(file[1]))}); err != nil {
+		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: file[0], Mode: 0o644,
+			Size: int64(len(file[1]))}); err != nil {
 			s.t.Fatal(err)
 		}
 		if _, err := io.WriteString(w, file[1]); err != nil {
@@ -151,24 +155,29 @@ func siteLock(ref string, base digest.Digest) *layers.Lock {
 		Env: []string{"PATH=/usr/bin:/bin"}, AptFiles: []string{"/etc/apt/sources.list.d/debian.sources"},
 	}
 	file := func(kind, name, version, origin, path string) layers.Artifact {
-		return layers.Artifact{Kind: kind, Name: name, Version: version, Origin: origin, Path: path, SHA256: digest.FromString(path).Encoded(), Size: 1000}
+		return layers.Artifact{Kind: kind, Name: name, Version: version, Origin: origin, Path: path,
+			SHA256: digest.FromString(path).Encoded(), Size: 1000}
 	}
-	return &layers.Lock{Version: layers.LockVersion, Recipe: digest.FromString("recipe"), Platforms: map[string]*layers.LockPlatform{"linux/amd64": {
-		Resolved: time.Unix(1790000000, 0).UTC(), Base: image, Tool: image,
-		Layers: []layers.LockLayer{
-			{Name: "apt", Inputs: siteInputs["apt"]},
-			{Name: "miniconda", Inputs: siteInputs["miniconda"], Artifacts: []layers.Artifact{{
-				Kind: layers.KindInstaller, Name: "miniconda", Version: "py311_25.7.0-2", Origin: "miniconda", Path: "Miniconda3-py311_25.7.0-2-Linux-x86_64.sh", SHA256: strings.Repeat("1", 64), Size: 1000}}},
-			{Name: "env", Inputs: siteInputs["env"], Artifacts: []layers.Artifact{
-				file(layers.KindConda, "pip", "25.3", "conda-forge", "noarch/pip-25.3-pyh_0.conda"),
-				file(layers.KindConda, "python", "3.11.9", "conda-forge", "linux-64/python-3.11.9-h_0.conda"),
-			}},
-			{Name: "ray", Inputs: siteInputs["ray"], Artifacts: []layers.Artifact{
-				file(layers.KindWheel, "ray", "2.60.0", "pypi", "packages/ra/ray-2.60.0-cp311-cp311-manylinux2014_x86_64.whl"),
-				file(layers.KindWheel, "requests", "2.32.0", "pypi", "packages/re/requests-2.32.0-py3-none-any.whl"),
-			}},
-		},
-	}}}
+	return &layers.Lock{Version: layers.LockVersion, Recipe: digest.FromString("recipe"),
+		Platforms: map[string]*layers.LockPlatform{"linux/amd64": {
+			Resolved: time.Unix(1790000000, 0).UTC(), Base: image, Tool: image,
+			Layers: []layers.LockLayer{
+				{Name: "apt", Inputs: siteInputs["apt"]},
+				{Name: "miniconda", Inputs: siteInputs["miniconda"], Artifacts: []layers.Artifact{{
+					Kind: layers.KindInstaller, Name: "miniconda", Version: "py311_25.7.0-2", Origin: "miniconda",
+					Path: "Miniconda3-py311_25.7.0-2-Linux-x86_64.sh", SHA256: strings.Repeat("1", 64), Size: 1000}}},
+				{Name: "env", Inputs: siteInputs["env"], Artifacts: []layers.Artifact{
+					file(layers.KindConda, "pip", "25.3", "conda-forge", "noarch/pip-25.3-pyh_0.conda"),
+					file(layers.KindConda, "python", "3.11.9", "conda-forge", "linux-64/python-3.11.9-h_0.conda"),
+				}},
+				{Name: "ray", Inputs: siteInputs["ray"], Artifacts: []layers.Artifact{
+					file(layers.KindWheel, "ray", "2.60.0", "pypi",
+						"packages/ra/ray-2.60.0-cp311-cp311-manylinux2014_x86_64.whl"),
+					file(layers.KindWheel, "requests", "2.32.0", "pypi",
+						"packages/re/requests-2.32.0-py3-none-any.whl"),
+				}},
+			},
+		}}}
 }
 
 func (s *site) write(path, text string) {
@@ -197,8 +206,9 @@ func (s *site) edit(path, old, with string) {
 
 func (s *site) options() Options {
 	s.events = nil
-	return Options{Dir: s.dir, Builder: s.builder.Addr(), Home: filepath.Join(s.dir, "home"), Getenv: func(string) string { return "" },
-		Log: func(e Event) { s.events = append(s.events, e) }}
+	return Options{Dir: s.dir, Builder: s.builder.Addr(), Home: filepath.Join(s.dir, "home"),
+		Getenv: func(string) string { return "" },
+		Log:    func(e Event) { s.events = append(s.events, e) }}
 }
 
 // ref is an image's name in the site's registry.
@@ -290,7 +300,8 @@ func TestEditTakesLayersFromTheImageBefore(t *testing.T) {
 	}{
 		"own file": {func(s *site) { s.write("app/main.py", "print(2)\n") }, []string{}, []string{"files"}},
 		"label":    {func(s *site) { s.edit("raybuild.yaml", "team: a", "team: b") }, nil, nil},
-		"step":     {func(s *site) { s.edit("raybuild.yaml", "echo hello", "echo bye") }, []string{"[note] run"}, []string{"note"}},
+		"step": {func(s *site) { s.edit("raybuild.yaml", "echo hello", "echo bye") }, []string{"[note] run"},
+			[]string{"note"}},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
@@ -299,7 +310,8 @@ func TestEditTakesLayersFromTheImageBefore(t *testing.T) {
 			c.edit(s)
 			edited, ran := s.build(BuildOptions{})
 			if edited.LayersFrom != s.ref("ray@"+first.Digest) || edited.Digest == first.Digest {
-				t.Errorf("layers come from %q, the image was %s and is %s", edited.LayersFrom, first.Digest, edited.Digest)
+				t.Errorf("layers come from %q, the image was %s and is %s", edited.LayersFrom, first.Digest,
+					edited.Digest)
 			}
 			if (edited.Engine == "") != (c.ran == nil) {
 				t.Errorf("the builder is %q", edited.Engine)
@@ -319,7 +331,8 @@ func TestEditTakesLayersFromTheImageBefore(t *testing.T) {
 }
 
 func withoutSmoke(titles []string) []string {
-	return slices.DeleteFunc(slices.Clone(titles), func(title string) bool { return llb.LayerOf(title) == layers.SmokeLayer })
+	return slices.DeleteFunc(slices.Clone(titles),
+		func(title string) bool { return llb.LayerOf(title) == layers.SmokeLayer })
 }
 
 // An image that a registry has under another tag or in another repository is not built again.
@@ -332,12 +345,14 @@ func TestBuildFindsTheImageUnderOtherNames(t *testing.T) {
 		o   BuildOptions
 		how string
 	}{
-		"another tag":        {BuildOptions{Names: []string{s.ref("ray:2")}}, retagged},
-		"another repository": {BuildOptions{Names: []string{s.ref("team/ray:1")}, CacheFrom: []llb.CacheEntry{{Type: "registry", Attrs: map[string]string{"ref": s.ref("ray:1")}}}}, copied},
+		"another tag": {BuildOptions{Names: []string{s.ref("ray:2")}}, retagged},
+		"another repository": {BuildOptions{Names: []string{s.ref("team/ray:1")},
+			CacheFrom: []llb.CacheEntry{{Type: "registry", Attrs: map[string]string{"ref": s.ref("ray:1")}}}}, copied},
 	} {
 		t.Run(name, func(t *testing.T) {
 			res, ran := s.build(c.o)
-			if len(ran) > 0 || res.Found == nil || res.Found.How != c.how || res.Digest != first.Digest || res.BytesPushed != 0 {
+			if len(ran) > 0 || res.Found == nil || res.Found.How != c.how || res.Digest != first.Digest ||
+				res.BytesPushed != 0 {
 				t.Errorf("it ran %q: %+v, %+v", ran, res, res.Found)
 			}
 			if got := s.digestOf(c.o.Names[0]); got != first.Digest {
@@ -435,7 +450,9 @@ func TestBuilderThatCannotMerge(t *testing.T) {
 	s := newSite(t)
 	s.builder = fakebuilder.Start(t, fakebuilder.Options{Linear: true})
 	s.build(BuildOptions{})
-	if !slices.ContainsFunc(s.events, func(e Event) bool { return e.Kind == Note && strings.Contains(e.Text, "cannot merge") }) {
+	if !slices.ContainsFunc(s.events, func(e Event) bool {
+		return e.Kind == Note && strings.Contains(e.Text, "cannot merge")
+	}) {
 		t.Errorf("nobody was told: %v", s.events)
 	}
 	s.write("app/main.py", "print(2)\n")
@@ -452,7 +469,8 @@ func TestBuilderThatPushesItself(t *testing.T) {
 	s.builder = fakebuilder.Start(t, fakebuilder.Options{NoContent: true})
 	first, _ := s.build(BuildOptions{})
 	if first.Digest != usual.Digest || s.digestOf(s.ref("ray:1")) != first.Digest {
-		t.Errorf("the registry has %s, the build made %s, raybuild's own push %s", s.digestOf(s.ref("ray:1")), first.Digest, usual.Digest)
+		t.Errorf("the registry has %s, the build made %s, raybuild's own push %s", s.digestOf(s.ref("ray:1")),
+			first.Digest, usual.Digest)
 	}
 	told := func(text string) bool {
 		return slices.ContainsFunc(s.events, func(e Event) bool { return strings.Contains(e.Text, text) })
@@ -463,7 +481,8 @@ func TestBuilderThatPushesItself(t *testing.T) {
 	s.write("app/main.py", "print(2)\n")
 	edited, _ := s.build(BuildOptions{})
 	if edited.LayersFrom != "" || !told("building the whole image") || s.digestOf(s.ref("ray:1")) != edited.Digest {
-		t.Errorf("the edit takes layers from %q, the registry has %s, the build made %s: %v", edited.LayersFrom, s.digestOf(s.ref("ray:1")), edited.Digest, s.events)
+		t.Errorf("the edit takes layers from %q, the registry has %s, the build made %s: %v", edited.LayersFrom,
+			s.digestOf(s.ref("ray:1")), edited.Digest, s.events)
 	}
 }
 
@@ -506,7 +525,8 @@ func TestRebaseTakesTheNewBase(t *testing.T) {
 	if ran := withoutSmoke(s.builder.Ran()); len(ran) > 1 {
 		t.Errorf("a rebase ran %q", ran)
 	}
-	again, err := Rebase(t.Context(), s.ref("ray:1"), s.options(), RebaseOptions{BuildOptions: BuildOptions{Push: true}})
+	again, err := Rebase(t.Context(), s.ref("ray:1"), s.options(),
+		RebaseOptions{BuildOptions: BuildOptions{Push: true}})
 	if err != nil || again.Rebased || again.Image != res.Image {
 		t.Errorf("the second rebase came to %+v, %v", again, err)
 	}
@@ -546,7 +566,8 @@ func (p program) Inputs() digest.Digest { return digest.FromString(p.version) }
 
 func (p program) Resolve(context.Context, *layers.Resolver) ([]layers.Artifact, error) {
 	return []layers.Artifact{{
-		Kind: layers.KindFile, Name: "program", Version: p.version, Origin: "https://files.example.org", Path: "program-" + p.version,
+		Kind: layers.KindFile, Name: "program", Version: p.version, Origin: "https://files.example.org",
+		Path:   "program-" + p.version,
 		SHA256: digest.FromString(p.version).Encoded(), Size: 1000,
 	}}, nil
 }

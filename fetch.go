@@ -18,7 +18,8 @@ import (
 // fetchThere is a build by build whose artifacts the builder fetches by itself, each from its first
 // mirror. A builder tries one place only, so where a build fails before any step has, it goes on
 // with everybody's next mirror; what was fetched is kept.
-func (p *Project) fetchThere(ctx context.Context, b *builder.Builder, graph *layers.Graph, to llb.BuildOptions, build func(llb.BuildOptions) (*llb.Result, error)) (*llb.Result, error) {
+func (p *Project) fetchThere(ctx context.Context, b *builder.Builder, graph *layers.Graph, to llb.BuildOptions,
+	build func(llb.BuildOptions) (*llb.Result, error)) (*llb.Result, error) {
 	places := p.sources.Places(graph.Artifacts)
 	rounds := 1
 	for _, urls := range places {
@@ -54,7 +55,8 @@ func reachable(b *builder.Builder, places map[digest.Digest][]string) error {
 	for _, urls := range places {
 		for _, text := range urls {
 			if u, err := url.Parse(text); err == nil && registry.Loopback(u.Hostname()) {
-				return fmt.Errorf("mirror %s is on this machine's loopback, which builder %q does not reach: leave --fetch builder out", u.Host, b.Engine)
+				return fmt.Errorf("mirror %s is on this machine's loopback, which builder %q does not reach: leave "+
+					"--fetch builder out", u.Host, b.Engine)
 			}
 		}
 	}

@@ -114,7 +114,8 @@ func (o Options) HomeDir() (string, error) {
 		if cache == "" || !filepath.IsAbs(cache) {
 			user := o.getenv("HOME")
 			if user == "" {
-				return "", errors.New("find raybuild's directory: neither RAYBUILD_HOME nor HOME is set: set one of them")
+				return "", errors.New("find raybuild's directory: neither RAYBUILD_HOME nor HOME is set: " +
+					"set one of them")
 			}
 			cache = filepath.Join(user, ".cache")
 		}
@@ -184,7 +185,9 @@ type env struct {
 }
 
 func newEnv(o Options) *env {
-	return &env{Options: o, host: sync.OnceValue(func() hostconf.Config { return hostconf.Read(hostconf.This(o.getenv)) })}
+	return &env{
+		Options: o, host: sync.OnceValue(func() hostconf.Config { return hostconf.Read(hostconf.This(o.getenv)) }),
+	}
 }
 
 func (e *env) event(kind EventKind, format string, args ...any) {
@@ -210,7 +213,8 @@ func (e *env) mirrorsOn(m layers.Mirrors) []layers.Mirror {
 			e.warn("host: %s", n)
 		}
 		if !host.Carries() {
-			e.note("mirrors.fetch: host has nothing here: pip, uv, conda and apt of this machine name no source (raybuild mirrors)")
+			e.note("mirrors.fetch: host has nothing here: pip, uv, conda and apt of this machine name no source " +
+				"(raybuild mirrors)")
 		}
 	}
 	return m.On(host)

@@ -24,13 +24,17 @@ func TestMirrorsOnThisMachine(t *testing.T) {
 	}
 	value := func(s string) hostconf.Value { return hostconf.Value{Text: s, From: "F"} }
 	e, said := configured(hostconf.Config{
-		PipIndex: value("https://corp/root/simple"), CondaAlias: value("https://corp/t/TOKEN/c"), CondaChannels: map[string]hostconf.Value{"ours": value("https://corp/ours")},
-		Debian: value("http://corp/debian"), Ports: value("http://corp/ports"), Notes: []string{"something is odd"},
+		PipIndex: value("https://corp/root/simple"), CondaAlias: value("https://corp/t/TOKEN/c"),
+		CondaChannels: map[string]hostconf.Value{"ours": value("https://corp/ours")},
+		Debian:        value("http://corp/debian"), Ports: value("http://corp/ports"),
+		Notes: []string{"something is odd"},
 	})
 	mirrors := e.mirrorsOn(recipe.Mirrors)
 	want := layers.Mirror{
-		Name: "host", PipIndex: "https://corp/root/simple", PipFiles: "https://corp/root", CondaCloud: "https://corp/t/TOKEN/c",
-		CondaURLs: map[string]string{"ours": "https://corp/ours"}, Debian: "http://corp/debian", Ports: "http://corp/ports",
+		Name: "host", PipIndex: "https://corp/root/simple", PipFiles: "https://corp/root",
+		CondaCloud: "https://corp/t/TOKEN/c",
+		CondaURLs:  map[string]string{"ours": "https://corp/ours"}, Debian: "http://corp/debian",
+		Ports: "http://corp/ports",
 	}
 	if len(mirrors) != 2 || !reflect.DeepEqual(mirrors[0], want) {
 		t.Errorf("the mirrors are %+v, want first %+v", mirrors, want)
@@ -39,7 +43,8 @@ func TestMirrorsOnThisMachine(t *testing.T) {
 		t.Errorf("the story is %q, want the note", said)
 	}
 	e, said = configured(hostconf.Config{})
-	if mirrors := e.mirrorsOn(recipe.Mirrors); len(mirrors) != 1 || !strings.Contains(said.String(), "host has nothing here") {
+	if mirrors := e.mirrorsOn(recipe.Mirrors); len(mirrors) != 1 ||
+		!strings.Contains(said.String(), "host has nothing here") {
 		t.Errorf("with nothing configured the mirrors are %v, and the story is %q", mirrors, said)
 	}
 }

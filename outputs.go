@@ -16,9 +16,10 @@ import (
 // destinations is where an image goes: registries, files, the local Docker Engine.
 type destinations struct {
 	options llb.BuildOptions
-	copies  []string          // names whose registry is spoken to in another way than the first one's: tagged after the push
-	files   []*wholefile.File // tars that appear when they are whole
-	load    *loading          // into the local Docker Engine; nil: not
+	// names whose registry is spoken to in another way than the first one's: tagged after the push
+	copies []string
+	files  []*wholefile.File // tars that appear when they are whole
+	load   *loading          // into the local Docker Engine; nil: not
 }
 
 // destinations turns options into those of the build.

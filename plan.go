@@ -13,23 +13,25 @@ import (
 // Plan is what a build would do, beside an image of a registry. Sizes are bytes; its JSON is that
 // of "raybuild plan --json".
 type Plan struct {
-	Image     string               `json:"image,omitempty"`   // by digest, as it is now
-	Graph     string               `json:"graph,omitempty"`   // digest; none where the lock is stale
-	UpToDate  bool                 `json:"up_to_date"`        // the image is this graph
-	Stale     []StaleLayer         `json:"stale"`             // what a build would resolve first
-	Layers    []PlanLayer          `json:"layers"`            // of each platform, in the image's order
-	Config    []ConfigDifference   `json:"config"`            // what changes in configs
-	Steps     int                  `json:"steps"`             // run and file operations that are expected to run
-	StepsMost int                  `json:"steps_most"`        // those of all layers that are built or follow
-	Push      int64                `json:"push_bytes"`        // of layers that are expected to be new in the image's repository
-	PushMost  int64                `json:"push_bytes_most"`   // where all that follow come out new
-	Pull      int64                `json:"pull_bytes"`        // by a node that has the image
-	PullMost  int64                `json:"pull_bytes_most"`   // where all that follow come out new
-	Smoke     bool                 `json:"smoke"`             // the image will be tested, a step that counts; else one alike has passed, or nobody wants it
-	Seconds   *float64             `json:"seconds,omitempty"` // of all these steps, where each was measured
-	Notes     []string             `json:"notes"`
-	history   buildHistory         // of the last builds
-	steps     map[string]stepCount // of each platform and layer
+	Image     string             `json:"image,omitempty"` // by digest, as it is now
+	Graph     string             `json:"graph,omitempty"` // digest; none where the lock is stale
+	UpToDate  bool               `json:"up_to_date"`      // the image is this graph
+	Stale     []StaleLayer       `json:"stale"`           // what a build would resolve first
+	Layers    []PlanLayer        `json:"layers"`          // of each platform, in the image's order
+	Config    []ConfigDifference `json:"config"`          // what changes in configs
+	Steps     int                `json:"steps"`           // run and file operations that are expected to run
+	StepsMost int                `json:"steps_most"`      // those of all layers that are built or follow
+	// of layers that are expected to be new in the image's repository
+	Push     int64 `json:"push_bytes"`
+	PushMost int64 `json:"push_bytes_most"` // where all that follow come out new
+	Pull     int64 `json:"pull_bytes"`      // by a node that has the image
+	PullMost int64 `json:"pull_bytes_most"` // where all that follow come out new
+	// the image will be tested, a step that counts; else one alike has passed, or nobody wants it
+	Smoke   bool                 `json:"smoke"`
+	Seconds *float64             `json:"seconds,omitempty"` // of all these steps, where each was measured
+	Notes   []string             `json:"notes"`
+	history buildHistory         // of the last builds
+	steps   map[string]stepCount // of each platform and layer
 }
 
 // StaleLayer is a layer that the lock does not answer.
@@ -47,12 +49,13 @@ type ConfigDifference struct {
 
 // PlanLayer is what becomes of a layer.
 type PlanLayer struct {
-	Platform string               `json:"platform"`
-	Name     string               `json:"name"`
-	Status   layers.LayerStatus   `json:"fate"`
-	Expect   string               `json:"expect"`            // new or reused; of a layer that follows, what is likely
-	Count    int                  `json:"count"`             // of the image's layers
-	New      int                  `json:"new"`               // of these that the image does not have; those that follow counted
+	Platform string             `json:"platform"`
+	Name     string             `json:"name"`
+	Status   layers.LayerStatus `json:"fate"`
+	Expect   string             `json:"expect"` // new or reused; of a layer that follows, what is likely
+	Count    int                `json:"count"`  // of the image's layers
+	// of these that the image does not have; those that follow counted
+	New      int                  `json:"new"`
 	Pushed   int                  `json:"pushed"`            // of the new ones, those that its repository does not have
 	Digests  []digest.Digest      `json:"digests,omitempty"` // where they are known
 	Size     int64                `json:"size"`              // of all of them
@@ -103,7 +106,8 @@ func (g *comparison) plan(ctx context.Context, name string) (*Plan, error) {
 	var old *layers.BuildRecord
 	if g.image != nil {
 		if old = g.image.record; old == nil {
-			r.note("the image carries no record of what it was made of, so no layer is known to be reused: push it anew with this raybuild")
+			r.note("the image carries no record of what it was made of, so no layer is known to be reused: push it " +
+				"anew with this raybuild")
 		} else if old.Linear {
 			r.note("the image was built where layers cannot be merged: what follows a built layer is built too")
 		}
@@ -136,7 +140,8 @@ func (r *Plan) note(format string, args ...any) {
 // add says of one layer what becomes of it and how large it will be.
 func (r *Plan) add(ctx context.Context, g *comparison, f layers.LayerComparison, expect string, runs bool) {
 	l := PlanLayer{
-		Platform: f.Platform, Name: f.Name, Status: f.Status, Expect: expect, runs: runs, known: f.OldCount > 0, Count: f.Count, Changes: f.Changes, Because: f.Because, Reason: reason(f, 100),
+		Platform: f.Platform, Name: f.Name, Status: f.Status, Expect: expect, runs: runs, known: f.OldCount > 0,
+		Count: f.Count, Changes: f.Changes, Because: f.Because, Reason: reason(f, 100),
 	}
 	had := map[digest.Digest]bool{}
 	var oldSize int64

@@ -44,7 +44,8 @@ func (r *Plan) aptSize(ctx context.Context, g *comparison, f layers.LayerCompari
 func addedDebs(p *layers.LockPlatform, changes []layers.InputChange) []layers.Artifact {
 	come := map[string]bool{}
 	for _, c := range changes {
-		if words := strings.Fields(c.To); strings.HasPrefix(c.Input, layers.KindDeb+" ") && c.From == "" && len(words) == 3 {
+		if words := strings.Fields(c.To); strings.HasPrefix(c.Input, layers.KindDeb+" ") &&
+			c.From == "" && len(words) == 3 {
 			come[words[1]] = true
 		}
 	}
@@ -63,7 +64,8 @@ func addedDebs(p *layers.LockPlatform, changes []layers.InputChange) []layers.Ar
 }
 
 // debSizes is what packages add to a compressed layer.
-func (g *comparison) debSizes(ctx context.Context, platform string, debs []layers.Artifact, bytes int64) (int64, error) {
+func (g *comparison) debSizes(ctx context.Context, platform string, debs []layers.Artifact,
+	bytes int64) (int64, error) {
 	base := g.p.lock.Platforms[platform].Base
 	switch {
 	case len(base.DpkgPaths) == 0:
@@ -89,7 +91,8 @@ func (g *comparison) debSizes(ctx context.Context, platform string, debs []layer
 	return sum, nil
 }
 
-func debSize(ctx context.Context, out *sources.Sources, a layers.Artifact, base layers.LockImage, compression string) (int64, error) {
+func debSize(ctx context.Context, out *sources.Sources, a layers.Artifact, base layers.LockImage,
+	compression string) (int64, error) {
 	body, _, err := out.Open(ctx, a.Digest())
 	if err != nil {
 		return 0, err

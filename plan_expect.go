@@ -21,7 +21,8 @@ const (
 // was, except for what is known to write its parents into its own files.
 type expectation struct {
 	layers map[string]string // platform and layer, to "new" or "reused"
-	python map[string]bool   // platforms whose Python has another minor version, so that packages lie in another directory
+	// platforms whose Python has another minor version, so that packages lie in another directory
+	python map[string]bool
 }
 
 func newExpectation() *expectation {

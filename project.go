@@ -80,7 +80,8 @@ func (p *Project) load() error {
 	file := p.env.path(p.env.recipe())
 	data, err := os.ReadFile(file)
 	if err != nil && (p.env.Recipe != "" || !errors.Is(err, os.ErrNotExist)) {
-		return fmt.Errorf("read recipe %q: %w: name a recipe with -f, or write one with raybuild init", p.env.recipe(), err)
+		return fmt.Errorf("read recipe %q: %w: name a recipe with -f, or write one with raybuild init",
+			p.env.recipe(), err)
 	}
 	if p.recipe, err = layers.LoadRecipe(data, file, p.env.Set); err != nil {
 		return err
@@ -192,13 +193,15 @@ func (p *Project) useOverrideLock(file string) bool {
 // staleLockError is the error of a lock that must not change and does not fit.
 func (p *Project) staleLockError(stale []layers.StaleLayer) error {
 	if p.found == nil {
-		return fmt.Errorf("there is no lock %q: write it with raybuild lock, and put it under version control", p.env.lock())
+		return fmt.Errorf("there is no lock %q: write it with raybuild lock, and put it under version control",
+			p.env.lock())
 	}
 	text := ""
 	for _, s := range stale {
 		text += fmt.Sprintf("\n  %s, %s: %s", s.Layer, s.Platform, s.Why)
 	}
-	return fmt.Errorf("lock %q does not fit the recipe:%s\nbring it up with raybuild lock, and put it under version control", p.env.lock(), text)
+	return fmt.Errorf("lock %q does not fit the recipe:%s\n"+
+		"bring it up with raybuild lock, and put it under version control", p.env.lock(), text)
 }
 
 // overrideLockPath names the lock of this recipe with these overrides on top of the lock that is there.
@@ -338,9 +341,10 @@ func (p *Project) reach(ctx context.Context) (*sources.Sources, error) {
 		resolved = locked.Resolved
 	}
 	p.sources, err = sources.New(sources.Options{
-		Store: filepath.Join(home, "artifacts"), Registry: p.registry, Recipe: p.recipe, Mirrors: mirrors, Resolved: resolved,
-		Host: p.env.host(),
-		Warn: func(text string) { p.env.warn("%s", text) },
+		Store: filepath.Join(home, "artifacts"), Registry: p.registry, Recipe: p.recipe, Mirrors: mirrors,
+		Resolved: resolved,
+		Host:     p.env.host(),
+		Warn:     func(text string) { p.env.warn("%s", text) },
 	})
 	return p.sources, err
 }

@@ -24,7 +24,8 @@ const sentAtOnce = 4
 
 // pushBuild pushes what is being built: each layer as soon as it is there, then the image. graph is
 // what is built; whole is the image that it is a part of, nil: it is all of it.
-func (p *Project) pushBuild(ctx context.Context, b *builder.Builder, o *BuildOptions, graph *layers.Graph, to llb.BuildOptions, t *tally, whole *reuse, build *llb.Build) error {
+func (p *Project) pushBuild(ctx context.Context, b *builder.Builder, o *BuildOptions, graph *layers.Graph,
+	to llb.BuildOptions, t *tally, whole *reuse, build *llb.Build) error {
 	from := p.bases(graph)
 	if whole != nil {
 		from = whole.from(p)
@@ -59,7 +60,8 @@ func (p *Project) pushBuild(ctx context.Context, b *builder.Builder, o *BuildOpt
 
 // push brings what was built to the registries: layers from the builder where it has them, else
 // from the base's registry. A layer that is in neither is an error that is os.ErrNotExist.
-func (p *Project) push(ctx context.Context, o *BuildOptions, graph *layers.Graph, to llb.BuildOptions, t *tally, image *llb.Build) error {
+func (p *Project) push(ctx context.Context, o *BuildOptions, graph *layers.Graph, to llb.BuildOptions, t *tally,
+	image *llb.Build) error {
 	open := func(ctx context.Context, d ocispecs.Descriptor, offset int64) (io.ReadCloser, error) {
 		return image.Open(ctx, d.Digest, offset)
 	}
@@ -68,7 +70,8 @@ func (p *Project) push(ctx context.Context, o *BuildOptions, graph *layers.Graph
 		return err
 	}
 	ready := func(ctx context.Context, _ func(context.Context) error) error { return image.Checked(ctx) }
-	return p.send(ctx, o, pushRequest{root: image.Result.Digest, names: to.Names, docs: docs, from: p.bases(graph), open: open, shown: image.Content, ready: ready}, t)
+	return p.send(ctx, o, pushRequest{root: image.Result.Digest, names: to.Names, docs: docs, from: p.bases(graph),
+		open: open, shown: image.Content, ready: ready}, t)
 }
 
 // pushRequest is an image that is pushed.
@@ -100,7 +103,8 @@ func (p *Project) send(ctx context.Context, o *BuildOptions, c pushRequest, t *t
 				break
 			}
 			// The builder may have another way to a base, such as a mirror.
-			if r, err = p.registry.OpenBlob(ctx, base, d.Digest, offset); err != nil && (base != c.reused || gone(err)) {
+			if r, err = p.registry.OpenBlob(ctx, base, d.Digest, offset); err != nil &&
+				(base != c.reused || gone(err)) {
 				err = errors.Join(os.ErrNotExist, err)
 			}
 		}
@@ -143,10 +147,12 @@ func (p *Project) pushLayers(ctx context.Context, to llb.BuildOptions, from []st
 		return part.Open(ctx, d.Digest, offset)
 	}
 	done, _ := p.registry.PushBlobs(ctx, blobs, source, registry.PushOptions{
-		Names:    to.Names[:1],
-		From:     from,
-		Retry:    -1,
-		Progress: func(d ocispecs.Descriptor, sent int64, reused bool) { part.Progress(d.Digest, sent, d.Size, reused) },
+		Names: to.Names[:1],
+		From:  from,
+		Retry: -1,
+		Progress: func(d ocispecs.Descriptor, sent int64, reused bool) {
+			part.Progress(d.Digest, sent, d.Size, reused)
+		},
 	})
 	t.pushedBefore(done)
 }

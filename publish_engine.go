@@ -13,7 +13,8 @@ import (
 // pushStored has the Docker Engine push what its BuildKit put into its image store, and gives the
 // manifest the annotations that the Engine does not write. The other names become the image by its
 // manifest.
-func (p *Project) pushStored(ctx context.Context, engine *docker.Host, to llb.BuildOptions, t *tally, image *llb.Build) error {
+func (p *Project) pushStored(ctx context.Context, engine *docker.Host, to llb.BuildOptions, t *tally,
+	image *llb.Build) error {
 	if err := image.Checked(ctx); err != nil {
 		return err
 	}

@@ -49,7 +49,8 @@ func Rebase(ctx context.Context, image string, o Options, r RebaseOptions) (*Reb
 	if r.Base != "" {
 		p.recipe.Base = r.Base
 	} else if strings.Contains(p.recipe.Base, "@") {
-		return nil, optionErrorf("image %q was made on a base that is pinned by digest, %s: name the new one with --base", image, p.recipe.Base)
+		return nil, optionErrorf("image %q was made on a base that is pinned by digest, %s: name the new "+
+			"one with --base", image, p.recipe.Base)
 	}
 	if _, err := registry.Host(p.recipe.Base); err != nil {
 		return nil, optionErrorf("--base: %v", err)
@@ -85,7 +86,8 @@ func nameResult(o *BuildOptions, image string) error {
 	}
 	if len(o.Names) == 0 {
 		if strings.Contains(image, "@") {
-			return optionErrorf("image %q is named by its digest, which the result will not have: name the result with -t", image)
+			return optionErrorf("image %q is named by its digest, which the result will not have: name the "+
+				"result with -t", image)
 		}
 		o.Names = []string{image}
 	}
@@ -93,7 +95,8 @@ func nameResult(o *BuildOptions, image string) error {
 }
 
 // onItAlready gives the image the names that it should have. Nothing is built.
-func (p *Project) onItAlready(ctx context.Context, o *BuildOptions, old *layers.Graph, lock *layers.Lock) (string, error) {
+func (p *Project) onItAlready(ctx context.Context, o *BuildOptions, old *layers.Graph,
+	lock *layers.Lock) (string, error) {
 	p.env.info("up to date: %s stands on the newest %s", p.ofImage.Ref, p.recipe.Base)
 	if !o.Push {
 		return p.ofImage.Ref, nil
@@ -114,7 +117,8 @@ func (p *Project) onItAlready(ctx context.Context, o *BuildOptions, old *layers.
 // openImage makes a project of the recipe and lock that an image carries, with the mirrors of the
 // recipe here. filesElsewhere says that the recipe's files are not needed. Where the image carries
 // none, instead says what does the same from the recipe.
-func openImage(ctx context.Context, o Options, name string, filesElsewhere bool, instead string) (*Project, *layers.RecipeRecord, error) {
+func openImage(ctx context.Context, o Options, name string, filesElsewhere bool,
+	instead string) (*Project, *layers.RecipeRecord, error) {
 	p := newProject(o)
 	image, err := loadPushedImage(ctx, p.registry, name)
 	if err != nil {
@@ -129,7 +133,8 @@ func openImage(ctx context.Context, o Options, name string, filesElsewhere bool,
 		return nil, nil, err
 	}
 	if source == nil || lock == nil {
-		return nil, nil, fmt.Errorf("image %q carries no recipe and lock: it was not pushed by this raybuild, or copied without its referrers; where its recipe is, %s the same", name, instead)
+		return nil, nil, fmt.Errorf("image %q carries no recipe and lock: it was not pushed by this raybuild, or "+
+			"copied without its referrers; where its recipe is, %s the same", name, instead)
 	}
 	if p.recipe, err = p.env.recipeOf(image.Ref, source, filesElsewhere); err != nil {
 		return nil, nil, err
@@ -166,7 +171,8 @@ func (e *env) recipeOf(ref string, source *layers.RecipeRecord, filesElsewhere b
 
 // besideRecipe says where local files are looked for.
 func besideRecipe(err error) error {
-	return fmt.Errorf("%w\nthe image was made with local files: run this where its recipe is, or name that with -f", err)
+	return fmt.Errorf("%w\nthe image was made with local files: run this where its recipe is, or name that with -f",
+		err)
 }
 
 // mirrorsHere are the mirrors of the recipe here, the default ones where there is none.
@@ -174,7 +180,8 @@ func (e *env) mirrorsHere() (layers.Mirrors, error) {
 	file := e.path(e.recipe())
 	data, err := os.ReadFile(file)
 	if err != nil && (e.Recipe != "" || !os.IsNotExist(err)) {
-		return layers.Mirrors{}, fmt.Errorf("read recipe %q: %w: name a file with -f that has mirrors.fetch", e.recipe(), err)
+		return layers.Mirrors{}, fmt.Errorf("read recipe %q: %w: name a file with -f that has mirrors.fetch",
+			e.recipe(), err)
 	}
 	recipe, err := layers.LoadRecipe(data, file, nil)
 	if err != nil {
@@ -214,7 +221,8 @@ func (p *Project) sameAsImage(ctx context.Context, source *layers.RecipeRecord) 
 		return nil, besideRecipe(err)
 	}
 	if len(stale) > 0 {
-		return nil, besideRecipe(fmt.Errorf("what lies here is not what %s was made of:%s", p.ofImage.Ref, staleText(stale)))
+		return nil, besideRecipe(fmt.Errorf("what lies here is not what %s was made of:%s", p.ofImage.Ref,
+			staleText(stale)))
 	}
 	options := source.Options()
 	options.Extra = p.env.Layers
@@ -236,10 +244,12 @@ func (p *Project) sameAsImage(ctx context.Context, source *layers.RecipeRecord) 
 		}
 		text := strings.Join(newLayerDifference(f).Lines(), "\n  ")
 		if f.Status == layers.Removed {
-			return nil, fmt.Errorf("image %q has a layer %q that its recipe does not: a Go program made it: rebase it with that program", p.ofImage.Ref, show.Printable(f.Name))
+			return nil, fmt.Errorf("image %q has a layer %q that its recipe does not: a Go program made it: rebase it "+
+				"with that program", p.ofImage.Ref, show.Printable(f.Name))
 		}
 		if strings.HasPrefix(f.Name, "files") {
-			return nil, besideRecipe(fmt.Errorf("what lies here is not what %s was made of:\n  %s", p.ofImage.Ref, text))
+			return nil, besideRecipe(fmt.Errorf("what lies here is not what %s was made of:\n  %s",
+				p.ofImage.Ref, text))
 		}
 		p.env.note("this raybuild makes a layer in another way than the image has it: %s", text)
 	}

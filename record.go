@@ -45,7 +45,8 @@ func (p *Project) documents(ctx context.Context, graph *layers.Graph, line bool)
 		return nil, err
 	}
 	p.docs = &madeDocuments{graph, line, []registry.Document{
-		{ArtifactType: lockType, Data: p.data}, {ArtifactType: inputsType, Data: data}, {ArtifactType: recipeType, Data: source},
+		{ArtifactType: lockType, Data: p.data}, {ArtifactType: inputsType, Data: data},
+		{ArtifactType: recipeType, Data: source},
 	}}
 	return p.docs.all, nil
 }
@@ -93,7 +94,8 @@ func (p *Project) attach(ctx context.Context, names []string, digest string, doc
 }
 
 // attachElsewhere gives the documents to those repositories that the image was new to.
-func (p *Project) attachElsewhere(ctx context.Context, graph *layers.Graph, found registry.Descriptor, names []string) error {
+func (p *Project) attachElsewhere(ctx context.Context, graph *layers.Graph, found registry.Descriptor,
+	names []string) error {
 	var elsewhere []string
 	for _, name := range names {
 		if ref, err := registry.Pin(name, found.Digest.String()); err != nil || ref != found.Ref {

@@ -15,12 +15,14 @@ import (
 
 // Result is what a build came to. The keys of its JSON are those of --metadata-file below "raybuild". Sizes are bytes.
 type Result struct {
-	Engine       string        `json:"engine"` // "embedded", "docker", or the builder's address; "": none was needed
-	LockDigest   string        `json:"lock_digest"`
-	UpToDate     bool          `json:"up_to_date"`            // the first name was this image already
-	Found        *Found        `json:"found,omitempty"`       // where another tag or repository had the image, and nothing was built
-	LayersFrom   string        `json:"layers_from,omitempty"` // the image, by digest, that layers which did not change are taken from
-	Smoke        string        `json:"smoke,omitempty"`       // "passed", "passed before" (this image or one alike), or "off"
+	Engine     string `json:"engine"` // "embedded", "docker", or the builder's address; "": none was needed
+	LockDigest string `json:"lock_digest"`
+	UpToDate   bool   `json:"up_to_date"` // the first name was this image already
+	// where another tag or repository had the image, and nothing was built
+	Found *Found `json:"found,omitempty"`
+	// the image, by digest, that layers which did not change are taken from
+	LayersFrom   string        `json:"layers_from,omitempty"`
+	Smoke        string        `json:"smoke,omitempty"` // "passed", "passed before" (this image or one alike), or "off"
 	Seconds      float64       `json:"seconds"`
 	BytesFetched int64         `json:"bytes_fetched"`
 	BytesPushed  int64         `json:"bytes_pushed"`
@@ -81,7 +83,8 @@ type tally struct {
 
 func newTally(p *Project, o *BuildOptions, graph *layers.Graph) *tally {
 	return &tally{p: p, o: o, res: &Result{
-		LockDigest: digest.FromBytes(p.data).String(), Steps: []Step{}, Layers: []LayerResult{}, Graph: graph, Lock: p.lock,
+		LockDigest: digest.FromBytes(p.data).String(), Steps: []Step{}, Layers: []LayerResult{},
+		Graph: graph, Lock: p.lock,
 	}}
 }
 
@@ -137,7 +140,8 @@ func (t *tally) builderPushes(ctx context.Context, why error) {
 	}
 	has, err := t.p.registry.Has(ctx, t.o.Names[0], blobs...)
 	if err != nil {
-		t.notes = append(t.notes, Event{Warning, fmt.Sprintf("all layers are counted as pushed, for it is not known which of them were there: %v", err)})
+		t.notes = append(t.notes, Event{Warning,
+			fmt.Sprintf("all layers are counted as pushed, for it is not known which of them were there: %v", err)})
 	}
 	for i := range t.res.Layers {
 		l := &t.res.Layers[i]
@@ -171,7 +175,8 @@ func (t *tally) interrupted() error {
 	if !t.o.Push {
 		state = "run again to continue: finished steps are kept"
 	} else if t.res.Pushing {
-		state = "the push was under way, and tags may still be the old ones; run again to continue: layers that arrived are kept"
+		state = "the push was under way, and tags may still be the old ones; run again to continue: layers that " +
+			"arrived are kept"
 	}
 	return &InterruptedError{state}
 }
@@ -227,7 +232,8 @@ func (t *tally) built(res *llb.Result) error {
 	}
 	r.Caches = res.Caches
 	if res.Linear {
-		t.p.env.note("this builder cannot merge layers, so the image is laid out as a line: its digest differs from other builders', and an edit rebuilds what follows it")
+		t.p.env.note("this builder cannot merge layers, so the image is laid out as a line: its digest differs from " +
+			"other builders', and an edit rebuilds what follows it")
 	}
 	for _, note := range t.notes {
 		t.p.env.event(note.Kind, "%s", note.Text)
@@ -260,7 +266,8 @@ func (t *tally) end(took time.Duration) *Result {
 
 // Found says how an image that was there became what the names are.
 type Found struct {
-	How  string `json:"how"`  // "retagged" (another tag of the repository was it), or "copied" (another repository had it)
+	// "retagged" (another tag of the repository was it), or "copied" (another repository had it)
+	How  string `json:"how"`
 	From string `json:"from"` // where it was, by digest
 }
 

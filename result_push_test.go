@@ -22,10 +22,12 @@ func TestReportOfAPushThatTheBuilderEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	there, sent, mounted := digest.Digest(manifest.Layers[0].Digest.String()), digest.Digest(manifest.Layers[1].Digest.String()), digest.Digest(manifest.Layers[2].Digest.String())
+	there, sent, mounted := digest.Digest(manifest.Layers[0].Digest.String()),
+		digest.Digest(manifest.Layers[1].Digest.String()), digest.Digest(manifest.Layers[2].Digest.String())
 	missing := digest.FromString("in no registry")
 	made := func(host string) *tally {
-		r := &tally{p: &Project{registry: registry.New(registry.Options{Timeout: time.Second})}, o: &BuildOptions{Names: []string{host + "/ray:1"}}, res: &Result{}}
+		r := &tally{p: &Project{registry: registry.New(registry.Options{Timeout: time.Second})},
+			o: &BuildOptions{Names: []string{host + "/ray:1"}}, res: &Result{}}
 		for _, d := range []digest.Digest{there, sent, mounted, missing} {
 			r.res.Layers = append(r.res.Layers, LayerResult{Digest: d, Size: 100})
 		}
@@ -41,7 +43,8 @@ func TestReportOfAPushThatTheBuilderEnds(t *testing.T) {
 	}
 	r := made(host)
 	if got, want := reused(r), []bool{true, false, true, false}; !slices.Equal(got, want) {
-		t.Errorf("told as reused: %v, want %v: there before, sent by raybuild, mounted by it, sent by the builder", got, want)
+		t.Errorf("told as reused: %v, want %v: there before, sent by raybuild, mounted by it, sent by the builder", got,
+			want)
 	}
 	if r.res.BytesPushed != 200 || !strings.Contains(fmt.Sprint(r.notes), "nobody has blob 4") {
 		t.Errorf("%d bytes, notes %q; want 200, and why the builder pushed", r.res.BytesPushed, r.notes)
@@ -55,7 +58,8 @@ func TestReportOfAPushThatTheBuilderEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	r = made(down)
-	if text := fmt.Sprint(r.notes); !strings.Contains(text, "counted as pushed") || !strings.Contains(text, "connection refused") {
+	if text := fmt.Sprint(r.notes); !strings.Contains(text, "counted as pushed") ||
+		!strings.Contains(text, "connection refused") {
 		t.Errorf("a registry that does not say what it has is not told: %q", text)
 	}
 	if got, want := reused(r), []bool{false, false, true, false}; !slices.Equal(got, want) || r.res.BytesPushed != 300 {

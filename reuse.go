@@ -66,7 +66,8 @@ func (p *Project) pushReused(ctx context.Context, o *BuildOptions, t *tally, k *
 	ready := func(ctx context.Context, store func(context.Context) error) error {
 		return k.passes(ctx, p, o.Names[0], nil, store)
 	}
-	err := k.send(ctx, p, o, pushRequest{names: o.Names, from: []string{k.old.Ref}, open: k.open(absent), ready: ready}, t)
+	err := k.send(ctx, p, o, pushRequest{names: o.Names, from: []string{k.old.Ref}, open: k.open(absent),
+		ready: ready}, t)
 	if err != nil && ctx.Err() != nil {
 		return t.interrupted()
 	}
@@ -89,7 +90,8 @@ func (p *Project) reusable(ctx context.Context, o *BuildOptions, graph *layers.G
 		}
 		p.tried = append(p.tried, old)
 		if rest := graph.Missing(now, old.record); rest != nil {
-			return &reuse{graph: graph, image: graph.Images[0], annotations: graph.Annotations, old: old, rest: rest}, nil
+			return &reuse{graph: graph, image: graph.Images[0], annotations: graph.Annotations, old: old,
+				rest: rest}, nil
 		}
 	}
 	_, err := record() // nothing else may make it meanwhile
@@ -127,7 +129,8 @@ func (p *Project) before(ctx context.Context, o *BuildOptions) iter.Seq[*pushedI
 			candidates = append(candidates, lastTag(o.Names[0]))
 		}
 		for i, name := range candidates {
-			if name == "" || slices.Contains(candidates[:i], name) || !slices.ContainsFunc(o.Names, func(n string) bool { return sameRepository(n, name) }) {
+			if name == "" || slices.Contains(candidates[:i], name) ||
+				!slices.ContainsFunc(o.Names, func(n string) bool { return sameRepository(n, name) }) {
 				continue
 			}
 			if found, asked := p.seen[name]; asked {
@@ -205,7 +208,8 @@ func (k *reuse) open(built func(context.Context, digest.Digest, int64) (io.ReadC
 }
 
 // push is what a build of the rest does with what it made: the whole image is pushed.
-func (k *reuse) push(ctx context.Context, p *Project, o *BuildOptions, to llb.BuildOptions, t *tally, part *llb.Build) error {
+func (k *reuse) push(ctx context.Context, p *Project, o *BuildOptions, to llb.BuildOptions, t *tally,
+	part *llb.Build) error {
 	if part.Result.Linear {
 		return fmt.Errorf("%w: this builder cannot merge layers", errCannotReuse)
 	}
@@ -223,7 +227,8 @@ func (k *reuse) push(ctx context.Context, p *Project, o *BuildOptions, to llb.Bu
 	ready := func(ctx context.Context, store func(context.Context) error) error {
 		return k.passes(ctx, p, to.Names[0], part, store)
 	}
-	return k.explain(k.send(ctx, p, o, pushRequest{names: to.Names, from: k.from(p), open: k.open(part.Open), shown: part.Content, ready: ready}, t))
+	return k.explain(k.send(ctx, p, o, pushRequest{names: to.Names, from: k.from(p), open: k.open(part.Open),
+		shown: part.Content, ready: ready}, t))
 }
 
 // send pushes the whole image.
@@ -241,7 +246,8 @@ func (k *reuse) from(p *Project) []string { return append(p.bases(k.rest.Graph),
 // explain tells a layer that is nowhere from a push that fails: such an image can be built whole.
 func (k *reuse) explain(err error) error {
 	if registry.Missing(err) || errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("%w: %s: %v", errCannotReuse, k.old.Ref, err) //nolint:errorlint // not as what the builder pushes itself
+		//nolint:errorlint // not as what the builder pushes itself
+		return fmt.Errorf("%w: %s: %v", errCannotReuse, k.old.Ref, err)
 	}
 	return err
 }

@@ -53,7 +53,8 @@ func (p *Project) planSmoke(ctx context.Context, o *BuildOptions, graph *layers.
 	before := p.passedBefore(ctx, o, k)
 	for _, t := range all {
 		if !testedHere(t, len(all)) {
-			p.env.note("the image of %s is not tested: of several platforms only this machine's is", llb.FormatPlatform(t.Platform))
+			p.env.note("the image of %s is not tested: of several platforms only this machine's is",
+				llb.FormatPlatform(t.Platform))
 			continue
 		}
 		by := ""
@@ -176,7 +177,8 @@ func (s *smoke) explain(err error) error {
 
 // passes waits until the image that is pushed has passed its tests. Where layers were taken from a
 // registry the builder may not have them: then it pulls the image, which is there, and has no name.
-func (k *reuse) passes(ctx context.Context, p *Project, name string, image *llb.Build, store func(context.Context) error) error {
+func (k *reuse) passes(ctx context.Context, p *Project, name string, image *llb.Build,
+	store func(context.Context) error) error {
 	checks := p.smoke.checks(true)
 	if len(checks) == 0 {
 		return nil
@@ -208,7 +210,9 @@ func (k *reuse) passes(ctx context.Context, p *Project, name string, image *llb.
 	err = run(checks...)
 	var failed *llb.CheckError
 	if err != nil && ctx.Err() == nil && !errors.As(err, &failed) {
-		return fmt.Errorf("%w: the builder has not all layers, and cannot pull the image to test it: %v", errCannotReuse, err) //nolint:errorlint // it has failed for good
+		//nolint:errorlint // it has failed for good
+		return fmt.Errorf("%w: the builder has not all layers, and cannot pull the image to test it: %v",
+			errCannotReuse, err)
 	}
 	return err
 }
@@ -261,7 +265,8 @@ func (s *smoke) passedIn(record *layers.BuildRecord) *layers.BuildRecord {
 }
 
 // smokeOf are the tests that an image of the graph has passed by its record.
-func (p *Project) smokeOf(ctx context.Context, graph *layers.Graph, how layers.Smoke, record *layers.BuildRecord) (*smoke, error) {
+func (p *Project) smokeOf(ctx context.Context, graph *layers.Graph, how layers.Smoke,
+	record *layers.BuildRecord) (*smoke, error) {
 	inputs, err := p.inputs(ctx, graph)
 	if err != nil {
 		return nil, err

@@ -40,7 +40,8 @@ func Bench(ctx context.Context, spec *Spec, tasks int, seconds float64, o Option
 	if err != nil {
 		return nil, err
 	}
-	l.tell.say("%d tasks of %g s, first in one process (%.0f s), then over %s", tasks, seconds, float64(tasks)*seconds, plural(len(nodes), "node", "nodes"))
+	l.tell.say("%d tasks of %g s, first in one process (%.0f s), then over %s", tasks, seconds, float64(tasks)*seconds,
+		plural(len(nodes), "node", "nodes"))
 	var out, errs bytes.Buffer
 	code, err := r.host.Exec(ctx, r.container, docker.Exec{Stdout: &out, Stderr: io.Writer(&errs),
 		Cmd: []string{"python", "-c", benchProgram, strconv.Itoa(tasks), strconv.FormatFloat(seconds, 'g', -1, 64)}})
@@ -69,7 +70,8 @@ func Bench(ctx context.Context, spec *Spec, tasks int, seconds float64, o Option
 // String is the result for people.
 func (b *BenchResult) String() string {
 	var s strings.Builder
-	fmt.Fprintf(&s, "%d tasks of %g s\n  in one process     %6.2f s\n  over the cluster   %6.2f s   %.1f times as fast (%g CPUs)\n",
+	fmt.Fprintf(&s, "%d tasks of %g s\n  in one process     %6.2f s\n"+
+		"  over the cluster   %6.2f s   %.1f times as fast (%g CPUs)\n",
 		b.Tasks, b.Each, b.Alone, b.Spread, b.SpeedUp, b.CPUs)
 	for _, node := range sortedKeys(b.Nodes) {
 		fmt.Fprintf(&s, "  %-18s %d tasks\n", node, b.Nodes[node])

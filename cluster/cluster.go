@@ -29,13 +29,15 @@ type Credentials struct{ Username, Password, IdentityToken string }
 
 // Options are what a launcher works with. The zero value reaches hosts as ssh does, and tells nobody what it does.
 type Options struct {
-	SSH    docker.Options                                                  // limits and files of the connections; default: those of internal/docker
-	Images Images                                                          // default: only the head's Engine is asked
-	Auth   func(ctx context.Context, registry string) (Credentials, error) // per pull, never stored on a host; default: none
-	Owner  string                                                          // who holds the lock, for others to read; default user@machine
-	Log    io.Writer                                                       // the story, a line for each event; default: nowhere
-	Lease  time.Duration                                                   // how long a lock outlives its launcher; default 30 s
-	Also   []Host                                                          // hosts that are no longer in the spec and may have containers to remove
+	// limits and files of the connections; default: those of internal/docker
+	SSH    docker.Options
+	Images Images // default: only the head's Engine is asked
+	// per pull, never stored on a host; default: none
+	Auth  func(ctx context.Context, registry string) (Credentials, error)
+	Owner string        // who holds the lock, for others to read; default user@machine
+	Log   io.Writer     // the story, a line for each event; default: nowhere
+	Lease time.Duration // how long a lock outlives its launcher; default 30 s
+	Also  []Host        // hosts that are no longer in the spec and may have containers to remove
 }
 
 func (o Options) withDefaults() Options {
@@ -229,10 +231,12 @@ func (l *launch) unreachable() ([]error, error) {
 		}
 	}
 	if err := l.fleet.down[l.spec.Head.Host.ID()]; err != nil {
-		return told, fmt.Errorf("the head's host cannot be reached, nothing was started:\n%w\nnext: mend it, then %s", errors.Join(told...), l.next())
+		return told, fmt.Errorf("the head's host cannot be reached, nothing was started:\n%w\n"+
+			"next: mend it, then %s", errors.Join(told...), l.next())
 	}
 	if missing := l.missing(); len(l.spec.Workers)-missing < l.required() {
-		return told, fmt.Errorf("%s, nothing was started:\n%w\nnext: mend that, or go on without: %s --skip-unreachable",
+		return told, fmt.Errorf("%s, nothing was started:\n%w\n"+
+			"next: mend that, or go on without: %s --skip-unreachable",
 			plural(missing, "worker cannot be reached", "workers cannot be reached"), errors.Join(told...), l.next())
 	}
 	return told, nil

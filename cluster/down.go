@@ -27,11 +27,13 @@ type DownResult struct {
 // left, and hosts that cannot be reached, make it fail. Images stay.
 func Down(ctx context.Context, name string, hosts []Host, o Options) (*DownResult, error) {
 	if !nameGrammar.MatchString(name) {
-		return nil, fmt.Errorf("take down cluster %q: no cluster has such a name; raybuild cluster down --name NAME", name)
+		return nil, fmt.Errorf("take down cluster %q: no cluster has such a name; raybuild cluster down --name NAME",
+			name)
 	}
 	l := newLaunch(&Spec{Name: name}, o)
 	defer l.close()
-	looks := l.connectAndObserve(ctx, append(slices.Clone(hosts), l.Also...), observeOptions{cluster: name, quick: true}, nil)
+	looks := l.connectAndObserve(ctx, append(slices.Clone(hosts), l.Also...),
+		observeOptions{cluster: name, quick: true}, nil)
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
@@ -49,7 +51,8 @@ func Down(ctx context.Context, name string, hosts []Host, o Options) (*DownResul
 		res.Filters += n.Filters
 		mu.Unlock()
 		if n.Containers+n.Volumes+n.Filters > 0 {
-			l.tell.say("%s: removed %s, %s, %s", id, plural(n.Containers, "container", "containers"), plural(n.Volumes, "volume", "volumes"),
+			l.tell.say("%s: removed %s, %s, %s", id, plural(n.Containers, "container", "containers"),
+				plural(n.Volumes, "volume", "volumes"),
 				plural(n.Filters, "packet filter", "packet filters"))
 		}
 		return err
@@ -77,7 +80,8 @@ func Down(ctx context.Context, name string, hosts []Host, o Options) (*DownResul
 
 // lockAll takes the lock on the host of the head, or, where that is not known, on every host that
 // has something of the cluster.
-func (l *launch) lockAll(ctx context.Context, name string, looks map[string]hostState) (context.Context, []*lock, error) {
+func (l *launch) lockAll(ctx context.Context, name string,
+	looks map[string]hostState) (context.Context, []*lock, error) {
 	var with, heads []string
 	for _, h := range l.fleet.order {
 		k, ok := looks[h.ID()]
@@ -144,7 +148,8 @@ func removeAll(ctx context.Context, h *docker.Host, name string, k hostState) (D
 	if there {
 		n.Filters++
 	}
-	if err != nil && (there || filtered) { // without root there is no look at the filters, and without them none is missed
+	// without root there is no look at the filters, and without them none is missed
+	if err != nil && (there || filtered) {
 		errs = append(errs, err)
 	}
 	return n, errors.Join(errs...)
@@ -164,7 +169,8 @@ func verifyGone(ctx context.Context, h *docker.Host, name string) error {
 		return err
 	}
 	if len(containers)+len(volumes) > 0 {
-		return fmt.Errorf("%s and %s are still there", plural(len(containers), "container", "containers"), plural(len(volumes), "volume", "volumes"))
+		return fmt.Errorf("%s and %s are still there", plural(len(containers), "container", "containers"),
+			plural(len(volumes), "volume", "volumes"))
 	}
 	if err := h.RemoveImage(ctx, toolImage); err != nil && !docker.IsConflict(err) {
 		return err

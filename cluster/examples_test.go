@@ -61,7 +61,8 @@ func TestStandInRayTakesTheLaunchersArguments(t *testing.T) {
 	for _, version := range []string{"0.8.6", "1.8.0", "2.9.0", "2.52.0", "2.59.0"} {
 		dir := t.TempDir()
 		if err := errors.Join(os.CopyFS(filepath.Join(dir, "ray"), os.DirFS("../internal/world/ray")),
-			os.WriteFile(filepath.Join(dir, "ray", "_version.py"), []byte("version = \""+version+"\"\n"), 0o644)); err != nil {
+			os.WriteFile(filepath.Join(dir, "ray", "_version.py"), []byte("version = \""+version+"\"\n"),
+				0o644)); err != nil {
 			t.Fatal(err)
 		}
 		for _, role := range []Role{Head, Worker} {
@@ -69,7 +70,8 @@ func TestStandInRayTakesTheLaunchersArguments(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			const parse = "import sys; from ray.scripts import scripts; from ray._standin import versions; print(scripts.parse(sys.argv[1:], versions.start_options())[1])"
+			const parse = "import sys; from ray.scripts import scripts; from ray._standin import versions; " +
+				"print(scripts.parse(sys.argv[1:], versions.start_options())[1])"
 			cmd := exec.Command("python3", append([]string{"-c", parse}, args[2:]...)...)
 			cmd.Env = []string{"PYTHONPATH=" + dir, "PATH=" + os.Getenv("PATH"), "PYTHONDONTWRITEBYTECODE=1"}
 			if out, err := cmd.CombinedOutput(); err != nil || string(out) != "[]\n" {
@@ -89,7 +91,8 @@ func TestExampleProgramsHaveValidSyntax(t *testing.T) {
 		cmd := exec.Command("sh", "-n", path)
 		switch filepath.Ext(path) {
 		case ".py":
-			cmd = exec.Command("python3", "-c", "import ast, sys; ast.parse(open(sys.argv[1]).read(), sys.argv[1])", path)
+			cmd = exec.Command("python3", "-c", "import ast, sys; ast.parse(open(sys.argv[1]).read(), sys.argv[1])",
+				path)
 		case ".sh":
 		default:
 			return nil
@@ -109,15 +112,22 @@ func TestExampleProgramsHaveValidSyntax(t *testing.T) {
 func TestTrainingDividesTheCPUs(t *testing.T) {
 	testneeds.Programs(t, "python3")
 	for _, x := range []struct{ call, want string }{
-		{"runners(1, 1)", "0"}, {"runners(2, 1)", "1"}, {"runners(6, 1)", "4"}, {"runners(64, 1)", "4"}, {"runners(64, 1, 63)", "63"},
-		{"runners(6, 1, 0)", "0"}, {"runners(0, 1)", "this job needs 1 CPU, and the cluster has 0 free: end other jobs, or add hosts to the cluster"},
+		{"runners(1, 1)", "0"}, {"runners(2, 1)", "1"}, {"runners(6, 1)", "4"}, {"runners(64, 1)", "4"},
+		{"runners(64, 1, 63)", "63"},
+		{"runners(6, 1, 0)", "0"}, {"runners(0, 1)",
+			"this job needs 1 CPU, and the cluster has 0 free: end other jobs, or add hosts to the cluster"},
 		{"runners(2, 1, 4)", "WORKERS=4 needs 5 CPUs, and the cluster has 2 free: WORKERS may be from 0 to 1"},
-		{"offline(1)", "this job needs 2 CPUs, and the cluster has 1 free: end other jobs, or add hosts to the cluster"},
-		{"offline(2)", "(1, 0)"}, {"offline(3)", "(1, 1)"}, {"offline(4)", "(2, 1)"}, {"offline(6)", "(2, 3)"}, {"offline(64)", "(2, 4)"},
-		{"number('N', 7)", "7"}, {"number('WORKERS', least=3)", "3"}, {"number('WORKERS', least=4)", "WORKERS=3: want a whole number from 4 on"},
-		{"number('WORDS')", "WORDS=many: want a whole number from 0 on"}, {"many(1, 'CPU') + ', ' + cpus.many(0, 'CPU')", "1 CPU, 0 CPUs"},
+		{"offline(1)", "this job needs 2 CPUs, and the cluster has 1 free: end other jobs, or add hosts " +
+			"to the cluster"},
+		{"offline(2)", "(1, 0)"}, {"offline(3)", "(1, 1)"}, {"offline(4)", "(2, 1)"}, {"offline(6)", "(2, 3)"},
+		{"offline(64)", "(2, 4)"},
+		{"number('N', 7)", "7"}, {"number('WORKERS', least=3)", "3"},
+		{"number('WORKERS', least=4)", "WORKERS=3: want a whole number from 4 on"},
+		{"number('WORDS')", "WORDS=many: want a whole number from 0 on"},
+		{"many(1, 'CPU') + ', ' + cpus.many(0, 'CPU')", "1 CPU, 0 CPUs"},
 	} {
-		const ask = "import sys; sys.path.insert(0, '../examples/training'); import cpus\ntry: print(eval('cpus.' + sys.argv[1]))\nexcept SystemExit as e: print(e)"
+		const ask = "import sys; sys.path.insert(0, '../examples/training'); import cpus\n" +
+			"try: print(eval('cpus.' + sys.argv[1]))\nexcept SystemExit as e: print(e)"
 		cmd := exec.Command("python3", "-c", ask, x.call)
 		cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1", "WORKERS=3", "WORDS=many", "N=")
 		out, err := cmd.CombinedOutput()

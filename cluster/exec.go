@@ -35,7 +35,8 @@ func Exec(ctx context.Context, spec *Spec, argv []string, eo ExecOptions, o Opti
 	if err != nil {
 		return -1, err
 	}
-	code, err := h.Exec(ctx, nodes[0].ID, docker.Exec{Cmd: argv, TTY: eo.TTY, Width: eo.Width, Height: eo.Height, Dir: eo.Dir,
+	code, err := h.Exec(ctx, nodes[0].ID, docker.Exec{Cmd: argv, TTY: eo.TTY, Width: eo.Width,
+		Height: eo.Height, Dir: eo.Dir,
 		Stdin: eo.Stdin, Stdout: eo.Stdout, Stderr: eo.Stderr})
 	if docker.IsNotFound(err) {
 		return -1, fmt.Errorf("node %s has no container: the cluster is not up; start it: %s", nodes[0].ID, l.next())

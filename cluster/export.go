@@ -21,11 +21,13 @@ const (
 
 // ExportOptions say what the export needs to know beyond the spec.
 type ExportOptions struct {
-	Image     ImageFacts           // Ref or a digest in the spec's image, and RayVersion, are needed
-	Facts     map[string]HostFacts // by Host.ID, to fill in auto values; where they are missing, Export guesses and says so in a comment
-	Namespace string               // KubeRay; empty: left out
-	Login     docker.Login         // RayUp: what the head's host is logged in to with; its zero value says what the spec does
-	Operator  string               // KubeRay: the operator's version, 1.2 or later; empty: 1.5.1 or later
+	Image ImageFacts // Ref or a digest in the spec's image, and RayVersion, are needed
+	// by Host.ID, to fill in auto values; where they are missing, Export guesses and says so in a
+	// comment
+	Facts     map[string]HostFacts
+	Namespace string       // KubeRay; empty: left out
+	Login     docker.Login // RayUp: what the head's host is logged in to with; its zero value says what the spec does
+	Operator  string       // KubeRay: the operator's version, 1.2 or later; empty: 1.5.1 or later
 }
 
 // Export renders the cluster for another launcher. It is a pure function: the same input gives the
@@ -119,7 +121,8 @@ func (e *exporter) groups() []nodeGroup {
 			if g.node.CPUs != o.node.CPUs || g.node.SHM != o.node.SHM {
 				e.note("the hosts of group %s differ: its nodes have the size of the smallest", n.Group)
 				o.node.CPUs, o.total = min(o.node.CPUs, g.node.CPUs), min(o.total, g.total)
-				o.node.SHM, o.node.ObjectStore = min(o.node.SHM, g.node.SHM), min(o.node.ObjectStore, g.node.ObjectStore)
+				o.node.SHM, o.node.ObjectStore = min(o.node.SHM, g.node.SHM),
+					min(o.node.ObjectStore, g.node.ObjectStore)
 			}
 		}
 	}
@@ -168,10 +171,13 @@ func (e *exporter) sized(n Node) nodeGroup {
 // start is the argv of a node that finds its own address, in a network of its own.
 func (e *exporter) start(n Node, head, dashboard string) []string {
 	ports := defaultPorts()
-	ports.GCS, ports.Dashboard, ports.Client = e.spec.Head.Ports.GCS, e.spec.Head.Ports.Dashboard, e.spec.Head.Ports.Client
-	args, err := StartArgs(e.options.Image.RayVersion, StartInput{Role: n.Role, HeadAddress: head, CPUs: n.CPUs, GPUs: n.GPUs, Memory: n.Memory,
-		ObjectStore: n.ObjectStore, Resources: n.Resources, Labels: n.Labels, Ports: ports, TempDir: n.TempDir, Dashboard: dashboard,
-		Client: e.options.Image.Client, Extra: n.Args})
+	ports.GCS, ports.Dashboard, ports.Client = e.spec.Head.Ports.GCS, e.spec.Head.Ports.Dashboard,
+		e.spec.Head.Ports.Client
+	args, err := StartArgs(e.options.Image.RayVersion, StartInput{Role: n.Role, HeadAddress: head, CPUs: n.CPUs,
+		GPUs: n.GPUs, Memory: n.Memory,
+		ObjectStore: n.ObjectStore, Resources: n.Resources, Labels: n.Labels, Ports: ports, TempDir: n.TempDir,
+		Dashboard: dashboard,
+		Client:    e.options.Image.Client, Extra: n.Args})
 	if err != nil {
 		e.fail("%s: %w", n.Group, err)
 	}

@@ -14,7 +14,8 @@ const composeToken = "/run/secrets/ray_token"
 // other and nobody else does, the dashboard published on loopback, and the token as a file secret.
 func (e *exporter) compose() mapping {
 	if hosts := e.spec.Hosts(); len(hosts) > 1 {
-		e.fail("docker compose runs on one host, and the cluster has %d; use `raybuild cluster up` or --format kuberay", len(hosts))
+		e.fail("docker compose runs on one host, and the cluster has %d; use `raybuild cluster up` or --format kuberay",
+			len(hosts))
 		return nil
 	}
 	head := e.sized(e.spec.Head)
@@ -27,12 +28,14 @@ func (e *exporter) compose() mapping {
 		ready = "service_healthy"
 		service = append(service, pair{Key: "healthcheck", Value: mapping{
 			{Key: "test", Value: []string{"CMD", "ray", "health-check", "--address", address}},
-			{Key: "interval", Value: "5s"}, {Key: "timeout", Value: "10s"}, {Key: "retries", Value: 10}, {Key: "start_period", Value: "20s"}}})
+			{Key: "interval", Value: "5s"}, {Key: "timeout", Value: "10s"}, {Key: "retries", Value: 10},
+			{Key: "start_period", Value: "20s"}}})
 	}
 	services := mapping{{Key: "head", Value: service}}
 	for _, g := range e.groups() {
 		s := e.service(g, e.start(g.node, address, ""), address)
-		s = append(s, pair{Key: "depends_on", Value: mapping{{Key: "head", Value: mapping{{Key: "condition", Value: ready}}}}},
+		s = append(s,
+			pair{Key: "depends_on", Value: mapping{{Key: "head", Value: mapping{{Key: "condition", Value: ready}}}}},
 			pair{Key: "deploy", Value: mapping{{Key: "replicas", Value: g.count}}})
 		services = append(services, pair{Key: "worker-" + g.name, Value: s})
 	}
@@ -42,7 +45,9 @@ func (e *exporter) compose() mapping {
 	}
 	if hasToken(e.version) {
 		e.note("the token: umask 077; openssl rand -hex 32 > ray_token, and the same in RAY_AUTH_TOKEN of every client")
-		out = append(out, pair{Key: "secrets", Value: mapping{{Key: "ray_token", Value: mapping{{Key: "file", Value: "./ray_token"}}}}})
+		out = append(out, pair{
+			Key: "secrets", Value: mapping{{Key: "ray_token", Value: mapping{{Key: "file", Value: "./ray_token"}}}},
+		})
 	}
 	return out
 }
@@ -66,13 +71,19 @@ func (e *exporter) service(g nodeGroup, args []string, address string) mapping {
 	for i, a := range args {
 		command[i] = dollar(a)
 	}
-	out := mapping{{Key: "image", Value: e.image}, {Key: "entrypoint", Value: []string{}}, {Key: "command", Value: command}, {Key: "environment", Value: env},
-		{Key: "init", Value: true}, {Key: "restart", Value: "unless-stopped"}, {Key: "stop_grace_period", Value: fmt.Sprintf("%ds", stopTimeout)},
+	out := mapping{{Key: "image", Value: e.image}, {Key: "entrypoint", Value: []string{}},
+		{Key: "command", Value: command}, {Key: "environment", Value: env},
+		{Key: "init", Value: true}, {Key: "restart", Value: "unless-stopped"},
+		{Key: "stop_grace_period", Value: fmt.Sprintf("%ds", stopTimeout)},
 		{Key: "shm_size", Value: fmt.Sprintf("%db", g.node.SHM)},
-		{Key: "ulimits", Value: mapping{{Key: "nofile", Value: mapping{{Key: "soft", Value: noFile}, {Key: "hard", Value: noFile}}}}},
+		{
+			Key:   "ulimits",
+			Value: mapping{{Key: "nofile", Value: mapping{{Key: "soft", Value: noFile}, {Key: "hard", Value: noFile}}}},
+		},
 		{Key: "security_opt", Value: []string{"no-new-privileges:true"}}}
 	if g.node.GPUs > 0 {
-		out = append(out, pair{Key: "gpus", Value: []mapping{{{Key: "driver", Value: "nvidia"}, {Key: "count", Value: g.node.GPUs}}}})
+		out = append(out,
+			pair{Key: "gpus", Value: []mapping{{{Key: "driver", Value: "nvidia"}, {Key: "count", Value: g.node.GPUs}}}})
 	}
 	var mounts []mapping
 	for _, m := range g.node.Mounts {
@@ -80,7 +91,8 @@ func (e *exporter) service(g nodeGroup, args []string, address string) mapping {
 		if m.Volume {
 			kind = "volume"
 		}
-		mounts = append(mounts, mapping{{Key: "type", Value: kind}, {Key: "source", Value: m.Source}, {Key: "target", Value: m.Target}, {Key: "read_only", Value: m.ReadOnly}})
+		mounts = append(mounts, mapping{{Key: "type", Value: kind}, {Key: "source", Value: m.Source},
+			{Key: "target", Value: m.Target}, {Key: "read_only", Value: m.ReadOnly}})
 	}
 	if len(mounts) > 0 {
 		out = append(out, pair{Key: "volumes", Value: mounts})

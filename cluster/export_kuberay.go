@@ -27,10 +27,12 @@ func (e *exporter) kubeRay() mapping {
 	params := e.startParams(head.node, operator)
 	params["dashboard-host"] = "0.0.0.0" // inside the pod's network; the service in front of it is not published
 	spec = append(spec, pair{Key: "headGroupSpec", Value: append(e.groupLabels(head.node, operator),
-		pair{Key: "rayStartParams", Value: params}, pair{Key: "template", Value: e.podTemplate("ray-head", head, operator)})})
+		pair{Key: "rayStartParams", Value: params},
+		pair{Key: "template", Value: e.podTemplate("ray-head", head, operator)})})
 	var workers []mapping
 	for _, g := range e.groups() {
-		group := mapping{{Key: "groupName", Value: g.name}, {Key: "replicas", Value: g.count}, {Key: "minReplicas", Value: g.count}, {Key: "maxReplicas", Value: g.count}}
+		group := mapping{{Key: "groupName", Value: g.name}, {Key: "replicas", Value: g.count},
+			{Key: "minReplicas", Value: g.count}, {Key: "maxReplicas", Value: g.count}}
 		group = append(group, e.groupLabels(g.node, operator)...)
 		workers = append(workers, append(group, pair{Key: "rayStartParams", Value: e.startParams(g.node, operator)},
 			pair{Key: "template", Value: e.podTemplate("ray-worker", g, operator)}))
@@ -43,14 +45,16 @@ func (e *exporter) kubeRay() mapping {
 		meta = append(meta, pair{Key: "namespace", Value: e.options.Namespace})
 	}
 	meta = append(meta, pair{Key: "labels", Value: map[string]string{LabelCluster: e.spec.Name}})
-	return mapping{{Key: "apiVersion", Value: "ray.io/v1"}, {Key: "kind", Value: "RayCluster"}, {Key: "metadata", Value: meta}, {Key: "spec", Value: spec}}
+	return mapping{{Key: "apiVersion", Value: "ray.io/v1"}, {Key: "kind", Value: "RayCluster"},
+		{Key: "metadata", Value: meta}, {Key: "spec", Value: spec}}
 }
 
 // startParams are the values of `ray start` that KubeRay does not find out itself. KubeRay pastes
 // them into a shell's command line, so each value is quoted for one where it is not made of
 // harmless characters.
 func (e *exporter) startParams(n Node, operator kubeRayOperator) map[string]string {
-	out := map[string]string{"num-cpus": strconv.Itoa(n.CPUs), "object-store-memory": strconv.FormatInt(n.ObjectStore, 10)}
+	out := map[string]string{"num-cpus": strconv.Itoa(n.CPUs),
+		"object-store-memory": strconv.FormatInt(n.ObjectStore, 10)}
 	if n.GPUs > 0 {
 		out["num-gpus"] = strconv.Itoa(n.GPUs)
 	}
@@ -62,7 +66,8 @@ func (e *exporter) startParams(n Node, operator kubeRayOperator) map[string]stri
 		out["resources"] = shellQuote(string(b))
 	}
 	// Labels and further arguments take the road of StartArgs, which knows what the version has.
-	args, err := StartArgs(e.options.Image.RayVersion, StartInput{Role: Worker, HeadAddress: "head:1", Labels: n.Labels, Extra: n.Args})
+	args, err := StartArgs(e.options.Image.RayVersion, StartInput{Role: Worker, HeadAddress: "head:1", Labels: n.Labels,
+		Extra: n.Args})
 	if err != nil {
 		e.fail("%s: %w", n.Group, err)
 	}
@@ -88,7 +93,8 @@ func (e *exporter) startParams(n Node, operator kubeRayOperator) map[string]stri
 }
 
 func (e *exporter) podTemplate(container string, g nodeGroup, operator kubeRayOperator) mapping {
-	limits := mapping{{Key: "cpu", Value: strconv.Itoa(max(1, g.node.CPUs))}, {Key: "memory", Value: fmt.Sprintf("%dMi", g.total>>20)}}
+	limits := mapping{{Key: "cpu", Value: strconv.Itoa(max(1, g.node.CPUs))},
+		{Key: "memory", Value: fmt.Sprintf("%dMi", g.total>>20)}}
 	if g.node.GPUs > 0 {
 		limits = append(limits, pair{Key: "nvidia.com/gpu", Value: strconv.Itoa(g.node.GPUs)})
 	}
@@ -104,7 +110,8 @@ func (e *exporter) podTemplate(container string, g nodeGroup, operator kubeRayOp
 	}
 	for _, k := range slices.Sorted(maps.Keys(g.node.Env)) {
 		// Kubernetes expands $(NAME); a doubled $ stands for one.
-		env = append(env, mapping{{Key: "name", Value: k}, {Key: "value", Value: strings.ReplaceAll(g.node.Env[k], "$(", "$$(")}})
+		env = append(env, mapping{{Key: "name", Value: k},
+			{Key: "value", Value: strings.ReplaceAll(g.node.Env[k], "$(", "$$(")}})
 	}
 	c = append(c, pair{Key: "env", Value: env})
 	volumes, mounts := e.podVolumes(g)
@@ -142,13 +149,15 @@ func (e *exporter) podVolumes(g nodeGroup) (volumes, mounts []mapping) {
 		if m.Volume {
 			claim := slug(m.Source)
 			e.note("volume %s is the persistent volume claim %s, which has to be there", m.Source, claim)
-			source = pair{Key: "persistentVolumeClaim", Value: mapping{{Key: "claimName", Value: claim}, {Key: "readOnly", Value: m.ReadOnly}}}
+			source = pair{Key: "persistentVolumeClaim",
+				Value: mapping{{Key: "claimName", Value: claim}, {Key: "readOnly", Value: m.ReadOnly}}}
 		} else {
 			e.note("%s is read from each Kubernetes node that a pod runs on", m.Source)
 			source = pair{Key: "hostPath", Value: mapping{{Key: "path", Value: m.Source}}}
 		}
 		volumes = append(volumes, mapping{{Key: "name", Value: name}, source})
-		mounts = append(mounts, mapping{{Key: "name", Value: name}, {Key: "mountPath", Value: m.Target}, {Key: "readOnly", Value: m.ReadOnly}})
+		mounts = append(mounts, mapping{{Key: "name", Value: name}, {Key: "mountPath", Value: m.Target},
+			{Key: "readOnly", Value: m.ReadOnly}})
 	}
 	return volumes, mounts
 }

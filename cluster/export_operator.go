@@ -9,7 +9,9 @@ import (
 type kubeRayOperator struct {
 	version     version // of the oldest that the export is for
 	authOptions bool    // makes the token: from 1.5.1 (its release notes)
-	groupLabels bool    // a group has labels, and rayStartParams may not: from 1.5.0 (controllers/ray/utils/validation.go)
+	// a group has labels, and rayStartParams may not: from 1.5.0
+	// (controllers/ray/utils/validation.go)
+	groupLabels bool
 }
 
 // operator reads the operator's version. The default is the oldest that does all that an export of
@@ -21,7 +23,8 @@ func (e *exporter) operator() (kubeRayOperator, error) {
 	}
 	v, err := parseVersion(text)
 	if err != nil || v.before(1, 2) {
-		return kubeRayOperator{}, fmt.Errorf("KubeRay version %q: give one such as 1.4.2; 1.2 is the oldest", clip(text))
+		return kubeRayOperator{}, fmt.Errorf("KubeRay version %q: give one such as 1.4.2; 1.2 is the oldest",
+			clip(text))
 	}
 	return kubeRayOperator{version: v, authOptions: v.atLeast(1, 5, 1), groupLabels: v.atLeast(1, 5)}, nil
 }
@@ -31,9 +34,11 @@ func (e *exporter) operatorNotes(o kubeRayOperator) {
 	labels := slices.ContainsFunc(e.spec.Nodes(), func(n Node) bool { return len(n.Labels) > 0 })
 	switch {
 	case !hasToken(e.version):
-		e.note("Ray %s has no token authentication: a NetworkPolicy has to keep strangers away", e.options.Image.RayVersion)
+		e.note("Ray %s has no token authentication: a NetworkPolicy has to keep strangers away",
+			e.options.Image.RayVersion)
 	case !o.authOptions:
-		e.note("the token: kubectl create secret generic %s --from-literal=auth_token=$(openssl rand -hex 32); KubeRay makes it by itself from 1.5.1 on", e.spec.Name)
+		e.note("the token: kubectl create secret generic %s --from-literal=auth_token=$(openssl rand -hex 32); "+
+			"KubeRay makes it by itself from 1.5.1 on", e.spec.Name)
 	}
 	switch {
 	case e.options.Operator == "" && (hasToken(e.version) || labels):
@@ -47,7 +52,8 @@ func (e *exporter) operatorNotes(o kubeRayOperator) {
 	if e.version.before(2, 53) {
 		e.note("KubeRay's probes run wget in the image: without it no pod gets ready (apt: [wget] in the recipe)")
 	} else if o.version.before(1, 6) {
-		e.note("the probes of KubeRay before 1.6 run wget in the image: without it no pod gets ready there (apt: [wget] in the recipe)")
+		e.note("the probes of KubeRay before 1.6 run wget in the image: without it no pod gets ready there (apt: " +
+			"[wget] in the recipe)")
 	}
 }
 
@@ -59,7 +65,8 @@ func (e *exporter) groupLabels(n Node, o kubeRayOperator) mapping {
 		return nil
 	}
 	if e.version.before(2, 46) && flagIn(e.version, "--labels") {
-		e.fail("%s: KubeRay from 1.5 on hands labels to Ray in a form that Ray %s does not read; remove labels, or export with --kuberay 1.4.2 for an older one",
+		e.fail("%s: KubeRay from 1.5 on hands labels to Ray in a form that Ray %s does not read; remove labels, or "+
+			"export with --kuberay 1.4.2 for an older one",
 			n.Group, e.options.Image.RayVersion)
 	}
 	return mapping{{Key: "labels", Value: n.Labels}}

@@ -26,10 +26,13 @@ func (e *exporter) rayUp() mapping {
 	groups := e.groups()
 	head := e.sized(e.spec.Head)
 	start := func(n Node) []string { return e.start(n, headAddress("$RAY_HEAD_IP", e.spec.Head.Ports.GCS), "") }
-	if !sameStart(groups, start) || !slices.EqualFunc(groups[min(1, len(groups)):], groups[:max(0, len(groups)-1)], sameContainer) {
-		e.fail("`ray up` starts all workers alike, and the worker groups differ; make them equal, or use --format kuberay")
+	if !sameStart(groups, start) || !slices.EqualFunc(groups[min(1, len(groups)):], groups[:max(0, len(groups)-1)],
+		sameContainer) {
+		e.fail("`ray up` starts all workers alike, and the worker groups differ; make them equal, or use " +
+			"--format kuberay")
 	}
-	docker := mapping{{Key: "image", Value: e.image}, {Key: "container_name", Value: e.spec.Name}, {Key: "pull_before_run", Value: false},
+	docker := mapping{{Key: "image", Value: e.image}, {Key: "container_name", Value: e.spec.Name},
+		{Key: "pull_before_run", Value: false},
 		{Key: "disable_shm_size_detection", Value: true}, {Key: "head_run_options", Value: e.runOptions(head)}}
 	worker := []string{}
 	workerStart := []string{}
@@ -43,20 +46,25 @@ func (e *exporter) rayUp() mapping {
 	if e.spec.MinWorkers < len(e.spec.Workers) {
 		e.note("min_workers %d of cluster.yaml is not carried over: `ray up` wants all workers", e.spec.MinWorkers)
 	}
-	out := mapping{{Key: "cluster_name", Value: e.spec.Name}, {Key: "max_workers", Value: len(e.spec.Workers)}, {Key: "docker", Value: docker},
-		{Key: "provider", Value: mapping{{Key: "type", Value: "local"}, {Key: "head_ip", Value: rayUpAddress(e.spec.Head)}, {Key: "worker_ips", Value: worker}}},
+	out := mapping{{Key: "cluster_name", Value: e.spec.Name}, {Key: "max_workers", Value: len(e.spec.Workers)},
+		{Key: "docker", Value: docker},
+		{Key: "provider", Value: mapping{{Key: "type", Value: "local"},
+			{Key: "head_ip", Value: rayUpAddress(e.spec.Head)}, {Key: "worker_ips", Value: worker}}},
 		{Key: "auth", Value: e.auth()}}
 	if hasToken(e.version) {
 		e.note("the token: `ray get-auth-token --generate` on the machine that runs `ray up`")
 		out = append(out, pair{Key: "file_mounts", Value: map[string]string{rayUpToken: "~/.ray/auth_token"}})
 	}
-	e.note("`ray up` copies the SSH key to the head, checks no host keys, and starts containers that do not survive a reboot")
-	e.note("it needs rsync on this machine, on every host and in the image, and ssh in the image (`apt: [rsync, openssh-client]` in raybuild.yaml)")
+	e.note("`ray up` copies the SSH key to the head, checks no host keys, and starts containers that do not " +
+		"survive a reboot")
+	e.note("it needs rsync on this machine, on every host and in the image, and ssh in the image (`apt: [rsync, " +
+		"openssh-client]` in raybuild.yaml)")
 	e.note("it returns when the head runs; workers join later: `ray exec THIS.yaml 'ray status'`")
 	headStart := append(start(head.node), "--autoscaling-config=~/ray_bootstrap_config.yaml")
 	return append(out,
 		pair{Key: "initialization_commands", Value: []string{"touch ~/.bashrc"}},
-		pair{Key: "head_start_ray_commands", Value: []string{"ray stop", "ulimit -n 65536; " + withoutV2 + commandLine(headStart)}},
+		pair{Key: "head_start_ray_commands", Value: []string{"ray stop",
+			"ulimit -n 65536; " + withoutV2 + commandLine(headStart)}},
 		pair{Key: "worker_start_ray_commands", Value: workerStart})
 }
 
@@ -116,8 +124,9 @@ func (e *exporter) auth() mapping {
 		out = append(out, pair{Key: "ssh_private_key", Value: key})
 	}
 	if key == "" || login.Missing != "" {
-		e.missing("auth.ssh_private_key, a key without passphrase with which this machine and the head reach all hosts (%s); "+
-			"an agent's keys do not help, as the head has none: put in its file, or say `ssh: {key: FILE}` in cluster.yaml and export again",
+		e.missing("auth.ssh_private_key, a key without passphrase with which this machine and the head reach all "+
+			"hosts (%s); an agent's keys do not help, as the head has none: put in its file, or say `ssh: {key: "+
+			"FILE}` in cluster.yaml and export again",
 			cmp.Or(login.Missing, "cluster.yaml names none"))
 	}
 	if h.Jump != "" {
@@ -128,7 +137,8 @@ func (e *exporter) auth() mapping {
 
 // runOptions are the arguments of `docker run`, which `ray up` pastes into a shell's command line.
 func (e *exporter) runOptions(g nodeGroup) []string {
-	out := []string{"--init", fmt.Sprintf("--shm-size=%d", g.node.SHM), fmt.Sprintf("--ulimit=nofile=%d:%d", noFile, noFile),
+	out := []string{"--init", fmt.Sprintf("--shm-size=%d", g.node.SHM),
+		fmt.Sprintf("--ulimit=nofile=%d:%d", noFile, noFile),
 		"--security-opt=no-new-privileges"}
 	if g.node.GPUs > 0 {
 		out = append(out, fmt.Sprintf("--gpus=%d", g.node.GPUs))
@@ -160,5 +170,6 @@ func (e *exporter) runOptions(g nodeGroup) []string {
 }
 
 func sameContainer(a, b nodeGroup) bool {
-	return a.node.SHM == b.node.SHM && a.node.GPUs == b.node.GPUs && maps.Equal(a.node.Env, b.node.Env) && slices.Equal(a.node.Mounts, b.node.Mounts)
+	return a.node.SHM == b.node.SHM && a.node.GPUs == b.node.GPUs && maps.Equal(a.node.Env, b.node.Env) &&
+		slices.Equal(a.node.Mounts, b.node.Mounts)
 }

@@ -65,7 +65,8 @@ head: {host: u@10.0.0.1, num_cpus: 2, shm_size: 2g}
 env: {A: "$HOME $(x) it's", B: "8"}
 mounts: ["/data:/data:ro", "cache:/cache"]
 workers:
-  - {name: big, hosts: ["u@10.0.0.[2-3]"], num_cpus: 8, num_gpus: 1, memory: 8g, object_store_memory: 2g, resources: {disk: 0.5}, labels: {zone: a}, args: ["--verbose", "--plasma-directory=/x"]}
+  - {name: big, hosts: ["u@10.0.0.[2-3]"], num_cpus: 8, num_gpus: 1, memory: 8g, object_store_memory: 2g,
+     resources: {disk: 0.5}, labels: {zone: a}, args: ["--verbose", "--plasma-directory=/x"]}
   - {name: small, hosts: ["u@10.0.0.4"]}
 `
 
@@ -75,7 +76,8 @@ func TestExportKubeRayIsAcceptedByItsSchema(t *testing.T) {
 		t.Fatal(err)
 	}
 	versions, _ := rayVersions(t)
-	specs := map[string]string{"sketch": sketch, "rich": richHosts, "head alone": "name: a\nimage: r\nhead: {host: local}\n"}
+	specs := map[string]string{"sketch": sketch, "rich": richHosts, "head alone": "name: a\nimage: r\n" +
+		"head: {host: local}\n"}
 	for name, text := range specs {
 		for _, v := range append(versions, "2.59.0") {
 			if name == "rich" && !strings.HasPrefix(v, "2.4") && !strings.HasPrefix(v, "2.5") {
@@ -94,7 +96,8 @@ func TestExportKubeRayIsAcceptedByItsSchema(t *testing.T) {
 	}
 	t.Run("the schema refuses what is wrong", func(t *testing.T) {
 		good := string(export(t, load(t, richHosts), KubeRay, exportOptions("2.55.0")))
-		for _, change := range [][2]string{{"replicas: 2", "replicas: two"}, {"groupName: big", "groupname: big"}, {"mode: token", "mode: open"},
+		for _, change := range [][2]string{{"replicas: 2", "replicas: two"}, {"groupName: big", "groupname: big"},
+			{"mode: token", "mode: open"},
 			{"runAsNonRoot: true", "runAsNonroot: true"}, {"name: ray-head", "nam: ray-head"}} {
 			if !strings.Contains(good, change[0]) {
 				t.Fatalf("no %q in\n%s", change[0], good)
@@ -110,9 +113,12 @@ func TestExportKubeRayContent(t *testing.T) {
 	o := exportOptions("2.55.0")
 	o.Image.User = "1000:100"
 	b := string(export(t, load(t, richHosts), KubeRay, o))
-	for _, want := range []string{"image: registry/ray@" + digest1, "mode: token", "runAsNonRoot: true", "runAsUser: 1000", "runAsGroup: 100",
-		"allowPrivilegeEscalation: false", "groupName: big", "replicas: 2", "nvidia.com/gpu: \"1\"", "resources: '''{\"disk\":0.5}'''", "labels:\n        zone: a",
-		"verbose: \"true\"", "plasma-directory: /x", "value: $HOME $$(x) it's", "value: \"8\"", "claimName: cache", "path: /data",
+	for _, want := range []string{"image: registry/ray@" + digest1, "mode: token", "runAsNonRoot: true",
+		"runAsUser: 1000", "runAsGroup: 100",
+		"allowPrivilegeEscalation: false", "groupName: big", "replicas: 2", "nvidia.com/gpu: \"1\"",
+		"resources: '''{\"disk\":0.5}'''", "labels:\n        zone: a",
+		"verbose: \"true\"", "plasma-directory: /x", "value: $HOME $$(x) it's", "value: \"8\"", "claimName: cache",
+		"path: /data",
 		"# - num_cpus of small is auto in cluster.yaml: 2 is a guess", "memory: 10444Mi"} {
 		if !strings.Contains(b, want) {
 			t.Errorf("no %q in\n%s", want, b)
@@ -121,7 +127,8 @@ func TestExportKubeRayContent(t *testing.T) {
 	for operator, want := range map[string]string{"1.4.2": "labels: zone=a", "1.5.0": "labels:\n        zone: a"} {
 		o.Operator = operator
 		b := string(export(t, load(t, richHosts), KubeRay, o))
-		for _, want := range []string{want, "name: RAY_AUTH_TOKEN", "key: auth_token", "kubectl create secret generic demo", "probes of KubeRay before 1.6 run wget"} {
+		for _, want := range []string{want, "name: RAY_AUTH_TOKEN", "key: auth_token",
+			"kubectl create secret generic demo", "probes of KubeRay before 1.6 run wget"} {
 			if !strings.Contains(b, want) {
 				t.Errorf("KubeRay %s: no %q in\n%s", operator, want, b)
 			}
@@ -131,20 +138,23 @@ func TestExportKubeRayContent(t *testing.T) {
 		}
 	}
 	o.Operator = "1.6.0"
-	if b := string(export(t, load(t, richHosts), KubeRay, o)); strings.Contains(b, "wget") || !strings.Contains(b, "mode: token") {
+	if b := string(export(t, load(t, richHosts), KubeRay, o)); strings.Contains(b, "wget") ||
+		!strings.Contains(b, "mode: token") {
 		t.Errorf("KubeRay 1.6 with Ray 2.55 asks for no wget and makes the token:\n%s", b)
 	}
 	o.Operator = ""
 	facts := factsOf(load(t, richHosts))
 	o.Facts = facts
-	if b := string(export(t, load(t, richHosts), KubeRay, o)); strings.Contains(b, "guess") || !strings.Contains(b, "memory: 32768Mi") {
+	if b := string(export(t, load(t, richHosts), KubeRay, o)); strings.Contains(b, "guess") ||
+		!strings.Contains(b, "memory: 32768Mi") {
 		t.Errorf("facts are not used:\n%s", b)
 	}
 }
 
 func TestExportRayUpIsAcceptedByItsSchema(t *testing.T) {
 	var doc any
-	if err := json.Unmarshal(content(t, "ray-schema.json", "6ebd78a1a791584cb4ab7bf31b9eec6c1aa8e1eb6e8eef6d95f19ac4d98f4db4"), &doc); err != nil {
+	if err := json.Unmarshal(content(t, "ray-schema.json",
+		"6ebd78a1a791584cb4ab7bf31b9eec6c1aa8e1eb6e8eef6d95f19ac4d98f4db4"), &doc); err != nil {
 		t.Fatal(err)
 	}
 	c := jsonschema.NewCompiler()
@@ -179,7 +189,8 @@ func TestExportRayUpIsAcceptedByItsSchema(t *testing.T) {
 	if err := check(b); err != nil {
 		t.Errorf("%v\n%s", err, b)
 	}
-	for _, want := range []string{"head_ip: 10.0.0.1", "- 10.0.0.3", `'--resources={"disk":0.5}'`, "--address=$RAY_HEAD_IP:6379", "--env=A=$HOME $(x) it'", "ssh_user: u"} {
+	for _, want := range []string{"head_ip: 10.0.0.1", "- 10.0.0.3", `'--resources={"disk":0.5}'`,
+		"--address=$RAY_HEAD_IP:6379", "--env=A=$HOME $(x) it'", "ssh_user: u"} {
 		if !strings.Contains(string(b), want) {
 			t.Errorf("no %q in\n%s", want, b)
 		}
@@ -190,25 +201,29 @@ func TestExportRayUpIsAcceptedByItsSchema(t *testing.T) {
 }
 
 func TestExportComposeLoads(t *testing.T) {
-	oneHost := "name: demo\nimage: r\nshare_hosts: true\nenv: {A: \"$HOME it's ${X}\"}\nmounts: [\"/data:/data:ro\", \"cache:/cache\"]\nhead: {host: local, num_cpus: 1}\n" +
+	oneHost := "name: demo\nimage: r\nshare_hosts: true\nenv: {A: \"$HOME it's ${X}\"}\n" +
+		"mounts: [\"/data:/data:ro\", \"cache:/cache\"]\nhead: {host: local, num_cpus: 1}\n" +
 		"workers: [{name: w, hosts: [local], nodes_per_host: 3, num_cpus: 2, num_gpus: 1}]\n"
 	versions, _ := rayVersions(t)
 	for _, v := range append(versions, "2.59.0") {
 		b := export(t, load(t, oneHost), Compose, exportOptions(v))
 		project, err := loader.LoadWithContext(context.Background(), compose.ConfigDetails{WorkingDir: t.TempDir(),
-			ConfigFiles: []compose.ConfigFile{{Filename: "compose.yaml", Content: b}}, Environment: map[string]string{"HOME": "/wrong", "X": "wrong"}},
+			ConfigFiles: []compose.ConfigFile{{Filename: "compose.yaml", Content: b}},
+			Environment: map[string]string{"HOME": "/wrong", "X": "wrong"}},
 			func(o *loader.Options) { o.SetProjectName("demo", true) })
 		if err != nil {
 			t.Fatalf("ray %s: %v\n%s", v, err, b)
 		}
 		head, worker := project.Services["head"], project.Services["worker-w"]
-		if *worker.Deploy.Replicas != 3 || head.StopGracePeriod.String() != "40s" || !*head.Init || head.Ulimits["nofile"].Soft != noFile {
+		if *worker.Deploy.Replicas != 3 || head.StopGracePeriod.String() != "40s" ||
+			!*head.Init || head.Ulimits["nofile"].Soft != noFile {
 			t.Errorf("ray %s: head %+v", v, head)
 		}
 		if a := head.Environment["A"]; a == nil || *a != "$HOME it's ${X}" {
 			t.Errorf("ray %s: A is %v", v, a)
 		}
-		if !slices.Contains(worker.Command, "--address=head:6379") || slices.ContainsFunc(worker.Command, func(s string) bool { return strings.HasPrefix(s, "--node-ip") }) {
+		if !slices.Contains(worker.Command, "--address=head:6379") ||
+			slices.ContainsFunc(worker.Command, func(s string) bool { return strings.HasPrefix(s, "--node-ip") }) {
 			t.Errorf("ray %s: %v", v, worker.Command)
 		}
 		if len(head.Ports) != 1 || head.Ports[0].HostIP != "127.0.0.1" || len(worker.Ports) != 0 {
@@ -232,17 +247,24 @@ func TestExportRefuses(t *testing.T) {
 		{"no digest", threeHosts, KubeRay, ExportOptions{Image: ImageFacts{RayVersion: "2.55.0"}}, "has no digest"},
 		{"no Ray version", sketch, KubeRay, ExportOptions{}, "not a version"},
 		{"compose for many hosts", threeHosts, Compose, o, "runs on one host, and the cluster has 3"},
-		{"ray up with different groups", strings.Replace(richHosts, "labels: {zone: a}", "labels: {}", 1), RayUp, o, "the worker groups differ"},
+		{"ray up with different groups", strings.Replace(richHosts, "labels: {zone: a}", "labels: {}", 1), RayUp, o,
+			"the worker groups differ"},
 		{"ray up with this machine", "name: a\nimage: r\nhead: {host: local}\n", RayUp, o, "reaches hosts over SSH"},
-		{"ray up with two users", "name: a\nimage: r\nhead: {host: a@10.0.0.1}\nworkers: [{host: b@10.0.0.2}]\n", RayUp, o, "one SSH user"},
-		{"labels that KubeRay hands over in another form", richHosts, KubeRay, exportOptions("2.40.0"), "export with --kuberay 1.4.2"},
-		{"a KubeRay that is too old", threeHosts, KubeRay, ExportOptions{Image: o.Image, Operator: "1.1.0"}, "1.2 is the oldest"},
-		{"a KubeRay that is none", threeHosts, KubeRay, ExportOptions{Image: o.Image, Operator: "latest"}, "give one such as 1.4.2"},
-		{"labels that the version has not", strings.Replace(richHosts, "args:", "env: {}, args:", 1), KubeRay, exportOptions("1.8.0"), "no node labels"},
+		{"ray up with two users", "name: a\nimage: r\nhead: {host: a@10.0.0.1}\n" +
+			"workers: [{host: b@10.0.0.2}]\n", RayUp, o, "one SSH user"},
+		{"labels that KubeRay hands over in another form", richHosts, KubeRay, exportOptions("2.40.0"),
+			"export with --kuberay 1.4.2"},
+		{"a KubeRay that is too old", threeHosts, KubeRay, ExportOptions{Image: o.Image, Operator: "1.1.0"},
+			"1.2 is the oldest"},
+		{"a KubeRay that is none", threeHosts, KubeRay, ExportOptions{Image: o.Image, Operator: "latest"},
+			"give one such as 1.4.2"},
+		{"labels that the version has not", strings.Replace(richHosts, "args:", "env: {}, args:", 1), KubeRay,
+			exportOptions("1.8.0"), "no node labels"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if b, err := Export(load(t, tt.yaml), tt.format, tt.options); err == nil || !strings.Contains(err.Error(), tt.want) {
+			if b, err := Export(load(t, tt.yaml), tt.format, tt.options); err == nil ||
+				!strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %v, want %s\n%s", err, tt.want, b)
 			}
 		})
@@ -250,12 +272,14 @@ func TestExportRefuses(t *testing.T) {
 }
 
 func TestShellQuote(t *testing.T) {
-	for in, want := range map[string]string{"a=b": "a=b", "": "''", "it's": `'it'\''s'`, `{"a":1}`: `'{"a":1}'`, "$(x)": "'$(x)'"} {
+	for in, want := range map[string]string{"a=b": "a=b", "": "''", "it's": `'it'\''s'`, `{"a":1}`: `'{"a":1}'`,
+		"$(x)": "'$(x)'"} {
 		if got := shellQuote(in); got != want {
 			t.Errorf("%q is %s, want %s", in, got, want)
 		}
 	}
-	if got := fmt.Sprint(commandLine([]string{"ray", "start", "--address=$RAY_HEAD_IP:6379", "--block", `--resources={"a":1}`})); got !=
+	if got := fmt.Sprint(commandLine([]string{"ray", "start", "--address=$RAY_HEAD_IP:6379", "--block",
+		`--resources={"a":1}`})); got !=
 		`ray start --address=$RAY_HEAD_IP:6379 '--resources={"a":1}'` {
 		t.Error(got)
 	}

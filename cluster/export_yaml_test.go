@@ -11,7 +11,8 @@ import (
 // Whatever is text in an export is text for Kubernetes' reader of YAML, too; and keys keep their order.
 func TestExportTextIsText(t *testing.T) {
 	texts := []string{"1", "1e3", "1E5", "0x1f", "0o7", "0b1", "1_000", "yes", "NO", "on", "y", "null", "~",
-		"2026-01-02", "12:34:56", "true", ".5", ".inf", "-1", "+1", "", " a", "a ", "a: b", "a #b", "- a", "*a", "&a", "!a",
+		"2026-01-02", "12:34:56", "true", ".5", ".inf", "-1", "+1", "", " a", "a ", "a: b", "a #b", "- a",
+		"*a", "&a", "!a",
 		"%a", "@a", "`a", "é", "'{\"a\":0.5}'", "a\nb", "="}
 	for _, text := range texts {
 		data, err := mapping{{"z", text}, {"a", []string{text}}, {"m", map[string]string{text: text}}}.write()

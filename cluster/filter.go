@@ -40,7 +40,8 @@ func filterRules(cluster string, members []netip.Addr, ports []PortNeed) (rules,
 	t := filterTable(cluster)
 	// Naming the table once before deleting it makes the deletion succeed whether or not it was there.
 	fmt.Fprintf(&b, "table inet %s\ndelete table inet %s\ntable inet %s {\n\tchain digest-%s {\n\t}\n", t, t, t, digest)
-	b.WriteString("\tchain input {\n\t\ttype filter hook input priority -10; policy accept;\n\t\tiifname \"lo\" accept\n")
+	b.WriteString("\tchain input {\n\t\ttype filter hook input priority -10; policy accept;\n" +
+		"\t\tiifname \"lo\" accept\n")
 	if len(v4) > 0 {
 		fmt.Fprintf(&b, "\t\ttcp dport { %s } ip saddr { %s } accept\n", set, strings.Join(v4, ", "))
 	}
@@ -53,7 +54,8 @@ func filterRules(cluster string, members []netip.Addr, ports []PortNeed) (rules,
 
 // wantedFilters returns the rules and digest for each host of the desired containers. absent are
 // members whose hosts cannot be reached.
-func wantedFilters(cluster string, desired []Container, absent []netip.Addr, image ImageFacts) (rules, digests map[string]string, err error) {
+func wantedFilters(cluster string, desired []Container, absent []netip.Addr,
+	image ImageFacts) (rules, digests map[string]string, err error) {
 	rules, digests = map[string]string{}, map[string]string{}
 	members := slices.Clone(absent)
 	ports := map[string][]PortNeed{}
@@ -145,7 +147,8 @@ func installedFilter(ctx context.Context, h *docker.Host, cluster string) (strin
 
 func installFilter(ctx context.Context, h *docker.Host, rules string) error {
 	if _, err := nft(ctx, h, rules, "-f", "-"); err != nil {
-		return fmt.Errorf("install the packet filter: %w; it needs nftables and root, or sudo without a password, on the host", err)
+		return fmt.Errorf("install the packet filter: %w; it needs nftables and root, or sudo without a "+
+			"password, on the host", err)
 	}
 	return nil
 }

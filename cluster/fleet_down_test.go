@@ -25,7 +25,8 @@ func TestNodeOfAHostThatIsOffIsNoStranger(t *testing.T) {
 	if len(s.Foreign) > 0 || strings.Contains(text, "not in cluster.yaml") {
 		t.Errorf("the node of the host that is off is taken for a stranger: %v", s.Foreign)
 	}
-	if s.Alive != 2 || s.Healthy || strings.Count(text, "host unreachable: ") != 1 || strings.Count(text, "Ray counts it alive until its time-out") != 1 {
+	if s.Alive != 2 || s.Healthy || strings.Count(text, "host unreachable: ") != 1 ||
+		strings.Count(text, "Ray counts it alive until its time-out") != 1 {
 		t.Errorf("the status does not say once that the host is unreachable and Ray still counts it:\n%s", text)
 	}
 	if n := s.Nodes[2]; n.Container != "unknown" || n.Ray != "unknown" {
@@ -40,10 +41,12 @@ func TestNodeOfAHostThatIsOffIsNoStranger(t *testing.T) {
 	if err != nil || !s.Enough || s.Healthy || s.Alive != 2 {
 		t.Fatalf("%+v, %v", s, err)
 	}
-	if want := "cluster fleet is up without 1 node: 2 nodes alive, nothing changed\n"; !strings.HasSuffix(story.String(), want) {
+	if want := "cluster fleet is up without 1 node: 2 nodes alive, " +
+		"nothing changed\n"; !strings.HasSuffix(story.String(), want) {
 		t.Errorf("the story does not end with %q:\n%s", want, story.String())
 	}
-	if want := "cluster fleet: up without 1 node, as is allowed, 2 of 3 nodes alive"; !strings.HasPrefix(s.String(), want) {
+	if want := "cluster fleet: up without 1 node, as is allowed, 2 of " +
+		"3 nodes alive"; !strings.HasPrefix(s.String(), want) {
 		t.Errorf("want %q, got\n%s", want, s)
 	}
 	if data, err := json.Marshal(s); err != nil || !strings.Contains(string(data), `"enough":true`) {
@@ -63,12 +66,16 @@ func TestStatusTellsWhyAContainerEnded(t *testing.T) {
 		end  enginetest.End
 		want string
 	}{
-		{enginetest.End{Code: 1, Log: start + "\x1b[31mSome Ray subprocesses exited unexpectedly:\x1b[39m\n  \x1b[1mraylet\x1b[22m [exit code=1]\n\nRemaining processes will be killed.\n"},
+		{enginetest.End{Code: 1, Log: start + "\x1b[31mSome Ray subprocesses exited unexpectedly:\x1b[39m\n" +
+			"  \x1b[1mraylet\x1b[22m [exit code=1]\n\nRemaining processes will be killed.\n"},
 			"its container is exited, exit code 1; it says: raylet ended with exit code 1"},
-		{enginetest.End{Code: 1, Log: start + "Traceback (most recent call last):\n  File \"x\"\n\x1b[91mConnectionError: 10.7.0.1:6379\x1b[0m\n\n"},
+		{enginetest.End{Code: 1, Log: start + "Traceback (most recent call last):\n  File \"x\"\n" +
+			"\x1b[91mConnectionError: 10.7.0.1:6379\x1b[0m\n\n"},
 			"its container is exited, exit code 1; it says: ConnectionError: 10.7.0.1:6379"},
-		{enginetest.End{Code: 137, Log: start}, "its container is exited, exit code 137, which is SIGKILL: " + killedBy + "; it says: Local node IP: 10.7.0.2"},
-		{enginetest.End{Code: 137, OOM: true, Log: start}, "the kernel ended it for want of memory (OOM kill, exit code 137)"},
+		{enginetest.End{Code: 137, Log: start}, "its container is exited, exit code 137, which is SIGKILL: " +
+			killedBy + "; it says: Local node IP: 10.7.0.2"},
+		{enginetest.End{Code: 137, OOM: true, Log: start},
+			"the kernel ended it for want of memory (OOM kill, exit code 137)"},
 		{enginetest.End{Code: 127}, "its container is exited, exit code 127, its command cannot be run"},
 	} {
 		f.engines[1].EndAll(tt.end)
@@ -98,7 +105,8 @@ func TestStoppedContainerThatRayStillCounts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := s.Nodes[1]; s.Alive != 1 || n.Ray != "unknown" || !strings.Contains(n.Why, "its container is exited, exit code 0") || !strings.HasSuffix(n.Why, untilTimeOut) {
+	if n := s.Nodes[1]; s.Alive != 1 || n.Ray != "unknown" ||
+		!strings.Contains(n.Why, "its container is exited, exit code 0") || !strings.HasSuffix(n.Why, untilTimeOut) {
 		t.Errorf("the status does not say that the container has ended and Ray still counts it:\n%s", s)
 	}
 }
@@ -137,7 +145,8 @@ func TestNodeOfTheRunBefore(t *testing.T) {
 		if s.Alive != tt.alive || s.Healthy != (tt.alive == 2) {
 			t.Errorf("%s: %d alive, healthy %v, want %d alive\n%s", tt.name, s.Alive, s.Healthy, tt.alive, s)
 		}
-		if n := s.Nodes[1]; tt.alive == 1 && (n.Ray != "unknown" || !strings.Contains(s.String(), "Ray still counts the node that it had before")) {
+		if n := s.Nodes[1]; tt.alive == 1 && (n.Ray != "unknown" ||
+			!strings.Contains(s.String(), "Ray still counts the node that it had before")) {
 			t.Errorf("%s: it is not told:\n%s", tt.name, s)
 		}
 	}
@@ -152,7 +161,8 @@ func TestLostJob(t *testing.T) {
 	}
 	var out strings.Builder
 	res, err := Submit(t.Context(), spec, Job{Argv: []string{"sleep", "60"}}, &out, &out, f.options())
-	if err == nil || !strings.Contains(err.Error(), "the job was lost with the head") || strings.Contains(err.Error(), "goes on") {
+	if err == nil || !strings.Contains(err.Error(), "the job was lost with the head") ||
+		strings.Contains(err.Error(), "goes on") {
 		t.Errorf("the error does not say that the job was lost: %v", err)
 	}
 	if res == nil || res.Status != "LOST" || res.ExitCode != 1 {

@@ -24,7 +24,8 @@ type kernel struct {
 // be missing. A host that does not let us look (no Linux, no shell) tells nothing.
 func askKernel(ctx context.Context, h *docker.Host) kernel {
 	// cat says what it can read, and fails when one of the files is missing, as without IPv6.
-	out, err := h.Run(ctx, nil, "cat", "/proc/net/fib_trie", "/proc/net/if_inet6", "/proc/meminfo", "/sys/devices/system/cpu/online")
+	out, err := h.Run(ctx, nil, "cat", "/proc/net/fib_trie", "/proc/net/if_inet6", "/proc/meminfo",
+		"/sys/devices/system/cpu/online")
 	var failed *docker.CommandError
 	if err != nil && !errors.As(err, &failed) {
 		return kernel{}
@@ -102,10 +103,12 @@ type record struct {
 // kernel that we ask, as Engines in a virtual machine do: that kernel then does not tell when the
 // Engine's machine changes.
 func (k hostState) record() string {
-	if k.sign.Engine == "" || k.kernel.memory == 0 || k.kernel.memory != k.facts.Memory || k.kernel.cpus != k.facts.CPUs {
+	if k.sign.Engine == "" || k.kernel.memory == 0 || k.kernel.memory != k.facts.Memory ||
+		k.kernel.cpus != k.facts.CPUs {
 		return ""
 	}
-	data, err := json.Marshal(record{Sign: k.sign.Engine, Engine: k.facts.Engine, Arch: k.facts.Arch, GPUs: k.facts.GPUs})
+	data, err := json.Marshal(record{Sign: k.sign.Engine, Engine: k.facts.Engine, Arch: k.facts.Arch,
+		GPUs: k.facts.GPUs})
 	if err != nil {
 		return ""
 	}
@@ -122,7 +125,8 @@ func (k *hostState) recall() bool {
 	for _, c := range k.containers {
 		var r record
 		if json.Unmarshal([]byte(c.Labels[labelHost]), &r) == nil && r.Sign != "" && r.Sign == k.sign.Engine {
-			k.facts = HostFacts{CPUs: k.kernel.cpus, Memory: k.kernel.memory, GPUs: r.GPUs, Arch: r.Arch, Engine: r.Engine, Skew: k.sign.Skew}
+			k.facts = HostFacts{CPUs: k.kernel.cpus, Memory: k.kernel.memory, GPUs: r.GPUs, Arch: r.Arch,
+				Engine: r.Engine, Skew: k.sign.Skew}
 			return true
 		}
 	}

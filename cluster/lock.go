@@ -25,7 +25,9 @@ const (
 	labelProcess  = "raybuild.lock.process"  // which process there, as processID has it
 	labelDeadline = "raybuild.lock.deadline" // first deadline; later ones are in leaseFile
 	leaseFile     = "lease"
-	lockPatience  = 10 * time.Second // with which a name's owner is looked for: on a busy host the Engine takes that long to make a container
+	// with which a name's owner is looked for: on a busy host the Engine takes that long to make a
+	// container
+	lockPatience = 10 * time.Second
 )
 
 func lockName(cluster string) string { return "raybuild-lock-" + cluster }
@@ -44,7 +46,8 @@ type LockedError struct {
 }
 
 func (e *LockedError) Error() string {
-	return fmt.Sprintf("another launcher works on cluster %q: %s (its lock ends in %.0f s unless it is renewed); wait for it, then run again",
+	return fmt.Sprintf("another launcher works on cluster %q: %s (its lock ends in %.0f s unless it is renewed); wait "+
+		"for it, then run again",
 		e.Cluster, e.Owner, e.Left)
 }
 
@@ -62,7 +65,8 @@ type lock struct {
 
 // acquire takes the lock of a cluster on a host, breaking one whose lease ran out or whose launcher
 // died on this machine. The returned context ends when the lock is lost.
-func acquire(ctx context.Context, h *docker.Host, cluster, owner string, lease time.Duration) (context.Context, *lock, error) {
+func acquire(ctx context.Context, h *docker.Host, cluster, owner string,
+	lease time.Duration) (context.Context, *lock, error) {
 	fail := func(err error) (context.Context, *lock, error) {
 		return ctx, nil, fmt.Errorf("lock cluster %q: %w", cluster, err)
 	}
@@ -77,9 +81,10 @@ func acquire(ctx context.Context, h *docker.Host, cluster, owner string, lease t
 	// The Engine keeps a name for a container that it is still making: it is taken then, and nobody is seen to hold it.
 	for end := time.Now().Add(lockPatience); time.Now().Before(end); time.Sleep(pollFirst / 2) {
 		now := time.Now().Add(ahead)
-		id, err := h.Create(ctx, docker.Create{Name: lockName(cluster), Image: toolImage, Cmd: []string{"/raybuild"}, Labels: map[string]string{
-			LabelCluster: cluster, LabelRole: roleLock, labelOwner: owner, labelProcess: processID(),
-			labelDeadline: now.Add(lease).Format(time.RFC3339Nano)}})
+		id, err := h.Create(ctx, docker.Create{Name: lockName(cluster), Image: toolImage, Cmd: []string{"/raybuild"},
+			Labels: map[string]string{
+				LabelCluster: cluster, LabelRole: roleLock, labelOwner: owner, labelProcess: processID(),
+				labelDeadline: now.Add(lease).Format(time.RFC3339Nano)}})
 		switch {
 		case err == nil:
 			ctx, k := hold(ctx, &lock{host: h, cluster: cluster, id: id, lease: lease})
@@ -171,7 +176,8 @@ func (k *lock) renew(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return k.host.PutTar(ctx, k.id, "/", docker.TarFile(leaseFile, 0o444, []byte(now.Add(k.lease).Format(time.RFC3339Nano))))
+	return k.host.PutTar(ctx, k.id, "/", docker.TarFile(leaseFile, 0o444,
+		[]byte(now.Add(k.lease).Format(time.RFC3339Nano))))
 }
 
 // release removes the lock, also when the work was cancelled.

@@ -117,7 +117,8 @@ func PortsNeeded(n Node, version string, client bool) ([]PortNeed, error) {
 	var out []PortNeed
 	add := func(use string, first, last int, loopback, peers bool) {
 		if first != 0 {
-			out = append(out, PortNeed{Node: n.ID, First: first, Last: last, Use: use, Loopback: loopback, Peers: peers})
+			out = append(out, PortNeed{Node: n.ID, First: first, Last: last, Use: use, Loopback: loopback,
+				Peers: peers})
 		}
 	}
 	if n.Role == Head {
@@ -161,9 +162,12 @@ func (n Node) all() []PortNeed {
 		first, last int
 	}{
 		{"gcs", p.GCS, p.GCS}, {"dashboard", p.Dashboard, p.Dashboard}, {"client", p.Client, p.Client},
-		{"redis_shard", p.RedisShard, p.RedisShard}, {"gcs_server", p.GCSServer, p.GCSServer}, {"node_manager", p.NodeManager, p.NodeManager},
-		{"object_manager", p.ObjectManager, p.ObjectManager}, {"runtime_env_agent", p.RuntimeEnvAgent, p.RuntimeEnvAgent},
-		{"agent_grpc", p.AgentGRPC, p.AgentGRPC}, {"agent_listen", p.AgentListen, p.AgentListen}, {"metrics", p.Metrics, p.Metrics},
+		{"redis_shard", p.RedisShard, p.RedisShard}, {"gcs_server", p.GCSServer, p.GCSServer},
+		{"node_manager", p.NodeManager, p.NodeManager},
+		{"object_manager", p.ObjectManager, p.ObjectManager},
+		{"runtime_env_agent", p.RuntimeEnvAgent, p.RuntimeEnvAgent},
+		{"agent_grpc", p.AgentGRPC, p.AgentGRPC}, {"agent_listen", p.AgentListen, p.AgentListen},
+		{"metrics", p.Metrics, p.Metrics},
 		{"workers", p.WorkerMin, p.WorkerMax},
 	} {
 		if x.first != 0 {

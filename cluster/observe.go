@@ -103,7 +103,8 @@ func listContainers(ctx context.Context, id string, h *docker.Host, cluster stri
 	}
 	out := make([]Observed, len(list))
 	for i, c := range list {
-		out[i] = Observed{Host: id, ID: c.ID, Name: c.Name, State: c.State, Young: c.Young, Labels: c.Labels, Token: c.Kept[TokenDir]}
+		out[i] = Observed{Host: id, ID: c.ID, Name: c.Name, State: c.State, Young: c.Young, Labels: c.Labels,
+			Token: c.Kept[TokenDir]}
 	}
 	slices.SortFunc(out, func(a, b Observed) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil

@@ -44,21 +44,28 @@ HugePages_Total:       0
 `
 
 func TestParseKernel(t *testing.T) {
-	want := kernel{memory: 24683620 << 10, cpus: 4, addresses: []netip.Addr{netip.MustParseAddr("10.0.0.5"), netip.MustParseAddr("172.17.0.1"), netip.MustParseAddr("fe80::50:56ff:fe00:1"), netip.MustParseAddr("fd00::5")}}
+	want := kernel{memory: 24683620 << 10, cpus: 4,
+		addresses: []netip.Addr{netip.MustParseAddr("10.0.0.5"), netip.MustParseAddr("172.17.0.1"),
+			netip.MustParseAddr("fe80::50:56ff:fe00:1"), netip.MustParseAddr("fd00::5")}}
 	if got := parseKernel(procFiles); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v", got)
 	}
-	if got := parseKernel("cat: not found\n\x00|--\n/32 host LOCAL\nMemTotal: many kB\n3-1\n1,\n-"); !reflect.DeepEqual(got, kernel{}) {
+	if got := parseKernel("cat: not found\n\x00|--\n/32 host LOCAL\n" +
+		"MemTotal: many kB\n3-1\n1,\n-"); !reflect.DeepEqual(got, kernel{}) {
 		t.Errorf("noise gives %v", got)
 	}
 }
 
 func TestParseListening(t *testing.T) {
-	ss := "LISTEN 0 128 0.0.0.0:22 0.0.0.0:* users:((\"sshd\",pid=612,fd=3))\nLISTEN 0 4096 [::]:8265 [::]:*\nLISTEN 0 5 127.0.0.1%lo:6379 0.0.0.0:* users:((\"redis server\",pid=7,fd=6),(\"x\",pid=8,fd=6))\n"
-	if got, want := parseSS(ss), map[int]string{22: "sshd (pid 612)", 8265: "", 6379: ""}; got[22] != want[22] || got[8265] != "" || len(got) != 3 {
+	ss := "LISTEN 0 128 0.0.0.0:22 0.0.0.0:* users:((\"sshd\",pid=612,fd=3))\nLISTEN 0 4096 [::]:8265 [::]:*\n" +
+		"LISTEN 0 5 127.0.0.1%lo:6379 0.0.0.0:* users:((\"redis server\",pid=7,fd=6),(\"x\",pid=8,fd=6))\n"
+	if got, want := parseSS(ss), map[int]string{22: "sshd (pid 612)", 8265: "", 6379: ""}; got[22] != want[22] ||
+		got[8265] != "" || len(got) != 3 {
 		t.Errorf("got %v", got)
 	}
-	tcp := "  sl  local_address rem_address   st tx_queue\n   0: 00000000:0016 00000000:0000 0A 00000000:00000000\n   1: 0100007F:18EB 0100007F:A3C2 01 0\n   2: 00000000000000000000000000000000:2049 00000000000000000000000000000000:0000 0A 0\n"
+	tcp := "  sl  local_address rem_address   st tx_queue\n   0: 00000000:0016 00000000:0000 0A 00000000:00000000\n" +
+		"   1: 0100007F:18EB 0100007F:A3C2 01 0\n" +
+		"   2: 00000000000000000000000000000000:2049 00000000000000000000000000000000:0000 0A 0\n"
 	if got, want := parseProcTCP(tcp), map[int]string{22: "", 8265: ""}; !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v", got)
 	}
@@ -91,7 +98,8 @@ func TestFilterRulesAreStableAndTellChanges(t *testing.T) {
 	if rules != again || digest != same {
 		t.Errorf("order changes the rules:\n%s\n%s", rules, again)
 	}
-	for _, want := range []string{"delete table inet raybuild-demo", "chain digest-" + digest, "tcp dport { 10002-10999, 6379 } ip saddr { 10.0.0.1 } accept",
+	for _, want := range []string{"delete table inet raybuild-demo", "chain digest-" + digest,
+		"tcp dport { 10002-10999, 6379 } ip saddr { 10.0.0.1 } accept",
 		"ip6 saddr { fd00::2 } accept", "tcp dport { 10002-10999, 6379 } drop"} {
 		if !strings.Contains(rules, want) {
 			t.Errorf("no %q in\n%s", want, rules)
@@ -126,7 +134,8 @@ func TestCodeIn(t *testing.T) {
 func TestJobFilesStayInside(t *testing.T) {
 	dir := t.TempDir()
 	outside := filepath.Join(t.TempDir(), "outside")
-	for f, text := range map[string]string{"a.py": "1", "sub/b.py": "22", ".git/config": "x", "data/big.bin": "x", "note.key": "x", ".rayignore": "# comment\n*.key\n/data/\n"} {
+	for f, text := range map[string]string{"a.py": "1", "sub/b.py": "22", ".git/config": "x", "data/big.bin": "x",
+		"note.key": "x", ".rayignore": "# comment\n*.key\n/data/\n"} {
 		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, f)), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -199,12 +208,14 @@ func TestProcessIsDead(t *testing.T) {
 }
 
 func TestRegistryOf(t *testing.T) {
-	for ref, want := range map[string]string{"ray": "docker.io", "rayproject/ray:2": "docker.io", "localhost/ray": "localhost", "r.example/ray@sha256:0": "r.example", "10.0.0.1:5000/a/b": "10.0.0.1:5000"} {
+	for ref, want := range map[string]string{"ray": "docker.io", "rayproject/ray:2": "docker.io",
+		"localhost/ray": "localhost", "r.example/ray@sha256:0": "r.example", "10.0.0.1:5000/a/b": "10.0.0.1:5000"} {
 		if got := registryOf(ref); got != want {
 			t.Errorf("%s: got %s", ref, got)
 		}
 	}
-	for ref, want := range map[string][2]string{"r:5000/a:1": {"r:5000/a", ""}, "r:5000/a": {"r:5000/a", ""}, "a:1@sha256:0": {"a", "sha256:0"}} {
+	for ref, want := range map[string][2]string{"r:5000/a:1": {"r:5000/a", ""}, "r:5000/a": {"r:5000/a", ""},
+		"a:1@sha256:0": {"a", "sha256:0"}} {
 		if name, digest := splitDigest(ref); name != want[0] || digest != want[1] {
 			t.Errorf("%s: got %s %s", ref, name, digest)
 		}
@@ -214,15 +225,19 @@ func TestRegistryOf(t *testing.T) {
 func TestMatchFindsNodesOfOneHostByName(t *testing.T) {
 	a := netip.MustParseAddr("10.0.0.1")
 	desired := []Container{{Node: Node{ID: "d-head"}, Address: a}, {Node: Node{ID: "d-w"}, Address: a}}
-	nodes := []rayNode{{Name: "d-w", IP: "10.0.0.1", Alive: true}, {Name: "d-head", IP: "10.0.0.1", Alive: true}, {Name: "x", IP: "10.0.0.9", Alive: true}, {Name: "d-w", IP: "10.0.0.1"}}
+	nodes := []rayNode{{Name: "d-w", IP: "10.0.0.1", Alive: true}, {Name: "d-head", IP: "10.0.0.1", Alive: true},
+		{Name: "x", IP: "10.0.0.9", Alive: true}, {Name: "d-w", IP: "10.0.0.1"}}
 	found, foreign := match(desired, nodes, true)
-	if found["d-w"].Name != "d-w" || found["d-head"].Name != "d-head" || len(foreign) != 1 || foreign[0].IP != "10.0.0.9" {
+	if found["d-w"].Name != "d-w" || found["d-head"].Name != "d-head" || len(foreign) != 1 ||
+		foreign[0].IP != "10.0.0.9" {
 		t.Errorf("got %v %v", found, foreign)
 	}
-	if found, foreign = match(desired, []rayNode{{IP: "10.0.0.1", Alive: true}, {IP: "10.0.0.1", Alive: true}}, false); len(found) != 2 || len(foreign) != 0 {
+	if found, foreign = match(desired, []rayNode{{IP: "10.0.0.1", Alive: true}, {IP: "10.0.0.1", Alive: true}},
+		false); len(found) != 2 || len(foreign) != 0 {
 		t.Errorf("without names: %v %v", found, foreign)
 	}
-	if got := (Resources{CPU: 8, Custom: map[string]float64{"disk": 1}}).lacks(map[string]float64{"CPU": 4, "disk": 1}); got != "CPU 4 instead of 8" {
+	if got := (Resources{CPU: 8, Custom: map[string]float64{"disk": 1}}).lacks(map[string]float64{"CPU": 4,
+		"disk": 1}); got != "CPU 4 instead of 8" {
 		t.Errorf("got %q", got)
 	}
 }

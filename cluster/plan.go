@@ -7,14 +7,16 @@ import (
 
 // Labels on every container (and volume) of a cluster. They are all the state there is.
 const (
-	LabelCluster    = "raybuild.cluster"    // cluster name
-	LabelRole       = "raybuild.role"       // head, worker (a launcher's lock: lock)
-	LabelNode       = "raybuild.node"       // Node.ID
-	LabelConfig     = "raybuild.config"     // digest of the container's description, image excluded
-	LabelParts      = "raybuild.parts"      // short digest of each part of it: "args=1a2b3c4d,env=…": names what changed
-	LabelImage      = "raybuild.image"      // image digest
-	LabelAddress    = "raybuild.address"    // address that the node advertises
-	LabelGeneration = "raybuild.generation" // counts head starts by the launcher; workers carry the generation of the head that they joined
+	LabelCluster = "raybuild.cluster" // cluster name
+	LabelRole    = "raybuild.role"    // head, worker (a launcher's lock: lock)
+	LabelNode    = "raybuild.node"    // Node.ID
+	LabelConfig  = "raybuild.config"  // digest of the container's description, image excluded
+	// short digest of each part of it: "args=1a2b3c4d,env=…": names what changed
+	LabelParts   = "raybuild.parts"
+	LabelImage   = "raybuild.image"   // image digest
+	LabelAddress = "raybuild.address" // address that the node advertises
+	// counts head starts by the launcher; workers carry the generation of the head that they joined
+	LabelGeneration = "raybuild.generation"
 )
 
 // The token's place. The launcher puts the file into the volume TokenVolume(cluster) through the
@@ -110,7 +112,9 @@ type Action struct {
 	Node string // Node.ID, or the node label of a container that is no longer wanted
 	Host string // Host.ID()
 	Role Role
-	Why  string     // one line, lower case: "image changed sha256:1a2b… → sha256:3c4d…", "env changed", "no longer in cluster.yaml"
+	// one line, lower case: "image changed sha256:1a2b… → sha256:3c4d…", "env changed", "no longer
+	// in cluster.yaml"
+	Why  string
 	ID   string     // container to remove or start; empty for Create
 	Want *Container // nil for Remove
 }

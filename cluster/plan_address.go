@@ -20,8 +20,8 @@ func (p *planner) exposure(h Host, f HostFacts) {
 		}
 	}
 	if len(public) > 0 {
-		p.fail("host %s has the public address %s, and Ray listens on every interface; say `filter: true` to close its ports to all but members, "+
-			"or name the address in allow_public", h.ID(), strings.Join(public, ", "))
+		p.fail("host %s has the public address %s, and Ray listens on every interface; say `filter: true` to close "+
+			"its ports to all but members, or name the address in allow_public", h.ID(), strings.Join(public, ", "))
 	}
 }
 
@@ -42,7 +42,8 @@ func (p *planner) addresses() map[string]netip.Addr {
 			continue
 		}
 		if other, taken := owner[a]; taken {
-			p.fail("hosts %s and %s would both advertise %s; give them private_address (private_addresses)", other, h.ID(), a)
+			p.fail("hosts %s and %s would both advertise %s; give them private_address (private_addresses)",
+				other, h.ID(), a)
 		}
 		owner[a], out[h.ID()] = h.ID(), a
 		if !near.IsValid() {
@@ -82,11 +83,13 @@ func (p *planner) advertise(h Host, f HostFacts, near netip.Addr, alone bool) (n
 	case len(private) == 1 || len(private) > 1 && alone:
 		return private[0], nil
 	case len(private) > 1:
-		return netip.Addr{}, fmt.Errorf("several addresses could be the one for Ray (%s); give private_address", join(private))
+		return netip.Addr{}, fmt.Errorf("several addresses could be the one for Ray (%s); give private_address",
+			join(private))
 	case alone:
 		return netip.AddrFrom4([4]byte{127, 0, 0, 1}), nil // no network: nothing else than this machine can be meant
 	}
-	return netip.Addr{}, fmt.Errorf("no private address to advertise; give private_address, or allow_public for a public one")
+	return netip.Addr{}, fmt.Errorf("no private address to advertise; give private_address, or allow_public for " +
+		"a public one")
 }
 
 // mayAdvertise refuses addresses that do not reach a node, or reach it from everywhere.

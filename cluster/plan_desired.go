@@ -55,11 +55,12 @@ func Desired(spec *Spec, facts map[string]HostFacts, image ImageFacts, o PlanOpt
 	}
 	p := &planner{spec: spec, facts: facts, image: image, version: v, options: o, perHost: map[string]int{}}
 	if _, ok := facts[spec.Head.Host.ID()]; !ok {
-		return nil, fmt.Errorf("head host %s: nothing is known about it, and there is no cluster without its head", spec.Head.Host.ID())
+		return nil, fmt.Errorf("head host %s: nothing is known about it, and there is no cluster without its head",
+			spec.Head.Host.ID())
 	}
 	if !hasToken(v) && !spec.AcceptNoAuth {
-		p.fail("ray %s has no token authentication (2.52 and later have): everyone who reaches its ports runs code on the cluster; "+
-			"use a newer image, or say `accept_no_auth: true`, best with `filter: true`", image.RayVersion)
+		p.fail("ray %s has no token authentication (2.52 and later have): everyone who reaches its ports runs code on "+
+			"the cluster; use a newer image, or say `accept_no_auth: true`, best with `filter: true`", image.RayVersion)
 	}
 	for _, n := range spec.Nodes() {
 		p.perHost[n.Host.ID()]++
@@ -83,20 +84,25 @@ func (p *planner) container(n Node, f HostFacts) Container {
 	n = p.sizes(n, f)
 	head := headAddress(p.address[p.spec.Head.Host.ID()].String(), p.spec.Head.Ports.GCS)
 	address := p.address[n.Host.ID()]
-	args, err := StartArgs(p.image.RayVersion, StartInput{Role: n.Role, Name: n.ID, Address: address.String(), HeadAddress: head,
-		CPUs: n.CPUs, GPUs: n.GPUs, Memory: n.Memory, ObjectStore: n.ObjectStore, Resources: n.Resources, Labels: n.Labels,
-		Ports: n.Ports, TempDir: n.TempDir, Client: p.image.Client, Extra: n.Args})
+	args, err := StartArgs(p.image.RayVersion, StartInput{Role: n.Role, Name: n.ID, Address: address.String(),
+		HeadAddress: head,
+		CPUs:        n.CPUs, GPUs: n.GPUs, Memory: n.Memory, ObjectStore: n.ObjectStore, Resources: n.Resources,
+		Labels: n.Labels,
+		Ports:  n.Ports, TempDir: n.TempDir, Client: p.image.Client, Extra: n.Args})
 	if err != nil {
 		p.fail("node %s: %w", n.ID, err)
 	}
 	c := Container{Node: n, Host: n.Host.ID(), Name: n.ID, Image: p.image.Ref, Cmd: args, Network: "host", Init: true,
-		Restart: "unless-stopped", StopTimeout: stopTimeout, NoFile: noFile, SHM: n.SHM, NoNewPrivileges: true, GPUs: n.GPUs, Address: address,
-		Resources: Resources{CPU: float64(n.CPUs), GPU: float64(n.GPUs), Memory: n.Memory, ObjectStore: n.ObjectStore, Custom: n.Resources}}
+		Restart: "unless-stopped", StopTimeout: stopTimeout, NoFile: noFile, SHM: n.SHM, NoNewPrivileges: true,
+		GPUs: n.GPUs, Address: address,
+		Resources: Resources{CPU: float64(n.CPUs), GPU: float64(n.GPUs), Memory: n.Memory, ObjectStore: n.ObjectStore,
+			Custom: n.Resources}}
 	c.Mounts = slices.Clone(n.Mounts)
 	in := EnvInput{Address: head}
 	if hasToken(p.version) {
 		in.TokenPath = TokenPath
-		c.Mounts = append(c.Mounts, Mount{Volume: true, Source: TokenVolume(p.spec.Name), Target: TokenDir, ReadOnly: true})
+		c.Mounts = append(c.Mounts, Mount{Volume: true, Source: TokenVolume(p.spec.Name), Target: TokenDir,
+			ReadOnly: true})
 	}
 	slices.SortFunc(c.Mounts, func(a, b Mount) int { return strings.Compare(a.Target, b.Target) })
 	env := maps.Clone(n.Env)
@@ -143,7 +149,8 @@ func (c *Container) parts() map[string]string {
 // digestOf is the SHA-256 of a value's JSON, which Go writes in one way: struct fields in order, map keys sorted.
 func digestOf(v any) string {
 	h := sha256.New()
-	json.NewEncoder(h).Encode(v) //nolint:errcheck // strings, numbers and booleans always encode, and a hash always takes them
+	//nolint:errcheck // strings, numbers and booleans always encode, and a hash always takes them
+	json.NewEncoder(h).Encode(v)
 	return hex.EncodeToString(h.Sum(nil))
 }
 
@@ -160,7 +167,8 @@ func (p *planner) sizes(n Node, f HostFacts) Node {
 		n.SHM = ShmFor(n.ObjectStore)
 	case n.SHM == 0:
 		auto := int64(float64(f.Memory) * autoPart / float64(share))
-		n.SHM = max(minSHM, auto/granule*granule) // rounded: the memory that a kernel reports differs a little from boot to boot
+		// rounded: the memory that a kernel reports differs a little from boot to boot
+		n.SHM = max(minSHM, auto/granule*granule)
 		n.ObjectStore = storeFor(n.SHM)
 	}
 	if n.Memory == 0 && p.version.before(1, 0) {
@@ -193,10 +201,12 @@ func (p *planner) checkHosts() {
 			}
 		}
 		if gpus > f.GPUs {
-			p.fail("host %s: num_gpus asks for %d, and Docker offers %d there; install the GPU's container runtime, or lower num_gpus", h.ID(), gpus, f.GPUs)
+			p.fail("host %s: num_gpus asks for %d, and Docker offers %d there; install the GPU's container runtime, "+
+				"or lower num_gpus", h.ID(), gpus, f.GPUs)
 		}
 		if f.Memory > 0 && shm+memory > f.Memory {
-			p.fail("host %s: shm_size and memory ask for %d MiB, and the host has %d MiB; lower them", h.ID(), (shm+memory)>>20, f.Memory>>20)
+			p.fail("host %s: shm_size and memory ask for %d MiB, and the host has %d MiB; lower them", h.ID(),
+				(shm+memory)>>20, f.Memory>>20)
 		}
 		p.exposure(h, f)
 	}
@@ -205,12 +215,16 @@ func (p *planner) checkHosts() {
 // CanUnpack says whether a Docker Engine can unpack layers of these media types. Docker learnt zstd
 // in 23.0; 20.10 was seen to fail.
 func CanUnpack(engine string, mediaTypes []string) error {
-	if !slices.ContainsFunc(mediaTypes, func(t string) bool { return strings.HasSuffix(t, "+zstd") || strings.HasSuffix(t, ".zstd") }) {
+	if !slices.ContainsFunc(mediaTypes, func(t string) bool {
+		return strings.HasSuffix(t, "+zstd") ||
+			strings.HasSuffix(t, ".zstd")
+	}) {
 		return nil
 	}
 	major, _, _ := strings.Cut(engine, ".")
 	if n, err := strconv.Atoi(major); err == nil && n < 23 {
-		return fmt.Errorf("docker %s cannot unpack zstd layers (23.0 and later can): build with --compression gzip, or update Docker", engine)
+		return fmt.Errorf("docker %s cannot unpack zstd layers (23.0 and later can): build with --compression gzip, "+
+			"or update Docker", engine)
 	}
 	return nil
 }

@@ -61,7 +61,8 @@ func (o Observed) generation() int {
 }
 
 func (o Observed) remove(why string) Action {
-	return Action{Kind: Remove, Node: o.Labels[LabelNode], Host: o.Host, Role: Role(o.Labels[LabelRole]), Why: why, ID: o.ID}
+	return Action{Kind: Remove, Node: o.Labels[LabelNode], Host: o.Host, Role: Role(o.Labels[LabelRole]),
+		Why: why, ID: o.ID}
 }
 
 // compare finds what has to happen for one node, and which containers with its label are too many.

@@ -11,7 +11,8 @@ import (
 func running(desired []Container) []Observed {
 	var out []Observed
 	for _, c := range desired {
-		out = append(out, Observed{Host: c.Host, ID: "id-" + c.Name, Name: c.Name, State: "running", Labels: maps.Clone(c.Labels)})
+		out = append(out, Observed{Host: c.Host, ID: "id-" + c.Name, Name: c.Name, State: "running",
+			Labels: maps.Clone(c.Labels)})
 	}
 	return out
 }
@@ -35,34 +36,48 @@ func TestDiff(t *testing.T) {
 	}{
 		{"nothing there", threeHosts, func([]Observed, *ImageFacts) []Observed { return nil },
 			"create head (not there); create w-10-0-0-2 (not there); create w-10-0-0-3 (not there)"},
-		{"all as wanted", threeHosts, nil, "keep head (as wanted); keep w-10-0-0-2 (as wanted); keep w-10-0-0-3 (as wanted)"},
+		{"all as wanted", threeHosts, nil, "keep head (as wanted); keep w-10-0-0-2 (as wanted); keep " +
+			"w-10-0-0-3 (as wanted)"},
 		{"a lock is no node", threeHosts, func(o []Observed, _ *ImageFacts) []Observed {
-			return append(o, Observed{Host: have[0].Host, ID: "l", Name: "demo-lock", Labels: map[string]string{LabelRole: "lock"}})
+			return append(o, Observed{Host: have[0].Host, ID: "l", Name: "demo-lock",
+				Labels: map[string]string{LabelRole: "lock"}})
 		}, "keep head (as wanted); keep w-10-0-0-2 (as wanted); keep w-10-0-0-3 (as wanted)"},
 		{"a worker is gone", threeHosts, func(o []Observed, _ *ImageFacts) []Observed { return o[:2] },
 			"keep head (as wanted); keep w-10-0-0-2 (as wanted); create w-10-0-0-3 (not there)"},
-		{"a worker was stopped", threeHosts, func(o []Observed, _ *ImageFacts) []Observed { o[1].State = "exited"; return o },
+		{"a worker was stopped", threeHosts, func(o []Observed, _ *ImageFacts) []Observed {
+			o[1].State = "exited"
+			return o
+		},
 			"keep head (as wanted); start w-10-0-0-2 (is exited); keep w-10-0-0-3 (as wanted)"},
 		{"a worker is dead", threeHosts, func(o []Observed, _ *ImageFacts) []Observed { o[1].State = "dead"; return o },
 			"keep head (as wanted); recreate w-10-0-0-2 (is dead); keep w-10-0-0-3 (as wanted)"},
 		{"the head is gone", threeHosts, func(o []Observed, _ *ImageFacts) []Observed { return o[1:] },
-			"create head (not there); recreate w-10-0-0-2 (the head starts anew); recreate w-10-0-0-3 (the head starts anew)"},
-		{"another image", threeHosts, func(o []Observed, i *ImageFacts) []Observed { i.Digest = "sha256:2222222222222222"; return o },
-			"recreate head (image changed sha256:111111111111 → sha256:222222222222); recreate w-10-0-0-2 (image changed sha256:111111111111 → sha256:222222222222); " +
-				"recreate w-10-0-0-3 (image changed sha256:111111111111 → sha256:222222222222)"},
+			"create head (not there); recreate w-10-0-0-2 (the head starts anew); recreate w-10-0-0-3 (the head " +
+				"starts anew)"},
+		{"another image", threeHosts, func(o []Observed, i *ImageFacts) []Observed {
+			i.Digest = "sha256:2222222222222222"
+			return o
+		},
+			"recreate head (image changed sha256:111111111111 → sha256:222222222222); recreate w-10-0-0-2 (image " +
+				"changed sha256:111111111111 → sha256:222222222222); recreate w-10-0-0-3 (image changed " +
+				"sha256:111111111111 → sha256:222222222222)"},
 		{"env of the workers", strings.Replace(threeHosts, "[2-3]\"]", "[2-3]\"], env: {A: b}", 1), nil,
 			"keep head (as wanted); recreate w-10-0-0-2 (env changed); recreate w-10-0-0-3 (env changed)"},
 		{"memory of all", threeHosts + "shm_size: 2g\n", nil,
-			"recreate head (args, limits changed); recreate w-10-0-0-2 (args, limits changed); recreate w-10-0-0-3 (args, limits changed)"},
+			"recreate head (args, limits changed); recreate w-10-0-0-2 (args, limits changed); recreate w-10-0-0-3 " +
+				"(args, limits changed)"},
 		{"one worker fewer", strings.Replace(threeHosts, "[2-3]", "2", 1), nil,
 			"remove w-10-0-0-3 (no longer in cluster.yaml); keep head (as wanted); keep w-10-0-0-2 (as wanted)"},
 		{"a second container", threeHosts, func(o []Observed, _ *ImageFacts) []Observed {
 			twin := o[1]
 			twin.ID, twin.Name = "twin", "other"
 			return append(o, twin)
-		}, "remove w-10-0-0-2 (a second container of the node); keep head (as wanted); keep w-10-0-0-2 (as wanted); keep w-10-0-0-3 (as wanted)"},
-		{"a worker of an earlier head", threeHosts, func(o []Observed, _ *ImageFacts) []Observed { o[0].Labels[LabelGeneration] = "2"; return o },
-			"keep head (as wanted); recreate w-10-0-0-2 (it joined an earlier head); recreate w-10-0-0-3 (it joined an earlier head)"},
+		}, "remove w-10-0-0-2 (a second container of the node); keep head (as wanted); keep w-10-0-0-2 (as wanted); " +
+			"keep w-10-0-0-3 (as wanted)"},
+		{"a worker of an earlier head", threeHosts,
+			func(o []Observed, _ *ImageFacts) []Observed { o[0].Labels[LabelGeneration] = "2"; return o },
+			"keep head (as wanted); recreate w-10-0-0-2 (it joined an earlier head); recreate w-10-0-0-3 (it joined " +
+				"an earlier head)"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -109,8 +124,8 @@ func TestDiffMovesTheHead(t *testing.T) {
 	have := desired(t, load(t, threeHosts), "2.52.0")
 	s := load(t, strings.NewReplacer("u@10.0.0.1", "u@10.0.0.9").Replace(threeHosts))
 	got := summary(Diff(desired(t, s, "2.52.0"), running(have)))
-	if want := "remove head (moves to host u@10.0.0.9); create head (moves from host u@10.0.0.1); recreate w-10-0-0-2 (args, env changed); " +
-		"recreate w-10-0-0-3 (args, env changed)"; got != want {
+	if want := "remove head (moves to host u@10.0.0.9); create head (moves from host u@10.0.0.1); recreate " +
+		"w-10-0-0-2 (args, env changed); recreate w-10-0-0-3 (args, env changed)"; got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }

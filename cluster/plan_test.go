@@ -16,7 +16,8 @@ workers: [{hosts: ["u@10.0.0.[2-3]"]}]
 `
 
 func testImage(version string) ImageFacts {
-	return ImageFacts{Ref: "registry/ray@" + digest1, Digest: digest1, RayVersion: version, Python: "3.12.3", Arch: []string{"amd64"},
+	return ImageFacts{Ref: "registry/ray@" + digest1, Digest: digest1, RayVersion: version, Python: "3.12.3",
+		Arch:       []string{"amd64"},
 		MediaTypes: []string{"application/vnd.oci.image.layer.v1.tar+gzip"}}
 }
 
@@ -57,14 +58,17 @@ func TestDesiredContainer(t *testing.T) {
 		t.Fatalf("%d containers", len(c))
 	}
 	w := c[2]
-	if w.Name != "demo-w-10-0-0-3" || w.Image != "registry/ray@"+digest1 || w.Network != "host" || !w.Init || w.Restart != "unless-stopped" ||
+	if w.Name != "demo-w-10-0-0-3" || w.Image != "registry/ray@"+digest1 || w.Network != "host" ||
+		!w.Init || w.Restart != "unless-stopped" ||
 		w.StopTimeout < 30 || w.NoFile < 65536 || !w.NoNewPrivileges || w.Address != netip.MustParseAddr("10.0.0.3") {
 		t.Errorf("worker %+v", w)
 	}
-	if fmt.Sprint(w.Env) != "[A=1 B=2 RAY_ADDRESS=10.0.0.1:6379 RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=/run/raybuild/token RAY_USAGE_STATS_ENABLED=0]" {
+	if fmt.Sprint(w.Env) != "[A=1 B=2 RAY_ADDRESS=10.0.0.1:6379 RAY_AUTH_MODE=token "+
+		"RAY_AUTH_TOKEN_PATH=/run/raybuild/token RAY_USAGE_STATS_ENABLED=0]" {
 		t.Errorf("env %v", w.Env)
 	}
-	want := []Mount{{Source: "/data", Target: "/data", ReadOnly: true}, {Volume: true, Source: "raybuild-demo-auth", Target: "/run/raybuild", ReadOnly: true}}
+	want := []Mount{{Source: "/data", Target: "/data", ReadOnly: true},
+		{Volume: true, Source: "raybuild-demo-auth", Target: "/run/raybuild", ReadOnly: true}}
 	if !slices.Equal(w.Mounts, want) {
 		t.Errorf("mounts %+v", w.Mounts)
 	}
@@ -72,11 +76,13 @@ func TestDesiredContainer(t *testing.T) {
 	if w.SHM != 9792<<20 || ShmFor(store) > w.SHM || store < w.SHM*9/10-1 || w.Resources.CPU != 8 {
 		t.Errorf("shm %d MiB, store %d", w.SHM>>20, store)
 	}
-	if !slices.Contains(w.Cmd, "--address=10.0.0.1:6379") || !slices.Contains(w.Cmd, fmt.Sprintf("--object-store-memory=%d", store)) ||
+	if !slices.Contains(w.Cmd, "--address=10.0.0.1:6379") ||
+		!slices.Contains(w.Cmd, fmt.Sprintf("--object-store-memory=%d", store)) ||
 		!slices.Contains(w.Cmd, "--num-cpus=8") || !slices.Contains(c[0].Cmd, "--head") {
 		t.Errorf("cmd %v", w.Cmd)
 	}
-	for _, l := range []string{LabelCluster, LabelRole, LabelNode, LabelConfig, LabelParts, LabelImage, LabelGeneration, LabelAddress} {
+	for _, l := range []string{LabelCluster, LabelRole, LabelNode, LabelConfig, LabelParts, LabelImage, LabelGeneration,
+		LabelAddress} {
 		if w.Labels[l] == "" {
 			t.Errorf("no label %s", l)
 		}
@@ -91,7 +97,8 @@ func TestDesiredIsStable(t *testing.T) {
 	first := desired(t, s, "2.52.0")
 	for range 20 {
 		for i, c := range desired(t, s, "2.52.0") {
-			if c.Labels[LabelConfig] != first[i].Labels[LabelConfig] || c.Labels[LabelParts] != first[i].Labels[LabelParts] {
+			if c.Labels[LabelConfig] != first[i].Labels[LabelConfig] ||
+				c.Labels[LabelParts] != first[i].Labels[LabelParts] {
 				t.Fatalf("config of %s changed", c.Name)
 			}
 		}
@@ -109,7 +116,8 @@ func TestDesiredIsStable(t *testing.T) {
 }
 
 func TestDesiredSeveralNodesOnAHost(t *testing.T) {
-	s := load(t, "name: d\nimage: r\nshare_hosts: true\nhead: {host: local}\nworkers: [{hosts: [local], nodes_per_host: 3}]\n")
+	s := load(t, "name: d\nimage: r\nshare_hosts: true\nhead: {host: local}\n"+
+		"workers: [{hosts: [local], nodes_per_host: 3}]\n")
 	c := desired(t, s, "2.55.0")
 	if len(c) != 4 {
 		t.Fatalf("%d containers", len(c))
@@ -148,8 +156,11 @@ func TestDesiredRefuses(t *testing.T) {
 		change     func(map[string]HostFacts, *ImageFacts)
 		want       string
 	}{
-		{"no facts of the head", threeHosts, func(f map[string]HostFacts, _ *ImageFacts) { delete(f, "u@10.0.0.1") }, "head host u@10.0.0.1: nothing is known"},
-		{"image for another CPU", threeHosts, func(f map[string]HostFacts, _ *ImageFacts) { f["u@10.0.0.2"] = arch(f["u@10.0.0.2"], "arm64") },
+		{"no facts of the head", threeHosts, func(f map[string]HostFacts, _ *ImageFacts) { delete(f, "u@10.0.0.1") },
+			"head host u@10.0.0.1: nothing is known"},
+		{"image for another CPU", threeHosts, func(f map[string]HostFacts, _ *ImageFacts) {
+			f["u@10.0.0.2"] = arch(f["u@10.0.0.2"], "arm64")
+		},
 			"host u@10.0.0.2: its CPU is arm64, and the image is for amd64; build with --platform linux/arm64"},
 		{"zstd on an old engine", threeHosts, func(f map[string]HostFacts, i *ImageFacts) {
 			x := f["u@10.0.0.3"]
@@ -157,16 +168,25 @@ func TestDesiredRefuses(t *testing.T) {
 			f["u@10.0.0.3"] = x
 			i.MediaTypes = []string{"application/vnd.oci.image.layer.v1.tar+zstd"}
 		}, "host u@10.0.0.3: docker 20.10.24 cannot unpack zstd"},
-		{"Ray without tokens", threeHosts, func(_ map[string]HostFacts, i *ImageFacts) { i.RayVersion = "2.51.0" }, "ray 2.51.0 has no token authentication"},
-		{"public address", threeHosts, func(f map[string]HostFacts, _ *ImageFacts) { f["u@10.0.0.2"] = factsAt("10.0.0.2", "8.8.8.8") },
+		{"Ray without tokens", threeHosts, func(_ map[string]HostFacts, i *ImageFacts) { i.RayVersion = "2.51.0" },
+			"ray 2.51.0 has no token authentication"},
+		{"public address", threeHosts, func(f map[string]HostFacts, _ *ImageFacts) {
+			f["u@10.0.0.2"] = factsAt("10.0.0.2", "8.8.8.8")
+		},
 			"host u@10.0.0.2 has the public address 8.8.8.8"},
-		{"public IPv6 address", threeHosts, func(f map[string]HostFacts, _ *ImageFacts) { f["u@10.0.0.2"] = factsAt("10.0.0.2", "2001:db8::1") },
+		{"public IPv6 address", threeHosts, func(f map[string]HostFacts, _ *ImageFacts) {
+			f["u@10.0.0.2"] = factsAt("10.0.0.2", "2001:db8::1")
+		},
 			"public address 2001:db8::1"},
-		{"only a public address", "name: a\nimage: r\nhead: {host: u@9.9.9.9}\nworkers: [{host: u@10.0.0.2}]\n", nil, "9.9.9.9 is a public address"},
-		{"loopback in a larger cluster", "name: a\nimage: r\nhead: {host: u@a, private_address: 127.0.0.1}\nworkers: [{host: u@10.0.0.2}]\n",
-			func(f map[string]HostFacts, _ *ImageFacts) { f["u@a"] = factsAt("10.0.0.1") }, "reached from its own machine only"},
+		{"only a public address", "name: a\nimage: r\nhead: {host: u@9.9.9.9}\n" +
+			"workers: [{host: u@10.0.0.2}]\n", nil, "9.9.9.9 is a public address"},
+		{"loopback in a larger cluster", "name: a\nimage: r\nhead: {host: u@a, private_address: 127.0.0.1}\n" +
+			"workers: [{host: u@10.0.0.2}]\n",
+			func(f map[string]HostFacts, _ *ImageFacts) { f["u@a"] = factsAt("10.0.0.1") },
+			"reached from its own machine only"},
 		{"link-local", "name: a\nimage: r\nhead: {host: u@a, private_address: 169.254.1.1}\n",
-			func(f map[string]HostFacts, _ *ImageFacts) { f["u@a"] = factsAt("10.0.0.1") }, "169.254.1.1 is link-local"},
+			func(f map[string]HostFacts, _ *ImageFacts) { f["u@a"] = factsAt("10.0.0.1") },
+			"169.254.1.1 is link-local"},
 		{"several addresses", "name: a\nimage: r\nhead: {host: u@a}\nworkers: [{host: u@10.0.0.2}]\n",
 			func(f map[string]HostFacts, _ *ImageFacts) {
 				f["u@a"] = factsAt("192.168.1.5", "10.9.0.5", "172.17.0.1")
@@ -178,8 +198,10 @@ func TestDesiredRefuses(t *testing.T) {
 			}, "would both advertise 10.0.0.5"},
 		{"more GPUs than there are", threeHosts + "num_gpus: 1\n", nil, "num_gpus asks for 1, and Docker offers 0"},
 		{"more memory than there is", threeHosts + "memory: 40g\n", nil, "and the host has 32768 MiB"},
-		{"labels in an old Ray", threeHosts + "accept_no_auth: true\nlabels: {a: b}\n", func(_ map[string]HostFacts, i *ImageFacts) { i.RayVersion = "1.8.0" }, "no node labels"},
-		{"no Ray version", threeHosts, func(_ map[string]HostFacts, i *ImageFacts) { i.RayVersion = "" }, "not a version"},
+		{"labels in an old Ray", threeHosts + "accept_no_auth: true\nlabels: {a: b}\n",
+			func(_ map[string]HostFacts, i *ImageFacts) { i.RayVersion = "1.8.0" }, "no node labels"},
+		{"no Ray version", threeHosts, func(_ map[string]HostFacts, i *ImageFacts) { i.RayVersion = "" },
+			"not a version"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -188,7 +210,8 @@ func TestDesiredRefuses(t *testing.T) {
 			if tt.change != nil {
 				tt.change(facts, &image)
 			}
-			if _, err := Desired(s, facts, image, PlanOptions{}); err == nil || !strings.Contains(err.Error(), tt.want) {
+			if _, err := Desired(s, facts, image, PlanOptions{}); err == nil ||
+				!strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %v\nwant %s", err, tt.want)
 			}
 		})
@@ -217,12 +240,16 @@ func TestDesiredAccepts(t *testing.T) {
 		{"public address behind the filter", threeHosts + "filter: true\n", "2.55.0", "10.0.0.2", public},
 		{"public address that is named", threeHosts + "allow_public: [8.8.8.8]\n", "2.55.0", "10.0.0.2", public},
 		{"old Ray that is accepted", threeHosts + "accept_no_auth: true\n", "0.8.6", "10.0.0.2", nil},
-		{"zstd on a new engine", threeHosts, "2.55.0", "10.0.0.2", func(_ map[string]HostFacts, i *ImageFacts) { i.MediaTypes = []string{"x+zstd"} }},
-		{"host name with one private address", "name: a\nimage: r\nhead: {host: u@a}\nworkers: [{host: u@b}]\n", "2.55.0", "10.0.0.6",
+		{"zstd on a new engine", threeHosts, "2.55.0", "10.0.0.2",
+			func(_ map[string]HostFacts, i *ImageFacts) { i.MediaTypes = []string{"x+zstd"} }},
+		{"host name with one private address", "name: a\nimage: r\nhead: {host: u@a}\n" +
+			"workers: [{host: u@b}]\n", "2.55.0", "10.0.0.6",
 			func(f map[string]HostFacts, _ *ImageFacts) {
-				f["u@a"], f["u@b"] = factsAt("10.0.0.5", "172.17.0.1", "fe80::1"), factsAt("172.18.0.1", "192.168.7.6", "10.0.0.6")
+				f["u@a"], f["u@b"] = factsAt("10.0.0.5", "172.17.0.1", "fe80::1"),
+					factsAt("172.18.0.1", "192.168.7.6", "10.0.0.6")
 			}},
-		{"unreachable worker left out", threeHosts, "2.55.0", "10.0.0.3", func(f map[string]HostFacts, _ *ImageFacts) { delete(f, "u@10.0.0.2") }},
+		{"unreachable worker left out", threeHosts, "2.55.0", "10.0.0.3",
+			func(f map[string]HostFacts, _ *ImageFacts) { delete(f, "u@10.0.0.2") }},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -238,14 +265,17 @@ func TestDesiredAccepts(t *testing.T) {
 		})
 	}
 	s := load(t, "name: a\nimage: r\nhead: {host: local}\n")
-	if c, err := Desired(s, map[string]HostFacts{"local": factsAt()}, testImage("2.55.0"), PlanOptions{}); err != nil || !c[0].Address.IsLoopback() {
+	if c, err := Desired(s, map[string]HostFacts{"local": factsAt()}, testImage("2.55.0"), PlanOptions{}); err != nil ||
+		!c[0].Address.IsLoopback() {
 		t.Errorf("machine without network: %v %v", c, err)
 	}
 }
 
 func TestClassify(t *testing.T) {
-	for a, want := range map[string]Reach{"127.0.0.1": Loopback, "::1": Loopback, "10.1.2.3": Private, "172.16.0.1": Private, "172.32.0.1": Public,
-		"192.168.0.1": Private, "100.64.0.1": Private, "100.127.255.255": Private, "100.128.0.1": Public, "fd00::1": Private, "fe80::1": LinkLocal,
+	for a, want := range map[string]Reach{"127.0.0.1": Loopback, "::1": Loopback, "10.1.2.3": Private,
+		"172.16.0.1": Private, "172.32.0.1": Public,
+		"192.168.0.1": Private, "100.64.0.1": Private, "100.127.255.255": Private, "100.128.0.1": Public,
+		"fd00::1": Private, "fe80::1": LinkLocal,
 		"169.254.169.254": LinkLocal, "8.8.8.8": Public, "2001:db8::1": Public, "::ffff:10.0.0.1": Private} {
 		if got := Classify(netip.MustParseAddr(a)); got != want {
 			t.Errorf("%s is %s, want %s", a, got, want)
@@ -266,13 +296,16 @@ func TestPortsNeededByVersion(t *testing.T) {
 		}
 		return strings.Join(out, ",")
 	}
-	if got, want := names(s.Head, "0.8.6", true), "gcs,dashboard,redis shard,node manager,object manager,worker processes"; got != want {
+	if got, want := names(s.Head, "0.8.6", true),
+		"gcs,dashboard,redis shard,node manager,object manager,worker processes"; got != want {
 		t.Errorf("0.8.6: %s, want %s", got, want)
 	}
-	if got, want := names(s.Head, "1.8.0", false), "gcs,dashboard,redis shard,gcs server,node manager,object manager,dashboard agent http,metrics,worker processes"; got != want {
+	if got, want := names(s.Head, "1.8.0", false), "gcs,dashboard,redis shard,gcs server,node manager,object "+
+		"manager,dashboard agent http,metrics,worker processes"; got != want {
 		t.Errorf("1.8.0: %s, want %s", got, want)
 	}
-	if got, want := names(s.Workers[0], "2.55.0", true), "node manager,object manager,runtime env agent,dashboard agent,dashboard agent http,metrics,worker processes"; got != want {
+	if got, want := names(s.Workers[0], "2.55.0", true), "node manager,object manager,runtime env agent,dashboard "+
+		"agent,dashboard agent http,metrics,worker processes"; got != want {
 		t.Errorf("2.55.0 worker: %s, want %s", got, want)
 	}
 }

@@ -36,7 +36,8 @@ func (l *launch) preflight(ctx context.Context, v *view) map[string]error {
 	return l.each(func(id string, h *docker.Host) error {
 		k := v.states[id]
 		if d := k.facts.Skew; d.Abs() > maxSkew {
-			l.tell.say("%s: warning: its clock is %s %s of ours; logs and certificates will be off", id, d.Abs().Round(time.Second), aheadOrBehind(d))
+			l.tell.say("%s: warning: its clock is %s %s of ours; logs and certificates will be off", id,
+				d.Abs().Round(time.Second), aheadOrBehind(d))
 		}
 		if !makes[id] {
 			return nil
@@ -62,8 +63,9 @@ func oldSeccomp(engine string) string {
 	if err != nil || strings.HasPrefix(engine, "podman") || v.atLeast(20, 10, 10) {
 		return ""
 	}
-	return fmt.Sprintf("docker %s is older than 20.10.10: in images with glibc 2.34 or later (Ubuntu 22.04, Debian 12) Ray dies there "+
-		"with \"pthread_create failed: Operation not permitted\"; update Docker and libseccomp", engine)
+	return fmt.Sprintf("docker %s is older than 20.10.10: in images with glibc 2.34 or later (Ubuntu 22.04, Debian "+
+		"12) Ray dies there with \"pthread_create failed: Operation not permitted\"; update Docker and libseccomp",
+		engine)
 }
 
 func aheadOrBehind(d time.Duration) string {
@@ -90,7 +92,8 @@ func checkPorts(ctx context.Context, h *docker.Host, needs []PortNeed) error {
 			if who == "" {
 				who = "another process"
 			}
-			errs = append(errs, fmt.Errorf("port %d, which node %s needs (%s), is taken by %s; stop that, or choose other ports", port, n.Node, n.Use, who))
+			errs = append(errs, fmt.Errorf("port %d, which node %s needs (%s), is taken by %s; stop that, or "+
+				"choose other ports", port, n.Node, n.Use, who))
 		}
 	}
 	return errors.Join(errs...)

@@ -61,7 +61,8 @@ func supported(s string) (version, error) {
 		return v, err
 	}
 	if v.before(0, 8, 6) {
-		return v, fmt.Errorf("ray version %q: older than 0.8.6, the first one whose options are known; use 0.8.6 or later", s)
+		return v, fmt.Errorf("ray version %q: older than 0.8.6, the first one whose options are known; use "+
+			"0.8.6 or later", s)
 	}
 	return v, nil
 }
@@ -180,7 +181,8 @@ func (a *argv) head(n StartInput) {
 	}
 	if usesRedis(a.version) {
 		a.add("--redis-shard-ports", strconv.Itoa(p.RedisShard))
-		a.optional("--gcs-server-port", strconv.Itoa(p.GCSServer)) // later versions have it, print an error and use --port
+		// later versions have it, print an error and use --port
+		a.optional("--gcs-server-port", strconv.Itoa(p.GCSServer))
 	}
 	if n.Client {
 		a.optional("--ray-client-server-port", strconv.Itoa(p.Client))

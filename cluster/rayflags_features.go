@@ -64,14 +64,16 @@ func Vulnerabilities(ray string, token bool) []CVE {
 
 // Features says what a launcher may ask of a Ray version. HTTP paths need ray[default] in the image.
 type Features struct {
-	Token       bool   // token authentication (2.52)
-	JobsAPI     bool   // POST /api/jobs/ and GET /api/version (1.9, ray#20622)
-	StateAPI    bool   // GET /api/v0/nodes (2.0)
-	Status      bool   // `ray status` (1.0)
-	HealthCmd   bool   // `ray health-check` (1.4, ray#15429)
-	NodeName    bool   // nodes report the name that they were started with
-	HeadHealth  string // path on the dashboard's port: /api/gcs_healthz from 2.0 (ray#26408); empty: none
-	AgentHealth string // path on the agent's port: /api/healthz from 2.53 (ray#56943), /api/local_raylet_healthz from 2.0; empty: none
+	Token      bool   // token authentication (2.52)
+	JobsAPI    bool   // POST /api/jobs/ and GET /api/version (1.9, ray#20622)
+	StateAPI   bool   // GET /api/v0/nodes (2.0)
+	Status     bool   // `ray status` (1.0)
+	HealthCmd  bool   // `ray health-check` (1.4, ray#15429)
+	NodeName   bool   // nodes report the name that they were started with
+	HeadHealth string // path on the dashboard's port: /api/gcs_healthz from 2.0 (ray#26408); empty: none
+	// path on the agent's port: /api/healthz from 2.53 (ray#56943), /api/local_raylet_healthz from
+	// 2.0; empty: none
+	AgentHealth string
 }
 
 // FeaturesOf returns the features of a Ray version. It fails on a version before 0.8.6 or one that cannot be parsed.

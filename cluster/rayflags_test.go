@@ -55,8 +55,10 @@ func fullInput(role Role) StartInput {
 	if role == Worker {
 		p = p.shift(1, Worker)
 	}
-	return StartInput{Role: role, Name: "demo-x", Address: "10.0.0.2", HeadAddress: "10.0.0.1:6379", CPUs: 4, GPUs: 1, Memory: 1 << 30,
-		ObjectStore: 1 << 30, Resources: map[string]float64{"b": 1, "a": 0.5}, Ports: p, TempDir: "/scratch", Client: true}
+	return StartInput{Role: role, Name: "demo-x", Address: "10.0.0.2", HeadAddress: "10.0.0.1:6379", CPUs: 4, GPUs: 1,
+		Memory:      1 << 30,
+		ObjectStore: 1 << 30, Resources: map[string]float64{"b": 1, "a": 0.5}, Ports: p,
+		TempDir: "/scratch", Client: true}
 }
 
 // Whatever is passed exists in that version, in each version that was looked at.
@@ -84,7 +86,8 @@ func TestStartArgsPassesOnlyFlagsOfTheVersion(t *testing.T) {
 				}
 				seen[name] = true
 			}
-			for _, must := range []string{"--num-cpus", "--num-gpus", "--object-store-memory", "--node-ip-address", "--min-worker-port"} {
+			for _, must := range []string{"--num-cpus", "--num-gpus", "--object-store-memory", "--node-ip-address",
+				"--min-worker-port"} {
 				if !seen[must] {
 					t.Errorf("ray %s (%s): %s is not passed", v, role, must)
 				}
@@ -100,22 +103,32 @@ func TestStartArgsLines(t *testing.T) {
 		role    Role
 		want    string
 	}{
-		{"0.8.6", Head, "ray start --head --port=6379 --include-webui=true --webui-host=127.0.0.1 --redis-shard-ports=6378 --node-ip-address=10.0.0.2" +
-			block + " --min-worker-port=10002 --max-worker-port=10999 --num-cpus=4 --num-gpus=1 --memory=1073741824 --object-store-memory=1073741824" +
-			` --resources={"a":0.5,"b":1} --temp-dir=/scratch --block`},
-		{"1.8.0", Head, "ray start --head --port=6379 --include-dashboard=true --dashboard-host=127.0.0.1 --dashboard-port=8265" +
-			" --redis-shard-ports=6378 --gcs-server-port=6377 --ray-client-server-port=10001 --node-ip-address=10.0.0.2" + block +
-			" --dashboard-agent-listen-port=52365 --metrics-export-port=6384" +
-			" --min-worker-port=10002 --max-worker-port=10999 --num-cpus=4 --num-gpus=1 --memory=1073741824 --object-store-memory=1073741824" +
-			` --resources={"a":0.5,"b":1} --temp-dir=/scratch --block`},
-		{"2.52.0", Head, "ray start --head --port=6379 --include-dashboard=true --dashboard-host=127.0.0.1 --dashboard-port=8265" +
-			" --ray-client-server-port=10001 --disable-usage-stats --node-ip-address=10.0.0.2 --node-name=demo-x" + block +
-			" --runtime-env-agent-port=6382 --dashboard-agent-grpc-port=6383 --dashboard-agent-listen-port=52365 --metrics-export-port=6384" +
-			" --min-worker-port=10002 --max-worker-port=10999 --num-cpus=4 --num-gpus=1 --memory=1073741824 --object-store-memory=1073741824" +
-			` --resources={"a":0.5,"b":1} --temp-dir=/scratch --block`},
-		{"2.59.0", Worker, "ray start --address=10.0.0.1:6379 --node-ip-address=10.0.0.2 --node-name=demo-x --node-manager-port=6390" +
-			" --object-manager-port=6391 --runtime-env-agent-port=6392 --dashboard-agent-grpc-port=6393 --dashboard-agent-listen-port=52366" +
-			" --metrics-export-port=6394 --min-worker-port=11002 --max-worker-port=11999 --num-cpus=4 --num-gpus=1 --memory=1073741824" +
+		{"0.8.6", Head,
+			"ray start --head --port=6379 --include-webui=true --webui-host=127.0.0.1 --redis-shard-ports=6378 " +
+				"--node-ip-address=10.0.0.2" +
+				block + " --min-worker-port=10002 --max-worker-port=10999 --num-cpus=4 --num-gpus=1 " +
+				"--memory=1073741824 --object-store-memory=1073741824" +
+				` --resources={"a":0.5,"b":1} --temp-dir=/scratch --block`},
+		{"1.8.0", Head,
+			"ray start --head --port=6379 --include-dashboard=true --dashboard-host=127.0.0.1 --dashboard-port=8265" +
+				" --redis-shard-ports=6378 --gcs-server-port=6377 --ray-client-server-port=10001 " +
+				"--node-ip-address=10.0.0.2" + block +
+				" --dashboard-agent-listen-port=52365 --metrics-export-port=6384" +
+				" --min-worker-port=10002 --max-worker-port=10999 --num-cpus=4 --num-gpus=1 --memory=1073741824 " +
+				"--object-store-memory=1073741824" +
+				` --resources={"a":0.5,"b":1} --temp-dir=/scratch --block`},
+		{"2.52.0", Head,
+			"ray start --head --port=6379 --include-dashboard=true --dashboard-host=127.0.0.1 --dashboard-port=8265" +
+				" --ray-client-server-port=10001 --disable-usage-stats --node-ip-address=10.0.0.2 --node-name=demo-x" +
+				block +
+				" --runtime-env-agent-port=6382 --dashboard-agent-grpc-port=6383 --dashboard-agent-listen-port=52365 " +
+				"--metrics-export-port=6384 --min-worker-port=10002 --max-worker-port=10999 --num-cpus=4 " +
+				"--num-gpus=1 --memory=1073741824 --object-store-memory=1073741824" +
+				` --resources={"a":0.5,"b":1} --temp-dir=/scratch --block`},
+		{"2.59.0", Worker, "ray start --address=10.0.0.1:6379 --node-ip-address=10.0.0.2 --node-name=demo-x " +
+			"--node-manager-port=6390 --object-manager-port=6391 --runtime-env-agent-port=6392 " +
+			"--dashboard-agent-grpc-port=6393 --dashboard-agent-listen-port=52366 --metrics-export-port=6394 " +
+			"--min-worker-port=11002 --max-worker-port=11999 --num-cpus=4 --num-gpus=1 --memory=1073741824" +
 			` --object-store-memory=1073741824 --resources={"a":0.5,"b":1} --temp-dir=/scratch --block`},
 	}
 	for _, tt := range tests {
@@ -139,12 +152,16 @@ func TestStartArgsRefuses(t *testing.T) {
 	}{
 		{"no version", "latest", func(*StartInput) {}, "not a version"},
 		{"too old", "0.8.5", func(*StartInput) {}, "older than 0.8.6"},
-		{"labels in a Ray without them", "2.0.0", func(n *StartInput) { n.Labels = map[string]string{"a": "b"} }, "no node labels"},
-		{"an option that came later", "2.44.0", func(n *StartInput) { n.Extra = []string{"--labels-file=/x"} }, "has no such option"},
-		{"an option that is gone", "2.49.0", func(n *StartInput) { n.Extra = []string{"--storage=/x"} }, "has no such option"},
+		{"labels in a Ray without them", "2.0.0", func(n *StartInput) { n.Labels = map[string]string{"a": "b"} },
+			"no node labels"},
+		{"an option that came later", "2.44.0", func(n *StartInput) { n.Extra = []string{"--labels-file=/x"} },
+			"has no such option"},
+		{"an option that is gone", "2.49.0", func(n *StartInput) { n.Extra = []string{"--storage=/x"} },
+			"has no such option"},
 		{"an unknown option", "2.55.0", func(n *StartInput) { n.Extra = []string{"--bogus=1"} }, "has no such option"},
 		{"a flag with a value", "2.55.0", func(n *StartInput) { n.Extra = []string{"--verbose=1"} }, "takes no value"},
-		{"an option without its value", "2.55.0", func(n *StartInput) { n.Extra = []string{"--plasma-directory"} }, "needs a value"},
+		{"an option without its value", "2.55.0", func(n *StartInput) { n.Extra = []string{"--plasma-directory"} },
+			"needs a value"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -169,7 +186,8 @@ func TestStartArgsLabelsByVersion(t *testing.T) {
 }
 
 func TestVersionOrder(t *testing.T) {
-	order := []string{"0.8.6", "0.8.7", "1.0.0.dev0", "1.0.0a1", "1.0.0rc2", "1.0.0", "1.0.1", "1.0.1.post1", "1.10.0", "2.0", "2.9.0", "2.52.0rc0",
+	order := []string{"0.8.6", "0.8.7", "1.0.0.dev0", "1.0.0a1", "1.0.0rc2", "1.0.0", "1.0.1", "1.0.1.post1", "1.10.0",
+		"2.0", "2.9.0", "2.52.0rc0",
 		"2.52.0", "2.56.0.dev0", "2.56.0", "3.0.0.dev0"}
 	for i, a := range order {
 		for j, b := range order {
@@ -183,7 +201,8 @@ func TestVersionOrder(t *testing.T) {
 			}
 		}
 	}
-	for _, bad := range []string{"", "latest", "2.", ".2", "2.52.0; rm", "1e3", "-1", "2..1", "1.0rc", strings.Repeat("1.", 50) + "1"} {
+	for _, bad := range []string{"", "latest", "2.", ".2", "2.52.0; rm", "1e3", "-1", "2..1", "1.0rc",
+		strings.Repeat("1.", 50) + "1"} {
 		if _, err := parseVersion(bad); err == nil {
 			t.Errorf("%q is a version", bad)
 		}
@@ -202,13 +221,19 @@ func TestEnvAndFeaturesByVersion(t *testing.T) {
 	}{
 		{"0.8.6", map[string]string{"RAY_ADDRESS": "h:1"}, Features{}},
 		{"1.8.0", map[string]string{"RAY_ADDRESS": "h:1"}, Features{Status: true, HealthCmd: true}},
-		{"2.20.0", map[string]string{"RAY_ADDRESS": "h:1", "RAY_USAGE_STATS_ENABLED": "0"}, Features{JobsAPI: true, StateAPI: true, Status: true,
-			HealthCmd: true, NodeName: true, HeadHealth: "/api/gcs_healthz", AgentHealth: "/api/local_raylet_healthz"}},
-		{"2.52.1", map[string]string{"RAY_ADDRESS": "h:1", "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": "/t"},
-			Features{Token: true, JobsAPI: true, StateAPI: true, Status: true, HealthCmd: true, NodeName: true, HeadHealth: "/api/gcs_healthz",
+		{"2.20.0", map[string]string{"RAY_ADDRESS": "h:1", "RAY_USAGE_STATS_ENABLED": "0"},
+			Features{JobsAPI: true, StateAPI: true, Status: true,
+				HealthCmd: true, NodeName: true, HeadHealth: "/api/gcs_healthz",
 				AgentHealth: "/api/local_raylet_healthz"}},
-		{"2.59.0", map[string]string{"RAY_ADDRESS": "h:1", "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": "/t"},
-			Features{Token: true, JobsAPI: true, StateAPI: true, Status: true, HealthCmd: true, NodeName: true, HeadHealth: "/api/gcs_healthz",
+		{"2.52.1", map[string]string{"RAY_ADDRESS": "h:1", "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token",
+			"RAY_AUTH_TOKEN_PATH": "/t"},
+			Features{Token: true, JobsAPI: true, StateAPI: true, Status: true, HealthCmd: true, NodeName: true,
+				HeadHealth:  "/api/gcs_healthz",
+				AgentHealth: "/api/local_raylet_healthz"}},
+		{"2.59.0", map[string]string{"RAY_ADDRESS": "h:1", "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token",
+			"RAY_AUTH_TOKEN_PATH": "/t"},
+			Features{Token: true, JobsAPI: true, StateAPI: true, Status: true, HealthCmd: true, NodeName: true,
+				HeadHealth:  "/api/gcs_healthz",
 				AgentHealth: "/api/healthz"}},
 	}
 	for _, tt := range tests {
@@ -239,9 +264,11 @@ func TestVulnerabilities(t *testing.T) {
 		return strings.Join(out, " ")
 	}
 	for _, tt := range []struct{ version, token, none string }{
-		{"2.60.0", "", "CVE-2023-48022"}, {"2.56.1", "", "CVE-2023-48022"}, {"2.56.0", "ray#64701", "CVE-2023-48022 ray#64701"}, {"nonsense", "", ""},
+		{"2.60.0", "", "CVE-2023-48022"}, {"2.56.1", "", "CVE-2023-48022"},
+		{"2.56.0", "ray#64701", "CVE-2023-48022 ray#64701"}, {"nonsense", "", ""},
 		{"2.55.1", "CVE-2026-57516 ray#64701", "CVE-2023-48022 CVE-2026-57516 ray#64701"},
-		{"2.52.1", "CVE-2026-41486 CVE-2026-57516 ray#64701", "CVE-2023-48022 CVE-2026-27482 CVE-2026-41486 CVE-2026-57516 ray#64701"},
+		{"2.52.1", "CVE-2026-41486 CVE-2026-57516 ray#64701",
+			"CVE-2023-48022 CVE-2026-27482 CVE-2026-41486 CVE-2026-57516 ray#64701"},
 		// Ray before 2.52 has no token, whatever the caller thinks.
 		{"2.49.2", "CVE-2025-62593 CVE-2023-48022 CVE-2026-27482 CVE-2026-41486 CVE-2026-57516 ray#64701",
 			"CVE-2025-62593 CVE-2023-48022 CVE-2026-27482 CVE-2026-41486 CVE-2026-57516 ray#64701"},

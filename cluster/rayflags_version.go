@@ -61,7 +61,8 @@ func digits(s string) int {
 func (v version) compare(w version) int {
 	n := max(len(v.release), len(w.release))
 	pad := func(r []int) []int { return append(slices.Clone(r), make([]int, n-len(r))...) }
-	return cmp.Or(slices.Compare(pad(v.release), pad(w.release)), cmp.Compare(v.pre, w.pre), cmp.Compare(v.preN, w.preN),
+	return cmp.Or(slices.Compare(pad(v.release), pad(w.release)), cmp.Compare(v.pre, w.pre),
+		cmp.Compare(v.preN, w.preN),
 		cmp.Compare(v.post, w.post), cmp.Compare(v.dev, w.dev))
 }
 

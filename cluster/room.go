@@ -89,7 +89,8 @@ func (l *launch) withLayers(ctx context.Context, v *view, makes map[string]bool)
 
 // checkRoom looks whether a host has room for an image, where its Engine keeps images. A host on
 // which df cannot be run is told, not refused.
-func (l *launch) checkRoom(ctx context.Context, id string, h *docker.Host, engine docker.Info, image ImageFacts, counted int64) error {
+func (l *launch) checkRoom(ctx context.Context, id string, h *docker.Host, engine docker.Info, image ImageFacts,
+	counted int64) error {
 	root := engine.Root
 	if root == "" {
 		return nil
@@ -104,7 +105,8 @@ func (l *launch) checkRoom(ctx context.Context, id string, h *docker.Host, engin
 		inodes = minInodes // some file systems count none
 	}
 	if inodes > 0 && inodes < minInodes {
-		return fmt.Errorf("%s has %d inodes free, and an image takes many thousands; make room there (docker image prune)", root, inodes)
+		return fmt.Errorf("%s has %d inodes free, and an image takes many thousands; make room there (docker "+
+			"image prune)", root, inodes)
 	}
 	free := kib << 10
 	need, err := l.roomOn(ctx, h, goArch(engine.Arch), image, counted)
@@ -113,17 +115,21 @@ func (l *launch) checkRoom(ctx context.Context, id string, h *docker.Host, engin
 	}
 	switch {
 	case free < need.unpacked || free < need.bytes() && !need.estimated:
-		return fmt.Errorf("%s has %d MiB free, and the image needs %d MiB there (%s); %s", root, free>>20, mib(need.bytes()), need, l.wouldFree(ctx, h))
+		return fmt.Errorf("%s has %d MiB free, and the image needs %d MiB there (%s); %s", root, free>>20,
+			mib(need.bytes()), need, l.wouldFree(ctx, h))
 	case free < minFree:
-		return fmt.Errorf("%s has %d MiB free, and a node needs %d MiB there for layers and logs; %s", root, free>>20, mib(minFree), l.wouldFree(ctx, h))
+		return fmt.Errorf("%s has %d MiB free, and a node needs %d MiB there for layers and logs; %s", root, free>>20,
+			mib(minFree), l.wouldFree(ctx, h))
 	case free < need.bytes():
-		l.tell.say("%s: warning: %s has %d MiB free, and the image needs about %d MiB there while it is pulled (%s)", id, root, free>>20, mib(need.bytes()), need)
+		l.tell.say("%s: warning: %s has %d MiB free, and the image needs about %d MiB there while it is pulled (%s)",
+			id, root, free>>20, mib(need.bytes()), need)
 	}
 	return nil
 }
 
 // roomOn is what an image takes on a host: nothing where it is there already.
-func (l *launch) roomOn(ctx context.Context, h *docker.Host, arch string, image ImageFacts, counted int64) (room, error) {
+func (l *launch) roomOn(ctx context.Context, h *docker.Host, arch string, image ImageFacts,
+	counted int64) (room, error) {
 	_, err := h.Image(ctx, image.Ref)
 	if err == nil || !docker.IsNotFound(err) {
 		return room{}, err
@@ -148,7 +154,8 @@ func (l *launch) wouldFree(ctx context.Context, h *docker.Host) string {
 		return "make room there: docker system df shows what could go"
 	}
 	if r.Sum() == 0 {
-		return "docker system df shows nothing there that could go: make room by other means, or move Docker's data-root to a larger disk"
+		return "docker system df shows nothing there that could go: make room by other means, or move Docker's " +
+			"data-root to a larger disk"
 	}
 	var parts []string
 	for _, p := range []struct {
@@ -159,5 +166,6 @@ func (l *launch) wouldFree(ctx context.Context, h *docker.Host) string {
 			parts = append(parts, fmt.Sprintf("%s %d MiB", p.what, p.bytes>>20))
 		}
 	}
-	return fmt.Sprintf("docker system df would free %d MiB there (%s): docker system prune --all; or move Docker's data-root to a larger disk", r.Sum()>>20, strings.Join(parts, ", "))
+	return fmt.Sprintf("docker system df would free %d MiB there (%s): docker system prune --all; or move Docker's "+
+		"data-root to a larger disk", r.Sum()>>20, strings.Join(parts, ", "))
 }

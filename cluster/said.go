@@ -8,7 +8,8 @@ import (
 
 // escapes are what programs send to a terminal beside text: colours, titles, character sets.
 // Source: ECMA-48, 5.4 (CSI), 5.6 (OSC and other strings); xterm's ctlseqs for those that end with BEL.
-var escapes = regexp.MustCompile("\x1b\\[[0-?]*[ -/]*[@-~]|\x1b[\\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\\\)?|\x1b[ -/]*[0-~]?")
+var escapes = regexp.MustCompile("\x1b\\[[0-?]*[ " +
+	"-/]*[@-~]|\x1b[\\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\\\)?|\x1b[ -/]*[0-~]?")
 
 // textOf is what a host, a container or Ray said, as text: without escapes and control characters,
 // of a progress line its last state.
@@ -32,9 +33,11 @@ func textOf(s string) string {
 }
 
 var (
-	endedProcess = regexp.MustCompile(`^\s*(\w+) \[exit code=(-?\d+)\]`)                                   // of `ray start --block`, when one of its processes ends
-	errorLine    = regexp.MustCompile(`^\s*(?:[\w.]+\.)?\w*(?:Error|Exception|Failure)\b:?.*`)             // the end of a traceback
-	complaint    = regexp.MustCompile(`(?i)\b(?:error|fatal|failed|cannot|could not|unable to|refused)\b`) // in a log line
+	// of `ray start --block`, when one of its processes ends
+	endedProcess = regexp.MustCompile(`^\s*(\w+) \[exit code=(-?\d+)\]`)
+	// the end of a traceback
+	errorLine = regexp.MustCompile(`^\s*(?:[\w.]+\.)?\w*(?:Error|Exception|Failure)\b:?.*`)
+	complaint = regexp.MustCompile(`(?i)\b(?:error|fatal|failed|cannot|could not|unable to|refused)\b`) // in a log line
 )
 
 // complaintOf finds what went wrong in the end of a container's log; empty: nothing in it says so.

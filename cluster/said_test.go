@@ -28,7 +28,10 @@ func FuzzTextOf(f *testing.F) {
 	f.Add("\x1b]0;a\r\n\x1b\\")
 	f.Fuzz(func(t *testing.T, in string) {
 		out := textOf(in)
-		if strings.ContainsFunc(out, func(r rune) bool { return r < ' ' && r != '\n' && r != '\t' || r >= 0x7f && r < 0xa0 }) {
+		if strings.ContainsFunc(out, func(r rune) bool {
+			return r < ' ' && r != '\n' && r != '\t' ||
+				r >= 0x7f && r < 0xa0
+		}) {
 			t.Errorf("%q is %q", in, out)
 		}
 		if again := textOf(out); again != out {
@@ -39,14 +42,20 @@ func FuzzTextOf(f *testing.F) {
 
 func TestComplaintOfALog(t *testing.T) {
 	tests := []struct{ name, log, want string }{
-		{"a process of Ray's that ended", "\x1b[31mSome Ray subprocesses exited unexpectedly:\x1b[0m\n  \x1b[1mgcs_server\x1b[22m [exit code=1]\n  raylet [exit code=-9]\n" +
-			"Remaining processes will be killed.\n", "gcs_server ended with exit code 1, raylet ended with exit code -9, which is SIGKILL: " + killedBy},
-		{"a traceback", "Traceback (most recent call last):\n  File \"x.py\", line 1\n    raise ValueError(1)\nRuntimeError: The port 6379 is taken\n\nsee above\n",
+		{"a process of Ray's that ended", "\x1b[31mSome Ray subprocesses exited unexpectedly:\x1b[0m\n" +
+			"  \x1b[1mgcs_server\x1b[22m [exit code=1]\n  raylet [exit code=-9]\n" +
+			"Remaining processes will be killed.\n",
+			"gcs_server ended with exit code 1, raylet ended with exit code -9, which is SIGKILL: " + killedBy},
+		{"a traceback", "Traceback (most recent call last):\n  File \"x.py\", line 1\n    raise ValueError(1)\n" +
+			"RuntimeError: The port 6379 is taken\n\nsee above\n",
 			"RuntimeError: The port 6379 is taken"},
-		{"an error with its package", "x\nray.exceptions.AuthenticationError: no token\n", "ray.exceptions.AuthenticationError: no token"},
-		{"a log line", "[2026-11-29 12:00:00,000 I 7 7] starting\n[2026-11-29 12:00:01,000 W 7 7] Failed to connect to GCS, retrying\nwaiting\n",
+		{"an error with its package", "x\nray.exceptions.AuthenticationError: no token\n",
+			"ray.exceptions.AuthenticationError: no token"},
+		{"a log line", "[2026-11-29 12:00:00,000 I 7 7] starting\n" +
+			"[2026-11-29 12:00:01,000 W 7 7] Failed to connect to GCS, retrying\nwaiting\n",
 			"[2026-11-29 12:00:01,000 W 7 7] Failed to connect to GCS, retrying"},
-		{"nothing wrong", "Ray runtime started.\n\n--block\n  This command will now block forever until terminated by a signal.\n", ""},
+		{"nothing wrong", "Ray runtime started.\n\n--block\n" +
+			"  This command will now block forever until terminated by a signal.\n", ""},
 		{"an empty log", "", ""},
 	}
 	for _, tt := range tests {
@@ -59,7 +68,8 @@ func TestComplaintOfALog(t *testing.T) {
 }
 
 func TestExitOf(t *testing.T) {
-	for code, want := range map[int]string{1: "exit code 1", 127: "exit code 127, its command cannot be run", 137: "exit code 137, which is SIGKILL: " + killedBy} {
+	for code, want := range map[int]string{1: "exit code 1", 127: "exit code 127, its command cannot be run",
+		137: "exit code 137, which is SIGKILL: " + killedBy} {
 		if got := exitOf(code); got != want {
 			t.Errorf("%d: %q, want %q", code, got, want)
 		}

@@ -107,12 +107,13 @@ func schemaTakes() map[string]string {
 		"unspecified address":                 meaning,
 		"several for one host":                meaning,
 		"small shm":                           meaning,
-		"resource amount":                     "multiples of 0.0001 are inexact in validators that count in floating point",
-		"Ray's own label":                     "a prefix is refused by a lookahead alone, which not all validators have",
-		"argument of the launcher":            "a prefix is refused by a lookahead alone, which not all validators have",
-		"mount over shm":                      meaning,
-		"mount upwards":                       meaning,
-		"env with newline":                    "values have no pattern: any text in one line",
+		"resource amount": "multiples of 0.0001 are inexact in validators that count in " +
+			"floating point",
+		"Ray's own label":          "a prefix is refused by a lookahead alone, which not all validators have",
+		"argument of the launcher": "a prefix is refused by a lookahead alone, which not all validators have",
+		"mount over shm":           meaning,
+		"mount upwards":            meaning,
+		"env with newline":         "values have no pattern: any text in one line",
 	}
 }
 
@@ -149,13 +150,17 @@ func TestSchemaTakesOddValues(t *testing.T) {
 		"~/.ssh/id", "a/b c", "me@h:1,[fd00::1]", "--verbose", "--x=y z", "cache:/c", "/a:/b:ro", "é", "a b", ".nan",
 		"1e400", "2026-01-02", "[]", "{}", "[a]", "{a: b}", "{A: 1}", "{a/b: c}"}
 	fields := []string{"name: %s\nimage: r\nhead:", "name: a\nimage: %s\nhead:", "head: %s", "head: {host: %s}",
-		"head: {private_address: %s}", "workers: %s", "workers: [%s]", "workers: [{host: %s}]", "workers: [{hosts: [%s]}]",
+		"head: {private_address: %s}", "workers: %s", "workers: [%s]", "workers: [{host: %s}]",
+		"workers: [{hosts: [%s]}]",
 		"workers: [{name: %s, host: b}]", "workers: [{host: b, private_addresses: [%s]}]",
 		"share_hosts: true\nworkers: [{host: b, nodes_per_host: %s}]", "num_cpus: %s", "num_gpus: %s", "memory: %s",
-		"object_store_memory: %s", "shm_size: %s", "resources: %s", "resources: {x: %s}", "labels: %s", "labels: {x: %s}",
+		"object_store_memory: %s", "shm_size: %s", "resources: %s", "resources: {x: %s}", "labels: %s",
+		"labels: {x: %s}",
 		"env: %s", "env: {X: %s}", "mounts: %s", "mounts: [%s]", "mounts: [{source: %s, target: /x}]",
-		"mounts: [{source: /x, target: %s}]", "args: [%s]", "ports: {metrics: %s}", "ports: {workers: %s}", "temp_dir: %s",
-		"ssh: {user: %s}", "ssh: {port: %s}", "ssh: {key: %s}", "ssh: {jump: %s}", "ssh: {socket: %s}", "min_workers: %s",
+		"mounts: [{source: /x, target: %s}]", "args: [%s]", "ports: {metrics: %s}", "ports: {workers: %s}",
+		"temp_dir: %s",
+		"ssh: {user: %s}", "ssh: {port: %s}", "ssh: {key: %s}", "ssh: {jump: %s}", "ssh: {socket: %s}",
+		"min_workers: %s",
 		"parallel: %s", "filter: %s", "wait: %s", "allow_public: [%s]"}
 	taken := 0
 	for _, field := range fields {

@@ -50,7 +50,9 @@ func (s *Spec) Hosts() []Host {
 
 // Host is a machine with a Docker Engine.
 type Host struct {
-	Local   bool       // this machine's engine (DOCKER_HOST or the default socket); every field below but Private is then empty
+	// this machine's engine (DOCKER_HOST or the default socket); every field below but Private is
+	// then empty
+	Local   bool
 	Address string     // name or IP as written (no brackets); what SSH dials, possibly an alias of ~/.ssh/config
 	User    string     // SSH user; empty: ~/.ssh/config, then the current user
 	Port    int        // SSH port; 0: ~/.ssh/config, then 22
@@ -62,7 +64,9 @@ type Host struct {
 
 // Node is one container: a Ray head or worker on a host.
 type Node struct {
-	ID    string // stable and unique in the cluster, and the container's name: demo-head, demo-w-10-0-0-2, demo-w-10-0-0-2-2 (second one there)
+	// stable and unique in the cluster, and the container's name: demo-head, demo-w-10-0-0-2,
+	// demo-w-10-0-0-2-2 (second one there)
+	ID    string
 	Role  Role
 	Host  Host
 	Group string // name of the worker group; "head" for the head

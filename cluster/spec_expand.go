@@ -27,7 +27,8 @@ type expansion struct {
 
 // expand makes one node for each container.
 func (d *decoder) expand(doc *document) *Spec {
-	e := &expansion{decoder: d, doc: doc, machines: map[string]*placed{}, ids: map[string]bool{}, private: map[netip.Addr]string{}}
+	e := &expansion{decoder: d, doc: doc, machines: map[string]*placed{}, ids: map[string]bool{},
+		private: map[netip.Addr]string{}}
 	s := &doc.spec
 	if heads := e.nodes(doc.head, Head); len(heads) > 0 {
 		s.Head = heads[0]
@@ -119,17 +120,20 @@ func (e *expansion) place(g *group, h Host, at *strictyaml.Node) (Host, int) {
 		}
 		switch {
 		case !e.doc.share && m.head:
-			e.bad(at, "remove it from workers (the head works, too), or say `share_hosts: true` to run several nodes on a host",
+			e.bad(at, "remove it from workers (the head works, too), or say `share_hosts: true` to run several "+
+				"nodes on a host",
 				"host %s is the head's", clip(h.ID()))
 		case !e.doc.share:
-			e.bad(at, "remove one, or say `share_hosts: true` to run several nodes on a host", "host %s is there twice", clip(h.ID()))
+			e.bad(at, "remove one, or say `share_hosts: true` to run several nodes on a host",
+				"host %s is there twice", clip(h.ID()))
 		case m.host != h:
 			e.bad(at, "write the host in one way", "host %s is there twice, with different settings", clip(h.ID()))
 		}
 	}
 	first := m.nodes
 	if m.nodes += g.perHost; m.nodes > maxPerHost {
-		e.bad(at, fmt.Sprintf("use at most %d, one large node does the same work", maxPerHost), "%d nodes on host %s", m.nodes, clip(h.ID()))
+		e.bad(at, fmt.Sprintf("use at most %d, one large node does the same work", maxPerHost), "%d nodes on host %s",
+			m.nodes, clip(h.ID()))
 		return m.host, 0
 	}
 	return m.host, first

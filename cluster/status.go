@@ -14,13 +14,14 @@ import (
 
 // Status is how a cluster is, compared with what it should be.
 type Status struct {
-	Cluster   string       `json:"cluster"`
-	Image     string       `json:"image,omitempty"`
-	Ray       string       `json:"ray_version,omitempty"`
-	Healthy   bool         `json:"healthy"` // Ray counts every wanted node alive, and nothing has drifted
-	Alive     int          `json:"alive"`   // wanted nodes that Ray counts alive, on hosts that can be reached
-	Wanted    int          `json:"wanted"`
-	Enough    bool         `json:"enough,omitempty"`    // of up: not all, and as many as min_workers and skip_unreachable ask for
+	Cluster string `json:"cluster"`
+	Image   string `json:"image,omitempty"`
+	Ray     string `json:"ray_version,omitempty"`
+	Healthy bool   `json:"healthy"` // Ray counts every wanted node alive, and nothing has drifted
+	Alive   int    `json:"alive"`   // wanted nodes that Ray counts alive, on hosts that can be reached
+	Wanted  int    `json:"wanted"`
+	// of up: not all, and as many as min_workers and skip_unreachable ask for
+	Enough    bool         `json:"enough,omitempty"`
 	Dashboard string       `json:"dashboard,omitempty"` // on the head's loopback
 	Nodes     []NodeStatus `json:"nodes"`
 	Drift     []PlanAction `json:"drift,omitempty"` // what up would do
@@ -34,12 +35,13 @@ type Status struct {
 
 // NodeStatus is how a node is.
 type NodeStatus struct {
-	ID        string             `json:"id"`
-	Role      Role               `json:"role"`
-	Host      string             `json:"host"`
-	Address   string             `json:"address,omitempty"`
-	Container string             `json:"container"` // state of its container; missing; unknown when its host cannot be reached
-	Ray       string             `json:"ray"`       // alive, missing, unknown
+	ID      string `json:"id"`
+	Role    Role   `json:"role"`
+	Host    string `json:"host"`
+	Address string `json:"address,omitempty"`
+	// state of its container; missing; unknown when its host cannot be reached
+	Container string             `json:"container"`
+	Ray       string             `json:"ray"` // alive, missing, unknown
 	Why       string             `json:"why,omitempty"`
 	Next      string             `json:"next,omitempty"`
 	Restarts  int                `json:"restarts,omitempty"`
@@ -64,7 +66,8 @@ const (
 func Inspect(ctx context.Context, spec *Spec, o Options) (*Status, error) {
 	l := newLaunch(spec, o)
 	defer l.close()
-	v := &view{states: l.connectAndObserve(ctx, append(spec.Hosts(), l.Also...), observeOptions{cluster: spec.Name, filter: spec.Filter}, nil)}
+	v := &view{states: l.connectAndObserve(ctx, append(spec.Hosts(), l.Also...),
+		observeOptions{cluster: spec.Name, filter: spec.Filter}, nil)}
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
@@ -95,7 +98,8 @@ func Inspect(ctx context.Context, spec *Spec, o Options) (*Status, error) {
 }
 
 // askRay asks the head's Ray for its nodes and what they do, whatever the plan says.
-func (l *launch) askRay(ctx context.Context, v *view) (nodes []rayNode, load map[string]NodeLoad, named bool, err error) {
+func (l *launch) askRay(ctx context.Context,
+	v *view) (nodes []rayNode, load map[string]NodeLoad, named bool, err error) {
 	r, err := l.ray(ctx, v)
 	if err != nil {
 		return nil, nil, false, err
@@ -273,7 +277,8 @@ func (l *launch) before(ctx context.Context, have *Observed, r rayNode) string {
 	if err != nil || !r.Started.Before(d.Started) {
 		return ""
 	}
-	return fmt.Sprintf("its container started anew at %s, and Ray still counts the node that it had before", d.Started.Format(time.TimeOnly))
+	return fmt.Sprintf("its container started anew at %s, and Ray still counts the node that it had before",
+		d.Started.Format(time.TimeOnly))
 }
 
 // whyMissing finds out why a node that has a container is not alive.
@@ -288,9 +293,11 @@ func (l *launch) whyMissing(ctx context.Context, n Node, have *Observed, v *view
 	case d.Error != "":
 		return "Docker could not start it: " + textOf(d.Error), l.next(), d.Restarts
 	case d.OOM:
-		return fmt.Sprintf("the kernel ended it for want of memory (OOM kill, exit code %d)", d.ExitCode), "lower memory or shm_size, then " + l.next(), d.Restarts
+		return fmt.Sprintf("the kernel ended it for want of memory (OOM kill, exit code %d)", d.ExitCode),
+			"lower memory or shm_size, then " + l.next(), d.Restarts
 	case !d.Running || d.State == "restarting":
-		return fmt.Sprintf("its container is %s, %s%s", d.State, exitOf(d.ExitCode), saying(lastWords(ctx, h, have.ID))), logs, d.Restarts
+		return fmt.Sprintf("its container is %s, %s%s", d.State, exitOf(d.ExitCode),
+			saying(lastWords(ctx, h, have.ID))), logs, d.Restarts
 	case n.Role == Worker && len(v.desired) > 0:
 		here := slices.DeleteFunc(slices.Clone(v.desired), func(c Container) bool { return c.Node.ID != n.ID })
 		if err := l.apart(ctx, h, v.desired[0], here, v.image); err != nil {

@@ -32,9 +32,11 @@ type ray struct {
 
 func newRay(h *docker.Host, container string, dashboard int, f Features, token string) *ray {
 	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(dashboard))
-	tr := &http.Transport{MaxIdleConnsPerHost: 8, IdleConnTimeout: 30 * time.Second, ResponseHeaderTimeout: 30 * time.Second,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return h.Dial(ctx, addr) }}
-	return &ray{host: h, container: container, features: f, token: token, base: "http://" + addr, http: &http.Client{Transport: tr}}
+	tr := &http.Transport{MaxIdleConnsPerHost: 8, IdleConnTimeout: 30 * time.Second,
+		ResponseHeaderTimeout: 30 * time.Second,
+		DialContext:           func(ctx context.Context, _, _ string) (net.Conn, error) { return h.Dial(ctx, addr) }}
+	return &ray{host: h, container: container, features: f, token: token, base: "http://" + addr,
+		http: &http.Client{Transport: tr}}
 }
 
 func (r *ray) close() { r.http.CloseIdleConnections() }
@@ -149,7 +151,8 @@ func (r *ray) nodes(ctx context.Context) ([]rayNode, error) {
 	}
 	var out []rayNode
 	for _, n := range answer.Data.Result.Result {
-		node := rayNode{ID: n.NodeID, Name: n.NodeName, IP: n.NodeIP, Head: n.Head, Alive: n.State == "ALIVE", Message: n.Message, Resources: n.Resources}
+		node := rayNode{ID: n.NodeID, Name: n.NodeName, IP: n.NodeIP, Head: n.Head, Alive: n.State == "ALIVE",
+			Message: n.Message, Resources: n.Resources}
 		if n.Started > 0 {
 			node.Started = time.UnixMilli(n.Started)
 		}
@@ -191,7 +194,8 @@ print("RAYBUILD" + json.dumps(ray.nodes(), default=str))
 
 func (r *ray) nodesByPython(ctx context.Context) ([]rayNode, error) {
 	var out, errs bytes.Buffer
-	code, err := r.host.Exec(ctx, r.container, docker.Exec{Cmd: []string{"python", "-c", nodesProgram}, Stdout: &out, Stderr: &errs})
+	code, err := r.host.Exec(ctx, r.container, docker.Exec{Cmd: []string{"python", "-c", nodesProgram}, Stdout: &out,
+		Stderr: &errs})
 	if err != nil {
 		return nil, err
 	}
@@ -229,7 +233,8 @@ func match(desired []Container, nodes []rayNode, named bool) (found map[string]r
 		}
 		id := ""
 		for _, c := range desired {
-			if _, taken := found[c.Node.ID]; !taken && c.Address.String() == n.IP && (!named || n.Name == "" || n.Name == n.IP || n.Name == c.Node.ID) {
+			if _, taken := found[c.Node.ID]; !taken && c.Address.String() == n.IP &&
+				(!named || n.Name == "" || n.Name == n.IP || n.Name == c.Node.ID) {
 				id = c.Node.ID
 				break
 			}

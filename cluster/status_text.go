@@ -20,7 +20,8 @@ func (s *Status) String() string {
 	case !s.Healthy:
 		state = "NOT as wanted"
 	}
-	fmt.Fprintf(&b, "cluster %s: %s, %d of %s alive, ray %s\n%s\n", s.Cluster, state, s.Alive, plural(s.Wanted, "node", "nodes"), s.Ray, brief(s.Image))
+	fmt.Fprintf(&b, "cluster %s: %s, %d of %s alive, ray %s\n%s\n", s.Cluster, state, s.Alive,
+		plural(s.Wanted, "node", "nodes"), s.Ray, brief(s.Image))
 	rows := nodeRows(s.Nodes)
 	for i, n := range s.Nodes {
 		fmt.Fprintln(&b, rows[i])

@@ -27,8 +27,9 @@ type Job struct {
 
 // JobResult is how a job ended.
 type JobResult struct {
-	ID       string  `json:"id"`
-	Status   string  `json:"status"` // Ray's: PENDING RUNNING STOPPED SUCCEEDED FAILED; or LOST, with the head that ran it
+	ID string `json:"id"`
+	// Ray's: PENDING RUNNING STOPPED SUCCEEDED FAILED; or LOST, with the head that ran it
+	Status   string  `json:"status"`
 	Message  string  `json:"message,omitempty"`
 	ExitCode int     `json:"exit_code"`
 	Seconds  float64 `json:"seconds"`
@@ -126,7 +127,8 @@ func (r *ray) submit(ctx context.Context, j Job, stdout io.Writer, tell *story) 
 }
 
 // errLost is how a job ends whose head ends: its program ran there, and a new head knows nothing of it.
-var errLost = errors.New("the job was lost with the head, which was started anew and knows nothing of it; look why: raybuild cluster status; then submit it again")
+var errLost = errors.New("the job was lost with the head, which was started anew and knows nothing of it; look why: " +
+	"raybuild cluster status; then submit it again")
 
 // started says when the head's container was; zero: it is not known.
 func (r *ray) started(ctx context.Context) time.Time {
@@ -221,7 +223,8 @@ func shellLine(argv []string) string {
 	out := make([]string, len(argv))
 	for i, a := range argv {
 		out[i] = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
-		if a != "" && strings.Trim(a, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-") == "" {
+		if a != "" &&
+			strings.Trim(a, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-") == "" {
 			out[i] = a
 		}
 	}

@@ -66,7 +66,8 @@ func jobFiles(root *os.Root, exclude []string) ([]jobFile, error) {
 			return err
 		}
 		if total += info.Size(); total > maxUpload {
-			return fmt.Errorf("its files are more than %d MiB, which is all that Ray takes; name what to leave out in .rayignore", maxUpload>>20)
+			return fmt.Errorf("its files are more than %d MiB, which is all that Ray takes; name what to leave out "+
+				"in .rayignore", maxUpload>>20)
 		}
 		out = append(out, jobFile{name: name, mode: info.Mode().Perm(), size: info.Size()})
 		return nil
@@ -158,7 +159,8 @@ func (r *ray) runInHead(ctx context.Context, j Job, stdout, stderr io.Writer) (*
 		out.ID = j.ID
 	}
 	if j.Detach {
-		return nil, errors.New("this version of Ray has no jobs API, without which a job cannot go on by itself; leave --detach out")
+		return nil, errors.New("this version of Ray has no jobs API, without which a job cannot go on by itself; " +
+			"leave --detach out")
 	}
 	run := docker.Exec{Cmd: j.Argv, Stdout: stdout, Stderr: stderr}
 	for _, k := range slices.Sorted(maps.Keys(j.Env)) {
@@ -192,7 +194,9 @@ func (r *ray) cleanUp(ctx context.Context, dir string) {
 	ctx, cancel := context.WithTimeout(ctx, engineLimit)
 	defer cancel()
 	for _, user := range []string{"", "0"} {
-		r.host.Exec(ctx, r.container, docker.Exec{Cmd: []string{"rm", "-rf", "--", dir}, User: user, Stdout: io.Discard, Stderr: io.Discard}) //nolint:errcheck // see above
+		//nolint:errcheck // see above
+		r.host.Exec(ctx, r.container, docker.Exec{Cmd: []string{"rm", "-rf", "--", dir}, User: user, Stdout: io.Discard,
+			Stderr: io.Discard})
 	}
 }
 

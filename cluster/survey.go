@@ -11,7 +11,8 @@ import (
 
 // connectAndObserve connects to hosts and looks at each as soon as it is reached. then, where it is
 // not nil, gets what was seen at once.
-func (l *launch) connectAndObserve(ctx context.Context, hosts []Host, what observeOptions, then func(id string, h *docker.Host, k hostState)) map[string]hostState {
+func (l *launch) connectAndObserve(ctx context.Context, hosts []Host, what observeOptions,
+	then func(id string, h *docker.Host, k hostState)) map[string]hostState {
 	out := map[string]hostState{}
 	var mu sync.Mutex
 	l.connect(ctx, hosts, func(id string, h *docker.Host) error {
@@ -35,11 +36,12 @@ func (l *launch) connectAndObserve(ctx context.Context, hosts []Host, what obser
 // image may be pulled on the head's host to learn what is in it.
 func (l *launch) survey(ctx context.Context, quick, mayPull bool) (*view, error) {
 	v := &view{quick: quick}
-	v.states = l.connectAndObserve(ctx, append(l.spec.Hosts(), l.Also...), l.observing(quick), func(id string, h *docker.Host, k hostState) {
-		if quick && id == l.spec.Head.Host.ID() {
-			v.ahead = l.askAhead(ctx, h, k.containers)
-		}
-	})
+	v.states = l.connectAndObserve(ctx, append(l.spec.Hosts(), l.Also...), l.observing(quick),
+		func(id string, h *docker.Host, k hostState) {
+			if quick && id == l.spec.Head.Host.ID() {
+				v.ahead = l.askAhead(ctx, h, k.containers)
+			}
+		})
 	if err := l.reconcile(ctx, v, mayPull); err != nil {
 		v.ahead.end()
 		return nil, err

@@ -235,7 +235,8 @@ func (l *launch) apply(ctx context.Context, v *view, skip map[string]error) (int
 		n, errs := l.run(ctx, heads, v, token)
 		done += n
 		if err := errs[l.spec.Head.Host.ID()]; err != nil {
-			return done, failed, fmt.Errorf("start the head: %w", &HostError{Host: l.spec.Head.Host.ID(), Err: err, Next: "mend it, then " + l.next()})
+			return done, failed, fmt.Errorf("start the head: %w", &HostError{Host: l.spec.Head.Host.ID(), Err: err,
+				Next: "mend it, then " + l.next()})
 		}
 	}
 	if len(workers) > 0 {
@@ -311,15 +312,19 @@ func (l *launch) act(ctx context.Context, h *docker.Host, a Action, v *view) err
 	if d := v.digests[a.Host]; d != "" {
 		labels[labelFilter] = d
 	}
-	c := docker.Create{Name: a.Want.Name, Image: a.Want.Image, Cmd: a.Want.Cmd, Env: a.Want.Env, Labels: labels, Network: a.Want.Network,
-		Init: a.Want.Init, Restart: a.Want.Restart, StopTimeout: a.Want.StopTimeout, NoFile: a.Want.NoFile, SHM: a.Want.SHM, GPUs: a.Want.GPUs,
+	c := docker.Create{Name: a.Want.Name, Image: a.Want.Image, Cmd: a.Want.Cmd, Env: a.Want.Env, Labels: labels,
+		Network: a.Want.Network,
+		Init:    a.Want.Init, Restart: a.Want.Restart, StopTimeout: a.Want.StopTimeout, NoFile: a.Want.NoFile,
+		SHM: a.Want.SHM, GPUs: a.Want.GPUs,
 		NoNewPrivileges: a.Want.NoNewPrivileges}
 	for _, m := range a.Want.Mounts {
-		c.Mounts = append(c.Mounts, docker.Mount{Volume: m.Volume, Source: m.Source, Target: m.Target, ReadOnly: m.ReadOnly})
+		c.Mounts = append(c.Mounts, docker.Mount{Volume: m.Volume, Source: m.Source, Target: m.Target,
+			ReadOnly: m.ReadOnly})
 	}
 	id, err := h.Create(ctx, c)
 	if docker.IsConflict(err) {
-		return fmt.Errorf("a container named %s is there that is not of this cluster; remove or rename it (%w)", a.Want.Name, err)
+		return fmt.Errorf("a container named %s is there that is not of this cluster; remove or rename it (%w)",
+			a.Want.Name, err)
 	}
 	if err != nil {
 		return err

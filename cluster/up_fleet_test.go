@@ -82,7 +82,8 @@ func newFleet(t testing.TB, n int) *fakeFleet {
 // text is the cluster's file for the first n hosts.
 func (f *fakeFleet) text(image string, n int) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "name: fleet\nimage: %s\nhead: {host: %q}\nnum_cpus: 2\nshm_size: 100m\nparallel: 64\n", image, "ssh://me@"+f.servers[0].Addr)
+	fmt.Fprintf(&b, "name: fleet\nimage: %s\nhead: {host: %q}\nnum_cpus: 2\nshm_size: 100m\n"+
+		"parallel: 64\n", image, "ssh://me@"+f.servers[0].Addr)
 	if n > 1 {
 		b.WriteString("workers:\n  - hosts:\n")
 		for _, s := range f.servers[1:n] {
@@ -101,7 +102,8 @@ func (f *fakeFleet) spec(t testing.TB, image string, n int) *Spec {
 }
 
 func (f *fakeFleet) options() Options {
-	return Options{SSH: docker.Options{SSHConfig: "none", Agent: "none", KnownHosts: []string{f.known}, Identities: []string{f.key}}}
+	return Options{SSH: docker.Options{SSHConfig: "none", Agent: "none", KnownHosts: []string{f.known},
+		Identities: []string{f.key}}}
 }
 
 // exec answers the commands that the API has no call for, as a Debian host does.
@@ -109,13 +111,15 @@ func (f *fakeFleet) exec(i int) func(string, io.Reader, io.Writer, io.Writer) in
 	return func(line string, _ io.Reader, out, errs io.Writer) int {
 		switch {
 		case strings.HasPrefix(line, "cat /proc/net/fib_trie"):
-			fmt.Fprintf(out, "Local:\n  +-- 0.0.0.0/0 3 0 5\n           |-- 127.0.0.1\n              /32 host LOCAL\n           |-- 10.7.0.%d\n              /32 host LOCAL\n", i+1)
+			fmt.Fprintf(out, "Local:\n  +-- 0.0.0.0/0 3 0 5\n           |-- 127.0.0.1\n              /32 host LOCAL\n"+
+				"           |-- 10.7.0.%d\n              /32 host LOCAL\n", i+1)
 			if f.public.Load() == int64(i) {
 				fmt.Fprintln(out, "           |-- 8.8.8.8\n              /32 host LOCAL")
 			}
 			e := f.engines[i]
 			e.Become(func() {
-				fmt.Fprintf(out, "MemTotal:       %d kB\nMemFree:        1024 kB\n0-%d\n", (e.Memory+f.larger.Load())>>10, e.CPUs-1)
+				fmt.Fprintf(out, "MemTotal:       %d kB\n"+
+					"MemFree:        1024 kB\n0-%d\n", (e.Memory+f.larger.Load())>>10, e.CPUs-1)
 			})
 		case strings.HasPrefix(line, "cat /var/lib/docker/"):
 			data, ok := f.engines[i].Kept(strings.TrimPrefix(line, "cat "))
@@ -127,7 +131,8 @@ func (f *fakeFleet) exec(i int) func(string, io.Reader, io.Writer, io.Writer) in
 		case line == "ss -Hltnp":
 			fmt.Fprintln(out, `LISTEN 0 128 0.0.0.0:22 0.0.0.0:* users:(("sshd",pid=612,fd=3))`)
 		case strings.HasPrefix(line, "df "):
-			fmt.Fprintf(out, "Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/sda1 100000000 1 %d 1%% /\n", f.free.Load()>>10)
+			fmt.Fprintf(out, "Filesystem 1024-blocks Used Available Capacity Mounted on\n"+
+				"/dev/sda1 100000000 1 %d 1%% /\n", f.free.Load()>>10)
 		default:
 			fmt.Fprintln(errs, "command not found")
 			return 127
@@ -159,7 +164,8 @@ func (f *fakeFleet) serveRay(w http.ResponseWriter, r *http.Request) {
 			if ended := c.State == "exited" && f.stale.Load(); c.State != "running" && !ended {
 				continue
 			}
-			n := map[string]any{"node_id": c.ID, "state": "ALIVE", "start_time_ms": f.started.Load(), "resources_total": map[string]float64{"CPU": 2}}
+			n := map[string]any{"node_id": c.ID, "state": "ALIVE", "start_time_ms": f.started.Load(),
+				"resources_total": map[string]float64{"CPU": 2}}
 			for _, a := range c.Cmd {
 				if v, ok := strings.CutPrefix(a, "--node-ip-address="); ok {
 					n["node_ip"] = v
@@ -174,7 +180,9 @@ func (f *fakeFleet) serveRay(w http.ResponseWriter, r *http.Request) {
 			nodes = append(nodes, n)
 		}
 	}
-	_ = json.NewEncoder(w).Encode(map[string]any{"result": true, "data": map[string]any{"result": map[string]any{"result": nodes}}}) // a launcher that left needs none
+	// a launcher that left needs none
+	_ = json.NewEncoder(w).Encode(map[string]any{"result": true,
+		"data": map[string]any{"result": map[string]any{"result": nodes}}})
 }
 
 func TestFleetUpAgainTakesOneLook(t *testing.T) {
@@ -193,8 +201,10 @@ func TestFleetUpAgainTakesOneLook(t *testing.T) {
 		}
 		for i, e := range f.engines {
 			for route, n := range e.Calls() {
-				if n > 1 || !strings.HasPrefix(route, "GET ") || route == "GET /info" || root && strings.HasSuffix(route, "/archive") {
-					t.Errorf("host %d: %s was called %d times by an up that changes nothing, as root: %v", i, route, n, root)
+				if n > 1 || !strings.HasPrefix(route, "GET ") || route == "GET /info" ||
+					root && strings.HasSuffix(route, "/archive") {
+					t.Errorf("host %d: %s was called %d times by an up that changes nothing, as root: %v", i,
+						route, n, root)
 				}
 			}
 		}
@@ -202,7 +212,8 @@ func TestFleetUpAgainTakesOneLook(t *testing.T) {
 	if s, err = Up(t.Context(), f.spec(t, fleetImage2, 5), f.options()); err != nil || s.Changed != 5 || !s.Healthy {
 		t.Fatalf("another image: %+v, %v", s, err)
 	}
-	if s, err = Scale(t.Context(), f.spec(t, fleetImage2, 5), 2, f.options()); err != nil || s.Alive != 3 || s.Changed != 2 {
+	if s, err = Scale(t.Context(), f.spec(t, fleetImage2, 5), 2, f.options()); err != nil ||
+		s.Alive != 3 || s.Changed != 2 {
 		t.Fatalf("scale: %+v, %v", s, err)
 	}
 	res, err := Down(t.Context(), "fleet", f.spec(t, fleetImage, 5).Hosts(), f.options())
@@ -229,13 +240,15 @@ func TestClockSkewStealsNoLock(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer h.Close()
-			_, k, err := acquire(t.Context(), h, "fleet", "first", 2*time.Second) // shorter, and a busy machine misses a renewal
+			// shorter, and a busy machine misses a renewal
+			_, k, err := acquire(t.Context(), h, "fleet", "first", 2*time.Second)
 			if err != nil {
 				t.Fatal(err)
 			}
 			for range 5 { // several renewals
 				var busy *LockedError
-				if _, _, err := acquire(t.Context(), h, "fleet", "second", time.Minute); !errors.As(err, &busy) || busy.Owner != "first" {
+				if _, _, err := acquire(t.Context(), h, "fleet", "second", time.Minute); !errors.As(err, &busy) ||
+					busy.Owner != "first" {
 					t.Fatalf("a lock that is held was given away: %v", err)
 				}
 				time.Sleep(500 * time.Millisecond)
@@ -288,8 +301,10 @@ func TestUpClearsWhatAKilledLauncherLeft(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer h.Close()
-		if _, err := h.Create(t.Context(), docker.Create{Name: map[string]string{roleLock: lockName("fleet"), roleToken: "raybuild-token-fleet"}[role],
-			Image: fleetImage, Labels: map[string]string{LabelCluster: "fleet", LabelRole: role, labelDeadline: time.Now().Add(-time.Minute).Format(time.RFC3339Nano)}}); err != nil {
+		if _, err := h.Create(t.Context(),
+			docker.Create{Name: map[string]string{roleLock: lockName("fleet"), roleToken: "raybuild-token-fleet"}[role],
+				Image: fleetImage, Labels: map[string]string{LabelCluster: "fleet", LabelRole: role,
+					labelDeadline: time.Now().Add(-time.Minute).Format(time.RFC3339Nano)}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -309,7 +324,8 @@ func TestFleetFailuresAreByHost(t *testing.T) {
 	spec := f.spec(t, fleetImage, 3)
 	f.engines[2].Registry = nil // this host cannot pull
 	_, err := Up(t.Context(), spec, f.options())
-	if err == nil || !strings.Contains(err.Error(), spec.Workers[1].Host.ID()) || strings.Contains(err.Error(), spec.Workers[0].Host.ID()) ||
+	if err == nil || !strings.Contains(err.Error(), spec.Workers[1].Host.ID()) ||
+		strings.Contains(err.Error(), spec.Workers[0].Host.ID()) ||
 		!strings.Contains(err.Error(), "manifest for") || !strings.Contains(err.Error(), "next:") {
 		t.Errorf("got %v", err)
 	}
@@ -343,7 +359,8 @@ func TestFleetLauncher(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := Options{SSH: docker.Options{SSHConfig: "none", Agent: "none", KnownHosts: []string{r.Known}, Identities: []string{r.Key}}}
+	o := Options{SSH: docker.Options{SSHConfig: "none", Agent: "none", KnownHosts: []string{r.Known},
+		Identities: []string{r.Key}}}
 	s, err := Up(t.Context(), spec, o)
 	if err != nil || !s.Healthy || s.Changed != 0 {
 		t.Fatalf("%+v, %v", s, err)

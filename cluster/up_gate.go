@@ -67,7 +67,8 @@ func (l *launch) awaitHead(ctx context.Context, v *view) error {
 		}
 		d, err := r.host.Inspect(ctx, r.container)
 		if err == nil && (d.Restarts >= giveUp || !d.Running && d.State == "exited") {
-			return false, fmt.Errorf("its container is %s after %s, %s%s", d.State, plural(d.Restarts, "restart", "restarts"), exitOf(d.ExitCode),
+			return false, fmt.Errorf("its container is %s after %s, %s%s", d.State,
+				plural(d.Restarts, "restart", "restarts"), exitOf(d.ExitCode),
 				saying(lastWords(ctx, r.host, r.container)))
 		}
 		if err := l.noDashboard(ctx, r, start, last); err != nil {
@@ -77,10 +78,12 @@ func (l *launch) awaitHead(ctx context.Context, v *view) error {
 	})
 	host := l.spec.Head.Host.ID()
 	if errors.Is(err, errTooLong) {
-		err = fmt.Errorf("ray does not answer within %s: %w%s", l.wait(), last, saying(lastWords(ctx, r.host, r.container)))
+		err = fmt.Errorf("ray does not answer within %s: %w%s", l.wait(), last,
+			saying(lastWords(ctx, r.host, r.container)))
 	}
 	if err != nil {
-		return fmt.Errorf("wait for the head: %w", &HostError{Host: host, Err: err, Next: "raybuild cluster logs --node " + l.spec.Head.ID})
+		return fmt.Errorf("wait for the head: %w",
+			&HostError{Host: host, Err: err, Next: "raybuild cluster logs --node " + l.spec.Head.ID})
 	}
 	l.tell.say("%s: head answers after %.1f s", host, time.Since(start).Seconds())
 	return nil
@@ -98,7 +101,8 @@ func (l *launch) noDashboard(ctx context.Context, r *ray, start time.Time, last 
 		return nil //nolint:nilerr // GCS is not there either: it is not the dashboard that is amiss
 	}
 	c.Close() // it was a trial
-	return errors.New("ray runs, and its dashboard, which answers for it, does not: the image lacks ray[default]; add the extra `default` to ray in raybuild.yaml")
+	return errors.New("ray runs, and its dashboard, which answers for it, does not: the image lacks " +
+		"ray[default]; add the extra `default` to ray in raybuild.yaml")
 }
 
 // gate waits until Ray says that exactly the wanted nodes are alive with the resources asked for.
@@ -178,13 +182,15 @@ func (l *launch) verdict(s *Status, failed map[string]error) error {
 			continue
 		}
 		if err := failed[n.Host]; err != nil {
-			told = append(told, &HostError{Host: n.Host, Err: fmt.Errorf("node %s: %w", n.ID, err), Next: "mend it, then " + l.next()})
+			told = append(told, &HostError{Host: n.Host, Err: fmt.Errorf("node %s: %w", n.ID, err),
+				Next: "mend it, then " + l.next()})
 			continue
 		}
 		told = append(told, &HostError{Host: n.Host, Err: fmt.Errorf("node %s: %s", n.ID, n.Why), Next: n.Next})
 	}
 	for _, f := range s.Foreign {
-		told = append(told, fmt.Errorf("ray counts a node that is not in %s: %s; remove it there: raybuild cluster down --name %s --host HOST", l.spec.File, f, l.spec.Name))
+		told = append(told, fmt.Errorf("ray counts a node that is not in %s: %s; remove it there: raybuild cluster "+
+			"down --name %s --host HOST", l.spec.File, f, l.spec.Name))
 	}
 	if head && workers >= l.required() && len(s.Foreign) == 0 {
 		for _, e := range told {
@@ -196,7 +202,8 @@ func (l *launch) verdict(s *Status, failed map[string]error) error {
 	if s.Problem != "" {
 		told = append(told, errors.New(s.Problem))
 	}
-	return fmt.Errorf("cluster %s is not complete: %d of %s alive after %s:\n%w", l.spec.Name, s.Alive, plural(s.Wanted, "node", "nodes"), l.wait(), errors.Join(told...))
+	return fmt.Errorf("cluster %s is not complete: %d of %s alive after %s:\n%w", l.spec.Name, s.Alive,
+		plural(s.Wanted, "node", "nodes"), l.wait(), errors.Join(told...))
 }
 
 // probe connects from here to Ray's ports at the addresses that are not for everyone: public ones
@@ -236,8 +243,9 @@ func (l *launch) probe(ctx context.Context, v *view) error {
 	g.Wait() //nolint:errcheck // what is open is in open
 	if len(open) > 0 {
 		slices.Sort(open)
-		return fmt.Errorf("EXPOSED: from this machine, which is no member, these ports of Ray answer: %s; whoever reaches them runs code on the cluster; "+
-			"set `filter: true`, or close them in the hosts' firewall", strings.Join(open, ", "))
+		return fmt.Errorf("EXPOSED: from this machine, which is no member, these ports of Ray answer: %s; whoever "+
+			"reaches them runs code on the cluster; set `filter: true`, or close them in the hosts' firewall",
+			strings.Join(open, ", "))
 	}
 	return nil
 }

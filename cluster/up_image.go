@@ -67,7 +67,8 @@ func splitDigest(ref string) (name, digest string) {
 }
 
 // errNotPulled is why it is not known what is in an image.
-var errNotPulled = fmt.Errorf("the head's host has not pulled it yet, and it does not say which Ray is in it (label %s); up finds out", imageRay)
+var errNotPulled = fmt.Errorf("the head's host has not pulled it yet, and it does not say which Ray is in it (label "+
+	"%s); up finds out", imageRay)
 
 // resolveImage finds the digest that every node will run and what is in the image. h is the head's
 // host, and there are its containers. It pulls only when it may, and only there.
@@ -78,7 +79,8 @@ func (l *launch) resolveImage(ctx context.Context, h *docker.Host, there []Obser
 		digest = l.digest // the second look takes what the first one found
 	}
 	alone := len(l.spec.Hosts()) == 1
-	if digest == "" && alone && registryOf(l.spec.Image) == "docker.io" && !strings.HasPrefix(l.spec.Image, "docker.io/") {
+	if digest == "" && alone && registryOf(l.spec.Image) == "docker.io" &&
+		!strings.HasPrefix(l.spec.Image, "docker.io/") {
 		if img, err := h.Image(ctx, l.spec.Image); err == nil { // Docker's own rule for a name without a registry
 			return l.localImage(ctx, h, img, there)
 		}
@@ -135,7 +137,8 @@ func (l *launch) resolveImage(ctx context.Context, h *docker.Host, there []Obser
 }
 
 // fetchImage pulls an image to a host, and tells what that took.
-func (l *launch) fetchImage(ctx context.Context, id string, h *docker.Host, ref string, auth docker.Auth) (docker.Image, error) {
+func (l *launch) fetchImage(ctx context.Context, id string, h *docker.Host, ref string,
+	auth docker.Auth) (docker.Image, error) {
 	l.tell.say("%s: pulling %s", id, brief(ref))
 	start := time.Now()
 	received, err := h.Pull(ctx, ref, auth)
@@ -173,11 +176,13 @@ func explainPull(ref string, err error) error {
 	}
 	switch {
 	case says("unauthorized", "no basic auth credentials", "authentication required", "access denied", "is denied"):
-		return fmt.Errorf("%w; %s does not let it in: the credentials are this machine's and go along with each pull: docker login %s, here, and run again",
+		return fmt.Errorf("%w; %s does not let it in: the credentials are this machine's and go along with each pull: "+
+			"docker login %s, here, and run again",
 			err, host, host)
 	case says("server gave http response to https client"):
-		return fmt.Errorf("%w; %s speaks plain HTTP, which a Docker Engine refuses unless told otherwise: add \"insecure-registries\": [%q] to "+
-			"/etc/docker/daemon.json on the host, then there: systemctl reload docker", err, host, host)
+		return fmt.Errorf("%w; %s speaks plain HTTP, which a Docker Engine refuses unless told otherwise: add "+
+			"\"insecure-registries\": [%q] to /etc/docker/daemon.json on the host, then there: systemctl reload docker",
+			err, host, host)
 	case says("manifest unknown", "name unknown", "repository does not exist"):
 		return fmt.Errorf("%w; %s has no such image: build and push it, or correct its name in cluster.yaml", err, host)
 	}
@@ -188,15 +193,18 @@ func explainPull(ref string, err error) error {
 // registry. Its ID is its digest.
 func (l *launch) localImage(ctx context.Context, h *docker.Host, img docker.Image, there []Observed) (pinned, error) {
 	l.local.Do(func() {
-		l.tell.say("note: the image %s that is on %s is taken, no registry is asked", l.spec.Image, l.spec.Head.Host.ID())
+		l.tell.say("note: the image %s that is on %s is taken, no registry is asked", l.spec.Image,
+			l.spec.Head.Host.ID())
 	})
 	return l.imageFacts(ctx, h, img.ID, img.ID, img, there)
 }
 
 // imageFacts reads an image that the head's Engine has. What it does not say itself was found out
 // before, or is asked of it now.
-func (l *launch) imageFacts(ctx context.Context, h *docker.Host, ref, digest string, img docker.Image, there []Observed) (pinned, error) {
-	p := pinned{size: img.Size, facts: ImageFacts{Ref: ref, Digest: digest, User: img.User, RayVersion: img.Labels[imageRay], Python: img.Labels[imagePython]}}
+func (l *launch) imageFacts(ctx context.Context, h *docker.Host, ref, digest string, img docker.Image,
+	there []Observed) (pinned, error) {
+	p := pinned{size: img.Size, facts: ImageFacts{Ref: ref, Digest: digest, User: img.User,
+		RayVersion: img.Labels[imageRay], Python: img.Labels[imagePython]}}
 	if img.Arch != "" {
 		p.facts.Arch = []string{img.Arch}
 	}

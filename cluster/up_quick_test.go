@@ -19,18 +19,29 @@ func TestQuickLookNoticesWhatChanged(t *testing.T) {
 		fails   string // with this in the error
 		warns   string
 	}{
-		"nothing":          {func(*fakeFleet, *enginetest.Engine) func() { return func() {} }, 0, false, "", ""},
-		"less memory":      {func(_ *fakeFleet, e *enginetest.Engine) func() { return of(e, func() { e.Memory = 8 << 30 }) }, 1, true, "", ""},
-		"more CPUs":        {func(_ *fakeFleet, e *enginetest.Engine) func() { return of(e, func() { e.CPUs = 16 }) }, 1, true, "", ""},
-		"another Engine":   {func(_ *fakeFleet, e *enginetest.Engine) func() { return of(e, func() { e.Version = "29.1.0" }) }, 0, true, "", ""},
-		"a wrong clock":    {func(_ *fakeFleet, e *enginetest.Engine) func() { return of(e, func() { e.Skew = time.Hour }) }, 0, false, "", "the clock of"},
-		"a public address": {func(f *fakeFleet, _ *enginetest.Engine) func() { return func() { f.public.Store(1) } }, 0, true, "public address 8.8.8.8", ""},
-		"a stopped node":   {func(_ *fakeFleet, e *enginetest.Engine) func() { return func() { e.Put("exited") } }, 1, true, "", ""},
-		"a paused node":    {func(_ *fakeFleet, e *enginetest.Engine) func() { return func() { e.Put("paused") } }, 1, true, "", ""},
+		"nothing": {func(*fakeFleet, *enginetest.Engine) func() { return func() {} }, 0, false, "", ""},
+		"less memory": {func(_ *fakeFleet, e *enginetest.Engine) func() {
+			return of(e, func() { e.Memory = 8 << 30 })
+		}, 1, true, "", ""},
+		"more CPUs": {func(_ *fakeFleet, e *enginetest.Engine) func() { return of(e, func() { e.CPUs = 16 }) },
+			1, true, "", ""},
+		"another Engine": {func(_ *fakeFleet, e *enginetest.Engine) func() {
+			return of(e, func() { e.Version = "29.1.0" })
+		}, 0, true, "", ""},
+		"a wrong clock": {func(_ *fakeFleet, e *enginetest.Engine) func() {
+			return of(e, func() { e.Skew = time.Hour })
+		}, 0, false, "", "the clock of"},
+		"a public address": {func(f *fakeFleet, _ *enginetest.Engine) func() { return func() { f.public.Store(1) } }, 0,
+			true, "public address 8.8.8.8", ""},
+		"a stopped node": {func(_ *fakeFleet, e *enginetest.Engine) func() { return func() { e.Put("exited") } }, 1,
+			true, "", ""},
+		"a paused node": {func(_ *fakeFleet, e *enginetest.Engine) func() { return func() { e.Put("paused") } }, 1,
+			true, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFleet(t, 2)
-			spec, err := Load("cluster.yaml", []byte(strings.NewReplacer("num_cpus: 2\n", "", "shm_size: 100m\n", "").Replace(f.text(fleetImage, 2))))
+			spec, err := Load("cluster.yaml", []byte(strings.NewReplacer("num_cpus: 2\n", "", "shm_size: 100m\n",
+				"").Replace(f.text(fleetImage, 2))))
 			if err != nil {
 				t.Fatal(err)
 			}

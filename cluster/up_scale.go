@@ -9,7 +9,8 @@ import (
 // started. The file stays as it is, so that a later Up, without a number, is back to all of them.
 func Scale(ctx context.Context, spec *Spec, n int, o Options) (*Status, error) {
 	if n < 0 || n > len(spec.Workers) {
-		return nil, fmt.Errorf("scale cluster %q to %d workers: %s names %d; add hosts there for more", spec.Name, n, spec.File, len(spec.Workers))
+		return nil, fmt.Errorf("scale cluster %q to %d workers: %s names %d; add hosts there for more", spec.Name, n,
+			spec.File, len(spec.Workers))
 	}
 	o.Also = append(o.Also, spec.Hosts()...)
 	part := *spec

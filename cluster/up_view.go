@@ -92,7 +92,8 @@ func (v *view) warnings() []string {
 }
 
 func (l *launch) plan(v *view) *Plan {
-	p := &Plan{Cluster: l.spec.Name, Image: v.image.Ref, Ray: v.image.RayVersion, Changes: v.changes(), Warnings: v.warnings()}
+	p := &Plan{Cluster: l.spec.Name, Image: v.image.Ref, Ray: v.image.RayVersion, Changes: v.changes(),
+		Warnings: v.warnings()}
 	for _, a := range v.actions {
 		pa := PlanAction{Kind: a.Kind, Node: a.Node, Host: a.Host, Role: a.Role, Why: a.Why}
 		if a.Want != nil && a.Kind != Keep && a.Kind != Start {
@@ -135,7 +136,8 @@ func (p *Plan) String() string {
 		}
 	}
 	for _, f := range p.Filters {
-		fmt.Fprintf(&b, "  filter   %-24s %s\n           %s\n", f.Host, f.Why, strings.ReplaceAll(strings.TrimSpace(f.Rules), "\n", "\n           "))
+		fmt.Fprintf(&b, "  filter   %-24s %s\n           %s\n", f.Host, f.Why,
+			strings.ReplaceAll(strings.TrimSpace(f.Rules), "\n", "\n           "))
 	}
 	for _, s := range p.Left {
 		fmt.Fprintf(&b, "  left out: %s\n", s)

@@ -26,13 +26,14 @@ var (
 	volumeGrammar   = newGrammar(`^[A-Za-z0-9][A-Za-z0-9_.-]{1,63}$`)
 	envGrammar      = newGrammar(`^[A-Za-z_][A-Za-z0-9_]*$`)
 	resourceGrammar = newGrammar(`^[A-Za-z_][A-Za-z0-9_.:/-]{0,127}$`)
-	labelKeyGrammar = newGrammar(`^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$`)
-	labelGrammar    = newGrammar(`^([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?$`)
-	argGrammar      = newGrammar(`^(--[a-z][a-z0-9-]*)(=[^\x00-\x1f\x7f]*)?$`)
-	intGrammar      = newGrammar(`^[0-9]{1,18}$`)
-	numberGrammar   = newGrammar(`^[0-9]{1,9}(\.[0-9]{1,4})?$`)
-	portsGrammar    = newGrammar(`^[0-9]{1,18}-[0-9]{1,18}$`)
-	sizeGrammar     = newGrammar(`^([0-9]{1,15})(\.[0-9]{1,3})?\s?([kmgtKMGT]?)(i?[bB])?$`)
+	labelKeyGrammar = newGrammar(
+		`^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$`)
+	labelGrammar  = newGrammar(`^([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?$`)
+	argGrammar    = newGrammar(`^(--[a-z][a-z0-9-]*)(=[^\x00-\x1f\x7f]*)?$`)
+	intGrammar    = newGrammar(`^[0-9]{1,18}$`)
+	numberGrammar = newGrammar(`^[0-9]{1,9}(\.[0-9]{1,4})?$`)
+	portsGrammar  = newGrammar(`^[0-9]{1,18}-[0-9]{1,18}$`)
+	sizeGrammar   = newGrammar(`^([0-9]{1,15})(\.[0-9]{1,3})?\s?([kmgtKMGT]?)(i?[bB])?$`)
 	// These are wider than what is checked; they are what a JSON Schema says.
 	hostsGrammar   = newGrammar(`^(` + hostExpr(rangeExpr) + `|unix://([A-Za-z0-9._/@+=~,%-]|` + rangeExpr + `)*)?$`)
 	jumpGrammar    = newGrammar(`^` + hostExpr(`[0-9]`) + `(,` + hostExpr(`[0-9]`) + `)*$`)
@@ -106,7 +107,8 @@ func sizeValue(dst *int64, bytes int64, least, why string) strictyaml.Value {
 		v, err := ParseSize(s)
 		switch {
 		case err != nil:
-			return fmt.Sprintf("%q is not a size", clip(s)), "write bytes, or a number with k, m, g or t, such as 1000m or 8g"
+			return fmt.Sprintf("%q is not a size", clip(s)), "write bytes, or a number with k, m, g or t, such " +
+				"as 1000m or 8g"
 		case v < bytes:
 			return fmt.Sprintf("%q is %s", clip(s), why), "write " + least
 		}
@@ -149,7 +151,8 @@ func parseAddress(s string) (netip.Addr, bool) {
 func addressValue(set func(netip.Addr)) strictyaml.Value {
 	g := addressGrammar.checked("an IP address", func(s string) (string, string) {
 		if _, ok := parseAddress(s); !ok {
-			return fmt.Sprintf("%q is not the IP address of one machine", clip(s)), "write one such as 10.0.0.5 or fd00::5"
+			return fmt.Sprintf("%q is not the IP address of one machine", clip(s)),
+				"write one such as 10.0.0.5 or fd00::5"
 		}
 		return "", ""
 	})

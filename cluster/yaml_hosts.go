@@ -17,7 +17,8 @@ func hostValue(dst *[]hostAt) strictyaml.Value {
 		}
 		found := readHosts(t, n, key)
 		if len(found) > 1 {
-			t.AddAt(n, key, fmt.Sprintf("host %s names %d hosts", strictyaml.Quote(n.Text), len(found)), "use hosts for several")
+			t.AddAt(n, key, fmt.Sprintf("host %s names %d hosts", strictyaml.Quote(n.Text), len(found)),
+				"use hosts for several")
 		}
 		*dst = append(*dst, found...)
 	})

@@ -34,9 +34,9 @@ const initRest = `
 # min_workers: 0                # fewest workers that make up succeed; all of them
 # skip_unreachable: false       # go on without workers that cannot be reached
 # share_hosts: false            # allow several nodes on one host (nodes_per_host: 2 in a group)
-# filter: false                 # a packet filter lets only members reach Ray's ports; it ends with a reboot: status tells, up puts it back
+# filter: false                 # a packet filter lets only members reach Ray's ports; a reboot ends it; up puts it back
 # allow_public: []              # public addresses that are accepted without a filter
-# accept_no_auth: false         # run a Ray before 2.52, which has no token: whoever reaches its ports runs code on the cluster
+# accept_no_auth: false         # run a Ray before 2.52, which has no token: who reaches its ports runs code
 # wait: 2m                      # how long nodes may take to join
 `
 

@@ -12,8 +12,9 @@ import (
 func mountsValue(dst *[]Mount) strictyaml.Value {
 	item := func() strictyaml.Shape {
 		return strictyaml.Shape{Either: []strictyaml.Shape{
-			{Kind: strictyaml.Text, Grammar: strictyaml.Grammar{What: "source:target[:ro]", Pattern: "[^:]+:/[^:]*(:r[ow])?",
-				Check: noNumber}},
+			{Kind: strictyaml.Text, Grammar: strictyaml.Grammar{What: "source:target[:ro]",
+				Pattern: "[^:]+:/[^:]*(:r[ow])?",
+				Check:   noNumber}},
 			strictyaml.Map(mountKeys(&Mount{})...).Shape()}}
 	}
 	list := strictyaml.Items("a list of mounts", strictyaml.Func(item, nil))
@@ -44,7 +45,8 @@ func mountKeys(m *Mount) []strictyaml.Key {
 	return []strictyaml.Key{
 		{Name: "source", Doc: "A directory or file of the host, or the name of a volume.", Example: "/data",
 			Value: strictyaml.String(&m.Source, mountSource())},
-		{Name: "target", Doc: "Where it is in the container.", Example: "/data", Value: strictyaml.String(&m.Target, target)},
+		{Name: "target", Doc: "Where it is in the container.", Example: "/data",
+			Value: strictyaml.String(&m.Target, target)},
 		{Name: "read_only", Doc: "Whether the container may only read it.", Default: "`false`", Example: "true",
 			Value: strictyaml.Flag(&m.ReadOnly)},
 	}
@@ -54,7 +56,8 @@ func mountKeys(m *Mount) []strictyaml.Key {
 func mountSource() strictyaml.Grammar {
 	g := volumeGrammar.checked("a path of the host, or a volume's name", func(s string) (string, string) {
 		if !volumeGrammar.MatchString(s) && !cleanPath(s) {
-			return fmt.Sprintf("mount source %q is not valid", clip(s)), "write an absolute path of the host, or a volume's name"
+			return fmt.Sprintf("mount source %q is not valid", clip(s)),
+				"write an absolute path of the host, or a volume's name"
 		}
 		return "", ""
 	})

@@ -56,10 +56,12 @@ func amountKeys(n *Node) []strictyaml.Key {
 			Example: "8g",
 			Value:   sizeValue(&n.ObjectStore, minStore, "at least 75m", "less than Ray takes")},
 		{Name: "shm_size",
-			Doc:     "The size of `/dev/shm`, at least 83m. `auto` is 30 % of the host's memory, shared among its nodes.",
+			Doc: "The size of `/dev/shm`, at least 83m. `auto` is 30 % of the host's memory, shared " +
+				"among its nodes.",
 			Default: "`auto`", Example: "1000m",
 			Value: strictyaml.WordOr("auto", func() { n.SHM = 0 },
-				sizeValue(&n.SHM, minSHM, "auto or at least 83m", "too small for Ray's smallest object store of 75 MiB"))},
+				sizeValue(&n.SHM, minSHM, "auto or at least 83m",
+					"too small for Ray's smallest object store of 75 MiB"))},
 		{Name: "resources", Doc: "Ray's custom resources: a name and how much the node has of it.", Default: "none",
 			Example: "{fast_disk: 1}", Value: resourcesValue(&n.Resources)},
 		{Name: "labels", Doc: "Labels of the node, for versions of Ray that have them.", Default: "none",
@@ -71,11 +73,12 @@ func amountKeys(n *Node) []strictyaml.Key {
 func containerKeys(s *settings) []strictyaml.Key {
 	n := &s.node
 	return []strictyaml.Key{
-		{Name: "env", Doc: "Environment variables of the container.", Default: "none", Example: `{OMP_NUM_THREADS: "1"}`,
+		{Name: "env", Doc: "Environment variables of the container.", Default: "none",
+			Example: `{OMP_NUM_THREADS: "1"}`,
 			Value: strictyaml.Pairs(&n.Env, envName(), strictyaml.Grammar{What: "text in one line",
 				Check: envText, Bools: true})},
-		{Name: "mounts", Doc: "Directories of the host and volumes in the container: source:target[:ro], or a mapping. " +
-			"A source without a slash is a volume's name.", Default: "none", Example: `["/data:/data:ro"]`,
+		{Name: "mounts", Doc: "Directories of the host and volumes in the container: source:target[:ro], or " +
+			"a mapping. A source without a slash is a volume's name.", Default: "none", Example: `["/data:/data:ro"]`,
 			Value: mountsValue(&n.Mounts)},
 		{Name: "args", Doc: "Further arguments of `ray start`, such as --name=value.", Default: "none",
 			Example: `["--verbose"]`,
@@ -84,7 +87,8 @@ func containerKeys(s *settings) []strictyaml.Key {
 			Example: "{gcs: 6379, workers: 10002-10999}", Value: portsValue(s)},
 		{Name: "temp_dir",
 			Doc:     "Ray's `--temp-dir` in the container. A further node of the same host has a number behind it.",
-			Default: "`" + defaultTemp + "`", Example: "/scratch/ray", Value: strictyaml.String(&n.TempDir, absolutePath())},
+			Default: "`" + defaultTemp + "`", Example: "/scratch/ray",
+			Value: strictyaml.String(&n.TempDir, absolutePath())},
 		{Name: "ssh", Doc: "How hosts are reached, where their URLs do not say it.", Default: "as `~/.ssh/config` says",
 			Example: "{user: ubuntu, key: ~/.ssh/id_ed25519}", Value: strictyaml.Map(sshKeys(&s.ssh)...)},
 	}
@@ -135,8 +139,9 @@ func amountValue(set func(float64)) strictyaml.Value {
 func labelName() strictyaml.Grammar {
 	return labelKeyGrammar.checked("a label's name", func(s string) (string, string) {
 		if !labelKeyGrammar.MatchString(s) || strings.HasPrefix(s, "ray.io/") {
-			return fmt.Sprintf("%q is not a label's name", clip(s)), "use letters, digits and -_. (and an own prefix/, not " +
-				"ray.io/)"
+			return fmt.Sprintf("%q is not a label's name", clip(s)),
+				"use letters, digits and -_. (and an own prefix/, not " +
+					"ray.io/)"
 		}
 		return "", ""
 	})
@@ -204,8 +209,10 @@ var ownFlags = map[string]string{
 	"--metrics-export-port": "ports", "--min-worker-port": "ports", "--max-worker-port": "ports",
 	"--worker-port-list":       "ports",
 	"--ray-client-server-port": "ports", "--num-cpus": "num_cpus", "--num-gpus": "num_gpus", "--resources": "resources",
-	"--memory": "memory", "--object-store-memory": "object_store_memory", "--labels": "labels", "--temp-dir": "temp_dir",
-	"--disable-usage-stats": "nothing: it is always passed", "--node-name": "nothing: nodes have their container's name",
+	"--memory": "memory", "--object-store-memory": "object_store_memory", "--labels": "labels",
+	"--temp-dir":            "temp_dir",
+	"--disable-usage-stats": "nothing: it is always passed",
+	"--node-name":           "nothing: nodes have their container's name",
 }
 
 func sshKeys(h *Host) []strictyaml.Key {

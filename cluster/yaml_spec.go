@@ -54,9 +54,11 @@ func newDocument() *document {
 // docs/cluster.md.
 func (doc *document) keys() []strictyaml.Key {
 	s := &doc.spec
-	name := nameGrammar.words("a cluster's name", "start with a letter and use up to 40 lower-case letters, digits and -")
+	name := nameGrammar.words("a cluster's name", "start with a letter and use up to 40 lower-case letters, "+
+		"digits and -")
 	top := []strictyaml.Key{
-		{Name: "name", Doc: "The name of the cluster. Its containers' names begin with it.", Required: true, Example: "demo",
+		{Name: "name", Doc: "The name of the cluster. Its containers' names begin with it.", Required: true,
+			Example: "demo",
 			Missing: "add `name: demo`", Value: strictyaml.String(&s.Name, name)},
 		{Name: "image", Doc: "The image: a name, a tag or a digest. Every host runs the same digest.", Required: true,
 			Missing: "add `image: registry/ray@sha256:…`, what `raybuild --push` printed",
@@ -85,15 +87,17 @@ func (doc *document) clusterKeys() []strictyaml.Key {
 		{Name: "skip_unreachable", Doc: "Goes on without workers whose host cannot be reached.", Default: "`false`",
 			Example: "true",
 			Value:   strictyaml.Flag(&s.SkipUnreachable)},
-		{Name: "share_hosts", Doc: "Allows several nodes on one host. They share its CPUs and memory.", Default: "`false`",
+		{Name: "share_hosts", Doc: "Allows several nodes on one host. They share its CPUs and memory.",
+			Default: "`false`",
 			Example: "true",
 			Value:   strictyaml.Flag(&doc.share)},
 		{Name: "parallel", Doc: "How many hosts are worked on at once.", Default: "`32`", Example: "64",
 			Value: strictyaml.Int(&s.Parallel, 1, 256)},
 		{Name: "filter",
-			Doc: "Installs a packet filter on each host that lets only members reach Ray's ports. It ends with a reboot: " +
-				"`cluster status` tells, and `cluster up` puts it back.", Default: "`false`", Example: "true",
-			Value: strictyaml.Flag(&s.Filter)},
+			Doc: "Installs a packet filter on each host that lets only members reach Ray's ports. It ends " +
+				"with a reboot: `cluster status` tells, and `cluster up` puts it back.", Default: "`false`",
+			Example: "true",
+			Value:   strictyaml.Flag(&s.Filter)},
 		{Name: "accept_no_auth",
 			Doc:     "Runs a Ray before 2.52, which has no token: whoever reaches its ports runs code on the cluster.",
 			Default: "`false`", Example: "true", Value: strictyaml.Flag(&s.AcceptNoAuth)},
@@ -139,7 +143,8 @@ func (doc *document) workersValue() strictyaml.Value {
 		g := &group{name: fmt.Sprintf("w%d", len(doc.groups)+1), at: n, perHost: 1, settings: doc.base.clone()}
 		t.Read(n, key, strictyaml.Map(workerKeys(g)...))
 		if len(g.hosts) == 0 {
-			t.AddAt(n, key, "the worker group names no host", "add `hosts: [ssh://user@10.0.0.2]`, or leave the group out")
+			t.AddAt(n, key, "the worker group names no host",
+				"add `hosts: [ssh://user@10.0.0.2]`, or leave the group out")
 		}
 		if t.Place(key+".private_addresses") != nil && len(g.private) != len(g.hosts) {
 			t.AddAt(n, key, fmt.Sprintf("%d private_addresses for %d hosts", len(g.private), len(g.hosts)),
@@ -165,11 +170,14 @@ func workerKeys(g *group) []strictyaml.Key {
 		{Name: "host", Doc: "One machine, as in head.", Example: "ssh://ubuntu@10.0.0.2", Value: hostValue(&g.hosts)},
 		{Name: "hosts", Doc: "Machines. A range in brackets stands for many: `10.0.0.[2-9]`, `node[01-12,20]`.",
 			Example: `["ssh://ubuntu@10.0.0.[2-9]"]`, Value: hostsValue(&g.hosts)},
-		{Name: "nodes_per_host", Doc: "How many nodes run on each host. More than one needs `share_hosts`.", Default: "`1`",
+		{Name: "nodes_per_host", Doc: "How many nodes run on each host. More than one needs `share_hosts`.",
+			Default: "`1`",
 			Example: "2",
 			Value:   strictyaml.Int(&g.perHost, 1, maxPerHost)},
 		{Name: "private_addresses",
-			Doc:     "The addresses that other nodes reach the hosts at, one for each, in the same order. Ranges as in hosts.",
-			Default: "chosen among each host's addresses", Example: `["192.168.1.[2-9]"]`, Value: addressesValue(&g.private)},
+			Doc: "The addresses that other nodes reach the hosts at, one for each, in the same order. Ranges " +
+				"as in hosts.",
+			Default: "chosen among each host's addresses", Example: `["192.168.1.[2-9]"]`,
+			Value: addressesValue(&g.private)},
 	}, settingKeys(&g.settings)...)
 }

@@ -54,7 +54,8 @@ func (a added) Apply(on Stack, locked []Artifact) (Stack, error) {
 
 func (a added) inputs(on Stack, _ string, locked []Artifact) (inputSet, error) {
 	s := inputSet{on: []string{"env"}, values: map[string]string{
-		"tool": pinned(on.Tool), "env.name": a.env.Env.Name, stepTextInput: textDigest(preludeText, wheelInstallText, wheelInstallProgram),
+		"tool": pinned(on.Tool), "env.name": a.env.Env.Name,
+		stepTextInput: textDigest(preludeText, wheelInstallText, wheelInstallProgram),
 	}}
 	s.addArtifacts(ofKind(locked, KindWheel))
 	return s, nil
@@ -83,7 +84,8 @@ func packed(r *Recipe, known []PackedFiles) ([]LocalFile, error) {
 		return packLocal(r)
 	}
 	if len(known) != len(r.Files) {
-		return nil, fmt.Errorf("read record of the recipe: it has %d archives for %d files: push the image again", len(known), len(r.Files))
+		return nil, fmt.Errorf("read record of the recipe: it has %d archives for %d files: push the image again",
+			len(known), len(r.Files))
 	}
 	out := make([]LocalFile, len(known))
 	for i, f := range known {

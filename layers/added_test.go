@@ -23,7 +23,8 @@ func withAdded(t *testing.T) (s *subject, before *Graph) {
 	s.recipe.Pip.Added = [][]string{{"einops>=0.7"}}
 	s.lock.Platforms["linux/amd64"].Layers = append(s.lock.Platforms["linux/amd64"].Layers, LockLayer{
 		Name: "add-1", Inputs: addedInputs(s.recipe.Pip, 1, inputsOf(s.lock.Platforms["linux/amd64"], "ray")),
-		Artifacts: []Artifact{{Kind: KindWheel, Name: "einops", Version: "0.8.0", Origin: "pypi", Path: "packages/einops-0.8.0-py3-none-any.whl", SHA256: sum("einops"), Size: 1}},
+		Artifacts: []Artifact{{Kind: KindWheel, Name: "einops", Version: "0.8.0", Origin: "pypi",
+			Path: "packages/einops-0.8.0-py3-none-any.whl", SHA256: sum("einops"), Size: 1}},
 	})
 	return s, before
 }
@@ -85,15 +86,17 @@ func TestAGraphOntoAnImageIsThatOfItsRecipe(t *testing.T) {
 	}
 	image := whole.Images[0]
 	below := map[string]ParentImage{"linux/amd64": {
-		Ref: "r.example/ray@" + digest.FromString("image").String(), Layers: len(image.BaseLayers) + len(image.Layers) - 1,
-		Env: llb.Blob{Digest: digest.FromString("env layer"), Name: "env.tar"},
+		Ref:    "r.example/ray@" + digest.FromString("image").String(),
+		Layers: len(image.BaseLayers) + len(image.Layers) - 1,
+		Env:    llb.Blob{Digest: digest.FromString("env layer"), Name: "env.tar"},
 	}}
 	onto, err := graph.OnImage(below, record)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if onto.Digest != whole.Digest || len(onto.Images[0].Layers) != 1 {
-		t.Errorf("put on the image the graph is %s with %d layers to make, want %s with one", onto.Digest, len(onto.Images[0].Layers), whole.Digest)
+		t.Errorf("put on the image the graph is %s with %d layers to make, want %s with one", onto.Digest,
+			len(onto.Images[0].Layers), whole.Digest)
 	}
 	want, err := image.Marshal(context.Background(), false)
 	if err != nil {
@@ -117,10 +120,12 @@ func TestAGraphOntoAnImageIsThatOfItsRecipe(t *testing.T) {
 	b := below["linux/amd64"]
 	b.Layers++
 	below["linux/amd64"] = b
-	if _, err := graph.OnImage(below, record); err == nil || !strings.Contains(err.Error(), "build the image from its recipe") {
+	if _, err := graph.OnImage(below, record); err == nil ||
+		!strings.Contains(err.Error(), "build the image from its recipe") {
 		t.Errorf("an image of other layers than its recipe's: %v", err)
 	}
-	if other := graph.WithParent(digest.FromString("another raybuild's")); other.Digest == graph.Digest || other.Annotations[GraphAnnotation] != other.Digest.String() {
+	if other := graph.WithParent(digest.FromString("another raybuild's")); other.Digest == graph.Digest ||
+		other.Annotations[GraphAnnotation] != other.Digest.String() {
 		t.Error("what stands on an image of another raybuild has the name of what this one makes")
 	}
 }
@@ -179,7 +184,8 @@ func TestAddedInTheRecipe(t *testing.T) {
 		t.Fatal(err)
 	}
 	back, err := LoadRecipe(data, "recipe.json", nil)
-	if err != nil || len(back.Pip.Added) != 2 || back.Pip.Added[0][0] != "einops>=0.7" || !slices.Equal(back.Pip.Added[1], []string{"torch", "uvicorn[standard]"}) {
+	if err != nil || len(back.Pip.Added) != 2 || back.Pip.Added[0][0] != "einops>=0.7" ||
+		!slices.Equal(back.Pip.Added[1], []string{"torch", "uvicorn[standard]"}) {
 		t.Errorf("what is added comes back as %v (%v)", back.Pip.Added, err)
 	}
 	for text, want := range map[string]string{
@@ -189,7 +195,8 @@ func TestAddedInTheRecipe(t *testing.T) {
 		"steps: [{name: add-1, run: 'echo a'}]":  "raybuild's own",
 		"steps: [{name: a, run: a, needs: [x]}]": "no layer",
 	} {
-		if _, err := LoadRecipe([]byte(text), "raybuild.yaml", nil); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := LoadRecipe([]byte(text), "raybuild.yaml", nil); err == nil ||
+			!strings.Contains(err.Error(), want) {
 			t.Errorf("%s: the error is %v, want one with %q", text, err, want)
 		}
 	}

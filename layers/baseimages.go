@@ -89,7 +89,8 @@ func (r *Resolver) facts(ctx context.Context, image *LockImage) error {
 			candidates = append(candidates, path.Join(sources, n))
 		}
 	}
-	files, err := sandbox.ReadFiles(ctx, stage, r.platform, append([]string{"/etc/os-release", "/usr/lib/os-release", dpkgStatus}, candidates...), r.session())
+	files, err := sandbox.ReadFiles(ctx, stage, r.platform,
+		append([]string{"/etc/os-release", "/usr/lib/os-release", dpkgStatus}, candidates...), r.session())
 	if err != nil {
 		return err
 	}

@@ -47,10 +47,12 @@ func (c *checker) installer() {
 	for _, p := range c.r.Platforms {
 		switch machine := machineOf(p); {
 		case len(row.Machines) > 0 && !slices.Contains(row.Machines, machine):
-			c.AddAt(nil, "miniconda.version", fmt.Sprintf("%s %s was not built for %s", m.Distribution, m.Version, p), "use "+newestInstaller(m.Distribution))
+			c.AddAt(nil, "miniconda.version", fmt.Sprintf("%s %s was not built for %s", m.Distribution, m.Version, p),
+				"use "+newestInstaller(m.Distribution))
 		case m.Installer(p).SHA256 == "":
 			c.AddAt(nil, "miniconda.version", fmt.Sprintf("the digest of %s is not known", m.Installer(p).Filename()),
-				fmt.Sprintf("add miniconda.sha256 with the digest that %s gives, or use %s", installerIndex(m.Distribution), newestInstaller(m.Distribution)))
+				fmt.Sprintf("add miniconda.sha256 with the digest that %s gives, or use %s",
+					installerIndex(m.Distribution), newestInstaller(m.Distribution)))
 		}
 	}
 }
@@ -64,16 +66,19 @@ func (c *checker) base() {
 	if end := release.EOL; end < knownDay() {
 		switch {
 		case release.lts():
-			c.note("base", "the standard support of Ubuntu %s ended on %s: security updates since then need Ubuntu Pro (ESM)", release.Version, end)
+			c.note("base", "the standard support of Ubuntu %s ended on %s: security updates since then need "+
+				"Ubuntu Pro (ESM)", release.Version, end)
 		default:
-			c.note("base", "the support of Ubuntu %s ended on %s: there are no updates since then", release.Version, end)
+			c.note("base", "the support of Ubuntu %s ended on %s: there are no updates since then",
+				release.Version, end)
 		}
 	}
 	if m, f := glibcProblem(c.r.Miniconda, "ubuntu:"+release.Version, release.Glibc); m != "" {
 		c.AddAt(nil, "miniconda.version", m, f)
 	}
 	if slices.Contains(c.r.Apt.Packages, "python-software-properties") && compareDotted(release.Version, "14.10") >= 0 {
-		c.AddAt(nil, "apt", fmt.Sprintf("Ubuntu %s has no package python-software-properties", release.Version), "use software-properties-common")
+		c.AddAt(nil, "apt", fmt.Sprintf("Ubuntu %s has no package python-software-properties", release.Version),
+			"use software-properties-common")
 	}
 }
 
@@ -106,11 +111,13 @@ func glibcProblem(m Miniconda, what, glibc string) (message, fix string) {
 	if need == "" || glibc == "" || compareDotted(glibc, need) >= 0 {
 		return "", ""
 	}
-	message = fmt.Sprintf("the installer of %s %s needs glibc %s, and %s has %s", m.Distribution, m.Version, need, what, glibc)
+	message = fmt.Sprintf("the installer of %s %s needs glibc %s, and %s has %s", m.Distribution, m.Version,
+		need, what, glibc)
 	if compareDotted(glibc, "2.17") < 0 {
 		return message, "use a newer base"
 	}
-	return message, fmt.Sprintf("use {distribution: miniforge, version: %s}, an older Miniconda such as py37_4.8.2, or a newer base", newestInstaller("miniforge"))
+	return message, fmt.Sprintf("use {distribution: miniforge, version: %s}, an older Miniconda such as py37_4.8.2, "+
+		"or a newer base", newestInstaller("miniforge"))
 }
 
 // breakages adds the constraints of known breakages, except for packages that
@@ -122,7 +129,8 @@ func (c *checker) breakages() {
 		if b.Since != "" && compareDotted(v, b.Since) < 0 || b.Until != "" && compareDotted(v, b.Until) >= 0 {
 			continue
 		}
-		if len(b.Extra) > 0 && !slices.ContainsFunc(c.r.Ray.Extras, func(e string) bool { return slices.Contains(b.Extra, e) }) {
+		if len(b.Extra) > 0 && !slices.ContainsFunc(c.r.Ray.Extras,
+			func(e string) bool { return slices.Contains(b.Extra, e) }) {
 			continue
 		}
 		if b.Conda != "" {
@@ -131,7 +139,8 @@ func (c *checker) breakages() {
 		}
 		req, _, _ := parseRequirement(b.Pin)
 		if by, ok := own[req.Name]; ok {
-			c.note("pip", "Ray %s is known to need %s (%s); the recipe's own %q is used instead", v, b.Pin, b.Why, by.String())
+			c.note("pip", "Ray %s is known to need %s (%s); the recipe's own %q is used instead", v, b.Pin,
+				b.Why, by.String())
 			continue
 		}
 		c.r.Pins = append(c.r.Pins, req.String())
@@ -149,7 +158,8 @@ func (c *checker) condaBreakage(b breakageRow) {
 	}
 	name := condaName(b.Conda)
 	if i := slices.IndexFunc(own, func(spec string) bool { return condaName(spec) == name }); i >= 0 {
-		c.note("env.conda", "Ray %s is known to need %s (%s); the recipe's own %q is used instead", v, b.Conda, b.Why, own[i])
+		c.note("env.conda", "Ray %s is known to need %s (%s); the recipe's own %q is used instead", v, b.Conda,
+			b.Why, own[i])
 		return
 	}
 	c.r.CondaPins = append(c.r.CondaPins, b.Conda)

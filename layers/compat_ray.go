@@ -13,7 +13,8 @@ func (c *checker) ray() {
 	v := c.r.Ray.Version
 	row, ok := rayRowOf(v)
 	if !ok {
-		c.note("ray.version", "Ray %s is older than what raybuild knows (%s): nothing about it is checked", v, rayRows()[0].From)
+		c.note("ray.version", "Ray %s is older than what raybuild knows (%s): nothing about it is checked", v,
+			rayRows()[0].From)
 		return
 	}
 	release, next, exact := rayReleaseOf(v)
@@ -23,12 +24,15 @@ func (c *checker) ray() {
 		c.note("ray.version", "Ray %s was withdrawn from PyPI (%s): use %s", v, release.yanked, next)
 	case exact:
 	case compareDotted(v, newest) > 0:
-		c.note("ray.version", "Ray %s is newer than what raybuild knows (%s): it is taken to work with what %s works with", v, newest, release.version)
+		c.note("ray.version", "Ray %s is newer than what raybuild knows (%s): it is taken to work with what "+
+			"%s works with", v, newest, release.version)
 	case compareDotted(minorOf(v), minorOf(release.version)) > 0:
-		c.AddAt(nil, "ray.version", fmt.Sprintf("Ray %s was never released", v), fmt.Sprintf("use %s or %s", release.version, next))
+		c.AddAt(nil, "ray.version", fmt.Sprintf("Ray %s was never released", v),
+			fmt.Sprintf("use %s or %s", release.version, next))
 		return
 	default:
-		c.note("ray.version", "raybuild knows no Ray %s on PyPI: it is taken to work with what %s works with", v, release.version)
+		c.note("ray.version", "raybuild knows no Ray %s on PyPI: it is taken to work with what %s works with", v,
+			release.version)
 	}
 	c.rayWheels(release)
 	c.rayExtras(row)
@@ -69,25 +73,30 @@ func (c *checker) rayExtras(row rayRow) {
 	}
 	for _, e := range extras {
 		if !slices.Contains(row.Extras, e) {
-			c.AddAt(nil, "ray.extras", fmt.Sprintf("Ray %s has no extra %q", v, e), strictyaml.DidYouMean(e, row.Extras))
+			c.AddAt(nil, "ray.extras", fmt.Sprintf("Ray %s has no extra %q", v, e),
+				strictyaml.DidYouMean(e, row.Extras))
 		}
 	}
 	switch {
 	case slices.Contains(row.Extras, "default") && !has("default", "all", "serve"):
 		c.note("ray.extras", "without the extra default Ray has no dashboard, no jobs and no health checks over HTTP")
 	case v == "0.8.6" && has("serve", "all"):
-		c.note("ray.extras", "the extra serve of Ray 0.8.6 needs blist, which no compiler of today builds; leave serve and all out if this fails")
+		c.note("ray.extras", "the extra serve of Ray 0.8.6 needs blist, which no compiler of today builds; leave "+
+			"serve and all out if this fails")
 	}
 	if !has("rllib", "all", "all-cpp") {
 		return
 	}
-	if req, ok := c.ownPackages()["gymnasium"]; ok && row.Gymnasium != "" && req.Marker == "" && !allows(req.Specifier, row.Gymnasium) {
-		c.AddAt(nil, "pip", fmt.Sprintf("the recipe asks for %s, and the extra rllib of Ray %s takes gymnasium %s alone", req, v, row.Gymnasium),
+	if req, ok := c.ownPackages()["gymnasium"]; ok && row.Gymnasium != "" &&
+		req.Marker == "" && !allows(req.Specifier, row.Gymnasium) {
+		c.AddAt(nil, "pip", fmt.Sprintf("the recipe asks for %s, and the extra rllib of Ray %s takes "+
+			"gymnasium %s alone", req, v, row.Gymnasium),
 			fmt.Sprintf("write gymnasium==%s, leave gymnasium out, or leave rllib out of ray.extras", row.Gymnasium))
 	}
 	// conda-forge/ray-packages-feedstock, 2026-05: no ray-rllib for 3.14, as gymnasium was not there yet.
 	if compareDotted(minorOf(c.r.Env.Python), "3.14") >= 0 {
-		c.note("ray.extras", "RLlib on Python %s is little tried: conda-forge left it out there in May 2026; 3.12 is safe", minorOf(c.r.Env.Python))
+		c.note("ray.extras", "RLlib on Python %s is little tried: conda-forge left it out there in May 2026; "+
+			"3.12 is safe", minorOf(c.r.Env.Python))
 	}
 }
 

@@ -24,13 +24,15 @@ func (m miniconda) Resolve(ctx context.Context, r *Resolver) ([]Artifact, error)
 func (m miniconda) Apply(on Stack, locked []Artifact) (Stack, error) {
 	installers := ofKind(locked, KindInstaller)
 	if len(installers) != 1 {
-		return on, fmt.Errorf("apply layer miniconda: the lock has %d installers, want 1; run raybuild lock --update miniconda", len(installers))
+		return on, fmt.Errorf("apply layer miniconda: the lock has %d installers, want 1; run raybuild lock "+
+			"--update miniconda", len(installers))
 	}
 	installer := installers[0]
 	title := fmt.Sprintf("[miniconda] install %s %s", m.Distribution, installer.Version)
 	step := shell(title, preludeText+historyText+minicondaText, map[string]string{"CONDA_REGISTER_ENVS": "false"},
 		work+"/in/"+installer.Filename(), condaPrefix)
-	step.Mounts = []llb.Mount{{Path: work + "/in", Stage: llb.Artifact(llb.Blob{Digest: installer.Digest(), Name: installer.Filename()})}}
+	step.Mounts = []llb.Mount{{Path: work + "/in",
+		Stage: llb.Artifact(llb.Blob{Digest: installer.Digest(), Name: installer.Filename()})}}
 	// The installer refuses a prefix that is there, so the output is what lies above.
 	above := frame("miniconda", path.Dir(condaPrefix))
 	made := on.ToolStage.Make(step, llb.Output{Path: path.Dir(condaPrefix), On: above, From: path.Dir(condaPrefix)})
@@ -58,7 +60,8 @@ func (e env) Apply(on Stack, locked []Artifact) (Stack, error) {
 	packages := ofKind(locked, KindConda)
 	python := condaPython(packages)
 	if python == "" {
-		return on, fmt.Errorf("apply layer env: the lock has no python for environment %q; run raybuild lock --update env", e.Env.Name)
+		return on, fmt.Errorf("apply layer env: the lock has no python for environment %q; run raybuild lock "+
+			"--update env", e.Env.Name)
 	}
 	dir, err := artifactDir("[env] collect packages", packages)
 	if err != nil {
@@ -67,7 +70,8 @@ func (e env) Apply(on Stack, locked []Artifact) (Stack, error) {
 	list := llb.Scratch().Files("[env] list packages",
 		llb.File{Path: "/urls", Data: nil},
 		llb.File{Path: "/urls.txt", Data: []byte(urlList(packages))})
-	explicit := llb.Scratch().Files("[env] list specs", llb.File{Path: "/explicit.txt", Data: []byte(explicitSpecs(packages))})
+	explicit := llb.Scratch().Files("[env] list specs",
+		llb.File{Path: "/explicit.txt", Data: []byte(explicitSpecs(packages))})
 
 	title := fmt.Sprintf("[env] create %s with python %s", e.Env.Name, python)
 	step := shell(title, preludeText+historyText+envCreateText, map[string]string{
@@ -129,7 +133,8 @@ func urlList(packages []Artifact) string {
 // with an md5, and only then; digests are BuildKit's to check, which it does
 // when it takes the artifact.
 func explicitSpecs(packages []Artifact) string {
-	sorted := slices.SortedFunc(slices.Values(packages), func(a, b Artifact) int { return cmp.Compare(a.URL(), b.URL()) })
+	sorted := slices.SortedFunc(slices.Values(packages),
+		func(a, b Artifact) int { return cmp.Compare(a.URL(), b.URL()) })
 	text := "@EXPLICIT\n"
 	for _, p := range sorted {
 		text += p.URL()

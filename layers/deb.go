@@ -130,7 +130,8 @@ func (s *debSizer) archive(from io.Reader, data bool) error {
 
 // listed writes dpkg's own list of the package's files.
 func (s *debSizer) listed() error {
-	if err := s.out.WriteHeader(&tar.Header{Name: "list", Typeflag: tar.TypeReg, Size: int64(s.paths.Len())}); err != nil {
+	if err := s.out.WriteHeader(&tar.Header{Name: "list", Typeflag: tar.TypeReg,
+		Size: int64(s.paths.Len())}); err != nil {
 		return err
 	}
 	_, err := s.paths.WriteTo(s.out)

@@ -21,7 +21,8 @@ func makeDeb(t *testing.T, ext string, files map[string]string) []byte {
 		var b bytes.Buffer
 		w := tar.NewWriter(&b)
 		for _, name := range slices.Sorted(maps.Keys(files)) {
-			if err := w.WriteHeader(&tar.Header{Name: "." + name, Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(files[name]))}); err != nil {
+			if err := w.WriteHeader(&tar.Header{Name: "." + name, Typeflag: tar.TypeReg, Mode: 0o644,
+				Size: int64(len(files[name]))}); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := w.Write([]byte(files[name])); err != nil {
@@ -37,7 +38,8 @@ func makeDeb(t *testing.T, ext string, files map[string]string) []byte {
 	for _, m := range []struct {
 		name string
 		data []byte
-	}{{"debian-binary", []byte("2.0\n")}, {"control.tar" + ext, archive(map[string]string{"/control": "Package: x\n"})}, {"data.tar" + ext, archive(files)}} {
+	}{{"debian-binary", []byte("2.0\n")}, {"control.tar" + ext, archive(map[string]string{"/control": "Package: x\n"})},
+		{"data.tar" + ext, archive(files)}} {
 		out = fmt.Appendf(out, "%-16s%-12d%-6d%-6d%-8s%-10d`\n", m.name, 0, 0, 0, "100644", len(m.data))
 		out = append(out, m.data...)
 		if len(m.data)%2 == 1 {
@@ -83,9 +85,11 @@ func TestDebSizeLeavesOutWhatDpkgLeavesOut(t *testing.T) {
 		return string(b)
 	}
 	files := map[string]string{
-		"/usr/bin/x": noise(100_000), "/usr/share/doc/x/manual": noise(300_000), "/usr/share/doc/x/copyright": noise(20_000), "/usr/share/man/man1/x.1.gz": noise(50_000),
+		"/usr/bin/x": noise(100_000), "/usr/share/doc/x/manual": noise(300_000),
+		"/usr/share/doc/x/copyright": noise(20_000), "/usr/share/man/man1/x.1.gz": noise(50_000),
 	}
-	minimal := []string{"path-exclude=/usr/share/doc/*", "path-include=/usr/share/doc/*/copyright", "path-exclude=/usr/share/man/*"}
+	minimal := []string{"path-exclude=/usr/share/doc/*", "path-include=/usr/share/doc/*/copyright",
+		"path-exclude=/usr/share/man/*"}
 	for _, ext := range []string{"", ".xz", ".zst"} {
 		deb := makeDeb(t, ext, files)
 		for _, tt := range []struct {
@@ -95,7 +99,8 @@ func TestDebSizeLeavesOutWhatDpkgLeavesOut(t *testing.T) {
 			for _, compression := range []string{"gzip", "zstd"} {
 				got, err := DebSize(bytes.NewReader(deb), LockImage{DpkgPaths: tt.filters}, compression)
 				if err != nil || got < tt.want || got > tt.want+2000 {
-					t.Errorf("data.tar%s with filters %q in a layer of %s: %d bytes, %v, want about %d", ext, tt.filters, compression, got, err, tt.want)
+					t.Errorf("data.tar%s with filters %q in a layer of %s: %d bytes, %v, want about %d", ext,
+						tt.filters, compression, got, err, tt.want)
 				}
 			}
 		}
@@ -114,9 +119,12 @@ func TestDpkgPaths(t *testing.T) {
 		text string
 		want []string
 	}{
-		"Ubuntu":     {"# Drop all man pages\npath-exclude=/usr/share/man/*\n\n# …\npath-include=/usr/share/doc/*/copyright\n", []string{"path-exclude=/usr/share/man/*", "path-include=/usr/share/doc/*/copyright"}},
-		"mmdebstrap": {"force-unsafe-io\npath-exclude=/usr/share/doc/*\npath-exclude /usr/share/info/*\n", []string{"path-exclude=/usr/share/doc/*", "path-exclude=/usr/share/info/*"}},
-		"none":       {"no-debsig\nlog /var/log/dpkg.log\n", []string{dpkgAll}},
+		"Ubuntu": {"# Drop all man pages\npath-exclude=/usr/share/man/*\n\n# …\n" +
+			"path-include=/usr/share/doc/*/copyright\n",
+			[]string{"path-exclude=/usr/share/man/*", "path-include=/usr/share/doc/*/copyright"}},
+		"mmdebstrap": {"force-unsafe-io\npath-exclude=/usr/share/doc/*\npath-exclude /usr/share/info/*\n",
+			[]string{"path-exclude=/usr/share/doc/*", "path-exclude=/usr/share/info/*"}},
+		"none": {"no-debsig\nlog /var/log/dpkg.log\n", []string{dpkgAll}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := dpkgPaths([]byte(tt.text)); !slices.Equal(got, tt.want) {
@@ -125,7 +133,8 @@ func TestDpkgPaths(t *testing.T) {
 		})
 	}
 	skips := pathFilters([]string{"path-exclude=/usr/share/doc/*", "path-include=/usr/share/doc/*/copyright"})
-	for path, want := range map[string]bool{"/usr/share/doc/a/b/c": true, "/usr/share/doc/a/copyright": false, "/usr/share/document": false, "/usr/bin/x": false} {
+	for path, want := range map[string]bool{"/usr/share/doc/a/b/c": true, "/usr/share/doc/a/copyright": false,
+		"/usr/share/document": false, "/usr/bin/x": false} {
 		if skips(path) != want {
 			t.Errorf("dpkg leaves out %s: %v, want %v", path, !want, want)
 		}

@@ -26,7 +26,8 @@ func (r *Delta) Nothing() bool {
 // are the same where all operations that make them are (LayerRecord.Key). Nil: nothing can be taken
 // from it, for it has several platforms, its layers are of another kind, or none is the same.
 func (g *Graph) Missing(now, old *BuildRecord) *Delta {
-	if len(g.Images) != 1 || g.onto != nil || old == nil || old.Linear || old.Compression != now.Compression || len(old.Platforms) != 1 {
+	if len(g.Images) != 1 || g.onto != nil || old == nil || old.Linear || old.Compression != now.Compression ||
+		len(old.Platforms) != 1 {
 		return nil
 	}
 	whole := g.Images[0]

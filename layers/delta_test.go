@@ -34,10 +34,12 @@ func TestRestIsWhatChanged(t *testing.T) {
 	}{
 		"nothing": {change: func(*subject) {}},
 		"a label": {change: func(s *subject) { s.recipe.Image.Labels["team"] = "b" }},
-		"ray":     {change: func(s *subject) { artifact(s.lock, "ray", "ray").SHA256 = sum("ray2") }, left: []string{"ray", "warm"}},
+		"ray": {change: func(s *subject) { artifact(s.lock, "ray", "ray").SHA256 = sum("ray2") },
+			left: []string{"ray", "warm"}},
 		"a package of apt": {change: func(s *subject) { artifact(s.lock, "apt", "wget").SHA256 = sum("wget2") },
 			front: true, left: []string{"fonts"}},
-		"the base": {change: func(s *subject) { s.lock.Platforms[amd64].Base.Digest = digest.FromString("patched") }, front: true, left: []string{"fonts"}},
+		"the base": {change: func(s *subject) { s.lock.Platforms[amd64].Base.Digest = digest.FromString("patched") },
+			front: true, left: []string{"fonts"}},
 		"the base and its number of layers": {change: func(s *subject) {
 			s.lock.Platforms[amd64].Base.Digest = digest.FromString("patched")
 			s.lock.Platforms[amd64].Base.Layers += 2
@@ -65,8 +67,10 @@ func TestRestIsWhatChanged(t *testing.T) {
 			for _, l := range left.Layers {
 				names = append(names, l.Name)
 			}
-			if !slices.Equal(names, c.left) || (len(left.BaseLayers) > 0) != c.front || r.Nothing() != (len(c.left) == 0 && !c.front) {
-				t.Errorf("left are %v on a front of %d layers (nothing: %v), want %v, front %v", names, len(left.BaseLayers), r.Nothing(), c.left, c.front)
+			if !slices.Equal(names, c.left) || (len(left.BaseLayers) > 0) != c.front ||
+				r.Nothing() != (len(c.left) == 0 && !c.front) {
+				t.Errorf("left are %v on a front of %d layers (nothing: %v), want %v, front %v", names,
+					len(left.BaseLayers), r.Nothing(), c.left, c.front)
 			}
 			whole := g.Images[0]
 			if len(r.Kept) != len(whole.BaseLayers)+len(whole.Layers) {
@@ -93,7 +97,8 @@ func TestRestIsWhatChanged(t *testing.T) {
 	line.Linear = true
 	two := *old
 	two.Platforms = slices.Concat(old.Platforms, old.Platforms)
-	for what, in := range map[string]*BuildRecord{"no record": nil, "an image in a line": &line, "an image of two platforms": &two} {
+	for what, in := range map[string]*BuildRecord{"no record": nil, "an image in a line": &line,
+		"an image of two platforms": &two} {
 		if r := g.Missing(now, in); r != nil {
 			t.Errorf("from %s something is taken: %v", what, r.Kept)
 		}

@@ -50,8 +50,9 @@ func TestExamples(t *testing.T) {
 			}
 			name := filepath.Base(filepath.Dir(file))
 			if want := exampleDigests[name]; g.Digest.Encoded()[:16] != want {
-				t.Errorf("the graph of the example has the digest %s, and had %s: everybody who builds it gets another image. "+
-					"Where that is meant, write the new one into exampleDigests", g.Digest.Encoded()[:16], want)
+				t.Errorf("the graph of the example has the digest %s, and had %s: everybody who builds it gets "+
+					"another image. Where that is meant, write the new one into exampleDigests",
+					g.Digest.Encoded()[:16], want)
 			}
 		})
 	}
@@ -90,12 +91,14 @@ func exampleLock(t *testing.T, r *Recipe) *Lock {
 	for _, platform := range r.Platforms {
 		cpu := machineOf(platform)
 		image := LockImage{
-			Reference: r.Base, Digest: digest.FromString(r.Base + platform), ID: "ubuntu", Release: "24.04", Codename: "noble", Glibc: "2.39",
+			Reference: r.Base, Digest: digest.FromString(r.Base + platform), ID: "ubuntu", Release: "24.04",
+			Codename: "noble", Glibc: "2.39",
 			Layers: 1, Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
 			AptFiles: []string{"/etc/apt/sources.list.d/ubuntu.sources"},
 		}
 		file := func(kind, name, version, origin, path string) Artifact {
-			return Artifact{Kind: kind, Name: name, Version: version, Origin: origin, Path: path, SHA256: sum(path), Size: 1}
+			return Artifact{Kind: kind, Name: name, Version: version, Origin: origin, Path: path,
+				SHA256: sum(path), Size: 1}
 		}
 		var debs []Artifact
 		for _, p := range r.Apt.Packages {
@@ -114,11 +117,13 @@ func exampleLock(t *testing.T, r *Recipe) *Lock {
 				{Name: "miniconda", Inputs: inputs["miniconda"], Artifacts: []Artifact{installer}},
 				{Name: "env", Inputs: inputs["env"], Artifacts: []Artifact{
 					file(KindConda, "pip", "25.3", "conda-forge", "noarch/pip-25.3-pyh_0.conda"),
-					file(KindConda, "python", r.Env.Python+".12", "conda-forge", "linux-"+strings.Replace(cpu, "x86_64", "64", 1)+"/python-"+r.Env.Python+".12-h_0.conda"),
+					file(KindConda, "python", r.Env.Python+".12", "conda-forge", "linux-"+
+						strings.Replace(cpu, "x86_64", "64", 1)+"/python-"+r.Env.Python+".12-h_0.conda"),
 				}},
 				{Name: "ray", Inputs: inputs["ray"], Artifacts: []Artifact{
 					file(KindWheel, "click", "8.1.8", "pypi", "packages/cl/click-8.1.8-py3-none-any.whl"),
-					file(KindWheel, "ray", r.Ray.Version, "pypi", "packages/ra/ray-"+r.Ray.Version+"-cp3-cp3-manylinux2014_"+cpu+".whl"),
+					file(KindWheel, "ray", r.Ray.Version, "pypi", "packages/ra/ray-"+
+						r.Ray.Version+"-cp3-cp3-manylinux2014_"+cpu+".whl"),
 				}},
 			},
 		}

@@ -141,7 +141,8 @@ func writeArchive(w io.Writer, root *os.Root, c FileCopy, entries []fileEntry, u
 	}
 	for _, e := range entries {
 		h := &tar.Header{
-			Name: strings.TrimPrefix(path.Join(c.To, e.name), "/"), Format: tar.FormatPAX, ModTime: llb.Epoch(), Uid: uid, Gid: gid, Mode: 0o644,
+			Name: strings.TrimPrefix(path.Join(c.To, e.name), "/"), Format: tar.FormatPAX, ModTime: llb.Epoch(),
+			Uid: uid, Gid: gid, Mode: 0o644,
 		}
 		switch {
 		case e.mode.IsDir():
@@ -191,7 +192,8 @@ func parents(p string) []string {
 // parentHeader is a directory above a copied path as every base has it: what is
 // merged later wins, and must not take a home or /tmp away from its owner.
 func parentHeader(dir, user string) *tar.Header {
-	h := &tar.Header{Typeflag: tar.TypeDir, Name: strings.TrimPrefix(dir, "/") + "/", Format: tar.FormatPAX, Mode: 0o755, ModTime: llb.Epoch()}
+	h := &tar.Header{Typeflag: tar.TypeDir, Name: strings.TrimPrefix(dir, "/") + "/", Format: tar.FormatPAX,
+		Mode: 0o755, ModTime: llb.Epoch()}
 	switch {
 	case dir == "/tmp" || dir == "/var/tmp":
 		h.Mode = 0o1777

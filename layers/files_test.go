@@ -64,11 +64,13 @@ func TestTwoClonesWithAnotherUmaskAreOneArchive(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		modes[h.Name] = h.FileInfo().Mode().String() + " " + map[bool]string{true: "ray", false: "other"}[h.Uid == UserID && h.Gid == GroupID]
+		modes[h.Name] = h.FileInfo().Mode().String() +
+			" " + map[bool]string{true: "ray", false: "other"}[h.Uid == UserID && h.Gid == GroupID]
 	}
 	want := map[string]string{
 		"home/": "drwxr-xr-x other", "home/ray/": "drwxr-xr-x ray", "home/ray/app/": "drwxr-xr-x ray",
-		"home/ray/app/a.txt": "-rw-r--r-- ray", "home/ray/app/sub/": "drwxr-xr-x ray", "home/ray/app/sub/run.sh": "-rwxr-xr-x ray",
+		"home/ray/app/a.txt": "-rw-r--r-- ray", "home/ray/app/sub/": "drwxr-xr-x ray",
+		"home/ray/app/sub/run.sh": "-rwxr-xr-x ray",
 	}
 	if len(modes) != len(want) {
 		t.Errorf("the archive has %v, want %v", modes, want)
@@ -122,12 +124,14 @@ func TestWhatCannotBeCopiedIsRefused(t *testing.T) {
 			if err := os.Symlink(tt.link, filepath.Join(dir, "app/link")); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := pack(t, dir, FileCopy{From: "app", To: "/app"}); err == nil || !strings.Contains(err.Error(), tt.want) {
+			if _, err := pack(t, dir, FileCopy{From: "app", To: "/app"}); err == nil ||
+				!strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error is %v, want one with %q", err, tt.want)
 			}
 		})
 	}
-	if _, err := pack(t, testTree(t, 0o644), FileCopy{From: "nowhere", To: "/app"}); err == nil || !strings.Contains(err.Error(), "there is no file \"nowhere\" beside the recipe") {
+	if _, err := pack(t, testTree(t, 0o644), FileCopy{From: "nowhere", To: "/app"}); err == nil ||
+		!strings.Contains(err.Error(), "there is no file \"nowhere\" beside the recipe") {
 		t.Errorf("a missing file gives %v", err)
 	}
 }

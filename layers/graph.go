@@ -113,7 +113,8 @@ func NewGraph(ctx context.Context, r *Recipe, l *Lock, o GraphOptions) (*Graph, 
 	return g, nil
 }
 
-func graphPlatform(ctx context.Context, r *Recipe, local []LocalFile, name string, locked *LockPlatform, o GraphOptions) (llb.Image, platformMade, error) {
+func graphPlatform(ctx context.Context, r *Recipe, local []LocalFile, name string, locked *LockPlatform,
+	o GraphOptions) (llb.Image, platformMade, error) {
 	platform, err := llb.ParsePlatform(name)
 	if err != nil {
 		return llb.Image{}, platformMade{}, err

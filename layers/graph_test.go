@@ -35,24 +35,33 @@ func sum(text string) string { return digest.FromString(text).Encoded() }
 // graphLock is a lock of the form that resolving gives; its digests are made up.
 func graphLock() *Lock {
 	image := LockImage{
-		Reference: "ubuntu:22.04", Digest: digest.FromString("base"), ID: "ubuntu", Release: "22.04", Codename: "jammy", Glibc: "2.35",
+		Reference: "ubuntu:22.04", Digest: digest.FromString("base"), ID: "ubuntu", Release: "22.04", Codename: "jammy",
+		Glibc:  "2.35",
 		Layers: 1, Env: []string{"PATH=/usr/bin:/bin"}, AptFiles: []string{"/etc/apt/sources.list"},
 	}
 	pypi := func(name, version string, size int64) Artifact {
 		file := name + "-" + version + "-py3-none-any.whl"
-		return Artifact{Kind: KindWheel, Name: name, Version: version, Origin: "pypi", Path: "packages/" + file, SHA256: sum(file), Size: size}
+		return Artifact{Kind: KindWheel, Name: name, Version: version, Origin: "pypi", Path: "packages/" + file,
+			SHA256: sum(file), Size: size}
 	}
 	conda := func(name, version string) Artifact {
 		file := "linux-64/" + name + "-" + version + "-h_0.conda"
-		return Artifact{Kind: KindConda, Name: name, Version: version, Origin: "conda-forge", Path: file, SHA256: sum(file), MD5: "0", Size: 1}
+		return Artifact{Kind: KindConda, Name: name, Version: version, Origin: "conda-forge", Path: file,
+			SHA256: sum(file), MD5: "0", Size: 1}
 	}
 	return &Lock{Version: LockVersion, Platforms: map[string]*LockPlatform{"linux/amd64": {
 		Resolved: time.Unix(1790000000, 0).UTC(), Base: image, Tool: image,
 		Layers: []LockLayer{
-			{Name: "apt", Artifacts: []Artifact{{Kind: KindDeb, Name: "wget", Version: "1", Origin: "ubuntu", Path: "pool/w/wget_1_amd64.deb", SHA256: sum("wget"), Size: 1}}},
-			{Name: "miniconda", Artifacts: []Artifact{{Kind: KindInstaller, Name: "miniconda", Version: "py312_25.7.0-2", Origin: "miniconda", Path: "Miniconda3-py312_25.7.0-2-Linux-x86_64.sh", SHA256: sum("miniconda"), Size: 1}}},
+			{Name: "apt", Artifacts: []Artifact{{Kind: KindDeb, Name: "wget", Version: "1", Origin: "ubuntu",
+				Path: "pool/w/wget_1_amd64.deb", SHA256: sum("wget"), Size: 1}}},
+			{
+				Name: "miniconda", Artifacts: []Artifact{{Kind: KindInstaller, Name: "miniconda",
+					Version: "py312_25.7.0-2", Origin: "miniconda", Path: "Miniconda3-py312_25.7.0-2-Linux-x86_64.sh",
+					SHA256: sum("miniconda"), Size: 1}},
+			},
 			{Name: "env", Artifacts: []Artifact{conda("pip", "25.1"), conda("python", "3.12.4")}},
-			{Name: "ray", Artifacts: []Artifact{pypi("click", "8.1", 1), pypi("ray", "2.52.0", 70<<20), pypi("requests", "2.32", 1), pypi("tensorflow", "2.18", 500<<20)}},
+			{Name: "ray", Artifacts: []Artifact{pypi("click", "8.1", 1), pypi("ray", "2.52.0", 70<<20),
+				pypi("requests", "2.32", 1), pypi("tensorflow", "2.18", 500<<20)}},
 		},
 	}}}
 }
@@ -136,34 +145,59 @@ func TestEachInputIsInTheGraphAndNowhereElse(t *testing.T) {
 		"the tool root moved": {func(_ *testing.T, s *subject) {
 			s.lock.Platforms["linux/amd64"].Tool.Digest = digest.FromString("tool")
 		}, slices.Concat([]string{"miniconda", "env", "warm"}, wheels)},
-		"a package of apt":          {func(_ *testing.T, s *subject) { artifact(s.lock, "apt", "wget").SHA256 = sum("wget2") }, []string{"apt", "mirrors", "fonts"}},
+		"a package of apt": {func(_ *testing.T, s *subject) {
+			artifact(s.lock, "apt", "wget").SHA256 = sum("wget2")
+		}, []string{"apt", "mirrors", "fonts"}},
 		"the mirrors to fetch from": {func(_ *testing.T, s *subject) { s.recipe.Mirrors.Fetch = Presets()[:1] }, nil},
 		"the image's mirrors": {func(_ *testing.T, s *subject) {
 			m, _ := Preset("aliyun")
 			s.recipe.Mirrors.Image = &m
 		}, []string{"mirrors"}},
-		"the installer":                 {func(_ *testing.T, s *subject) { artifact(s.lock, "miniconda", "miniconda").SHA256 = sum("m2") }, slices.Concat([]string{"miniconda", "env", "warm"}, wheels)},
-		"a conda package":               {func(_ *testing.T, s *subject) { artifact(s.lock, "env", "python").SHA256 = sum("p2") }, slices.Concat([]string{"env", "warm"}, wheels)},
-		"ray":                           {func(_ *testing.T, s *subject) { artifact(s.lock, "ray", "ray").SHA256 = sum("ray2") }, []string{"ray", "warm"}},
-		"a big wheel":                   {func(_ *testing.T, s *subject) { artifact(s.lock, "ray", "tensorflow").SHA256 = sum("tf2") }, []string{"tensorflow", "warm"}},
-		"a byte of a file":              {func(t *testing.T, s *subject) { s.write(t, "app/main.py", "print(2)\n", 0o644) }, []string{"files"}},
-		"a mode of a file":              {func(t *testing.T, s *subject) { s.write(t, "app/main.py", "print(1)\n", 0o755) }, []string{"files"}},
-		"a new file":                    {func(t *testing.T, s *subject) { s.write(t, "app/more.py", "", 0o644) }, []string{"files"}},
-		"where files go":                {func(_ *testing.T, s *subject) { s.recipe.Files[0].To = "/srv/app" }, []string{"files"}},
-		"a step's text":                 {func(_ *testing.T, s *subject) { s.recipe.Steps[0].Run = "echo more > /opt/fonts" }, []string{"fonts"}},
-		"a step's network":              {func(_ *testing.T, s *subject) { s.recipe.Steps[1].Network = true }, []string{"warm"}},
-		"a step's secret":               {func(_ *testing.T, s *subject) { s.recipe.Steps[1].Secrets = []string{"token"} }, []string{"warm"}},
-		"a label":                       {func(_ *testing.T, s *subject) { s.recipe.Image.Labels["team"] = "b" }, nil},
-		"an annotation":                 {func(_ *testing.T, s *subject) { s.o.Annotations = map[string]string{"x.y": "z"} }, nil},
-		"the command":                   {func(_ *testing.T, s *subject) { s.recipe.Image.Cmd = []string{"ray"} }, nil},
-		"the time":                      {func(_ *testing.T, s *subject) { s.o.Created = time.Unix(1, 0) }, nil},
-		"the compression in the recipe": {func(_ *testing.T, s *subject) { s.recipe.Layers.Compression = "estargz" }, nil},
-		"the compression":               {func(_ *testing.T, s *subject) { s.o.Compression = "zstd" }, nil},
+		"the installer": {func(_ *testing.T, s *subject) {
+			artifact(s.lock, "miniconda", "miniconda").SHA256 = sum("m2")
+		}, slices.Concat([]string{"miniconda", "env", "warm"}, wheels)},
+		"a conda package": {func(_ *testing.T, s *subject) {
+			artifact(s.lock, "env", "python").SHA256 = sum("p2")
+		}, slices.Concat([]string{"env", "warm"}, wheels)},
+		"ray": {func(_ *testing.T, s *subject) {
+			artifact(s.lock, "ray", "ray").SHA256 = sum("ray2")
+		}, []string{"ray", "warm"}},
+		"a big wheel": {func(_ *testing.T, s *subject) {
+			artifact(s.lock, "ray", "tensorflow").SHA256 = sum("tf2")
+		}, []string{"tensorflow", "warm"}},
+		"a byte of a file": {func(t *testing.T, s *subject) {
+			s.write(t, "app/main.py", "print(2)\n", 0o644)
+		}, []string{"files"}},
+		"a mode of a file": {func(t *testing.T, s *subject) {
+			s.write(t, "app/main.py", "print(1)\n", 0o755)
+		}, []string{"files"}},
+		"a new file": {func(t *testing.T, s *subject) { s.write(t, "app/more.py", "", 0o644) },
+			[]string{"files"}},
+		"where files go": {func(_ *testing.T, s *subject) { s.recipe.Files[0].To = "/srv/app" },
+			[]string{"files"}},
+		"a step's text": {func(_ *testing.T, s *subject) {
+			s.recipe.Steps[0].Run = "echo more > /opt/fonts"
+		}, []string{"fonts"}},
+		"a step's network": {func(_ *testing.T, s *subject) { s.recipe.Steps[1].Network = true },
+			[]string{"warm"}},
+		"a step's secret": {func(_ *testing.T, s *subject) {
+			s.recipe.Steps[1].Secrets = []string{"token"}
+		}, []string{"warm"}},
+		"a label": {func(_ *testing.T, s *subject) { s.recipe.Image.Labels["team"] = "b" }, nil},
+		"an annotation": {func(_ *testing.T, s *subject) {
+			s.o.Annotations = map[string]string{"x.y": "z"}
+		}, nil},
+		"the command": {func(_ *testing.T, s *subject) { s.recipe.Image.Cmd = []string{"ray"} }, nil},
+		"the time":    {func(_ *testing.T, s *subject) { s.o.Created = time.Unix(1, 0) }, nil},
+		"the compression in the recipe": {func(_ *testing.T, s *subject) { s.recipe.Layers.Compression = "estargz" },
+			nil},
+		"the compression": {func(_ *testing.T, s *subject) { s.o.Compression = "zstd" }, nil},
 		"the platform": {func(_ *testing.T, s *subject) {
 			s.recipe.Platforms = []string{"linux/arm64"}
 			s.lock.Platforms = map[string]*LockPlatform{"linux/arm64": s.lock.Platforms["linux/amd64"]}
 		}, commands},
-		"the user": {func(_ *testing.T, s *subject) { s.recipe.Image.User = "worker" }, []string{"user", "apt", "mirrors", "files", "fonts"}},
+		"the user": {func(_ *testing.T, s *subject) { s.recipe.Image.User = "worker" },
+			[]string{"user", "apt", "mirrors", "files", "fonts"}},
 	}
 	before, digestBefore := newSubject(t).steps(t)
 	for name, tt := range tests {
@@ -230,7 +264,8 @@ func TestImageConfigIsWhatKubeRayNeeds(t *testing.T) {
 	if !slices.Equal(c.Env, want) {
 		t.Errorf("env is %q, want %q", c.Env, want)
 	}
-	if g.Annotations["org.opencontainers.image.base.name"] != "ubuntu:22.04" || g.Annotations[GraphAnnotation] != g.Digest.String() {
+	if g.Annotations["org.opencontainers.image.base.name"] != "ubuntu:22.04" ||
+		g.Annotations[GraphAnnotation] != g.Digest.String() {
 		t.Errorf("annotations are %v", g.Annotations)
 	}
 }
@@ -297,7 +332,8 @@ func (ownLayer) Name() string                                           { return
 func (ownLayer) Needs() []string                                        { return nil }
 func (ownLayer) Resolve(context.Context, *Resolver) ([]Artifact, error) { return nil, nil }
 func (ownLayer) Apply(on Stack, _ []Artifact) (Stack, error) {
-	return on.Add("own", "own", "[own] write", llb.Scratch().Files("[own] write", llb.File{Path: "/own", Data: []byte("x")})), nil
+	return on.Add("own", "own", "[own] write",
+		llb.Scratch().Files("[own] write", llb.File{Path: "/own", Data: []byte("x")})), nil
 }
 
 func TestALayerOfOnesOwn(t *testing.T) {

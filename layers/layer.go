@@ -138,7 +138,8 @@ func artifactDir(title string, artifacts []Artifact) (llb.Stage, error) {
 	for i, a := range artifacts {
 		name := a.Filename()
 		if other, ok := seen[name]; ok && other != a.SHA256 {
-			return llb.Stage{}, fmt.Errorf("collect artifacts: two files are named %q, of digests %s and %s", name, other, a.SHA256)
+			return llb.Stage{}, fmt.Errorf("collect artifacts: two files are named %q, of digests %s and %s", name,
+				other, a.SHA256)
 		}
 		seen[name] = a.SHA256
 		stages[i] = llb.Artifact(llb.Blob{Digest: a.Digest(), Name: name})

@@ -87,7 +87,8 @@ func diffImages(layer string, a, b LockImage) []Change {
 	if a.Reference == b.Reference && a.Digest == b.Digest {
 		return nil
 	}
-	c := Change{Layer: layer, Kind: "image", Name: cmp.Or(b.Reference, a.Reference), From: a.Digest.String(), To: b.Digest.String()}
+	c := Change{Layer: layer, Kind: "image", Name: cmp.Or(b.Reference, a.Reference), From: a.Digest.String(),
+		To: b.Digest.String()}
 	if a.Reference != b.Reference && a.Reference != "" && b.Reference != "" {
 		c.From, c.To = a.Reference+"@"+c.From, b.Reference+"@"+c.To
 	}

@@ -112,7 +112,8 @@ func (a Artifact) URL() string { return OriginURL(a.Origin) + "/" + a.Path }
 func (a Artifact) Filename() string {
 	name := path.Base(a.Path)
 	plain, err := url.PathUnescape(name)
-	if message, _ := strictyaml.OneLine(plain); err != nil || message != "" || plain == "." || plain == ".." || strings.Contains(plain, "/") {
+	if message, _ := strictyaml.OneLine(plain); err != nil ||
+		message != "" || plain == "." || plain == ".." || strings.Contains(plain, "/") {
 		return name
 	}
 	return plain

@@ -16,7 +16,8 @@ import (
 // ParseLock reads a lock, YAML or JSON of the same keys. filename names it in
 // errors. All problems come at once, as a *RecipeError.
 func ParseLock(data []byte, filename string) (*Lock, error) {
-	if trimmed := bytes.TrimSpace(data); len(trimmed) > 0 && trimmed[0] == '{' && bytes.ContainsRune(data, '\t') && json.Valid(data) {
+	if trimmed := bytes.TrimSpace(data); len(trimmed) > 0 && trimmed[0] == '{' && bytes.ContainsRune(data, '\t') &&
+		json.Valid(data) {
 		// JSON may be indented with tabs, YAML may not.
 		data = bytes.ReplaceAll(data, []byte("\t"), []byte(" "))
 	}
@@ -27,12 +28,15 @@ func ParseLock(data []byte, filename string) (*Lock, error) {
 		return nil, t.Err()
 	}
 	if root == nil || root.Kind != strictyaml.Mapping {
-		return nil, &RecipeError{Problems: []Problem{{File: filename, Message: "is not a lock", Fix: "remove it, and run raybuild lock"}}}
+		return nil, &RecipeError{
+			Problems: []Problem{{File: filename, Message: "is not a lock", Fix: "remove it, and run raybuild lock"}},
+		}
 	}
 	if v := root.Get("version"); v != nil && v.Text != strconv.Itoa(LockVersion) {
 		return nil, &RecipeError{Problems: []Problem{{File: filename, Line: v.Line, Column: v.Column, Key: "version",
 			Message: fmt.Sprintf("%s is not a version of the lock that this raybuild knows", quoteShort(v.Text)),
-			Fix:     fmt.Sprintf("use the raybuild that wrote it, or remove the file and run raybuild lock (this one writes version %d)", LockVersion)}}}
+			Fix: fmt.Sprintf("use the raybuild that wrote it, or remove the file and run raybuild lock (this one "+
+				"writes version %d)", LockVersion)}}}
 	}
 	l := &Lock{Platforms: map[string]*LockPlatform{}}
 	t.Read(root, "", lockValue(l))
@@ -162,7 +166,8 @@ func digestText(s string) (string, string) {
 
 // dpkgFilterText is one of dpkg's filters of paths.
 func dpkgFilterText(s string) (string, string) {
-	if kind, glob, _ := strings.Cut(s, "="); kind != "path-exclude" && kind != "path-include" || !strings.HasPrefix(glob, "/") {
+	if kind, glob, _ := strings.Cut(s, "="); kind != "path-exclude" && kind != "path-include" ||
+		!strings.HasPrefix(glob, "/") {
 		return quoteShort(s) + " is not a filter of dpkg's", "write path-exclude=/GLOB or path-include=/GLOB"
 	}
 	return strictyaml.Lines(s)

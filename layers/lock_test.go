@@ -15,8 +15,10 @@ func hexOf(s string) string { return digest.FromString(s).Encoded() }
 
 // sampleLock has every field, and values that a careless writer would spoil.
 func sampleLock() *Lock {
-	image := LockImage{Reference: "ubuntu:22.04", Digest: digest.FromString("base"), ID: "ubuntu", Release: "22.04", Codename: "jammy", Glibc: "2.35",
-		Layers: 1, Env: []string{"PATH=/usr/bin:/bin", "NOTE=a: b # c", "EMPTY="}, AptFiles: []string{"/etc/apt/sources.list"},
+	image := LockImage{Reference: "ubuntu:22.04", Digest: digest.FromString("base"), ID: "ubuntu", Release: "22.04",
+		Codename: "jammy", Glibc: "2.35",
+		Layers: 1, Env: []string{"PATH=/usr/bin:/bin", "NOTE=a: b # c", "EMPTY="},
+		AptFiles:  []string{"/etc/apt/sources.list"},
 		DpkgPaths: []string{"path-exclude=/usr/share/doc/*", "path-include=/usr/share/doc/*/copyright"}}
 	return &Lock{Version: 1, Recipe: digest.FromString("recipe"), Platforms: map[string]*LockPlatform{
 		"linux/arm64": {Resolved: time.Date(2026, 11, 23, 0, 1, 2, 0, time.UTC), Base: image, Tool: image},
@@ -24,16 +26,22 @@ func sampleLock() *Lock {
 			Resolved: time.Date(2026, 11, 22, 3, 4, 5, 0, time.UTC), Base: image, Tool: image,
 			Layers: []LockLayer{
 				{Name: "apt", Inputs: digest.FromString("in"), Artifacts: []Artifact{
-					{Kind: KindDeb, Name: "vim", Version: "2:9.1.0016-1ubuntu7", Origin: "ubuntu", Path: "pool/main/v/vim/vim_9.1.0016-1ubuntu7_amd64.deb", SHA256: hexOf("vim"), Size: 12},
-					{Kind: KindDeb, Name: "g++", Version: "11", Origin: "https://apt.example.org/x", Path: "pool/g%2b%2b_11.deb", SHA256: hexOf("g"), Size: 1},
+					{Kind: KindDeb, Name: "vim", Version: "2:9.1.0016-1ubuntu7", Origin: "ubuntu",
+						Path: "pool/main/v/vim/vim_9.1.0016-1ubuntu7_amd64.deb", SHA256: hexOf("vim"), Size: 12},
+					{Kind: KindDeb, Name: "g++", Version: "11", Origin: "https://apt.example.org/x",
+						Path: "pool/g%2b%2b_11.deb", SHA256: hexOf("g"), Size: 1},
 				}},
 				{Name: "env", Artifacts: []Artifact{
-					{Kind: KindConda, Name: "_libgcc_mutex", Version: "0.1", Origin: "conda-forge", Path: "linux-64/_libgcc_mutex-0.1-conda_forge.tar.bz2", SHA256: hexOf("m"),
+					{Kind: KindConda, Name: "_libgcc_mutex", Version: "0.1", Origin: "conda-forge",
+						Path: "linux-64/_libgcc_mutex-0.1-conda_forge.tar.bz2", SHA256: hexOf("m"),
 						MD5: strings.Repeat("1", 32), For: map[string]string{"build": "conda_forge", "other": "yes"}},
 				}},
 				{Name: "ray", Artifacts: []Artifact{
-					{Kind: KindWheel, Name: "ray", Version: "2.10", Origin: "pypi", Path: "packages/aa/bb/ray-2.10.0-cp312-cp312-manylinux2014_x86_64.whl", SHA256: "1234567890" + hexOf("r")[10:]},
-					{Kind: KindWheel, Name: "own", Version: "1e5", Origin: "local", Path: "dist/own 1é.whl", SHA256: hexOf("o")},
+					{Kind: KindWheel, Name: "ray", Version: "2.10", Origin: "pypi",
+						Path:   "packages/aa/bb/ray-2.10.0-cp312-cp312-manylinux2014_x86_64.whl",
+						SHA256: "1234567890" + hexOf("r")[10:]},
+					{Kind: KindWheel, Name: "own", Version: "1e5", Origin: "local", Path: "dist/own 1é.whl",
+						SHA256: hexOf("o")},
 				}},
 				{Name: "files"},
 			},
@@ -71,8 +79,10 @@ func TestLockRoundTrip(t *testing.T) {
 
 // Whatever is text in the lock is text for any reader of YAML.
 func TestLockTextIsText(t *testing.T) {
-	for _, s := range []string{"1", "1.10", "1e5", "0x1f", "yes", "NO", "null", "~", "2026-01-02", "12:34:56", "true", ".5", ".inf", "-1", "+1", "1_000", "", " a", "a ", "a: b", "a #b", "- a",
-		"*a", "&a", "!a", "%a", "@a", "`a", "a:", ":", "?", "é", "\"", "'", "{a", "[a", "0b1", "=", "<<", "y", "1,2", "#"} {
+	for _, s := range []string{"1", "1.10", "1e5", "0x1f", "yes", "NO", "null", "~", "2026-01-02", "12:34:56", "true",
+		".5", ".inf", "-1", "+1", "1_000", "", " a", "a ", "a: b", "a #b", "- a",
+		"*a", "&a", "!a", "%a", "@a", "`a", "a:", ":", "?", "é", "\"", "'", "{a", "[a", "0b1", "=", "<<",
+		"y", "1,2", "#"} {
 		w := lockWriter{}
 		text := w.scalar(s)
 		var v any
@@ -111,20 +121,23 @@ func TestLocksRefused(t *testing.T) {
 		return text
 	}
 	for name, tt := range map[string]struct{ text, want string }{
-		"empty":                {"", "is not a lock; remove it, and run raybuild lock"},
-		"a list":               {"- a", "is not a lock; "},
-		"a later version":      {change("version: 1", "version: 2"), `:2:10: version: "2" is not a version of the lock that this raybuild knows; `},
-		"an unknown key":       {change("recipe:", "recipes:"), `:3:1: recipes: unknown key; did you mean "recipe"?`},
-		"a bad digest":         {change("recipe: sha256:", "recipe: sha512:"), `is not a digest; write sha256: and 64`},
-		"a path that leaves":   {change("pool/main/v/vim", "pool/../../x"), `is not a path below an origin; `},
-		"an absolute path":     {change("pool/main/v/vim", "/pool/x"), `is not a path below an origin; `},
-		"a name as option":     {change("name: vim", "name: --config"), `"--config" is not a name or version of a package; `},
-		"an unknown kind":      {change("kind: deb", "kind: dab"), `"dab" is not known; did you mean "deb"?`},
-		"a negative size":      {change("size: 12", "size: -12"), `"-12" is not a whole number; `},
-		"a fraction":           {change("size: 12", "size: 1.5"), `"1.5" is not a whole number; `},
-		"no digest":            {change("            sha256: "+hexOf("vim")+"\n", ""), `has no sha256; add it`},
-		"a foreign URL":        {change("https://apt.example.org/x", "file:///etc"), `is not an http or https URL`},
-		"credentials":          {change("https://apt.example.org/x", "https://u:p@apt.example.org/x"), `a URL with credentials`},
+		"empty":  {"", "is not a lock; remove it, and run raybuild lock"},
+		"a list": {"- a", "is not a lock; "},
+		"a later version": {change("version: 1", "version: 2"),
+			`:2:10: version: "2" is not a version of the lock that this raybuild knows; `},
+		"an unknown key":     {change("recipe:", "recipes:"), `:3:1: recipes: unknown key; did you mean "recipe"?`},
+		"a bad digest":       {change("recipe: sha256:", "recipe: sha512:"), `is not a digest; write sha256: and 64`},
+		"a path that leaves": {change("pool/main/v/vim", "pool/../../x"), `is not a path below an origin; `},
+		"an absolute path":   {change("pool/main/v/vim", "/pool/x"), `is not a path below an origin; `},
+		"a name as option": {change("name: vim", "name: --config"),
+			`"--config" is not a name or version of a package; `},
+		"an unknown kind": {change("kind: deb", "kind: dab"), `"dab" is not known; did you mean "deb"?`},
+		"a negative size": {change("size: 12", "size: -12"), `"-12" is not a whole number; `},
+		"a fraction":      {change("size: 12", "size: 1.5"), `"1.5" is not a whole number; `},
+		"no digest":       {change("            sha256: "+hexOf("vim")+"\n", ""), `has no sha256; add it`},
+		"a foreign URL":   {change("https://apt.example.org/x", "file:///etc"), `is not an http or https URL`},
+		"credentials": {change("https://apt.example.org/x", "https://u:p@apt.example.org/x"),
+			`a URL with credentials`},
 		"an own path upwards":  {change("dist/own 1é.whl", "../own.whl"), `leads out of the recipe's directory`},
 		"a time that is none":  {change("2026-11-22T03:04:05Z", "yesterday"), `"yesterday" is not a time; `},
 		"a layer twice":        {change("- name: env", "- name: apt"), `the layer "apt" is there twice`},
@@ -138,7 +151,8 @@ func TestLocksRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l, err := ParseLock([]byte(tt.text), "raybuild.lock")
 			var bad *RecipeError
-			if !errors.As(err, &bad) || !strings.Contains(err.Error(), tt.want) || !strings.HasPrefix(err.Error(), "raybuild.lock") {
+			if !errors.As(err, &bad) || !strings.Contains(err.Error(), tt.want) ||
+				!strings.HasPrefix(err.Error(), "raybuild.lock") {
 				t.Errorf("got %v (%v), want %q", err, l, tt.want)
 			}
 			if err != nil && strings.Contains(err.Error(), "u:p@") {
@@ -163,7 +177,8 @@ func TestDiff(t *testing.T) {
 	delete(now.Platforms, "linux/arm64")
 	got := Diff(old, now)
 	want := []Change{
-		{"linux/amd64", "base", "image", "ubuntu:22.04", digest.FromString("base").String(), digest.FromString("patched").String()},
+		{"linux/amd64", "base", "image", "ubuntu:22.04", digest.FromString("base").String(),
+			digest.FromString("patched").String()},
 		{"linux/amd64", "apt", KindDeb, "vim", "2:9.1.0016-1ubuntu7", "2:9.2"},
 		{"linux/amd64", "env", KindConda, "_libgcc_mutex", "sha256:" + hexOf("m"), "sha256:" + hexOf("rebuilt")},
 		{"linux/amd64", "ray", KindWheel, "ray", "2.10", ""},
@@ -181,7 +196,8 @@ func TestDiff(t *testing.T) {
 
 func TestFilenames(t *testing.T) {
 	for path, want := range map[string]string{
-		"pool/main/v/vim/vim_2%3a9_amd64.deb": "vim_2:9_amd64.deb", "a.whl": "a.whl", "x/%2e%2e": "%2e%2e", "x/a%2fb": "a%2fb", "x/a%00b": "a%00b", "x/a%zz": "a%zz",
+		"pool/main/v/vim/vim_2%3a9_amd64.deb": "vim_2:9_amd64.deb", "a.whl": "a.whl", "x/%2e%2e": "%2e%2e",
+		"x/a%2fb": "a%2fb", "x/a%00b": "a%00b", "x/a%zz": "a%zz",
 	} {
 		if got := (Artifact{Path: path}).Filename(); got != want {
 			t.Errorf("file name of %q is %q, want %q", path, got, want)
@@ -245,7 +261,8 @@ func FuzzRecipe(f *testing.F) {
 		if err != nil || !reflect.DeepEqual(r, again) || r.Digest() != again.Digest() {
 			t.Fatalf("two readings of one recipe: %v", err)
 		}
-		for _, list := range [][]string{r.Apt.Packages, r.Env.Conda, r.Pip.Packages, r.Env.Channels, {r.Env.Name, r.Image.User, r.Base, r.Ray.Version}} {
+		for _, list := range [][]string{r.Apt.Packages, r.Env.Conda, r.Pip.Packages, r.Env.Channels,
+			{r.Env.Name, r.Image.User, r.Base, r.Ray.Version}} {
 			for _, s := range list {
 				if strings.HasPrefix(s, "-") || strings.ContainsAny(s, "\n\x00$`\\") {
 					t.Fatalf("%q passed", s)

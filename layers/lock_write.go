@@ -18,7 +18,8 @@ import (
 // characters.
 func (l *Lock) Marshal() ([]byte, error) {
 	w := lockWriter{}
-	w.text("# Written by raybuild: what raybuild.yaml was resolved to. Commit it. `raybuild lock --update` refreshes it.")
+	w.text("# Written by raybuild: what raybuild.yaml was resolved to. Commit it. `raybuild lock --update` " +
+		"refreshes it.")
 	w.line(0, "version", fmt.Sprint(l.Version))
 	w.field(0, "recipe", l.Recipe.String())
 	w.text("platforms:")
@@ -115,14 +116,17 @@ func (w *lockWriter) artifact(a Artifact) {
 // sortedArtifacts is the list by kind, name, version and path.
 func sortedArtifacts(list []Artifact) []Artifact {
 	return slices.SortedStableFunc(slices.Values(list), func(a, b Artifact) int {
-		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Version, b.Version), cmp.Compare(a.Path, b.Path))
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Version, b.Version),
+			cmp.Compare(a.Path, b.Path))
 	})
 }
 
 var (
 	plainText = lazy(`^[A-Za-z0-9/._][A-Za-z0-9/._+~%=!@:,-]*$`)
 	// otherThanText is what some reader of YAML takes for a number, a date, a time or a word.
-	otherThanText = lazy(`(?i)^([-+.]?[0-9][0-9_,.:]*(e[-+]?[0-9_.]*)?|0[xob][0-9a-f_]*|[0-9]{4}-[0-9-]+.*|y|n|yes|no|on|off|true|false|null|\.inf|\.nan|\.|=)$`)
+	otherThanText = lazy(
+		`(?i)^([-+.]?[0-9][0-9_,.:]*(e[-+]?[0-9_.]*)?|0[xob][0-9a-f_]*|[0-9]{4}-[0-9-]+.*` +
+			`|y|n|yes|no|on|off|true|false|null|\.inf|\.nan|\.|=)$`)
 )
 
 // scalar writes a text plain where every reader of YAML takes it for text,

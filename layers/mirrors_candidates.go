@@ -112,7 +112,8 @@ func (m Mirror) miniforge(root, below string) []Candidate {
 	case m.Own || strings.HasSuffix(root, latestRelease):
 		return []Candidate{{Mirror: m.Name, URL: root + "/" + file}}
 	case titled:
-		return []Candidate{{Mirror: m.Name, URL: root + below}, {Mirror: m.Name, URL: folders + latestRelease + "/" + file}}
+		return []Candidate{{Mirror: m.Name, URL: root + below},
+			{Mirror: m.Name, URL: folders + latestRelease + "/" + file}}
 	}
 	return []Candidate{{Mirror: m.Name, URL: root + "/" + below}}
 }
@@ -185,7 +186,8 @@ func aptLastResorts(origin, below string, resolved time.Time) []Candidate {
 	case ubuntu && at >= snapshotStart:
 		out = append(out, Candidate{Mirror: "snapshot", URL: "https://snapshot.ubuntu.com/ubuntu/" + at + "/" + below})
 	case strings.HasPrefix(origin, "debian"):
-		out = append(out, Candidate{Mirror: "snapshot", URL: "https://snapshot.debian.org/archive/" + origin + "/" + at + "/" + below})
+		out = append(out, Candidate{Mirror: "snapshot", URL: "https://snapshot.debian.org/archive/" +
+			origin + "/" + at + "/" + below})
 	}
 	return out
 }

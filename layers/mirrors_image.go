@@ -34,7 +34,8 @@ func ImageMirrorFiles(m Mirror, base LockImage, arch string, channels ...string)
 		files = append(files, f)
 	}
 	if m.PipIndex != "" {
-		files = append(files, MirrorFile{Path: "/etc/pip.conf", Content: pipConf(m)}, MirrorFile{Path: "/etc/uv/uv.toml", Content: uvConf(m)})
+		files = append(files, MirrorFile{Path: "/etc/pip.conf", Content: pipConf(m)},
+			MirrorFile{Path: "/etc/uv/uv.toml", Content: uvConf(m)})
 	}
 	if m.CondaCloud != "" {
 		files = append(files, MirrorFile{Path: condaPrefix + "/.condarc", Content: condarc(m, channels)})
@@ -150,7 +151,8 @@ func deb822(entries []aptEntry, keyring string) string {
 		if i > 0 {
 			b.WriteByte('\n')
 		}
-		fmt.Fprintf(&b, "Types: deb\nURIs: %s\nSuites: %s\nComponents: %s\nSigned-By: %s\n", e.url, strings.Join(e.suites, " "), e.components, keyring)
+		fmt.Fprintf(&b, "Types: deb\nURIs: %s\nSuites: %s\nComponents: %s\n"+
+			"Signed-By: %s\n", e.url, strings.Join(e.suites, " "), e.components, keyring)
 	}
 	return b.String()
 }

@@ -29,7 +29,8 @@ func scriptText(s string) (string, string) {
 		return "an empty script", "write the commands to run"
 	}
 	if len(s) > limit {
-		return fmt.Sprintf("a script of %d bytes, more than %d", len(s), limit), "put it into a file, copy that with files:, and run it"
+		return fmt.Sprintf("a script of %d bytes, more than %d", len(s), limit),
+			"put it into a file, copy that with files:, and run it"
 	}
 	return strictyaml.Lines(s)
 }
@@ -40,7 +41,8 @@ func scriptText(s string) (string, string) {
 //nolint:gochecknoglobals // compiled once, written never
 var (
 	// Debian Policy 5.6.1 and 5.6.12; a trailing "-" would tell apt to remove.
-	nameApt = strictyaml.Pattern("an apt package", `[a-z0-9][a-z0-9+.-]*[a-z0-9+.](=([0-9]+:)?[0-9][0-9A-Za-z.+~:-]*)?`, 200,
+	nameApt = strictyaml.Pattern("an apt package", `[a-z0-9][a-z0-9+.-]*[a-z0-9+.](=([0-9]+:)?[0-9][0-9A-Za-z.+~:-]*)?`,
+		200,
 		`write name or name=version, as in "vim" or "vim=2:9.1.0016-1ubuntu7"`)
 	nameSuite = strictyaml.Pattern("a suite", `\./|[a-zA-Z0-9][a-zA-Z0-9._-]*(/[a-zA-Z0-9][a-zA-Z0-9._-]*)*/?`, 100,
 		`write a suite such as "noble", or "./" for a flat repository`)
@@ -54,14 +56,18 @@ var (
 	namePython = strictyaml.Pattern("a Python version", `3\.[0-9]{1,2}(\.[0-9]{1,3})?`, 10,
 		`write "3.12" or "3.12.4", in quotes`)
 	// PEP 440 as far as Ray uses it.
-	nameRayVersion = strictyaml.Pattern("a version of Ray", `[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}((rc|\.post|\.dev)[0-9]{1,4})?`, 30,
+	nameRayVersion = strictyaml.Pattern("a version of Ray",
+		`[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}((rc|\.post|\.dev)[0-9]{1,4})?`, 30,
 		`write all of it, such as "2.60.0"`)
-	nameExtra     = strictyaml.Pattern("an extra", `[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?`, 60, `write an extra such as "default"`)
-	nameInstaller = strictyaml.Pattern("a version of an installer", `(py3[0-9]{1,2}_)?[0-9]{1,4}\.[0-9]{1,3}(\.[0-9]{1,3}){0,2}(-[0-9]{1,3})?`, 40,
+	nameExtra = strictyaml.Pattern("an extra", `[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?`, 60,
+		`write an extra such as "default"`)
+	nameInstaller = strictyaml.Pattern("a version of an installer",
+		`(py3[0-9]{1,2}_)?[0-9]{1,4}\.[0-9]{1,3}(\.[0-9]{1,3}){0,2}(-[0-9]{1,3})?`, 40,
 		`write it as in the installer's file name: "py312_26.7.1-1" for Miniconda, "26.7.2-0" for Miniforge`)
 	nameSHA256 = strictyaml.Pattern("a SHA-256 digest", `[0-9a-f]{64}`, 64, "write 64 lower-case hex digits")
 	// The Open Container Initiative's image specification asks for reverse domain names.
-	nameLabel = strictyaml.Pattern("the name of a label or annotation", `[A-Za-z0-9][A-Za-z0-9_-]*([./][A-Za-z0-9_-]+)*`, 255,
+	nameLabel = strictyaml.Pattern("the name of a label or annotation",
+		`[A-Za-z0-9][A-Za-z0-9_-]*([./][A-Za-z0-9_-]+)*`, 255,
 		`use letters, digits, ".", "_", "/" and "-", as in "org.opencontainers.image.title"`)
 	nameVariable = strictyaml.Pattern("the name of an environment variable", `[A-Za-z_][A-Za-z0-9_]*`, 128,
 		`use letters, digits and "_"`)
@@ -69,14 +75,16 @@ var (
 		`use letters, digits, ".", "_" and "-"`)
 	nameStep = strictyaml.Pattern("the name of a step", `[a-z0-9][a-z0-9._-]*`, 63,
 		`use lower-case letters, digits, ".", "_" and "-"`)
-	nameChannel = strictyaml.Pattern("a conda channel", `[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*`, 128,
+	nameChannel = strictyaml.Pattern("a conda channel",
+		`[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*`, 128,
 		`write a channel such as "conda-forge", or its URL`)
 )
 
 // systemUsers are the users of Debian's base-passwd and of base images, which
 // cannot be made again.
 var systemUsers = []string{
-	"daemon", "bin", "sys", "sync", "games", "man", "lp", "mail", "news", "uucp", "proxy", "www-data", "backup", "list", "irc", "gnats", "nobody", "_apt",
+	"daemon", "bin", "sys", "sync", "games", "man", "lp", "mail", "news", "uucp", "proxy", "www-data", "backup", "list",
+	"irc", "gnats", "nobody", "_apt",
 }
 
 // Grammars that need more than a pattern.
@@ -110,7 +118,8 @@ func baseReference(s string) (string, string) {
 		return `"scratch" is no image`, "name an apt-based image, such as ubuntu:22.04"
 	}
 	if _, err := reference.ParseNormalizedNamed(s); err != nil {
-		return fmt.Sprintf("%s is not an image reference (%v)", quoteShort(s), err), `write [HOST/]NAME[:TAG][@DIGEST], such as "ubuntu:22.04"`
+		return fmt.Sprintf("%s is not an image reference (%v)", quoteShort(s), err),
+			`write [HOST/]NAME[:TAG][@DIGEST], such as "ubuntu:22.04"`
 	}
 	return "", ""
 }
@@ -127,7 +136,8 @@ func pathText(s string) (string, string) {
 	}
 	for _, r := range s {
 		if !pathRune(r) {
-			return fmt.Sprintf("the path %s holds %q", quoteShort(s), r), `use letters, digits, spaces and . _ + @ % = : , ~ -`
+			return fmt.Sprintf("the path %s holds %q", quoteShort(s), r),
+				`use letters, digits, spaces and . _ + @ % = : , ~ -`
 		}
 	}
 	for _, e := range strings.Split(s, "/") {
@@ -171,13 +181,15 @@ func localPath(s string) (string, string) {
 	case strings.Contains(s, "://"):
 		return fmt.Sprintf("%s is a URL, not a path", quoteShort(s)), "download it to a file beside the recipe"
 	case strings.HasPrefix(s, "/") || strings.HasPrefix(s, "~"):
-		return fmt.Sprintf("%s is outside of the recipe's directory", quoteShort(s)), "write a path relative to the recipe, of a file that lies beside or below it"
+		return fmt.Sprintf("%s is outside of the recipe's directory", quoteShort(s)),
+			"write a path relative to the recipe, of a file that lies beside or below it"
 	case strings.HasPrefix(s, "-"):
 		return fmt.Sprintf("%s begins with %q", quoteShort(s), "-"), fmt.Sprintf("write %q", "./"+s)
 	}
 	for _, e := range strings.Split(s, "/") {
 		if e == ".." {
-			return fmt.Sprintf("%s leads out of the recipe's directory", quoteShort(s)), "keep the file beside or below the recipe"
+			return fmt.Sprintf("%s leads out of the recipe's directory", quoteShort(s)),
+				"keep the file beside or below the recipe"
 		}
 	}
 	return "", ""
@@ -214,7 +226,8 @@ func plainURL(s string) (string, string) {
 	u, err := url.Parse(s)
 	switch {
 	case err == nil && u.User != nil, strings.Contains(s, "@") && strings.Contains(s, "://"):
-		return "a URL with credentials", "leave them out, and put them into ~/.netrc or the file that NETRC names: a recipe is not a place for secrets"
+		return "a URL with credentials", "leave them out, and put them into ~/.netrc or the file that NETRC names: a " +
+			"recipe is not a place for secrets"
 	case err != nil || !urlText().MatchString(s):
 		return fmt.Sprintf("%s is not a URL", quoteShort(s)), fix
 	case u.Scheme != "http" && u.Scheme != "https":
@@ -222,7 +235,8 @@ func plainURL(s string) (string, string) {
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.HasSuffix(s, "#"):
 		return fmt.Sprintf("%s has a query or a fragment", quoteShort(s)), "leave out what follows the path"
 	case !urlPath().MatchString(u.EscapedPath()):
-		return fmt.Sprintf("%s has unusual characters in its path", quoteShort(s)), "use letters, digits and . _ ~ + % : = , ! -"
+		return fmt.Sprintf("%s has unusual characters in its path", quoteShort(s)),
+			"use letters, digits and . _ ~ + % : = , ! -"
 	}
 	for _, e := range strings.Split(u.Path, "/") {
 		if e == ".." || e == "." {
@@ -231,7 +245,8 @@ func plainURL(s string) (string, string) {
 	}
 	host := u.Hostname()
 	if _, err := netip.ParseAddr(host); err != nil && (len(host) > 253 || !urlHost().MatchString(host)) {
-		return fmt.Sprintf("%s has no valid host name", quoteShort(s)), fix + `; write an international name in its "xn--" form`
+		return fmt.Sprintf("%s has no valid host name", quoteShort(s)),
+			fix + `; write an international name in its "xn--" form`
 	}
 	if p := u.Port(); p != "" {
 		if n, err := strconv.Atoi(p); err != nil || n < 1 || n > 65535 {
@@ -266,5 +281,6 @@ func platformName(s string) (string, string) {
 	case "linux/arm64/v8", "linux/x86_64", "linux/aarch64", "amd64", "arm64":
 		return fmt.Sprintf("%s is not how the platform is written", quoteShort(s)), "write linux/amd64 or linux/arm64"
 	}
-	return fmt.Sprintf("%s is not a platform that an image can be built for", quoteShort(s)), "write linux/amd64 or linux/arm64"
+	return fmt.Sprintf("%s is not a platform that an image can be built for", quoteShort(s)),
+		"write linux/amd64 or linux/arm64"
 }

@@ -37,7 +37,8 @@ func parseMatchSpec(s string) (name, message, fix string) {
 		return "", fmt.Sprintf("a specification of %d characters, more than 256", len(s)), "use a shorter one"
 	}
 	if strings.Contains(s, "://") || strings.HasSuffix(s, ".conda") || strings.HasSuffix(s, ".tar.bz2") {
-		return "", fmt.Sprintf("%s is a file, not a package specification", quoteShort(s)), "name the package, and its channel under env.channels"
+		return "", fmt.Sprintf("%s is a file, not a package specification", quoteShort(s)),
+			"name the package, and its channel under env.channels"
 	}
 	m := condaSpec().FindStringSubmatchIndex(s)
 	if m == nil {
@@ -50,7 +51,8 @@ func parseMatchSpec(s string) (name, message, fix string) {
 	}
 	name = strings.ToLower(s[m[4]:m[5]])
 	if strings.HasPrefix(name, "__") {
-		return "", fmt.Sprintf("%q is a virtual package of conda's", name), "leave it out: it stands for the machine, not for something to install"
+		return "", fmt.Sprintf("%q is a virtual package of conda's", name),
+			"leave it out: it stands for the machine, not for something to install"
 	}
 	if rest := s[m[5]:]; rest != "" && !condaConstraint().MatchString(rest) {
 		return "", fmt.Sprintf("%s is not a conda package specification", quoteShort(s)), fix

@@ -9,7 +9,8 @@ import (
 // answer them; "extra" belongs to a package's own metadata.
 var markerVariables = []string{
 	"python_version", "python_full_version", "os_name", "sys_platform", "platform_release", "platform_system",
-	"platform_version", "platform_machine", "platform_python_implementation", "implementation_name", "implementation_version",
+	"platform_version", "platform_machine", "platform_python_implementation", "implementation_name",
+	"implementation_version",
 }
 
 var markerOps = []string{"===", "~=", "==", "!=", "<=", ">=", "<", ">", "not in", "in"}

@@ -36,10 +36,12 @@ func (r Requirement) String() string {
 }
 
 var (
-	pep508Name  = lazy(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?`)
-	pep503Runs  = lazy(`[-_.]+`)
-	pep440Any   = lazy(`^[A-Za-z0-9._+!-]+$`)
-	pep440      = lazy(`(?i)^v?([0-9]+!)?[0-9]+(\.[0-9]+)*([-_.]?(a|b|c|rc|alpha|beta|pre|preview)[-_.]?[0-9]*)?(-[0-9]+|[-_.]?(post|rev|r)[-_.]?[0-9]*)?([-_.]?dev[-_.]?[0-9]*)?(\+[a-z0-9]+([-_.][a-z0-9]+)*)?$`)
+	pep508Name = lazy(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?`)
+	pep503Runs = lazy(`[-_.]+`)
+	pep440Any  = lazy(`^[A-Za-z0-9._+!-]+$`)
+	pep440     = lazy(
+		`(?i)^v?([0-9]+!)?[0-9]+(\.[0-9]+)*([-_.]?(a|b|c|rc|alpha|beta|pre|preview)[-_.]?[0-9]*)?` +
+			`(-[0-9]+|[-_.]?(post|rev|r)[-_.]?[0-9]*)?([-_.]?dev[-_.]?[0-9]*)?(\+[a-z0-9]+([-_.][a-z0-9]+)*)?$`)
 	pep440Match = lazy(`(?i)^v?([0-9]+!)?[0-9]+(\.[0-9]+)*(\.\*|(a|b|rc)[0-9]+(\.\*)?|\.post[0-9]+(\.\*)?)$`)
 	pep440Ops   = []string{"===", "~=", "==", "!=", "<=", ">=", "<", ">"}
 )
@@ -106,7 +108,8 @@ func parseRequirement(s string) (r Requirement, message, fix string) {
 	specifier, marker, hasMarker := strings.Cut(rest, ";")
 	if hasMarker {
 		if r.Marker = normalMarker(marker); r.Marker == "" {
-			return r, fmt.Sprintf("%s has an unreadable marker", quoteShort(s)), `write a PEP 508 marker, as in "; python_version < '3.11'"`
+			return r, fmt.Sprintf("%s has an unreadable marker", quoteShort(s)),
+				`write a PEP 508 marker, as in "; python_version < '3.11'"`
 		}
 	}
 	if r.Specifier, message = normalSpecifier(specifier); message != "" {
@@ -124,13 +127,17 @@ func requirementRefused(s string) (message, fix string) {
 	case strings.HasPrefix(t, "-e") || strings.HasPrefix(t, "--editable"):
 		return "an editable requirement", "build a wheel and name it under pip.wheels"
 	case strings.HasPrefix(t, "-"):
-		return fmt.Sprintf("%s is an option, not a requirement", quoteShort(s)), "indexes go under pip.extra_indexes, requirements files under pip.requirements"
-	case strings.HasPrefix(lower, "git+"), strings.HasPrefix(lower, "hg+"), strings.HasPrefix(lower, "svn+"), strings.HasPrefix(lower, "bzr+"):
+		return fmt.Sprintf("%s is an option, not a requirement", quoteShort(s)),
+			"indexes go under pip.extra_indexes, requirements files under pip.requirements"
+	case strings.HasPrefix(lower, "git+"), strings.HasPrefix(lower, "hg+"), strings.HasPrefix(lower, "svn+"),
+		strings.HasPrefix(lower, "bzr+"):
 		return "a requirement from version control", "build a wheel of it and name it under pip.wheels"
 	case strings.Contains(t, "://"), strings.HasPrefix(lower, "file:"), pep508At().MatchString(t):
 		return "a requirement by URL or path", "name a wheel under pip.wheels, or its index under pip.extra_indexes"
-	case strings.HasPrefix(t, "."), strings.HasPrefix(t, "/"), strings.HasPrefix(t, "~"), strings.HasSuffix(lower, ".whl"), strings.HasSuffix(lower, ".tar.gz"):
-		return fmt.Sprintf("%s is a file, not a requirement", quoteShort(s)), "name wheels under pip.wheels, requirements files under pip.requirements"
+	case strings.HasPrefix(t, "."), strings.HasPrefix(t, "/"), strings.HasPrefix(t, "~"),
+		strings.HasSuffix(lower, ".whl"), strings.HasSuffix(lower, ".tar.gz"):
+		return fmt.Sprintf("%s is a file, not a requirement", quoteShort(s)),
+			"name wheels under pip.wheels, requirements files under pip.requirements"
 	}
 	return "", ""
 }

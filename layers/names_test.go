@@ -12,22 +12,31 @@ import (
 func hostileStrings() []string {
 	list := []string{
 		// shell
-		"a;touch /tmp/canary", "a$(touch /tmp/canary)", "a`touch /tmp/canary`", "a|sh", "a||sh", "a&sh", "a&&sh", "a>x", "a<x", "a\nb", "a\rb", "$HOME", "${IFS}a",
-		"a'b", `a"b`, `a\b`, "a*b", "a?b", "a[b", "a]b", "a{b}", "a(b)", "a!b", "a#b", "#a", "a^b", "!a", "a;b", "$(id)", "`id`", "|id", "&id", ">id", "a\tb\\n",
+		"a;touch /tmp/canary", "a$(touch /tmp/canary)", "a`touch /tmp/canary`", "a|sh", "a||sh", "a&sh", "a&&sh", "a>x",
+		"a<x", "a\nb", "a\rb", "$HOME", "${IFS}a",
+		"a'b", `a"b`, `a\b`, "a*b", "a?b", "a[b", "a]b", "a{b}", "a(b)", "a!b", "a#b", "#a", "a^b", "!a", "a;b",
+		"$(id)", "`id`", "|id", "&id", ">id", "a\tb\\n",
 		"a${x}", "a$((1))", "a;$(x)", "';id;'", `";id;"`, "\\", "a\\;b", "a\x0bb", "a\x1bb", "\x1b[31mred",
 		// options
-		"-x", "--help", "-rf", "--index-url=http://evil.example", "-oProxyCommand=id", "-c", "--", "-", "-e.", "--extra-index-url http://e.example", "--config-file=/etc/passwd",
+		"-x", "--help", "-rf", "--index-url=http://evil.example", "-oProxyCommand=id", "-c", "--", "-", "-e.",
+		"--extra-index-url http://e.example", "--config-file=/etc/passwd",
 		"-i http://e.example", "--allow-unauthenticated", "-f", "--upload-file=/etc/shadow",
 		// paths
-		"../x", "../../etc/passwd", "a/../../b", "/etc/passwd/..", "..", "~root/x", "~/x/..", `..\x`, "a/./..", "//../x",
+		"../x", "../../etc/passwd", "a/../../b", "/etc/passwd/..", "..", "~root/x", "~/x/..", `..\x`,
+		"a/./..", "//../x",
 		// pip
-		"pkg @ file:///etc/shadow", "pkg@file:///x", "git+ssh://git@h/x", "git+https://h/x.git", "file:///etc/passwd", "./x.whl;", "-r /etc/passwd", "x @ https://h/x.whl",
-		"https://h/x.whl", "hg+http://h/x", "x[", "x[a;b]", "x==", "x==1;", "x; os.system('id')", "x; python_version < `id`", "x===$(id)", "x>=1,-e", "x; a == b",
+		"pkg @ file:///etc/shadow", "pkg@file:///x", "git+ssh://git@h/x", "git+https://h/x.git", "file:///etc/passwd",
+		"./x.whl;", "-r /etc/passwd", "x @ https://h/x.whl",
+		"https://h/x.whl", "hg+http://h/x", "x[", "x[a;b]", "x==", "x==1;", "x; os.system('id')",
+		"x; python_version < `id`", "x===$(id)", "x>=1,-e", "x; a == b",
 		// Unicode
-		"a\u00a0b", "a\u2003b", "a\u3000b", "a\u202eb", "a\u2066b", "a\u200bb", "\ufeffa", "a\u2028b", "a\u0085b", "a\u061cb", "a\u200fb", "a\U000e0041b", "a\x7fb", "a\x00b", "a\u0007b",
+		"a\u00a0b", "a\u2003b", "a\u3000b", "a\u202eb", "a\u2066b", "a\u200bb", "\ufeffa", "a\u2028b", "a\u0085b",
+		"a\u061cb", "a\u200fb", "a\U000e0041b", "a\x7fb", "a\x00b", "a\u0007b",
 		// URLs and references
-		"ftp://h/x", "javascript:alert(1)", "http://", "http:///x", "http://h:99999/", "http://h:port/", "http://a b/", "http://h/?q=1;id", "http://h/#f", "http://u:p@h/", "http://u@h/",
-		"http://h/$(id)", "http://h/../x", "http://-h/", "http://[::1", "http://h/%zz", "https://h/x y", "http://h/\u202e", "http://\u0430pple.example/", "//h/x", "h:x:y:z", "UPPER/Case:tag:x",
+		"ftp://h/x", "javascript:alert(1)", "http://", "http:///x", "http://h:99999/", "http://h:port/", "http://a b/",
+		"http://h/?q=1;id", "http://h/#f", "http://u:p@h/", "http://u@h/",
+		"http://h/$(id)", "http://h/../x", "http://-h/", "http://[::1", "http://h/%zz", "https://h/x y",
+		"http://h/\u202e", "http://\u0430pple.example/", "//h/x", "h:x:y:z", "UPPER/Case:tag:x",
 		"a@sha256:short", "a:", "a:b:c", "a//b", ":a", "@a", "a@", "a:tag@", "A B",
 		// too long, too empty
 		"", " ", "  a", strings.Repeat("a", 5000), strings.Repeat("a/", 3000), strings.Repeat("é", 3000),
@@ -43,16 +52,22 @@ func hostileFields() map[string]string {
 		"apt suite":      `{"apt":{"repositories":[{"url":"http://h/","suite":%s,"components":["m"],"key":"k"}]}}`,
 		"apt components": `{"apt":{"repositories":[{"url":"http://h/","suite":"a","components":[%s],"key":"k"}]}}`,
 		"apt key":        `{"apt":{"repositories":[{"url":"http://h/","suite":"a","components":["m"],"key":%s}]}}`,
-		"fetch":          `{"mirrors":{"fetch":%s}}`, "fetch apt": `{"mirrors":{"fetch":{"apt":%s}}}`, "fetch conda": `{"mirrors":{"fetch":{"conda":%s}}}`,
-		"fetch pip": `{"mirrors":{"fetch":{"pip":%s}}}`, "image installer": `{"mirrors":{"image":{"installer":%s}}}`,
-		"distribution": `{"miniconda":{"distribution":%s}}`, "installer version": `{"miniconda":{"version":%s}}`, "sha256": `{"miniconda":{"version":"py312_26.7.1-1","sha256":%s}}`,
-		"env name": `{"env":{"name":%s}}`, "python": `{"env":{"python":%s}}`, "conda": `{"env":{"conda":[%s]}}`, "channels": `{"env":{"channels":[%s]}}`, "env file": `{"env":{"file":%s}}`,
+		"fetch":          `{"mirrors":{"fetch":%s}}`, "fetch apt": `{"mirrors":{"fetch":{"apt":%s}}}`,
+		"fetch conda": `{"mirrors":{"fetch":{"conda":%s}}}`,
+		"fetch pip":   `{"mirrors":{"fetch":{"pip":%s}}}`, "image installer": `{"mirrors":{"image":{"installer":%s}}}`,
+		"distribution": `{"miniconda":{"distribution":%s}}`, "installer version": `{"miniconda":{"version":%s}}`,
+		"sha256":   `{"miniconda":{"version":"py312_26.7.1-1","sha256":%s}}`,
+		"env name": `{"env":{"name":%s}}`, "python": `{"env":{"python":%s}}`, "conda": `{"env":{"conda":[%s]}}`,
+		"channels": `{"env":{"channels":[%s]}}`, "env file": `{"env":{"file":%s}}`,
 		"ray version": `{"ray":{"version":%s}}`, "extras": `{"ray":{"extras":[%s]}}`,
 		"pip": `{"pip":[%s]}`, "requirements": `{"pip":{"requirements":[%s]}}`, "wheels": `{"pip":{"wheels":[%s]}}`,
-		"index url": `{"pip":{"extra_indexes":[{"url":%s,"packages":["a"]}]}}`, "index packages": `{"pip":{"extra_indexes":[{"url":"http://h/","packages":[%s]}]}}`,
-		"from": `{"files":[{"from":%s,"to":"/x"}]}`, "to": `{"files":[{"from":"x","to":%s}]}`,
-		"step name": `{"steps":[{"name":%s,"run":"x"}]}`, "needs": `{"steps":[{"name":"a","run":"x","needs":[%s]}]}`, "secrets": `{"steps":[{"name":"a","run":"x","secrets":[%s]}]}`,
-		"user": `{"image":{"user":%s}}`, "workdir": `{"image":{"workdir":%s}}`, "env key": `{"image":{"env":{%s:"v"}}}`, "label key": `{"image":{"labels":{%s:"v"}}}`,
+		"index url":      `{"pip":{"extra_indexes":[{"url":%s,"packages":["a"]}]}}`,
+		"index packages": `{"pip":{"extra_indexes":[{"url":"http://h/","packages":[%s]}]}}`,
+		"from":           `{"files":[{"from":%s,"to":"/x"}]}`, "to": `{"files":[{"from":"x","to":%s}]}`,
+		"step name": `{"steps":[{"name":%s,"run":"x"}]}`, "needs": `{"steps":[{"name":"a","run":"x","needs":[%s]}]}`,
+		"secrets": `{"steps":[{"name":"a","run":"x","secrets":[%s]}]}`,
+		"user":    `{"image":{"user":%s}}`, "workdir": `{"image":{"workdir":%s}}`,
+		"env key": `{"image":{"env":{%s:"v"}}}`, "label key": `{"image":{"labels":{%s:"v"}}}`,
 		"annotation key": `{"image":{"annotations":{%s:"v"}}}`, "platforms": `{"platforms":[%s]}`, "a key": `{%s:1}`,
 	}
 }
@@ -94,8 +109,10 @@ func harmless(field, s string) bool {
 	case "pip": // blanks around a requirement are dropped
 		own = []string{"  a"}
 	case "from", "env file", "requirements", "apt key": // no shell reads a path
-		own = []string{"a:b:c", "h:x:y:z", "UPPER/Case:tag:x", "a:", ":a", "@a", "a@", "a:tag@", "A B", "a@sha256:short", "a//b", "x=="}
-	case "apt url", "fetch apt", "fetch conda", "image installer", "index url", "channels": // a URL, whatever its last element is called
+		own = []string{"a:b:c", "h:x:y:z", "UPPER/Case:tag:x", "a:", ":a", "@a", "a@", "a:tag@", "A B",
+			"a@sha256:short", "a//b", "x=="}
+	// a URL, whatever its last element is called
+	case "apt url", "fetch apt", "fetch conda", "image installer", "index url", "channels":
 		own = []string{"https://h/x.whl"}
 	}
 	return slices.Contains(own, s)
@@ -106,25 +123,34 @@ func TestGrammarsAccept(t *testing.T) {
 		g    func(string) (string, string)
 		list []string
 	}{
-		"apt":      {nameApt.Check, []string{"vim", "g++", "libstdc++6", "vim=2:9.1.0016-1ubuntu7.6", "python3.12-venv", "libc6=2.35-0ubuntu3.8~22.04+esm1", "7zip", "0ad"}},
-		"suite":    {nameSuite.Check, []string{"noble", "noble-updates", "./", "stable", "bookworm/updates", "xenial/"}},
-		"env":      {envName, []string{"ray", "ray-2.52", "3d"}},
-		"user":     {userName, []string{"ray", "root", "_x", "ray-user"}},
-		"python":   {namePython.Check, []string{"3.6", "3.12", "3.12.4"}},
-		"ray":      {nameRayVersion.Check, []string{"2.52.0", "0.8.6", "1.0.1.post1", "3.0.0.dev0", "2.9.0rc1"}},
-		"conda":    {installerVersion, []string{"py312_26.7.1-1", "py37_4.8.2", "26.3.2-3", "4.7.12.1"}},
-		"base":     {baseReference, []string{"ubuntu:22.04", "debian", "127.0.0.1:5000/base:x", "h.example/a/b@sha256:" + strings.Repeat("a", 64), "ubuntu:22.04@sha256:" + strings.Repeat("0", 64)}},
-		"to":       {imagePath, []string{"/", "/home/ray/app", "/opt/x y/é", "/a@b,c=d%~+-._:"}},
-		"from":     {localPath, []string{"app", "./app", ".", "a/b.txt", "données/Ünïcode"}},
-		"wheels":   {wheelPattern, []string{"./dist/*.whl", "a-1.0-py3-none-any.whl", "w/??-*.whl"}},
-		"url":      {plainURL, []string{"http://127.0.0.1:8080/x", "https://h.example", "http://[::1]:8080/a/b", "https://xn--pple-43d.example/a%20b/"}},
-		"channel":  {channelName, []string{"conda-forge", "pkgs/main", "nvidia/label/cuda-12.4.1", "https://h.example/ch"}},
+		"apt": {nameApt.Check, []string{"vim", "g++", "libstdc++6", "vim=2:9.1.0016-1ubuntu7.6", "python3.12-venv",
+			"libc6=2.35-0ubuntu3.8~22.04+esm1", "7zip", "0ad"}},
+		"suite": {nameSuite.Check, []string{"noble", "noble-updates", "./", "stable",
+			"bookworm/updates", "xenial/"}},
+		"env":    {envName, []string{"ray", "ray-2.52", "3d"}},
+		"user":   {userName, []string{"ray", "root", "_x", "ray-user"}},
+		"python": {namePython.Check, []string{"3.6", "3.12", "3.12.4"}},
+		"ray":    {nameRayVersion.Check, []string{"2.52.0", "0.8.6", "1.0.1.post1", "3.0.0.dev0", "2.9.0rc1"}},
+		"conda":  {installerVersion, []string{"py312_26.7.1-1", "py37_4.8.2", "26.3.2-3", "4.7.12.1"}},
+		"base": {baseReference, []string{"ubuntu:22.04", "debian", "127.0.0.1:5000/base:x",
+			"h.example/a/b@sha256:" + strings.Repeat("a", 64), "ubuntu:22.04@sha256:" + strings.Repeat("0", 64)}},
+		"to":     {imagePath, []string{"/", "/home/ray/app", "/opt/x y/é", "/a@b,c=d%~+-._:"}},
+		"from":   {localPath, []string{"app", "./app", ".", "a/b.txt", "données/Ünïcode"}},
+		"wheels": {wheelPattern, []string{"./dist/*.whl", "a-1.0-py3-none-any.whl", "w/??-*.whl"}},
+		"url": {plainURL, []string{"http://127.0.0.1:8080/x", "https://h.example", "http://[::1]:8080/a/b",
+			"https://xn--pple-43d.example/a%20b/"}},
+		"channel": {channelName, []string{"conda-forge", "pkgs/main", "nvidia/label/cuda-12.4.1",
+			"https://h.example/ch"}},
 		"label":    {nameLabel.Check, []string{"org.opencontainers.image.title", "a", "a/b_c-d"}},
 		"platform": {platformName, []string{"linux/amd64", "linux/arm64", "linux/s390x"}},
-		"match": {matchSpec, []string{"numpy", "numpy=1.26", "numpy==1.26.4", "numpy>=1.26,<2", "numpy >=1.26,<2|3.*", "conda-forge::numpy=1.26=py312_0", "_libgcc_mutex",
+		"match": {matchSpec, []string{"numpy", "numpy=1.26", "numpy==1.26.4", "numpy>=1.26,<2", "numpy >=1.26,<2|3.*",
+			"conda-forge::numpy=1.26=py312_0", "_libgcc_mutex",
 			"numpy 1.26.* py312*", "pkgs/main::python-dateutil", "xz!=5.6.0", "libgcc-ng 13.2"}},
-		"requirement": {requirementText, []string{"torch", "ray-x[a, b]>=1,<2", "numpy (>=1.20)", "x==1.*", "x~=1.4.2", "x===1.0-weird", "x!=1.3.*,>=1!2.0", "A.b_c",
-			"x; python_version < '3.11'", `x>=1 ; (os_name == "posix" or sys_platform == "linux") and platform_machine not in "ppc64"`, "x[]", "x==2.0.0+cpu", "x>=1.0a1"}},
+		"requirement": {requirementText, []string{"torch", "ray-x[a, b]>=1,<2", "numpy (>=1.20)", "x==1.*", "x~=1.4.2",
+			"x===1.0-weird", "x!=1.3.*,>=1!2.0", "A.b_c",
+			"x; python_version < '3.11'",
+			`x>=1 ; (os_name == "posix" or sys_platform == "linux") and platform_machine not in "ppc64"`, "x[]",
+			"x==2.0.0+cpu", "x>=1.0a1"}},
 	}
 	for name, tt := range good {
 		for _, s := range tt.list {
@@ -140,16 +166,20 @@ func TestGrammarsRefuse(t *testing.T) {
 		g    func(string) (string, string)
 		list []string
 	}{
-		"requirement": {requirementText, []string{"x=1", "x>1..2", "x==1.0;", "x[a", "x>=", "x 1.0", "x==1,,", "x~=1", "x; python_version", "x; (python_version < '3'", "x; extra == 'a' b",
-			"x; '1' < '2'", "x; " + strings.Repeat("(", 40) + "os_name=='a'" + strings.Repeat(")", 40), "x.whl", "x.tar.gz", "~x", "x==1 --hash=sha256:abc"}},
-		"match":    {matchSpec, []string{"numpy[version=1]", "*", "a b c d", "numpy=", "numpy=1=2=3", "__glibc", "a::b::c", "x.conda", "-c evil", "numpy>=1,", "numpy@1"}},
+		"requirement": {requirementText, []string{"x=1", "x>1..2", "x==1.0;", "x[a", "x>=", "x 1.0", "x==1,,", "x~=1",
+			"x; python_version", "x; (python_version < '3'", "x; extra == 'a' b",
+			"x; '1' < '2'", "x; " + strings.Repeat("(", 40) + "os_name=='a'" + strings.Repeat(")", 40), "x.whl",
+			"x.tar.gz", "~x", "x==1 --hash=sha256:abc"}},
+		"match": {matchSpec, []string{"numpy[version=1]", "*", "a b c d", "numpy=", "numpy=1=2=3", "__glibc",
+			"a::b::c", "x.conda", "-c evil", "numpy>=1,", "numpy@1"}},
 		"platform": {platformName, []string{"linux", "darwin/arm64", "linux/amd64/v9", "linux/x86_64", "amd64"}},
 		"user":     {userName, []string{"Ray", "1000", "daemon", "www-data", "a:b", "ray$"}},
 		"python":   {namePython.Check, []string{"3", "2.7", "3.12.x", "3.x", "python3.12", ">=3.9"}},
 		"version":  {installerVersion, []string{"latest", "py312_latest", "py312", "x"}},
 		"label":    {nameLabel.Check, []string{".a", "a.", "a b", "a=b"}},
 		"path":     {imagePath, []string{"/a/", "/a//b", "/a/../b", "/proc/x", "/sys", "/dev/null", "/run/secrets/x"}},
-		"base":     {baseReference, []string{"scratch", "Ubuntu", "ubuntu:22.04:x", "ubuntu@sha256:abc", strings.Repeat("a", 300), "http://h/x"}},
+		"base": {baseReference, []string{"scratch", "Ubuntu", "ubuntu:22.04:x", "ubuntu@sha256:abc",
+			strings.Repeat("a", 300), "http://h/x"}},
 	}
 	for name, tt := range bad {
 		for _, s := range tt.list {

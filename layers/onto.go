@@ -59,7 +59,8 @@ func ResolveAdded(ctx context.Context, in ResolveInput, below map[string]ParentI
 		}
 		locked := *old
 		locked.Layers = slices.Clip(old.Layers)
-		r := &Resolver{in: in, name: name, platform: platform, old: old, locked: &locked, stack: below[name].stack(platform, old)}
+		r := &Resolver{in: in, name: name, platform: platform, old: old, locked: &locked,
+			stack: below[name].stack(platform, old)}
 		if err := r.layer(ctx, layer, addedInputs(in.Recipe.Pip, n, inputsOf(old, "ray"))); err != nil {
 			return nil, fmt.Errorf("resolve platform %q: %w", name, err)
 		}
@@ -92,7 +93,8 @@ func LockExtends(r *Recipe, old, with *Lock) bool {
 	}
 	for name, was := range old.Platforms {
 		is := with.Platforms[name]
-		if is == nil || len(is.Layers) != len(was.Layers)+1 || !reflect.DeepEqual(was.Base, is.Base) || !reflect.DeepEqual(was.Tool, is.Tool) {
+		if is == nil || len(is.Layers) != len(was.Layers)+1 || !reflect.DeepEqual(was.Base, is.Base) ||
+			!reflect.DeepEqual(was.Tool, is.Tool) {
 			return false
 		}
 		last := is.Layers[len(is.Layers)-1]
@@ -100,7 +102,8 @@ func LockExtends(r *Recipe, old, with *Lock) bool {
 			return false
 		}
 		for i, l := range was.Layers {
-			if l.Name != is.Layers[i].Name || !reflect.DeepEqual(sortedArtifacts(l.Artifacts), sortedArtifacts(is.Layers[i].Artifacts)) {
+			if l.Name != is.Layers[i].Name || !reflect.DeepEqual(sortedArtifacts(l.Artifacts),
+				sortedArtifacts(is.Layers[i].Artifacts)) {
 				return false
 			}
 		}
@@ -134,7 +137,8 @@ func (g *Graph) OnImage(below map[string]ParentImage, record *BuildRecord) (*Gra
 			titles = append(slices.Clone(b.History), last.Name())
 		}
 		if len(fresh) != 1 || len(titles) != b.Layers+1 {
-			return nil, fmt.Errorf("put packages on image %q: it has %d layers, and its recipe comes to %d: build the image from its recipe", b.Ref, b.Layers, len(titles)-len(fresh))
+			return nil, fmt.Errorf("put packages on image %q: it has %d layers, and its recipe comes to %d: build the "+
+				"image from its recipe", b.Ref, b.Layers, len(titles)-len(fresh))
 		}
 		image.Base, image.BaseLayers, image.Layers = llb.From(b.Ref), titles[:b.Layers], fresh
 		out.Images[i] = image

@@ -73,7 +73,8 @@ func (p python) installWheels(g wheelGroup) (llb.Exec, error) {
 
 // installDir is the step that installs every wheel of a directory.
 func (p python) installDir(g wheelGroup, wheels llb.Stage) llb.Exec {
-	step := shell(g.vertex("install "+g.what()), preludeText+wheelInstallText, map[string]string{"PROGRAM": wheelInstallProgram},
+	step := shell(g.vertex("install "+g.what()), preludeText+wheelInstallText,
+		map[string]string{"PROGRAM": wheelInstallProgram},
 		p.interpreter(), work+"/wheels", work+"/out")
 	step.Mounts = []llb.Mount{{Path: work + "/wheels", Stage: wheels}}
 	return step

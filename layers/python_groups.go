@@ -122,7 +122,8 @@ func bigWheels(packages []Artifact, rules LayerRules) map[string]bool {
 		}
 	}
 	slices.SortStableFunc(all, func(a, b Artifact) int {
-		return cmp.Or(cmp.Compare(bits.Len64(uint64(b.Size)), bits.Len64(uint64(a.Size))), cmp.Compare(nameHash(a.Name), nameHash(b.Name)))
+		return cmp.Or(cmp.Compare(bits.Len64(uint64(b.Size)), bits.Len64(uint64(a.Size))),
+			cmp.Compare(nameHash(a.Name), nameHash(b.Name)))
 	})
 	big := map[string]bool{}
 	for _, a := range all[:min(len(all), rules.Budget-takenLayers)] {
@@ -183,7 +184,8 @@ func maxSizeValue(size *int64) strictyaml.Value {
 
 func layerBudget(s string) (string, string) {
 	if n, err := strconv.Atoi(s); err != nil || n < leastBudget || n > mostBudget {
-		return quoteShort(s) + " is no number of layers that can be", fmt.Sprintf("write a number from %d to %d", leastBudget, mostBudget)
+		return quoteShort(s) + " is no number of layers that can be",
+			fmt.Sprintf("write a number from %d to %d", leastBudget, mostBudget)
 	}
 	return "", ""
 }

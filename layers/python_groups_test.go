@@ -134,7 +134,8 @@ func TestLayersKeepToTheirSize(t *testing.T) {
 		for _, g := range groups {
 			count += len(g.wheels)
 			if len(g.wheels) > 1 && g.size() > rules.MaxSize {
-				t.Errorf("seed %d: layer %s of %d wheels has %d bytes, want at most %d", seed, g.name, len(g.wheels), g.size(), rules.MaxSize)
+				t.Errorf("seed %d: layer %s of %d wheels has %d bytes, want at most %d", seed, g.name, len(g.wheels),
+					g.size(), rules.MaxSize)
 			}
 			if names[g.name] {
 				t.Errorf("seed %d: two layers are named %s", seed, g.name)
@@ -150,7 +151,8 @@ func TestLayersKeepToTheirSize(t *testing.T) {
 func TestWheelsByHowOftenTheyChange(t *testing.T) {
 	ours := wheel("ours", 1<<10)
 	ours.Origin = originLocal
-	groups := wheelGroups([]Artifact{ours, wheel("ray", 70<<20), wheel("tensorflow", 500<<20), wheel("click", 1<<10)}, LayerRules{})
+	groups := wheelGroups([]Artifact{ours, wheel("ray", 70<<20), wheel("tensorflow", 500<<20), wheel("click", 1<<10)},
+		LayerRules{})
 	var names []string
 	for _, g := range groups {
 		names = append(names, g.name)
@@ -173,10 +175,12 @@ func TestLayerRulesOfARecipe(t *testing.T) {
 			t.Errorf("%q gives %+v (%v), want %+v", text, r, err, want)
 		}
 	}
-	if _, err := LoadRecipe([]byte("layers: {compression: lz4}"), "raybuild.yaml", nil); err == nil || !strings.Contains(err.Error(), "gzip") {
+	if _, err := LoadRecipe([]byte("layers: {compression: lz4}"), "raybuild.yaml", nil); err == nil ||
+		!strings.Contains(err.Error(), "gzip") {
 		t.Errorf("a compression that is none: %v", err)
 	}
-	for _, text := range []string{"budget: 12", "budget: 101", "budget: many", "max_size: 15MB", "max_size: 512", "max_size: -1GB"} {
+	for _, text := range []string{"budget: 12", "budget: 101", "budget: many", "max_size: 15MB", "max_size: 512",
+		"max_size: -1GB"} {
 		_, err := LoadRecipe([]byte("layers: {"+text+"}"), "raybuild.yaml", nil)
 		if err == nil || !strings.Contains(err.Error(), "write ") {
 			t.Errorf("%q: the error is %v, want one that says what to write", text, err)
@@ -275,10 +279,12 @@ func TestPlanningGrowsWithTheArtifacts(t *testing.T) {
 	}
 	const artifacts, slack = 16, 2 // from 50 to 800
 	if most := costs[50].bytes * artifacts * slack; costs[800].bytes > most {
-		t.Errorf("800 artifacts take %d kB, want at most %d kB: %d times that of 50", costs[800].bytes>>10, most>>10, artifacts*slack)
+		t.Errorf("800 artifacts take %d kB, want at most %d kB: %d times that of 50", costs[800].bytes>>10, most>>10,
+			artifacts*slack)
 	}
 	if most := costs[50].took * artifacts * 3 * slack; costs[800].took > most {
-		t.Errorf("800 artifacts take %v, want at most %v: they cost more than 16 times what 50 do", costs[800].took, most)
+		t.Errorf("800 artifacts take %v, want at most %v: they cost more than 16 times what 50 do",
+			costs[800].took, most)
 	}
 }
 

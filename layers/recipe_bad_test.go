@@ -18,66 +18,144 @@ type refusedRecipe struct {
 func refusedRecipes() []refusedRecipe {
 	return []refusedRecipe{
 		{"an unknown key", "bse: ubuntu", []string{`raybuild.yaml:1:1: bse: unknown key; did you mean "base"?`}},
-		{"an unknown key below", "env:\n  pyhton: 3.12", []string{`raybuild.yaml:2:3: env.pyhton: unknown key; did you mean "python"?`}},
-		{"an unknown key like no other", "ray: {flavour: x}", []string{`raybuild.yaml:1:7: ray.flavour: unknown key; known are extras, version`}},
-		{"all problems at once", "base: [x]\nenv: {name: base, python: 2.7}\nray: {version: latest}\nplatforms: [windows/amd64]\n", []string{
+		{"an unknown key below", "env:\n  pyhton: 3.12",
+			[]string{`raybuild.yaml:2:3: env.pyhton: unknown key; did you mean "python"?`}},
+		{"an unknown key like no other", "ray: {flavour: x}",
+			[]string{`raybuild.yaml:1:7: ray.flavour: unknown key; known are extras, version`}},
+		{"all problems at once", "base: [x]\nenv: {name: base, python: 2.7}\nray: {version: latest}\n" +
+			"platforms: [windows/amd64]\n", []string{
 			`raybuild.yaml:1:7: base: is a list, not text; write text`,
 			`raybuild.yaml:2:13: env.name: "base" is conda's own environment; use another name, such as "ray"`,
 			`raybuild.yaml:2:27: env.python: "2.7" is not a Python version; write "3.12" or "3.12.4", in quotes`,
 			`raybuild.yaml:3:16: ray.version: "latest" is not a version of Ray; write all of it, such as "2.60.0"`,
 			`raybuild.yaml:4:13: platforms[0]: "windows/amd64" is not a platform that an image can be built for; write linux/amd64 or linux/arm64`,
 		}},
-		{"a key twice", "base: a\nbase: b", []string{`raybuild.yaml:2:1: key "base" is there twice, first in line 1; keep one of the two`}},
-		{"a bool for text", "image: {env: {A: true}}", []string{`raybuild.yaml:1:18: image.env.A: is true or false, not text; quote it: "true"`}},
-		{"text for a bool", "miniconda: {accept_anaconda_terms: yes}", []string{`raybuild.yaml:1:36: miniconda.accept_anaconda_terms: is text, not true or false; write true or false`}},
-		{"a list for a mapping", "env: [a]", []string{`raybuild.yaml:1:6: env: is a list, not a mapping; write a mapping`}},
-		{"a value that is not there", "base:", []string{`raybuild.yaml:1:6: base: has no value; give it one or remove the key`}},
-		{"not a number", "image: {env: {A: .nan}}", []string{`raybuild.yaml:1:18: image.env.A: is a number, not text; quote it: ".nan"`}},
-		{"an unknown preset", "mirrors: {fetch: [tsuna]}", []string{`raybuild.yaml:1:19: mirrors.fetch[0]: "tsuna" is not known; did you mean "tuna"?`}},
-		{"auto in a list", "mirrors: {fetch: [auto, tuna]}", []string{`raybuild.yaml:1:19: mirrors.fetch[0]: auto stands alone; write fetch: auto, or list the mirrors`}},
-		{"a mirror twice", "mirrors: {fetch: [tuna, tuna]}", []string{`raybuild.yaml:1:25: mirrors.fetch[1]: "tuna" is listed twice; keep one of the two`}},
+		{"a key twice", "base: a\nbase: b",
+			[]string{`raybuild.yaml:2:1: key "base" is there twice, first in line 1; keep one of the two`}},
+		{"a bool for text", "image: {env: {A: true}}",
+			[]string{`raybuild.yaml:1:18: image.env.A: is true or false, not text; quote it: "true"`}},
+		{"text for a bool", "miniconda: {accept_anaconda_terms: yes}",
+			[]string{
+				`raybuild.yaml:1:36: miniconda.accept_anaconda_terms: is text, not true or false; write true or false`,
+			}},
+		{"a list for a mapping", "env: [a]",
+			[]string{`raybuild.yaml:1:6: env: is a list, not a mapping; write a mapping`}},
+		{"a value that is not there", "base:",
+			[]string{`raybuild.yaml:1:6: base: has no value; give it one or remove the key`}},
+		{"not a number", "image: {env: {A: .nan}}",
+			[]string{`raybuild.yaml:1:18: image.env.A: is a number, not text; quote it: ".nan"`}},
+		{"an unknown preset", "mirrors: {fetch: [tsuna]}",
+			[]string{`raybuild.yaml:1:19: mirrors.fetch[0]: "tsuna" is not known; did you mean "tuna"?`}},
+		{"auto in a list", "mirrors: {fetch: [auto, tuna]}",
+			[]string{
+				`raybuild.yaml:1:19: mirrors.fetch[0]: auto stands alone; write fetch: auto, or list the mirrors`,
+			}},
+		{"a mirror twice", "mirrors: {fetch: [tuna, tuna]}",
+			[]string{`raybuild.yaml:1:25: mirrors.fetch[1]: "tuna" is listed twice; keep one of the two`}},
 		{"credentials in a URL", "mirrors: {image: {pip: \"https://user:secret@h/simple\"}}", []string{
 			`raybuild.yaml:1:24: mirrors.image.pip: a URL with credentials; leave them out, and put them into ~/.netrc or the file that NETRC names: a recipe is not a place for secrets`}},
-		{"an index that is none", "mirrors: {image: {pip: \"https://h/pypi\"}}", []string{`raybuild.yaml:1:24: mirrors.image.pip: "https://h/pypi" does not end in /simple; write the URL of the simple index (PEP 503), as pip's index-url`}},
-		{"ray among the packages", "pip: [\"ray[tune]==2.0.0\"]", []string{`raybuild.yaml:1:7: pip[0]: "ray[tune]==2.0.0" belongs under ray; remove it and set ray.version and ray.extras`}},
-		{"an index without packages", "pip: {extra_indexes: [{url: \"https://h/simple\"}]}", []string{`raybuild.yaml:1:23: pip.extra_indexes[0]: has no packages; add it`}},
-		{"an unsigned repository", "apt: {repositories: [{url: \"http://h/d\", suite: ./}]}", []string{`raybuild.yaml:1:22: apt.repositories[0]: has no key; add the path of the OpenPGP key that signs the repository: unsigned ones are refused`}},
+		{"an index that is none", "mirrors: {image: {pip: \"https://h/pypi\"}}",
+			[]string{
+				`raybuild.yaml:1:24: mirrors.image.pip: "https://h/pypi" does not end in /simple; write the URL of the simple index (PEP 503), as pip's index-url`,
+			}},
+		{"ray among the packages", "pip: [\"ray[tune]==2.0.0\"]",
+			[]string{
+				`raybuild.yaml:1:7: pip[0]: "ray[tune]==2.0.0" belongs under ray; remove it and set ray.version and ray.extras`,
+			}},
+		{"an index without packages", "pip: {extra_indexes: [{url: \"https://h/simple\"}]}",
+			[]string{`raybuild.yaml:1:23: pip.extra_indexes[0]: has no packages; add it`}},
+		{"an unsigned repository", "apt: {repositories: [{url: \"http://h/d\", suite: ./}]}",
+			[]string{
+				`raybuild.yaml:1:22: apt.repositories[0]: has no key; add the path of the OpenPGP key that signs the repository: unsigned ones are refused`,
+			}},
 		{"Anaconda's terms", "env: {channels: [defaults]}", []string{
 			`raybuild.yaml:1:18: env.channels[0]: "defaults" is bound to Anaconda's terms of service, which are not accepted; read https://www.anaconda.com/legal and set miniconda.accept_anaconda_terms: true, or use conda-forge`}},
 		{"Miniconda's version for Miniforge", "miniconda: {distribution: miniforge, version: py312_26.7.1-1}", []string{
 			`raybuild.yaml:1:47: miniconda.version: "py312_26.7.1-1" is a version of Miniconda, and the distribution is miniforge; write a version such as "26.7.2-0", or distribution: miniconda`}},
-		{"a step with a layer's name", "steps: [{name: ray, run: x}]", []string{`raybuild.yaml:1:16: steps[0].name: "ray" is the name of a layer of raybuild's own; use another name`}},
-		{"a step that needs what comes later", "steps:\n- {name: a, run: x, needs: [b]}\n- {name: b, run: x}", []string{`raybuild.yaml:2:29: steps[0].needs[0]: the step "b" comes later; move it before "a"`}},
-		{"a step that needs what is not there", "steps: [{name: a, run: x, needs: [rya]}]", []string{`raybuild.yaml:1:35: steps[0].needs[0]: no layer or step is named "rya"; did you mean "ray"?`}},
-		{"steps that need each other", "steps:\n- {name: a, run: x, needs: [a]}", []string{`raybuild.yaml:2:29: steps[0].needs[0]: a step cannot need itself; remove it`}},
-		{"a path out of the directory", "files: [{from: ../../etc, to: /x}]", []string{`raybuild.yaml:1:16: files[0].from: "../../etc" leads out of the recipe's directory; keep the file beside or below the recipe`}},
-		{"a relative destination", "files: [{from: a, to: x}]", []string{`raybuild.yaml:1:23: files[0].to: "x" is not an absolute path; begin it with "/"`}},
-		{"two files to one place", "files: [{from: a, to: /x}, {from: b, to: /x}]", []string{`raybuild.yaml:1:42: files[1].to: "/x" is already written by files[0]; give each its own place`}},
-		{"PATH without the environment", "image: {env: {PATH: /usr/bin}}", []string{`raybuild.yaml:1:21: image.env.PATH: leaves out the environment, so that ray would not be found; put /opt/conda/envs/ray/bin into it`}},
-		{"two versions of a package", "apt: [vim=2, vim=1]", []string{`raybuild.yaml:1:6: apt: vim is listed with two versions; keep one of the two`}},
-		{"a removal", "apt: [vim-]", []string{`raybuild.yaml:1:7: apt[0]: "vim-" is not an apt package; write name or name=version, as in "vim" or "vim=2:9.1.0016-1ubuntu7"`}},
-		{"python under conda", "env: {conda: [python=3.12]}", []string{`raybuild.yaml:1:14: env.conda: "python=3.12" belongs under env.python; remove it and set env.python`}},
-		{"one digest for two platforms", "miniconda: {version: py312_1.2.3-1, sha256: " + strings.Repeat("a", 64) + "}\nplatforms: [linux/amd64, linux/arm64]", []string{
+		{"a step with a layer's name", "steps: [{name: ray, run: x}]",
+			[]string{
+				`raybuild.yaml:1:16: steps[0].name: "ray" is the name of a layer of raybuild's own; use another name`,
+			}},
+		{"a step that needs what comes later", "steps:\n- {name: a, run: x, needs: [b]}\n" +
+			"- {name: b, run: x}",
+			[]string{`raybuild.yaml:2:29: steps[0].needs[0]: the step "b" comes later; move it before "a"`}},
+		{"a step that needs what is not there", "steps: [{name: a, run: x, needs: [rya]}]",
+			[]string{`raybuild.yaml:1:35: steps[0].needs[0]: no layer or step is named "rya"; did you mean "ray"?`}},
+		{"steps that need each other", "steps:\n- {name: a, run: x, needs: [a]}",
+			[]string{`raybuild.yaml:2:29: steps[0].needs[0]: a step cannot need itself; remove it`}},
+		{"a path out of the directory", "files: [{from: ../../etc, to: /x}]",
+			[]string{
+				`raybuild.yaml:1:16: files[0].from: "../../etc" leads out of the recipe's directory; keep the file beside or below the recipe`,
+			}},
+		{"a relative destination", "files: [{from: a, to: x}]",
+			[]string{`raybuild.yaml:1:23: files[0].to: "x" is not an absolute path; begin it with "/"`}},
+		{"two files to one place", "files: [{from: a, to: /x}, {from: b, to: /x}]",
+			[]string{`raybuild.yaml:1:42: files[1].to: "/x" is already written by files[0]; give each its own place`}},
+		{"PATH without the environment", "image: {env: {PATH: /usr/bin}}",
+			[]string{
+				`raybuild.yaml:1:21: image.env.PATH: leaves out the environment, so that ray would not be found; put /opt/conda/envs/ray/bin into it`,
+			}},
+		{"two versions of a package", "apt: [vim=2, vim=1]",
+			[]string{`raybuild.yaml:1:6: apt: vim is listed with two versions; keep one of the two`}},
+		{
+			"a removal", "apt: [vim-]", []string{
+				`raybuild.yaml:1:7: apt[0]: "vim-" is not an apt package; write name or name=version, as in "vim" or "vim=2:9.1.0016-1ubuntu7"`,
+			},
+		},
+		{"python under conda", "env: {conda: [python=3.12]}",
+			[]string{
+				`raybuild.yaml:1:14: env.conda: "python=3.12" belongs under env.python; remove it and set env.python`,
+			}},
+		{"one digest for two platforms", "miniconda: {version: py312_1.2.3-1, sha256: " + strings.Repeat("a", 64) +
+			"}\nplatforms: [linux/amd64, linux/arm64]", []string{
 			`raybuild.yaml:1:45: miniconda.sha256: one digest cannot fit the installers of 2 platforms; remove it and take a version of raybuild's own table, or build one platform at a time`}},
-		{"a test that is a list", "smoke: [ray]", []string{`raybuild.yaml:1:8: smoke: is a list, not true, false, or a command; write true, false, or a command`}},
-		{"a test that is a number", "smoke: 1", []string{`raybuild.yaml:1:8: smoke: is a number, not true, false, or a command; write true, false, or a command`}},
-		{"a test without a value", "smoke:", []string{`raybuild.yaml:1:7: smoke: is nothing, not true, false, or a command; write true, false, or a command`}},
-		{"a test that runs nothing", "smoke: \" \"", []string{`raybuild.yaml:1:8: smoke: an empty script; write the commands to run`}},
-		{"an escaped NUL in a test", `smoke: "x\0y"`, []string{`raybuild.yaml:1:8: smoke: control character U+0000; remove it`}},
-		{"a test that is a word for a bool", "smoke: \"off\"", []string{`raybuild.yaml:1:8: smoke: "off" is text, and would be run as a command; write true or false, without quotes`}},
-		{"an anchor", "base: &a ubuntu", []string{`raybuild.yaml:1:7: anchors and aliases are not supported; write the value out`}},
+		{"a test that is a list", "smoke: [ray]",
+			[]string{
+				`raybuild.yaml:1:8: smoke: is a list, not true, false, or a command; write true, false, or a command`,
+			}},
+		{
+			"a test that is a number", "smoke: 1",
+			[]string{
+				`raybuild.yaml:1:8: smoke: is a number, not true, false, or a command; write true, false, or a command`,
+			},
+		},
+		{
+			"a test without a value", "smoke:", []string{
+				`raybuild.yaml:1:7: smoke: is nothing, not true, false, or a command; write true, false, or a command`,
+			},
+		},
+		{"a test that runs nothing", "smoke: \" \"",
+			[]string{`raybuild.yaml:1:8: smoke: an empty script; write the commands to run`}},
+		{"an escaped NUL in a test", `smoke: "x\0y"`,
+			[]string{`raybuild.yaml:1:8: smoke: control character U+0000; remove it`}},
+		{"a test that is a word for a bool", "smoke: \"off\"",
+			[]string{
+				`raybuild.yaml:1:8: smoke: "off" is text, and would be run as a command; write true or false, without quotes`,
+			}},
+		{"an anchor", "base: &a ubuntu",
+			[]string{`raybuild.yaml:1:7: anchors and aliases are not supported; write the value out`}},
 		{"an alias", "env: &x {name: a}\nray: {<<: *x}", []string{
 			`raybuild.yaml:1:6: anchors and aliases are not supported; write the value out`,
 			`raybuild.yaml:2:7: merge keys (<<) are not supported; write the values out`}},
-		{"a tag", "base: !!binary dWJ1bnR1", []string{`raybuild.yaml:1:7: the tag "!!binary" is not supported; remove it; quote text that looks like something else`}},
-		{"a second document", "base: a\n---\nbase: b\n", []string{`raybuild.yaml:2:1: a second document; keep one document in the file: remove what follows ---`}},
+		{
+			"a tag", "base: !!binary dWJ1bnR1", []string{
+				`raybuild.yaml:1:7: the tag "!!binary" is not supported; remove it; quote text that looks like something else`,
+			},
+		},
+		{"a second document", "base: a\n---\nbase: b\n",
+			[]string{`raybuild.yaml:2:1: a second document; keep one document in the file: remove what follows ---`}},
 		{"a tab", "env:\n\tname: x\n", []string{`raybuild.yaml:2:1: a tab in the indentation; indent with spaces`}},
 		{"a list as key", "[a]: b", []string{`raybuild.yaml:1:1: a key that is not text; keys are plain words`}},
 		{"not UTF-8", "base: \xff", []string{`raybuild.yaml:1:7: not UTF-8; save the file as UTF-8`}},
 		{"a NUL", "base: a\x00", []string{`raybuild.yaml:1:8: control character U+0000; remove it`}},
-		{"a hidden turn of direction", "base: a\u202eb", []string{`raybuild.yaml:1:8: bidirectional control character U+202E; remove it: it makes text look other than it is`}},
-		{"an escaped turn of direction", `image: {labels: {a: "x\u202ey"}}`, []string{`raybuild.yaml:1:21: image.labels.a: bidirectional control character U+202E; remove it`}},
-		{"an escaped NUL", `steps: [{name: a, run: "x\0y"}]`, []string{`raybuild.yaml:1:24: steps[0].run: control character U+0000; remove it`}},
+		{"a hidden turn of direction", "base: a\u202eb",
+			[]string{
+				`raybuild.yaml:1:8: bidirectional control character U+202E; remove it: it makes text look other than it is`,
+			}},
+		{"an escaped turn of direction", `image: {labels: {a: "x\u202ey"}}`,
+			[]string{`raybuild.yaml:1:21: image.labels.a: bidirectional control character U+202E; remove it`}},
+		{"an escaped NUL", `steps: [{name: a, run: "x\0y"}]`,
+			[]string{`raybuild.yaml:1:24: steps[0].run: control character U+0000; remove it`}},
 		{"a scalar for a recipe", "hello", []string{`raybuild.yaml:1:1: is text, not a mapping; write a mapping`}},
 	}
 }
@@ -113,7 +191,8 @@ func TestHostileRecipes(t *testing.T) {
 	}
 	bomb := "a: &a [x,x,x,x,x,x,x,x,x]\n"
 	for c := 'b'; c < 'z'; c++ {
-		bomb += fmt.Sprintf("%c: &%c [*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c]\n", c, c, c-1, c-1, c-1, c-1, c-1, c-1, c-1, c-1, c-1)
+		bomb += fmt.Sprintf("%c: &%c [*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c]\n", c, c, c-1, c-1, c-1, c-1, c-1, c-1,
+			c-1, c-1, c-1)
 	}
 	hostile := map[string]string{
 		"a bomb of aliases":       bomb,

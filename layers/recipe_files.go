@@ -78,7 +78,8 @@ func unreadable(name string, err error) (message, fix string) {
 	var pe *fs.PathError
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Sprintf("there is no file %q beside the recipe", name), "paths are relative to the recipe's directory"
+		return fmt.Sprintf("there is no file %q beside the recipe", name),
+			"paths are relative to the recipe's directory"
 	case errors.As(err, &pe) && strings.Contains(pe.Err.Error(), "escapes"):
 		return fmt.Sprintf("%q leads out of the recipe's directory", name), "keep the file beside or below the recipe"
 	case errors.As(err, &pe):
@@ -124,9 +125,10 @@ func envFileValue(e *EnvFile) strictyaml.Value {
 		strictyaml.Key{Name: "dependencies", Value: strictyaml.Items("a list of packages", dependencyValue(e))},
 		// The prefix is that of another machine, and means nothing here.
 		strictyaml.Key{Name: "prefix"},
-		strictyaml.Key{Name: "variables", Value: strictyaml.Func(nil, func(t *strictyaml.Reader, n *strictyaml.Node, key string) {
-			t.AddAt(n, key, "is not taken from environment.yml", "move it to the recipe's image.env")
-		})},
+		strictyaml.Key{Name: "variables", Value: strictyaml.Func(nil,
+			func(t *strictyaml.Reader, n *strictyaml.Node, key string) {
+				t.AddAt(n, key, "is not taken from environment.yml", "move it to the recipe's image.env")
+			})},
 	).Then(func() {
 		e.Conda = sorted(e.Conda)
 		e.Channels = slices.DeleteFunc(e.Channels, func(c string) bool { return c == "nodefaults" })
@@ -159,7 +161,8 @@ func (e *EnvFile) add(spec string) {
 	switch name {
 	case "pip":
 	case "python":
-		e.Python = strings.Trim(strings.TrimPrefix(strings.TrimSpace(spec[strings.Index(strings.ToLower(spec), "python")+len("python"):]), "="), "= ")
+		e.Python = strings.Trim(strings.TrimPrefix(
+			strings.TrimSpace(spec[strings.Index(strings.ToLower(spec), "python")+len("python"):]), "="), "= ")
 		e.Python = strings.TrimSuffix(e.Python, ".*")
 	default:
 		e.Conda = append(e.Conda, spec)
@@ -179,15 +182,19 @@ func (t *recipeReader) mergeEnvFile(tree *strictyaml.Node, r *Recipe, e *EnvFile
 		r.Env.Python = e.Python
 	}
 	setDefault(&r.Env.Python, defaultPython)
-	if e.Python != "" && !strings.HasPrefix(e.Python+".", r.Env.Python+".") && !strings.HasPrefix(r.Env.Python+".", e.Python+".") {
-		t.AddAt(at, "dependencies", fmt.Sprintf("asks for python %s, and the recipe's env.python is %s", quoteShort(e.Python), r.Env.Python),
+	if e.Python != "" && !strings.HasPrefix(e.Python+".", r.Env.Python+".") &&
+		!strings.HasPrefix(r.Env.Python+".", e.Python+".") {
+		t.AddAt(at, "dependencies", fmt.Sprintf("asks for python %s, and the recipe's env.python is %s",
+			quoteShort(e.Python), r.Env.Python),
 			"give both the same version, such as \"3.12\"")
 	}
 	if !r.Miniconda.AcceptAnacondaTerms {
 		for _, c := range r.Env.Channels {
 			if AnacondaChannel(c) {
-				t.AddAt(tree.Get("channels"), "channels", fmt.Sprintf("%q is bound to Anaconda's terms of service, which are not accepted", c),
-					"read https://www.anaconda.com/legal and set miniconda.accept_anaconda_terms: true in the recipe, or use conda-forge")
+				t.AddAt(tree.Get("channels"), "channels",
+					fmt.Sprintf("%q is bound to Anaconda's terms of service, which are not accepted", c),
+					"read https://www.anaconda.com/legal and set miniconda.accept_anaconda_terms: true in the recipe, "+
+						"or use conda-forge")
 			}
 		}
 	}
@@ -281,7 +288,8 @@ func (q *requirementsReader) line(name string, l requirementLine, from []Problem
 		q.reader.Tell(Problem{File: name, Line: l.number, Message: message, Fix: fix})
 	}
 	if include, ok := requirementOption(l.text, "-r", "--requirement"); ok {
-		if m, f := localPath(path.Join(path.Dir(name), include)); m != "" || include == "" || strings.HasPrefix(include, "/") {
+		if m, f := localPath(path.Join(path.Dir(name), include)); m != "" ||
+			include == "" || strings.HasPrefix(include, "/") {
 			refuse(fmt.Sprintf("cannot include %s (%s)", quoteShort(include), m), f)
 			return
 		}
@@ -344,17 +352,21 @@ func requirementLineRefused(text string) (message, fix string) {
 	option, _, _ := strings.Cut(strings.SplitN(text, "=", 2)[0], " ")
 	switch option {
 	case "-c", "--constraint":
-		return "constraints files are not supported", "the lock pins every version; write what must hold into the requirement itself"
+		return "constraints files are not supported", "the lock pins every version; write what must hold into the " +
+			"requirement itself"
 	case "-i", "--index-url", "--pypi-url":
 		return fmt.Sprintf("%s chooses where packages come from", option), "set mirrors.fetch in the recipe"
 	case "--extra-index-url":
-		return fmt.Sprintf("%s lets any index answer for any package", option), "list the index with its packages under pip.extra_indexes in the recipe"
+		return fmt.Sprintf("%s lets any index answer for any package", option),
+			"list the index with its packages under pip.extra_indexes in the recipe"
 	case "-f", "--find-links":
 		return fmt.Sprintf("%s is not supported", option), "name wheels under pip.wheels in the recipe"
 	case "-e", "--editable":
 		return "an editable requirement", "build a wheel and name it under pip.wheels in the recipe"
-	case "--pre", "--no-binary", "--only-binary", "--prefer-binary", "--no-index", "--trusted-host", "--require-hashes", "--use-feature":
-		return fmt.Sprintf("the option %s is not supported in a requirements file", option), "remove it: hashes are always checked, and the lock holds exact files"
+	case "--pre", "--no-binary", "--only-binary", "--prefer-binary", "--no-index", "--trusted-host", "--require-hashes",
+		"--use-feature":
+		return fmt.Sprintf("the option %s is not supported in a requirements file", option),
+			"remove it: hashes are always checked, and the lock holds exact files"
 	}
 	return fmt.Sprintf("unknown option %s", quoteShort(option)), "remove it"
 }

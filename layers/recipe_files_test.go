@@ -35,10 +35,11 @@ func recipeWithFiles(t *testing.T, text string, files map[string]string) *Recipe
 func TestRequirementsFiles(t *testing.T) {
 	hash := "sha256:" + strings.Repeat("a", 64)
 	r := recipeWithFiles(t, "pip: {requirements: [requirements.txt, b.txt]}", map[string]string{
-		"requirements.txt": "# comment\n\nTorch == 2.4.0 \\\n    --hash=" + hash + " \\\n    --hash=" + hash + "\nnumpy>=1.26,<2 # why\n-r more/extra.txt\n",
-		"more/extra.txt":   "--requirement=../third.txt\r\nrequests[socks] ; python_version < '3.13'\r\n",
-		"third.txt":        "x==1\n",
-		"b.txt":            "\tdm-tree\n",
+		"requirements.txt": "# comment\n\nTorch == 2.4.0 \\\n    --hash=" +
+			hash + " \\\n    --hash=" + hash + "\nnumpy>=1.26,<2 # why\n-r more/extra.txt\n",
+		"more/extra.txt": "--requirement=../third.txt\r\nrequests[socks] ; python_version < '3.13'\r\n",
+		"third.txt":      "x==1\n",
+		"b.txt":          "\tdm-tree\n",
 	})
 	if err := r.LoadFiles(); err != nil {
 		t.Fatal(err)
@@ -58,15 +59,18 @@ func TestRequirementsFiles(t *testing.T) {
 func TestRequirementsFilesRefused(t *testing.T) {
 	r := recipeWithFiles(t, "pip: {requirements: [r.txt, none.txt]}", map[string]string{
 		"r.txt": strings.Join([]string{
-			"-e .", "--index-url https://h/simple", "--extra-index-url=https://h/simple", "--find-links x", "file:///etc/passwd", "git+https://h/x",
-			"-r ../../etc/passwd", "-r r.txt", "x @ https://h/x.whl", "ray==2.0.0", "-c c.txt", "--pre", "x==1 --hash=md5:abc", "./x.whl", "$(id)", "-r/etc/passwd", "--frobnicate",
+			"-e .", "--index-url https://h/simple", "--extra-index-url=https://h/simple", "--find-links x",
+			"file:///etc/passwd", "git+https://h/x",
+			"-r ../../etc/passwd", "-r r.txt", "x @ https://h/x.whl", "ray==2.0.0", "-c c.txt", "--pre",
+			"x==1 --hash=md5:abc", "./x.whl", "$(id)", "-r/etc/passwd", "--frobnicate",
 		}, "\n"),
 	})
 	want := []string{
 		`there is no file "none.txt" beside the recipe`,
 		"r.txt:1: an editable requirement; build a wheel and name it under pip.wheels in the recipe",
 		"r.txt:2: --index-url chooses where packages come from; set mirrors.fetch in the recipe",
-		"r.txt:3: --extra-index-url lets any index answer for any package; list the index with its packages under pip.extra_indexes in the recipe",
+		"r.txt:3: --extra-index-url lets any index answer for any package; list the index with its packages under " +
+			"pip.extra_indexes in the recipe",
 		"r.txt:4: --find-links is not supported; name wheels under pip.wheels in the recipe",
 		"r.txt:5: a requirement by URL or path; name a wheel under pip.wheels, or its index under pip.extra_indexes",
 		"r.txt:6: a requirement from version control; build a wheel of it and name it under pip.wheels",
@@ -98,7 +102,8 @@ func TestRequirementsFilesRefused(t *testing.T) {
 }
 
 func TestRequirementsIncludeEachOther(t *testing.T) {
-	r := recipeWithFiles(t, "pip: {requirements: [a.txt]}", map[string]string{"a.txt": "-r b.txt", "b.txt": "x\n-r a.txt"})
+	r := recipeWithFiles(t, "pip: {requirements: [a.txt]}",
+		map[string]string{"a.txt": "-r b.txt", "b.txt": "x\n-r a.txt"})
 	if err := r.LoadFiles(); err == nil || err.Error() != `b.txt:2: "a.txt" includes itself; remove this line` {
 		t.Errorf("got %v", err)
 	}
@@ -178,14 +183,16 @@ prefix: /home/me/envs/x
 	if err := r.LoadFiles(); err != nil {
 		t.Fatal(err)
 	}
-	want := &EnvFile{Name: "x", Channels: []string{"conda-forge", "bioconda"}, Python: "3.12", Conda: []string{"numpy >=1.26", "zlib"}, Pip: []string{"torch", "requests>=2"}}
+	want := &EnvFile{Name: "x", Channels: []string{"conda-forge", "bioconda"}, Python: "3.12",
+		Conda: []string{"numpy >=1.26", "zlib"}, Pip: []string{"torch", "requests>=2"}}
 	if !reflect.DeepEqual(r.EnvFile, want) {
 		t.Errorf("got %+v, want %+v", r.EnvFile, want)
 	}
 	if !reflect.DeepEqual(r.Env.Channels, want.Channels) {
 		t.Errorf("channels %v", r.Env.Channels)
 	}
-	for text, want := range map[string]string{"dependencies: [python=3.11]": "3.11", "dependencies: [python 3.10.*]": "3.10", "dependencies: [zlib]": "3.12"} {
+	for text, want := range map[string]string{"dependencies: [python=3.11]": "3.11",
+		"dependencies: [python 3.10.*]": "3.10", "dependencies: [zlib]": "3.12"} {
 		r := recipeWithFiles(t, "env: {file: environment.yml}", map[string]string{"environment.yml": text})
 		if err := r.LoadFiles(); err != nil || r.Env.Python != want {
 			t.Errorf("%s: python %q, %v; want %q", text, r.Env.Python, err, want)
@@ -195,16 +202,18 @@ prefix: /home/me/envs/x
 
 func TestEnvironmentFileRefused(t *testing.T) {
 	for text, want := range map[string]string{
-		"dependencies: [\"python>=3.13\"]":                 `environment.yml:1:15: dependencies: asks for python ">=3.13", and the recipe's env.python is 3.12; give both the same version, such as "3.12"`,
-		"channels: [defaults]\ndependencies: [zlib]":       `environment.yml:1:11: channels: "defaults" is bound to Anaconda's terms of service, which are not accepted; read https://www.anaconda.com/legal and set miniconda.accept_anaconda_terms: true in the recipe, or use conda-forge`,
-		"dependencies: [{pip: [-r x.txt]}]":                `environment.yml:1:23: dependencies[0].pip[0]: "-r x.txt" is an option, not a requirement; indexes go under pip.extra_indexes, requirements files under pip.requirements`,
-		"dependencies: [\"-c evil\"]":                      `environment.yml:1:16: dependencies[0]: "-c evil" is not a conda package specification; write NAME, NAME=VERSION or "NAME>=1,<2", as in "libgcc-ng" or "conda-forge::numpy=1.26"`,
-		"variables: {A: b}":                                `environment.yml:1:12: variables: is not taken from environment.yml; move it to the recipe's image.env`,
-		"dependencies: [{pip: [ray]}]":                     `environment.yml:1:15: dependencies: ray is set by the recipe; remove it here and set ray.version`,
-		"":                                                 `environment.yml: is empty; remove env.file, or list dependencies`,
-		"dependencies:\n\t- x":                             `environment.yml:2:1: a tab in the indentation; indent with spaces`,
-		"dependnecies: []":                                 `environment.yml:1:1: dependnecies: unknown key; did you mean "dependencies"?`,
-		"dependencies: [https://h/linux-64/x-1-0.tar.bz2]": `environment.yml:1:16: dependencies[0]: "https://h/linux-64/x-1-0.tar.bz2" is a file, not a package specification; name the package, and its channel under env.channels`,
+		"dependencies: [\"python>=3.13\"]": `environment.yml:1:15: dependencies: asks for python ">=3.13", and the recipe's env.python is 3.12; give both the same version, such as "3.12"`,
+		"channels: [defaults]\n" +
+			"dependencies: [zlib]": `environment.yml:1:11: channels: "defaults" is bound to Anaconda's terms of service, which are not accepted; read https://www.anaconda.com/legal and set miniconda.accept_anaconda_terms: true in the recipe, or use conda-forge`,
+		"dependencies: [{pip: [-r x.txt]}]": `environment.yml:1:23: dependencies[0].pip[0]: "-r x.txt" is an option, not a requirement; indexes go under pip.extra_indexes, requirements files under pip.requirements`,
+		"dependencies: [\"-c evil\"]":       `environment.yml:1:16: dependencies[0]: "-c evil" is not a conda package specification; write NAME, NAME=VERSION or "NAME>=1,<2", as in "libgcc-ng" or "conda-forge::numpy=1.26"`,
+		"variables: {A: b}":                 `environment.yml:1:12: variables: is not taken from environment.yml; move it to the recipe's image.env`,
+		"dependencies: [{pip: [ray]}]":      `environment.yml:1:15: dependencies: ray is set by the recipe; remove it here and set ray.version`,
+		"":                                  `environment.yml: is empty; remove env.file, or list dependencies`,
+		"dependencies:\n\t- x":              `environment.yml:2:1: a tab in the indentation; indent with spaces`,
+		"dependnecies: []":                  `environment.yml:1:1: dependnecies: unknown key; did you mean "dependencies"?`,
+		"dependencies: " +
+			"[https://h/linux-64/x-1-0.tar.bz2]": `environment.yml:1:16: dependencies[0]: "https://h/linux-64/x-1-0.tar.bz2" is a file, not a package specification; name the package, and its channel under env.channels`,
 	} {
 		r := recipeWithFiles(t, "env: {file: environment.yml}", map[string]string{"environment.yml": text})
 		if err := r.LoadFiles(); err == nil || err.Error() != want {

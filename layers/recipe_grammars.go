@@ -135,7 +135,8 @@ func simpleIndex(s string) (string, string) {
 		return m, f
 	}
 	if !strings.HasSuffix(strings.TrimRight(s, "/"), "/simple") {
-		return quoteShort(s) + " does not end in /simple", "write the URL of the simple index (PEP 503), as pip's index-url"
+		return quoteShort(s) + " does not end in /simple",
+			"write the URL of the simple index (PEP 503), as pip's index-url"
 	}
 	return "", ""
 }

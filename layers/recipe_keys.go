@@ -10,15 +10,18 @@ import (
 // docs/recipe.md.
 func recipeKeys(r *Recipe) []strictyaml.Key {
 	return []strictyaml.Key{
-		{Name: "base", Doc: "The image that everything stands on: Ubuntu 16.04 to 26.10, or any other image that has apt.",
+		{Name: "base", Doc: "The image that everything stands on: Ubuntu 16.04 to 26.10, or any other image " +
+			"that has apt.",
 			Default: "`ubuntu:22.04`", Example: "debian:12", Value: strictyaml.String(&r.Base, grammarBase())},
-		{Name: "mirrors", Doc: "Where packages come from while the image is built, and what the image is configured with.",
+		{Name: "mirrors", Doc: "Where packages come from while the image is built, and what the image is " +
+			"configured with.",
 			Example: "{fetch: [tuna, official], image: tuna}", Value: strictyaml.Map(mirrorKeys(&r.Mirrors)...)},
 		{Name: "apt", Doc: "Debian packages to install. A list is short for `packages`.", Default: "none",
 			Example: "[vim, wget, git]", Value: aptValue(&r.Apt)},
 		{Name: "miniconda", Doc: "The conda installer.", Example: "{distribution: miniforge}",
 			Value: strictyaml.Map(minicondaKeys(&r.Miniconda)...)},
-		{Name: "env", Doc: "The conda environment that Ray is installed into. It is active for every process of the image.",
+		{Name: "env", Doc: "The conda environment that Ray is installed into. It is active for every process " +
+			"of the image.",
 			Example: `{name: ray, python: "3.12"}`, Value: strictyaml.Map(envKeys(&r.Env)...)},
 		{Name: "ray", Doc: "Ray itself.", Example: `{version: "2.60.0", extras: [default, rllib]}`,
 			Value: strictyaml.Map(rayKeys(r)...)},
@@ -29,7 +32,8 @@ func recipeKeys(r *Recipe) []strictyaml.Key {
 			Value: strictyaml.ListOf(&r.Files, "a list of {from, to}", func(f *FileCopy) strictyaml.Value {
 				return strictyaml.Map(fileKeys(f)...)
 			})},
-		{Name: "steps", Doc: "Commands of your own. A step runs again only when what it needs has changed.", Default: "none",
+		{Name: "steps", Doc: "Commands of your own. A step runs again only when what it needs has changed.",
+			Default: "none",
 			Example: "[{name: hello, run: echo hello}]",
 			Value: strictyaml.ListOf(&r.Steps, "a list of steps", func(s *Step) strictyaml.Value {
 				return strictyaml.Map(stepKeys(s)...).Then(func() { s.Secrets = sorted(s.Secrets) })
@@ -40,10 +44,12 @@ func recipeKeys(r *Recipe) []strictyaml.Key {
 			Value: strictyaml.Map(imageKeys(&r.Image)...)},
 		{Name: "platforms", Doc: "The platforms to build for.", Default: "`[linux/amd64]`",
 			Example: "[linux/amd64, linux/arm64]",
-			Value:   filled(strictyaml.Strings(&r.Platforms, grammarPlatform()), "write [linux/amd64] or remove the key")},
+			Value: filled(strictyaml.Strings(&r.Platforms, grammarPlatform()),
+				"write [linux/amd64] or remove the key")},
 		{Name: "smoke",
-			Doc: "The test of a built image before it gets its name: `true` imports Ray and the packages that the recipe " +
-				"names, `false` does without, and a command runs in the image in place of the imports, without a network.",
+			Doc: "The test of a built image before it gets its name: `true` imports Ray and the packages that " +
+				"the recipe names, `false` does without, and a command runs in the image in place of the imports, " +
+				"without a network.",
 			Default: "`true`", Example: "python -m ours.selftest", Value: smokeValue(&r.Smoke)},
 	}
 }
@@ -55,9 +61,10 @@ func aptValue(a *Apt) strictyaml.Value {
 			Value: packages},
 		strictyaml.Key{Name: "repositories", Doc: "Further apt repositories. Each has to be signed.", Default: "none",
 			Example: "[{url: https://apt.example/ubuntu, suite: noble, components: [main], key: keys/example.asc}]",
-			Value: strictyaml.ListOf(&a.Repositories, "a list of repositories", func(r *AptRepository) strictyaml.Value {
-				return strictyaml.Map(repositoryKeys(r)...)
-			})},
+			Value: strictyaml.ListOf(&a.Repositories, "a list of repositories",
+				func(r *AptRepository) strictyaml.Value {
+					return strictyaml.Map(repositoryKeys(r)...)
+				})},
 	))
 }
 
@@ -129,7 +136,8 @@ func pipValue(p *Pip) strictyaml.Value {
 		strictyaml.Key{Name: "packages", Doc: "Requirements, as pip writes them.", Default: "none",
 			Example: `[requests, "numpy<2"]`,
 			Value:   packages},
-		strictyaml.Key{Name: "requirements", Doc: "Requirements files. What they include is read, too.", Default: "none",
+		strictyaml.Key{Name: "requirements", Doc: "Requirements files. What they include is read, too.",
+			Default: "none",
 			Example: "[requirements.txt]", Value: strictyaml.Strings(&p.Requirements, grammarPath())},
 		strictyaml.Key{Name: "wheels", Doc: "Wheels of your own.", Default: "none", Example: `["dist/*.whl"]`,
 			Value: strictyaml.Strings(&p.Wheels, grammarWheels())},
@@ -157,9 +165,11 @@ func indexKeys(x *ExtraIndex) []strictyaml.Key {
 		{Name: "url", Doc: "The root of the index (PEP 503), without credentials.", Required: true,
 			Example: "https://pypi.example/simple",
 			Value:   strictyaml.String(&x.URL, grammarURL())},
-		{Name: "packages", Doc: "The names of the packages that come from this index.", Required: true, Example: "[torch]",
+		{Name: "packages", Doc: "The names of the packages that come from this index.", Required: true,
+			Example: "[torch]",
 			Value: filled(strictyaml.Strings(&x.Packages, grammarProject()),
-				"list what is taken from this index: nothing else is, so that no one else's package can take its place")},
+				"list what is taken from this index: nothing else is, so that no one else's package can "+
+					"take its place")},
 	}
 }
 
@@ -182,7 +192,8 @@ func stepKeys(s *Step) []strictyaml.Key {
 		{Name: "needs",
 			Doc: "The layers and earlier steps that it runs on: `user`, `apt`, `miniconda`, `env`, `ray`, `mirrors`, " +
 				"`files`, or a step's name.",
-			Default: "all that come before it", Example: "[ray]", Value: strictyaml.Strings(&s.Needs, grammarOneLine())},
+			Default: "all that come before it", Example: "[ray]",
+			Value: strictyaml.Strings(&s.Needs, grammarOneLine())},
 		{Name: "network", Doc: "Lets the step reach the network.", Default: "`false`", Example: "true",
 			Value: strictyaml.Flag(&s.Network)},
 		{Name: "secrets",
@@ -195,8 +206,8 @@ func stepKeys(s *Step) []strictyaml.Key {
 func layerKeys(r *LayerRules) []strictyaml.Key {
 	return []strictyaml.Key{
 		{Name: "budget",
-			Doc: "How many layers the image has at most. Steps, local files beyond the first and source distributions come " +
-				"on top.",
+			Doc: "How many layers the image has at most. Steps, local files beyond the first and source " +
+				"distributions come on top.",
 			Default: fmt.Sprintf("`%d`", defaultBudget), Example: "30", Value: budgetValue(&r.Budget)},
 		{Name: "max_size", Doc: "The size up to which wheels share a layer. Units are of 1024².",
 			Default: fmt.Sprintf("`%dMB`", defaultMaxSize>>20), Example: "1GB", Value: maxSizeValue(&r.MaxSize)},
@@ -220,8 +231,9 @@ func imageKeys(c *ImageConfig) []strictyaml.Key {
 		{Name: "annotations", Doc: "Annotations of the manifest.", Default: "none",
 			Example: "{org.opencontainers.image.title: Ray}",
 			Value:   strictyaml.Pairs(&c.Annotations, nameLabel, grammarLines())},
-		{Name: "entrypoint", Doc: "The entrypoint, as a list of arguments.", Default: "none", Example: "[/usr/bin/tini, --]",
-			Value: strictyaml.Strings(&c.Entrypoint, grammarLines())},
+		{Name: "entrypoint", Doc: "The entrypoint, as a list of arguments.", Default: "none",
+			Example: "[/usr/bin/tini, --]",
+			Value:   strictyaml.Strings(&c.Entrypoint, grammarLines())},
 		{Name: "cmd", Doc: "The command, as a list of arguments.", Default: "the base's", Example: "[/bin/bash]",
 			Value: strictyaml.Strings(&c.Cmd, grammarLines())},
 	}

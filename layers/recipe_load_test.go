@@ -33,7 +33,8 @@ func problemsOf(t *testing.T, text string, sets ...string) []string {
 
 func TestDefaultRecipe(t *testing.T) {
 	r := DefaultRecipe()
-	for name, text := range map[string]string{"nothing": "", "a comment": "# nothing here\n", "an empty mapping": "{}", "nulls": "apt:\nsteps:\nmirrors:\n"} {
+	for name, text := range map[string]string{"nothing": "", "a comment": "# nothing here\n", "an empty mapping": "{}",
+		"nulls": "apt:\nsteps:\nmirrors:\n"} {
 		loaded, err := LoadRecipe([]byte(text), "", nil)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
@@ -87,12 +88,14 @@ func TestLoadEverything(t *testing.T) {
 		Mirrors:   Mirrors{Fetch: []Mirror{mustPreset("tuna"), mustPreset("official")}, Image: r.Mirrors.Image},
 		Apt:       Apt{Packages: []string{"git", "vim", "wget"}},
 		Miniconda: Miniconda{Distribution: "miniconda", Version: "py312_25.7.0-2"},
-		Env:       Env{Name: "ray", Python: "3.10", Conda: []string{"libgcc-ng"}, Channels: []string{"conda-forge"}, File: "environment.yml"},
-		Ray:       Ray{Version: "2.52.0", Extras: []string{"default", "rllib", "tune"}},
-		Pip:       Pip{Packages: []string{"tensorflow", "requests>=2"}},
-		Files:     []FileCopy{{From: "app", To: "/home/ray/app"}},
-		Steps:     []Step{{Name: "extras", Run: "echo $HOME", Needs: []string{"ray"}, Secrets: []string{"token"}}},
-		Image: ImageConfig{User: "ray", Workdir: "/home/ray", Env: map[string]string{"A": "1"}, Labels: map[string]string{"a.b": "x"},
+		Env: Env{Name: "ray", Python: "3.10", Conda: []string{"libgcc-ng"}, Channels: []string{"conda-forge"},
+			File: "environment.yml"},
+		Ray:   Ray{Version: "2.52.0", Extras: []string{"default", "rllib", "tune"}},
+		Pip:   Pip{Packages: []string{"tensorflow", "requests>=2"}},
+		Files: []FileCopy{{From: "app", To: "/home/ray/app"}},
+		Steps: []Step{{Name: "extras", Run: "echo $HOME", Needs: []string{"ray"}, Secrets: []string{"token"}}},
+		Image: ImageConfig{User: "ray", Workdir: "/home/ray", Env: map[string]string{"A": "1"},
+			Labels:      map[string]string{"a.b": "x"},
 			Annotations: map[string]string{}, Cmd: []string{"bash"}},
 		Layers:    LayerRules{Budget: 50, MaxSize: 1 << 30, Compression: "zstd"},
 		Platforms: []string{"linux/amd64", "linux/arm64"},
@@ -111,7 +114,8 @@ func TestLongForms(t *testing.T) {
 	r := loadText(t, `
 mirrors:
   fetch:
-    - {apt: "http://127.0.0.1:8080/debian", conda: "http://127.0.0.1:8080/anaconda/", pip: "http://127.0.0.1:8080/pypi/simple/", installer: "http://127.0.0.1:8080/i"}
+    - {apt: "http://127.0.0.1:8080/debian", conda: "http://127.0.0.1:8080/anaconda/",
+       pip: "http://127.0.0.1:8080/pypi/simple/", installer: "http://127.0.0.1:8080/i"}
     - official
   image: {pip: https://pypi.example.org/simple}
 apt:
@@ -129,7 +133,8 @@ ray: {extras: []}
 	own := r.Mirrors.Fetch[0]
 	wantOwn := Mirror{
 		Name: "127.0.0.1:8080", Own: true,
-		Ubuntu: "http://127.0.0.1:8080/debian", UbuntuSecurity: "http://127.0.0.1:8080/debian", Ports: "http://127.0.0.1:8080/debian-ports",
+		Ubuntu: "http://127.0.0.1:8080/debian", UbuntuSecurity: "http://127.0.0.1:8080/debian",
+		Ports:  "http://127.0.0.1:8080/debian-ports",
 		Debian: "http://127.0.0.1:8080/debian", DebianSecurity: "http://127.0.0.1:8080/debian-security",
 		CondaPkgs: "http://127.0.0.1:8080/anaconda/pkgs", CondaCloud: "http://127.0.0.1:8080/anaconda/cloud",
 		PipIndex: "http://127.0.0.1:8080/pypi/simple", PipFiles: "http://127.0.0.1:8080/pypi",
@@ -141,12 +146,15 @@ ray: {extras: []}
 	if got := r.Mirrors.Image.PipIndex; got != "https://pypi.example.org/simple" {
 		t.Errorf("image's index is %q", got)
 	}
-	wantRepo := AptRepository{URL: "https://apt.example.org/ubuntu", Suite: "noble", Components: []string{"main"}, Key: "keys/example.asc"}
+	wantRepo := AptRepository{URL: "https://apt.example.org/ubuntu", Suite: "noble", Components: []string{"main"},
+		Key: "keys/example.asc"}
 	if !reflect.DeepEqual(r.Apt.Repositories, []AptRepository{wantRepo}) {
 		t.Errorf("repositories are %+v", r.Apt.Repositories)
 	}
-	wantPip := Pip{Packages: []string{"torch"}, Requirements: []string{"requirements.txt"}, Wheels: []string{"dist/*.whl"},
-		ExtraIndexes: []ExtraIndex{{URL: "https://download.pytorch.org/whl/cpu", Packages: []string{"torch", "torch-vision"}}}}
+	wantPip := Pip{Packages: []string{"torch"}, Requirements: []string{"requirements.txt"},
+		Wheels: []string{"dist/*.whl"},
+		ExtraIndexes: []ExtraIndex{{URL: "https://download.pytorch.org/whl/cpu",
+			Packages: []string{"torch", "torch-vision"}}}}
 	if !reflect.DeepEqual(r.Pip, wantPip) {
 		t.Errorf("pip is %+v, want %+v", r.Pip, wantPip)
 	}

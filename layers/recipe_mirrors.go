@@ -14,11 +14,13 @@ func mirrorKeys(m *Mirrors) []strictyaml.Key {
 		{Name: "fetch",
 			Doc: "Where packages come from while the image is built, tried in order. It is never part of the image. " +
 				"`host` is what pip, uv, " +
-				"conda and apt of this machine are configured with. `auto` measures `host` and all mirrors that have a name: `" +
+				"conda and apt of this machine are configured with. `auto` measures `host` and all mirrors that " +
+				"have a name: `" +
 				strings.Join(presetNames(), "`, `") + "`.",
 			Default: "`official`", Example: "[tuna, official]", Value: fetchValue(m)},
 		{Name: "image", Doc: "The mirror that apt, conda, pip and uv of the finished image are configured with.",
-			Default: "none: they stay as the base's makers configured them", Example: "tuna", Value: imageMirrorValue(m)},
+			Default: "none: they stay as the base's makers configured them", Example: "tuna",
+			Value: imageMirrorValue(m)},
 	}
 }
 
@@ -30,8 +32,8 @@ func imageMirrorValue(m *Mirrors) strictyaml.Value {
 	}
 	return strictyaml.Func(shape, func(t *strictyaml.Reader, n *strictyaml.Node, key string) {
 		if n.Kind == strictyaml.Text && n.Text == HostMirror {
-			t.AddAt(n, key, "host is the configuration of the machine that builds, so the image would be another one on "+
-				"each machine",
+			t.AddAt(n, key, "host is the configuration of the machine that builds, so the image would be "+
+				"another one on each machine",
 				"name a mirror, or give its URLs as {apt: URL, conda: URL, pip: URL}")
 			return
 		}
@@ -93,14 +95,15 @@ type mirrorURLs struct{ apt, conda, pip, installer string }
 func (u *mirrorURLs) keys() []strictyaml.Key {
 	return []strictyaml.Key{
 		{Name: "apt",
-			Doc: "The archive of Ubuntu or Debian. Ubuntu's other architectures are in this URL with `-ports` at its end, " +
-				"Debian's security archive with `-security`.", Example: "http://mirror.example/ubuntu",
+			Doc: "The archive of Ubuntu or Debian. Ubuntu's other architectures are in this URL with `-ports` " +
+				"at its end, Debian's security archive with `-security`.", Example: "http://mirror.example/ubuntu",
 			Value: strictyaml.String(&u.apt, grammarURL())},
 		{Name: "conda", Doc: "What holds `pkgs/main`, `pkgs/r` and `cloud/CHANNEL`.",
 			Example: "https://mirror.example/anaconda",
 			Value:   strictyaml.String(&u.conda, grammarURL())},
-		{Name: "pip", Doc: "The simple index (PEP 503), as pip's `index-url`.", Example: "https://mirror.example/pypi/simple",
-			Value: strictyaml.String(&u.pip, grammarIndex())},
+		{Name: "pip", Doc: "The simple index (PEP 503), as pip's `index-url`.",
+			Example: "https://mirror.example/pypi/simple",
+			Value:   strictyaml.String(&u.pip, grammarIndex())},
 		{Name: "installer", Doc: "A directory of Miniconda's and Miniforge's installers.",
 			Example: "https://mirror.example/miniconda",
 			Value:   strictyaml.String(&u.installer, grammarURL())},
@@ -118,12 +121,13 @@ func mirrorShape(names ...string) strictyaml.Shape {
 // readMirror reads a preset's name or a mapping of URLs.
 func readMirror(t *strictyaml.Reader, n *strictyaml.Node, key string) (m Mirror, ok bool) {
 	if n.Kind != strictyaml.Mapping {
-		t.Read(n, key, strictyaml.Each(strictyaml.OneOf("a mirror", append(presetNames(), HostMirror)...), func(name string) {
-			m, ok = Mirror{Name: HostMirror}, true
-			if name != HostMirror {
-				m = mustPreset(name)
-			}
-		}))
+		t.Read(n, key, strictyaml.Each(strictyaml.OneOf("a mirror", append(presetNames(), HostMirror)...),
+			func(name string) {
+				m, ok = Mirror{Name: HostMirror}, true
+				if name != HostMirror {
+					m = mustPreset(name)
+				}
+			}))
 		return m, ok
 	}
 	before := t.Count()

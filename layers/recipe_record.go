@@ -3,6 +3,7 @@ package layers
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -43,7 +44,8 @@ type PackedFiles struct {
 
 // Options are the options of the graph. Layers of a Go program's own are not among them.
 func (s *RecipeRecord) Options() GraphOptions {
-	return GraphOptions{Platforms: s.Platforms, Created: s.Created, Compression: s.Compression, Labels: s.Labels, Annotations: s.Annotations}
+	return GraphOptions{Platforms: s.Platforms, Created: s.Created, Compression: s.Compression, Labels: s.Labels,
+		Annotations: s.Annotations}
 }
 
 // RecipeRecord writes down what the graph was made from. The same graph gives the same bytes.
@@ -55,7 +57,8 @@ func (g *Graph) RecipeRecord() ([]byte, error) {
 	o := g.options
 	data, err := json.Marshal(&RecipeRecord{
 		Version: RecipeRecordVersion, Graph: g.Digest, Recipe: recipe, Files: g.packed,
-		Platforms: o.Platforms, Created: o.Created, Compression: g.Compression, Labels: o.Labels, Annotations: o.Annotations,
+		Platforms: o.Platforms, Created: o.Created, Compression: g.Compression, Labels: o.Labels,
+		Annotations: o.Annotations,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("write record of the recipe: %w", err)
@@ -70,74 +73,21 @@ func ParseRecipeRecord(data []byte) (*RecipeRecord, error) {
 		return nil, fmt.Errorf("read record of the recipe: %w", err)
 	}
 	if s.Version != RecipeRecordVersion {
-		return nil, fmt.Errorf("read record of the recipe: its version is %d, this raybuild knows %d: use the raybuild that pushed the image, or push it again", s.Version, RecipeRecordVersion)
+		return nil, fmt.Errorf("read record of the recipe: its version is %d, this raybuild knows %d: use the "+
+			"raybuild that pushed the image, or push it again", s.Version, RecipeRecordVersion)
 	}
 	return &s, nil
 }
 
 // marshal writes the recipe in the form of raybuild.yaml, as JSON, without mirrors.fetch and what LoadFiles read.
+// What is empty has no key, but for an empty list of extras, which is not the default.
 func (r *Recipe) marshal() ([]byte, error) {
-	type object map[string]any
-	mirrors := object{}
-	if m := r.Mirrors.Image; m != nil && !m.Own {
-		mirrors["image"] = m.Name
-	} else if m != nil {
-		own := map[string]string{"apt": m.Ubuntu, "conda": strings.TrimSuffix(m.CondaPkgs, "/pkgs"), "pip": m.PipIndex, "installer": m.Miniconda}
-		for key, value := range own {
-			if value == "" {
-				delete(own, key)
-			}
-		}
-		mirrors["image"] = own
-	}
-	var repositories, indexes, files, steps []object
-	for _, x := range r.Apt.Repositories {
-		repositories = append(repositories, object{"url": x.URL, "suite": x.Suite, "components": x.Components, "key": x.Key})
-	}
-	for _, x := range r.Pip.ExtraIndexes {
-		indexes = append(indexes, object{"url": x.URL, "packages": x.Packages})
-	}
-	for _, f := range r.Files {
-		files = append(files, object{"from": f.From, "to": f.To})
-	}
-	for _, s := range r.Steps {
-		steps = append(steps, object{"name": s.Name, "run": s.Run, "needs": s.Needs, "network": s.Network, "secrets": s.Secrets})
-	}
-	tree := object{
-		"base":    r.Base,
-		"mirrors": mirrors,
-		"apt":     object{"packages": r.Apt.Packages, "repositories": repositories},
-		"miniconda": object{"distribution": r.Miniconda.Distribution, "version": r.Miniconda.Version, "sha256": r.Miniconda.SHA256,
-			"accept_anaconda_terms": r.Miniconda.AcceptAnacondaTerms},
-		"env":   object{"name": r.Env.Name, "python": r.Env.Python, "conda": r.Env.Conda, "channels": r.Env.Channels, "file": r.Env.File},
-		"ray":   object{"version": r.Ray.Version, "extras": r.Ray.Extras},
-		"pip":   object{"packages": r.Pip.Packages, "requirements": r.Pip.Requirements, "wheels": r.Pip.Wheels, "extra_indexes": indexes, "added": r.Pip.Added},
-		"files": files,
-		"steps": steps,
-		"image": object{"user": r.Image.User, "workdir": r.Image.Workdir, "env": r.Image.Env, "labels": r.Image.Labels,
-			"annotations": r.Image.Annotations, "entrypoint": r.Image.Entrypoint, "cmd": r.Image.Cmd},
-		"layers":    object{"budget": r.Layers.filled().Budget, "max_size": fmt.Sprintf("%dMB", r.Layers.filled().MaxSize>>20), "compression": r.Layers.Compression},
-		"platforms": r.Platforms,
-	}
-	// What is empty has no key, but for an empty list of extras, which is not the default.
+	tree := r.tree()
 	for key, section := range tree {
 		if o, ok := section.(object); ok {
-			for k, v := range o {
-				if empty(v) {
-					delete(o, k)
-				}
-			}
+			o.dropEmpty()
 		} else if empty(section) {
 			delete(tree, key)
-		}
-	}
-	for _, list := range [][]object{repositories, steps} {
-		for _, o := range list {
-			for k, v := range o {
-				if empty(v) {
-					delete(o, k)
-				}
-			}
 		}
 	}
 	switch { // true has no key
@@ -156,6 +106,71 @@ func (r *Recipe) marshal() ([]byte, error) {
 	return data, nil
 }
 
+// object is a mapping of the recipe.
+type object map[string]any
+
+func (o object) dropEmpty() {
+	for k, v := range o {
+		if empty(v) {
+			delete(o, k)
+		}
+	}
+}
+
+// tree has the recipe's sections, empty ones too, and all of smoke is missing.
+func (r *Recipe) tree() object {
+	mirrors := object{}
+	if m := r.Mirrors.Image; m != nil && !m.Own {
+		mirrors["image"] = m.Name
+	} else if m != nil {
+		own := map[string]string{"apt": m.Ubuntu, "conda": strings.TrimSuffix(m.CondaPkgs, "/pkgs"), "pip": m.PipIndex,
+			"installer": m.Miniconda}
+		for key, value := range own {
+			if value == "" {
+				delete(own, key)
+			}
+		}
+		mirrors["image"] = own
+	}
+	var repositories, indexes, files, steps []object
+	for _, x := range r.Apt.Repositories {
+		repositories = append(repositories, object{"url": x.URL, "suite": x.Suite, "components": x.Components,
+			"key": x.Key})
+	}
+	for _, x := range r.Pip.ExtraIndexes {
+		indexes = append(indexes, object{"url": x.URL, "packages": x.Packages})
+	}
+	for _, f := range r.Files {
+		files = append(files, object{"from": f.From, "to": f.To})
+	}
+	for _, s := range r.Steps {
+		steps = append(steps, object{"name": s.Name, "run": s.Run, "needs": s.Needs, "network": s.Network,
+			"secrets": s.Secrets})
+	}
+	for _, o := range slices.Concat(repositories, steps) {
+		o.dropEmpty()
+	}
+	return object{
+		"base":    r.Base,
+		"mirrors": mirrors,
+		"apt":     object{"packages": r.Apt.Packages, "repositories": repositories},
+		"miniconda": object{"distribution": r.Miniconda.Distribution, "version": r.Miniconda.Version,
+			"sha256": r.Miniconda.SHA256, "accept_anaconda_terms": r.Miniconda.AcceptAnacondaTerms},
+		"env": object{"name": r.Env.Name, "python": r.Env.Python, "conda": r.Env.Conda, "channels": r.Env.Channels,
+			"file": r.Env.File},
+		"ray": object{"version": r.Ray.Version, "extras": r.Ray.Extras},
+		"pip": object{"packages": r.Pip.Packages, "requirements": r.Pip.Requirements, "wheels": r.Pip.Wheels,
+			"extra_indexes": indexes, "added": r.Pip.Added},
+		"files": files,
+		"steps": steps,
+		"image": object{"user": r.Image.User, "workdir": r.Image.Workdir, "env": r.Image.Env, "labels": r.Image.Labels,
+			"annotations": r.Image.Annotations, "entrypoint": r.Image.Entrypoint, "cmd": r.Image.Cmd},
+		"layers": object{"budget": r.Layers.filled().Budget,
+			"max_size": fmt.Sprintf("%dMB", r.Layers.filled().MaxSize>>20), "compression": r.Layers.Compression},
+		"platforms": r.Platforms,
+	}
+}
+
 // empty tells whether a value is written as nothing.
 func empty(v any) bool {
 	data, _ := json.Marshal(v) //nolint:errchkjson // cannot fail for these types
@@ -171,10 +186,12 @@ func empty(v any) bool {
 func fitsBase(was, is, tool LockImage) error {
 	switch {
 	case was.ID != is.ID || was.Release != is.Release:
-		return fmt.Errorf("base %q is %s %s, and the image was made on %s %s: a rebase keeps what was installed, which another release would not fit: name a base of %s %s, or build from the recipe with this base",
+		return fmt.Errorf("base %q is %s %s, and the image was made on %s %s: a rebase keeps what was installed, "+
+			"which another release would not fit: name a base of %s %s, or build from the recipe with this base",
 			is.Reference, is.ID, is.Release, was.ID, was.Release, was.ID, was.Release)
 	case olderVersion(is.Glibc, tool.Glibc):
-		return fmt.Errorf("base %q has glibc %s, and the image's packages were made with glibc %s: they would not start: name a base with glibc %s or newer, or build from the recipe with this base",
+		return fmt.Errorf("base %q has glibc %s, and the image's packages were made with glibc %s: they would not "+
+			"start: name a base with glibc %s or newer, or build from the recipe with this base",
 			is.Reference, is.Glibc, tool.Glibc, tool.Glibc)
 	}
 	return nil

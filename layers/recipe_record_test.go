@@ -12,14 +12,17 @@ import (
 // A recipe that went with an image and back makes the same graph.
 func TestARecipeComesBackFromItsRecord(t *testing.T) {
 	for name, text := range map[string]string{
-		"the default":         "",
-		"a short one":         "ray: {version: 2.52.0, extras: []}\napt: [git]\n",
-		"everything":          strings.Replace(everything, ", file: environment.yml", "", 1),
-		"own mirrors":         "mirrors: {fetch: {apt: 'http://mirror.internal/debian'}, image: {apt: 'http://a.example/ubuntu', pip: 'https://p.example/simple'}}",
-		"further sources":     "pip: {packages: [ours], extra_indexes: [{url: 'https://p.example/simple', packages: [ours]}]}\napt: {packages: [vim], repositories: [{url: 'https://a.example/x', suite: ./, key: k.asc}]}",
+		"the default": "",
+		"a short one": "ray: {version: 2.52.0, extras: []}\napt: [git]\n",
+		"everything":  strings.Replace(everything, ", file: environment.yml", "", 1),
+		"own mirrors": "mirrors: {fetch: {apt: 'http://mirror.internal/debian'}, image: {apt: " +
+			"'http://a.example/ubuntu', pip: 'https://p.example/simple'}}",
+		"further sources": "pip: {packages: [ours], extra_indexes: [{url: 'https://p.example/simple', packages: " +
+			"[ours]}]}\napt: {packages: [vim], repositories: [{url: 'https://a.example/x', suite: ./, key: k.asc}]}",
 		"no test":             "smoke: false",
 		"a test of one's own": "smoke: |\n  python -c 'import x'\n  echo \"a: b\"",
-		"words like values":   "image: {labels: {a: 'true', b: '1.0', c: 'null', d: \"line\\nline\"}, env: {N: '010'}}\nsteps: [{name: a, run: \"echo 'x: y' # no\\n\\techo\"}]",
+		"words like values": "image: {labels: {a: 'true', b: '1.0', c: 'null', d: \"line\\nline\"}, env: {N: " +
+			"'010'}}\nsteps: [{name: a, run: \"echo 'x: y' # no\\n\\techo\"}]",
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := loadText(t, text)
@@ -39,7 +42,8 @@ func TestARecipeComesBackFromItsRecord(t *testing.T) {
 			if err != nil || string(again) != string(data) {
 				t.Errorf("the recipe comes back as\n%s\nwas\n%s", again, data)
 			}
-			if back.Digest() != r.Digest() || !reflect.DeepEqual(back.Steps, r.Steps) || back.Smoke != r.Smoke || !reflect.DeepEqual(back.Mirrors, r.Mirrors) {
+			if back.Digest() != r.Digest() || !reflect.DeepEqual(back.Steps, r.Steps) || back.Smoke != r.Smoke ||
+				!reflect.DeepEqual(back.Mirrors, r.Mirrors) {
 				t.Errorf("the recipe comes back as\n%+v\nwas\n%+v", back, r)
 			}
 		})
@@ -86,11 +90,14 @@ func TestABaseMustFitWhatIsKept(t *testing.T) {
 		is   LockImage
 		says string
 	}{
-		"a patched one":            {LockImage{ID: "ubuntu", Release: "22.04", Glibc: "2.35"}, ""},
-		"a newer glibc":            {LockImage{ID: "ubuntu", Release: "22.04", Glibc: "2.100"}, ""},
-		"another release":          {LockImage{ID: "ubuntu", Release: "24.04", Glibc: "2.39"}, "name a base of ubuntu 22.04"},
-		"another system":           {LockImage{ID: "debian", Release: "22.04", Glibc: "2.36"}, "name a base of ubuntu 22.04"},
-		"an older glibc":           {LockImage{ID: "ubuntu", Release: "22.04", Glibc: "2.9"}, "name a base with glibc 2.35"},
+		"a patched one": {LockImage{ID: "ubuntu", Release: "22.04", Glibc: "2.35"}, ""},
+		"a newer glibc": {LockImage{ID: "ubuntu", Release: "22.04", Glibc: "2.100"}, ""},
+		"another release": {LockImage{ID: "ubuntu", Release: "24.04", Glibc: "2.39"},
+			"name a base of ubuntu 22.04"},
+		"another system": {LockImage{ID: "debian", Release: "22.04", Glibc: "2.36"},
+			"name a base of ubuntu 22.04"},
+		"an older glibc": {LockImage{ID: "ubuntu", Release: "22.04", Glibc: "2.9"},
+			"name a base with glibc 2.35"},
 		"no glibc that dpkg knows": {LockImage{ID: "ubuntu", Release: "22.04"}, "name a base with glibc 2.35"},
 	} {
 		err := fitsBase(was, tt.is, was)

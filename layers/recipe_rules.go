@@ -14,7 +14,8 @@ var builtinLayers = []string{"user", "apt", "miniconda", "env", "ray", "mirrors"
 
 // reservedNames are further names that a step cannot have: those of the two
 // roots, and of what progress shows beside layers.
-var reservedNames = []string{"base", "tool", "conda", "pip", "python", "wheels", "image", "steps", "smoke", "internal", "context"}
+var reservedNames = []string{"base", "tool", "conda", "pip", "python", "wheels", "image", "steps", "smoke",
+	"internal", "context"}
 
 // contradictions finds settings that exclude each other.
 func (t *recipeReader) contradictions(r *Recipe) {
@@ -29,7 +30,8 @@ func (t *recipeReader) contradictions(r *Recipe) {
 func (t *recipeReader) imageRules(r *Recipe) {
 	for _, name := range []string{"CONDA_PREFIX", "CONDA_DEFAULT_ENV", "HOME"} {
 		if _, ok := r.Image.Env[name]; ok {
-			t.Add("image.env."+name, "is set by raybuild", "choose the environment with env.name and the home with image.user")
+			t.Add("image.env."+name, "is set by raybuild", "choose the environment with env.name and the home "+
+				"with image.user")
 		}
 	}
 	if p, ok := r.Image.Env["PATH"]; ok {
@@ -57,7 +59,8 @@ func (t *recipeReader) aptRules(r *Recipe) {
 		switch {
 		case repo.Suite == "":
 		case flat && len(repo.Components) > 0:
-			t.Add(key+".components", "a flat repository has none", "remove components, or name a suite without a slash at its end")
+			t.Add(key+".components", "a flat repository has none",
+				"remove components, or name a suite without a slash at its end")
 		case !flat && len(repo.Components) == 0:
 			t.Add(key, "has no components", "add components, such as [main]")
 		}
@@ -69,21 +72,26 @@ func (t *recipeReader) condaRules(r *Recipe) {
 	forge := m.Distribution == "miniforge"
 	switch {
 	case forge && strings.HasPrefix(m.Version, "py3"):
-		t.Add("miniconda.version", fmt.Sprintf("%q is a version of Miniconda, and the distribution is miniforge", m.Version), `write a version such as "26.7.2-0", or distribution: miniconda`)
+		t.Add("miniconda.version", fmt.Sprintf("%q is a version of Miniconda, and the distribution is miniforge",
+			m.Version), `write a version such as "26.7.2-0", or distribution: miniconda`)
 	case !forge && m.Version != "" && !strings.HasPrefix(m.Version, "py3") && strings.Contains(m.Version, "-"):
-		t.Add("miniconda.version", fmt.Sprintf("%q is a version of Miniforge, and the distribution is miniconda", m.Version), `write a version such as "py312_26.7.1-1", or distribution: miniforge`)
+		t.Add("miniconda.version", fmt.Sprintf("%q is a version of Miniforge, and the distribution is miniconda",
+			m.Version), `write a version such as "py312_26.7.1-1", or distribution: miniforge`)
 	}
 	if m.SHA256 != "" && m.Version == "" {
 		t.Add("miniconda.sha256", "is that of an installer without a version", "add miniconda.version")
 	}
 	if m.SHA256 != "" && len(r.Platforms) > 1 {
-		t.Add("miniconda.sha256", fmt.Sprintf("one digest cannot fit the installers of %d platforms", len(r.Platforms)), "remove it and take a version of raybuild's own table, or build one platform at a time")
+		t.Add("miniconda.sha256", fmt.Sprintf("one digest cannot fit the installers of %d platforms", len(r.Platforms)),
+			"remove it and take a version of raybuild's own table, or build one platform at a time")
 	}
 	if !m.AcceptAnacondaTerms {
 		for i, c := range r.Env.Channels {
 			if AnacondaChannel(c) {
-				t.Add(fmt.Sprintf("env.channels[%d]", i), fmt.Sprintf("%q is bound to Anaconda's terms of service, which are not accepted", c),
-					"read https://www.anaconda.com/legal and set miniconda.accept_anaconda_terms: true, or use conda-forge")
+				t.Add(fmt.Sprintf("env.channels[%d]", i),
+					fmt.Sprintf("%q is bound to Anaconda's terms of service, which are not accepted", c),
+					"read https://www.anaconda.com/legal and set miniconda.accept_anaconda_terms: true, or "+
+						"use conda-forge")
 			}
 		}
 	}
@@ -92,7 +100,8 @@ func (t *recipeReader) condaRules(r *Recipe) {
 		case "python":
 			t.Add("env.conda", fmt.Sprintf("%q belongs under env.python", spec), "remove it and set env.python")
 		case "ray", "ray-core", "ray-default", "ray-all", "ray-tune", "ray-rllib", "ray-serve", "ray-train", "ray-data":
-			t.Add("env.conda", fmt.Sprintf("%q belongs under ray", spec), "remove it: Ray is installed from its own wheels, by ray.version and ray.extras")
+			t.Add("env.conda", fmt.Sprintf("%q belongs under ray", spec),
+				"remove it: Ray is installed from its own wheels, by ray.version and ray.extras")
 		}
 	}
 }
@@ -117,7 +126,8 @@ func (t *recipeReader) pipRules(r *Recipe) {
 			if t.Place(key) == nil {
 				key = fmt.Sprintf("pip[%d]", i)
 			}
-			t.Add(key, fmt.Sprintf("%s belongs under ray", quoteShort(p)), "remove it and set ray.version and ray.extras")
+			t.Add(key, fmt.Sprintf("%s belongs under ray", quoteShort(p)),
+				"remove it and set ray.version and ray.extras")
 		}
 	}
 	owner := map[string]int{}
@@ -125,7 +135,8 @@ func (t *recipeReader) pipRules(r *Recipe) {
 		key := fmt.Sprintf("pip.extra_indexes[%d].packages", i)
 		for _, name := range x.Packages {
 			if other, ok := owner[name]; ok {
-				t.Add(key, fmt.Sprintf("%q is already taken from pip.extra_indexes[%d]", name, other), "keep it in one of the two")
+				t.Add(key, fmt.Sprintf("%q is already taken from pip.extra_indexes[%d]", name, other),
+					"keep it in one of the two")
 			}
 			owner[name] = i
 		}
@@ -139,7 +150,8 @@ func (t *recipeReader) fileRules(r *Recipe) {
 			continue
 		}
 		if other, ok := to[f.To]; ok {
-			t.Add(fmt.Sprintf("files[%d].to", i), fmt.Sprintf("%q is already written by files[%d]", f.To, other), "give each its own place")
+			t.Add(fmt.Sprintf("files[%d].to", i), fmt.Sprintf("%q is already written by files[%d]", f.To, other),
+				"give each its own place")
 		}
 		to[f.To] = i
 	}
@@ -152,7 +164,8 @@ func (t *recipeReader) fileRules(r *Recipe) {
 	}
 	for i, w := range r.Pip.Wheels {
 		if _, err := path.Match(w, ""); err != nil {
-			t.Add(fmt.Sprintf("pip.wheels[%d]", i), fmt.Sprintf("%s is not a pattern", quoteShort(w)), `write a path such as "./dist/*.whl"`)
+			t.Add(fmt.Sprintf("pip.wheels[%d]", i), fmt.Sprintf("%s is not a pattern", quoteShort(w)),
+				`write a path such as "./dist/*.whl"`)
 		}
 	}
 }
@@ -166,7 +179,8 @@ func (t *recipeReader) stepRules(r *Recipe) {
 	for i, s := range r.Steps {
 		key := fmt.Sprintf("steps[%d]", i)
 		switch {
-		case s.Name != "" && (slices.Contains(reservedNames, s.Name) || slices.Contains(builtinLayers, s.Name) || isAdded(s.Name)):
+		case s.Name != "" && (slices.Contains(reservedNames, s.Name) || slices.Contains(builtinLayers, s.Name) ||
+			isAdded(s.Name)):
 			t.Add(key+".name", fmt.Sprintf("%q is the name of a layer of raybuild's own", s.Name), "use another name")
 		case s.Name != "" && slices.Contains(known, s.Name):
 			t.Add(key+".name", fmt.Sprintf("two steps are named %q", s.Name), "use another name")
@@ -182,7 +196,8 @@ func (t *recipeReader) stepRules(r *Recipe) {
 			case slices.Contains(all, need):
 				t.Add(at, fmt.Sprintf("the step %q comes later", need), fmt.Sprintf("move it before %q", s.Name))
 			default:
-				t.Add(at, fmt.Sprintf("no layer or step is named %s", quoteShort(need)), strictyaml.DidYouMean(need, all))
+				t.Add(at, fmt.Sprintf("no layer or step is named %s", quoteShort(need)),
+					strictyaml.DidYouMean(need, all))
 			}
 		}
 		if s.Name != "" {

@@ -99,14 +99,16 @@ func setIn(
 			if message != "" {
 				return nil, message, fix
 			}
-			c.Pairs = append(c.Pairs, strictyaml.Pair{Key: &strictyaml.Node{Kind: strictyaml.Text, Text: path[0], File: file},
+			c.Pairs = append(c.Pairs, strictyaml.Pair{Key: &strictyaml.Node{Kind: strictyaml.Text,
+				Text: path[0], File: file},
 				Value: child})
 		}
 		return &c, "", ""
 	case strictyaml.List:
 		i, err := strconv.Atoi(path[0])
 		if err != nil || i < 0 || i >= len(n.Items) {
-			return nil, fmt.Sprintf("the recipe has a list of %d here, and %q is none of its places", len(n.Items), path[0]),
+			return nil, fmt.Sprintf("the recipe has a list of %d here, and %q is none of its places",
+					len(n.Items), path[0]),
 				"set the whole list, or give a place counted from 0"
 		}
 		child, message, fix := setIn(n.Items[i], path[1:], value, file)

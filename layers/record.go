@@ -124,7 +124,8 @@ func ParseBuildRecord(data []byte) (*BuildRecord, error) {
 		return nil, fmt.Errorf("read record of inputs: %w", err)
 	}
 	if in.Version != BuildRecordVersion {
-		return nil, fmt.Errorf("read record of inputs: its version is %d, this raybuild knows %d: use the raybuild that pushed the image, or push it again", in.Version, BuildRecordVersion)
+		return nil, fmt.Errorf("read record of inputs: its version is %d, this raybuild knows %d: use the raybuild "+
+			"that pushed the image, or push it again", in.Version, BuildRecordVersion)
 	}
 	for _, p := range in.Platforms {
 		for _, l := range p.Layers {
@@ -178,7 +179,8 @@ func (m platformMade) inputs(ctx context.Context) (PlatformRecord, error) {
 	if err != nil {
 		return PlatformRecord{}, err
 	}
-	front := []LayerRecord{{Name: "base", Layer: "base", Count: max(m.locked.Base.Layers, 1), Key: keys[0], Values: map[string]string{"base": pinned(m.locked.Base)}}}
+	front := []LayerRecord{{Name: "base", Layer: "base", Count: max(m.locked.Base.Layers, 1), Key: keys[0],
+		Values: map[string]string{"base": pinned(m.locked.Base)}}}
 	var rest []LayerRecord
 	for i, made := range each {
 		l, err := m.layer(made.layer, made.on, made.name, keys[i+1])
@@ -256,7 +258,8 @@ func (g *Graph) configInputs(image llb.Image) (LayerRecord, error) {
 		k, v := cutVariable(v)
 		values["env "+k] = v
 	}
-	for k, v := range map[string]string{"user": c.User, "workdir": c.WorkingDir, "entrypoint": jsonText(c.Entrypoint), "cmd": jsonText(c.Cmd)} {
+	for k, v := range map[string]string{"user": c.User, "workdir": c.WorkingDir, "entrypoint": jsonText(c.Entrypoint),
+		"cmd": jsonText(c.Cmd)} {
 		values["image."+k] = v
 	}
 	values["created"] = image.Created.UTC().Format("2006-01-02T15:04:05Z")
@@ -265,5 +268,6 @@ func (g *Graph) configInputs(image llb.Image) (LayerRecord, error) {
 		titles = append(titles, l.Title)
 	}
 	values["history"] = jsonDigest(titles)
-	return LayerRecord{Name: "config", Layer: "config", Count: 1, Key: digest.FromString(string(config) + jsonText(annotations)), Values: values}, nil
+	return LayerRecord{Name: "config", Layer: "config", Count: 1,
+		Key: digest.FromString(string(config) + jsonText(annotations)), Values: values}, nil
 }

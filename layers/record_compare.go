@@ -140,7 +140,8 @@ func (f *LayerComparison) compare(before, l LayerRecord, known bool, on []string
 	}
 	f.Changes = valueChanges(before.Values, l.Values)
 	if known && !slices.Equal(before.On, l.On) {
-		f.Changes = append(f.Changes, InputChange{Input: "layers that it stands on", From: strings.Join(before.On, ", "), To: strings.Join(l.On, ", ")})
+		f.Changes = append(f.Changes, InputChange{Input: "layers that it stands on",
+			From: strings.Join(before.On, ", "), To: strings.Join(l.On, ", ")})
 	}
 	switch {
 	case len(f.Changes) > 0:

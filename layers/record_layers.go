@@ -81,10 +81,12 @@ func (m miniconda) inputs(on Stack, _ string, locked []Artifact) (inputSet, erro
 func (e env) inputs(on Stack, made string, locked []Artifact) (inputSet, error) {
 	if made == "activate" {
 		unnamed := env{Env: Env{Name: "NAME"}}
-		return inputSet{values: map[string]string{"env.name": e.Env.Name, stepTextInput: textDigest(unnamed.profile())}}, nil
+		return inputSet{values: map[string]string{"env.name": e.Env.Name,
+			stepTextInput: textDigest(unnamed.profile())}}, nil
 	}
 	s := inputSet{on: []string{"miniconda"}, values: map[string]string{
-		"tool": pinned(on.Tool), "env.name": e.Env.Name, stepTextInput: textDigest(preludeText, historyText, envCreateText),
+		"tool": pinned(on.Tool), "env.name": e.Env.Name,
+		stepTextInput: textDigest(preludeText, historyText, envCreateText),
 	}}
 	s.addArtifacts(ofKind(locked, KindConda))
 	return s, nil
@@ -103,7 +105,8 @@ func (p python) inputs(on Stack, made string, locked []Artifact) (inputSet, erro
 		s.addArtifacts(wheels)
 		return s, nil
 	}
-	s.values[stepTextInput] = textDigest(preludeText, wheelInstallText, wheelInstallProgram, wheelBuildText, aptInstallText)
+	s.values[stepTextInput] = textDigest(preludeText, wheelInstallText, wheelInstallProgram, wheelBuildText,
+		aptInstallText)
 	parts := slices.Clone(wheels)
 	for _, a := range locked {
 		native := a.Kind == KindDeb && wheels[0].For["native"] != ""

@@ -42,7 +42,8 @@ const amd64 = "linux/amd64"
 // layer whose operations changed must name the layer that brought it.
 func TestInputsNameTheOneThatChanged(t *testing.T) {
 	wheels := []string{"pip-1", "pip-3", "tensorflow", "ray"} // requests and click are in the first two
-	all := slices.Concat([]string{"base", "user", "apt", "originals", "miniconda", "env", "activate", "mirrors", "files", "fonts", "warm"}, wheels)
+	all := slices.Concat([]string{"base", "user", "apt", "originals", "miniconda", "env", "activate", "mirrors",
+		"files", "fonts", "warm"}, wheels)
 	tests := map[string]struct {
 		change  func(t *testing.T, s *subject)
 		layers  []string // that name an input of their own
@@ -53,7 +54,8 @@ func TestInputsNameTheOneThatChanged(t *testing.T) {
 		"nothing": {change: func(*testing.T, *subject) {}},
 		"the base patched": {change: func(_ *testing.T, s *subject) {
 			s.lock.Platforms[amd64].Base.Digest = digest.FromString("patched")
-		}, layers: []string{"base"}, input: "base", follows: []string{"user", "apt", "originals", "fonts"}, config: "annotation org.opencontainers.image.base.digest"},
+		}, layers: []string{"base"}, input: "base", follows: []string{"user", "apt", "originals", "fonts"},
+			config: "annotation org.opencontainers.image.base.digest"},
 		"the tool root moved": {change: func(_ *testing.T, s *subject) {
 			s.lock.Platforms[amd64].Tool.Digest = digest.FromString("tool")
 		}, layers: slices.Concat([]string{"miniconda", "env", "warm"}, wheels), input: "tool"},
@@ -62,35 +64,55 @@ func TestInputsNameTheOneThatChanged(t *testing.T) {
 			artifact(s.lock, "apt", "wget").SHA256 = sum("wget2")
 		},
 			layers: []string{"apt"}, input: "deb wget", follows: []string{"originals", "fonts"}},
-		"the mirrors to fetch from": {change: func(_ *testing.T, s *subject) { s.recipe.Mirrors.Fetch = Presets()[:1] }},
-		"the installer": {change: func(_ *testing.T, s *subject) { artifact(s.lock, "miniconda", "miniconda").SHA256 = sum("m2") },
-			layers: []string{"miniconda"}, input: "installer miniconda", follows: slices.Concat([]string{"env", "warm"}, wheels)},
-		"a conda package": {change: func(_ *testing.T, s *subject) { artifact(s.lock, "env", "python").SHA256 = sum("p2") },
+		"the mirrors to fetch from": {change: func(_ *testing.T, s *subject) {
+			s.recipe.Mirrors.Fetch = Presets()[:1]
+		}},
+		"the installer": {change: func(_ *testing.T, s *subject) {
+			artifact(s.lock, "miniconda", "miniconda").SHA256 = sum("m2")
+		},
+			layers: []string{"miniconda"}, input: "installer miniconda",
+			follows: slices.Concat([]string{"env", "warm"}, wheels)},
+		"a conda package": {change: func(_ *testing.T, s *subject) {
+			artifact(s.lock, "env", "python").SHA256 = sum("p2")
+		},
 			layers: []string{"env"}, input: "conda python", follows: slices.Concat([]string{"warm"}, wheels)},
-		"where a conda package comes from": {change: func(_ *testing.T, s *subject) { artifact(s.lock, "env", "pip").Path = "noarch/pip-25.1-h_0.conda" },
+		"where a conda package comes from": {change: func(_ *testing.T, s *subject) {
+			artifact(s.lock, "env", "pip").Path = "noarch/pip-25.1-h_0.conda"
+		},
 			layers: []string{"env"}, input: "conda pip", follows: slices.Concat([]string{"warm"}, wheels)},
 		"ray": {change: func(_ *testing.T, s *subject) { artifact(s.lock, "ray", "ray").SHA256 = sum("ray2") },
 			layers: []string{"ray"}, input: "wheel ray", follows: []string{"warm"}},
-		"a big wheel": {change: func(_ *testing.T, s *subject) { artifact(s.lock, "ray", "tensorflow").SHA256 = sum("tf2") },
+		"a big wheel": {change: func(_ *testing.T, s *subject) {
+			artifact(s.lock, "ray", "tensorflow").SHA256 = sum("tf2")
+		},
 			layers: []string{"tensorflow"}, input: "wheel tensorflow", follows: []string{"warm"}},
-		"a small wheel": {change: func(_ *testing.T, s *subject) { artifact(s.lock, "ray", "click").SHA256 = sum("c2") },
+		"a small wheel": {change: func(_ *testing.T, s *subject) {
+			artifact(s.lock, "ray", "click").SHA256 = sum("c2")
+		},
 			layers: []string{"pip-3"}, input: "wheel click", follows: []string{"warm"}},
 		"a byte of a file": {change: func(t *testing.T, s *subject) { s.write(t, "app/main.py", "print(2)\n", 0o644) },
 			layers: []string{"files"}, input: "file app/main.py"},
 		"a mode of a file": {change: func(t *testing.T, s *subject) { s.write(t, "app/main.py", "print(1)\n", 0o755) },
 			layers: []string{"files"}, input: "file app/main.py"},
-		"a new file":    {change: func(t *testing.T, s *subject) { s.write(t, "app/more.py", "", 0o644) }, layers: []string{"files"}, input: "file app/more.py"},
-		"a step's text": {change: func(_ *testing.T, s *subject) { s.recipe.Steps[0].Run = "echo more > /opt/fonts" }, layers: []string{"fonts"}, input: "steps.fonts.run"},
+		"a new file": {change: func(t *testing.T, s *subject) { s.write(t, "app/more.py", "", 0o644) },
+			layers: []string{"files"}, input: "file app/more.py"},
+		"a step's text": {change: func(_ *testing.T, s *subject) { s.recipe.Steps[0].Run = "echo more > /opt/fonts" },
+			layers: []string{"fonts"}, input: "steps.fonts.run"},
 		"a step's network": {change: func(_ *testing.T, s *subject) { s.recipe.Steps[1].Network = true },
 			layers: []string{"warm"}, input: "steps.warm.network"},
 		"a step's secret": {change: func(_ *testing.T, s *subject) { s.recipe.Steps[1].Secrets = []string{"token"} },
 			layers: []string{"warm"}, input: "steps.warm.secrets"},
-		"a label":       {change: func(_ *testing.T, s *subject) { s.recipe.Image.Labels["team"] = "b" }, config: "label team"},
-		"an annotation": {change: func(_ *testing.T, s *subject) { s.o.Annotations = map[string]string{"x.y": "z"} }, config: "annotation x.y"},
-		"the command":   {change: func(_ *testing.T, s *subject) { s.recipe.Image.Cmd = []string{"ray"} }, config: "image.cmd"},
-		"a variable":    {change: func(_ *testing.T, s *subject) { s.recipe.Image.Env["A"] = "2" }, layers: []string{"fonts", "warm"}, input: "env A", config: "env A"},
-		"the time":      {change: func(_ *testing.T, s *subject) { s.o.Created = time.Unix(1, 0) }, config: "created"},
-		"the compression": {change: func(_ *testing.T, s *subject) { s.o.Compression = "zstd" }, layers: all, input: "compression",
+		"a label": {change: func(_ *testing.T, s *subject) { s.recipe.Image.Labels["team"] = "b" },
+			config: "label team"},
+		"an annotation": {change: func(_ *testing.T, s *subject) { s.o.Annotations = map[string]string{"x.y": "z"} },
+			config: "annotation x.y"},
+		"the command": {change: func(_ *testing.T, s *subject) { s.recipe.Image.Cmd = []string{"ray"} },
+			config: "image.cmd"},
+		"a variable": {change: func(_ *testing.T, s *subject) { s.recipe.Image.Env["A"] = "2" },
+			layers: []string{"fonts", "warm"}, input: "env A", config: "env A"},
+		"the time": {change: func(_ *testing.T, s *subject) { s.o.Created = time.Unix(1, 0) }, config: "created"},
+		"the compression": {change: func(_ *testing.T, s *subject) { s.o.Compression = "zstd" }, layers: all,
+			input:  "compression",
 			config: "compression"},
 		"the platform": {change: func(_ *testing.T, s *subject) {
 			s.recipe.Platforms = []string{"linux/arm64"}
@@ -162,14 +184,19 @@ func TestInputsOfWiderChanges(t *testing.T) {
 			m, _ := Preset("aliyun")
 			s.recipe.Mirrors.Image = &m
 		}, map[string]string{"mirrors": "mirrors.image"}},
-		"no mirrors":     {func(s *subject) { s.recipe.Mirrors.Image = nil }, map[string]string{"mirrors": "", "originals": "", "fonts": "layers that it stands on"}},
-		"where files go": {func(s *subject) { s.recipe.Files[0].To = "/srv/app" }, map[string]string{"files": "files.to"}},
-		"the user":       {func(s *subject) { s.recipe.Image.User = "worker" }, map[string]string{"user": "image.user", "files": "owner of /home/ray"}},
+		"no mirrors": {func(s *subject) { s.recipe.Mirrors.Image = nil },
+			map[string]string{"mirrors": "", "originals": "", "fonts": "layers that it stands on"}},
+		"where files go": {func(s *subject) { s.recipe.Files[0].To = "/srv/app" },
+			map[string]string{"files": "files.to"}},
+		"the user": {func(s *subject) { s.recipe.Image.User = "worker" },
+			map[string]string{"user": "image.user", "files": "owner of /home/ray"}},
 		"what a step needs": {func(s *subject) { s.recipe.Steps[1].Needs = []string{"env"} },
 			map[string]string{"warm": "steps.warm.needs"}},
 		"the budget of layers": {func(s *subject) { s.recipe.Layers.Budget = leastBudget },
-			map[string]string{"tensorflow": "wheel tensorflow", "pip-2": "wheel tensorflow", "warm": "layers that it stands on"}},
-		"another layer of one's own": {func(s *subject) { s.o.Extra = []Layer{ownLayer{}} }, map[string]string{"own": "operations"}},
+			map[string]string{"tensorflow": "wheel tensorflow", "pip-2": "wheel tensorflow",
+				"warm": "layers that it stands on"}},
+		"another layer of one's own": {func(s *subject) { s.o.Extra = []Layer{ownLayer{}} },
+			map[string]string{"own": "operations"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSubject(t)
@@ -182,7 +209,8 @@ func TestInputsOfWiderChanges(t *testing.T) {
 				if !ok && (f.Status == Built || f.Status == Removed) {
 					t.Errorf("layer %s is %s by %v", f.Name, f.Status, f.Changes)
 				}
-				if ok && f.Status != Built && f.Status != Removed || want != "" && !slices.Contains(inputNames(f.Changes), want) {
+				if ok && f.Status != Built && f.Status != Removed ||
+					want != "" && !slices.Contains(inputNames(f.Changes), want) {
 					t.Errorf("layer %s is %s by %v, want %q", f.Name, f.Status, f.Changes, want)
 				}
 			}
@@ -275,7 +303,9 @@ func TestInputChangeText(t *testing.T) {
 }
 
 func FuzzParseInputs(f *testing.F) {
-	f.Add([]byte(`{"version": 1, "platforms": [{"platform": "linux/amd64", "layers": [{"name": "a", "count": 1, "values": {"x": "y"}}]}]}`))
+	f.Add(
+		[]byte(
+			`{"version": 1, "platforms": [{"platform": "linux/amd64", "layers": [{"name": "a", "count": 1, "values": {"x": "y"}}]}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		in, err := ParseBuildRecord(data)
 		if err != nil {

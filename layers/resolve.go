@@ -23,7 +23,8 @@ import (
 // Sandbox runs steps and reads files of stages: an llb.Builder.
 type Sandbox interface {
 	Export(ctx context.Context, st llb.Stage, p llb.Platform, dir string, s llb.Session, o llb.SolveOptions) error
-	ReadFiles(ctx context.Context, st llb.Stage, p llb.Platform, paths []string, s llb.Session) (map[string][]byte, error)
+	ReadFiles(ctx context.Context, st llb.Stage, p llb.Platform, paths []string,
+		s llb.Session) (map[string][]byte, error)
 	ListDir(ctx context.Context, st llb.Stage, p llb.Platform, dir string, s llb.Session) ([]string, error)
 }
 
@@ -141,7 +142,8 @@ func resolvePlatform(ctx context.Context, in ResolveInput, name string, old *Loc
 	if old == nil {
 		old = &LockPlatform{}
 	}
-	r := &Resolver{in: in, name: name, platform: platform, old: old, locked: &LockPlatform{Resolved: old.Resolved, Notes: old.Notes}}
+	r := &Resolver{in: in, name: name, platform: platform, old: old,
+		locked: &LockPlatform{Resolved: old.Resolved, Notes: old.Notes}}
 	if err := r.roots(ctx); err != nil {
 		return nil, err
 	}
@@ -271,7 +273,8 @@ func (r *Resolver) know(artifacts []Artifact) {
 
 func sortArtifacts(artifacts []Artifact) {
 	slices.SortFunc(artifacts, func(a, b Artifact) int {
-		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Version, b.Version), cmp.Compare(a.Path, b.Path))
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Version, b.Version),
+			cmp.Compare(a.Path, b.Path))
 	})
 }
 
@@ -285,7 +288,8 @@ const outDir = work + "/out"
 // Run runs a script of a resolver on root, which stays as it is, and returns the
 // files that the script left in its first argument, by name. The step has no
 // network but raybuild's own proxy, and is never cached.
-func (r *Resolver) Run(ctx context.Context, root llb.Stage, title, script string, env map[string]string, mounts []llb.Mount, args ...string) (map[string][]byte, error) {
+func (r *Resolver) Run(ctx context.Context, root llb.Stage, title, script string, env map[string]string,
+	mounts []llb.Mount, args ...string) (map[string][]byte, error) {
 	vars := map[string]string{"BRIDGE": work + "/bridge/bridge.pl", "GATEWAY": tmp + "/raybuild-gateway.sock"}
 	maps.Copy(vars, env)
 	e := shell(title, preludeText+onlineText+script, vars, append([]string{outDir}, args...)...)
@@ -341,7 +345,8 @@ func (r *Resolver) size(ctx context.Context, url string) (int64, error) {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return 0, fmt.Errorf("ask for the size of %q: %s; see that the version exists, or name another mirror in mirrors.fetch", url, resp.Status)
+		return 0, fmt.Errorf("ask for the size of %q: %s; see that the version exists, or name another mirror in "+
+			"mirrors.fetch", url, resp.Status)
 	}
 	return max(resp.ContentLength, 0), nil
 }

@@ -113,7 +113,8 @@ func onlyNew(artifacts, there []Artifact) ([]Artifact, error) {
 		i := slices.IndexFunc(there, func(t Artifact) bool { return t.Name == a.Name })
 		switch {
 		case i >= 0 && there[i].Version != a.Version:
-			return nil, fmt.Errorf("pip would replace %s %s by %s, and what is there stays: name a version that takes %[2]s", a.Name, there[i].Version, a.Version)
+			return nil, fmt.Errorf("pip would replace %s %s by %s, and what is there stays: name a version "+
+				"that takes %[2]s", a.Name, there[i].Version, a.Version)
 		case i >= 0:
 		case a.Kind != KindWheel:
 			return nil, noWheel(a.Name+" "+a.Version, "it has a source distribution alone")
@@ -125,7 +126,8 @@ func onlyNew(artifacts, there []Artifact) ([]Artifact, error) {
 }
 
 func noWheel(what, why string) error {
-	return fmt.Errorf("there is no wheel of %s that fits: %s; name another version, or name it in the recipe, under pip or as a wheel of your own under pip.wheels, and build: raybuild builds sources there", what, why)
+	return fmt.Errorf("there is no wheel of %s that fits: %s; name another version, or name it in the recipe, under "+
+		"pip or as a wheel of your own under pip.wheels, and build: raybuild builds sources there", what, why)
 }
 
 var (
@@ -151,7 +153,8 @@ func (r *Resolver) cannotAdd(ctx context.Context, a added, there []Artifact, ans
 			want = append(want, "you ask for "+strings.TrimSpace(d[1]))
 		}
 		slices.Sort(want)
-		return fmt.Errorf("%s, and the image has %s %s%s, which stays: name a version that takes it, or change %[2]s in the recipe and build",
+		return fmt.Errorf("%s, and the image has %s %s%s, which stays: name a version that takes it, or change %[2]s "+
+			"in the recipe and build",
 			shorten(slices.Compact(want), 200), m[1], m[2], whereFrom(there, NormalName(m[1])))
 	}
 	m := noMatch().FindStringSubmatch(answer.text)
@@ -167,9 +170,11 @@ func (r *Resolver) cannotAdd(ctx context.Context, a added, there []Artifact, ans
 	}
 	files, known := r.filesOf(ctx, a.python, req.Name)
 	if !known {
-		return fmt.Errorf("there is no package %q on the index: look at its name, or give its index under pip.extra_indexes in the recipe and build", req.Name)
+		return fmt.Errorf("there is no package %q on the index: look at its name, or give its index under "+
+			"pip.extra_indexes in the recipe and build", req.Name)
 	}
-	return noWheel(m[1], fmt.Sprintf("for %s and this Python the index has none of its files: %s", r.name, shorten(files, 200)))
+	return noWheel(m[1], fmt.Sprintf("for %s and this Python the index has none of its files: %s", r.name,
+		shorten(files, 200)))
 }
 
 // whereFrom tells which layer a package that is in the way came with.

@@ -37,7 +37,8 @@ ERROR: No matching distribution found for new`, []string{"no wheel of new", "Req
 		"something else": {"ERROR: disk full", []string{"as pip has it"}},
 	} {
 		r := &Resolver{name: "linux/amd64"}
-		err := r.cannotAdd(context.Background(), added{}, there, pipAnswer{failed: true, text: c.text}, errors.New("as pip has it"))
+		err := r.cannotAdd(context.Background(), added{}, there, pipAnswer{failed: true, text: c.text},
+			errors.New("as pip has it"))
 		for _, want := range c.want {
 			if !strings.Contains(err.Error(), want) {
 				t.Errorf("%s: the error is %q, which does not say %q", name, err, want)
@@ -50,14 +51,18 @@ ERROR: No matching distribution found for new`, []string{"no wheel of new", "Req
 func TestExtrasOfWhatIsThereAreReadFromTheIndex(t *testing.T) {
 	q := pipQuestion{installed: []Artifact{
 		{Kind: KindWheel, Name: "uvicorn", Version: "0.32.0"}, {Kind: KindSdist, Name: "old", Version: "1"},
-		{Kind: KindWheel, Name: "mine", Version: "1", Origin: originLocal}, {Kind: KindWheel, Name: "six", Version: "1.16"},
+		{Kind: KindWheel, Name: "mine", Version: "1", Origin: originLocal},
+		{Kind: KindWheel, Name: "six", Version: "1.16"},
 	}}
-	lacking := withoutExtra("WARNING: uvicorn 0.32.0 does not provide the extra 'standard'\nWARNING: Old 1 does not provide the extra 'x'\n")
+	lacking := withoutExtra("WARNING: uvicorn 0.32.0 does not provide the extra 'standard'\n" +
+		"WARNING: Old 1 does not provide the extra 'x'\n")
 	if !q.unstub(lacking...) || len(q.installed) != 2 {
 		t.Errorf("%d packages are still told as installed, want 2: six and the recipe's own", len(q.installed))
 	}
-	if !slices.Equal(q.constraints, []string{"uvicorn==0.32.0", "old==1"}) || !slices.Equal(q.options, []string{"--no-binary=old"}) {
-		t.Errorf("pip is asked with constraints %q and options %q: it may take another version", q.constraints, q.options)
+	if !slices.Equal(q.constraints, []string{"uvicorn==0.32.0", "old==1"}) ||
+		!slices.Equal(q.options, []string{"--no-binary=old"}) {
+		t.Errorf("pip is asked with constraints %q and options %q: it may take another version",
+			q.constraints, q.options)
 	}
 	if q.unstub("mine", "uvicorn") {
 		t.Error("the same question would be asked for ever")
@@ -71,10 +76,12 @@ func TestOnlyWhatIsNewIsAdded(t *testing.T) {
 	if err != nil || len(got) != 1 || got[0].Name != "uvloop" {
 		t.Errorf("added is %v (%v), want uvloop alone", got, err)
 	}
-	if _, err := onlyNew([]Artifact{{Kind: KindWheel, Name: "uvicorn", Version: "0.33"}}, there); err == nil || !strings.Contains(err.Error(), "stays") {
+	if _, err := onlyNew([]Artifact{{Kind: KindWheel, Name: "uvicorn", Version: "0.33"}}, there); err == nil ||
+		!strings.Contains(err.Error(), "stays") {
 		t.Errorf("another version of what is there: %v", err)
 	}
-	if _, err := onlyNew([]Artifact{{Kind: KindSdist, Name: "x", Version: "1"}}, there); err == nil || !strings.Contains(err.Error(), "no wheel of x 1") {
+	if _, err := onlyNew([]Artifact{{Kind: KindSdist, Name: "x", Version: "1"}}, there); err == nil ||
+		!strings.Contains(err.Error(), "no wheel of x 1") {
 		t.Errorf("a source distribution: %v", err)
 	}
 }

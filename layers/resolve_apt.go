@@ -25,7 +25,8 @@ func resolveApt(ctx context.Context, r *Resolver, root llb.Stage, a Apt) ([]Arti
 		return nil, err
 	}
 	if len(out["failed"]) > 0 {
-		return nil, fmt.Errorf("apt-get cannot install %s: %s", strings.Join(a.Packages, ", "), aptReason(string(out["stderr"])))
+		return nil, fmt.Errorf("apt-get cannot install %s: %s", strings.Join(a.Packages, ", "),
+			aptReason(string(out["stderr"])))
 	}
 	return parsePrintURIs(string(out["uris"]), a.Repositories)
 }
@@ -54,7 +55,8 @@ func aptSources(r *Resolver, a Apt) (llb.Stage, error) {
 			r.in.Sources.Secure(u.Host)
 		}
 		name := fmt.Sprintf("raybuild-%d", i+1)
-		line := fmt.Sprintf("deb [signed-by=%s/sources/%s.%s] %s %s %s\n", work, name, ext, repo.URL, repo.Suite, strings.Join(repo.Components, " "))
+		line := fmt.Sprintf("deb [signed-by=%s/sources/%s.%s] %s %s %s\n", work, name, ext, repo.URL, repo.Suite,
+			strings.Join(repo.Components, " "))
 		files = append(files,
 			llb.File{Path: "/" + name + ".list", Data: []byte(line)},
 			llb.File{Path: "/" + name + "." + ext, Data: key})
@@ -76,7 +78,8 @@ func parsePrintURIs(text string, repositories []AptRepository) ([]Artifact, erro
 			continue
 		}
 		if m[4] == "" {
-			return nil, fmt.Errorf("read apt's answer %q: it has no sha256 of the package; the repository is too old to be trusted", line)
+			return nil, fmt.Errorf("read apt's answer %q: it has no sha256 of the package; the repository is too old "+
+				"to be trusted", line)
 		}
 		name, version, err := debFile(m[2])
 		if err != nil {
@@ -87,7 +90,8 @@ func parsePrintURIs(text string, repositories []AptRepository) ([]Artifact, erro
 			return nil, fmt.Errorf("read apt's answer %q: %w", line, err)
 		}
 		origin, path := aptOrigin(m[1], repositories)
-		out = append(out, Artifact{Kind: KindDeb, Name: name, Version: version, Origin: origin, Path: path, SHA256: m[4], Size: size})
+		out = append(out, Artifact{Kind: KindDeb, Name: name, Version: version, Origin: origin, Path: path,
+			SHA256: m[4], Size: size})
 	}
 	return out, nil
 }

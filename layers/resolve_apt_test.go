@@ -14,20 +14,25 @@ func TestParsePrintURIs(t *testing.T) {
 		err  string
 	}{
 		"apt 2.6 on Debian 12": {
-			text: "Reading package lists...\nBuilding dependency tree...\nThe following NEW packages will be installed:\n  less\n" +
+			text: "Reading package lists...\nBuilding dependency tree...\n" +
+				"The following NEW packages will be installed:\n  less\n" +
 				"0 upgraded, 1 newly installed, 0 to remove and 0 not upgraded.\nNeed to get 132 kB of archives.\n" +
-				"'http://deb.debian.org/debian/pool/main/l/less/less_590-2.1%7edeb12u2_amd64.deb' less_590-2.1~deb12u2_amd64.deb 132416 SHA256:" + sum + "\n",
+				"'http://deb.debian.org/debian/pool/main/l/less/less_590-2.1%7edeb12u2_amd64.deb' " +
+				"less_590-2.1~deb12u2_amd64.deb 132416 SHA256:" + sum + "\n",
 			want: []Artifact{{Kind: KindDeb, Name: "less", Version: "590-2.1~deb12u2", Origin: "debian",
 				Path: "pool/main/l/less/less_590-2.1%7edeb12u2_amd64.deb", SHA256: sum, Size: 132416}},
 		},
 		"apt 1.2 on Ubuntu 16.04, an epoch and the security pocket": {
-			text: "'http://security.ubuntu.com/ubuntu/pool/main/v/vim/vim_7.4.1689-3ubuntu1.5_amd64.deb' vim_2%3a7.4.1689-3ubuntu1.5_amd64.deb 1036160 SHA256:" + sum + "\n",
+			text: "'http://security.ubuntu.com/ubuntu/pool/main/v/vim/vim_7.4.1689-3ubuntu1.5_amd64.deb' " +
+				"vim_2%3a7.4.1689-3ubuntu1.5_amd64.deb 1036160 SHA256:" + sum + "\n",
 			want: []Artifact{{Kind: KindDeb, Name: "vim", Version: "2:7.4.1689-3ubuntu1.5", Origin: "ubuntu-security",
 				Path: "pool/main/v/vim/vim_7.4.1689-3ubuntu1.5_amd64.deb", SHA256: sum, Size: 1036160}},
 		},
-		"nothing to install": {text: "wget is already the newest version (1.21.3-1).\n0 upgraded, 0 newly installed, 0 to remove and 0 not upgraded.\n"},
+		"nothing to install": {text: "wget is already the newest version (1.21.3-1).\n" +
+			"0 upgraded, 0 newly installed, 0 to remove and 0 not upgraded.\n"},
 		"a repository of its own, reached by TLS": {
-			text: "'http://apt.example.org/cuda/ubuntu/pool/c/cuda_12_amd64.deb' cuda_12_amd64.deb 9 SHA256:" + sum + "\n",
+			text: "'http://apt.example.org/cuda/ubuntu/pool/c/cuda_12_amd64.deb' cuda_12_amd64.deb 9 SHA256:" +
+				sum + "\n",
 			want: []Artifact{{Kind: KindDeb, Name: "cuda", Version: "12", Origin: "https://apt.example.org/cuda/ubuntu",
 				Path: "pool/c/cuda_12_amd64.deb", SHA256: sum, Size: 9}},
 		},
@@ -53,7 +58,8 @@ func TestParsePrintURIs(t *testing.T) {
 				t.Fatalf("found %d packages, want %d: %v", len(got), len(tt.want), got)
 			}
 			for i, a := range got {
-				if w := tt.want[i]; a.Name != w.Name || a.Version != w.Version || a.Origin != w.Origin || a.Path != w.Path || a.SHA256 != w.SHA256 || a.Size != w.Size {
+				if w := tt.want[i]; a.Name != w.Name || a.Version != w.Version || a.Origin != w.Origin ||
+					a.Path != w.Path || a.SHA256 != w.SHA256 || a.Size != w.Size {
 					t.Errorf("package %d is\n %+v, want\n %+v", i, a, w)
 				}
 			}
@@ -62,7 +68,8 @@ func TestParsePrintURIs(t *testing.T) {
 }
 
 func FuzzParsePrintURIs(f *testing.F) {
-	f.Add("'http://deb.debian.org/debian/pool/main/l/less/less_590-2_amd64.deb' less_590-2_amd64.deb 132416 SHA256:" + strings.Repeat("a", 64))
+	f.Add("'http://deb.debian.org/debian/pool/main/l/less/less_590-2_amd64.deb' less_590-2_amd64.deb 132416 SHA256:" +
+		strings.Repeat("a", 64))
 	f.Add("'' _ 9 SHA256:")
 	f.Fuzz(func(t *testing.T, text string) {
 		got, err := parsePrintURIs(text, nil)
@@ -75,15 +82,17 @@ func FuzzParsePrintURIs(f *testing.F) {
 }
 
 func TestOSReleaseAndGlibc(t *testing.T) {
-	release := osRelease([]byte("PRETTY_NAME=\"Ubuntu 22.04.4 LTS\"\nID=ubuntu\nVERSION_ID=\"22.04\"\nVERSION_CODENAME=jammy\n"))
+	release := osRelease([]byte("PRETTY_NAME=\"Ubuntu 22.04.4 LTS\"\nID=ubuntu\nVERSION_ID=\"22.04\"\n" +
+		"VERSION_CODENAME=jammy\n"))
 	if release["ID"] != "ubuntu" || release["VERSION_ID"] != "22.04" || release["VERSION_CODENAME"] != "jammy" {
 		t.Errorf("os-release read as %v", release)
 	}
 	for status, want := range map[string]string{
-		"Package: bash\nVersion: 5.1\n\nPackage: libc6\nStatus: install ok installed\nVersion: 2.35-0ubuntu3.8\n": "2.35",
-		"Package: libc6\nVersion: 2.36-9+deb12u10\n":                                                              "2.36",
-		"Package: libc6\nVersion: 1:2.23-0ubuntu11\n":                                                             "2.23",
-		"Package: musl\nVersion: 1.2\n":                                                                           "",
+		"Package: bash\nVersion: 5.1\n\nPackage: libc6\nStatus: install ok installed\n" +
+			"Version: 2.35-0ubuntu3.8\n": "2.35",
+		"Package: libc6\nVersion: 2.36-9+deb12u10\n":  "2.36",
+		"Package: libc6\nVersion: 1:2.23-0ubuntu11\n": "2.23",
+		"Package: musl\nVersion: 1.2\n":               "",
 	} {
 		if got := glibc([]byte(status)); got != want {
 			t.Errorf("glibc of %q is %q, want %q", status, got, want)

@@ -26,7 +26,8 @@ func resolveInstaller(ctx context.Context, r *Resolver, m Miniconda) ([]Artifact
 	}
 	a := m.Installer(r.name)
 	if a.SHA256 == "" {
-		return nil, fmt.Errorf("the digest of %s is not known: put it into the recipe as miniconda.sha256 (its publisher lists it at %s)",
+		return nil, fmt.Errorf("the digest of %s is not known: put it into the recipe as miniconda.sha256 (its "+
+			"publisher lists it at %s)",
 			a.Filename(), OriginURL(a.Origin))
 	}
 	var err error
@@ -82,7 +83,8 @@ func resolveEnv(ctx context.Context, r *Resolver, e env) ([]Artifact, error) {
 
 func askConda(ctx context.Context, r *Resolver, vars map[string]string, args []string) ([]Artifact, error) {
 	out, err := r.Run(ctx, r.stack.ToolStage, "[env] resolve "+shorten(args[len(args)-1:], 60), envResolveText, vars,
-		[]llb.Mount{{Path: condaPrefix, Stage: r.stack.Tree("[env] conda", "miniconda"), From: condaPrefix, Write: true}}, args...)
+		[]llb.Mount{{Path: condaPrefix, Stage: r.stack.Tree("[env] conda", "miniconda"), From: condaPrefix,
+			Write: true}}, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -153,8 +155,9 @@ func condaChannels(r *Resolver, e env) ([]string, error) {
 		}
 		for _, origin := range origins {
 			if strings.HasPrefix(origin, "pkgs/") && !e.accept {
-				return nil, fmt.Errorf("channel %q is under Anaconda's terms of service (https://www.anaconda.com/legal); "+
-					"set miniconda.accept_anaconda_terms: true if you accept them, or use env.channels: [conda-forge]", name)
+				return nil, fmt.Errorf("channel %q is under Anaconda's terms of service "+
+					"(https://www.anaconda.com/legal); set miniconda.accept_anaconda_terms: true if you accept them, "+
+					"or use env.channels: [conda-forge]", name)
 			}
 			u, err := url.Parse(OriginURL(origin))
 			if err != nil {
@@ -189,7 +192,8 @@ func parseSolution(data []byte) ([]Artifact, error) {
 		return nil, fmt.Errorf("read conda's answer %q: %w", head(data), err)
 	}
 	if solution.ExceptionName != "" {
-		return nil, fmt.Errorf("conda cannot make the environment (%s): %s", solution.ExceptionName, cmp.Or(solution.Message, solution.Error))
+		return nil, fmt.Errorf("conda cannot make the environment (%s): %s", solution.ExceptionName,
+			cmp.Or(solution.Message, solution.Error))
 	}
 	if len(solution.Actions.Fetch) != len(solution.Actions.Link) || len(solution.Actions.Link) == 0 {
 		return nil, fmt.Errorf("read conda's answer: it links %d packages and fetches %d; they should be as many",

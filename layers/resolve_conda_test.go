@@ -18,16 +18,22 @@ func TestParseSolution(t *testing.T) {
 			origin: "conda-forge", path: "noarch/hello-1.0-pyhd_0.conda",
 		},
 		"a package of an own channel": {
-			json: `{"actions": {"FETCH": [` + strings.ReplaceAll(fetch, "conda.anaconda.org/conda-forge", "conda.example.org/team/x") +
+			json: `{"actions": {"FETCH": [` +
+				strings.ReplaceAll(fetch, "conda.anaconda.org/conda-forge", "conda.example.org/team/x") +
 				`], "LINK": [` + link + `]}}`,
 			origin: "http://conda.example.org/team/x", path: "noarch/hello-1.0-pyhd_0.conda",
 		},
-		"fetch leaves out what conda has cached": {json: `{"actions": {"FETCH": [], "LINK": [` + link + `]}}`, err: "links 1 packages and fetches 0"},
+		"fetch leaves out what conda has cached": {json: `{"actions": {"FETCH": [], "LINK": [` + link + `]}}`,
+			err: "links 1 packages and fetches 0"},
 		"an unknown package": {
-			json: `{"exception_name": "PackagesNotFoundInChannelsError", "message": "nope is not available"}`, err: "nope is not available",
+			json: `{"exception_name": "PackagesNotFoundInChannelsError", "message": "nope is not available"}`,
+			err:  "nope is not available",
 		},
-		"a mirror that is down": {json: `{"exception_name": "CondaHTTPError", "status_code": "000", "message": "CONNECTION FAILED"}`, err: "CONNECTION FAILED"},
-		"no JSON at all":        {json: `Traceback (most recent call last):`, err: "Traceback"},
+		"a mirror that is down": {
+			json: `{"exception_name": "CondaHTTPError", "status_code": "000", "message": "CONNECTION FAILED"}`,
+			err:  "CONNECTION FAILED",
+		},
+		"no JSON at all": {json: `Traceback (most recent call last):`, err: "Traceback"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -41,7 +47,8 @@ func TestParseSolution(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(got) != 1 || got[0].Origin != tt.origin || got[0].Path != tt.path || got[0].SHA256 != "f102d1" || got[0].MD5 != "3d2ec5" || got[0].Size != 1671 {
+			if len(got) != 1 || got[0].Origin != tt.origin || got[0].Path != tt.path || got[0].SHA256 != "f102d1" ||
+				got[0].MD5 != "3d2ec5" || got[0].Size != 1671 {
 				t.Errorf("read as %+v", got)
 			}
 		})
@@ -49,7 +56,9 @@ func TestParseSolution(t *testing.T) {
 }
 
 func FuzzParseSolution(f *testing.F) {
-	f.Add([]byte(`{"actions": {"FETCH": [{"name": "a", "url": "http://x/y/noarch/a.conda", "subdir": "noarch"}], "LINK": [{"name": "a"}]}}`))
+	f.Add(
+		[]byte(
+			`{"actions": {"FETCH": [{"name": "a", "url": "http://x/y/noarch/a.conda", "subdir": "noarch"}], "LINK": [{"name": "a"}]}}`))
 	f.Add([]byte(`{"exception_name": "X"}`))
 	f.Fuzz(func(_ *testing.T, data []byte) { _, _ = parseSolution(data) })
 }

@@ -7,7 +7,8 @@ var constraintLine = lazy(`(?m)The user requested \(constraint\) ([A-Za-z0-9._-]
 // pipConflict names the constraints in pip's account of a conflict (pip 20.3 to
 // 25); it is empty and not nil where pip found the conflict but names none.
 func pipConflict(text string) []string {
-	if !strings.Contains(text, "ResolutionImpossible") && !strings.Contains(text, "conflicting dependencies") && !strings.Contains(text, "(constraint)") {
+	if !strings.Contains(text, "ResolutionImpossible") && !strings.Contains(text, "conflicting dependencies") &&
+		!strings.Contains(text, "(constraint)") {
 		return nil
 	}
 	out := []string{}

@@ -35,7 +35,8 @@ func resolvePython(ctx context.Context, r *Resolver, p python) ([]Artifact, erro
 	held := r.heldPins()
 	for {
 		artifacts, answer, err := r.askPip(ctx, p, pipQuestion{
-			layer: "ray", wheels: wheels, requirements: requirements, constraints: slices.Concat(p.pins, held), options: options,
+			layer: "ray", wheels: wheels, requirements: requirements, constraints: slices.Concat(p.pins, held),
+			options: options,
 		})
 		if err == nil {
 			return r.withBuildNeeds(ctx, p, artifacts)
@@ -119,7 +120,8 @@ type pipAnswer struct {
 }
 
 // askPip runs pip once.
-func (r *Resolver) askPip(ctx context.Context, p python, q pipQuestion) (artifacts []Artifact, answer pipAnswer, err error) {
+func (r *Resolver) askPip(ctx context.Context, p python,
+	q pipQuestion) (artifacts []Artifact, answer pipAnswer, err error) {
 	in := llb.Scratch().Files("["+q.layer+"] requirements",
 		llb.File{Path: "/requirements.txt", Data: []byte(strings.Join(q.requirements, "\n") + "\n")},
 		llb.File{Path: "/constraints.txt", Data: []byte(strings.Join(q.constraints, "\n") + "\n")})
@@ -133,11 +135,13 @@ func (r *Resolver) askPip(ctx context.Context, p python, q pipQuestion) (artifac
 	}
 	vars := maps.Clone(pipEnv)
 	if len(q.installed) > 0 {
-		mounts = append(mounts, llb.Mount{Path: work + "/installed", Stage: stubs("["+q.layer+"] list what is there", q.installed)})
+		mounts = append(mounts, llb.Mount{Path: work + "/installed",
+			Stage: stubs("["+q.layer+"] list what is there", q.installed)})
 		vars["PYTHONPATH"] = work + "/installed"
 	}
 	args := append([]string{p.interpreter(), work + "/in/requirements.txt", work + "/in/constraints.txt"}, q.options...)
-	out, err := r.Run(ctx, r.stack.ToolStage, "["+q.layer+"] resolve "+shorten(q.requirements, 60), pipResolveText, vars, mounts, args...)
+	out, err := r.Run(ctx, r.stack.ToolStage, "["+q.layer+"] resolve "+shorten(q.requirements, 60), pipResolveText,
+		vars, mounts, args...)
 	if err != nil {
 		return nil, answer, err
 	}
@@ -145,7 +149,8 @@ func (r *Resolver) askPip(ctx context.Context, p python, q pipQuestion) (artifac
 	answer.text = text + string(out["stdout"])
 	if len(out["failed"]) > 0 {
 		answer.failed, answer.conflict = true, pipConflict(answer.text)
-		return nil, answer, fmt.Errorf("pip cannot satisfy %s: %s%s", shorten(q.requirements, 80), pipReason(text), r.yankedHint(ctx, p, text))
+		return nil, answer, fmt.Errorf("pip cannot satisfy %s: %s%s", shorten(q.requirements, 80), pipReason(text),
+			r.yankedHint(ctx, p, text))
 	}
 	if report, ok := out["report.json"]; ok {
 		artifacts, err = parseReport(report, q.wheels)
@@ -202,7 +207,8 @@ func (r *Resolver) withBuildNeeds(ctx context.Context, p python, artifacts []Art
 	for _, file := range slices.Sorted(maps.Keys(needs)) {
 		at := slices.IndexFunc(artifacts, func(a Artifact) bool { return a.Filename() == file })
 		wheels, _, err := r.askPip(ctx, p, pipQuestion{
-			layer: "ray", requirements: needs[file].Requires, constraints: p.pins, options: []string{"--ignore-installed"},
+			layer: "ray", requirements: needs[file].Requires, constraints: p.pins,
+			options: []string{"--ignore-installed"},
 		})
 		if err != nil {
 			return nil, fmt.Errorf("resolve the build of %q: %w", file, err)

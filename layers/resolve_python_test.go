@@ -11,7 +11,8 @@ import (
 const sumA = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
 func TestParseReport(t *testing.T) {
-	own := []Artifact{{Kind: KindWheel, Name: "mine", Version: "1", Origin: originLocal, Path: "dist/mine-1-py3-none-any.whl", SHA256: sumA}}
+	own := []Artifact{{Kind: KindWheel, Name: "mine", Version: "1", Origin: originLocal,
+		Path: "dist/mine-1-py3-none-any.whl", SHA256: sumA}}
 	tests := map[string]struct {
 		json string
 		want Artifact
@@ -20,11 +21,13 @@ func TestParseReport(t *testing.T) {
 		"a wheel of PyPI, report version 1 (pip 23)": {
 			json: `{"version":"1","pip_version":"23.2.1","install":[{"download_info":{"url":"http://files.pythonhosted.org/packages/ab/cd/ray-2.52.0-cp312-cp312-manylinux2014_x86_64.whl",
 				"archive_info":{"hash":"sha256=` + sumA + `","hashes":{"sha256":"` + sumA + `"}}},"is_direct":false,"requested":true,"metadata":{"name":"ray","version":"2.52.0"}}]}`,
-			want: Artifact{Kind: KindWheel, Name: "ray", Version: "2.52.0", Origin: "pypi", Path: "packages/ab/cd/ray-2.52.0-cp312-cp312-manylinux2014_x86_64.whl", SHA256: sumA},
+			want: Artifact{Kind: KindWheel, Name: "ray", Version: "2.52.0", Origin: "pypi",
+				Path: "packages/ab/cd/ray-2.52.0-cp312-cp312-manylinux2014_x86_64.whl", SHA256: sumA},
 		},
 		"only the old form of the hash (pip 22.2)": {
 			json: `{"install":[{"download_info":{"url":"http://files.pythonhosted.org/packages/x/Foo_Bar-1.tar.gz","archive_info":{"hash":"sha256=` + sumA + `"}},"metadata":{"name":"Foo_Bar","version":"1"}}]}`,
-			want: Artifact{Kind: KindSdist, Name: "foo-bar", Version: "1", Origin: "pypi", Path: "packages/x/Foo_Bar-1.tar.gz", SHA256: sumA},
+			want: Artifact{Kind: KindSdist, Name: "foo-bar", Version: "1", Origin: "pypi",
+				Path: "packages/x/Foo_Bar-1.tar.gz", SHA256: sumA},
 		},
 		"a wheel of the recipe's own": {
 			json: `{"install":[{"download_info":{"url":"file:///tmp/raybuild/own/mine-1-py3-none-any.whl","archive_info":{}},"metadata":{"name":"mine","version":"1"}}]}`,
@@ -47,7 +50,8 @@ func TestParseReport(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if g := got[0]; g.Kind != tt.want.Kind || g.Name != tt.want.Name || g.Version != tt.want.Version || g.Origin != tt.want.Origin || g.Path != tt.want.Path || g.SHA256 != tt.want.SHA256 {
+			if g := got[0]; g.Kind != tt.want.Kind || g.Name != tt.want.Name || g.Version != tt.want.Version ||
+				g.Origin != tt.want.Origin || g.Path != tt.want.Path || g.SHA256 != tt.want.SHA256 {
 				t.Errorf("read as\n %+v, want\n %+v", g, tt.want)
 			}
 		})
@@ -57,13 +61,15 @@ func TestParseReport(t *testing.T) {
 // The log's form is that of pip 21.3 (python 3.6's last): --log writes it.
 func TestParseDownloads(t *testing.T) {
 	sums := sumA + "  ray-0.8.6-cp36-cp36m-manylinux1_x86_64.whl\n"
-	log := "2026-11-22T22:00:00,000   Found link http://files.pythonhosted.org/packages/a/b/ray-0.8.6-cp36-cp36m-manylinux1_x86_64.whl#sha256=" + sumA +
+	log := "2026-11-22T22:00:00,000   Found link " +
+		"http://files.pythonhosted.org/packages/a/b/ray-0.8.6-cp36-cp36m-manylinux1_x86_64.whl#sha256=" + sumA +
 		" (from http://pypi.org/simple/ray/), version: 0.8.6\n"
 	got, err := parseDownloads(sums, log, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(got) != 1 || got[0].Name != "ray" || got[0].Version != "0.8.6" || got[0].Path != "packages/a/b/ray-0.8.6-cp36-cp36m-manylinux1_x86_64.whl" {
+	if len(got) != 1 || got[0].Name != "ray" || got[0].Version != "0.8.6" ||
+		got[0].Path != "packages/a/b/ray-0.8.6-cp36-cp36m-manylinux1_x86_64.whl" {
 		t.Errorf("read as %+v", got)
 	}
 	if _, err := parseDownloads(sums, "", nil); err == nil {
@@ -72,7 +78,9 @@ func TestParseDownloads(t *testing.T) {
 }
 
 func FuzzParseReport(f *testing.F) {
-	f.Add([]byte(`{"install":[{"download_info":{"url":"http://h/p/a-1.whl","archive_info":{"hash":"sha256=x"}},"metadata":{"name":"a","version":"1"}}]}`))
+	f.Add(
+		[]byte(
+			`{"install":[{"download_info":{"url":"http://h/p/a-1.whl","archive_info":{"hash":"sha256=x"}},"metadata":{"name":"a","version":"1"}}]}`))
 	f.Fuzz(func(_ *testing.T, data []byte) { _, _ = parseReport(data, nil) })
 }
 
@@ -87,7 +95,8 @@ ERROR: ResolutionImpossible: for help visit https://pip.pypa.io/en/latest/topics
 	if got := pipConflict(text); !slices.Equal(got, []string{"click"}) {
 		t.Errorf("conflict is %v, want click", got)
 	}
-	if got := pipConflict("ERROR: Could not find a version that satisfies the requirement ray==9 (from versions: 2.52.0)"); got != nil {
+	if got := pipConflict("ERROR: Could not find a version that satisfies the requirement ray==9 (from " +
+		"versions: 2.52.0)"); got != nil {
 		t.Errorf("a missing version is no conflict of pins, got %v", got)
 	}
 	if got := without([]string{"Click==7.1", "numpy==1"}, []string{"click"}); !slices.Equal(got, []string{"numpy==1"}) {
@@ -117,9 +126,12 @@ func wheel(name string, size int64) Artifact {
 func TestOwnIndexesAreTheOnlyPlaceOfTheirPackages(t *testing.T) {
 	r := &Recipe{
 		Mirrors: Mirrors{Fetch: Presets()[:1]},
-		Pip:     Pip{ExtraIndexes: []ExtraIndex{{URL: "https://pypi.example.org/simple/", Packages: []string{"In_House"}}}},
+		Pip: Pip{
+			ExtraIndexes: []ExtraIndex{{URL: "https://pypi.example.org/simple/", Packages: []string{"In_House"}}},
+		},
 	}
-	for page, want := range map[string]bool{"https://pypi.org/simple/in-house/": false, "https://pypi.org/simple/requests/": true} {
+	for page, want := range map[string]bool{"https://pypi.org/simple/in-house/": false,
+		"https://pypi.org/simple/requests/": true} {
 		u, err := url.Parse(page)
 		if err != nil {
 			t.Fatal(err)

@@ -11,7 +11,8 @@ import (
 
 // yankedText is pip's warning of a file that the index has withdrawn (PEP 592),
 // and that it takes all the same because a requirement pins its version (pip 19.2 to 25).
-var yankedText = lazy(`yanked version: '([A-Za-z0-9._-]+)' candidate \(version (\S+) at [^\n]*\)\s+Reason for being yanked: ([^\n]*)`)
+var yankedText = lazy(
+	`yanked version: '([A-Za-z0-9._-]+)' candidate \(version (\S+) at [^\n]*\)\s+Reason for being yanked: ([^\n]*)`)
 
 // noteYanked keeps in the lock which artifacts the index has withdrawn and why,
 // and says so: a version that its makers took back may be broken, or worse.
@@ -24,8 +25,9 @@ func (r *Resolver) noteYanked(artifacts []Artifact, stderr string) {
 			}
 			reason := yankedReason(m[3])
 			a.For = withFact(a.For, "yanked", reason)
-			r.in.Log("warning: %s %s was yanked from the index by its makers (%s): it is taken because its version is pinned; choose another one, "+
-				"or raybuild lock --update %[1]s if the lock alone pins it", a.Name, a.Version, reason)
+			r.in.Log("warning: %s %s was yanked from the index by its makers (%s): it is taken because its version is "+
+				"pinned; choose another one, or raybuild lock --update %[1]s if the lock alone pins it", a.Name,
+				a.Version, reason)
 		}
 	}
 }
@@ -55,7 +57,8 @@ func (r *Resolver) yankedHint(ctx context.Context, p python, text string) string
 	var versions []string
 	if m := ignoredYanked().FindStringSubmatch(text); m != nil {
 		versions = strings.Split(m[1], ", ")
-	} else if m, from := noMatch().FindStringSubmatch(text), fromVersions().FindStringSubmatch(text); m != nil && from != nil {
+	} else if m, from := noMatch().FindStringSubmatch(text),
+		fromVersions().FindStringSubmatch(text); m != nil && from != nil {
 		req, _, _ := parseRequirement(m[1])
 		page, _ := r.indexPage(ctx, p, req.Name)
 		looked := strings.Split(from[1], ", ")
@@ -72,6 +75,7 @@ func (r *Resolver) yankedHint(ctx context.Context, p python, text string) string
 	if versions == nil {
 		return ""
 	}
-	return fmt.Sprintf("\nyanked from the index, and taken only where == pins them: %s; name another version, or pin one of them to have it all the same",
+	return fmt.Sprintf("\nyanked from the index, and taken only where == pins them: %s; name another version, or pin "+
+		"one of them to have it all the same",
 		shorten(versions, 100))
 }

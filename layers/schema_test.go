@@ -26,7 +26,8 @@ func TestRecipeReferenceIsUpToDate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for file, want := range map[string][]byte{"../schema/recipe.schema.json": schema, "../docs/recipe.md": RecipePage()} {
+	for file, want := range map[string][]byte{"../schema/recipe.schema.json": schema,
+		"../docs/recipe.md": RecipePage()} {
 		if got, err := os.ReadFile(file); err != nil || string(got) != string(want) {
 			t.Errorf("%s is out of date (%v): run make docs", file, err)
 		}

@@ -40,7 +40,8 @@ func smokeValue(s *Smoke) strictyaml.Value {
 			s.Off = !strings.EqualFold(n.Text, "true")
 		case strictyaml.Text:
 			if slices.Contains(boolWords(), strings.ToLower(strings.TrimSpace(n.Text))) {
-				t.AddAt(n, key, quoteShort(n.Text)+" is text, and would be run as a command", "write true or false, without quotes")
+				t.AddAt(n, key, quoteShort(n.Text)+" is text, and would be run as a command",
+					"write true or false, without quotes")
 				return
 			}
 			t.Read(n, key, command)
@@ -137,7 +138,8 @@ func (g *Graph) smokeExec(how Smoke, image llb.Image, made platformMade) (llb.Ex
 	vars["RAYBUILD_SMOKE"] = smokeProgram
 	vars["PYTHONDONTWRITEBYTECODE"] = "1"
 	e.Title = "[" + SmokeLayer + "] import " + smokeWords(g.recipe.Ray.Extras, wanted.Packages)
-	e.Args = []string{"/bin/sh", "-euc", smokeRun, "raybuild", python{env: env{Env: g.recipe.Env}}.interpreter(), string(arg)}
+	e.Args = []string{"/bin/sh", "-euc", smokeRun, "raybuild",
+		python{env: env{Env: g.recipe.Env}}.interpreter(), string(arg)}
 	return e, nil
 }
 
@@ -146,8 +148,9 @@ func (g *Graph) smokeExec(how Smoke, image llb.Image, made platformMade) (llb.Ex
 // imported.
 func smokeModules(extras []string) []string {
 	known := map[string][]string{
-		"default": {"ray.job_submission"}, "tune": {"ray.tune"}, "rllib": {"ray.rllib"}, "serve": {"ray.serve"}, "serve-grpc": {"ray.serve"},
-		"data": {"ray.data"}, "train": {"ray.train"}, "client": {"ray.util.client"},
+		"default": {"ray.job_submission"}, "tune": {"ray.tune"}, "rllib": {"ray.rllib"}, "serve": {"ray.serve"},
+		"serve-grpc": {"ray.serve"},
+		"data":       {"ray.data"}, "train": {"ray.train"}, "client": {"ray.util.client"},
 		"air": {"ray.data", "ray.train", "ray.tune", "ray.serve"}, "llm": {"ray.data", "ray.serve"},
 		"all": {"ray.data", "ray.train", "ray.tune", "ray.serve", "ray.rllib", "ray.util.client", "ray.job_submission"},
 	}

@@ -26,13 +26,22 @@ func TestSmokeRunsAgainWhereModulesMayBeOthers(t *testing.T) {
 			artifact(s.lock, "apt", "wget").SHA256 = sum("wget2")
 		}, false},
 		"a Debian package less": {func(s *subject, _ *Smoke) { artifact(s.lock, "apt", "wget").Name = "curl" }, true},
-		"the base patched":      {func(s *subject, _ *Smoke) { s.lock.Platforms[amd64].Base.Digest = digest.FromString("patched") }, false},
-		"another base":          {func(s *subject, _ *Smoke) { s.lock.Platforms[amd64].Base.Reference = "example.com/slim:22.04" }, true},
-		"the tool root":         {func(s *subject, _ *Smoke) { s.lock.Platforms[amd64].Tool.Digest = digest.FromString("tool") }, true},
-		"ray":                   {func(s *subject, _ *Smoke) { artifact(s.lock, "ray", "ray").SHA256 = sum("ray2") }, true},
-		"a small package":       {func(s *subject, _ *Smoke) { artifact(s.lock, "ray", "click").SHA256 = sum("click2") }, true},
-		"what is named":         {func(s *subject, _ *Smoke) { s.recipe.Pip.Packages = append(s.recipe.Pip.Packages, "click") }, true},
-		"a variable":            {func(s *subject, _ *Smoke) { s.recipe.Image.Env = map[string]string{"PYTHONPATH": "/srv"} }, true},
+		"the base patched": {func(s *subject, _ *Smoke) {
+			s.lock.Platforms[amd64].Base.Digest = digest.FromString("patched")
+		}, false},
+		"another base": {func(s *subject, _ *Smoke) {
+			s.lock.Platforms[amd64].Base.Reference = "example.com/slim:22.04"
+		}, true},
+		"the tool root": {func(s *subject, _ *Smoke) {
+			s.lock.Platforms[amd64].Tool.Digest = digest.FromString("tool")
+		}, true},
+		"ray": {func(s *subject, _ *Smoke) { artifact(s.lock, "ray", "ray").SHA256 = sum("ray2") }, true},
+		"a small package": {func(s *subject, _ *Smoke) { artifact(s.lock, "ray", "click").SHA256 = sum("click2") },
+			true},
+		"what is named": {func(s *subject, _ *Smoke) { s.recipe.Pip.Packages = append(s.recipe.Pip.Packages, "click") },
+			true},
+		"a variable": {func(s *subject, _ *Smoke) { s.recipe.Image.Env = map[string]string{"PYTHONPATH": "/srv"} },
+			true},
 		"a command of one's own": {func(_ *subject, how *Smoke) {
 			how.Command = "true"
 		}, true},
@@ -96,12 +105,14 @@ func TestSmokeRunsAgainWhereModulesMayBeOthers(t *testing.T) {
 
 // The packages that are tested are those that the recipe names and the lock has.
 func TestSmokePackagesAreThoseThatTheRecipeNames(t *testing.T) {
-	r := loadText(t, "pip: {packages: ['Requests[socks]>=2', 'gone ; python_version < \"3\"', ray-like], added: [[Einops]]}")
+	r := loadText(t, "pip: {packages: ['Requests[socks]>=2', 'gone ; python_version < \"3\"', ray-like], "+
+		"added: [[Einops]]}")
 	r.Required = []Requirement{{Name: "zipp"}, {Name: "requests"}}
 	r.EnvFile = &EnvFile{Pip: []string{"idna"}}
 	wheel := func(name, origin string) Artifact { return Artifact{Kind: KindWheel, Name: name, Origin: origin} }
 	locked := &LockPlatform{Layers: []LockLayer{
-		{Name: "ray", Artifacts: []Artifact{wheel("ray", "pypi"), wheel("requests", "pypi"), wheel("zipp", "pypi"), wheel("idna", "pypi"), wheel("click", "pypi"),
+		{Name: "ray", Artifacts: []Artifact{wheel("ray", "pypi"), wheel("requests", "pypi"), wheel("zipp", "pypi"),
+			wheel("idna", "pypi"), wheel("click", "pypi"),
 			wheel("own_wheel", originLocal)}},
 		{Name: "add-1", Artifacts: []Artifact{wheel("einops", "pypi")}},
 	}}

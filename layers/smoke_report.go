@@ -73,7 +73,8 @@ func (e *SmokeError) Error() string {
 		for _, line := range e.Step.Log[max(0, len(e.Step.Log)-most):] {
 			b.WriteString("\n  | " + plainLine(line, 160))
 		}
-		b.WriteString("\nmend the image or the command, or build without it: smoke: false in the recipe, or --smoke=false")
+		b.WriteString("\nmend the image or the command, or build without it: smoke: false in the recipe, or " +
+			"--smoke=false")
 		return b.String()
 	}
 	b.WriteString("it was built, and does not work; it got no name")
@@ -85,7 +86,8 @@ func (e *SmokeError) Error() string {
 		}
 		b.WriteString("\n  " + f.text())
 	}
-	fmt.Fprintf(&b, "\npin another version of %s in the recipe; or do without the test: smoke: false in the recipe, or --smoke=false", e.culprits())
+	fmt.Fprintf(&b, "\npin another version of %s in the recipe; or do without the test: smoke: false in the recipe, "+
+		"or --smoke=false", e.culprits())
 	return b.String()
 }
 

@@ -41,20 +41,31 @@ func TestSmokeModulesOfADistribution(t *testing.T) {
 		top    []string
 		want   []string
 	}{
-		{"a package", []string{"requests/__init__.py", "requests/api.py", "requests-2.32.3.dist-info/METADATA"}, []string{"requests"}, []string{"requests"}},
-		{"a name unlike the project's", []string{"yaml/__init__.py", "_yaml/__init__.py"}, []string{"_yaml", "yaml"}, []string{"yaml"}},
-		{"a single module", []string{"six.py", "six-1.16.0.dist-info/RECORD", "__pycache__/six.cpython-311.pyc"}, []string{"six"}, []string{"six"}},
-		{"extensions", []string{"_cffi_backend.cpython-311-x86_64-linux-gnu.so", "cffi/__init__.py"}, []string{"_cffi_backend", "cffi"}, []string{"cffi"}},
+		{"a package", []string{"requests/__init__.py", "requests/api.py", "requests-2.32.3.dist-info/METADATA"},
+			[]string{"requests"}, []string{"requests"}},
+		{"a name unlike the project's", []string{"yaml/__init__.py", "_yaml/__init__.py"}, []string{"_yaml", "yaml"},
+			[]string{"yaml"}},
+		{"a single module", []string{"six.py", "six-1.16.0.dist-info/RECORD", "__pycache__/six.cpython-311.pyc"},
+			[]string{"six"}, []string{"six"}},
+		{"extensions", []string{"_cffi_backend.cpython-311-x86_64-linux-gnu.so", "cffi/__init__.py"},
+			[]string{"_cffi_backend", "cffi"}, []string{"cffi"}},
 		{"an extension alone", []string{"_ext.abi3.so"}, nil, []string{"_ext"}},
-		{"a namespace", []string{"google/protobuf/__init__.py", "google/_upb/_message.abi3.so"}, []string{"google"}, []string{"google.protobuf"}},
-		{"a package without __init__", []string{"loose/one.py", "loose/two.py"}, nil, []string{"loose.one", "loose.two"}},
-		{"stubs", []string{"requests-stubs/__init__.pyi", "types_requests-2.32.dist-info/METADATA"}, []string{"requests-stubs"}, []string{}},
-		{"a program alone", []string{"../../../bin/tool", "tool-1.0.dist-info/METADATA", "tool-1.0.data/scripts/tool"}, nil, []string{}},
-		{"NVIDIA's libraries", []string{"nvidia/__init__.py", "nvidia/cublas/__init__.py", "nvidia/cublas/lib/libcublas.so.12"}, []string{"nvidia"}, []string{}},
+		{"a namespace", []string{"google/protobuf/__init__.py", "google/_upb/_message.abi3.so"}, []string{"google"},
+			[]string{"google.protobuf"}},
+		{"a package without __init__", []string{"loose/one.py", "loose/two.py"}, nil,
+			[]string{"loose.one", "loose.two"}},
+		{"stubs", []string{"requests-stubs/__init__.pyi", "types_requests-2.32.dist-info/METADATA"},
+			[]string{"requests-stubs"}, []string{}},
+		{"a program alone", []string{"../../../bin/tool", "tool-1.0.dist-info/METADATA", "tool-1.0.data/scripts/tool"},
+			nil, []string{}},
+		{"NVIDIA's libraries", []string{"nvidia/__init__.py", "nvidia/cublas/__init__.py",
+			"nvidia/cublas/lib/libcublas.so.12"}, []string{"nvidia"}, []string{}},
 		{"libraries that are no modules", []string{"libs/libfoo.so", "pkg/__init__.py"}, nil, []string{"pkg"}},
-		{"tests beside it", []string{"tests/__init__.py", "tests/test_a.py", "pkg/__init__.py", "setup.py"}, []string{"pkg", "tests"}, []string{"pkg"}},
+		{"tests beside it", []string{"tests/__init__.py", "tests/test_a.py", "pkg/__init__.py", "setup.py"},
+			[]string{"pkg", "tests"}, []string{"pkg"}},
 		{"tests alone", []string{"tests/__init__.py"}, nil, []string{"tests"}},
-		{"a top_level.txt that names what is not there", []string{"real/__init__.py"}, []string{"imagined"}, []string{"real"}},
+		{"a top_level.txt that names what is not there", []string{"real/__init__.py"}, []string{"imagined"},
+			[]string{"real"}},
 		{"no RECORD", nil, []string{"old", "old-thing"}, []string{"old"}},
 		{"nothing at all", []string{}, nil, []string{}},
 	}
@@ -65,7 +76,8 @@ func TestSmokeModulesOfADistribution(t *testing.T) {
 				t.Fatal(err)
 			}
 			var got []string
-			smokePython(t, "a = json.loads('''"+string(arg)+"''')\nprint(json.dumps(smoke.modules_of(a['record'], a['top'])))", &got)
+			smokePython(t, "a = json.loads('''"+string(arg)+
+				"''')\nprint(json.dumps(smoke.modules_of(a['record'], a['top'])))", &got)
 			if !reflect.DeepEqual(got, tt.want) {
 				t.Errorf("modules are %v, want %v", got, tt.want)
 			}
@@ -105,16 +117,25 @@ func TestSmokeFindsWhatFailsAndAfterWhat(t *testing.T) {
 		want  []failure
 	}{
 		{"all is well", "good fine other", nil},
-		{"an exception of two lines, and the rest is tried", "good raises fine", []failure{{[]string{"raises"}, "ImportError: no backend", true, nil}}},
-		{"one cause for two", "raises alike", []failure{{[]string{"raises", "alike"}, "ImportError: no backend", true, nil}}},
+		{"an exception of two lines, and the rest is tried", "good raises fine",
+			[]failure{{[]string{"raises"}, "ImportError: no backend", true, nil}}},
+		{"one cause for two", "raises alike", []failure{{[]string{"raises", "alike"},
+			"ImportError: no backend", true, nil}}},
 		{"it wants to exit", "leaves", []failure{{[]string{"leaves"}, "SystemExit: 3", true, nil}}},
 		{"it aborts", "good crashes raises", []failure{
-			{[]string{"crashes"}, "the process was ended by SIGABRT (aborted)", true, nil}, {[]string{"raises"}, "ImportError: no backend", true, nil}}},
-		{"a segmentation fault", "segfault good", []failure{{[]string{"segfault"}, "the process was ended by SIGSEGV (segmentation fault)", true, nil}}},
-		{"only after another one", "good fine other picky", []failure{{[]string{"picky"}, "RuntimeError: fine was here", false, []string{"fine"}}}},
-		{"a crash after another one only", "good other fine deadly", []failure{{[]string{"deadly"}, "the process was ended by SIGSEGV (segmentation fault)", false, []string{"fine"}}}},
-		{"only after two others", "good fine pair", []failure{{[]string{"pair"}, "RuntimeError: both", false, []string{"good", "fine"}}}},
-		{"a parent's failure is not told twice", "raises raises.below", []failure{{[]string{"raises"}, "ImportError: no backend", true, nil}}},
+			{[]string{"crashes"}, "the process was ended by SIGABRT (aborted)", true, nil},
+			{[]string{"raises"}, "ImportError: no backend", true, nil}}},
+		{"a segmentation fault", "segfault good",
+			[]failure{{[]string{"segfault"}, "the process was ended by SIGSEGV (segmentation fault)", true, nil}}},
+		{"only after another one", "good fine other picky",
+			[]failure{{[]string{"picky"}, "RuntimeError: fine was here", false, []string{"fine"}}}},
+		{"a crash after another one only", "good other fine deadly",
+			[]failure{{[]string{"deadly"}, "the process was ended by SIGSEGV (segmentation fault)", false,
+				[]string{"fine"}}}},
+		{"only after two others", "good fine pair",
+			[]failure{{[]string{"pair"}, "RuntimeError: both", false, []string{"good", "fine"}}}},
+		{"a parent's failure is not told twice", "raises raises.below",
+			[]failure{{[]string{"raises"}, "ImportError: no backend", true, nil}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -135,15 +156,18 @@ func TestSmokeTellsWhatNeverAnswers(t *testing.T) {
 	for name, tt := range map[string]struct{ code, want string }{
 		"it ends at once": {"smoke.faulthandler.enable = lambda f: os._exit(5)", "the process ended with exit code 5"},
 		"it cannot begin": {"smoke.import_all = None", "the process ended with exit code 1"},
-		"an import hangs": {"smoke.IMPORT_SECONDS = 1; open('stuck.py', 'w').write('import time; time.sleep(60)')", "its import did not end in 1 seconds"},
-		"it is killed":    {"smoke.faulthandler.enable = lambda f: os.kill(os.getpid(), 9)", "the process was ended by SIGKILL (killed: out of memory?)"},
+		"an import hangs": {"smoke.IMPORT_SECONDS = 1; open('stuck.py', 'w').write('import time; time.sleep(60)')",
+			"its import did not end in 1 seconds"},
+		"it is killed": {"smoke.faulthandler.enable = lambda f: os.kill(os.getpid(), 9)",
+			"the process was ended by SIGKILL (killed: out of memory?)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []struct {
 				Modules []string
 				Error   string
 			}
-			smokePython(t, "import os, sys\nsys.path.insert(0, os.getcwd())\n"+tt.code+"\nprint(json.dumps(smoke.ask(['stuck'])))", &got)
+			smokePython(t, "import os, sys\nsys.path.insert(0, os.getcwd())\n"+
+				tt.code+"\nprint(json.dumps(smoke.ask(['stuck'])))", &got)
 			if len(got) != 1 || got[0].Error != tt.want || !reflect.DeepEqual(got[0].Modules, []string{"stuck"}) {
 				t.Errorf("failures are %+v, want one of stuck: %s", got, tt.want)
 			}
@@ -162,17 +186,21 @@ func TestSmokeTriesWhatTorchImportsLate(t *testing.T) {
 		tensorflow string // its module
 		want       []SmokeFailure
 	}{
-		"a crash after tensorflow": {"import sys; sys.global_symbols = True", []SmokeFailure{{Modules: []string{"torch._dynamo"}, Packages: []string{"tensorflow 2.21.0", "torch 2.12.0"},
-			Error: "the process was ended by SIGSEGV (segmentation fault)", After: []string{"tensorflow"}}}},
+		"a crash after tensorflow": {"import sys; sys.global_symbols = True",
+			[]SmokeFailure{{Modules: []string{"torch._dynamo"}, Packages: []string{"tensorflow 2.21.0", "torch 2.12.0"},
+				Error: "the process was ended by SIGSEGV (segmentation fault)", After: []string{"tensorflow"}}}},
 		"a tensorflow that keeps to itself": {"", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			for file, text := range map[string]string{
 				"ray/__init__.py": "", "bin/ray": "",
-				"tensorflow/__init__.py": tt.tensorflow, "tensorflow-2.21.0.dist-info/RECORD": "tensorflow/__init__.py,,\n",
-				"torch/__init__.py": "", "torch-2.12.0.dist-info/RECORD": "torch/__init__.py,,\ntorch/_dynamo/__init__.py,,\n",
-				"torch/_dynamo/__init__.py": "import os, signal, sys\nif hasattr(sys, 'global_symbols'): os.kill(os.getpid(), signal.SIGSEGV)\n",
+				"tensorflow/__init__.py":             tt.tensorflow,
+				"tensorflow-2.21.0.dist-info/RECORD": "tensorflow/__init__.py,,\n",
+				"torch/__init__.py":                  "", "torch-2.12.0.dist-info/RECORD": "torch/__init__.py,,\n" +
+					"torch/_dynamo/__init__.py,,\n",
+				"torch/_dynamo/__init__.py": "import os, signal, sys\n" +
+					"if hasattr(sys, 'global_symbols'): os.kill(os.getpid(), signal.SIGSEGV)\n",
 			} {
 				if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, file)), 0o755); err != nil {
 					t.Fatal(err)
@@ -181,10 +209,12 @@ func TestSmokeTriesWhatTorchImportsLate(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			cmd := exec.CommandContext(t.Context(), python, "-c", smokeProgram, `{"modules": [], "packages": ["torch", "tensorflow"]}`)
+			cmd := exec.CommandContext(t.Context(), python, "-c", smokeProgram,
+				`{"modules": [], "packages": ["torch", "tensorflow"]}`)
 			cmd.Env = append(os.Environ(), "PYTHONPATH="+dir, "PATH="+filepath.Join(dir, "bin")+":"+os.Getenv("PATH"))
 			out, err := cmd.Output()
-			if !strings.HasPrefix(string(out), "importing ray, torch, tensorflow, torch._dynamo\n") || (err == nil) != (tt.want == nil) {
+			if !strings.HasPrefix(string(out), "importing ray, torch, tensorflow, torch._dynamo\n") ||
+				(err == nil) != (tt.want == nil) {
 				t.Errorf("%v\n%s", err, out)
 			}
 			got, _ := parseSmokeReport(strings.Split(string(out), "\n"))
@@ -219,7 +249,8 @@ func TestSmokeErrorIsShort(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := (&SmokeError{Platform: "linux/amd64", Failures: failures}).Error()
-	for _, want := range []string{"tensorflow", "torch 2.12.0", "SIGSEGV", "not after torch", "alone as well", "raised in numpy 1.19.5", "and 1 more", "pin another version of", "smoke: false", "--smoke=false", "no name"} {
+	for _, want := range []string{"tensorflow", "torch 2.12.0", "SIGSEGV", "not after torch", "alone as well",
+		"raised in numpy 1.19.5", "and 1 more", "pin another version of", "smoke: false", "--smoke=false", "no name"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("it does not say %q:\n%s", want, text)
 		}
@@ -227,8 +258,10 @@ func TestSmokeErrorIsShort(t *testing.T) {
 	if lines := strings.Count(text, "\n") + 1; lines > 10 || strings.ContainsRune(text, 0x1b) {
 		t.Errorf("it has %d lines, or control characters:\n%q", lines, text)
 	}
-	own := (&SmokeError{Platform: "linux/amd64", Command: true, Step: &llb.StepError{ExitCode: 7, Log: strings.Fields("1 2 3 4 5 6 7 8 9"), Err: errors.New("x")}}).Error()
-	if !strings.Contains(own, "exit code 7") || !strings.Contains(own, "| 9") || strings.Contains(own, "| 3\n") || strings.Count(own, "\n") > 9 {
+	own := (&SmokeError{Platform: "linux/amd64", Command: true,
+		Step: &llb.StepError{ExitCode: 7, Log: strings.Fields("1 2 3 4 5 6 7 8 9"), Err: errors.New("x")}}).Error()
+	if !strings.Contains(own, "exit code 7") || !strings.Contains(own, "| 9") || strings.Contains(own, "| 3\n") ||
+		strings.Count(own, "\n") > 9 {
 		t.Errorf("the error of an own command is\n%s", own)
 	}
 }

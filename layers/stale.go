@@ -26,7 +26,8 @@ func layerInputs(r *Recipe, base digest.Digest) (map[string]digest.Digest, error
 		"apt":       []any{r.Apt, keys, base},
 		"miniconda": []any{r.Miniconda.Distribution, r.Miniconda.Version, r.Miniconda.SHA256},
 		"env":       []any{r.Env, r.EnvFile},
-		"ray":       []any{r.Ray, r.Pip.Packages, r.Pip.ExtraIndexes, r.Required, r.EnvFile, r.Pins, wheels, minor, r.Env.Name},
+		"ray": []any{r.Ray, r.Pip.Packages, r.Pip.ExtraIndexes, r.Required, r.EnvFile, r.Pins, wheels,
+			minor, r.Env.Name},
 	}
 	if len(r.CondaPins) > 0 {
 		parts["env"] = []any{r.Env, r.EnvFile, r.CondaPins}
@@ -67,7 +68,8 @@ func Stale(r *Recipe, l *Lock, own ...Layer) ([]StaleLayer, error) {
 			continue
 		}
 		if locked.Base.Reference != r.Base {
-			out = append(out, StaleLayer{name, "base", fmt.Sprintf("the recipe has %s, the lock %s", r.Base, locked.Base.Reference)})
+			out = append(out, StaleLayer{name, "base",
+				fmt.Sprintf("the recipe has %s, the lock %s", r.Base, locked.Base.Reference)})
 		}
 		inputs, err := layerInputs(r, locked.Base.Digest)
 		if err != nil {
@@ -77,7 +79,8 @@ func Stale(r *Recipe, l *Lock, own ...Layer) ([]StaleLayer, error) {
 			inputs[l.Name()] = l.Inputs()
 		}
 		for _, layer := range slices.Sorted(maps.Keys(inputs)) {
-			if !slices.ContainsFunc(locked.Layers, func(l LockLayer) bool { return l.Name == layer && l.Inputs == inputs[layer] }) {
+			if !slices.ContainsFunc(locked.Layers,
+				func(l LockLayer) bool { return l.Name == layer && l.Inputs == inputs[layer] }) {
 				out = append(out, StaleLayer{name, layer, "the recipe asks for something else than what was resolved"})
 			}
 		}

@@ -30,7 +30,8 @@ func (s step) Apply(on Stack, _ []Artifact) (Stack, error) {
 	if onBase {
 		root = on.BaseStage
 	}
-	root = llb.Merge(fmt.Sprintf("[%s] what it is built on", s.Step.Name), root, on.Tree("["+s.Step.Name+"] layers it needs", needs...))
+	root = llb.Merge(fmt.Sprintf("[%s] what it is built on", s.Step.Name), root,
+		on.Tree("["+s.Step.Name+"] layers it needs", needs...))
 	e := shell(title, preludeText+stepText, s.env, s.Run)
 	// The script may use /tmp as it likes, but leaves nothing of it.
 	if s.Network {
@@ -46,7 +47,10 @@ func (s step) Apply(on Stack, _ []Artifact) (Stack, error) {
 // builtOn are the layers that the step is built on, and whether its root is the real base.
 func (s step) builtOn(on Stack) (needs []string, base bool) {
 	needs = s.Step.Needs
-	base = len(needs) == 0 || slices.ContainsFunc(needs, func(n string) bool { return n == "apt" || n == "user" || n == "mirrors" })
+	base = len(needs) == 0 || slices.ContainsFunc(needs, func(n string) bool {
+		return n == "apt" ||
+			n == "user" || n == "mirrors"
+	})
 	if len(needs) == 0 {
 		needs = on.owner
 	}

@@ -108,7 +108,8 @@ func machineOf(platform string) string {
 // recipe's, else that of the table of known ones, else "".
 func (m Miniconda) Installer(platform string) Artifact {
 	machine := machineOf(platform)
-	a := Artifact{Kind: KindInstaller, Name: m.Distribution, Version: m.Version, Origin: m.Distribution, SHA256: m.SHA256}
+	a := Artifact{Kind: KindInstaller, Name: m.Distribution, Version: m.Version, Origin: m.Distribution,
+		SHA256: m.SHA256}
 	if m.Distribution == "miniforge" {
 		a.Path = fmt.Sprintf("%s/Miniforge3-%s-Linux-%s.sh", m.Version, m.Version, machine)
 	} else {

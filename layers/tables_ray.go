@@ -54,7 +54,8 @@ func readWheels(text string) []rayRelease {
 		if len(f) != 5 || strings.HasPrefix(line, "#") {
 			continue
 		}
-		r := rayRelease{version: f[0], uploaded: f[1], pythons: map[string][]string{"linux/amd64": list(f[2]), "linux/arm64": list(f[3])}}
+		r := rayRelease{version: f[0], uploaded: f[1],
+			pythons: map[string][]string{"linux/amd64": list(f[2]), "linux/arm64": list(f[3])}}
 		if f[4] != "-" {
 			r.yanked = f[4]
 		}

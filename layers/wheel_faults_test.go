@@ -18,7 +18,8 @@ import (
 // without site as the step does.
 func limited(t *testing.T, limits, wheels, out string) (string, error) {
 	t.Helper()
-	return runPython(t, "/bin/sh", "-c", limits+`; exec "$0" -S -c "$@"`, basePython(t), wheelInstallProgram, wheels, out)
+	return runPython(t, "/bin/sh", "-c", limits+`; exec "$0" -S -c "$@"`, basePython(t),
+		wheelInstallProgram, wheels, out)
 }
 
 // TestWheelsNeedNoMemoryForTheirFiles has files that are larger than the memory that python may use.
@@ -27,7 +28,8 @@ func TestWheelsNeedNoMemoryForTheirFiles(t *testing.T) {
 	const size = 256 << 20
 	wheels, out := t.TempDir(), filepath.Join(t.TempDir(), "out")
 	zeros := strings.Repeat("\x00", size)
-	writeWheel(t, wheels, "large", "1", true, member{"large.bin", zeros, 0}, member{"large-1.data/scripts/large", "#!python\n" + zeros, 0o755})
+	writeWheel(t, wheels, "large", "1", true, member{"large.bin", zeros, 0},
+		member{"large-1.data/scripts/large", "#!python\n" + zeros, 0o755})
 	if said, err := limited(t, fmt.Sprintf("ulimit -v %d", size>>10), wheels, out); err != nil {
 		t.Errorf("install files of %d MiB with as much memory: %v\n%s", size>>20, err, said)
 	}
@@ -44,7 +46,8 @@ func TestByteCodeFailsWithTheMachine(t *testing.T) {
 	}
 	writeWheel(t, wheels, "full", "1", true, member{"full.py", source, 0})
 	said, err := limited(t, "ulimit -f 128", wheels, filepath.Join(t.TempDir(), "out")) // 64 KiB
-	if err == nil || exitCode(err) == 3 || !strings.Contains(said, "make byte code of /") || !strings.Contains(said, "full.py: OSError: ") {
+	if err == nil || exitCode(err) == 3 || !strings.Contains(said, "make byte code of /") ||
+		!strings.Contains(said, "full.py: OSError: ") {
 		t.Errorf("got %v and %q, want an end that names full.py and the error, and another exit code than 3", err, said)
 	}
 }
@@ -53,7 +56,8 @@ func TestByteCodeFailsWithTheMachine(t *testing.T) {
 // the place in the environment.
 func TestByteCodeIsThatOfCompileall(t *testing.T) {
 	wheels, out := t.TempDir(), filepath.Join(t.TempDir(), "out")
-	writeWheel(t, wheels, "deep", "1", true, member{"deep/a.py", "def f(): return 1\n", 0}, member{"deep/a/b/c.py", "x = {1: 'one'}\n", 0})
+	writeWheel(t, wheels, "deep", "1", true, member{"deep/a.py", "def f(): return 1\n", 0},
+		member{"deep/a/b/c.py", "x = {1: 'one'}\n", 0})
 	if said, err := runPython(t, "python3", "-c", wheelInstallProgram, wheels, out); err != nil {
 		t.Fatalf("wheel-install: %v\n%s", err, said)
 	}
@@ -63,7 +67,8 @@ site = sysconfig.get_paths()["purelib"]
 def read():
     return {f: open(f, "rb").read() for f in glob.glob(sys.argv[1] + "/**/*.pyc", recursive=True)}
 ours = read()
-compileall.compile_dir(sys.argv[1] + site, ddir=site, quiet=1, force=True, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+compileall.compile_dir(sys.argv[1] + site, ddir=site, quiet=1, force=True,
+  invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
 theirs = read()
 assert len(ours) == 2 and set(ours) == set(theirs), (sorted(ours), sorted(theirs))
 for f in ours:
@@ -126,11 +131,14 @@ func childOf(t *testing.T, pid int) int {
 // TestFilesWithoutByteCodeAreCounted runs the step's own script.
 func TestFilesWithoutByteCodeAreCounted(t *testing.T) {
 	wheels := t.TempDir()
-	writeWheel(t, wheels, "wrong", "1", true, member{"good.py", "", 0}, member{"one.py", "this is no python\n", 0}, member{"two.py", "this is none\nelse\n", 0})
-	cmd := exec.CommandContext(t.Context(), "sh", "-euc", wheelInstallText, "sh", "python3", wheels, filepath.Join(t.TempDir(), "out"))
+	writeWheel(t, wheels, "wrong", "1", true, member{"good.py", "", 0}, member{"one.py", "this is no python\n", 0},
+		member{"two.py", "this is none\nelse\n", 0})
+	cmd := exec.CommandContext(t.Context(), "sh", "-euc", wheelInstallText, "sh", "python3", wheels,
+		filepath.Join(t.TempDir(), "out"))
 	cmd.Env = append(os.Environ(), "PROGRAM="+wheelInstallProgram, "TMPDIR="+t.TempDir(), "fixed=@315532800")
 	said, err := cmd.CombinedOutput()
-	for _, want := range []string{"some files have no byte code: 2\n", "/one.py: SyntaxError: ", "/two.py: SyntaxError: "} {
+	for _, want := range []string{"some files have no byte code: 2\n", "/one.py: SyntaxError: ",
+		"/two.py: SyntaxError: "} {
 		if err != nil || !strings.Contains(string(said), want) {
 			t.Errorf("got %v and %q, want %q", err, said, want)
 		}

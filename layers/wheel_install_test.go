@@ -33,7 +33,8 @@ func writeWheel(t *testing.T, dir, name, version string, pure bool, files ...mem
 	tag := "py3-none-any"
 	files = append(files,
 		member{info + "METADATA", "Metadata-Version: 2.1\nName: " + name + "\nVersion: " + version + "\n", 0},
-		member{info + "WHEEL", fmt.Sprintf("Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: %v\nTag: %s\n", pure, tag), 0})
+		member{info + "WHEEL", fmt.Sprintf("Wheel-Version: 1.0\nGenerator: test\n"+
+			"Root-Is-Purelib: %v\nTag: %s\n", pure, tag), 0})
 	f, err := os.Create(filepath.Join(dir, name+"-"+version+"-"+tag+".whl"))
 	if err != nil {
 		t.Fatal(err)
@@ -89,7 +90,8 @@ func venv(t *testing.T, name string) string {
 // basePython is the machine's own Python itself, which python3 may be a wrapper of.
 func basePython(t *testing.T) string {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "python3", "-c", "import os, sys; print(os.path.realpath(sys.executable), end='')").Output()
+	out, err := exec.CommandContext(t.Context(), "python3", "-c",
+		"import os, sys; print(os.path.realpath(sys.executable), end='')").Output()
 	if err != nil {
 		t.Fatalf("find python3: %v", err)
 	}
@@ -121,7 +123,8 @@ func tree(t *testing.T, dir string) map[string]string {
 func runPython(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "/bin/sh", append([]string{"-c", `umask 022; exec "$@"`, "sh"}, args...)...)
-	cmd.Env = []string{"PATH=/usr/bin:/bin", "HOME=" + t.TempDir(), "PYTHONHASHSEED=0", "LC_ALL=C.UTF-8", "PIP_CONFIG_FILE=/dev/null"}
+	cmd.Env = []string{"PATH=/usr/bin:/bin", "HOME=" + t.TempDir(), "PYTHONHASHSEED=0", "LC_ALL=C.UTF-8",
+		"PIP_CONFIG_FILE=/dev/null"}
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
@@ -140,7 +143,8 @@ func requirementsOf(t *testing.T, wheels string) string {
 			t.Fatal(err)
 		}
 		part := strings.Split(filepath.Base(n), "-")
-		name := strings.ToLower(strings.NewReplacer("_", "-", ".", "-").Replace(part[0])) // names pip's directory of headers
+		// names pip's directory of headers
+		name := strings.ToLower(strings.NewReplacer("_", "-", ".", "-").Replace(part[0]))
 		text += fmt.Sprintf("%s==%s --hash=sha256:%x\n", name, part[1], sha256.Sum256(data))
 	}
 	file := filepath.Join(t.TempDir(), "requirements.txt")
@@ -155,8 +159,10 @@ func requirementsOf(t *testing.T, wheels string) string {
 func compareWithPip(t *testing.T, python, path, wheels string, complete bool) (said string, code []string) {
 	t.Helper()
 	theirs, ours := filepath.Join(t.TempDir(), "pip"), filepath.Join(t.TempDir(), "ours")
-	out, err := runPython(t, "env", "PYTHONPATH="+path, python, "-m", "pip", "install", "-q", "--root", theirs, "-r", requirementsOf(t, wheels),
-		"--require-hashes", "--no-index", "--find-links", wheels, "--no-deps", "--ignore-installed", "--no-compile", "--no-cache-dir",
+	out, err := runPython(t, "env", "PYTHONPATH="+path, python, "-m", "pip", "install", "-q", "--root", theirs, "-r",
+		requirementsOf(t, wheels),
+		"--require-hashes", "--no-index", "--find-links", wheels, "--no-deps", "--ignore-installed", "--no-compile",
+		"--no-cache-dir",
 		"--disable-pip-version-check", "--no-warn-script-location")
 	if err != nil {
 		t.Fatalf("pip install: %v\n%s", err, out)
@@ -197,10 +203,13 @@ func TestWheelsAreInstalledAsPipDoes(t *testing.T) {
 		member{"Up_per.Case-2.0.data/data/share/doc/x.txt", "text\n", 0})
 	writeWheel(t, wheels, "commands", "3.1", true,
 		member{"commands.py", "class A:\n    @staticmethod\n    def run(): pass\ndef main(): pass\n", 0},
-		member{"commands-3.1.dist-info/entry_points.txt", "# a comment\n[console_scripts]\nzeta = commands:main\nalpha=commands:A.run [extra]\n\n[gui_scripts]\nwindow = commands:main\n\n[other]\nno = commands:main\n", 0},
+		member{"commands-3.1.dist-info/entry_points.txt", "# a comment\n[console_scripts]\nzeta = commands:main\n" +
+			"alpha=commands:A.run [extra]\n\n[gui_scripts]\nwindow = commands:main\n\n[other]\n" +
+			"no = commands:main\n", 0},
 		member{"commands-3.1.data/scripts/zeta", "#!python\nold wrapper\n", 0o755},
 		member{"-commands-3.1.dist-info/unlisted.txt", "not in RECORD\n", 0},
-		member{"broken.py", "this is no python\n", 0}, member{"nul.py", "x = '\x00'\n", 0}, member{"latin.py", "x = '\xe9'\n", 0})
+		member{"broken.py", "this is no python\n", 0}, member{"nul.py", "x = '\x00'\n", 0},
+		member{"latin.py", "x = '\xe9'\n", 0})
 	python := filepath.Join(venv(t, "venv"), "bin/python")
 	said, code := compareWithPip(t, python, "", wheels, false)
 	for _, name := range []string{"broken.py", "nul.py", "latin.py"} {
@@ -219,7 +228,8 @@ func TestOddWheelsAreInstalledAsPipDoes(t *testing.T) {
 	testneeds.Long(t)
 	wheels := t.TempDir()
 	writeWheel(t, wheels, "names", "1", true,
-		member{"a/../x.py", "x = 1\n", 0}, member{`back\slash.txt`, "text\n", 0}, member{"./dot//twice.txt", "text\n", 0},
+		member{"a/../x.py", "x = 1\n", 0}, member{`back\slash.txt`, "text\n", 0},
+		member{"./dot//twice.txt", "text\n", 0},
 		member{"names-1.data/scripts//etc/passwd", "#!python\n", 0o755},
 		member{"names-1.data/data/share/../etc/conf", "text\n", 0},
 		member{"names-1.data/scripts/../purelib/moved", "#!python\nmoved\n", 0},
@@ -229,11 +239,14 @@ func TestOddWheelsAreInstalledAsPipDoes(t *testing.T) {
 		member{"twice-1.data/purelib/twice.py", "it = 'data'\n", 0},
 		member{"twice-1.data/data/bin/same", "data\n", 0},
 		member{"twice.py", "it = 'root'\n", 0})
-	writeWheel(t, wheels, "returns", "1", true, member{"returns.py", "", 0}, member{"returns.txt", "text\n", 0}, bareReturns)
-	entries := "[console_scripts]\npip = old.cli:main\npip3 = old:x\npip9.9 = old:x\npipx = old:x\neasy_install = old.easy:main\neasy_install-2.7 = old:x\n"
+	writeWheel(t, wheels, "returns", "1", true, member{"returns.py", "", 0},
+		member{"returns.txt", "text\n", 0}, bareReturns)
+	entries := "[console_scripts]\npip = old.cli:main\npip3 = old:x\npip9.9 = old:x\npipx = old:x\n" +
+		"easy_install = old.easy:main\neasy_install-2.7 = old:x\n"
 	writeWheel(t, wheels, "old", "1", true,
 		member{"old.py", "", 0}, member{"old-1.dist-info/entry_points.txt", entries, 0},
-		member{"old-1.data/scripts/pip9.9", "#!python\nold wrapper\n", 0o755}, member{"old-1.data/scripts/easy_install-2.7", "#!python\nold wrapper\n", 0o755})
+		member{"old-1.data/scripts/pip9.9", "#!python\nold wrapper\n", 0o755},
+		member{"old-1.data/scripts/easy_install-2.7", "#!python\nold wrapper\n", 0o755})
 	compareWithPip(t, filepath.Join(venv(t, "a venv"), "bin/python"), "", wheels, true)
 }
 
@@ -248,7 +261,8 @@ func TestHeadersAreInstalledAsPipDoes(t *testing.T) {
 	}
 	wheels := t.TempDir()
 	writeWheel(t, wheels, "Head_ers.Of", "1", true, member{"heads.py", "", 0},
-		member{"Head_ers.Of-1.data/headers/a/b.h", "int x;\n", 0}, member{"Head_ers.Of-1.data/scripts/run", "#!python\n", 0o755})
+		member{"Head_ers.Of-1.data/headers/a/b.h", "int x;\n", 0},
+		member{"Head_ers.Of-1.data/scripts/run", "#!python\n", 0o755})
 	compareWithPip(t, basePython(t), sites[0], wheels, true)
 }
 
@@ -313,14 +327,17 @@ func TestBadWheelsAreRefused(t *testing.T) {
 		"kind's parent":   {member{"bad-1.data/../../../purelib/evil", "", 0}, "evil"},
 		"unknown scheme":  {member{"bad-1.data/elsewhere/evil", "", 0}, "evil"},
 		"two infos":       {member{"other-1.dist-info/METADATA", "", 0}, "2 .dist-info directories"},
-		"no call":         {member{"bad-1.dist-info/entry_points.txt", "[console_scripts]\nx = bad\n", 0}, "entry point 'x = bad'"},
-		"script's path":   {member{"bad-1.dist-info/entry_points.txt", "[console_scripts]\n../x = bad:f\n", 0}, "entry point"},
+		"no call": {member{"bad-1.dist-info/entry_points.txt", "[console_scripts]\nx = bad\n", 0},
+			"entry point 'x = bad'"},
+		"script's path": {member{"bad-1.dist-info/entry_points.txt", "[console_scripts]\n../x = bad:f\n", 0},
+			"entry point"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			wheels, out := t.TempDir(), filepath.Join(t.TempDir(), "deep/er/out")
 			writeWheel(t, wheels, "bad", "1", true, c.file)
 			said, err := runPython(t, "python3", "-c", wheelInstallProgram, wheels, out)
-			if err == nil || !strings.Contains(said, c.want) || !strings.Contains(said, "install wheel bad-1-py3-none-any.whl") {
+			if err == nil || !strings.Contains(said, c.want) ||
+				!strings.Contains(said, "install wheel bad-1-py3-none-any.whl") {
 				t.Errorf("got %v and %q, want an error with %q and the wheel's name", err, said, c.want)
 			}
 		})

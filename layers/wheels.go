@@ -18,12 +18,14 @@ func localWheels(dir string, patterns []string) ([]Artifact, error) {
 			return nil, fmt.Errorf("find wheels %q: %w", pattern, err)
 		}
 		if len(found) == 0 {
-			return nil, fmt.Errorf("find wheels %q: there is none in %s; build it first, or drop it from pip.wheels", pattern, dir)
+			return nil, fmt.Errorf("find wheels %q: there is none in %s; build it first, or drop it from pip.wheels",
+				pattern, dir)
 		}
 		for _, file := range found {
 			name, version, ok := wheelFile(file)
 			if !ok {
-				return nil, fmt.Errorf("find wheels %q: %s is not named as a wheel (name-version-python-abi-platform.whl)", pattern, file)
+				return nil, fmt.Errorf("find wheels %q: %s is not named as a wheel "+
+					"(name-version-python-abi-platform.whl)", pattern, file)
 			}
 			digests, err := fileDigests(dir, []string{file})
 			if err != nil {

@@ -44,10 +44,12 @@ func (i Image) Assemble(ctx context.Context, layers []StoredLayer, annotations m
 		return nil, fmt.Errorf("assemble image: %d layers for a graph of %d", len(layers), len(names))
 	}
 	rootfs := ocispecs.RootFS{Type: "layers"}
-	m := ocispecs.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispecs.MediaTypeImageManifest, Annotations: annotations}
+	m := ocispecs.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispecs.MediaTypeImageManifest,
+		Annotations: annotations}
 	for _, l := range layers {
 		rootfs.DiffIDs = append(rootfs.DiffIDs, l.DiffID)
-		d := ocispecs.Descriptor{MediaType: l.MediaType, Digest: l.Digest, Size: l.Size, Annotations: outsideAnnotations(l.Annotations)}
+		d := ocispecs.Descriptor{MediaType: l.MediaType, Digest: l.Digest, Size: l.Size,
+			Annotations: outsideAnnotations(l.Annotations)}
 		m.Layers = append(m.Layers, d)
 	}
 	config := map[string]json.RawMessage{}
@@ -60,7 +62,8 @@ func (i Image) Assemble(ctx context.Context, layers []StoredLayer, annotations m
 	if dt, err = json.Marshal(config); err != nil {
 		return nil, fmt.Errorf("assemble image: %w", err)
 	}
-	m.Config = ocispecs.Descriptor{MediaType: ocispecs.MediaTypeImageConfig, Digest: digest.FromBytes(dt), Size: int64(len(dt))}
+	m.Config = ocispecs.Descriptor{MediaType: ocispecs.MediaTypeImageConfig, Digest: digest.FromBytes(dt),
+		Size: int64(len(dt))}
 	manifest, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("assemble image: %w", err)
@@ -78,7 +81,8 @@ func (i Image) Assemble(ctx context.Context, layers []StoredLayer, annotations m
 func outsideAnnotations(in map[string]string) map[string]string {
 	out := maps.Clone(in)
 	maps.DeleteFunc(out, func(k, _ string) bool {
-		return k == "containerd.io/uncompressed" || k == "buildkit/createdat" || strings.HasPrefix(k, "containerd.io/distribution.source.")
+		return k == "containerd.io/uncompressed" || k == "buildkit/createdat" ||
+			strings.HasPrefix(k, "containerd.io/distribution.source.")
 	})
 	if len(out) == 0 {
 		return nil
@@ -90,7 +94,8 @@ func outsideAnnotations(in map[string]string) map[string]string {
 // no content it is an error that is os.ErrNotExist.
 func (p *Content) Layers() ([]StoredLayer, error) {
 	if len(p.Result.Images) != 1 {
-		return nil, fmt.Errorf("read layers of image %s: it has %d platforms, not one", p.Result.Digest, len(p.Result.Images))
+		return nil, fmt.Errorf("read layers of image %s: it has %d platforms, not one", p.Result.Digest,
+			len(p.Result.Images))
 	}
 	i := p.Result.Images[0]
 	var m ocispecs.Manifest
@@ -104,7 +109,8 @@ func (p *Content) Layers() ([]StoredLayer, error) {
 		}
 	}
 	if len(config.RootFS.DiffIDs) != len(m.Layers) {
-		return nil, fmt.Errorf("read image %s: its config has %d layers, its manifest %d", p.Result.Digest, len(config.RootFS.DiffIDs), len(m.Layers))
+		return nil, fmt.Errorf("read image %s: its config has %d layers, its manifest %d", p.Result.Digest,
+			len(config.RootFS.DiffIDs), len(m.Layers))
 	}
 	out := make([]StoredLayer, len(m.Layers))
 	for n, l := range m.Layers {

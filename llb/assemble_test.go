@@ -19,7 +19,8 @@ func TestAssembledImageIsTheBuilders(t *testing.T) {
 			image.Config.Labels = map[string]string{"b": "<&>", "a": "1"}
 			annotations := map[string]string{"z": "1", "a.b": "<x>"}
 			var made *llb.Assembled
-			o := llb.BuildOptions{Names: []string{"localhost:1/assembled:1"}, Push: true, Compression: compression, Annotations: annotations}
+			o := llb.BuildOptions{Names: []string{"localhost:1/assembled:1"}, Push: true, Compression: compression,
+				Annotations: annotations}
 			res, err := started(t, b, []llb.Image{image}, o, func(ctx context.Context, build *llb.Build) error {
 				stored, err := build.Layers()
 				if err == nil {
@@ -31,7 +32,8 @@ func TestAssembledImageIsTheBuilders(t *testing.T) {
 				t.Fatal(err)
 			}
 			if made.Result.Digest != res.Digest || made.Result.Images[0].Config != res.Images[0].Config {
-				t.Errorf("assembled %s with config %s, the builder made %s with %s\n%s\n%s", made.Result.Digest, made.Result.Images[0].Config, res.Digest,
+				t.Errorf("assembled %s with config %s, the builder made %s with %s\n%s\n%s", made.Result.Digest,
+					made.Result.Images[0].Config, res.Digest,
 					res.Images[0].Config, made.Docs[made.Result.Digest], made.Docs[made.Result.Images[0].Config])
 			}
 			for i, l := range made.Result.Images[0].Layers {

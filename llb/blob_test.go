@@ -46,7 +46,8 @@ func TestBlobsAreReadFromAnyOffset(t *testing.T) {
 			b, want := openStored(t, size, int64(offset), 0)
 			got, err := io.ReadAll(b)
 			if err != nil || !bytes.Equal(got, want) {
-				t.Errorf("a blob of %d bytes from %d: %d bytes, %v; want the %d that there are", size, offset, len(got), err, len(want))
+				t.Errorf("a blob of %d bytes from %d: %d bytes, %v; want the %d that there are", size, offset, len(got),
+					err, len(want))
 			}
 			if err := errors.Join(b.Close(), b.Close()); err != nil {
 				t.Errorf("close a blob of %d bytes twice: %v", size, err)
@@ -76,7 +77,8 @@ func TestBlobIsClosedWhileItIsRead(t *testing.T) {
 				if what == "the close" && err != nil {
 					t.Errorf("close a blob of %d bytes while it is read: %v", size, err)
 				}
-				if what == "the read" && size > readSize && !errors.Is(err, context.Canceled) && !errors.Is(err, os.ErrClosed) {
+				if what == "the read" && size > readSize && !errors.Is(err, context.Canceled) &&
+					!errors.Is(err, os.ErrClosed) {
 					t.Errorf("read a blob of %d bytes that is closed: %v", size, err)
 				}
 			case <-time.After(30 * time.Second):

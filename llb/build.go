@@ -174,7 +174,8 @@ func (o BuildOptions) attrs(platforms int) map[string]string {
 }
 
 // image solves every platform, and exports.
-func (c *call) image(ctx context.Context, images []Image, o BuildOptions, exports []client.ExportEntry, count bool) (*Result, error) {
+func (c *call) image(ctx context.Context, images []Image, o BuildOptions, exports []client.ExportEntry,
+	count bool) (*Result, error) {
 	defs := make([]*Definition, len(images))
 	res := &Result{}
 	absent := absentLocal(c.o.CacheFrom) // an export may fill the directory
@@ -261,7 +262,8 @@ func (b *Builder) describe(ctx context.Context, res *Result) error {
 		return nil
 	}
 	manifests := []ocispecs.Descriptor{{Digest: res.Digest}}
-	if dt, err := base64.StdEncoding.DecodeString(res.Attrs[exptypes.ExporterImageDescriptorKey]); err == nil && len(dt) > 0 {
+	if dt, err := base64.StdEncoding.DecodeString(res.Attrs[exptypes.ExporterImageDescriptorKey]); err == nil &&
+		len(dt) > 0 {
 		if err := json.Unmarshal(dt, &manifests[0]); err != nil {
 			return fmt.Errorf("read image %s: %w", res.Digest, err)
 		}
@@ -278,7 +280,8 @@ func (b *Builder) describe(ctx context.Context, res *Result) error {
 		res.Images[0].Config = digest.Digest(v)
 	}
 	if len(manifests) != len(res.Images) {
-		return fmt.Errorf("read image %s: it has %d manifests for %d platforms", res.Digest, len(manifests), len(res.Images))
+		return fmt.Errorf("read image %s: it has %d manifests for %d platforms", res.Digest, len(manifests),
+			len(res.Images))
 	}
 	for i, m := range manifests {
 		res.Images[i].Manifest = m.Digest
@@ -302,11 +305,13 @@ func (b *Builder) describeManifest(ctx context.Context, r *ImageResult) error {
 // layers takes a manifest's layers, and gives them their names.
 func (r *ImageResult) layers(m ocispecs.Manifest) error {
 	if len(m.Layers) != len(r.names) {
-		return fmt.Errorf("read image %s: it has %d layers where the graph has %d: give each base layer one history text, and each layer a stage of one operation (llb.Diff)",
+		return fmt.Errorf("read image %s: it has %d layers where the graph has %d: give each base layer one history "+
+			"text, and each layer a stage of one operation (llb.Diff)",
 			r.Manifest, len(m.Layers), len(r.names))
 	}
 	for i, l := range m.Layers {
-		r.Layers = append(r.Layers, LayerResult{Name: r.names[i], Digest: l.Digest, Size: l.Size, MediaType: l.MediaType})
+		r.Layers = append(r.Layers, LayerResult{Name: r.names[i], Digest: l.Digest, Size: l.Size,
+			MediaType: l.MediaType})
 	}
 	return nil
 }

@@ -29,16 +29,19 @@ func rayImage(t testing.TB, w *world, base, version string) llb.Image {
 		`echo ray:x:1000:100::/home/ray:/bin/sh >> /etc/passwd; mkdir -p /home/ray; touch -d @315532800 /etc/passwd /etc /home /home/ray`}})
 
 	frame := llb.Scratch().Files("[ray] make frame", llb.File{Path: "/opt/env/site", Dir: true})
-	install := sh("ray", "install ray "+version, `touch -d @315532801 /tmp/marker; cp /in/*.whl $OUT/ray.txt; mkdir $OUT/sub; ! touch /etc/x 2>/dev/null`+clamp)
+	install := sh("ray", "install ray "+version,
+		`touch -d @315532801 /tmp/marker; cp /in/*.whl $OUT/ray.txt; mkdir $OUT/sub; ! touch /etc/x 2>/dev/null`+clamp)
 	install.Env = map[string]string{"OUT": "/opt/env/site", "B": "2", "A": "1"}
 	install.Mounts = []llb.Mount{{Path: "/in", Stage: wheel}}
 	install.Tmpfs = []string{"/tmp"}
 	made := tool.Make(install, llb.Output{Path: "/opt/env/site", On: frame, From: "/opt/env/site"})
 
-	files := llb.Scratch().Files("[files] write config", llb.File{Path: "/home/ray/.condarc", Data: []byte("channels: []\n"), UID: 1000, GID: 100, Mode: 0o600})
+	files := llb.Scratch().Files("[files] write config",
+		llb.File{Path: "/home/ray/.condarc", Data: []byte("channels: []\n"), UID: 1000, GID: 100, Mode: 0o600})
 	arch := llb.Artifact(w.add("app.tar", string(tarOf(t, map[string]string{"app/": "", "app/main.py": "print(1)\n"}))))
 	app := llb.Scratch().Unpack("[app] unpack app", arch, "app.tar", "/home/ray/src")
-	step := tool.Run(sh("extras", "run extras", `mkdir -p /srv/x; echo hi > /srv/x/hi; touch -d @315532800 /srv/x/hi /srv/x /srv`))
+	step := tool.Run(sh("extras", "run extras",
+		`mkdir -p /srv/x; echo hi > /srv/x/hi; touch -d @315532800 /srv/x/hi /srv/x /srv`))
 	return llb.Image{
 		Platform: amd64, Base: user, BaseLayers: []string{"base 1", "base 2", "[user] add user"},
 		Layers: []llb.Layer{
@@ -47,7 +50,8 @@ func rayImage(t testing.TB, w *world, base, version string) llb.Image {
 			{Name: "app", Stage: app},
 			{Name: "extras", Stage: llb.Diff("[extras] layer", tool, step)},
 		},
-		Config:  ocispecs.ImageConfig{User: "1000", Env: []string{"PATH=/usr/bin"}, Labels: map[string]string{"b": "2", "a": "1"}},
+		Config: ocispecs.ImageConfig{User: "1000", Env: []string{"PATH=/usr/bin"},
+			Labels: map[string]string{"b": "2", "a": "1"}},
 		Created: time.Unix(1700000000, 0),
 	}
 }
@@ -56,10 +60,12 @@ func TestImageIsPushedLayerByLayer(t *testing.T) {
 	w, b := newWorld(t), connect(t)
 	ref := w.host + "/ray:1"
 	var log bytes.Buffer
-	res, err := b.Build(t.Context(), []llb.Image{rayImage(t, w, w.base, "2.52.0")}, llb.Session{Artifacts: w}, llb.BuildOptions{
-		SolveOptions: llb.SolveOptions{Progress: llb.ProgressPlain, ProgressTo: &log},
-		Names:        []string{ref, w.host + "/ray:latest"}, Push: true, Annotations: map[string]string{"org.example.k": "v"},
-	})
+	res, err := b.Build(t.Context(), []llb.Image{rayImage(t, w, w.base, "2.52.0")}, llb.Session{Artifacts: w},
+		llb.BuildOptions{
+			SolveOptions: llb.SolveOptions{Progress: llb.ProgressPlain, ProgressTo: &log},
+			Names:        []string{ref, w.host + "/ray:latest"}, Push: true,
+			Annotations: map[string]string{"org.example.k": "v"},
+		})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, log.String())
 	}
@@ -138,11 +144,13 @@ func checkPushed(t *testing.T, ref string, res *llb.Result) {
 
 func TestCopyKeepsNoTimes(t *testing.T) {
 	w, b := newWorld(t), connect(t)
-	src := llb.From(w.base).Run(sh("src", "write", `mkdir -p /src/d/e; echo 1 > /src/d/f; ln -s f /src/d/l; chmod 0700 /src/d/e`))
+	src := llb.From(w.base).Run(sh("src", "write",
+		`mkdir -p /src/d/e; echo 1 > /src/d/f; ln -s f /src/d/l; chmod 0700 /src/d/e`))
 	st := llb.Scratch().Copy("[c] copy dir", src, "/src", "/srv/dir").
 		Copy("[c] copy file into dir", src, "/src/d/f", "/srv/into/").
 		Copy("[c] copy file as", src, "/src/d/f", "/srv/as/name")
-	res, err := b.Build(t.Context(), []llb.Image{{Platform: amd64, Layers: []llb.Layer{{Name: "c", Stage: st}}}}, llb.Session{}, llb.BuildOptions{})
+	res, err := b.Build(t.Context(), []llb.Image{{Platform: amd64, Layers: []llb.Layer{{Name: "c", Stage: st}}}},
+		llb.Session{}, llb.BuildOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +165,8 @@ func TestCopyKeepsNoTimes(t *testing.T) {
 			}
 		}
 	}
-	if all["/srv/dir/d/f"].data != "1\n" || all["/srv/into/f"].data != "1\n" || all["/srv/as/name"].data != "1\n" || all["/srv/dir/d/l"].Linkname != "f" || all["/srv/dir/d/e"].Mode != 0o700 {
+	if all["/srv/dir/d/f"].data != "1\n" || all["/srv/into/f"].data != "1\n" || all["/srv/as/name"].data != "1\n" ||
+		all["/srv/dir/d/l"].Linkname != "f" || all["/srv/dir/d/e"].Mode != 0o700 {
 		t.Errorf("copied: %v", all)
 	}
 }

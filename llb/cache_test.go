@@ -86,7 +86,8 @@ func TestReadOnlyMountsAreKeyedByContent(t *testing.T) {
 	w, b := newWorld(t), connect(t)
 	tool := llb.From(w.base)
 	img := func(comment string) llb.Image {
-		in := tool.Run(sh("in", "make input", `mkdir -p /data; echo same > /data/f; touch -d @315532800 /data/f /data; : `+comment))
+		in := tool.Run(sh("in", "make input",
+			`mkdir -p /data; echo same > /data/f; touch -d @315532800 /data/f /data; : `+comment))
 		e := sh("use", "use input", `cat /in/f > /out/f; touch -d @315532800 /out/f`)
 		e.Mounts = []llb.Mount{{Path: "/in", Stage: in, From: "/data"}}
 		out := tool.Make(e, llb.Output{Path: "/out", On: llb.Scratch()})
@@ -133,13 +134,18 @@ func TestStepsWhoseLayersArePulledDidNotRun(t *testing.T) {
 	w, s := newWorld(t), newCacheServer(t, embeddedRegistry(t))
 	tool := llb.From(w.base)
 	img := func(text string) llb.Image {
-		in := tool.Run(sh("in", "make input", `mkdir -p /data; echo input > /data/f; touch -d @315532800 /data/f /data`))
+		in := tool.Run(sh("in", "make input",
+			`mkdir -p /data; echo input > /data/f; touch -d @315532800 /data/f /data`))
 		e := sh("use", "use input", `cat /in/f > /out/f; echo `+text+` >> /out/f; touch -d @315532800 /out/f`)
 		e.Mounts = []llb.Mount{{Path: "/in", Stage: in, From: "/data"}}
-		return llb.Image{Platform: amd64, Layers: []llb.Layer{{Name: "use", Stage: tool.Make(e, llb.Output{Path: "/out", On: llb.Scratch()})}}}
+		return llb.Image{
+			Platform: amd64,
+			Layers:   []llb.Layer{{Name: "use", Stage: tool.Make(e, llb.Output{Path: "/out", On: llb.Scratch()})}},
+		}
 	}
 	build(t, connect(t), w, img("one"), llb.BuildOptions{SolveOptions: llb.SolveOptions{CacheTo: registryCache(s)}})
-	edited := build(t, connect(t), w, img("two"), llb.BuildOptions{SolveOptions: llb.SolveOptions{CacheFrom: registryCache(s)}})
+	edited := build(t, connect(t), w, img("two"),
+		llb.BuildOptions{SolveOptions: llb.SolveOptions{CacheFrom: registryCache(s)}})
 	if r := ran(edited); len(r) != 1 || !r["use: use input"] {
 		t.Errorf("an edit of the last step ran %v", r)
 	}
@@ -151,7 +157,8 @@ func TestCacheMovesToAnotherBuilder(t *testing.T) {
 	img := rayImage(t, w, w.base, "2.52.0")
 	to := []llb.CacheEntry{{Type: "local", Attrs: map[string]string{"dest": dir, "mode": "max"}}}
 	from := []llb.CacheEntry{{Type: "local", Attrs: map[string]string{"src": dir}}}
-	first := build(t, connect(t), w, img, llb.BuildOptions{SolveOptions: llb.SolveOptions{CacheTo: to, ProgressTo: io.Discard}})
+	first := build(t, connect(t), w, img, llb.BuildOptions{SolveOptions: llb.SolveOptions{CacheTo: to,
+		ProgressTo: io.Discard}})
 	second := build(t, connect(t), w, img, llb.BuildOptions{SolveOptions: llb.SolveOptions{CacheFrom: from}})
 	if r := ran(second); len(r) != 0 || second.Digest != first.Digest {
 		t.Errorf("with the cache of another builder: ran %v, made %s, want %s", r, second.Digest, first.Digest)

@@ -30,7 +30,8 @@ func backends(t *testing.T) map[string]backend {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	reg, s3, gha := newCacheServer(t, embeddedRegistry(t)), newCacheServer(t, bucket), newCacheServer(t, &cachetest.Actions{})
+	reg, s3, gha := newCacheServer(t, embeddedRegistry(t)), newCacheServer(t, bucket),
+		newCacheServer(t, &cachetest.Actions{})
 	entry := func(kind string, attrs ...string) llb.CacheEntry {
 		e := llb.CacheEntry{Type: kind, Attrs: map[string]string{"mode": "max", "ignore-error": "true"}}
 		for i := 0; i < len(attrs); i += 2 {
@@ -40,15 +41,18 @@ func backends(t *testing.T) map[string]backend {
 	}
 	inRegistry := func(cache string) llb.CacheEntry { return entry("registry", "ref", reg.host+"/team/ray:"+cache) }
 	inS3 := func(cache string) llb.CacheEntry {
-		return entry("s3", "bucket", "caches", "region", "here", "name", cache, "prefix", cache+"/", "endpoint_url", "http://"+s3.host,
+		return entry("s3", "bucket", "caches", "region", "here", "name", cache, "prefix", cache+"/", "endpoint_url",
+			"http://"+s3.host,
 			"access_key_id", "key", "secret_access_key", "secret", "use_path_style", "true")
 	}
 	inActions := func(cache string) llb.CacheEntry {
-		return entry("gha", "scope", cache, "url_v2", "http://"+gha.host, "version", "2", "token", cachetest.Token("main", true))
+		return entry("gha", "scope", cache, "url_v2", "http://"+gha.host, "version", "2", "token",
+			cachetest.Token("main", true))
 	}
 	azure := newCacheServer(t, &cachetest.Azure{})
 	inAzure := func(cache string) llb.CacheEntry {
-		return entry("azblob", "account_url", "http://"+azure.host, "account_name", "me", "secret_access_key", "c2VjcmV0", "name", cache, "prefix", cache)
+		return entry("azblob", "account_url", "http://"+azure.host, "account_name", "me", "secret_access_key",
+			"c2VjcmV0", "name", cache, "prefix", cache)
 	}
 	images := newCacheServer(t, embeddedRegistry(t))
 	return map[string]backend{
@@ -161,7 +165,8 @@ func TestCacheBackends(t *testing.T) {
 			empty = connect(t)
 			broken := build(t, empty, w, chainImage(w, edited), b.imported(name, "full"))
 			same(t, name, broken, cold)
-			if !strings.Contains(layersRan(broken), "env") || !strings.Contains(failures(broken), "reading from the cache") {
+			if !strings.Contains(layersRan(broken), "env") ||
+				!strings.Contains(failures(broken), "reading from the cache") {
 				t.Errorf("with a corrupt cache ran %q, and it says %q", layersRan(broken), failures(broken))
 			}
 		})

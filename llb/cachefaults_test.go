@@ -14,7 +14,8 @@ import (
 // registryCache is the cache of a repository, with what raybuild sets where it exports.
 func registryCache(s *cacheServer) []llb.CacheEntry {
 	return []llb.CacheEntry{{Type: "registry", Attrs: map[string]string{
-		"ref": s.host + "/team/ray:cache", "mode": "max", "ignore-error": "true", "image-manifest": "true", "oci-mediatypes": "true",
+		"ref": s.host + "/team/ray:cache", "mode": "max", "ignore-error": "true", "image-manifest": "true",
+		"oci-mediatypes": "true",
 	}}}
 }
 
@@ -33,7 +34,8 @@ func failures(res *llb.Result) string {
 // image that it would have made without, and says what was wrong.
 func TestFaultyCacheCostsAWarning(t *testing.T) {
 	w, s := newWorld(t), newCacheServer(t, embeddedRegistry(t))
-	cold := build(t, connect(t), w, chainImage(w, chain{"1", "1", "1"}), llb.BuildOptions{SolveOptions: llb.SolveOptions{CacheTo: registryCache(s)}})
+	cold := build(t, connect(t), w, chainImage(w, chain{"1", "1", "1"}),
+		llb.BuildOptions{SolveOptions: llb.SolveOptions{CacheTo: registryCache(s)}})
 	if text := failures(cold); text != "" || len(cold.Caches) != 1 {
 		t.Fatalf("the cache was not exported: %s%+v", text, cold.Caches)
 	}
@@ -47,11 +49,17 @@ func TestFaultyCacheCostsAWarning(t *testing.T) {
 		fault faultyregistry.Middleware
 		says  string
 	}{
-		{"the index is no JSON", faultyregistry.Saying(func(r *http.Request) bool { return faultyregistry.ReadManifest(r) && r.Method == http.MethodGet }, "{"), "importing cache"},
-		{"the index is an error", faultyregistry.Refusing(faultyregistry.ReadManifest, http.StatusInternalServerError), "500"},
+		{"the index is no JSON", faultyregistry.Saying(func(r *http.Request) bool {
+			return faultyregistry.ReadManifest(r) && r.Method == http.MethodGet
+		}, "{"), "importing cache"},
+		{"the index is an error", faultyregistry.Refusing(faultyregistry.ReadManifest, http.StatusInternalServerError),
+			"500"},
 		{"blobs are lost", faultyregistry.Refusing(faultyregistry.Read, http.StatusNotFound), "not found"},
-		{"layers are said to be there and are lost", faultyregistry.Long(heavy, faultyregistry.Refusing(faultyregistry.Any, http.StatusNotFound)), "from the cache"},
-		{"layers have other bytes", faultyregistry.Long(heavy, faultyregistry.Saying(faultyregistry.Any, noise("poison", heavy))), "from the cache"},
+		{"layers are said to be there and are lost",
+			faultyregistry.Long(heavy, faultyregistry.Refusing(faultyregistry.Any, http.StatusNotFound)),
+			"from the cache"},
+		{"layers have other bytes", faultyregistry.Long(heavy,
+			faultyregistry.Saying(faultyregistry.Any, noise("poison", heavy))), "from the cache"},
 		{"the registry says nothing", faultyregistry.Silent(t.Context(), faultyregistry.Any), "too slow"},
 		{"1 Mbit/s", faultyregistry.Slow(125_000), "too slow"},
 	}
@@ -60,9 +68,11 @@ func TestFaultyCacheCostsAWarning(t *testing.T) {
 			b := connect(t)
 			s.spoil(tt.fault)
 			start := time.Now()
-			got := build(t, b, w, chainImage(w, chain{"1", "1", "2"}), llb.BuildOptions{SolveOptions: llb.SolveOptions{CacheFrom: registryCache(s), CacheBudget: budget}})
+			got := build(t, b, w, chainImage(w, chain{"1", "1", "2"}),
+				llb.BuildOptions{SolveOptions: llb.SolveOptions{CacheFrom: registryCache(s), CacheBudget: budget}})
 			took := time.Since(start)
-			t.Logf("%.1f s, without a cache %.1f s, %d bytes read: %s", took.Seconds(), undisturbed.Seconds(), s.taken(), failures(got))
+			t.Logf("%.1f s, without a cache %.1f s, %d bytes read: %s", took.Seconds(), undisturbed.Seconds(),
+				s.taken(), failures(got))
 			if most := undisturbed + budget + 10*time.Second; took > most { // a busy machine is no slow cache
 				t.Errorf("it took %v, which is more than a budget of %v above %v", took, budget, undisturbed)
 			}
@@ -82,7 +92,8 @@ func TestFaultyCacheCostsAWarning(t *testing.T) {
 // A cache that nobody has written yet is told as that.
 func TestAbsentCache(t *testing.T) {
 	w, s := newWorld(t), newCacheServer(t, embeddedRegistry(t))
-	got := build(t, connect(t), w, chainImage(w, chain{"1", "1", "1"}), llb.BuildOptions{SolveOptions: llb.SolveOptions{CacheFrom: registryCache(s)}})
+	got := build(t, connect(t), w, chainImage(w, chain{"1", "1", "1"}),
+		llb.BuildOptions{SolveOptions: llb.SolveOptions{CacheFrom: registryCache(s)}})
 	if len(got.Caches) != 1 || !got.Caches[0].Absent || got.Caches[0].Error == "" {
 		t.Errorf("a tag that is not there is told as %+v", got.Caches)
 	}
@@ -102,11 +113,14 @@ func TestCacheThatTakesNothingCostsAWarning(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s.spoil(f)
 			start := time.Now()
-			got := build(t, b, w, chainImage(w, chain{"1", "1", "1"}), llb.BuildOptions{SolveOptions: llb.SolveOptions{CacheTo: registryCache(s), CacheBudget: budget}})
+			got := build(t, b, w, chainImage(w, chain{"1", "1", "1"}),
+				llb.BuildOptions{SolveOptions: llb.SolveOptions{CacheTo: registryCache(s), CacheBudget: budget}})
 			took := time.Since(start)
 			t.Logf("%.1f s: %s", took.Seconds(), failures(got))
-			if got.Digest != want.Digest || !strings.Contains(failures(got), "exporting cache") || len(got.Caches) != 1 {
-				t.Errorf("made %s, want %s; of caches is told %+v, want one failed export", got.Digest, want.Digest, got.Caches)
+			if got.Digest != want.Digest || !strings.Contains(failures(got), "exporting cache") ||
+				len(got.Caches) != 1 {
+				t.Errorf("made %s, want %s; of caches is told %+v, want one failed export", got.Digest,
+					want.Digest, got.Caches)
 			}
 			if slow := name == "silence"; slow != strings.Contains(failures(got), "too slow") {
 				t.Errorf("of a cache with the fault %s is said %q", name, failures(got))
@@ -119,7 +133,8 @@ func TestCacheThatTakesNothingCostsAWarning(t *testing.T) {
 	// Who wants it otherwise is told.
 	to := registryCache(s)
 	to[0].Attrs["ignore-error"] = "false"
-	if _, err := b.Build(t.Context(), []llb.Image{chainImage(w, chain{"1", "1", "1"})}, llb.Session{Artifacts: w}, llb.BuildOptions{SolveOptions: llb.SolveOptions{CacheTo: to, CacheBudget: budget}}); err == nil {
+	if _, err := b.Build(t.Context(), []llb.Image{chainImage(w, chain{"1", "1", "1"})}, llb.Session{Artifacts: w},
+		llb.BuildOptions{SolveOptions: llb.SolveOptions{CacheTo: to, CacheBudget: budget}}); err == nil {
 		t.Error("with ignore-error=false a failed export is no error")
 	}
 }

@@ -42,7 +42,8 @@ func (s *cacheServer) forge(t *testing.T, tag string, change func(config []byte)
 	source := func(_ context.Context, d ocispecs.Descriptor, offset int64) (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(texts[d.Digest][offset:])), nil
 	}
-	if _, err := registry.New(registry.Options{}).Push(t.Context(), root, source, registry.PushOptions{Names: []string{s.host + "/team/ray:" + tag}}); err != nil {
+	if _, err := registry.New(registry.Options{}).Push(t.Context(), root, source,
+		registry.PushOptions{Names: []string{s.host + "/team/ray:" + tag}}); err != nil {
 		t.Fatal(err)
 	}
 	return []llb.CacheEntry{{Type: "registry", Attrs: map[string]string{"ref": s.host + "/team/ray:" + tag}}}
@@ -122,15 +123,17 @@ func (r *records) swap(t *testing.T, img llb.ImageResult) {
 // beside it, costs a warning.
 func TestRecordOfStepsThatIsWrongCostsAWarning(t *testing.T) {
 	w, s := newWorld(t), newCacheServer(t, embeddedRegistry(t))
-	cold := build(t, connect(t), w, chainImage(w, chain{"1", "1", "1"}), llb.BuildOptions{SolveOptions: llb.SolveOptions{CacheTo: registryCache(s)}})
+	cold := build(t, connect(t), w, chainImage(w, chain{"1", "1", "1"}),
+		llb.BuildOptions{SolveOptions: llb.SolveOptions{CacheTo: registryCache(s)}})
 	b := connect(t) // empty for the first; the import is tried each time
 	for name, c := range map[string]struct {
 		change func([]byte) []byte
 		says   string
 	}{
-		"too long":     {func(p []byte) []byte { return append(p, bytes.Repeat([]byte(" "), 1<<20)...) }, "too large"},
-		"no JSON":      {func(p []byte) []byte { return p[:len(p)/2] }, "unexpected end of JSON"},
-		"layers there": {rewritten(t, func(r *records) { r.layerOf(func(int) int { return len(r.Layers) + 7 }) }), "invalid layer"},
+		"too long": {func(p []byte) []byte { return append(p, bytes.Repeat([]byte(" "), 1<<20)...) }, "too large"},
+		"no JSON":  {func(p []byte) []byte { return p[:len(p)/2] }, "unexpected end of JSON"},
+		"layers there": {rewritten(t, func(r *records) { r.layerOf(func(int) int { return len(r.Layers) + 7 }) }),
+			"invalid layer"},
 		"steps there": {rewritten(t, func(r *records) {
 			for _, rec := range r.Records {
 				rec["inputs"] = [][]map[string]any{{{"link": len(r.Records) + 7}}}
@@ -144,7 +147,8 @@ func TestRecordOfStepsThatIsWrongCostsAWarning(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			from := s.forge(t, strings.ReplaceAll(name, " ", "-"), c.change)
-			got := build(t, b, w, chainImage(w, chain{"1", "1", "1"}), llb.BuildOptions{SolveOptions: llb.SolveOptions{CacheFrom: from, CacheBudget: budget}})
+			got := build(t, b, w, chainImage(w, chain{"1", "1", "1"}),
+				llb.BuildOptions{SolveOptions: llb.SolveOptions{CacheFrom: from, CacheBudget: budget}})
 			if got.Digest != cold.Digest {
 				t.Errorf("the image is %s, without a cache %s", got.Digest, cold.Digest)
 			}
@@ -168,7 +172,8 @@ func TestForgedRecordOfStepsIsBelieved(t *testing.T) {
 	if text := failures(forged); text != "" || forged.Digest == cold.Digest {
 		t.Errorf("a forged record is not believed any more (%s, %q): say so in docs/design.md", forged.Digest, text)
 	}
-	if clean := build(t, b, w, img, llb.BuildOptions{SolveOptions: llb.SolveOptions{NoCache: true}}); clean.Digest != cold.Digest {
+	if clean := build(t, b, w, img, llb.BuildOptions{SolveOptions: llb.SolveOptions{NoCache: true}}); clean.Digest !=
+		cold.Digest {
 		t.Errorf("a build without any cache makes %s after a forged one, want %s", clean.Digest, cold.Digest)
 	}
 }

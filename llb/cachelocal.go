@@ -32,7 +32,8 @@ func absentLocal(from []CacheEntry) []CacheWork {
 			continue
 		}
 		if err := hasCache(e); err != nil {
-			out = append(out, CacheWork{Name: importingCache + " from " + e.Attrs["src"], Error: err.Error(), Absent: errors.Is(err, os.ErrNotExist)})
+			out = append(out, CacheWork{Name: importingCache + " from " + e.Attrs["src"], Error: err.Error(),
+				Absent: errors.Is(err, os.ErrNotExist)})
 		}
 	}
 	return out

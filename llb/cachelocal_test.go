@@ -14,8 +14,10 @@ func TestCachesInDirectories(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "cache")
 	img := chainImage(w, chain{"1", "1", "1"})
 	from := []llb.CacheEntry{{Type: "local", Attrs: map[string]string{"src": dir}}}
-	to := append([]llb.CacheEntry{{Type: "local", Attrs: map[string]string{"dest": dir, "mode": "max", "image-manifest": "false"}}}, registryCache(s)...)
-	first := build(t, connect(t), w, img, llb.BuildOptions{SolveOptions: llb.SolveOptions{CacheFrom: from, CacheTo: to}})
+	to := append([]llb.CacheEntry{{Type: "local",
+		Attrs: map[string]string{"dest": dir, "mode": "max", "image-manifest": "false"}}}, registryCache(s)...)
+	first := build(t, connect(t), w, img, llb.BuildOptions{SolveOptions: llb.SolveOptions{CacheFrom: from,
+		CacheTo: to}})
 	if text := failures(first); !strings.Contains(text, "importing cache from "+dir) {
 		t.Errorf("that the directory has no cache is told as %q", text)
 	}
@@ -24,6 +26,7 @@ func TestCachesInDirectories(t *testing.T) {
 	}
 	second := build(t, connect(t), w, img, llb.BuildOptions{SolveOptions: llb.SolveOptions{CacheFrom: from}})
 	if text := failures(second); text != "" || layersRan(second) != "" || second.Digest != first.Digest {
-		t.Errorf("with the cache ran %q and made %s, want nothing and %s; failed: %q", layersRan(second), second.Digest, first.Digest, text)
+		t.Errorf("with the cache ran %q and made %s, want nothing and %s; failed: %q", layersRan(second), second.Digest,
+			first.Digest, text)
 	}
 }

@@ -32,7 +32,10 @@ func (c *collector) lostResult() []CacheWork {
 	if c.unread == "" {
 		return nil
 	}
-	return []CacheWork{{Name: readingCache, Error: fmt.Sprintf("%s (operations that ran for want of it: %d)", c.unread, len(c.unreadOps))}}
+	return []CacheWork{
+		{Name: readingCache, Error: fmt.Sprintf("%s (operations that ran for want of it: %d)", c.unread,
+			len(c.unreadOps))},
+	}
 }
 
 // absent tells whether an import found no cache where it was told to look: the tag of a registry

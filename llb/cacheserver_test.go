@@ -114,7 +114,8 @@ func chainImage(w *world, c chain) llb.Image {
 		e := sh(layer, "install", `touch -d @315532801 /tmp/marker; cp /in/* $OUT/; cat $OUT/* > /dev/null`+clamp)
 		e.Env, e.Tmpfs = map[string]string{"OUT": "/opt/" + layer}, []string{"/tmp"}
 		e.Mounts = append([]llb.Mount{{Path: "/in", Stage: llb.Artifact(w.add(layer, artifact))}}, more...)
-		st := llb.Diff("["+layer+"] layer", frame, tool.Make(e, llb.Output{Path: "/opt/" + layer, On: frame, From: "/opt/" + layer}))
+		st := llb.Diff("["+layer+"] layer", frame,
+			tool.Make(e, llb.Output{Path: "/opt/" + layer, On: frame, From: "/opt/" + layer}))
 		img.Layers = append(img.Layers, llb.Layer{Name: layer, Stage: st})
 		return st
 	}

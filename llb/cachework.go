@@ -96,7 +96,10 @@ var errSlowExport = errors.New("export of the cache is too slow")
 func (c *call) limitExport(cancel context.CancelCauseFunc) func(*client.SolveStatus) {
 	var timer *time.Timer
 	return func(ss *client.SolveStatus) {
-		if timer == nil && c.o.CacheBudget > 0 && slices.ContainsFunc(ss.Vertexes, func(v *client.Vertex) bool { return isExport(v.Name) && v.Started != nil }) {
+		if timer == nil && c.o.CacheBudget > 0 &&
+			slices.ContainsFunc(ss.Vertexes, func(v *client.Vertex) bool {
+				return isExport(v.Name) && v.Started != nil
+			}) {
 			timer = time.AfterFunc(c.o.CacheBudget, func() { cancel(errSlowExport) })
 		}
 	}
@@ -127,7 +130,8 @@ func (c *call) withoutCache(ctx context.Context, failed error, again func() (*Re
 		lost  *LostError
 		check *CheckError
 	)
-	if ctx.Err() != nil || errors.As(failed, &check) || errors.As(failed, &step) && step.ExitCode > 0 || errors.As(failed, &fetch) || errors.As(failed, &lost) {
+	if ctx.Err() != nil || errors.As(failed, &check) || errors.As(failed, &step) && step.ExitCode > 0 ||
+		errors.As(failed, &fetch) || errors.As(failed, &lost) {
 		return nil, failed
 	}
 	before := c.col

@@ -27,7 +27,8 @@ func TestCheckPasses(t *testing.T) {
 		name   string
 		check  llb.Check
 		cached bool
-	}{{"the first time", one, false}, {"the second time", one, true}, {"one that always runs", anew, false}, {"and runs again", anew, false}} {
+	}{{"the first time", one, false}, {"the second time", one, true}, {"one that always runs", anew, false},
+		{"and runs again", anew, false}} {
 		steps, err := b.Check(t.Context(), llb.Session{}, llb.SolveOptions{}, tt.check)
 		if err != nil {
 			t.Fatalf("%s: %v", tt.name, err)
@@ -48,12 +49,14 @@ func TestCheckFails(t *testing.T) {
 	w, b := newWorld(t), connect(t)
 	later := smokeOf(w, "echo later")
 	for range 2 { // a failure is not kept
-		steps, err := b.Check(t.Context(), llb.Session{}, llb.SolveOptions{}, smokeOf(w, "true"), smokeOf(w, "echo its last words; exit 7"), later)
+		steps, err := b.Check(t.Context(), llb.Session{}, llb.SolveOptions{}, smokeOf(w, "true"),
+			smokeOf(w, "echo its last words; exit 7"), later)
 		var failed *llb.CheckError
 		if !errors.As(err, &failed) {
 			t.Fatalf("error %v, want a CheckError", err)
 		}
-		if s := failed.Step; llb.FormatPlatform(failed.Platform) != "linux/amd64" || s.Layer != "smoke" || s.Step != "try it" || s.ExitCode != 7 || strings.Join(s.Log, "|") != "its last words" {
+		if s := failed.Step; llb.FormatPlatform(failed.Platform) != "linux/amd64" || s.Layer != "smoke" ||
+			s.Step != "try it" || s.ExitCode != 7 || strings.Join(s.Log, "|") != "its last words" {
 			t.Errorf("the error is of %+v: %+v", failed.Platform, s)
 		}
 		var step *llb.StepError
@@ -82,15 +85,18 @@ func TestCheckOfWhatIsHere(t *testing.T) {
 	if !errors.Is(err, llb.ErrNotHere) || len(steps) > 0 || opened() > 0 {
 		t.Errorf("without the artifact: %v, %+v, fetched %d times", err, steps, opened())
 	}
-	if _, err = b.Check(t.Context(), session, llb.SolveOptions{}, llb.Check{Platform: amd64, Here: here, Stage: here}); err != nil || opened() != 1 {
+	if _, err = b.Check(t.Context(), session, llb.SolveOptions{},
+		llb.Check{Platform: amd64, Here: here, Stage: here}); err != nil || opened() != 1 {
 		t.Errorf("with a stage to fall back on: %v, fetched %d times", err, opened())
 	}
-	if steps, err = b.Check(t.Context(), session, llb.SolveOptions{}, llb.Check{Platform: amd64, Here: here}); err != nil || len(steps) != 1 || opened() != 1 {
+	if steps, err = b.Check(t.Context(), session, llb.SolveOptions{},
+		llb.Check{Platform: amd64, Here: here}); err != nil || len(steps) != 1 || opened() != 1 {
 		t.Errorf("with the artifact: %v, %+v, fetched %d times", err, steps, opened())
 	}
 	bad := made.Run(sh("smoke", "try it", "exit 3"))
 	var failed *llb.CheckError
-	if _, err = b.Check(t.Context(), session, llb.SolveOptions{}, llb.Check{Platform: amd64, Here: bad, Stage: here}); !errors.As(err, &failed) {
+	if _, err = b.Check(t.Context(), session, llb.SolveOptions{},
+		llb.Check{Platform: amd64, Here: bad, Stage: here}); !errors.As(err, &failed) {
 		t.Errorf("an image that is here and fails is not tried in another way: %v", err)
 	}
 }
@@ -106,7 +112,8 @@ func TestCheckEndsWithItsContext(t *testing.T) {
 		}
 		return len(p), nil
 	})
-	_, err := b.Check(ctx, llb.Session{}, llb.SolveOptions{Progress: llb.ProgressPlain, ProgressTo: progress}, smokeOf(w, "echo started; sleep 60"))
+	_, err := b.Check(ctx, llb.Session{}, llb.SolveOptions{Progress: llb.ProgressPlain, ProgressTo: progress},
+		smokeOf(w, "echo started; sleep 60"))
 	var failed *llb.CheckError
 	if !errors.Is(err, context.Canceled) || errors.As(err, &failed) {
 		t.Errorf("ended with %v", err)
@@ -126,7 +133,8 @@ func TestCheckThatIsNone(t *testing.T) {
 		"an empty stage":  {llb.Check{Platform: amd64, Stage: llb.Scratch()}, "no step"},
 		"a stage's error": {llb.Check{Platform: amd64, Stage: llb.From("not a reference")}, "not a reference"},
 	} {
-		if _, err := b.Check(t.Context(), llb.Session{}, llb.SolveOptions{}, tt.check); err == nil || !strings.Contains(err.Error(), tt.says) {
+		if _, err := b.Check(t.Context(), llb.Session{}, llb.SolveOptions{}, tt.check); err == nil ||
+			!strings.Contains(err.Error(), tt.says) {
 			t.Errorf("%s: error %v, want one that says %q", name, err, tt.says)
 		}
 	}

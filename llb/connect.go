@@ -86,7 +86,8 @@ func ConnectDialer(ctx context.Context, name string, d Dialer) (*Builder, error)
 func tlsOptions(addr string) (string, []client.ClientOpt, error) {
 	u, err := url.Parse(addr)
 	if err != nil || u.Scheme == "" {
-		return "", nil, fmt.Errorf("connect builder %q: want an address such as unix:///run/buildkit/buildkitd.sock or tcp://host:1234", addr)
+		return "", nil, fmt.Errorf("connect builder %q: want an address such as unix:///run/buildkit/buildkitd.sock "+
+			"or tcp://host:1234", addr)
 	}
 	if u.Scheme != "tcp" || u.RawQuery == "" {
 		return addr, nil, nil
@@ -96,7 +97,8 @@ func tlsOptions(addr string) (string, []client.ClientOpt, error) {
 		switch k {
 		case "cacert", "cert", "key", "servername":
 		default:
-			return "", nil, fmt.Errorf("connect builder %q: unknown setting %q: want cacert, cert, key or servername", addr, k)
+			return "", nil, fmt.Errorf("connect builder %q: unknown setting %q: want cacert, cert, key or servername",
+				addr, k)
 		}
 	}
 	name := q.Get("servername")
@@ -128,7 +130,8 @@ func ping(ctx context.Context, addr string, c *client.Client) (*Builder, error) 
 }
 
 func unreachable(addr string, err error) error {
-	return fmt.Errorf("connect builder %q: %w (check that buildkitd runs there and that you may use it, or name another builder)", addr, err)
+	return fmt.Errorf("connect builder %q: %w (check that buildkitd runs there and that you may use it, or name "+
+		"another builder)", addr, err)
 }
 
 // Close ends the connection.
@@ -146,11 +149,13 @@ func (b *Builder) Info(ctx context.Context) (Info, error) {
 	if len(workers) == 0 {
 		return Info{}, fmt.Errorf("inspect builder %q: it has no worker; see its log for why none started", b.addr)
 	}
-	info := Info{Version: workers[0].BuildkitVersion.Version, Platforms: workers[0].Platforms, Labels: workers[0].Labels}
-	_, err = b.c.Build(ctx, client.SolveOpt{Internal: true}, "", func(_ context.Context, gw gateway.Client) (*gateway.Result, error) {
-		info.Merge = canMerge(gw.BuildOpts().LLBCaps)
-		return gateway.NewResult(), nil
-	}, nil)
+	info := Info{Version: workers[0].BuildkitVersion.Version, Platforms: workers[0].Platforms,
+		Labels: workers[0].Labels}
+	_, err = b.c.Build(ctx, client.SolveOpt{Internal: true}, "",
+		func(_ context.Context, gw gateway.Client) (*gateway.Result, error) {
+			info.Merge = canMerge(gw.BuildOpts().LLBCaps)
+			return gateway.NewResult(), nil
+		}, nil)
 	if err != nil {
 		return Info{}, fmt.Errorf("inspect builder %q: %w", b.addr, err)
 	}

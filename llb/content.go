@@ -59,7 +59,8 @@ func (p *Content) Show(d digest.Digest, name string, sent, size int64, reused bo
 		return
 	}
 	p.last[d] = now
-	s := &client.VertexStatus{ID: "sending", Vertex: id, Name: "sending", Total: size, Current: sent, Timestamp: now, Started: v.Started}
+	s := &client.VertexStatus{ID: "sending", Vertex: id, Name: "sending", Total: size, Current: sent, Timestamp: now,
+		Started: v.Started}
 	if done {
 		v.Completed, v.Cached, s.Completed = &now, reused, &now
 	}

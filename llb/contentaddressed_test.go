@@ -19,7 +19,8 @@ func TestMountsAreHashedWhereOperationsDoNotSayWhatTheyHold(t *testing.T) {
 	list := llb.Scratch().Files("list", llb.File{Path: "/list", Data: []byte("a.whl")})
 	base := llb.From("example.org/base@" + digest.FromString("base").String())
 	made := base.Make(sh("env", "make", "true"), llb.Output{Path: "/out", On: llb.Scratch()})
-	given := map[string]bool{"/wheel": true, "/wheels": true, "/list": true, "/copied": true, "/unpacked": true, "/made": false, "/mixed": false, "/on-made": false}
+	given := map[string]bool{"/wheel": true, "/wheels": true, "/list": true, "/copied": true, "/unpacked": true,
+		"/made": false, "/mixed": false, "/on-made": false}
 	e := sh("ray", "install", "true")
 	e.Mounts = []llb.Mount{
 		{Path: "/wheel", Stage: wheel},
@@ -31,7 +32,10 @@ func TestMountsAreHashedWhereOperationsDoNotSayWhatTheyHold(t *testing.T) {
 		{Path: "/mixed", Stage: llb.Merge("mix", wheel, made)},
 		{Path: "/on-made", Stage: made.Files("add", llb.File{Path: "/x", Data: []byte("x")})},
 	}
-	image := llb.Image{Platform: amd64, Layers: []llb.Layer{{Name: "ray", Stage: base.Make(e, llb.Output{Path: "/out", On: llb.Scratch()})}}}
+	image := llb.Image{
+		Platform: amd64,
+		Layers:   []llb.Layer{{Name: "ray", Stage: base.Make(e, llb.Output{Path: "/out", On: llb.Scratch()})}},
+	}
 	for _, line := range []bool{false, true} {
 		def, err := image.Marshal(t.Context(), line)
 		if err != nil {
@@ -53,7 +57,8 @@ func TestMountsAreHashedWhereOperationsDoNotSayWhatTheyHold(t *testing.T) {
 				}
 				seen++
 				if off := m.ContentCache == pb.MountContentCache_OFF; off != (want && !line) {
-					t.Errorf("line %v: mount %s is keyed by its operations alone: %v, want %v", line, m.Dest, off, want && !line)
+					t.Errorf("line %v: mount %s is keyed by its operations alone: %v, want %v", line, m.Dest, off,
+						want && !line)
 				}
 			}
 		}

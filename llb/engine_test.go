@@ -65,7 +65,8 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	srv := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	t.Cleanup(srv.Close)
-	w := &world{host: strings.TrimPrefix(srv.URL, "http://"), blobs: map[digest.Digest][]byte{}, opens: map[digest.Digest]int{}}
+	w := &world{host: strings.TrimPrefix(srv.URL, "http://"), blobs: map[digest.Digest][]byte{},
+		opens: map[digest.Digest]int{}}
 	w.base = w.push(t, "base:1", "")
 	return w
 }
@@ -73,7 +74,8 @@ func newWorld(t *testing.T) *world {
 // push pushes a busybox image of two layers; motd makes it differ.
 func (w *world) push(t *testing.T, repo, motd string) string {
 	t.Helper()
-	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, "application/vnd.oci.image.manifest.v1+json"), "application/vnd.oci.image.config.v1+json")
+	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, "application/vnd.oci.image.manifest.v1+json"),
+		"application/vnd.oci.image.config.v1+json")
 	cfg, err := img.ConfigFile()
 	if err != nil {
 		t.Fatal(err)
@@ -83,7 +85,9 @@ func (w *world) push(t *testing.T, repo, motd string) string {
 	if img, err = mutate.ConfigFile(img, cfg); err != nil {
 		t.Fatal(err)
 	}
-	if img, err = mutate.AppendLayers(img, layerOf(t, busybox(t)), layerOf(t, tarOf(t, map[string]string{"etc/motd": motd, "etc/passwd": "root:x:0:0::/root:/bin/sh\n"}))); err != nil {
+	if img, err = mutate.AppendLayers(img, layerOf(t, busybox(t)),
+		layerOf(t, tarOf(t, map[string]string{"etc/motd": motd, "etc/passwd": "root:x:0:0::/root:/bin/sh\n"}))); err !=
+		nil {
 		t.Fatal(err)
 	}
 	ref, err := name.ParseReference(w.host + "/" + repo)
@@ -136,7 +140,8 @@ func busybox(t *testing.T) []byte {
 	}
 	put(&tar.Header{Typeflag: tar.TypeSymlink, Name: "bin", Linkname: "usr/bin"}, nil)
 	put(&tar.Header{Typeflag: tar.TypeReg, Name: "usr/bin/busybox", Mode: 0o755, Size: int64(len(dt))}, dt)
-	for _, cmd := range strings.Fields("sh cat cp mkdir touch find wget nc sleep rm env id stat ls head printf test true echo chmod date od") {
+	for _, cmd := range strings.Fields("sh cat cp mkdir touch find wget nc sleep rm env id stat ls head printf test " +
+		"true echo chmod date od") {
 		put(&tar.Header{Typeflag: tar.TypeSymlink, Name: "usr/bin/" + cmd, Linkname: "busybox"}, nil)
 	}
 	if err := w.Close(); err != nil {
@@ -151,7 +156,8 @@ func tarOf(t testing.TB, files map[string]string) []byte {
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
 	for _, name := range sorted(files) {
-		h := &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(files[name])), ModTime: llb.Epoch()}
+		h := &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(files[name])),
+			ModTime: llb.Epoch()}
 		if strings.HasSuffix(name, "/") {
 			h.Typeflag, h.Mode = tar.TypeDir, 0o755
 		}

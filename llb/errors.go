@@ -45,7 +45,8 @@ type LostError struct {
 }
 
 func (e *LostError) Error() string {
-	return fmt.Sprintf("builder %q is gone in the middle of its work (%v): run again: finished steps are kept, and a local engine is started anew",
+	return fmt.Sprintf("builder %q is gone in the middle of its work (%v): run again: finished steps are kept, and a "+
+		"local engine is started anew",
 		e.Addr, plainText(e.Err))
 }
 

@@ -122,10 +122,11 @@ func (s Stage) Make(e Exec, out Output) Stage {
 		return s.fail(e.Title, errors.New("an empty stage has no command to run"))
 	}
 	opts, root, sel := e.options(), s.n, selector(out.From)
-	return Stage{n: &node{title: e.Title, base: out.On.n, layers: 1, apply: func(l *layout, on bkllb.State) bkllb.State {
-		run := l.state(root).Run(append(opts(l), bkllb.ReadonlyRootFS())...)
-		return run.AddMount(out.Path, on, sel...)
-	}}}
+	return Stage{n: &node{title: e.Title, base: out.On.n, layers: 1,
+		apply: func(l *layout, on bkllb.State) bkllb.State {
+			run := l.state(root).Run(append(opts(l), bkllb.ReadonlyRootFS())...)
+			return run.AddMount(out.Path, on, sel...)
+		}}}
 }
 
 func (e Exec) stages() []Stage {
@@ -168,13 +169,15 @@ func (e Exec) options() func(*layout) []bkllb.RunOption {
 		if mode == 0 {
 			mode = 0o600
 		}
-		fixed = append(fixed, bkllb.AddSSHSocket(bkllb.SSHID(s.ID), bkllb.SSHSocketOpt(s.Path, s.UID, s.GID, int(mode.Perm()))))
+		fixed = append(fixed, bkllb.AddSSHSocket(bkllb.SSHID(s.ID),
+			bkllb.SSHSocketOpt(s.Path, s.UID, s.GID, int(mode.Perm()))))
 	}
 	for _, p := range e.Tmpfs {
 		fixed = append(fixed, bkllb.AddMount(p, bkllb.Scratch(), bkllb.Tmpfs()))
 	}
 	for _, c := range e.Caches {
-		fixed = append(fixed, bkllb.AddMount(c.Path, bkllb.Scratch(), bkllb.AsPersistentCacheDir(c.ID, bkllb.CacheMountLocked)))
+		fixed = append(fixed, bkllb.AddMount(c.Path, bkllb.Scratch(),
+			bkllb.AsPersistentCacheDir(c.ID, bkllb.CacheMountLocked)))
 	}
 	return func(l *layout) []bkllb.RunOption {
 		opts := slices.Clone(fixed)
@@ -252,11 +255,13 @@ func (e Exec) validate() error {
 			errs = append(errs, fmt.Errorf(format, args...))
 		}
 	}
-	check(strings.TrimSpace(e.Title) != "" && !strings.ContainsAny(e.Title, "\n\r"), "title %q: want one line of text", e.Title)
+	check(strings.TrimSpace(e.Title) != "" && !strings.ContainsAny(e.Title, "\n\r"),
+		"title %q: want one line of text", e.Title)
 	check(len(e.Args) > 0 && e.Args[0] != "", "args: want a command")
 	check(e.Dir == "" || cleanAbs("", e.Dir) == nil, "working directory %q: want an absolute path", e.Dir)
 	for _, k := range slices.Sorted(maps.Keys(e.Env)) {
-		check(k != "" && !strings.ContainsAny(k+e.Env[k], "\x00") && !strings.Contains(k, "="), "environment variable %q: bad name or value", k)
+		check(k != "" && !strings.ContainsAny(k+e.Env[k], "\x00") && !strings.Contains(k, "="),
+			"environment variable %q: bad name or value", k)
 	}
 	seen := map[string]bool{}
 	at := func(what, p string) {

@@ -88,28 +88,31 @@ func (s Stage) copyOp(title string, from Stage, err error, src, dst string, how 
 			return s.fail(title, err)
 		}
 	}
-	return s.fileOp(title, from.n, func(l *layout) *bkllb.FileAction { return bkllb.Copy(l.state(from.n), src, dst, how) }, fix)
+	return s.fileOp(title, from.n, func(l *layout) *bkllb.FileAction {
+		return bkllb.Copy(l.state(from.n), src, dst, how)
+	}, fix)
 }
 
 // fileOp is one file operation: first, which reads from (nil: nothing), and then an archive of
 // files unpacked at the root. BuildKit's mkdir and mkfile cannot set the time of a directory after
 // something was put in it; unpacking does, and can set every mode.
 func (s Stage) fileOp(title string, from *node, first func(*layout) *bkllb.FileAction, archive []byte) Stage {
-	return Stage{n: &node{title: title, base: s.n, layers: 1, contentAddressed: areContentAddressed(s.n, from), apply: func(l *layout, base bkllb.State) bkllb.State {
-		act := first(l)
-		if archive != nil {
-			epoch := Epoch()
-			const name = "/files.tar"
-			file := bkllb.Mkfile(name, 0o600, archive, bkllb.WithCreatedTime(epoch)).WithState(bkllb.Scratch())
-			unpack := &bkllb.CopyInfo{AttemptUnpack: true}
-			if act == nil {
-				act = bkllb.Copy(file, name, "/", unpack)
-			} else {
-				act = act.Copy(file, name, "/", unpack)
+	return Stage{n: &node{title: title, base: s.n, layers: 1, contentAddressed: areContentAddressed(s.n, from),
+		apply: func(l *layout, base bkllb.State) bkllb.State {
+			act := first(l)
+			if archive != nil {
+				epoch := Epoch()
+				const name = "/files.tar"
+				file := bkllb.Mkfile(name, 0o600, archive, bkllb.WithCreatedTime(epoch)).WithState(bkllb.Scratch())
+				unpack := &bkllb.CopyInfo{AttemptUnpack: true}
+				if act == nil {
+					act = bkllb.Copy(file, name, "/", unpack)
+				} else {
+					act = act.Copy(file, name, "/", unpack)
+				}
 			}
-		}
-		return base.File(act, l.opts(title)...)
-	}}}
+			return base.File(act, l.opts(title)...)
+		}}}
 }
 
 // parents are the directories above p, and p itself when it is written as a directory.
@@ -174,7 +177,8 @@ func filesTar(files []File) ([]byte, error) {
 		size += len(f.Data)
 	}
 	if size > MaxFiles {
-		errs = append(errs, fmt.Errorf("%d bytes of files: at most %d go into the graph; use an artifact", size, MaxFiles))
+		errs = append(errs, fmt.Errorf("%d bytes of files: at most %d go into the graph; use an artifact",
+			size, MaxFiles))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err

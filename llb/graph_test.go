@@ -96,7 +96,8 @@ func TestEveryOperationIsNamedAndBoundToThePlatform(t *testing.T) {
 		if p := op.Platform; p != nil && (p.Architecture != "arm" || p.Variant != "v7" || p.OSVersion != "") {
 			t.Errorf("%s: platform %v", name, p)
 		}
-		if (op.GetExec() != nil || strings.HasPrefix(op.GetSource().GetIdentifier(), "docker-image://")) && op.Platform == nil {
+		if (op.GetExec() != nil || strings.HasPrefix(op.GetSource().GetIdentifier(), "docker-image://")) &&
+			op.Platform == nil {
 			t.Errorf("%s: no platform", name)
 		}
 		if e := op.GetExec(); e != nil && e.Network != pb.NetMode_NONE {
@@ -107,8 +108,10 @@ func TestEveryOperationIsNamedAndBoundToThePlatform(t *testing.T) {
 
 func TestExecIsWrittenInFixedOrder(t *testing.T) {
 	e := llb.Exec{
-		Title: "[x] run", Args: []string{"a", "b c"}, Env: map[string]string{"C": "3", "A": "1", "B": "2"}, Dir: "/w", User: "1000:100", Network: llb.Online,
-		Mounts:  []llb.Mount{{Path: "/z", Stage: llb.From(pinned2), From: "/etc"}, {Path: "/b", Stage: llb.From(pinned2), Write: true}},
+		Title: "[x] run", Args: []string{"a", "b c"}, Env: map[string]string{"C": "3", "A": "1", "B": "2"}, Dir: "/w",
+		User: "1000:100", Network: llb.Online,
+		Mounts: []llb.Mount{{Path: "/z", Stage: llb.From(pinned2), From: "/etc"},
+			{Path: "/b", Stage: llb.From(pinned2), Write: true}},
 		Secrets: []llb.Secret{{ID: "s", Path: "/run/s"}, {ID: "v", Env: "V", Optional: true}},
 		Sockets: []llb.Socket{{ID: "gw", Path: "/run/gw"}},
 		Tmpfs:   []string{"/tmp"}, Caches: []llb.Cache{{ID: "c", Path: "/cache"}},
@@ -118,16 +121,19 @@ func TestExecIsWrittenInFixedOrder(t *testing.T) {
 	if got := op.Meta.Env; !slices.Equal(got, []string{"A=1", "B=2", "C=3", "SSH_AUTH_SOCK=/run/gw"}) {
 		t.Errorf("env %q", got)
 	}
-	if op.Meta.Cwd != "/w" || op.Meta.User != "1000:100" || op.Network != pb.NetMode_UNSET || !slices.Equal(op.Meta.Args, e.Args) {
+	if op.Meta.Cwd != "/w" || op.Meta.User != "1000:100" || op.Network != pb.NetMode_UNSET ||
+		!slices.Equal(op.Meta.Args, e.Args) {
 		t.Errorf("meta %v, network %v", op.Meta, op.Network)
 	}
 	var got []string
 	for _, m := range op.Mounts {
-		got = append(got, fmt.Sprintf("%s %s out=%d ro=%v sel=%s", m.Dest, m.MountType, m.Output, m.Readonly, m.Selector))
+		got = append(got, fmt.Sprintf("%s %s out=%d ro=%v sel=%s", m.Dest, m.MountType, m.Output,
+			m.Readonly, m.Selector))
 	}
 	want := []string{
 		"/ BIND out=0 ro=false sel=", "/b BIND out=-1 ro=false sel=", "/cache CACHE out=-1 ro=false sel=",
-		"/tmp TMPFS out=-1 ro=false sel=", "/z BIND out=-1 ro=true sel=/etc", "/run/s SECRET out=0 ro=false sel=", "/run/gw SSH out=0 ro=false sel=",
+		"/tmp TMPFS out=-1 ro=false sel=", "/z BIND out=-1 ro=true sel=/etc", "/run/s SECRET out=0 ro=false sel=",
+		"/run/gw SSH out=0 ro=false sel=",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("mounts\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
@@ -181,11 +187,13 @@ func TestConfigIsWrittenWhole(t *testing.T) {
 	if err := json.Unmarshal(marshal(t, img).Config, &got); err != nil {
 		t.Fatal(err)
 	}
-	if got.OS != "linux" || got.Architecture != "amd64" || got.RootFS.Type != "layers" || got.Config.User != "1000" || len(got.History) != 7 {
+	if got.OS != "linux" || got.Architecture != "amd64" || got.RootFS.Type != "layers" || got.Config.User != "1000" ||
+		len(got.History) != 7 {
 		t.Errorf("config %+v", got)
 	}
 	for i, h := range got.History {
-		if h.Created == nil || !h.Created.Equal(time.Date(2026, 1, 2, 2, 4, 5, 0, time.UTC)) || h.CreatedBy == "" || h.EmptyLayer {
+		if h.Created == nil || !h.Created.Equal(time.Date(2026, 1, 2, 2, 4, 5, 0, time.UTC)) || h.CreatedBy == "" ||
+			h.EmptyLayer {
 			t.Errorf("history %d: %+v", i, h)
 		}
 	}
@@ -217,14 +225,17 @@ func TestDigestCoversOperationsAndConfig(t *testing.T) {
 
 func TestBridgeToBuildKit(t *testing.T) {
 	st := llb.FromState(bkllb.Image(pinned).Run(bkllb.Shlex("true"), bkllb.Network(pb.NetMode_NONE)).Root())
-	img := llb.Image{Platform: amd64, Layers: []llb.Layer{{Name: "x", Stage: st.Files("[x] write", llb.File{Path: "/f"})}}}
+	img := llb.Image{
+		Platform: amd64, Layers: []llb.Layer{{Name: "x", Stage: st.Files("[x] write", llb.File{Path: "/f"})}},
+	}
 	d := marshal(t, img)
 	for _, dt := range d.Def.Def[:len(d.Def.Def)-1] {
 		if d.Def.Metadata[digest.FromBytes(dt)].Description["llb.customname"] == "" {
 			t.Error("an operation has no name")
 		}
 	}
-	if st.State().Output() == nil || llb.Scratch().State().Output() != nil || llb.FromState(bkllb.Scratch()).Err() != nil {
+	if st.State().Output() == nil || llb.Scratch().State().Output() != nil ||
+		llb.FromState(bkllb.Scratch()).Err() != nil {
 		t.Error("states do not survive the bridge")
 	}
 }

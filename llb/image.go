@@ -148,7 +148,8 @@ func (i Image) config() (dt []byte, names []string, err error) {
 	if i.Created.IsZero() {
 		created = Epoch()
 	}
-	img := ocispecs.Image{Created: &created, Platform: i.Platform, Config: i.Config, RootFS: ocispecs.RootFS{Type: "layers"}}
+	img := ocispecs.Image{Created: &created, Platform: i.Platform, Config: i.Config,
+		RootFS: ocispecs.RootFS{Type: "layers"}}
 	add := func(layer, text string) {
 		names = append(names, layer)
 		img.History = append(img.History, ocispecs.History{Created: &created, CreatedBy: text})

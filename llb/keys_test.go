@@ -30,7 +30,8 @@ func TestKeysAreThoseOfTheOperations(t *testing.T) {
 	if len(slices.Compact(slices.Sorted(slices.Values(keys)))) != len(keys) {
 		t.Errorf("stages that differ have one key: %v", keys)
 	}
-	if again := keysOf(t, llb.Merge("another title", made("another title", "echo 1 >/out/x"), wheel)); again[0] != keys[4] {
+	if again := keysOf(t, llb.Merge("another title", made("another title", "echo 1 >/out/x"),
+		wheel)); again[0] != keys[4] {
 		t.Errorf("a stage alone, with other titles, has the key %s, want %s", again[0], keys[4])
 	}
 	if _, err := llb.Keys(t.Context(), amd64, llb.From("no digest")); err == nil {
@@ -45,7 +46,8 @@ func TestKeysAreThoseOfTheOperations(t *testing.T) {
 func TestOutputsOfAStepHaveKeysOfTheirOwn(t *testing.T) {
 	base := llb.From("docker.io/library/base@" + digest.FromString("base").String())
 	step := sh("a", "make", "echo 1 >/out/x")
-	if keys := keysOf(t, base.Run(step), base.Make(step, llb.Output{Path: "/out", On: llb.Scratch()})); keys[0] == keys[1] {
+	if keys := keysOf(t, base.Run(step), base.Make(step,
+		llb.Output{Path: "/out", On: llb.Scratch()})); keys[0] == keys[1] {
 		t.Errorf("a step's root and its output have the key %s", keys[0])
 	}
 }

@@ -65,7 +65,10 @@ func TestOneSolveWritesEveryOutput(t *testing.T) {
 			t.Errorf("%s archive holds %s, closed %d times; want %s", name, got, buf.closed, res.Digest)
 		}
 	}
-	if _, err := tarball.Image(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(docker.Bytes())), nil }, nil); err != nil {
+	if _, err := tarball.Image(func() (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(docker.Bytes())),
+			nil
+	}, nil); err != nil {
 		t.Errorf("docker archive: %v", err)
 	}
 	if dt, err := os.ReadFile(filepath.Join(dir, "etc/a")); err != nil || string(dt) != "x" {
@@ -98,7 +101,8 @@ func indexed(t *testing.T, dt []byte) string {
 func TestSeveralPlatformsMakeAnIndex(t *testing.T) {
 	w, b := newWorld(t), connect(t)
 	images := []llb.Image{filesImage(amd64, "amd"), filesImage(llb.Platform{OS: "linux", Architecture: "arm64"}, "arm")}
-	res, err := b.Build(t.Context(), images, llb.Session{}, llb.BuildOptions{Names: []string{w.host + "/ray:1"}, Push: true, Annotations: map[string]string{"k": "v"}})
+	res, err := b.Build(t.Context(), images, llb.Session{}, llb.BuildOptions{Names: []string{w.host + "/ray:1"},
+		Push: true, Annotations: map[string]string{"k": "v"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +123,8 @@ func TestSeveralPlatformsMakeAnIndex(t *testing.T) {
 	}
 	for i, d := range m.Manifests {
 		got := res.Images[i]
-		if d.Platform.Architecture != got.Platform.Architecture || d.Digest.String() != got.Manifest.String() || len(got.Layers) != 2 || got.Config == "" {
+		if d.Platform.Architecture != got.Platform.Architecture || d.Digest.String() != got.Manifest.String() ||
+			len(got.Layers) != 2 || got.Config == "" {
 			t.Errorf("platform %v of %s, result %+v", d.Platform, d.Digest, got)
 		}
 	}
@@ -167,7 +172,8 @@ func TestLayersOfOtherCompressions(t *testing.T) {
 	gz := build(t, b, w, filesImage(amd64, "x"), llb.BuildOptions{})
 	zs := build(t, b, w, filesImage(amd64, "x"), llb.BuildOptions{Compression: "zstd"})
 	again := build(t, b, w, filesImage(amd64, "x"), llb.BuildOptions{})
-	if mt := zs.Images[0].Layers[0].MediaType; mt != ocispecs.MediaTypeImageLayerZstd || again.Digest != gz.Digest || zs.Digest == gz.Digest {
+	if mt := zs.Images[0].Layers[0].MediaType; mt != ocispecs.MediaTypeImageLayerZstd || again.Digest != gz.Digest ||
+		zs.Digest == gz.Digest {
 		t.Errorf("zstd %s of type %s, gzip %s and then %s", zs.Digest, mt, gz.Digest, again.Digest)
 	}
 	es := build(t, b, w, filesImage(amd64, "x"), llb.BuildOptions{Compression: "estargz"})
@@ -182,10 +188,12 @@ func TestLayersOfOtherCompressions(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The footer says where the table of contents is: containerd's stargz-snapshotter, docs/estargz.md.
-	if !bytes.Contains(data[max(0, len(data)-51):], []byte("STARGZ")) || l.MediaType != ocispecs.MediaTypeImageLayerGzip || es.Digest == gz.Digest {
+	if !bytes.Contains(data[max(0, len(data)-51):], []byte("STARGZ")) ||
+		l.MediaType != ocispecs.MediaTypeImageLayerGzip || es.Digest == gz.Digest {
 		t.Errorf("estargz %s of type %s has no footer of estargz; gzip is %s", es.Digest, l.MediaType, gz.Digest)
 	}
-	if twice := build(t, b, w, filesImage(amd64, "x"), llb.BuildOptions{Compression: "estargz", SolveOptions: llb.SolveOptions{NoCache: true}}); twice.Digest != es.Digest {
+	if twice := build(t, b, w, filesImage(amd64, "x"), llb.BuildOptions{Compression: "estargz",
+		SolveOptions: llb.SolveOptions{NoCache: true}}); twice.Digest != es.Digest {
 		t.Errorf("estargz twice is %s and %s", es.Digest, twice.Digest)
 	}
 }
@@ -196,7 +204,8 @@ func TestLineHasTheSameFiles(t *testing.T) {
 	dir := map[bool]string{}
 	for _, line := range []bool{false, true} {
 		dir[line] = filepath.Join(t.TempDir(), "files")
-		res := build(t, b, w, img, llb.BuildOptions{Linear: line, Local: dir[line], Names: []string{w.host + "/ray:line"}})
+		res := build(t, b, w, img, llb.BuildOptions{Linear: line, Local: dir[line],
+			Names: []string{w.host + "/ray:line"}})
 		if res.Linear != line || len(res.Images[0].Layers) != 7 {
 			t.Errorf("line %v: %d layers", res.Linear, len(res.Images[0].Layers))
 		}
@@ -260,12 +269,14 @@ func TestPushUsesDockerCredentials(t *testing.T) {
 	t.Cleanup(locked.Close)
 	host := strings.TrimPrefix(locked.URL, "http://")
 	cfg := t.TempDir()
-	if err := os.WriteFile(filepath.Join(cfg, "config.json"), []byte(`{"auths":{"`+host+`":{"username":"ray","password":"s3cret"}}}`), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(cfg, "config.json"),
+		[]byte(`{"auths":{"`+host+`":{"username":"ray","password":"s3cret"}}}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	img := []llb.Image{filesImage(amd64, "x")}
 	o := llb.BuildOptions{Names: []string{host + "/ray:1"}, Push: true}
-	if _, err := b.Build(t.Context(), img, llb.Session{DockerConfig: t.TempDir()}, o); err == nil || !strings.Contains(err.Error(), "401") {
+	if _, err := b.Build(t.Context(), img, llb.Session{DockerConfig: t.TempDir()}, o); err == nil ||
+		!strings.Contains(err.Error(), "401") {
 		t.Errorf("without credentials: %v", err)
 	}
 	if _, err := b.Build(t.Context(), img, llb.Session{DockerConfig: cfg}, o); err != nil || !authorized.Load() {
@@ -275,7 +286,8 @@ func TestPushUsesDockerCredentials(t *testing.T) {
 
 func TestInfo(t *testing.T) {
 	info, err := connect(t).Info(t.Context())
-	if err != nil || !info.Merge || len(info.Platforms) == 0 || info.Labels["org.mobyproject.buildkit.worker.snapshotter"] == "" {
+	if err != nil || !info.Merge || len(info.Platforms) == 0 ||
+		info.Labels["org.mobyproject.buildkit.worker.snapshotter"] == "" {
 		t.Errorf("info %+v, %v", info, err)
 	}
 }
@@ -352,7 +364,8 @@ func checkLevel(t *testing.T, b *llb.Builder, layer digest.Digest) {
 			t.Fatal(err)
 		}
 		if same := bytes.Equal(packed, want.Bytes()); same != (level == llb.GzipLevel) {
-			t.Errorf("a layer of %d bytes is that of level %d (%d bytes): %v, want it to be of level %d alone", len(packed), level, want.Len(), same, llb.GzipLevel)
+			t.Errorf("a layer of %d bytes is that of level %d (%d bytes): %v, want it to be of level %d alone",
+				len(packed), level, want.Len(), same, llb.GzipLevel)
 		}
 	}
 }
@@ -368,7 +381,8 @@ func TestCachesPackLayersAlike(t *testing.T) {
 	w, b := newWorld(t), connect(t)
 	text := numbers(int(time.Now().Unix()))
 	to := llb.CacheEntry{Type: "registry", Attrs: map[string]string{"ref": w.host + "/level:cache", "mode": "max"}}
-	o := llb.BuildOptions{Local: filepath.Join(t.TempDir(), "files"), SolveOptions: llb.SolveOptions{CacheTo: []llb.CacheEntry{to}}}
+	o := llb.BuildOptions{Local: filepath.Join(t.TempDir(), "files"),
+		SolveOptions: llb.SolveOptions{CacheTo: []llb.CacheEntry{to}}}
 	build(t, b, w, filesImage(amd64, text), o)
 	res := build(t, b, w, filesImage(amd64, text), llb.BuildOptions{})
 	checkLevel(t, b, res.Images[0].Layers[0].Digest)

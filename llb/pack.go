@@ -63,7 +63,8 @@ func (p part) owns(step Vertex) bool {
 const packedAtOnce = 4
 
 func newPacking(c *call, o BuildOptions) *packing {
-	return &packing{c: c, o: o, parts: map[digest.Digest]part{}, steps: map[digest.Digest]bool{}, took: map[digest.Digest]time.Duration{},
+	return &packing{c: c, o: o, parts: map[digest.Digest]part{}, steps: map[digest.Digest]bool{},
+		took: map[digest.Digest]time.Duration{},
 		busy: map[string]time.Time{}, changed: make(chan struct{}), packed: make(chan *Content)}
 }
 
@@ -73,7 +74,8 @@ func (c *call) pack(ctx context.Context, images []Image, o BuildOptions) (*packi
 	p := newPacking(c, o)
 	ctx, p.cancel = context.WithCancel(ctx)
 	p.pack = func(one Image) (*Content, bool) { return p.blobs(ctx, one) }
-	if !o.PackEarly || c.b.store || o.Linear || len(images) != 1 || len(c.o.FetchURLs) > 0 || len(images[0].Layers) < 2 {
+	if !o.PackEarly || c.b.store || o.Linear || len(images) != 1 || len(c.o.FetchURLs) > 0 ||
+		len(images[0].Layers) < 2 {
 		return p, nil
 	}
 	whole := images[0]
@@ -127,7 +129,8 @@ func (p *packing) saw(ss *client.SolveStatus) {
 			p.took[v.Digest] = v.Completed.Sub(*v.Started)
 		}
 		// Without inputs it is a cached result that is pulled, see step.saw.
-		if made, ok := p.parts[v.Digest]; ok && len(v.Inputs) > 0 && v.Started != nil && v.Completed != nil && !v.Cached && v.Error == "" {
+		if made, ok := p.parts[v.Digest]; ok && len(v.Inputs) > 0 && v.Started != nil && v.Completed != nil &&
+			!v.Cached && v.Error == "" {
 			delete(p.parts, v.Digest)
 			for _, step := range made.steps {
 				made.took += p.took[step]

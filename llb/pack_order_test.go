@@ -56,7 +56,8 @@ func (p *packer) given() (names []string) {
 
 // step tells of a layer's step that ran from a time to another; it still runs where the other is none.
 func (p *packer) step(name string, from, to time.Time) {
-	v := &client.Vertex{Digest: digest.FromString(name), Inputs: []digest.Digest{digest.FromString("base")}, Started: &from}
+	v := &client.Vertex{Digest: digest.FromString(name), Inputs: []digest.Digest{digest.FromString("base")},
+		Started: &from}
 	if !to.IsZero() {
 		v.Completed = &to
 	}
@@ -65,7 +66,8 @@ func (p *packer) step(name string, from, to time.Time) {
 
 func TestLargeLayersArePackedFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPacker(t, 2, map[string]time.Duration{"big": 20 * time.Second, "middle": 3 * time.Second, "small": time.Second})
+		p := newPacker(t, 2, map[string]time.Duration{"big": 20 * time.Second, "middle": 3 * time.Second,
+			"small": time.Second})
 		start := time.Now()
 		for name := range p.parts {
 			p.saw(&client.SolveStatus{Vertexes: []*client.Vertex{{Digest: name, Started: &start}}})
@@ -79,7 +81,8 @@ func TestLargeLayersArePackedFirst(t *testing.T) {
 		p.step("big", start, start.Add(9*time.Second))
 		synctest.Wait()
 		if want := []string{"middle"}; !slices.Equal(p.began, want) {
-			t.Errorf("between one step and the next %q are packed, want %q: a CPU is kept for the builder", p.began, want)
+			t.Errorf("between one step and the next %q are packed, want %q: a CPU is kept for the builder",
+				p.began, want)
 		}
 		before := time.Now()
 		p.wait(t.Context())

@@ -20,9 +20,10 @@ func TestLayersArePackedWhileOthersAreBuilt(t *testing.T) {
 		return llb.Layer{Name: name, Title: "[" + name + "] make", Stage: made}
 	}
 	unique := fmt.Sprint(time.Now().UnixNano())
-	image := llb.Image{Platform: amd64, Base: base.Run(sh("user", "add user", "echo "+unique+" > /etc/user")), BaseLayers: []string{"base 1", "base 2", "[user] add user"}, Layers: []llb.Layer{
-		layer("quick", "echo "+unique+" > /out/quick"), layer("slow", "sleep 4; echo "+unique+" > /out/slow"),
-	}}
+	image := llb.Image{Platform: amd64, Base: base.Run(sh("user", "add user", "echo "+unique+" > /etc/user")),
+		BaseLayers: []string{"base 1", "base 2", "[user] add user"}, Layers: []llb.Layer{
+			layer("quick", "echo "+unique+" > /out/quick"), layer("slow", "sleep 4; echo "+unique+" > /out/slow"),
+		}}
 	build := func() (*llb.Result, map[string]time.Time, map[string]digest.Digest) {
 		at, blobs := map[string]time.Time{}, map[string]digest.Digest{}
 		o := llb.BuildOptions{Names: []string{"localhost:1/packed:1"}, Push: true, PackEarly: true}

@@ -122,7 +122,8 @@ func newCollector() *collector {
 
 // define takes the steps of a definition, which the builder knows by the digests in known, and tells artifact the name
 // of each artifact in it.
-func (c *collector) define(def *bkllb.Definition, known map[digest.Digest]digest.Digest, artifact func(d digest.Digest, name string)) error {
+func (c *collector) define(def *bkllb.Definition, known map[digest.Digest]digest.Digest,
+	artifact func(d digest.Digest, name string)) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, dt := range def.Def {

@@ -23,7 +23,8 @@ import (
 )
 
 // started builds an image that push pushes.
-func started(t *testing.T, b *llb.Builder, images []llb.Image, o llb.BuildOptions, push func(context.Context, *llb.Build) error) (*llb.Result, error) {
+func started(t *testing.T, b *llb.Builder, images []llb.Image, o llb.BuildOptions,
+	push func(context.Context, *llb.Build) error) (*llb.Result, error) {
 	t.Helper()
 	build, ctx, err := b.Start(t.Context(), images, llb.Session{}, o)
 	if err != nil {
@@ -47,7 +48,8 @@ func pusher(names []string, base string, done *registry.Pushed) func(context.Con
 			return r, err
 		}
 		var err error
-		*done, err = c.Push(ctx, ocispecs.Descriptor{Digest: p.Result.Digest}, source, registry.PushOptions{Names: names})
+		*done, err = c.Push(ctx, ocispecs.Descriptor{Digest: p.Result.Digest}, source,
+			registry.PushOptions{Names: names})
 		return err
 	}
 }
@@ -91,7 +93,8 @@ func TestBuildGivesAllOfTheImage(t *testing.T) {
 		host   string
 		o      llb.BuildOptions
 	}{
-		"an index":    {[]llb.Image{filesImage(amd64, "amd"), filesImage(llb.Platform{OS: "linux", Architecture: "arm64"}, "arm")}, w.host, llb.BuildOptions{}},
+		"an index": {[]llb.Image{filesImage(amd64, "amd"),
+			filesImage(llb.Platform{OS: "linux", Architecture: "arm64"}, "arm")}, w.host, llb.BuildOptions{}},
 		"zstd layers": {[]llb.Image{filesImage(amd64, "zstd")}, w.host, llb.BuildOptions{Compression: "zstd"}},
 		"layers of a base that the builder never had": {[]llb.Image{onBase}, elsewhere, llb.BuildOptions{}},
 	} {
@@ -133,25 +136,26 @@ func TestBuildKeepsManifestsThatTheBuilderLetsGoOf(t *testing.T) {
 	defer c.Close()
 	ref := w.host + "/ray:1"
 	o := llb.BuildOptions{Names: []string{ref}, Push: true}
-	res, err := started(t, b, []llb.Image{filesImage(amd64, "x")}, o, func(ctx context.Context, build *llb.Build) error {
-		if err := c.Prune(ctx, nil, bkclient.PruneAll); err != nil {
-			return err
-		}
-		image := build.Result.Images[0]
-		if _, _, err := b.Blob(ctx, image.Manifest); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("the manifest is still there, so that nothing is tested: %v", err)
-		}
-		for _, d := range []digest.Digest{image.Manifest, image.Config} {
-			r, err := build.Open(ctx, d, 0)
-			if err != nil {
+	res, err := started(t, b, []llb.Image{filesImage(amd64, "x")}, o,
+		func(ctx context.Context, build *llb.Build) error {
+			if err := c.Prune(ctx, nil, bkclient.PruneAll); err != nil {
 				return err
 			}
-			if got, err := digest.FromReader(r); err != nil || got != d {
-				t.Errorf("%s is read as %s: %v", d, got, err)
+			image := build.Result.Images[0]
+			if _, _, err := b.Blob(ctx, image.Manifest); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("the manifest is still there, so that nothing is tested: %v", err)
 			}
-		}
-		return build.Push(ctx)
-	})
+			for _, d := range []digest.Digest{image.Manifest, image.Config} {
+				r, err := build.Open(ctx, d, 0)
+				if err != nil {
+					return err
+				}
+				if got, err := digest.FromReader(r); err != nil || got != d {
+					t.Errorf("%s is read as %s: %v", d, got, err)
+				}
+			}
+			return build.Push(ctx)
+		})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,13 +167,15 @@ func TestWarningsAreShownWithTheProgress(t *testing.T) {
 	w, b := newWorld(t), connect(t)
 	ref := w.host + "/ray:1"
 	var shown bytes.Buffer
-	o := llb.BuildOptions{SolveOptions: llb.SolveOptions{Progress: llb.ProgressPlain, ProgressTo: &shown}, Names: []string{ref}, Push: true}
-	res, err := started(t, b, []llb.Image{filesImage(amd64, "x")}, o, func(ctx context.Context, build *llb.Build) error {
-		if !build.Warn("warning: the registry is in trouble") {
-			t.Error("there is no display for a warning")
-		}
-		return build.Push(ctx)
-	})
+	o := llb.BuildOptions{SolveOptions: llb.SolveOptions{Progress: llb.ProgressPlain, ProgressTo: &shown},
+		Names: []string{ref}, Push: true}
+	res, err := started(t, b, []llb.Image{filesImage(amd64, "x")}, o,
+		func(ctx context.Context, build *llb.Build) error {
+			if !build.Warn("warning: the registry is in trouble") {
+				t.Error("there is no display for a warning")
+			}
+			return build.Push(ctx)
+		})
 	if err != nil {
 		t.Fatal(err)
 	}

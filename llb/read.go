@@ -27,12 +27,14 @@ import (
 type Tree struct{ ref gateway.Reference }
 
 // Read solves st and calls fn with its files. Steps that are [Exec.Fresh] run once for each Read.
-func (b *Builder) Read(ctx context.Context, st Stage, p Platform, s Session, o SolveOptions, fn func(context.Context, Tree) error) error {
+func (b *Builder) Read(ctx context.Context, st Stage, p Platform, s Session, o SolveOptions,
+	fn func(context.Context, Tree) error) error {
 	return b.withStage(ctx, st, p, s, o, nil, fn)
 }
 
 // ReadFiles solves st and reads files of it, by path. Those that are not there are left out.
-func (b *Builder) ReadFiles(ctx context.Context, st Stage, p Platform, paths []string, s Session) (map[string][]byte, error) {
+func (b *Builder) ReadFiles(ctx context.Context, st Stage, p Platform, paths []string,
+	s Session) (map[string][]byte, error) {
 	out := map[string][]byte{}
 	err := b.Read(ctx, st, p, s, SolveOptions{}, func(ctx context.Context, t Tree) error {
 		for _, name := range paths {
@@ -69,17 +71,21 @@ func (b *Builder) Export(ctx context.Context, st Stage, p Platform, dir string, 
 	return b.withStage(ctx, st, p, s, o, to, func(context.Context, Tree) error { return nil })
 }
 
-func (b *Builder) withStage(ctx context.Context, st Stage, p Platform, s Session, o SolveOptions, to []client.ExportEntry, fn func(context.Context, Tree) error) (err error) {
+func (b *Builder) withStage(ctx context.Context, st Stage, p Platform, s Session, o SolveOptions,
+	to []client.ExportEntry, fn func(context.Context, Tree) error) (err error) {
 	c, err := b.newCall(ctx, s, o)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.view.close()) }()
-	return c.stage(ctx, st, p, to, func(ctx context.Context, ref gateway.Reference) error { return fn(ctx, Tree{ref: ref}) })
+	return c.stage(ctx, st, p, to, func(ctx context.Context, ref gateway.Reference) error {
+		return fn(ctx, Tree{ref: ref})
+	})
 }
 
 // stage solves st, and calls fn with what it comes to.
-func (c *call) stage(ctx context.Context, st Stage, p Platform, to []client.ExportEntry, fn func(context.Context, gateway.Reference) error) error {
+func (c *call) stage(ctx context.Context, st Stage, p Platform, to []client.ExportEntry,
+	fn func(context.Context, gateway.Reference) error) error {
 	var own error // of fn, which would come back from the builder as text
 	_, err := c.solve(ctx, to, func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
 		def, err := marshalStage(ctx, st, p, !canMerge(gw.BuildOpts().LLBCaps), c.o.NoCache)
@@ -111,7 +117,8 @@ const readChunk = 4 << 20
 func (t Tree) ReadFile(ctx context.Context, name string) ([]byte, error) {
 	var out []byte
 	for {
-		dt, err := t.ref.ReadFile(ctx, gateway.ReadRequest{Filename: name, Range: &gateway.FileRange{Offset: len(out), Length: readChunk}})
+		dt, err := t.ref.ReadFile(ctx, gateway.ReadRequest{Filename: name,
+			Range: &gateway.FileRange{Offset: len(out), Length: readChunk}})
 		if err != nil {
 			return nil, fmt.Errorf("read file %q: %w", name, notExist(err))
 		}

@@ -43,14 +43,16 @@ func TestSessionBlamesTheArtifactForItsOwnFailureOnly(t *testing.T) {
 		takes  error
 		blamed bool
 	}{
-		"whole":                {strings.NewReader("artifact"), nil, false},
-		"builder takes none":   {strings.NewReader("artifact"), status.Error(codes.Unavailable, "transport is closing"), false},
+		"whole": {strings.NewReader("artifact"), nil, false},
+		"builder takes none": {strings.NewReader("artifact"),
+			status.Error(codes.Unavailable, "transport is closing"), false},
 		"source breaks":        {iotest.ErrReader(broken), nil, true},
 		"source breaks midway": {io.MultiReader(strings.NewReader("arti"), iotest.ErrReader(broken)), nil, true},
 	} {
 		s := &session{Session: Session{Artifacts: has{c.source}}}
 		err := s.Pull(taker{ctx: ctx, takes: c.takes})
-		if fe := s.fetchError(); (fe != nil) != c.blamed || (err != nil) != (c.blamed || c.takes != nil) || c.blamed && !errors.Is(fe, broken) {
+		if fe := s.fetchError(); (fe != nil) != c.blamed || (err != nil) != (c.blamed || c.takes != nil) ||
+			c.blamed && !errors.Is(fe, broken) {
 			t.Errorf("%s: the call ended with %v, the artifact is blamed for %v", name, err, fe)
 		}
 	}

@@ -23,7 +23,8 @@ type sockets struct {
 func (s *sockets) Register(server *grpc.Server) { sshforward.RegisterSSHServer(server, s) }
 
 // CheckAgent tells whether a socket is served.
-func (s *sockets) CheckAgent(_ context.Context, req *sshforward.CheckAgentRequest) (*sshforward.CheckAgentResponse, error) {
+func (s *sockets) CheckAgent(_ context.Context,
+	req *sshforward.CheckAgentRequest) (*sshforward.CheckAgentResponse, error) {
 	id := req.ID
 	if id == "" {
 		id = sshforward.DefaultID

@@ -35,7 +35,8 @@ type call struct {
 	saw  func(*client.SolveStatus) // is told of the events of counted solves; nil: nobody is
 	line atomic.Bool               // the builder cannot merge
 
-	solved func(context.Context) error                   // is called between the steps of an image and its exports; nil: nobody is
+	// is called between the steps of an image and its exports; nil: nobody is
+	solved func(context.Context) error
 	checks *checking                                     // of the image that is built
 	shown  func(*client.SolveStatus) *client.SolveStatus // is what the user sees of events; nil: all of them
 
@@ -51,7 +52,8 @@ func (b *Builder) newCall(ctx context.Context, s Session, o SolveOptions) (*call
 }
 
 // solve runs fn in the builder and its exports after it. All of it is shown; steps are counted when count is set.
-func (c *call) solve(ctx context.Context, exports []client.ExportEntry, fn gateway.BuildFunc, count bool) (*client.SolveResponse, error) {
+func (c *call) solve(ctx context.Context, exports []client.ExportEntry, fn gateway.BuildFunc,
+	count bool) (*client.SolveResponse, error) {
 	att, err := c.sess.attachables()
 	if err != nil {
 		return nil, err
@@ -152,7 +154,8 @@ func (c *call) evaluate(ctx context.Context, gw gateway.Client, def *bkllb.Defin
 func DiskFull(err error) bool {
 	full := syscall.ENOSPC.Error()
 	var step *StepError
-	if errors.As(err, &step) && slices.ContainsFunc(step.Log, func(l string) bool { return strings.Contains(strings.ToLower(l), full) }) {
+	if errors.As(err, &step) && slices.ContainsFunc(step.Log,
+		func(l string) bool { return strings.Contains(strings.ToLower(l), full) }) {
 		return true
 	}
 	return err != nil && strings.Contains(err.Error(), full)
@@ -240,10 +243,12 @@ func (c *collector) failure(err error) *StepError {
 		se.Hint = fmt.Sprintf("pass it with --secret id=%s,src=FILE", m[1])
 	}
 	if failed.foreign(err, se.Log) {
-		se.Hint = fmt.Sprintf("the builder does not run programs of %s: build on a machine of that kind, or give the builder's kernel QEMU for it "+
-			"(apt-get install qemu-user-static; or docker run --privileged --rm tonistiigi/binfmt --install %s)", failed.platform, archOf(failed.platform))
+		se.Hint = fmt.Sprintf("the builder does not run programs of %s: build on a machine of that kind, or give the "+
+			"builder's kernel QEMU for it (apt-get install qemu-user-static; or docker run --privileged --rm "+
+			"tonistiigi/binfmt --install %s)", failed.platform, archOf(failed.platform))
 	}
-	const offline = "this step has no network; declare what it needs as an artifact or package, or allow it the network (network: true)"
+	const offline = "this step has no network; declare what it needs as an artifact or package, or allow it the " +
+		"network (network: true)"
 	switch {
 	case se.Hint != "" || !failed.offline || se.ExitCode <= 0:
 	case wantedNetwork(se.Log):
@@ -257,7 +262,9 @@ func (c *collector) failure(err error) *StepError {
 // foreign tells whether a step failed because its programs are another CPU's (ENOEXEC, as runc and shells put it).
 func (s *step) foreign(err error, log []string) bool {
 	return s.platform != "" && (strings.Contains(strings.ToLower(err.Error()), "exec format error") ||
-		slices.ContainsFunc(log, func(l string) bool { return strings.Contains(strings.ToLower(l), "exec format error") }))
+		slices.ContainsFunc(log, func(l string) bool {
+			return strings.Contains(strings.ToLower(l), "exec format error")
+		}))
 }
 
 func archOf(platform string) string { return strings.Split(platform, "/")[1] }

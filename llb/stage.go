@@ -35,7 +35,8 @@ func From(ref string) Stage {
 	}
 	digested, ok := name.(reference.Digested)
 	if !ok {
-		return Stage{err: fmt.Errorf("image %q is not pinned: add its digest, as in %s@sha256:…", ref, reference.TagNameOnly(name))}
+		return Stage{err: fmt.Errorf("image %q is not pinned: add its digest, as in %s@sha256:…", ref,
+			reference.TagNameOnly(name))}
 	}
 	if err := digested.Digest().Validate(); err != nil {
 		return Stage{err: fmt.Errorf("parse image reference %q: %w", ref, err)}
@@ -65,10 +66,12 @@ func Artifact(b Blob) Stage {
 		return Stage{err: err}
 	}
 	title := "fetch " + b.Name
-	return Stage{n: &node{title: title, layers: 1, contentAddressed: true, apply: func(*layout, bkllb.State) bkllb.State {
-		return bkllb.HTTP(artifactURL(b.Digest), bkllb.Checksum(b.Digest), bkllb.Filename(b.Name), bkllb.Chmod(0o644),
-			named(title))
-	}}}
+	return Stage{n: &node{title: title, layers: 1, contentAddressed: true,
+		apply: func(*layout, bkllb.State) bkllb.State {
+			return bkllb.HTTP(artifactURL(b.Digest), bkllb.Checksum(b.Digest), bkllb.Filename(b.Name),
+				bkllb.Chmod(0o644),
+				named(title))
+		}}}
 }
 
 func (b Blob) validate() error {
@@ -128,7 +131,8 @@ func FromState(st bkllb.State) Stage {
 	if st.Output() == nil {
 		return Scratch()
 	}
-	return Stage{n: &node{title: "custom", layers: unknown, apply: func(*layout, bkllb.State) bkllb.State { return st }}}
+	return Stage{n: &node{title: "custom", layers: unknown,
+		apply: func(*layout, bkllb.State) bkllb.State { return st }}}
 }
 
 // State is the stage as BuildKit sees it, laid out with merges. The state of a stage with an error is empty; see

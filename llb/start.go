@@ -58,7 +58,8 @@ func (b *Builder) Build(ctx context.Context, images []Image, s Session, o BuildO
 //
 // The context that it gives ends when the build has failed, or the image did not pass its checks:
 // nobody needs then what is done with it. Every build that was started has to be ended by End.
-func (b *Builder) Start(ctx context.Context, images []Image, s Session, o BuildOptions) (*Build, context.Context, error) {
+func (b *Builder) Start(ctx context.Context, images []Image, s Session,
+	o BuildOptions) (*Build, context.Context, error) {
 	out := &outputs{oci: closing(o.OCI), docker: closing(o.Docker)}
 	refused := func(err error) (*Build, context.Context, error) { return nil, ctx, errors.Join(err, out.close(err)) }
 	err := o.validate(images)

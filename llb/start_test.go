@@ -46,7 +46,8 @@ func TestFailedBuildEndsItsContext(t *testing.T) {
 		}
 		return nil, nil
 	}})
-	build, ctx, err := b.Start(t.Context(), []llb.Image{stepsImage("one", "two")}, llb.Session{}, llb.BuildOptions{Names: []string{"localhost:1/x:1"}, Push: true, PackEarly: true})
+	build, ctx, err := b.Start(t.Context(), []llb.Image{stepsImage("one", "two")}, llb.Session{},
+		llb.BuildOptions{Names: []string{"localhost:1/x:1"}, Push: true, PackEarly: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +60,8 @@ func TestFailedBuildEndsItsContext(t *testing.T) {
 		t.Errorf("the build failed with %v, %+v", failed, step)
 	}
 	res, err := build.End(ctx, failed)
-	if !errors.As(err, &step) || !slices.ContainsFunc(res.Steps, func(s llb.Step) bool { return s.Layer == "two" && s.Failed }) {
+	if !errors.As(err, &step) || !slices.ContainsFunc(res.Steps,
+		func(s llb.Step) bool { return s.Layer == "two" && s.Failed }) {
 		t.Errorf("the end gives %v and the steps %+v", err, res.Steps)
 	}
 }
@@ -74,7 +76,8 @@ func TestFailedCheckIsTheBuildsError(t *testing.T) {
 	}})
 	image := stepsImage("one")
 	check := llb.Check{Platform: amd64, Stage: image.Layers[0].Stage.Run(sh("smoke", "try", "false"))}
-	build, ctx, err := b.Start(t.Context(), []llb.Image{image}, llb.Session{}, llb.BuildOptions{Names: []string{"localhost:1/x:1"}, Push: true, Checks: []llb.Check{check}})
+	build, ctx, err := b.Start(t.Context(), []llb.Image{image}, llb.Session{},
+		llb.BuildOptions{Names: []string{"localhost:1/x:1"}, Push: true, Checks: []llb.Check{check}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +94,8 @@ func TestEndWaitsForChecksThatNobodyAskedFor(t *testing.T) {
 	b, server := fake(t, fakebuilder.Options{})
 	image := stepsImage("one")
 	check := llb.Check{Platform: amd64, Stage: image.Layers[0].Stage.Run(sh("smoke", "try", "true"))}
-	build, ctx, err := b.Start(t.Context(), []llb.Image{image}, llb.Session{}, llb.BuildOptions{Names: []string{"localhost:1/x:1"}, Push: true, Checks: []llb.Check{check}})
+	build, ctx, err := b.Start(t.Context(), []llb.Image{image}, llb.Session{},
+		llb.BuildOptions{Names: []string{"localhost:1/x:1"}, Push: true, Checks: []llb.Check{check}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +120,8 @@ func TestReadyGivesLayersWhileOthersAreBuilt(t *testing.T) {
 		}
 		return nil, nil
 	}})
-	build, ctx, err := b.Start(t.Context(), []llb.Image{stepsImage("one", "two")}, llb.Session{}, llb.BuildOptions{Names: []string{"localhost:1/x:1"}, Push: true, PackEarly: true, CPUs: 2})
+	build, ctx, err := b.Start(t.Context(), []llb.Image{stepsImage("one", "two")}, llb.Session{},
+		llb.BuildOptions{Names: []string{"localhost:1/x:1"}, Push: true, PackEarly: true, CPUs: 2})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,7 +38,8 @@ func TestStepErrorSaysWhatFailed(t *testing.T) {
 	if !errors.As(err, &se) {
 		t.Fatalf("error %v", err)
 	}
-	if se.Layer != "ray" || se.Step != "install ray" || se.ExitCode != 7 || len(se.Log) != 20 || se.Log[19] != "line 29" || se.Hint != "" {
+	if se.Layer != "ray" || se.Step != "install ray" ||
+		se.ExitCode != 7 || len(se.Log) != 20 || se.Log[19] != "line 29" || se.Hint != "" {
 		t.Errorf("%+v", se)
 	}
 	if want := `layer ray: step "install ray": exit code 7`; err.Error() != want {
@@ -68,7 +69,8 @@ func TestOfflineStepsSayThatTheyHaveNoNetwork(t *testing.T) {
 
 func TestSecretsReachStepsAndLeaveNoTrace(t *testing.T) {
 	w, b := newWorld(t), connect(t)
-	e := sh("s", "use secrets", `printf "%s,%s,%s" "$(cat /run/secret)" "$TOKEN" "$(stat -c %a.%u /run/secret)" | od -An -c | head -n1 >/dev/null
+	e := sh("s", "use secrets",
+		`printf "%s,%s,%s" "$(cat /run/secret)" "$TOKEN" "$(stat -c %a.%u /run/secret)" | od -An -c | head -n1 >/dev/null
 		[ "$(cat /run/secret)$TOKEN" = onetwo ] && [ ! -e /run/none ]; stat -c %a.%u /run/secret > /out/answer`)
 	e.Secrets = []llb.Secret{
 		{ID: "one", Path: "/run/secret", UID: 5, Mode: 0o440},
@@ -92,14 +94,16 @@ func TestSecretsReachStepsAndLeaveNoTrace(t *testing.T) {
 		t.Errorf("with another value of the secret the step ran again: %q, %v", got, err)
 	}
 	e.Args = append(e.Args, "again")
-	if _, err = answer(t, b, w, e, llb.Session{}); err == nil || !strings.Contains(err.Error(), "pass it with --secret id=") {
+	if _, err = answer(t, b, w, e, llb.Session{}); err == nil ||
+		!strings.Contains(err.Error(), "pass it with --secret id=") {
 		t.Errorf("missing secret: %v", err)
 	}
 }
 
 func TestSocketsAreServed(t *testing.T) {
 	w, b := newWorld(t), connect(t)
-	e := sh("s", "ask socket", `cp /in/dial /tmp/dial; chmod +x /tmp/dial; printf 'GET /hello HTTP/1.0\r\n\r\n' | /tmp/dial /run/gw.sock > /out/answer`)
+	e := sh("s", "ask socket",
+		`cp /in/dial /tmp/dial; chmod +x /tmp/dial; printf 'GET /hello HTTP/1.0\r\n\r\n' | /tmp/dial /run/gw.sock > /out/answer`)
 	e.Sockets = []llb.Socket{{ID: "gw", Path: "/run/gw.sock"}}
 	e.Mounts = []llb.Mount{{Path: "/in", Stage: llb.Artifact(w.add("dial", dialer(t)))}}
 	e.Tmpfs = []string{"/tmp"}
@@ -121,7 +125,8 @@ func TestSocketsAreServed(t *testing.T) {
 		t.Errorf("%d calls, %d bytes, %v", calls.Load(), len(got), err)
 	}
 	e.Args = append(e.Args, "again")
-	if _, err = answer(t, b, w, e, llb.Session{Artifacts: w}); err == nil || !strings.Contains(err.Error(), `socket "gw" is not served`) {
+	if _, err = answer(t, b, w, e, llb.Session{Artifacts: w}); err == nil ||
+		!strings.Contains(err.Error(), `socket "gw" is not served`) {
 		t.Errorf("missing socket: %v", err)
 	}
 }
@@ -183,13 +188,15 @@ func TestArtifactErrorsKeepTextAndType(t *testing.T) {
 	w, b := newWorld(t), connect(t)
 	w.fail = &sourceError{mirror: "tuna"}
 	st := llb.Merge("both", llb.Artifact(w.add("a.whl", "a")), llb.Artifact(w.add("b.whl", "b")))
-	_, err := b.Build(t.Context(), []llb.Image{{Platform: amd64, Layers: []llb.Layer{{Name: "l", Stage: st}}}}, llb.Session{Artifacts: w}, llb.BuildOptions{})
+	_, err := b.Build(t.Context(), []llb.Image{{Platform: amd64, Layers: []llb.Layer{{Name: "l", Stage: st}}}},
+		llb.Session{Artifacts: w}, llb.BuildOptions{})
 	var own *sourceError
 	var fe *llb.FetchError
 	if !errors.As(err, &own) || own.mirror != "tuna" || !errors.As(err, &fe) || fe.Name == "" {
 		t.Errorf("error %v", err)
 	}
-	if err == nil || !strings.HasPrefix(err.Error(), `fetch artifact "`) || !strings.HasSuffix(err.Error(), "mirror tuna answers 503; try another") {
+	if err == nil || !strings.HasPrefix(err.Error(), `fetch artifact "`) ||
+		!strings.HasSuffix(err.Error(), "mirror tuna answers 503; try another") {
 		t.Errorf("error %v", err)
 	}
 	_, err = b.ReadFiles(t.Context(), llb.Artifact(w.add("c", "c")), amd64, nil, llb.Session{})
@@ -236,7 +243,8 @@ func TestCancelEndsAtOnce(t *testing.T) {
 				}
 				return len(p), nil
 			})
-			err := b.Read(ctx, tc.st, amd64, tc.s, llb.SolveOptions{Progress: llb.ProgressPlain, ProgressTo: progress}, func(context.Context, llb.Tree) error { return nil })
+			err := b.Read(ctx, tc.st, amd64, tc.s, llb.SolveOptions{Progress: llb.ProgressPlain, ProgressTo: progress},
+				func(context.Context, llb.Tree) error { return nil })
 			if took := time.Since(<-at); !errors.Is(err, context.Canceled) || took > time.Second {
 				t.Errorf("ended %v after the cancel with %v", took, err)
 			}
@@ -260,7 +268,8 @@ func (s stalled) Open(ctx context.Context, _ digest.Digest) (io.ReadCloser, int6
 func TestReadingFiles(t *testing.T) {
 	w, b := newWorld(t), connect(t)
 	big := strings.Repeat("0123456789abcdef", 600<<10/16*8) // more than one message holds
-	st := llb.Scratch().Unpack("[x] unpack", llb.Artifact(w.add("t.tar", string(tarOf(t, map[string]string{"big": big, "dir/": "", "dir/f": "x", "empty": ""})))), "t.tar", "/d")
+	st := llb.Scratch().Unpack("[x] unpack", llb.Artifact(w.add("t.tar",
+		string(tarOf(t, map[string]string{"big": big, "dir/": "", "dir/f": "x", "empty": ""})))), "t.tar", "/d")
 	s := llb.Session{Artifacts: w}
 	files, err := b.ReadFiles(t.Context(), st, amd64, []string{"/d/big", "/d/none", "/d/dir/f", "/d/empty"}, s)
 	if err != nil {
@@ -284,7 +293,9 @@ func TestReadingFiles(t *testing.T) {
 		t.Errorf("exported %q, %v", dt, err)
 	}
 	mine := errors.New("mine")
-	if err := b.Read(t.Context(), st, amd64, s, llb.SolveOptions{}, func(context.Context, llb.Tree) error { return mine }); !errors.Is(err, mine) {
+	if err := b.Read(t.Context(), st, amd64, s, llb.SolveOptions{}, func(context.Context, llb.Tree) error {
+		return mine
+	}); !errors.Is(err, mine) {
 		t.Errorf("the function's own error: %v", err)
 	}
 }
@@ -299,7 +310,8 @@ func TestForeignProgramNamesQEMU(t *testing.T) {
 		Make(llb.Exec{Title: "[x] run", Args: []string{"/opt/foreign"}}, llb.Output{Path: "/out", On: llb.Scratch()})
 	_, err := b.ReadFiles(t.Context(), st, mips, []string{"/answer"}, llb.Session{})
 	var se *llb.StepError
-	if !errors.As(err, &se) || !strings.Contains(err.Error(), "QEMU") || !strings.Contains(err.Error(), "linux/mips64le") ||
+	if !errors.As(err, &se) || !strings.Contains(err.Error(), "QEMU") ||
+		!strings.Contains(err.Error(), "linux/mips64le") ||
 		!strings.Contains(err.Error(), "--install mips64le") {
 		t.Errorf("a program of another CPU: %v\n%+v", err, se)
 	}

@@ -36,8 +36,8 @@ func (o BuildOptions) storeOnly(images int) error {
 }
 
 func refusedByStore(what string) error {
-	return fmt.Errorf("build image: this builder keeps images in a Docker Engine's graph driver and cannot %s: use the embedded engine, "+
-		"or turn on the Engine's containerd image store", what)
+	return fmt.Errorf("build image: this builder keeps images in a Docker Engine's graph driver and cannot %s: use "+
+		"the embedded engine, or turn on the Engine's containerd image store", what)
 }
 
 // storeExports put the image into the builder's own store, under its names, and its files where they are wanted.

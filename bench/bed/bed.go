@@ -185,7 +185,8 @@ func (b *Bed) Registry(ctx context.Context, name string) (host string, err error
 		return "", err
 	}
 	go func() {
-		if err := registry.Serve(ctx, ln, filepath.Join(b.Dir, "registry-"+name)); err != nil && !errors.Is(err, http.ErrServerClosed) {
+		if err := registry.Serve(ctx, ln, filepath.Join(b.Dir, "registry-"+name)); err != nil &&
+			!errors.Is(err, http.ErrServerClosed) {
 			b.Say("registry %s: %v", name, err)
 		}
 	}()

@@ -96,7 +96,8 @@ func (c Context) Write() error {
 		list = Alone("ray")
 	}
 	var apt, explicit strings.Builder
-	files := map[string]string{"activate.sh": activate, "debian.sources": fmt.Sprintf(sources, c.Mirror.Apt, c.Lock.Base.Codename)}
+	files := map[string]string{"activate.sh": activate,
+		"debian.sources": fmt.Sprintf(sources, c.Mirror.Apt, c.Lock.Base.Codename)}
 	for _, a := range Artifacts(c.Lock, layers.KindDeb) {
 		fmt.Fprintf(&apt, "%s=%s\n", a.Name, a.Version)
 	}
@@ -112,7 +113,8 @@ func (c Context) Write() error {
 		files[list(a.Name)+".txt"] += fmt.Sprintf("%s==%s --hash=sha256:%s\n", a.Name, a.Version, a.SHA256)
 	}
 	if n := len(Artifacts(c.Lock, layers.KindSdist)); n != 0 {
-		return fmt.Errorf("write the Dockerfile's files: the lock has %d source distributions, and the Dockerfile builds none", n)
+		return fmt.Errorf("write the Dockerfile's files: the lock has %d source distributions, and the "+
+			"Dockerfile builds none", n)
 	}
 	files["apt.txt"], files["explicit.txt"] = apt.String(), explicit.String()
 	if err := os.MkdirAll(c.Dir, 0o755); err != nil {

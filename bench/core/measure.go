@@ -88,7 +88,9 @@ func (p *place) enginePeak(ctx context.Context, home string) (int64, error) {
 	}
 	var cred *unix.Ucred
 	var credErr error
-	if err := raw.Control(func(fd uintptr) { cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil {
+	if err := raw.Control(func(fd uintptr) {
+		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}); err != nil {
 		return 0, err
 	}
 	if credErr != nil {
@@ -141,14 +143,17 @@ type side struct {
 }
 
 func (p *place) raybuildBuild(ctx context.Context, home, ref string) (sample, error) {
-	return p.time(ctx, home, p.Raybuild, "--push", "--frozen", "--graph-tag=false", "--reuse=false", "--progress", "plain", "-f", p.recipe(), ref)
+	return p.time(ctx, home, p.Raybuild, "--push", "--frozen", "--graph-tag=false", "--reuse=false", "--progress",
+		"plain", "-f", p.recipe(), ref)
 }
 
 // coldBuilds builds from nothing into an empty registry, in turns. What is left behind, a warm
 // engine and a filled registry on each side, is what the cached builds are measured on.
 func (p *place) coldBuilds(ctx context.Context, r *report) (ours, theirs *side, err error) {
 	ours = &side{build: p.raybuildBuild}
-	theirs = &side{build: func(ctx context.Context, home, ref string) (sample, error) { return p.buildctlBuild(ctx, home, ref) }}
+	theirs = &side{build: func(ctx context.Context, home, ref string) (sample, error) {
+		return p.buildctlBuild(ctx, home, ref)
+	}}
 	var stored []float64
 	for i := range p.cold {
 		for k, s := range []*side{ours, theirs} {
@@ -234,7 +239,8 @@ func (p *place) cachedBuilds(ctx context.Context, r *report, ours, theirs *side)
 
 // contents lists what is in an image: a comparison of builds of different things would say nothing.
 const contents = `dpkg-query -W; for f in /opt/conda/envs/ray/conda-meta/*.json; do basename "$f"; done
-python -m pip list --format freeze --disable-pip-version-check; ray --version; id -u; pwd; find /opt/conda/envs/ray -name '*.py' | wc -l`
+python -m pip list --format freeze --disable-pip-version-check; ray --version; id -u; pwd
+find /opt/conda/envs/ray -name '*.py' | wc -l`
 
 // sameImage fails where the two images do not hold the same packages, and adds their sizes.
 func (p *place) sameImage(ctx context.Context, r *report, ours, theirs *side) error {

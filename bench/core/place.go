@@ -31,7 +31,8 @@ func prepare(ctx context.Context, o options, log io.Writer) (p *place, err error
 		}
 	}
 	p = &place{options: o}
-	if p.Bed, err = bed.New(ctx, bed.Options{Raybuild: o.raybuild, Buildctl: o.buildctl, Dir: o.dir, Log: log}); err != nil {
+	if p.Bed, err = bed.New(ctx, bed.Options{Raybuild: o.raybuild, Buildctl: o.buildctl, Dir: o.dir,
+		Log: log}); err != nil {
 		return nil, err
 	}
 	p.runner = filepath.Join(p.Dir, "world-run")
@@ -43,7 +44,8 @@ func prepare(ctx context.Context, o options, log io.Writer) (p *place, err error
 	if err := p.World.Write(p.Dir); err != nil {
 		return nil, err
 	}
-	if out, err := exec.CommandContext(ctx, "go", "build", "-o", p.runner, "./internal/world/cmd/world").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(ctx, "go", "build", "-o", p.runner,
+		"./internal/world/cmd/world").CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build the program that runs images: %w\n%s", err, out)
 	}
 	p.Say("resolving the recipe")

@@ -42,7 +42,8 @@ func newReport() *report {
 	}
 	return &report{
 		Time: time.Now().UTC().Truncate(time.Second), CPUs: runtime.NumCPU(), Load: strings.TrimSpace(string(load)),
-		StandIns: "offline package world: conda, ray and the other wheels are stand-ins of small size; Debian's packages, pip and Python are real",
+		StandIns: "offline package world: conda, ray and the other wheels are stand-ins of small size; Debian's " +
+			"packages, pip and Python are real",
 	}
 }
 

@@ -47,11 +47,15 @@ func cacheRows() []cacheRow {
 	isIndex := func(r *http.Request) bool { return faultyregistry.ReadManifest(r) && r.Method == http.MethodGet }
 	return []cacheRow{
 		{"C1", "the index is no JSON", false, always(faultyregistry.Saying(isIndex, "{"))},
-		{"C1", "500 to the index", false, always(faultyregistry.Refusing(faultyregistry.ReadManifest, http.StatusInternalServerError))},
+		{"C1", "500 to the index", false, always(faultyregistry.Refusing(faultyregistry.ReadManifest,
+			http.StatusInternalServerError))},
 		{"C1", "all blobs are lost", false, always(faultyregistry.Refusing(faultyregistry.Read, http.StatusNotFound))},
-		{"C1", "a layer is said to be there and is lost", false, long(faultyregistry.Refusing(faultyregistry.Any, http.StatusNotFound))},
-		{"C2", "a layer has other bytes", false, long(faultyregistry.Saying(faultyregistry.Any, strings.Repeat("poison", 1<<20)))},
-		{"C3", "403 to each write of the cache", true, always(faultyregistry.Refusing(faultyregistry.Write, http.StatusForbidden))},
+		{"C1", "a layer is said to be there and is lost", false,
+			long(faultyregistry.Refusing(faultyregistry.Any, http.StatusNotFound))},
+		{"C2", "a layer has other bytes", false,
+			long(faultyregistry.Saying(faultyregistry.Any, strings.Repeat("poison", 1<<20)))},
+		{"C3", "403 to each write of the cache", true,
+			always(faultyregistry.Refusing(faultyregistry.Write, http.StatusForbidden))},
 		{"C3", "writes of the cache are never answered", true, silent(faultyregistry.Write)},
 		{"C4", "nothing is ever answered", false, silent(faultyregistry.Any)},
 		{"C4", "1 Mbit/s", false, always(faultyregistry.Slow(125_000))},
@@ -80,7 +84,8 @@ func (b *bench) measureCache(ctx context.Context, dir string, c cacheRow, build 
 	}
 	first, cold, empty := at("first"), at("cold"), at("empty")
 	engines := []engine.Options{first, cold, empty}
-	defer func() { err = errors.Join(err, s.close(), stop(ctx, engines)) }() // an engine may wait for an answer until the registry ends
+	// an engine may wait for an answer until the registry ends
+	defer func() { err = errors.Join(err, s.close(), stop(ctx, engines)) }()
 	for _, e := range engines {
 		if _, err := engine.Ensure(ctx, e); err != nil {
 			return result{}, err
@@ -145,7 +150,8 @@ func (b *bench) measureCaches(ctx context.Context, all []cacheRow, done func(*li
 }
 
 // cacheFile is the Dockerfile of the builds with caches: the second copy is the edit, and needs the first.
-const cacheFile = "FROM scratch AS heavy\nCOPY large /large\nFROM scratch\nARG TO\nCOPY --from=heavy /large /large\nCOPY --from=heavy /large /$TO\n"
+const cacheFile = "FROM scratch AS heavy\nCOPY large /large\nFROM scratch\nARG TO\nCOPY --from=heavy /large /large\n" +
+	"COPY --from=heavy /large /$TO\n"
 
 // buildByFile builds by buildctl, with the exporter's option that lets a build go on without it.
 func (b *bench) buildByFile(ctx context.Context, e engine.Options, ref, to string, export bool) (digest.Digest, error) {
@@ -154,7 +160,8 @@ func (b *bench) buildByFile(ctx context.Context, e engine.Options, ref, to strin
 		"--output", "type=image,name=faults.example/image,oci-mediatypes=true,rewrite-timestamp=true"}
 	switch {
 	case export:
-		more = append(more, "--export-cache", "type=registry,mode=max,image-manifest=true,oci-mediatypes=true,ignore-error=true,ref="+ref)
+		more = append(more, "--export-cache",
+			"type=registry,mode=max,image-manifest=true,oci-mediatypes=true,ignore-error=true,ref="+ref)
 	case ref != "":
 		more = append(more, "--import-cache", "type=registry,ref="+ref)
 	}
@@ -180,7 +187,8 @@ func (f largeFile) Open(context.Context, digest.Digest) (io.ReadCloser, int64, e
 }
 
 // buildByLLB builds as raybuild's command does, by the package llb, the same files in the same layers.
-func (b *bench) buildByLLB(ctx context.Context, e engine.Options, ref, to string, export bool) (d digest.Digest, err error) {
+func (b *bench) buildByLLB(ctx context.Context, e engine.Options, ref, to string,
+	export bool) (d digest.Digest, err error) {
 	data, err := os.ReadFile(filepath.Join(b.context, "large"))
 	if err != nil {
 		return "", err
@@ -206,12 +214,14 @@ func (b *bench) buildByLLB(ctx context.Context, e engine.Options, ref, to string
 	entry := []llb.CacheEntry{{Type: "registry", Attrs: map[string]string{"ref": ref}}}
 	switch {
 	case export:
-		entry[0].Attrs = map[string]string{"ref": ref, "mode": "max", "image-manifest": "true", "oci-mediatypes": "true", "ignore-error": "true"}
+		entry[0].Attrs = map[string]string{"ref": ref, "mode": "max", "image-manifest": "true",
+			"oci-mediatypes": "true", "ignore-error": "true"}
 		o.CacheTo = entry
 	case ref != "":
 		o.CacheFrom = entry
 	}
-	res, err := builder.Build(ctx, []llb.Image{{Platform: platform, Layers: []llb.Layer{{Name: "heavy", Stage: heavy}, {Name: "edit", Stage: edit}}}},
+	res, err := builder.Build(ctx, []llb.Image{{Platform: platform,
+		Layers: []llb.Layer{{Name: "heavy", Stage: heavy}, {Name: "edit", Stage: edit}}}},
 		llb.Session{Artifacts: largeFile{data}}, o)
 	if err != nil {
 		return "", err

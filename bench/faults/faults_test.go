@@ -51,7 +51,8 @@ func smallImage(t *testing.T) *image {
 
 // impatient makes crane wait as often as it does by default, and not as long.
 func impatient(o *crane.Options) {
-	o.Remote = append(o.Remote, remote.WithRetryBackoff(remote.Backoff{Duration: 10 * time.Millisecond, Factor: 3, Jitter: 0.1, Steps: 3}))
+	o.Remote = append(o.Remote, remote.WithRetryBackoff(remote.Backoff{Duration: 10 * time.Millisecond, Factor: 3,
+		Jitter: 0.1, Steps: 3}))
 }
 
 // What should become of a push becomes of raybuild's with each fault of the matrix, and so nothing
@@ -76,7 +77,8 @@ func TestFaultsOfARegistry(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			crane, err := measure(t.Context(), filepath.Join(dir, "crane"), m, r, craning{options: []crane.Option{impatient}}, 2*time.Second)
+			crane, err := measure(t.Context(), filepath.Join(dir, "crane"), m, r,
+				craning{options: []crane.Option{impatient}}, 2*time.Second)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -85,7 +87,8 @@ func TestFaultsOfARegistry(t *testing.T) {
 				t.Errorf("crane does what it should, and raybuild does not: %s: %s", mine.text(), mine.Error)
 			}
 			if !mine.Right {
-				t.Errorf("raybuild's push should end well, or fail at once where it must: %s: %s", mine.text(), mine.Error)
+				t.Errorf("raybuild's push should end well, or fail at once where it must: %s: %s",
+					mine.text(), mine.Error)
 			}
 			if most := m.bytes / 20; r.id != "R3" && mine.Again > most {
 				t.Errorf("raybuild sent %d bytes again, of %d; 5 %% are allowed", mine.Again, m.bytes)

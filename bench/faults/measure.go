@@ -55,7 +55,9 @@ func measure(ctx context.Context, dir string, m *image, r row, p peer, limit tim
 	defer func() { err = errors.Join(err, s.close(), os.RemoveAll(dir)) }()
 	own := good.bytes
 	if r.twice {
-		if err := limited(ctx, limit, func(ctx context.Context) error { return p.push(ctx, m, tag(s.host), true) }); err == nil {
+		if err := limited(ctx, limit, func(ctx context.Context) error {
+			return p.push(ctx, m, tag(s.host), true)
+		}); err == nil {
 			return result{}, fmt.Errorf("%s, %s: the first push did not fail", r.id, r.fault)
 		}
 		s.first.Store(false)
@@ -182,7 +184,8 @@ func (b *bench) measureAll(ctx context.Context, all []row, done func(*line)) ([]
 				l.Wanted = failed
 			}
 			for _, name := range peerNames() {
-				res, err := measure(ctx, filepath.Join(b.dir, fmt.Sprintf("%d-%s", i, name)), b.image, r, b.peers[name], b.limit)
+				res, err := measure(ctx, filepath.Join(b.dir, fmt.Sprintf("%d-%s", i, name)), b.image, r,
+					b.peers[name], b.limit)
 				if err != nil {
 					return fmt.Errorf("%s, %s, %s: %w", r.id, r.fault, name, err)
 				}

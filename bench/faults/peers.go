@@ -70,7 +70,8 @@ type buildkit struct {
 
 func (b buildkit) push(ctx context.Context, m *image, ref string, _ bool) error {
 	if m.dir != b.layout() {
-		return b.run(ctx, b.bad, b.from, "--oci-layout", "source="+m.dir, "--opt", "context:source=oci-layout://source@"+m.root.Digest.String(), "--output", output(ref))
+		return b.run(ctx, b.bad, b.from, "--oci-layout", "source="+m.dir, "--opt",
+			"context:source=oci-layout://source@"+m.root.Digest.String(), "--output", output(ref))
 	}
 	return b.run(ctx, b.engine, b.context, "--output", output(ref))
 }
@@ -94,7 +95,8 @@ func (b buildkit) run(ctx context.Context, e engine.Options, dir string, more ..
 	if err != nil {
 		return err
 	}
-	args := append([]string{"--addr", addr, "build", "--progress", "plain", "--frontend", "dockerfile.v0", "--local", "context=" + dir,
+	args := append([]string{"--addr", addr, "build", "--progress", "plain", "--frontend", "dockerfile.v0", "--local",
+		"context=" + dir,
 		"--local", "dockerfile=" + dir, "--opt", "build-arg:SOURCE_DATE_EPOCH=315532800"}, more...)
 	cmd := exec.CommandContext(ctx, b.program, args...)
 	cmd.WaitDelay = 5 * time.Second

@@ -39,7 +39,8 @@ func run(ctx context.Context, o options) (err error) {
 	if err != nil {
 		load = []byte("unknown")
 	}
-	r := &report{Time: time.Now().UTC().Truncate(time.Second), CPUs: runtime.NumCPU(), Load: strings.TrimSpace(string(load)), Limit: o.limit.Seconds()}
+	r := &report{Time: time.Now().UTC().Truncate(time.Second), CPUs: runtime.NumCPU(),
+		Load: strings.TrimSpace(string(load)), Limit: o.limit.Seconds()}
 	b, err := newBench(ctx, o, os.Stderr)
 	if err != nil {
 		return err
@@ -47,7 +48,8 @@ func run(ctx context.Context, o options) (err error) {
 	defer func() { err = errors.Join(err, b.close(ctx)) }()
 	r.Bytes = b.image.bytes
 	say := func(l *line) { _, _ = fmt.Fprintf(os.Stderr, "%s %s\n", l.Row, l.Fault) } // the table is what counts
-	if r.Rows, err = b.measureAll(ctx, selected(rows(scale{slow: 20 * time.Second, after: 7 * time.Second}), o.rows), say); err != nil {
+	if r.Rows, err = b.measureAll(ctx, selected(rows(scale{slow: 20 * time.Second, after: 7 * time.Second}), o.rows),
+		say); err != nil {
 		return err
 	}
 	if r.Caches, err = b.measureCaches(ctx, selected(cacheRows(), o.rows), say); err != nil {
@@ -170,25 +172,40 @@ func (r *report) method(say func(string, ...any)) {
 	p := patience()
 	say("# Faulty registries")
 	say("")
-	say("Written by `make bench-faults`; do not edit. R1 to R10 and C1 to C4 are rows of the project's fault matrix. In R rows one image of")
-	say("%.1f MB (layers of random bytes) is pushed into an empty registry, raybuild's own, with a fault put before it", float64(r.Bytes)/1e6)
-	say("(`internal/faultyregistry`): by raybuild's pusher (the package `internal/registry` that `raybuild --push` calls), by `buildctl`")
-	say("(BuildKit's engine, of the version that raybuild links, pushes from its cache), and by `crane` (go-containerregistry's package, as")
-	say("`crane push` calls it). Each has a registry of its own; several rows run at once. In C rows an empty engine makes an edit that")
-	say("needs a layer which a registry's cache has, or writes a cache: by raybuild's package `llb`, and by `buildctl` with an equal")
+	say("Written by `make bench-faults`; do not edit. R1 to R10 and C1 to C4 are rows of the project's fault matrix. " +
+		"In R rows one image of")
+	say("%.1f MB (layers of random bytes) is pushed into an empty registry, raybuild's own, with a fault put before it",
+		float64(r.Bytes)/1e6)
+	say("(`internal/faultyregistry`): by raybuild's pusher (the package `internal/registry` that `raybuild --push` " +
+		"calls), by `buildctl`")
+	say("(BuildKit's engine, of the version that raybuild links, pushes from its cache), and by `crane` " +
+		"(go-containerregistry's package, as")
+	say("`crane push` calls it). Each has a registry of its own; several rows run at once. In C rows an empty engine " +
+		"makes an edit that")
+	say("needs a layer which a registry's cache has, or writes a cache: by raybuild's package `llb`, and by " +
+		"`buildctl` with an equal")
 	say("Dockerfile on the same engine.")
 	say("")
-	say("* **Machine**: %d CPUs, load averages at the start %s; %s.", r.CPUs, r.Load, r.Time.Format("2 January 2006, 15:04 MST"))
-	say("* **Limits**: what takes %.0f s is ended and told as hung. raybuild gives up on silence after %v, on an answer to a whole blob", r.Limit, p.Stall)
-	say("  after %v, and on a cache after %v, which are shorter than its defaults (1 min, 10 min, 5 min) so that the table is done in", p.Answer, cacheBudget)
-	say("  time; the others have no such limits. At its defaults raybuild, too, would be told as hung in R3's rows of PATCH, PUT and")
-	say("  manifest (it pushes after 10 minutes) and in C3's silence (5 minutes), and in C4 it would read at 1 Mbit/s as the others do.")
+	say("* **Machine**: %d CPUs, load averages at the start %s; %s.", r.CPUs, r.Load,
+		r.Time.Format("2 January 2006, 15:04 MST"))
+	say("* **Limits**: what takes %.0f s is ended and told as hung. raybuild gives up on silence after %v, on an "+
+		"answer to a whole blob", r.Limit, p.Stall)
+	say("  after %v, and on a cache after %v, which are shorter than its defaults (1 min, 10 min, 5 min) so that the "+
+		"table is done in", p.Answer, cacheBudget)
+	say("  time; the others have no such limits. At its defaults raybuild, too, would be told as hung in " +
+		"R3's rows of PATCH, PUT and")
+	say("  manifest (it pushes after 10 minutes) and in C3's silence (5 minutes), and in C4 it would read " +
+		"at 1 Mbit/s as the others do.")
 	say("  R1's failures are spread over the requests of several blobs, but for those of the manifest, which has one.")
-	say("* **Wanted**: *pushed* is that the tag is the image's digest at the end and all of the image is there; *failed* is an error within")
-	say("  %v, and no tag; *built* is the image that is built without a cache, within %v. *again* are bytes of blobs above the image's", soon, 2*cacheBudget)
-	say("  own, *too early* requests before `Retry-After` was over, among them those that were under way; R4 wants that the push is no")
+	say("* **Wanted**: *pushed* is that the tag is the image's digest at the end and all of the image is there; " +
+		"*failed* is an error within")
+	say("  %v, and no tag; *built* is the image that is built without a cache, within %v. *again* are bytes of blobs "+
+		"above the image's", soon, 2*cacheBudget)
+	say("  own, *too early* requests before `Retry-After` was over, among them those that were under way; R4 wants " +
+		"that the push is no")
 	say("  faster than that. ✗ is not as wanted.")
-	say("* containerd, and so BuildKit, sends a blob's bytes with the PUT that ends it: faults of PATCH strike that. `buildctl` exports caches")
+	say("* containerd, and so BuildKit, sends a blob's bytes with the PUT that ends it: faults of PATCH strike that. " +
+		"`buildctl` exports caches")
 	say("  with `ignore-error=true`, as raybuild does by default.")
 	say("")
 }

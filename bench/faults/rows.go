@@ -39,41 +39,50 @@ func rows(sc scale) []row {
 	add := func(r ...row) { all = append(all, r...) }
 	for _, kind := range kinds() {
 		for _, n := range []int64{1, 3, 10} {
-			add(row{id: "R1", fault: fmt.Sprintf("503 to the first %d: %s", n, kind.name), spoil: func(*site) faultyregistry.Middleware {
-				return faultyregistry.Failing(kind.is, n, http.StatusServiceUnavailable)
-			}})
+			add(row{id: "R1", fault: fmt.Sprintf("503 to the first %d: %s", n, kind.name),
+				spoil: func(*site) faultyregistry.Middleware {
+					return faultyregistry.Failing(kind.is, n, http.StatusServiceUnavailable)
+				}})
 		}
 	}
 	for _, percent := range []int64{10, 50, 99} {
-		add(row{id: "R2", fault: fmt.Sprintf("connection reset at %d %% of a layer", percent), spoil: func(s *site) faultyregistry.Middleware {
-			return faultyregistry.Breaking(s.image.large.Size * percent / 100)
-		}})
+		add(row{id: "R2", fault: fmt.Sprintf("connection reset at %d %% of a layer", percent),
+			spoil: func(s *site) faultyregistry.Middleware {
+				return faultyregistry.Breaking(s.image.large.Size * percent / 100)
+			}})
 	}
 	for _, kind := range kinds() {
-		add(row{id: "R3", fault: "never answered: the first " + kind.name, spoil: func(s *site) faultyregistry.Middleware {
-			return faultyregistry.Stalling(s.ctx, kind.is, 1, time.Hour)
-		}})
+		add(row{id: "R3", fault: "never answered: the first " + kind.name,
+			spoil: func(s *site) faultyregistry.Middleware {
+				return faultyregistry.Stalling(s.ctx, kind.is, 1, time.Hour)
+			}})
 	}
 	add(
-		row{id: "R3", fault: fmt.Sprintf("%v to check a blob", sc.slow), spoil: func(s *site) faultyregistry.Middleware {
-			return faultyregistry.Stalling(s.ctx, faultyregistry.Commit, 1, sc.slow)
-		}},
-		row{id: "R4", fault: fmt.Sprintf("429, Retry-After %v", sc.after), spoil: func(s *site) faultyregistry.Middleware {
-			s.limit = &faultyregistry.Limit{Kind: faultyregistry.Body, After: sc.after}
-			return s.limit.Middleware()
-		}},
+		row{id: "R3", fault: fmt.Sprintf("%v to check a blob", sc.slow),
+			spoil: func(s *site) faultyregistry.Middleware {
+				return faultyregistry.Stalling(s.ctx, faultyregistry.Commit, 1, sc.slow)
+			}},
+		row{id: "R4", fault: fmt.Sprintf("429, Retry-After %v", sc.after),
+			spoil: func(s *site) faultyregistry.Middleware {
+				s.limit = &faultyregistry.Limit{Kind: faultyregistry.Body, After: sc.after}
+				return s.limit.Middleware()
+			}},
 		row{id: "R5", fault: "token expires in the middle", spoil: expiring},
 	)
-	for _, status := range []int{http.StatusForbidden, http.StatusRequestEntityTooLarge, http.StatusInsufficientStorage} {
-		add(row{id: "R6", fault: fmt.Sprintf("%d to each blob", status), fails: true, spoil: func(*site) faultyregistry.Middleware {
-			return faultyregistry.Failing(faultyregistry.Body, 1<<60, status)
-		}})
+	for _, status := range []int{http.StatusForbidden, http.StatusRequestEntityTooLarge,
+		http.StatusInsufficientStorage} {
+		add(row{id: "R6", fault: fmt.Sprintf("%d to each blob", status), fails: true,
+			spoil: func(*site) faultyregistry.Middleware {
+				return faultyregistry.Failing(faultyregistry.Body, 1<<60, status)
+			}})
 	}
 	add(
-		row{id: "R7", fault: "killed before the manifest; run again", twice: true, spoil: func(s *site) faultyregistry.Middleware {
-			return faultyregistry.Cutting(faultyregistry.Manifest, s.first.Load)
-		}},
-		row{id: "R8", fault: "says that it has each blob, has none", spoil: func(*site) faultyregistry.Middleware { return faultyregistry.Lying() }},
+		row{id: "R7", fault: "killed before the manifest; run again", twice: true,
+			spoil: func(s *site) faultyregistry.Middleware {
+				return faultyregistry.Cutting(faultyregistry.Manifest, s.first.Load)
+			}},
+		row{id: "R8", fault: "says that it has each blob, has none",
+			spoil: func(*site) faultyregistry.Middleware { return faultyregistry.Lying() }},
 		row{id: "R9", fault: "a layer has other bytes than its digest", fails: true, source: otherByte},
 		row{id: "R10", fault: "a layer has fewer bytes than its size", fails: true, source: half},
 	)
@@ -100,7 +109,8 @@ func kinds() []kind {
 func expiring(s *site) faultyregistry.Middleware {
 	ended := &atomic.Bool{}
 	return faultyregistry.Expiring(func(r *http.Request) bool {
-		return (faultyregistry.Commit(r) || faultyregistry.Manifest(r)) && s.meter.Blobs() >= s.image.large.Size && ended.CompareAndSwap(false, true)
+		return (faultyregistry.Commit(r) || faultyregistry.Manifest(r)) && s.meter.Blobs() >= s.image.large.Size &&
+			ended.CompareAndSwap(false, true)
 	})
 }
 

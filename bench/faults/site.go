@@ -54,7 +54,8 @@ func newSite(ctx context.Context, dir string, m *image, r row) (*site, error) {
 	if r.spoil != nil {
 		handler = r.spoil(s)(handler)
 	}
-	server := &http.Server{Handler: s.meter.Middleware()(handler), ReadHeaderTimeout: time.Minute, ErrorLog: proxy.ErrorLog}
+	server := &http.Server{Handler: s.meter.Middleware()(handler), ReadHeaderTimeout: time.Minute,
+		ErrorLog: proxy.ErrorLog}
 	go func() { _ = server.Serve(before) }() // it ends by Close
 	s.close = func() error {
 		cancel()

@@ -44,7 +44,8 @@ type variation struct {
 
 func newBench(ctx context.Context, o options, log io.Writer) (b *bench, err error) {
 	if o.runs < 1 || o.runs > variants {
-		return nil, fmt.Errorf("read -runs %d: it is 1 to %d: there are no more different edits of a kind", o.runs, variants)
+		return nil, fmt.Errorf("read -runs %d: it is 1 to %d: there are no more different edits of a kind",
+			o.runs, variants)
 	}
 	scale, err := o.scale.world()
 	if err != nil {
@@ -55,7 +56,8 @@ func newBench(ctx context.Context, o options, log io.Writer) (b *bench, err erro
 	}
 	b = &bench{options: o, bases: map[string]string{}, made: map[string]*variation{}, warm: map[string]bool{}}
 	if b.Bed, err = bed.New(ctx, bed.Options{
-		Raybuild: o.raybuild, Buildctl: o.buildctl, Dir: o.dir, Log: log, World: world.Options{Scale: scale, Variants: o.runs, Fresh: 24 * time.Hour},
+		Raybuild: o.raybuild, Buildctl: o.buildctl, Dir: o.dir, Log: log,
+		World: world.Options{Scale: scale, Variants: o.runs, Fresh: 24 * time.Hour},
 	}); err != nil {
 		return nil, err
 	}
@@ -78,7 +80,8 @@ func newBench(ctx context.Context, o options, log io.Writer) (b *bench, err erro
 		return nil, errors.New("find an installer: the world has none")
 	}
 	b.start = wanted{
-		base: b.metered(b.World.Base), mirror: b.World.A, miniconda: in, python: "3.11.2", ray: world.RayOld, torch: world.TorchVariant(0),
+		base: b.metered(b.World.Base), mirror: b.World.A, miniconda: in, python: "3.11.2", ray: world.RayOld,
+		torch:  world.TorchVariant(0),
 		extras: []string{"default", "tune"}, packages: []string{"tensorflow==2.18.0", "requests"},
 		labels: map[string]string{"team": "none"}, app: "print(0)\n",
 	}
@@ -117,7 +120,8 @@ func (b *bench) choose(ctx context.Context, r *report) error {
 		return b.chooseReal(ctx, r)
 	}
 	for _, s := range []*state{
-		{name: "dockerfile", peer: &buildkit{b: b}}, {name: "docker", peer: &dockerBuild{engines{b: b}}}, {name: "commit", peer: &commit{engines{b: b}}},
+		{name: "dockerfile", peer: &buildkit{b: b}}, {name: "docker", peer: &dockerBuild{engines{b: b}}},
+		{name: "commit", peer: &commit{engines{b: b}}},
 	} {
 		if !selected(b.peers, s.name) {
 			continue
@@ -152,7 +156,8 @@ func (b *bench) otherMirror(ctx context.Context) (world.Mirror, error) {
 	}
 	b.mirrors = append(b.mirrors, m)
 	out := b.World.B
-	for _, s := range []*string{&out.URL, &out.Apt, &out.Conda, &out.Pip, &out.Installer, &out.Extra, &out.Miniforge, &out.Real} {
+	for _, s := range []*string{&out.URL, &out.Apt, &out.Conda, &out.Pip, &out.Installer, &out.Extra,
+		&out.Miniforge, &out.Real} {
 		*s = strings.Replace(*s, withoutScheme(b.World.B.URL), m.host, 1)
 	}
 	if b.image != nil {
@@ -181,7 +186,8 @@ func (b *bench) vary(ctx context.Context, name string, w wanted, old *variation)
 			return nil, err
 		}
 	}
-	if _, err := b.Command(ctx, b.lockHome, b.Raybuild, "lock", "--progress", "quiet", "-f", v.recipeFile()); err != nil {
+	if _, err := b.Command(ctx, b.lockHome, b.Raybuild, "lock", "--progress", "quiet", "-f",
+		v.recipeFile()); err != nil {
 		return nil, err
 	}
 	var err error
@@ -235,7 +241,8 @@ func (b *bench) resetTraffic() {
 }
 
 func (b *bench) traffic() traffic {
-	return traffic{down: b.registry.received.Load() + b.World.A.Stats().Bytes + b.World.B.Stats().Bytes, up: b.registry.sent.Load()}
+	return traffic{down: b.registry.received.Load() + b.World.A.Stats().Bytes + b.World.B.Stats().Bytes,
+		up: b.registry.sent.Load()}
 }
 
 // pulled is what a node pulls that has the image old: layers that it has not, and the config.

@@ -37,8 +37,10 @@ func startDockerd(ctx context.Context, b *bench, name string) (*dockerd, error) 
 	}
 	defer func() { _ = log.Close() }() // the engine has it
 	// The engine ends by close alone: a kill would leave its containerd behind.
-	d.process = exec.CommandContext(context.WithoutCancel(ctx), b.dockerd, "--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(dir, "exec"),
-		"--pidfile", filepath.Join(dir, "pid"), "--host", d.address(), "--bridge", "none", "--iptables=false", "--ip6tables=false",
+	d.process = exec.CommandContext(context.WithoutCancel(ctx), b.dockerd, "--data-root", filepath.Join(dir, "data"),
+		"--exec-root", filepath.Join(dir, "exec"),
+		"--pidfile", filepath.Join(dir, "pid"), "--host", d.address(), "--bridge", "none", "--iptables=false",
+		"--ip6tables=false",
 		"--storage-driver", "overlay2", "--log-level", "error")
 	d.process.Stdout, d.process.Stderr = log, log
 	d.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt of the terminal is not for the engine
@@ -171,7 +173,8 @@ func (d *dockerBuild) build(ctx context.Context, v *variation, ref, cache string
 	if err != nil {
 		return took{}, err
 	}
-	args := []string{"build", "--progress", "plain", "--network", "host", "--tag", ref, "--build-arg", "BUILDKIT_INLINE_CACHE=1"}
+	args := []string{"build", "--progress", "plain", "--network", "host", "--tag", ref, "--build-arg",
+		"BUILDKIT_INLINE_CACHE=1"}
 	for _, value := range values {
 		args = append(args, "--build-arg", value)
 	}
@@ -234,18 +237,26 @@ func (c *commit) commands(v *variation, args map[string]string, ref string) [][]
 	out := [][]string{
 		{"run", "--detach", "--name", "ray", "--network", "host", args["BASE"], "sleep", "infinity"},
 		{"cp", dir + "/.", "ray:/tmp/context"},
-		exec("useradd --uid 1000 --gid 100 --no-create-home --shell /bin/bash ray; install -d -o 1000 -g 100 /home/ray"),
-		exec("cp /etc/apt/sources.list.d/debian.sources /tmp/original; cp /tmp/context/debian.sources /etc/apt/sources.list.d/debian.sources; apt-get update -q"),
-		exec("xargs apt-get install -yq --no-install-recommends < /tmp/context/apt.txt; cp /tmp/original /etc/apt/sources.list.d/debian.sources"),
+		exec("useradd --uid 1000 --gid 100 --no-create-home --shell /bin/bash ray; install -d -o 1000 -g " +
+			"100 /home/ray"),
+		exec("cp /etc/apt/sources.list.d/debian.sources /tmp/original; cp /tmp/context/debian.sources " +
+			"/etc/apt/sources.list.d/debian.sources; apt-get update -q"),
+		exec("xargs apt-get install -yq --no-install-recommends < /tmp/context/apt.txt; cp /tmp/original " +
+			"/etc/apt/sources.list.d/debian.sources"),
 		exec("wget -q -O /tmp/installer.sh " + args["INSTALLER_URL"] + "; sh /tmp/installer.sh -b -p /opt/conda"),
-		exec("CONDA_REGISTER_ENVS=false /opt/conda/bin/conda create -yq -p /opt/conda/envs/ray --file /tmp/context/explicit.txt"),
-		exec("cd /tmp/context; /opt/conda/envs/ray/bin/python -m pip install -q --no-deps --disable-pip-version-check --root-user-action=ignore --index-url " +
+		exec("CONDA_REGISTER_ENVS=false /opt/conda/bin/conda create -yq -p /opt/conda/envs/ray --file " +
+			"/tmp/context/explicit.txt"),
+		exec("cd /tmp/context; /opt/conda/envs/ray/bin/python -m pip install -q --no-deps " +
+			"--disable-pip-version-check --root-user-action=ignore --index-url " +
 			args["PIP_INDEX_URL"] + " -r requirements.txt -r ray.txt"),
-		exec("cp /tmp/context/activate.sh /etc/profile.d/raybuild.sh; cp -r /tmp/context/app /home/ray/; chown -R 1000:100 /home/ray; " +
-			"[ ! -d /tmp/context/mirrors ] || cp -r /tmp/context/mirrors/. /; rm -rf /tmp/*"),
+		exec("cp /tmp/context/activate.sh /etc/profile.d/raybuild.sh; cp -r /tmp/context/app /home/ray/; chown -R " +
+			"1000:100 /home/ray; [ ! -d /tmp/context/mirrors ] || cp -r /tmp/context/mirrors/. /; rm -rf /tmp/*"),
 	}
-	image := []string{"commit", "--change", "USER 1000:100", "--change", "WORKDIR /home/ray", "--change", `CMD ["/bin/bash"]`,
-		"--change", "ENV HOME=/home/ray CONDA_PREFIX=/opt/conda/envs/ray CONDA_DEFAULT_ENV=ray PATH=/opt/conda/envs/ray/bin:/opt/conda/condabin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+	image := []string{"commit", "--change", "USER 1000:100", "--change", "WORKDIR /home/ray", "--change",
+		`CMD ["/bin/bash"]`,
+		"--change", "ENV HOME=/home/ray CONDA_PREFIX=/opt/conda/envs/ray CONDA_DEFAULT_ENV=ray " +
+			"PATH=/opt/conda/envs/ray/bin:/opt/conda/condabin:" +
+			"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 	for k, value := range v.labels {
 		image = append(image, "--change", fmt.Sprintf("LABEL %s=%q", k, value))
 	}

@@ -27,7 +27,8 @@ func dockerfile(v *variation, mirrors, link bool) string {
 func dockerfileHead(link bool, conda string) string {
 	checked, argument, sum := "--checksum=sha256:${INSTALLER_SHA256} ", "", ""
 	if !link {
-		checked, argument, sum = "", "ARG INSTALLER_SHA256\n", `echo "${INSTALLER_SHA256}  /tmp/installer.sh" | sha256sum -c - && `
+		checked, argument, sum = "", "ARG INSTALLER_SHA256\n",
+			`echo "${INSTALLER_SHA256}  /tmp/installer.sh" | sha256sum -c - && `
 	}
 	return fmt.Sprintf(dockerfileStages, checked, argument, sum, conda)
 }

@@ -54,7 +54,8 @@ ray: {version: %q, extras: [%s]}
 pip: ["%s"]
 files: [{from: app, to: /home/ray/app}]
 image: {labels: {%s}}
-`, w.base, mirrors, strings.Join(append([]string{"less", "wget"}, w.apt...), ", "), w.miniconda.Version, w.miniconda.SHA256,
+`, w.base, mirrors, strings.Join(append([]string{"less", "wget"}, w.apt...), ", "),
+		w.miniconda.Version, w.miniconda.SHA256,
 		w.python, w.ray, strings.Join(w.extras, ", "), strings.Join(pip, `", "`), strings.Join(labels, ", "))
 }
 
@@ -91,7 +92,9 @@ func rows() []row {
 		{name: "cold", kind: kindCold},
 		{name: "same-warm", kind: kindSame},
 		{name: "same-empty-runner", kind: kindSame},
-		{"apt-list", kindEdit, simple(func(w *wanted, n int) { w.apt = []string{pick(n, "bc", "tree", "time", "dc", "ed")} })},
+		{"apt-list", kindEdit, simple(func(w *wanted, n int) {
+			w.apt = []string{pick(n, "bc", "tree", "time", "dc", "ed")}
+		})},
 		{"base-patched", kindEdit, func(ctx context.Context, b *bench, w wanted, n int) (wanted, error) {
 			var err error
 			w.base, err = b.patchedBase(ctx, n)
@@ -102,7 +105,9 @@ func rows() []row {
 			w.mirror, err = b.otherMirror(ctx)
 			return w, err
 		}},
-		{"image-mirrors", kindEdit, simple(func(w *wanted, n int) { w.image = pick(n, "tuna", "aliyun", "ustc", "bfsu", "tencent") })},
+		{"image-mirrors", kindEdit, simple(func(w *wanted, n int) {
+			w.image = pick(n, "tuna", "aliyun", "ustc", "bfsu", "tencent")
+		})},
 		{"miniconda", kindEdit, func(_ context.Context, b *bench, w wanted, n int) (wanted, error) {
 			for _, i := range b.World.Installers {
 				if i.Version == world.MinicondaVariant(n) {
@@ -119,7 +124,9 @@ func rows() []row {
 		})},
 		{"big-bumped", kindEdit, simple(func(w *wanted, n int) { w.torch = world.TorchVariant(n) })},
 		{"own-file", kindEdit, simple(func(w *wanted, n int) { w.app = fmt.Sprintf("print(%d)\n", n) })},
-		{"label", kindEdit, simple(func(w *wanted, n int) { w.labels = map[string]string{"team": fmt.Sprintf("team-%d", n)} })},
+		{"label", kindEdit, simple(func(w *wanted, n int) {
+			w.labels = map[string]string{"team": fmt.Sprintf("team-%d", n)}
+		})},
 		{name: "lock", kind: kindLock},
 	}
 }

@@ -65,15 +65,21 @@ func main() {
 	flag.StringVar(&o.dockerd, "dockerd", "/usr/sbin/dockerd", "the Docker Engine to compare it with")
 	flag.StringVar(&o.docker, "docker", "/usr/bin/docker", "its command")
 	flag.StringVar(&o.dir, "dir", "build/bench", "scratch directory, emptied first and removed at the end")
-	flag.StringVar(&o.out, "out", "build/bench.json", "file for the results; at the scale real, rows of the same raybuild that are not measured now stay in it")
+	flag.StringVar(&o.out, "out", "build/bench.json", "file for the results; at the scale real, rows of the same "+
+		"raybuild that are not measured now stay in it")
 	flag.StringVar(&o.docs, "docs", "", "file for the results as a page; none where empty")
-	flag.StringVar(&o.rows, "rows", "", "rows to measure, with commas (default: all; of image B those that its disk space allows)")
-	flag.StringVar(&o.peers, "peers", "", "peers to measure beside raybuild, with commas: dockerfile, docker, commit; at the scale real dockerfile (uv), pip (default: all that are there)")
+	flag.StringVar(&o.rows, "rows", "", "rows to measure, with commas (default: all; of image B those that its disk "+
+		"space allows)")
+	flag.StringVar(&o.peers, "peers", "", "peers to measure beside raybuild, with commas: dockerfile, docker, commit; "+
+		"at the scale real dockerfile (uv), pip (default: all that are there)")
 	flag.StringVar(&o.images, "images", "", "images of real wheels to measure, with commas: A, B (default: both)")
-	flag.StringVar((*string)(&o.scale), "scale", "small", "small: wheels of a tenth of the real ones' sizes; full: of their sizes; real: wheels of PyPI")
-	flag.IntVar(&o.gzip, "gzip", 0, fmt.Sprintf("how hard BuildKit packs the Dockerfile's layers, 1 to 9 (default: as it does where nobody says, 6; raybuild asks for %d)", llb.GzipLevel))
+	flag.StringVar((*string)(&o.scale), "scale", "small", "small: wheels of a tenth of the real ones' sizes; full: of "+
+		"their sizes; real: wheels of PyPI")
+	flag.IntVar(&o.gzip, "gzip", 0, fmt.Sprintf("how hard BuildKit packs the Dockerfile's layers, 1 to 9 (default: as "+
+		"it does where nobody says, 6; raybuild asks for %d)", llb.GzipLevel))
 	flag.IntVar(&o.runs, "runs", 0, "how often each thing is measured (default: 5; image A 3, image B 2)")
-	flag.DurationVar(&o.budget, "budget", 0, "a peer that has taken this long in a row is not measured there again (default: no limit; image A 1m, image B 2m)")
+	flag.DurationVar(&o.budget, "budget", 0, "a peer that has taken this long in a row is not measured there again "+
+		"(default: no limit; image A 1m, image B 2m)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

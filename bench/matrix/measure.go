@@ -46,13 +46,15 @@ func (b *bench) measure(ctx context.Context, s *state, v *variation, ref, old, c
 	wire := b.traffic()
 	out := sample{took: t, downloaded: wire.down, pushed: wire.up}
 	out.pulled, out.size, err = b.pulled(ctx, old, ref)
-	b.Say("  %-10s %6.2f s, %2d steps, %s down, %s pushed, %s pulled", s.name, out.seconds, out.steps, megabytes(out.downloaded), megabytes(out.pushed), megabytes(out.pulled))
+	b.Say("  %-10s %6.2f s, %2d steps, %s down, %s pushed, %s pulled", s.name, out.seconds, out.steps,
+		megabytes(out.downloaded), megabytes(out.pushed), megabytes(out.pulled))
 	return out, err
 }
 
 // turns lets the peers take turns, so that what else the machine does hits them alike: each run is
 // made by each peer that has not used up its time in this row. prepare gives the run's image.
-func (b *bench) turns(ctx context.Context, r row, into *result, image func(n int) (*variation, error), build func(s *state, v *variation, n int) (sample, error)) error {
+func (b *bench) turns(ctx context.Context, r row, into *result, image func(n int) (*variation, error),
+	build func(s *state, v *variation, n int) (sample, error)) error {
 	spent := map[string]time.Duration{}
 	for n := 1; n <= b.runs; n++ {
 		b.Say("%s %d", r.name, n)
@@ -71,7 +73,8 @@ func (b *bench) turns(ctx context.Context, r row, into *result, image func(n int
 				}
 			}
 			got, err := build(s, v, n)
-			if err != nil && s.name != "raybuild" && ctx.Err() == nil { // a peer that fails has no figures, and loses nothing by it
+			// a peer that fails has no figures, and loses nothing by it
+			if err != nil && s.name != "raybuild" && ctx.Err() == nil {
 				b.Say("%s, %s: %v", r.name, s.name, err)
 				into.failed(s.name, err)
 				continue
@@ -95,21 +98,23 @@ func typed(r row) bool {
 // cold measures builds from nothing. What is left behind, a builder that has built the image once,
 // is what edits are made on.
 func (b *bench) cold(ctx context.Context, r row, into *result) error {
-	return b.turns(ctx, r, into, func(int) (*variation, error) { return b.first, nil }, func(s *state, v *variation, n int) (sample, error) {
-		if err := s.fresh(ctx, false); err != nil {
-			return sample{}, err
-		}
-		s.repo = fmt.Sprintf("%s/bench/%s-%d", b.registry.host, s.name, n)
-		s.old = s.repo + ":base"
-		return b.measure(ctx, s, v, s.old, "", "")
-	})
+	return b.turns(ctx, r, into, func(int) (*variation, error) { return b.first, nil },
+		func(s *state, v *variation, n int) (sample, error) {
+			if err := s.fresh(ctx, false); err != nil {
+				return sample{}, err
+			}
+			s.repo = fmt.Sprintf("%s/bench/%s-%d", b.registry.host, s.name, n)
+			s.old = s.repo + ":base"
+			return b.measure(ctx, s, v, s.old, "", "")
+		})
 }
 
 // sameWarm measures builds of which nothing is new.
 func (b *bench) sameWarm(ctx context.Context, r row, into *result) error {
-	return b.turns(ctx, r, into, func(int) (*variation, error) { return b.first, nil }, func(s *state, v *variation, _ int) (sample, error) {
-		return b.measure(ctx, s, v, s.old, s.old, "")
-	})
+	return b.turns(ctx, r, into, func(int) (*variation, error) { return b.first, nil },
+		func(s *state, v *variation, _ int) (sample, error) {
+			return b.measure(ctx, s, v, s.old, s.old, "")
+		})
 }
 
 // sameEmpty measures the same on builders that have nothing, with a cache in the registry.
@@ -119,15 +124,16 @@ func (b *bench) sameEmpty(ctx context.Context, r row, into *result) error {
 			return err
 		}
 	}
-	return b.turns(ctx, r, into, func(int) (*variation, error) { return b.first, nil }, func(s *state, v *variation, _ int) (out sample, err error) {
-		if err := s.fresh(ctx, true); err != nil {
-			return sample{}, err
-		}
-		if out, err = b.measure(ctx, s, v, s.old, s.old, s.old); err != nil {
-			return sample{}, err
-		}
-		return out, s.restore(ctx)
-	})
+	return b.turns(ctx, r, into, func(int) (*variation, error) { return b.first, nil },
+		func(s *state, v *variation, _ int) (out sample, err error) {
+			if err := s.fresh(ctx, true); err != nil {
+				return sample{}, err
+			}
+			if out, err = b.measure(ctx, s, v, s.old, s.old, s.old); err != nil {
+				return sample{}, err
+			}
+			return out, s.restore(ctx)
+		})
 }
 
 // edit measures one kind of edit.
@@ -148,7 +154,8 @@ func (b *bench) edit(ctx context.Context, r row, into *result) error {
 // Dockerfiles' install what a person asks for.
 func (b *bench) unlocked(ctx context.Context, r row, into *result) error {
 	image := func(n int) (*variation, error) {
-		v := &variation{wanted: b.start, dir: fmt.Sprintf("%s/rows/%s-%d", b.Dir, r.name, n), lock: b.first.lock, unlocked: true}
+		v := &variation{wanted: b.start, dir: fmt.Sprintf("%s/rows/%s-%d", b.Dir, r.name, n), lock: b.first.lock,
+			unlocked: true}
 		return v, b.writeRecipe(v)
 	}
 	return b.turns(ctx, r, into, image, func(s *state, v *variation, n int) (sample, error) {

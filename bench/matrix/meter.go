@@ -32,12 +32,13 @@ func newMeter(ctx context.Context, address string) (*meter, error) {
 		r.Body = &counted{ReadCloser: r.Body, n: &m.received}
 		return nil
 	}
-	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Body != nil && r.Body != http.NoBody {
-			r.Body = &counted{ReadCloser: r.Body, n: &m.sent}
-		}
-		proxy.ServeHTTP(w, r)
-	})}
+	server := &http.Server{ReadHeaderTimeout: time.Minute,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Body != nil && r.Body != http.NoBody {
+				r.Body = &counted{ReadCloser: r.Body, n: &m.sent}
+			}
+			proxy.ServeHTTP(w, r)
+		})}
 	go func() { _ = server.Serve(ln) }() // it ends by Close
 	context.AfterFunc(ctx, func() { _ = server.Close() })
 	return m, nil

@@ -192,7 +192,8 @@ func (d *buildkit) build(ctx context.Context, v *variation, ref, cache string) (
 }
 
 func (d *buildkit) keepCache(ctx context.Context, v *variation, ref string) error {
-	args, err := d.b.BuildctlArgs(ctx, d.home, ref, d.context(v), "--export-cache", "type=registry,mode=max,image-manifest=true,oci-mediatypes=true,ref="+ref+"-cache")
+	args, err := d.b.BuildctlArgs(ctx, d.home, ref, d.context(v), "--export-cache",
+		"type=registry,mode=max,image-manifest=true,oci-mediatypes=true,ref="+ref+"-cache")
 	if err != nil {
 		return err
 	}

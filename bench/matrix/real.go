@@ -64,7 +64,9 @@ func (i *image) rows() []row {
 		case "cold":
 			out = append(out, row{name: "first", kind: kindFirst})
 		case "ray-bumped": // the image has the newest: what it is changed for is older
-			r.edit = simple(func(w *wanted, n int) { w.ray = pick(n, "2.59.0", "2.58.1", "2.58.0", "2.57.1", "2.57.0") })
+			r.edit = simple(func(w *wanted, n int) {
+				w.ray = pick(n, "2.59.0", "2.58.1", "2.58.0", "2.57.1", "2.57.0")
+			})
 		case "small-added":
 			r.edit = simple(func(w *wanted, n int) {
 				w.pip = []string{pick(n, "tabulate", "termcolor", "sortedcontainers", "toolz", "shortuuid")}
@@ -76,7 +78,9 @@ func (i *image) rows() []row {
 			if i.torch == "" {
 				continue
 			}
-			r.edit = simple(func(w *wanted, n int) { w.torch = pick(n, "2.15.0", "2.14.0", "2.13.0", "2.12.1", "2.12.0") })
+			r.edit = simple(func(w *wanted, n int) {
+				w.torch = pick(n, "2.15.0", "2.14.0", "2.13.0", "2.12.1", "2.12.0")
+			})
 		}
 		out = append(out, r)
 	}

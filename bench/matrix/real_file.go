@@ -23,7 +23,8 @@ type installer struct {
 
 // uvInstaller is uv, whose program is in an image.
 func uvInstaller(image string) *installer {
-	return &installer{name: "uv", stage: "FROM " + image + " AS uv\n\n", step: `RUN --mount=type=bind,from=uv,source=/uv,target=/bin/uv \
+	return &installer{name: "uv", stage: "FROM " + image + " AS uv\n\n",
+		step: `RUN --mount=type=bind,from=uv,source=/uv,target=/bin/uv \
     --mount=type=cache,target=/root/.cache/uv \
     --mount=type=bind,source=%[1]s.txt,target=/tmp/%[1]s.txt \
     HOME=/root uv pip install -q --python /opt/conda/envs/ray/bin/python --default-index ${PIP_INDEX_URL} \
@@ -34,7 +35,8 @@ func uvInstaller(image string) *installer {
 // pipInstaller is the environment's pip. With nothing locked the newest is taken first, as people do: it resolves in
 // half the time.
 func pipInstaller() *installer {
-	return &installer{name: "pip", step: dockerfilePip, unlocked: `RUN --mount=type=cache,target=/root/.cache/pip,sharing=locked \
+	return &installer{name: "pip", step: dockerfilePip,
+		unlocked: `RUN --mount=type=cache,target=/root/.cache/pip,sharing=locked \
     HOME=/root pip install -q --disable-pip-version-check --root-user-action=ignore --upgrade pip
 `}
 }

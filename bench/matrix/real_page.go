@@ -14,16 +14,20 @@ func (all *realReport) page() string {
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("# Benchmarks")
 	line("")
-	line("Written by `make bench BENCH_SCALE=real`; do not edit. Images of real Ray and real wheels of PyPI, built and pushed after one edit")
-	line("after the other: raybuild beside BuildKit's own client on an engine of the same version, with an expert's Dockerfile that installs")
+	line("Written by `make bench BENCH_SCALE=real`; do not edit. Images of real Ray and real wheels of PyPI, built " +
+		"and pushed after one edit")
+	line("after the other: raybuild beside BuildKit's own client on an engine of the same version, with an expert's " +
+		"Dockerfile that installs")
 	line("by uv (`dockerfile`), and one that installs by pip (`pip`).")
 	line("")
 	for _, i := range images() {
 		line("* Image %s: `%s`%s", i.name, i.asks(), all.sizeOf(i.name))
 	}
 	line("")
-	line("[benchmarks-offline.md](benchmarks-offline.md) has stand-ins for wheels, of near the real ones' sizes: anybody can repeat it without a")
-	line("network. [benchmarks-small.md](benchmarks-small.md) has all peers, Docker Engine and `docker commit` as well, at a tenth of the sizes.")
+	line("[benchmarks-offline.md](benchmarks-offline.md) has stand-ins for wheels, of near the real ones' sizes: " +
+		"anybody can repeat it without a")
+	line("network. [benchmarks-small.md](benchmarks-small.md) has all peers, Docker Engine and `docker commit` as " +
+		"well, at a tenth of the sizes.")
 	line("")
 	method(line)
 	for _, i := range images() {
@@ -43,31 +47,37 @@ func (all *realReport) sizeOf(name string) string {
 
 // method says how images of real wheels are measured.
 func method(line func(string, ...any)) {
-	for text := range strings.Lines(strings.ReplaceAll(methodText, "§", "`")) {
+	for text := range strings.Lines(strings.ReplaceAll(methodText[1:], "§", "`")) {
 		line("%s", strings.TrimSuffix(text, "\n"))
 	}
-	line("raybuild packs layers by gzip at level %d; the Dockerfiles have BuildKit's default, 6, as nobody says otherwise in practice.", llb.GzipLevel)
+	line("raybuild packs layers by gzip at level %d; the Dockerfiles have BuildKit's default, 6, as nobody says "+
+		"otherwise in practice.", llb.GzipLevel)
 	line("")
-	line("Seconds are medians, with the fastest, the slowest and the number of runs: a peer that has taken a minute in a row (two in image B)")
-	line("is not measured there again. Bytes are medians. Steps are run and file operations of raybuild, and instructions of a Dockerfile.")
+	line("Seconds are medians, with the fastest, the slowest and the number of runs: a peer that has taken a minute " +
+		"in a row (two in image B)")
+	line("is not measured there again. Bytes are medians. Steps are run and file operations of raybuild, and " +
+		"instructions of a Dockerfile.")
 	line("Pulled is what a node that has the old image fetches: layers that are new to it, and the config. %s", floors)
 	line("")
 }
 
-const methodText = `The Dockerfiles (§bench/matrix/real_file.go§) are ordered by churn: apt, Miniconda, environment, torch with its CUDA libraries, all other
-packages, Ray, and a last line for what was added; downloads are in cache mounts, uv is bind-mounted from an image of its own and has
-§--link-mode=copy --compile-bytecode§, and files are copied with §COPY --link§. All have the same versions: the lists of the Dockerfiles
-come from raybuild's lock, with digests, and are installed without resolving. In §first§ nothing is locked: raybuild resolves and
-writes a lock, and the Dockerfiles resolve what a person asks for as they install it (pip is brought up to date before). §lock§ is
-raybuild's resolving alone; untimed in all other rows. §cold§ is a build from nothing with the lock there.
+const methodText = `
+The Dockerfiles (§bench/matrix/real_file.go§) are ordered by churn: apt, Miniconda, environment, torch with its
+CUDA libraries, all other packages, Ray, and a last line for what was added; downloads are in cache mounts, uv
+is bind-mounted from an image of its own and has §--link-mode=copy --compile-bytecode§, and files are copied
+with §COPY --link§. All have the same versions: the lists of the Dockerfiles come from raybuild's lock, with
+digests, and are installed without resolving. In §first§ nothing is locked: raybuild resolves and writes a lock,
+and the Dockerfiles resolve what a person asks for as they install it (pip is brought up to date before). §lock§
+is raybuild's resolving alone; untimed in all other rows. §cold§ is a build from nothing with the lock there.
 
-All that PyPI has comes through one cache on loopback, which is warm: the network is not what is compared. §first§ and §cold§ have an
-empty builder and an empty repository. Engines run before the clock does, but raybuild's own, whose start is in its time. Each
-run of an edit is a change that no builder has seen, on one that has built the image before, pushed under a new tag of the repository
-that has the old image. §same-empty-runner§ is a builder that has nothing, with a cache in the registry for the Dockerfiles.
-§ray-bumped§ and §medium-bumped§ (pandas) go from the newest version to one before it; §small-added§ adds tabulate (40 kB) or one
-like it; §big-bumped§ takes torch from 2.14.1 to 2.15.0. Image A's peers take turns; image B's are measured one after the other, for
-want of disk.
+All that PyPI has comes through one cache on loopback, which is warm: the network is not what is compared.
+§first§ and §cold§ have an empty builder and an empty repository. Engines run before the clock does, but
+raybuild's own, whose start is in its time. Each run of an edit is a change that no builder has seen, on one
+that has built the image before, pushed under a new tag of the repository that has the old image.
+§same-empty-runner§ is a builder that has nothing, with a cache in the registry for the Dockerfiles.
+§ray-bumped§ and §medium-bumped§ (pandas) go from the newest version to one before it; §small-added§ adds
+tabulate (40 kB) or one like it; §big-bumped§ takes torch from 2.14.1 to 2.15.0. Image A's peers take turns;
+image B's are measured one after the other, for want of disk.
 
 `
 
@@ -95,7 +105,8 @@ func (i *image) page(r *report, line func(string, ...any)) {
 	line("")
 	r.pageBars(line)
 	if n, seconds, bytes := means(r.Rows, "pip"); n > 0 {
-		line("* beside the Dockerfile with pip, %d edits: %.3f × its seconds and %.3f × its bytes pulled, geometric means", n, seconds, bytes)
+		line("* beside the Dockerfile with pip, %d edits: %.3f × its seconds and %.3f × its bytes pulled, "+
+			"geometric means", n, seconds, bytes)
 	}
 	line("")
 }
@@ -116,6 +127,6 @@ func (i *image) why(absent []string) string {
 	if !slices.ContainsFunc(absent, func(name string) bool { return slices.Contains(i.without, name) }) {
 		return ""
 	}
-	return "In those of them that image A has, the Dockerfiles install all wheels again, as in `cold`, and each build takes minutes and 10 GB of " +
-		"disk; raybuild does so in `python-patch` alone. `-rows` measures them."
+	return "In those of them that image A has, the Dockerfiles install all wheels again, as in `cold`, and " +
+		"each build takes minutes and 10 GB of disk; raybuild does so in `python-patch` alone. `-rows` measures them."
 }

@@ -109,7 +109,8 @@ func (i *image) noRoom(dir string) string {
 		if err != nil || free >= i.room {
 			return "" // a disk that tells nothing may do
 		}
-		return fmt.Sprintf("image %s was left out: it takes %d GB of disk, and %q has %d", i.name, i.room/1e9, dir, free/1e9)
+		return fmt.Sprintf("image %s was left out: it takes %d GB of disk, and %q has %d", i.name, i.room/1e9,
+			dir, free/1e9)
 	}
 }
 

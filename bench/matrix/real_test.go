@@ -23,7 +23,8 @@ import (
 func realStart(t *testing.T, i *image) wanted {
 	t.Helper()
 	b := &bench{Bed: &bed.Bed{World: &world.World{}}, options: options{image: i}}
-	b.start = wanted{base: "b", mirror: world.Mirror{Real: "http://localhost/real/simple"}, python: "3.11.2", labels: map[string]string{"team": "none"}, app: "print(0)\n"}
+	b.start = wanted{base: "b", mirror: world.Mirror{Real: "http://localhost/real/simple"}, python: "3.11.2",
+		labels: map[string]string{"team": "none"}, app: "print(0)\n"}
 	if err := b.becomeReal(); err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +41,8 @@ func rowNames(rows []row) string {
 
 // Both images have the rows of the offline one, first and medium-bumped besides, and B has torch to bump.
 func TestRealRows(t *testing.T) {
-	const a = "first cold same-warm same-empty-runner apt-list base-patched fetch-mirror image-mirrors miniconda python-patch ray-bumped small-added medium-bumped"
+	const a = "first cold same-warm same-empty-runner apt-list base-patched fetch-mirror image-mirrors miniconda " +
+		"python-patch ray-bumped small-added medium-bumped"
 	for _, i := range images() {
 		want := a + map[string]string{"A": "", "B": " big-bumped"}[i.name] + " own-file label lock"
 		if got := rowNames(i.rows()); got != want {
@@ -147,7 +149,8 @@ func TestRealDockerfiles(t *testing.T) {
 					}
 				})
 			}
-			before, after := tool.dockerfile(&variation{wanted: start}, false, ""), tool.dockerfile(&variation{wanted: added}, false, "")
+			before, after := tool.dockerfile(&variation{wanted: start}, false, ""),
+				tool.dockerfile(&variation{wanted: added}, false, "")
 			at := strings.Index(after, "COPY --link activate.sh")
 			last := strings.LastIndex(after[:at], "RUN ")
 			if after[:last]+after[at:] != before {
@@ -197,7 +200,8 @@ func TestRealLists(t *testing.T) {
 	v.pip, v.lock = []string{"tabulate"}, &layers.LockPlatform{}
 	l := layers.LockLayer{Name: "pip"}
 	for _, name := range slices.Sorted(maps.Keys(wheels)) {
-		l.Artifacts = append(l.Artifacts, layers.Artifact{Kind: layers.KindWheel, Name: name, Version: "1", SHA256: strings.Repeat("0", 64)})
+		l.Artifacts = append(l.Artifacts, layers.Artifact{Kind: layers.KindWheel, Name: name, Version: "1",
+			SHA256: strings.Repeat("0", 64)})
 	}
 	v.lock.Layers = append(v.lock.Layers, l)
 	if err := os.Mkdir(filepath.Join(v.dir, "app"), 0o755); err != nil {
@@ -217,7 +221,8 @@ func TestRealLists(t *testing.T) {
 		t.Fatal(err)
 	}
 	for list, want := range map[string]string{
-		"torch": "torch==2.14.1\n", "requirements": "ray[default,tune,rllib]==2.60.0\nrequests\nmsgpack-numpy\n", "explicit": "python=3.11.2\npip\n",
+		"torch": "torch==2.14.1\n", "requirements": "ray[default,tune,rllib]==2.60.0\nrequests\nmsgpack-numpy\n",
+		"explicit": "python=3.11.2\npip\n",
 	} {
 		if text := fileText(filepath.Join(to, list+".txt")); text != want {
 			t.Errorf("with no lock the list %s is\n%s, want\n%s", list, text, want)
@@ -288,9 +293,11 @@ func TestRealPage(t *testing.T) {
 	r.Verdicts = verdicts(r.Rows)
 	page := (&realReport{Images: map[string]*report{"A": r}}).page()
 	for _, want := range []string{
-		"(60 wheels, 390.0 MB)", "| | raybuild | dockerfile | pip |", "| `small-added` | 5.00 (1) | 0.500 (1) | 2.00 (1) |",
+		"(60 wheels, 390.0 MB)", "| | raybuild | dockerfile | pip |",
+		"| `small-added` | 5.00 (1) | 0.500 (1) | 2.00 (1) |",
 		"NOT REACHED 1.250 ×, at most 1: first", "first takes 1.25 × the Dockerfile's seconds: raybuild resolves",
-		"small-added takes 9.18 × the Dockerfile's seconds", "small-added lets a node pull 132.23 ×", "beside the Dockerfile with pip, 1 edits: 2.463 ×",
+		"small-added takes 9.18 × the Dockerfile's seconds", "small-added lets a node pull 132.23 ×",
+		"beside the Dockerfile with pip, 1 edits: 2.463 ×",
 		"Not measured: `cold`", "## Image B\n\nNot measured yet.",
 	} {
 		if !strings.Contains(page, want) {

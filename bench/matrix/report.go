@@ -43,19 +43,20 @@ type report struct {
 	Notes    []string  `json:"notes,omitempty"`
 }
 
-const standIns = "Ubuntu, Miniconda, conda, ray, tensorflow, torch and the other wheels are stand-ins of raybuild's offline package world " +
-	"(Debian's base and packages, pip and Python are real), all on one machine"
+const standIns = "Ubuntu, Miniconda, conda, ray, tensorflow, torch and the other wheels are stand-ins of raybuild's " +
+	"offline package world (Debian's base and packages, pip and Python are real), all on one machine"
 
 func (i *image) standIns() string {
 	if i != nil {
-		return "Ubuntu, Miniconda and conda are stand-ins of raybuild's offline package world (Debian's base, packages and Python are real); " +
-			"Ray and all Python packages are PyPI's"
+		return "Ubuntu, Miniconda and conda are stand-ins of raybuild's offline package world (Debian's base, " +
+			"packages and Python are real); Ray and all Python packages are PyPI's"
 	}
 	return standIns
 }
 
 func newReport(ctx context.Context, o options) *report {
-	m := machine{CPUs: runtime.NumCPU(), Time: time.Now().UTC().Truncate(time.Second), Scale: o.scale, StandIns: o.image.standIns(), GzipLevel: o.gzip, Versions: map[string]string{}}
+	m := machine{CPUs: runtime.NumCPU(), Time: time.Now().UTC().Truncate(time.Second), Scale: o.scale,
+		StandIns: o.image.standIns(), GzipLevel: o.gzip, Versions: map[string]string{}}
 	m.CPU = fieldOf("/proc/cpuinfo", "model name")
 	m.Memory = fieldOf("/proc/meminfo", "MemTotal")
 	m.Kernel = strings.TrimSpace(fileText("/proc/sys/kernel/osrelease"))
@@ -254,12 +255,15 @@ func (r *report) shortfalls() []string {
 		if t := ratio(row.Raybuild.Seconds, row.Dockerfile.Seconds, secondsFloor); t > bar {
 			text := fmt.Sprintf("%s takes %.2f × the Dockerfile's seconds: %s", row.Name, t, causes[row.Name].seconds)
 			if least := ratio(0, row.Dockerfile.Seconds, secondsFloor); least > bar {
-				text += fmt.Sprintf("; with the floor of 50 ms, a program that took no time at all would have %.2f ×", least)
+				text += fmt.Sprintf("; with the floor of 50 ms, a program that took no time at all would have %.2f ×",
+					least)
 			}
 			out = append(out, text)
 		}
-		if t := ratio(float64(row.Raybuild.Pulled), float64(row.Dockerfile.Pulled), bytesFloor); row.Kind == kindEdit && t > bytesBar {
-			out = append(out, fmt.Sprintf("%s lets a node pull %.2f × the Dockerfile's bytes: %s", row.Name, t, causes[row.Name].pulled))
+		if t := ratio(float64(row.Raybuild.Pulled), float64(row.Dockerfile.Pulled), bytesFloor); row.Kind == kindEdit &&
+			t > bytesBar {
+			out = append(out, fmt.Sprintf("%s lets a node pull %.2f × the Dockerfile's bytes: %s", row.Name, t,
+				causes[row.Name].pulled))
 		}
 	}
 	return out

@@ -93,7 +93,8 @@ func share(rows []*result) {
 
 // peers are the figures by name, in the table's order.
 func (r *result) peer(name string) *figures {
-	return map[string]*figures{"raybuild": r.Raybuild, "dockerfile": r.Dockerfile, "docker": r.Docker, "commit": r.Commit, "pip": r.Pip}[name]
+	return map[string]*figures{"raybuild": r.Raybuild, "dockerfile": r.Dockerfile, "docker": r.Docker,
+		"commit": r.Commit, "pip": r.Pip}[name]
 }
 
 func figuresOf(samples []sample) *figures {

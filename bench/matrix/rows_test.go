@@ -23,7 +23,8 @@ type want struct{ ran, pushed string }
 const wheels = "pip-1 pip-2 pip-3 ray tensorflow torch"
 
 var wants = map[string]want{
-	"cold":              {"apt env files pip-1 pip-2 pip-3 ray smoke tensorflow torch user", "activate apt env files miniconda " + wheels + " user"},
+	"cold": {"apt env files pip-1 pip-2 pip-3 ray smoke tensorflow torch user",
+		"activate apt env files miniconda " + wheels + " user"},
 	"same-warm":         {},
 	"same-empty-runner": {},
 	"apt-list":          {"apt", "apt"},
@@ -84,7 +85,8 @@ func TestMatrixDoesWhatEachEditNeeds(t *testing.T) {
 func testBench(t *testing.T) *bench {
 	t.Helper()
 	testneeds.Root(t, "runc", "mmdebstrap")
-	dir, err := os.MkdirTemp("", "rbm") //nolint:usetesting // a socket's path has to be short; t.TempDir has the test's name in it
+	//nolint:usetesting // a socket's path has to be short; t.TempDir has the test's name in it
+	dir, err := os.MkdirTemp("", "rbm")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +98,8 @@ func testBench(t *testing.T) *bench {
 	}
 	// The world serves until it is closed, which is after the test's own context.
 	ctx := context.WithoutCancel(t.Context())
-	b, err := newBench(ctx, options{raybuild: program, buildctl: program, dir: filepath.Join(dir, "b"), scale: "small", runs: 1}, t.Output())
+	b, err := newBench(ctx, options{raybuild: program, buildctl: program, dir: filepath.Join(dir, "b"), scale: "small",
+		runs: 1}, t.Output())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +113,8 @@ func testBench(t *testing.T) *bench {
 		t.Fatal(err)
 	}
 	b.lockHome = ours.home
-	b.states = []*state{{name: "raybuild", peer: ours, repo: b.registry.host + "/bench/raybuild", old: b.registry.host + "/bench/raybuild:base"}}
+	b.states = []*state{{name: "raybuild", peer: ours, repo: b.registry.host + "/bench/raybuild",
+		old: b.registry.host + "/bench/raybuild:base"}}
 	if b.first, err = b.vary(ctx, "base", b.start, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -208,7 +212,8 @@ func (p planned) foresaw(t *testing.T, m did, got sample) {
 	t.Helper()
 	if p.UpToDate {
 		if len(m.Raybuild.Steps) > 0 && got.steps > 0 || m.Raybuild.BytesPushed > 0 || got.pulled > 0 {
-			t.Errorf("plan saw nothing to do: %d steps ran, %d bytes were pushed, %d are pulled", got.steps, m.Raybuild.BytesPushed, got.pulled)
+			t.Errorf("plan saw nothing to do: %d steps ran, %d bytes were pushed, %d are pulled", got.steps,
+				m.Raybuild.BytesPushed, got.pulled)
 		}
 		return
 	}
@@ -223,7 +228,8 @@ func (p planned) foresaw(t *testing.T, m did, got sample) {
 			}
 			expect := l.Expect == "new" && l.Pushed > 0
 			if sent := !m.Raybuild.Layers[i].Reused; sent != expect {
-				t.Errorf("layer %s: plan said %s, %s, %d to push; it was pushed: %v", l.Name, l.Fate, l.Expect, l.Pushed, sent)
+				t.Errorf("layer %s: plan said %s, %s, %d to push; it was pushed: %v", l.Name, l.Fate, l.Expect,
+					l.Pushed, sent)
 			}
 			i++
 		}

@@ -79,7 +79,8 @@ func pushUV(ctx context.Context, index, host string) (string, error) {
 func uvProgram(ctx context.Context, index string) ([]byte, error) {
 	machine := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]
 	wheel, err := indexFile(ctx, index+"/uv/", func(file string) bool {
-		return strings.HasPrefix(file, "uv-"+uvVersion+"-py3-none-manylinux_") && strings.HasSuffix(file, "_"+machine+".whl")
+		return strings.HasPrefix(file, "uv-"+uvVersion+"-py3-none-manylinux_") &&
+			strings.HasSuffix(file, "_"+machine+".whl")
 	})
 	if err != nil {
 		return nil, err

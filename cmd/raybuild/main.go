@@ -12,5 +12,6 @@ import (
 var version = "dev"
 
 func main() {
-	os.Exit(cli.Main(context.Background(), version, os.Args[1:], cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
+	os.Exit(cli.Main(context.Background(), version, os.Args[1:],
+		cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
 }

@@ -24,7 +24,8 @@ func Start(t *testing.T) context.Context {
 	t.Helper()
 	testneeds.Programs(t, "chromium")
 	allocator, cancel := chromedp.NewExecAllocator(context.WithoutCancel(t.Context()),
-		chromedp.ExecPath("chromium"), chromedp.UserDataDir(t.TempDir()), chromedp.NoFirstRun, chromedp.NoSandbox, chromedp.Headless, chromedp.DisableGPU,
+		chromedp.ExecPath("chromium"), chromedp.UserDataDir(t.TempDir()), chromedp.NoFirstRun, chromedp.NoSandbox,
+		chromedp.Headless, chromedp.DisableGPU,
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true),
 		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true),
 		chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("hide-scrollbars", true),
@@ -86,7 +87,8 @@ func (s *Page) look(width int64, scheme string) {
 	s.do(
 		// Not as a mobile device: those widen the window to what does not fit, and nothing would reach over its edge.
 		emulation.SetDeviceMetricsOverride(width, 900, 1, false),
-		emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}),
+		emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme",
+			Value: scheme}}),
 		chromedp.Navigate(s.url),
 	)
 }
@@ -124,7 +126,8 @@ const tooWide = `() => {
   for (const e of document.querySelectorAll('main *')) {
     if (e.closest('.scroll, pre, svg, details:not([open])')) continue;
     const r = e.getBoundingClientRect();
-    if (r.width && (r.right > innerWidth + 1 || r.left < -1)) out.push(e.tagName + '.' + e.className + ' ' + (e.textContent || '').slice(0, 40));
+    if (r.width && (r.right > innerWidth + 1 || r.left < -1))
+      out.push(e.tagName + '.' + e.className + ' ' + (e.textContent || '').slice(0, 40));
   }
   return out;
 }`
@@ -133,11 +136,17 @@ const tooWide = `() => {
 const faint = `() => {
   for (const d of document.querySelectorAll('details')) d.open = true;
   const rgb = c => (c.match(/[\d.]+/g) || [0, 0, 0, 0]).map(Number);
-  const light = c => { const [r, g, b] = c.map(v => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4); return .2126 * r + .7152 * g + .0722 * b; };
+  const light = c => {
+    const [r, g, b] = c.map(v => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
+    return .2126 * r + .7152 * g + .0722 * b;
+  };
   const behind = e => {
     const rect = e.tagName === 'text' && e.parentElement.querySelector('rect');
     if (rect) return rgb(getComputedStyle(rect).fill);
-    for (let p = e; p; p = p.parentElement) { const c = rgb(getComputedStyle(p).backgroundColor); if (c.length < 4 || c[3] > 0) return c; }
+    for (let p = e; p; p = p.parentElement) {
+      const c = rgb(getComputedStyle(p).backgroundColor);
+      if (c.length < 4 || c[3] > 0) return c;
+    }
     return [255, 255, 255];
   };
   const out = new Set();
@@ -147,9 +156,13 @@ const faint = `() => {
     const e = n.parentElement;
     if (!n.data.trim() || e.closest('title') || !e.getClientRects().length) continue;
     seen++;
-    const style = getComputedStyle(e), a = light(rgb(e.tagName === 'text' ? style.fill : style.color).slice(0, 3)), b = light(behind(e).slice(0, 3));
+    const style = getComputedStyle(e);
+    const a = light(rgb(e.tagName === 'text' ? style.fill : style.color).slice(0, 3));
+    const b = light(behind(e).slice(0, 3));
     const ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
-    if (ratio < 4.5) out.add(ratio.toFixed(2) + ' ' + e.tagName + '.' + (e.getAttribute('class') || '') + ' ' + n.data.trim().slice(0, 30));
+    if (ratio < 4.5)
+      out.add(ratio.toFixed(2) + ' ' + e.tagName + '.' + (e.getAttribute('class') || '') + ' ' +
+        n.data.trim().slice(0, 30));
   }
   if (seen < 5) out.add('only ' + seen + ' texts on the page');
   return [...out];
@@ -157,8 +170,11 @@ const faint = `() => {
 
 // unnamed lists pictures and tables that a screen reader would find nothing to say of.
 const unnamed = `() => [...document.querySelectorAll('svg:not(svg svg), section, .scroll')].filter(e =>
-  e.getAttribute('aria-hidden') !== 'true' && !e.getAttribute('aria-label') && !document.getElementById(e.getAttribute('aria-labelledby'))
-).map(e => e.outerHTML.slice(0, 80)).concat([...document.querySelectorAll('table')].filter(e => !e.querySelector('th[scope=col]')).map(e => e.outerHTML.slice(0, 80)))`
+  e.getAttribute('aria-hidden') !== 'true' && !e.getAttribute('aria-label') &&
+  !document.getElementById(e.getAttribute('aria-labelledby'))
+).map(e => e.outerHTML.slice(0, 80)).concat(
+  [...document.querySelectorAll('table')].filter(e => !e.querySelector('th[scope=col]'))
+    .map(e => e.outerHTML.slice(0, 80)))`
 
 // Fits checks what has to hold for every page, at desktop and phone width, in light and dark.
 func (s *Page) Fits(name string) {
@@ -168,14 +184,18 @@ func (s *Page) Fits(name string) {
 		for _, width := range []int64{1280, 390} {
 			s.look(width, scheme)
 			if wide := Ask[[]string](s, tooWide); len(wide) > 0 {
-				s.t.Errorf("%s page, %d px, %s: it reaches over the edge: %s", name, width, scheme, strings.Join(wide, "; "))
+				s.t.Errorf("%s page, %d px, %s: it reaches over the edge: %s", name, width, scheme,
+					strings.Join(wide, "; "))
 			}
-			s.picture(strings.Join([]string{name, scheme, map[bool]string{true: "phone", false: "desktop"}[width < 500]}, "-"))
+			s.picture(strings.Join([]string{name, scheme,
+				map[bool]string{true: "phone", false: "desktop"}[width < 500]}, "-"))
 			if pale := Ask[[]string](s, faint); len(pale) > 0 {
-				s.t.Errorf("%s page, %d px, %s: texts that can hardly be read (contrast below 4.5): %s", name, width, scheme, strings.Join(pale, "; "))
+				s.t.Errorf("%s page, %d px, %s: texts that can hardly be read (contrast below 4.5): %s", name, width,
+					scheme, strings.Join(pale, "; "))
 			}
 			if wide := Ask[[]string](s, tooWide); len(wide) > 0 {
-				s.t.Errorf("%s page, %d px, %s, unfolded: it reaches over the edge: %s", name, width, scheme, strings.Join(wide, "; "))
+				s.t.Errorf("%s page, %d px, %s, unfolded: it reaches over the edge: %s", name, width, scheme,
+					strings.Join(wide, "; "))
 			}
 		}
 		paper[scheme] = Ask[string](s, "() => getComputedStyle(document.body).backgroundColor")

@@ -104,7 +104,8 @@ func Connect(ctx context.Context, o Options) (*Builder, error) {
 		return theirs, nil
 	}
 	return nil, fmt.Errorf("no builder: %w", errors.Join(
-		err, fmt.Errorf("docker engine: %w", dockerErr), errors.New(`name another one with --builder, or see "raybuild doctor"`)))
+		err, fmt.Errorf("docker engine: %w", dockerErr),
+		errors.New(`name another one with --builder, or see "raybuild doctor"`)))
 }
 
 func connectEmbedded(ctx context.Context, o Options) (*Builder, error) {

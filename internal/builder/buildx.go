@@ -34,7 +34,8 @@ func connectBuildx(ctx context.Context, getenv func(string) string, name string)
 	}
 	b, err := llb.Connect(ctx, addr)
 	if err != nil {
-		return nil, fmt.Errorf("connect to buildx's builder %q: %w; docker buildx inspect --bootstrap %s starts it", group.Name, err, group.Name)
+		return nil, fmt.Errorf("connect to buildx's builder %q: %w; docker buildx inspect --bootstrap %s starts it",
+			group.Name, err, group.Name)
 	}
 	return &Builder{Builder: b, Engine: addr, close: b.Close}, nil
 }
@@ -50,7 +51,8 @@ func findBuildx(getenv func(string) string, name string) (*store.NodeGroup, erro
 		if name == Buildx {
 			return nil, nil
 		}
-		return nil, fmt.Errorf("find builder %q: it is no address, and buildx has no builders here (no %s): name an address such as unix:///run/buildkit/buildkitd.sock", name, dir)
+		return nil, fmt.Errorf("find builder %q: it is no address, and buildx has no builders here (no %s): name an "+
+			"address such as unix:///run/buildkit/buildkitd.sock", name, dir)
 	}
 	s, err := store.New(confutil.NewConfig(nil, confutil.WithDir(dir)))
 	if err != nil {
@@ -70,7 +72,8 @@ func findBuildx(getenv func(string) string, name string) (*store.NodeGroup, erro
 	}
 	group, err := txn.NodeGroupByName(name)
 	if errors.Is(err, os.ErrNotExist) || store.IsErrInvalidName(err) {
-		return nil, fmt.Errorf("find builder %q: it is no address, and none of buildx's builders (docker buildx ls lists them)", name)
+		return nil, fmt.Errorf("find builder %q: it is no address, and none of buildx's builders (docker buildx "+
+			"ls lists them)", name)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read buildx's builder %q in %q: %w", name, dir, err)
@@ -117,7 +120,8 @@ func buildxAddress(group *store.NodeGroup) (string, error) {
 	case "remote":
 		return remoteAddress(node), nil
 	}
-	return "", fmt.Errorf("its driver is %s: name the builder's address with --builder, such as kube-pod://POD?namespace=NS", group.Driver)
+	return "", fmt.Errorf("its driver is %s: name the builder's address with --builder, such as "+
+		"kube-pod://POD?namespace=NS", group.Driver)
 }
 
 // remoteAddress is a remote node's address, with the TLS files that buildx was given for it.

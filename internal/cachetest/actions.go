@@ -38,7 +38,8 @@ func Token(branch string, write bool) string {
 	if write {
 		permission = 3
 	}
-	claims := fmt.Sprintf(`{"ac":%q,"nbf":%d,"exp":%d}`, fmt.Sprintf(`[{"Scope":%q,"Permission":%d}]`, "refs/heads/"+branch, permission),
+	claims := fmt.Sprintf(`{"ac":%q,"nbf":%d,"exp":%d}`,
+		fmt.Sprintf(`[{"Scope":%q,"Permission":%d}]`, "refs/heads/"+branch, permission),
 		time.Now().Add(-time.Hour).Unix(), time.Now().Add(6*time.Hour).Unix())
 	part := base64.RawURLEncoding.EncodeToString
 	return part([]byte(`{"alg":"HS256","typ":"JWT"}`)) + "." + part([]byte(claims)) + "." + part([]byte("nobody"))
@@ -55,7 +56,8 @@ func mayWrite(token string) bool {
 		Access string `json:"ac"`
 	}
 	var scopes []struct{ Permission int }
-	return err == nil && json.Unmarshal(data, &claims) == nil && json.Unmarshal([]byte(claims.Access), &scopes) == nil &&
+	return err == nil && json.Unmarshal(data, &claims) == nil &&
+		json.Unmarshal([]byte(claims.Access), &scopes) == nil &&
 		len(scopes) > 0 && scopes[0].Permission&2 != 0
 }
 
@@ -91,7 +93,9 @@ func (a *Actions) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch call {
 	case "CreateCacheEntry":
 		if a.find(q.Version, false, q.Key) >= 0 {
-			http.Error(w, `{"code":"already_exists","msg":"cache entry with the same key, version, and scope already exists"}`, http.StatusConflict)
+			http.Error(w,
+				`{"code":"already_exists","msg":"cache entry with the same key, version, and scope already exists"}`,
+				http.StatusConflict)
 			return
 		}
 		a.entries = append(a.entries, &entry{key: q.Key, version: q.Version, blocks: map[string][]byte{}})

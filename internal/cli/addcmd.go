@@ -20,20 +20,25 @@ func (a *app) addCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "add REQUIREMENT… --onto IMAGE",
 		Short: "Put Python packages on top of an image as one more layer",
-		Long: `add puts Python packages on IMAGE. The image's own pip resolves them. Packages that the image has keep their versions; only
-missing ones are fetched, as wheels, from the mirrors. The result has all layers of the image and one more, so a node that holds
-the image pulls only that layer.
+		Long: `add puts Python packages on IMAGE. The image's own pip resolves them. Packages
+that the image has keep their versions; only missing ones are fetched, as
+wheels, from the mirrors. The result has all layers of the image and one more,
+so a node that holds the image pulls only that layer.
 
-It needs no recipe file and no local files: an image that raybuild pushed carries its recipe and lock. The result carries both, with
-what was added, so why, diff, inspect, rebase and another add work on it. In the recipe this is the key pip.added, one list for
-each layer. A recipe with the same list builds the same image.
+It needs no recipe file and no local files: an image that raybuild pushed
+carries its recipe and lock. The result carries both, with what was added, so
+why, diff, inspect, rebase and another add work on it. In the recipe this is the
+key pip.added, one list for each layer. A recipe with the same list builds the
+same image.
 
-The builder fetches only the image's environment. The result gets the name of IMAGE, or the names given with -t. Without --push
-it stays in the builder. If the image has all that you ask for, nothing is built.
+The builder fetches only the image's environment. The result gets the name of
+IMAGE, or the names given with -t. Without --push it stays in the builder. If
+the image has all that you ask for, nothing is built.
 
-raybuild does not know packages that the recipe's own steps installed, so it does not keep their versions.`,
+raybuild does not know packages that the recipe's own steps installed, so it
+does not keep their versions.`,
 		Example: `  raybuild add --push einops --onto registry.example/ray:2.60.0
-  raybuild add --push -t registry.example/ray:2.60.0-nlp "transformers>=4.40,<5" sentencepiece --onto registry.example/ray:2.60.0`,
+  raybuild add --push -t registry.example/ray:nlp "transformers>=4.40,<5" sentencepiece --onto registry.example/ray:2.60.0`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.set(cmd)
 			return a.add(cmd.Context(), o, args)
@@ -64,7 +69,8 @@ type addReport struct {
 
 func (a *app) add(ctx context.Context, o *addOptions, requirements []string) error {
 	if len(requirements) == 0 || o.onto == "" {
-		return usagef(`add needs a REQUIREMENT and --onto IMAGE, as in raybuild add "einops>=0.8" --onto registry.example/ray:2.60.0`)
+		return usagef("add needs a REQUIREMENT and --onto IMAGE, as in " +
+			`raybuild add "einops>=0.8" --onto registry.example/ray:2.60.0`)
 	}
 	if err := o.check(a); err != nil {
 		return err
@@ -82,7 +88,8 @@ func (a *app) add(ctx context.Context, o *addOptions, requirements []string) err
 		return err
 	}
 	if o.asJSON {
-		return a.printJSON(&addReport{Image: done.Image, From: done.From, Added: done.Added, Changes: lockChanges(done.Changes)})
+		return a.printJSON(&addReport{Image: done.Image, From: done.From, Added: done.Added,
+			Changes: lockChanges(done.Changes)})
 	}
 	return a.print("%s", done.Image)
 }

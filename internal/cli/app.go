@@ -187,7 +187,8 @@ func noArgs(cmd *cobra.Command, args []string) error {
 func oneArg(what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) != 1 {
-			return usagef("%q takes one %s, got %d: see %s --help", cmd.CommandPath(), what, len(args), cmd.CommandPath())
+			return usagef("%q takes one %s, got %d: see %s --help", cmd.CommandPath(), what, len(args),
+				cmd.CommandPath())
 		}
 		return nil
 	}

@@ -30,7 +30,8 @@ func (o *buildOptions) chooseCache(a *app) error {
 	for _, e := range p.cacheTo {
 		safeExport(e)
 		if e.Type == "inline" {
-			a.say("note: an inline cache is a part of the image, so the image's digest depends on what was cached; --cache-to type=registry keeps them apart")
+			a.say("note: an inline cache is a part of the image, so the image's digest depends on what was cached; " +
+				"--cache-to type=registry keeps them apart")
 		}
 	}
 	if len(p.cacheTo) > 0 && untrusted(a) {
@@ -52,7 +53,8 @@ func (o *buildOptions) bareCache(a *app) error {
 		return nil
 	}
 	if len(o.names) == 0 {
-		return usagef("--cache needs a name, beside which the cache is kept: raybuild --push --cache registry.example/ray:TAG")
+		return usagef("--cache needs a name, beside which the cache is kept: raybuild --push --cache " +
+			"registry.example/ray:TAG")
 	}
 	named, err := reference.ParseNormalizedNamed(o.names[0])
 	if err != nil {
@@ -64,7 +66,8 @@ func (o *buildOptions) bareCache(a *app) error {
 		return llb.CacheEntry{Type: "registry", Attrs: map[string]string{"ref": ref}}
 	}
 	standard := cmp.Or(a.getenv("CI_DEFAULT_BRANCH"), "main")
-	branch := cmp.Or(a.getenv("GITHUB_HEAD_REF"), a.getenv("GITHUB_REF_NAME"), a.getenv("CI_COMMIT_REF_NAME"), gitBranch(a.path(".")), standard)
+	branch := cmp.Or(a.getenv("GITHUB_HEAD_REF"), a.getenv("GITHUB_REF_NAME"), a.getenv("CI_COMMIT_REF_NAME"),
+		gitBranch(a.path(".")), standard)
 	p.cacheFrom = append(p.cacheFrom, beside(branch))
 	if cacheTag(branch) != cacheTag(standard) {
 		p.cacheFrom = append(p.cacheFrom, beside(standard))
@@ -127,7 +130,8 @@ func actionsCache(a *app, e llb.CacheEntry) {
 	if e.Type != "gha" {
 		return
 	}
-	for key, variable := range map[string]string{"token": "ACTIONS_RUNTIME_TOKEN", "url_v2": "ACTIONS_RESULTS_URL", "url": "ACTIONS_CACHE_URL"} {
+	for key, variable := range map[string]string{"token": "ACTIONS_RUNTIME_TOKEN", "url_v2": "ACTIONS_RESULTS_URL",
+		"url": "ACTIONS_CACHE_URL"} {
 		if v := a.getenv(variable); v != "" {
 			setDefault(e.Attrs, key, v)
 		}

@@ -18,7 +18,8 @@ func chosen(t *testing.T, o *buildOptions, env map[string]string) (from, to []ll
 		if err := os.MkdirAll(filepath.Join(a.dir, ".git"), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(a.dir, ".git", "HEAD"), []byte("ref: refs/heads/"+env["branch"]+"\n"), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(a.dir, ".git", "HEAD"), []byte("ref: refs/heads/"+env["branch"]+"\n"),
+			0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -40,8 +41,10 @@ func TestBareCacheIsBesideTheImage(t *testing.T) {
 		{"no branch is known", nil, []string{"main"}, "main"},
 		{"git's branch", map[string]string{"branch": "topic/a b"}, []string{"topic-a-b", "main"}, "topic-a-b"},
 		{"GitHub's branch", map[string]string{"GITHUB_REF_NAME": "main"}, []string{"main"}, "main"},
-		{"GitHub's pull request", map[string]string{"GITHUB_REF_NAME": "7/merge", "GITHUB_HEAD_REF": "fix"}, []string{"fix", "main"}, "fix"},
-		{"GitLab's branch", map[string]string{"CI_COMMIT_REF_NAME": "fix", "CI_DEFAULT_BRANCH": "trunk"}, []string{"fix", "trunk"}, "fix"},
+		{"GitHub's pull request", map[string]string{"GITHUB_REF_NAME": "7/merge", "GITHUB_HEAD_REF": "fix"},
+			[]string{"fix", "main"}, "fix"},
+		{"GitLab's branch", map[string]string{"CI_COMMIT_REF_NAME": "fix", "CI_DEFAULT_BRANCH": "trunk"},
+			[]string{"fix", "trunk"}, "fix"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -62,9 +65,11 @@ func TestBareCacheIsBesideTheImage(t *testing.T) {
 }
 
 func TestBareCacheInGitHubActionsIsItsOwn(t *testing.T) {
-	env := map[string]string{"ACTIONS_RESULTS_URL": "https://results.example/", "ACTIONS_RUNTIME_TOKEN": "secret", "GITHUB_REF_NAME": "main"}
+	env := map[string]string{"ACTIONS_RESULTS_URL": "https://results.example/", "ACTIONS_RUNTIME_TOKEN": "secret",
+		"GITHUB_REF_NAME": "main"}
 	from, to := chosen(t, &buildOptions{cache: true}, env)
-	want := map[string]string{"scope": "raybuild", "url_v2": "https://results.example/", "token": "secret", "version": "2"}
+	want := map[string]string{"scope": "raybuild", "url_v2": "https://results.example/", "token": "secret",
+		"version": "2"}
 	if len(from) != 1 || from[0].Type != "gha" || !maps.Equal(from[0].Attrs, want) {
 		t.Errorf("reads %v, want gha with %v", from, want)
 	}
@@ -79,14 +84,19 @@ func TestExportedCacheHasSafeDefaults(t *testing.T) {
 		flag string
 		want map[string]string
 	}{
-		{"registry.example/ray:cache", map[string]string{"ref": "registry.example/ray:cache", "mode": "max", "ignore-error": "true", "oci-mediatypes": "true", "image-manifest": "true"}},
-		{"type=local,dest=c,mode=min,ignore-error=false,image-manifest=false", map[string]string{"dest": "c", "mode": "min", "ignore-error": "false", "oci-mediatypes": "true", "image-manifest": "false"}},
-		{"type=registry,ref=r.example/c,oci-mediatypes=false", map[string]string{"ref": "r.example/c", "mode": "max", "ignore-error": "true", "oci-mediatypes": "false"}},
-		{"type=s3,bucket=b,region=r", map[string]string{"bucket": "b", "region": "r", "mode": "max", "ignore-error": "true"}},
+		{"registry.example/ray:cache", map[string]string{"ref": "registry.example/ray:cache", "mode": "max",
+			"ignore-error": "true", "oci-mediatypes": "true", "image-manifest": "true"}},
+		{"type=local,dest=c,mode=min,ignore-error=false,image-manifest=false", map[string]string{"dest": "c",
+			"mode": "min", "ignore-error": "false", "oci-mediatypes": "true", "image-manifest": "false"}},
+		{"type=registry,ref=r.example/c,oci-mediatypes=false", map[string]string{"ref": "r.example/c", "mode": "max",
+			"ignore-error": "true", "oci-mediatypes": "false"}},
+		{"type=s3,bucket=b,region=r", map[string]string{"bucket": "b", "region": "r", "mode": "max",
+			"ignore-error": "true"}},
 		{"type=inline", map[string]string{}},
 	}
 	for _, tt := range tests {
-		if _, to := chosen(t, &buildOptions{cacheTo: []string{tt.flag}}, nil); len(to) != 1 || !maps.Equal(to[0].Attrs, tt.want) {
+		if _, to := chosen(t, &buildOptions{cacheTo: []string{tt.flag}}, nil); len(to) != 1 ||
+			!maps.Equal(to[0].Attrs, tt.want) {
 			t.Errorf("--cache-to %s is %v, want %v", tt.flag, to, tt.want)
 		}
 	}
@@ -95,7 +105,8 @@ func TestExportedCacheHasSafeDefaults(t *testing.T) {
 func TestUntrustedPullRequestsWriteNoCache(t *testing.T) {
 	event := func(repo string) string {
 		file := filepath.Join(t.TempDir(), "event.json")
-		if err := os.WriteFile(file, []byte(`{"pull_request":{"head":{"repo":{"full_name":"`+repo+`"}}}}`), 0o644); err != nil {
+		if err := os.WriteFile(file, []byte(`{"pull_request":{"head":{"repo":{"full_name":"`+repo+`"}}}}`),
+			0o644); err != nil {
 			t.Fatal(err)
 		}
 		return file
@@ -104,7 +115,8 @@ func TestUntrustedPullRequestsWriteNoCache(t *testing.T) {
 		return map[string]string{"GITHUB_EVENT_NAME": name, "GITHUB_REPOSITORY": "team/ray", "GITHUB_EVENT_PATH": file}
 	}
 	gitlab := func(source string) map[string]string {
-		return map[string]string{"CI_MERGE_REQUEST_IID": "1", "CI_MERGE_REQUEST_PROJECT_ID": "5", "CI_MERGE_REQUEST_SOURCE_PROJECT_ID": source}
+		return map[string]string{"CI_MERGE_REQUEST_IID": "1", "CI_MERGE_REQUEST_PROJECT_ID": "5",
+			"CI_MERGE_REQUEST_SOURCE_PROJECT_ID": source}
 	}
 	tests := []struct {
 		name   string
@@ -138,7 +150,8 @@ func TestGitBranch(t *testing.T) {
 	dir := t.TempDir()
 	git := func(at string, args ...string) {
 		t.Helper()
-		cmd := exec.Command("git", append([]string{"-C", at, "-c", "user.name=t", "-c", "user.email=t@example.com"}, args...)...)
+		cmd := exec.Command("git", append([]string{"-C", at, "-c", "user.name=t", "-c", "user.email=t@example.com"},
+			args...)...)
 		cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("git %v: %v\n%s", args, err, out)

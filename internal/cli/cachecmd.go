@@ -19,9 +19,10 @@ import (
 
 func (a *app) cacheCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "cache",
-		Short:   "Show or clear what raybuild keeps on this machine",
-		Long:    "cache shows and clears raybuild's own directory: the embedded engine's build cache, fetched artifacts, locks made by --set, and the tests that images have passed.",
+		Use:   "cache",
+		Short: "Show or clear what raybuild keeps on this machine",
+		Long: "cache shows and clears raybuild's own directory: the embedded engine's build cache, fetched " +
+			"artifacts, locks made by --set, and the tests that images have passed.",
 		Example: "  raybuild cache du\n  raybuild cache prune",
 		Args:    noArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -41,9 +42,10 @@ type cacheUse struct {
 func (a *app) cacheDuCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:     "du",
-		Short:   "Show how much disk raybuild's directory takes",
-		Long:    "du shows each part of raybuild's directory (RAYBUILD_HOME, default ~/.cache/raybuild) with the disk space that it takes.",
+		Use:   "du",
+		Short: "Show how much disk raybuild's directory takes",
+		Long: "du shows each part of raybuild's directory (RAYBUILD_HOME, default ~/.cache/raybuild) with the disk " +
+			"space that it takes.",
 		Example: "  raybuild cache du\n  raybuild cache du --json",
 		Args:    noArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -126,11 +128,14 @@ func (a *app) cachePruneCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "prune",
 		Short: "Clear what raybuild keeps on this machine",
-		Long: `prune removes fetched artifacts, those first that were not used for longest, until at most --keep is left (default: none). It also
-removes locks made by --set and the record of which tests images have passed. With --all it ends the embedded engine and removes
-its build cache, too; without --all that cache keeps its own limit.
+		Long: `prune removes fetched artifacts, those first that were not used for longest,
+until at most --keep is left (default: none). It also removes locks made by
+--set and the record of which tests images have passed. With --all it ends the
+embedded engine and removes its build cache, too; without --all that cache keeps
+its own limit.
 
-Nothing is lost: what is removed is fetched, built or tested again when it is needed. Images in registries stay.`,
+Nothing is lost: what is removed is fetched, built or tested again when it is
+needed. Images in registries stay.`,
 		Example: "  raybuild cache prune\n  raybuild cache prune --keep 5GB\n  raybuild cache prune --all",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -155,7 +160,8 @@ func (a *app) prune(ctx context.Context, home string, limit int64, all bool) err
 	if err != nil {
 		return err
 	}
-	if _, err := fetch.Prune(ctx, filepath.Join(home, "artifacts"), limit); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if _, err := fetch.Prune(ctx, filepath.Join(home, "artifacts"), limit); err != nil &&
+		!errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("prune artifacts: %w", err)
 	}
 	for _, part := range []string{"locks", "tested"} {
@@ -185,7 +191,8 @@ func (a *app) pruneEngines(ctx context.Context, home string) error {
 		return fmt.Errorf("end the embedded engine: %w", err)
 	}
 	if err := os.RemoveAll(filepath.Join(home, "engine")); err != nil {
-		return fmt.Errorf("remove the embedded engine's build cache: %w: end builds that are running, or run it as the user that built", err)
+		return fmt.Errorf("remove the embedded engine's build cache: %w: end builds that are running, or run it as "+
+			"the user that built", err)
 	}
 	return nil
 }

@@ -48,7 +48,8 @@ func (a *app) tellCaches(p *parsedOptions, done []llb.CacheWork, m *cacheMetadat
 		switch {
 		case c.Error == "":
 		case p.notYet(c):
-			a.say("note: there is no cache yet where --cache keeps it: %s", strings.TrimPrefix(c.Name, "importing cache manifest from "))
+			a.say("note: there is no cache yet where --cache keeps it: %s",
+				strings.TrimPrefix(c.Name, "importing cache manifest from "))
 		default:
 			a.warn("%s: %s", c.Name, show.Printable(c.Error))
 		}

@@ -20,9 +20,12 @@ func TestCachesAreReported(t *testing.T) {
 		says   string
 		failed string
 	}{
-		"the branch's first build": {[]llb.CacheWork{absent(beside)}, "note: there is no cache yet where --cache keeps it: " + beside, "0 of 1"},
-		"a name that was given":    {[]llb.CacheWork{absent("other.example/ray:cache")}, "warning: importing cache manifest from other.example/ray:cache", "1 of 1"},
-		"a registry that refuses": {[]llb.CacheWork{{Name: "importing cache manifest from " + beside, Error: "403"}, {Name: "exporting cache to registry", Error: "403"}},
+		"the branch's first build": {[]llb.CacheWork{absent(beside)},
+			"note: there is no cache yet where --cache keeps it: " + beside, "0 of 1"},
+		"a name that was given": {[]llb.CacheWork{absent("other.example/ray:cache")},
+			"warning: importing cache manifest from other.example/ray:cache", "1 of 1"},
+		"a registry that refuses": {[]llb.CacheWork{{Name: "importing cache manifest from " + beside, Error: "403"},
+			{Name: "exporting cache to registry", Error: "403"}},
 			"warning: exporting cache to registry: 403", "2 of 2"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -35,7 +38,8 @@ func TestCachesAreReported(t *testing.T) {
 				t.Fatal(err)
 			}
 			a.tellCaches(&o.parsed, c.work, o.parsed.cacheMetadata(c.work))
-			if !strings.Contains(said.String(), c.says) || !strings.Contains(said.String(), c.failed+" imports and exports failed") {
+			if !strings.Contains(said.String(), c.says) ||
+				!strings.Contains(said.String(), c.failed+" imports and exports failed") {
 				t.Errorf("said is\n%swant %q and %q", said.String(), c.says, c.failed)
 			}
 			if strings.Contains(said.String(), "warning") != strings.HasPrefix(c.says, "warning") {

@@ -29,11 +29,13 @@ func call(t *testing.T, dir string, args ...string) ran {
 	return callContext(t, t.Context(), dir, args...)
 }
 
-func callContext(t *testing.T, ctx context.Context, dir string, args ...string) ran { //nolint:revive // t comes first in tests
+//nolint:revive // t comes first in tests
+func callContext(t *testing.T, ctx context.Context, dir string, args ...string) ran {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	env := map[string]string{"HOME": dir, "RAYBUILD_HOME": filepath.Join(dir, "home")}
-	a := &app{stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr, version: "dev", dir: dir, getenv: func(k string) string { return env[k] }}
+	a := &app{stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr, version: "dev", dir: dir,
+		getenv: func(k string) string { return env[k] }}
 	root := a.rootCommand() //nolint:contextcheck // cobra hands the context to the commands
 	root.SetArgs(args)
 	code := a.exit(ctx, root.ExecuteContext(ctx))
@@ -52,7 +54,8 @@ func commands(cmd *cobra.Command) []*cobra.Command {
 }
 
 func TestEveryCommandExplainsItself(t *testing.T) {
-	a := &app{stdin: strings.NewReader(""), stdout: io.Discard, stderr: io.Discard, getenv: func(string) string { return "" }}
+	a := &app{stdin: strings.NewReader(""), stdout: io.Discard, stderr: io.Discard,
+		getenv: func(string) string { return "" }}
 	for _, cmd := range commands(a.rootCommand()) {
 		t.Run(cmd.CommandPath(), func(t *testing.T) {
 			if cmd.Short == "" || len(cmd.Long) < 40 || !strings.Contains(cmd.Example, "raybuild") {
@@ -76,9 +79,12 @@ func TestHelpGoesToStdoutAndListsTheContract(t *testing.T) {
 		t.Fatalf("code %d, stderr %q", got.code, got.stderr)
 	}
 	for _, word := range []string{
-		"lock", "graph", "inspect", "mirrors", "doctor", "cache", "registry", "init", "version", "completion", "cluster",
-		"--file", "--lock", "--frozen", "--builder", "--platform", "--cache-from", "--cache-to", "--no-cache", "--set", "--output",
-		"--compression", "--progress", "--metadata-file", "--secret", "--insecure-registry", "--label", "--annotation", "--fetch",
+		"lock", "graph", "inspect", "mirrors", "doctor", "cache", "registry", "init", "version",
+		"completion", "cluster",
+		"--file", "--lock", "--frozen", "--builder", "--platform", "--cache-from", "--cache-to", "--no-cache",
+		"--set", "--output",
+		"--compression", "--progress", "--metadata-file", "--secret", "--insecure-registry", "--label",
+		"--annotation", "--fetch",
 		"--smoke", "--push", "--tag",
 	} {
 		if !strings.Contains(got.stdout, word) {
@@ -107,39 +113,44 @@ func TestUsageErrors(t *testing.T) {
 		"bad name":                        {[]string{"--push", "Ray:X Y"}, "parse image reference"},
 		"name with digest":                {[]string{"ray@sha256:" + strings.Repeat("0", 64)}, "name it by a tag"},
 		"bad compression":                 {[]string{"--compression", "lz4"}, "gzip, zstd or estargz"},
-		"rebase of a digest unnamed":      {[]string{"rebase", "ray@sha256:" + strings.Repeat("0", 64)}, "name the result with -t"},
-		"add of nothing":                  {[]string{"add", "--onto", "ray:1"}, "REQUIREMENT"},
-		"add onto nothing":                {[]string{"add", "torch"}, "--onto IMAGE"},
-		"add of a file":                   {[]string{"add", "./a.whl", "--onto", "ray:1"}, "pip.wheels"},
-		"add onto a digest unnamed":       {[]string{"add", "torch", "--onto", "ray@sha256:" + strings.Repeat("0", 64)}, "name the result with -t"},
-		"rebase of nothing":               {[]string{"rebase"}, "takes one IMAGE"},
-		"bad progress":                    {[]string{"--progress", "loud"}, "rawjson"},
-		"bad fetch":                       {[]string{"--fetch", "nobody"}, "session or builder"},
-		"bad output type":                 {[]string{"--output", "type=tar,dest=x"}, "type is oci"},
-		"output without dest":             {[]string{"--output", "type=oci"}, "dest=PATH"},
-		"two outputs of a type":           {[]string{"--output", "type=oci,dest=a", "--output", "type=oci,dest=b"}, "one output of type oci"},
-		"two outputs to stdout":           {[]string{"--output", "type=oci,dest=-", "--output", "type=docker,dest=-"}, "only one tar"},
-		"directory to stdout":             {[]string{"--output", "type=local,dest=-"}, "standard output"},
-		"unknown key of an output":        {[]string{"--output", "type=oci,dst=x"}, `did you mean "dest"?`},
-		"bad secret":                      {[]string{"--secret", "id=a"}, "id=NAME,src=FILE"},
-		"secret of two sources":           {[]string{"--secret", "id=a,src=token,env=HOME"}, "id=NAME,src=FILE"},
-		"secret without a file":           {[]string{"--secret", "id=a,src=missing"}, "no file that can be read"},
-		"secret without a variable":       {[]string{"--secret", "id=a,env=MISSING"}, "is not set"},
-		"secret twice":                    {[]string{"--secret", "id=a,src=token", "--secret", "id=a,src=token"}, "twice"},
-		"bad label":                       {[]string{"--label", "team"}, "KEY=VALUE"},
-		"bad cache type":                  {[]string{"--cache-from", "type=ftp,ref=x"}, "type is one of"},
-		"bad cache reference":             {[]string{"--cache-to", "Not A Ref"}, "parse image reference"},
-		"broken CSV":                      {[]string{"--cache-to", `type="registry`}, "KEY=VALUE"},
-		"platform without architecture":   {[]string{"--platform", "linux"}, "--platform"},
-		"lock with arguments":             {[]string{"lock", "ray"}, "--update"},
-		"lock check and update":           {[]string{"lock", "--check", "--update"}, "give one of them"},
-		"inspect nothing":                 {[]string{"inspect"}, "takes one IMAGE"},
-		"inspect a bad name":              {[]string{"inspect", "A B"}, "parse image reference"},
-		"inspect two ways":                {[]string{"inspect", "--json", "--lock", "ray"}, "give one of them"},
-		"graph of no format":              {[]string{"graph", "--format", "htlm"}, `did you mean "html"?`},
-		"registry on no address":          {[]string{"registry", "serve", "here"}, "HOST:PORT"},
-		"prune to no size":                {[]string{"cache", "prune", "--keep", "much"}, "500MB"},
-		"completion of no shell":          {[]string{"completion", "bsh"}, `did you mean "bash"?`},
+		"rebase of a digest unnamed": {[]string{"rebase", "ray@sha256:" + strings.Repeat("0", 64)},
+			"name the result with -t"},
+		"add of nothing":   {[]string{"add", "--onto", "ray:1"}, "REQUIREMENT"},
+		"add onto nothing": {[]string{"add", "torch"}, "--onto IMAGE"},
+		"add of a file":    {[]string{"add", "./a.whl", "--onto", "ray:1"}, "pip.wheels"},
+		"add onto a digest unnamed": {[]string{"add", "torch", "--onto", "ray@sha256:" + strings.Repeat("0", 64)},
+			"name the result with -t"},
+		"rebase of nothing":   {[]string{"rebase"}, "takes one IMAGE"},
+		"bad progress":        {[]string{"--progress", "loud"}, "rawjson"},
+		"bad fetch":           {[]string{"--fetch", "nobody"}, "session or builder"},
+		"bad output type":     {[]string{"--output", "type=tar,dest=x"}, "type is oci"},
+		"output without dest": {[]string{"--output", "type=oci"}, "dest=PATH"},
+		"two outputs of a type": {[]string{"--output", "type=oci,dest=a", "--output", "type=oci,dest=b"},
+			"one output of type oci"},
+		"two outputs to stdout": {[]string{"--output", "type=oci,dest=-", "--output", "type=docker,dest=-"},
+			"only one tar"},
+		"directory to stdout":       {[]string{"--output", "type=local,dest=-"}, "standard output"},
+		"unknown key of an output":  {[]string{"--output", "type=oci,dst=x"}, `did you mean "dest"?`},
+		"bad secret":                {[]string{"--secret", "id=a"}, "id=NAME,src=FILE"},
+		"secret of two sources":     {[]string{"--secret", "id=a,src=token,env=HOME"}, "id=NAME,src=FILE"},
+		"secret without a file":     {[]string{"--secret", "id=a,src=missing"}, "no file that can be read"},
+		"secret without a variable": {[]string{"--secret", "id=a,env=MISSING"}, "is not set"},
+		"secret twice": {[]string{"--secret", "id=a,src=token", "--secret", "id=a,src=token"},
+			"twice"},
+		"bad label":                     {[]string{"--label", "team"}, "KEY=VALUE"},
+		"bad cache type":                {[]string{"--cache-from", "type=ftp,ref=x"}, "type is one of"},
+		"bad cache reference":           {[]string{"--cache-to", "Not A Ref"}, "parse image reference"},
+		"broken CSV":                    {[]string{"--cache-to", `type="registry`}, "KEY=VALUE"},
+		"platform without architecture": {[]string{"--platform", "linux"}, "--platform"},
+		"lock with arguments":           {[]string{"lock", "ray"}, "--update"},
+		"lock check and update":         {[]string{"lock", "--check", "--update"}, "give one of them"},
+		"inspect nothing":               {[]string{"inspect"}, "takes one IMAGE"},
+		"inspect a bad name":            {[]string{"inspect", "A B"}, "parse image reference"},
+		"inspect two ways":              {[]string{"inspect", "--json", "--lock", "ray"}, "give one of them"},
+		"graph of no format":            {[]string{"graph", "--format", "htlm"}, `did you mean "html"?`},
+		"registry on no address":        {[]string{"registry", "serve", "here"}, "HOST:PORT"},
+		"prune to no size":              {[]string{"cache", "prune", "--keep", "much"}, "500MB"},
+		"completion of no shell":        {[]string{"completion", "bsh"}, `did you mean "bash"?`},
 	} {
 		t.Run(what, func(t *testing.T) {
 			got := call(t, dir, c.args...)
@@ -190,12 +201,14 @@ func TestInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for _, args := range [][]string{{"--push", "127.0.0.1:1/ray"}, {"lock"}, {"inspect", "127.0.0.1:1/ray"}} {
-		if got := callContext(t, ctx, t.TempDir(), args...); got.code != exitInterrupted || !strings.Contains(got.stderr, "interrupted; ") || got.stdout != "" {
+		if got := callContext(t, ctx, t.TempDir(), args...); got.code != exitInterrupted ||
+			!strings.Contains(got.stderr, "interrupted; ") || got.stdout != "" {
 			t.Errorf("%v: code %d, stdout %q, stderr %q", args, got.code, got.stdout, got.stderr)
 		}
 	}
 	t.Run("a server that is ended has done its work", func(t *testing.T) {
-		if got := callContext(t, ctx, t.TempDir(), "registry", "serve", "127.0.0.1:0"); got.code != exitDone || !strings.HasPrefix(got.stdout, "127.0.0.1:") {
+		if got := callContext(t, ctx, t.TempDir(), "registry", "serve", "127.0.0.1:0"); got.code != exitDone ||
+			!strings.HasPrefix(got.stdout, "127.0.0.1:") {
 			t.Errorf("code %d, stdout %q, stderr %q", got.code, got.stdout, got.stderr)
 		}
 	})
@@ -215,7 +228,8 @@ func TestInitWritesARecipeThatLoads(t *testing.T) {
 	if err != nil {
 		t.Fatalf("the recipe that init writes: %v", err)
 	}
-	if want := layers.DefaultRecipe(); recipe.Base != want.Base || recipe.Ray.Version != want.Ray.Version || !slices.Equal(recipe.Ray.Extras, want.Ray.Extras) {
+	if want := layers.DefaultRecipe(); recipe.Base != want.Base || recipe.Ray.Version != want.Ray.Version ||
+		!slices.Equal(recipe.Ray.Extras, want.Ray.Extras) {
 		t.Errorf("the recipe that init writes is not the default: %+v", recipe)
 	}
 	got := call(t, dir, "init")
@@ -230,12 +244,16 @@ func TestInitWritesARecipeThatLoads(t *testing.T) {
 // What is commented out in the recipe that init writes has to be right too.
 func TestInitCommentsAreRecipes(t *testing.T) {
 	var uncommented []string
-	skip := map[string]bool{"pip: [requests, \"tensorflow>=2.16\"]": true, "or:": true, "yaml-language-server: $schema=" + layers.RecipeSchemaURL: true}
+	skip := map[string]bool{"pip: [requests, \"tensorflow>=2.16\"]": true, "or:": true,
+		"yaml-language-server: $schema=" + layers.RecipeSchemaURL: true}
 	for _, line := range strings.Split(string(initialRecipe), "\n") {
 		text, ok := strings.CutPrefix(strings.TrimSpace(line), "# ")
 		indent := line[:len(line)-len(strings.TrimLeft(line, " "))]
 		body := strings.TrimSpace(text)
-		if ok && !skip[body] && (strings.Contains(body, ": ") && !strings.ContainsAny(body[:1], "ABCDEFGHIJKLMNOPQRSTUVWXYZ") || strings.HasSuffix(body, ":") || strings.HasPrefix(text, "  ")) {
+		if ok &&
+			!skip[body] &&
+			(strings.Contains(body, ": ") && !strings.ContainsAny(body[:1], "ABCDEFGHIJKLMNOPQRSTUVWXYZ") ||
+				strings.HasSuffix(body, ":") || strings.HasPrefix(text, "  ")) {
 			line = indent + text
 		}
 		uncommented = append(uncommented, line)
@@ -245,7 +263,8 @@ func TestInitCommentsAreRecipes(t *testing.T) {
 	if _, err := layers.LoadRecipe([]byte(text), "raybuild.yaml", nil); err != nil {
 		t.Errorf("uncommented: %v\n%s", err, text)
 	}
-	for _, key := range []string{"mirrors:", "apt:", "miniconda:", "extra_indexes:", "files:", "steps:", "image:", "platforms:", "secrets:", "smoke:"} {
+	for _, key := range []string{"mirrors:", "apt:", "miniconda:", "extra_indexes:", "files:", "steps:", "image:",
+		"platforms:", "secrets:", "smoke:"} {
 		if !strings.Contains(text, "\n"+key) && !strings.Contains(text, " "+key) {
 			t.Errorf("key %s is not shown", key)
 		}
@@ -265,15 +284,18 @@ func TestVersion(t *testing.T) {
 
 func TestCompletion(t *testing.T) {
 	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
-		if got := call(t, t.TempDir(), "completion", shell); got.code != exitDone || !strings.Contains(got.stdout, "raybuild") {
+		if got := call(t, t.TempDir(), "completion", shell); got.code != exitDone ||
+			!strings.Contains(got.stdout, "raybuild") {
 			t.Errorf("%s: code %d, %d bytes, stderr %q", shell, got.code, len(got.stdout), got.stderr)
 		}
 	}
 	for args, want := range map[string]string{
-		"--progress ": "rawjson", "graph --format ": "mermaid", "doc": "doctor", "reb": "rebase", "rebase --progress ": "rawjson", "add --progress ": "rawjson", "completion ": "zsh", "--compression ": "zstd",
+		"--progress ": "rawjson", "graph --format ": "mermaid", "doc": "doctor", "reb": "rebase",
+		"rebase --progress ": "rawjson", "add --progress ": "rawjson", "completion ": "zsh", "--compression ": "zstd",
 	} {
 		line := strings.Split(args, " ")
-		if got := call(t, t.TempDir(), append([]string{"__complete"}, line...)...); !strings.Contains(got.stdout, want) {
+		if got := call(t, t.TempDir(), append([]string{"__complete"}, line...)...); !strings.Contains(got.stdout,
+			want) {
 			t.Errorf("completion of %q: %q, want %s", args, got.stdout, want)
 		}
 	}
@@ -287,7 +309,8 @@ func TestMirrorsList(t *testing.T) {
 		}
 	}
 	var rows []mirrorRow
-	if err := json.Unmarshal([]byte(call(t, t.TempDir(), "mirrors", "--list", "--json").stdout), &rows); err != nil || len(rows) < 7 {
+	if err := json.Unmarshal([]byte(call(t, t.TempDir(), "mirrors", "--list", "--json").stdout), &rows); err != nil ||
+		len(rows) < 7 {
 		t.Errorf("%d rows, %v", len(rows), err)
 	}
 }
@@ -362,6 +385,7 @@ func TestSayingAtOnce(t *testing.T) {
 	}
 	all.Wait()
 	if want := strings.Repeat("warning: a line\n", 400); said.String() != want {
-		t.Errorf("400 lines that were said at once are not all there, or not whole: %d bytes, want %d", said.Len(), len(want))
+		t.Errorf("400 lines that were said at once are not all there, or not whole: %d bytes, want %d",
+			said.Len(), len(want))
 	}
 }

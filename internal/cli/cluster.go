@@ -17,16 +17,20 @@ import (
 	"github.com/raybuild/raybuild/internal/registry"
 )
 
-const clusterLong = `cluster runs an image as a Ray cluster on hosts that have Docker: this machine, or hosts that SSH reaches.
+const clusterLong = `cluster runs an image as a Ray cluster on hosts that have Docker: this machine,
+or hosts that SSH reaches.
 
-One file, cluster.yaml, names the image, the head's host and the workers' hosts. "up" starts what is missing and ends when Ray
-counts every node alive. If nothing has to change, it changes nothing. There is no state file: everything is in the containers'
-labels. Nothing is installed on the hosts. Host keys are always checked ("trust" records them). Every cluster has its own token
-(Ray 2.52 and later). The dashboard listens on the head's loopback only ("dashboard" brings it here). From Ray 2.61 on, clusters
-that others start have a token by default, too: a program outside then needs it in RAY_AUTH_TOKEN.
+One file, cluster.yaml, names the image, the head's host and the workers' hosts.
+"up" starts what is missing and ends when Ray counts every node alive. If
+nothing has to change, it changes nothing. There is no state file: everything is
+in the containers' labels. Nothing is installed on the hosts. Host keys are
+always checked ("trust" records them). Every cluster has its own token (Ray 2.52
+and later). The dashboard listens on the head's loopback only ("dashboard"
+brings it here). From Ray 2.61 on, clusters that others start have a token by
+default, too: a program outside then needs it in RAY_AUTH_TOKEN.
 
-Exit codes: 0 done, 1 failed, 2 plan found changes, 64 wrong usage, 130 interrupted. exec and submit end with their program's
-exit code.`
+Exit codes: 0 done, 1 failed, 2 plan found changes, 64 wrong usage, 130
+interrupted. exec and submit end with their program's exit code.`
 
 const clusterExample = `  # from two machines to a running cluster
   raybuild cluster init --image registry.example/ray:2.60.0 ubuntu@10.0.0.1 ubuntu@10.0.0.2
@@ -47,7 +51,8 @@ type clusterOptions struct {
 
 func (o *clusterOptions) flags(f *pflag.FlagSet) {
 	f.StringVarP(&o.file, "file", "f", "cluster.yaml", "the cluster's `FILE`")
-	f.StringSliceVar(&o.knownHosts, "known-hosts", nil, "`FILE` of host keys (default: known_hosts beside the cluster's file, ~/.ssh/known_hosts, /etc/ssh/ssh_known_hosts)")
+	f.StringSliceVar(&o.knownHosts, "known-hosts", nil, "`FILE` of host keys (default: known_hosts beside the "+
+		"cluster's file, ~/.ssh/known_hosts, /etc/ssh/ssh_known_hosts)")
 	f.StringVar(&o.identity, "identity", "", "private key `FILE`, tried first if the cluster's file names none")
 	f.StringVar(&o.sshConfig, "ssh-config", "", "SSH client configuration `FILE` (default ~/.ssh/config), or none")
 	insecureFlag(f, &o.insecure)
@@ -66,8 +71,10 @@ func (a *app) newClusterCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	o.flags(cmd.PersistentFlags())
-	cmd.AddCommand(a.clusterInitCommand(o), a.clusterTrustCommand(o), a.clusterPlanCommand(o), a.clusterUpCommand(o), a.clusterStatusCommand(o),
-		a.clusterLogsCommand(o), a.clusterExecCommand(o), a.clusterSubmitCommand(o), a.clusterBenchCommand(o), a.clusterDashboardCommand(o),
+	cmd.AddCommand(a.clusterInitCommand(o), a.clusterTrustCommand(o), a.clusterPlanCommand(o), a.clusterUpCommand(o),
+		a.clusterStatusCommand(o),
+		a.clusterLogsCommand(o), a.clusterExecCommand(o), a.clusterSubmitCommand(o), a.clusterBenchCommand(o),
+		a.clusterDashboardCommand(o),
 		a.clusterScaleCommand(o), a.clusterDownCommand(o), a.clusterExportCommand(o))
 	return cmd
 }
@@ -76,7 +83,8 @@ func (a *app) newClusterCommand() *cobra.Command {
 func (a *app) loadCluster(o *clusterOptions) (*cluster.Spec, error) {
 	data, err := os.ReadFile(a.path(o.file))
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("read cluster %q: there is no such file; write one with: raybuild cluster init HOST…", o.file)
+		return nil, fmt.Errorf("read cluster %q: there is no such file; write one with: raybuild cluster init HOST…",
+			o.file)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read cluster: %w", err)
@@ -125,7 +133,8 @@ func (r registryImages) Facts(ctx context.Context, ref string) (cluster.ImageFac
 	if i := strings.LastIndexByte(at, ':'); i > strings.LastIndexByte(at, '/') {
 		at = at[:i]
 	}
-	f := cluster.ImageFacts{Ref: at + "@" + img.Digest.String(), Digest: img.Digest.String(), Layers: map[string][]cluster.ImageLayer{}}
+	f := cluster.ImageFacts{Ref: at + "@" + img.Digest.String(), Digest: img.Digest.String(),
+		Layers: map[string][]cluster.ImageLayer{}}
 	for _, p := range img.Platforms {
 		f.Arch = append(f.Arch, p.Platform.Architecture)
 		f.User = p.Config.User
@@ -137,7 +146,8 @@ func (r registryImages) Facts(ctx context.Context, ref string) (cluster.ImageFac
 		f.Python = p.Config.Labels["dev.raybuild.python"]
 		for _, l := range p.Layers {
 			f.MediaTypes = append(f.MediaTypes, l.MediaType)
-			f.Layers[p.Platform.Architecture] = append(f.Layers[p.Platform.Architecture], cluster.ImageLayer{DiffID: l.DiffID.String(), Size: l.Size})
+			f.Layers[p.Platform.Architecture] = append(f.Layers[p.Platform.Architecture],
+				cluster.ImageLayer{DiffID: l.DiffID.String(), Size: l.Size})
 		}
 	}
 	return f, nil

@@ -19,40 +19,34 @@ func (a *app) clusterExportCommand(o *clusterOptions) *cobra.Command {
 	formats := []string{string(cluster.KubeRay), string(cluster.RayUp), string(cluster.Compose)}
 	cmd := &cobra.Command{
 		Use: "export", Short: "Write the cluster for another launcher: KubeRay, ray up, docker compose",
-		Long: `export prints the cluster in the form of another launcher. Comments at the top say what that launcher cannot do, and what was
-guessed. The image is named by digest.
+		Long: `export prints the cluster in the form of another launcher. Comments at the top
+say what that launcher cannot do, and what was guessed. The image is named by
+digest.
 
-With --apply it sends the RayCluster to Kubernetes (server-side apply), shows what keeps its pods from running, and ends when the
-head and all workers are ready. If nothing has to change, it changes nothing. KubeRay's operator must run in the cluster. From
-version 1.5.1 on, the operator makes the cluster's token, in a Secret with the cluster's name; raybuild does not read or make
-Secrets.`,
+With --apply it sends the RayCluster to Kubernetes (server-side apply), shows
+what keeps its pods from running, and ends when the head and all workers are
+ready. If nothing has to change, it changes nothing. KubeRay's operator must run
+in the cluster. From version 1.5.1 on, the operator makes the cluster's token,
+in a Secret with the cluster's name; raybuild does not read or make Secrets.`,
 		Example: `  raybuild cluster export --format kuberay | kubectl apply -f -
   raybuild cluster export --format kuberay --apply --context prod --namespace ml
   raybuild cluster export --format kuberay --kuberay 1.4.2 > raycluster.yaml
   raybuild cluster export --format compose > compose.yaml`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := to.check(cmd.Flags(), cluster.Format(format)); err != nil {
+			format := cluster.Format(format)
+			if err := to.check(cmd.Flags(), format); err != nil {
 				return err
 			}
-			if operator != "" && cluster.Format(format) != cluster.KubeRay {
+			if operator != "" && format != cluster.KubeRay {
 				return usagef("--kuberay is for --format %s", cluster.KubeRay)
 			}
 			spec, err := a.loadCluster(o)
 			if err != nil {
 				return err
 			}
-			image, err := cluster.ImageOf(cmd.Context(), spec, a.launcher(o))
-			if err != nil {
-				return err
-			}
-			eo := cluster.ExportOptions{Image: image, Namespace: namespace, Operator: operator}
-			if cluster.Format(format) == cluster.RayUp {
-				if eo.Login, err = docker.LoginOf(targetOf(spec.Head.Host), a.launcher(o).SSH); err != nil {
-					return err
-				}
-			}
-			out, err := cluster.Export(spec, cluster.Format(format), eo)
+			out, err := a.export(cmd.Context(), spec, o, format,
+				cluster.ExportOptions{Namespace: namespace, Operator: operator})
 			if err != nil {
 				return err
 			}
@@ -70,10 +64,25 @@ Secrets.`,
 	o.imageFlag(cmd.Flags())
 	cmd.Flags().StringVar(&format, "format", string(cluster.KubeRay), strings.Join(formats, ", "))
 	cmd.Flags().StringVar(&namespace, "namespace", "", "Kubernetes `NAMESPACE` (default for --apply: the context's)")
-	cmd.Flags().StringVar(&operator, "kuberay", "", "KubeRay: `VERSION` of the operator, 1.2 or later (default: one of 1.5.1 or later)")
+	cmd.Flags().StringVar(&operator, "kuberay", "", "KubeRay: `VERSION` of the operator, 1.2 or later (default: one "+
+		"of 1.5.1 or later)")
 	completeValues(cmd, "format", formats, cobra.ShellCompDirectiveNoFileComp)
 	to.flags(cmd.Flags())
 	return cmd
+}
+
+// export asks for the image's digest, and ray up's login, and writes the cluster in the form of another launcher.
+func (a *app) export(ctx context.Context, spec *cluster.Spec, o *clusterOptions, format cluster.Format,
+	eo cluster.ExportOptions) (out []byte, err error) {
+	if eo.Image, err = cluster.ImageOf(ctx, spec, a.launcher(o)); err != nil {
+		return nil, err
+	}
+	if format == cluster.RayUp {
+		if eo.Login, err = docker.LoginOf(targetOf(spec.Head.Host), a.launcher(o).SSH); err != nil {
+			return nil, err
+		}
+	}
+	return cluster.Export(spec, format, eo)
 }
 
 // applyOptions are the flags of export --apply.
@@ -85,7 +94,8 @@ type applyOptions struct {
 
 func (o *applyOptions) flags(f *pflag.FlagSet) {
 	f.BoolVar(&o.apply, "apply", false, "apply the RayCluster to Kubernetes, and wait until it is ready")
-	f.StringVar(&o.kubeconfig, "kubeconfig", "", "with --apply: `FILE` that says how to reach Kubernetes (default $KUBECONFIG, then ~/.kube/config, then the pod's service account)")
+	f.StringVar(&o.kubeconfig, "kubeconfig", "", "with --apply: `FILE` that says how to reach Kubernetes (default "+
+		"$KUBECONFIG, then ~/.kube/config, then the pod's service account)")
 	f.StringVar(&o.context, "context", "", "with --apply: kubeconfig `CONTEXT` (default: the current one)")
 	f.DurationVar(&o.timeout, "timeout", 10*time.Minute, "with --apply: how long the cluster may take to get ready")
 	f.BoolVar(&o.force, "force-conflicts", false, "with --apply: take over fields that another manager has set")
@@ -119,7 +129,8 @@ func (a *app) applyToKube(ctx context.Context, doc []byte, namespace string, o *
 	if file != "" {
 		file = a.path(file)
 	}
-	r, err := kube.Apply(ctx, doc, kube.Options{Kubeconfig: file, Context: o.context, Namespace: namespace, Force: o.force, Timeout: o.timeout, Say: a.say})
+	r, err := kube.Apply(ctx, doc, kube.Options{Kubeconfig: file, Context: o.context, Namespace: namespace,
+		Force: o.force, Timeout: o.timeout, Say: a.say})
 	if err != nil {
 		return err
 	}

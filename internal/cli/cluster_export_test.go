@@ -46,16 +46,19 @@ func rayRegistry(t *testing.T) string {
 
 func TestExportApply(t *testing.T) {
 	dir, image := t.TempDir(), rayRegistry(t)
-	text := fmt.Sprintf("name: demo\nimage: %s\nhead: {host: u@10.0.0.1, num_cpus: 1, shm_size: 1g}\nworkers: [{name: w, host: u@10.0.0.2}]\n", image)
+	text := fmt.Sprintf("name: demo\nimage: %s\nhead: {host: u@10.0.0.1, num_cpus: 1, shm_size: 1g}\n"+
+		"workers: [{name: w, host: u@10.0.0.2}]\n", image)
 	if err := os.WriteFile(filepath.Join(dir, "cluster.yaml"), []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	s := kubetest.Start(t)
 	s.Operator = func(obj *unstructured.Unstructured, _ int) map[string]any {
-		return map[string]any{"state": "ready", "observedGeneration": obj.GetGeneration(), "desiredWorkerReplicas": int64(1), "readyWorkerReplicas": int64(1),
+		return map[string]any{"state": "ready", "observedGeneration": obj.GetGeneration(),
+			"desiredWorkerReplicas": int64(1), "readyWorkerReplicas": int64(1),
 			"head": map[string]any{"serviceName": "demo-head-svc"}}
 	}
-	export := []string{"cluster", "export", "--apply", "--kubeconfig", s.Kubeconfig(t), "--namespace", kubetest.Namespace}
+	export := []string{"cluster", "export", "--apply", "--kubeconfig", s.Kubeconfig(t), "--namespace",
+		kubetest.Namespace}
 	r := call(t, dir, export...)
 	if r.code != exitDone || r.stdout != "raycluster.ray.io/demo applied and ready in namespace ml (1 workers)\n" {
 		t.Fatalf("exit code %d\n%s\n%s", r.code, r.stdout, r.stderr)
@@ -72,7 +75,8 @@ func TestExportApply(t *testing.T) {
 		Changed bool
 		Service string `json:"head_service"`
 	}
-	if err := json.Unmarshal([]byte(r.stdout), &result); err != nil || r.code != exitDone || result.Changed || result.Service != "demo-head-svc" || !strings.Contains(r.stderr, "nothing changed") {
+	if err := json.Unmarshal([]byte(r.stdout), &result); err != nil || r.code != exitDone ||
+		result.Changed || result.Service != "demo-head-svc" || !strings.Contains(r.stderr, "nothing changed") {
 		t.Errorf("again: exit code %d, %v\n%s\n%s", r.code, err, r.stdout, r.stderr)
 	}
 	s.SetAs(t, "autopilot", map[string]any{"spec": map[string]any{"rayVersion": "2.40.0"}})
@@ -82,8 +86,10 @@ func TestExportApply(t *testing.T) {
 	if r = call(t, dir, append(export, "--force-conflicts")...); r.code != exitDone {
 		t.Errorf("with --force-conflicts: exit code %d\n%s", r.code, r.stderr)
 	}
-	for _, args := range [][]string{{"--format", "compose", "--apply"}, {"--context", "test"}, {"--force-conflicts"}, {"--timeout", "1m"}, {"--apply", "--timeout", "0s"}} {
-		if r := call(t, dir, append([]string{"cluster", "export"}, args...)...); r.code != exitUsage || !strings.Contains(r.stderr, "--") {
+	for _, args := range [][]string{{"--format", "compose", "--apply"}, {"--context", "test"}, {"--force-conflicts"},
+		{"--timeout", "1m"}, {"--apply", "--timeout", "0s"}} {
+		if r := call(t, dir, append([]string{"cluster", "export"}, args...)...); r.code != exitUsage ||
+			!strings.Contains(r.stderr, "--") {
 			t.Errorf("%q: exit code %d, want %d\n%s", args, r.code, exitUsage, r.stderr)
 		}
 	}
@@ -96,7 +102,9 @@ func TestExportRayUpWarnsOfAMissingKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := call(t, dir, "cluster", "export", "--format", "ray-up", "--ssh-config", "none", "--identity", "nowhere")
-	if r.code != exitDone || !strings.Contains(r.stderr, "warning: the file lacks auth.ssh_private_key") || !strings.Contains(r.stdout, "\n# - missing: auth.ssh_private_key") {
-		t.Errorf("it does not say in the file, and as a warning, that the key is missing: exit code %d\n%s\n%s", r.code, r.stderr, r.stdout)
+	if r.code != exitDone || !strings.Contains(r.stderr, "warning: the file lacks auth.ssh_private_key") ||
+		!strings.Contains(r.stdout, "\n# - missing: auth.ssh_private_key") {
+		t.Errorf("it does not say in the file, and as a warning, that the key is missing: exit code %d\n%s\n%s", r.code,
+			r.stderr, r.stdout)
 	}
 }

@@ -17,9 +17,12 @@ func (a *app) clusterInitCommand(o *clusterOptions) *cobra.Command {
 	var name string
 	cmd := &cobra.Command{
 		Use: "init [HOST…]", Short: "Write a commented cluster.yaml to start from",
-		Long: `init writes the cluster's file. The first HOST is the head, the others are workers. Without a HOST the cluster runs on this machine.
-HOST is [user@]address[:port]; ranges such as 10.0.0.[2-9] are allowed. init never overwrites a file.`,
-		Example: "  raybuild cluster init --image registry.example/ray:2.60.0 ubuntu@10.0.0.1 ubuntu@10.0.0.[2-4]\n  raybuild cluster init   # one node, here",
+		Long: `init writes the cluster's file. The first HOST is the head, the others are
+workers. Without a HOST the cluster runs on this machine. HOST is
+[user@]address[:port]; ranges such as 10.0.0.[2-9] are allowed. init never
+overwrites a file.`,
+		Example: "  raybuild cluster init --image registry.example/ray:2.60.0 ubuntu@10.0.0.1 ubuntu@10.0.0.[2-4]\n" +
+			"  raybuild cluster init   # one node, here",
 		RunE: func(_ *cobra.Command, hosts []string) error {
 			data, err := cluster.Init(name, o.image, hosts)
 			if err != nil {
@@ -27,7 +30,8 @@ HOST is [user@]address[:port]; ranges such as 10.0.0.[2-9] are allowed. init nev
 			}
 			f, err := os.OpenFile(a.path(o.file), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 			if errors.Is(err, os.ErrExist) {
-				return fmt.Errorf("write cluster %q: it is there already: remove it, or name another one with -f", o.file)
+				return fmt.Errorf("write cluster %q: it is there already: remove it, or name another one with -f",
+					o.file)
 			}
 			if err != nil {
 				return fmt.Errorf("write cluster: %w", err)
@@ -53,11 +57,14 @@ func (a *app) clusterTrustCommand(o *clusterOptions) *cobra.Command {
 	var yes, asJSON bool
 	cmd := &cobra.Command{
 		Use: "trust [HOST…]", Short: "Show the hosts' SSH keys, and record them",
-		Long: `trust asks each host for its SSH host keys, shows their fingerprints, and, once you agree, records them in known_hosts beside the
-cluster's file (or in the first --known-hosts). Compare them with what the hosts themselves say:
-ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub. A key that differs from a recorded one is never replaced.
+		Long: `trust asks each host for its SSH host keys, shows their fingerprints, and, once
+you agree, records them in known_hosts beside the cluster's file (or in the
+first --known-hosts). Compare them with what the hosts themselves say:
+ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub. A key that differs from a
+recorded one is never replaced.
 
-Hosts come from the cluster's file unless they are named. Jump hosts must be known before: trust them first.`,
+Hosts come from the cluster's file unless they are named. Jump hosts must be
+known before: trust them first.`,
 		Example: "  raybuild cluster trust\n  raybuild cluster trust --yes ubuntu@10.0.0.1",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			targets, err := a.trustTargets(o, args)

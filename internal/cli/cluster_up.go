@@ -17,7 +17,8 @@ func (a *app) clusterPlanCommand(o *clusterOptions) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "plan", Short: "Say what up would do; exit code 2 if anything",
-		Long: `plan looks at every host and prints what up would create, recreate, start and remove, and why. It changes nothing.
+		Long: `plan looks at every host and prints what up would create, recreate, start and
+remove, and why. It changes nothing.
 
 Exit code: 0 if there is nothing to do, 2 if there is.`,
 		Example: "  raybuild cluster plan\n  raybuild cluster plan --image registry.example/ray:next --json",
@@ -53,15 +54,20 @@ func (a *app) clusterUpCommand(o *clusterOptions) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use: "up", Short: "Bring the cluster to what its file says",
-		Long: `up checks the hosts, pulls the image by digest, starts the head, then the workers in parallel. It ends when Ray counts every node
-alive with the resources that the file asks for. If nothing has to change, up changes nothing and says so.
+		Long: `up checks the hosts, pulls the image by digest, starts the head, then the
+workers in parallel. It ends when Ray counts every node alive with the resources
+that the file asks for. If nothing has to change, up changes nothing and says
+so.
 
-If a host fails, up names the host, the cause and the next command. up fails if fewer than --min-workers workers join; the next up
-continues where this one stopped. If another up runs, this one says who runs it, and ends.
+If a host fails, up names the host, the cause and the next command. up fails if
+fewer than --min-workers workers join; the next up continues where this one
+stopped. If another up runs, this one says who runs it, and ends.
 
-Ray before 2.52 has no token authentication. up refuses it unless cluster.yaml says accept_no_auth: true.`,
-		Example: "  raybuild cluster up\n  raybuild cluster up --image registry.example/ray@sha256:… --skip-unreachable",
-		Args:    noArgs,
+Ray before 2.52 has no token authentication. up refuses it unless cluster.yaml
+says accept_no_auth: true.`,
+		Example: "  raybuild cluster up\n  raybuild cluster up --image registry.example/ray@sha256:… " +
+			"--skip-unreachable",
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			spec, err := a.loadCluster(o)
 			if err != nil {
@@ -85,7 +91,8 @@ Ray before 2.52 has no token authentication. up refuses it unless cluster.yaml s
 		},
 	}
 	o.imageFlag(cmd.Flags())
-	cmd.Flags().IntVar(&minWorkers, "min-workers", 0, "fewest workers with which up succeeds (default: what the file says, else all)")
+	cmd.Flags().IntVar(&minWorkers, "min-workers", 0, "fewest workers with which up succeeds (default: what the file "+
+		"says, else all)")
 	cmd.Flags().BoolVar(&skip, "skip-unreachable", false, "go on without workers whose host cannot be reached")
 	cmd.Flags().DurationVar(&wait, "wait", 0, "how long nodes may take to join (default: what the file says, else 2m)")
 	jsonFlag(cmd, &asJSON)
@@ -99,8 +106,10 @@ func (a *app) clusterStatusCommand(o *clusterOptions) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use: "status", Short: "Compare the cluster with what it should be",
-		Long: `status shows every node: its container, whether Ray counts it alive, its resources and its load. For a missing node it shows the
-cause and what to do next. It also shows what differs from the file. Exit code: 0 if all is as the file says, 1 if not.`,
+		Long: `status shows every node: its container, whether Ray counts it alive, its
+resources and its load. For a missing node it shows the cause and what to do
+next. It also shows what differs from the file. Exit code: 0 if all is as the
+file says, 1 if not.`,
 		Example: "  raybuild cluster status\n  raybuild cluster status --watch=5s",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -121,7 +130,8 @@ cause and what to do next. It also shows what differs from the file. Exit code: 
 				}
 				if watch == 0 {
 					if !s.Healthy {
-						return fmt.Errorf("cluster %s is not as wanted: %d of %d nodes alive", s.Cluster, s.Alive, s.Wanted)
+						return fmt.Errorf("cluster %s is not as wanted: %d of %d nodes alive", s.Cluster,
+							s.Alive, s.Wanted)
 					}
 					return nil
 				}
@@ -143,7 +153,8 @@ func (a *app) clusterScaleCommand(o *clusterOptions) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "scale WORKERS", Short: "Run the first WORKERS workers of the file, and no others",
-		Long:    `scale starts and removes workers until the first WORKERS of the file run. The file stays as it is: the next up starts all of them.`,
+		Long: `scale starts and removes workers until the first WORKERS of the file run. The
+file stays as it is: the next up starts all of them.`,
 		Example: "  raybuild cluster scale 4",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
@@ -179,12 +190,15 @@ func (a *app) clusterDownCommand(o *clusterOptions) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use: "down", Short: "Remove the cluster from its hosts",
-		Long: `down removes the cluster's containers, token, packet filter and lock from every host. It finds them by label, and looks again at the
-end. The file is not needed if you give --name and --host. Images stay on the hosts.
+		Long: `down removes the cluster's containers, token, packet filter and lock from every
+host. It finds them by label, and looks again at the end. The file is not needed
+if you give --name and --host. Images stay on the hosts.
 
-If a host cannot be reached, down names it and fails. Run down again when the host is back.`,
-		Example: "  raybuild cluster down\n  raybuild cluster down --name demo --host ubuntu@10.0.0.1 --host ubuntu@10.0.0.2",
-		Args:    noArgs,
+If a host cannot be reached, down names it and fails. Run down again when the
+host is back.`,
+		Example: "  raybuild cluster down\n  raybuild cluster down --name demo --host ubuntu@10.0.0.1 --host " +
+			"ubuntu@10.0.0.2",
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			name, at, err := a.downTarget(o, name, hosts)
 			if err != nil {
@@ -198,7 +212,8 @@ If a host cannot be reached, down names it and fails. Run down again when the ho
 		},
 	}
 	cmd.Flags().StringVar(&name, "name", "", "the cluster's `NAME` (default: the file's)")
-	cmd.Flags().StringArrayVar(&hosts, "host", nil, "`HOST` to remove it from, user@address or local (repeatable; default: the file's)")
+	cmd.Flags().StringArrayVar(&hosts, "host", nil, "`HOST` to remove it from, user@address or local (repeatable; "+
+		"default: the file's)")
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }

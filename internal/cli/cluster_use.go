@@ -15,7 +15,8 @@ func (a *app) clusterLogsCommand(o *clusterOptions) *cobra.Command {
 	var lo cluster.LogOptions
 	cmd := &cobra.Command{
 		Use: "logs [NODE…]", Short: "Show what the nodes print, merged",
-		Long:    "logs merges the logs of all nodes, or of those that are named (\"head\" is one), a line at a time with the node's name before it.",
+		Long: "logs merges the logs of all nodes, or of those that are named (\"head\" is one), a line at a time " +
+			"with the node's name before it.",
 		Example: "  raybuild cluster logs -F\n  raybuild cluster logs head --tail 50",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			spec, err := a.loadCluster(o)
@@ -47,8 +48,10 @@ func (a *app) clusterExecCommand(o *clusterOptions) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use: "exec [--node NODE] -- COMMAND [ARG…]", Short: "Run a command in a node's container",
-		Long: `exec runs a command in the container of the head, or of another node. It connects this terminal's input and output, and ends with
-the command's exit code. RAY_ADDRESS and the token are set, so ray's own commands and ray.init() find the cluster.`,
+		Long: `exec runs a command in the container of the head, or of another node. It
+connects this terminal's input and output, and ends with the command's exit
+code. RAY_ADDRESS and the token are set, so ray's own commands and ray.init()
+find the cluster.`,
 		Example: "  raybuild cluster exec -- ray status\n  raybuild cluster exec -t -- bash",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			argv := dashArgs(cmd, args)
@@ -104,24 +107,25 @@ func (a *app) clusterSubmitCommand(o *clusterOptions) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use: "submit [--dir DIR] -- COMMAND [ARG…]", Short: "Run a job on the cluster, and end as it does",
-		Long: `submit sends a directory (at most 100 MiB; not .git, and not what .rayignore names) and runs a command in it, through Ray's jobs API
-over the SSH connection. Ray before 1.9 has no such API: there the command runs in the head's container. submit shows the job's
-output and ends with the job's exit code. If you interrupt submit, the job goes on, and submit says so. If the head dies, its jobs
-are lost: submit says so, and ends with 1.`,
-		Example: "  raybuild cluster submit --dir . -- python train.py --epochs 3\n  raybuild cluster submit --detach -- python -c 'import ray; ray.init()'",
+		Long: `submit sends a directory (at most 100 MiB; not .git, and not what .rayignore
+names) and runs a command in it, through Ray's jobs API over the SSH connection.
+Ray before 1.9 has no such API: there the command runs in the head's container.
+submit shows the job's output and ends with the job's exit code. If you
+interrupt submit, the job goes on, and submit says so. If the head dies, its
+jobs are lost: submit says so, and ends with 1.`,
+		Example: "  raybuild cluster submit --dir . -- python train.py --epochs 3\n" +
+			"  raybuild cluster submit --detach -- python -c 'import ray; ray.init()'",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			argv := dashArgs(cmd, args)
 			if len(argv) == 0 {
-				return usagef("%q needs a command: raybuild cluster submit --dir . -- python train.py", cmd.CommandPath())
+				return usagef("%q needs a command: raybuild cluster submit --dir . -- python train.py",
+					cmd.CommandPath())
 			}
-			j.Argv, j.Env = argv, map[string]string{}
-			for _, e := range env {
-				k, v, ok := strings.Cut(e, "=")
-				if !ok || k == "" {
-					return usagef("--env %q: write it as NAME=VALUE", e)
-				}
-				j.Env[k] = v
+			vars, err := pairs("--env", env)
+			if err != nil {
+				return err
 			}
+			j.Argv, j.Env = argv, vars
 			if j.Dir != "" {
 				j.Dir = a.path(j.Dir)
 			}
@@ -165,7 +169,8 @@ func (a *app) clusterBenchCommand(o *clusterOptions) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use: "bench", Short: "Time 50 one-second tasks, in one process and over the cluster",
-		Long:    "bench runs tasks that sleep, first one after the other in one process, then by Ray over the cluster, and prints both times, the speed-up, and how many tasks ran on each node.",
+		Long: "bench runs tasks that sleep, first one after the other in one process, then by Ray over the " +
+			"cluster, and prints both times, the speed-up, and how many tasks ran on each node.",
 		Example: "  raybuild cluster bench\n  raybuild cluster bench --tasks 200 --seconds 0.2",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -196,9 +201,10 @@ func (a *app) clusterDashboardCommand(o *clusterOptions) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use: "dashboard", Short: "Bring the cluster's dashboard to this machine's loopback",
-		Long: `dashboard opens a tunnel from a port of 127.0.0.1 to the dashboard on the head's loopback, prints the URL, and runs until you
-interrupt it. If the connection is lost, it connects again on the same port. The page asks for the cluster's token; --show-token
-prints it.`,
+		Long: `dashboard opens a tunnel from a port of 127.0.0.1 to the dashboard on the head's
+loopback, prints the URL, and runs until you interrupt it. If the connection is
+lost, it connects again on the same port. The page asks for the cluster's token;
+--show-token prints it.`,
 		Example: "  raybuild cluster dashboard\n  raybuild cluster dashboard --port 9000 --show-token",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -51,10 +51,11 @@ func TestPlanOfAStaleLock(t *testing.T) {
 			t.Errorf("serve registry: %v", err)
 		}
 	})
-	lock := &layers.Lock{Version: layers.LockVersion, Recipe: digest.FromString("recipe"), Platforms: map[string]*layers.LockPlatform{"linux/amd64": {
-		Base: layers.LockImage{Reference: "ubuntu:22.04", Digest: digest.FromString("base"), Layers: 1},
-		Tool: layers.LockImage{Reference: "ubuntu:22.04", Digest: digest.FromString("base"), Layers: 1},
-	}}}
+	lock := &layers.Lock{Version: layers.LockVersion, Recipe: digest.FromString("recipe"),
+		Platforms: map[string]*layers.LockPlatform{"linux/amd64": {
+			Base: layers.LockImage{Reference: "ubuntu:22.04", Digest: digest.FromString("base"), Layers: 1},
+			Tool: layers.LockImage{Reference: "ubuntu:22.04", Digest: digest.FromString("base"), Layers: 1},
+		}}}
 	data, err := lock.Marshal()
 	if err != nil {
 		t.Fatal(err)
@@ -87,7 +88,8 @@ func TestPlanOfAStaleLock(t *testing.T) {
 			}
 		})
 	}
-	if got := call(t, t.TempDir(), "why", ln.Addr().String()+"/ray:1"); got.code != exitFailed || !strings.Contains(got.stderr, "no image") {
+	if got := call(t, t.TempDir(), "why", ln.Addr().String()+"/ray:1"); got.code != exitFailed ||
+		!strings.Contains(got.stderr, "no image") {
 		t.Errorf("%+v", got)
 	}
 }

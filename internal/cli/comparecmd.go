@@ -28,7 +28,8 @@ func (o *againstOptions) flags(cmd *cobra.Command) {
 func images(most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) > most {
-			return usagef("%q takes at most %d IMAGE, got %d: see %s --help", cmd.CommandPath(), most, len(args), cmd.CommandPath())
+			return usagef("%q takes at most %d IMAGE, got %d: see %s --help", cmd.CommandPath(), most, len(args),
+				cmd.CommandPath())
 		}
 		for _, name := range args {
 			if _, err := registry.Host(name); err != nil {

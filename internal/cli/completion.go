@@ -8,9 +8,11 @@ func (a *app) completionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "completion bash|zsh|fish|powershell",
 		Short: "Print a completion script for a shell",
-		Long: `completion prints a script that teaches a shell raybuild's commands, flags and values.
+		Long: `completion prints a script that teaches a shell raybuild's commands, flags and
+values.
 
-Load it in the running shell, or put it where the shell looks for completions at its start.`,
+Load it in the running shell, or put it where the shell looks for completions at
+its start.`,
 		Example: `  # bash, now
   source <(raybuild completion bash)
   # bash, in every new shell
@@ -32,7 +34,8 @@ Load it in the running shell, or put it where the shell looks for completions at
 			case "powershell":
 				return root.GenPowerShellCompletionWithDesc(a.stdout)
 			}
-			return usagef("no completion for %q%s: bash, zsh, fish and powershell have one", args[0], meant(args[0], cmd.ValidArgs))
+			return usagef("no completion for %q%s: bash, zsh, fish and powershell have one", args[0],
+				meant(args[0], cmd.ValidArgs))
 		},
 	}
 }

@@ -19,14 +19,17 @@ func (a *app) diffCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "diff A B",
 		Short: "Show what differs between two images, and what a node on A pulls for B",
-		Long: `diff compares two images of registries: their packages (apt, conda, pip, installer, base), configs and layers, and how many bytes a
-node that has A pulls for B. Packages come from the locks that travel with images that raybuild pushed. For an image without a
-lock, diff compares config and layers only, and says so. No layer is pulled.`,
+		Long: `diff compares two images of registries: their packages (apt, conda, pip,
+installer, base), configs and layers, and how many bytes a node that has A pulls
+for B. Packages come from the locks that travel with images that raybuild
+pushed. For an image without a lock, diff compares config and layers only, and
+says so. No layer is pulled.`,
 		Example: `  raybuild diff registry.example/ray:2.59.0 registry.example/ray:2.60.0
   raybuild diff --json registry.example/ray:main registry.example/ray:pr-7`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 2 {
-				return usagef("%q takes two images, got %d: see %s --help", cmd.CommandPath(), len(args), cmd.CommandPath())
+				return usagef("%q takes two images, got %d: see %s --help", cmd.CommandPath(), len(args),
+					cmd.CommandPath())
 			}
 			return images(2)(cmd, args)
 		},
@@ -60,7 +63,8 @@ func diffText(r *raybuild.ImageDiff) string {
 	sign := map[string]string{"added": "+", "removed": "-", "changed": "~"}
 	rows := [][]string{}
 	for _, p := range r.Packages {
-		rows = append(rows, []string{sign[p.Change], p.Kind, show.Printable(p.Name), show.Printable(arrow(p.From, p.To)), ofPlatform(r, p.Platform)})
+		rows = append(rows, []string{sign[p.Change], p.Kind, show.Printable(p.Name),
+			show.Printable(arrow(p.From, p.To)), ofPlatform(r, p.Platform)})
 	}
 	section := func(title, none string) {
 		if len(rows) == 0 {
@@ -75,14 +79,17 @@ func diffText(r *raybuild.ImageDiff) string {
 	if r.Locks {
 		section("packages", "no difference")
 	} else {
-		section("packages", "not known, one of the images carries no lock (not pushed by raybuild, or copied without its referrers)")
+		section("packages", "not known, one of the images carries no lock (not pushed by raybuild, or copied without "+
+			"its referrers)")
 	}
 	for _, c := range r.Config {
-		rows = append(rows, []string{show.Printable(c.Key), show.OneLine(show.Printable(arrow(c.From, c.To)), 120), ofPlatform(r, c.Platform)})
+		rows = append(rows, []string{show.Printable(c.Key), show.OneLine(show.Printable(arrow(c.From, c.To)), 120),
+			ofPlatform(r, c.Platform)})
 	}
 	section("config", "no difference")
 	for _, l := range r.Layers {
-		rows = append(rows, []string{l.State, show.Short(l.Digest.String()), show.Size(l.Size), show.OneLine(show.Printable(l.History), 60), ofPlatform(r, l.Platform)})
+		rows = append(rows, []string{l.State, show.Short(l.Digest.String()), show.Size(l.Size),
+			show.OneLine(show.Printable(l.History), 60), ofPlatform(r, l.Platform)})
 	}
 	section("layers", "none")
 	for _, p := range r.Platforms {

@@ -13,5 +13,6 @@ func onDisk(info fs.FileInfo) (fileID, int64) {
 	if !ok {
 		return fileID{}, info.Size()
 	}
-	return fileID{uint64(stat.Dev), uint64(stat.Ino)}, stat.Blocks * 512 //nolint:unconvert // the types differ between systems
+	//nolint:unconvert // the types differ between systems
+	return fileID{uint64(stat.Dev), uint64(stat.Ino)}, stat.Blocks * 512
 }

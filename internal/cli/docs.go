@@ -28,10 +28,12 @@ func (a *app) docsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "docs DIR",
 		Short: "Write the command line's reference as Markdown or as man pages",
-		Long: `docs writes one page for each command into DIR: Markdown, or man pages of section 1.
+		Long: `docs writes one page for each command into DIR: Markdown, or man pages of
+section 1.
 
-The project's docs/cli is made with it. A man page names a month: that of SOURCE_DATE_EPOCH, else that of the commit
-raybuild was built from. So the same build writes the same pages on every day.`,
+The project's docs/cli is made with it. A man page names a month: that of
+SOURCE_DATE_EPOCH, else that of the commit raybuild was built from. So the same
+build writes the same pages on every day.`,
 		Example: "  raybuild docs docs/cli\n  raybuild docs --format man /usr/local/share/man/man1",
 		Hidden:  true,
 		Args:    oneArg("directory"),
@@ -77,7 +79,8 @@ func pageDate(epoch string, info *debug.BuildInfo) (time.Time, error) {
 	if epoch != "" {
 		seconds, err := strconv.ParseInt(epoch, 10, 64)
 		if err != nil {
-			return time.Time{}, fmt.Errorf("read SOURCE_DATE_EPOCH %q: want seconds since 1970: mend it or unset it", epoch)
+			return time.Time{}, fmt.Errorf("read SOURCE_DATE_EPOCH %q: want seconds since 1970: mend it or unset it",
+				epoch)
 		}
 		return time.Unix(seconds, 0).UTC(), nil
 	}

@@ -24,9 +24,11 @@ func (a *app) doctorCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Say what is missing here, and the command that mends it",
-		Long: `doctor looks at this machine: what the embedded engine needs (a container runtime, root or a user namespace, overlayfs, disk), the
-Docker Engine, raybuild's own directory, and where pip, uv, conda and apt of this machine fetch from (the mirror "host" of a
-recipe). It says which builder a build would use, why it cannot use others, and for each missing thing the command that installs
+		Long: `doctor looks at this machine: what the embedded engine needs (a container
+runtime, root or a user namespace, overlayfs, disk), the Docker Engine,
+raybuild's own directory, and where pip, uv, conda and apt of this machine fetch
+from (the mirror "host" of a recipe). It says which builder a build would use,
+why it cannot use others, and for each missing thing the command that installs
 it.
 
 Exit code 1 means that nothing here can build.`,
@@ -43,7 +45,8 @@ Exit code 1 means that nothing here can build.`,
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&o.builder, "builder", "", "BuildKit to look at, as a build names it (default: as for a build)")
+	cmd.Flags().StringVar(&o.builder, "builder", "", "BuildKit to look at, as a build names it (default: as "+
+		"for a build)")
 	insecureFlag(cmd.Flags(), &o.insecure)
 	jsonFlag(cmd, &asJSON)
 	return cmd
@@ -65,7 +68,8 @@ func (a *app) examine(ctx context.Context, o builderOptions) diagnosis {
 	d := diagnosis{Findings: []engine.Finding{a.findHome()}, Host: hostParts(host), Notes: host.Notes}
 	o.builder = a.builderChoice(o).Named()
 	if o.builder != "" {
-		d.Findings = append(d.Findings, a.findBuilder(ctx, &d, "builder "+o.builder, o, "check the address, and that BuildKit runs there"))
+		d.Findings = append(d.Findings, a.findBuilder(ctx, &d, "builder "+o.builder, o,
+			"check the address, and that BuildKit runs there"))
 		return d
 	}
 	if home, err := a.home(); err == nil {
@@ -123,10 +127,12 @@ func (a *app) findHome() engine.Finding {
 	}
 	f, err := os.CreateTemp(home, ".doctor-")
 	if err != nil {
-		return engine.Finding{Name: "directory", Detail: err.Error(), Fix: "export RAYBUILD_HOME=DIRECTORY that this user can write"}
+		return engine.Finding{Name: "directory", Detail: err.Error(),
+			Fix: "export RAYBUILD_HOME=DIRECTORY that this user can write"}
 	}
 	if err := errors.Join(f.Close(), os.Remove(f.Name())); err != nil {
-		return engine.Finding{Name: "directory", Detail: err.Error(), Fix: "export RAYBUILD_HOME=DIRECTORY that this user can write"}
+		return engine.Finding{Name: "directory", Detail: err.Error(),
+			Fix: "export RAYBUILD_HOME=DIRECTORY that this user can write"}
 	}
 	return engine.Finding{Name: "directory", OK: true, Detail: home}
 }

@@ -29,8 +29,10 @@ type recipeOptions struct {
 func (o *recipeOptions) flags(f *pflag.FlagSet) {
 	f.StringVarP(&o.file, "file", "f", "raybuild.yaml", "the recipe; if it is not there, the default recipe is built")
 	f.StringVar(&o.lock, "lock", "", "the lock (default: beside the recipe, with its name and the ending .lock)")
-	f.StringArrayVar(&o.sets, "set", nil, "override a key of the recipe for this call, as `KEY=VALUE`: dotted key, value as YAML; the lock file is not written unless --lock is given (repeatable)")
-	f.StringSliceVar(&o.platforms, "platform", nil, "platforms to build for, as os/arch, with commas (default: the recipe's)")
+	f.StringArrayVar(&o.sets, "set", nil, "override a key of the recipe for this call, as `KEY=VALUE`: dotted key, "+
+		"value as YAML; the lock file is not written unless --lock is given (repeatable)")
+	f.StringSliceVar(&o.platforms, "platform", nil, "platforms to build for, as os/arch, with commas (default: "+
+		"the recipe's)")
 }
 
 // set keeps which flags were given.
@@ -49,13 +51,17 @@ type builderOptions struct {
 }
 
 func (o *builderOptions) flags(f *pflag.FlagSet) {
-	f.StringVar(&o.builder, "builder", "", "BuildKit to build with: an address (unix://, tcp://, ssh://, docker-container://, podman-container://, kube-pod://), docker for the Docker Engine's own, buildx for buildx's current builder, or the name of one of buildx's (default: $BUILDKIT_HOST, else $BUILDX_BUILDER, else the embedded engine, else Docker's)")
+	f.StringVar(&o.builder, "builder", "", "BuildKit to build with: an address (unix://, tcp://, ssh://, "+
+		"docker-container://, podman-container://, kube-pod://), docker for the Docker Engine's own, buildx for "+
+		"buildx's current builder, or the name of one of buildx's (default: $BUILDKIT_HOST, else $BUILDX_BUILDER, "+
+		"else the embedded engine, else Docker's)")
 	f.StringVar(&o.progress, "progress", "auto", "how progress is shown: auto, tty, plain, quiet or rawjson")
 	insecureFlag(f, &o.insecure)
 }
 
 func insecureFlag(f *pflag.FlagSet, v *[]string) {
-	f.StringSliceVar(v, "insecure-registry", nil, "allow plain HTTP, or an unknown certificate, for the registry `HOST` or HOST:PORT; loopback is always allowed (repeatable)")
+	f.StringSliceVar(v, "insecure-registry", nil, "allow plain HTTP, or an unknown certificate, for the registry "+
+		"`HOST` or HOST:PORT; loopback is always allowed (repeatable)")
 }
 
 func (o *builderOptions) check() error {
@@ -109,35 +115,56 @@ type parsedOptions struct {
 func (o *buildOptions) flags(f *pflag.FlagSet) {
 	o.recipeOptions.flags(f)
 	o.builderOptions.flags(f)
-	f.StringArrayVarP(&o.names, "tag", "t", nil, "name the image `IMAGE`, as an argument does, also if the name is that of a command (repeatable)")
+	f.StringArrayVarP(&o.names, "tag", "t", nil, "name the image `IMAGE`, as an argument does, also if the name is "+
+		"that of a command (repeatable)")
 	f.BoolVar(&o.push, "push", false, "push the image to each IMAGE's registry")
 	pushRetryFlag(f, &o.pushRetry)
-	f.BoolVar(&o.frozen, "frozen", false, "fail if the lock does not fit the recipe, instead of resolving what changed (default: true if CI=true and there is a lock)")
-	f.BoolVar(&o.noCache, "no-cache", false, "build everything again: reuse no layer of the registry and no step of the builder")
-	f.BoolVar(&o.graphTag, "graph-tag", true, "also tag the pushed image graph-… (by its graph's digest) and graph-last, and look for the first tag before a build, in this repository and in those of --cache-from: if it is there, that image is tagged or copied, and nothing is built")
-	f.BoolVar(&o.reuse, "reuse", true, "take layers whose inputs did not change from the image that was pushed before (from this recipe, under one of the names, or as graph-last), and build only the others")
-	f.BoolVar(&o.cache, "cache", false, "keep the build cache: in a tag beside the image (the branch's, then the main branch's), in GitHub Actions in its cache; pull requests from forks only read it")
-	f.StringArrayVar(&o.cacheFrom, "cache-from", nil, "import a build cache: a reference, or type=registry|local|gha|s3|azblob,KEY=VALUE,… (repeatable)")
-	f.StringArrayVar(&o.cacheTo, "cache-to", nil, "export the build cache: a reference, or type=registry|inline|local|gha|s3|azblob,KEY=VALUE,…; unless given, mode=max and ignore-error=true (repeatable)")
-	f.DurationVar(&o.cacheBudget, "cache-budget", 5*time.Minute, "how long a build waits for each cache that it imports (a tenth of this for the cache's index), and for all exports; then it goes on without, and warns; 0: no limit")
-	f.StringArrayVarP(&o.outputs, "output", "o", nil, "write the image to a file or directory: type=oci|docker|local,dest=PATH; dest=- is standard output (repeatable)")
-	f.StringVar(&o.compression, "compression", "", "compression of layers: gzip, zstd (faster to make and to unpack; hosts need Docker 23 or containerd 1.5), or estargz (gzip that containerd's stargz snapshotter pulls in parts; slow to make) (default: the recipe's layers.compression, else gzip)")
+	f.BoolVar(&o.frozen, "frozen", false, "fail if the lock does not fit the recipe, instead of resolving what "+
+		"changed (default: true if CI=true and there is a lock)")
+	f.BoolVar(&o.noCache, "no-cache", false, "build everything again: reuse no layer of the registry and no step "+
+		"of the builder")
+	f.BoolVar(&o.graphTag, "graph-tag", true, "also tag the pushed image graph-… (by its graph's digest) and "+
+		"graph-last, and look for the first tag before a build, in this repository and in those of --cache-from: if "+
+		"it is there, that image is tagged or copied, and nothing is built")
+	f.BoolVar(&o.reuse, "reuse", true, "take layers whose inputs did not change from the image that was pushed before "+
+		"(from this recipe, under one of the names, or as graph-last), and build only the others")
+	f.BoolVar(&o.cache, "cache", false, "keep the build cache: in a tag beside the image (the branch's, then the main "+
+		"branch's), in GitHub Actions in its cache; pull requests from forks only read it")
+	f.StringArrayVar(&o.cacheFrom, "cache-from", nil,
+		"import a build cache: a reference, or type=registry|local|gha|s3|azblob,KEY=VALUE,… (repeatable)")
+	f.StringArrayVar(&o.cacheTo, "cache-to", nil,
+		"export the build cache: a reference, or type=registry|inline|local|gha|s3|azblob,KEY=VALUE,…; unless given, "+
+			"mode=max and ignore-error=true (repeatable)")
+	f.DurationVar(&o.cacheBudget, "cache-budget", 5*time.Minute,
+		"how long a build waits for each cache that it imports (a tenth of this for the cache's index), and for all "+
+			"exports; then it goes on without, and warns; 0: no limit")
+	f.StringArrayVarP(&o.outputs, "output", "o", nil, "write the image to a file or directory: "+
+		"type=oci|docker|local,dest=PATH; dest=- is standard output (repeatable)")
+	f.StringVar(&o.compression, "compression", "", "compression of layers: gzip, zstd (faster to make and to unpack; "+
+		"hosts need Docker 23 or containerd 1.5), or estargz (gzip that containerd's stargz snapshotter pulls in "+
+		"parts; slow to make) (default: the recipe's layers.compression, else gzip)")
 	f.StringVar(&o.metadataFile, "metadata-file", "", "write digest, steps, layers and bytes as JSON to `FILE`")
-	f.StringVar(&o.reportFile, "report", "", "write an HTML page to `FILE`: layers, timeline, packages, and what changed; also if the build fails")
-	f.StringArrayVar(&o.secrets, "secret", nil, "a secret for steps: id=NAME,src=FILE or id=NAME,env=VARIABLE; it is never in image, lock, logs or cache (repeatable)")
+	f.StringVar(&o.reportFile, "report", "", "write an HTML page to `FILE`: layers, timeline, packages, and what "+
+		"changed; also if the build fails")
+	f.StringArrayVar(&o.secrets, "secret", nil, "a secret for steps: id=NAME,src=FILE or id=NAME,env=VARIABLE; it is "+
+		"never in image, lock, logs or cache (repeatable)")
 	f.StringArrayVar(&o.labels, "label", nil, "add a label to the image's config: `KEY=VALUE` (repeatable)")
 	f.StringArrayVar(&o.annotations, "annotation", nil, "add an annotation to the manifest: `KEY=VALUE` (repeatable)")
-	f.StringVar(&o.fetch, "fetch", "session", "who fetches artifacts: session (this machine, which hands them to the builder) or builder (for a builder that is far from here)")
+	f.StringVar(&o.fetch, "fetch", "session", "who fetches artifacts: session (this machine, which hands them to the "+
+		"builder) or builder (for a builder that is far from here)")
 	f.BoolVar(smokeFlag(o))
 }
 
 // smokeFlag adds --smoke.
 func smokeFlag(o *buildOptions) (v *bool, name string, value bool, usage string) {
-	return &o.smoke, "smoke", true, "test the image before it gets its name: import its packages, or run the command of the recipe's key smoke; if given, it overrides the recipe's smoke: false, and tests again what has passed before"
+	return &o.smoke, "smoke", true, "test the image before it gets its name: import its packages, or run the command " +
+		"of the recipe's key smoke; if given, it overrides the recipe's smoke: false, and tests again what has " +
+		"passed before"
 }
 
 func pushRetryFlag(f *pflag.FlagSet, v *time.Duration) {
-	f.DurationVar(v, "push-retry", 5*time.Minute, "how long a failing push is tried again without progress; 0: not at all; without this flag, a registry that never answers is tried for 15 s")
+	f.DurationVar(v, "push-retry", 5*time.Minute, "how long a failing push is tried again without progress; 0: not at "+
+		"all; without this flag, a registry that never answers is tried for 15 s")
 }
 
 // set keeps which flags were given.
@@ -247,7 +274,8 @@ func fields(flag, text string, keys ...string) (map[string]string, error) {
 			return nil, usagef("%s %q: %q is not KEY=VALUE", flag, text, field)
 		}
 		if len(keys) > 0 && !slices.Contains(keys, key) {
-			return nil, usagef("%s %q: unknown key %q%s; it has %s", flag, text, key, meant(key, keys), strings.Join(keys, ", "))
+			return nil, usagef("%s %q: unknown key %q%s; it has %s", flag, text, key, meant(key, keys),
+				strings.Join(keys, ", "))
 		}
 		if _, twice := all[key]; twice {
 			return nil, usagef("%s %q: %q is there twice", flag, text, key)
@@ -298,7 +326,8 @@ func (a *app) outputs(texts []string) ([]raybuild.Output, error) {
 		o := raybuild.Output{Type: f["type"], Path: f["dest"]}
 		switch {
 		case o.Type != "oci" && o.Type != "docker" && o.Type != "local":
-			return nil, usagef("--output %q: type is oci (a tar in OCI layout), docker (a tar for docker load) or local (a directory)", text)
+			return nil, usagef("--output %q: type is oci (a tar in OCI layout), docker (a tar for docker load) or "+
+				"local (a directory)", text)
 		case o.Path == "":
 			return nil, usagef("--output %q: dest=PATH says where it is written", text)
 		case o.Path == "-" && (o.Type == "local" || toStdout(all)):

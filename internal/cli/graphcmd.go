@@ -28,11 +28,14 @@ func (a *app) graphCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "graph",
 		Short: "Show the graph of steps that recipe and lock come to",
-		Long: `graph prints the steps of a build and what each step is built on. It builds nothing and asks nobody: the graph is a pure function of
-recipe, lock, the local files that the recipe names, and the flags below. It needs a lock that fits the recipe.
+		Long: `graph prints the steps of a build and what each step is built on. It builds
+nothing and asks nobody: the graph is a pure function of recipe, lock, the local
+files that the recipe names, and the flags below. It needs a lock that fits the
+recipe.
 
-Formats: text (steps by layer), json, dot (for Graphviz), mermaid (for Markdown), html (a page of its own), and llb: BuildKit's
-own, which "buildctl build" reads from standard input (for one platform).`,
+Formats: text (steps by layer), json, dot (for Graphviz), mermaid (for
+Markdown), html (a page of its own), and llb: BuildKit's own, which "buildctl
+build" reads from standard input (for one platform).`,
 		Example: `  raybuild graph
   raybuild graph --format html > graph.html
   raybuild graph --format dot | dot -Tsvg > graph.svg`,
@@ -43,7 +46,8 @@ own, which "buildctl build" reads from standard input (for one platform).`,
 				format = "json"
 			}
 			if !slices.Contains(formats, format) {
-				return usagef("--format %q%s: it is one of %s", format, meant(format, formats), strings.Join(formats, ", "))
+				return usagef("--format %q%s: it is one of %s", format, meant(format, formats),
+					strings.Join(formats, ", "))
 			}
 			o.progress = "quiet"
 			if err := o.check(a); err != nil {
@@ -95,7 +99,8 @@ func (a *app) graph(ctx context.Context, o *buildOptions, format string) error {
 	if err != nil {
 		return err
 	}
-	graph, err := p.Graph(ctx, raybuild.CompareOptions{Compression: build.Compression, Labels: build.Labels, Annotations: build.Annotations})
+	graph, err := p.Graph(ctx, raybuild.CompareOptions{Compression: build.Compression, Labels: build.Labels,
+		Annotations: build.Annotations})
 	if err != nil {
 		return err
 	}

@@ -23,8 +23,9 @@ func (a *app) inspectCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "inspect IMAGE",
 		Short: "Show an image's layers, sizes, config and lock",
-		Long: `inspect asks the registry about IMAGE: digest, platforms, base, each layer with its size and what made it, what its containers start
-with, and the lock that it was built from. No layer is pulled.`,
+		Long: `inspect asks the registry about IMAGE: digest, platforms, base, each layer with
+its size and what made it, what its containers start with, and the lock that it
+was built from. No layer is pulled.`,
 		Example: `  raybuild inspect registry.example/ray:2.60.0
   raybuild inspect --json registry.example/ray:2.60.0
   raybuild inspect --lock registry.example/ray:2.60.0 > raybuild.lock`,
@@ -52,7 +53,8 @@ func (a *app) inspect(ctx context.Context, o raybuild.Options, ref string, asJSO
 	}
 	switch {
 	case asLock && all.Lock == "":
-		return fmt.Errorf("image %q carries no lock: it was not pushed by raybuild, or copied without its referrers", ref)
+		return fmt.Errorf("image %q carries no lock: it was not pushed by raybuild, or copied without its referrers",
+			ref)
 	case asLock:
 		return a.print("%s", strings.TrimRight(all.Lock, "\n"))
 	case asJSON:

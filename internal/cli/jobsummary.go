@@ -35,7 +35,8 @@ func (m metadata) markdown(pushed bool) string {
 		return b.String()
 	}
 	if h := m.Raybuild.Found; h != nil {
-		fmt.Fprintf(&b, "Nothing was built: %s from `%s`, %s pushed (%.2f s).\n\n", h.How, show.Printable(h.From), show.Size(m.Raybuild.BytesPushed), m.Raybuild.Seconds)
+		fmt.Fprintf(&b, "Nothing was built: %s from `%s`, %s pushed (%.2f s).\n\n", h.How, show.Printable(h.From),
+			show.Size(m.Raybuild.BytesPushed), m.Raybuild.Seconds)
 		return b.String()
 	}
 	ran := 0
@@ -61,7 +62,8 @@ func (m metadata) markdown(pushed bool) string {
 				state = "reused"
 			}
 		}
-		fmt.Fprintf(&b, "| %s | `%s` | %s | %s |\n", strings.ReplaceAll(show.Printable(layerName(l.Name)), "|", `\|`), show.Short(l.Digest.String()), show.Size(l.Size), state)
+		fmt.Fprintf(&b, "| %s | `%s` | %s | %s |\n", strings.ReplaceAll(show.Printable(layerName(l.Name)), "|", `\|`),
+			show.Short(l.Digest.String()), show.Size(l.Size), state)
 	}
 	b.WriteString("\n")
 	return b.String()

@@ -20,15 +20,21 @@ func (a *app) lockCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "lock [--update [LAYER…]] [--check]",
 		Short: "Resolve the recipe to exact artifacts, and write the lock",
-		Long: `lock asks the package sources for what the recipe needs, and writes raybuild.lock: the base image and every package by digest, for
-each platform. Without flags it resolves only what the lock does not have yet, and keeps all other versions.
+		Long: `lock asks the package sources for what the recipe needs, and writes
+raybuild.lock: the base image and every package by digest, for each platform.
+Without flags it resolves only what the lock does not have yet, and keeps all
+other versions.
 
---update takes new versions: of everything, or only of what you name: base (the base image), tool (the image that steps run on),
-apt, miniconda, env, ray (with what the new Ray needs), a Python package, or pip (all Python packages). lock shows what changes.
+--update takes new versions: of everything, or only of what you name: base (the
+base image), tool (the image that steps run on), apt, miniconda, env, ray (with
+what the new Ray needs), a Python package, or pip (all Python packages). lock
+shows what changes.
 
---check changes nothing. It ends with exit code 1 if the lock does not fit the recipe.
+--check changes nothing. It ends with exit code 1 if the lock does not fit the
+recipe.
 
-Resolving runs apt-get, conda and pip in the build sandbox, so it needs a builder.`,
+Resolving runs apt-get, conda and pip in the build sandbox, so it needs a
+builder.`,
 		Example: `  raybuild lock
   raybuild lock --update                # everything anew
   raybuild lock --update base           # a security update of the base image

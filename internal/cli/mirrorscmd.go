@@ -24,16 +24,22 @@ func (a *app) mirrorsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "mirrors",
 		Short: "Show the mirrors known by name, and how fast each answers here",
-		Long: `mirrors lists the mirrors that a recipe can name in mirrors.fetch and mirrors.image, with what each carries, and measures how
-fast each of its parts answers from this machine: the time to the first byte, and the speed of the megabyte after it.
+		Long: `mirrors lists the mirrors that a recipe can name in mirrors.fetch and
+mirrors.image, with what each carries, and measures how fast each of its parts
+answers from this machine: the time to the first byte, and the speed of the
+megabyte after it.
 
-The first is "host", which only mirrors.fetch can name: what pip, uv, conda and apt of this machine are configured with, by
-variables (PIP_INDEX_URL, UV_DEFAULT_INDEX, …) and files (pip.conf, uv.toml, .condarc, apt's sources). FROM says which of
-them. Passwords are not shown. Certificates that the machine trusts (PIP_CERT, SSL_CERT_FILE, …) hold for every mirror.
+The first is "host", which only mirrors.fetch can name: what pip, uv, conda and
+apt of this machine are configured with, by variables (PIP_INDEX_URL,
+UV_DEFAULT_INDEX, …) and files (pip.conf, uv.toml, .condarc, apt's sources).
+FROM says which of them. Passwords are not shown. Certificates that the machine
+trusts (PIP_CERT, SSL_CERT_FILE, …) hold for every mirror.
 
-"fetch: auto" in a recipe measures in the same way and takes the fastest first, but host before all if it answers.`,
-		Example: "  raybuild mirrors\n  raybuild mirrors --list          # without measuring\n  raybuild mirrors --json",
-		Args:    noArgs,
+"fetch: auto" in a recipe measures in the same way and takes the fastest first,
+but host before all if it answers.`,
+		Example: "  raybuild mirrors\n  raybuild mirrors --list          # without measuring\n" +
+			"  raybuild mirrors --json",
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			host := a.host()
 			for _, n := range host.Notes {
@@ -110,7 +116,8 @@ func (a *app) measure(ctx context.Context, rows []*mirrorRow, timeout time.Durat
 	}
 	a.say("measuring %d places", len(rows))
 	host := a.host()
-	for i, s := range fetch.Measure(ctx, probes, fetch.MeasureOptions{Timeout: timeout, Logins: host.Logins, Certs: sources.Certs(host)}) {
+	for i, s := range fetch.Measure(ctx, probes, fetch.MeasureOptions{Timeout: timeout, Logins: host.Logins,
+		Certs: sources.Certs(host)}) {
 		if s.Err != nil {
 			rows[i].Error = s.Err.Error()
 			continue

@@ -45,7 +45,8 @@ func (a *app) created() (time.Time, error) {
 	}
 	seconds, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || seconds < 0 {
-		return time.Time{}, fmt.Errorf("read SOURCE_DATE_EPOCH %q: it is the image's time in seconds since 1970: mend it or unset it", text)
+		return time.Time{}, fmt.Errorf("read SOURCE_DATE_EPOCH %q: it is the image's time in seconds since 1970: mend "+
+			"it or unset it", text)
 	}
 	return time.Unix(seconds, 0).UTC(), nil
 }
@@ -55,9 +56,11 @@ func (a *app) libraryOptions(o *buildOptions) (raybuild.Options, raybuild.BuildO
 	project, err := a.projectOptions(o.recipeOptions, o.builderOptions)
 	p := o.parsed
 	build := raybuild.BuildOptions{
-		Names: o.names, Push: o.push, Outputs: p.outputs, NoCache: o.noCache, NoReuse: !o.reuse, NoGraphTag: !o.graphTag,
-		CacheFrom: p.cacheFrom, CacheTo: p.cacheTo, CacheBudget: o.cacheBudget, BuilderFetches: o.fetch == "builder",
-		Compression: o.compression, Labels: p.labels, Annotations: p.annotations, Secrets: p.secrets, Before: o.reportFile != "",
+		Names: o.names, Push: o.push, Outputs: p.outputs, NoCache: o.noCache, NoReuse: !o.reuse,
+		NoGraphTag: !o.graphTag,
+		CacheFrom:  p.cacheFrom, CacheTo: p.cacheTo, CacheBudget: o.cacheBudget, BuilderFetches: o.fetch == "builder",
+		Compression: o.compression, Labels: p.labels, Annotations: p.annotations, Secrets: p.secrets,
+		Before: o.reportFile != "",
 	}
 	if o.pushRetryGiven {
 		if build.PushRetry = o.pushRetry; build.PushRetry == 0 {

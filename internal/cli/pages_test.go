@@ -38,7 +38,8 @@ func projectPages(t *testing.T) map[string]string {
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && slices.Contains([]string{"build", "bin", "data", "testdata", ".git", "node_modules"}, d.Name()):
+		case d.IsDir() && slices.Contains([]string{"build", "bin", "data", "testdata", ".git",
+			"node_modules"}, d.Name()):
 			return filepath.SkipDir
 		case d.IsDir() || filepath.Ext(path) != ".md":
 			return nil
@@ -86,7 +87,8 @@ func typedLines(page, text string) []typed {
 			}
 		default:
 			for _, span := range codeSpan.FindAllStringSubmatch(line, -1) {
-				if strings.HasPrefix(span[1], "raybuild ") && !strings.Contains(span[1], "→") { // an arrow: who imports whom
+				// an arrow: who imports whom
+				if strings.HasPrefix(span[1], "raybuild ") && !strings.Contains(span[1], "→") {
 					out = append(out, typed{page, span[1], false})
 				}
 			}
@@ -116,7 +118,8 @@ func (l typed) check() error {
 	if err != nil {
 		return err
 	}
-	a := &app{stdin: strings.NewReader(""), stdout: io.Discard, stderr: io.Discard, getenv: func(string) string { return "" }}
+	a := &app{stdin: strings.NewReader(""), stdout: io.Discard, stderr: io.Discard,
+		getenv: func(string) string { return "" }}
 	root := a.rootCommand()
 	cmd, rest, err := root.Find(args)
 	if err != nil {
@@ -156,7 +159,8 @@ func TestPagesShowRealCommands(t *testing.T) {
 // The check of the pages' lines finds what is wrong with a line.
 func TestPagesWithWrongCommandsAreFound(t *testing.T) {
 	for _, line := range []string{
-		"raybuild --pusch registry.example/ray:1", "raybuild unheardof", "raybuild cluster start", "raybuild cluster up --hosts a",
+		"raybuild --pusch registry.example/ray:1", "raybuild unheardof", "raybuild cluster start",
+		"raybuild cluster up --hosts a",
 		"raybuild inspect", "raybuild diff registry.example/ray:1", `raybuild add "einops`,
 	} {
 		if (typed{"a page", line, true}).check() == nil {
@@ -196,7 +200,8 @@ func TestPagesLinkToWhatIsThere(t *testing.T) {
 				continue
 			}
 			if kind := filepath.Ext(target); (kind == ".png" || kind == ".svg") && info.Size() > maxPicture {
-				t.Errorf("%s shows %s, which has %d bytes: %d at most load well on slow lines", page, link, info.Size(), maxPicture)
+				t.Errorf("%s shows %s, which has %d bytes: %d at most load well on slow lines", page, link,
+					info.Size(), maxPicture)
 			}
 			if link.Fragment != "" && all[target] != "" && !slices.Contains(anchors(all[target]), link.Fragment) {
 				t.Errorf("%s links to %s, and %s has no such heading", page, link, target)
@@ -221,10 +226,12 @@ func blockAfter(text, title, kind string) string {
 func TestReadmeShowsLinesOfTheSession(t *testing.T) {
 	all := projectPages(t)
 	session := strings.Split(blockAfter(all["docs/start.md"], "## The cluster", "console"), "\n")
-	shown := strings.Split(strings.TrimSpace(blockAfter(all["README.md"], "## From nothing to a running job", "console")), "\n")
+	shown := strings.Split(strings.TrimSpace(blockAfter(all["README.md"], "## From nothing to a running job",
+		"console")), "\n")
 	at := slices.Index(shown, session[0])
 	if at < 0 || len(session) < 20 || len(shown) < 15 {
-		t.Fatalf("README.md does not show the session of docs/start.md (%d lines, of which README.md has %d)", len(session), len(shown))
+		t.Fatalf("README.md does not show the session of docs/start.md (%d lines, of which README.md has %d)",
+			len(session), len(shown))
 	}
 	rest := session
 	for _, line := range shown[at:] {
@@ -291,7 +298,8 @@ func TestReadmeNumbersAreMeasured(t *testing.T) {
 		want := []float64{seconds[0], pulled[0], seconds[1], pulled[1]}
 		for i, said := range amounts(t, row[2], 4) {
 			if math.Abs(said-want[i]) > max(0.05*want[i], 0.005) {
-				t.Errorf("README.md says %g as number %d of %s, and docs/benchmarks.md %g: copy the new numbers", said, i+1, row[1], want[i])
+				t.Errorf("README.md says %g as number %d of %s, and docs/benchmarks.md %g: copy the new numbers", said,
+					i+1, row[1], want[i])
 			}
 		}
 	}

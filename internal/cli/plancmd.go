@@ -16,22 +16,28 @@ func (a *app) planCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plan [IMAGE]",
 		Short: "Say what a build would do, before any work; exit code 2 if anything",
-		Long: `plan compares recipe and lock with IMAGE as the registry has it now. It says which layers a build reuses, which it builds and pushes,
-and what a node that has IMAGE will pull. It starts no engine, resolves nothing and changes nothing. It only fetches new Debian
-packages, to see how large they are; the build needs them anyway. Without IMAGE it takes the image that was pushed last from
-this recipe on this machine.
+		Long: `plan compares recipe and lock with IMAGE as the registry has it now. It says
+which layers a build reuses, which it builds and pushes, and what a node that
+has IMAGE will pull. It starts no engine, resolves nothing and changes nothing.
+It only fetches new Debian packages, to see how large they are; the build needs
+them anyway. Without IMAGE it takes the image that was pushed last from this
+recipe on this machine.
 
-Layers: reused (same inputs, same blob), built (an input changed; plan names it), follows (stands on a built layer: its step runs
-again only if that layer comes out with other bytes; plan counts what is likely and shows what is possible), recompressed, gone.
-A base that the registry has is not pushed. The smoke test counts as a step if a layer that modules may come from changed, or if
+Layers: reused (same inputs, same blob), built (an input changed; plan names
+it), follows (stands on a built layer: its step runs again only if that layer
+comes out with other bytes; plan counts what is likely and shows what is
+possible), recompressed, gone. A base that the registry has is not pushed. The
+smoke test counts as a step if a layer that modules may come from changed, or if
 IMAGE was not tested.
 
-Sizes of reused layers and of a base come from the registry. A size with ~ is an estimate, from the layer's old size and the sizes of
-its artifacts in both locks. Seconds are what the steps took when they last ran on this machine, one after the other, without
-fetching and pushing. If a step never ran here, plan shows no time.
+Sizes of reused layers and of a base come from the registry. A size with ~ is an
+estimate, from the layer's old size and the sizes of its artifacts in both
+locks. Seconds are what the steps took when they last ran on this machine, one
+after the other, without fetching and pushing. If a step never ran here, plan
+shows no time.
 
-plan does not resolve a lock that does not fit the recipe: it says what would be resolved. Exit codes: 0 IMAGE is up to date, 2
-something would change, 1 failed.`,
+plan does not resolve a lock that does not fit the recipe: it says what would be
+resolved. Exit codes: 0 IMAGE is up to date, 2 something would change, 1 failed.`,
 		Example: `  raybuild plan registry.example/ray:2.60.0
   raybuild plan --json registry.example/ray:latest
   raybuild plan --set ray.version=2.60.0 registry.example/ray:2.59.0
@@ -111,7 +117,8 @@ func planText(r *raybuild.Plan) string {
 	line("push", "about %s", upTo(show.Size(r.Push), show.Size(r.PushMost)))
 	line("pull", "about %s, by a node that has the image", upTo(show.Size(r.Pull), show.Size(r.PullMost)))
 	if r.Seconds != nil {
-		line("time", "at most about %.1f s in steps, by what they took here last; fetching and pushing come on top", *r.Seconds)
+		line("time", "at most about %.1f s in steps, by what they took here last; fetching and pushing come on top",
+			*r.Seconds)
 	}
 	return strings.TrimSpace(b.String())
 }

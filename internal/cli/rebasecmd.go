@@ -20,19 +20,25 @@ func (a *app) rebaseCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rebase IMAGE",
 		Short: "Put an image on the newest base of its release, and keep everything else",
-		Long: `rebase builds IMAGE again on a patched base: on what its base's tag is today, or on --base. apt resolves and runs again; conda, Ray
-and all other Python packages stay as they are, so their layers keep their digests and nodes do not pull them again.
+		Long: `rebase builds IMAGE again on a patched base: on what its base's tag is today, or
+on --base. apt resolves and runs again; conda, Ray and all other Python packages
+stay as they are, so their layers keep their digests and nodes do not pull them
+again.
 
-It needs no recipe file: an image that raybuild pushed carries its recipe and lock. Only local files that the recipe names (files,
-own wheels, requirements, keys) must lie here, unchanged. Mirrors are not recorded: mirrors.fetch comes from the recipe here, or
-from the file of -f, which needs no other key.
+It needs no recipe file: an image that raybuild pushed carries its recipe and
+lock. Only local files that the recipe names (files, own wheels, requirements,
+keys) must lie here, unchanged. Mirrors are not recorded: mirrors.fetch comes
+from the recipe here, or from the file of -f, which needs no other key.
 
-rebase refuses a base of another release, or one with an older glibc than the packages were made with: build from the recipe then.
+rebase refuses a base of another release, or one with an older glibc than the
+packages were made with: build from the recipe then.
 
-The result gets the name of IMAGE, or the names given with -t. Without --push it stays in the builder. If the builder does not have
-the old steps' results, it runs those steps again, from the same artifacts, to the same layers.
+The result gets the name of IMAGE, or the names given with -t. Without --push it
+stays in the builder. If the builder does not have the old steps' results, it
+runs those steps again, from the same artifacts, to the same layers.
 
-The recipe's own lock does not change. There, raybuild lock --update base does the same.`,
+The recipe's own lock does not change. There, raybuild lock --update base does
+the same.`,
 		Example: `  raybuild rebase --push registry.example/ray:2.60.0
   raybuild rebase --push -t registry.example/ray:2.60.0-patched registry.example/ray:2.60.0
   raybuild rebase --push --json --base ubuntu:22.04 registry.example/ray:2.60.0`,
@@ -44,7 +50,8 @@ The recipe's own lock does not change. There, raybuild lock --update base does t
 	}
 	f := cmd.Flags()
 	o.builderOptions.flags(f)
-	f.StringVarP(&o.file, "file", "f", "raybuild.yaml", "the recipe whose mirrors.fetch are used; local files lie beside it")
+	f.StringVarP(&o.file, "file", "f", "raybuild.yaml", "the recipe whose mirrors.fetch are used; local files "+
+		"lie beside it")
 	f.StringArrayVarP(&o.names, "tag", "t", nil, "name the result `IMAGE` (default: the name of the image; repeatable)")
 	f.BoolVar(&o.push, "push", false, "push the result")
 	f.StringVar(&o.base, "base", "", "put it on the base `IMAGE` (default: the image's own base, as its tag is today)")
@@ -82,7 +89,8 @@ func (a *app) rebase(ctx context.Context, o *rebaseOptions, image string) error 
 		return err
 	}
 	if o.asJSON {
-		return a.printJSON(&rebaseReport{Image: done.Image, From: done.From, Rebased: done.Rebased, Changes: lockChanges(done.Changes)})
+		return a.printJSON(&rebaseReport{Image: done.Image, From: done.From, Rebased: done.Rebased,
+			Changes: lockChanges(done.Changes)})
 	}
 	return a.print("%s", done.Image)
 }

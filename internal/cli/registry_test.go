@@ -22,7 +22,8 @@ func serve(t *testing.T, dir string) string {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	r, w := io.Pipe()
-	a := &app{stdin: strings.NewReader(""), stdout: w, stderr: io.Discard, dir: dir, getenv: func(string) string { return "" }}
+	a := &app{stdin: strings.NewReader(""), stdout: w, stderr: io.Discard, dir: dir,
+		getenv: func(string) string { return "" }}
 	root := a.rootCommand()
 	root.SetArgs([]string{"registry", "serve", "--dir", "images", "127.0.0.1:0"})
 	done := make(chan error, 1)
@@ -65,10 +66,13 @@ func TestInspect(t *testing.T) {
 	dir := t.TempDir()
 	host := serve(t, dir)
 	img := pushed(t, host+"/ray:1")
-	if got := call(t, dir, "inspect", "--lock", host+"/ray:1"); got.code != exitFailed || !strings.Contains(got.stderr, "carries no lock") {
+	if got := call(t, dir, "inspect", "--lock", host+"/ray:1"); got.code != exitFailed ||
+		!strings.Contains(got.stderr, "carries no lock") {
 		t.Errorf("lock of an image without one: %+v", got)
 	}
-	if _, err := registry.New(registry.Options{}).Attach(t.Context(), host+"/ray:1", registry.Document{ArtifactType: "application/vnd.raybuild.lock.v1+yaml", Data: []byte("version: 1\n")}); err != nil {
+	if _, err := registry.New(registry.Options{}).Attach(t.Context(), host+"/ray:1",
+		registry.Document{ArtifactType: "application/vnd.raybuild.lock.v1+yaml",
+			Data: []byte("version: 1\n")}); err != nil {
 		t.Fatal(err)
 	}
 	if got := call(t, dir, "inspect", "--lock", host+"/ray:1"); got.code != exitDone || got.stdout != "version: 1\n" {
@@ -78,15 +82,18 @@ func TestInspect(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := call(t, dir, "inspect", host+"/ray:1"); !strings.Contains(got.stdout, host+"/ray@"+hash.String()) || strings.Count(got.stdout, "random") != 3 {
+	if got := call(t, dir, "inspect", host+"/ray:1"); !strings.Contains(got.stdout, host+"/ray@"+hash.String()) ||
+		strings.Count(got.stdout, "random") != 3 {
 		t.Errorf("text: %+v", got)
 	}
 	var report raybuild.Inspection
 	got := call(t, dir, "inspect", "--json", host+"/ray:1")
-	if err := json.Unmarshal([]byte(got.stdout), &report); err != nil || report.Lock != "version: 1\n" || len(report.Platforms[0].Layers) != 3 {
+	if err := json.Unmarshal([]byte(got.stdout), &report); err != nil || report.Lock != "version: 1\n" ||
+		len(report.Platforms[0].Layers) != 3 {
 		t.Errorf("json: %v, %+v", err, report)
 	}
-	if got := call(t, dir, "inspect", host+"/ray:2"); got.code != exitFailed || !strings.Contains(got.stderr, "no such image") {
+	if got := call(t, dir, "inspect", host+"/ray:2"); got.code != exitFailed ||
+		!strings.Contains(got.stderr, "no such image") {
 		t.Errorf("missing image: %+v", got)
 	}
 }

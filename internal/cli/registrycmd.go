@@ -12,9 +12,10 @@ import (
 
 func (a *app) registryCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "registry",
-		Short:   "Run a registry of one's own",
-		Long:    "registry has a small image registry that keeps its blobs in a directory, for a desk, a test or a closed network.",
+		Use:   "registry",
+		Short: "Run a registry of one's own",
+		Long: "registry has a small image registry that keeps its blobs in a directory, for a desk, a test or a " +
+			"closed network.",
 		Example: "  raybuild registry serve",
 		Args:    noArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -28,11 +29,13 @@ func (a *app) registryServeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve [ADDR]",
 		Short: "Serve a registry from a directory",
-		Long: `serve answers the OCI distribution API on ADDR (default 127.0.0.1:5000; port 0 picks a free one) until you interrupt it. It keeps
-images in a directory, so they survive a restart.
+		Long: `serve answers the OCI distribution API on ADDR (default 127.0.0.1:5000; port 0
+picks a free one) until you interrupt it. It keeps images in a directory, so
+they survive a restart.
 
-It speaks plain HTTP and asks for no credentials: keep it on loopback, or put a proxy with TLS and a password before it. It prints
-the address that it listens on, on standard output.`,
+It speaks plain HTTP and asks for no credentials: keep it on loopback, or put a
+proxy with TLS and a password before it. It prints the address that it listens
+on, on standard output.`,
 		Example: `  raybuild registry serve &
   raybuild --push 127.0.0.1:5000/ray:test
 
@@ -61,10 +64,12 @@ the address that it listens on, on standard output.`,
 			}
 			ln, err := (&net.ListenConfig{}).Listen(cmd.Context(), "tcp", addr)
 			if err != nil {
-				return fmt.Errorf("listen on %q: %w: is a registry running there already? name another address", addr, err)
+				return fmt.Errorf("listen on %q: %w: is a registry running there already? name another address", addr,
+					err)
 			}
 			if !registry.Loopback(host) {
-				a.warn("whoever reaches %s can read and overwrite every image: there is no TLS and no password", ln.Addr())
+				a.warn("whoever reaches %s can read and overwrite every image: there is no TLS and no password",
+					ln.Addr())
 			}
 			a.say("serving %s on http://%s; end it with ^C", a.path(dir), ln.Addr())
 			if err := a.print("%s", ln.Addr()); err != nil {

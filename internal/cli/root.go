@@ -6,23 +6,31 @@ import (
 	"github.com/spf13/cobra"
 )
 
-const rootLong = `raybuild builds the recipe of this directory (raybuild.yaml) into a container image for Ray, pushes it, and runs Ray
-clusters from such images. It needs no Dockerfile.
+const rootLong = `raybuild builds the recipe of this directory (raybuild.yaml) into a container
+image for Ray, pushes it, and runs Ray clusters from such images. It needs no
+Dockerfile.
 
-A word that is not a command names the image: "raybuild --push registry.example/ray:2.60" builds, tags and pushes. Without a
-recipe, raybuild builds the default one: the newest Ray that it knows, on Ubuntu 22.04. It resolves the recipe to exact
-artifacts once and keeps them in raybuild.lock, beside the recipe. Put both files under version control.
+A word that is not a command names the image: "raybuild --push
+registry.example/ray:2.60" builds, tags and pushes. Without a recipe, raybuild
+builds the default one: the newest Ray that it knows, on Ubuntu 22.04. It
+resolves the recipe to exact artifacts once and keeps them in raybuild.lock,
+beside the recipe. Put both files under version control.
 
-If nothing has changed since the image was pushed, raybuild finds that out with one look at the registry, and stops.
+If nothing has changed since the image was pushed, raybuild finds that out with
+one look at the registry, and stops.
 
-raybuild takes the first builder that it finds: --builder or BUILDKIT_HOST, the engine inside raybuild (Linux; it needs runc
-and root, or a user namespace), the local Docker Engine. "raybuild doctor" says which one it is and what is missing.
+raybuild takes the first builder that it finds: --builder or BUILDKIT_HOST, the
+engine inside raybuild (Linux; it needs runc and root, or a user namespace), the
+local Docker Engine. "raybuild doctor" says which one it is and what is missing.
 
-Standard output gets one line, the image's reference by digest (registry.example/ray@sha256:…). Everything else goes to
-standard error. Exit codes: 0 done, 1 failed, 2 there are changes (plan), 64 wrong usage, 130 interrupted.
+Standard output gets one line, the image's reference by digest
+(registry.example/ray@sha256:…). Everything else goes to standard error. Exit
+codes: 0 done, 1 failed, 2 there are changes (plan), 64 wrong usage, 130
+interrupted.
 
-Environment: RAYBUILD_HOME (raybuild's own state; default ~/.cache/raybuild), BUILDKIT_HOST, DOCKER_CONFIG (registry
-credentials), SOURCE_DATE_EPOCH (the image's time), HTTP_PROXY, HTTPS_PROXY, NO_PROXY, NO_COLOR, CI (true: --frozen).`
+Environment: RAYBUILD_HOME (raybuild's own state; default ~/.cache/raybuild),
+BUILDKIT_HOST, DOCKER_CONFIG (registry credentials), SOURCE_DATE_EPOCH (the
+image's time), HTTP_PROXY, HTTPS_PROXY, NO_PROXY, NO_COLOR, CI (true: --frozen).`
 
 const rootExample = `  # build the default image, or the recipe here, and push it
   raybuild --push registry.example/team/ray:2.60.0
@@ -69,7 +77,8 @@ func (a *app) rootCommand() *cobra.Command {
 	o.flags(root.Flags())
 	o.complete(root)
 	root.AddCommand(
-		a.lockCommand(), a.planCommand(), a.whyCommand(), a.diffCommand(), a.rebaseCommand(), a.addCommand(), a.graphCommand(), a.inspectCommand(),
+		a.lockCommand(), a.planCommand(), a.whyCommand(), a.diffCommand(), a.rebaseCommand(), a.addCommand(),
+		a.graphCommand(), a.inspectCommand(),
 		a.mirrorsCommand(), a.doctorCommand(), a.cacheCommand(),
 		a.registryCommand(), a.initCommand(), a.schemaCommand(),
 		a.versionCommand(), a.completionCommand(), a.docsCommand(), a.engineCommand(),

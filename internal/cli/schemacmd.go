@@ -13,11 +13,13 @@ func (a *app) schemaCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "schema recipe|cluster",
 		Short: "Print the JSON Schema of a recipe or of a cluster's file",
-		Long: `schema prints the JSON Schema (draft 2020-12) of raybuild.yaml or of cluster.yaml, for editors and other tools.
+		Long: `schema prints the JSON Schema (draft 2020-12) of raybuild.yaml or of
+cluster.yaml, for editors and other tools.
 
-With --page it prints the file's reference in Markdown: every key with its type, default and an example. Both are made from the
-description that raybuild itself reads the file by. An editor finds the schema by the first line of a file; "raybuild init" and
-"raybuild cluster init" write that line.`,
+With --page it prints the file's reference in Markdown: every key with its type,
+default and an example. Both are made from the description that raybuild itself
+reads the file by. An editor finds the schema by the first line of a file;
+"raybuild init" and "raybuild cluster init" write that line.`,
 		Example:   "  raybuild schema recipe >recipe.schema.json\n  raybuild schema cluster --page",
 		ValidArgs: []string{"recipe", "cluster"},
 		Args:      oneArg("file: recipe or cluster"),

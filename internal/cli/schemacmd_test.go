@@ -15,7 +15,8 @@ func TestSchema(t *testing.T) {
 	for file, url := range map[string]string{"recipe": layers.RecipeSchemaURL, "cluster": cluster.SchemaURL} {
 		got := call(t, t.TempDir(), "schema", file)
 		var schema map[string]any
-		if err := json.Unmarshal([]byte(got.stdout), &schema); err != nil || got.code != exitDone || schema["$id"] != url {
+		if err := json.Unmarshal([]byte(got.stdout), &schema); err != nil || got.code != exitDone ||
+			schema["$id"] != url {
 			t.Errorf("schema %s: %v, exit code %d, $id %v", file, err, got.code, schema["$id"])
 		}
 		page, err := os.ReadFile(filepath.Join("../../docs", file+".md"))

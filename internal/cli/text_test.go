@@ -15,7 +15,8 @@ func TestPlanText(t *testing.T) {
 	text := planText(&raybuild.Plan{
 		Layers: []raybuild.PlanLayer{
 			{Platform: "linux/amd64", Name: "base", Status: layers.Reused, Size: 1000},
-			{Platform: "linux/amd64", Name: "ray", Status: layers.Built, Size: 70, Estimate: true, Reason: "wheel ray: 1 → 2"},
+			{Platform: "linux/amd64", Name: "ray", Status: layers.Built, Size: 70, Estimate: true,
+				Reason: "wheel ray: 1 → 2"},
 		},
 		Steps: 2, StepsMost: 3, Pull: 70, PullMost: 100, Push: 50, PushMost: 50, Seconds: &seconds,
 	})
@@ -38,13 +39,15 @@ func TestDiffText(t *testing.T) {
 			{Platform: "linux/amd64", Kind: "base", Change: "changed", Name: "ubuntu:22.04", From: "x", To: "y"},
 			{Platform: "linux/amd64", Kind: "conda", Change: "removed", Name: "pip", From: "25"},
 		},
-		Config: []raybuild.ConfigChange{{Platform: "linux/amd64", Key: "user", From: "0", To: "1000:100"}, {Platform: "linux/amd64", Key: "label team", To: "x"}},
+		Config: []raybuild.ConfigChange{{Platform: "linux/amd64", Key: "user", From: "0", To: "1000:100"},
+			{Platform: "linux/amd64", Key: "label team", To: "x"}},
 		Layers: []raybuild.LayerChange{layer("shared"), layer("new"), layer("gone")}, Pull: 210,
 		Platforms: []raybuild.PlatformPull{{Platform: "linux/amd64", Bytes: 210}},
 	}
 	text := diffText(d)
 	for _, want := range []string{
-		"~  pip    ray           1 → 2", "+  apt    vim", "~  base   ubuntu:22.04", "-  conda  pip", "user        0 → 1000:100", "label team  x",
+		"~  pip    ray           1 → 2", "+  apt    vim", "~  base   ubuntu:22.04", "-  conda  pip",
+		"user        0 → 1000:100", "label team  x",
 		"shared", "gone", "a node that holds A pulls 210 B for B",
 	} {
 		if !strings.Contains(text, want) {

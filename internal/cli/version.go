@@ -27,8 +27,8 @@ func (a *app) versionCommand() *cobra.Command {
 		Short: "Print the version",
 		Long: `version prints raybuild's version.
 
-With --json it also prints the commit that raybuild was built from, the version of the linked BuildKit, the Go version,
-and the platform.`,
+With --json it also prints the commit that raybuild was built from, the version
+of the linked BuildKit, the Go version, and the platform.`,
 		Example: "  raybuild version\n  raybuild version --json",
 		Args:    noArgs,
 		RunE: func(*cobra.Command, []string) error {

@@ -15,12 +15,16 @@ func (a *app) whyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "why [IMAGE [NEWER]]",
 		Short: "Name the inputs for which layers differ from an image's",
-		Long: `why names the inputs that changed, for each layer that differs between IMAGE and what recipe and lock build now: a key of the recipe,
-an artifact with its old and new version, the base's digest, the text of a step, the tool root, a file. It needs only the record
-that travels with an image that raybuild pushed, so it works for images that other machines built. Without IMAGE it takes the
-image that was pushed last from this recipe on this machine. With two images it compares their records, and needs no recipe.
+		Long: `why names the inputs that changed, for each layer that differs between IMAGE and
+what recipe and lock build now: a key of the recipe, an artifact with its old
+and new version, the base's digest, the text of a step, the tool root, a file.
+It needs only the record that travels with an image that raybuild pushed, so it
+works for images that other machines built. Without IMAGE it takes the image
+that was pushed last from this recipe on this machine. With two images it
+compares their records, and needs no recipe.
 
-If a layer differs only because of a layer that it stands on, why names that layer. Nothing is built, resolved or pulled.`,
+If a layer differs only because of a layer that it stands on, why names that
+layer. Nothing is built, resolved or pulled.`,
 		Example: `  raybuild why registry.example/ray:main
   raybuild why --json registry.example/ray:main
   raybuild why registry.example/ray:2.59.0 registry.example/ray:2.60.0`,

@@ -15,7 +15,8 @@ import (
 type frozenError struct{ silent time.Duration }
 
 func (e *frozenError) Error() string {
-	return fmt.Sprintf("the Engine is frozen: its host answers, and it has not for %s; see it with: systemctl status docker", e.silent)
+	return fmt.Sprintf("the Engine is frozen: its host answers, and it has not for %s; see it with: systemctl "+
+		"status docker", e.silent)
 }
 
 // attend watches the Engine during a call that may take long: SSH's keepalive tells of the host
@@ -55,6 +56,7 @@ func (h *Host) frozen(ctx context.Context) bool {
 	short, cancel := context.WithTimeout(ctx, h.limit)
 	defer cancel()
 	var asked atomic.Bool
-	_, err := h.api.Ping(httptrace.WithClientTrace(short, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { asked.Store(true) }}), client.PingOptions{})
+	_, err := h.api.Ping(httptrace.WithClientTrace(short,
+		&httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { asked.Store(true) }}), client.PingOptions{})
 	return err != nil && short.Err() != nil && ctx.Err() == nil && (asked.Load() || h.stdio == nil)
 }

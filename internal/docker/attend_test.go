@@ -114,7 +114,8 @@ func TestFrozenEngineEndsCalls(t *testing.T) {
 			e.freeze()
 			select {
 			case err := <-done:
-				if err == nil || !strings.Contains(err.Error(), "the Engine is frozen: its host answers") || !strings.Contains(err.Error(), fmt.Sprint(h.Target())) {
+				if err == nil || !strings.Contains(err.Error(), "the Engine is frozen: its host answers") ||
+					!strings.Contains(err.Error(), fmt.Sprint(h.Target())) {
 					t.Errorf("got %v", err)
 				}
 			case <-time.After(time.Minute):

@@ -43,7 +43,8 @@ func newKeyring(own, identities []string, agentSocket string, limit int) *keyrin
 	}
 	if len(k.signers) > limit {
 		for _, n := range k.names[limit:] {
-			k.unused = append(k.unused, n+": hosts accept only a few tries; name the key in the inventory or in ~/.ssh/config")
+			k.unused = append(k.unused, n+": hosts accept only a few tries; name the key in the inventory or in "+
+				"~/.ssh/config")
 		}
 		k.signers, k.names = k.signers[:limit], k.names[:limit]
 	}
@@ -75,7 +76,8 @@ func (k *keyring) add(s ssh.Signer, from string) {
 		}
 	}
 	k.signers = append(k.signers, s)
-	k.names = append(k.names, fmt.Sprintf("%s (%s %s)", from, s.PublicKey().Type(), ssh.FingerprintSHA256(s.PublicKey())))
+	k.names = append(k.names, fmt.Sprintf("%s (%s %s)", from, s.PublicKey().Type(),
+		ssh.FingerprintSHA256(s.PublicKey())))
 }
 
 // addFile reads a private key. An encrypted one is used through the agent when that has it. A
@@ -139,7 +141,8 @@ func (k *keyring) refused(h hop, err error) error {
 		fmt.Fprintf(&b, "; not offered: %s", strings.Join(k.unused, "; "))
 	}
 	if len(k.names) > 0 {
-		fmt.Fprintf(&b, "; put the public key into ~/.ssh/authorized_keys of %q there, or name another key or user", h.user)
+		fmt.Fprintf(&b, "; put the public key into ~/.ssh/authorized_keys of %q there, or name another key or user",
+			h.user)
 	} else {
 		b.WriteString("; make one with ssh-keygen, or name one with key:")
 	}

@@ -24,7 +24,8 @@ func TestParseTarget(t *testing.T) {
 			t.Errorf("%q: got %+v, %v", in, got, err)
 		}
 	}
-	for _, in := range []string{"", "-oProxyCommand=x", "me@-x", "-me@h", "h:0", "h:70000", "h:x", "a b", "h;x", "ssh://h/path", "me@", "$(x)@h", "h\n", "a@b@c d", "[::1", "\u202eh"} {
+	for _, in := range []string{"", "-oProxyCommand=x", "me@-x", "-me@h", "h:0", "h:70000", "h:x", "a b", "h;x",
+		"ssh://h/path", "me@", "$(x)@h", "h\n", "a@b@c d", "[::1", "\u202eh"} {
 		if got, err := ParseTarget(in); err == nil {
 			t.Errorf("%q was taken as %+v", in, got)
 		}
@@ -92,7 +93,8 @@ Host direct
 		t.Errorf("got %+v", hops)
 	}
 	hops, err = c.route(Target{Address: "gpu1", User: "root", Port: 22, Key: "/k", Jump: "none"})
-	if err != nil || len(hops) != 1 || hops[0].user != "root" || hops[0].addr != "10.1.1.1:22" || hops[0].keys[0] != "/k" {
+	if err != nil || len(hops) != 1 || hops[0].user != "root" || hops[0].addr != "10.1.1.1:22" ||
+		hops[0].keys[0] != "/k" {
 		t.Errorf("what the target says does not go first: %+v, %v", hops, err)
 	}
 	hops, err = c.route(Target{Address: "direct", User: "me"})

@@ -93,8 +93,9 @@ func newBed(t *testing.T, o sshtest.Options) bed {
 	if err := os.WriteFile(key, pem, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return bed{server: s, target: targetOf(t, s.Addr, key), opts: Options{SSHConfig: "none", Agent: "none", Identities: []string{},
-		KnownHosts: []string{sshtest.KnownHosts(t, s)}}}
+	return bed{server: s, target: targetOf(t, s.Addr, key),
+		opts: Options{SSHConfig: "none", Agent: "none", Identities: []string{},
+			KnownHosts: []string{sshtest.KnownHosts(t, s)}}}
 }
 
 func targetOf(t *testing.T, addr, key string) Target {
@@ -158,7 +159,8 @@ func TestHangNamesThePhase(t *testing.T) {
 			b.opts.HandshakeTimeout = 500 * time.Millisecond
 			start := time.Now()
 			_, err := Dial(t.Context(), b.target, b.opts)
-			if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "no answer within 500ms") {
+			if err == nil || !strings.Contains(err.Error(), want) ||
+				!strings.Contains(err.Error(), "no answer within 500ms") {
 				t.Errorf("got %v, want the phase %q", err, want)
 			}
 			if d := time.Since(start); d > 5*time.Second {
@@ -201,7 +203,8 @@ func TestEngineWithoutVersionIsRefused(t *testing.T) {
 	e := newEngine(t, "")
 	b := newBed(t, sshtest.Options{Unix: e.unix})
 	_, err := Dial(t.Context(), b.target, b.opts)
-	if err == nil || !strings.Contains(err.Error(), "tells no API version") || strings.Contains(err.Error(), "too new") {
+	if err == nil || !strings.Contains(err.Error(), "tells no API version") ||
+		strings.Contains(err.Error(), "too new") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -260,15 +263,16 @@ func TestDialStdioSaysWhyItFails(t *testing.T) {
 }
 
 func TestRun(t *testing.T) {
-	b := newBed(t, sshtest.Options{Unix: newEngine(t, "1.41").unix, Exec: func(line string, in io.Reader, out, errs io.Writer) int {
-		data, _ := io.ReadAll(in)
-		fmt.Fprintf(out, "%s<%s", line, data)
-		if strings.HasPrefix(line, "false") {
-			fmt.Fprint(errs, "no such table")
-			return 3
-		}
-		return 0
-	}})
+	b := newBed(t, sshtest.Options{Unix: newEngine(t, "1.41").unix,
+		Exec: func(line string, in io.Reader, out, errs io.Writer) int {
+			data, _ := io.ReadAll(in)
+			fmt.Fprintf(out, "%s<%s", line, data)
+			if strings.HasPrefix(line, "false") {
+				fmt.Fprint(errs, "no such table")
+				return 3
+			}
+			return 0
+		}})
 	h := b.dial(t)
 	out, err := h.Run(t.Context(), strings.NewReader("rules"), "nft", "-f", "-")
 	if err != nil || string(out) != "nft -f -<rules" {
@@ -279,8 +283,10 @@ func TestRun(t *testing.T) {
 	if !errors.As(err, &failed) || failed.Code != 3 || failed.Stderr != "no such table" {
 		t.Errorf("got %v", err)
 	}
-	for _, bad := range []string{"a b", "$(touch /tmp/x)", "a;b", "`x`", "a|b", "a\nb", "'", `"`, "", "a\x00b", "*", "~", "a&b", "-o ProxyCommand", "!x", "{a,b}", "<x", "\u00a0"} {
-		if _, err := h.Run(t.Context(), nil, "cat", bad); err == nil || !strings.Contains(err.Error(), "a shell would read") {
+	for _, bad := range []string{"a b", "$(touch /tmp/x)", "a;b", "`x`", "a|b", "a\nb", "'", `"`, "", "a\x00b", "*",
+		"~", "a&b", "-o ProxyCommand", "!x", "{a,b}", "<x", "\u00a0"} {
+		if _, err := h.Run(t.Context(), nil, "cat", bad); err == nil ||
+			!strings.Contains(err.Error(), "a shell would read") {
 			t.Errorf("argument %q: got %v", bad, err)
 		}
 	}
@@ -337,7 +343,8 @@ func TestTunnel(t *testing.T) {
 		t.Errorf("got %q, %v", got, err)
 	}
 	ln.Close()
-	if _, err := h.Dial(t.Context(), ln.Addr().String()); err == nil || !strings.Contains(err.Error(), "connect from ssh://me@127.0.0.1") {
+	if _, err := h.Dial(t.Context(), ln.Addr().String()); err == nil ||
+		!strings.Contains(err.Error(), "connect from ssh://me@127.0.0.1") {
 		t.Errorf("a closed port: %v", err)
 	}
 }
@@ -368,7 +375,8 @@ func TestRefusedKeysAreNamed(t *testing.T) {
 	b := newBed(t, sshtest.Options{Allow: []ssh.PublicKey{other.PublicKey()}})
 	b.opts.Identities = []string{filepath.Join(t.TempDir(), "missing")}
 	_, err := Dial(t.Context(), b.target, b.opts)
-	if err == nil || !strings.Contains(err.Error(), b.target.Key) || !strings.Contains(err.Error(), "accepted none of") {
+	if err == nil || !strings.Contains(err.Error(), b.target.Key) ||
+		!strings.Contains(err.Error(), "accepted none of") {
 		t.Errorf("got %v", err)
 	}
 }

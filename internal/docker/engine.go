@@ -47,7 +47,8 @@ func (h *Host) Info(ctx context.Context) (Info, error) {
 	}
 	i := res.Info
 	_, nvidia := i.Runtimes["nvidia"]
-	out := Info{Name: i.Name, Version: i.ServerVersion, CPUs: i.NCPU, Memory: i.MemTotal, Arch: i.Architecture, Root: i.DockerRootDir,
+	out := Info{Name: i.Name, Version: i.ServerVersion, CPUs: i.NCPU, Memory: i.MemTotal, Arch: i.Architecture,
+		Root: i.DockerRootDir,
 		GPUs: nvidia || len(i.DiscoveredDevices) > 0, GraphDriver: true}
 	for _, pair := range i.DriverStatus {
 		if pair == [2]string{"driver-type", "io.containerd.snapshotter.v1"} { // as buildx tells them apart, too
@@ -83,14 +84,16 @@ type Container struct {
 
 // Containers lists those that have a label, running or not. label is key or key=value.
 func (h *Host) Containers(ctx context.Context, label string) ([]Container, error) {
-	res, err := h.api.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: client.Filters{}.Add("label", label)})
+	res, err := h.api.ContainerList(ctx, client.ContainerListOptions{All: true,
+		Filters: client.Filters{}.Add("label", label)})
 	if err != nil {
 		return nil, h.fail("list containers of", "", err)
 	}
 	out := make([]Container, len(res.Items))
 	for i, c := range res.Items {
 		out[i] = Container{ID: c.ID, State: string(c.State), Labels: c.Labels}
-		out[i].Young = out[i].State == "running" && strings.Contains(c.Status, "second") // "Up 3 seconds": go-units' words
+		// "Up 3 seconds": go-units' words
+		out[i].Young = out[i].State == "running" && strings.Contains(c.Status, "second")
 		if len(c.Names) > 0 {
 			out[i].Name = strings.TrimPrefix(c.Names[0], "/")
 		}
@@ -188,7 +191,8 @@ func (h *Host) Create(ctx context.Context, c Create) (string, error) {
 		if m.Volume {
 			kind = mount.TypeVolume
 		}
-		host.Mounts = append(host.Mounts, mount.Mount{Type: kind, Source: m.Source, Target: m.Target, ReadOnly: m.ReadOnly})
+		host.Mounts = append(host.Mounts, mount.Mount{Type: kind, Source: m.Source, Target: m.Target,
+			ReadOnly: m.ReadOnly})
 	}
 	ctx, why, stop := h.attend(ctx)
 	defer stop()
@@ -239,8 +243,9 @@ func TarFile(name string, mode int64, data []byte) io.Reader {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	// A write into memory fails only on a bad header, which this is not.
-	w.WriteHeader(&tar.Header{Name: name, Mode: mode, Size: int64(len(data)), ModTime: time.Unix(0, 0)}) //nolint:errcheck // see above
-	w.Write(data)                                                                                        //nolint:errcheck // see above
+	//nolint:errcheck // see above
+	w.WriteHeader(&tar.Header{Name: name, Mode: mode, Size: int64(len(data)), ModTime: time.Unix(0, 0)})
+	w.Write(data) //nolint:errcheck // see above
 	w.Close()
 	return &b
 }

@@ -98,7 +98,8 @@ func (h *Host) probeSocket(ctx context.Context, socket string, o Options) error 
 		}, 0)
 	}
 	if short.Err() != nil {
-		return fmt.Errorf("open %s: sshd does not answer: %w", socket, errors.Join(h.explain(err), context.Cause(short)))
+		return fmt.Errorf("open %s: sshd does not answer: %w", socket,
+			errors.Join(h.explain(err), context.Cause(short)))
 	}
 	s := &stdio{link: h.link, socket: socket, slots: make(chan struct{}, maxStdio)}
 	pc, serr := s.DialContext(short)
@@ -110,7 +111,8 @@ func (h *Host) probeSocket(ctx context.Context, socket string, o Options) error 
 		return fmt.Errorf("open %s through SSH: %w; and by `docker system dial-stdio`: %w", socket, err, serr)
 	}
 	h.stdio = s
-	h.note = fmt.Sprintf("%s refuses to forward %s (%v); its Engine is reached by `docker system dial-stdio`, which is slower", h.target, socket, err)
+	h.note = fmt.Sprintf("%s refuses to forward %s (%v); its Engine is reached by `docker system dial-stdio`, "+
+		"which is slower", h.target, socket, err)
 	return h.connect(func(ctx context.Context, _, _ string) (net.Conn, error) { return s.DialContext(ctx) }, maxStdio/2)
 }
 
@@ -177,8 +179,9 @@ func (h *Host) connect(dial func(context.Context, string, string) (net.Conn, err
 	// No proxy: the address is a socket's. The unix host makes the client speak plain HTTP.
 	// TLSNextProto keeps HTTP/2 and its TLS configuration out, with which the client would take the
 	// socket for an https one.
-	tr := &http.Transport{MaxIdleConns: idle, MaxIdleConnsPerHost: idle, IdleConnTimeout: 30 * time.Second, DisableCompression: true,
-		TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{}}
+	tr := &http.Transport{MaxIdleConns: idle, MaxIdleConnsPerHost: idle, IdleConnTimeout: 30 * time.Second,
+		DisableCompression: true,
+		TLSNextProto:       map[string]func(string, *tls.Conn) http.RoundTripper{}}
 	api, err := client.New(client.WithHTTPClient(&http.Client{Transport: tr, CheckRedirect: client.CheckRedirect}),
 		client.WithHost("unix://"+defaultSocket), client.WithDialContext(dial), h.noteSign())
 	h.api = api
@@ -195,7 +198,8 @@ func (h *Host) negotiate(ctx context.Context, o Options) error {
 	case err != nil && ctx.Err() != nil:
 		return fmt.Errorf("ask the Engine for its version: %w", context.Cause(ctx))
 	case err != nil && short.Err() != nil:
-		return fmt.Errorf("no answer within %s: the Engine is frozen or starting; see it with: systemctl status docker", o.EngineTimeout)
+		return fmt.Errorf("no answer within %s: the Engine is frozen or starting; see it with: systemctl status docker",
+			o.EngineTimeout)
 	case err != nil:
 		return h.explain(err)
 	case ping.APIVersion == "":

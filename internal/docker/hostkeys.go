@@ -40,19 +40,23 @@ func checkHostKey(db *knownhosts.HostKeyDB, h hop) ssh.HostKeyCallback {
 		cert, isCert := key.(*ssh.Certificate)
 		switch {
 		case isCert && err != nil && !errors.As(err, &revoked):
-			return &HostKeyError{fmt.Errorf("the certificate that %s shows, signed by the authority %s, is not accepted: %w; "+
-				"record the authority (@cert-authority in known_hosts), or check the host's own key and record it: raybuild cluster trust %s",
+			return &HostKeyError{fmt.Errorf("the certificate that %s shows, signed by the authority %s, is not "+
+				"accepted: %w; record the authority (@cert-authority in known_hosts), or check the host's own key and "+
+				"record it: raybuild cluster trust %s",
 				h.addr, ssh.FingerprintSHA256(cert.SignatureKey), err, h.name)}
 		case errors.As(err, &revoked):
-			return &HostKeyError{fmt.Errorf("the host key %s of %s is revoked in %s:%d", shown, h.addr, revoked.Revoked.Filename, revoked.Revoked.Line)}
+			return &HostKeyError{fmt.Errorf("the host key %s of %s is revoked in %s:%d", shown, h.addr,
+				revoked.Revoked.Filename, revoked.Revoked.Line)}
 		case !errors.As(err, &bad):
 			return err
 		case len(bad.Want) == 0:
-			return &HostKeyError{fmt.Errorf("the host key %s of %s is not known; check it and record it: raybuild cluster trust %s", shown, h.addr, h.name)}
+			return &HostKeyError{fmt.Errorf("the host key %s of %s is not known; check it and record it: raybuild "+
+				"cluster trust %s", shown, h.addr, h.name)}
 		}
 		w := bad.Want[0]
 		return &HostKeyError{fmt.Errorf("the host key of %s has CHANGED: it shows %s, recorded is %s %s (%s:%d); "+
-			"somebody may be in between: if the host was set up anew, delete that line and run: raybuild cluster trust %s",
+			"somebody may be in between: if the host was set up anew, delete that line and run: raybuild "+
+			"cluster trust %s",
 			h.addr, shown, w.Key.Type(), ssh.FingerprintSHA256(w.Key), w.Filename, w.Line, h.name)}
 	}
 }
@@ -118,14 +122,17 @@ func ScanHostKeys(ctx context.Context, t Target, o Options) ([]HostKey, error) {
 		}
 		known := checkHostKey(db, h)(h.addr, &net.TCPAddr{IP: net.IPv4zero}, key)
 		var bad *HostKeyError
-		if errors.As(known, &bad) && len(db.HostKeys(h.addr)) > 0 && slices.Contains(db.HostKeyAlgorithms(h.addr), key.Type()) {
+		if errors.As(known, &bad) && len(db.HostKeys(h.addr)) > 0 &&
+			slices.Contains(db.HostKeyAlgorithms(h.addr), key.Type()) {
 			return nil, known
 		}
-		keys = append(keys, HostKey{Host: t.String(), Addr: h.addr, Type: key.Type(), Fingerprint: ssh.FingerprintSHA256(key),
-			Known: known == nil, Line: knownhosts.Line([]string{h.addr}, key)})
+		keys = append(keys, HostKey{Host: t.String(), Addr: h.addr, Type: key.Type(),
+			Fingerprint: ssh.FingerprintSHA256(key),
+			Known:       known == nil, Line: knownhosts.Line([]string{h.addr}, key)})
 	}
 	if len(keys) == 0 {
-		return nil, fmt.Errorf("scan host keys of %q: the host shows no key of a kind in use (ed25519, ecdsa, rsa-sha2)", t)
+		return nil, fmt.Errorf("scan host keys of %q: the host shows no key of a kind in use (ed25519, "+
+			"ecdsa, rsa-sha2)", t)
 	}
 	return keys, nil
 }
@@ -139,7 +146,8 @@ func scanKey(ctx context.Context, d dialer, h hop, algos []string, o Options) (s
 	defer conn.Close() // only its key was wanted
 	var seen ssh.PublicKey
 	_, err = handshake(ctx, conn, h, &ssh.ClientConfig{User: h.user, HostKeyAlgorithms: algos,
-		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error { seen = key; return errSeen }}, o.HandshakeTimeout)
+		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error { seen = key; return errSeen }},
+		o.HandshakeTimeout)
 	var none *ssh.AlgorithmNegotiationError
 	if seen == nil && !errors.As(err, &none) {
 		return nil, err

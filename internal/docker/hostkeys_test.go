@@ -83,7 +83,8 @@ func TestTrust(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(keys) != 1 || keys[0].Type != "ssh-ed25519" || keys[0].Known || keys[0].Fingerprint != ssh.FingerprintSHA256(b.server.HostKey.PublicKey()) {
+	if len(keys) != 1 || keys[0].Type != "ssh-ed25519" ||
+		keys[0].Known || keys[0].Fingerprint != ssh.FingerprintSHA256(b.server.HostKey.PublicKey()) {
 		t.Fatalf("got %+v", keys)
 	}
 	if n, err := RecordHostKeys(file, keys); n != 1 || err != nil {
@@ -104,11 +105,13 @@ func TestTrust(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	forged := strings.Replace(string(data), strings.TrimPrefix(b.server.Addr, "127.0.0.1:"), strings.TrimPrefix(other.Addr, "127.0.0.1:"), 1)
+	forged := strings.Replace(string(data), strings.TrimPrefix(b.server.Addr, "127.0.0.1:"),
+		strings.TrimPrefix(other.Addr, "127.0.0.1:"), 1)
 	if err := os.WriteFile(file, []byte(forged), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ScanHostKeys(t.Context(), targetOf(t, other.Addr, ""), b.opts); err == nil || !strings.Contains(err.Error(), "CHANGED") {
+	if _, err := ScanHostKeys(t.Context(), targetOf(t, other.Addr, ""), b.opts); err == nil ||
+		!strings.Contains(err.Error(), "CHANGED") {
 		t.Errorf("trust took a key that differs from the recorded one: %v", err)
 	}
 }

@@ -34,7 +34,8 @@ func (h *Host) Image(ctx context.Context, ref string) (Image, error) {
 	if err != nil {
 		return Image{}, h.fail("look at image", ref, err)
 	}
-	out := Image{ID: res.ID, Digests: res.RepoDigests, Arch: res.Architecture, Size: res.Size, Layers: res.RootFS.Layers}
+	out := Image{ID: res.ID, Digests: res.RepoDigests, Arch: res.Architecture, Size: res.Size,
+		Layers: res.RootFS.Layers}
 	if res.Config != nil {
 		out.Labels, out.Env, out.User = res.Config.Labels, res.Config.Env, res.Config.User
 	}
@@ -48,7 +49,8 @@ func (a Auth) header() (string, error) {
 	if a == (Auth{}) || a == (Auth{Registry: a.Registry}) {
 		return "", nil
 	}
-	return authconfig.Encode(registry.AuthConfig{Username: a.Username, Password: a.Password, IdentityToken: a.IdentityToken, ServerAddress: a.Registry})
+	return authconfig.Encode(registry.AuthConfig{Username: a.Username, Password: a.Password,
+		IdentityToken: a.IdentityToken, ServerAddress: a.Registry})
 }
 
 // Digest asks the registry, from the host, which digest a reference has now.
@@ -106,13 +108,15 @@ func TinyImage(ref, arch string, labels map[string]string) (io.Reader, error) {
 		return nil, err
 	}
 	config, err := json.Marshal(map[string]any{"architecture": arch, "os": "linux", "created": "1980-01-01T00:00:00Z",
-		"config": map[string]any{"Labels": labels}, "rootfs": map[string]any{"type": "layers", "diff_ids": []string{digestOf(layer)}},
+		"config":  map[string]any{"Labels": labels},
+		"rootfs":  map[string]any{"type": "layers", "diff_ids": []string{digestOf(layer)}},
 		"history": []any{map[string]string{"created": "1980-01-01T00:00:00Z", "created_by": "raybuild"}}})
 	if err != nil {
 		return nil, err
 	}
 	name := strings.TrimPrefix(digestOf(config), "sha256:") + ".json"
-	manifest, err := json.Marshal([]any{map[string]any{"Config": name, "RepoTags": []string{ref}, "Layers": []string{"layer.tar"}}})
+	manifest, err := json.Marshal([]any{map[string]any{"Config": name, "RepoTags": []string{ref},
+		"Layers": []string{"layer.tar"}}})
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +126,8 @@ func TinyImage(ref, arch string, labels map[string]string) (io.Reader, error) {
 		name string
 		data []byte
 	}{{name, config}, {"layer.tar", layer}, {"manifest.json", manifest}} {
-		if err := w.WriteHeader(&tar.Header{Name: f.name, Mode: 0o444, Size: int64(len(f.data)), ModTime: time.Unix(0, 0)}); err != nil {
+		if err := w.WriteHeader(&tar.Header{Name: f.name, Mode: 0o444, Size: int64(len(f.data)),
+			ModTime: time.Unix(0, 0)}); err != nil {
 			return nil, err
 		}
 		if _, err := w.Write(f.data); err != nil {

@@ -100,7 +100,8 @@ func TestSilentHostEndsOpenStream(t *testing.T) {
 	if err := h.Err(); err == nil || !strings.Contains(err.Error(), "no sign of life") {
 		t.Errorf("Err is %v", err)
 	}
-	if _, err := h.Docker().ContainerList(t.Context(), client.ContainerListOptions{}); err == nil || !strings.Contains(err.Error(), "no sign of life") {
+	if _, err := h.Docker().ContainerList(t.Context(), client.ContainerListOptions{}); err == nil ||
+		!strings.Contains(err.Error(), "no sign of life") {
 		t.Errorf("a later call says %v", err)
 	}
 }

@@ -33,7 +33,8 @@ func TestLoginOf(t *testing.T) {
 		t.Fatal(err)
 	}
 	plain, locked := put("plain", open), put("locked", pem.EncodeToMemory(block))
-	config := put("config", []byte("Host lab\n  User lab\n  IdentityFile "+plain+"\nHost shut\n  IdentityFile "+locked+"\n"))
+	config := put("config", []byte("Host lab\n  User lab\n  IdentityFile "+
+		plain+"\nHost shut\n  IdentityFile "+locked+"\n"))
 	absent := filepath.Join(dir, "absent")
 	tests := []struct {
 		name       string
@@ -46,14 +47,17 @@ func TestLoginOf(t *testing.T) {
 		{"the target's goes first", Target{Address: "lab", User: "me", Key: plain}, []string{absent}, "me", plain, ""},
 		{"a default one", Target{Address: "10.0.0.1", User: "me"}, []string{absent, plain}, "me", plain, ""},
 		{"one with a passphrase is passed over", Target{Address: "shut", User: "me"}, []string{plain}, "me", plain, ""},
-		{"only one with a passphrase", Target{Address: "shut", User: "me"}, []string{absent}, "me", "", locked + " needs a passphrase"},
+		{"only one with a passphrase", Target{Address: "shut", User: "me"}, []string{absent}, "me", "",
+			locked + " needs a passphrase"},
 		{"none", Target{Address: "10.0.0.1", User: "me"}, []string{absent}, "me", "", "no private key at " + absent},
-		{"the named one is missing", Target{Address: "lab", User: "me", Key: absent}, []string{plain}, "me", "", "no private key at " + absent},
+		{"the named one is missing", Target{Address: "lab", User: "me", Key: absent}, []string{plain}, "me", "",
+			"no private key at " + absent},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			l, err := LoginOf(tt.target, Options{SSHConfig: config, Identities: tt.identities})
-			if err != nil || l.User != tt.user || l.Key != tt.key || !strings.Contains(l.Missing, tt.missing) || tt.missing == "" && l.Missing != "" {
+			if err != nil || l.User != tt.user || l.Key != tt.key || !strings.Contains(l.Missing, tt.missing) ||
+				tt.missing == "" && l.Missing != "" {
 				t.Errorf("got %+v, %v", l, err)
 			}
 		})

@@ -110,7 +110,8 @@ func (e *phaseError) Unwrap() error { return e.err }
 
 // handshake runs the SSH handshake on conn, which it closes when that fails. ssh.NewClientConn
 // itself knows no time limit.
-func handshake(ctx context.Context, conn net.Conn, h hop, cfg *ssh.ClientConfig, limit time.Duration) (*ssh.Client, error) {
+func handshake(ctx context.Context, conn net.Conn, h hop, cfg *ssh.ClientConfig,
+	limit time.Duration) (*ssh.Client, error) {
 	var phase atomic.Value
 	phase.Store("banner")
 	w := &firstRead{Conn: conn, then: func() { phase.CompareAndSwap("banner", "key exchange") }}
@@ -143,7 +144,8 @@ func handshake(ctx context.Context, conn net.Conn, h hop, cfg *ssh.ClientConfig,
 	case ctx.Err() != nil:
 		pe.timeout, pe.err = true, context.Cause(ctx)
 	case short.Err() != nil:
-		pe.timeout, pe.err = true, fmt.Errorf("no answer within %s: the host accepts connections, but its sshd hangs", limit)
+		pe.timeout, pe.err = true, fmt.Errorf("no answer within %s: the host accepts connections, but its sshd hangs",
+			limit)
 	}
 	return nil, pe
 }
@@ -202,12 +204,14 @@ func (l *link) keepalive(quiet, limit time.Duration) {
 		silent += step
 		if silent >= quiet && asking.CompareAndSwap(false, true) {
 			go func() {
-				l.client.SendRequest("keepalive@openssh.com", true, nil) //nolint:errcheck // any answer is a sign of life; an error ends the link through watch
+				//nolint:errcheck // any answer is a sign of life; an error ends the link through watch
+				l.client.SendRequest("keepalive@openssh.com", true, nil)
 				asking.Store(false)
 			}()
 		}
 		if silent >= quiet+limit {
-			l.close(fmt.Errorf("SSH connection lost: no sign of life for %s; the host is off, frozen or cut off from here", silent))
+			l.close(fmt.Errorf("SSH connection lost: no sign of life for %s; the host is off, frozen or cut "+
+				"off from here", silent))
 			return
 		}
 	}

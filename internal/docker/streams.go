@@ -53,7 +53,8 @@ func (h *Host) Exec(ctx context.Context, id string, e Exec) (int, error) {
 	if e.TTY {
 		size = client.ConsoleSize{Height: e.Height, Width: e.Width}
 	}
-	made, err := h.api.ExecCreate(ctx, id, client.ExecCreateOptions{Cmd: e.Cmd, Env: e.Env, WorkingDir: e.Dir, User: e.User, TTY: e.TTY, ConsoleSize: size,
+	made, err := h.api.ExecCreate(ctx, id, client.ExecCreateOptions{Cmd: e.Cmd, Env: e.Env, WorkingDir: e.Dir,
+		User: e.User, TTY: e.TTY, ConsoleSize: size,
 		AttachStdin: e.Stdin != nil, AttachStdout: true, AttachStderr: !e.TTY})
 	if err != nil {
 		return fail(err)

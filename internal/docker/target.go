@@ -13,8 +13,10 @@ import (
 
 // Target names a host.
 type Target struct {
-	Local   bool   // this machine's engine: Engine says which; the fields of SSH are then not used
-	Engine  string // unix:///path, tcp://127.0.0.1:port or ssh://…; default: DOCKER_HOST, then the first socket of Docker or podman that is there
+	Local bool // this machine's engine: Engine says which; the fields of SSH are then not used
+	// unix:///path, tcp://127.0.0.1:port or ssh://…; default: DOCKER_HOST, then the first socket of
+	// Docker or podman that is there
+	Engine  string
 	User    string // default: ~/.ssh/config, then the current user
 	Address string // name, address or alias of ~/.ssh/config
 	Port    int    // default: ~/.ssh/config, then 22
@@ -43,18 +45,24 @@ func (t Target) String() string {
 
 // Options bound and configure connections. The zero value is right for a user's machine.
 type Options struct {
-	SSHConfig  string   // client configuration; default ~/.ssh/config, which may be missing; "none": not read
-	KnownHosts []string // files of host keys; default ~/.ssh/known_hosts and /etc/ssh/ssh_known_hosts; missing files count as empty
-	Identities []string // private keys tried after the target's own; default ~/.ssh/id_ed25519, id_ecdsa and id_rsa, as far as they are there
-	Agent      string   // socket of the SSH agent; default SSH_AUTH_SOCK; "none": not asked
-	MaxKeys    int      // most keys offered to a host; default 5 (sshd's MaxAuthTries is 6)
+	SSHConfig string // client configuration; default ~/.ssh/config, which may be missing; "none": not read
+	// files of host keys; default ~/.ssh/known_hosts and /etc/ssh/ssh_known_hosts; missing files
+	// count as empty
+	KnownHosts []string
+	// private keys tried after the target's own; default ~/.ssh/id_ed25519, id_ecdsa and id_rsa, as
+	// far as they are there
+	Identities []string
+	Agent      string // socket of the SSH agent; default SSH_AUTH_SOCK; "none": not asked
+	MaxKeys    int    // most keys offered to a host; default 5 (sshd's MaxAuthTries is 6)
 
 	ConnectTimeout   time.Duration // TCP connection; default 5 s
 	HandshakeTimeout time.Duration // SSH banner, key exchange and authentication together; default 10 s
 	EngineTimeout    time.Duration // first answer of the Engine; default 10 s
 	DialTimeout      time.Duration // all of that together, jump hosts too; default 14 s
-	KeepaliveEvery   time.Duration // silence after which the host is asked for a sign of life, and its Engine during long calls; default 5 s
-	KeepaliveLimit   time.Duration // further silence that ends the connection, or the call; default 8 s
+	// silence after which the host is asked for a sign of life, and its Engine during long calls;
+	// default 5 s
+	KeepaliveEvery time.Duration
+	KeepaliveLimit time.Duration // further silence that ends the connection, or the call; default 8 s
 }
 
 func (o Options) withDefaults() Options {

@@ -140,7 +140,8 @@ func (b *builder) close() error {
 }
 
 // newWorker makes the worker: runc or crun, overlayfs, the host's network.
-func newWorker(ctx context.Context, o ServeOptions, p place, sync *syncer, hosts docker.RegistryHosts, idle time.Duration) (worker.Worker, error) {
+func newWorker(ctx context.Context, o ServeOptions, p place, sync *syncer, hosts docker.RegistryHosts,
+	idle time.Duration) (worker.Worker, error) {
 	binary, err := findRuntime(os.Getenv("PATH"))
 	if err != nil {
 		return nil, err
@@ -152,14 +153,16 @@ func newWorker(ctx context.Context, o ServeOptions, p place, sync *syncer, hosts
 		labelIdle:     idle.String(),
 		labelLimit:    strconv.FormatInt(limit, 10),
 	}
-	opt, err := runc.NewWorkerOpt(p.state(), snapshotter(ctx, p.state(), sync), o.stage == stageRootless, oci.ProcessSandbox, labels,
+	opt, err := runc.NewWorkerOpt(p.state(), snapshotter(ctx, p.state(), sync), o.stage == stageRootless,
+		oci.ProcessSandbox, labels,
 		nil, netproviders.Opt{Mode: "host"}, nil, binary, "", false, nil, "", "", nil)
 	if err != nil {
 		return nil, fmt.Errorf("open build state %q: %w", p.state(), err)
 	}
 	content, ok := opt.ContentMetadata.(db.Transactor)
 	if !ok {
-		return nil, fmt.Errorf("open build state %q: BuildKit's database of contents is a %T", p.state(), opt.ContentMetadata)
+		return nil, fmt.Errorf("open build state %q: BuildKit's database of contents is a %T", p.state(),
+			opt.ContentMetadata)
 	}
 	sync.add(content)
 	sync.add(opt.MetadataStore.DB())
@@ -191,7 +194,8 @@ func snapshotter(ctx context.Context, root string, sync *syncer) runc.Snapshotte
 		}
 		sync.addSnapshots(ctx, ms)
 		if cleaner, ok := s.(ctdsnapshot.Cleaner); ok {
-			if err := cleaner.Cleanup(ctx); err != nil && !cerrdefs.IsNotFound(err) { // that: there never was a snapshot
+			// that: there never was a snapshot
+			if err := cleaner.Cleanup(ctx); err != nil && !cerrdefs.IsNotFound(err) {
 				return nil, errors.Join(fmt.Errorf("remove what a killed engine left in %q: %w", root, err), s.Close())
 			}
 		}
@@ -223,7 +227,8 @@ func registryHosts(insecure []string) docker.RegistryHosts {
 	return resolver.NewRegistryConfig(m)
 }
 
-func newController(ctx context.Context, p place, sm *session.Manager, w worker.Worker, hosts docker.RegistryHosts) (*control.Controller, error) {
+func newController(ctx context.Context, p place, sm *session.Manager, w worker.Worker,
+	hosts docker.RegistryHosts) (*control.Controller, error) {
 	wc := &worker.Controller{}
 	if err := wc.Add(w); err != nil {
 		return nil, fmt.Errorf("add worker: %w", err)
@@ -236,7 +241,8 @@ func newController(ctx context.Context, p place, sm *session.Manager, w worker.W
 	if err != nil {
 		return nil, fmt.Errorf("open build cache: %w", err)
 	}
-	history, err := boltutil.SafeOpen(filepath.Join(p.state(), "history.db"), 0o600, &bolt.Options{FreelistType: bolt.FreelistMapType, NoFreelistSync: true})
+	history, err := boltutil.SafeOpen(filepath.Join(p.state(), "history.db"), 0o600,
+		&bolt.Options{FreelistType: bolt.FreelistMapType, NoFreelistSync: true})
 	if err != nil {
 		return nil, fmt.Errorf("open build history: %w", err)
 	}

@@ -65,7 +65,8 @@ func checkPrivilege(ctx context.Context) Finding {
 	if err := tryUserNamespace(ctx); err != nil {
 		return failed(name, namespaceError(err), "")
 	}
-	return Finding{Name: name, OK: true, Detail: fmt.Sprintf("rootless: %d subordinate user ids, %d group ids", m.uids.count, m.gids.count)}
+	return Finding{Name: name, OK: true, Detail: fmt.Sprintf("rootless: %d subordinate user ids, %d group ids",
+		m.uids.count, m.gids.count)}
 }
 
 // hasCapability reads the effective capabilities of this process.
@@ -107,7 +108,8 @@ func checkKernel() Finding {
 	f := Finding{Name: "kernel", OK: true, Detail: release + " " + unix.ByteSliceToString(u.Machine[:])}
 	if os.Geteuid() != 0 && olderThan(release, 5, 11) {
 		// Linux 5.11 lets a user namespace mount overlayfs.
-		f.OK, f.Fix = false, "run raybuild as root, or update the kernel to 5.11 or later: a rootless engine copies every layer on this one"
+		f.OK, f.Fix = false, "run raybuild as root, or update the kernel to 5.11 or later: a rootless engine copies "+
+			"every layer on this one"
 	}
 	return f
 }
@@ -125,7 +127,8 @@ func olderThan(release string, major, minor int) bool {
 func checkOverlay(home string) Finding {
 	const name = "overlayfs"
 	if os.Geteuid() != 0 {
-		return Finding{Name: name, OK: true, Detail: "tried by the engine in its user namespace; without it layers are copied"}
+		return Finding{Name: name, OK: true, Detail: "tried by the engine in its user namespace; without it " +
+			"layers are copied"}
 	}
 	dir := nearest(home)
 	if err := overlayutils.Supported(dir); err != nil {
@@ -161,7 +164,8 @@ func checkCgroups() Finding {
 		}
 	}
 	if len(v1) == 0 {
-		return Finding{Name: name, Detail: "none mounted below /sys/fs/cgroup", Fix: sudo() + "mount -t cgroup2 none /sys/fs/cgroup"}
+		return Finding{Name: name, Detail: "none mounted below /sys/fs/cgroup",
+			Fix: sudo() + "mount -t cgroup2 none /sys/fs/cgroup"}
 	}
 	return Finding{Name: name, OK: true, Detail: "version 1: " + strings.Join(v1, ", ")}
 }
@@ -183,5 +187,6 @@ func checkDisk(o Options) []Finding {
 	if d.inodes > 0 {
 		detail += fmt.Sprintf(" and %d inodes", d.freeInodes)
 	}
-	return []Finding{{Name: "disk", OK: true, Detail: detail + "; the cache may take " + size(cacheLimit(o.CacheLimit, dir))}}
+	return []Finding{{Name: "disk", OK: true,
+		Detail: detail + "; the cache may take " + size(cacheLimit(o.CacheLimit, dir))}}
 }

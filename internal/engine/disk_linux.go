@@ -44,10 +44,12 @@ func room(path string, need int64) error {
 		return err
 	}
 	if d.free < need {
-		return &Error{Kind: ErrNoSpace, Detail: fmt.Sprintf("%s has %s free, %s needed", path, size(d.free), size(need)), Fix: fixSpace}
+		return &Error{Kind: ErrNoSpace, Detail: fmt.Sprintf("%s has %s free, %s needed", path, size(d.free),
+			size(need)), Fix: fixSpace}
 	}
 	if d.inodes > 0 && d.freeInodes < minInodes {
-		return &Error{Kind: ErrNoSpace, Detail: fmt.Sprintf("%s has %d inodes free, %d needed", path, d.freeInodes, minInodes), Fix: fixSpace}
+		return &Error{Kind: ErrNoSpace, Detail: fmt.Sprintf("%s has %d inodes free, %d needed", path, d.freeInodes,
+			minInodes), Fix: fixSpace}
 	}
 	return nil
 }

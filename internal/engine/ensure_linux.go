@@ -97,7 +97,8 @@ func newEnsurer(o Options) (*ensurer, error) {
 		return nil, err
 	}
 	if o.Idle < 0 || o.CacheLimit < 0 || o.MinFree < 0 {
-		return nil, fmt.Errorf("start engine: idle %v, cache limit %d and free space %d must not be negative", o.Idle, o.CacheLimit, o.MinFree)
+		return nil, fmt.Errorf("start engine: idle %v, cache limit %d and free space %d must not be negative", o.Idle,
+			o.CacheLimit, o.MinFree)
 	}
 	if o.StartTimeout <= 0 {
 		o.StartTimeout = defaultStartTimeout
@@ -144,7 +145,8 @@ func (e *ensurer) settle(ctx context.Context) (found, error) {
 			return found{}, err
 		case !e.fits(f):
 			f.close()
-			e.note(fmt.Sprintf("the engine of another raybuild (%s) is running; it ends when its builds are done", f.labels[labelVersion]))
+			e.note(fmt.Sprintf("the engine of another raybuild (%s) is running; it ends when its builds are done",
+				f.labels[labelVersion]))
 			if err := e.end(ctx, f.pid, unix.SIGTERM); err != nil {
 				return found{}, err
 			}
@@ -168,7 +170,8 @@ func (e *ensurer) settle(ctx context.Context) (found, error) {
 // an error when it does not do so soon.
 func (e *ensurer) end(ctx context.Context, pid int, sig unix.Signal) error {
 	if pid == 0 {
-		return &Error{Kind: ErrInUse, Detail: "the engine on " + e.place.socket() + " runs in another container or pid namespace",
+		return &Error{Kind: ErrInUse, Detail: "the engine on " +
+			e.place.socket() + " runs in another container or pid namespace",
 			Fix: "wait until it is idle, or use another RAYBUILD_HOME"}
 	}
 	if err := unix.Kill(pid, sig); err != nil && !errors.Is(err, unix.ESRCH) {

@@ -45,7 +45,8 @@ func TestFullDiskIsNamedBeforeTheStart(t *testing.T) {
 			if !errors.Is(err, engine.ErrNoSpace) {
 				t.Fatalf("got %v, want ErrNoSpace", err)
 			}
-			if s := err.Error(); !strings.Contains(s, home) || !strings.Contains(s, c.want) || !strings.Contains(s, "prune") {
+			if s := err.Error(); !strings.Contains(s, home) || !strings.Contains(s, c.want) ||
+				!strings.Contains(s, "prune") {
 				t.Errorf("%q lacks the path, what is free and needed (%q), or the cure", s, c.want)
 			}
 			// Room is made: the next call works without more ado.
@@ -230,7 +231,8 @@ func TestStartThatFailsShowsTheLog(t *testing.T) {
 	}
 	o.Args = []string{"-c", "exec sleep 20"}
 	o.StartTimeout = 300 * time.Millisecond
-	if _, err := engine.Ensure(t.Context(), o); !errors.Is(err, engine.ErrStart) || !strings.Contains(err.Error(), "300ms") {
+	if _, err := engine.Ensure(t.Context(), o); !errors.Is(err, engine.ErrStart) ||
+		!strings.Contains(err.Error(), "300ms") {
 		t.Errorf("got %v, want ErrStart after 300ms", err)
 	}
 }

@@ -18,7 +18,8 @@ func TestDockerfileIsBuilt(t *testing.T) {
 	addr := enginetest.Start(t)
 	ref := pushBusybox(t, "127.0.0.1:0")
 	src, out := t.TempDir(), t.TempDir()
-	writeFile(t, filepath.Join(src, "Dockerfile"), "FROM "+ref+"\nCOPY word /word\nRUN [\"/bin/busybox\", \"sh\", \"-c\", \"busybox tr a-z A-Z < /word > /loud\"]\n")
+	writeFile(t, filepath.Join(src, "Dockerfile"), "FROM "+ref+"\nCOPY word /word\n"+
+		"RUN [\"/bin/busybox\", \"sh\", \"-c\", \"busybox tr a-z A-Z < /word > /loud\"]\n")
 	writeFile(t, filepath.Join(src, "word"), "hello")
 	fs, err := fsutil.NewFS(src)
 	if err != nil {

@@ -27,14 +27,16 @@ const budgetKey = "budget"
 // limitImports gives every importer the limit that an import asks for.
 func limitImports(all map[string]remotecache.ResolveCacheImporterFunc) map[string]remotecache.ResolveCacheImporterFunc {
 	for kind, resolve := range all {
-		all[kind] = func(ctx context.Context, g session.Group, attrs map[string]string) (remotecache.Importer, ocispecs.Descriptor, error) {
+		all[kind] = func(ctx context.Context, g session.Group,
+			attrs map[string]string) (remotecache.Importer, ocispecs.Descriptor, error) {
 			text, ok := attrs[budgetKey]
 			if !ok {
 				return resolve(ctx, g, attrs)
 			}
 			budget, err := time.ParseDuration(text)
 			if err != nil || budget <= 0 {
-				return nil, ocispecs.Descriptor{}, fmt.Errorf("import cache: budget %q is no duration above zero, such as 5m", text)
+				return nil, ocispecs.Descriptor{}, fmt.Errorf("import cache: budget %q is no duration above "+
+					"zero, such as 5m", text)
 			}
 			l := newImportLimit(budget)
 			type answer struct {
@@ -65,7 +67,8 @@ type importLimit struct {
 
 // newImportLimit lets the cache's index have a tenth of the budget, and 10 seconds at least: it is small.
 func newImportLimit(budget time.Duration) *importLimit {
-	return &importLimit{budget: budget, index: max(budget/10, min(budget, 10*time.Second)), running: map[*context.CancelCauseFunc]context.CancelCauseFunc{}}
+	return &importLimit{budget: budget, index: max(budget/10, min(budget, 10*time.Second)),
+		running: map[*context.CancelCauseFunc]context.CancelCauseFunc{}}
 }
 
 // slowCacheError says that a cache was given up.
@@ -161,7 +164,8 @@ type limitedImporter struct {
 }
 
 // Resolve implements remotecache.Importer.
-func (i *limitedImporter) Resolve(ctx context.Context, desc ocispecs.Descriptor, id string, w worker.Worker) (solver.CacheManager, error) {
+func (i *limitedImporter) Resolve(ctx context.Context, desc ocispecs.Descriptor, id string,
+	w worker.Worker) (solver.CacheManager, error) {
 	return within(ctx, i.l, func(ctx context.Context) (solver.CacheManager, error) {
 		return i.Importer.Resolve(ctx, desc, id, &limitedWorker{w, i.l})
 	})
@@ -175,7 +179,8 @@ type limitedWorker struct {
 
 // FromRemote implements worker.Worker.
 func (w *limitedWorker) FromRemote(ctx context.Context, remote *solver.Remote) (cache.ImmutableRef, error) {
-	return w.Worker.FromRemote(ctx, &solver.Remote{Descriptors: remote.Descriptors, Provider: &limitedProvider{remote.Provider, remote.Provider, w.l}})
+	return w.Worker.FromRemote(ctx, &solver.Remote{Descriptors: remote.Descriptors,
+		Provider: &limitedProvider{remote.Provider, remote.Provider, w.l}})
 }
 
 // limitedProvider has the methods that BuildKit looks for on a cache's provider.

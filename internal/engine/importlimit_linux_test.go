@@ -24,7 +24,8 @@ func (s stream) Fetch(context.Context, ocispecs.Descriptor) (io.ReadCloser, erro
 func TestReadingALayerOfACacheResumes(t *testing.T) {
 	const text = "the bytes of a layer"
 	for _, off := range []int64{0, 1, 10, int64(len(text)) - 1, int64(len(text))} {
-		r, err := contentutil.FromFetcher(stream{text}).ReaderAt(t.Context(), ocispecs.Descriptor{Size: int64(len(text))})
+		r, err := contentutil.FromFetcher(stream{text}).ReaderAt(t.Context(),
+			ocispecs.Descriptor{Size: int64(len(text))})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -102,7 +102,8 @@ func pushBusybox(t *testing.T, addr string) (ref string) {
 	srv.Start()
 	t.Cleanup(srv.Close)
 	dir := t.TempDir()
-	if out, err := exec.Command("sh", "-c", "mkdir -p "+dir+"/r/bin && cp -L /bin/busybox "+dir+"/r/bin/busybox && tar -C "+dir+"/r -cf "+dir+"/l.tar .").CombinedOutput(); err != nil {
+	if out, err := exec.Command("sh", "-c", "mkdir -p "+dir+"/r/bin && cp -L /bin/busybox "+
+		dir+"/r/bin/busybox && tar -C "+dir+"/r -cf "+dir+"/l.tar .").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	layer, err := tarball.LayerFromFile(dir + "/l.tar")
@@ -113,7 +114,8 @@ func pushBusybox(t *testing.T, addr string) (ref string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	img, err = mutate.ConfigFile(img, &v1.ConfigFile{OS: "linux", Architecture: "amd64", RootFS: must(img.ConfigFile()).RootFS})
+	img, err = mutate.ConfigFile(img, &v1.ConfigFile{OS: "linux", Architecture: "amd64",
+		RootFS: must(img.ConfigFile()).RootFS})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +168,8 @@ func TestRootless(t *testing.T) {
 	needBusybox(t)
 	for _, p := range []string{"unshare", "setpriv", "newuidmap"} {
 		if _, err := exec.LookPath(p); err != nil || os.Geteuid() != 0 {
-			enginetest.Skip(t, &engine.Error{Kind: engine.ErrNoPrivilege, Detail: "the rootless test needs root and " + p})
+			enginetest.Skip(t, &engine.Error{Kind: engine.ErrNoPrivilege,
+				Detail: "the rootless test needs root and " + p})
 		}
 	}
 	const nobody = 65534
@@ -211,7 +214,8 @@ exec setpriv --reuid 65534 --regid 65534 --clear-groups "$0/test" ` + clientArg 
 		if err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
-		if !strings.Contains(out, "uid 0\n") || !strings.Contains(strings.Join(strings.Fields(out), " "), "0 65534 1 1 200000 65536") {
+		if !strings.Contains(out, "uid 0\n") || !strings.Contains(strings.Join(strings.Fields(out), " "),
+			"0 65534 1 1 200000 65536") {
 			t.Errorf("the step was not root of a user namespace with nobody's ids:\n%s", out)
 		}
 	})

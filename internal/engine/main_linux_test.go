@@ -56,7 +56,8 @@ func clientMain(home string, wait bool) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	if _, err := solve(ctx, addr, step{sh: "busybox id -u >/out/uid; busybox chown 1:1 /out/uid; busybox cat /proc/self/uid_map > /out/map", out: dir}); err != nil {
+	if _, err := solve(ctx, addr, step{sh: "busybox id -u >/out/uid; busybox chown 1:1 /out/uid; busybox cat " +
+		"/proc/self/uid_map > /out/map", out: dir}); err != nil {
 		return err
 	}
 	for _, f := range []string{"uid", "map"} {

@@ -29,7 +29,8 @@ type otherEngine struct {
 	controlapi.UnimplementedControlServer
 }
 
-func (otherEngine) ListWorkers(context.Context, *controlapi.ListWorkersRequest) (*controlapi.ListWorkersResponse, error) {
+func (otherEngine) ListWorkers(context.Context,
+	*controlapi.ListWorkersRequest) (*controlapi.ListWorkersResponse, error) {
 	return &controlapi.ListWorkersResponse{Record: []*apitypes.WorkerRecord{{
 		ID: "other", Labels: map[string]string{"raybuild.engine.version": "raybuild-engine-99"},
 	}}}, nil

@@ -69,7 +69,8 @@ func TestFindRuntime(t *testing.T) {
 }
 
 func TestSearchPathAddsWhereRuncLies(t *testing.T) {
-	if got := searchPath("/usr/bin:/mine"); !strings.HasPrefix(got, "/usr/bin:/mine:") || !strings.Contains(got, ":/usr/sbin") || strings.Count(got, "/usr/bin") != 1 {
+	if got := searchPath("/usr/bin:/mine"); !strings.HasPrefix(got, "/usr/bin:/mine:") ||
+		!strings.Contains(got, ":/usr/sbin") || strings.Count(got, "/usr/bin") != 1 {
 		t.Errorf("got %q", got)
 	}
 	if got := searchPath(""); got != "" {
@@ -104,7 +105,8 @@ func TestListenReadsWhatTheEngineReports(t *testing.T) {
 		want error
 	}{
 		{"ready", func(r *reporter) { r.note("moved"); r.ready() }, nil},
-		{"a cause with a cure", func(r *reporter) { r.fail(&Error{Kind: ErrNoSpace, Detail: "d", Fix: "f"}) }, ErrNoSpace},
+		{"a cause with a cure", func(r *reporter) { r.fail(&Error{Kind: ErrNoSpace, Detail: "d", Fix: "f"}) },
+			ErrNoSpace},
 		{"another error", func(r *reporter) { r.fail(errors.New("boom")) }, ErrStart},
 		{"nothing", func(r *reporter) { r.close() }, io.ErrUnexpectedEOF},
 	} {
@@ -201,7 +203,8 @@ func TestPrivateRefusesWhatOthersOwnOrRedirect(t *testing.T) {
 }
 
 func TestOlderThan(t *testing.T) {
-	for release, want := range map[string]bool{"5.10.0-8-amd64": true, "5.11.0": false, "4.19": true, "6.1.0": false, "strange": false} {
+	for release, want := range map[string]bool{"5.10.0-8-amd64": true, "5.11.0": false, "4.19": true, "6.1.0": false,
+		"strange": false} {
 		if got := olderThan(release, 5, 11); got != want {
 			t.Errorf("%s: %v, want %v", release, got, want)
 		}

@@ -115,7 +115,8 @@ func chooseRun(dir string) (string, error) {
 		}
 		errs = append(errs, err)
 	}
-	return "", fmt.Errorf("make a short directory for the socket of %q: %w; choose a RAYBUILD_HOME of at most 30 bytes", dir, errors.Join(errs...))
+	return "", fmt.Errorf("make a short directory for the socket of %q: %w; choose a RAYBUILD_HOME of at most 30 bytes",
+		dir, errors.Join(errs...))
 }
 
 // makeRun makes run and its parent, both for this user alone. The parent is
@@ -142,7 +143,8 @@ func private(path string) error {
 		return fmt.Errorf("use %q: not a directory", path)
 	}
 	if int(st.Uid) != os.Geteuid() {
-		return &Error{Kind: ErrInUse, Detail: fmt.Sprintf("%s belongs to uid %d, this is uid %d", path, st.Uid, os.Geteuid()),
+		return &Error{Kind: ErrInUse, Detail: fmt.Sprintf("%s belongs to uid %d, this is uid %d", path, st.Uid,
+			os.Geteuid()),
 			Fix: "set RAYBUILD_HOME to a directory of your own"}
 	}
 	if st.Mode&0o077 != 0 {

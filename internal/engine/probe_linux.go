@@ -54,7 +54,8 @@ func probe(ctx context.Context, socket string) (found, error) {
 	case err != nil && ctx.Err() == nil: // it ended between the two connections
 		err = errNotRunning
 	case err != nil:
-		err = &Error{Kind: ErrInUse, Detail: fmt.Sprintf("the engine with pid %d on %s does not answer: %v", pid, socket, err),
+		err = &Error{Kind: ErrInUse, Detail: fmt.Sprintf("the engine with pid %d on %s does not answer: %v",
+			pid, socket, err),
 			Fix: fmt.Sprintf("end it with: kill -9 %d", pid)}
 	case len(workers) == 0:
 		err = &Error{Kind: ErrInUse, Detail: "what answers on " + socket + " has no worker"}
@@ -83,7 +84,9 @@ func peer(ctx context.Context, socket string) (int, error) {
 	}
 	var cred *unix.Ucred
 	var credErr error
-	err = raw.Control(func(fd uintptr) { cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	err = raw.Control(func(fd uintptr) {
+		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	})
 	if err = errors.Join(err, credErr); err != nil {
 		return 0, fmt.Errorf("look at engine %q: %w", socket, err)
 	}

@@ -41,7 +41,8 @@ func enterUserNamespace(ctx context.Context, o ServeOptions, r *reporter) error 
 	defer mapped.Close()
 	defer done.Close()
 	// The last of several -stage flags counts.
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), "/proc/self/exe", append(os.Args[1:len(os.Args):len(os.Args)], "-stage", strconv.Itoa(int(stageMapped)))...)
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), "/proc/self/exe",
+		append(os.Args[1:len(os.Args):len(os.Args)], "-stage", strconv.Itoa(int(stageMapped)))...)
 	cmd.Args[0] = os.Args[0]
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.ExtraFiles = []*os.File{r.w, mapped}
@@ -117,7 +118,8 @@ func findMapper(path string) (mapper, error) {
 		if f.to.count < minSubIDs {
 			return m, &Error{Kind: ErrNoPrivilege,
 				Detail: fmt.Sprintf("this is not root, and %s has no range of %d ids for %s", f.file, minSubIDs, name),
-				Fix:    "run raybuild as root, or: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 " + name}
+				Fix: "run raybuild as root, or: sudo usermod --add-subuids 100000-165535 --add-subgids " +
+					"100000-165535 " + name}
 		}
 	}
 	return m, nil
@@ -148,11 +150,14 @@ func (m mapper) mapIDs(ctx context.Context, pid int) error {
 		own     int
 		sub     idRange
 	}{{m.newuidmap, m.uid, m.uids}, {m.newgidmap, m.gid, m.gids}} {
-		args := []string{strconv.Itoa(pid), "0", strconv.Itoa(c.own), "1", "1", strconv.Itoa(c.sub.start), strconv.Itoa(c.sub.count)}
+		args := []string{strconv.Itoa(pid), "0", strconv.Itoa(c.own), "1", "1", strconv.Itoa(c.sub.start),
+			strconv.Itoa(c.sub.count)}
 		out, err := exec.CommandContext(ctx, c.program, args...).CombinedOutput()
 		if err != nil {
-			return &Error{Kind: ErrNoPrivilege, Detail: fmt.Sprintf("%s: %v: %s", c.program, err, strings.TrimSpace(string(out))),
-				Fix: "run raybuild as root, or check that newuidmap and newgidmap are setuid root and that the container allows them"}
+			return &Error{Kind: ErrNoPrivilege, Detail: fmt.Sprintf("%s: %v: %s", c.program, err,
+				strings.TrimSpace(string(out))),
+				Fix: "run raybuild as root, or check that newuidmap and newgidmap are setuid root and that the " +
+					"container allows them"}
 		}
 	}
 	return nil
@@ -163,11 +168,13 @@ func namespaceError(err error) error {
 	fix := "run raybuild as root, or allow user namespaces: sudo sysctl -w user.max_user_namespaces=15000"
 	for _, s := range []struct{ file, bad, fix string }{
 		{"/proc/sys/kernel/unprivileged_userns_clone", "0", "sudo sysctl -w kernel.unprivileged_userns_clone=1"},
-		{"/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1", "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"},
+		{"/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1",
+			"sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"},
 	} {
 		if b, e := os.ReadFile(s.file); e == nil && strings.TrimSpace(string(b)) == s.bad {
 			fix = "run raybuild as root, or: " + s.fix
 		}
 	}
-	return &Error{Kind: ErrNoPrivilege, Detail: fmt.Sprintf("this is not root, and a user namespace cannot be made: %v", err), Fix: fix}
+	return &Error{Kind: ErrNoPrivilege, Detail: fmt.Sprintf("this is not root, and a user namespace cannot be made: %v",
+		err), Fix: fix}
 }

@@ -44,7 +44,8 @@ func findRuntime(path string) (string, error) {
 			return p, nil
 		}
 	}
-	return "", &Error{Kind: ErrNoRuntime, Detail: "neither runc nor crun is on PATH (" + path + ")", Fix: "install one: " + installCommand("runc")}
+	return "", &Error{Kind: ErrNoRuntime, Detail: "neither runc nor crun is on PATH (" + path + ")",
+		Fix: "install one: " + installCommand("runc")}
 }
 
 // installCommand is the command that installs a package on this distribution.

@@ -49,7 +49,8 @@ func solve(ctx context.Context, addr string, s step) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	run := root.Run(bkllb.Args([]string{"/bin/busybox", "sh", "-c", s.sh}), bkllb.AddEnv("PATH", "/bin"), bkllb.Network(s.net), bkllb.WithCustomName("the step"))
+	run := root.Run(bkllb.Args([]string{"/bin/busybox", "sh", "-c", s.sh}), bkllb.AddEnv("PATH", "/bin"),
+		bkllb.Network(s.net), bkllb.WithCustomName("the step"))
 	def, err := run.AddMount("/out", bkllb.Scratch()).Marshal(ctx)
 	if err != nil {
 		return result{}, err
@@ -65,7 +66,8 @@ func solve(ctx context.Context, addr string, s step) (result, error) {
 	}
 	if s.cache != "" {
 		opt.CacheImports = []client.CacheOptionsEntry{{Type: "registry", Attrs: map[string]string{"ref": s.cache}}}
-		opt.CacheExports = []client.CacheOptionsEntry{{Type: "registry", Attrs: map[string]string{"ref": s.cache, "mode": "max"}}}
+		opt.CacheExports = []client.CacheOptionsEntry{{Type: "registry",
+			Attrs: map[string]string{"ref": s.cache, "mode": "max"}}}
 	}
 	var res result
 	var log bytes.Buffer

@@ -54,7 +54,8 @@ func (e *ensurer) start(ctx context.Context) error {
 	case <-time.After(e.o.StartTimeout):
 		// With its children, or it would keep the state for itself.
 		_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
-		return &Error{Kind: ErrStart, Detail: fmt.Sprintf("no answer within %v%s", e.o.StartTimeout, e.logTail()), Fix: "look at " + e.place.log()}
+		return &Error{Kind: ErrStart, Detail: fmt.Sprintf("no answer within %v%s", e.o.StartTimeout, e.logTail()),
+			Fix: "look at " + e.place.log()}
 	}
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		select {
@@ -91,7 +92,8 @@ func (e *ensurer) spawn(ready *os.File) (*exec.Cmd, error) {
 	}
 	defer log.Close()
 
-	so := ServeOptions{Dir: e.place.dir, Socket: e.place.socket(), Idle: e.o.Idle, CacheLimit: e.o.CacheLimit, Insecure: e.o.insecure(), ReadyFD: 3}
+	so := ServeOptions{Dir: e.place.dir, Socket: e.place.socket(), Idle: e.o.Idle, CacheLimit: e.o.CacheLimit,
+		Insecure: e.o.insecure(), ReadyFD: 3}
 	attr := &syscall.SysProcAttr{Setsid: true}
 	if os.Geteuid() == 0 {
 		// Mounts of an engine that is killed go away with its namespace.
@@ -119,7 +121,8 @@ func (e *ensurer) spawn(ready *os.File) (*exec.Cmd, error) {
 	err = cmd.Start()
 	if errors.Is(err, unix.EPERM) && os.Geteuid() == 0 {
 		return nil, &Error{Kind: ErrNoPrivilege, Detail: "this root may not make a mount namespace (no CAP_SYS_ADMIN)",
-			Fix: "give the container that this runs in --privileged, or use the Docker Engine or another builder with --builder"}
+			Fix: "give the container that this runs in --privileged, or use the Docker Engine or another builder " +
+				"with --builder"}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("start engine %q: %w", exe, err)

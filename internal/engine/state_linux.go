@@ -72,7 +72,8 @@ func (p place) putAside(note func(string)) error {
 	if err := os.Rename(p.state(), aside); err != nil {
 		return homeError(p.state(), err)
 	}
-	note(fmt.Sprintf("the build cache was made by another version of raybuild: it is now in %s and may be removed", aside))
+	note(fmt.Sprintf("the build cache was made by another version of raybuild: it is now in %s and may be removed",
+		aside))
 	return nil
 }
 
@@ -137,7 +138,8 @@ func (p place) unmountBelow() error {
 			if m.Mountpoint == root {
 				continue
 			}
-			if err := unix.Unmount(m.Mountpoint, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) {
+			if err := unix.Unmount(m.Mountpoint, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil &&
+				!errors.Is(err, unix.EINVAL) {
 				return fmt.Errorf("unmount leftover %q: %w", m.Mountpoint, err)
 			}
 		}

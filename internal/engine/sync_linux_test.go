@@ -84,14 +84,16 @@ func TestStateThatAMachineLostIsGivenUp(t *testing.T) {
 	for name, c := range map[string]struct {
 		mark string
 		kept bool
-	}{"the engine was killed": {boot, true}, "the machine went down": {"another", false}, "the mark was cut short": {"", false}} {
+	}{"the engine was killed": {boot, true}, "the machine went down": {"another", false},
+		"the mark was cut short": {"", false}} {
 		t.Run(name, func(t *testing.T) {
 			p := place{dir: t.TempDir()}
 			p.run = p.dir
 			if err := os.Mkdir(p.state(), 0o700); err != nil {
 				t.Fatal(err)
 			}
-			for path, text := range map[string]string{p.unsynced(): c.mark, p.format(): stateFormat, filepath.Join(p.state(), "cache.db"): "what was built"} {
+			for path, text := range map[string]string{p.unsynced(): c.mark, p.format(): stateFormat,
+				filepath.Join(p.state(), "cache.db"): "what was built"} {
 				if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 					t.Fatal(err)
 				}

@@ -68,7 +68,8 @@ func Start(t testing.TB, o Options) *Builder {
 		t.Fatal(err)
 	}
 	b := &Builder{o: o, sessions: sessions, store: store, built: map[output]files{}, builds: map[string]*build{}}
-	dir, err := os.MkdirTemp("", "fb") //nolint:usetesting // a socket's path has to be short; t.TempDir has the test's name in it
+	//nolint:usetesting // a socket's path has to be short; t.TempDir has the test's name in it
+	dir, err := os.MkdirTemp("", "fb")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,8 +140,10 @@ type control struct {
 }
 
 // ListWorkers implements controlapi.ControlServer.
-func (c *control) ListWorkers(context.Context, *controlapi.ListWorkersRequest) (*controlapi.ListWorkersResponse, error) {
+func (c *control) ListWorkers(context.Context,
+	*controlapi.ListWorkersRequest) (*controlapi.ListWorkersResponse, error) {
 	return &controlapi.ListWorkersResponse{Record: []*apitypes.WorkerRecord{{
-		ID: "fake", Platforms: platforms(), BuildkitVersion: &apitypes.BuildkitVersion{Package: "fake", Version: "v0.0.0"},
+		ID: "fake", Platforms: platforms(), BuildkitVersion: &apitypes.BuildkitVersion{Package: "fake",
+			Version: "v0.0.0"},
 	}}}, nil
 }

@@ -49,7 +49,8 @@ func pack(text map[string]string) (layer, error) {
 	var unpacked, packed bytes.Buffer
 	w := tar.NewWriter(&unpacked)
 	for _, path := range slices.Sorted(maps.Keys(text)) {
-		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: path, Mode: 0o644, Size: int64(len(text[path]))}); err != nil {
+		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: path, Mode: 0o644,
+			Size: int64(len(text[path]))}); err != nil {
 			return layer{}, err
 		}
 		if _, err := io.WriteString(w, text[path]); err != nil {
@@ -64,8 +65,10 @@ func pack(text map[string]string) (layer, error) {
 	if err = errors.Join(err, z.Close()); err != nil {
 		return layer{}, err
 	}
-	return layer{blob: packed.Bytes(), files: text, DiffID: digest.FromBytes(unpacked.Bytes()), Descriptor: ocispecs.Descriptor{
-		MediaType: ocispecs.MediaTypeImageLayerGzip, Digest: digest.FromBytes(packed.Bytes()), Size: int64(packed.Len())}}, nil
+	return layer{blob: packed.Bytes(), files: text, DiffID: digest.FromBytes(unpacked.Bytes()),
+		Descriptor: ocispecs.Descriptor{
+			MediaType: ocispecs.MediaTypeImageLayerGzip, Digest: digest.FromBytes(packed.Bytes()),
+			Size: int64(packed.Len())}}, nil
 }
 
 // keep puts a layer into the content store.
@@ -90,7 +93,8 @@ func (s *solving) source(ctx context.Context, o output, op *pb.Op) (files, error
 	if err != nil {
 		return nil, err
 	}
-	platform := v1.Platform{OS: op.Platform.GetOS(), Architecture: op.Platform.GetArchitecture(), Variant: op.Platform.GetVariant()}
+	platform := v1.Platform{OS: op.Platform.GetOS(), Architecture: op.Platform.GetArchitecture(),
+		Variant: op.Platform.GetVariant()}
 	image, err := remote.Image(parsed, remote.WithContext(ctx), remote.WithPlatform(platform))
 	if err != nil {
 		return nil, err
@@ -128,8 +132,9 @@ func pulled(l v1.Layer) (out layer, err error) {
 	if err != nil {
 		return out, err
 	}
-	out = layer{from: l, DiffID: digest.Digest(diffID.String()), files: map[string]string{}, Descriptor: ocispecs.Descriptor{
-		MediaType: string(mediaType), Digest: digest.Digest(sum.String()), Size: size}}
+	out = layer{from: l, DiffID: digest.Digest(diffID.String()), files: map[string]string{},
+		Descriptor: ocispecs.Descriptor{
+			MediaType: string(mediaType), Digest: digest.Digest(sum.String()), Size: size}}
 	r, err := l.Uncompressed()
 	if err != nil {
 		return out, err
@@ -152,7 +157,8 @@ func pulled(l v1.Layer) (out layer, err error) {
 }
 
 // export brings a result where a request wants it, and says what BuildKit says then.
-func (r *build) export(ctx context.Context, req *controlapi.SolveRequest, res *gateway.Result) (map[string]string, error) {
+func (r *build) export(ctx context.Context, req *controlapi.SolveRequest,
+	res *gateway.Result) (map[string]string, error) {
 	answer := map[string]string{}
 	for i, e := range req.Exporters {
 		var err error
@@ -243,9 +249,11 @@ func (r *build) image(ctx context.Context, attrs map[string]string, res *gateway
 	if err := json.Unmarshal(res.Metadata[exptypes.ExporterPlatformsKey], &ps); err != nil {
 		return nil, err
 	}
-	index := ocispecs.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispecs.MediaTypeImageIndex, Annotations: indexNotes}
+	index := ocispecs.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispecs.MediaTypeImageIndex,
+		Annotations: indexNotes}
 	for _, p := range ps.Platforms {
-		d, _, err := r.manifest(ctx, r.result(res.GetRefs().Refs[p.ID].Id), res.Metadata[exptypes.ExporterImageConfigKey+"/"+p.ID], manifestNotes)
+		d, _, err := r.manifest(ctx, r.result(res.GetRefs().Refs[p.ID].Id),
+			res.Metadata[exptypes.ExporterImageConfigKey+"/"+p.ID], manifestNotes)
 		if err != nil {
 			return nil, err
 		}
@@ -275,7 +283,8 @@ func (m rawManifest) MediaType() (types.MediaType, error) {
 }
 
 // push brings an image to registries.
-func (r *build) push(ctx context.Context, names []string, manifest ocispecs.Descriptor, config digest.Digest, all files) error {
+func (r *build) push(ctx context.Context, names []string, manifest ocispecs.Descriptor, config digest.Digest,
+	all files) error {
 	read := func(d digest.Digest) ([]byte, error) {
 		return content.ReadBlob(ctx, r.b.store, ocispecs.Descriptor{Digest: d})
 	}
@@ -319,7 +328,8 @@ func described(d ocispecs.Descriptor, config digest.Digest) (map[string]string, 
 		return nil, err
 	}
 	answer := map[string]string{
-		exptypes.ExporterImageDigestKey: d.Digest.String(), exptypes.ExporterImageDescriptorKey: base64.StdEncoding.EncodeToString(data),
+		exptypes.ExporterImageDigestKey:     d.Digest.String(),
+		exptypes.ExporterImageDescriptorKey: base64.StdEncoding.EncodeToString(data),
 	}
 	if config != "" {
 		answer[exptypes.ExporterImageConfigDigestKey] = config.String()
@@ -328,9 +338,11 @@ func described(d ocispecs.Descriptor, config digest.Digest) (map[string]string, 
 }
 
 // manifest writes manifest and config of one platform, in BuildKit's form.
-func (r *build) manifest(ctx context.Context, all files, config []byte, notes map[string]string) (out ocispecs.Descriptor, _ digest.Digest, err error) {
+func (r *build) manifest(ctx context.Context, all files, config []byte,
+	notes map[string]string) (out ocispecs.Descriptor, _ digest.Digest, err error) {
 	rootfs := ocispecs.RootFS{Type: "layers"}
-	m := ocispecs.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispecs.MediaTypeImageManifest, Annotations: notes}
+	m := ocispecs.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispecs.MediaTypeImageManifest,
+		Annotations: notes}
 	for _, l := range all {
 		rootfs.DiffIDs = append(rootfs.DiffIDs, l.DiffID)
 		m.Layers = append(m.Layers, l.Descriptor)
@@ -345,7 +357,8 @@ func (r *build) manifest(ctx context.Context, all files, config []byte, notes ma
 	if config, err = json.Marshal(parts); err != nil {
 		return out, "", err
 	}
-	m.Config = ocispecs.Descriptor{MediaType: ocispecs.MediaTypeImageConfig, Digest: digest.FromBytes(config), Size: int64(len(config))}
+	m.Config = ocispecs.Descriptor{MediaType: ocispecs.MediaTypeImageConfig, Digest: digest.FromBytes(config),
+		Size: int64(len(config))}
 	data, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return out, "", err

@@ -66,7 +66,8 @@ type build struct {
 }
 
 func newBuild(b *Builder) *build {
-	return &build{b: b, returned: make(chan *gateway.ReturnRequest, 1), results: map[string]files{}, events: make(chan *controlapi.StatusResponse, 10000)}
+	return &build{b: b, returned: make(chan *gateway.ReturnRequest, 1), results: map[string]files{},
+		events: make(chan *controlapi.StatusResponse, 10000)}
 }
 
 func (r *build) tell(ss *controlapi.StatusResponse) {
@@ -95,7 +96,8 @@ type solving struct {
 
 // solve evaluates a graph's last operation.
 func (r *build) solve(ctx context.Context, def *pb.Definition) (files, error) {
-	s := &solving{build: r, ops: map[digest.Digest]*pb.Op{}, meta: def.Metadata, done: map[output]files{}, event: map[digest.Digest]bool{}}
+	s := &solving{build: r, ops: map[digest.Digest]*pb.Op{}, meta: def.Metadata, done: map[output]files{},
+		event: map[digest.Digest]bool{}}
 	var last pb.Op
 	for _, dt := range def.Def {
 		last.Reset()
@@ -168,7 +170,10 @@ func (s *solving) vertex(d digest.Digest, op *pb.Op, began time.Time, cached boo
 	ended.Completed = timestamppb.Now()
 	if failed != nil {
 		ended.Error = failed.Error()
-		s.tell(&controlapi.StatusResponse{Logs: []*controlapi.VertexLog{{Vertex: d.String(), Stream: 2, Msg: []byte(failed.Error() + "\n"), Timestamp: timestamppb.Now()}}})
+		s.tell(&controlapi.StatusResponse{
+			Logs: []*controlapi.VertexLog{{Vertex: d.String(), Stream: 2, Msg: []byte(failed.Error() + "\n"),
+				Timestamp: timestamppb.Now()}},
+		})
 	}
 	s.tell(&controlapi.StatusResponse{Vertexes: []*controlapi.Vertex{ended}})
 }
@@ -196,7 +201,8 @@ func (s *solving) make(ctx context.Context, o output, op *pb.Op, in []files) (fi
 		return all, nil
 	case *pb.Op_Diff:
 		lower, upper := of(kind.Diff.Lower.Input), of(kind.Diff.Upper.Input)
-		if len(upper) >= len(lower) && slices.EqualFunc(lower, upper[:len(lower)], func(a, b layer) bool { return a.DiffID == b.DiffID }) {
+		if len(upper) >= len(lower) && slices.EqualFunc(lower, upper[:len(lower)],
+			func(a, b layer) bool { return a.DiffID == b.DiffID }) {
 			return upper[len(lower):], nil
 		}
 		return s.with(ctx, nil, o, upper.all())

@@ -71,7 +71,8 @@ func TestRedirects(t *testing.T) {
 	})
 	o := fast(t)
 	o.Candidates = func(u *url.URL) []Candidate {
-		return []Candidate{{URL: strings.Replace(m.URL, "//", "//me:"+canary+"@", 1) + "/t/" + canary + "/a.whl?sig=" + canary}}
+		return []Candidate{{URL: strings.Replace(m.URL, "//", "//me:"+canary+"@", 1) +
+			"/t/" + canary + "/a.whl?sig=" + canary}}
 	}
 	get := func(t *testing.T) error {
 		o.Store = t.TempDir()
@@ -127,7 +128,9 @@ func TestDowngradeIsRefused(t *testing.T) {
 	if _, err := r.read(t, r.want(data)); err == nil || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("an unknown certificate was taken: %v", err)
 	}
-	r.client.Transport.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: secure.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs}
+	r.client.Transport.(*http.Transport).TLSClientConfig = &tls.Config{
+		RootCAs: secure.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs,
+	}
 	if _, err := r.read(t, r.want(data)); err == nil || !strings.Contains(err.Error(), "redirect from https to http") {
 		t.Errorf("got %v", err)
 	}
@@ -177,9 +180,11 @@ func TestNoSecretGetsOut(t *testing.T) {
 	o := fast(t)
 	o.Candidates = func(u *url.URL) []Candidate {
 		var out []Candidate
-		for _, base := range []string{echo.URL, liar.URL, away.URL, "http://127.0.0.1:1", "ftp://x.example", "http://bad host"} {
+		for _, base := range []string{echo.URL, liar.URL, away.URL, "http://127.0.0.1:1", "ftp://x.example",
+			"http://bad host"} {
 			s := strings.Replace(base, "//", "//u:"+canary+"@", 1)
-			out = append(out, Candidate{URL: s + "/t/" + canary + "/a.whl?sig=" + canary}, Candidate{Index: s + "/simple/?k=" + canary})
+			out = append(out, Candidate{URL: s + "/t/" + canary + "/a.whl?sig=" + canary},
+				Candidate{Index: s + "/simple/?k=" + canary})
 			out = append(out, Candidate{URL: strings.Replace(base, "//", "//"+canary+"@", 1)})
 		}
 		return out
@@ -203,7 +208,8 @@ func TestNoSecretGetsOut(t *testing.T) {
 	resp, body = through(t, gw.URL, "http://files.example.org/simple/x/", http.Header{"Accept": {"text/html"}})
 	sinks["gateway's page"] = fmt.Sprint(resp.Header, body)
 	sinks["measure"] = fmt.Sprintf("%+v", Measure(t.Context(), []Probe{
-		{"a", "http://u:" + canary + "@127.0.0.1:1/?k=" + canary}, {"b", "http://u:" + canary + "@bad host/"}}, MeasureOptions{Netrc: "-"}))
+		{"a", "http://u:" + canary + "@127.0.0.1:1/?k=" + canary}, {"b", "http://u:" + canary + "@bad host/"}},
+		MeasureOptions{Netrc: "-"}))
 	for name, text := range sinks {
 		if strings.Contains(text, canary) {
 			t.Errorf("%s has a secret: %s", name, text)

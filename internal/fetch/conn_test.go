@@ -25,7 +25,8 @@ func TestGatewayRefuses(t *testing.T) {
 		text          string
 	}{
 		{"tunnels", "CONNECT pypi.org:443 HTTP/1.1\r\nHost: pypi.org:443\r\n\r\n", 405, "makes no tunnels"},
-		{"writes", "POST http://o.example/ HTTP/1.1\r\nHost: o.example\r\nContent-Length: 0\r\n\r\n", 405, "only reads"},
+		{"writes", "POST http://o.example/ HTTP/1.1\r\nHost: o.example\r\n" +
+			"Content-Length: 0\r\n\r\n", 405, "only reads"},
 		{"what is not for a proxy", "GET /x HTTP/1.1\r\nHost: o.example\r\n\r\n", 400, "absolute URI"},
 		{"other schemes", "GET ftp://o.example/x HTTP/1.1\r\nHost: o.example\r\n\r\n", 400, "http:// URLs only"},
 		{"what no mirror serves", "GET http://169.254.169.254/x HTTP/1.1\r\nHost: a\r\n\r\n", 403, "no mirror serves"},

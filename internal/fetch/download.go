@@ -191,7 +191,8 @@ func (d *download) try(ctx context.Context, s *source) (done bool, err error) {
 		}
 	}
 	s.tries++
-	resp, err := d.f.do(ctx, request{method: http.MethodGet, mirror: s.Mirror, url: u, header: h, rank: d.it.Rank, repeat: s.tries > 1})
+	resp, err := d.f.do(ctx, request{method: http.MethodGet, mirror: s.Mirror, url: u, header: h, rank: d.it.Rank,
+		repeat: s.tries > 1})
 	if status(err) == http.StatusRequestedRangeNotSatisfiable && d.part.n > 0 {
 		if err := d.restart(); err != nil {
 			return true, err

@@ -76,7 +76,8 @@ func (e *NotFoundError) Unwrap() []error {
 // Withdrawn tells whether some place answered that it does not have the file, or has another one by its name.
 func (e *NotFoundError) Withdrawn() bool {
 	for _, a := range e.Tried {
-		if a.Status == http.StatusNotFound || a.Status == http.StatusGone || errors.Is(a.Err, errNotListed) || errors.Is(a.Err, errWrong) {
+		if a.Status == http.StatusNotFound || a.Status == http.StatusGone || errors.Is(a.Err, errNotListed) ||
+			errors.Is(a.Err, errWrong) {
 			return true
 		}
 	}

@@ -11,8 +11,10 @@ import (
 // FuzzRewritePage: whatever a mirror sends as a page, no rewritten link leads anywhere but through the gateway.
 func FuzzRewritePage(f *testing.F) {
 	f.Add(true, `<!DOCTYPE html><base href="/x/"><a href="../packages/a.whl#sha256=00" data-yanked>a</a><a>b</a></a>`)
-	f.Add(true, `<a href='http://h/%2f%zz'><A HREF=//x/y><!-- <a href="q"> --><script><a href="/z"></script><textarea><a href=/t>`)
-	f.Add(false, `{"files":[{"url":"../a.whl","filename":"a.whl","hashes":{"sha256":"00"},"core-metadata":{"sha256":1}},{"url":1}]}`)
+	f.Add(true,
+		`<a href='http://h/%2f%zz'><A HREF=//x/y><!-- <a href="q"> --><script><a href="/z"></script><textarea><a href=/t>`)
+	f.Add(false,
+		`{"files":[{"url":"../a.whl","filename":"a.whl","hashes":{"sha256":"00"},"core-metadata":{"sha256":1}},{"url":1}]}`)
 	f.Add(false, `{"files":{"a":1}}`)
 	base, _ := url.Parse("https://m.example/simple/a/")
 	f.Fuzz(func(t *testing.T, isHTML bool, body string) {
@@ -78,7 +80,8 @@ func FuzzRedact(f *testing.F) {
 			return
 		}
 		s := "c4n4ry" + secret
-		if got := redact(before + " https://" + s + "@h.example/" + after); strings.Contains(got, "c4n4ry") && !strings.Contains(before+after, "c4n4ry") {
+		if got := redact(before + " https://" + s + "@h.example/" + after); strings.Contains(got, "c4n4ry") &&
+			!strings.Contains(before+after, "c4n4ry") {
 			t.Fatalf("%q has the secret", got)
 		}
 	})

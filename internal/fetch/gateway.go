@@ -159,7 +159,8 @@ func (g gateway) each(ctx context.Context, cands []Candidate,
 			if at == "" {
 				at = c.Index
 			}
-			tried = append(tried, Attempt{Mirror: c.Mirror, URL: redactString(at), Status: status(err), Err: redacted{err}})
+			tried = append(tried, Attempt{Mirror: c.Mirror, URL: redactString(at), Status: status(err),
+				Err: redacted{err}})
 			if ctx.Err() != nil {
 				return tried
 			}

@@ -141,7 +141,8 @@ func (p passage) copy(ctx context.Context, w io.Writer, resp *http.Response, fro
 
 // resume asks a candidate for the rest of a file of which n bytes were handed on; same says that it is the one that
 // sent them.
-func (p passage) resume(ctx context.Context, c Candidate, resp *http.Response, n int64, same bool) (io.ReadCloser, error) {
+func (p passage) resume(ctx context.Context, c Candidate, resp *http.Response, n int64,
+	same bool) (io.ReadCloser, error) {
 	if resp.StatusCode != http.StatusOK || resp.ContentLength < 0 || resp.Header.Get("Content-Encoding") != "" {
 		return nil, errRestart
 	}

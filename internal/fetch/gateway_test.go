@@ -73,7 +73,9 @@ func TestGatewayRewritesHTMLPages(t *testing.T) {
 	wheel, meta := noise(40, 50<<10), []byte("Metadata-Version: 2.1\nName: ray\n")
 	wd, md := digest.FromBytes(wheel), digest.FromBytes(meta)
 	m := pypi(t, func(base string) (string, string) {
-		return "text/html; charset=utf-8", `<!DOCTYPE html><html><head><meta name="pypi:repository-version" content="1.1"><base href="` + base + `/pypi/simple/ray/"></head>
+		return "text/html; charset=utf-8",
+			`<!DOCTYPE html><html><head><meta name="pypi:repository-version" content="1.1"><base href="` +
+				base + `/pypi/simple/ray/"></head>
 <body><h1>Links &amp; more</h1>
 <a href="../../packages/ab/cd/0123456789abcdef0123456789abcdef0123456789abcdef0123456789ab/ray-2.52.0-cp312-cp312-manylinux2014_x86_64.whl#sha256=` + wd.Encoded() + `" data-requires-python="&gt;=3.9,&lt;4" data-dist-info-metadata="sha256=` + md.Encoded() + `" data-core-metadata="sha256=` + md.Encoded() + `">ray-2.52.0-cp312-cp312-manylinux2014_x86_64.whl</a><br>
 <a href="/elsewhere/ray-1.0%2Bcpu.tar.gz" data-yanked="broken">ray-1.0+cpu.tar.gz</a>
@@ -90,8 +92,10 @@ func TestGatewayRewritesHTMLPages(t *testing.T) {
 	if resp.StatusCode != 200 || !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html") {
 		t.Fatalf("%s: %s", resp.Status, body)
 	}
-	file := "http://files.pythonhosted.org" + strings.TrimPrefix(path64, "/pypi") + "ray-2.52.0-cp312-cp312-manylinux2014_x86_64.whl"
-	for _, s := range []string{`href="` + file + "#sha256=" + wd.Encoded() + `"`, `data-requires-python="&gt;=3.9,&lt;4"`,
+	file := "http://files.pythonhosted.org" + strings.TrimPrefix(path64, "/pypi") +
+		"ray-2.52.0-cp312-cp312-manylinux2014_x86_64.whl"
+	for _, s := range []string{`href="` + file + "#sha256=" + wd.Encoded() + `"`,
+		`data-requires-python="&gt;=3.9,&lt;4"`,
 		`data-dist-info-metadata="sha256=` + md.Encoded(), `data-core-metadata="sha256=` + md.Encoded(),
 		`data-yanked="broken"`, "Links &amp; more", "pypi:repository-version", "mailto:x@example.org"} {
 		if !strings.Contains(body, s) {
@@ -159,7 +163,8 @@ func TestGatewayRewritesJSONPages(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	_, body = through(t, gw, "http://pypi.org/simple/ray/", http.Header{"Accept": {"text/html"}})
-	want := `<a href="` + file + "#sha256=" + wd.Encoded() + `" data-requires-python="&gt;=3.9" data-yanked="bad" data-core-metadata="true"`
+	want := `<a href="` + file + "#sha256=" +
+		wd.Encoded() + `" data-requires-python="&gt;=3.9" data-yanked="bad" data-core-metadata="true"`
 	if !strings.Contains(body, want) {
 		t.Errorf("for a client that reads HTML alone: %s", body)
 	}
@@ -172,7 +177,8 @@ func TestGatewayPagesFailOver(t *testing.T) {
 	empty := pypi(t, func(string) (string, string) { return "application/x-captive-portal", "log in here" }, nil)
 	wheel := noise(42, 1000)
 	good := pypi(t, func(string) (string, string) {
-		return "text/html", `<a href="/pypi/packages/a/x-1.whl#sha256=` + digest.FromBytes(wheel).Encoded() + `" data-dist-info-metadata="true">x</a>`
+		return "text/html", `<a href="/pypi/packages/a/x-1.whl#sha256=` + digest.FromBytes(wheel).Encoded() +
+			`" data-dist-info-metadata="true">x</a>`
 	}, map[string][]byte{"/pypi/packages/a/x-1.whl": wheel})
 	side := pypi(t, nil, map[string][]byte{"/pypi/packages/a/x-1.whl.metadata": []byte("meta")})
 	r := pypiRig(t, fast(t), empty, good, side)
@@ -199,7 +205,8 @@ func TestGatewayReadsCompressedPages(t *testing.T) {
 	})
 	r := pypiRig(t, fast(t), m)
 	resp, body := through(t, gatewayOf(t, r), "http://pypi.org/simple/x/", http.Header{"Accept": {"text/html"}})
-	if body != `<a href="http://files.pythonhosted.org/packages/x.whl">x</a>` || resp.Header.Get("Content-Encoding") != "" {
+	if body != `<a href="http://files.pythonhosted.org/packages/x.whl">x</a>` ||
+		resp.Header.Get("Content-Encoding") != "" {
 		t.Errorf("%v %q", resp.Header, body)
 	}
 }
@@ -207,19 +214,27 @@ func TestGatewayReadsCompressedPages(t *testing.T) {
 func TestCanonicalLink(t *testing.T) {
 	tests := []struct{ name, canonical, asked, link, want string }{
 		{"PyPI's own", "https://pypi.org/simple/ray/", "https://pypi.org/simple/ray/",
-			"https://files.pythonhosted.org/packages/a/b/c/r.whl", "http://files.pythonhosted.org/packages/a/b/c/r.whl"},
+			"https://files.pythonhosted.org/packages/a/b/c/r.whl",
+			"http://files.pythonhosted.org/packages/a/b/c/r.whl"},
 		{"a mirror with a web prefix", "https://pypi.org/simple/ray/", "https://m.example/pypi/web/simple/ray/",
 			"../../packages/a/b/c/r.whl", "http://files.pythonhosted.org/packages/a/b/c/r.whl"},
 		{"a mirror that links to PyPI", "https://pypi.org/simple/ray/", "https://m.example/simple/ray/",
-			"https://files.pythonhosted.org/packages/a/b/c/r.whl", "http://files.pythonhosted.org/packages/a/b/c/r.whl"},
-		{"a server that has PyPI's paths below another packages", "https://pypi.org/simple/ray/", "https://art.example/api/pypi/all/simple/ray/",
-			"../../packages/packages/66/20/" + strings.Repeat("0a", 30) + "/r.whl", "http://files.pythonhosted.org/packages/66/20/" + strings.Repeat("0a", 30) + "/r.whl"},
-		{"a server with paths of its own", "https://pypi.org/simple/ray/", "https://nexus.example/repository/pypi/simple/ray/",
+			"https://files.pythonhosted.org/packages/a/b/c/r.whl",
+			"http://files.pythonhosted.org/packages/a/b/c/r.whl"},
+		{"a server that has PyPI's paths below another packages", "https://pypi.org/simple/ray/",
+			"https://art.example/api/pypi/all/simple/ray/",
+			"../../packages/packages/66/20/" + strings.Repeat("0a", 30) + "/r.whl",
+			"http://files.pythonhosted.org/packages/66/20/" + strings.Repeat("0a", 30) + "/r.whl"},
+		{"a server with paths of its own", "https://pypi.org/simple/ray/",
+			"https://nexus.example/repository/pypi/simple/ray/",
 			"../../packages/ray/1.0/r.whl", "http://files.pythonhosted.org/packages/ray/1.0/r.whl"},
-		{"a server with files elsewhere", "https://pypi.org/simple/ray/", "https://devpi.example/root/pypi/+simple/ray/",
+		{"a server with files elsewhere", "https://pypi.org/simple/ray/",
+			"https://devpi.example/root/pypi/+simple/ray/",
 			"../../+f/0a1/b2c/r-1%2Bcpu.whl?x=y", "http://files.pythonhosted.org/packages/r-1%2Bcpu.whl"},
-		{"an index under a path, mirrored", "https://download.pytorch.org/whl/cpu/torch/", "https://m.example/pytorch/whl/cpu/torch/",
-			"/pytorch/whl/cpu/torch-2.9.0%2Bcpu-cp312-cp312-linux_x86_64.whl", "http://download.pytorch.org/whl/cpu/torch-2.9.0%2Bcpu-cp312-cp312-linux_x86_64.whl"},
+		{"an index under a path, mirrored", "https://download.pytorch.org/whl/cpu/torch/",
+			"https://m.example/pytorch/whl/cpu/torch/",
+			"/pytorch/whl/cpu/torch-2.9.0%2Bcpu-cp312-cp312-linux_x86_64.whl",
+			"http://download.pytorch.org/whl/cpu/torch-2.9.0%2Bcpu-cp312-cp312-linux_x86_64.whl"},
 		{"an own index", "https://pip.corp.example/simple/a/", "https://pip.corp.example/simple/a/",
 			"../../packages/a-1.whl", "http://pip.corp.example/packages/a-1.whl"},
 		{"an own index on a port", "http://pip.corp.example:8080/simple/a/", "http://pip.corp.example:8080/simple/a/",
@@ -251,7 +266,8 @@ func TestGatewayServesRanges(t *testing.T) {
 	r.Add(Item{Digest: d, URL: "https://files.example.org/a.whl"})
 	gw := gatewayOf(t, r)
 	resp, body := through(t, gw, "http://files.example.org/a.whl", http.Header{"Range": {"bytes=9000-"}})
-	if resp.StatusCode != 206 || body != string(data[9000:]) || resp.Header.Get("Content-Range") != "bytes 9000-9999/10000" {
+	if resp.StatusCode != 206 || body != string(data[9000:]) ||
+		resp.Header.Get("Content-Range") != "bytes 9000-9999/10000" {
 		t.Errorf("%s %v", resp.Status, resp.Header)
 	}
 	resp, _ = through(t, gw, "http://files.example.org/a.whl", http.Header{"If-None-Match": {`"` + d.String() + `"`}})
@@ -264,7 +280,8 @@ func TestGatewayServesLocalItems(t *testing.T) {
 	r := newRig(t, fast(t))
 	data := noise(47, 100<<10)
 	good, bad := digest.FromBytes(data), digest.FromString("y")
-	r.Add(Item{Digest: good, Bytes: data, URL: "http://o.example/good"}, Item{Digest: bad, Bytes: data, URL: "http://o.example/bad"})
+	r.Add(Item{Digest: good, Bytes: data, URL: "http://o.example/good"},
+		Item{Digest: bad, Bytes: data, URL: "http://o.example/bad"})
 	gw := gatewayOf(t, r)
 	if _, b := through(t, gw, "http://o.example/good", nil); b != string(data) {
 		t.Errorf("got %d bytes", len(b))

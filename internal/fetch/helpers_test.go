@@ -173,7 +173,8 @@ func newRig(t *testing.T, o Options, mirrors ...*mirror) *rig {
 // want adds data as an artifact at a canonical URL.
 func (r *rig) want(data []byte) digest.Digest {
 	d := digest.FromBytes(data)
-	r.Add(Item{Digest: d, Size: int64(len(data)), URL: "https://files.example.org/packages/a/" + d.Encoded()[:8] + ".whl"})
+	r.Add(Item{Digest: d, Size: int64(len(data)),
+		URL: "https://files.example.org/packages/a/" + d.Encoded()[:8] + ".whl"})
 	return d
 }
 

@@ -22,8 +22,10 @@ func TestOpenLooksTheFileUp(t *testing.T) {
 	}{
 		{"on an HTML page", "text/html", `<a href="/deep/` + name + `#sha256=` + d.Encoded() + `">f</a>`, ""},
 		{"on a page without hashes", "text/html", `<a href="../../deep/` + name + `">f</a>`, ""},
-		{"on a JSON page", typeJSON, `{"files":[{"filename":"` + name + `","url":"/deep/` + name + `","hashes":{"sha256":"` + d.Encoded() + `"}}]}`, ""},
-		{"and it has another digest there", "text/html", `<a href="/deep/` + name + `#sha256=` + other + `">f</a>`, "its index page lists sha256:" + other},
+		{"on a JSON page", typeJSON, `{"files":[{"filename":"` +
+			name + `","url":"/deep/` + name + `","hashes":{"sha256":"` + d.Encoded() + `"}}]}`, ""},
+		{"and it has another digest there", "text/html", `<a href="/deep/` + name + `#sha256=` + other + `">f</a>`,
+			"its index page lists sha256:" + other},
 		{"and it is not there", "text/html", `<a href="/deep/x.whl">f</a>`, "not on the index page"},
 		{"and there is no page", "text/plain", `hello`, "no index page"},
 		{"and the page is broken", typeJSON, `{"files":[`, "parse index page"},
@@ -101,7 +103,8 @@ func TestMeasure(t *testing.T) {
 		<-r.Context().Done()
 	})
 	got := Measure(t.Context(), []Probe{{"fine", fine.URL}, {"small", small.URL}, {"gone", gone.URL},
-		{"hang", hang.URL}, {"slow", slow.URL}, {"none", "x"}}, MeasureOptions{Bytes: 1 << 20, Timeout: 500e6, Netrc: "-"})
+		{"hang", hang.URL}, {"slow", slow.URL}, {"none", "x"}},
+		MeasureOptions{Bytes: 1 << 20, Timeout: 500e6, Netrc: "-"})
 	if len(got) != 6 {
 		t.Fatalf("%d results", len(got))
 	}

@@ -87,7 +87,8 @@ func TestOpenLeavesAMirrorThatStalls(t *testing.T) {
 	o := fast(t)
 	o.Candidates = func(*url.URL) []Candidate {
 		const file = "/a-1-py3-none-any.whl"
-		return []Candidate{{Mirror: "m1", URL: m1.URL + file}, {Mirror: "m1", Index: m1.URL + "/simple/a/"}, {Mirror: "m2", URL: m2.URL + file}}
+		return []Candidate{{Mirror: "m1", URL: m1.URL + file}, {Mirror: "m1", Index: m1.URL + "/simple/a/"},
+			{Mirror: "m2", URL: m2.URL + file}}
 	}
 	r := newRig(t, o)
 	r.mustRead(t, r.want(data))
@@ -336,7 +337,9 @@ func TestOpenLimitsRequests(t *testing.T) {
 func TestOpenAsksADeadMirrorLast(t *testing.T) {
 	dead := newMirror(t, nil, func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) })
 	blobs := map[string][]byte{}
-	good := newMirror(t, nil, func(w http.ResponseWriter, r *http.Request) { serve(w, r, blobs[filepath.Base(r.URL.Path)]) })
+	good := newMirror(t, nil, func(w http.ResponseWriter, r *http.Request) {
+		serve(w, r, blobs[filepath.Base(r.URL.Path)])
+	})
 	r := newRig(t, fast(t), dead, good)
 	for i := range 20 {
 		b := noise(uint64(200+i), 100)

@@ -32,8 +32,10 @@ func passes(big []byte, serveBig http.HandlerFunc) []passed {
 		{"conditional requests", serveBig, http.Header{"If-Modified-Since": {stamp.Format(http.TimeFormat)}}, 304, ""},
 		{"ranges", serveBig, http.Header{"Range": {"bytes=0-9"}}, 206, string(big[:10])},
 		{"an empty file", func(w http.ResponseWriter, r *http.Request) {}, nil, 200, ""},
-		{"the next mirror's at 404", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(404) }, nil, 200, string(big)},
-		{"the next mirror's at 500", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(500) }, nil, 200, string(big)},
+		{"the next mirror's at 404", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(404) }, nil,
+			200, string(big)},
+		{"the next mirror's at 500", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(500) }, nil,
+			200, string(big)},
 		{"the next mirror's at a lost connection", func(w http.ResponseWriter, r *http.Request) {
 			panic(http.ErrAbortHandler)
 		}, nil, 200, string(big)},
@@ -102,7 +104,8 @@ func TestGatewayAnswersWhenNobodyHasIt(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			r := newRig(t, fast(t), code(tc.first), code(tc.then))
 			resp, body := through(t, gatewayOf(t, r), "http://o.example/terms.json", nil)
-			if resp.StatusCode != tc.want || !strings.Contains(body, "m1") || !strings.Contains(body, strconv.Itoa(tc.first)) {
+			if resp.StatusCode != tc.want || !strings.Contains(body, "m1") ||
+				!strings.Contains(body, strconv.Itoa(tc.first)) {
 				t.Errorf("%s: %s", resp.Status, body)
 			}
 		})

@@ -66,7 +66,8 @@ func pipIndex(t *testing.T, asJSON, withMeta bool) *mirror {
 			if withMeta {
 				core = fmt.Sprintf(`{"sha256":%q}`, digest.FromBytes(meta).Encoded())
 			}
-			pages[p.name] = fmt.Sprintf(`{"meta":{"api-version":"1.0"},"name":%q,"files":[{"filename":%q,"url":"../../packages/aa/bb/cc/%s","hashes":{"sha256":%q},"requires-python":">=3.6","yanked":false,"core-metadata":%s,"dist-info-metadata":%s}]}`,
+			pages[p.name] = fmt.Sprintf(
+				`{"meta":{"api-version":"1.0"},"name":%q,"files":[{"filename":%q,"url":"../../packages/aa/bb/cc/%s","hashes":{"sha256":%q},"requires-python":">=3.6","yanked":false,"core-metadata":%s,"dist-info-metadata":%s}]}`,
 				p.name, fn, fn, sum, core, core)
 			continue
 		}
@@ -74,7 +75,8 @@ func pipIndex(t *testing.T, asJSON, withMeta bool) *mirror {
 		if withMeta {
 			attr = fmt.Sprintf(` data-dist-info-metadata="sha256=%s"`, digest.FromBytes(meta).Encoded())
 		}
-		pages[p.name] = fmt.Sprintf(`<!DOCTYPE html><html><body><a href="../../packages/aa/bb/cc/%s#sha256=%s" data-requires-python="&gt;=3.6"%s>%s</a></body></html>`, fn, sum, attr, fn)
+		pages[p.name] = fmt.Sprintf(
+			`<!DOCTYPE html><html><body><a href="../../packages/aa/bb/cc/%s#sha256=%s" data-requires-python="&gt;=3.6"%s>%s</a></body></html>`, fn, sum, attr, fn)
 	}
 	return newMirror(t, nil, func(w http.ResponseWriter, r *http.Request) {
 		if name, ok := strings.CutPrefix(r.URL.Path, "/pypi/simple/"); ok {

@@ -83,8 +83,9 @@ type UntrustedError struct {
 }
 
 func (e *UntrustedError) Error() string {
-	return fmt.Sprintf("the certificate of %s is signed by an authority that is not known here%s: if it is your company's, "+
-		"name the file of its certificate: export PIP_CERT=FILE, or SSL_CERT_FILE=FILE for all connections", e.Host, e.By)
+	return fmt.Sprintf("the certificate of %s is signed by an authority that is not known here%s: if it is "+
+		"your company's, name the file of its certificate: export PIP_CERT=FILE, or SSL_CERT_FILE=FILE for "+
+		"all connections", e.Host, e.By)
 }
 
 // Unwrap returns the error of the connection.
@@ -103,8 +104,9 @@ func (e *ProxyLoginError) Error() string {
 		what = "refuses the login that is given"
 	}
 	_, host, _ := strings.Cut(e.Proxy, "://")
-	return fmt.Sprintf("407 Proxy Authentication Required: the proxy %s %s: export %s with user and password before the host, "+
-		"as USER:PASSWORD@%s (in them %%40 for @ and %%3A for a colon)", e.Proxy, what, e.Variable, strings.TrimSuffix(host, "/"))
+	return fmt.Sprintf("407 Proxy Authentication Required: the proxy %s %s: export %s with user and password "+
+		"before the host, as USER:PASSWORD@%s (in them %%40 for @ and %%3A for a colon)", e.Proxy, what, e.Variable,
+		strings.TrimSuffix(host, "/"))
 }
 
 // proxyLogin is the error of a proxy that did not let the request for u through.

@@ -71,7 +71,8 @@ func TestUnknownAuthority(t *testing.T) {
 				t.Fatalf("the error is %v, want an UntrustedError", err)
 			}
 			host := strings.TrimPrefix(server.URL, "https://")
-			for _, want := range []string{"the certificate of " + host + " is signed by an authority that is not known here", "export PIP_CERT=FILE", "SSL_CERT_FILE"} {
+			for _, want := range []string{"the certificate of " +
+				host + " is signed by an authority that is not known here", "export PIP_CERT=FILE", "SSL_CERT_FILE"} {
 				if !strings.Contains(err.Error(), want) {
 					t.Errorf("the error does not say %q: %v", want, err)
 				}
@@ -85,7 +86,8 @@ func TestUnknownAuthority(t *testing.T) {
 	if s[0].Err == nil || !strings.Contains(s[0].Err.Error(), "PIP_CERT") {
 		t.Errorf("measuring says %v, want what to do about an unknown authority", s[0].Err)
 	}
-	if s := Measure(t.Context(), []Probe{{Name: "corp", URL: server.URL}}, MeasureOptions{Netrc: "-", Certs: []string{cert}}); s[0].Err != nil {
+	if s := Measure(t.Context(), []Probe{{Name: "corp", URL: server.URL}},
+		MeasureOptions{Netrc: "-", Certs: []string{cert}}); s[0].Err != nil {
 		t.Errorf("measuring does not trust the certificate that is given: %v", s[0].Err)
 	}
 }
@@ -103,9 +105,12 @@ func TestProxyThatWantsALogin(t *testing.T) {
 		name, url, login string
 		wants            []string
 	}{
-		{"http", "http://mirror.invalid/a.whl", "", []string{"the proxy " + proxy.URL + " wants a login", "export HTTP_PROXY", "USER:PASSWORD@" + host}},
-		{"https", "https://mirror.invalid/a.whl", "", []string{"the proxy " + proxy.URL + " wants a login", "export HTTPS_PROXY", "USER:PASSWORD@" + host}},
-		{"a login that it refuses", "https://mirror.invalid/a.whl", "joe:" + canary + "@", []string{"refuses the login that is given", "export HTTPS_PROXY"}},
+		{"http", "http://mirror.invalid/a.whl", "",
+			[]string{"the proxy " + proxy.URL + " wants a login", "export HTTP_PROXY", "USER:PASSWORD@" + host}},
+		{"https", "https://mirror.invalid/a.whl", "",
+			[]string{"the proxy " + proxy.URL + " wants a login", "export HTTPS_PROXY", "USER:PASSWORD@" + host}},
+		{"a login that it refuses", "https://mirror.invalid/a.whl", "joe:" + canary + "@",
+			[]string{"refuses the login that is given", "export HTTPS_PROXY"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -147,11 +152,13 @@ func TestProxyThatWantsALogin(t *testing.T) {
 // Logins that are given by origin go to that origin alone, before those of the netrc file.
 func TestLoginsByOrigin(t *testing.T) {
 	netrc := filepath.Join(t.TempDir(), "netrc")
-	if err := os.WriteFile(netrc, []byte("machine a.example login net password rc\nmachine b.example login joe password rc\nmachine c.example login net password rc\n"), 0o600); err != nil {
+	if err := os.WriteFile(netrc, []byte("machine a.example login net password rc\n"+
+		"machine b.example login joe password rc\nmachine c.example login net password rc\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	l, err := readLogins(Options{Netrc: netrc, Logins: map[string]*url.Userinfo{
-		"https://a.example:443": url.UserPassword("joe", "pw"), "https://b.example:443": url.User("joe"), "https://c.example:443": url.User("joe"),
+		"https://a.example:443": url.UserPassword("joe", "pw"), "https://b.example:443": url.User("joe"),
+		"https://c.example:443": url.User("joe"),
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -205,7 +212,8 @@ func TestTroubleOfTheGateway(t *testing.T) {
 	through(t, gw.URL, "http://pypi.org/simple/x/", page)
 	through(t, gw.URL, "http://pypi.org/simple/y/", page)
 	err := r.Trouble()
-	if err == nil || !strings.Contains(err.Error(), "/simple/x/: m (") || !strings.Contains(err.Error(), "403 Forbidden") || !strings.Contains(err.Error(), "(and 1 more)") {
+	if err == nil || !strings.Contains(err.Error(), "/simple/x/: m (") ||
+		!strings.Contains(err.Error(), "403 Forbidden") || !strings.Contains(err.Error(), "(and 1 more)") {
 		t.Errorf("the trouble is %v, want what the first page's mirror answered, and how many more there are", err)
 	}
 	if err != nil && strings.Contains(err.Error(), canary) {
@@ -221,7 +229,8 @@ func TestWithdrawn(t *testing.T) {
 		want bool
 	}{
 		{"nobody was there to ask", nil, true},
-		{"not there, and another one in trouble", []Attempt{{Status: 500, Err: &statusError{code: 500}}, {Status: 404, Err: &statusError{code: 404}}}, true},
+		{"not there, and another one in trouble", []Attempt{{Status: 500, Err: &statusError{code: 500}},
+			{Status: 404, Err: &statusError{code: 404}}}, true},
 		{"changed", []Attempt{{Err: redacted{&failure{err: errWrong}}}}, true},
 		{"not on the page", []Attempt{{Err: redacted{&failure{err: errNotListed}}}}, true},
 		{"in trouble", []Attempt{{Status: 502, Err: &statusError{code: 502}}}, false},

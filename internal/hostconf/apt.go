@@ -23,7 +23,8 @@ func parseSources(text string) []aptSource {
 		words := func(name string) []string { return strings.Fields(fields[name]) }
 		if slices.Contains(words("types"), "deb") && !isOff(fields["enabled"]) {
 			out = append(out, aptSource{
-				uris: words("uris"), suites: words("suites"), components: words("components"), archs: words("architectures"),
+				uris: words("uris"), suites: words("suites"), components: words("components"),
+				archs:    words("architectures"),
 				signedBy: strings.TrimSpace(fields["signed-by"]),
 			})
 		}
@@ -126,7 +127,10 @@ func (r *reader) apt() {
 			}
 		}
 	}
-	all = slices.DeleteFunc(all, func(s aptSource) bool { return !slices.Contains(s.components, "main") || s.foreign() })
+	all = slices.DeleteFunc(all, func(s aptSource) bool {
+		return !slices.Contains(s.components, "main") ||
+			s.foreign()
+	})
 	for _, sure := range []bool{true, false} {
 		for _, s := range all {
 			for _, uri := range s.uris {
@@ -242,7 +246,8 @@ func (d distribution) branch(suite string) bool {
 // known tells the distribution's own hosts, and its own files of sources.
 func (d distribution) known(uri, file string) bool {
 	if u, err := url.Parse(uri); err == nil &&
-		regexp.MustCompile(`(^|\.)(debian\.org|archive\.ubuntu\.com|security\.ubuntu\.com|ports\.ubuntu\.com)$`).MatchString(u.Hostname()) {
+		regexp.MustCompile(`(^|\.)(debian\.org|archive\.ubuntu\.com|security\.ubuntu\.com|ports\.ubuntu\.com)$`).
+			MatchString(u.Hostname()) {
 		return true
 	}
 	return file == "/etc/apt/sources.list" || file == "/etc/apt/sources.list.d/"+d.name+".sources"

@@ -72,7 +72,8 @@ func texts(v any) []string {
 
 // conda reads conda's settings: its variables over its files, the most important first.
 func (r *reader) conda() {
-	place := func(raw, from string) string { return r.source(r.expand(raw), from).Text } // expands once: a password may have a $
+	// expands once: a password may have a $
+	place := func(raw, from string) string { return r.source(r.expand(raw), from).Text }
 	alias := func(raw, from string) {
 		if raw != "" && r.config.CondaAlias.Text == "" {
 			r.config.CondaAlias = r.source(r.expand(raw), from)

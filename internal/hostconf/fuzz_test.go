@@ -11,9 +11,12 @@ import (
 )
 
 var iniSeeds = []string{
-	"[global]\nindex-url = https://a.example/simple\n", "[global]\nextra-index-url =\n    https://a\n    https://b\n\n  # c\n    https://c\n[install]\nX:y=z\n",
-	"; c\n[a]\nb\n", "[DEFAULT]\nk=v\n[s]\n[t]\nk : w\n", "k=v\n", "[a]\nk=1\nk=2\n", "[a]\n[a]\n", "[a]\n = x\n", "[a]b]\r\nk = v \r\n  more\r\n\r\n x\r\n",
-	"[]\n", "[a]\n  k = v\n  l = w\n     x\n k2 = 3\n", "[a]\nk=\n", "\ufeff[a]\nk=v", "[a]\nk = v ; no comment\n", "[a]\nK = v\nk=w", " [a]\n k=v\n", "[a]\nk=v\n\n[b]\n", "[a]\nk=v\n\n\n  w\n",
+	"[global]\nindex-url = https://a.example/simple\n", "[global]\nextra-index-url =\n    https://a\n    https://b\n" +
+		"\n  # c\n    https://c\n[install]\nX:y=z\n",
+	"; c\n[a]\nb\n", "[DEFAULT]\nk=v\n[s]\n[t]\nk : w\n", "k=v\n", "[a]\nk=1\nk=2\n", "[a]\n[a]\n", "[a]\n = x\n",
+	"[a]b]\r\nk = v \r\n  more\r\n\r\n x\r\n",
+	"[]\n", "[a]\n  k = v\n  l = w\n     x\n k2 = 3\n", "[a]\nk=\n", "\ufeff[a]\nk=v", "[a]\nk = v ; no comment\n",
+	"[a]\nK = v\nk=w", " [a]\n k=v\n", "[a]\nk=v\n\n[b]\n", "[a]\nk=v\n\n\n  w\n",
 }
 
 func FuzzParseINI(f *testing.F) {
@@ -75,7 +78,8 @@ json.dump(out, sys.stdout)`
 }
 
 func FuzzParseUV(f *testing.F) {
-	f.Add([]byte("index-url = \"https://a\"\n[[index]]\nname=\"x\"\nurl = \"https://b\"\ndefault = true\n[pip]\nindex-url='c'"))
+	f.Add([]byte("index-url = \"https://a\"\n[[index]]\nname=\"x\"\nurl = \"https://b\"\ndefault = true\n[pip]\n" +
+		"index-url='c'"))
 	f.Add([]byte("index = 3"))
 	f.Fuzz(func(_ *testing.T, data []byte) {
 		u, err := parseUV(data)
@@ -86,7 +90,8 @@ func FuzzParseUV(f *testing.F) {
 }
 
 func FuzzParseCondarc(f *testing.F) {
-	f.Add([]byte("channels: [a, https://b/c]\ncustom_channels: {x: https://y}\nchannel_alias: https://z\nssl_verify: false\n"))
+	f.Add([]byte("channels: [a, https://b/c]\ncustom_channels: {x: https://y}\nchannel_alias: https://z\n" +
+		"ssl_verify: false\n"))
 	f.Add([]byte("a: &a [*a]\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := parseCondarc(data)
@@ -103,7 +108,8 @@ func FuzzParseCondarc(f *testing.F) {
 
 func FuzzParseAptSources(f *testing.F) {
 	f.Add("deb [arch=amd64 signed-by=/a] http://h/debian bookworm main\n# x\ndeb-src http://h s m\n")
-	f.Add("Types: deb\nURIs: http://a\n http://b\nSuites: s\nComponents: main\nSigned-By:\n -----BEGIN\n\nEnabled: no\nTypes: deb\n")
+	f.Add("Types: deb\nURIs: http://a\n http://b\nSuites: s\nComponents: main\nSigned-By:\n -----BEGIN\n\n" +
+		"Enabled: no\nTypes: deb\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		for _, s := range append(parseSources(text), parseList(text)...) {
 			for _, w := range append(s.uris, s.suites...) {

@@ -207,7 +207,8 @@ func (r *reader) source(raw, from string) Value {
 func parseSource(raw string) (Value, *url.Userinfo, error) {
 	u, err := url.Parse(strings.TrimSpace(raw))
 	if err != nil {
-		return Value{}, nil, errors.New("its value is no URL") // the error of net/url has the text, and that may have a password
+		// the error of net/url has the text, and that may have a password
+		return Value{}, nil, errors.New("its value is no URL")
 	}
 	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return Value{}, nil, errors.New("its value is no URL that begins with http:// or https://")

@@ -33,16 +33,17 @@ func conf(name string) string { return strings.ReplaceAll(index, "FILE", name) }
 // Each place of pip's settings is over those before it, as pip has it.
 func TestPipIndex(t *testing.T) {
 	all := map[string]string{
-		"/etc/xdg/pip/pip.conf":          conf("xdg"),
-		"/etc/pip.conf":                  conf("etc"),
-		"/home/me/.pip/pip.conf":         conf("legacy"),
-		"/home/me/.config/pip/pip.conf":  conf("user"),
-		"/venv/pip.conf":                 conf("venv"),
-		"/work/own.conf":                 conf("own"),
-		"/opt/config/pip/pip.conf":       conf("home"),
-		"/opt/dirs/pip/pip.conf":         conf("dirs"),
-		"/etc/broken.conf":               "index-url = https://x.example",
-		"/etc/section.conf":              "[install]\nindex-url = https://install.example\n[global]\nindex-url=https://global.example",
+		"/etc/xdg/pip/pip.conf":         conf("xdg"),
+		"/etc/pip.conf":                 conf("etc"),
+		"/home/me/.pip/pip.conf":        conf("legacy"),
+		"/home/me/.config/pip/pip.conf": conf("user"),
+		"/venv/pip.conf":                conf("venv"),
+		"/work/own.conf":                conf("own"),
+		"/opt/config/pip/pip.conf":      conf("home"),
+		"/opt/dirs/pip/pip.conf":        conf("dirs"),
+		"/etc/broken.conf":              "index-url = https://x.example",
+		"/etc/section.conf": "[install]\nindex-url = https://install.example\n[global]\n" +
+			"index-url=https://global.example",
 		"/etc/emptied.conf":              "[global]\nindex_url =\n",
 		"/etc/underscore.conf":           "[global]\n--index_url : https://underscore.example\n",
 		"/home/me/.config/uv/uv.toml":    "[[index]]\nurl = \"https://uv.example/simple\"\ndefault = true\n",
@@ -63,26 +64,50 @@ func TestPipIndex(t *testing.T) {
 		note       string
 	}{
 		{"nothing at all", nil, nil, "", "", ""},
-		{"XDG's directory", nil, with("/etc/xdg/pip/pip.conf"), "https://xdg.example/simple", "/etc/xdg/pip/pip.conf", ""},
-		{"/etc over XDG's", nil, with("/etc/xdg/pip/pip.conf", "/etc/pip.conf"), "https://etc.example/simple", "/etc/pip.conf", ""},
-		{"another XDG directory", map[string]string{"XDG_CONFIG_DIRS": "/none:/opt/dirs"}, with("/etc/xdg/pip/pip.conf", "/opt/dirs/pip/pip.conf"), "https://dirs.example/simple", "/opt/dirs/pip/pip.conf", ""},
-		{"the user's old file", nil, with("/etc/pip.conf", "/home/me/.pip/pip.conf"), "https://legacy.example/simple", "/home/me/.pip/pip.conf", ""},
-		{"the user's file", nil, with("/etc/pip.conf", "/home/me/.pip/pip.conf", "/home/me/.config/pip/pip.conf"), "https://user.example/simple", "/home/me/.config/pip/pip.conf", ""},
-		{"another home of settings", map[string]string{"XDG_CONFIG_HOME": "/opt/config"}, with("/home/me/.config/pip/pip.conf", "/opt/config/pip/pip.conf"), "https://home.example/simple", "/opt/config/pip/pip.conf", ""},
-		{"the virtual environment", map[string]string{"VIRTUAL_ENV": "/venv"}, all, "https://venv.example/simple", "/venv/pip.conf", ""},
-		{"PIP_CONFIG_FILE", map[string]string{"VIRTUAL_ENV": "/venv", "PIP_CONFIG_FILE": "own.conf"}, all, "https://own.example/simple", "/work/own.conf", ""},
-		{"PIP_CONFIG_FILE turns the user's off", map[string]string{"PIP_CONFIG_FILE": "/etc/emptied2.conf"}, map[string]string{"/etc/emptied2.conf": "[global]\n", "/home/me/.config/pip/pip.conf": conf("user")}, "", "", ""},
-		{"PIP_CONFIG_FILE that is not there", map[string]string{"PIP_CONFIG_FILE": "/none"}, with("/home/me/.config/pip/pip.conf"), "https://user.example/simple", "/home/me/.config/pip/pip.conf", ""},
-		{"no file at all", map[string]string{"PIP_CONFIG_FILE": "/dev/null"}, with("/etc/pip.conf", "/home/me/.pip/pip.conf"), "", "", ""},
-		{"the variable", map[string]string{"PIP_INDEX_URL": "https://env.example/simple/", "VIRTUAL_ENV": "/venv"}, all, "https://env.example/simple", "PIP_INDEX_URL", ""},
-		{"an empty variable", map[string]string{"PIP_INDEX_URL": ""}, with("/etc/pip.conf"), "https://etc.example/simple", "/etc/pip.conf", ""},
-		{"install is over global", map[string]string{"PIP_CONFIG_FILE": "/etc/section.conf"}, with("/etc/section.conf"), "https://install.example", "/etc/section.conf", ""},
-		{"a file sets it to nothing", map[string]string{"PIP_CONFIG_FILE": "/etc/emptied.conf"}, with("/etc/emptied.conf", "/etc/pip.conf"), "", "", ""},
-		{"a name with underscores and dashes", map[string]string{"PIP_CONFIG_FILE": "/etc/underscore.conf"}, with("/etc/underscore.conf"), "https://underscore.example", "/etc/underscore.conf", ""},
-		{"a broken file counts as none", map[string]string{"PIP_CONFIG_FILE": "/etc/broken.conf"}, with("/etc/broken.conf", "/etc/pip.conf"), "https://etc.example/simple", "/etc/pip.conf", "/etc/broken.conf is not used: line 1: an option stands before the first [section]"},
-		{"a path is no URL", map[string]string{"PIP_INDEX_URL": "/opt/wheels"}, nil, "", "", "PIP_INDEX_URL is not used: its value is no URL that begins with http:// or https://"},
-		{"pip's is over uv's", nil, with("/etc/pip.conf", "/home/me/.config/uv/uv.toml"), "https://etc.example/simple", "/etc/pip.conf", ""},
-		{"uv's where pip has none", nil, with("/home/me/.config/uv/uv.toml"), "https://uv.example/simple", "/home/me/.config/uv/uv.toml", ""},
+		{"XDG's directory", nil, with("/etc/xdg/pip/pip.conf"), "https://xdg.example/simple",
+			"/etc/xdg/pip/pip.conf", ""},
+		{"/etc over XDG's", nil, with("/etc/xdg/pip/pip.conf", "/etc/pip.conf"), "https://etc.example/simple",
+			"/etc/pip.conf", ""},
+		{"another XDG directory", map[string]string{"XDG_CONFIG_DIRS": "/none:/opt/dirs"},
+			with("/etc/xdg/pip/pip.conf", "/opt/dirs/pip/pip.conf"), "https://dirs.example/simple",
+			"/opt/dirs/pip/pip.conf", ""},
+		{"the user's old file", nil, with("/etc/pip.conf", "/home/me/.pip/pip.conf"), "https://legacy.example/simple",
+			"/home/me/.pip/pip.conf", ""},
+		{"the user's file", nil, with("/etc/pip.conf", "/home/me/.pip/pip.conf", "/home/me/.config/pip/pip.conf"),
+			"https://user.example/simple", "/home/me/.config/pip/pip.conf", ""},
+		{"another home of settings", map[string]string{"XDG_CONFIG_HOME": "/opt/config"},
+			with("/home/me/.config/pip/pip.conf", "/opt/config/pip/pip.conf"), "https://home.example/simple",
+			"/opt/config/pip/pip.conf", ""},
+		{"the virtual environment", map[string]string{"VIRTUAL_ENV": "/venv"}, all, "https://venv.example/simple",
+			"/venv/pip.conf", ""},
+		{"PIP_CONFIG_FILE", map[string]string{"VIRTUAL_ENV": "/venv", "PIP_CONFIG_FILE": "own.conf"}, all,
+			"https://own.example/simple", "/work/own.conf", ""},
+		{"PIP_CONFIG_FILE turns the user's off", map[string]string{"PIP_CONFIG_FILE": "/etc/emptied2.conf"},
+			map[string]string{"/etc/emptied2.conf": "[global]\n", "/home/me/.config/pip/pip.conf": conf("user")}, "",
+			"", ""},
+		{"PIP_CONFIG_FILE that is not there", map[string]string{"PIP_CONFIG_FILE": "/none"},
+			with("/home/me/.config/pip/pip.conf"), "https://user.example/simple", "/home/me/.config/pip/pip.conf", ""},
+		{"no file at all", map[string]string{"PIP_CONFIG_FILE": "/dev/null"},
+			with("/etc/pip.conf", "/home/me/.pip/pip.conf"), "", "", ""},
+		{"the variable", map[string]string{"PIP_INDEX_URL": "https://env.example/simple/", "VIRTUAL_ENV": "/venv"}, all,
+			"https://env.example/simple", "PIP_INDEX_URL", ""},
+		{"an empty variable", map[string]string{"PIP_INDEX_URL": ""}, with("/etc/pip.conf"),
+			"https://etc.example/simple", "/etc/pip.conf", ""},
+		{"install is over global", map[string]string{"PIP_CONFIG_FILE": "/etc/section.conf"}, with("/etc/section.conf"),
+			"https://install.example", "/etc/section.conf", ""},
+		{"a file sets it to nothing", map[string]string{"PIP_CONFIG_FILE": "/etc/emptied.conf"},
+			with("/etc/emptied.conf", "/etc/pip.conf"), "", "", ""},
+		{"a name with underscores and dashes", map[string]string{"PIP_CONFIG_FILE": "/etc/underscore.conf"},
+			with("/etc/underscore.conf"), "https://underscore.example", "/etc/underscore.conf", ""},
+		{"a broken file counts as none", map[string]string{"PIP_CONFIG_FILE": "/etc/broken.conf"},
+			with("/etc/broken.conf", "/etc/pip.conf"), "https://etc.example/simple", "/etc/pip.conf",
+			"/etc/broken.conf is not used: line 1: an option stands before the first [section]"},
+		{"a path is no URL", map[string]string{"PIP_INDEX_URL": "/opt/wheels"}, nil, "", "",
+			"PIP_INDEX_URL is not used: its value is no URL that begins with http:// or https://"},
+		{"pip's is over uv's", nil, with("/etc/pip.conf", "/home/me/.config/uv/uv.toml"), "https://etc.example/simple",
+			"/etc/pip.conf", ""},
+		{"uv's where pip has none", nil, with("/home/me/.config/uv/uv.toml"), "https://uv.example/simple",
+			"/home/me/.config/uv/uv.toml", ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -105,13 +130,21 @@ func TestUVIndex(t *testing.T) {
 		env, files map[string]string
 		want, from string
 	}{
-		{"UV_DEFAULT_INDEX", map[string]string{"UV_DEFAULT_INDEX": "https://d.example/simple", "UV_INDEX_URL": "https://i.example"}, map[string]string{user: named}, "https://d.example/simple", "UV_DEFAULT_INDEX"},
-		{"UV_DEFAULT_INDEX with a name", map[string]string{"UV_DEFAULT_INDEX": "corp=https://d.example/simple?a=b"}, nil, "https://d.example/simple", "UV_DEFAULT_INDEX"},
-		{"UV_INDEX_URL", map[string]string{"UV_INDEX_URL": "https://i.example"}, map[string]string{user: named}, "https://i.example", "UV_INDEX_URL"},
-		{"the user's file", nil, map[string]string{user: named, system: "index-url = \"https://s.example\""}, "https://named.example/simple", user},
-		{"the file of all", nil, map[string]string{user: "offline = false", system: "index-url = \"https://s.example\""}, "https://s.example", system},
-		{"pip's section", nil, map[string]string{system: "[pip]\nindex-url = \"https://p.example\""}, "https://p.example", system},
-		{"a file of its own", map[string]string{"UV_CONFIG_FILE": "/corp/uv.toml"}, map[string]string{user: named, "/corp/uv.toml": "index-url = \"https://own.example\""}, "https://own.example", "/corp/uv.toml"},
+		{"UV_DEFAULT_INDEX", map[string]string{"UV_DEFAULT_INDEX": "https://d.example/simple",
+			"UV_INDEX_URL": "https://i.example"}, map[string]string{user: named}, "https://d.example/simple",
+			"UV_DEFAULT_INDEX"},
+		{"UV_DEFAULT_INDEX with a name", map[string]string{"UV_DEFAULT_INDEX": "corp=https://d.example/simple?a=b"},
+			nil, "https://d.example/simple", "UV_DEFAULT_INDEX"},
+		{"UV_INDEX_URL", map[string]string{"UV_INDEX_URL": "https://i.example"}, map[string]string{user: named},
+			"https://i.example", "UV_INDEX_URL"},
+		{"the user's file", nil, map[string]string{user: named, system: "index-url = \"https://s.example\""},
+			"https://named.example/simple", user},
+		{"the file of all", nil, map[string]string{user: "offline = false",
+			system: "index-url = \"https://s.example\""}, "https://s.example", system},
+		{"pip's section", nil, map[string]string{system: "[pip]\nindex-url = \"https://p.example\""},
+			"https://p.example", system},
+		{"a file of its own", map[string]string{"UV_CONFIG_FILE": "/corp/uv.toml"}, map[string]string{user: named,
+			"/corp/uv.toml": "index-url = \"https://own.example\""}, "https://own.example", "/corp/uv.toml"},
 		{"files are off", map[string]string{"UV_NO_CONFIG": "1"}, map[string]string{user: named}, "", ""},
 	}
 	for _, tt := range tests {
@@ -122,7 +155,8 @@ func TestUVIndex(t *testing.T) {
 			}
 		})
 	}
-	c := Read(machine(map[string]string{"UV_INDEX_CORP_1_USERNAME": "joe", "UV_INDEX_CORP_1_PASSWORD": "pw"}, map[string]string{user: named}))
+	c := Read(machine(map[string]string{"UV_INDEX_CORP_1_USERNAME": "joe", "UV_INDEX_CORP_1_PASSWORD": "pw"},
+		map[string]string{user: named}))
 	if got := c.Logins["https://named.example:443"]; got.String() != "joe:pw" {
 		t.Errorf("the login by the index's name is %v, want joe:pw", got)
 	}
@@ -147,11 +181,13 @@ func TestNoPasswordInValues(t *testing.T) {
 	}))
 	logins := c.Logins
 	c.Logins = nil
-	if text := strings.ToLower(strings.Join(c.Notes, "\n") + reflect.ValueOf(c).String() + dump(c)); strings.Contains(text, canary) {
+	if text := strings.ToLower(strings.Join(c.Notes, "\n") + reflect.ValueOf(c).String() +
+		dump(c)); strings.Contains(text, canary) {
 		t.Errorf("a password is among the values:\n%s", text)
 	}
 	for origin, want := range map[string]string{
-		"https://corp.example:443": "joe:" + canary, "https://conda.example:8443": "ann:" + canary, "http://deb.example:80": "bob:" + canary,
+		"https://corp.example:443": "joe:" + canary, "https://conda.example:8443": "ann:" + canary,
+		"http://deb.example:80": "bob:" + canary,
 	} {
 		if got := logins[origin]; got.String() != want {
 			t.Errorf("the login of %s is %v, want %s", origin, got, want)
@@ -163,7 +199,8 @@ func TestNoPasswordInValues(t *testing.T) {
 	if len(c.PipExtra) != 2 || c.PipExtra[0].Text != "https://two.example/simple" {
 		t.Errorf("the further indexes are %v", c.PipExtra)
 	}
-	if want := "further indexes of PIP_EXTRA_INDEX_URL are not used"; !strings.Contains(strings.Join(c.Notes, "\n"), want) {
+	if want := "further indexes of PIP_EXTRA_INDEX_URL " +
+		"are not used"; !strings.Contains(strings.Join(c.Notes, "\n"), want) {
 		t.Errorf("no note says %q: %q", want, c.Notes)
 	}
 }
@@ -197,24 +234,35 @@ custom_channels:
   conda-forge: https://m.example/anaconda/cloud
   pytorch: https://m.example/anaconda/cloud/
 `}, Value{}, map[string]Value{
-			"pkgs/main": {"https://m.example/anaconda/pkgs/main", "/home/me/.condarc"}, "pkgs/r": {"https://m.example/anaconda/pkgs/r", "/home/me/.condarc"},
-			"pkgs/msys2": {"https://m.example/anaconda/pkgs/msys2", "/home/me/.condarc"}, "conda-forge": {"https://m.example/anaconda/cloud/conda-forge", "/home/me/.condarc"},
-			"pytorch": {"https://m.example/anaconda/cloud/pytorch", "/home/me/.condarc"}}},
+			"pkgs/main":   {"https://m.example/anaconda/pkgs/main", "/home/me/.condarc"},
+			"pkgs/r":      {"https://m.example/anaconda/pkgs/r", "/home/me/.condarc"},
+			"pkgs/msys2":  {"https://m.example/anaconda/pkgs/msys2", "/home/me/.condarc"},
+			"conda-forge": {"https://m.example/anaconda/cloud/conda-forge", "/home/me/.condarc"},
+			"pytorch":     {"https://m.example/anaconda/cloud/pytorch", "/home/me/.condarc"}}},
 		{"an alias, the user's over all users'", nil, map[string]string{
-			"/etc/conda/.condarc": "channel_alias: https://etc.example/c/\n", "/home/me/.condarc": "channel_alias: https://me.example\n"},
+			"/etc/conda/.condarc": "channel_alias: https://etc.example/c/\n",
+			"/home/me/.condarc":   "channel_alias: https://me.example\n"},
 			Value{"https://me.example", "/home/me/.condarc"}, nil},
 		{"files in condarc.d, the last one's", nil, map[string]string{
-			"/etc/conda/condarc.d/1.yml": "channel_alias: https://one.example\n", "/etc/conda/condarc.d/2.yaml": "channel_alias: https://two.example\n", "/etc/conda/condarc.d/3.txt": "channel_alias: https://three.example\n"},
+			"/etc/conda/condarc.d/1.yml":  "channel_alias: https://one.example\n",
+			"/etc/conda/condarc.d/2.yaml": "channel_alias: https://two.example\n",
+			"/etc/conda/condarc.d/3.txt":  "channel_alias: https://three.example\n"},
 			Value{"https://two.example", "/etc/conda/condarc.d/2.yaml"}, nil},
-		{"conda's own directory", map[string]string{"CONDA_EXE": "/opt/conda/bin/conda"}, map[string]string{"/opt/conda/.condarc": "channel_alias: https://root.example\n"},
+		{"conda's own directory", map[string]string{"CONDA_EXE": "/opt/conda/bin/conda"},
+			map[string]string{"/opt/conda/.condarc": "channel_alias: https://root.example\n"},
 			Value{"https://root.example", "/opt/conda/.condarc"}, nil},
 		{"CONDARC over the user's", map[string]string{"CONDARC": "/corp/rc"}, map[string]string{
-			"/corp/rc": "channel_alias: https://corp.example\n", "/home/me/.condarc": "channel_alias: https://me.example\n"},
+			"/corp/rc":          "channel_alias: https://corp.example\n",
+			"/home/me/.condarc": "channel_alias: https://me.example\n"},
 			Value{"https://corp.example", "/corp/rc"}, nil},
-		{"the variable over all", map[string]string{"CONDA_CHANNEL_ALIAS": "https://env.example"}, map[string]string{"/home/me/.condarc": "channel_alias: https://me.example\n"},
+		{"the variable over all", map[string]string{"CONDA_CHANNEL_ALIAS": "https://env.example"},
+			map[string]string{"/home/me/.condarc": "channel_alias: https://me.example\n"},
 			Value{"https://env.example", "CONDA_CHANNEL_ALIAS"}, nil},
-		{"channels by URL, with a label and a variable", map[string]string{"WHERE": "v.example"}, map[string]string{"/home/me/.condarc": "channels: [conda-forge, 'https://${WHERE}/a/ours', https://c.example/x/nvidia/label/cuda-12, file:///srv/conda]\n"},
-			Value{}, map[string]Value{"ours": {"https://v.example/a/ours", "/home/me/.condarc"}, "nvidia/label/cuda-12": {"https://c.example/x/nvidia/label/cuda-12", "/home/me/.condarc"}}},
+		{"channels by URL, with a label and a variable", map[string]string{"WHERE": "v.example"},
+			map[string]string{"/home/me/.condarc": "channels: [conda-forge, 'https://${WHERE}/a/ours', " +
+				"https://c.example/x/nvidia/label/cuda-12, file:///srv/conda]\n"},
+			Value{}, map[string]Value{"ours": {"https://v.example/a/ours", "/home/me/.condarc"},
+				"nvidia/label/cuda-12": {"https://c.example/x/nvidia/label/cuda-12", "/home/me/.condarc"}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -223,7 +271,8 @@ custom_channels:
 				tt.channels = map[string]Value{}
 			}
 			if c.CondaAlias != tt.alias || !reflect.DeepEqual(c.CondaChannels, tt.channels) {
-				t.Errorf("got alias %+v, channels %v\nwant %+v, %v", c.CondaAlias, c.CondaChannels, tt.alias, tt.channels)
+				t.Errorf("got alias %+v, channels %v\n"+
+					"want %+v, %v", c.CondaAlias, c.CondaChannels, tt.alias, tt.channels)
 			}
 		})
 	}
@@ -255,27 +304,47 @@ Components: main
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 `}, [5]string{"http://deb.debian.org/debian", "http://deb.debian.org/debian-security"}},
 		{"a company's mirror beside vendors", bookworm, "", map[string]string{
-			sources + "a-vendor.list":     "deb https://packages.vendor.example/debian/12/prod bookworm main\n",
-			sources + "b-signed.sources":  "Types: deb\nURIs: https://apt.other.example\nSuites: bookworm bookworm-updates\nComponents: main\nSigned-By:\n -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n x\n",
-			sources + "docker.list":       "deb [arch=amd64 signed-by=/etc/apt/keyrings/docker.asc] https://download.docker.com/linux/debian bookworm stable\n",
-			sources + "off.sources":       "Enabled: no\nTypes: deb\nURIs: http://off.example/debian\nSuites: bookworm\nComponents: main\n",
+			sources + "a-vendor.list": "deb https://packages.vendor.example/debian/12/prod bookworm main\n",
+			sources + "b-signed.sources": "Types: deb\nURIs: https://apt.other.example\n" +
+				"Suites: bookworm bookworm-updates\nComponents: main\nSigned-By:\n" +
+				" -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n x\n",
+			sources + "docker.list": "deb [arch=amd64 signed-by=/etc/apt/keyrings/docker.asc] " +
+				"https://download.docker.com/linux/debian bookworm stable\n",
+			sources + "off.sources": "Enabled: no\nTypes: deb\nURIs: http://off.example/debian\n" +
+				"Suites: bookworm\nComponents: main\n",
 			sources + "old.list.disabled": "deb http://old.example/debian bookworm main\n",
-			list: "# deb http://cd.example bookworm main\ndeb-src http://src.example/debian bookworm main\ndeb cdrom:[Debian]/ bookworm main\n" +
-				"deb https://nexus.corp.example/repository/apt-debian/ bookworm main contrib # ours\ndeb https://nexus.corp.example/repository/apt-debian/ bookworm-updates main\n" +
+			list: "# deb http://cd.example bookworm main\ndeb-src http://src.example/debian bookworm main\n" +
+				"deb cdrom:[Debian]/ bookworm main\n" +
+				"deb https://nexus.corp.example/repository/apt-debian/ bookworm main contrib # ours\n" +
+				"deb https://nexus.corp.example/repository/apt-debian/ bookworm-updates main\n" +
 				"deb https://nexus.corp.example/repository/apt-security/ bookworm-security main\n"},
-			[5]string{"https://nexus.corp.example/repository/apt-debian", "https://nexus.corp.example/repository/apt-security"}},
-		{"one line of a small system", bookworm, "", map[string]string{list: "deb http://ftp.de.debian.org/debian bookworm main"}, [5]string{"http://ftp.de.debian.org/debian"}},
+			[5]string{"https://nexus.corp.example/repository/apt-debian",
+				"https://nexus.corp.example/repository/apt-security"}},
+		{"one line of a small system", bookworm, "",
+			map[string]string{list: "deb http://ftp.de.debian.org/debian bookworm main"},
+			[5]string{"http://ftp.de.debian.org/debian"}},
 		{"a cloud image's list of mirrors", bookworm, "", map[string]string{
-			sources + "debian.sources":     "Types: deb deb-src\nURIs: mirror+file:///etc/apt/mirrors/debian.list\nSuites: bookworm bookworm-updates bookworm-backports\nComponents: main\n",
-			"/etc/apt/mirrors/debian.list": "# first\nhttps://deb.debian.org/debian\tpriority:1\n"}, [5]string{"https://deb.debian.org/debian"}},
-		{"Ubuntu on its own PC", noble, "amd64", map[string]string{sources + "ubuntu.sources": "Types: deb\nURIs: http://de.archive.ubuntu.com/ubuntu/\nSuites: noble noble-updates noble-backports\nComponents: main universe\nSigned-By: /usr/share/keyrings/ubuntu-archive-keyring.gpg\n\nTypes: deb\nURIs: http://security.ubuntu.com/ubuntu/\nSuites: noble-security\nComponents: main\nSigned-By: /usr/share/keyrings/ubuntu-archive-keyring.gpg\n"},
+			sources + "debian.sources": "Types: deb deb-src\nURIs: mirror+file:///etc/apt/mirrors/debian.list\n" +
+				"Suites: bookworm bookworm-updates bookworm-backports\nComponents: main\n",
+			"/etc/apt/mirrors/debian.list": "# first\nhttps://deb.debian.org/debian\tpriority:1\n"},
+			[5]string{"https://deb.debian.org/debian"}},
+		{"Ubuntu on its own PC", noble, "amd64", map[string]string{sources + "ubuntu.sources": "Types: deb\n" +
+			"URIs: http://de.archive.ubuntu.com/ubuntu/\nSuites: noble noble-updates noble-backports\n" +
+			"Components: main universe\nSigned-By: /usr/share/keyrings/ubuntu-archive-keyring.gpg\n\nTypes: deb\n" +
+			"URIs: http://security.ubuntu.com/ubuntu/\nSuites: noble-security\nComponents: main\n" +
+			"Signed-By: /usr/share/keyrings/ubuntu-archive-keyring.gpg\n"},
 			[5]string{"", "", "http://de.archive.ubuntu.com/ubuntu", "http://security.ubuntu.com/ubuntu"}},
-		{"Ubuntu on ARM", noble, "arm64", map[string]string{list: "deb http://m.example/anything noble main\ndeb http://m.example/anything noble-updates main\ndeb http://m.example/anything noble-security main\n"},
+		{"Ubuntu on ARM", noble, "arm64", map[string]string{list: "deb http://m.example/anything noble main\n" +
+			"deb http://m.example/anything noble-updates main\ndeb http://m.example/anything noble-security main\n"},
 			[5]string{"", "", "", "", "http://m.example/anything"}},
-		{"both, by their architectures", noble, "amd64", map[string]string{list: "deb [arch=amd64,i386] http://m.example/ubuntu noble main\ndeb [ arch=arm64 ] http://m.example/u2 noble main\n"},
+		{"both, by their architectures", noble, "amd64",
+			map[string]string{list: "deb [arch=amd64,i386] http://m.example/ubuntu noble main\n" +
+				"deb [ arch=arm64 ] http://m.example/u2 noble main\n"},
 			[5]string{"", "", "http://m.example/ubuntu", "", "http://m.example/u2"}},
-		{"another distribution", "ID=fedora\n", "", map[string]string{list: "deb http://deb.debian.org/debian bookworm main"}, [5]string{}},
-		{"another release's line", bookworm, "", map[string]string{list: "deb http://deb.debian.org/debian trixie main"}, [5]string{}},
+		{"another distribution", "ID=fedora\n", "",
+			map[string]string{list: "deb http://deb.debian.org/debian bookworm main"}, [5]string{}},
+		{"another release's line", bookworm, "",
+			map[string]string{list: "deb http://deb.debian.org/debian trixie main"}, [5]string{}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -287,7 +356,8 @@ Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 			c := Read(m)
 			got := [5]string{c.Debian.Text, c.DebianSecurity.Text, c.Ubuntu.Text, c.UbuntuSecurity.Text, c.Ports.Text}
 			if got != tt.want || len(c.Notes) > 0 {
-				t.Errorf("Debian, its security, Ubuntu, its security, ports:\ngot  %q\nwant %q\nnotes %q", got, tt.want, c.Notes)
+				t.Errorf("Debian, its security, Ubuntu, its security, ports:\ngot  %q\n"+
+					"want %q\nnotes %q", got, tt.want, c.Notes)
 			}
 		})
 	}
@@ -295,10 +365,13 @@ Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 
 func TestAptLogins(t *testing.T) {
 	files := map[string]string{
-		"/etc/os-release":              bookworm,
-		"/etc/apt/sources.list":        "deb https://nexus.example:8443/apt/debian bookworm main\ndeb http://sec.example/security bookworm-security main\n",
-		"/etc/apt/auth.conf":           "# ours\nmachine nexus.example:8443/other login no password no\nmachine sec.example login plain password none\n",
-		"/etc/apt/auth.conf.d/10.conf": "machine nexus.example:8443/apt\n  login joe\n  password pw\nmachine https://sec.example login no password no\n",
+		"/etc/os-release": bookworm,
+		"/etc/apt/sources.list": "deb https://nexus.example:8443/apt/debian bookworm main\n" +
+			"deb http://sec.example/security bookworm-security main\n",
+		"/etc/apt/auth.conf": "# ours\nmachine nexus.example:8443/other login no password no\n" +
+			"machine sec.example login plain password none\n",
+		"/etc/apt/auth.conf.d/10.conf": "machine nexus.example:8443/apt\n  login joe\n  password pw\n" +
+			"machine https://sec.example login no password no\n",
 	}
 	c := Read(machine(nil, files))
 	if got := c.Logins["https://nexus.example:8443"]; got.String() != "joe:pw" {
@@ -316,7 +389,8 @@ func TestAptLogins(t *testing.T) {
 // A pipe would be waited for, and a device read for ever.
 func TestWhatIsNoFileIsNotOpened(t *testing.T) {
 	m := machine(map[string]string{"PIP_CONFIG_FILE": "/run/pipe", "UV_CONFIG_FILE": "/dev/null"}, nil)
-	m.Files = refusing{fstest.MapFS{"run/pipe": {Mode: fs.ModeNamedPipe}, "dev/null": {Mode: fs.ModeDevice | fs.ModeCharDevice}}, t}
+	m.Files = refusing{fstest.MapFS{"run/pipe": {Mode: fs.ModeNamedPipe},
+		"dev/null": {Mode: fs.ModeDevice | fs.ModeCharDevice}}, t}
 	want := []string{"/run/pipe is not read: it is no regular file"}
 	if c := Read(m); !reflect.DeepEqual(c.Notes, want) {
 		t.Errorf("the notes are %q, want %q", c.Notes, want)
@@ -338,7 +412,8 @@ func (r refusing) Open(name string) (fs.File, error) {
 
 // A login is written out once: what looks like a variable in the value of one is a password's own.
 func TestCondaExpandsOnce(t *testing.T) {
-	c := Read(machine(map[string]string{"LOGIN": "joe:a$HOME"}, map[string]string{"/home/me/.condarc": "channels: ['https://${LOGIN}@c.example/ours']\n"}))
+	c := Read(machine(map[string]string{"LOGIN": "joe:a$HOME"},
+		map[string]string{"/home/me/.condarc": "channels: ['https://${LOGIN}@c.example/ours']\n"}))
 	if password, _ := c.Logins["https://c.example:443"].Password(); password != "a$HOME" {
 		t.Errorf("the password is %q, want %q", password, "a$HOME")
 	}
@@ -346,23 +421,28 @@ func TestCondaExpandsOnce(t *testing.T) {
 
 func TestCerts(t *testing.T) {
 	c := Read(machine(map[string]string{
-		"PIP_CERT": "/corp/ca.pem", "SSL_CERT_FILE": "/etc/ca.pem", "REQUESTS_CA_BUNDLE": "/corp/ca.pem", "CURL_CA_BUNDLE": "/none.pem", "CONDA_SSL_VERIFY": "true",
-	}, map[string]string{"/etc/pip.conf": "[global]\ncert = ~/conf.pem\n", "/home/me/conf.pem": "x", "/home/me/.condarc": "ssl_verify: /home/me/conda.pem\n", "/home/me/conda.pem": "x"}))
-	want := []Value{{"/home/me/conda.pem", "/home/me/.condarc"}, {"/corp/ca.pem", "PIP_CERT"}, {"/etc/ca.pem", "SSL_CERT_FILE"}}
+		"PIP_CERT": "/corp/ca.pem", "SSL_CERT_FILE": "/etc/ca.pem", "REQUESTS_CA_BUNDLE": "/corp/ca.pem",
+		"CURL_CA_BUNDLE": "/none.pem", "CONDA_SSL_VERIFY": "true",
+	}, map[string]string{"/etc/pip.conf": "[global]\ncert = ~/conf.pem\n", "/home/me/conf.pem": "x",
+		"/home/me/.condarc": "ssl_verify: /home/me/conda.pem\n", "/home/me/conda.pem": "x"}))
+	want := []Value{{"/home/me/conda.pem", "/home/me/.condarc"}, {"/corp/ca.pem", "PIP_CERT"},
+		{"/etc/ca.pem", "SSL_CERT_FILE"}}
 	if !reflect.DeepEqual(c.Certs, want) {
 		t.Errorf("certificates are %v, want %v: PIP_CERT is over pip.conf, and each file counts once", c.Certs, want)
 	}
 	if note := "CURL_CA_BUNDLE is not used: /none.pem is not there"; !reflect.DeepEqual(c.Notes, []string{note}) {
 		t.Errorf("notes are %q, want %q", c.Notes, note)
 	}
-	c = Read(machine(nil, map[string]string{"/etc/pip.conf": "[global]\ncert = ~/conf.pem\n", "/home/me/conf.pem": "x"}))
+	c = Read(machine(nil, map[string]string{"/etc/pip.conf": "[global]\ncert = ~/conf.pem\n",
+		"/home/me/conf.pem": "x"}))
 	if want := []Value{{"/home/me/conf.pem", "/etc/pip.conf"}}; !reflect.DeepEqual(c.Certs, want) {
 		t.Errorf("certificates are %v, want %v", c.Certs, want)
 	}
 }
 
 func TestOrigin(t *testing.T) {
-	for raw, want := range map[string]string{"https://H.example/x": "https://h.example:443", "http://h:8080": "http://h:8080", "http://[::1]/": "http://::1:80"} {
+	for raw, want := range map[string]string{"https://H.example/x": "https://h.example:443",
+		"http://h:8080": "http://h:8080", "http://[::1]/": "http://::1:80"} {
 		u, err := url.Parse(raw)
 		if err != nil {
 			t.Fatal(err)

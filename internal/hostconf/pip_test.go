@@ -26,16 +26,19 @@ func TestPipItselfTakesThisIndex(t *testing.T) {
 		{"all of the user's and all users'", set{home: conf("home"), dirs: conf("dirs"), legacy: conf("legacy")}, nil},
 		{"the old file over all users'", set{dirs: conf("dirs"), legacy: conf("legacy")}, nil},
 		{"a file of its own", set{home: conf("home"), own: conf("own")}, []string{"PIP_CONFIG_FILE=DIR/own.conf"}},
-		{"a file of its own without an index", set{home: conf("home"), own: "[global]\ntimeout = 3\n"}, []string{"PIP_CONFIG_FILE=DIR/own.conf"}},
+		{"a file of its own without an index", set{home: conf("home"), own: "[global]\ntimeout = 3\n"},
+			[]string{"PIP_CONFIG_FILE=DIR/own.conf"}},
 		{"no file", set{home: conf("home")}, []string{"PIP_CONFIG_FILE=/dev/null"}},
 		{"set to nothing", set{dirs: conf("dirs"), home: "[global]\nindex_url:\n"}, nil},
 		{"a value on the next line", set{home: "[global]\n# c\nindex-url =\n\n    https://next.example/simple\n"}, nil},
-		{"another home of settings", set{home: conf("home"), "xdg/pip/pip.conf": conf("xdg")}, []string{"XDG_CONFIG_HOME=DIR/xdg"}},
+		{"another home of settings", set{home: conf("home"), "xdg/pip/pip.conf": conf("xdg")},
+			[]string{"XDG_CONFIG_HOME=DIR/xdg"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := t.TempDir()
-			env := []string{"HOME=" + filepath.Join(dir, "home"), "XDG_CONFIG_DIRS=" + filepath.Join(dir, "dirs"), "PATH=" + os.Getenv("PATH")}
+			env := []string{"HOME=" + filepath.Join(dir, "home"), "XDG_CONFIG_DIRS=" + filepath.Join(dir, "dirs"),
+				"PATH=" + os.Getenv("PATH")}
 			for _, v := range tt.env {
 				env = append(env, strings.ReplaceAll(v, "DIR", dir))
 			}

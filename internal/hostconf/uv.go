@@ -134,7 +134,8 @@ func (r *reader) uvLogin(name string) {
 
 // uvFiles are uv's files, the most important first.
 func (r *reader) uvFiles() []string {
-	if on := strings.ToLower(r.Getenv("UV_NO_CONFIG")); slices.Contains([]string{"1", "true", "yes", "on", "y", "t"}, on) {
+	if on := strings.ToLower(r.Getenv("UV_NO_CONFIG")); slices.Contains([]string{"1", "true", "yes", "on",
+		"y", "t"}, on) {
 		return nil
 	}
 	if own := r.Getenv("UV_CONFIG_FILE"); own != "" {

@@ -95,7 +95,8 @@ func (p platformPage) treemap(width, height float64) []tile {
 		}
 		shown, inside := packageAreas(r.packages, inner)
 		for k, b := range inside {
-			put(area{b.x + .5, b.y + .5, b.w - 1, b.h - 1}, tile{Class: r.Class, Label: shown[k].Name, Title: shown[k].Name + " " + shown[k].Version + ", " + shown[k].SizeText + ", in " + r.Name})
+			put(area{b.x + .5, b.y + .5, b.w - 1, b.h - 1}, tile{Class: r.Class, Label: shown[k].Name,
+				Title: shown[k].Name + " " + shown[k].Version + ", " + shown[k].SizeText + ", in " + r.Name})
 		}
 	}
 	return all
@@ -144,7 +145,8 @@ func squarify(weights []float64, in area) []area {
 		scale := in.w * in.h / left
 		side := min(in.w, in.h)
 		n, sum := 1, weights[0]
-		for n < len(weights) && worst(weights[:n+1], (sum+weights[n])*scale, side, scale) <= worst(weights[:n], sum*scale, side, scale) {
+		for n < len(weights) && worst(weights[:n+1], (sum+weights[n])*scale, side, scale) <= worst(weights[:n],
+			sum*scale, side, scale) {
 			sum += weights[n]
 			n++
 		}
@@ -194,7 +196,8 @@ type bar struct {
 // timeline puts the steps that ran, and the push, on one scale from the call's start. A builder
 // whose clock differs from the one here is put to the start.
 func (b *Build) timeline() *timeline {
-	steps := slices.DeleteFunc(slices.Clone(b.Result.Ran), func(s llb.Step) bool { return s.Cached || s.Started.IsZero() })
+	steps := slices.DeleteFunc(slices.Clone(b.Result.Ran),
+		func(s llb.Step) bool { return s.Cached || s.Started.IsZero() })
 	slices.SortStableFunc(steps, func(a, b llb.Step) int { return a.Started.Compare(b.Started) })
 	t := &timeline{Kept: len(b.Result.Ran) - len(steps)}
 	now := b.Start.Add(time.Duration(b.Result.Seconds * float64(time.Second)))

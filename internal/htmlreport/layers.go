@@ -65,7 +65,8 @@ func (b *Build) platforms(inputs *layers.BuildRecord, f *failure) []platformPage
 		at += count
 		artifacts := b.artifacts(in.Platform)
 		for _, l := range in.Layers {
-			row := layerRow{Name: show.Printable(l.Name), Count: l.Count, Needs: show.Printable(strings.Join(l.On, ", "))}
+			row := layerRow{Name: show.Printable(l.Name), Count: l.Count,
+				Needs: show.Printable(strings.Join(l.On, ", "))}
 			row.packages = packagesOf(l, artifacts)
 			row.steps(b, l, f)
 			if mine != nil {
@@ -108,10 +109,13 @@ func packagesOf(l layers.LayerRecord, artifacts map[string]layers.Artifact) []pa
 			continue
 		}
 		if a, ok := artifacts[fields[1]]; ok {
-			all = append(all, packageRow{show.Printable(l.Name), a.Kind, show.Printable(a.Name), show.Printable(a.Version), a.Size, show.Size(a.Size)})
+			all = append(all, packageRow{show.Printable(l.Name), a.Kind, show.Printable(a.Name),
+				show.Printable(a.Version), a.Size, show.Size(a.Size)})
 		}
 	}
-	slices.SortFunc(all, func(a, b packageRow) int { return cmp.Or(cmp.Compare(b.Size, a.Size), cmp.Compare(a.Name, b.Name)) })
+	slices.SortFunc(all, func(a, b packageRow) int {
+		return cmp.Or(cmp.Compare(b.Size, a.Size), cmp.Compare(a.Name, b.Name))
+	})
 	return all
 }
 

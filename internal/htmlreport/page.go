@@ -56,7 +56,8 @@ func Write(ctx context.Context, file string, b Build) error {
 
 // writePage writes the page whole or not at all.
 func writePage(path string, data *pageData) error {
-	t, err := template.New("report").Funcs(template.FuncMap{"bytes": show.Size, "short": show.Short, "printable": show.Printable}).Parse(reportPage)
+	t, err := template.New("report").Funcs(template.FuncMap{"bytes": show.Size, "short": show.Short,
+		"printable": show.Printable}).Parse(reportPage)
 	if err != nil {
 		return fmt.Errorf("write report: %w", err)
 	}
@@ -102,7 +103,8 @@ type failure struct {
 }
 
 func (b *Build) data(ctx context.Context) (*pageData, error) {
-	d := &pageData{Version: b.Version, When: time.Now().UTC().Format("2006-01-02 15:04:05 UTC"), Diff: b.Diff, DiffNote: show.Printable(b.DiffNote)}
+	d := &pageData{Version: b.Version, When: time.Now().UTC().Format("2006-01-02 15:04:05 UTC"), Diff: b.Diff,
+		DiffNote: show.Printable(b.DiffNote)}
 	b.outcome(d)
 	if b.Result == nil { // it failed before there was a graph
 		return d, nil
@@ -125,7 +127,8 @@ func (b *Build) outcome(d *pageData) {
 	}
 	switch {
 	case b.Interrupted:
-		d.Title, d.Class, d.Says = "Interrupted", "failed", "The build was stopped before its end. Finished steps are kept: run it again to continue."
+		d.Title, d.Class, d.Says = "Interrupted", "failed", "The build was stopped before its end. Finished steps are "+
+			"kept: run it again to continue."
 		var stopped *raybuild.InterruptedError
 		if errors.As(failed, &stopped) {
 			d.Says = "The build was stopped before its end: " + stopped.State + "."
@@ -140,17 +143,22 @@ func (b *Build) outcome(d *pageData) {
 		}
 		d.Failure = newFailure(failed)
 	case m.UpToDate:
-		d.Title, d.Class, d.Says = "Up to date", "same", "The registry had this very image already, so no step ran and nothing was moved."
+		d.Title, d.Class, d.Says = "Up to date", "same", "The registry had this very image already, so no step ran "+
+			"and nothing was moved."
 	case m.Found != nil:
-		d.Title, d.Class, d.Says = "Found", "same", "A registry had this image under another name, so no step ran. "+show.Printable(m.Found.How+" from "+m.Found.From+".")
+		d.Title, d.Class, d.Says = "Found", "same", "A registry had this image under another name, so no step ran. "+
+			show.Printable(m.Found.How+" from "+m.Found.From+".")
 	case b.Push && m.LayersFrom != "" && len(m.Steps) == 0:
-		d.Title, d.Class, d.Says = "Pushed", "done", "All layers are those of an image that the registry has, so no step ran."
+		d.Title, d.Class, d.Says = "Pushed", "done", "All layers are those of an image that the registry has, "+
+			"so no step ran."
 	case b.Push && m.LayersFrom != "":
-		d.Title, d.Class, d.Says = "Built and pushed", "done", "The image is in the registry. Layers that did not change are those of the image before."
+		d.Title, d.Class, d.Says = "Built and pushed", "done",
+			"The image is in the registry. Layers that did not change are those of the image before."
 	case b.Push:
 		d.Title, d.Class, d.Says = "Built and pushed", "done", "The image is in the registry."
 	default:
-		d.Title, d.Class, d.Says = "Built", "done", "The image was built and not pushed, so nothing is said of what a registry has."
+		d.Title, d.Class, d.Says = "Built", "done", "The image was built and not pushed, so nothing is said of what a "+
+			"registry has."
 	}
 	add := func(name, value string) {
 		if value != "" {

@@ -21,7 +21,8 @@ import (
 // samplePage is a page of an image of eight layers with a name that no page must take for markup.
 func samplePage(failed error) *pageData {
 	start := time.Now().Add(-30 * time.Second)
-	res := &raybuild.Result{Seconds: 30, BytesFetched: 12e6, BytesPushed: 34e6, Digest: digest.FromString("image").String()}
+	res := &raybuild.Result{Seconds: 30, BytesFetched: 12e6, BytesPushed: 34e6,
+		Digest: digest.FromString("image").String()}
 	b := &Build{Push: true, Image: "registry.example/team/ray:2.52.0", Start: start, Result: res, Failed: failed}
 	at := func(s float64) time.Time { return start.Add(time.Duration(s * float64(time.Second))) }
 	in := layers.PlatformRecord{Platform: "linux/amd64"}
@@ -48,15 +49,18 @@ func samplePage(failed error) *pageData {
 	b.outcome(d)
 	out := platformPage{Name: in.Platform, InImage: true}
 	for i, l := range in.Layers {
-		r := layerRow{Name: l.Name, Count: l.Count, Needs: strings.Join(l.On, ", "), Size: int64(90e6 / (i + 1)), Digests: []string{"0123456789ab"}}
+		r := layerRow{Name: l.Name, Count: l.Count, Needs: strings.Join(l.On, ", "), Size: int64(90e6 / (i + 1)),
+			Digests: []string{"0123456789ab"}}
 		for k := range 5 * i {
 			n := int64(8e6 / (k + 1))
-			r.packages = append(r.packages, packageRow{l.Name, "wheel", fmt.Sprintf("package-%d-%d", i, k), "1.0", n, show.Size(n)})
+			r.packages = append(r.packages, packageRow{l.Name, "wheel", fmt.Sprintf("package-%d-%d", i, k), "1.0", n,
+				show.Size(n)})
 		}
 		r.steps(b, l, d.Failure)
 		r.Registry = map[bool]string{true: "pushed", false: "reused"}[r.Class == "built"]
 		r.sum()
-		res.Layers = append(res.Layers, raybuild.LayerResult{Name: l.Name, Size: r.Size, Reused: r.Registry == "reused"})
+		res.Layers = append(res.Layers, raybuild.LayerResult{Name: l.Name, Size: r.Size,
+			Reused: r.Registry == "reused"})
 		out.Packages = append(out.Packages, r.packages...)
 		out.Layers = append(out.Layers, r)
 	}
@@ -64,8 +68,12 @@ func samplePage(failed error) *pageData {
 	d.Platforms = []platformPage{out}
 	d.Timeline = b.timeline()
 	if failed == nil {
-		d.Diff = &raybuild.ImageDiff{Locks: true, Pull: 34e6, Packages: []raybuild.PackageChange{{Kind: "pip", Change: "changed", Name: "ray", From: "2.51.1", To: "2.52.0"}, {Kind: "pip", Change: "added", Name: "<script>x</script>", To: "1"}},
-			Layers: []raybuild.LayerChange{{State: "new", Digest: digest.FromString("a"), Size: 34e6, History: "[ray] install"}, {State: "gone", Digest: digest.FromString("b"), Size: 30e6, History: "[ray] install"}}}
+		d.Diff = &raybuild.ImageDiff{Locks: true, Pull: 34e6,
+			Packages: []raybuild.PackageChange{{Kind: "pip", Change: "changed", Name: "ray", From: "2.51.1",
+				To: "2.52.0"}, {Kind: "pip", Change: "added", Name: "<script>x</script>", To: "1"}},
+			Layers: []raybuild.LayerChange{{State: "new", Digest: digest.FromString("a"), Size: 34e6,
+				History: "[ray] install"}, {State: "gone", Digest: digest.FromString("b"), Size: 30e6,
+				History: "[ray] install"}}}
 	}
 	d.numbers(b)
 	return d
@@ -76,7 +84,8 @@ func TestReportPageIsWholeAndEscaped(t *testing.T) {
 	if to := os.Getenv("RAYBUILD_PICTURES"); to != "" {
 		dir = to
 	}
-	step := &llb.StepError{Layer: "<b>own</b>", Step: "make <b>own</b>", ExitCode: 7, Log: []string{"first", "</pre><script>alert(1)</script>\x1b[31m"}, Err: errors.New("exit code: 7")}
+	step := &llb.StepError{Layer: "<b>own</b>", Step: "make <b>own</b>", ExitCode: 7,
+		Log: []string{"first", "</pre><script>alert(1)</script>\x1b[31m"}, Err: errors.New("exit code: 7")}
 	for name, failed := range map[string]error{"built": nil, "failed": step} {
 		file := filepath.Join(dir, name+".html")
 		if err := writePage(file, samplePage(failed)); err != nil {
@@ -87,12 +96,14 @@ func TestReportPageIsWholeAndEscaped(t *testing.T) {
 			t.Fatal(err)
 		}
 		html := string(data)
-		for _, bad := range []string{"<script", "<b>own", "\x1b", "STYLE-DIGEST", "ZgotmplZ", "http://", "https://", " style="} {
+		for _, bad := range []string{"<script", "<b>own", "\x1b", "STYLE-DIGEST", "ZgotmplZ", "http://",
+			"https://", " style="} {
 			if strings.Contains(html, bad) {
 				t.Errorf("the %s page has %q in it", name, bad)
 			}
 		}
-		want := []string{"default-src 'none'", "</html>", "&lt;b&gt;own", `data-key="steps_run" data-value="3"`, `data-class="built"`}
+		want := []string{"default-src 'none'", "</html>", "&lt;b&gt;own", `data-key="steps_run" data-value="3"`,
+			`data-class="built"`}
 		if failed != nil {
 			want = append(want, "exit code 7", "&lt;script&gt;alert(1)", `data-class="failed"`, `data-outcome="failed"`)
 		} else {

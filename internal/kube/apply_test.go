@@ -28,11 +28,13 @@ const (
 func exported(t *testing.T, image, more string) []byte {
 	t.Helper()
 	spec, err := cluster.Load("cluster.yaml", []byte("name: demo\nimage: "+image+
-		"\nhead: {host: u@10.0.0.1, num_cpus: 1, shm_size: 1g}\nworkers: [{name: w, hosts: [\"u@10.0.0.[2-3]\"], num_cpus: 2, shm_size: 1g}]\n"+more))
+		"\nhead: {host: u@10.0.0.1, num_cpus: 1, shm_size: 1g}\n"+
+		"workers: [{name: w, hosts: [\"u@10.0.0.[2-3]\"], num_cpus: 2, shm_size: 1g}]\n"+more))
 	if err != nil {
 		t.Fatal(err)
 	}
-	doc, err := cluster.Export(spec, cluster.KubeRay, cluster.ExportOptions{Image: cluster.ImageFacts{Ref: image, RayVersion: "2.55.0"}})
+	doc, err := cluster.Export(spec, cluster.KubeRay,
+		cluster.ExportOptions{Image: cluster.ImageFacts{Ref: image, RayVersion: "2.55.0"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,9 +50,11 @@ func status(generation int64, head string, ready int, more ...map[string]any) ma
 		if yes {
 			is = "True"
 		}
-		return map[string]any{"type": kind, "status": is, "reason": reason, "message": message, "lastTransitionTime": "2026-11-25T12:00:00Z"}
+		return map[string]any{"type": kind, "status": is, "reason": reason, "message": message,
+			"lastTransitionTime": "2026-11-25T12:00:00Z"}
 	}
-	out := map[string]any{"observedGeneration": generation, "desiredWorkerReplicas": int64(2), "minWorkerReplicas": int64(2), "maxWorkerReplicas": int64(2),
+	out := map[string]any{"observedGeneration": generation, "desiredWorkerReplicas": int64(2),
+		"minWorkerReplicas": int64(2), "maxWorkerReplicas": int64(2),
 		"desiredCPU": "5", "head": map[string]any{}, "lastUpdateTime": "2026-11-25T12:00:00Z"}
 	if ready > 0 {
 		out["readyWorkerReplicas"], out["availableWorkerReplicas"] = int64(ready), int64(ready)
@@ -63,7 +67,8 @@ func status(generation int64, head string, ready int, more ...map[string]any) ma
 	if all {
 		out["state"], out["head"] = "ready", map[string]any{"serviceName": "demo-head-svc", "podName": "demo-head"}
 	}
-	conditions = append(conditions, condition("RayClusterProvisioned", all, map[bool]string{true: "AllPodRunningAndReadyFirstTime", false: "RayClusterPodsProvisioning"}[all], ""))
+	conditions = append(conditions, condition("RayClusterProvisioned", all,
+		map[bool]string{true: "AllPodRunningAndReadyFirstTime", false: "RayClusterPodsProvisioning"}[all], ""))
 	for _, m := range more {
 		conditions = append(conditions, m)
 	}
@@ -83,9 +88,11 @@ func podOf(name, image, waiting, message string) map[string]any {
 	if waiting != "" {
 		state = map[string]any{"waiting": map[string]any{"reason": waiting, "message": message}}
 	}
-	return map[string]any{"kind": "Pod", "apiVersion": "v1", "metadata": map[string]any{"name": name, "labels": map[string]any{"ray.io/cluster": "demo"}},
-		"spec":   map[string]any{"containers": []any{map[string]any{"name": "ray", "image": image}}},
-		"status": map[string]any{"phase": "Pending", "containerStatuses": []any{map[string]any{"name": "ray", "ready": waiting == "", "state": state}}}}
+	return map[string]any{"kind": "Pod", "apiVersion": "v1",
+		"metadata": map[string]any{"name": name, "labels": map[string]any{"ray.io/cluster": "demo"}},
+		"spec":     map[string]any{"containers": []any{map[string]any{"name": "ray", "image": image}}},
+		"status": map[string]any{"phase": "Pending",
+			"containerStatuses": []any{map[string]any{"name": "ray", "ready": waiting == "", "state": state}}}}
 }
 
 // user is a launch against the server: its story is what the user sees.
@@ -111,11 +118,13 @@ func TestApplyWaitsUntilAllPodsAreReadyAndChangesNothingAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !r.Changed || r.Workers != 2 || r.Service != "demo-head-svc" || r.Namespace != kubetest.Namespace || r.Context != "test" {
+	if !r.Changed || r.Workers != 2 || r.Service != "demo-head-svc" || r.Namespace != kubetest.Namespace ||
+		r.Context != "test" {
 		t.Errorf("got %+v", r)
 	}
 	at := 0
-	for _, want := range []string{"applied to namespace ml", "operator has not said anything", "head not ready (ContainerCreating", "1 of 2 workers ready", "2 of 2 workers ready"} {
+	for _, want := range []string{"applied to namespace ml", "operator has not said anything",
+		"head not ready (ContainerCreating", "1 of 2 workers ready", "2 of 2 workers ready"} {
 		i := strings.Index(u.story.String()[at:], want)
 		if i < 0 {
 			t.Fatalf("the story has no %q after what it says before:\n%s", want, u.story.String())
@@ -127,14 +136,16 @@ func TestApplyWaitsUntilAllPodsAreReadyAndChangesNothingAgain(t *testing.T) {
 	}
 	if all := s.Requests(); !slices.Contains(all, "patch rayclusters manager=raybuild force=false validation=Strict") ||
 		slices.ContainsFunc(all, func(r string) bool {
-			return !strings.HasSuffix(r, " rayclusters") && !strings.HasSuffix(r, " pods") && !strings.HasPrefix(r, "patch ")
+			return !strings.HasSuffix(r, " rayclusters") && !strings.HasSuffix(r, " pods") &&
+				!strings.HasPrefix(r, "patch ")
 		}) {
 		t.Errorf("requests: %q", all) // none is for a Secret
 	}
 
 	u = newUser(t, s)
 	r, err = kube.Apply(t.Context(), exported(t, image, ""), u.Options)
-	if err != nil || r.Changed || s.Cluster().GetGeneration() != 1 || !strings.Contains(u.story.String(), "nothing changed") || !strings.Contains(r.String(), "unchanged") {
+	if err != nil || r.Changed || s.Cluster().GetGeneration() != 1 ||
+		!strings.Contains(u.story.String(), "nothing changed") || !strings.Contains(r.String(), "unchanged") {
 		t.Errorf("again: %+v, %v, generation %d\n%s", r, err, s.Cluster().GetGeneration(), u.story.String())
 	}
 
@@ -160,7 +171,8 @@ func TestFewerReadyWorkersThanAskedForAreWaitedFor(t *testing.T) {
 	if _, err := kube.Apply(t.Context(), exported(t, image, ""), u.Options); err != nil {
 		t.Fatal(err)
 	}
-	doc := strings.NewReplacer("replicas: 2", "replicas: 3", "Replicas: 2", "Replicas: 3").Replace(string(exported(t, image, "")))
+	doc := strings.NewReplacer("replicas: 2", "replicas: 3", "Replicas: 2",
+		"Replicas: 3").Replace(string(exported(t, image, "")))
 	if r, err := kube.Apply(t.Context(), []byte(doc), u.Options); err != nil || r.Workers != 3 {
 		t.Errorf("with a worker more: %+v, %v", r, err)
 	}
@@ -198,51 +210,70 @@ func TestConflictNamesFieldAndManagerAndForceTakesItOver(t *testing.T) {
 func TestPodsThatKeepAnotherImageAreNamed(t *testing.T) {
 	s := kubetest.Start(t)
 	s.Operator = steps(status(1, "", 2))
-	s.Pods = []map[string]any{podOf("demo-head", image, "", ""), podOf("demo-w-1", image, "", ""), podOf("demo-w-2", other, "", "")}
+	s.Pods = []map[string]any{podOf("demo-head", image, "", ""), podOf("demo-w-1", image, "", ""),
+		podOf("demo-w-2", other, "", "")}
 	u := newUser(t, s)
 	_, err := kube.Apply(t.Context(), exported(t, other, ""), u.Options)
 	t.Log(err)
-	if err == nil || !strings.Contains(err.Error(), "2 of 3 pods run another image (demo-head, demo-w-1)") || !strings.Contains(err.Error(), "kubectl delete pods -n ml -l ray.io/cluster=demo") {
+	if err == nil || !strings.Contains(err.Error(), "2 of 3 pods run another image (demo-head, demo-w-1)") ||
+		!strings.Contains(err.Error(), "kubectl delete pods -n ml -l ray.io/cluster=demo") {
 		t.Errorf("got %v", err)
 	}
-	s.Pods = []map[string]any{podOf("demo-head", strings.Replace(other, "registry.example", "mirror.example", 1), "", "")}
+	s.Pods = []map[string]any{podOf("demo-head", strings.Replace(other, "registry.example", "mirror.example", 1), "",
+		"")}
 	if _, err := kube.Apply(t.Context(), exported(t, other, ""), u.Options); err != nil {
 		t.Errorf("the same image by another name: %v", err)
 	}
 }
 
 func TestApplyFailures(t *testing.T) {
-	quota := map[string]any{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreateWorkerPod", "message": "pods \"demo-w\" is forbidden: exceeded quota"}
+	quota := map[string]any{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreateWorkerPod",
+		"message": "pods \"demo-w\" is forbidden: exceeded quota"}
 	for _, tt := range []struct {
 		what string
 		with func(*kubetest.Server, *user)
 		doc  func([]byte) []byte
 		want []string
 	}{
-		{"no KubeRay", func(s *kubetest.Server, _ *user) { s.NoDefinition = true }, nil, []string{"install the KubeRay operator", "helm install kuberay-operator"}},
+		{"no KubeRay", func(s *kubetest.Server, _ *user) { s.NoDefinition = true }, nil,
+			[]string{"install the KubeRay operator", "helm install kuberay-operator"}},
 		{"may not apply", func(s *kubetest.Server, _ *user) { s.Forbidden = []string{"patch rayclusters"} }, nil,
-			[]string{`cannot patch resource "rayclusters"`, "get, create and patch on rayclusters.ray.io", `namespace "ml"`}},
-		{"may not look", func(s *kubetest.Server, _ *user) { s.Forbidden = []string{"get rayclusters"} }, nil, []string{`cannot get resource "rayclusters"`}},
-		{"unknown user", func(_ *kubetest.Server, u *user) { u.Context, u.Namespace = "stranger", "ml" }, nil, []string{"does not know the user of context \"stranger\"", "--context"}},
-		{"no such context", func(_ *kubetest.Server, u *user) { u.Context = "prod" }, nil, []string{`context "prod" does not exist`, "--kubeconfig"}},
-		{"no such kubeconfig", func(_ *kubetest.Server, u *user) { u.Kubeconfig = "/nowhere/config" }, nil, []string{"/nowhere/config", "--kubeconfig"}},
-		{"no such namespace", func(_ *kubetest.Server, u *user) { u.Namespace = "typo" }, nil, []string{`namespaces "typo" not found`, "kubectl create namespace typo"}},
-		{"server is down", func(s *kubetest.Server, _ *user) { s.Close() }, nil, []string{"connection refused", `is the API server of context "test" up`}},
-		{"a field that the definition lacks", nil, func(b []byte) []byte { return []byte(strings.Replace(string(b), "authOptions:", "authOption:", 1)) },
+			[]string{`cannot patch resource "rayclusters"`, "get, create and patch on rayclusters.ray.io",
+				`namespace "ml"`}},
+		{"may not look", func(s *kubetest.Server, _ *user) { s.Forbidden = []string{"get rayclusters"} }, nil,
+			[]string{`cannot get resource "rayclusters"`}},
+		{"unknown user", func(_ *kubetest.Server, u *user) { u.Context, u.Namespace = "stranger", "ml" }, nil,
+			[]string{"does not know the user of context \"stranger\"", "--context"}},
+		{"no such context", func(_ *kubetest.Server, u *user) { u.Context = "prod" }, nil,
+			[]string{`context "prod" does not exist`, "--kubeconfig"}},
+		{"no such kubeconfig", func(_ *kubetest.Server, u *user) { u.Kubeconfig = "/nowhere/config" }, nil,
+			[]string{"/nowhere/config", "--kubeconfig"}},
+		{"no such namespace", func(_ *kubetest.Server, u *user) { u.Namespace = "typo" }, nil,
+			[]string{`namespaces "typo" not found`, "kubectl create namespace typo"}},
+		{"server is down", func(s *kubetest.Server, _ *user) { s.Close() }, nil,
+			[]string{"connection refused", `is the API server of context "test" up`}},
+		{"a field that the definition lacks", nil,
+			func(b []byte) []byte { return []byte(strings.Replace(string(b), "authOptions:", "authOption:", 1)) },
 			[]string{`unknown field "spec.authOption"`, "update KubeRay"}},
-		{"a value that the definition refuses", nil, func(b []byte) []byte { return []byte(strings.Replace(string(b), "mode: token", "mode: open", 1)) },
+		{"a value that the definition refuses", nil,
+			func(b []byte) []byte { return []byte(strings.Replace(string(b), "mode: token", "mode: open", 1)) },
 			[]string{"spec.authOptions.mode", "is invalid"}},
 		{"nobody cares", func(_ *kubetest.Server, u *user) { u.Timeout = 20 * time.Millisecond }, nil,
 			[]string{"nobody has taken care of it in 20ms", "is KubeRay's operator running"}},
 		{"a worker is late", func(s *kubetest.Server, u *user) {
 			s.Operator, u.Timeout = steps(status(1, "", 1)), 20*time.Millisecond
-			s.Pods = []map[string]any{podOf("demo-w-2", image, "CrashLoopBackOff", "back-off 10s restarting failed container")}
-		}, nil, []string{"after 20ms: head and 1 of 2 workers ready", "pod demo-w-2: container ray: CrashLoopBackOff: back-off 10s"}},
+			s.Pods = []map[string]any{podOf("demo-w-2", image, "CrashLoopBackOff",
+				"back-off 10s restarting failed container")}
+		}, nil, []string{"after 20ms: head and 1 of 2 workers ready",
+			"pod demo-w-2: container ray: CrashLoopBackOff: back-off 10s"}},
 		{"an image that cannot be pulled", func(s *kubetest.Server, _ *user) {
 			s.Operator = steps(status(1, "ImagePullBackOff", 0))
-			s.Pods = []map[string]any{podOf("demo-head", image, "ImagePullBackOff", "Back-off pulling image: 401 Unauthorized")}
-		}, nil, []string{"is not ready: head not ready (ImagePullBackOff", "pod demo-head: container ray: ImagePullBackOff: Back-off pulling image: 401 Unauthorized"}},
-		{"no quota", func(s *kubetest.Server, _ *user) { s.Operator = steps(status(1, "", 0, quota)) }, nil, []string{"is not ready: head and 0 of 2", "FailedCreateWorkerPod", "exceeded quota"}},
+			s.Pods = []map[string]any{podOf("demo-head", image, "ImagePullBackOff",
+				"Back-off pulling image: 401 Unauthorized")}
+		}, nil, []string{"is not ready: head not ready (ImagePullBackOff",
+			"pod demo-head: container ray: ImagePullBackOff: Back-off pulling image: 401 Unauthorized"}},
+		{"no quota", func(s *kubetest.Server, _ *user) { s.Operator = steps(status(1, "", 0, quota)) }, nil,
+			[]string{"is not ready: head and 0 of 2", "FailedCreateWorkerPod", "exceeded quota"}},
 		{"deleted meanwhile", func(s *kubetest.Server, _ *user) {
 			s.Operator = func(_ *unstructured.Unstructured, look int) map[string]any {
 				if look == 2 {
@@ -285,7 +316,8 @@ func TestPodsThatMayNotBeSeenDoNotKeepItFromBeingReady(t *testing.T) {
 	s.Forbidden = []string{"list pods"}
 	s.Operator = steps(status(1, "ContainerCreating", 0), status(1, "", 2))
 	u := newUser(t, s)
-	if _, err := kube.Apply(t.Context(), exported(t, image, ""), u.Options); err != nil || !strings.Contains(u.story.String(), `cannot list resource "pods"`) {
+	if _, err := kube.Apply(t.Context(), exported(t, image, ""), u.Options); err != nil ||
+		!strings.Contains(u.story.String(), `cannot list resource "pods"`) {
 		t.Errorf("%v\n%s", err, u.story.String())
 	}
 }
@@ -308,7 +340,8 @@ func TestInterruptedWaitEndsAtOnce(t *testing.T) {
 }
 
 func TestResultAsJSON(t *testing.T) {
-	data, err := json.Marshal(kube.Result{Namespace: "ml", Name: "demo", Changed: true, Workers: 2, Service: "demo-head-svc"})
+	data, err := json.Marshal(kube.Result{Namespace: "ml", Name: "demo", Changed: true, Workers: 2,
+		Service: "demo-head-svc"})
 	if want := `{"namespace":"ml","name":"demo","changed":true,"ready_workers":2,"head_service":"demo-head-svc","seconds":0}`; err != nil || string(data) != want {
 		t.Errorf("got %s, %v", data, err)
 	}

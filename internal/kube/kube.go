@@ -26,7 +26,8 @@ const fieldManager = "raybuild"
 
 // Options say where and how.
 type Options struct {
-	Kubeconfig string                        // default: KUBECONFIG, then ~/.kube/config, then the pod's own service account
+	// default: KUBECONFIG, then ~/.kube/config, then the pod's own service account
+	Kubeconfig string
 	Context    string                        // default: the kubeconfig's current one
 	Namespace  string                        // default: the object's, then the context's
 	Force      bool                          // take fields over that another manager owns
@@ -52,7 +53,8 @@ func (r *Result) String() string {
 	if r.Changed {
 		change = "applied"
 	}
-	return fmt.Sprintf("raycluster.ray.io/%s %s and ready in namespace %s (%d workers)", r.Name, change, r.Namespace, r.Workers)
+	return fmt.Sprintf("raycluster.ray.io/%s %s and ready in namespace %s (%d workers)", r.Name, change,
+		r.Namespace, r.Workers)
 }
 
 func rayClusters() schema.GroupVersionResource {
@@ -98,12 +100,14 @@ func Apply(ctx context.Context, doc []byte, o Options) (*Result, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode RayCluster: %w", err)
 	}
-	applied, err := c.client.Resource(rayClusters()).Namespace(c.namespace).Patch(ctx, c.name, types.ApplyPatchType, data,
+	applied, err := c.client.Resource(rayClusters()).Namespace(c.namespace).Patch(ctx, c.name,
+		types.ApplyPatchType, data,
 		metav1.PatchOptions{FieldManager: fieldManager, Force: &c.Force, FieldValidation: metav1.FieldValidationStrict})
 	if err != nil {
 		return nil, c.explain(ctx, "apply", err)
 	}
-	r := &Result{Namespace: c.namespace, Name: c.name, Context: c.context, Changed: before == nil || differ(before, applied)}
+	r := &Result{Namespace: c.namespace, Name: c.name, Context: c.context,
+		Changed: before == nil || differ(before, applied)}
 	if r.Changed {
 		c.Say("raycluster.ray.io/%s applied to namespace %s", c.name, c.namespace)
 	} else {
@@ -160,7 +164,8 @@ func connect(obj *unstructured.Unstructured, o Options) (*cluster, error) {
 	}
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = o.Kubeconfig
-	config := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: o.Context})
+	config := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules,
+		&clientcmd.ConfigOverrides{CurrentContext: o.Context})
 	c := &cluster{Options: o, name: obj.GetName(), context: o.Context}
 	if raw, err := config.RawConfig(); err == nil && c.context == "" {
 		c.context = raw.CurrentContext
@@ -221,15 +226,18 @@ func (c *cluster) explain(ctx context.Context, verb string, err error) error {
 	case apierrors.IsNotFound(err) && details.Kind == "namespaces":
 		return fmt.Errorf("%w; make it: kubectl create namespace %s", what, c.namespace)
 	case apierrors.IsConflict(err):
-		return fmt.Errorf("%s RayCluster %q in namespace %q: %s; take them over with --force-conflicts, or leave them to their owners",
+		return fmt.Errorf("%s RayCluster %q in namespace %q: %s; take them over with --force-conflicts, or leave them "+
+			"to their owners",
 			verb, c.name, c.namespace, conflicts(status))
 	case apierrors.IsUnauthorized(err):
-		return fmt.Errorf("%w; the API server does not know the user of context %q: log in anew, or name another one with --context", what, c.context)
+		return fmt.Errorf("%w; the API server does not know the user of context %q: log in anew, or name another one "+
+			"with --context", what, c.context)
 	case apierrors.IsForbidden(err):
-		return fmt.Errorf("%w; the user of context %q needs the verbs get, create and patch on rayclusters.ray.io there", what, c.context)
+		return fmt.Errorf("%w; the user of context %q needs the verbs get, create and patch on "+
+			"rayclusters.ray.io there", what, c.context)
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
-		return fmt.Errorf("%w; where the definition of RayClusters there is older than what it refuses, update KubeRay (token authentication "+
-			"needs 1.5.1)", what)
+		return fmt.Errorf("%w; where the definition of RayClusters there is older than what it refuses, update "+
+			"KubeRay (token authentication needs 1.5.1)", what)
 	}
 	return what
 }

@@ -138,6 +138,7 @@ func (c *cluster) oldPods(ctx context.Context) error {
 		return nil
 	}
 	slices.Sort(old)
-	return fmt.Errorf("RayCluster %q in namespace %q is ready, but %d of %d pods run another image (%s): KubeRay changes no running pod; "+
-		"restart the cluster with the new one: kubectl delete pods -n %s -l ray.io/cluster=%s", c.name, c.namespace, len(old), len(pods), strings.Join(old, ", "), c.namespace, c.name)
+	return fmt.Errorf("RayCluster %q in namespace %q is ready, but %d of %d pods run another image (%s): KubeRay "+
+		"changes no running pod; restart the cluster with the new one: kubectl delete pods -n %s -l ray.io/cluster=%s",
+		c.name, c.namespace, len(old), len(pods), strings.Join(old, ", "), c.namespace, c.name)
 }

@@ -111,14 +111,16 @@ func (c *cluster) await(ctx context.Context, generation int64) (*status, error) 
 		case failing > patience:
 			return nil, c.notReady(line)
 		case time.Now().After(end) && err == nil && s.silent():
-			return nil, c.notReady(fmt.Sprintf("nobody has taken care of it in %s: is KubeRay's operator running, and does it watch this namespace? "+
-				"kubectl get pods -A -l app.kubernetes.io/name=kuberay-operator", c.Timeout))
+			return nil, c.notReady(fmt.Sprintf("nobody has taken care of it in %s: is KubeRay's operator running, and "+
+				"does it watch this namespace? kubectl get pods -A -l app.kubernetes.io/name=kuberay-operator",
+				c.Timeout))
 		case time.Now().After(end):
 			return nil, c.notReady(fmt.Sprintf("after %s: %s", c.Timeout, line))
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("wait for RayCluster %q in namespace %q: %w", c.name, c.namespace, context.Cause(ctx))
+			return nil, fmt.Errorf("wait for RayCluster %q in namespace %q: %w", c.name, c.namespace,
+				context.Cause(ctx))
 		case <-time.After(c.Poll):
 		}
 	}
@@ -129,7 +131,8 @@ func (c *cluster) look(ctx context.Context) (*status, podTrouble, error) {
 	var s status
 	obj, err := c.get(ctx)
 	if apierrors.IsNotFound(err) {
-		return &s, podTrouble{}, fmt.Errorf("wait for RayCluster %q in namespace %q: somebody deleted it (%w)", c.name, c.namespace, err)
+		return &s, podTrouble{}, fmt.Errorf("wait for RayCluster %q in namespace %q: somebody deleted it (%w)", c.name,
+			c.namespace, err)
 	}
 	if err != nil {
 		return &s, podTrouble{}, c.explain(ctx, "look at", err)
@@ -156,6 +159,7 @@ func (c *cluster) notReady(why string) error {
 // transient errors may be gone at the next look.
 func transient(err error) bool {
 	var s *apierrors.StatusError
-	return !errors.As(err, &s) || apierrors.IsServerTimeout(err) || apierrors.IsTooManyRequests(err) || apierrors.IsInternalError(err) ||
+	return !errors.As(err, &s) || apierrors.IsServerTimeout(err) || apierrors.IsTooManyRequests(err) ||
+		apierrors.IsInternalError(err) ||
 		apierrors.IsServiceUnavailable(err) || apierrors.IsTimeout(err)
 }

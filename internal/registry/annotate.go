@@ -46,8 +46,10 @@ func (c *Client) Annotate(ctx context.Context, from, to string, annotations map[
 	if err != nil {
 		return nil, fmt.Errorf("annotate %q: %w", from, err)
 	}
-	made := ocispecs.Descriptor{MediaType: ocispecs.MediaTypeImageManifest, Digest: digest.FromBytes(data), Size: int64(len(data))}
-	if _, err := c.target(target.Context()).putManifest(ctx, manifestToPush{made, data}, target.Identifier()); err != nil {
+	made := ocispecs.Descriptor{MediaType: ocispecs.MediaTypeImageManifest, Digest: digest.FromBytes(data),
+		Size: int64(len(data))}
+	if _, err := c.target(target.Context()).putManifest(ctx, manifestToPush{made, data},
+		target.Identifier()); err != nil {
 		return nil, c.fail("annotate", to, target.Context().RegistryStr(), err)
 	}
 	return data, nil

@@ -21,7 +21,8 @@ func TestAnnotateMakesDockersManifestOCIs(t *testing.T) {
 	if err := json.Unmarshal(data, &m); err != nil {
 		t.Fatal(err)
 	}
-	if m.MediaType != ocispecs.MediaTypeImageManifest || m.Config.MediaType != ocispecs.MediaTypeImageConfig || m.Config.Size != 7 ||
+	if m.MediaType != ocispecs.MediaTypeImageManifest || m.Config.MediaType != ocispecs.MediaTypeImageConfig ||
+		m.Config.Size != 7 ||
 		len(m.Layers) != 1 || m.Layers[0].MediaType != ocispecs.MediaTypeImageLayerGzip || m.Layers[0].Size != 9 ||
 		m.Layers[0].Digest.Encoded() != strings.Repeat("b", 64) || m.Annotations["k"] != "v" {
 		t.Errorf("the manifest became %s", data)
@@ -31,7 +32,8 @@ func TestAnnotateMakesDockersManifestOCIs(t *testing.T) {
 		t.Errorf("annotating it in the same way again gives other bytes (%v):\n%s", err, again)
 	}
 	index := `{"schemaVersion":2,"mediaType":"` + ocispecs.MediaTypeImageIndex + `","manifests":[]}`
-	if _, err := annotate([]byte(index), nil); err == nil || !strings.Contains(err.Error(), "no image of one platform") {
+	if _, err := annotate([]byte(index), nil); err == nil ||
+		!strings.Contains(err.Error(), "no image of one platform") {
 		t.Errorf("an index is annotated as if it were an image: %v", err)
 	}
 }

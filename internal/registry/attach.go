@@ -63,7 +63,8 @@ func (c *Client) attach(ctx context.Context, subject name.Reference, docs []Docu
 		}
 	}
 	t := c.target(subject.Context())
-	t.p.o.Retry = 2 * c.o.Timeout // the image is there, so what belongs to it is worth the wait that a registry may ask for
+	// the image is there, so what belongs to it is worth the wait that a registry may ask for
+	t.p.o.Retry = 2 * c.o.Timeout
 	t.p.add(docs)
 	if err := t.p.fill(ctx, t, false); err != nil {
 		return nil, err
@@ -85,9 +86,12 @@ func referrer(subject v1.Descriptor, d Document) (manifestToPush, error) {
 	if err != nil {
 		return manifestToPush{}, err
 	}
-	data, err := json.Marshal(v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, ArtifactType: d.ArtifactType,
-		Config: config, Layers: []v1.Descriptor{layer}, Subject: &v1.Descriptor{MediaType: subject.MediaType, Digest: subject.Digest, Size: subject.Size}})
-	at := ocispecs.Descriptor{MediaType: ocispecs.MediaTypeImageManifest, ArtifactType: d.ArtifactType, Digest: digest.FromBytes(data), Size: int64(len(data))}
+	data, err := json.Marshal(v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1,
+		ArtifactType: d.ArtifactType,
+		Config:       config, Layers: []v1.Descriptor{layer},
+		Subject: &v1.Descriptor{MediaType: subject.MediaType, Digest: subject.Digest, Size: subject.Size}})
+	at := ocispecs.Descriptor{MediaType: ocispecs.MediaTypeImageManifest, ArtifactType: d.ArtifactType,
+		Digest: digest.FromBytes(data), Size: int64(len(data))}
 	return manifestToPush{at, data}, err
 }
 
@@ -101,7 +105,8 @@ func (t *target) refer(ctx context.Context, subject v1.Hash, referrers []manifes
 		g.Go(func() error {
 			said, err := t.putManifest(gctx, m, m.Digest.String())
 			if err == nil {
-				listed[i] = said.header.Get("OCI-Subject") != "" // OCI distribution specification 1.1, "Pushing Manifests with Subject"
+				// OCI distribution specification 1.1, "Pushing Manifests with Subject"
+				listed[i] = said.header.Get("OCI-Subject") != ""
 			}
 			return err
 		})
@@ -148,7 +153,8 @@ func (c *Client) Attached(ctx context.Context, subject, artifactType string) ([]
 }
 
 // attached gives the documents of some types, by type.
-func (c *Client) attached(ctx context.Context, ref name.Reference, artifactTypes ...string) (map[string][]Attachment, error) {
+func (c *Client) attached(ctx context.Context, ref name.Reference,
+	artifactTypes ...string) (map[string][]Attachment, error) {
 	pinned, ok := ref.(name.Digest)
 	if !ok {
 		desc, err := c.puller.Get(ctx, ref)
@@ -199,13 +205,15 @@ func (c *Client) attachment(ctx context.Context, repo name.Repository, d v1.Desc
 	var all []Attachment
 	for _, l := range manifest.Layers {
 		if l.Size > maxAttachment {
-			return nil, fmt.Errorf("attachment %s has %d bytes, more than the %d that are read", l.Digest, l.Size, maxAttachment)
+			return nil, fmt.Errorf("attachment %s has %d bytes, more than the %d that are read", l.Digest, l.Size,
+				maxAttachment)
 		}
 		data, err := c.blob(ctx, repo, l)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, Attachment{Digest: digest.Digest(l.Digest.String()), MediaType: string(l.MediaType), Data: data})
+		all = append(all, Attachment{Digest: digest.Digest(l.Digest.String()),
+			MediaType: string(l.MediaType), Data: data})
 	}
 	return all, nil
 }

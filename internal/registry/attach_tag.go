@@ -50,26 +50,32 @@ func (t *target) listByTag(ctx context.Context, subject v1.Hash, referrers []man
 			return err
 		}
 		if !slices.ContainsFunc(index.Manifests, func(have v1.Descriptor) bool { return have.Digest == d }) {
-			index.Manifests = append(index.Manifests, v1.Descriptor{MediaType: types.MediaType(m.MediaType), ArtifactType: m.ArtifactType, Digest: d, Size: m.Size})
+			index.Manifests = append(index.Manifests, v1.Descriptor{MediaType: types.MediaType(m.MediaType),
+				ArtifactType: m.ArtifactType, Digest: d, Size: m.Size})
 		}
 	}
 	if len(index.Manifests) == before {
 		return nil
 	}
-	slices.SortFunc(index.Manifests, func(a, b v1.Descriptor) int { return cmp.Compare(a.Digest.String(), b.Digest.String()) })
+	slices.SortFunc(index.Manifests, func(a, b v1.Descriptor) int {
+		return cmp.Compare(a.Digest.String(), b.Digest.String())
+	})
 	data, err := json.Marshal(index)
 	if err != nil {
 		return err
 	}
-	list := ocispecs.Descriptor{MediaType: ocispecs.MediaTypeImageIndex, Digest: digest.FromBytes(data), Size: int64(len(data))}
+	list := ocispecs.Descriptor{MediaType: ocispecs.MediaTypeImageIndex, Digest: digest.FromBytes(data),
+		Size: int64(len(data))}
 	_, err = t.putManifest(ctx, manifestToPush{list, data}, tag.TagStr())
 	return err
 }
 
 // listsReferrers tells whether the registry has the referrers API.
 func (t *target) listsReferrers(ctx context.Context, subject v1.Hash) (bool, error) {
-	said, err := t.ask(ctx, request{method: http.MethodGet, url: t.url("/referrers/" + subject.String()), header: http.Header{"Accept": {ocispecs.MediaTypeImageIndex}},
-		want: []int{http.StatusOK, http.StatusNotFound, http.StatusBadRequest, http.StatusNotAcceptable}, unread: true})
+	said, err := t.ask(ctx, request{method: http.MethodGet, url: t.url("/referrers/" + subject.String()),
+		header: http.Header{"Accept": {ocispecs.MediaTypeImageIndex}},
+		want:   []int{http.StatusOK, http.StatusNotFound, http.StatusBadRequest, http.StatusNotAcceptable},
+		unread: true})
 	if err != nil {
 		return false, err
 	}
@@ -90,7 +96,8 @@ func (t *target) referrersAt(ctx context.Context, tag name.Tag) (*v1.IndexManife
 		return nil, fmt.Errorf("read the list of referrers at tag %s: %w", tag.TagStr(), err)
 	}
 	if index.MediaType != types.OCIImageIndex {
-		return nil, fmt.Errorf("the tag %s, which lists referrers, is no OCI index but %q: remove it", tag.TagStr(), index.MediaType)
+		return nil, fmt.Errorf("the tag %s, which lists referrers, is no OCI index but %q: remove it", tag.TagStr(),
+			index.MediaType)
 	}
 	return index, nil
 }

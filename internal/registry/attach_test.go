@@ -36,7 +36,9 @@ func TestAttachWhereTheFallbackTagIsRefused(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			host, asked := start(t, func(next http.Handler) http.Handler {
 				next = fault(next)
-				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { next.ServeHTTP(unsaid{w, "Oci-Subject"}, r) })
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					next.ServeHTTP(unsaid{w, "Oci-Subject"}, r)
+				})
 			})
 			push(t, host+"/ray:1", image(t, amd64(), nil))
 			if _, err := client(Options{}).Attach(t.Context(), host+"/ray:1", documents()...); err != nil {
@@ -46,21 +48,27 @@ func TestAttachWhereTheFallbackTagIsRefused(t *testing.T) {
 				t.Errorf("a fallback tag was written %d times where the registry lists referrers", n)
 			}
 			for _, d := range documents() {
-				if got, err := client(Options{}).Attached(t.Context(), host+"/ray:1", d.ArtifactType); err != nil || len(got) != 1 {
+				if got, err := client(Options{}).Attached(t.Context(), host+"/ray:1", d.ArtifactType); err != nil ||
+					len(got) != 1 {
 					t.Errorf("attached as %s: %+v, error %v", d.ArtifactType, got, err)
 				}
 			}
 		})
 	}
 	t.Run("where it is needed", func(t *testing.T) {
-		noAPI := faultyregistry.Refusing(func(r *http.Request) bool { return strings.Contains(r.URL.Path, "/referrers/") }, http.StatusNotFound)
+		noAPI := faultyregistry.Refusing(func(r *http.Request) bool {
+			return strings.Contains(r.URL.Path, "/referrers/")
+		}, http.StatusNotFound)
 		refused := faultyregistry.Refusing(fallback, http.StatusForbidden)
 		host, _ := start(t, func(next http.Handler) http.Handler {
 			next = noAPI(refused(next))
-			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { next.ServeHTTP(unsaid{w, "Oci-Subject"}, r) })
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				next.ServeHTTP(unsaid{w, "Oci-Subject"}, r)
+			})
 		})
 		push(t, host+"/ray:1", image(t, amd64(), nil))
-		if _, err := client(Options{}).Attach(t.Context(), host+"/ray:1", documents()...); err == nil || !strings.Contains(err.Error(), "403") {
+		if _, err := client(Options{}).Attach(t.Context(), host+"/ray:1", documents()...); err == nil ||
+			!strings.Contains(err.Error(), "403") {
 			t.Errorf("error %v does not say that the fallback tag cannot be read", err)
 		}
 	})
@@ -73,7 +81,8 @@ func TestAttachWaitsAsTheRegistryAsks(t *testing.T) {
 	}}
 	host, asked := start(t, limit.Middleware())
 	push(t, host+"/ray:1", image(t, amd64(), nil))
-	if _, err := client(Options{Timeout: 4 * time.Second}).Attach(t.Context(), host+"/ray:1", documents()[0]); err != nil {
+	if _, err := client(Options{Timeout: 4 * time.Second}).Attach(t.Context(), host+"/ray:1",
+		documents()[0]); err != nil {
 		t.Errorf("a second was to be waited for, and the document is not attached: %v", err)
 	}
 	if n := asked.count("PUT /v2/ray/manifests/sha256:"); n != 2 || limit.Early.Load() != 0 {
@@ -138,7 +147,8 @@ func TestAttachTellsWhatHoldsItUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, line := range said {
-		if !strings.Contains(line, host) || !strings.Contains(line, "503") || !strings.Contains(line, "trying again in") {
+		if !strings.Contains(line, host) || !strings.Contains(line, "503") ||
+			!strings.Contains(line, "trying again in") {
 			t.Errorf("it says %q, want the registry, its answer and what comes next", line)
 		}
 	}

@@ -27,7 +27,8 @@ func TestLook(t *testing.T) {
 	if err != nil || !ok {
 		t.Fatalf("Head: %v, %v", ok, err)
 	}
-	if string(found.Digest) != want || found.Annotations["dev.raybuild.graph"] != "sha256:abc" || found.Ref != host+"/ray@"+want {
+	if string(found.Digest) != want || found.Annotations["dev.raybuild.graph"] != "sha256:abc" ||
+		found.Ref != host+"/ray@"+want {
 		t.Errorf("found %+v, want digest %s", found, want)
 	}
 	if len(found.Layers) != 2 || found.Layers[0].Size == 0 || found.Layers[0].Digest.Validate() != nil {
@@ -63,7 +64,8 @@ func TestResolve(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if pinned.Ref != host+"/ubuntu:22.04@"+all || string(pinned.Digest) != all || !strings.Contains(string(pinned.Config), `"architecture":"`+arch+`"`) {
+		if pinned.Ref != host+"/ubuntu:22.04@"+all || string(pinned.Digest) != all ||
+			!strings.Contains(string(pinned.Config), `"architecture":"`+arch+`"`) {
 			t.Errorf("%s: %+v", arch, pinned)
 		}
 		manifests[pinned.Manifest] = true
@@ -75,13 +77,15 @@ func TestResolve(t *testing.T) {
 	if len(manifests) != 2 {
 		t.Errorf("two platforms have manifests %v", manifests)
 	}
-	if pinned, err := c.Resolve(t.Context(), host+"/single", linux("amd64")); err != nil || string(pinned.Manifest) != one {
+	if pinned, err := c.Resolve(t.Context(), host+"/single", linux("amd64")); err != nil ||
+		string(pinned.Manifest) != one {
 		t.Errorf("a single image: %+v, %v", pinned, err)
 	}
 	for _, name := range []string{"ubuntu:22.04", "single"} {
 		_, err := c.Resolve(t.Context(), host+"/"+name, linux("riscv64"))
 		var missing *PlatformError
-		if !errors.As(err, &missing) || !slices.Contains(missing.Has, "linux/amd64") || slices.Contains(missing.Has, "unknown/unknown") {
+		if !errors.As(err, &missing) || !slices.Contains(missing.Has, "linux/amd64") ||
+			slices.Contains(missing.Has, "unknown/unknown") {
 			t.Errorf("%s for riscv64: %v", name, err)
 		}
 	}
@@ -97,7 +101,8 @@ func TestTag(t *testing.T) {
 			d := push(t, host+"/ray:1", what.push)
 			asked.reset()
 			other := host + "/other/" + what.name + ":2"
-			if err := client(Options{}).Tag(t.Context(), host+"/ray@"+d, host+"/ray:2", other, host+"/ray:3"); err != nil {
+			if err := client(Options{}).Tag(t.Context(), host+"/ray@"+d, host+"/ray:2", other,
+				host+"/ray:3"); err != nil {
 				t.Fatal(err)
 			}
 			if n := asked.count("PUT /v2/ray/manifests/"); n != 2 {
@@ -144,7 +149,8 @@ func TestInspect(t *testing.T) {
 		t.Fatalf("got %+v", got)
 	}
 	one := got.Platforms[0]
-	if one.BaseName != "docker.io/library/ubuntu:22.04" || one.BaseDigest != "sha256:base" || one.Config.User != "1000:1000" {
+	if one.BaseName != "docker.io/library/ubuntu:22.04" || one.BaseDigest != "sha256:base" ||
+		one.Config.User != "1000:1000" {
 		t.Errorf("got %+v", one)
 	}
 	manifest, err := img.Manifest()
@@ -154,7 +160,8 @@ func TestInspect(t *testing.T) {
 	if len(one.Layers) != 2 || one.Size != manifest.Config.Size+manifest.Layers[0].Size+manifest.Layers[1].Size {
 		t.Fatalf("layers %+v of size %d", one.Layers, one.Size)
 	}
-	if l := one.Layers[1]; l.History != "[ray] install ray 2.52.0" || l.Digest.String() != manifest.Layers[1].Digest.String() || l.DiffID == "" {
+	if l := one.Layers[1]; l.History != "[ray] install ray 2.52.0" ||
+		l.Digest.String() != manifest.Layers[1].Digest.String() || l.DiffID == "" {
 		t.Errorf("layer %+v", l)
 	}
 	push(t, host+"/ray:multi", index(t))
@@ -188,9 +195,11 @@ func TestHas(t *testing.T) {
 
 func TestAttach(t *testing.T) {
 	for what, handler := range map[string]http.Handler{
-		"this registry":            nil,
-		"no referrers API":         libregistry.New(libregistry.WithReferrersSupport(false), libregistry.Logger(log.New(io.Discard, "", 0))),
-		"referrers by config type": libregistry.New(libregistry.WithReferrersSupport(true), libregistry.Logger(log.New(io.Discard, "", 0))),
+		"this registry": nil,
+		"no referrers API": libregistry.New(libregistry.WithReferrersSupport(false),
+			libregistry.Logger(log.New(io.Discard, "", 0))),
+		"referrers by config type": libregistry.New(libregistry.WithReferrersSupport(true),
+			libregistry.Logger(log.New(io.Discard, "", 0))),
 	} {
 		t.Run(what, func(t *testing.T) {
 			var host string
@@ -209,7 +218,8 @@ func TestAttach(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			again, err := c.Attach(ctx, host+"/ray:1", Document{"application/vnd.other", "text/plain", []byte("other")}, lock)
+			again, err := c.Attach(ctx, host+"/ray:1", Document{"application/vnd.other", "text/plain",
+				[]byte("other")}, lock)
 			if err != nil || len(again) != 2 || again[1] != first[0] {
 				t.Errorf("again, after another one: %s, %v, want %s", again, err, first)
 			}

@@ -12,14 +12,17 @@ func TestCopyMountsWhereItCan(t *testing.T) {
 	elsewhere, _ := start(t, nil)
 	want := push(t, host+"/team/ray:1", index(t))
 	asked.reset()
-	done, err := client(Options{}).Copy(t.Context(), host+"/team/ray@"+want, quick(host+"/release/ray:1", host+"/release/ray:2"))
+	done, err := client(Options{}).Copy(t.Context(), host+"/team/ray@"+want,
+		quick(host+"/release/ray:1", host+"/release/ray:2"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if done.Bytes != 0 || asked.count("PUT /v2/release/ray/blobs") != 0 {
-		t.Errorf("%d bytes were sent in %d requests to a registry that mounts", done.Bytes, asked.count("PUT /v2/release/ray/blobs"))
+		t.Errorf("%d bytes were sent in %d requests to a registry that mounts", done.Bytes,
+			asked.count("PUT /v2/release/ray/blobs"))
 	}
-	if done, err = client(Options{}).Copy(t.Context(), host+"/team/ray:1", quick(elsewhere+"/ray:1")); err != nil || done.Bytes == 0 {
+	if done, err = client(Options{}).Copy(t.Context(), host+"/team/ray:1", quick(elsewhere+"/ray:1")); err != nil ||
+		done.Bytes == 0 {
 		t.Errorf("%d bytes were sent to another registry, error %v", done.Bytes, err)
 	}
 	for _, ref := range []string{host + "/release/ray:1", host + "/release/ray:2", elsewhere + "/ray:1"} {

@@ -12,7 +12,8 @@ func TestCredentialsAreThoseOfDockerLogin(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("DOCKER_CONFIG", dir)
 	basic := base64.StdEncoding.EncodeToString([]byte("me:s3cret"))
-	config := `{"auths": {"registry.example:5000": {"auth": "` + basic + `"}, "token.example": {"auth": "` + basic + `", "identitytoken": "refresh"}}}`
+	config := `{"auths": {"registry.example:5000": {"auth": "` + basic + `"}, "token.example": {"auth": "` +
+		basic + `", "identitytoken": "refresh"}}}`
 	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -67,17 +67,20 @@ func (e *Error) Error() string {
 func (e *Error) reason() string {
 	switch {
 	case e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden:
-		return fmt.Sprintf("registry %s refused access (%s): run \"docker login %s\", and check that the account may use this repository",
+		return fmt.Sprintf("registry %s refused access (%s): run \"docker login %s\", and check that the account may "+
+			"use this repository",
 			e.Host, statusText(e.Status), e.Host)
 	case e.Status == http.StatusNotFound && e.Op == opPush:
-		return fmt.Sprintf("registry %s has no such repository, and makes none by itself: make it there, or check the name", e.Host)
+		return fmt.Sprintf("registry %s has no such repository, and makes none by itself: make it there, or "+
+			"check the name", e.Host)
 	case e.Status == http.StatusNotFound:
 		return fmt.Sprintf("registry %s has no such image: check name, tag and platform", e.Host)
 	case e.Status != 0:
 		next := "check the reference and the registry's log"
 		switch {
 		case badDigest(e.Err):
-			next = "what was sent is not what its digest says, so the builder's store or the way from there changed it: run again, with --no-cache if it stays so"
+			next = "what was sent is not what its digest says, so the builder's store or the way from there changed " +
+				"it: run again, with --no-cache if it stays so"
 		case e.Status == http.StatusRequestEntityTooLarge:
 			next = "it, or a proxy before it, limits the size of a request: raise that limit, or make layers smaller"
 		case e.Status == http.StatusInsufficientStorage:
@@ -96,8 +99,8 @@ const (
 	dockerHub = "docker.io"
 	// hubLimits are of https://docs.docker.com/docker-hub/usage/, read 2026-11; asking for a
 	// manifest's digest does not count.
-	hubLimits = "Docker Hub lets an address pull 100 images in 6 hours, and a free account 200: run \"docker login\", wait, " +
-		"or name a mirror of the image"
+	hubLimits = "Docker Hub lets an address pull 100 images in 6 hours, and a free account 200: run \"docker " +
+		"login\", wait, or name a mirror of the image"
 )
 
 // transportReason explains why there was no answer.
@@ -114,22 +117,29 @@ func (e *Error) transportReason() string {
 	)
 	switch {
 	case errors.As(e.Err, &from) && !errors.Is(e.Err, context.Canceled):
-		return clean(from.Error()) + ": the builder, or where else it comes from, does not hand it out: check that, and run again: what arrived is kept"
+		return clean(from.Error()) + ": the builder, or where else it comes from, does not hand it out: check that, " +
+			"and run again: what arrived is kept"
 	case errors.Is(e.Err, context.Canceled):
 		return "interrupted"
 	case errors.Is(e.Err, syscall.ECONNREFUSED):
-		return fmt.Sprintf("registry %s: connection refused: check the address, and that the registry runs there", e.Host)
+		return fmt.Sprintf("registry %s: connection refused: check the address, and that the registry runs there",
+			e.Host)
 	case errors.As(e.Err, &dns):
 		return fmt.Sprintf("registry %s: no address for host %q: check the name, or the network", e.Host, dns.Name)
 	case errors.As(e.Err, &unknown), errors.As(e.Err, &named), errors.As(e.Err, &cert):
-		return fmt.Sprintf("registry %s: its certificate is not trusted (%s): add its CA to the system (or SSL_CERT_FILE), or name it with --insecure-registry %s",
+		return fmt.Sprintf("registry %s: its certificate is not trusted (%s): add its CA to the system (or "+
+			"SSL_CERT_FILE), or name it with --insecure-registry %s",
 			e.Host, clean(e.Err.Error()), e.Host)
-	case errors.Is(e.Err, context.DeadlineExceeded), errors.Is(e.Err, os.ErrDeadlineExceeded), errors.As(e.Err, &timeout) && timeout.Timeout():
+	case errors.Is(e.Err, context.DeadlineExceeded), errors.Is(e.Err, os.ErrDeadlineExceeded),
+		errors.As(e.Err, &timeout) && timeout.Timeout():
 		return fmt.Sprintf("registry %s did not answer in time: check the network, or try again", e.Host)
 	case !e.insecure && errors.As(e.Err, &plain) && plain.Host == e.Host:
-		return fmt.Sprintf("registry %s has no HTTPS, and plain HTTP is for loopback only: name it with --insecure-registry %s if that is meant", e.Host, e.Host)
-	case !e.insecure && strings.Contains(e.Err.Error(), "server gave HTTP response to HTTPS client"): // net/http has no type for it
-		return fmt.Sprintf("registry %s speaks plain HTTP: name it with --insecure-registry %s if that is meant", e.Host, e.Host)
+		return fmt.Sprintf("registry %s has no HTTPS, and plain HTTP is for loopback only: name it with "+
+			"--insecure-registry %s if that is meant", e.Host, e.Host)
+	// net/http has no type for it
+	case !e.insecure && strings.Contains(e.Err.Error(), "server gave HTTP response to HTTPS client"):
+		return fmt.Sprintf("registry %s speaks plain HTTP: name it with --insecure-registry %s if that is meant",
+			e.Host, e.Host)
 	}
 	text := e.Err.Error()
 	if errors.As(e.Err, &cut) {

@@ -65,7 +65,8 @@ func start(t *testing.T, middleware func(next http.Handler) http.Handler) (strin
 	return serveHandler(t, handler, middleware)
 }
 
-func serveHandler(t *testing.T, handler http.Handler, middleware func(next http.Handler) http.Handler) (string, *requests) {
+func serveHandler(t *testing.T, handler http.Handler,
+	middleware func(next http.Handler) http.Handler) (string, *requests) {
 	t.Helper()
 	if middleware != nil {
 		handler = middleware(handler)
@@ -97,7 +98,8 @@ func image(t *testing.T, p v1.Platform, annotations map[string]string) v1.Image 
 		if err != nil {
 			t.Fatal(err)
 		}
-		if img, err = mutate.Append(img, mutate.Addendum{Layer: layer, History: v1.History{CreatedBy: title}}); err != nil {
+		if img, err = mutate.Append(img, mutate.Addendum{Layer: layer,
+			History: v1.History{CreatedBy: title}}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -26,9 +26,10 @@ type Image struct {
 
 // PlatformImage is the image of one platform.
 type PlatformImage struct {
-	Platform    ocispecs.Platform    `json:"platform"`
-	Digest      digest.Digest        `json:"digest"` // of its manifest
-	Size        int64                `json:"size"`   // of config and layers as stored, in bytes: what an empty node pulls
+	Platform ocispecs.Platform `json:"platform"`
+	Digest   digest.Digest     `json:"digest"` // of its manifest
+	// of config and layers as stored, in bytes: what an empty node pulls
+	Size        int64                `json:"size"`
 	Created     *time.Time           `json:"created,omitempty"`
 	BaseName    string               `json:"base_name,omitempty"`   // annotation org.opencontainers.image.base.name
 	BaseDigest  string               `json:"base_digest,omitempty"` // annotation org.opencontainers.image.base.digest
@@ -140,7 +141,8 @@ func layersOf(manifest *v1.Manifest, config ocispecs.Image) []Layer {
 	}
 	layers := make([]Layer, 0, len(manifest.Layers))
 	for i, l := range manifest.Layers {
-		layer := Layer{Digest: digest.Digest(l.Digest.String()), MediaType: string(l.MediaType), Size: l.Size, Annotations: l.Annotations}
+		layer := Layer{Digest: digest.Digest(l.Digest.String()), MediaType: string(l.MediaType), Size: l.Size,
+			Annotations: l.Annotations}
 		if i < len(config.RootFS.DiffIDs) {
 			layer.DiffID = config.RootFS.DiffIDs[i]
 		}

@@ -92,7 +92,8 @@ func (c *Client) Tag(ctx context.Context, from string, to ...string) error {
 	if err != nil {
 		return c.fail("read", from, source.Context().RegistryStr(), err)
 	}
-	root := manifestToPush{ocispecs.Descriptor{MediaType: string(desc.MediaType), Digest: digest.Digest(desc.Digest.String()), Size: desc.Size}, desc.Manifest}
+	root := manifestToPush{ocispecs.Descriptor{MediaType: string(desc.MediaType),
+		Digest: digest.Digest(desc.Digest.String()), Size: desc.Size}, desc.Manifest}
 	t := c.target(source.Context())
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(jobs)
@@ -151,7 +152,8 @@ func (c *Client) CanPush(ctx context.Context, ref string) error {
 }
 
 func (t *target) openUpload(ctx context.Context) error {
-	resp, err := t.ask(ctx, request{method: http.MethodPost, url: t.url("/blobs/uploads/"), want: []int{http.StatusAccepted, http.StatusCreated}})
+	resp, err := t.ask(ctx, request{method: http.MethodPost, url: t.url("/blobs/uploads/"),
+		want: []int{http.StatusAccepted, http.StatusCreated}})
 	if err != nil {
 		return err
 	}
@@ -161,7 +163,8 @@ func (t *target) openUpload(ctx context.Context) error {
 	if t.p.c.known.wantsTokens(t.repo.Registry) {
 		return nil
 	}
-	if at, err := resp.url.Parse(resp.header.Get("Location")); err == nil && at.Host == resp.url.Host && resp.header.Get("Location") != "" {
+	if at, err := resp.url.Parse(resp.header.Get("Location")); err == nil && at.Host == resp.url.Host &&
+		resp.header.Get("Location") != "" {
 		_, _ = t.ask(ctx, request{method: http.MethodDelete, url: at.String(), want: []int{http.StatusNoContent}})
 	}
 	return nil
@@ -170,7 +173,8 @@ func (t *target) openUpload(ctx context.Context) error {
 // target is a repository for exchanges of small documents, which are as patient as the client is.
 func (c *Client) target(repo name.Repository) *target {
 	p := &pusher{c: c, known: map[digest.Digest]bool{}, o: PushOptions{
-		Retry: c.o.Timeout / 6, Reach: 2 * c.o.Timeout, Stall: 2 * c.o.Timeout, Answer: 2 * c.o.Timeout, Pause: c.o.Timeout / 60, Log: c.o.Log,
+		Retry: c.o.Timeout / 6, Reach: 2 * c.o.Timeout, Stall: 2 * c.o.Timeout, Answer: 2 * c.o.Timeout,
+		Pause: c.o.Timeout / 60, Log: c.o.Log,
 	}.withDefaults()}
 	return &target{p: p, repo: repo}
 }

@@ -38,7 +38,8 @@ type memory struct {
 // expires_in). One that ended while an image was built would be refused to each of the requests
 // with which a push begins.
 func newMemory() *memory {
-	return &memory{answers: map[string]said{}, logins: map[string]*login{}, brought: map[string]bool{}, seen: map[string]time.Time{},
+	return &memory{answers: map[string]said{}, logins: map[string]*login{}, brought: map[string]bool{},
+		seen:  map[string]time.Time{},
 		lasts: 50 * time.Second, fresh: 5 * time.Second}
 }
 
@@ -52,7 +53,8 @@ type said struct {
 // reply is the answer to a request.
 func (a said) reply(req *http.Request) *http.Response {
 	return &http.Response{
-		Status: statusText(a.status), StatusCode: a.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: req,
+		Status: statusText(a.status), StatusCode: a.status, Proto: "HTTP/1.1", ProtoMajor: 1,
+		ProtoMinor: 1, Request: req,
 		Header: a.header.Clone(), Body: io.NopCloser(bytes.NewReader(a.body)), ContentLength: int64(len(a.body)),
 	}
 }
@@ -93,7 +95,8 @@ func (r remembering) RoundTrip(req *http.Request) (*http.Response, error) {
 	switch {
 	case err != nil:
 	case ping && (resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusUnauthorized):
-		r.keep(at, said{status: resp.StatusCode, header: http.Header{"Www-Authenticate": resp.Header.Values("Www-Authenticate")}})
+		r.keep(at, said{status: resp.StatusCode,
+			header: http.Header{"Www-Authenticate": resp.Header.Values("Www-Authenticate")}})
 	case manifest && resp.StatusCode == http.StatusOK:
 		err = r.read(at, resp)
 	}
@@ -130,7 +133,8 @@ func (m *memory) manifest(at, mediaType string, data []byte) {
 		return
 	}
 	d := digest.FromBytes(data).String()
-	m.keep(at[:strings.LastIndex(at, "/")+1]+d, said{http.StatusOK, http.Header{"Content-Type": {mediaType}, "Docker-Content-Digest": {d}}, data})
+	m.keep(at[:strings.LastIndex(at, "/")+1]+d,
+		said{http.StatusOK, http.Header{"Content-Type": {mediaType}, "Docker-Content-Digest": {d}}, data})
 }
 
 func (m *memory) keep(at string, a said) {

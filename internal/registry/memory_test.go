@@ -21,7 +21,8 @@ import (
 
 // documents are two that differ, of two types.
 func documents() []Document {
-	return []Document{{ArtifactType: lockType, Data: []byte("version: 1\n")}, {ArtifactType: "application/vnd.other", Data: []byte("other\n")}}
+	return []Document{{ArtifactType: lockType, Data: []byte("version: 1\n")},
+		{ArtifactType: "application/vnd.other", Data: []byte("other\n")}}
 }
 
 // What a client has got or pushed it does not ask for again, by whatever call.
@@ -50,7 +51,8 @@ func TestWhatIsKnownIsNotAskedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n, puts := asked.count(""), asked.count("PUT /v2/ray/manifests/"); puts != 4 || n != puts+1 {
-		t.Errorf("two documents and two tags took %d requests %v, want 4 manifests and the token to read", n, asked.list)
+		t.Errorf("two documents and two tags took %d requests %v, want 4 manifests and the token to read",
+			n, asked.list)
 	}
 	asked.reset()
 	image, err := c.Inspect(t.Context(), pinned, lockType, "application/vnd.other")
@@ -66,7 +68,8 @@ func TestWhatIsKnownIsNotAskedAgain(t *testing.T) {
 		}
 	}
 	for _, tag := range []string{"1", "2", "3", "4"} {
-		if found, ok, err := client(Options{}).Head(t.Context(), host+"/ray:"+tag); err != nil || !ok || found.Digest != b.root.Digest {
+		if found, ok, err := client(Options{}).Head(t.Context(), host+"/ray:"+tag); err != nil ||
+			!ok || found.Digest != b.root.Digest {
 			t.Errorf("tag %s is %s (there: %v, error %v), want %s", tag, found.Digest, ok, err, b.root.Digest)
 		}
 	}
@@ -224,7 +227,8 @@ func TestATagIsAskedEachTime(t *testing.T) {
 // Documents come to registries that do not list referrers, too: the fallback tag, written once,
 // names each of them, and those that others attached.
 func TestAttachSeveralWithoutReferrers(t *testing.T) {
-	host, asked := serveHandler(t, libregistry.New(libregistry.WithReferrersSupport(false), libregistry.Logger(log.New(io.Discard, "", 0))), nil)
+	host, asked := serveHandler(t, libregistry.New(libregistry.WithReferrersSupport(false),
+		libregistry.Logger(log.New(io.Discard, "", 0))), nil)
 	b := layered(t, 3000)
 	o := quick(host + "/ray:1")
 	o.Documents = documents()
@@ -232,7 +236,8 @@ func TestAttachSeveralWithoutReferrers(t *testing.T) {
 	if _, err := c.Push(t.Context(), b.root, b.source, o); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := client(Options{}).Attach(t.Context(), host+"/ray:1", Document{ArtifactType: "application/vnd.third", Data: []byte("third\n")}); err != nil {
+	if _, err := client(Options{}).Attach(t.Context(), host+"/ray:1", Document{ArtifactType: "application/vnd.third",
+		Data: []byte("third\n")}); err != nil {
 		t.Fatal(err)
 	}
 	tag := strings.Replace(b.root.Digest.String(), ":", "-", 1)
@@ -266,7 +271,8 @@ func TestPushOfSmallBlobsThatFails(t *testing.T) {
 			host, _ := start(t, fault)
 			done, err := client(Options{}).Push(t.Context(), b.root, b.source, quick(host+"/ray:1"))
 			if err != nil || done.Bytes > (1+failures)*b.bytes {
-				t.Errorf("%d bytes were sent for a layer of %d that failed %d times, error %v", done.Bytes, b.bytes, failures, err)
+				t.Errorf("%d bytes were sent for a layer of %d that failed %d times, error %v", done.Bytes, b.bytes,
+					failures, err)
 			}
 			arrived(t, host+"/ray:1", b)
 		})
@@ -297,7 +303,8 @@ func TestPushOfSmallBlobs(t *testing.T) {
 				t.Fatalf("%d bytes were sent for a layer of %d, error %v", done.Bytes, b.bytes, err)
 			}
 			arrived(t, host+"/ray:1", b)
-			if posts, puts := asked.count("POST"), asked.count("PUT /v2/ray/blobs/"); posts != 2 || puts != 2 || asked.count("PATCH") != 0 {
+			if posts, puts := asked.count("POST"), asked.count("PUT /v2/ray/blobs/"); posts != 2 ||
+				puts != 2 || asked.count("PATCH") != 0 {
 				t.Errorf("%d uploads and %d PUTs for a layer and a config, want 2 of each: %v", posts, puts, asked.list)
 			}
 		})

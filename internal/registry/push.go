@@ -88,7 +88,8 @@ const uploads = 4
 // more for each that fails. Names are given last, when the registry has shown that it has every
 // blob, those of [Client.Expect] seconds before the push: a tag never points at what is not there.
 func (c *Client) Push(ctx context.Context, root ocispecs.Descriptor, source Source, o PushOptions) (Pushed, error) {
-	p := &pusher{c: c, o: o.withDefaults(), source: source, known: map[digest.Digest]bool{}, done: Pushed{Reused: map[digest.Digest]bool{}}}
+	p := &pusher{c: c, o: o.withDefaults(), source: source, known: map[digest.Digest]bool{},
+		done: Pushed{Reused: map[digest.Digest]bool{}}}
 	if err := p.read(ctx, root); err != nil {
 		return Pushed{}, fmt.Errorf("push %q: %w", o.Names, err)
 	}
@@ -131,8 +132,10 @@ func (c *Client) Push(ctx context.Context, root ocispecs.Descriptor, source Sour
 
 // PushBlobs brings layers of an image to the first name's repository before the image is whole; its
 // push then finds them there.
-func (c *Client) PushBlobs(ctx context.Context, layers []ocispecs.Descriptor, source Source, o PushOptions) (Pushed, error) {
-	p := &pusher{c: c, o: o.withDefaults(), source: source, blobs: layers, layers: map[digest.Digest]bool{}, done: Pushed{Reused: map[digest.Digest]bool{}}}
+func (c *Client) PushBlobs(ctx context.Context, layers []ocispecs.Descriptor, source Source,
+	o PushOptions) (Pushed, error) {
+	p := &pusher{c: c, o: o.withDefaults(), source: source, blobs: layers, layers: map[digest.Digest]bool{},
+		done: Pushed{Reused: map[digest.Digest]bool{}}}
 	for _, l := range layers {
 		p.layers[l.Digest] = true
 	}
@@ -299,7 +302,9 @@ func (p *pusher) fill(ctx context.Context, t *target, first bool) error {
 		return err
 	}
 	// Small ones come first, all at once: they take round trips and not bandwidth.
-	slices.SortStableFunc(missing, func(a, b ocispecs.Descriptor) int { return cmp.Compare(min(a.Size, askFirst), min(b.Size, askFirst)) })
+	slices.SortStableFunc(missing, func(a, b ocispecs.Descriptor) int {
+		return cmp.Compare(min(a.Size, askFirst), min(b.Size, askFirst))
+	})
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(2 * jobs)
 	large := make(chan struct{}, uploads)

@@ -31,7 +31,8 @@ type sending struct {
 // run brings the blob there. Each step that fails is tried again as long as the push allows; what the registry has got
 // starts its patience anew.
 func (u *sending) run(ctx context.Context) error {
-	if u.t.p.documents[u.d.Digest] == nil { // one is new, and so small that to send it takes no longer than to try a mount
+	// one is new, and so small that to send it takes no longer than to try a mount
+	if u.t.p.documents[u.d.Digest] == nil {
 		u.mounts = u.t.mounts
 	}
 	tries := &tries{t: u.t}
@@ -110,8 +111,10 @@ func (u *sending) resume(ctx context.Context) (bool, error) {
 			return has, err
 		}
 	}
-	resp, err := u.t.ask(ctx, request{method: http.MethodGet, url: u.location, want: []int{http.StatusNoContent, http.StatusOK, http.StatusAccepted}})
-	if status := statusOf(err); status >= 400 && status < 500 && !temporary(status) && status != http.StatusUnauthorized {
+	resp, err := u.t.ask(ctx, request{method: http.MethodGet, url: u.location,
+		want: []int{http.StatusNoContent, http.StatusOK, http.StatusAccepted}})
+	if status := statusOf(err); status >= 400 &&
+		status < 500 && !temporary(status) && status != http.StatusUnauthorized {
 		u.location, u.doubt = "", false
 		return false, nil
 	}
@@ -143,7 +146,9 @@ func received(resp *reply, unsaid int64) int64 {
 
 // rest is what the registry has not.
 func (u *sending) rest() *body {
-	b := newBody(u.d.Size-u.offset, func(ctx context.Context) (io.ReadCloser, error) { return u.t.p.open(ctx, u.d, u.offset) })
+	b := newBody(u.d.Size-u.offset, func(ctx context.Context) (io.ReadCloser, error) {
+		return u.t.p.open(ctx, u.d, u.offset)
+	})
 	b.moved = func(n int) {
 		u.t.p.o.Progress(u.d, u.d.Size-b.left.Load(), false)
 		u.sent.Add(int64(n))
@@ -158,9 +163,11 @@ func (u *sending) send(ctx context.Context) error {
 	if u.offset > 0 {
 		header.Set("Content-Range", fmt.Sprintf("%d-%d", u.offset, u.d.Size-1))
 	}
-	resp, err := u.t.ask(ctx, request{method: http.MethodPatch, url: u.location, header: header, body: u.rest(), want: []int{http.StatusAccepted, http.StatusNoContent, http.StatusCreated}})
+	resp, err := u.t.ask(ctx, request{method: http.MethodPatch, url: u.location, header: header, body: u.rest(),
+		want: []int{http.StatusAccepted, http.StatusNoContent, http.StatusCreated}})
 	if err != nil {
-		if statusOf(err) == http.StatusRequestedRangeNotSatisfiable || statusOf(err) == http.StatusNotFound && u.resumed {
+		if statusOf(err) == http.StatusRequestedRangeNotSatisfiable ||
+			statusOf(err) == http.StatusNotFound && u.resumed {
 			u.location = "" // what the registry said of the upload does not hold
 			return &lostError{err}
 		}
@@ -187,7 +194,8 @@ func (u *sending) commit(ctx context.Context, rest *body) error {
 	query.Set("digest", u.d.Digest.String())
 	at.RawQuery = query.Encode()
 	_, err = u.t.ask(ctx, request{method: http.MethodPut, url: at.String(), body: rest,
-		header: http.Header{"Content-Type": {"application/octet-stream"}}, want: []int{http.StatusCreated, http.StatusNoContent, http.StatusOK}})
+		header: http.Header{"Content-Type": {"application/octet-stream"}},
+		want:   []int{http.StatusCreated, http.StatusNoContent, http.StatusOK}})
 	switch status := statusOf(err); {
 	case status == http.StatusNotFound, status == http.StatusBadRequest && u.resumed:
 		u.location = "" // the upload is gone, or its parts do not make the blob: once more, whole

@@ -39,7 +39,9 @@ func newBody(size int64, open func(context.Context) (io.ReadCloser, error)) *bod
 
 // textBody is a body that is in memory.
 func textBody(data []byte) *body {
-	return newBody(int64(len(data)), func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil })
+	return newBody(int64(len(data)), func(context.Context) (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(data)), nil
+	})
 }
 
 // watched moves the watch on with the body: while it moves nothing may stand still for long, and
@@ -47,7 +49,8 @@ func textBody(data []byte) *body {
 func (b *body) watched(ctx context.Context, t *target, watch *time.Timer) (stop func() bool) {
 	o := t.p.o
 	slow := time.AfterFunc(o.Answer, func() {
-		o.Log("registry %s has the whole blob and does not answer yet: waiting up to %v", t.repo.RegistryStr(), o.Answer)
+		o.Log("registry %s has the whole blob and does not answer yet: waiting up to %v",
+			t.repo.RegistryStr(), o.Answer)
 	})
 	slow.Stop()
 	// The source ends with the request: net/http waits for a body that is being read.

@@ -104,7 +104,8 @@ func TestPushOfABadSource(t *testing.T) {
 		spoil func([]byte) []byte
 		says  string
 	}{
-		"other bytes": {func(p []byte) []byte { q := append([]byte{}, p...); q[len(q)/2] ^= 1; return q }, "not what its digest says"},
+		"other bytes": {func(p []byte) []byte { q := append([]byte{}, p...); q[len(q)/2] ^= 1; return q },
+			"not what its digest says"},
 		"fewer bytes": {func(p []byte) []byte { return p[:len(p)/2] }, "read what is to be pushed"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -117,7 +118,8 @@ func TestPushOfABadSource(t *testing.T) {
 			}
 			o := quick(host + "/ray:1")
 			o.Retry = time.Hour // that it is of no use is found out before
-			if _, err := client(Options{}).Push(t.Context(), b.root, b.source, o); err == nil || !strings.Contains(err.Error(), c.says) {
+			if _, err := client(Options{}).Push(t.Context(), b.root, b.source, o); err == nil ||
+				!strings.Contains(err.Error(), c.says) {
 				t.Errorf("the push ended with %v, want it to say %q", err, c.says)
 			}
 			absent(t, host+"/ray:1")

@@ -51,7 +51,8 @@ func TestPushAsksForWhatWasNotSeen(t *testing.T) {
 			t.Fatal(err)
 		}
 		if n := asked.count("GET /v2/ray/blobs/sha256:"); n != step.questions || done.Bytes != step.sent {
-			t.Errorf("seen %s: %d questions for blobs and %d bytes sent, want %d and %d: %v", step.name, n, done.Bytes, step.questions, step.sent, asked.list)
+			t.Errorf("seen %s: %d questions for blobs and %d bytes sent, want %d and %d: %v", step.name, n, done.Bytes,
+				step.questions, step.sent, asked.list)
 		}
 		for _, l := range layers[:2] {
 			if !done.Reused[l.Digest] {
@@ -71,11 +72,13 @@ func TestPushSendsWhatIsLostSinceItWasSeen(t *testing.T) {
 			layers := b.largest(2)
 			var lost atomic.Bool
 			gone := func(r *http.Request) bool {
-				return lost.Load() && r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/blobs/"+layers[0].Digest.String())
+				return lost.Load() && r.Method == http.MethodGet &&
+					strings.HasSuffix(r.URL.Path, "/blobs/"+layers[0].Digest.String())
 			}
 			host, asked := start(t, func(next http.Handler) http.Handler {
 				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-					if r.Method == http.MethodPut && strings.Contains(r.URL.Query().Get("digest"), layers[0].Digest.Encoded()) {
+					if r.Method == http.MethodPut && strings.Contains(r.URL.Query().Get("digest"),
+						layers[0].Digest.Encoded()) {
 						lost.Store(false)
 					}
 					switch {
@@ -108,7 +111,8 @@ func TestPushSendsWhatIsLostSinceItWasSeen(t *testing.T) {
 				return
 			}
 			if err != nil || done.Bytes != layers[0].Size || done.Reused[layers[0].Digest] {
-				t.Fatalf("%d bytes were sent, want the lost layer's %d (error %v): %v", done.Bytes, layers[0].Size, err, asked.list)
+				t.Fatalf("%d bytes were sent, want the lost layer's %d (error %v): %v", done.Bytes, layers[0].Size,
+					err, asked.list)
 			}
 			arrived(t, host+"/ray:1", b)
 		})
@@ -125,7 +129,8 @@ func TestExpectWaitsForNoAnswer(t *testing.T) {
 		}
 	}
 	host, asked := start(t, func(next http.Handler) http.Handler {
-		return faultyregistry.Silent(t.Context(), is(layers[0]))(faultyregistry.Refusing(is(layers[1]), http.StatusForbidden)(next))
+		return faultyregistry.Silent(t.Context(),
+			is(layers[0]))(faultyregistry.Refusing(is(layers[1]), http.StatusForbidden)(next))
 	})
 	c := client(Options{Timeout: time.Minute})
 	if _, err := c.PushBlobs(t.Context(), layers[2:], b.source, quick(host+"/ray:1")); err != nil {
@@ -135,7 +140,8 @@ func TestExpectWaitsForNoAnswer(t *testing.T) {
 	began := time.Now()
 	c.Expect(t.Context(), host+"/ray:1", layers)
 	if took := time.Since(began); took > 20*time.Second {
-		t.Errorf("a question that is never answered held it up for %v, want half of the 4 seconds that answers last", took)
+		t.Errorf("a question that is never answered held it up for %v, want half of the 4 seconds that answers last",
+			took)
 	}
 	c.known.fresh = time.Hour
 	asked.reset()

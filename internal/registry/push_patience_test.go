@@ -44,18 +44,20 @@ func TestPushFromASourceThatStalls(t *testing.T) {
 				return b.source(ctx, d, offset)
 			}
 			_, err := client(Options{}).Push(t.Context(), b.root, source, o)
-			if err == nil || !strings.Contains(err.Error(), "read what is to be pushed: nothing moved") || strings.Contains(err.Error(), "did not answer") {
+			if err == nil || !strings.Contains(err.Error(), "read what is to be pushed: nothing moved") ||
+				strings.Contains(err.Error(), "did not answer") {
 				t.Errorf("error %v is not about what is pushed", err)
 			}
 			absent(t, host+"/ray:1")
 			once := &atomic.Bool{}
 			o.Retry = 5 * time.Second
-			_, err = client(Options{}).Push(t.Context(), b.root, func(ctx context.Context, d ocispecs.Descriptor, offset int64) (io.ReadCloser, error) {
-				if d.Size == b.bytes && once.CompareAndSwap(false, true) {
-					return stall(ctx, inOpen)
-				}
-				return b.source(ctx, d, offset)
-			}, o)
+			_, err = client(Options{}).Push(t.Context(), b.root,
+				func(ctx context.Context, d ocispecs.Descriptor, offset int64) (io.ReadCloser, error) {
+					if d.Size == b.bytes && once.CompareAndSwap(false, true) {
+						return stall(ctx, inOpen)
+					}
+					return b.source(ctx, d, offset)
+				}, o)
 			if err != nil {
 				t.Fatalf("the source stalled once, and the push failed: %v", err)
 			}
@@ -74,10 +76,12 @@ func TestPushToARegistryThatIsDown(t *testing.T) {
 	if err := ln.Close(); err != nil {
 		t.Fatal(err)
 	}
-	silent, _ := start(t, faultyregistry.Stalling(t.Context(), func(*http.Request) bool { return true }, 1<<60, time.Minute))
+	silent, _ := start(t, faultyregistry.Stalling(t.Context(), func(*http.Request) bool { return true },
+		1<<60, time.Minute))
 	b := layered(t, 3000)
 	noName := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
-		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "registry.invalid", IsNotFound: true}}
+		return nil, &net.OpError{Op: "dial", Net: "tcp",
+			Err: &net.DNSError{Err: "no such host", Name: "registry.invalid", IsNotFound: true}}
 	}}
 	for name, c := range map[string]struct {
 		host  string
@@ -87,7 +91,8 @@ func TestPushToARegistryThatIsDown(t *testing.T) {
 	}{
 		"refuses the connection": {refused, Options{}, []string{"connection refused", "--push-retry"}, true},
 		"says nothing":           {silent, Options{}, []string{"did not answer in time", "--push-retry"}, true},
-		"has no address":         {"registry.invalid", Options{Transport: noName}, []string{`no address for host "registry.invalid"`}, false},
+		"has no address": {"registry.invalid", Options{Transport: noName},
+			[]string{`no address for host "registry.invalid"`}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -98,7 +103,8 @@ func TestPushToARegistryThatIsDown(t *testing.T) {
 			began := time.Now()
 			_, err := client(c.with).Push(t.Context(), b.root, b.source, o)
 			if took := time.Since(began); err == nil || took > 20*time.Second {
-				t.Fatalf("error %v after %v: a registry that never answered is tried for as long as one that broke", err, took)
+				t.Fatalf("error %v after %v: a registry that never answered is tried for as long as one that broke",
+					err, took)
 			}
 			for _, want := range append(c.says, c.host) {
 				if !strings.Contains(err.Error(), want) {

@@ -102,7 +102,8 @@ func (t *target) ask(ctx context.Context, r request) (*reply, error) {
 			req.Body = http.NoBody
 			r.body.whole()
 		case r.body.size >= askFirst && !t.sendAtOnce.Load():
-			req.Header.Set("Expect", "100-continue") // a refusal costs no byte; who does not know it gets the body after a second
+			// a refusal costs no byte; who does not know it gets the body after a second
+			req.Header.Set("Expect", "100-continue")
 		}
 	}
 	resp, err := client.Do(req)
@@ -117,7 +118,8 @@ func (t *target) ask(ctx context.Context, r request) (*reply, error) {
 		return nil, &lostError{transport.CheckError(resp, r.want...)}
 	}
 	if err := transport.CheckError(resp, r.want...); err != nil {
-		if resp.StatusCode == http.StatusUnauthorized && r.method != http.MethodDelete { // which may want more than a push does
+		// which may want more than a push does
+		if resp.StatusCode == http.StatusUnauthorized && r.method != http.MethodDelete {
 			t.p.c.known.forget(client)
 		}
 		t.rest(resp)

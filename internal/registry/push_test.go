@@ -91,7 +91,8 @@ func (b *bulk) add(t *testing.T, img v1.Image) digest.Digest {
 
 // quick is a push whose patience is short.
 func quick(names ...string) PushOptions {
-	return PushOptions{Names: names, Retry: 5 * time.Second, Stall: 200 * time.Millisecond, Answer: time.Second, Pause: time.Millisecond}
+	return PushOptions{Names: names, Retry: 5 * time.Second, Stall: 200 * time.Millisecond, Answer: time.Second,
+		Pause: time.Millisecond}
 }
 
 // arrived checks that a name is the image, whole.
@@ -124,7 +125,8 @@ func TestPushSendsWhatIsMissing(t *testing.T) {
 		t.Fatal(err)
 	}
 	if done.Bytes != b.bytes {
-		t.Errorf("%d bytes were sent for %d bytes of layers in two repositories of a registry that mounts", done.Bytes, b.bytes)
+		t.Errorf("%d bytes were sent for %d bytes of layers in two repositories of a registry that mounts",
+			done.Bytes, b.bytes)
 	}
 	for _, name := range names {
 		arrived(t, name, b)

@@ -79,7 +79,8 @@ func (r *tries) again(ctx context.Context, err error) error {
 		return &triedError{err, r.n, took, !reached}
 	}
 	if wait > 0 {
-		o.Log("push to %s: %s; trying again in %v", r.t.repo.RegistryStr(), clean(err.Error()), wait.Round(10*time.Millisecond))
+		o.Log("push to %s: %s; trying again in %v", r.t.repo.RegistryStr(), clean(err.Error()),
+			wait.Round(10*time.Millisecond))
 	}
 	return sleep(ctx, wait)
 }

@@ -53,7 +53,8 @@ func bearer(t *testing.T, user, password string) func(http.Handler) http.Handler
 func TestCredentials(t *testing.T) {
 	host, asked := start(t, bearer(t, "ann", "s3cret"))
 	t.Run("from Docker's configuration", func(t *testing.T) {
-		dockerConfig(t, map[string]any{"auths": map[string]any{host: map[string]string{"auth": basic("ann", "s3cret")}}})
+		dockerConfig(t,
+			map[string]any{"auths": map[string]any{host: map[string]string{"auth": basic("ann", "s3cret")}}})
 		asked.reset()
 		if _, ok, err := client(Options{}).Head(t.Context(), host+"/ray"); ok || err != nil {
 			t.Errorf("Head: %v, %v", ok, err)
@@ -68,7 +69,9 @@ func TestCredentials(t *testing.T) {
 	t.Run("from a credential helper", func(t *testing.T) {
 		bin := t.TempDir()
 		script := "#!/bin/sh\necho '{\"ServerURL\":\"x\",\"Username\":\"ann\",\"Secret\":\"s3cret\"}'\n"
-		if err := os.WriteFile(filepath.Join(bin, "docker-credential-raybuildtest"), []byte(script), 0o755); err != nil { //nolint:gosec // it is run
+		//nolint:gosec // it is run
+		if err := os.WriteFile(filepath.Join(bin, "docker-credential-raybuildtest"), []byte(script),
+			0o755); err != nil {
 			t.Fatal(err)
 		}
 		t.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
@@ -83,7 +86,8 @@ func TestCredentials(t *testing.T) {
 			if !errors.Is(err, ErrUnauthorized) || !strings.Contains(err.Error(), "docker login "+host) {
 				t.Errorf("%s: %v", verb, err)
 			}
-			if err != nil && (strings.Contains(err.Error(), "wr0ng") || strings.Contains(err.Error(), basic("ann", "wr0ng"))) {
+			if err != nil && (strings.Contains(err.Error(), "wr0ng") ||
+				strings.Contains(err.Error(), basic("ann", "wr0ng"))) {
 				t.Errorf("%s: the error holds the password: %v", verb, err)
 			}
 		}
@@ -181,7 +185,8 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("Inspect: %v, want ErrNotFound", err)
 		}
 	})
-	for _, ref := range []string{"", "Ray", "a b", "host/ray@sha256:12", "http://host/ray", "-x", "ray:" + strings.Repeat("t", 200)} {
+	for _, ref := range []string{"", "Ray", "a b", "host/ray@sha256:12", "http://host/ray", "-x",
+		"ray:" + strings.Repeat("t", 200)} {
 		t.Run("bad reference "+ref[:min(len(ref), 20)], func(t *testing.T) {
 			for verb, err := range attempts(t, client(Options{}), ref) {
 				if err == nil || !strings.Contains(err.Error(), "parse image reference") {
@@ -204,14 +209,16 @@ func TestPlainHTTP(t *testing.T) {
 		})
 		t.Run(name+" is used when named", func(t *testing.T) {
 			for _, named := range []string{name, strings.Split(name, ":")[0]} {
-				if _, _, err := client(Options{Transport: dialTo(host), Insecure: []string{named}}).Head(t.Context(), name+"/ray"); err != nil {
+				if _, _, err := client(Options{Transport: dialTo(host), Insecure: []string{named}}).Head(t.Context(),
+					name+"/ray"); err != nil {
 					t.Errorf("Insecure %s: %v", named, err)
 				}
 			}
 		})
 	}
 	t.Run("another host is not meant", func(t *testing.T) {
-		_, _, err := client(Options{Transport: dialTo(host), Insecure: []string{"other.test"}}).Head(t.Context(), "registry.test/ray")
+		_, _, err := client(Options{Transport: dialTo(host), Insecure: []string{"other.test"}}).Head(t.Context(),
+			"registry.test/ray")
 		if err == nil {
 			t.Error("registry.test was reached over plain HTTP with only other.test named")
 		}

@@ -67,7 +67,8 @@ var repositoryName = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-
 
 // openServer opens dir, whose lock is held until the function that it gives is called.
 func openServer(dir string) (http.Handler, func(), error) {
-	for _, d := range []string{dir, filepath.Join(dir, "blobs"), filepath.Join(dir, "uploads"), filepath.Join(dir, "repos")} {
+	for _, d := range []string{dir, filepath.Join(dir, "blobs"), filepath.Join(dir, "uploads"),
+		filepath.Join(dir, "repos")} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			return nil, nil, fmt.Errorf("make registry directory: %w", err)
 		}
@@ -77,7 +78,8 @@ func openServer(dir string) (http.Handler, func(), error) {
 	case err != nil:
 		return nil, nil, fmt.Errorf("lock registry directory %q: %w", dir, err)
 	case !held:
-		return nil, nil, fmt.Errorf("lock registry directory %q: another registry serves it: stop that one, or use another directory", dir)
+		return nil, nil, fmt.Errorf("lock registry directory %q: another registry serves it: stop that one, or use "+
+			"another directory", dir)
 	}
 	unlock := func() { _ = lock.Unlock() }
 	blobs, err := openBlobs(dir)

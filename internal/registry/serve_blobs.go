@@ -44,7 +44,8 @@ const abandoned = time.Hour
 
 // openBlobs opens the store under dir and throws away what a crash left of uploads.
 func openBlobs(dir string) (*blobStore, error) {
-	s := &blobStore{dir: filepath.Join(dir, "blobs"), uploads: filepath.Join(dir, "uploads"), repos: filepath.Join(dir, "repos"), open: map[string]*upload{}}
+	s := &blobStore{dir: filepath.Join(dir, "blobs"), uploads: filepath.Join(dir, "uploads"),
+		repos: filepath.Join(dir, "repos"), open: map[string]*upload{}}
 	left, err := os.ReadDir(s.uploads)
 	if err != nil {
 		return nil, fmt.Errorf("read registry directory: %w", err)
@@ -169,7 +170,8 @@ func (s *blobStore) serveUpload(w http.ResponseWriter, r *http.Request, repo, id
 
 func (s *blobStore) post(w http.ResponseWriter, r *http.Request, repo string) {
 	from := r.URL.Query().Get("from")
-	if d, err := digest.Parse(r.URL.Query().Get("mount")); err == nil && repositoryName.MatchString(from) && s.has(from, d) {
+	if d, err := digest.Parse(r.URL.Query().Get("mount")); err == nil && repositoryName.MatchString(from) &&
+		s.has(from, d) {
 		s.created(w, repo, d)
 		return
 	}

@@ -122,7 +122,8 @@ type document struct {
 func (s *manifestStore) put(w http.ResponseWriter, r *http.Request, repo, target string) {
 	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxManifest))
 	if err != nil {
-		refuse(w, http.StatusRequestEntityTooLarge, "SIZE_INVALID", fmt.Sprintf("the manifest cannot be read, or has more than %d bytes", maxManifest))
+		refuse(w, http.StatusRequestEntityTooLarge, "SIZE_INVALID",
+			fmt.Sprintf("the manifest cannot be read, or has more than %d bytes", maxManifest))
 		return
 	}
 	d := digest.FromBytes(data)

@@ -41,7 +41,8 @@ func TestServeSurvivesARestart(t *testing.T) {
 	if err := client(Options{}).Tag(t.Context(), host+"/team/ray:1", host+"/team/ray:latest"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := client(Options{}).Attach(t.Context(), host+"/team/ray:1", Document{lockType, lockType, []byte("lock")}); err != nil {
+	if _, err := client(Options{}).Attach(t.Context(), host+"/team/ray:1",
+		Document{lockType, lockType, []byte("lock")}); err != nil {
 		t.Fatal(err)
 	}
 	stop()
@@ -204,7 +205,8 @@ func TestServeUploads(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprintf(conn, "PATCH %s HTTP/1.1\r\nHost: %s\r\nContent-Length: 10\r\n\r\n0123", strings.TrimPrefix(up, base), host)
+		fmt.Fprintf(conn, "PATCH %s HTTP/1.1\r\nHost: %s\r\n"+
+			"Content-Length: 10\r\n\r\n0123", strings.TrimPrefix(up, base), host)
 		if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
 			t.Fatal(err)
 		}
@@ -246,7 +248,8 @@ func TestServeManifests(t *testing.T) {
 	host, _ := start(t, nil)
 	base := "http://" + host + "/v2/ray/manifests/"
 	put := func(target, manifest string) (*http.Response, string) {
-		return ask(t, "PUT", base+target, strings.NewReader(manifest), "Content-Type", "application/vnd.oci.image.manifest.v1+json")
+		return ask(t, "PUT", base+target, strings.NewReader(manifest), "Content-Type",
+			"application/vnd.oci.image.manifest.v1+json")
 	}
 	missing := digest.FromString("missing").String()
 	for what, c := range map[string]struct{ target, manifest, says string }{
@@ -259,7 +262,8 @@ func TestServeManifests(t *testing.T) {
 		"too large":           {"1", `{"a":"` + strings.Repeat("x", maxManifest) + `"}`, "SIZE_INVALID"},
 	} {
 		t.Run(what, func(t *testing.T) {
-			if resp, body := put(c.target, c.manifest); resp.StatusCode < 400 || resp.StatusCode >= 500 || !strings.Contains(body, c.says) {
+			if resp, body := put(c.target, c.manifest); resp.StatusCode < 400 || resp.StatusCode >= 500 ||
+				!strings.Contains(body, c.says) {
 				t.Errorf("%s %s, want it refused with %q", resp.Status, body, c.says)
 			}
 		})
@@ -268,7 +272,8 @@ func TestServeManifests(t *testing.T) {
 	if err := client(Options{}).Tag(t.Context(), host+"/ray:1", host+"/ray:2", host+"/ray:3"); err != nil {
 		t.Fatal(err)
 	}
-	if _, body := ask(t, "GET", "http://"+host+"/v2/ray/tags/list?n=1&last=1", nil); body != `{"name":"ray","tags":["2"]}` {
+	if _, body := ask(t, "GET", "http://"+host+"/v2/ray/tags/list?n=1&last=1",
+		nil); body != `{"name":"ray","tags":["2"]}` {
 		t.Errorf("tags %s", body)
 	}
 	if _, body := ask(t, "GET", "http://"+host+"/v2/_catalog", nil); body != `{"repositories":["ray"]}` {
@@ -291,7 +296,8 @@ func TestServeManifests(t *testing.T) {
 }
 
 func FuzzSplit(f *testing.F) {
-	for _, path := range []string{"ray/manifests/1", "a/b/blobs/uploads/", "../x/manifests/1", "a/../../b/blobs/sha256:0", "manifests/blobs/tags/list", "//blobs/x"} {
+	for _, path := range []string{"ray/manifests/1", "a/b/blobs/uploads/", "../x/manifests/1",
+		"a/../../b/blobs/sha256:0", "manifests/blobs/tags/list", "//blobs/x"} {
 		f.Add(path)
 	}
 	f.Fuzz(func(t *testing.T, path string) {
@@ -299,7 +305,8 @@ func FuzzSplit(f *testing.F) {
 		if !ok {
 			return
 		}
-		if clean := filepath.ToSlash(filepath.Clean(filepath.FromSlash(repo))); clean != repo || !filepath.IsLocal(repo) || strings.Contains(repo, "_manifests") && strings.HasPrefix(repo, "_") {
+		if clean := filepath.ToSlash(filepath.Clean(filepath.FromSlash(repo))); clean != repo ||
+			!filepath.IsLocal(repo) || strings.Contains(repo, "_manifests") && strings.HasPrefix(repo, "_") {
 			t.Errorf("split(%q) gives the repository %q, which is no plain path", path, repo)
 		}
 	})

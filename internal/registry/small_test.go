@@ -28,7 +28,8 @@ func within(t *testing.T, most time.Duration, call func() error) error {
 // silent holds a question, whatever a push of the same client may wait for.
 func TestTagThroughSilence(t *testing.T) {
 	var silent atomic.Bool
-	host, _ := start(t, faultyregistry.Silent(t.Context(), func(r *http.Request) bool { return silent.Load() && faultyregistry.Manifest(r) }))
+	host, _ := start(t, faultyregistry.Silent(t.Context(),
+		func(r *http.Request) bool { return silent.Load() && faultyregistry.Manifest(r) }))
 	b := layered(t, 3000)
 	c := client(Options{Timeout: 200 * time.Millisecond})
 	o := quick(host + "/ray:1")
@@ -63,7 +64,8 @@ func TestTagReadsAllNamesFirst(t *testing.T) {
 	host, asked := start(t, nil)
 	push(t, host+"/ray:1", image(t, amd64(), nil))
 	asked.reset()
-	if err := client(Options{}).Tag(t.Context(), host+"/ray:1", host+"/ray:2", "Bad"); err == nil || asked.count("") != 0 {
+	if err := client(Options{}).Tag(t.Context(), host+"/ray:1", host+"/ray:2", "Bad"); err == nil ||
+		asked.count("") != 0 {
 		t.Errorf("error %v after requests %v, want one before the first", err, asked.list)
 	}
 }

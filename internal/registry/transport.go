@@ -30,7 +30,8 @@ func (g guarded) RoundTrip(req *http.Request) (*http.Response, error) {
 type plainHTTPError struct{ Host string }
 
 func (e *plainHTTPError) Error() string {
-	return fmt.Sprintf("plain HTTP to %s is refused: name the host with --insecure-registry %s if that is meant", e.Host, e.Host)
+	return fmt.Sprintf("plain HTTP to %s is refused: name the host with --insecure-registry %s if that is meant",
+		e.Host, e.Host)
 }
 
 // guard wraps base, or the default transport where base is nil.
@@ -50,7 +51,8 @@ func (c *Client) patient() http.RoundTripper {
 		return c.transport
 	}
 	c.pushOnce.Do(func() {
-		g := guarded{secure: newTransport(c.o.Timeout, 0, false), unverified: newTransport(c.o.Timeout, 0, true), insecure: c.insecure}
+		g := guarded{secure: newTransport(c.o.Timeout, 0, false), unverified: newTransport(c.o.Timeout, 0, true),
+			insecure: c.insecure}
 		c.push = remembering{g, c.known}
 	})
 	return c.push
@@ -75,7 +77,8 @@ func newTransport(timeout, silence time.Duration, unverified bool) *http.Transpo
 		TLSHandshakeTimeout:   timeout,
 		ResponseHeaderTimeout: 2 * silence,
 		ExpectContinueTimeout: time.Second,
-		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: unverified}, //nolint:gosec // only for loopback and hosts that the user named
+		//nolint:gosec // only for loopback and hosts that the user named
+		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: unverified},
 	}
 }
 

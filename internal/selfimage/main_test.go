@@ -40,7 +40,9 @@ func testSettings(t *testing.T) settings {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config, err := json.Marshal(ocispecs.Image{RootFS: ocispecs.RootFS{DiffIDs: []digest.Digest{"sha256:1", "sha256:2"}}})
+	config, err := json.Marshal(ocispecs.Image{
+		RootFS: ocispecs.RootFS{DiffIDs: []digest.Digest{"sha256:1", "sha256:2"}},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +135,8 @@ func TestArchive(t *testing.T) {
 		"var/lib/raybuild/":                                          {0o1777, ""},
 	} {
 		if mode, there := modes[name]; !there || mode != want.mode || texts[name] != want.text {
-			t.Errorf("%s: mode %o, text %q (there: %v); want %o, %q", name, mode, texts[name], there, want.mode, want.text)
+			t.Errorf("%s: mode %o, text %q (there: %v); want %o, %q", name, mode, texts[name], there,
+				want.mode, want.text)
 		}
 	}
 	if _, err := archive(filepath.Join(t.TempDir(), "none"), nil); !errors.Is(err, os.ErrNotExist) {

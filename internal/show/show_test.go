@@ -9,7 +9,8 @@ func TestPrintableKeepsTerminalsSafe(t *testing.T) {
 }
 
 func TestSize(t *testing.T) {
-	for n, want := range map[int64]string{0: "0 B", 999: "999 B", 1000: "1.0 kB", 70_100_000: "70.1 MB", 2_500_000_000_000: "2.5 TB"} {
+	for n, want := range map[int64]string{0: "0 B", 999: "999 B", 1000: "1.0 kB", 70_100_000: "70.1 MB",
+		2_500_000_000_000: "2.5 TB"} {
 		if got := Size(n); got != want {
 			t.Errorf("%d bytes are shown as %q, want %q", n, got, want)
 		}

@@ -26,9 +26,11 @@ func PartProbe(part string) (string, bool) {
 //nolint:gochecknoglobals // a table that nothing writes to
 var partProbes = map[string]string{
 	"pip": "/pip/", "conda": "/conda-forge" + channelProbe,
-	"debian": "/dists/stable/main/binary-amd64/Packages.xz", "debian-security": "/dists/stable-security/main/binary-amd64/Packages.xz",
-	"ubuntu": "/dists/jammy/main/binary-amd64/Packages.gz", "ubuntu-security": "/dists/jammy-security/main/binary-amd64/Packages.gz",
-	"ubuntu-ports": "/dists/jammy/main/binary-arm64/Packages.gz",
+	"debian":          "/dists/stable/main/binary-amd64/Packages.xz",
+	"debian-security": "/dists/stable-security/main/binary-amd64/Packages.xz",
+	"ubuntu":          "/dists/jammy/main/binary-amd64/Packages.gz",
+	"ubuntu-security": "/dists/jammy-security/main/binary-amd64/Packages.gz",
+	"ubuntu-ports":    "/dists/jammy/main/binary-arm64/Packages.gz",
 }
 
 const channelProbe = "/noarch/repodata.json.zst"

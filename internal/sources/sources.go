@@ -87,7 +87,8 @@ func httpsHosts() []string {
 	var hosts []string
 	official, _ := layers.Preset("official")
 	for _, root := range []string{
-		official.PipIndex, official.PipFiles, official.CondaPkgs, official.CondaCloud, official.Miniconda, official.Miniforge,
+		official.PipIndex, official.PipFiles, official.CondaPkgs, official.CondaCloud, official.Miniconda,
+		official.Miniforge,
 	} {
 		if u, err := url.Parse(root); err == nil && u.Scheme == "https" {
 			hosts = append(hosts, u.Host)

@@ -28,7 +28,9 @@ func TestAutoTakesTheHostFirst(t *testing.T) {
 		}
 	}))
 	defer slow.Close()
-	fast := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 1<<20)) }))
+	fast := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write(make([]byte, 1<<20))
+	}))
 	defer fast.Close()
 	dead := httptest.NewServer(http.NotFoundHandler())
 	dead.Close()
@@ -42,15 +44,18 @@ func TestAutoTakesTheHostFirst(t *testing.T) {
 		logins map[string]*url.Userinfo
 		want   []string
 	}{
-		{"it answers", layers.Mirror{PipIndex: slow.URL}, map[string]*url.Userinfo{hostconf.Origin(at): login}, []string{"host", "fast"}},
-		{"it has apt alone and answers", layers.Mirror{Debian: slow.URL}, map[string]*url.Userinfo{hostconf.Origin(at): login}, []string{"host", "fast"}},
+		{"it answers", layers.Mirror{PipIndex: slow.URL}, map[string]*url.Userinfo{hostconf.Origin(at): login},
+			[]string{"host", "fast"}},
+		{"it has apt alone and answers", layers.Mirror{Debian: slow.URL},
+			map[string]*url.Userinfo{hostconf.Origin(at): login}, []string{"host", "fast"}},
 		{"it refuses", layers.Mirror{PipIndex: slow.URL}, nil, []string{"fast", "host"}},
 		{"it is dead", layers.Mirror{PipIndex: dead.URL}, nil, []string{"fast", "host"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.host.Name = layers.HostMirror
 			var got []string
-			for _, m := range Fastest(t.Context(), []layers.Mirror{{Name: "fast", PipIndex: fast.URL}, tt.host}, hostconf.Config{Logins: tt.logins}) {
+			for _, m := range Fastest(t.Context(), []layers.Mirror{{Name: "fast", PipIndex: fast.URL}, tt.host},
+				hostconf.Config{Logins: tt.logins}) {
 				got = append(got, m.Name)
 			}
 			if !reflect.DeepEqual(got, tt.want) {
@@ -67,7 +72,8 @@ func TestSecretURLs(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := &Sources{logins: map[string]*url.Userinfo{hostconf.Origin(login): url.User("joe")}}
-	for raw, want := range map[string]bool{"https://corp:8443/x": true, "https://corp/x": false, "https://corp/t/TOKEN/c/x": true, "https://a@corp/x": true} {
+	for raw, want := range map[string]bool{"https://corp:8443/x": true, "https://corp/x": false,
+		"https://corp/t/TOKEN/c/x": true, "https://a@corp/x": true} {
 		u, err := url.Parse(raw)
 		if err != nil {
 			t.Fatal(err)

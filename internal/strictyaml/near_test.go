@@ -8,12 +8,13 @@ import (
 func TestDidYouMean(t *testing.T) {
 	known := []string{"base", "env", "image", "ray", "shm_size"}
 	for word, want := range map[string]string{
-		"bse":                       `did you mean "base"?`,
-		"Base":                      `did you mean "base"?`,
-		"rya":                       `did you mean "ray"?`, // two neighbours that changed places
-		"shmsize":                   `did you mean "shm_size"?`,
-		"quux":                      "known are base, env, image, ray, shm_size",
-		"xyz":                       "known are base, env, image, ray, shm_size", // as near to env and ray as to anything
+		"bse":     `did you mean "base"?`,
+		"Base":    `did you mean "base"?`,
+		"rya":     `did you mean "ray"?`, // two neighbours that changed places
+		"shmsize": `did you mean "shm_size"?`,
+		"quux":    "known are base, env, image, ray, shm_size",
+		// as near to env and ray as to anything
+		"xyz":                       "known are base, env, image, ray, shm_size",
 		strings.Repeat("base", 100): "known are base, env, image, ray, shm_size",
 	} {
 		if got := DidYouMean(word, known); got != want {

@@ -65,7 +65,8 @@ func Parse(data []byte, file string, limits Limits) (*Node, []Problem) {
 // looks other than it is. It returns nil where there is nothing to refuse, else a problem without a file.
 func Precheck(data []byte, limits Limits) *Problem {
 	if len(data) > limits.Bytes {
-		return &Problem{Message: fmt.Sprintf("the file has %d bytes, more than the %d allowed", len(data), limits.Bytes),
+		return &Problem{Message: fmt.Sprintf("the file has %d bytes, more than the %d allowed", len(data),
+			limits.Bytes),
 			Fix: limits.fix()}
 	}
 	tokens, line, col := 0, 1, 1
@@ -73,7 +74,8 @@ func Precheck(data []byte, limits Limits) *Problem {
 		b := data[i]
 		if b < utf8.RuneSelf {
 			if b < 0x20 && b != '\n' && b != '\t' && b != '\r' || b == 0x7f {
-				return &Problem{Line: line, Column: col, Message: fmt.Sprintf("control character U+%04X", b), Fix: "remove it"}
+				return &Problem{Line: line, Column: col, Message: fmt.Sprintf("control character U+%04X", b),
+					Fix: "remove it"}
 			}
 			if strings.IndexByte("\n,:-?[]{}#&*!|>'\"%@`", b) >= 0 {
 				tokens++
@@ -95,7 +97,8 @@ func Precheck(data []byte, limits Limits) *Problem {
 		i += size
 	}
 	if tokens > limits.Tokens {
-		return &Problem{Message: fmt.Sprintf("the file is too complex: more than %d lines and separators", limits.Tokens),
+		return &Problem{Message: fmt.Sprintf("the file is too complex: more than %d lines and separators",
+			limits.Tokens),
 			Fix: limits.fix()}
 	}
 	return nil
@@ -158,7 +161,8 @@ func (c *converter) convert(n *yaml.Node, depth int) *Node {
 		c.refuse(n, "anchors and aliases are not supported", "write the value out")
 		return out
 	case n.Style&yaml.TaggedStyle != 0:
-		c.refuse(n, fmt.Sprintf("the tag %q is not supported", n.Tag), "remove it; quote text that looks like something else")
+		c.refuse(n, fmt.Sprintf("the tag %q is not supported", n.Tag),
+			"remove it; quote text that looks like something else")
 		return out
 	}
 	switch n.Kind {
@@ -189,7 +193,8 @@ func (c *converter) mapping(n *yaml.Node, out *Node, depth int) {
 			continue
 		}
 		if first, ok := seen[key.Value]; ok {
-			c.refuse(key, fmt.Sprintf("key %q is there twice, first in line %d", key.Value, first), "keep one of the two")
+			c.refuse(key, fmt.Sprintf("key %q is there twice, first in line %d", key.Value, first),
+				"keep one of the two")
 			continue
 		}
 		seen[key.Value] = key.Line

@@ -95,8 +95,9 @@ func (l *Problems) Err() error {
 		return ps[i].Column < ps[j].Column
 	})
 	if rest := len(ps) - maxProblems; rest > 0 {
-		ps = append(ps[:maxProblems:maxProblems], Problem{File: ps[0].File, Message: fmt.Sprintf("%d more problems", rest),
-			Fix: "mend the first ones and try again"})
+		ps = append(ps[:maxProblems:maxProblems],
+			Problem{File: ps[0].File, Message: fmt.Sprintf("%d more problems", rest),
+				Fix: "mend the first ones and try again"})
 	}
 	return &Error{Problems: ps}
 }

@@ -31,7 +31,8 @@ func petKeys(p *pet) []Key {
 			return Map(Key{Name: "name", Doc: "As above.", Required: true, Value: String(&y.name, word)})
 		})},
 		{Name: "rate", Doc: "Rate.",
-			Value: WordOr("auto", func() { p.rate = "a" }, NullOr(func() { p.rate = "0" }, String(&p.rate, Grammar{})))},
+			Value: WordOr("auto", func() { p.rate = "a" },
+				NullOr(func() { p.rate = "0" }, String(&p.rate, Grammar{})))},
 	}
 }
 
@@ -102,7 +103,8 @@ func TestPlaces(t *testing.T) {
 	r.Add("food.day", "is dear", "")
 	r.Add("food.night", "is not there", "")
 	r.Add("legs", "are not there", "")
-	want := "pet.yaml:1:1: legs: are not there\npet.yaml:2:7: food.night: is not there\npet.yaml:2:13: food.day: is dear"
+	want := "pet.yaml:1:1: legs: are not there\npet.yaml:2:7: food.night: is not there\n" +
+		"pet.yaml:2:13: food.day: is dear"
 	if err := r.Err(); err.Error() != want || r.Place("food.day").Text != "corn" || r.Place("legs") != nil {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
 	}

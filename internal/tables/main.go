@@ -65,7 +65,8 @@ func refresh(ctx context.Context, out io.Writer, index string) error {
 	if err := os.WriteFile(wheelTable, []byte(after), 0o644); err != nil { //nolint:gosec // a file of the repository
 		return fmt.Errorf("write table: %w", err)
 	}
-	fmt.Fprintf(out, "%s: %d lines changed; the newest is %s\n%s\n", wheelTable, len(changes), newest(after), strings.Join(changes, "\n"))
+	fmt.Fprintf(out, "%s: %d lines changed; the newest is %s\n%s\n", wheelTable, len(changes), newest(after),
+		strings.Join(changes, "\n"))
 	return follow(out, newest(string(before)), newest(after))
 }
 
@@ -86,7 +87,8 @@ func follow(out io.Writer, from, to string) error {
 			fmt.Fprintf(out, "%s: %s is %s now\n", name, from, to)
 		}
 	}
-	fmt.Fprintln(out, "an index page does not tell extras: see in the METADATA of a wheel whether they changed, and add a row to layers/data/ray.yaml if so")
+	fmt.Fprintln(out, "an index page does not tell extras: see in the METADATA of a wheel whether they changed, and "+
+		"add a row to layers/data/ray.yaml if so")
 	return nil
 }
 
@@ -110,8 +112,8 @@ func get(ctx context.Context, address string) ([]byte, error) {
 		return nil, fmt.Errorf("ask %s: %s", u.Redacted(), resp.Status)
 	}
 	if kind := resp.Header.Get("Content-Type"); !strings.HasPrefix(kind, jsonForm) {
-		return nil, fmt.Errorf("ask %s: it answers %q and not the JSON of PEP 691, which alone tells what was withdrawn; "+
-			"set PIP_INDEX_URL=https://pypi.org/simple", u.Redacted(), kind)
+		return nil, fmt.Errorf("ask %s: it answers %q and not the JSON of PEP 691, which alone tells what "+
+			"was withdrawn; set PIP_INDEX_URL=https://pypi.org/simple", u.Redacted(), kind)
 	}
 	data, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
 	if err != nil {

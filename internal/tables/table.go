@@ -101,7 +101,8 @@ func wheel(project, name string) (version, python, platform string, ok bool) {
 	}
 	tags := parts[len(parts)-3:]
 	minor, ok := strings.CutPrefix(tags[0], "cp3")
-	if _, err := strconv.Atoi(minor); !ok || err != nil || strings.HasSuffix(tags[1], "t") || !strings.Contains(tags[2], "linux") {
+	if _, err := strconv.Atoi(minor); !ok || err != nil || strings.HasSuffix(tags[1], "t") ||
+		!strings.Contains(tags[2], "linux") {
 		return "", "", "", false
 	}
 	for _, p := range platforms() {
@@ -115,7 +116,8 @@ func wheel(project, name string) (version, python, platform string, ok bool) {
 // final tells a final release of Ray: three numbers.
 func final(version string) bool {
 	numbers := strings.Split(version, ".")
-	return len(numbers) == 3 && !slices.ContainsFunc(numbers, func(n string) bool { _, err := strconv.Atoi(n); return err != nil })
+	return len(numbers) == 3 && !slices.ContainsFunc(numbers,
+		func(n string) bool { _, err := strconv.Atoi(n); return err != nil })
 }
 
 // compareVersions orders dotted numbers.

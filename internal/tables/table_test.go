@@ -70,8 +70,10 @@ func TestYankedAndStrangePages(t *testing.T) {
 		return `{"filename":"ray-2.1.0-` + python + `-` + python + `-manylinux2014_x86_64.whl","yanked":` + yanked + `}`
 	}
 	for name, tt := range map[string]struct{ files, want string }{
-		"one of two wheels is withdrawn":    {file("cp310", `"bad"`) + "," + file("cp311", "false"), "2.1.0\t-\t3.10,3.11\t-\t-\n"},
-		"all are, without a reason":         {file("cp310", "true") + "," + file("cp311", `""`), "2.1.0\t-\t3.10,3.11\t-\tyanked\n"},
+		"one of two wheels is withdrawn": {file("cp310", `"bad"`) + "," + file("cp311", "false"),
+			"2.1.0\t-\t3.10,3.11\t-\t-\n"},
+		"all are, without a reason": {file("cp310", "true") + "," + file("cp311", `""`),
+			"2.1.0\t-\t3.10,3.11\t-\tyanked\n"},
 		"the reason has tabs and lines":     {file("cp310", `"a\tb\nc\u0007d"`), "2.1.0\t-\t3.10\t-\ta b c d\n"},
 		"one that does not tell of yanking": {file("cp310", "null"), "2.1.0\t-\t3.10\t-\t-\n"},
 	} {
@@ -93,7 +95,9 @@ func TestYankedAndStrangePages(t *testing.T) {
 
 func FuzzReleases(f *testing.F) {
 	f.Add(recorded(f))
-	f.Add([]byte(`{"name":"ray","files":[{"filename":"ray-2.1.0-cp310-cp310-manylinux2014_x86_64.whl","upload-time":"a\tb","yanked":"a\nb"}]}`))
+	f.Add(
+		[]byte(
+			`{"name":"ray","files":[{"filename":"ray-2.1.0-cp310-cp310-manylinux2014_x86_64.whl","upload-time":"a\tb","yanked":"a\nb"}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		rows, err := releases(data)
 		if err != nil {
@@ -111,7 +115,8 @@ func FuzzReleases(f *testing.F) {
 func repository(t *testing.T, wheels string) {
 	t.Helper()
 	t.Chdir(t.TempDir())
-	files := map[string]string{"examples/default/raybuild.yaml": "ray: {version: 2.59.0}\n", "internal/cli/init.yaml": "# version: \"2.59.0\"\n"}
+	files := map[string]string{"examples/default/raybuild.yaml": "ray: {version: 2.59.0}\n",
+		"internal/cli/init.yaml": "# version: \"2.59.0\"\n"}
 	if wheels != "" {
 		files[wheelTable] = wheels
 	}
@@ -145,7 +150,8 @@ func TestRefresh(t *testing.T) {
 	if want := []string{"/simple/ray/ " + jsonForm + " me:secret"}; !slices.Equal(asked, want) {
 		t.Errorf("asked %q, want %q", asked, want)
 	}
-	for _, want := range []string{"- 2.20.0\t2024-05-01\t3.9\t-\t-\n+ 2.20.0\t2024-05-01\t3.9,3.10,3.11\t3.9,3.10,3.11\t-\n",
+	for _, want := range []string{"- 2.20.0\t2024-05-01\t3.9\t-\t-\n" +
+		"+ 2.20.0\t2024-05-01\t3.9,3.10,3.11\t3.9,3.10,3.11\t-\n",
 		"- 2.59.0\t2026-10-02\t3.10\t3.10\t-\n", "+ 2.60.0\t2026-11-04\t", "+ 0.8.6\t", "the newest is 2.60.0",
 		"examples/default/raybuild.yaml: 2.59.0 is 2.60.0 now", "add a row to layers/data/ray.yaml"} {
 		if !strings.Contains(out.String(), want) {
@@ -159,7 +165,8 @@ func TestRefresh(t *testing.T) {
 		t.Errorf("init.yaml is %q, %v", text, err)
 	}
 	out.Reset()
-	if err := refresh(t.Context(), &out, index); err != nil || !strings.Contains(out.String(), "is up to date: 7 releases, the newest is 2.60.0") {
+	if err := refresh(t.Context(), &out, index); err != nil ||
+		!strings.Contains(out.String(), "is up to date: 7 releases, the newest is 2.60.0") {
 		t.Errorf("a second run: %v, %s", err, out.String())
 	}
 }
@@ -169,8 +176,10 @@ func TestRefreshRefuses(t *testing.T) {
 		answer http.HandlerFunc
 		want   string
 	}{
-		"an index that speaks HTML alone": {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<!doctype html>")) }, "not the JSON of PEP 691"},
-		"an index without Ray":            {http.NotFound, "404 Not Found"},
+		"an index that speaks HTML alone": {func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write([]byte("<!doctype html>"))
+		}, "not the JSON of PEP 691"},
+		"an index without Ray": {http.NotFound, "404 Not Found"},
 		"a page that ends too soon": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", jsonForm)
 			w.Header().Set("Content-Length", "1000")

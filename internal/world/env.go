@@ -20,8 +20,10 @@ func (m Mirror) Fetch() string {
 func (w *World) Env() []byte {
 	var b bytes.Buffer
 	for _, v := range [][2]string{
-		{"WORLD_A", w.A.Fetch()}, {"WORLD_B", w.B.Fetch()}, {"WORLD_A_URL", w.A.URL}, {"WORLD_B_URL", w.B.URL}, {"WORLD_EXTRA", w.A.Extra}, {"WORLD_MINIFORGE", w.A.Miniforge},
-		{"WORLD_REGISTRY", w.Registry}, {"WORLD_BASE", w.Base}, {"WORLD_BASE_PATCHED", w.BasePatched}, {"WORLD_RAY_OLD", RayOld}, {"WORLD_RAY_NEW", RayNew},
+		{"WORLD_A", w.A.Fetch()}, {"WORLD_B", w.B.Fetch()}, {"WORLD_A_URL", w.A.URL}, {"WORLD_B_URL", w.B.URL},
+		{"WORLD_EXTRA", w.A.Extra}, {"WORLD_MINIFORGE", w.A.Miniforge},
+		{"WORLD_REGISTRY", w.Registry}, {"WORLD_BASE", w.Base}, {"WORLD_BASE_PATCHED", w.BasePatched},
+		{"WORLD_RAY_OLD", RayOld}, {"WORLD_RAY_NEW", RayNew},
 	} {
 		fmt.Fprintf(&b, "%s='%s'\n", v[0], strings.ReplaceAll(v[1], "'", `'\''`))
 	}
@@ -56,8 +58,8 @@ func (w *World) Recipe() []byte {
 	return w.recipe(standInHead, w.A.Fetch(), RayOld, "", "tensorflow, requests")
 }
 
-const standInHead = `# A Ray image from raybuild's offline package world. Debian's packages, Python and pip are real; ray and
-# the other Python packages are stand-ins for tests.`
+const standInHead = `# A Ray image from raybuild's offline package world. Debian's packages, Python and pip are real;
+# ray and the other Python packages are stand-ins for tests.`
 
 func (w *World) recipe(head, fetch, ray, extra, pip string) []byte {
 	in, _ := w.Installer("miniconda")

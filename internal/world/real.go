@@ -87,5 +87,6 @@ func (w *World) RealRecipe() []byte {
 	return w.recipe(realHead, w.A.FetchReal(), RayReal, "rllib", "requests")
 }
 
-const realHead = `# An image of real Ray: Ray and all Python packages come from the real Python index, through a cache on loopback; base and
-# apt packages are Debian's. Stand-ins are the conda channel and the Miniconda-like installer.`
+const realHead = `# An image of real Ray: Ray and all Python packages come from the real Python index,
+# through a cache on loopback; base and apt packages are Debian's.
+# Stand-ins are the conda channel and the Miniconda-like installer.`

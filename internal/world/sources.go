@@ -84,7 +84,8 @@ func baseAnswers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err = remote.Head(ref, remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain)); err != nil {
+	if _, err = remote.Head(ref, remote.WithContext(ctx),
+		remote.WithAuthFromKeychain(authn.DefaultKeychain)); err != nil {
 		return fmt.Errorf("ask the registry of %s: %w", quickBase, err)
 	}
 	return nil

@@ -89,7 +89,8 @@ func (o Options) make(ctx context.Context) (*content, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &content{cache: o.Cache, index: o.Index, fresh: o.Fresh, real: &mirror.Cache{Dir: filepath.Join(tests, "index")}}
+	c := &content{cache: o.Cache, index: o.Index, fresh: o.Fresh,
+		real: &mirror.Cache{Dir: filepath.Join(tests, "index")}}
 	c.from = debian.MirrorOf(hostconf.Read(hostconf.This(os.Getenv)))
 	if c.images, err = debian.Make(ctx, o.Cache, c.from, channel.DebianPackages(), o.logf); err != nil {
 		return nil, err
@@ -108,7 +109,8 @@ func (o Options) make(ctx context.Context) (*content, error) {
 		return nil, fmt.Errorf("make conda channel: %w", err)
 	}
 	c.public, c.extra, err = pypi.Make(ctx, o.Cache, pypi.Options{
-		Scale: o.Scale, RayVersions: o.rayVersions(), Variants: o.Variants, Ray: ray.Files, Wheels: c.channel.Wheels, Log: o.logf,
+		Scale: o.Scale, RayVersions: o.rayVersions(), Variants: o.Variants, Ray: ray.Files,
+		Wheels: c.channel.Wheels, Log: o.logf,
 		Code: func(ctx context.Context) ([]byte, error) { return channel.MachineCode(ctx, c.images.Deb) },
 	})
 	if err != nil {
@@ -273,7 +275,8 @@ func (w *World) serve(ctx context.Context, r *runner, c *content, addrs [3]strin
 func newMirror(url string, s *mirror.Server) Mirror {
 	return Mirror{
 		URL: url, Apt: url + "/debian", Conda: url + "/anaconda", Pip: url + "/pypi/simple",
-		Installer: url + "/anaconda/miniconda", Extra: url + "/extra/simple", Miniforge: url + "/miniforge", Real: url + "/real/simple", server: s,
+		Installer: url + "/anaconda/miniconda", Extra: url + "/extra/simple", Miniforge: url + "/miniforge",
+		Real: url + "/real/simple", server: s,
 	}
 }
 

@@ -57,7 +57,9 @@ func running(t *testing.T) *World {
 }
 
 func TestEnvIsForShellsAndYAML(t *testing.T) {
-	w := &World{A: newMirror("http://127.0.0.1:81", nil), B: newMirror("http://127.0.0.1:82", nil), Registry: "127.0.0.1:83", Base: "127.0.0.1:83/world/debian:bookworm", Installers: []Installer{{Distribution: "miniconda", Version: "py311_1-1", SHA256: strings.Repeat("a", 64)}}}
+	w := &World{A: newMirror("http://127.0.0.1:81", nil), B: newMirror("http://127.0.0.1:82", nil),
+		Registry: "127.0.0.1:83", Base: "127.0.0.1:83/world/debian:bookworm",
+		Installers: []Installer{{Distribution: "miniconda", Version: "py311_1-1", SHA256: strings.Repeat("a", 64)}}}
 	dir := t.TempDir()
 	if err := w.Write(dir); err != nil {
 		t.Fatal(err)
@@ -67,7 +69,8 @@ func TestEnvIsForShellsAndYAML(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	var m map[string]string
-	if err := yaml.Unmarshal(out, &m); err != nil || m["apt"] != "http://127.0.0.1:82/debian" || m["pip"] != "http://127.0.0.1:82/pypi/simple" || len(m) != 4 {
+	if err := yaml.Unmarshal(out, &m); err != nil || m["apt"] != "http://127.0.0.1:82/debian" ||
+		m["pip"] != "http://127.0.0.1:82/pypi/simple" || len(m) != 4 {
 		t.Errorf("%v: %s is %v", err, out, m)
 	}
 	var recipe struct {
@@ -75,7 +78,8 @@ func TestEnvIsForShellsAndYAML(t *testing.T) {
 		Mirrors struct{ Fetch []map[string]string }
 		Ray     struct{ Version string }
 	}
-	if err := yaml.Unmarshal(w.Recipe(), &recipe); err != nil || recipe.Base != w.Base || recipe.Mirrors.Fetch[0]["conda"] != "http://127.0.0.1:81/anaconda" || recipe.Ray.Version != RayOld {
+	if err := yaml.Unmarshal(w.Recipe(), &recipe); err != nil || recipe.Base != w.Base ||
+		recipe.Mirrors.Fetch[0]["conda"] != "http://127.0.0.1:81/anaconda" || recipe.Ray.Version != RayOld {
 		t.Errorf("%v: %+v", err, recipe)
 	}
 }
@@ -204,7 +208,8 @@ func (s system) run(net bool, script string, args ...string) (string, error) {
 	}
 	const enter = `mount -t proc proc "$0/proc" && mount --bind /dev "$0/dev" && exec chroot "$0" /bin/sh -euc "$@"`
 	cmd := exec.Command("unshare", append(append(flags, "sh", "-euc", enter, s.dir, script, "sh"), args...)...)
-	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"}
+	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root",
+		"LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"}
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
@@ -268,8 +273,9 @@ func TestCondaOnAMinimalSystem(t *testing.T) {
 	fetch(t, w.B.Installer+"/"+in.Path, filepath.Join(s.dir, "tmp", "i.sh"))
 	t.Run("the installer refuses what it must", func(t *testing.T) {
 		for script, want := range map[string]string{
-			"sh /tmp/i.sh -p /opt/x </dev/null":                     "run with -b",
-			"CONDA_OVERRIDE_GLIBC=2.27 sh /tmp/i.sh -b -p /opt/x":   "Installer requires GLIBC >=2.28, but system has 2.27.",
+			"sh /tmp/i.sh -p /opt/x </dev/null": "run with -b",
+			"CONDA_OVERRIDE_GLIBC=2.27 sh /tmp/i.sh -b -p /opt/x": "Installer requires GLIBC >=2.28, but " +
+				"system has 2.27.",
 			"sh /tmp/i.sh -b -p /usr":                               "File or directory already exists: '/usr'",
 			"sh /tmp/i.sh -b -p '/opt/a b'":                         "directories with spaces",
 			"head -c 9000000 /tmp/i.sh >/tmp/j; sh /tmp/j -b -p /j": "md5sum mismatch",
@@ -281,9 +287,11 @@ func TestCondaOnAMinimalSystem(t *testing.T) {
 	})
 	s.must(false, "sh /tmp/i.sh -b -p /opt/conda")
 	out := s.must(false, `/opt/conda/bin/conda --version; /opt/conda/bin/conda info
-/opt/conda/bin/python -c "import ssl, sqlite3, ctypes, lzma, bz2, zlib, uuid, curses, readline, hashlib, xml.parsers.expat, distutils.core; print('all modules')"
+/opt/conda/bin/python -c "import ssl, sqlite3, ctypes, lzma, bz2, zlib, uuid, curses, readline, hashlib
+import xml.parsers.expat, distutils.core; print('all modules')"
 /opt/conda/bin/pip --version`)
-	for _, want := range []string{"conda 26.7.1", "not conda", "all modules", "from /opt/conda/lib/python3.11/site-packages/pip"} {
+	for _, want := range []string{"conda 26.7.1", "not conda", "all modules",
+		"from /opt/conda/lib/python3.11/site-packages/pip"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in:\n%s", want, out)
 		}
@@ -301,8 +309,10 @@ python -c "import ray, sdist_only_pkg; print(ray.__file__)"
 /opt/conda/bin/conda run -n ray sh -c 'echo activated $WORLD_ACTIVATED'
 /opt/conda/bin/conda list -n ray`, w.A.Conda, w.A.Pip, RayOld)
 		for _, want := range []string{
-			"pip 23.0.1 from /opt/conda/envs/ray/lib/python3.11/site-packages/pip", "/opt/conda/envs/ray/share\n/opt/conda/envs/ray/share\nhello from the world\nworld-postlink 1.0 0\n",
-			"No broken requirements found.", "ray, version " + RayOld, "/opt/conda/envs/ray/lib/python3.11/site-packages/ray/__init__.py", "activated 1", "pypi_0",
+			"pip 23.0.1 from /opt/conda/envs/ray/lib/python3.11/site-packages/pip", "/opt/conda/envs/ray/share\n" +
+				"/opt/conda/envs/ray/share\nhello from the world\nworld-postlink 1.0 0\n",
+			"No broken requirements found.", "ray, version " + RayOld,
+			"/opt/conda/envs/ray/lib/python3.11/site-packages/ray/__init__.py", "activated 1", "pypi_0",
 		} {
 			if !strings.Contains(out, want) {
 				t.Errorf("no %q in:\n%s", want, out)
@@ -313,7 +323,10 @@ python -c "import ray, sdist_only_pkg; print(ray.__file__)"
 
 func TestMirrorsCarryTheSame(t *testing.T) {
 	w := running(t)
-	for _, path := range []string{"/pypi/simple/ray/", "/extra/simple/world-extra/", "/anaconda/pkgs/main/noarch/repodata.json", "/anaconda/cloud/conda-forge/linux-64/repodata.json.zst", "/anaconda/miniconda/", "/miniforge/26.3.2-3/Miniforge3-26.3.2-3-Linux-x86_64.sh", "/anaconda/miniconda/Miniforge3-26.3.2-3-Linux-x86_64.sh"} {
+	for _, path := range []string{"/pypi/simple/ray/", "/extra/simple/world-extra/",
+		"/anaconda/pkgs/main/noarch/repodata.json", "/anaconda/cloud/conda-forge/linux-64/repodata.json.zst",
+		"/anaconda/miniconda/", "/miniforge/26.3.2-3/Miniforge3-26.3.2-3-Linux-x86_64.sh",
+		"/anaconda/miniconda/Miniforge3-26.3.2-3-Linux-x86_64.sh"} {
 		dir := t.TempDir()
 		var sum [2][32]byte
 		for i, m := range []Mirror{w.A, w.B} {
@@ -332,7 +345,8 @@ func TestMirrorsCarryTheSame(t *testing.T) {
 	if err := w.B.Fault(mirror.Fault{Match: "^/pypi/simple/ray/", Mode: "503", Times: 1}); err != nil {
 		t.Fatal(err)
 	}
-	for url, want := range map[string]int{w.A.Pip + "/ray/": 200, w.B.Pip + "/ray/": 503, w.A.Conda + "/cloud/conda-forge/noarch/current_repodata.json": 404} {
+	for url, want := range map[string]int{w.A.Pip + "/ray/": 200, w.B.Pip + "/ray/": 503,
+		w.A.Conda + "/cloud/conda-forge/noarch/current_repodata.json": 404} {
 		resp, err := http.Get(url)
 		if err != nil {
 			t.Fatal(err)

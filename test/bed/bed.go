@@ -46,7 +46,8 @@ type Bed struct {
 
 // Missing says what this machine lacks for hosts, or "".
 func Missing() string {
-	return testneeds.Missing("dockerd", "containerd", "runc", "docker-init", "sshd", "ssh-keygen", "ip", "nft", "nsenter", "unshare", "curl")
+	return testneeds.Missing("dockerd", "containerd", "runc", "docker-init", "sshd", "ssh-keygen", "ip", "nft",
+		"nsenter", "unshare", "curl")
 }
 
 // Start makes hosts, which end with Close.
@@ -56,7 +57,8 @@ func Start(o Options) (*Bed, error) {
 		return nil, err
 	}
 	n := os.Getpid() % 250
-	b := &Bed{Dir: filepath.Join(dir, "hosts"), Net: fmt.Sprintf("10.86.%d", n), Name: fmt.Sprintf("rt%d", n), Hosts: o.Hosts, Store: o.Store}
+	b := &Bed{Dir: filepath.Join(dir, "hosts"), Net: fmt.Sprintf("10.86.%d", n), Name: fmt.Sprintf("rt%d", n),
+		Hosts: o.Hosts, Store: o.Store}
 	if s := os.Getenv("RAYBUILD_TEST_NET"); s != "" {
 		b.Net = s
 	}
@@ -71,8 +73,10 @@ func Start(o Options) (*Bed, error) {
 	if b.Store == nil {
 		b.Store = registry.New(registry.Logger(log.New(io.Discard, "", 0)))
 	}
-	var lc net.ListenConfig                                                         // the hosts reach it at this machine's address on their network
-	if b.listener, err = lc.Listen(context.Background(), "tcp", ":0"); err != nil { //nolint:forbidigo // it lives as long as the tests
+	// the hosts reach it at this machine's address on their network
+	var lc net.ListenConfig
+	//nolint:forbidigo // it lives as long as the tests
+	if b.listener, err = lc.Listen(context.Background(), "tcp", ":0"); err != nil {
 		return nil, err
 	}
 	go http.Serve(b.listener, b.Store) //nolint:errcheck,gosec // it serves until Close
@@ -102,7 +106,8 @@ func (b *Bed) Script(args ...string) (string, error) {
 
 // Env is hosts.sh's.
 func (b *Bed) Env() []string {
-	return append(os.Environ(), "HOSTS_NAME="+b.Name, "HOSTS_NET="+b.Net, "HOSTS_DIR="+b.Dir, "HOSTS_DOCKERD_ARGS=--insecure-registry "+b.Registry)
+	return append(os.Environ(), "HOSTS_NAME="+b.Name, "HOSTS_NET="+b.Net, "HOSTS_DIR="+b.Dir,
+		"HOSTS_DOCKERD_ARGS=--insecure-registry "+b.Registry)
 }
 
 // Must runs hosts.sh, which has to succeed.
@@ -121,7 +126,8 @@ func (b *Bed) Addr(i int) string { return fmt.Sprintf("%s.%d", b.Net, 10+i) }
 // Reach is how the bed's hosts are reached: with its own key and host keys.
 func (b *Bed) Reach() cluster.Options {
 	return cluster.Options{Images: images{}, SSH: docker.Options{SSHConfig: "none", Agent: "none",
-		KnownHosts: []string{filepath.Join(b.Dir, "known_hosts")}, Identities: []string{filepath.Join(b.Dir, "id_ed25519")}}}
+		KnownHosts: []string{filepath.Join(b.Dir, "known_hosts")},
+		Identities: []string{filepath.Join(b.Dir, "id_ed25519")}}}
 }
 
 // Home makes the home directory of somebody whose SSH key the hosts take, with the named files of
@@ -179,7 +185,8 @@ func (images) Facts(ctx context.Context, ref string) (cluster.ImageFacts, error)
 		return cluster.ImageFacts{}, err
 	}
 	d, err := img.Digest()
-	return cluster.ImageFacts{Ref: ref, Digest: d.String(), RayVersion: cfg.Config.Labels["dev.raybuild.ray"], Arch: []string{cfg.Architecture}}, err
+	return cluster.ImageFacts{Ref: ref, Digest: d.String(), RayVersion: cfg.Config.Labels["dev.raybuild.ray"],
+		Arch: []string{cfg.Architecture}}, err
 }
 
 // Text is a cluster.yaml of one head, on host 1, and the given workers, by host number.
@@ -188,7 +195,8 @@ func (b *Bed) Text(name, image, more string, workers ...int) string {
 	for _, w := range workers {
 		hosts = append(hosts, fmt.Sprintf("%q", "ssh://root@"+b.Addr(w)))
 	}
-	text := fmt.Sprintf("name: %s\nimage: %s\nhead: {host: %q, num_cpus: 1, shm_size: 128m}\nnum_cpus: 2\nshm_size: 128m\n", name, image, "ssh://root@"+b.Addr(1))
+	text := fmt.Sprintf("name: %s\nimage: %s\nhead: {host: %q, num_cpus: 1, shm_size: 128m}\nnum_cpus: 2\n"+
+		"shm_size: 128m\n", name, image, "ssh://root@"+b.Addr(1))
 	if len(workers) > 0 {
 		text += "workers: [{hosts: [" + strings.Join(hosts, ", ") + "]}]\n"
 	}
@@ -216,7 +224,8 @@ func (b *Bed) Down(t testing.TB, name string) {
 	for i := range b.Hosts {
 		hosts = append(hosts, cluster.Host{Address: b.Addr(i + 1), User: "root"})
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute) //nolint:forbidigo // the test's own may have ended
+	//nolint:forbidigo // the test's own may have ended
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	if _, err := cluster.Down(ctx, name, hosts, b.Options(t)); err != nil {
 		t.Errorf("down: %v", err)

@@ -28,7 +28,8 @@ const SecureName = "registry.example"
 func (b *Bed) ServeTLS(t testing.TB, allow func(http.ResponseWriter, *http.Request) bool) {
 	t.Helper()
 	cert, ca := selfSigned(t, SecureName)
-	ln, err := tls.Listen("tcp", b.Net+".1:443", &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12})
+	ln, err := tls.Listen("tcp", b.Net+".1:443", &tls.Config{Certificates: []tls.Certificate{cert},
+		MinVersion: tls.VersionTLS12})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +49,8 @@ func (b *Bed) ServeTLS(t testing.TB, allow func(http.ResponseWriter, *http.Reque
 		if err := os.WriteFile(filepath.Join(dir, "ca.crt"), ca, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		b.Must(t, "exec", fmt.Sprint(i), "sh", "-c", fmt.Sprintf("grep -q %[2]s /etc/hosts || echo %[1]s.1 %[2]s >>/etc/hosts", b.Net, SecureName))
+		b.Must(t, "exec", fmt.Sprint(i), "sh", "-c",
+			fmt.Sprintf("grep -q %[2]s /etc/hosts || echo %[1]s.1 %[2]s >>/etc/hosts", b.Net, SecureName))
 	}
 }
 
@@ -59,12 +61,16 @@ func selfSigned(t testing.TB, name string) (tls.Certificate, []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), BasicConstraintsValid: true, IsCA: true,
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name},
+		DNSNames:  []string{name},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		BasicConstraintsValid: true, IsCA: true,
+		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key},
+		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }

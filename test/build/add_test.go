@@ -24,7 +24,8 @@ func TestAddPutsOneLayerOnAnImage(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	out := h.run("add", "--push", "--json", "--metadata-file", "meta.json", "-t", more, "uvicorn[standard]", "--onto", dst)
+	out := h.run("add", "--push", "--json", "--metadata-file", "meta.json", "-t", more, "uvicorn[standard]",
+		"--onto", dst)
 	if out.code != 0 {
 		t.Fatalf("raybuild add: exit %d\n%s", out.code, tail(out.stderr, 40))
 	}
@@ -34,7 +35,8 @@ func TestAddPutsOneLayerOnAnImage(t *testing.T) {
 		Changes     []struct{ Layer, Name, From string }
 	}
 	var after metadata
-	if err := errors.Join(json.Unmarshal([]byte(out.stdout), &r), json.Unmarshal([]byte(h.read("meta.json")), &after)); err != nil {
+	if err := errors.Join(json.Unmarshal([]byte(out.stdout), &r),
+		json.Unmarshal([]byte(h.read("meta.json")), &after)); err != nil {
 		t.Fatal(err)
 	}
 	if !r.Added || r.Image != repository(more)+"@"+after.Digest || r.From != repository(dst)+"@"+before.Digest {
@@ -60,7 +62,8 @@ func TestAddPutsOneLayerOnAnImage(t *testing.T) {
 	}
 	for i := range old {
 		if old[i].Digest != now[i].Digest || !now[i].Reused {
-			t.Errorf("layer %q went from %s to %s (reused: %v), want it kept", old[i].Name, old[i].Digest, now[i].Digest, now[i].Reused)
+			t.Errorf("layer %q went from %s to %s (reused: %v), want it kept", old[i].Name, old[i].Digest,
+				now[i].Digest, now[i].Reused)
 		}
 	}
 	if after.Raybuild.BytesPushed != now[len(now)-1].Size {
@@ -80,27 +83,34 @@ func TestAddPutsOneLayerOnAnImage(t *testing.T) {
 func addedIsKnown(t *testing.T, h *home, dst, more, image string) {
 	t.Helper()
 	again := h.run("add", "--push", "-t", more, "uvicorn[standard]", "--onto", dst)
-	if again.code != 0 || strings.TrimSpace(again.stdout) != image || !strings.Contains(again.stderr, "up to date") || strings.Contains(again.stderr, "resolving") {
-		t.Errorf("the same call again: exit %d, %q, want %q without a solve\n%s", again.code, again.stdout, image, again.stderr)
+	if again.code != 0 || strings.TrimSpace(again.stdout) != image || !strings.Contains(again.stderr, "up to date") ||
+		strings.Contains(again.stderr, "resolving") {
+		t.Errorf("the same call again: exit %d, %q, want %q without a solve\n%s", again.code, again.stdout,
+			image, again.stderr)
 	}
 	inPlace := h.run("add", "--push", "uvicorn", "--onto", more)
-	if inPlace.code != 0 || strings.TrimSpace(inPlace.stdout) != image || !strings.Contains(inPlace.stderr, "has what is asked for") {
+	if inPlace.code != 0 || strings.TrimSpace(inPlace.stdout) != image ||
+		!strings.Contains(inPlace.stderr, "has what is asked for") {
 		t.Errorf("adding what is there: exit %d, %q\n%s", inPlace.code, inPlace.stdout, inPlace.stderr)
 	}
 	if diff := h.run("diff", dst, more); !strings.Contains(diff.stdout, "uvloop") {
 		t.Errorf("diff does not name what was added:\n%s", diff.stdout)
 	}
-	if why := h.run("why", dst, more); !strings.Contains(why.stdout, "add-1: is new") || strings.Contains(why.stdout, "env:") {
+	if why := h.run("why", dst, more); !strings.Contains(why.stdout, "add-1: is new") ||
+		strings.Contains(why.stdout, "env:") {
 		t.Errorf("why does not say that the added layer alone is new:\n%s%s", why.stdout, why.stderr)
 	}
 	// The recipe with the same list is the same graph.
 	h.write("raybuild.lock", h.run("inspect", "--lock", more).stdout)
 	h.write("app/main.py", "print(1)\n")
-	h.write("raybuild.yaml", shortRecipe("files: [{from: app, to: /home/ray/app}]", "pip: {added: [['uvicorn[standard]']]}"))
+	h.write("raybuild.yaml", shortRecipe("files: [{from: app, to: /home/ray/app}]",
+		"pip: {added: [['uvicorn[standard]']]}"))
 	if out := h.push(more, "--frozen"); !out.meta.Raybuild.UpToDate || repository(more)+"@"+out.meta.Digest != image {
 		t.Errorf("the recipe with what was added is not the image:\n%s", tail(out.stderr, 20))
 	}
-	h.refused(1, []string{"conflicting-pkg", "requests", "the image has"}, "add", "--push", "conflicting-pkg", "--onto", more)
-	h.refused(1, []string{"no wheel", "wrong_platform", "linux/amd64", "pip.wheels"}, "add", "--push", "wrong-platform", "--onto", more)
+	h.refused(1, []string{"conflicting-pkg", "requests", "the image has"}, "add", "--push", "conflicting-pkg",
+		"--onto", more)
+	h.refused(1, []string{"no wheel", "wrong_platform", "linux/amd64", "pip.wheels"}, "add", "--push", "wrong-platform",
+		"--onto", more)
 	h.refused(1, []string{"carries no recipe", "pip.added"}, "add", "six", "--onto", testEnv.Base)
 }

@@ -26,7 +26,8 @@ func ownDeb(t *testing.T) []byte {
 		var b bytes.Buffer
 		z := gzip.NewWriter(&b)
 		w := tar.NewWriter(z)
-		h := &tar.Header{Name: name, Size: int64(len(text)), Mode: 0o644, Format: tar.FormatGNU, ModTime: time.Unix(1e9, 0)}
+		h := &tar.Header{Name: name, Size: int64(len(text)), Mode: 0o644, Format: tar.FormatGNU,
+			ModTime: time.Unix(1e9, 0)}
 		if err := w.WriteHeader(h); err != nil {
 			t.Fatal(err)
 		}
@@ -60,7 +61,8 @@ func ownDeb(t *testing.T) []byte {
 	return b.Bytes()
 }
 
-const ownControl = "Package: own-deb\nVersion: 1.0\nArchitecture: all\nMaintainer: Test <test@example.org>\nDescription: a package of a test's own repository\n"
+const ownControl = "Package: own-deb\nVersion: 1.0\nArchitecture: all\nMaintainer: Test <test@example.org>\n" +
+	"Description: a package of a test's own repository\n"
 
 // newKey is an OpenPGP key.
 func newKey(t *testing.T) *openpgp.Entity {
@@ -93,7 +95,8 @@ func public(t *testing.T, key *openpgp.Entity) string {
 func ownRepository(t *testing.T, key *openpgp.Entity) string {
 	t.Helper()
 	deb := ownDeb(t)
-	packages := fmt.Sprintf("%sFilename: ./own-deb_1.0_all.deb\nSize: %d\nSHA256: %x\n\n", ownControl, len(deb), sha256.Sum256(deb))
+	packages := fmt.Sprintf("%sFilename: ./own-deb_1.0_all.deb\nSize: %d\n"+
+		"SHA256: %x\n\n", ownControl, len(deb), sha256.Sum256(deb))
 	release := fmt.Sprintf("Origin: test\nDate: %s\nSHA256:\n %x %d Packages\n",
 		time.Now().UTC().Format("Mon, 02 Jan 2006 15:04:05 UTC"), sha256.Sum256([]byte(packages)), len(packages))
 	var signed bytes.Buffer
@@ -128,7 +131,8 @@ func TestOwnAptRepository(t *testing.T) {
 	h.write("right.asc", public(t, key))
 	h.write("wrong.asc", public(t, newKey(t)))
 	recipe := func(file string) string {
-		return strings.Replace(shortRecipe(), "apt: [less]", fmt.Sprintf("apt: {packages: [less, own-deb], repositories: [{url: %q, suite: ./, key: %s}]}", at, file), 1)
+		return strings.Replace(shortRecipe(), "apt: [less]",
+			fmt.Sprintf("apt: {packages: [less, own-deb], repositories: [{url: %q, suite: ./, key: %s}]}", at, file), 1)
 	}
 	dst := ref(t, "1")
 	h.write("raybuild.yaml", recipe("wrong.asc"))

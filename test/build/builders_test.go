@@ -81,18 +81,22 @@ func TestDockerEngineBuildsAndPushes(t *testing.T) {
 	r := ref(t, "1")
 
 	first := h.push(r, "--builder", "docker", "--cache")
-	for _, text := range []string{"note: there is no cache yet where --cache keeps it", "cannot export its cache", " s, 1 of 2 imports and exports failed"} {
+	for _, text := range []string{"note: there is no cache yet where --cache keeps it", "cannot export its cache",
+		" s, 1 of 2 imports and exports failed"} {
 		if !strings.Contains(first.stderr, text) {
 			t.Errorf("a cache that this builder cannot write is not told as %q:\n%s", text, tail(first.stderr, 20))
 		}
 	}
 	if first.meta.Raybuild.Engine != "docker" || !strings.Contains(first.stderr, "laid out as a line") {
-		t.Errorf("builder %q, and stderr has to say that the image is a line:\n%s", first.meta.Raybuild.Engine, tail(first.stderr, 20))
+		t.Errorf("builder %q, and stderr has to say that the image is a line:\n%s", first.meta.Raybuild.Engine,
+			tail(first.stderr, 20))
 	}
 	if first.meta.layer("ray") == "" || first.meta.Raybuild.BytesPushed == 0 {
-		t.Errorf("the push of a new image is told as %d bytes in layers %v", first.meta.Raybuild.BytesPushed, first.meta.Raybuild.Layers)
+		t.Errorf("the push of a new image is told as %d bytes in layers %v", first.meta.Raybuild.BytesPushed,
+			first.meta.Raybuild.Layers)
 	}
-	if out, err := dockerCLI(t.Context(), host, "run", "--rm", "--network", "none", r, "ray", "--version"); err != nil || !strings.Contains(out, world.RayOld) {
+	if out, err := dockerCLI(t.Context(), host, "run", "--rm", "--network", "none", r, "ray",
+		"--version"); err != nil || !strings.Contains(out, world.RayOld) {
 		t.Errorf("ray does not run in the image that the Engine built: %v\n%s", err, out)
 	}
 	if again := h.push(r); !again.meta.Raybuild.UpToDate {
@@ -117,13 +121,17 @@ func TestDockerEngineBuildsAndPushes(t *testing.T) {
 
 	// Without --push the build has loaded the image already.
 	loaded := h.run("--builder", "docker", "local/ray:1")
-	if out, err := dockerCLI(t.Context(), host, "image", "inspect", "--format", "{{.Id}}", "local/ray:1"); loaded.code != 0 || err != nil ||
+	if out, err := dockerCLI(t.Context(), host, "image", "inspect", "--format", "{{.Id}}",
+		"local/ray:1"); loaded.code != 0 || err != nil ||
 		strings.TrimSpace(out) != strings.TrimSpace(loaded.stdout) {
-		t.Errorf("exit %d, stdout %q; the Engine knows local/ray:1 as %q (%v)\n%s", loaded.code, loaded.stdout, out, err, tail(loaded.stderr, 10))
+		t.Errorf("exit %d, stdout %q; the Engine knows local/ray:1 as %q (%v)\n%s", loaded.code, loaded.stdout, out,
+			err, tail(loaded.stderr, 10))
 	}
-	h.refused(1, []string{"graph driver", "cannot write image archives", "embedded engine"}, "--builder", "docker", "--output", "type=oci,dest=out.tar", r)
+	h.refused(1, []string{"graph driver", "cannot write image archives", "embedded engine"}, "--builder", "docker",
+		"--output", "type=oci,dest=out.tar", r)
 	h.refused(1, []string{"graph driver", "cannot export its cache"},
-		"--builder", "docker", "--push", "--no-cache", "--cache-to", "type=registry,ignore-error=false,ref="+ref(t, "cache"), ref(t, "3"))
+		"--builder", "docker", "--push", "--no-cache", "--cache-to", "type=registry,ignore-error=false,ref="+
+			ref(t, "cache"), ref(t, "3"))
 
 	estargzRuns(h, host)
 }
@@ -146,11 +154,13 @@ func estargzRuns(h *home, host string) {
 			h.t.Fatal(err)
 		}
 		data, err := io.ReadAll(body)
-		if err = errors.Join(err, body.Close()); err != nil || !bytes.Contains(data[max(0, len(data)-51):], []byte("STARGZ")) {
+		if err = errors.Join(err, body.Close()); err != nil ||
+			!bytes.Contains(data[max(0, len(data)-51):], []byte("STARGZ")) {
 			h.t.Errorf("layer %d of %d has no footer of estargz (read: %v)", i, len(made), err)
 		}
 	}
-	if out, err := dockerCLI(h.t.Context(), host, "run", "--rm", "--network", "none", r, "ray", "--version"); err != nil || !strings.Contains(out, world.RayOld) {
+	if out, err := dockerCLI(h.t.Context(), host, "run", "--rm", "--network", "none", r, "ray",
+		"--version"); err != nil || !strings.Contains(out, world.RayOld) {
 		h.t.Errorf("ray does not run in an image of estargz layers: %v\n%s", err, out)
 	}
 	h.t.Logf("ran after %.1f s", time.Since(start).Seconds())
@@ -197,10 +207,12 @@ func TestBuildersOfBuildx(t *testing.T) {
 	} {
 		had := h.env
 		h.env = append(h.env, call.env...)
-		got := h.push(ref(t, name), append(call.args, "--graph-tag=false", "--reuse=false")...) // the registry has the image under other names
+		// the registry has the image under other names
+		got := h.push(ref(t, name), append(call.args, "--graph-tag=false", "--reuse=false")...)
 		h.env = had
 		if got.meta.Raybuild.Engine != addr || len(got.meta.ran()) > 0 {
-			t.Errorf("%s: built with %q, and ran %v; want %q, where everything is cached", name, got.meta.Raybuild.Engine, got.meta.ran(), addr)
+			t.Errorf("%s: built with %q, and ran %v; want %q, where everything is cached", name,
+				got.meta.Raybuild.Engine, got.meta.ran(), addr)
 		}
 	}
 	h.refused(1, []string{`"pods"`, "kubernetes", "kube-pod://"}, "--builder", "pods", "--no-cache", "x/y:1")

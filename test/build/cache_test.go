@@ -26,14 +26,16 @@ func TestTwoBuildersTwoMirrorsOneDigest(t *testing.T) {
 	testEnv.A.ResetStats()
 	second := b.push(ref(t, "b"), "--graph-tag=false", "--reuse=false", "--set", "mirrors.fetch="+testEnv.B.Fetch())
 	if first.meta.Digest != second.meta.Digest {
-		t.Errorf("digests differ: %s from mirror A, %s from mirror B\n%s", first.meta.Digest, second.meta.Digest, differing(first.meta, second.meta))
+		t.Errorf("digests differ: %s from mirror A, %s from mirror B\n%s", first.meta.Digest, second.meta.Digest,
+			differing(first.meta, second.meta))
 	}
 	if n := testEnv.A.Stats().Requests; n != 0 {
 		t.Errorf("the build from mirror B sent %d requests to mirror A", n)
 	}
 	cached := a.push(ref(t, "c"), "--graph-tag=false", "--reuse=false")
 	if cached.meta.Digest != first.meta.Digest || len(cached.meta.ran()) != 0 {
-		t.Errorf("the cached build is %s and ran %v, want %s and nothing", cached.meta.Digest, cached.meta.ran(), first.meta.Digest)
+		t.Errorf("the cached build is %s and ran %v, want %s and nothing", cached.meta.Digest, cached.meta.ran(),
+			first.meta.Digest)
 	}
 	for _, l := range cached.meta.Raybuild.Layers {
 		if l.Name != "" && l.Digest == "" {
@@ -44,8 +46,10 @@ func TestTwoBuildersTwoMirrorsOneDigest(t *testing.T) {
 	testEnv.A.ResetStats()
 	testEnv.B.ResetStats()
 	switched := a.push(ref(t, "d"), "--graph-tag=false", "--reuse=false", "--set", "mirrors.fetch="+testEnv.B.Fetch())
-	if len(switched.meta.ran()) != 0 || switched.meta.Digest != first.meta.Digest || switched.meta.Raybuild.BytesFetched != 0 {
-		t.Errorf("switching mirrors ran %v, fetched %d bytes, made %s", switched.meta.ran(), switched.meta.Raybuild.BytesFetched, switched.meta.Digest)
+	if len(switched.meta.ran()) != 0 || switched.meta.Digest != first.meta.Digest ||
+		switched.meta.Raybuild.BytesFetched != 0 {
+		t.Errorf("switching mirrors ran %v, fetched %d bytes, made %s", switched.meta.ran(),
+			switched.meta.Raybuild.BytesFetched, switched.meta.Digest)
 	}
 	if n := testEnv.A.Stats().Requests + testEnv.B.Stats().Requests; n != 0 {
 		t.Errorf("switching mirrors sent %d requests", n)
@@ -75,11 +79,16 @@ func TestEditsRunOnlyWhatTheyChange(t *testing.T) {
 		kept    []string // layers that must keep their digest
 		maxPush int64
 	}{
-		{"the image's mirrors", []string{"--set", "mirrors.image=tuna"}, []string{"mirrors"}, slices.Concat([]string{"miniconda", "env"}, wheels), 10_000},
-		{"other mirrors of the image", []string{"--set", "mirrors.image=aliyun"}, []string{"mirrors"}, slices.Concat([]string{"miniconda", "env"}, wheels), 10_000},
-		{"the base patched", []string{"--set", "base=" + testEnv.BasePatched}, []string{"apt", "user"}, slices.Concat([]string{"miniconda", "env"}, wheels), 1 << 40},
-		{"apt's list", []string{"--set", "apt=[bc]"}, []string{"apt"}, slices.Concat([]string{"miniconda", "env"}, wheels), 1 << 40},
-		{"ray upgraded", []string{"--set", "ray.version=" + world.RayNew}, []string{"ray"}, []string{"miniconda", "env", "pip-1", "pip-2", "pip-3", "tensorflow"}, 3 << 20},
+		{"the image's mirrors", []string{"--set", "mirrors.image=tuna"}, []string{"mirrors"},
+			slices.Concat([]string{"miniconda", "env"}, wheels), 10_000},
+		{"other mirrors of the image", []string{"--set", "mirrors.image=aliyun"}, []string{"mirrors"},
+			slices.Concat([]string{"miniconda", "env"}, wheels), 10_000},
+		{"the base patched", []string{"--set", "base=" + testEnv.BasePatched}, []string{"apt", "user"},
+			slices.Concat([]string{"miniconda", "env"}, wheels), 1 << 40},
+		{"apt's list", []string{"--set", "apt=[bc]"}, []string{"apt"},
+			slices.Concat([]string{"miniconda", "env"}, wheels), 1 << 40},
+		{"ray upgraded", []string{"--set", "ray.version=" + world.RayNew}, []string{"ray"},
+			[]string{"miniconda", "env", "pip-1", "pip-2", "pip-3", "tensorflow"}, 3 << 20},
 		{"a label", []string{"--label", "a=b"}, nil, slices.Concat([]string{"miniconda", "env"}, wheels), 20_000},
 	}
 	for _, tt := range tests {
@@ -156,7 +165,8 @@ func TestUpToDateCostsALook(t *testing.T) {
 	empty.env = []string{"PATH=" + nothing}
 	look := empty.push(through)
 	if !look.meta.Raybuild.UpToDate || look.meta.Digest != first.Digest {
-		t.Errorf("up_to_date is %v, digest %s, want true and %s", look.meta.Raybuild.UpToDate, look.meta.Digest, first.Digest)
+		t.Errorf("up_to_date is %v, digest %s, want true and %s", look.meta.Raybuild.UpToDate,
+			look.meta.Digest, first.Digest)
 	}
 	if n := c.requests.Load(); n > 5 {
 		t.Errorf("the look took %d requests, want at most 5", n)
@@ -177,17 +187,21 @@ func TestUpToDateCostsALook(t *testing.T) {
 	deleteTag(t, dst)
 	again := h.push(dst, "--graph-tag=false", "--reuse=false").meta
 	if again.Raybuild.UpToDate || again.Digest != first.Digest {
-		t.Errorf("after the tag was deleted: up_to_date %v, digest %s, want a push of %s", again.Raybuild.UpToDate, again.Digest, first.Digest)
+		t.Errorf("after the tag was deleted: up_to_date %v, digest %s, want a push of %s", again.Raybuild.UpToDate,
+			again.Digest, first.Digest)
 	}
 	other := h.push(dst, "--label", "other=1").meta
 	if other.Digest == first.Digest {
 		t.Fatal("a label did not change the image")
 	}
-	if back := h.push(dst, "--graph-tag=false", "--reuse=false").meta; back.Raybuild.UpToDate || back.Digest != first.Digest {
-		t.Errorf("after the tag was overwritten: up_to_date %v, digest %s, want a push of %s", back.Raybuild.UpToDate, back.Digest, first.Digest)
+	if back := h.push(dst, "--graph-tag=false", "--reuse=false").meta; back.Raybuild.UpToDate ||
+		back.Digest != first.Digest {
+		t.Errorf("after the tag was overwritten: up_to_date %v, digest %s, want a push of %s", back.Raybuild.UpToDate,
+			back.Digest, first.Digest)
 	}
 	if n := h.push(dst, "--no-cache").meta; n.Raybuild.UpToDate || n.Digest != first.Digest {
-		t.Errorf("--no-cache: up_to_date %v, digest %s, want a build of %s", n.Raybuild.UpToDate, n.Digest, first.Digest)
+		t.Errorf("--no-cache: up_to_date %v, digest %s, want a build of %s", n.Raybuild.UpToDate,
+			n.Digest, first.Digest)
 	} else if len(n.ran()) < 6 {
 		t.Errorf("--no-cache ran only %v", n.ran())
 	}

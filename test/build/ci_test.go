@@ -40,7 +40,8 @@ func TestCIExamples(t *testing.T) {
 	if out := first.sh("BRANCH=main IMAGE="+first.image, example(t, "shell/build")); out.code != 0 {
 		t.Fatalf("the first push: exit %d\n%s", out.code, tail(out.stderr, 40))
 	}
-	for name, run := range map[string]func(r runner, event string) outcome{"shell": shellRun, "github": githubRun, "gitlab": gitlabRun} {
+	for name, run := range map[string]func(r runner, event string) outcome{"shell": shellRun, "github": githubRun,
+		"gitlab": gitlabRun} {
 		t.Run(name, func(t *testing.T) {
 			again := func(event, text string) outcome {
 				r := runner{coldHome(t), first.image, writes}
@@ -59,8 +60,10 @@ func TestCIExamples(t *testing.T) {
 			edit := "print('" + name + "')\n"
 			branch := again("branch", edit)
 			onlyFiles(t, "a branch", branch)
-			if merged := again("merge", edit); !strings.Contains(merged.stderr, "retagged") || digestOf(merged) != digestOf(branch) {
-				t.Errorf("the merge of a branch is not its image, tagged: %q, the branch's is %q\n%s", merged.stdout, branch.stdout, tail(merged.stderr, 20))
+			if merged := again("merge", edit); !strings.Contains(merged.stderr, "retagged") ||
+				digestOf(merged) != digestOf(branch) {
+				t.Errorf("the merge of a branch is not its image, tagged: %q, the branch's is %q\n%s", merged.stdout,
+					branch.stdout, tail(merged.stderr, 20))
 			}
 			onlyFiles(t, "a fork", again("fork", edit+"#\n"))
 			if n := writes.Load(); n != 0 {
@@ -116,7 +119,8 @@ func (r runner) sh(env, commands string) outcome {
 	}
 	cmd := exec.Command("bash", "-e", "-c", commands)
 	cmd.Dir = r.cwd
-	cmd.Env = append([]string{"PATH=" + bin + ":" + os.Getenv("PATH"), "HOME=" + r.cwd, "RAYBUILD_HOME=" + r.dir, "CI=true"}, strings.Fields(env)...)
+	cmd.Env = append([]string{"PATH=" + bin + ":" + os.Getenv("PATH"), "HOME=" + r.cwd, "RAYBUILD_HOME=" + r.dir,
+		"CI=true"}, strings.Fields(env)...)
 	var stdout, stderr strings.Builder
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); cmd.ProcessState == nil {
@@ -126,7 +130,8 @@ func (r runner) sh(env, commands string) outcome {
 }
 
 func shellRun(r runner, event string) outcome {
-	env := map[string]string{"branch": "BRANCH=feature/shell", "merge": "BRANCH=main", "fork": "BRANCH=theirs UNTRUSTED=1"}[event]
+	env := map[string]string{"branch": "BRANCH=feature/shell", "merge": "BRANCH=main",
+		"fork": "BRANCH=theirs UNTRUSTED=1"}[event]
 	return r.sh(env+" IMAGE="+r.image, example(r.t, "shell/build"))
 }
 
@@ -153,18 +158,24 @@ func githubRun(r runner, event string) outcome {
 	if event == "merge" {
 		name = "push"
 	}
-	payload, err := json.Marshal(map[string]any{"pull_request": map[string]any{"head": map[string]any{"repo": map[string]any{"full_name": from}}}})
+	payload, err := json.Marshal(map[string]any{
+		"pull_request": map[string]any{"head": map[string]any{"repo": map[string]any{"full_name": from}}},
+	})
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	r.write("event.json", string(payload))
 	values := map[string]string{
 		"github.repository": "team/app", "github.token": "token",
-		"github.event.number && format('pr-{0}', github.event.number) || 'main'":                                                map[string]string{"branch": "pr-7", "fork": "pr-8", "merge": "main"}[event],
-		"(github.event_name == 'push' || github.event.pull_request.head.repo.full_name == github.repository) && '--push' || ''": map[string]string{"branch": "--push", "merge": "--push"}[event],
+		"github.event.number && format('pr-{0}', " +
+			"github.event.number) || 'main'": map[string]string{"branch": "pr-7", "fork": "pr-8",
+			"merge": "main"}[event],
+		"(github.event_name == 'push' || github.event.pull_request.head.repo.full_name == github.repository) && " +
+			"'--push' || ''": map[string]string{"branch": "--push", "merge": "--push"}[event],
 	}
 	job := workflow.Jobs["image"]
-	env := "GITHUB_ACTIONS=true GITHUB_ACTOR=me GITHUB_REPOSITORY=team/app GITHUB_EVENT_NAME=" + name + " GITHUB_EVENT_PATH=" + filepath.Join(r.cwd, "event.json") +
+	env := "GITHUB_ACTIONS=true GITHUB_ACTOR=me GITHUB_REPOSITORY=team/app GITHUB_EVENT_NAME=" +
+		name + " GITHUB_EVENT_PATH=" + filepath.Join(r.cwd, "event.json") +
 		" GITHUB_STEP_SUMMARY=" + filepath.Join(r.cwd, "summary.md") + " GITHUB_REF_NAME=main"
 	if name != "push" {
 		env += " GITHUB_HEAD_REF=feature/" + event
@@ -226,18 +237,22 @@ func gitlabRun(r runner, event string) outcome {
 	}
 	job := jobs["image"]
 	const fork = "$CI_MERGE_REQUEST_IID && $CI_MERGE_REQUEST_SOURCE_PROJECT_ID != $CI_MERGE_REQUEST_PROJECT_ID"
-	if len(job.Rules) != 2 || job.Rules[0].If != fork || job.Rules[1].If != "$CI_MERGE_REQUEST_IID || $CI_COMMIT_BRANCH == $CI_DEFAULT_BRANCH" {
+	if len(job.Rules) != 2 || job.Rules[0].If != fork ||
+		job.Rules[1].If != "$CI_MERGE_REQUEST_IID || $CI_COMMIT_BRANCH == $CI_DEFAULT_BRANCH" {
 		r.t.Fatalf("the test does not know these rules: %+v", job.Rules)
 	}
 	host, _, _ := strings.Cut(r.image, "/")
-	env := "CI_DEFAULT_BRANCH=main CI_REGISTRY=" + host + " CI_REGISTRY_USER=ci CI_REGISTRY_PASSWORD=token CI_REGISTRY_IMAGE=" + strings.TrimSuffix(r.image, "/ray")
+	env := "CI_DEFAULT_BRANCH=main CI_REGISTRY=" + host +
+		" CI_REGISTRY_USER=ci CI_REGISTRY_PASSWORD=token CI_REGISTRY_IMAGE=" + strings.TrimSuffix(r.image, "/ray")
 	rule := job.Rules[1]
 	switch event {
 	case "fork":
 		rule = job.Rules[0]
-		env += " CI_MERGE_REQUEST_IID=8 CI_MERGE_REQUEST_PROJECT_ID=1 CI_MERGE_REQUEST_SOURCE_PROJECT_ID=2 CI_COMMIT_REF_NAME=theirs CI_COMMIT_REF_SLUG=theirs"
+		env += " CI_MERGE_REQUEST_IID=8 CI_MERGE_REQUEST_PROJECT_ID=1 CI_MERGE_REQUEST_SOURCE_PROJECT_ID=2 " +
+			"CI_COMMIT_REF_NAME=theirs CI_COMMIT_REF_SLUG=theirs"
 	case "branch":
-		env += " CI_MERGE_REQUEST_IID=7 CI_MERGE_REQUEST_PROJECT_ID=1 CI_MERGE_REQUEST_SOURCE_PROJECT_ID=1 CI_COMMIT_REF_NAME=feature/gitlab CI_COMMIT_REF_SLUG=feature-gitlab"
+		env += " CI_MERGE_REQUEST_IID=7 CI_MERGE_REQUEST_PROJECT_ID=1 CI_MERGE_REQUEST_SOURCE_PROJECT_ID=1 " +
+			"CI_COMMIT_REF_NAME=feature/gitlab CI_COMMIT_REF_SLUG=feature-gitlab"
 	default:
 		env += " CI_COMMIT_BRANCH=main CI_COMMIT_REF_NAME=main CI_COMMIT_REF_SLUG=main"
 	}

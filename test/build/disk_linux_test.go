@@ -30,7 +30,8 @@ func TestFullDisk(t *testing.T) {
 			t.Errorf("stop engine: %v", err)
 		}
 		err := syscall.Unmount(h.dir, 0)
-		for end := time.Now().Add(20 * time.Second); errors.Is(err, syscall.EBUSY) && time.Now().Before(end); { // the engine lets go of its state before it ends
+		// the engine lets go of its state before it ends
+		for end := time.Now().Add(20 * time.Second); errors.Is(err, syscall.EBUSY) && time.Now().Before(end); {
 			time.Sleep(50 * time.Millisecond)
 			err = syscall.Unmount(h.dir, 0)
 		}

@@ -72,7 +72,8 @@ func TestNextMirrorServesTheResolver(t *testing.T) {
 		t.Fatal(err)
 	}
 	out := h.push(ref(t, "1"), "--set", both(), "--set", "pip=[lz4]")
-	if want := "warning: mirror " + host(testEnv.A) + " sent wrong bytes for lz4-4.3.3-"; !strings.Contains(out.stderr, want) {
+	if want := "warning: mirror " + host(testEnv.A) +
+		" sent wrong bytes for lz4-4.3.3-"; !strings.Contains(out.stderr, want) {
 		t.Errorf("the story does not say %q:\n%s", want, tail(out.stderr, 40))
 	}
 }
@@ -86,7 +87,8 @@ func TestNextMirrorServesWhatTheFirstFails(t *testing.T) {
 		fault         fault
 		says          string // in the story; "" is nothing about it
 	}{
-		{"wrong bytes", "multidict", fault{Mode: "lying"}, "warning: mirror " + host(testEnv.A) + " sent wrong bytes for multidict-6.1.0-"},
+		{"wrong bytes", "multidict", fault{Mode: "lying"},
+			"warning: mirror " + host(testEnv.A) + " sent wrong bytes for multidict-6.1.0-"},
 		{"not there", "ormsgpack", fault{Mode: "404"}, ""},
 		{"truncated", "gast", fault{Mode: "truncate"}, ""},
 		{"connection closed", "termcolor", fault{Mode: "broken"}, ""},
@@ -128,8 +130,10 @@ func TestArtifactThatNobodyBrings(t *testing.T) {
 		says []string
 	}{
 		{"a liar alone", "lying", nil, []string{"absl_py-2.1.0", host(testEnv.A), "wrong bytes", "sha256:"}},
-		{"404 everywhere", "404", []string{"--set", both()}, []string{"absl_py-2.1.0", host(testEnv.A), host(testEnv.B), "404 Not Found", "raybuild lock --update"}},
-		{"500 everywhere", "500", []string{"--set", both()}, []string{"absl_py-2.1.0", host(testEnv.A), host(testEnv.B), "500 Internal Server Error"}},
+		{"404 everywhere", "404", []string{"--set", both()}, []string{"absl_py-2.1.0", host(testEnv.A), host(testEnv.B),
+			"404 Not Found", "raybuild lock --update"}},
+		{"500 everywhere", "500", []string{"--set", both()}, []string{"absl_py-2.1.0", host(testEnv.A), host(testEnv.B),
+			"500 Internal Server Error"}},
 	}
 	dst := ref(t, "1")
 	h.write("raybuild.yaml", shortRecipe("pip: [absl-py]"))
@@ -145,7 +149,8 @@ func TestArtifactThatNobodyBrings(t *testing.T) {
 			}
 			h := *h
 			h.t = t
-			h.refused(1, tt.says, append([]string{"--push", "--progress", "plain", "--metadata-file", "meta.json", dst}, tt.args...)...)
+			h.refused(1, tt.says, append([]string{"--push", "--progress", "plain", "--metadata-file", "meta.json", dst},
+				tt.args...)...)
 			nothingWritten(t, &h, before, dst)
 		})
 	}
@@ -180,7 +185,8 @@ func TestMirrorDiesInTheMiddle(t *testing.T) {
 	if out.meta.Digest != warm.digest {
 		t.Errorf("the image is %s, want %s", out.meta.Digest, warm.digest)
 	}
-	if faulted(t, testEnv.A, "truncate") != 1 || faulted(t, testEnv.A, "broken") == 0 || testEnv.B.Stats().Requests == 0 {
+	if faulted(t, testEnv.A, "truncate") != 1 || faulted(t, testEnv.A, "broken") == 0 ||
+		testEnv.B.Stats().Requests == 0 {
 		t.Errorf("mirror A cut %d answers and refused %d, mirror B was asked %d times: want 1, some, some",
 			faulted(t, testEnv.A, "truncate"), faulted(t, testEnv.A, "broken"), testEnv.B.Stats().Requests)
 	}

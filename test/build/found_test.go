@@ -27,10 +27,12 @@ func (h *home) onlyLooked(out outcome, how string) {
 	h.t.Helper()
 	m := out.meta.Raybuild
 	if m.Found.How != how || m.UpToDate || out.meta.Digest != warm.digest {
-		h.t.Errorf("found %+v, up_to_date %v, digest %s, want %s of %s", m.Found, m.UpToDate, out.meta.Digest, how, warm.digest)
+		h.t.Errorf("found %+v, up_to_date %v, digest %s, want %s of %s", m.Found, m.UpToDate, out.meta.Digest,
+			how, warm.digest)
 	}
 	if m.BytesPushed != 0 || len(m.Layers) == 0 || len(m.Steps) != 0 {
-		h.t.Errorf("%d bytes were pushed of %d layers, %d steps taken, want nothing sent or run", m.BytesPushed, len(m.Layers), len(m.Steps))
+		h.t.Errorf("%d bytes were pushed of %d layers, %d steps taken, want nothing sent or run", m.BytesPushed,
+			len(m.Layers), len(m.Steps))
 	}
 	for _, l := range m.Layers {
 		if !l.Reused {
@@ -53,7 +55,8 @@ func TestGraphIsFoundUnderAnotherTag(t *testing.T) {
 	main := c.host + "/warm:main"
 	h.onlyLooked(h.push(main), "retagged")
 	if n := c.requests.Load(); n > 10 {
-		t.Errorf("retagging took %d requests, want at most 10: two looks, the manifest put, and what is read meanwhile of an image to take layers from", n)
+		t.Errorf("retagging took %d requests, want at most 10: two looks, the manifest put, and what is read "+
+			"meanwhile of an image to take layers from", n)
 	}
 	if d, err := pull(t, main).Digest(); err != nil || d.String() != warm.digest {
 		t.Errorf("the new tag is %v (%v), want %s", d, err, warm.digest)
@@ -65,13 +68,15 @@ func TestGraphIsFoundUnderAnotherTag(t *testing.T) {
 	h.onlyLooked(out, "copied")
 	blobs := len(out.meta.Raybuild.Layers) + 1
 	if n, most := int(c.requests.Load()), 2*blobs+60; n > most {
-		t.Errorf("copying took %d requests for %d blobs, want at most %d: a question and a mount for each, and what travels with an image", n, blobs, most)
+		t.Errorf("copying took %d requests for %d blobs, want at most %d: a question and a mount for each, and what "+
+			"travels with an image", n, blobs, most)
 	}
 	if d, err := pull(t, other).Digest(); err != nil || d.String() != warm.digest {
 		t.Errorf("the copy is %v (%v), want %s", d, err, warm.digest)
 	}
 	if lock := h.run("inspect", "--lock", other); lock.stdout != warm.lock {
-		t.Errorf("the copy carries another lock than its source: exit %d, %d bytes, want %d", lock.code, len(lock.stdout), len(warm.lock))
+		t.Errorf("the copy carries another lock than its source: exit %d, %d bytes, want %d", lock.code,
+			len(lock.stdout), len(warm.lock))
 	}
 	// The copy can be found, too.
 	h.onlyLooked(h.push(c.host+"/release/ray:2"), "retagged")

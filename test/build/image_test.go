@@ -58,9 +58,11 @@ func inContainer(t *testing.T, ref string, commands map[string]string) map[strin
 	script := ""
 	names := slices.Sorted(maps.Keys(commands))
 	for i, n := range names {
-		script += fmt.Sprintf("out=$(%s) 2>&1 && echo '=%d ok' || echo \"=%d $out\"\n", "{ "+commands[n]+"; } 2>&1", i, i)
+		script += fmt.Sprintf("out=$(%s) 2>&1 && echo '=%d ok' || echo \"=%d $out\"\n",
+			"{ "+commands[n]+"; } 2>&1", i, i)
 	}
-	cmd := exec.Command("go", "run", "github.com/raybuild/raybuild/internal/world/cmd/world", "run", ref, "sh", "-c", script)
+	cmd := exec.Command("go", "run", "github.com/raybuild/raybuild/internal/world/cmd/world", "run", ref,
+		"sh", "-c", script)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -93,22 +95,27 @@ image: {labels: {team: blue}, env: {COLOUR: blue}}
 		t.Errorf("the image is not valid: %v", err)
 	}
 	checks := map[string]string{
-		"ray runs":                             "ray --version",
-		"ray is found by python":               "python -c \"import ray; assert ray.__version__ == '" + world.RayOld + "'\"",
-		"a login shell has the environment":    "bash -lc 'python -c \"import ray, requests\" && test \"$CONDA_DEFAULT_ENV\" = ray'",
-		"no shell has the environment":         "env -i PATH=\"$PATH\" python -c 'import ray'",
-		"conda lists the environment":          "/opt/conda/bin/conda env list | grep -q /opt/conda/envs/ray",
-		"apt's packages are there":             "wget --version && dpkg-query -W less wget",
-		"the user has numeric ids and a home":  "test \"$(id -u):$(id -g)\" = 1000:100 && touch ~/here && test \"$(id -un)\" = ray",
-		"files are the user's":                 "test \"$(stat -c %u:%g:%a /home/ray/app/main.py)\" = 1000:100:644 && python /home/ray/app/main.py",
-		"the step ran":                         "grep built /opt/stamp",
-		"pip has its mirror":                   "grep tuna /etc/pip.conf",
-		"uv has its mirror":                    "grep tuna /etc/uv/uv.toml",
-		"conda has its mirror":                 "grep tuna /opt/conda/.condarc",
-		"apt has its mirror, and the original": "grep -r tuna /etc/apt/sources.list.d && find /etc/apt -name '*.bak' | grep bak",
-		"pip finds nothing broken":             "python -m pip check",
-		"tmp is everybody's":                   "test \"$(stat -c %a /tmp)\" = 1777",
-		"bash is there, as KubeRay wants":      "test -x /bin/bash",
+		"ray runs": "ray --version",
+		"ray is found by python": "python -c \"import ray; assert ray.__version__ == '" +
+			world.RayOld + "'\"",
+		"a login shell has the environment": "bash -lc 'python -c \"import ray, requests\" && test " +
+			"\"$CONDA_DEFAULT_ENV\" = ray'",
+		"no shell has the environment": "env -i PATH=\"$PATH\" python -c 'import ray'",
+		"conda lists the environment":  "/opt/conda/bin/conda env list | grep -q /opt/conda/envs/ray",
+		"apt's packages are there":     "wget --version && dpkg-query -W less wget",
+		"the user has numeric ids and a home": "test \"$(id -u):$(id -g)\" = 1000:100 && touch ~/here && test \"$(id " +
+			"-un)\" = ray",
+		"files are the user's": "test \"$(stat -c %u:%g:%a /home/ray/app/main.py)\" = 1000:100:644 && " +
+			"python /home/ray/app/main.py",
+		"the step ran":         "grep built /opt/stamp",
+		"pip has its mirror":   "grep tuna /etc/pip.conf",
+		"uv has its mirror":    "grep tuna /etc/uv/uv.toml",
+		"conda has its mirror": "grep tuna /opt/conda/.condarc",
+		"apt has its mirror, and the original": "grep -r tuna /etc/apt/sources.list.d && find /etc/apt -name " +
+			"'*.bak' | grep bak",
+		"pip finds nothing broken":        "python -m pip check",
+		"tmp is everybody's":              "test \"$(stat -c %a /tmp)\" = 1777",
+		"bash is there, as KubeRay wants": "test -x /bin/bash",
 	}
 	for what, said := range inContainer(t, dst, checks) {
 		t.Errorf("%s: %s failed:\n%s", what, checks[what], said)
@@ -117,21 +124,24 @@ image: {labels: {team: blue}, env: {COLOUR: blue}}
 	if err != nil {
 		t.Fatal(err)
 	}
-	if config.Config.Labels["team"] != "blue" || !strings.Contains(strings.Join(config.Config.Env, "\n"), "COLOUR=blue") {
+	if config.Config.Labels["team"] != "blue" ||
+		!strings.Contains(strings.Join(config.Config.Env, "\n"), "COLOUR=blue") {
 		t.Errorf("label or variable of the recipe is missing: %+v", config.Config)
 	}
 	manifest, err := image.Manifest()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if manifest.Annotations["org.opencontainers.image.base.name"] != testEnv.Base || manifest.Annotations["org.opencontainers.image.base.digest"] == "" {
+	if manifest.Annotations["org.opencontainers.image.base.name"] != testEnv.Base ||
+		manifest.Annotations["org.opencontainers.image.base.digest"] == "" {
 		t.Errorf("the base is not in the annotations: %v", manifest.Annotations)
 	}
 	if n := len(manifest.Layers); n > 20 {
 		t.Errorf("%d layers, want at most 20", n)
 	}
 	layersAreClean(t, image, config.Created.Time)
-	if text := h.run("inspect", dst).stdout; !strings.Contains(text, "ray") || !strings.Contains(text, out.meta.Digest) {
+	if text := h.run("inspect", dst).stdout; !strings.Contains(text, "ray") ||
+		!strings.Contains(text, out.meta.Digest) {
 		t.Errorf("inspect does not show the image:\n%s", text)
 	}
 }
@@ -143,7 +153,8 @@ func layersAreClean(t *testing.T, image v1.Image, created time.Time) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	forbidden := [][]byte{[]byte("/tmp/raybuild"), []byte(strings.TrimPrefix(testEnv.A.URL, "http://")), []byte(strings.TrimPrefix(testEnv.B.URL, "http://"))}
+	forbidden := [][]byte{[]byte("/tmp/raybuild"), []byte(strings.TrimPrefix(testEnv.A.URL, "http://")),
+		[]byte(strings.TrimPrefix(testEnv.B.URL, "http://"))}
 	for i, l := range layers[1:] { // the first is the base's own
 		r, err := l.Uncompressed()
 		if err != nil {
@@ -171,9 +182,11 @@ func checkEntry(t *testing.T, layer int, h *tar.Header, r io.Reader, created tim
 	switch {
 	case strings.HasPrefix(base, ".wh."):
 		t.Errorf("layer %d deletes %s", layer, file)
-	case regular && strings.HasPrefix(file, "/var/lib/apt/lists/"), regular && strings.HasPrefix(file, "/var/cache/apt/"),
+	case regular && strings.HasPrefix(file, "/var/lib/apt/lists/"),
+		regular && strings.HasPrefix(file, "/var/cache/apt/"),
 		regular && strings.HasPrefix(file, "/var/log/"), strings.Contains(file, "/var/cache/ldconfig/"),
-		strings.Contains(file, "/.cache/"), strings.HasPrefix(file, "/opt/conda/pkgs/"), strings.HasPrefix(file, "/tmp/"):
+		strings.Contains(file, "/.cache/"), strings.HasPrefix(file, "/opt/conda/pkgs/"),
+		strings.HasPrefix(file, "/tmp/"):
 		t.Errorf("layer %d holds %s", layer, file)
 	case h.ModTime.After(created):
 		t.Errorf("layer %d: %s has the time %s, after the image's %s", layer, file, h.ModTime, created)
@@ -193,7 +206,8 @@ func checkEntry(t *testing.T, layer int, h *tar.Header, r io.Reader, created tim
 		}
 	}
 	if strings.HasSuffix(file, ".pyc") && len(data) > 16 && data[4]&1 == 0 {
-		if stamp := time.Unix(int64(data[8])|int64(data[9])<<8|int64(data[10])<<16|int64(data[11])<<24, 0); stamp.After(created) {
+		if stamp := time.Unix(int64(data[8])|int64(data[9])<<8|int64(data[10])<<16|int64(data[11])<<24,
+			0); stamp.After(created) {
 			t.Errorf("layer %d: %s is stamped %s, after the image's %s", layer, file, stamp, created)
 		}
 	}

@@ -31,25 +31,39 @@ func TestBadRecipes(t *testing.T) {
 		args         []string
 		says         []string
 	}{
-		{"problems of all kinds at once", "base: ubuntu:22.04\nrya: {version: \"2.52.0\"}\napt: {less: 1}\nenv: {python: 3.12}\nmirrors: {fetch: [tsuna]}\nray: {version: newest}\nimage: {user: [x]}\n", nil,
-			[]string{"raybuild.yaml:2:", `did you mean "ray"`, "raybuild.yaml:3:", "raybuild.yaml:5:", `did you mean "tuna"`, "raybuild.yaml:6:", "raybuild.yaml:7:"}},
+		{"problems of all kinds at once", "base: ubuntu:22.04\nrya: {version: \"2.52.0\"}\napt: {less: 1}\n" +
+			"env: {python: 3.12}\nmirrors: {fetch: [tsuna]}\nray: {version: newest}\nimage: {user: [x]}\n", nil,
+			[]string{"raybuild.yaml:2:", `did you mean "ray"`, "raybuild.yaml:3:", "raybuild.yaml:5:",
+				`did you mean "tuna"`, "raybuild.yaml:6:", "raybuild.yaml:7:"}},
 		{"a bad reference", "base: \"Not A Ref\"\n", nil, []string{"raybuild.yaml:1:7: base:", "Not A Ref"}},
 		{"an option for a reference", "base: --privileged\n", nil, []string{"raybuild.yaml:1:7: base:"}},
-		{"commands in a package's name", "apt: [\"less; rm -rf /\", \"$(id)\", \"-o=APT::X=y\", \"`id`\"]\n", nil, []string{"apt[0]", "apt[1]", "apt[2]", "apt[3]"}},
-		{"options for pip", "pip: [\"--index-url=http://evil/simple\", \"-e .\", \"x @ http://evil/x.whl\"]\n", nil, []string{"pip[0]", "pip[1]", "pip[2]"}},
-		{"commands in names of all kinds", "env: {name: \"x;id\", python: \"3.11 && id\", conda: [\"x $(id)\"], channels: [\"--override\"]}\nimage: {user: \"ray;id\", workdir: \"x/$(id)\"}\nsteps: [{name: \"a b\", run: x}, {name: ok, run: y, secrets: [\"../x\"]}]\n", nil,
-			[]string{"env.name", "env.python", "env.conda", "env.channels[0]", "image.user", "image.workdir", "steps[0].name", "steps[1].secrets[0]"}},
+		{"commands in a package's name", "apt: [\"less; rm -rf /\", \"$(id)\", \"-o=APT::X=y\", \"`id`\"]\n", nil,
+			[]string{"apt[0]", "apt[1]", "apt[2]", "apt[3]"}},
+		{"options for pip", "pip: [\"--index-url=http://evil/simple\", \"-e .\", \"x @ http://evil/x.whl\"]\n", nil,
+			[]string{"pip[0]", "pip[1]", "pip[2]"}},
+		{"commands in names of all kinds", "env: {name: \"x;id\", python: \"3.11 && id\", conda: [\"x $(id)\"], " +
+			"channels: [\"--override\"]}\nimage: {user: \"ray;id\", workdir: \"x/$(id)\"}\n" +
+			"steps: [{name: \"a b\", run: x}, {name: ok, run: y, secrets: [\"../x\"]}]\n", nil,
+			[]string{"env.name", "env.python", "env.conda", "env.channels[0]", "image.user", "image.workdir",
+				"steps[0].name", "steps[1].secrets[0]"}},
 		{"a line break in a variable's name", "image: {env: {\"A\\nB\": x}}\n", nil, []string{"raybuild.yaml:1:"}},
-		{"a path that leads out", "files: [{from: ../secret, to: /x}, {from: /etc/shadow, to: /y}, {from: a, to: /home/../etc/passwd}]\n", nil, []string{"files[0].from", "files[1].from", "files[2].to"}},
-		{"contradictions", "miniconda: {distribution: miniforge, version: py312_26.7.1-1}\nenv: {conda: [python=3.10]}\npip: [ray]\n", nil, []string{"raybuild.yaml:1:", "raybuild.yaml:2:", "raybuild.yaml:3:", "ray.version"}},
-		{"a version of Ray that this Python has not", "ray: {version: \"2.52.0\"}\nenv: {python: \"3.7\"}\n", nil, []string{"2.52.0", "3.7"}},
+		{"a path that leads out", "files: [{from: ../secret, to: /x}, {from: /etc/shadow, to: /y}, {from: a, to: " +
+			"/home/../etc/passwd}]\n", nil, []string{"files[0].from", "files[1].from", "files[2].to"}},
+		{"contradictions", "miniconda: {distribution: miniforge, version: py312_26.7.1-1}\n" +
+			"env: {conda: [python=3.10]}\npip: [ray]\n", nil,
+			[]string{"raybuild.yaml:1:", "raybuild.yaml:2:", "raybuild.yaml:3:", "ray.version"}},
+		{"a version of Ray that this Python has not", "ray: {version: \"2.52.0\"}\n" +
+			"env: {python: \"3.7\"}\n", nil, []string{"2.52.0", "3.7"}},
 		{"no YAML", "base: [\n", nil, []string{"raybuild.yaml:"}},
 		{"a cycle", "base: &a [*a]\n", nil, []string{"raybuild.yaml:1:7", "anchors and aliases"}},
 		{"a depth", strings.Repeat("[", deep) + strings.Repeat("]", deep), nil, []string{"raybuild.yaml:1:"}},
 		{"a flood", "apt:\n" + strings.Repeat("- less\n", 1<<20), nil, []string{"raybuild.yaml"}},
-		{"an override of no key", "", []string{"--set", "ray.versoin=1"}, []string{"ray.versoin", `did you mean "version"`}},
-		{"an override of no type", "", []string{"--set", "apt={a: b}", "--set", "platforms=linux"}, []string{"--set", "apt", "platforms"}},
-		{"an override without a value", "", []string{"--set", "ray.version"}, []string{"--set", "ray.version", "KEY=VALUE"}},
+		{"an override of no key", "", []string{"--set", "ray.versoin=1"},
+			[]string{"ray.versoin", `did you mean "version"`}},
+		{"an override of no type", "", []string{"--set", "apt={a: b}", "--set", "platforms=linux"},
+			[]string{"--set", "apt", "platforms"}},
+		{"an override without a value", "", []string{"--set", "ray.version"},
+			[]string{"--set", "ray.version", "KEY=VALUE"}},
 		{"a missing recipe", "", []string{"-f", "elsewhere.yaml"}, []string{"elsewhere.yaml", "raybuild init"}},
 	}
 	for _, tt := range tests {
@@ -75,12 +89,18 @@ func TestBadFilesBesideTheRecipe(t *testing.T) {
 		links        map[string]string
 		says         []string
 	}{
-		{"options in requirements", "pip: {requirements: [r.txt]}\n", map[string]string{"r.txt": "requests\n-e ./here\n--index-url http://evil/simple\n"}, nil,
+		{"options in requirements", "pip: {requirements: [r.txt]}\n",
+			map[string]string{"r.txt": "requests\n-e ./here\n--index-url http://evil/simple\n"}, nil,
 			[]string{"r.txt:2", "editable", "r.txt:3", "--index-url"}},
-		{"a URL in requirements", "pip: {requirements: [r.txt]}\n", map[string]string{"r.txt": "x @ https://evil/x.whl\n"}, nil, []string{"r.txt:1"}},
-		{"requirements that include themselves", "pip: {requirements: [r.txt]}\n", map[string]string{"r.txt": "-r s.txt\n", "s.txt": "-r r.txt\n"}, nil, []string{"s.txt:1"}},
-		{"requirements behind a link that leads out", "pip: {requirements: [r.txt]}\n", nil, map[string]string{"r.txt": "/etc/hostname"}, []string{"r.txt", "leads out"}},
-		{"an environment with a pip option", "env: {file: environment.yml}\n", map[string]string{"environment.yml": "dependencies:\n- python=3.11\n- pip:\n  - --extra-index-url http://evil\n"}, nil, []string{"environment.yml:4"}},
+		{"a URL in requirements", "pip: {requirements: [r.txt]}\n",
+			map[string]string{"r.txt": "x @ https://evil/x.whl\n"}, nil, []string{"r.txt:1"}},
+		{"requirements that include themselves", "pip: {requirements: [r.txt]}\n",
+			map[string]string{"r.txt": "-r s.txt\n", "s.txt": "-r r.txt\n"}, nil, []string{"s.txt:1"}},
+		{"requirements behind a link that leads out", "pip: {requirements: [r.txt]}\n", nil,
+			map[string]string{"r.txt": "/etc/hostname"}, []string{"r.txt", "leads out"}},
+		{"an environment with a pip option", "env: {file: environment.yml}\n",
+			map[string]string{"environment.yml": "dependencies:\n- python=3.11\n- pip:\n" +
+				"  - --extra-index-url http://evil\n"}, nil, []string{"environment.yml:4"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -110,9 +130,12 @@ func TestLocalFilesThatCannotBe(t *testing.T) {
 		name, recipe string
 		says         []string
 	}{
-		{"no file", "files: [{from: app, to: /home/ray/app}]", []string{"files: ", "there is no file \"app\" beside the recipe"}},
-		{"behind a link that leads out", "files: [{from: linked/secret, to: /home/ray/app}]", []string{"files: ", "linked", "leads out"}},
-		{"a link that leads out", "files: [{from: linked, to: /home/ray/app}]", []string{"files: ", "linked", "leads out"}},
+		{"no file", "files: [{from: app, to: /home/ray/app}]",
+			[]string{"files: ", "there is no file \"app\" beside the recipe"}},
+		{"behind a link that leads out", "files: [{from: linked/secret, to: /home/ray/app}]",
+			[]string{"files: ", "linked", "leads out"}},
+		{"a link that leads out", "files: [{from: linked, to: /home/ray/app}]",
+			[]string{"files: ", "linked", "leads out"}},
 		{"no wheel", "pip: {wheels: [./dist/*.whl]}", []string{"dist/*.whl"}},
 		{"a wheel that is none", "pip: {wheels: [./bad/*.whl]}", []string{"own-1.0-py3-none-any.whl"}},
 	} {
@@ -147,7 +170,8 @@ func TestFrozen(t *testing.T) {
 			} else {
 				h.env = []string{env}
 			}
-			h.refused(1, []string{"raybuild.lock", "does not fit the recipe", "ray, linux/amd64", "raybuild lock"}, args...)
+			h.refused(1, []string{"raybuild.lock", "does not fit the recipe", "ray, linux/amd64",
+				"raybuild lock"}, args...)
 			nothingWritten(t, &h, before, dst)
 		})
 	}
@@ -210,13 +234,16 @@ func TestUsage(t *testing.T) {
 			h.refused(64, []string{"raybuild: "}, args...)
 		})
 	}
-	for _, command := range []string{"", "lock", "graph", "inspect", "mirrors", "doctor", "cache", "cache du", "cache prune", "registry serve", "init", "version", "completion",
-		"cluster", "cluster plan", "cluster up", "cluster status", "cluster logs", "cluster exec", "cluster submit", "cluster bench", "cluster dashboard", "cluster down", "cluster export"} {
+	for _, command := range []string{"", "lock", "graph", "inspect", "mirrors", "doctor", "cache", "cache du",
+		"cache prune", "registry serve", "init", "version", "completion",
+		"cluster", "cluster plan", "cluster up", "cluster status", "cluster logs", "cluster exec", "cluster submit",
+		"cluster bench", "cluster dashboard", "cluster down", "cluster export"} {
 		t.Run("help of "+command, func(t *testing.T) {
 			h := *h
 			h.t = t
 			out := h.run(append(strings.Fields(command), "--help")...)
-			if out.code != 0 || !strings.Contains(out.stdout, "Usage:") || !strings.Contains(out.stdout, "Example") && !strings.Contains(out.stdout, "Available Commands") {
+			if out.code != 0 || !strings.Contains(out.stdout, "Usage:") ||
+				!strings.Contains(out.stdout, "Example") && !strings.Contains(out.stdout, "Available Commands") {
 				t.Errorf("exit %d; no usage or no example in\n%s", out.code, out.stdout+out.stderr)
 			}
 		})

@@ -70,7 +70,8 @@ func TestPythonInputs(t *testing.T) {
 	h.write("dist/own_wheel-1.0-py3-none-any.whl", ownWheel(t))
 	h.write("requirements.txt", "# what the app needs\nastunparse==1.6.3  # pinned\n-r more.txt\n")
 	h.write("more.txt", "zipp>=3 ; python_version >= \"3.8\"\nwin-only ; sys_platform == \"win32\"\n")
-	h.write("environment.yml", "name: ray\nchannels: [conda-forge]\ndependencies:\n- python=3.11\n- world-tools\n- pip\n- pip:\n  - idna\n")
+	h.write("environment.yml", "name: ray\nchannels: [conda-forge]\ndependencies:\n- python=3.11\n- world-tools\n"+
+		"- pip\n- pip:\n  - idna\n")
 	recipe := strings.Replace(shortRecipe(`pip:
   packages: [sdist-only-pkg, world-extra]
   wheels: [./dist/*.whl]
@@ -87,7 +88,8 @@ func TestPythonInputs(t *testing.T) {
 		"requirements.txt":    "import importlib.metadata as m; assert m.version('astunparse') == '1.6.3'",
 		"its include":         "import importlib.metadata as m; m.version('zipp')",
 		"environment.yml":     "import importlib.metadata as m; m.version('idna')",
-		"a marker":            "import importlib.metadata as m; assert not [d for d in m.distributions() if d.metadata['Name'] == 'win-only']",
+		"a marker": "import importlib.metadata as m; assert not [d for d in m.distributions() if " +
+			"d.metadata['Name'] == 'win-only']",
 	}
 	commands := map[string]string{}
 	for what, code := range codes {
@@ -99,7 +101,8 @@ func TestPythonInputs(t *testing.T) {
 	asked := false
 	for _, r := range requests(t, testEnv.A) {
 		asked = asked || strings.HasPrefix(r.Path, "/extra/simple/world-extra")
-		if strings.HasPrefix(r.Path, "/pypi/simple/world-extra") || strings.HasPrefix(r.Path, "/extra/") && !strings.Contains(r.Path, "world-extra") && !strings.Contains(r.Path, "world_extra") {
+		if strings.HasPrefix(r.Path, "/pypi/simple/world-extra") || strings.HasPrefix(r.Path, "/extra/") &&
+			!strings.Contains(r.Path, "world-extra") && !strings.Contains(r.Path, "world_extra") {
 			t.Errorf("asked for %s: a name is taken from its own index, and no other name is", r.Path)
 		}
 	}
@@ -157,11 +160,13 @@ func TestLock(t *testing.T) {
 		t.Errorf("more than click changed: %s", changed(kept, updated))
 	}
 	out = lock("--set", "ray.version="+world.RayNew, "--lock", "raybuild.lock")
-	if !strings.Contains(out.stderr, "~ wheel ray "+world.RayOld+" → "+world.RayNew) || strings.Count(out.stderr, "→") != 1 {
+	if !strings.Contains(out.stderr, "~ wheel ray "+world.RayOld+" → "+world.RayNew) ||
+		strings.Count(out.stderr, "→") != 1 {
 		t.Errorf("the difference is not shown, or is more than ray:\n%s", out.stderr)
 	}
 	h.refused(1, []string{"does not fit"}, "lock", "--check")
-	h.refused(1, []string{"nothing-like-it", "neither a layer nor a Python package"}, "lock", "--update", "nothing-like-it")
+	h.refused(1, []string{"nothing-like-it", "neither a layer nor a Python package"}, "lock", "--update",
+		"nothing-like-it")
 }
 
 // changed are the lines that two texts do not share.

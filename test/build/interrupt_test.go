@@ -53,7 +53,8 @@ func (w *watched) String() string {
 func (h *home) start(args ...string) *running {
 	h.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
-	r := &running{cmd: h.command(ctx, args...), stderr: &watched{more: make(chan struct{}, 1)}, done: make(chan struct{})}
+	r := &running{cmd: h.command(ctx, args...), stderr: &watched{more: make(chan struct{}, 1)},
+		done: make(chan struct{})}
 	r.cmd.Stderr = r.stderr
 	if err := r.cmd.Start(); err != nil {
 		cancel()
@@ -125,12 +126,17 @@ func TestDisturbedBuilds(t *testing.T) {
 	whole := h.push(dst).meta
 	same := warmLike(t, warm.dir)
 	same.write("raybuild.lock", h.read("raybuild.lock"))
-	if undisturbed := same.push(ref(t, "undisturbed"), "--graph-tag=false", "--reuse=false").meta; undisturbed.Digest != whole.Digest {
-		t.Errorf("after interruptions the image is %s, without %s\n%s", whole.Digest, undisturbed.Digest, differing(whole, undisturbed))
+	if undisturbed := same.push(ref(t, "undisturbed"), "--graph-tag=false",
+		"--reuse=false").meta; undisturbed.Digest != whole.Digest {
+		t.Errorf("after interruptions the image is %s, without %s\n%s", whole.Digest, undisturbed.Digest,
+			differing(whole, undisturbed))
 	}
 	t.Run("the engine is killed", func(t *testing.T) { killEngine(t, h, dst) })
 	t.Run("two at once", func(t *testing.T) {
-		args := func(tag string) []string { return []string{"--push", "--no-cache", "--progress", "plain", ref(t, tag)} }
+		args := func(tag string) []string {
+			return []string{"--push", "--no-cache", "--progress", "plain",
+				ref(t, tag)}
+		}
 		a, b := h.start(args("a")...), h.start(args("b")...)
 		for _, r := range []*running{a, b} {
 			<-r.done
@@ -155,7 +161,8 @@ func interruptAll(t *testing.T, h *home, random *rand.Rand, dst string) {
 		if try == 40 {
 			t.Fatalf("the builds end before they are interrupted: still to do %v", left)
 		}
-		if left[syscall.SIGINT]+left[syscall.SIGKILL] == 7 { // the first are moments of resolving, the others of building
+		// the first are moments of resolving, the others of building
+		if left[syscall.SIGINT]+left[syscall.SIGKILL] == 7 {
 			h.write("raybuild.lock", warm.lock)
 		}
 		s := syscall.SIGINT
@@ -175,14 +182,18 @@ func interruptAll(t *testing.T, h *home, random *rand.Rand, dst string) {
 		left[s]--
 		what := fmt.Sprintf("%v after %v", s, after)
 		if s == syscall.SIGINT {
-			t.Logf("%s: ended within %v: %s", what, took.Round(time.Millisecond), strings.TrimSpace(tail(r.stderr.String(), 2)))
-			if status, ok := r.cmd.ProcessState.Sys().(syscall.WaitStatus); code == 0 || ok && status.Signaled() && after < time.Second {
+			t.Logf("%s: ended within %v: %s", what, took.Round(time.Millisecond),
+				strings.TrimSpace(tail(r.stderr.String(), 2)))
+			if status, ok := r.cmd.ProcessState.Sys().(syscall.WaitStatus); code == 0 ||
+				ok && status.Signaled() && after < time.Second {
 				continue // done at that moment, or not far enough to notice: a shell calls that 130 as well
 			}
 			if code != 130 || took > slowest {
-				t.Errorf("%s: exit %d after %v, want 130 within %v\n%s", what, code, took, slowest, tail(r.stderr.String(), 20))
+				t.Errorf("%s: exit %d after %v, want 130 within %v\n%s", what, code, took, slowest,
+					tail(r.stderr.String(), 20))
 			}
-			if text := r.stderr.String(); !strings.Contains(text, "raybuild: interrupted") || !strings.Contains(text, "run again") {
+			if text := r.stderr.String(); !strings.Contains(text, "raybuild: interrupted") ||
+				!strings.Contains(text, "run again") {
 				t.Errorf("%s: it does not say what to do next:\n%s", what, tail(text, 20))
 			}
 			noRests(t, h, what)

@@ -44,7 +44,8 @@ func testMain(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	flag.Parse()
-	if why = testneeds.Missing("runc", "mmdebstrap"); why != "" && (testing.Short() || os.Getenv("RAYBUILD_TEST_STRICT") != "1") {
+	if why = testneeds.Missing("runc", "mmdebstrap"); why != "" &&
+		(testing.Short() || os.Getenv("RAYBUILD_TEST_STRICT") != "1") {
 		fmt.Fprintln(os.Stderr, "no test is run:", why)
 		return 0
 	}
@@ -92,7 +93,8 @@ type home struct {
 func newHome(t *testing.T) *home {
 	t.Helper()
 	need(t)
-	dir, err := os.MkdirTemp("", "rbh") //nolint:usetesting // a socket's path has to be short; t.TempDir has the test's name in it
+	//nolint:usetesting // a socket's path has to be short; t.TempDir has the test's name in it
+	dir, err := os.MkdirTemp("", "rbh")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -251,7 +253,8 @@ func (h *home) refused(code int, texts []string, args ...string) outcome {
 	}
 	for _, text := range texts {
 		if !strings.Contains(out.stderr, text) {
-			h.t.Errorf("raybuild %s: the error does not say %q:\n%s", strings.Join(args, " "), text, tail(out.stderr, 40))
+			h.t.Errorf("raybuild %s: the error does not say %q:\n%s", strings.Join(args, " "), text,
+				tail(out.stderr, 40))
 		}
 	}
 	if out.stdout != "" {
@@ -295,14 +298,15 @@ func newCounter(t *testing.T) *counter {
 		t.Fatal(err)
 	}
 	c.host = ln.Addr().String()
-	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c.requests.Add(1)
-		if h := c.handler.Load(); h != nil {
-			(*h)(w, r)
-			return
-		}
-		proxy.ServeHTTP(w, r)
-	})}
+	server := &http.Server{ReadHeaderTimeout: time.Minute,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			c.requests.Add(1)
+			if h := c.handler.Load(); h != nil {
+				(*h)(w, r)
+				return
+			}
+			proxy.ServeHTTP(w, r)
+		})}
 	go func() {
 		if err := server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
 			t.Errorf("the registry's counter ended with %v", err)

@@ -27,12 +27,20 @@ type mutation struct {
 // config, recipe and lock alone.
 func mutations() []mutation {
 	return []mutation{
-		{name: "the base patched", tag: "base", edits: [][2]string{{"base: " + testEnv.Base, "base: " + testEnv.BasePatched}}, ran: []string{"apt", "mark", "user"}},
-		{name: "apt's list, an own file and a label", tag: "apt", edits: [][2]string{{"apt: [less]", "apt: [less, ed]"}, {"team: a", "team: b"}},
-			file: "print(2)\n", ran: []string{"apt", "files", "mark"}},
-		{name: "a conda package and the image's mirrors", tag: "conda", edits: [][2]string{{"env: {", "env: {conda: [world-links], "}, {"mirrors: {", "mirrors: {image: tuna, "}},
-			ran: []string{"env", "mark", "mirrors", "pip-1", "pip-2", "pip-3", "ray"}},
-		{name: "ray, another wheel by the lock alone, and a step's text", tag: "wheels", edits: [][2]string{{"ray: {version: " + world.RayOld, "ray: {version: " + world.RayNew}, {"echo 1", "echo 2"}},
+		{
+			name: "the base patched", tag: "base",
+			edits: [][2]string{{"base: " + testEnv.Base, "base: " + testEnv.BasePatched}},
+			ran:   []string{"apt", "mark", "user"},
+		},
+		{name: "apt's list, an own file and a label", tag: "apt",
+			edits: [][2]string{{"apt: [less]", "apt: [less, ed]"}, {"team: a", "team: b"}},
+			file:  "print(2)\n", ran: []string{"apt", "files", "mark"}},
+		{name: "a conda package and the image's mirrors", tag: "conda",
+			edits: [][2]string{{"env: {", "env: {conda: [world-links], "}, {"mirrors: {", "mirrors: {image: tuna, "}},
+			ran:   []string{"env", "mark", "mirrors", "pip-1", "pip-2", "pip-3", "ray"}},
+		{name: "ray, another wheel by the lock alone, and a step's text", tag: "wheels",
+			edits: [][2]string{{"ray: {version: " + world.RayOld, "ray: {version: " + world.RayNew},
+				{"echo 1", "echo 2"}},
 			free: "click", ran: []string{"mark", "pip-3", "ray"}},
 	}
 }
@@ -57,8 +65,10 @@ func cacheFlags(t *testing.T) map[string][2]string {
 		"inline":   {"type=registry,ref=" + ref(t, "inline"), "type=inline"},
 		"local":    {"type=local,src=" + dir, "type=local,dest=" + dir},
 		"gha":      both("type=gha,url_v2=" + serve(&cachetest.Actions{}) + ",token=" + cachetest.Token("main", true)),
-		"s3":       both("type=s3,bucket=caches,region=here,name=cache,endpoint_url=" + serve(bucket) + ",access_key_id=key,secret_access_key=secret,use_path_style=true"),
-		"azblob":   both("type=azblob,account_url=" + serve(&cachetest.Azure{}) + ",account_name=me,secret_access_key=c2VjcmV0,name=cache"),
+		"s3": both("type=s3,bucket=caches,region=here,name=cache,endpoint_url=" +
+			serve(bucket) + ",access_key_id=key,secret_access_key=secret,use_path_style=true"),
+		"azblob": both("type=azblob,account_url=" + serve(&cachetest.Azure{}) +
+			",account_name=me,secret_access_key=c2VjcmV0,name=cache"),
 	}
 }
 
@@ -68,12 +78,15 @@ func cacheFlags(t *testing.T) map[string][2]string {
 // comes into the image, and no other.
 func TestMutationsMakeOneImageWithEachKindOfCache(t *testing.T) {
 	warm := newHome(t)
-	name := func(m mutation, state string) string { return ref(t, m.tag+"-"+state) } // one repository: layers are pushed once
+	// one repository: layers are pushed once
+	name := func(m mutation, state string) string { return ref(t, m.tag+"-"+state) }
 	recipe := func(click string) string {
-		return shortRecipe("pip: ["+click+"]", "files: [{from: app, to: /home/ray/app}]", `steps: [{name: mark, run: "echo 1 > /opt/mark", needs: [apt]}]`, "image: {labels: {team: a}}")
+		return shortRecipe("pip: ["+click+"]", "files: [{from: app, to: /home/ray/app}]",
+			`steps: [{name: mark, run: "echo 1 > /opt/mark", needs: [apt]}]`, "image: {labels: {team: a}}")
 	}
 	warm.write("app/main.py", "print(1)\n")
-	for _, click := range []string{"click==8.1.7", "click"} { // so that the lock holds a version that the recipe does not
+	// so that the lock holds a version that the recipe does not
+	for _, click := range []string{"click==8.1.7", "click"} {
 		warm.write("raybuild.yaml", recipe(click))
 		warm.lock()
 	}
@@ -82,7 +95,9 @@ func TestMutationsMakeOneImageWithEachKindOfCache(t *testing.T) {
 	for _, kind := range slices.Sorted(maps.Keys(flags)) {
 		args = append(args, "--cache-to", flags[kind][1])
 	}
-	if first := warm.push(ref(t, "inline"), args...); !strings.Contains(first.stderr, "0 of 5 imports and exports failed") { // inline needs no work
+	// inline needs no work
+	if first := warm.push(ref(t, "inline"), args...); !strings.Contains(first.stderr,
+		"0 of 5 imports and exports failed") {
 		t.Fatalf("not all caches were exported:\n%s", tail(first.stderr, 30))
 	}
 	for _, m := range mutations() {
@@ -95,11 +110,13 @@ func TestMutationsMakeOneImageWithEachKindOfCache(t *testing.T) {
 			}
 			cold := files(t, newHome(t).dir).push(name(m, "cold"), "--graph-tag=false").meta
 			if built.Digest != cold.Digest {
-				t.Errorf("the image is %s, from an empty builder %s\n%s", built.Digest, cold.Digest, differing(built, cold))
+				t.Errorf("the image is %s, from an empty builder %s\n%s", built.Digest, cold.Digest,
+					differing(built, cold))
 			}
 			for _, kind := range slices.Sorted(maps.Keys(flags)) {
 				t.Run(kind, func(t *testing.T) {
-					got := files(t, newHome(t).dir).push(name(m, kind), "--graph-tag=false", "--cache-from", flags[kind][0])
+					got := files(t, newHome(t).dir).push(name(m, kind), "--graph-tag=false", "--cache-from",
+						flags[kind][0])
 					got.sameAs(t, built, cold)
 				})
 			}

@@ -125,7 +125,8 @@ func TestPlanAndWhyForeseeThePush(t *testing.T) {
 		{name: "own files", text: "files: [{from: app, to: /home/ray/app}]\n", why: "files: file app/main.py"},
 		{name: "own file", before: func() { h.write("app/main.py", "print(2)\n") }, why: "files: file app/main.py"},
 		{name: "apt list", old: "apt: [less]", text: "apt: [less, bc]", why: "apt: deb bc"},
-		{name: "ray", old: "ray: {version: " + world.RayOld, text: "ray: {version: " + world.RayNew, why: "ray: wheel ray"},
+		{name: "ray", old: "ray: {version: " + world.RayOld, text: "ray: {version: " + world.RayNew,
+			why: "ray: wheel ray"},
 		{name: "image mirrors", old: "mirrors: {", text: "mirrors: {image: tuna, ", why: "mirrors: mirrors.image"},
 		{name: "base patched", old: "base: " + testEnv.Base, text: "base: " + testEnv.BasePatched, why: "base: base"},
 	}
@@ -206,7 +207,8 @@ func (h *home) compared(first, last string) {
 	for _, c := range d.Config {
 		said = append(said, "config "+c.Key)
 	}
-	for _, want := range []string{"apt added bc", "pip changed ray", "base changed " + testEnv.BasePatched, "config label team"} {
+	for _, want := range []string{"apt added bc", "pip changed ray", "base changed " + testEnv.BasePatched,
+		"config label team"} {
 		if !slices.Contains(said, want) {
 			h.t.Errorf("diff does not say %q: %q", want, said)
 		}
@@ -225,7 +227,8 @@ func (h *home) compared(first, last string) {
 		h.t.Errorf("locks %v, %d layers shared, %d bytes to pull, %d of new layers", d.Locks, shared, d.Pull, fresh)
 	}
 	// An image that raybuild did not make has no lock: what can be compared is.
-	if out := h.run("diff", testEnv.Base, testEnv.BasePatched); out.code != 0 || !strings.Contains(out.stdout, "no lock") {
+	if out := h.run("diff", testEnv.Base, testEnv.BasePatched); out.code != 0 ||
+		!strings.Contains(out.stdout, "no lock") {
 		h.t.Errorf("diff of images without locks: exit %d\n%s%s", out.code, out.stdout, out.stderr)
 	}
 	h.refused(1, []string{"carries no record"}, "why", testEnv.Base)

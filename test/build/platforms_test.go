@@ -63,7 +63,8 @@ func debianFile(t *testing.T, arch, pkg, file string) string {
 	})
 	dir := t.TempDir()
 	get(deb, func(r io.Reader) error {
-		unpack := exec.Command("sh", "-c", `dpkg-deb --fsys-tarfile /dev/stdin | tar -x -C "$1" "$2"`, "sh", dir, "./"+file)
+		unpack := exec.Command("sh", "-c", `dpkg-deb --fsys-tarfile /dev/stdin | tar -x -C "$1" "$2"`, "sh",
+			dir, "./"+file)
 		unpack.Stdin = r
 		out, err := unpack.CombinedOutput()
 		if err != nil {
@@ -92,7 +93,9 @@ func emulated(t *testing.T) bool {
 	qemu := debianFile(t, "amd64", "qemu-user-static", "usr/bin/qemu-aarch64-static")
 	// As Debian's qemu-user-static has it in usr/lib/binfmt.d/qemu-aarch64.conf, with F: the kernel
 	// opens QEMU now, not in containers.
-	rule := ":" + entry + `:M::\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00:\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:` + qemu + ":POCF"
+	rule := ":" +
+		entry +
+		`:M::\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00:\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:` + qemu + ":POCF"
 	if err := os.WriteFile(filepath.Join(dir, "register"), []byte(rule), 0o200); err != nil {
 		t.Fatalf("register QEMU: %v", err)
 	}
@@ -115,7 +118,8 @@ func foreignIndex(t *testing.T, ref string, busybox string) {
 	root := t.TempDir()
 	for file, data := range map[string]string{
 		"bin/busybox": string(program), "etc/os-release": "ID=debian\nVERSION_ID=\"12\"\nVERSION_CODENAME=bookworm\n",
-		"var/lib/dpkg/status": "Package: libc6\nVersion: 2.36-9\n", "etc/apt/sources.list.d/none.sources": "", "etc/dpkg/dpkg.cfg": "",
+		"var/lib/dpkg/status": "Package: libc6\nVersion: 2.36-9\n", "etc/apt/sources.list.d/none.sources": "",
+		"etc/dpkg/dpkg.cfg": "",
 	} {
 		path := filepath.Join(root, file)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -129,7 +133,8 @@ func foreignIndex(t *testing.T, ref string, busybox string) {
 		t.Fatal(err)
 	}
 	archive := filepath.Join(t.TempDir(), "root.tar")
-	if out, err := exec.Command("tar", "-c", "-C", root, "-f", archive, "--owner=0", "--group=0", ".").CombinedOutput(); err != nil {
+	if out, err := exec.Command("tar", "-c", "-C", root, "-f", archive, "--owner=0", "--group=0",
+		".").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	layer, err := tarball.LayerFromFile(archive)
@@ -138,14 +143,18 @@ func foreignIndex(t *testing.T, ref string, busybox string) {
 	}
 	arm, err := mutate.AppendLayers(empty.Image, layer)
 	if err == nil {
-		arm, err = mutate.ConfigFile(arm, &v1.ConfigFile{OS: "linux", Architecture: "arm64", RootFS: must(t)(arm.ConfigFile()).RootFS})
+		arm, err = mutate.ConfigFile(arm, &v1.ConfigFile{OS: "linux", Architecture: "arm64",
+			RootFS: must(t)(arm.ConfigFile()).RootFS})
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	index := mutate.AppendManifests(empty.Index,
-		mutate.IndexAddendum{Add: pull(t, testEnv.Base), Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "amd64"}}},
-		mutate.IndexAddendum{Add: arm, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "arm64"}}})
+		mutate.IndexAddendum{Add: pull(t, testEnv.Base),
+			Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "amd64"}}},
+		mutate.IndexAddendum{
+			Add: arm, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "arm64"}},
+		})
 	parsed, err := name.ParseReference(ref)
 	if err != nil {
 		t.Fatal(err)
@@ -177,7 +186,8 @@ func TestTwoPlatforms(t *testing.T) {
 		t.Log("this machine's kernel has QEMU for arm64 already")
 	} else {
 		h.write("raybuild.yaml", strings.Replace(shortRecipe(), "base: "+testEnv.Base, "base: "+base, 1))
-		h.refused(1, []string{"linux/arm64", "the builder does not run programs of linux/arm64", "apt-get install qemu-user-static"},
+		h.refused(1, []string{"linux/arm64", "the builder does not run programs of linux/arm64",
+			"apt-get install qemu-user-static"},
 			"--push", "--platform", "linux/amd64,linux/arm64", ref(t, "1"))
 		if !emulated(t) {
 			return
@@ -207,7 +217,11 @@ func platformsBuilt(t *testing.T, b *llb.Builder, base string) {
 			t.Fatal(err)
 		}
 		pinned := pinnedFor(t, base, platform)
-		step := llb.Exec{Title: "[machine] ask", Args: []string{"/bin/sh", "-c", `[ -x /bin/uname ] && uname -m > /out/machine || busybox uname -m > /out/machine; touch -d @315532800 /out/machine || busybox touch -d @315532800 /out/machine`}}
+		step := llb.Exec{Title: "[machine] ask",
+			Args: []string{
+				"/bin/sh", "-c",
+				`[ -x /bin/uname ] && uname -m > /out/machine || busybox uname -m > /out/machine; touch -d @315532800 /out/machine || busybox touch -d @315532800 /out/machine`,
+			}}
 		made := llb.From(pinned).Make(step, llb.Output{Path: "/out", On: llb.Scratch()})
 		files, err := b.ReadFiles(t.Context(), made, platform, []string{"/machine"}, llb.Session{})
 		if err != nil {
@@ -217,8 +231,10 @@ func platformsBuilt(t *testing.T, b *llb.Builder, base string) {
 			t.Errorf("the step of %s ran on %q, want %q", p, got, machines[p])
 		}
 		check := func(machine string) error {
-			run := llb.Exec{Title: "[smoke] ask", Args: []string{"/bin/sh", "-c", `[ "$( [ -x /bin/uname ] && uname -m || busybox uname -m)" = ` + machine + " ]"}}
-			_, err := b.Check(t.Context(), llb.Session{}, llb.SolveOptions{}, llb.Check{Platform: platform, Stage: llb.From(pinned).Run(run)})
+			run := llb.Exec{Title: "[smoke] ask", Args: []string{"/bin/sh", "-c",
+				`[ "$( [ -x /bin/uname ] && uname -m || busybox uname -m)" = ` + machine + " ]"}}
+			_, err := b.Check(t.Context(), llb.Session{}, llb.SolveOptions{},
+				llb.Check{Platform: platform, Stage: llb.From(pinned).Run(run)})
 			return err
 		}
 		var failed *llb.CheckError
@@ -248,7 +264,8 @@ func platformsBuilt(t *testing.T, b *llb.Builder, base string) {
 		t.Fatal(err)
 	}
 	if digest, err := index.Digest(); err != nil || digest.String() != res.Digest.String() || len(m.Manifests) != 2 {
-		t.Errorf("pushed is %s (%v) with %d images, want the index %s of two", digest, err, len(m.Manifests), res.Digest)
+		t.Errorf("pushed is %s (%v) with %d images, want the index %s of two", digest, err,
+			len(m.Manifests), res.Digest)
 	}
 	if one, two := res.Images[0].Layers[0].Digest, res.Images[1].Layers[0].Digest; one == two {
 		t.Errorf("both platforms have the layer %s", one)
@@ -262,7 +279,8 @@ func pinnedFor(t *testing.T, ref string, p llb.Platform) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	image, err := remote.Image(parsed, remote.WithPlatform(v1.Platform{OS: p.OS, Architecture: p.Architecture}), remote.WithContext(context.WithoutCancel(t.Context())))
+	image, err := remote.Image(parsed, remote.WithPlatform(v1.Platform{OS: p.OS, Architecture: p.Architecture}),
+		remote.WithContext(context.WithoutCancel(t.Context())))
 	if err != nil {
 		t.Fatal(err)
 	}

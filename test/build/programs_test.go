@@ -35,7 +35,8 @@ func TestEmbeddedBuildIsTheCommands(t *testing.T) {
 	out := h.example("embed", dst)
 	again := h.push(dst)
 	if !again.meta.Raybuild.UpToDate || strings.TrimSpace(out.stdout) != strings.TrimSpace(again.stdout) {
-		t.Errorf("the program pushed %q, and the command finds %q, up to date: %v\n%s", out.stdout, again.stdout, again.meta.Raybuild.UpToDate, tail(again.stderr, 20))
+		t.Errorf("the program pushed %q, and the command finds %q, up to date: %v\n%s", out.stdout, again.stdout,
+			again.meta.Raybuild.UpToDate, tail(again.stderr, 20))
 	}
 }
 
@@ -49,11 +50,13 @@ func TestOwnLayerIsKnownToTheCommands(t *testing.T) {
 	if again := strings.TrimSpace(h.example("own-layer", dst).stdout); again != own {
 		t.Errorf("the program pushed %s, and the second time %s", own, again)
 	}
-	if why := h.run("why", plain, dst); why.code != 0 || !strings.Contains(why.stdout, "motd: is new") || strings.Contains(why.stdout, "env:") {
+	if why := h.run("why", plain, dst); why.code != 0 || !strings.Contains(why.stdout, "motd: is new") ||
+		strings.Contains(why.stdout, "env:") {
 		t.Errorf("why does not say that the layer alone is new: exit %d\n%s%s", why.code, why.stdout, why.stderr)
 	}
 	if plan := h.run("plan", dst); plan.code != 2 || !strings.Contains(plan.stdout, "motd") {
-		t.Errorf("plan does not say that the recipe has no such layer: exit %d\n%s%s", plan.code, plan.stdout, plan.stderr)
+		t.Errorf("plan does not say that the recipe has no such layer: exit %d\n%s%s", plan.code,
+			plan.stdout, plan.stderr)
 	}
 	if lock := h.run("inspect", "--lock", dst); lock.code != 0 || lock.stdout != h.read("raybuild.lock") {
 		t.Errorf("the image does not carry the lock: exit %d\n%s", lock.code, lock.stderr)

@@ -20,7 +20,8 @@ func TestRebaseKeepsAllButTheBase(t *testing.T) {
 	if err := os.Remove(filepath.Join(h.cwd, "raybuild.lock")); err != nil {
 		t.Fatal(err)
 	}
-	out := h.run("rebase", "--push", "--json", "--metadata-file", "meta.json", "--base", testEnv.BasePatched, "-t", patched, dst)
+	out := h.run("rebase", "--push", "--json", "--metadata-file", "meta.json", "--base", testEnv.BasePatched,
+		"-t", patched, dst)
 	if out.code != 0 {
 		t.Fatalf("raybuild rebase: exit %d\n%s", out.code, tail(out.stderr, 40))
 	}
@@ -32,7 +33,8 @@ func TestRebaseKeepsAllButTheBase(t *testing.T) {
 	if err := json.Unmarshal([]byte(out.stdout), &r); err != nil {
 		t.Fatal(err)
 	}
-	if !r.Rebased || !strings.HasPrefix(r.Image, repository(patched)+"@sha256:") || r.From != repository(dst)+"@"+before.Digest {
+	if !r.Rebased || !strings.HasPrefix(r.Image, repository(patched)+"@sha256:") ||
+		r.From != repository(dst)+"@"+before.Digest {
 		t.Errorf("the report is %+v", r)
 	}
 	for _, c := range r.Changes {

@@ -63,7 +63,8 @@ func TestRegistryThatRefuses(t *testing.T) {
 		{"401 for everything", refusingRegistry(t, all(401)), []string{"401 Unauthorized", "docker login"}},
 		{"403 for uploads", refusingRegistry(t, uploads(403)), []string{"403 Forbidden", "docker login"}},
 		{"404 for uploads", refusingRegistry(t, uploads(404)), []string{"no such repository"}},
-		{"500 for uploads", refusingRegistry(t, uploads(500)), []string{"500 Internal Server Error", "try again later"}},
+		{"500 for uploads", refusingRegistry(t, uploads(500)),
+			[]string{"500 Internal Server Error", "try again later"}},
 	}
 	// Neither with a lock that fits nor without one is there anything to be seen of a step.
 	h.write("raybuild.yaml", shortRecipe("files: [{from: app, to: /home/ray/app}]"))
@@ -71,7 +72,8 @@ func TestRegistryThatRefuses(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, args := range [][]string{nil, {"--no-cache"}, {"--lock", "none.lock"}} {
-				args = append([]string{"--push", "--progress", "plain", "--metadata-file", "meta.json", tt.host + "/team/ray:1"}, args...)
+				args = append([]string{"--push", "--progress", "plain", "--metadata-file", "meta.json",
+					tt.host + "/team/ray:1"}, args...)
 				h := *h
 				h.t = t
 				out := h.refused(1, append(tt.says, tt.host), args...)
@@ -92,7 +94,8 @@ func TestRegistryThatFailsDuringThePush(t *testing.T) {
 	broken := &atomic.Bool{}
 	for name, fails := range map[string]func(r *http.Request) bool{
 		"blobs": func(r *http.Request) bool {
-			return strings.Contains(r.URL.Path, "/blobs/uploads/") && (r.Method == http.MethodPut || r.Method == http.MethodPatch)
+			return strings.Contains(r.URL.Path, "/blobs/uploads/") &&
+				(r.Method == http.MethodPut || r.Method == http.MethodPatch)
 		},
 		"the manifest": func(r *http.Request) bool {
 			return r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/manifests/")
@@ -110,7 +113,8 @@ func TestRegistryThatFailsDuringThePush(t *testing.T) {
 			})
 			dst := strings.Replace(ref(t, "1"), testEnv.Registry, host, 1)
 			broken.Store(true)
-			h.refused(1, []string{host, "500", "run again"}, "--push", "--push-retry", "1s", "--progress", "plain", "--metadata-file", "meta.json", dst)
+			h.refused(1, []string{host, "500", "run again"}, "--push", "--push-retry", "1s", "--progress", "plain",
+				"--metadata-file", "meta.json", dst)
 			nothingWritten(t, &h, warm.lock, dst)
 			broken.Store(false)
 			if again := h.push(dst); len(again.meta.ran()) != 0 {

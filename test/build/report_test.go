@@ -25,7 +25,8 @@ type pageNumbers struct {
 const readNumbers = `() => ({
   Outcome: document.getElementById('outcome').dataset.outcome,
   Values: Object.fromEntries([...document.querySelectorAll('[data-key]')].map(e => [e.dataset.key, e.dataset.value])),
-  Layers: Object.fromEntries([...document.querySelectorAll('tr[data-layer]')].map(e => [e.dataset.layer, e.dataset.class + ' ' + e.dataset.size])),
+  Layers: Object.fromEntries([...document.querySelectorAll('tr[data-layer]')].map(e =>
+    [e.dataset.layer, e.dataset.class + ' ' + e.dataset.size])),
   Bars: document.querySelectorAll('.time .bar').length, Tiles: document.querySelectorAll('.map.wide .item').length,
   Arcs: document.querySelectorAll('.stack .arc').length, Changes: document.querySelectorAll('.changes tbody tr').length,
   Text: document.body.innerText })`
@@ -46,7 +47,8 @@ func TestReportPage(t *testing.T) {
 	n := browsertest.Ask[pageNumbers](s, readNumbers)
 	n.agree(t, "built", built.meta)
 	if n.Outcome != "done" || n.Bars < 1 || n.Tiles < 5 || n.Arcs < 3 {
-		t.Errorf("the built image's page has outcome %q, %d bars, %d tiles, %d arcs; want done and all of these", n.Outcome, n.Bars, n.Tiles, n.Arcs)
+		t.Errorf("the built image's page has outcome %q, %d bars, %d tiles, %d arcs; want done and all of these",
+			n.Outcome, n.Bars, n.Tiles, n.Arcs)
 	}
 	if !strings.HasPrefix(n.Layers["mark"], "built ") {
 		t.Errorf("layer mark is %q on the page, and its step ran", n.Layers["mark"])
@@ -61,23 +63,28 @@ func TestReportPage(t *testing.T) {
 	n = browsertest.Ask[pageNumbers](s, readNumbers)
 	n.agree(t, "up-to-date", same.meta)
 	if n.Outcome != "same" || n.Bars != 0 || n.Values["pull_bytes"] != "0" || !same.meta.Raybuild.UpToDate {
-		t.Errorf("the up-to-date call's page has outcome %q, %d bars, pull %q", n.Outcome, n.Bars, n.Values["pull_bytes"])
+		t.Errorf("the up-to-date call's page has outcome %q, %d bars, pull %q", n.Outcome, n.Bars,
+			n.Values["pull_bytes"])
 	}
 
-	h.write("raybuild.yaml", shortRecipe(`pip: [uvicorn]`, `steps: [{name: break, run: "echo '<b>last words</b>'; exit 7"}]`))
+	h.write("raybuild.yaml", shortRecipe(`pip: [uvicorn]`,
+		`steps: [{name: break, run: "echo '<b>last words</b>'; exit 7"}]`))
 	h.refused(1, []string{"exit code 7"}, "--push", "--progress", "plain", "--report", file, r)
 	s = browsertest.Open(chromium, t, file)
 	s.Fits("failed")
 	n = browsertest.Ask[pageNumbers](s, readNumbers)
-	if n.Outcome != "failed" || !strings.HasPrefix(n.Layers["break"], "failed ") || !strings.Contains(n.Text, "<b>last words</b>") || !strings.Contains(n.Text, "exit code 7") {
-		t.Errorf("the failed build's page has outcome %q, layer break %q; and has to show the step's last words as text:\n%s", n.Outcome, n.Layers["break"], n.Text)
+	if n.Outcome != "failed" || !strings.HasPrefix(n.Layers["break"], "failed ") ||
+		!strings.Contains(n.Text, "<b>last words</b>") || !strings.Contains(n.Text, "exit code 7") {
+		t.Errorf("the failed build's page has outcome %q, layer break %q; and has to show the step's last words "+
+			"as text:\n%s", n.Outcome, n.Layers["break"], n.Text)
 	}
 
 	h.write("raybuild.yaml", "ray: {version: none}\n")
 	h.refused(1, nil, "--push", "--report", file, r)
 	s = browsertest.Open(chromium, t, file)
 	s.Fits("unread")
-	if n = browsertest.Ask[pageNumbers](s, readNumbers); n.Outcome != "failed" || strings.Contains(n.Text, "last words") {
+	if n = browsertest.Ask[pageNumbers](s, readNumbers); n.Outcome != "failed" ||
+		strings.Contains(n.Text, "last words") {
 		t.Errorf("a recipe that cannot be read left this page:\n%s", n.Text)
 	}
 	h.refused(64, []string{"there is no directory"}, "--report", "nowhere/page.html", r)
@@ -103,8 +110,10 @@ func (n pageNumbers) agree(t *testing.T, name string, m metadata) {
 		}
 	}
 	want := map[string]string{
-		"steps_run": fmt.Sprint(ran), "bytes_fetched": fmt.Sprint(rb.BytesFetched), "bytes_pushed": fmt.Sprint(rb.BytesPushed),
-		"layers_reused": fmt.Sprint(reused), "image_bytes": fmt.Sprint(total), "seconds": fmt.Sprintf("%.3f", rb.Seconds),
+		"steps_run": fmt.Sprint(ran), "bytes_fetched": fmt.Sprint(rb.BytesFetched),
+		"bytes_pushed":  fmt.Sprint(rb.BytesPushed),
+		"layers_reused": fmt.Sprint(reused), "image_bytes": fmt.Sprint(total),
+		"seconds": fmt.Sprintf("%.3f", rb.Seconds),
 	}
 	for key, value := range want {
 		if n.Values[key] != value {

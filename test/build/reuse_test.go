@@ -21,10 +21,13 @@ func TestConfigAloneNeedsNoBuilder(t *testing.T) {
 	out := h.push(ref(t, "2"), "--annotation", "a.b=c")
 	from := out.meta.Raybuild.LayersFrom
 	if m := out.meta.Raybuild; len(m.Steps) != 0 || m.BytesPushed != 0 || m.Engine != "" {
-		t.Errorf("%d steps, %d bytes of layers pushed, builder %q: want none of them", len(m.Steps), m.BytesPushed, m.Engine)
+		t.Errorf("%d steps, %d bytes of layers pushed, builder %q: want none of them", len(m.Steps),
+			m.BytesPushed, m.Engine)
 	}
-	if !strings.HasSuffix(from, first.meta.Digest) || !strings.Contains(out.stderr, "no builder needed") || !strings.Contains(out.stderr, from) {
-		t.Errorf("its layers are of %q, want %s, and the report must say so:\n%s", from, first.meta.Digest, tail(out.stderr, 20))
+	if !strings.HasSuffix(from, first.meta.Digest) || !strings.Contains(out.stderr, "no builder needed") ||
+		!strings.Contains(out.stderr, from) {
+		t.Errorf("its layers are of %q, want %s, and the report must say so:\n%s", from, first.meta.Digest,
+			tail(out.stderr, 20))
 	}
 	if m := h.run("inspect", "--lock", ref(t, "2")); m.stdout != warm.lock {
 		t.Errorf("the image carries another lock: exit %d\n%s", m.code, m.stderr)
@@ -35,7 +38,8 @@ func TestConfigAloneNeedsNoBuilder(t *testing.T) {
 	whole := h.push(ref(t, "whole"), "--annotation", "a.b=c", "--reuse=false", "--graph-tag=false")
 	none := whole.meta.Raybuild.LayersFrom
 	if whole.meta.Digest != out.meta.Digest || none != "" || len(whole.meta.Raybuild.Steps) == 0 {
-		t.Errorf("a whole build makes %s of %d steps (from %q), the one from layers is %s", whole.meta.Digest, len(whole.meta.Raybuild.Steps), none, out.meta.Digest)
+		t.Errorf("a whole build makes %s of %d steps (from %q), the one from layers is %s", whole.meta.Digest,
+			len(whole.meta.Raybuild.Steps), none, out.meta.Digest)
 	}
 }
 
@@ -72,8 +76,10 @@ func TestEmptyBuilderBuildsWhatChangedAlone(t *testing.T) {
 			w.write("raybuild.yaml", text)
 			w.write("a.txt", "own\n")
 			w.write("raybuild.lock", h.read("raybuild.lock"))
-			if whole := w.push(ref(t, "whole"), "--reuse=false", "--graph-tag=false"); whole.meta.Digest != out.meta.Digest {
-				t.Errorf("a whole build makes %s, the one from layers is %s\n%s", whole.meta.Digest, out.meta.Digest, differing(whole.meta, out.meta))
+			if whole := w.push(ref(t, "whole"), "--reuse=false",
+				"--graph-tag=false"); whole.meta.Digest != out.meta.Digest {
+				t.Errorf("a whole build makes %s, the one from layers is %s\n%s", whole.meta.Digest, out.meta.Digest,
+					differing(whole.meta, out.meta))
 			}
 		})
 	}
@@ -109,7 +115,8 @@ func TestLostLayerIsBuilt(t *testing.T) {
 	out := h.push(c.host + "/lost/ray:2")
 	from := out.meta.Raybuild.LayersFrom
 	if from != "" || len(out.meta.Raybuild.Steps) == 0 || !strings.Contains(out.stderr, "building the whole image") {
-		t.Errorf("with a lost layer the image is still of %q, %d steps:\n%s", from, len(out.meta.Raybuild.Steps), tail(out.stderr, 20))
+		t.Errorf("with a lost layer the image is still of %q, %d steps:\n%s", from, len(out.meta.Raybuild.Steps),
+			tail(out.stderr, 20))
 	}
 	if out.meta.layer("ray") != first.meta.layer("ray") {
 		t.Error("the layer that was lost came out as another one")

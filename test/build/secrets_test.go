@@ -36,12 +36,14 @@ func canary(t *testing.T) string {
 func TestSecretsAreFoundNowhere(t *testing.T) {
 	h := warmHome(t)
 	fromFile, fromEnv, password := canary(t), canary(t), canary(t)
-	secrets := [][]byte{[]byte(fromFile), []byte(fromEnv), []byte(password), []byte(base64.StdEncoding.EncodeToString([]byte("mirror:" + password)))}
+	secrets := [][]byte{[]byte(fromFile), []byte(fromEnv), []byte(password),
+		[]byte(base64.StdEncoding.EncodeToString([]byte("mirror:" + password)))}
 	asked := &atomic.Int64{}
 	private := guardedMirror(t, password, asked)
 	outside := t.TempDir() // where the user keeps secrets: not raybuild's
 	file, netrc := filepath.Join(outside, "token"), filepath.Join(outside, "netrc")
-	for name, text := range map[string]string{file: fromFile, netrc: "machine 127.0.0.1 login mirror password " + password + "\n"} {
+	for name, text := range map[string]string{file: fromFile,
+		netrc: "machine 127.0.0.1 login mirror password " + password + "\n"} {
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -66,7 +68,8 @@ func TestSecretsAreFoundNowhere(t *testing.T) {
 	root := unpack(t, image)
 	for name, secret := range map[string]string{"opt/token.sum": fromFile, "opt/other.sum": fromEnv} {
 		sum := sha256.Sum256([]byte(secret))
-		if got, err := os.ReadFile(filepath.Join(root, name)); err != nil || !strings.HasPrefix(string(got), hex.EncodeToString(sum[:])) {
+		if got, err := os.ReadFile(filepath.Join(root, name)); err != nil ||
+			!strings.HasPrefix(string(got), hex.EncodeToString(sum[:])) {
 			t.Errorf("the step did not get its secret: %s is %q, %v", name, got, err)
 		}
 	}
@@ -104,7 +107,8 @@ func TestSecretsAreFoundNowhere(t *testing.T) {
 		}
 		clean(fmt.Sprintf("layer %d", i+1), data)
 	}
-	for _, args := range [][]string{{"inspect", "--json", dst}, {"inspect", "--lock", dst}, {"graph", "--format", "json"}, {"cache", "du", "--json"}} {
+	for _, args := range [][]string{{"inspect", "--json", dst}, {"inspect", "--lock", dst},
+		{"graph", "--format", "json"}, {"cache", "du", "--json"}} {
 		o := h.run(args...)
 		if o.code != 0 {
 			t.Errorf("raybuild %s: exit %d\n%s", strings.Join(args, " "), o.code, o.stderr)
@@ -116,7 +120,8 @@ func TestSecretsAreFoundNowhere(t *testing.T) {
 	}
 	// A refusal tells nothing either.
 	h.env = []string{"NETRC=" + os.DevNull}
-	refused := h.refused(1, []string{"401 Unauthorized", strings.TrimPrefix(private, "http://")}, "lock", "--update", "ray")
+	refused := h.refused(1, []string{"401 Unauthorized", strings.TrimPrefix(private, "http://")}, "lock",
+		"--update", "ray")
 	clean("the refusal", []byte(refused.stderr))
 }
 
@@ -220,7 +225,8 @@ func TestStepsHaveNoNetwork(t *testing.T) {
 		"wget of an address":      "wget -q -O- " + srv.URL + " || wget -O- " + srv.URL,
 		"wget of a name":          "wget http://deb.debian.org/",
 		"a silent look at a name": "getent hosts deb.debian.org",
-		"python":                  "/opt/conda/envs/ray/bin/python -c \"import urllib.request; urllib.request.urlopen('" + srv.URL + "')\"",
+		"python": "/opt/conda/envs/ray/bin/python -c \"import urllib.request; " +
+			"urllib.request.urlopen('" + srv.URL + "')\"",
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := warmLike(t, h.dir)
@@ -243,5 +249,6 @@ func TestStepsHaveNoNetwork(t *testing.T) {
 }
 
 func onlineRecipe(run string, network bool) string {
-	return strings.Replace(shortRecipe(fmt.Sprintf("steps: [{name: online, run: %q, needs: [apt, env], network: %v}]", run, network)), "apt: [less]", "apt: [less, wget]", 1)
+	return strings.Replace(shortRecipe(fmt.Sprintf("steps: [{name: online, run: %q, needs: [apt, env], network: %v}]",
+		run, network)), "apt: [less]", "apt: [less, wget]", 1)
 }

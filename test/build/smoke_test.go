@@ -18,7 +18,8 @@ import (
 // wheel writes a wheel of one module beside the recipe.
 func (h *home) wheel(name, code string) {
 	h.t.Helper()
-	p := pypi.Project{Name: name, Version: "1.0", Files: map[string][]byte{pypi.Escaped(name) + "/__init__.py": []byte(code)}}
+	p := pypi.Project{Name: name, Version: "1.0",
+		Files: map[string][]byte{pypi.Escaped(name) + "/__init__.py": []byte(code)}}
 	var b strings.Builder
 	if err := p.WriteWheel(&b); err != nil {
 		h.t.Fatal(err)
@@ -42,8 +43,10 @@ func TestImageThatCannotImportGetsNoName(t *testing.T) {
 		says   []string
 	}{
 		"an import error": {map[string]string{"broken-pkg": "from click import nothing_of_that_name\n"},
-			[]string{"import broken_pkg (broken-pkg 1.0)", "ImportError: cannot import name 'nothing_of_that_name' from 'click'", "pin another version of broken-pkg", "smoke: false"}},
-		"a crash": {map[string]string{"crashing-pkg": "import os\nos.abort()\n"}, []string{"crashing-pkg 1.0", "SIGABRT", "alone as well"}},
+			[]string{"import broken_pkg (broken-pkg 1.0)", "ImportError: cannot import name 'nothing_of_that_name' " +
+				"from 'click'", "pin another version of broken-pkg", "smoke: false"}},
+		"a crash": {map[string]string{"crashing-pkg": "import os\nos.abort()\n"},
+			[]string{"crashing-pkg 1.0", "SIGABRT", "alone as well"}},
 		"two that cannot be together": {map[string]string{
 			"first-pkg":  "",
 			"second-pkg": "import sys\nif 'first_pkg' in sys.modules:\n    import ctypes\n    ctypes.string_at(0)\n",
@@ -96,7 +99,8 @@ func TestOwnCommandTestsTheImage(t *testing.T) {
 		t.Errorf("it was not tested; the report says %q", m.Raybuild.Smoke)
 	}
 	h.write("raybuild.yaml", shortRecipe(image, "smoke: echo 1; echo its last words; exit 7"))
-	h.refused(1, []string{"the recipe's command (smoke) failed: exit code 7", "| its last words", "smoke: false"}, "--push", "--label", "a=b", ref(t, "2"))
+	h.refused(1, []string{"the recipe's command (smoke) failed: exit code 7", "| its last words", "smoke: false"},
+		"--push", "--label", "a=b", ref(t, "2"))
 	unnamed(t, ref(t, "2"))
 	h.push(ref(t, "2"), "--label", "a=b", "--set", "smoke=true")
 }
@@ -110,7 +114,8 @@ func TestEditIsTestedWhereModulesMayBeOthers(t *testing.T) {
 	first := h.push(dst, "--label", "edit=0")
 	h.env = []string{"BUILDKIT_HOST=" + nobody}
 	label := h.push(dst, "--label", "edit=1")
-	if m := label.meta.Raybuild; m.Smoke != "passed before" || len(m.Steps) > 0 || !strings.Contains(label.stderr, "which has passed") {
+	if m := label.meta.Raybuild; m.Smoke != "passed before" ||
+		len(m.Steps) > 0 || !strings.Contains(label.stderr, "which has passed") {
 		t.Errorf("a label: the report says %q, %d steps:\n%s", m.Smoke, len(m.Steps), tail(label.stderr, 10))
 	}
 	h.env = nil
@@ -120,17 +125,20 @@ func TestEditIsTestedWhereModulesMayBeOthers(t *testing.T) {
 	}
 	warmly := h.push(ref(t, "2"), "-t", dst).meta
 	if ran := warmly.ran(); !warmly.tested() || warmly.Raybuild.LayersFrom == "" || len(ran) > 1 {
-		t.Errorf("a package: the report says %q, layers are from %q, steps ran in %v", warmly.Raybuild.Smoke, warmly.Raybuild.LayersFrom, ran)
+		t.Errorf("a package: the report says %q, layers are from %q, steps ran in %v", warmly.Raybuild.Smoke,
+			warmly.Raybuild.LayersFrom, ran)
 	}
 	cold := coldHome(t)
 	cold.write("raybuild.yaml", shortRecipe("pip: [idna, zipp]"))
 	edited := cold.push(ref(t, "3"), "-t", dst).meta
 	if ran := edited.ran(); !edited.tested() || edited.Raybuild.LayersFrom == "" || slices.Contains(ran, "miniconda") {
-		t.Errorf("a package on an empty builder: the report says %q, layers are from %q, steps ran in %v", edited.Raybuild.Smoke, edited.Raybuild.LayersFrom, ran)
+		t.Errorf("a package on an empty builder: the report says %q, layers are from %q, steps ran in %v",
+			edited.Raybuild.Smoke, edited.Raybuild.LayersFrom, ran)
 	}
 	h.write("raybuild.yaml", shortRecipe("pip: [idna, zipp]"))
 	h.write("raybuild.lock", cold.read("raybuild.lock"))
-	if whole := h.push(ref(t, "whole"), "--reuse=false", "--graph-tag=false", "--smoke=false").meta; whole.Digest != edited.Digest {
+	if whole := h.push(ref(t, "whole"), "--reuse=false", "--graph-tag=false",
+		"--smoke=false").meta; whole.Digest != edited.Digest {
 		t.Errorf("without a test the image is %s, with it %s", whole.Digest, edited.Digest)
 	}
 	cold.wheel("broken-pkg", "import nowhere\n")
@@ -142,7 +150,8 @@ func TestEditIsTestedWhereModulesMayBeOthers(t *testing.T) {
 	h.write("raybuild.lock", warm.lock)
 	anew := h.push(ref(t, "anew"), "--label", "edit=0", "--smoke").meta
 	if anew.Digest != first.meta.Digest || anew.Raybuild.Smoke != "passed" || anew.Raybuild.UpToDate {
-		t.Errorf("--smoke: the image is %s, want %s; the report says %q", anew.Digest, first.meta.Digest, anew.Raybuild.Smoke)
+		t.Errorf("--smoke: the image is %s, want %s; the report says %q", anew.Digest, first.meta.Digest,
+			anew.Raybuild.Smoke)
 	}
 }
 
@@ -164,12 +173,14 @@ func TestBuilderElsewhereTestsTheImage(t *testing.T) {
 	}
 	whole := h.push(ref(t, "whole"), append(far, "--reuse=false", "--graph-tag=false", "--smoke")...).meta
 	if !whole.tested() || whole.Digest != edited.Digest {
-		t.Errorf("a builder that makes all layers: the image is %s, want %s; the report says %q", whole.Digest, edited.Digest, whole.Raybuild.Smoke)
+		t.Errorf("a builder that makes all layers: the image is %s, want %s; the report says %q", whole.Digest,
+			edited.Digest, whole.Raybuild.Smoke)
 	}
 	h.wheel("broken-pkg", "import nowhere\n")
 	h.write("raybuild.yaml", shortRecipe("pip: {packages: [zipp], wheels: ['dist/*.whl']}"))
 	for _, reuse := range []string{"--reuse", "--reuse=false"} {
-		h.refused(1, []string{"import broken_pkg (broken-pkg 1.0)", "No module named 'nowhere'", "got no name"}, append(far, "--push", reuse, ref(t, "3"), "-t", dst)...)
+		h.refused(1, []string{"import broken_pkg (broken-pkg 1.0)", "No module named 'nowhere'", "got no name"},
+			append(far, "--push", reuse, ref(t, "3"), "-t", dst)...)
 		unnamed(t, ref(t, "3"))
 	}
 }

@@ -52,7 +52,8 @@ func (h *home) counted() (addr string, solves *atomic.Int64) {
 		h.t.Fatal(err)
 	}
 	conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.ForceCodec(asIs{}), grpc.MaxCallRecvMsgSize(1<<28), grpc.MaxCallSendMsgSize(1<<28)))
+		grpc.WithDefaultCallOptions(grpc.ForceCodec(asIs{}), grpc.MaxCallRecvMsgSize(1<<28),
+			grpc.MaxCallSendMsgSize(1<<28)))
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -89,7 +90,8 @@ func forward(conn *grpc.ClientConn, method string, down grpc.ServerStream) error
 	md, _ := grpcmeta.FromIncomingContext(down.Context())
 	md = md.Copy()
 	for key := range md {
-		if strings.HasPrefix(key, ":") || strings.HasPrefix(key, "grpc-") || key == "user-agent" || key == "content-type" {
+		if strings.HasPrefix(key, ":") || strings.HasPrefix(key, "grpc-") || key == "user-agent" ||
+			key == "content-type" {
 			delete(md, key)
 		}
 	}

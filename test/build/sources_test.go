@@ -44,7 +44,8 @@ func newCompanyIndex(t *testing.T, secure bool) *companyIndex {
 		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target); r.Out.Header.Del("Accept-Encoding") },
 		ModifyResponse: func(resp *http.Response) error {
 			change := c.change.Load()
-			if change == nil || !strings.HasPrefix(resp.Request.URL.Path, "/pypi/simple/") || resp.StatusCode != http.StatusOK {
+			if change == nil || !strings.HasPrefix(resp.Request.URL.Path, "/pypi/simple/") ||
+				resp.StatusCode != http.StatusOK {
 				return nil
 			}
 			page, err := io.ReadAll(resp.Body)
@@ -138,7 +139,8 @@ func TestHostsIndexWithALogin(t *testing.T) {
 	if strings.Contains(lock, c.URL) {
 		t.Error("the lock names the host's index")
 	}
-	for what, text := range map[string]string{"the lock": lock, "the story": out.stderr + out.stdout, "raybuild mirrors": shown.stdout + shown.stderr, "raybuild doctor": asJSON.stdout + asJSON.stderr} {
+	for what, text := range map[string]string{"the lock": lock, "the story": out.stderr + out.stdout,
+		"raybuild mirrors": shown.stdout + shown.stderr, "raybuild doctor": asJSON.stdout + asJSON.stderr} {
 		if strings.Contains(text, password) {
 			t.Errorf("%s has the password:\n%s", what, tail(text, 40))
 		}
@@ -166,7 +168,8 @@ func TestUnknownAuthorityOfTheIndex(t *testing.T) {
 	dst := ref(t, "1")
 	h.env = []string{"PIP_INDEX_URL=" + c.index()}
 	h.refused(1, []string{
-		"the certificate of " + strings.TrimPrefix(c.URL, "https://") + " is signed by an authority that is not known here",
+		"the certificate of " + strings.TrimPrefix(c.URL, "https://") +
+			" is signed by an authority that is not known here",
 		"export PIP_CERT=FILE", "SSL_CERT_FILE=FILE",
 	}, "--push", "--progress", "plain", "--metadata-file", "meta.json", dst)
 	nothingAtAll(t, h, dst)
@@ -197,7 +200,8 @@ func TestProxyWantsALogin(t *testing.T) {
 		}
 	})
 	h.refused(1, []string{
-		"407 Proxy Authentication Required", proxy.URL, "export HTTPS_PROXY", "USER:PASSWORD@" + strings.TrimPrefix(proxy.URL, "http://"),
+		"407 Proxy Authentication Required", proxy.URL, "export HTTPS_PROXY",
+		"USER:PASSWORD@" + strings.TrimPrefix(proxy.URL, "http://"),
 	}, "--push", "--progress", "plain", "--metadata-file", "meta.json", dst)
 	nothingAtAll(t, h, dst)
 }
@@ -239,7 +243,8 @@ func TestWheelChangedAfterTheLock(t *testing.T) {
 	if err := testEnv.A.Fault(fault{Match: wheelOf("networkx"), Mode: "lying"}); err != nil {
 		t.Fatal(err)
 	}
-	h.refused(1, []string{"wrong bytes", "networkx-", "raybuild lock --update"}, "--push", "--progress", "plain", "--metadata-file", "meta.json", dst)
+	h.refused(1, []string{"wrong bytes", "networkx-", "raybuild lock --update"}, "--push", "--progress", "plain",
+		"--metadata-file", "meta.json", dst)
 	nothingWritten(t, h, before, dst)
 }
 
@@ -260,7 +265,8 @@ func TestYankedVersion(t *testing.T) {
 	h := fresh(t, hostRecipe("pip: [mpmath]"))
 	h.env = []string{"PIP_INDEX_URL=" + c.index()}
 	dst := ref(t, "1")
-	h.refused(1, []string{"mpmath", "yanked from the index, and taken only where == pins them"}, "--push", "--progress", "plain", "--metadata-file", "meta.json", dst)
+	h.refused(1, []string{"mpmath", "yanked from the index, and taken only where == pins them"}, "--push", "--progress",
+		"plain", "--metadata-file", "meta.json", dst)
 	nothingAtAll(t, h, dst)
 
 	version := regexp.MustCompile(`mpmath-([0-9.]+)-`).FindStringSubmatch(pageOf(t, testEnv.A.Pip+"/mpmath/"))
@@ -269,7 +275,8 @@ func TestYankedVersion(t *testing.T) {
 	}
 	h.write("raybuild.yaml", hostRecipe("pip: [mpmath=="+version[1]+"]"))
 	pinned := h.push(dst)
-	if want := "warning: mpmath " + version[1] + " was yanked from the index by its makers (" + reason + ")"; !strings.Contains(pinned.stderr, want) {
+	if want := "warning: mpmath " + version[1] + " was yanked from the index by its makers (" +
+		reason + ")"; !strings.Contains(pinned.stderr, want) {
 		t.Errorf("the story does not say %q:\n%s", want, tail(pinned.stderr, 30))
 	}
 	if lock := h.read("raybuild.lock"); !regexp.MustCompile(`yanked: ["']?` + reason).MatchString(lock) {
@@ -288,7 +295,8 @@ func TestIndexPageOf20MB(t *testing.T) {
 		}
 		var more strings.Builder
 		for i := 0; more.Len() < 20<<20; i++ {
-			fmt.Fprintf(&more, "<a href=\"../../packages/00/%d/sniffio-0.0.%d-py3-none-any.whl#sha256=%064d\" data-note=%q>sniffio-0.0.%[2]d-py3-none-any.whl</a><br/>\n", i, i, i, note)
+			fmt.Fprintf(&more, "<a href=\"../../packages/00/%d/sniffio-0.0.%d-py3-none-any.whl#sha256=%064d\" "+
+				"data-note=%q>sniffio-0.0.%[2]d-py3-none-any.whl</a><br/>\n", i, i, i, note)
 		}
 		seen.Store(int64(more.Len()))
 		return bytes.Replace(page, []byte("</body>"), []byte(more.String()+"</body>"), 1)

@@ -71,7 +71,8 @@ func TestLabelTakesFewRoundTrips(t *testing.T) {
 	link := slowLink(c, 100*time.Millisecond)
 	out := h.push(name)
 	if m := out.meta.Raybuild; len(m.Steps) != 0 || m.BytesPushed != 0 || m.LayersFrom == "" {
-		t.Errorf("%d steps, %d bytes pushed, layers from %q: want an image made from the one before", len(m.Steps), m.BytesPushed, m.LayersFrom)
+		t.Errorf("%d steps, %d bytes pushed, layers from %q: want an image made from the one before", len(m.Steps),
+			m.BytesPushed, m.LayersFrom)
 	}
 	// Login; what the name is; its config and its record, which two others lead to; is each blob
 	// there; an upload opened, and made; the name; what belongs to it.
@@ -113,7 +114,8 @@ func TestLabelTakesFewRoundTrips(t *testing.T) {
 		kinds = append(kinds, d.ArtifactType)
 	}
 	slices.Sort(kinds)
-	if want := []string{"application/vnd.raybuild.inputs.v1+json", "application/vnd.raybuild.lock.v1+yaml", "application/vnd.raybuild.recipe.v1+json"}; !slices.Equal(kinds, want) {
+	if want := []string{"application/vnd.raybuild.inputs.v1+json", "application/vnd.raybuild.lock.v1+yaml",
+		"application/vnd.raybuild.recipe.v1+json"}; !slices.Equal(kinds, want) {
 		t.Errorf("with the image are %v, want %v", kinds, want)
 	}
 	if lock := h.run("inspect", "--lock", name); lock.stdout != warm.lock {
@@ -135,7 +137,9 @@ func TestKeptLayersAreAskedForDuringTheBuild(t *testing.T) {
 		t.Fatalf("no layer is taken from the image before:\n%s", tail(out.stderr, 20))
 	}
 	first := func(digest string) (one trip, ok bool) {
-		at := slices.IndexFunc(link.all, func(one trip) bool { return one.what == "GET /v2/trips-file/ray/blobs/"+digest })
+		at := slices.IndexFunc(link.all, func(one trip) bool {
+			return one.what == "GET /v2/trips-file/ray/blobs/"+digest
+		})
 		if at < 0 {
 			return trip{}, false
 		}

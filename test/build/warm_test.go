@@ -44,7 +44,8 @@ func warmHome(t *testing.T) *home {
 	t.Helper()
 	need(t)
 	warm.once.Do(func() {
-		warm.dir, warm.err = os.MkdirTemp("", "rbw") //nolint:usetesting // it outlives the test that makes it, and a socket's path has to be short
+		//nolint:usetesting // it outlives the test that makes it, and a socket's path has to be short
+		warm.dir, warm.err = os.MkdirTemp("", "rbw")
 		if warm.err != nil {
 			return
 		}
@@ -95,7 +96,8 @@ func fullHome(t *testing.T) *home {
 	t.Helper()
 	need(t)
 	full.once.Do(func() {
-		dir, err := os.MkdirTemp("", "rbf") //nolint:usetesting // it outlives the test, and a socket's path must be short
+		//nolint:usetesting // it outlives the test, and a socket's path must be short
+		dir, err := os.MkdirTemp("", "rbf")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -136,7 +136,8 @@ func calls(t *testing.T, dir string) string {
 	var out []string
 	for _, f := range [][2]string{
 		{"ValidateRayClusterSpec(instance ", "(&c)"}, {"ValidateRayClusterSpec(spec ", "(&c.Spec, c.Annotations)"},
-		{"ValidateRayClusterMetadata(metadata ", "(c.ObjectMeta)"}, {"ValidateRayClusterUpgradeOptions(instance ", "(&c)"}, {"ValidateRayClusterStatus(instance ", "(&c)"},
+		{"ValidateRayClusterMetadata(metadata ", "(c.ObjectMeta)"},
+		{"ValidateRayClusterUpgradeOptions(instance ", "(&c)"}, {"ValidateRayClusterStatus(instance ", "(&c)"},
 	} {
 		if name, _, _ := strings.Cut(f[0], "("); bytes.Contains(data, []byte("func "+f[0])) {
 			out = append(out, "u."+name+f[1])
@@ -159,9 +160,11 @@ func build(t *testing.T, dirs map[string]string) map[string]string {
 			continue
 		}
 		id := "v" + strings.ReplaceAll(o.version, ".", "_")
-		functions := []string{"ValidateRayClusterSpec", "ValidateRayClusterMetadata", "ValidateRayClusterUpgradeOptions", "ValidateRayClusterStatus"}
+		functions := []string{"ValidateRayClusterSpec", "ValidateRayClusterMetadata",
+			"ValidateRayClusterUpgradeOptions", "ValidateRayClusterStatus"}
 		// The features' init makes the gates that the validation asks.
-		if err := shake(dirs[o.version], operatorModule, "kuberay.test/"+id, utils, functions, []string{"pkg/features"}, filepath.Join(dir, id)); err != nil {
+		if err := shake(dirs[o.version], operatorModule, "kuberay.test/"+id, utils, functions, []string{"pkg/features"},
+			filepath.Join(dir, id)); err != nil {
 			t.Fatal(err)
 		}
 		text := strings.NewReplacer("AS", "kuberay.test/"+id, "CALLS", calls).Replace(program)
@@ -196,7 +199,8 @@ head: {host: u@10.0.0.1}
 `
 
 const workers = sketch + `workers:
-  - {name: big, hosts: ["u@10.0.0.[2-3]"], num_cpus: 8, num_gpus: 1, memory: 8g, object_store_memory: 2g, resources: {disk: 0.5}}
+  - {name: big, hosts: ["u@10.0.0.[2-3]"], num_cpus: 8, num_gpus: 1, memory: 8g, object_store_memory: 2g,
+     resources: {disk: 0.5}}
   - {name: small, hosts: ["u@10.0.0.4"], mounts: ["/data:/data:ro", "cache:/cache"], env: {A: "$HOME $(x) it's"}}
 `
 
@@ -215,7 +219,8 @@ func exports(t *testing.T, operator string) map[string][]byte {
 		}
 		for _, ray := range []string{"0.8.6", "1.13.0", "2.9.3", "2.40.0", "2.49.2", "2.52.1", "2.55.1", "2.60.0"} {
 			for _, namespace := range []string{"", "ml"} {
-				o := cluster.ExportOptions{Image: cluster.ImageFacts{Ref: spec.Image, RayVersion: ray, User: "1000:100"}, Namespace: namespace, Operator: operator}
+				o := cluster.ExportOptions{Image: cluster.ImageFacts{Ref: spec.Image, RayVersion: ray,
+					User: "1000:100"}, Namespace: namespace, Operator: operator}
 				doc, err := cluster.Export(spec, cluster.KubeRay, o)
 				if err != nil && name == "labels" && !strings.HasPrefix(ray, "2.5") && ray != "2.60.0" {
 					continue // Ray without labels, or with another form of them than KubeRay's

@@ -115,7 +115,9 @@ func (b *bed) push(repo, mark string) (string, error) {
 	if err := w.Close(); err != nil {
 		return "", err
 	}
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(buf.Bytes())), nil })
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(buf.Bytes())), nil
+	})
 	if err != nil {
 		return "", err
 	}
@@ -123,8 +125,10 @@ func (b *bed) push(repo, mark string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	img, err = mutate.ConfigFile(img, &v1.ConfigFile{OS: "linux", Architecture: "amd64", RootFS: must(img.ConfigFile()).RootFS,
-		Config: v1.Config{Env: []string{"PATH=/bin"}, Labels: map[string]string{"dev.raybuild.ray": "2.52.0", "dev.raybuild.python": "3.12.3"}}})
+	img, err = mutate.ConfigFile(img, &v1.ConfigFile{OS: "linux", Architecture: "amd64",
+		RootFS: must(img.ConfigFile()).RootFS,
+		Config: v1.Config{Env: []string{"PATH=/bin"},
+			Labels: map[string]string{"dev.raybuild.ray": "2.52.0", "dev.raybuild.python": "3.12.3"}}})
 	if err != nil {
 		return "", err
 	}

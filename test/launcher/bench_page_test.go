@@ -14,15 +14,16 @@ const pageEnv = "RAYBUILD_BENCH_CLUSTER_PAGE"
 
 const pageHead = `# The launcher's benchmark
 
-Written by §make bench-cluster§; do not edit. raybuild beside a shell loop of §ssh HOST docker run§ (one host after the other as people
-type it, and all at once) and §docker compose§ %s over SSH for each host, on the same hosts in one run.
+Written by §make bench-cluster§; do not edit. raybuild beside a shell loop of §ssh HOST docker run§ (one host
+after the other as people type it, and all at once) and §docker compose§ %s over SSH for each
+host, on the same hosts in one run.
 
-* **Machine**: %d CPUs (%s) for everything: up to 8 hosts in network namespaces (§test/hosts.sh§), each with its own sshd and
-  Docker Engine %s, the registry, and the launcher itself; load averages at the start %s; %s. On real hosts
+* **Machine**: %d CPUs (%s) for everything: up to 8 hosts in network namespaces (§test/hosts.sh§), each with its own
+  sshd and Docker Engine %s, the registry, and the launcher itself; load averages at the start %s; %s. On real hosts
   each would have its own CPUs, and the work on hosts, which here is done one after the other, would be done at once.
 * **Stand-in**: what runs is §miniray§, which answers as Ray does and starts in no time.
-* **Not the same work**: the loops and compose are done when containers are started; raybuild when Ray counts every node alive, with
-  preflight (ports between hosts, disk, clock), token, lock, and a probe from outside.
+* **Not the same work**: the loops and compose are done when containers are started; raybuild when Ray counts every node
+  alive, with preflight (ports between hosts, disk, clock), token, lock, and a probe from outside.
 
 Seconds, medians of 3 runs (5 where there is nothing to do):
 
@@ -55,7 +56,8 @@ func thisMachine(t *testing.T) machine {
 // page is what is published of the figures.
 func (f *figures) page(compose, engine string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, strings.ReplaceAll(pageHead, "§", "`"), compose, runtime.NumCPU(), f.machine.cpu, engine, f.machine.load, f.machine.at.Format("2 January 2006, 15:04 MST"))
+	fmt.Fprintf(&b, strings.ReplaceAll(pageHead, "§", "`"), compose, runtime.NumCPU(), f.machine.cpu, engine,
+		f.machine.load, f.machine.at.Format("2 January 2006, 15:04 MST"))
 	for _, hosts := range []int{1, 3, 8} {
 		for _, what := range []string{whatCold, whatThere, whatNothing} {
 			fmt.Fprintf(&b, "| %d | %s |", hosts, what)
@@ -77,7 +79,8 @@ func (f *figures) page(compose, engine string) string {
 		if r.Seconds > mostNoOp.Seconds() {
 			verdict = "**not reached**"
 		}
-		fmt.Fprintf(&b, "\nWith 8 hosts and nothing to do the bar is %.0f s; it is %s: %.2f s.\n", mostNoOp.Seconds(), verdict, r.Seconds)
+		fmt.Fprintf(&b, "\nWith 8 hosts and nothing to do the bar is %.0f s; it is %s: %.2f s.\n", mostNoOp.Seconds(),
+			verdict, r.Seconds)
 	}
 	return b.String()
 }
@@ -102,7 +105,8 @@ func (f *figures) publish(t *testing.T, b *bed) {
 		t.Fatal(err)
 	}
 	engine := strings.TrimSpace(b.Must(t, "exec", "1", "docker", "version", "-f", "{{.Server.Version}}"))
-	if err := os.WriteFile(file, []byte(f.page("v"+strings.TrimPrefix(strings.TrimSpace(compose), "v"), engine)), 0o644); err != nil {
+	if err := os.WriteFile(file, []byte(f.page("v"+strings.TrimPrefix(strings.TrimSpace(compose), "v"), engine)),
+		0o644); err != nil {
 		t.Fatal(err)
 	}
 }

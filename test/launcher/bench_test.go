@@ -107,18 +107,21 @@ func (b *bed) benchRaybuild(t *testing.T, n int, out *figures) {
 // forget removes the image from n hosts.
 func (b *bed) forget(t *testing.T, n int) {
 	for i := 1; i <= n; i++ {
-		b.Must(t, "exec", fmt.Sprint(i), "sh", "-c", "docker image ls -q --no-trunc | sort -u | xargs -r docker image rm -f >/dev/null")
+		b.Must(t, "exec", fmt.Sprint(i), "sh", "-c", "docker image ls -q --no-trunc | sort -u | xargs -r docker image "+
+			"rm -f >/dev/null")
 	}
 }
 
 // startHere is one node as people start it by hand.
 func (b *bed) startHere() []string {
-	return []string{"ray", "start", "--head", "--port=6379", "--dashboard-host=127.0.0.1", "--dashboard-port=8265", "--node-manager-port=6380",
+	return []string{"ray", "start", "--head", "--port=6379", "--dashboard-host=127.0.0.1", "--dashboard-port=8265",
+		"--node-manager-port=6380",
 		"--object-manager-port=6381", "--dashboard-agent-listen-port=52365"}
 }
 
 func (b *bed) benchLoop(t *testing.T, n int, out *figures) {
-	run := "docker run -d --name bench-loop --network host --entrypoint ray " + b.image + " " + strings.Join(b.startHere()[1:], " ")
+	run := "docker run -d --name bench-loop --network host --entrypoint ray " +
+		b.image + " " + strings.Join(b.startHere()[1:], " ")
 	unless := "docker container inspect bench-loop >/dev/null 2>&1 || " + run
 	loop := func(all bool, command string) {
 		if failed := b.shellLoop(t, n, all, command); failed > 0 {
@@ -160,7 +163,8 @@ func (f *figures) write(t *testing.T, file string) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	data, err := json.MarshalIndent(map[string]any{"figures": f.rows, "ray": "miniray, a stand-in", "cpus": runtime.NumCPU()}, "", "  ")
+	data, err := json.MarshalIndent(map[string]any{"figures": f.rows, "ray": "miniray, a stand-in",
+		"cpus": runtime.NumCPU()}, "", "  ")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +199,8 @@ func (b *bed) shellLoop(t testing.TB, n int, all bool, command string) int {
 	}
 	for i := 1; i <= n; i++ {
 		g.Go(func() error {
-			out, err := exec.CommandContext(t.Context(), filepath.Join(b.Dir, "bin/ssh"), "root@"+b.Addr(i), command).CombinedOutput()
+			out, err := exec.CommandContext(t.Context(), filepath.Join(b.Dir, "bin/ssh"), "root@"+b.Addr(i),
+				command).CombinedOutput()
 			if err != nil {
 				t.Logf("host %d: %v: %s", i, err, out)
 				failed.Add(1)
@@ -213,7 +218,8 @@ const composeEnv = "RAYBUILD_BENCH_COMPOSE"
 // compose runs docker compose against one host's Engine over SSH, and gives what it prints.
 func (b *bed) compose(t testing.TB, i int, args ...string) (string, error) {
 	file := filepath.Join(t.TempDir(), "compose.yaml")
-	text := fmt.Sprintf("name: bench\nservices: {ray: {image: %q, network_mode: host, entrypoint: [%s]}}\n", b.image, strings.Join(b.startHere(), ", "))
+	text := fmt.Sprintf("name: bench\nservices: {ray: {image: %q, network_mode: host, entrypoint: [%s]}}\n", b.image,
+		strings.Join(b.startHere(), ", "))
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		return "", err
 	}
@@ -222,7 +228,8 @@ func (b *bed) compose(t testing.TB, i int, args ...string) (string, error) {
 		argv = append([]string{plugin}, argv[2:]...)
 	}
 	cmd := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
-	cmd.Env = append(os.Environ(), "DOCKER_HOST=ssh://root@"+b.Addr(i), "PATH="+filepath.Join(b.Dir, "bin")+":"+os.Getenv("PATH"))
+	cmd.Env = append(os.Environ(), "DOCKER_HOST=ssh://root@"+b.Addr(i), "PATH="+filepath.Join(b.Dir, "bin")+
+		":"+os.Getenv("PATH"))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("docker compose %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(out))

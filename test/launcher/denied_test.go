@@ -38,7 +38,8 @@ func TestImageThatCannotBeHadIsNamedAndNothingStarts(t *testing.T) {
 		o.Auth = func(context.Context, string) (cluster.Credentials, error) { return c, nil }
 		return cluster.Up(t.Context(), b.Spec(t, "denied", hosts.SecureName+"/miniray@"+digest, "", 2, 3), o)
 	}
-	wrong, right := cluster.Credentials{Username: "ray", Password: "wr0ng-secret"}, cluster.Credentials{Username: "ray", Password: "right"}
+	wrong, right := cluster.Credentials{Username: "ray", Password: "wr0ng-secret"},
+		cluster.Credentials{Username: "ray", Password: "right"}
 	for _, tt := range []struct {
 		what   string
 		banned int
@@ -46,11 +47,16 @@ func TestImageThatCannotBeHadIsNamedAndNothingStarts(t *testing.T) {
 		with   cluster.Credentials
 		want   []string
 	}{
-		{"no credentials", 0, digest, cluster.Credentials{}, []string{b.Addr(1), hosts.SecureName, "docker login " + hosts.SecureName}},
-		{"wrong credentials", 0, digest, wrong, []string{b.Addr(1), hosts.SecureName, "docker login " + hosts.SecureName}},
-		{"no such image", 0, "sha256:" + strings.Repeat("0", 64), right, []string{b.Addr(1), hosts.SecureName + "/miniray@sha256:0000", "manifest unknown", "build and push it"}},
-		{"an image for another CPU", 0, b.forARM(t), right, []string{b.Addr(1), b.Addr(2), b.Addr(3), "its CPU is amd64, and the image is for arm64"}},
-		{"one host is not let in", 3, digest, right, []string{b.Addr(3), hosts.SecureName, "docker login " + hosts.SecureName}},
+		{"no credentials", 0, digest, cluster.Credentials{},
+			[]string{b.Addr(1), hosts.SecureName, "docker login " + hosts.SecureName}},
+		{"wrong credentials", 0, digest, wrong, []string{b.Addr(1), hosts.SecureName,
+			"docker login " + hosts.SecureName}},
+		{"no such image", 0, "sha256:" + strings.Repeat("0", 64), right,
+			[]string{b.Addr(1), hosts.SecureName + "/miniray@sha256:0000", "manifest unknown", "build and push it"}},
+		{"an image for another CPU", 0, b.forARM(t), right,
+			[]string{b.Addr(1), b.Addr(2), b.Addr(3), "its CPU is amd64, and the image is for arm64"}},
+		{"one host is not let in", 3, digest, right,
+			[]string{b.Addr(3), hosts.SecureName, "docker login " + hosts.SecureName}},
 	} {
 		t.Run(tt.what, func(t *testing.T) {
 			b.forget(t, 3)

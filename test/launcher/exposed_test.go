@@ -131,14 +131,16 @@ func TestFilterClosesRayToOutsiders(t *testing.T) {
 	if err != nil || p.Changes != 1 || len(p.Filters) != 1 {
 		t.Errorf("a filter that was deleted: %+v, %v", p, err)
 	}
-	if s, err = cluster.Inspect(t.Context(), spec, b.Options(t)); err != nil || s.Healthy || len(s.Drift) != 1 || s.Drift[0].Node != "packet filter" {
+	if s, err = cluster.Inspect(t.Context(), spec, b.Options(t)); err != nil ||
+		s.Healthy || len(s.Drift) != 1 || s.Drift[0].Node != "packet filter" {
 		t.Errorf("status does not show that a filter was deleted: %v\n%s", err, s)
 	}
 	if s, err = cluster.Up(t.Context(), spec, b.Options(t)); err != nil || s.Changed != 1 || !s.Healthy {
 		t.Errorf("mended: %v\n%s", err, s)
 	}
 	// The filters that are there do not know the new member.
-	if s, err = cluster.Up(t.Context(), b.Spec(t, "shut", b.image, "filter: true\n", 2, 3), b.Options(t)); err != nil || s.Alive != 3 || !s.Healthy {
+	if s, err = cluster.Up(t.Context(), b.Spec(t, "shut", b.image, "filter: true\n", 2, 3), b.Options(t)); err != nil ||
+		s.Alive != 3 || !s.Healthy {
 		t.Errorf("with a worker more: %v\n%s", err, s)
 	}
 }
@@ -157,7 +159,8 @@ func TestPublicAddressIsRefusedAndProbed(t *testing.T) {
 		b.Must(t, "outside", "ip", "route", "del", public+"/32")
 	})
 	spec := b.Spec(t, "public", b.image, "")
-	if _, err := cluster.Up(t.Context(), spec, b.Options(t)); err == nil || !strings.Contains(err.Error(), "has the public address "+public) {
+	if _, err := cluster.Up(t.Context(), spec, b.Options(t)); err == nil ||
+		!strings.Contains(err.Error(), "has the public address "+public) {
 		t.Errorf("unasked: %v", err)
 	}
 	if out := b.Must(t, "exec", "1", "docker", "ps", "-aq"); strings.TrimSpace(out) != "" {
@@ -169,7 +172,8 @@ func TestPublicAddressIsRefusedAndProbed(t *testing.T) {
 		t.Logf("%s%s%v", more, out, err)
 		return out, err
 	}
-	if out, err := up("allow_public: [" + public + "]\n"); err == nil || !strings.Contains(out, "EXPOSED: ") || !strings.Contains(out, public+":6379 (public-head gcs)") {
+	if out, err := up("allow_public: [" + public + "]\n"); err == nil || !strings.Contains(out, "EXPOSED: ") ||
+		!strings.Contains(out, public+":6379 (public-head gcs)") {
 		t.Errorf("with leave, and no filter: %v: the launcher does not say that Ray answers there", err)
 	}
 	b.outsidersNeedTheToken(t, spec)
@@ -182,16 +186,20 @@ func TestPublicAddressIsRefusedAndProbed(t *testing.T) {
 func (b *bed) outsidersNeedTheToken(t *testing.T, spec *cluster.Spec) {
 	t.Helper()
 	if open := b.open(t, 0, b.at(1, b.rayPorts(t, 1, spec.Head))); len(open) != 11 {
-		t.Errorf("without a filter an outsider should reach 11 ports of the head, or the filter's test shows nothing: %v", open)
+		t.Errorf("without a filter an outsider should reach 11 ports of the head, or the filter's test "+
+			"shows nothing: %v", open)
 	}
-	for what, args := range map[string][]string{"no token": nil, "a wrong token": {"-H", "Authorization: Bearer " + strings.Repeat("0", 64)}} {
-		argv := append([]string{"outside", "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "5", "-X", "POST", "-d", "{}"}, args...)
+	for what, args := range map[string][]string{"no token": nil,
+		"a wrong token": {"-H", "Authorization: Bearer " + strings.Repeat("0", 64)}} {
+		argv := append([]string{"outside", "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "5",
+			"-X", "POST", "-d", "{}"}, args...)
 		out := b.Must(t, append(argv, fmt.Sprintf("http://%s:6379/beat?first=1", b.Addr(1)))...)
 		if out != fmt.Sprint(http.StatusUnauthorized) && out != fmt.Sprint(http.StatusForbidden) {
 			t.Errorf("%s: the answer is %s", what, out)
 		}
 	}
-	if out, err := b.Script("outside", "curl", "-s", "--max-time", "3", fmt.Sprintf("http://%s:8265/", b.Addr(1))); err == nil {
+	if out, err := b.Script("outside", "curl", "-s", "--max-time", "3",
+		fmt.Sprintf("http://%s:8265/", b.Addr(1))); err == nil {
 		t.Errorf("the dashboard answers outside: %s", out)
 	}
 }

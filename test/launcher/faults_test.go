@@ -66,14 +66,16 @@ func TestTwoLaunchersAtOnce(t *testing.T) {
 	}
 	saysWho := func(r outcome) bool {
 		var busy *cluster.LockedError
-		return errors.As(r.err, &busy) && strings.HasPrefix(busy.Owner, "launcher") && strings.Contains(r.err.Error(), busy.Owner)
+		return errors.As(r.err, &busy) && strings.HasPrefix(busy.Owner, "launcher") &&
+			strings.Contains(r.err.Error(), busy.Owner)
 	}
 	results := make(chan outcome, 2)
 	for i := range 2 {
 		go func() { results <- up(i) }()
 	}
 	b.Must(t, "exec", "1", "sh", "-c",
-		"until curl -sf -o /dev/null --unix-socket /run/docker.sock http://d/containers/raybuild-lock-twice/json; do sleep 0.02; done")
+		"until curl -sf -o /dev/null --unix-socket /run/docker.sock http://d/containers/raybuild-lock-twice/json; do "+
+			"sleep 0.02; done")
 	locked := time.Now()
 	r := up(2)
 	if saysWho(r) && r.took > mostToSayWho {
@@ -95,7 +97,8 @@ func TestTwoLaunchersAtOnce(t *testing.T) {
 			after := r.end.Sub(locked) // below zero: it was faster than our look
 			t.Logf("of two at the same moment one says after %s, %s after there was a lock: %v", r.took, after, r.err)
 			if after > mostToSayWho {
-				t.Errorf("the loser says who the other one is %s after there was a lock; want within %s", after, mostToSayWho)
+				t.Errorf("the loser says who the other one is %s after there was a lock; want within %s",
+					after, mostToSayWho)
 			}
 		default:
 			t.Errorf("the loser does not say who: %v", r.err)
@@ -117,8 +120,10 @@ func TestStaleLockOfAnotherMachineIsBrokenWhenItsLeaseEnds(t *testing.T) {
 	}
 	moved := b.Spec(t, "stale", b.moved, "")
 	plant := func(deadline time.Time) {
-		b.Must(t, "exec", "1", "docker", "create", "--name", "raybuild-lock-stale", "--label", "raybuild.cluster=stale", "--label", "raybuild.role=lock",
-			"--label", "raybuild.lock.owner=ghost@elsewhere", "--label", "raybuild.lock.deadline="+deadline.Format(time.RFC3339Nano), b.image, "/raybuild")
+		b.Must(t, "exec", "1", "docker", "create", "--name", "raybuild-lock-stale", "--label", "raybuild.cluster=stale",
+			"--label", "raybuild.role=lock",
+			"--label", "raybuild.lock.owner=ghost@elsewhere", "--label",
+			"raybuild.lock.deadline="+deadline.Format(time.RFC3339Nano), b.image, "/raybuild")
 	}
 	plant(time.Now().Add(time.Hour))
 	start := time.Now()
@@ -128,7 +133,8 @@ func TestStaleLockOfAnotherMachineIsBrokenWhenItsLeaseEnds(t *testing.T) {
 		t.Errorf("a held lock: %v", err)
 	}
 	t.Logf("refused after %s", time.Since(start))
-	if s, err := cluster.Inspect(t.Context(), spec, o); err != nil || s.Lock == nil || s.Lock.Owner != "ghost@elsewhere" {
+	if s, err := cluster.Inspect(t.Context(), spec, o); err != nil ||
+		s.Lock == nil || s.Lock.Owner != "ghost@elsewhere" {
 		t.Errorf("status does not show the lock: %+v, %v", s, err)
 	}
 	b.Must(t, "exec", "1", "docker", "rm", "raybuild-lock-stale")
@@ -189,7 +195,8 @@ func TestDownWithAHostThatIsOff(t *testing.T) {
 func TestTakenPortIsNamedWithItsProcess(t *testing.T) {
 	b := needBed(t)
 	b.Clean(t, "port")
-	b.Must(t, "exec", "1", "sh", "-c", "docker run -d --name foreign --network host --entrypoint ray "+b.image+" "+strings.Join(b.startHere()[1:], " ")+
+	b.Must(t, "exec", "1", "sh", "-c", "docker run -d --name foreign --network host --entrypoint ray "+
+		b.image+" "+strings.Join(b.startHere()[1:], " ")+
 		"; until ss -Hltn 'sport = :6379' | grep -q .; do sleep 0.05; done")
 	t.Cleanup(func() { b.Must(t, "exec", "1", "docker", "rm", "-f", "foreign") })
 	b.Must(t, "exec", "2", "sh", "-c", "setsid busybox nc -l -p 6380 >/dev/null 2>&1 </dev/null & sleep 0.3")
@@ -198,12 +205,14 @@ func TestTakenPortIsNamedWithItsProcess(t *testing.T) {
 	})
 	_, err := cluster.Up(t.Context(), b.Spec(t, "port", b.image, "", 2), b.Options(t))
 	t.Log(err)
-	for _, want := range []string{b.Addr(1), "port 6379, which node port-head needs (gcs), is taken by ray (pid ", b.Addr(2), "port 6380", "busybox (pid "} {
+	for _, want := range []string{b.Addr(1), "port 6379, which node port-head needs (gcs), is taken by ray (pid ",
+		b.Addr(2), "port 6380", "busybox (pid "} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not say %q", want)
 		}
 	}
-	if out := b.Must(t, "exec", "1", "docker", "ps", "-aq", "--filter", "label=raybuild.cluster"); strings.TrimSpace(out) != "" {
+	if out := b.Must(t, "exec", "1", "docker", "ps", "-aq", "--filter",
+		"label=raybuild.cluster"); strings.TrimSpace(out) != "" {
 		t.Errorf("something was started: %s", out)
 	}
 }
@@ -214,15 +223,17 @@ func TestFirewallBetweenHostsIsNamed(t *testing.T) {
 	b := needBed(t)
 	b.Clean(t, "walls")
 	shut := func(at, from, ports string) {
-		b.Must(t, "exec", at, "sh", "-c", "nft 'add table inet wall; add chain inet wall in { type filter hook input priority 0; }; "+
-			"add rule inet wall in ip saddr "+from+" tcp dport "+ports+" drop'")
+		b.Must(t, "exec", at, "sh", "-c",
+			"nft 'add table inet wall; add chain inet wall in { type filter hook input priority 0; }; "+
+				"add rule inet wall in ip saddr "+from+" tcp dport "+ports+" drop'")
 		t.Cleanup(func() { b.Must(t, "exec", at, "nft", "delete", "table", "inet", "wall") })
 	}
 	shut("1", b.Addr(2), "6379")
 	shut("3", b.Addr(1), "{ 6381, 10002-10100 }")
 	_, err := cluster.Up(t.Context(), b.Spec(t, "walls", b.image, "", 2, 3), b.Options(t))
 	t.Log(err)
-	for host, said := range map[int]string{2: "it does not reach the head at " + b.Addr(1) + ", port 6379:", 3: "the head's host does not reach it at " + b.Addr(3) + ", port 10002, 6381:"} {
+	for host, said := range map[int]string{2: "it does not reach the head at " + b.Addr(1) + ", port 6379:",
+		3: "the head's host does not reach it at " + b.Addr(3) + ", port 10002, 6381:"} {
 		found := false
 		if err != nil {
 			for _, l := range strings.Split(err.Error(), "\n") {

@@ -64,7 +64,8 @@ var (
 func buildProgram(t *testing.T) string {
 	t.Helper()
 	programOnce.Do(func() {
-		if programDir, errProgram = os.MkdirTemp("", "rbp"); errProgram != nil { //nolint:usetesting // it outlives the test
+		//nolint:usetesting // it outlives the test
+		if programDir, errProgram = os.MkdirTemp("", "rbp"); errProgram != nil {
 			return
 		}
 		build := exec.Command("go", "build", "-o", programDir, "github.com/raybuild/raybuild/cmd/raybuild")
@@ -106,7 +107,8 @@ func buildImage(t *testing.T) string {
 	})
 	start := time.Now()
 	var story strings.Builder
-	push := exec.CommandContext(t.Context(), program, "--push", "--progress", "plain", "--set", "ray.version="+world.RayNew, testEnv.Registry+"/cluster/ray:test")
+	push := exec.CommandContext(t.Context(), program, "--push", "--progress", "plain", "--set",
+		"ray.version="+world.RayNew, testEnv.Registry+"/cluster/ray:test")
 	push.Dir, push.Stderr = dir, &story
 	push.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "RAYBUILD_HOME=" + home}
 	out, err := push.Output()

@@ -16,7 +16,8 @@ func (b *bed) noConnections(t testing.TB, i int) {
 	t.Helper()
 	end := time.Now().Add(15 * time.Second)
 	for {
-		out := strings.TrimSpace(b.Must(t, "exec", fmt.Sprint(i), "sh", "-c", "ss -Htnp state established sport = :22 || exit; pgrep -fa '^sshd(-session)?: root' || [ $? = 1 ]"))
+		out := strings.TrimSpace(b.Must(t, "exec", fmt.Sprint(i), "sh", "-c",
+			"ss -Htnp state established sport = :22 || exit; pgrep -fa '^sshd(-session)?: root' || [ $? = 1 ]"))
 		if out == "" {
 			return
 		}
@@ -32,7 +33,8 @@ func (b *bed) noConnections(t testing.TB, i int) {
 func (b *bed) onlyTheNode(t testing.TB, i int, cluster string, before hosts.Traces) {
 	t.Helper()
 	now := b.Traces(t, i)
-	want := hosts.Traces{"containers": {cluster + "-"}, "volumes": {"raybuild-" + cluster + "-auth"}, "rules": {"table inet raybuild-" + cluster},
+	want := hosts.Traces{"containers": {cluster + "-"}, "volumes": {"raybuild-" + cluster + "-auth"},
+		"rules":    {"table inet raybuild-" + cluster},
 		"networks": before["networks"], "files": before["files"], "processes": nil}
 	if len(now["containers"]) == 1 && strings.HasPrefix(now["containers"][0], cluster+"-") {
 		want["containers"] = now["containers"]

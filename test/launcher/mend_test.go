@@ -56,10 +56,12 @@ func (b *bed) watchStatus(t *testing.T, spec *cluster.Spec) func() {
 	for i := range spec.Workers {
 		workers = append(workers, i+2)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "cluster.yaml"), []byte(b.Text(spec.Name, spec.Image, "", workers...)), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "cluster.yaml"), []byte(b.Text(spec.Name, spec.Image, "", workers...)),
+		0o644); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(buildProgram(t), "cluster", "status", "--watch=200ms", "--json", "--ssh-config", "none", "--known-hosts", filepath.Join(b.Dir, "known_hosts"),
+	cmd := exec.Command(buildProgram(t), "cluster", "status", "--watch=200ms", "--json", "--ssh-config", "none",
+		"--known-hosts", filepath.Join(b.Dir, "known_hosts"),
 		"--identity", filepath.Join(b.Dir, "id_ed25519"), "--insecure-registry", b.Registry)
 	var said strings.Builder
 	cmd.Dir, cmd.Stderr = dir, &said
@@ -127,7 +129,8 @@ func (w *watched) await(t *testing.T, f func() bool) {
 	defer w.more.L.Unlock()
 	for !f() {
 		if w.late || w.ended {
-			t.Fatalf("status --watch has ended (%v), or shows not what it should: %d looks, %d not whole, the last one whole: %v", w.ended, w.looks, w.broken, w.whole)
+			t.Fatalf("status --watch has ended (%v), or shows not what it should: %d looks, %d not whole, the last "+
+				"one whole: %v", w.ended, w.looks, w.broken, w.whole)
 		}
 		w.more.Wait()
 	}
@@ -143,7 +146,8 @@ type truth struct {
 
 // follow samples until ctx ends.
 func (r *truth) follow(ctx context.Context, b *bed, name string) {
-	ask := fmt.Sprintf(`curl -s --max-time 2 -H "Authorization: Bearer $(cat /var/lib/docker/volumes/raybuild-%s-auth/_data/token)" \
+	ask := fmt.Sprintf(
+		`curl -s --max-time 2 -H "Authorization: Bearer $(cat /var/lib/docker/volumes/raybuild-%s-auth/_data/token)" \
 http://127.0.0.1:8265/api/v0/nodes`, name)
 	for ctx.Err() == nil {
 		start := time.Now()
@@ -201,7 +205,8 @@ func (b *bed) mends(t *testing.T, spec *cluster.Spec, happens func()) {
 		}
 		looks++
 		least, most := r.between(start, time.Now())
-		said := fmt.Sprintf("%.1f s afterwards: status says %d alive, healthy %v; between %d and %d of %d were", time.Since(since).Seconds(), s.Alive, s.Healthy, least, most, wanted)
+		said := fmt.Sprintf("%.1f s afterwards: status says %d alive, healthy %v; between %d and %d of %d were",
+			time.Since(since).Seconds(), s.Alive, s.Healthy, least, most, wanted)
 		t.Log(said)
 		if s.Alive > most || s.Healthy && most < wanted || s.Problem == "" && s.Alive < least {
 			t.Errorf("status says otherwise than it is: %s\n%s", said, s)

@@ -33,7 +33,9 @@ func TestOldestRayOnTwoHosts(t *testing.T) {
 	}
 	dir := t.TempDir()
 	for file, text := range map[string]string{
-		"job.py":    "import os, sys, ray, helper\nray.init()\nprint('helper says', helper.word, os.environ['WHO'], sum(n['Alive'] for n in ray.nodes()), 'nodes')\nsys.exit(3)\n",
+		"job.py": "import os, sys, ray, helper\nray.init()\n" +
+			"print('helper says', helper.word, os.environ['WHO'], sum(n['Alive'] for n in ray.nodes()), 'nodes')\n" +
+			"sys.exit(3)\n",
 		"helper.py": "word = 'hello'\n",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644); err != nil {
@@ -43,14 +45,17 @@ func TestOldestRayOnTwoHosts(t *testing.T) {
 	var out bytes.Buffer
 	job := cluster.Job{Argv: []string{"python", "job.py"}, Dir: dir, Env: map[string]string{"WHO": "world"}}
 	res, err := cluster.Submit(t.Context(), spec, job, &out, io.Discard, b.Options(t))
-	if err != nil || res.ExitCode != 3 || res.By != "exec" || !strings.Contains(out.String(), "helper says hello world 2 nodes") {
+	if err != nil || res.ExitCode != 3 || res.By != "exec" ||
+		!strings.Contains(out.String(), "helper says hello world 2 nodes") {
 		t.Errorf("submit: %+v, %v\n%s", res, err, out.String())
 	}
-	if left := b.Must(t, "exec", "1", "docker", "exec", "old-head", "ls", "/tmp"); strings.Contains(left, "raybuild-job") {
+	if left := b.Must(t, "exec", "1", "docker", "exec", "old-head", "ls", "/tmp"); strings.Contains(left,
+		"raybuild-job") {
 		t.Errorf("the job's files are left in the head: %s", left)
 	}
 	job.Detach = true
-	if _, err := cluster.Submit(t.Context(), spec, job, io.Discard, io.Discard, b.Options(t)); err == nil || !strings.Contains(err.Error(), "no jobs API") {
+	if _, err := cluster.Submit(t.Context(), spec, job, io.Discard, io.Discard, b.Options(t)); err == nil ||
+		!strings.Contains(err.Error(), "no jobs API") {
 		t.Errorf("a job that is to go on by itself: %v", err)
 	}
 	r, err := cluster.Bench(t.Context(), spec, 6, 0.3, b.Options(t))
@@ -66,7 +71,9 @@ func (b *bed) worldAs(t *testing.T, version string) string {
 	const at = "opt/conda/envs/ray/lib/python3.11/site-packages/ray/"
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
-	for file, text := range map[string]string{"_version.py": "version = \"" + version + "\"\n", "__pycache__/.wh._version.cpython-311.pyc": ""} { // the second removes what was compiled
+	// the second removes what was compiled
+	for file, text := range map[string]string{"_version.py": "version = \"" + version + "\"\n",
+		"__pycache__/.wh._version.cpython-311.pyc": ""} {
 		if err := w.WriteHeader(&tar.Header{Name: at + file, Mode: 0o644, Size: int64(len(text))}); err != nil {
 			t.Fatal(err)
 		}
@@ -77,7 +84,9 @@ func (b *bed) worldAs(t *testing.T, version string) string {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	layer := must(tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(buf.Bytes())), nil }))
+	layer := must(tarball.LayerFromOpener(func() (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(buf.Bytes())), nil
+	}))
 	img = must(mutate.AppendLayers(img, layer))
 	cfg := must(img.ConfigFile()).DeepCopy()
 	cfg.Config.Labels["dev.raybuild.ray"] = version

@@ -34,7 +34,8 @@ func TestPlainRegistryThatEnginesRefuse(t *testing.T) {
 		}
 	}
 	for i := 1; i <= 2; i++ {
-		if out := b.Must(t, "exec", fmt.Sprint(i), "docker", "ps", "-aq", "--filter", "label=raybuild.role=worker"); strings.TrimSpace(out) != "" {
+		if out := b.Must(t, "exec", fmt.Sprint(i), "docker", "ps", "-aq", "--filter",
+			"label=raybuild.role=worker"); strings.TrimSpace(out) != "" {
 			t.Errorf("host %d: something was started: %s", i, out)
 		}
 	}

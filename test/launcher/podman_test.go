@@ -15,11 +15,18 @@ import (
 const startPodman = `set -e
 mkdir -p /run/podman /etc/containers/registries.conf.d
 printf '[[registry]]\nlocation = "%s"\ninsecure = true\n' "$1" >/etc/containers/registries.conf.d/bed.conf
-[ -e /usr/local/sbin/podman ] || { printf '#!/bin/sh\nexec /usr/bin/podman --root /var/lib/docker/podman --runroot /run/podman/run --runtime %s --cgroup-manager cgroupfs "$@"\n' \
-  "$(docker info -f '{{.DefaultRuntime}}' | sed 's#^clamped$#/usr/local/sbin/runc-clamped#; s#^runc$#/usr/sbin/runc#')" >/usr/local/sbin/podman; chmod +x /usr/local/sbin/podman; }
+[ -e /usr/local/sbin/podman ] || {
+  runtime=$(docker info -f '{{.DefaultRuntime}}' |
+    sed 's#^clamped$#/usr/local/sbin/runc-clamped#; s#^runc$#/usr/sbin/runc#')
+  printf '%s\n' '#!/bin/sh' 'exec /usr/bin/podman --root /var/lib/docker/podman --runroot /run/podman/run \' \
+    "  --runtime $runtime --cgroup-manager cgroupfs \"\$@\"" >/usr/local/sbin/podman
+  chmod +x /usr/local/sbin/podman
+}
 setsid podman system service --time=0 unix:///run/podman/podman.sock >/var/log/podman.log 2>&1 </dev/null &
 echo $! >/run/podman/pid
-for i in $(seq 100); do curl -sf -o /dev/null --unix-socket /run/podman/podman.sock http://d/_ping && exit; sleep 0.1; done
+for i in $(seq 100); do
+  curl -sf -o /dev/null --unix-socket /run/podman/podman.sock http://d/_ping && exit; sleep 0.1
+done
 cat /var/log/podman.log; exit 1`
 
 const stopPodman = `podman rm -af -t 0 >/dev/null; kill $(cat /run/podman/pid)
@@ -34,12 +41,14 @@ func TestClusterOnPodman(t *testing.T) {
 	home := b.programOnHost(t)
 	b.Must(t, "exec", "1", "sh", "-c", startPodman, "sh", b.Registry)
 	t.Cleanup(func() { b.Must(t, "exec", "1", "sh", "-c", stopPodman) })
-	text := "name: pod\nimage: " + b.image + "\nhead: {host: \"unix:///run/podman/podman.sock\", num_cpus: 1, shm_size: 128m}\n"
+	text := "name: pod\nimage: " + b.image + "\nhead: {host: \"unix:///run/podman/podman.sock\", num_cpus: 1, " +
+		"shm_size: 128m}\n"
 	if err := os.WriteFile(filepath.Join(home, "cluster.yaml"), []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	says := func(command, want string, fails bool) {
-		out, err := b.Script("exec", "1", "sh", "-c", "cd /root && HOME=/root ./raybuild cluster --insecure-registry "+b.Registry+" "+command+" 2>&1")
+		out, err := b.Script("exec", "1", "sh", "-c", "cd /root && HOME=/root ./raybuild cluster --insecure-registry "+
+			b.Registry+" "+command+" 2>&1")
 		t.Logf("raybuild cluster %s\n%s", command, out)
 		if (err != nil) != fails || !strings.Contains(out, want) {
 			t.Errorf("raybuild cluster %s: %v; it should say %q", command, err, want)
@@ -50,8 +59,10 @@ func TestClusterOnPodman(t *testing.T) {
 	says("status", "pod-head", false)
 	says("exec -- ray --version", "ray, version 2.52.0", false)
 	says("logs", "Ray runtime started", false)
-	b.Must(t, "exec", "1", "podman", "create", "--name", "raybuild-lock-pod", "--label", "raybuild.cluster=pod", "--label", "raybuild.role=lock", "--label",
-		"raybuild.lock.owner=ghost@elsewhere", "--label", "raybuild.lock.deadline="+time.Now().Add(time.Hour).Format(time.RFC3339Nano), b.image, "/raybuild")
+	b.Must(t, "exec", "1", "podman", "create", "--name", "raybuild-lock-pod", "--label", "raybuild.cluster=pod",
+		"--label", "raybuild.role=lock", "--label",
+		"raybuild.lock.owner=ghost@elsewhere", "--label",
+		"raybuild.lock.deadline="+time.Now().Add(time.Hour).Format(time.RFC3339Nano), b.image, "/raybuild")
 	says("down", "another launcher works on cluster \"pod\": ghost@elsewhere", true)
 	b.Must(t, "exec", "1", "podman", "rm", "raybuild-lock-pod")
 	says("down", "cluster pod is down: 1 container, 1 volume and 0 packet filters removed", false)

@@ -29,7 +29,8 @@ func TestWorldImageOnThreeHosts(t *testing.T) {
 	t.Logf("up in %s\n%s", time.Since(start), s)
 
 	t.Run("bench spreads the tasks", func(t *testing.T) {
-		r, err := cluster.Bench(t.Context(), spec, 20, 1, b.Options(t)) // long enough for what starting them costs not to count
+		// long enough for what starting them costs not to count
+		r, err := cluster.Bench(t.Context(), spec, 20, 1, b.Options(t))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -51,7 +52,9 @@ func TestWorldImageOnThreeHosts(t *testing.T) {
 	t.Run("submit sends files, follows the job and returns its exit code", func(t *testing.T) {
 		dir := t.TempDir()
 		files := map[string]string{
-			"job.py":      "import os, sys, ray, helper\nray.init()\nprint('helper says', helper.word, os.environ['WHO'])\nprint('arg', sys.argv[1])\nsys.exit(int(sys.argv[2]))\n",
+			"job.py": "import os, sys, ray, helper\nray.init()\n" +
+				"print('helper says', helper.word, os.environ['WHO'])\nprint('arg', sys.argv[1])\n" +
+				"sys.exit(int(sys.argv[2]))\n",
 			"helper.py":   "word = 'hello'\n",
 			"secret.key":  "do not send",
 			".rayignore":  "*.key\n",
@@ -68,12 +71,15 @@ func TestWorldImageOnThreeHosts(t *testing.T) {
 		for _, code := range []int{0, 3} {
 			var out bytes.Buffer
 			odd := "it's $(touch /tmp/canary) \"quoted\"; a\\b"
-			res, err := cluster.Submit(t.Context(), spec, cluster.Job{Argv: []string{"python", "job.py", odd, fmt.Sprint(code)}, Dir: dir,
-				Env: map[string]string{"WHO": "world"}}, &out, io.Discard, b.Options(t))
+			res, err := cluster.Submit(t.Context(), spec,
+				cluster.Job{Argv: []string{"python", "job.py", odd, fmt.Sprint(code)}, Dir: dir,
+					Env: map[string]string{"WHO": "world"}}, &out, io.Discard, b.Options(t))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if res.ExitCode != code || res.By != "jobs-api" || !strings.Contains(out.String(), "helper says hello world") || !strings.Contains(out.String(), "arg "+odd) {
+			if res.ExitCode != code || res.By != "jobs-api" ||
+				!strings.Contains(out.String(), "helper says hello world") ||
+				!strings.Contains(out.String(), "arg "+odd) {
 				t.Errorf("got %+v\n%s", res, out.String())
 			}
 		}
@@ -82,7 +88,8 @@ func TestWorldImageOnThreeHosts(t *testing.T) {
 		for _, node := range []string{"", spec.Workers[0].ID} {
 			var out, errs bytes.Buffer
 			code, err := cluster.Exec(t.Context(), spec, []string{"sh", "-c", "cat; echo $RAY_ADDRESS; exit 5"},
-				cluster.ExecOptions{Node: node, Stdin: strings.NewReader("typed "), Stdout: &out, Stderr: &errs}, b.Options(t))
+				cluster.ExecOptions{Node: node, Stdin: strings.NewReader("typed "), Stdout: &out,
+					Stderr: &errs}, b.Options(t))
 			if err != nil || code != 5 || !strings.HasPrefix(out.String(), "typed "+b.Addr(1)+":6379") {
 				t.Errorf("node %q: %d, %v, %q %q", node, code, err, out.String(), errs.String())
 			}
@@ -103,7 +110,8 @@ func TestWorldImageOnThreeHosts(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		urls, done := make(chan [2]string, 1), make(chan error, 1)
 		go func() {
-			done <- cluster.Dashboard(ctx, spec, 0, func(url, token string) { urls <- [2]string{url, token} }, b.Options(t))
+			done <- cluster.Dashboard(ctx, spec, 0,
+				func(url, token string) { urls <- [2]string{url, token} }, b.Options(t))
 		}()
 		var at [2]string
 		select {
@@ -133,7 +141,8 @@ func TestWorldImageOnThreeHosts(t *testing.T) {
 				t.Errorf("token %.8q: %d, want %d", token, got, want)
 			}
 		}
-		b.Must(t, "exec", "1", "sh", "-c", "pkill -o -f 'sshd: root' || kill $(ps -eo pid,args | awk '/sshd: root/ {print $1; exit}')")
+		b.Must(t, "exec", "1", "sh", "-c", "pkill -o -f 'sshd: root' || kill $(ps -eo pid,args | awk '/sshd: root/ "+
+			"{print $1; exit}')")
 		if got := get(at[1]); got != 200 {
 			t.Errorf("after the connection was cut: %d", got)
 		}

@@ -20,7 +20,8 @@ import (
 )
 
 // needed has the tens of what an image needs: the layer's tar is a little larger than what is in it.
-var needed = regexp.MustCompile(`the image needs (\d\d)\d MiB there \((\d\d)\d MiB compressed and (\d\d)\d MiB unpacked, which is an estimate\)`)
+var needed = regexp.MustCompile(
+	`the image needs (\d\d)\d MiB there \((\d\d)\d MiB compressed and (\d\d)\d MiB unpacked, which is an estimate\)`)
 
 // TestHostWithoutRoomIsNamedBeforeThePull gives a host a Docker directory of 300 MiB, in memory,
 // and an image of which 120 MiB come over the wire. Nothing is pulled or started anywhere. There is
@@ -31,8 +32,8 @@ func TestHostWithoutRoomIsNamedBeforeThePull(t *testing.T) {
 	image := b.pushLarge(t, 120<<20)
 	swap := func(command string) {
 		b.Must(t, "dockerd", "2", "KILL")
-		b.Must(t, "exec", "2", "sh", "-c", "until ! pgrep -x dockerd >/dev/null; do sleep 0.1; done; pkill -x containerd; "+
-			"until ! pgrep -x containerd >/dev/null; do sleep 0.1; done; "+command)
+		b.Must(t, "exec", "2", "sh", "-c", "until ! pgrep -x dockerd >/dev/null; do sleep 0.1; done; pkill -x "+
+			"containerd; until ! pgrep -x containerd >/dev/null; do sleep 0.1; done; "+command)
 		b.Must(t, "boot", "2")
 	}
 	swap("mount -t tmpfs -o size=300m tmpfs /var/lib/docker")
@@ -40,10 +41,12 @@ func TestHostWithoutRoomIsNamedBeforeThePull(t *testing.T) {
 	b.Must(t, "exec", "2", "docker", "pull", "-q", b.image) // which no container uses
 
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "cluster.yaml"), []byte(b.Text("room", image, "", 2, 3)), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "cluster.yaml"), []byte(b.Text("room", image, "", 2, 3)),
+		0o644); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), buildProgram(t), "cluster", "up", "--ssh-config", "none", "--known-hosts", filepath.Join(b.Dir, "known_hosts"),
+	cmd := exec.CommandContext(t.Context(), buildProgram(t), "cluster", "up", "--ssh-config", "none", "--known-hosts",
+		filepath.Join(b.Dir, "known_hosts"),
 		"--identity", filepath.Join(b.Dir, "id_ed25519"), "--insecure-registry", b.Registry)
 	var said bytes.Buffer
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &said, &said
@@ -52,7 +55,8 @@ func TestHostWithoutRoomIsNamedBeforeThePull(t *testing.T) {
 	if cmd.ProcessState.ExitCode() != 1 {
 		t.Errorf("exit code %d, want 1", cmd.ProcessState.ExitCode())
 	}
-	for _, want := range []string{"host root@" + b.Addr(2) + ": /var/lib/docker has ", "docker system df would free ", " MiB there (images ", "docker system prune --all"} {
+	for _, want := range []string{"host root@" + b.Addr(2) + ": /var/lib/docker has ", "docker system df would free ",
+		" MiB there (images ", "docker system prune --all"} {
 		if !strings.Contains(said.String(), want) {
 			t.Errorf("up does not say %q", want)
 		}
@@ -86,7 +90,8 @@ func (b *bed) pushLarge(t *testing.T, size int64) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	img, err = mutate.ConfigFile(img, &v1.ConfigFile{OS: "linux", Architecture: "amd64", RootFS: must(img.ConfigFile()).RootFS,
+	img, err = mutate.ConfigFile(img, &v1.ConfigFile{OS: "linux", Architecture: "amd64",
+		RootFS: must(img.ConfigFile()).RootFS,
 		Config: v1.Config{Labels: map[string]string{"dev.raybuild.ray": "2.52.0"}}})
 	if err != nil {
 		t.Fatal(err)

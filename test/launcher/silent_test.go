@@ -80,14 +80,16 @@ func (b *bed) silentInMidStream(t *testing.T, spec *cluster.Spec) {
 		err  error
 	}
 	ends := make(chan end, 3)
-	faults := map[int][]string{1: {"dockerd", "1", "STOP"}, 2: {"exec", "2", "sh", "-c", "kill -STOP $(pgrep -x 'sshd|sshd-session')"}, 3: {"cut", "3"}}
+	faults := map[int][]string{1: {"dockerd", "1", "STOP"},
+		2: {"exec", "2", "sh", "-c", "kill -STOP $(pgrep -x 'sshd|sshd-session')"}, 3: {"cut", "3"}}
 	said := map[int]string{1: "the Engine is frozen", 2: "no sign of life", 3: "no sign of life"}
 	nodes := append([]cluster.Node{spec.Head}, spec.Workers...)
 	for i, fault := range faults {
 		open, done := make(chan struct{}, 1), make(chan error, 1)
 		go func() {
 			w := &onWrite{c: open}
-			done <- cluster.Logs(t.Context(), spec, cluster.LogOptions{Nodes: []string{nodes[i-1].ID}, Follow: true}, w, w, b.Options(t))
+			done <- cluster.Logs(t.Context(), spec, cluster.LogOptions{Nodes: []string{nodes[i-1].ID}, Follow: true}, w,
+				w, b.Options(t))
 		}()
 		select {
 		case <-open:
@@ -105,7 +107,8 @@ func (b *bed) silentInMidStream(t *testing.T, spec *cluster.Spec) {
 		select {
 		case e := <-ends:
 			t.Logf("host %d after %s: %v", e.host, e.took, e.err)
-			if e.err == nil || !strings.Contains(e.err.Error(), said[e.host]) || !strings.Contains(e.err.Error(), b.Addr(e.host)) {
+			if e.err == nil || !strings.Contains(e.err.Error(), said[e.host]) ||
+				!strings.Contains(e.err.Error(), b.Addr(e.host)) {
 				t.Errorf("host %d went silent in mid-stream: %v", e.host, e.err)
 			}
 			if e.took > mostToNotice {
@@ -131,7 +134,8 @@ func (b *bed) healAll(t *testing.T) {
 	b.Must(t, "boot", "2")
 	b.Must(t, "exec", "2", "sh", "-c", "kill -CONT $(pgrep -x 'sshd|sshd-session')")
 	b.Must(t, "dockerd", "1", "CONT")
-	b.Must(t, "exec", "1", "sh", "-c", "[ ! -e /etc/ssh/sshd_config.old ] || mv /etc/ssh/sshd_config.old /etc/ssh/sshd_config")
+	b.Must(t, "exec", "1", "sh", "-c", "[ ! -e /etc/ssh/sshd_config.old ] || mv /etc/ssh/sshd_config.old "+
+		"/etc/ssh/sshd_config")
 	b.restartSSHD(t, 1)
 }
 

@@ -54,7 +54,8 @@ func TestStrictSSHD(t *testing.T) {
 
 // configureSSHD adds lines to a host's sshd_config until the test ends.
 func (b *bed) configureSSHD(t *testing.T, i int, lines string) {
-	b.Must(t, "exec", fmt.Sprint(i), "sh", "-c", "cp /etc/ssh/sshd_config /etc/ssh/sshd_config.old && printf '"+lines+"' >>/etc/ssh/sshd_config")
+	b.Must(t, "exec", fmt.Sprint(i), "sh", "-c", "cp /etc/ssh/sshd_config /etc/ssh/sshd_config.old && printf '"+
+		lines+"' >>/etc/ssh/sshd_config")
 	b.restartSSHD(t, i)
 	t.Cleanup(func() {
 		b.Must(t, "exec", fmt.Sprint(i), "mv", "/etc/ssh/sshd_config.old", "/etc/ssh/sshd_config")
@@ -64,7 +65,8 @@ func (b *bed) configureSSHD(t *testing.T, i int, lines string) {
 
 // restartSSHD makes sshd read its configuration. It returns when the new one listens.
 func (b *bed) restartSSHD(t testing.TB, i int) {
-	b.Must(t, "exec", fmt.Sprint(i), "sh", "-c", `p=$(cat /run/sshd.pid); kill $p; while kill -0 $p 2>/dev/null; do sleep 0.05; done
+	b.Must(t, "exec", fmt.Sprint(i), "sh", "-c",
+		`p=$(cat /run/sshd.pid); kill $p; while kill -0 $p 2>/dev/null; do sleep 0.05; done
 /usr/sbin/sshd -E /var/log/sshd.log; until ss -Hltn 'sport = :22' | grep -q .; do sleep 0.05; done`)
 }
 
@@ -72,7 +74,8 @@ func TestHostCertificates(t *testing.T) {
 	b := needBed(t)
 	dir := t.TempDir()
 	keygen := func(args ...string) {
-		if out, err := exec.CommandContext(t.Context(), "ssh-keygen", append([]string{"-q"}, args...)...).CombinedOutput(); err != nil {
+		if out, err := exec.CommandContext(t.Context(), "ssh-keygen",
+			append([]string{"-q"}, args...)...).CombinedOutput(); err != nil {
 			t.Fatalf("ssh-keygen %s: %v\n%s", strings.Join(args, " "), err, out)
 		}
 	}
@@ -97,7 +100,8 @@ func TestHostCertificates(t *testing.T) {
 		{"signed by the authority", ours, b.Addr(2), b.Net + ".*", "", nil},
 		{"signed by another authority", theirs, b.Addr(2), b.Net + ".*", "is not accepted: ssh: no authorities", nil},
 		{"for another host", ours, "10.1.2.3", b.Net + ".*", "is not accepted: ssh: principal", nil},
-		{"expired", ours, b.Addr(2), b.Net + ".*", "is not accepted: ssh: cert has expired", []string{"-V", "20200101:20200102"}},
+		{"expired", ours, b.Addr(2), b.Net + ".*", "is not accepted: ssh: cert has expired",
+			[]string{"-V", "20200101:20200102"}},
 		{"of an authority for other hosts", ours, b.Addr(2), "192.168.1.*", "raybuild cluster trust", nil},
 	} {
 		t.Run(tt.what, func(t *testing.T) {

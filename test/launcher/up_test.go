@@ -62,7 +62,8 @@ func TestThreeHostsComeUpStayAndGo(t *testing.T) {
 	if out := b.Must(t, "exec", "3", "docker", "ps", "-aq"); strings.TrimSpace(out) != "" {
 		t.Errorf("host 3 still has the worker that was scaled away: %s", out)
 	}
-	if _, err = cluster.Scale(t.Context(), moved, 3, b.Options(t)); err == nil || !strings.Contains(err.Error(), "names 2; add hosts there") {
+	if _, err = cluster.Scale(t.Context(), moved, 3, b.Options(t)); err == nil ||
+		!strings.Contains(err.Error(), "names 2; add hosts there") {
 		t.Errorf("scale to more workers than there are: %v", err)
 	}
 }
@@ -79,7 +80,8 @@ func (b *bed) watchProcesses(t *testing.T) func() []string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		cmd := exec.Command("../hosts.sh", "exec", fmt.Sprint(i), "sh", "-c", "while :; do cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null; sleep 0.1; done")
+		cmd := exec.Command("../hosts.sh", "exec", fmt.Sprint(i), "sh", "-c",
+			"while :; do cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null; sleep 0.1; done")
 		cmd.Env, cmd.Stdout = b.Env(), w
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 		if err := cmd.Start(); err != nil {
@@ -106,7 +108,8 @@ func (b *bed) watchProcesses(t *testing.T) func() []string {
 // sshd, and what the launcher said.
 func (b *bed) tokenIsSecret(t *testing.T, name string, records []string, story string) {
 	t.Helper()
-	token := strings.TrimSpace(b.Must(t, "exec", "1", "cat", "/var/lib/docker/volumes/raybuild-"+name+"-auth/_data/token"))
+	token := strings.TrimSpace(b.Must(t, "exec", "1", "cat", "/var/lib/docker/volumes/raybuild-"+
+		name+"-auth/_data/token"))
 	if len(token) != 64 {
 		t.Fatalf("token %q", token)
 	}
@@ -115,9 +118,11 @@ func (b *bed) tokenIsSecret(t *testing.T, name string, records []string, story s
 	}
 	for i := 1; i <= b.Hosts; i++ {
 		for what, command := range map[string]string{
-			"docker inspect": "docker inspect $(docker ps -aq; docker volume ls -q; docker network ls -q; docker image ls -aq)",
-			"processes":      "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null || true",
-			"logs":           "for c in $(docker ps -aq); do docker logs $c 2>&1; done; find /var/log -type f -exec cat {} +",
+			"docker inspect": "docker inspect $(docker ps -aq; docker volume ls -q; docker network ls -q; docker " +
+				"image ls -aq)",
+			"processes": "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null || true",
+			"logs": "for c in $(docker ps -aq); do docker logs $c 2>&1; done; find /var/log -type f " +
+				"-exec cat {} +",
 		} {
 			out := b.Must(t, "exec", fmt.Sprint(i), "sh", "-c", command)
 			if strings.TrimSpace(out) == "" {
@@ -127,7 +132,8 @@ func (b *bed) tokenIsSecret(t *testing.T, name string, records []string, story s
 				t.Errorf("host %d: the token shows in %s", i, what)
 			}
 		}
-		for what, file := range map[string]string{"a process while it came up": records[i-1], "the Engine's log": filepath.Join(b.Dir, fmt.Sprintf("h%d/dockerd.log", i))} {
+		for what, file := range map[string]string{"a process while it came up": records[i-1],
+			"the Engine's log": filepath.Join(b.Dir, fmt.Sprintf("h%d/dockerd.log", i))} {
 			data, err := os.ReadFile(file)
 			if err != nil || len(data) == 0 {
 				t.Errorf("host %d: %s: %d bytes, %v", i, what, len(data), err)
@@ -171,7 +177,8 @@ func TestClusterOnThisMachine(t *testing.T) {
 		{"exec -- ray --version", "ray, version 2.52.0"},
 		{"down", "cluster demo is down: 1 container, 1 volume and 0 packet filters removed"},
 	} {
-		out := b.Must(t, "exec", "1", "sh", "-c", "cd /root && HOME=/root ./raybuild cluster --insecure-registry "+b.Registry+" "+tt.command+" 2>&1")
+		out := b.Must(t, "exec", "1", "sh", "-c", "cd /root && HOME=/root ./raybuild cluster --insecure-registry "+
+			b.Registry+" "+tt.command+" 2>&1")
 		t.Logf("raybuild cluster %s\n%s", tt.command, out)
 		if !strings.Contains(out, tt.want) {
 			t.Errorf("raybuild cluster %s does not say %q", tt.command, tt.want)

@@ -124,13 +124,16 @@ func TestQuickstartRunsRealRay(t *testing.T) {
 	if err := world.Answers(t.Context(), world.Index()); err != nil {
 		t.Skip("needs a Python index: ", err)
 	}
-	c.says(t, "", "$ ray --version\nray, version "+world.RayReal, "$ python squares.py", "squares: [0, 1, 4, 9, 16, 25, 36, 49]",
-		"$ pip check\nNo broken requirements found", "real: Ray "+world.RayReal+" and ", " packages from ", "make world-down")
+	c.says(t, "", "$ ray --version\nray, version "+world.RayReal, "$ python squares.py",
+		"squares: [0, 1, 4, 9, 16, 25, 36, 49]",
+		"$ pip check\nNo broken requirements found", "real: Ray "+world.RayReal+" and ", " packages from ",
+		"make world-down")
 }
 
 func TestQuickstartOnStandIns(t *testing.T) {
 	c := newCopy(t)
-	first := c.says(t, "offline", "STAND-INS", "install ray", "uid 1000", "ray, version ", "imported ray ", "make world-down")
+	first := c.says(t, "offline", "STAND-INS", "install ray", "uid 1000", "ray, version ", "imported ray ",
+		"make world-down")
 	again := c.says(t, "offline", "STAND-INS", "up to date: ", "imported ray ") // nothing is built twice
 	if again != first {
 		t.Errorf("the second run made %q, the first %q", again, first)

@@ -46,7 +46,8 @@ func TestCluster(t *testing.T) {
 	t.Run("another image recreates the nodes", func(t *testing.T) {
 		d.spec = b.Spec(t, "real", p.onHosts(second.ref), "wait: 5m\n", 2, 3)
 		d.up(t, 3)
-		if got := b.Must(t, "exec", "1", "docker", "inspect", "-f", `{{index .Config.Labels "test"}}`, d.spec.Head.ID); strings.TrimSpace(got) != "second" {
+		if got := b.Must(t, "exec", "1", "docker", "inspect", "-f", `{{index .Config.Labels "test"}}`,
+			d.spec.Head.ID); strings.TrimSpace(got) != "second" {
 			t.Errorf("the head runs an image whose label is %q", got)
 		}
 	})
@@ -85,7 +86,8 @@ func (d *demo) notices(t *testing.T, address string) {
 // heals waits until the cluster is whole, with nobody's help.
 func (d *demo) heals(t *testing.T) {
 	t.Helper()
-	d.await(t, "the cluster is not whole again", func(s *cluster.Status) bool { return s.Healthy && s.Alive == len(d.spec.Nodes()) })
+	d.await(t, "the cluster is not whole again",
+		func(s *cluster.Status) bool { return s.Healthy && s.Alive == len(d.spec.Nodes()) })
 	if s, err := cluster.Up(t.Context(), d.spec, d.Options(t)); err != nil || s.Changed != 0 {
 		t.Errorf("up finds something to do: %v\n%s", err, s)
 	}
@@ -144,7 +146,8 @@ func (d *demo) tasks(t *testing.T) {
 	}
 	for _, code := range []int{0, 3} {
 		var out bytes.Buffer
-		job := cluster.Job{Argv: []string{"python", "job.py", fmt.Sprint(code)}, Dir: dir, Env: map[string]string{"WHO": "world"}}
+		job := cluster.Job{Argv: []string{"python", "job.py", fmt.Sprint(code)}, Dir: dir,
+			Env: map[string]string{"WHO": "world"}}
 		res, err := cluster.Submit(t.Context(), d.spec, job, &out, io.Discard, d.Options(t))
 		if err != nil {
 			t.Fatalf("submit: %v\n%s", err, out.String())
@@ -152,7 +155,8 @@ func (d *demo) tasks(t *testing.T) {
 		if res.ExitCode != code || res.By != "jobs-api" {
 			t.Errorf("a job that ends with %d: %+v", code, res)
 		}
-		for _, want := range []string{"counted to 10", "ran on h1 h2 h3", "object of 20000000 bytes", "helper says hello world"} {
+		for _, want := range []string{"counted to 10", "ran on h1 h2 h3", "object of 20000000 bytes",
+			"helper says hello world"} {
 			if !strings.Contains(out.String(), want) {
 				t.Errorf("the job does not say %q:\n%s", want, out.String())
 			}
@@ -227,7 +231,8 @@ func (d *demo) dashboard(t *testing.T) {
 			t.Fatalf("the job that was sent to the Jobs API by hand: %s", text)
 		}
 	}
-	if _, text := at.do(t, http.MethodGet, "/api/jobs/by-hand/logs", at.token, ""); !strings.Contains(text, "said by a job") {
+	if _, text := at.do(t, http.MethodGet, "/api/jobs/by-hand/logs", at.token, ""); !strings.Contains(text,
+		"said by a job") {
 		t.Errorf("the job's log by the Jobs API: %s", text)
 	}
 	cancel()
@@ -264,7 +269,8 @@ func (d *demo) longLog(t *testing.T) {
 	program := fmt.Sprintf("for i in range(%d): print(str(i).zfill(%d))", lines, width)
 	var out bytes.Buffer
 	start := time.Now()
-	res, err := cluster.Submit(t.Context(), d.spec, cluster.Job{Argv: []string{"python", "-c", program}}, &out, io.Discard, d.Options(t))
+	res, err := cluster.Submit(t.Context(), d.spec, cluster.Job{Argv: []string{"python", "-c", program}}, &out,
+		io.Discard, d.Options(t))
 	if err != nil || res.ExitCode != 0 {
 		t.Fatalf("submit: %+v, %v", res, err)
 	}

@@ -21,7 +21,8 @@ func (m *machines) faults(t *testing.T, image string) {
 			t.Errorf("containers are left after down: %s", left)
 		}
 	})
-	if s := m.raybuild(t.Context(), t, "up", "--wait", "5m"); s.code != 0 || !strings.Contains(s.stderr, "3 nodes alive") {
+	if s := m.raybuild(t.Context(), t, "up", "--wait", "5m"); s.code != 0 ||
+		!strings.Contains(s.stderr, "3 nodes alive") {
 		t.Fatal("up does not end with 3 nodes alive")
 	}
 	t.Run("the filter shuts every port of Ray", m.nothingOpen)
@@ -38,7 +39,8 @@ func (m *machines) nothingOpen(t *testing.T) {
 			t.Errorf("host %d listens on %v alone", i, ports)
 		}
 		open := m.Must(t, append([]string{"outside", "bash", "-c",
-			`for p in "${@:2}"; do (timeout 2 bash -c ": </dev/tcp/$1/$p" 2>/dev/null && echo "$p") & done; wait`, "bash", m.Addr(i)}, ports...)...)
+			`for p in "${@:2}"; do (timeout 2 bash -c ": </dev/tcp/$1/$p" 2>/dev/null && echo "$p") & done; wait`,
+			"bash", m.Addr(i)}, ports...)...)
 		if open != "" {
 			t.Errorf("host %d: of %v an outsider reaches %s", i, ports, strings.Join(strings.Fields(open), ", "))
 		}
@@ -48,7 +50,8 @@ func (m *machines) nothingOpen(t *testing.T) {
 func (m *machines) killHeadUnderAJob(t *testing.T) {
 	done := make(chan said, 1)
 	go func() {
-		done <- m.raybuild(t.Context(), t, "submit", "--id", "long", "--", "python", "-c", "import time; print('begun', flush=True); time.sleep(600)")
+		done <- m.raybuild(t.Context(), t, "submit", "--id", "long", "--", "python", "-c",
+			"import time; print('begun', flush=True); time.sleep(600)")
 	}()
 	if !until(t.Context(), 2*time.Minute, func() bool {
 		out, err := m.Script("exec", "1", "pgrep", "-fc", "time.sleep[(]600[)]")
@@ -59,13 +62,15 @@ func (m *machines) killHeadUnderAJob(t *testing.T) {
 	m.Must(t, "exec", "1", "sh", "-c", "kill -KILL $(docker inspect -f '{{.State.Pid}}' demo-head)")
 	select {
 	case s := <-done:
-		if s.code != 1 || !strings.Contains(s.stderr, "the job was lost with the head") || strings.Contains(s.stderr, "goes on") {
+		if s.code != 1 || !strings.Contains(s.stderr, "the job was lost with the head") ||
+			strings.Contains(s.stderr, "goes on") {
 			t.Error("submit does not say that the job was lost with the head, with exit code 1")
 		}
 	case <-time.After(2 * time.Minute):
 		t.Fatal("submit goes on 2 minutes after the head was killed")
 	}
-	if s := m.raybuild(t.Context(), t, "up", "--wait", "5m"); s.code != 0 || !strings.Contains(s.stderr, "3 nodes alive") {
+	if s := m.raybuild(t.Context(), t, "up", "--wait", "5m"); s.code != 0 ||
+		!strings.Contains(s.stderr, "3 nodes alive") {
 		t.Error("up does not bring all three nodes back")
 	}
 }
@@ -78,11 +83,13 @@ func (m *machines) workerOff(t *testing.T) {
 	if s.code != 1 || strings.Contains(s.stdout, "is alive and not in cluster.yaml") {
 		t.Error("status takes the node of the host that is off for a stranger's")
 	}
-	if want := "host unreachable: "; strings.Count(s.stdout, want) != 1 || !strings.Contains(s.stdout, "Ray counts it alive until its time-out") {
+	if want := "host unreachable: "; strings.Count(s.stdout, want) != 1 ||
+		!strings.Contains(s.stdout, "Ray counts it alive until its time-out") {
 		t.Errorf("status does not say in one line that the host is unreachable and Ray still counts it")
 	}
 	s = m.raybuild(t.Context(), t, "up", "--skip-unreachable", "--min-workers", "1", "--wait", "2m")
-	if verdict := "up without 1 node"; s.code != 0 || !strings.Contains(s.stderr, verdict) || !strings.Contains(s.stdout, verdict) ||
+	if verdict := "up without 1 node"; s.code != 0 || !strings.Contains(s.stderr, verdict) ||
+		!strings.Contains(s.stdout, verdict) ||
 		strings.Contains(s.stderr+s.stdout, "up to date") || strings.Contains(s.stdout, "NOT as wanted") {
 		t.Errorf("up without a host that may be skipped has more than one verdict, or another than %q", verdict)
 	}

@@ -14,13 +14,18 @@ import (
 // runtimeOf finds the runtime that the host's Docker Engine runs containers with.
 const runtimeOf = `set -e
 image=$1; shift
-runtime=$(docker info -f '{{.DefaultRuntime}}' | sed 's#^clamped$#/usr/local/sbin/runc-clamped#; s#^runc$#/usr/sbin/runc#')
+runtime=$(docker info -f '{{.DefaultRuntime}}' |
+  sed 's#^clamped$#/usr/local/sbin/runc-clamped#; s#^runc$#/usr/sbin/runc#')
 `
 
 // engines pull an image, run a command in it, and forget it.
 var engines = []struct{ program, script string }{
-	{"podman", `pod() { podman --root /var/lib/docker/podman --runroot /run/podman-tools --runtime "$runtime" --cgroup-manager cgroupfs "$@"; }
-trap 'pod rmi -af >&2; umount /var/lib/docker/podman/overlay 2>/dev/null || :; rm -rf /run/podman-tools /var/lib/docker/podman' EXIT
+	{"podman",
+		`pod() {
+  podman --root /var/lib/docker/podman --runroot /run/podman-tools --runtime "$runtime" --cgroup-manager cgroupfs "$@"
+}
+trap 'pod rmi -af >&2; umount /var/lib/docker/podman/overlay 2>/dev/null || :
+  rm -rf /run/podman-tools /var/lib/docker/podman' EXIT
 pod pull -q --tls-verify=false "$image" >&2
 pod run --rm --network none "$image" "$@"`},
 	{"ctr", `con() { ctr -a /run/docker/containerd/containerd.sock -n tools "$@"; }
@@ -47,7 +52,8 @@ func TestOthersToolsTakeTheImage(t *testing.T) {
 		if err := json.Unmarshal([]byte(text), &saw); err != nil {
 			t.Fatal(err)
 		}
-		if saw.Digest != digest || saw.Architecture != "amd64" || len(saw.Layers) < 5 || saw.Labels["dev.raybuild.ray"] != world.RayReal {
+		if saw.Digest != digest || saw.Architecture != "amd64" || len(saw.Layers) < 5 ||
+			saw.Labels["dev.raybuild.ray"] != world.RayReal {
 			t.Errorf("skopeo inspect: %+v", saw)
 		}
 		dir := t.TempDir()
@@ -87,12 +93,14 @@ func TestOthersToolsTakeTheImage(t *testing.T) {
 			t.Fatal(err)
 		}
 		in := func(script string) string {
-			return b.Must(t, "exec", "1", "docker", "run", "--rm", "--network", "none", "-v", "/root/uv:/uv:ro", here.onHosts(image), "sh", "-c", script)
+			return b.Must(t, "exec", "1", "docker", "run", "--rm", "--network", "none", "-v", "/root/uv:/uv:ro",
+				here.onHosts(image), "sh", "-c", script)
 		}
 		if out := in("python -m pip check"); !strings.Contains(out, "No broken requirements found.") {
 			t.Errorf("pip check: %s", out)
 		}
-		if out := in(`/uv/uv --no-cache pip check --python "$(command -v python)" 2>&1`); !strings.Contains(out, "compatible") {
+		if out := in(`/uv/uv --no-cache pip check --python "$(command -v python)" 2>&1`); !strings.Contains(out,
+			"compatible") {
 			t.Errorf("uv pip check: %s", out)
 		}
 		text := in("python -m pip --no-python-version-warning inspect --local 2>/dev/null")
@@ -128,6 +136,7 @@ func checkInspected(t *testing.T, text string) {
 		}
 	}
 	if len(saw.Installed) < 50 || requested["ray"] != world.RayReal || requested["requests"] == "" {
-		t.Errorf("pip inspect has %d packages; asked for are %v, want ray %s and requests", len(saw.Installed), requested, world.RayReal)
+		t.Errorf("pip inspect has %d packages; asked for are %v, want ray %s and requests", len(saw.Installed),
+			requested, world.RayReal)
 	}
 }

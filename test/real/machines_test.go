@@ -41,7 +41,8 @@ type said struct {
 // raybuild runs `raybuild cluster ARGS` in m.home, where cluster.yaml is.
 func (m *machines) raybuild(ctx context.Context, t *testing.T, args ...string) said {
 	t.Helper()
-	cmd := exec.CommandContext(ctx, m.program, append([]string{"cluster", "--insecure-registry", m.Registry}, args...)...)
+	cmd := exec.CommandContext(ctx, m.program,
+		append([]string{"cluster", "--insecure-registry", m.Registry}, args...)...)
 	var out, errs bytes.Buffer
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = m.home, m.env(), &out, &errs
 	start := time.Now()
@@ -50,7 +51,8 @@ func (m *machines) raybuild(ctx context.Context, t *testing.T, args ...string) s
 		t.Fatal(err)
 	}
 	s := said{out.String(), errs.String(), cmd.ProcessState.ExitCode()}
-	t.Logf("raybuild cluster %s: exit code %d after %.1f s\n%s%s", strings.Join(args, " "), s.code, time.Since(start).Seconds(), s.stderr, s.stdout)
+	t.Logf("raybuild cluster %s: exit code %d after %.1f s\n%s%s", strings.Join(args, " "), s.code,
+		time.Since(start).Seconds(), s.stderr, s.stdout)
 	if strings.ContainsRune(s.stderr+s.stdout, 0x1b) {
 		t.Errorf("raybuild cluster %s prints escape codes: %q", strings.Join(args, " "), s.stderr+s.stdout)
 	}
@@ -67,7 +69,8 @@ func (m *machines) write(t *testing.T, file, text string) {
 
 // clusterYAML is a cluster named demo of n hosts.
 func (m *machines) clusterYAML(image string, n int) string {
-	text := fmt.Sprintf("name: demo\nimage: %s\nhead: {host: root@%s, num_cpus: 1}\nnum_cpus: 1\nshm_size: 256m\n", image, m.Addr(1))
+	text := fmt.Sprintf("name: demo\nimage: %s\nhead: {host: root@%s, num_cpus: 1}\nnum_cpus: 1\n"+
+		"shm_size: 256m\n", image, m.Addr(1))
 	var hosts []string
 	for i := 2; i <= n; i++ {
 		hosts = append(hosts, "root@"+m.Addr(i))

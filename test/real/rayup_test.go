@@ -49,8 +49,9 @@ func (m *machines) rayUp(t *testing.T, image string) {
 	ray(t.Context(), "get-auth-token", "--generate")
 	t.Cleanup(func() {
 		for i := 1; i <= 3; i++ {
-			_, _ = m.Script("exec", fmt.Sprint(i), "docker", "rm", "-f", "demo") // it is there when the test fails in between
-			m.Must(t, "exec", fmt.Sprint(i), "rm", "-rf", "/tmp/ray_tmp_mount")  // which `ray down` leaves on each host
+			// it is there when the test fails in between
+			_, _ = m.Script("exec", fmt.Sprint(i), "docker", "rm", "-f", "demo")
+			m.Must(t, "exec", fmt.Sprint(i), "rm", "-rf", "/tmp/ray_tmp_mount") // which `ray down` leaves on each host
 		}
 	})
 	said := ray(t.Context(), "up", "-y", "--no-config-cache", "ray-up.yaml")
@@ -58,7 +59,8 @@ func (m *machines) rayUp(t *testing.T, image string) {
 	alive := 0
 	if !until(t.Context(), 4*time.Minute, func() bool { alive = m.alive(); return alive == 3 }) {
 		status, _ := m.Script("exec", "1", "docker", "exec", "demo", "ray", "status", "-v")
-		monitor, _ := m.Script("exec", "1", "docker", "exec", "demo", "sh", "-c", "tail -n 40 /tmp/ray/session_latest/logs/monitor.*")
+		monitor, _ := m.Script("exec", "1", "docker", "exec", "demo", "sh", "-c",
+			"tail -n 40 /tmp/ray/session_latest/logs/monitor.*")
 		t.Fatalf("%d of 3 nodes are alive 4 minutes after `ray up`\n%s\n%s\n%s", alive, said, status, monitor)
 	}
 	t.Logf("3 of 3 nodes alive %.1f s after ray up returned", time.Since(start).Seconds())
@@ -81,7 +83,8 @@ func (m *machines) alive() int {
 func (m *machines) containers(t *testing.T) string {
 	var left []string
 	for i := 1; i <= 3; i++ {
-		if out := strings.Fields(m.Must(t, "exec", fmt.Sprint(i), "docker", "ps", "-a", "--format", "{{.Names}}")); len(out) > 0 {
+		if out := strings.Fields(m.Must(t, "exec", fmt.Sprint(i), "docker", "ps", "-a", "--format",
+			"{{.Names}}")); len(out) > 0 {
 			left = append(left, fmt.Sprintf("h%d: %s", i, strings.Join(out, " ")))
 		}
 	}

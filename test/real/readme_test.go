@@ -40,7 +40,8 @@ func readmeCluster(t *testing.T) (lines []string, program, printed string) {
 	}
 	lines, program, printed = strings.Split(strings.TrimSpace(block("sh")), "\n"), block("python"), block("console")
 	if !ok || len(lines) != 5 {
-		t.Fatalf("%s has no section \"The cluster\" with five lines of sh, a python program and a console:\n%s", startPage, section)
+		t.Fatalf("%s has no section \"The cluster\" with five lines of sh, a python program and a console:\n%s",
+			startPage, section)
 	}
 	return lines, program, printed
 }
@@ -63,8 +64,10 @@ func TestReadmeLinesOnTwoHosts(t *testing.T) {
 	}
 	b.ServeTLS(t, nil)
 	for i := 1; i <= 2; i++ {
-		b.Must(t, "exec", fmt.Sprint(i), "docker", "image", "prune", "--all", "--force") // a newcomer's hosts have no image
-		b.Must(t, "exec", fmt.Sprint(i), "sh", "-c", `id -u ubuntu >/dev/null 2>&1 || { useradd -m -G docker ubuntu && usermod -p '*' ubuntu; }
+		// a newcomer's hosts have no image
+		b.Must(t, "exec", fmt.Sprint(i), "docker", "image", "prune", "--all", "--force")
+		b.Must(t, "exec", fmt.Sprint(i), "sh", "-c",
+			`id -u ubuntu >/dev/null 2>&1 || { useradd -m -G docker ubuntu && usermod -p '*' ubuntu; }
 install -d -o ubuntu -m 700 ~ubuntu/.ssh && install -o ubuntu -m 600 /root/.ssh/authorized_keys ~ubuntu/.ssh/`)
 	}
 	home := b.Home(t, "id_ed25519")

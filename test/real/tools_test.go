@@ -32,7 +32,8 @@ func venv(t *testing.T, name string, packages ...string) string {
 		t.Fatal(err)
 	}
 	for _, argv := range [][]string{{"python3", "-m", "venv", dir},
-		append([]string{filepath.Join(bin, "python"), "-m", "pip", "install", "--quiet", "--no-cache-dir", "--disable-pip-version-check",
+		append([]string{filepath.Join(bin, "python"), "-m", "pip", "install", "--quiet", "--no-cache-dir",
+			"--disable-pip-version-check",
 			"--index-url", p.testEnv.A.Real}, packages...)} {
 		command(t, "", nil, argv...)
 	}
@@ -106,22 +107,26 @@ func TestOthersToolsTakeTheChannel(t *testing.T) {
 				}
 			}
 		}
-		command(t, dir, []string{"PYTHONPATH=" + filepath.Join(dir, "shim")}, filepath.Join(bin, "python"), "-m", "conda_index", "--no-current-repodata", "channel")
+		command(t, dir, []string{"PYTHONPATH=" + filepath.Join(dir, "shim")}, filepath.Join(bin, "python"), "-m",
+			"conda_index", "--no-current-repodata", "channel")
 		for subdir, text := range theirs {
 			made, err := os.ReadFile(filepath.Join(dir, "channel", subdir, "repodata.json"))
 			if err != nil {
 				t.Fatal(err)
 			}
 			if a, b := canonical(t, text), canonical(t, string(made)); a != b {
-				t.Errorf("%s: the channel's repodata.json is not what conda-index makes of its packages:\n%s\n%s", subdir, a, b)
+				t.Errorf("%s: the channel's repodata.json is not what conda-index makes of its packages:\n%s\n%s",
+					subdir, a, b)
 			}
 		}
 	})
 	t.Run("rattler", func(t *testing.T) {
 		dir := t.TempDir()
 		prefix := filepath.Join(dir, "env")
-		command(t, dir, nil, filepath.Join(bin, "python"), "-c", solveAndInstall, channel, prefix, filepath.Join(dir, "cache"))
-		out := command(t, dir, nil, filepath.Join(prefix, "bin/python"), "-c", "import sys, pip; print(sys.prefix, sys.version_info[:2], pip.__version__)")
+		command(t, dir, nil, filepath.Join(bin, "python"), "-c", solveAndInstall, channel, prefix,
+			filepath.Join(dir, "cache"))
+		out := command(t, dir, nil, filepath.Join(prefix, "bin/python"), "-c",
+			"import sys, pip; print(sys.prefix, sys.version_info[:2], pip.__version__)")
 		if !strings.HasPrefix(out, prefix+" (3, 11) ") {
 			t.Errorf("Python as rattler installs it says: %s", out)
 		}

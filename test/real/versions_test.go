@@ -40,12 +40,13 @@ type found struct {
 
 const pageHead = `# Versions of Ray, as tried
 
-Written by §make ray-versions§; do not edit. §make test§ does the same and compares. For each version the program
-resolves and builds §ray[default]§ for Python %s from the real Python index, with the constraints that raybuild's tables hold for it, and the
-launcher runs it on one host with Docker Engine: §up§, §status§, §submit§ with exit codes, §down§, after which nothing may be left. *Flags* are
-those that raybuild passes to §ray start§ for a head and for a worker, with all that cluster.yaml can ask for, looked for in the options
-of that version. Other Pythons are not tried: conda and the installer are stand-ins where these tests run, and have %[1]s alone. Versions
-before 2.3 have no wheel for it.
+Written by §make ray-versions§; do not edit. §make test§ does the same and compares. For each version the
+program resolves and builds §ray[default]§ for Python %s from the real Python index, with the constraints that
+raybuild's tables hold for it, and the launcher runs it on one host with Docker Engine: §up§, §status§, §submit§
+with exit codes, §down§, after which nothing may be left. *Flags* are those that raybuild passes to §ray start§
+for a head and for a worker, with all that cluster.yaml can ask for, looked for in the options of that version.
+Other Pythons are not tried: conda and the installer are stand-ins where these tests run, and have %[1]s alone.
+Versions before 2.3 have no wheel for it.
 
 | Ray | constraints of the tables | flags passed, all there | token | up, status, submit, down |
 | --- | --- | --- | --- | --- |
@@ -109,7 +110,8 @@ var recipeRay = regexp.MustCompile(`(?m)^ray: .*\npip: .*\n`)
 
 // try builds one version and runs it.
 func (p *place) try(t *testing.T, b *bed.Bed, v string) found {
-	recipe := recipeRay.ReplaceAllString(string(p.testEnv.RealRecipe()), fmt.Sprintf("ray: {version: %q, extras: [default]}\n", v))
+	recipe := recipeRay.ReplaceAllString(string(p.testEnv.RealRecipe()),
+		fmt.Sprintf("ray: {version: %q, extras: [default]}\n", v))
 	x := p.project(t, recipe)
 	f := found{ray: v, pins: x.pins()}
 	img := x.push("ray-"+v, "--metadata-file", "meta.json")
@@ -193,23 +195,27 @@ func hasToken(t *testing.T, v string) bool {
 func (d *demo) refusedWithoutToken(t *testing.T, image string) {
 	t.Helper()
 	spec := d.Spec(t, "versions", image, "")
-	if s, err := cluster.Up(t.Context(), spec, d.Options(t)); err == nil || !strings.Contains(err.Error(), "accept_no_auth: true") {
+	if s, err := cluster.Up(t.Context(), spec, d.Options(t)); err == nil ||
+		!strings.Contains(err.Error(), "accept_no_auth: true") {
 		t.Errorf("up of a Ray without token authentication: %v\n%s", err, s)
 	}
 }
 
 func (d *demo) submits(t *testing.T, v string, code int) {
 	t.Helper()
-	program := fmt.Sprintf("import ray, sys; ray.init(); f = ray.remote(lambda: ray.__version__); print('a task of', ray.get(f.remote())); sys.exit(%d)", code)
+	program := fmt.Sprintf("import ray, sys; ray.init(); f = ray.remote(lambda: ray.__version__); print('a task of', "+
+		"ray.get(f.remote())); sys.exit(%d)", code)
 	var out bytes.Buffer
-	res, err := cluster.Submit(t.Context(), d.spec, cluster.Job{Argv: []string{"python", "-c", program}}, &out, io.Discard, d.Options(t))
+	res, err := cluster.Submit(t.Context(), d.spec, cluster.Job{Argv: []string{"python", "-c", program}}, &out,
+		io.Discard, d.Options(t))
 	if err != nil || res.ExitCode != code || res.By != "jobs-api" || !strings.Contains(out.String(), "a task of "+v) {
 		t.Errorf("a job that ends with %d: %+v, %v\n%s", code, res, err, out.String())
 	}
 }
 
 // askOptions prints all options of `ray start`, those too that its help does not show.
-const askOptions = "from ray.scripts.scripts import start; print(' '.join(o for p in start.params for o in [*p.opts, *p.secondary_opts]))"
+const askOptions = "from ray.scripts.scripts import start; print(' '.join(o for p in start.params for o in [*p.opts, " +
+	"*p.secondary_opts]))"
 
 // flags counts those that raybuild passes to this version's `ray start`, each of which has to be one of its options.
 func (d *demo) flags(t *testing.T, v string) string {
@@ -217,8 +223,9 @@ func (d *demo) flags(t *testing.T, v string) string {
 	there := strings.Fields(d.inHead(t, "python", "-c", askOptions))
 	passed := map[string]bool{}
 	for _, role := range []cluster.Role{cluster.Head, cluster.Worker} {
-		in := cluster.StartInput{Role: role, Name: "a", Address: "10.0.0.2", CPUs: 1, GPUs: 1, Memory: 1 << 30, ObjectStore: 1 << 30,
-			Resources: map[string]float64{"disk": 1}, Ports: d.spec.Head.Ports, TempDir: "/var/ray", Client: true,
+		in := cluster.StartInput{Role: role, Name: "a", Address: "10.0.0.2", CPUs: 1, GPUs: 1, Memory: 1 << 30,
+			ObjectStore: 1 << 30,
+			Resources:   map[string]float64{"disk": 1}, Ports: d.spec.Head.Ports, TempDir: "/var/ray", Client: true,
 			Labels: map[string]string{"zone": "a"}}
 		if role == cluster.Worker {
 			in.HeadAddress = "10.0.0.1:6379"
@@ -244,7 +251,8 @@ func (d *demo) flags(t *testing.T, v string) string {
 // wantsToken asks the dashboard with no token, as anyone on the head's host can.
 func (d *demo) wantsToken(t *testing.T, v string, token bool) string {
 	t.Helper()
-	code := strings.TrimSpace(d.Must(t, "exec", "1", "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "http://127.0.0.1:8265/api/jobs/"))
+	code := strings.TrimSpace(d.Must(t, "exec", "1", "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}",
+		"http://127.0.0.1:8265/api/jobs/"))
 	switch {
 	case token && code == "401":
 		return "wanted (401 without)"
@@ -259,7 +267,8 @@ func (d *demo) wantsToken(t *testing.T, v string, token bool) string {
 func (d *demo) pipCheck(t *testing.T) string {
 	t.Helper()
 	var out, errs bytes.Buffer
-	code, err := cluster.Exec(t.Context(), d.spec, []string{"python", "-m", "pip", "check"}, cluster.ExecOptions{Stdout: &out, Stderr: &errs}, d.Reach())
+	code, err := cluster.Exec(t.Context(), d.spec, []string{"python", "-m", "pip", "check"},
+		cluster.ExecOptions{Stdout: &out, Stderr: &errs}, d.Reach())
 	if err != nil || code != 0 {
 		t.Errorf("pip check: exit %d, %v\n%s%s", code, err, out.String(), errs.String())
 		return "fails"

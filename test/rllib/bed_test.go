@@ -78,7 +78,8 @@ func newPlace(t *testing.T, programs string, gigabytes uint64) *place {
 	if why := missing(t.Context(), root, programs, gigabytes); why != "" {
 		testneeds.Skip(t, "this test needs "+why)
 	}
-	dir, err := os.MkdirTemp(root, "rblt") //nolint:usetesting // t.TempDir may be in memory, and its name is too long for sockets
+	//nolint:usetesting // t.TempDir may be in memory, and its name is too long for sockets
+	dir, err := os.MkdirTemp(root, "rblt")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +89,8 @@ func newPlace(t *testing.T, programs string, gigabytes uint64) *place {
 		}
 	})
 	p := &place{dir: dir, store: dir, program: filepath.Join(dir, "raybuild")}
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", p.program, "github.com/raybuild/raybuild/cmd/raybuild")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", p.program,
+		"github.com/raybuild/raybuild/cmd/raybuild")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build raybuild: %v\n%s", err, out)
@@ -198,9 +200,11 @@ func (b *bed) build(t *testing.T) image {
 	in, _ := b.testEnv.Installer("miniconda")
 	a := b.testEnv.A
 	args := []string{"--push", "--progress", "plain", "--insecure-registry", b.testEnv.Registry,
-		"-f", training + "/raybuild.yaml", "--lock", lock, "--set", "base=" + b.testEnv.Base, "--set", "env.python=3.11",
+		"-f", training + "/raybuild.yaml", "--lock", lock, "--set", "base=" + b.testEnv.Base, "--set",
+		"env.python=3.11",
 		"--set", fmt.Sprintf("miniconda={version: %s, sha256: %s}", in.Version, in.SHA256),
-		"--set", fmt.Sprintf("mirrors.fetch=[{apt: %s, conda: %s, installer: %s}, official]", a.Apt, a.Conda, a.Installer),
+		"--set", fmt.Sprintf("mirrors.fetch=[{apt: %s, conda: %s, installer: %s}, official]", a.Apt,
+			a.Conda, a.Installer),
 		b.testEnv.Registry + "/ray-training:test"}
 	defer b.endBuilder(t, home)
 	start := time.Now()

@@ -67,7 +67,8 @@ func TestTensorflowWithTorch(t *testing.T) {
 		says []string // where it fails
 	}{
 		{"imports", nil, []string{named(tensorflow), named(torch), "got no name", "--smoke=false"}},
-		{"optimizer", []string{"--set", "smoke=" + firstOptimizer}, []string{"the recipe's command (smoke) failed", "the image has no name"}},
+		{"optimizer", []string{"--set", "smoke=" + firstOptimizer},
+			[]string{"the recipe's command (smoke) failed", "the image has no name"}},
 	} {
 		start := time.Now()
 		said, err := p.push(t, home, tt.tag, tt.args...)
@@ -97,7 +98,8 @@ func (p *place) push(t *testing.T, home, tag string, args ...string) (string, er
 	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Minute)
 	defer cancel()
 	var said bytes.Buffer
-	cmd := exec.CommandContext(ctx, p.program, append(append([]string{"--push", "--progress", "plain"}, args...), p.tagged(tag))...)
+	cmd := exec.CommandContext(ctx, p.program, append(append([]string{"--push", "--progress", "plain"}, args...),
+		p.tagged(tag))...)
 	cmd.Dir, cmd.Stderr = p.dir, &said
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
 	cmd.WaitDelay = 30 * time.Second

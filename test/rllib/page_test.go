@@ -25,10 +25,10 @@ type page struct {
 // head is the page's beginning; the values are those of markdown.
 const head = `# RLlib on real Ray
 
-Made by "make test-rllib" on %s, on a machine with %d CPUs that other work shared. The image is that
-of [examples/training](../examples/training): Ray 2.60.0 and torch from PyPI, %d wheels, %d layers, **%.2f GB** compressed
-and %.1f GB on the host. Base image, conda, installer and the Debian mirror are the offline package world's. It was
-resolved, built and pushed in **%.0f s**, with nothing cached.
+Made by "make test-rllib" on %s, on a machine with %d CPUs that other work shared. The image is that of
+[examples/training](../examples/training): Ray 2.60.0 and torch from PyPI, %d wheels, %d layers, **%.2f GB**
+compressed and %.1f GB on the host. Base image, conda, installer and the Debian mirror are the offline package
+world's. It was resolved, built and pushed in **%.0f s**, with nothing cached.
 
 `
 

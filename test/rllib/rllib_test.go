@@ -151,7 +151,8 @@ func (b *bed) kept(t *testing.T, r row, out, dir string) row {
 	if m == nil || !strings.HasPrefix(m[1], dir) {
 		t.Fatalf("%s: want a checkpoint below %s in\n%s", r.program, dir, out)
 	}
-	if got := b.onHost(t, "ls", path.Join("/srv/shared", m[2], "rllib_checkpoint.json")); !strings.HasSuffix(got, ".json") {
+	if got := b.onHost(t, "ls", path.Join("/srv/shared", m[2], "rllib_checkpoint.json")); !strings.HasSuffix(got,
+		".json") {
 		t.Errorf("%s: no checkpoint in %s: %s", r.program, m[1], got)
 	}
 	r.did = "a checkpoint in " + m[1]

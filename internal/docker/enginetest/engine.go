@@ -63,7 +63,8 @@ type volume struct {
 
 // Start serves an engine until the listener is closed.
 func Start(name string, images, registry map[string]map[string]string) *Engine {
-	e := &Engine{Listener: sshtest.NewListener(), Name: name, Version: "20.10.24", CPUs: 8, Memory: 16 << 30, Images: images, Registry: registry,
+	e := &Engine{Listener: sshtest.NewListener(), Name: name, Version: "20.10.24", CPUs: 8, Memory: 16 << 30,
+		Images: images, Registry: registry,
 		containers: map[string]*Container{}, volumes: map[string]*volume{}, calls: map[string]int{}}
 	mux := http.NewServeMux()
 	route := func(pattern string, f func(w http.ResponseWriter, r *http.Request)) {
@@ -177,11 +178,13 @@ func reply(w http.ResponseWriter, v any) {
 func refuse(w http.ResponseWriter, code int, format string, a ...any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
-	json.NewEncoder(w).Encode(map[string]string{"message": fmt.Sprintf(format, a...)}) //nolint:errcheck // the client sees it or is gone
+	//nolint:errcheck // the client sees it or is gone
+	json.NewEncoder(w).Encode(map[string]string{"message": fmt.Sprintf(format, a...)})
 }
 
 func (e *Engine) info(w http.ResponseWriter, _ *http.Request) {
-	reply(w, map[string]any{"Name": e.Name, "NCPU": e.CPUs, "MemTotal": e.Memory, "Architecture": "x86_64", "ServerVersion": e.Version,
+	reply(w, map[string]any{"Name": e.Name, "NCPU": e.CPUs, "MemTotal": e.Memory, "Architecture": "x86_64",
+		"ServerVersion": e.Version,
 		"DockerRootDir": "/var/lib/docker", "SystemTime": time.Now().Add(e.Skew).Format(time.RFC3339Nano)})
 }
 
@@ -215,13 +218,15 @@ func (e *Engine) list(w http.ResponseWriter, r *http.Request) {
 		if has(c.Labels, wanted(r.URL.Query())) {
 			mounts := []any{}
 			for _, m := range c.mounts {
-				mounts = append(mounts, map[string]any{"Type": m.Type, "Name": m.Source, "Source": kept(m.Source), "Destination": m.Target})
+				mounts = append(mounts, map[string]any{"Type": m.Type, "Name": m.Source, "Source": kept(m.Source),
+					"Destination": m.Target})
 			}
 			status := "Up 3 hours"
 			if !c.Started.IsZero() {
 				status = "Up 3 seconds"
 			}
-			out = append(out, map[string]any{"Id": c.ID, "Names": []string{"/" + c.Name}, "State": c.State, "Status": status, "Labels": c.Labels, "Mounts": mounts})
+			out = append(out, map[string]any{"Id": c.ID, "Names": []string{"/" + c.Name}, "State": c.State,
+				"Status": status, "Labels": c.Labels, "Mounts": mounts})
 		}
 	}
 	reply(w, out)
@@ -272,14 +277,16 @@ func (e *Engine) create(w http.ResponseWriter, r *http.Request) {
 	name := r.URL.Query().Get("name")
 	for _, c := range e.containers {
 		if c.Name == name {
-			refuse(w, http.StatusConflict, "Conflict. The container name %q is already in use by container %q.", "/"+name, c.ID)
+			refuse(w, http.StatusConflict, "Conflict. The container name %q is already in use by container %q.",
+				"/"+name, c.ID)
 			return
 		}
 	}
 	id := make([]byte, 32)
 	rand.Read(id)
-	c := &Container{ID: hex.EncodeToString(id), Name: name, State: "created", Labels: body.Labels, mounts: body.HostConfig.Mounts,
-		Cmd: append(body.Entrypoint, body.Cmd...), files: map[string][]byte{}}
+	c := &Container{ID: hex.EncodeToString(id), Name: name, State: "created", Labels: body.Labels,
+		mounts: body.HostConfig.Mounts,
+		Cmd:    append(body.Entrypoint, body.Cmd...), files: map[string][]byte{}}
 	for _, m := range c.mounts {
 		if m.Type == "volume" && e.volumes[m.Source] == nil {
 			e.volumes[m.Source] = &volume{files: map[string][]byte{}}
@@ -287,14 +294,16 @@ func (e *Engine) create(w http.ResponseWriter, r *http.Request) {
 	}
 	e.containers[c.ID] = c
 	w.WriteHeader(http.StatusCreated)
-	json.NewEncoder(w).Encode(map[string]any{"Id": c.ID, "Warnings": []string{}}) //nolint:errcheck // the client sees it or is gone
+	//nolint:errcheck // the client sees it or is gone
+	json.NewEncoder(w).Encode(map[string]any{"Id": c.ID, "Warnings": []string{}})
 }
 
 func (e *Engine) inspect(w http.ResponseWriter, r *http.Request) {
 	if c := e.find(w, r.PathValue("id")); c != nil {
 		reply(w, map[string]any{"Id": c.ID, "Name": "/" + c.Name, "Config": map[string]any{"Labels": c.Labels},
-			"State": map[string]any{"Status": c.State, "Running": c.State == "running", "StartedAt": c.Started.Format(time.RFC3339Nano),
-				"ExitCode": c.end.Code, "OOMKilled": c.end.OOM}})
+			"State": map[string]any{"Status": c.State, "Running": c.State == "running",
+				"StartedAt": c.Started.Format(time.RFC3339Nano),
+				"ExitCode":  c.end.Code, "OOMKilled": c.end.OOM}})
 	}
 }
 
@@ -356,7 +365,8 @@ func (e *Engine) getArchive(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, "Could not find the file %s in container %s", p, c.ID)
 		return
 	}
-	stat, err := json.Marshal(map[string]any{"name": path.Base(p), "size": len(data), "mode": 0o444, "mtime": time.Unix(0, 0)})
+	stat, err := json.Marshal(map[string]any{"name": path.Base(p), "size": len(data), "mode": 0o444,
+		"mtime": time.Unix(0, 0)})
 	if err != nil {
 		refuse(w, http.StatusInternalServerError, "%v", err)
 		return
@@ -367,7 +377,8 @@ func (e *Engine) getArchive(w http.ResponseWriter, r *http.Request) {
 	t.WriteHeader(&tar.Header{Name: path.Base(p), Mode: 0o444, Size: int64(len(data))}) //nolint:errcheck // into memory
 	t.Write(data)                                                                       //nolint:errcheck // into memory
 	t.Close()                                                                           // into memory
-	w.Write(b.Bytes())                                                                  //nolint:errcheck // the client sees it or is gone
+	//nolint:errcheck // the client sees it or is gone
+	w.Write(b.Bytes())
 }
 
 func (e *Engine) load(w http.ResponseWriter, r *http.Request) {

@@ -22,7 +22,8 @@ func (e *Engine) listImages(w http.ResponseWriter, _ *http.Request) {
 
 // diskUsage answers as Engines before API 1.52 do.
 func (e *Engine) diskUsage(w http.ResponseWriter, _ *http.Request) {
-	reply(w, map[string]any{"LayersSize": 2 * Unused, "Images": []any{map[string]any{"Id": "sha256:0", "Containers": 0, "Size": Unused, "SharedSize": 0}}})
+	reply(w, map[string]any{"LayersSize": 2 * Unused,
+		"Images": []any{map[string]any{"Id": "sha256:0", "Containers": 0, "Size": Unused, "SharedSize": 0}}})
 }
 
 func (e *Engine) image(w http.ResponseWriter, r *http.Request) {
@@ -32,7 +33,8 @@ func (e *Engine) image(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, "No such image: %s", ref)
 		return
 	}
-	reply(w, map[string]any{"Id": "sha256:0", "Architecture": "amd64", "Size": 1 << 20, "Config": map[string]any{"Labels": labels},
+	reply(w, map[string]any{"Id": "sha256:0", "Architecture": "amd64", "Size": 1 << 20,
+		"Config": map[string]any{"Labels": labels},
 		"RootFS": map[string]any{"Type": "layers", "Layers": e.Layers[ref]}})
 }
 
@@ -50,7 +52,8 @@ func (e *Engine) pull(w http.ResponseWriter, r *http.Request) {
 	}
 	e.Images[ref] = labels
 	for _, current := range []int64{1 << 20, Pulled} {
-		reply(w, map[string]any{"status": "Downloading", "id": "1a2b", "progressDetail": map[string]int64{"current": current, "total": Pulled}})
+		reply(w, map[string]any{"status": "Downloading", "id": "1a2b",
+			"progressDetail": map[string]int64{"current": current, "total": Pulled}})
 	}
 	reply(w, map[string]string{"status": "Downloaded newer image for " + ref})
 }

@@ -324,7 +324,8 @@ func (s *Server) session(nc ssh.NewChannel) {
 		r.Reply(true, nil) //nolint:errcheck // the client sees it or is gone
 		go ssh.DiscardRequests(reqs)
 		code := s.o.Exec(line, ch, ch, ch.Stderr())
-		ch.SendRequest("exit-status", false, binary.BigEndian.AppendUint32(nil, uint32(code))) //nolint:errcheck // the client sees it or is gone
+		//nolint:errcheck // the client sees it or is gone
+		ch.SendRequest("exit-status", false, binary.BigEndian.AppendUint32(nil, uint32(code)))
 		return
 	}
 }

@@ -57,7 +57,8 @@ func Home(t testing.TB) string {
 	if testing.Short() {
 		testneeds.Skip(t, testneeds.Missing())
 	}
-	dir, err := os.MkdirTemp("", "rbe") //nolint:usetesting // a socket's path has to be short; t.TempDir has the test's name in it
+	//nolint:usetesting // a socket's path has to be short; t.TempDir has the test's name in it
+	dir, err := os.MkdirTemp("", "rbe")
 	if err != nil {
 		t.Fatal(err)
 	}

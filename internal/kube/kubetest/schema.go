@@ -58,12 +58,15 @@ func ReadSchema(data []byte) (*Schema, error) {
 	if err := yaml.Unmarshal(data, &crd); err != nil {
 		return nil, err
 	}
-	i := slices.IndexFunc(crd.Spec.Versions, func(v apiextensionsv1.CustomResourceDefinitionVersion) bool { return v.Name == "v1" })
+	i := slices.IndexFunc(crd.Spec.Versions, func(v apiextensionsv1.CustomResourceDefinitionVersion) bool {
+		return v.Name == "v1"
+	})
 	if i < 0 {
 		return nil, errors.New("KubeRay's definition has no version v1")
 	}
 	var internal apiextensions.JSONSchemaProps
-	if err := apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(crd.Spec.Versions[i].Schema.OpenAPIV3Schema, &internal, nil); err != nil {
+	if err := apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(
+		crd.Spec.Versions[i].Schema.OpenAPIV3Schema, &internal, nil); err != nil {
 		return nil, err
 	}
 	s, err := schema.NewStructural(&internal)
@@ -91,7 +94,8 @@ func (s *Schema) Problems(ctx context.Context, doc []byte) (unknown, others []st
 	if err := json.Unmarshal(data, &obj); err != nil {
 		return nil, nil, err
 	}
-	for _, p := range pruning.PruneWithOptions(obj, s.structural, true, schema.UnknownFieldPathOptions{TrackUnknownFieldPaths: true}) {
+	for _, p := range pruning.PruneWithOptions(obj, s.structural, true,
+		schema.UnknownFieldPathOptions{TrackUnknownFieldPaths: true}) {
 		unknown = append(unknown, fmt.Sprintf("unknown field %q", p))
 	}
 	defaulting.Default(obj, s.structural)

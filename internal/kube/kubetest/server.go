@@ -72,7 +72,9 @@ func Start(t testing.TB) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{schema: crd, manager: managedfieldstest.NewFakeFieldManager(managedfields.NewDeducedTypeConverter(), kind())}
+	s := &Server{
+		schema: crd, manager: managedfieldstest.NewFakeFieldManager(managedfields.NewDeducedTypeConverter(), kind()),
+	}
 	s.http = httptest.NewTLSServer(http.HandlerFunc(s.serve))
 	t.Cleanup(s.http.Close)
 	return s
@@ -84,9 +86,12 @@ func (s *Server) Kubeconfig(t testing.TB) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "kubeconfig")
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.http.Certificate().Raw})
-	text := fmt.Sprintf(`{apiVersion: v1, kind: Config, current-context: test, clusters: [{name: here, cluster: {server: %q, certificate-authority-data: %s}}],
+	text := fmt.Sprintf(
+		`{apiVersion: v1, kind: Config, current-context: test,
+clusters: [{name: here, cluster: {server: %q, certificate-authority-data: %s}}],
 users: [{name: user, user: {token: %q}}, {name: stranger, user: {token: wrong}}],
-contexts: [{name: test, context: {cluster: here, user: user, namespace: %q}}, {name: stranger, context: {cluster: here, user: stranger}}]}`,
+contexts: [{name: test, context: {cluster: here, user: user, namespace: %q}},
+  {name: stranger, context: {cluster: here, user: stranger}}]}`,
 		s.http.URL, base64.StdEncoding.EncodeToString(ca), token, Namespace)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -159,7 +164,8 @@ func (s *Server) answer(r *http.Request) (any, error) {
 	part := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
 	verb := map[string]string{http.MethodGet: "get", http.MethodPatch: "patch"}[r.Method]
 	switch {
-	case len(part) == 7 && strings.HasPrefix(r.URL.Path, "/apis/ray.io/v1/namespaces/") && part[5] == "rayclusters" && !s.NoDefinition:
+	case len(part) == 7 && strings.HasPrefix(r.URL.Path, "/apis/ray.io/v1/namespaces/") && part[5] == "rayclusters" &&
+		!s.NoDefinition:
 		if err := s.admit(r, verb, "rayclusters"); err != nil {
 			return nil, err
 		}
@@ -171,7 +177,8 @@ func (s *Server) answer(r *http.Request) (any, error) {
 		if err := s.admit(r, "list", "pods"); err != nil {
 			return nil, err
 		}
-		return map[string]any{"kind": "PodList", "apiVersion": "v1", "metadata": map[string]any{}, "items": s.podsOf(r.URL.Query().Get("labelSelector"))}, nil
+		return map[string]any{"kind": "PodList", "apiVersion": "v1", "metadata": map[string]any{},
+			"items": s.podsOf(r.URL.Query().Get("labelSelector"))}, nil
 	}
 	s.requests = append(s.requests, r.Method+" "+r.URL.Path)
 	return nil, errors.New("404 page not found")
@@ -183,15 +190,18 @@ func (s *Server) admit(r *http.Request, verb, of string) error {
 	note := what
 	if verb == "patch" {
 		q := r.URL.Query()
-		note += fmt.Sprintf(" manager=%s force=%s validation=%s", q.Get("fieldManager"), q.Get("force"), q.Get("fieldValidation"))
+		note += fmt.Sprintf(" manager=%s force=%s validation=%s", q.Get("fieldManager"), q.Get("force"),
+			q.Get("fieldValidation"))
 	}
 	s.requests = append(s.requests, note)
 	if r.Header.Get("Authorization") != "Bearer "+token {
 		return apierrors.NewUnauthorized("Unauthorized")
 	}
 	if slices.Contains(s.Forbidden, what) {
-		return apierrors.NewForbidden(schema.GroupResource{Group: resource().Group, Resource: of}, "demo", fmt.Errorf( //nolint:staticcheck // the API server's words
-			"User %q cannot %s resource %q in API group %q in the namespace %q", "user", verb, of, resource().Group, Namespace))
+		//nolint:staticcheck // the API server's words
+		return apierrors.NewForbidden(schema.GroupResource{Group: resource().Group, Resource: of}, "demo", fmt.Errorf(
+			"User %q cannot %s resource %q in API group %q in the namespace %q", "user", verb, of,
+			resource().Group, Namespace))
 	}
 	return nil
 }
@@ -210,7 +220,8 @@ func (s *Server) get(namespace, name string) (any, error) {
 }
 
 func (s *Server) apply(r *http.Request, namespace, name string) (any, error) {
-	if r.Header.Get("Content-Type") != "application/apply-patch+yaml" || r.URL.Query().Get("fieldValidation") != "Strict" {
+	if r.Header.Get("Content-Type") != "application/apply-patch+yaml" ||
+		r.URL.Query().Get("fieldValidation") != "Strict" {
 		return nil, apierrors.NewBadRequest("this server takes strict server-side applies alone")
 	}
 	if namespace != Namespace {

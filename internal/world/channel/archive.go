@@ -77,7 +77,8 @@ func (p *pkg) index() map[string]any {
 		license = "Apache-2.0"
 	}
 	out := map[string]any{
-		"name": p.name, "version": p.version, "build": p.build, "build_number": p.number, "depends": append([]string{}, p.depends...),
+		"name": p.name, "version": p.version, "build": p.build, "build_number": p.number,
+		"depends": append([]string{}, p.depends...),
 		"license": license, "subdir": p.subdir(), "timestamp": int64(epoch) * 1000, "arch": nil, "platform": nil,
 	}
 	if p.noarch == "" {
@@ -103,7 +104,8 @@ func (p *pkg) info() []entry {
 	for _, e := range p.entries {
 		files.WriteString(e.path + "\n")
 		sum := sha256.Sum256(e.data)
-		one := map[string]any{"_path": e.path, "path_type": "hardlink", "sha256": hex.EncodeToString(sum[:]), "size_in_bytes": len(e.data)}
+		one := map[string]any{"_path": e.path, "path_type": "hardlink", "sha256": hex.EncodeToString(sum[:]),
+			"size_in_bytes": len(e.data)}
 		if e.link != "" {
 			empty := sha256.Sum256(nil)
 			one["path_type"], one["size_in_bytes"], one["sha256"] = "softlink", 0, hex.EncodeToString(empty[:])
@@ -115,7 +117,12 @@ func (p *pkg) info() []entry {
 		paths = append(paths, one)
 	}
 	out := []entry{
-		{path: "info/about.json", data: jsonBytes(map[string]any{"summary": p.summary, "description": p.summary + ". Made by raybuild's offline package world for its tests.", "home": "", "license": p.index()["license"], "channels": []string{}})},
+		{
+			path: "info/about.json",
+			data: jsonBytes(map[string]any{"summary": p.summary,
+				"description": p.summary + ". Made by raybuild's offline package world for its tests.", "home": "",
+				"license": p.index()["license"], "channels": []string{}}),
+		},
 		{path: "info/files", data: []byte(files.String())},
 		{path: "info/hash_input.json", data: []byte("{}\n")},
 		{path: "info/index.json", data: jsonBytes(p.index())},
@@ -126,7 +133,9 @@ func (p *pkg) info() []entry {
 	}
 	if p.noarch == "python" {
 		points := append([]string{}, p.entryPoints...)
-		out = append(out, entry{path: "info/link.json", data: jsonBytes(map[string]any{"noarch": map[string]any{"type": "python", "entry_points": points}, "package_metadata_version": 1})})
+		out = append(out, entry{path: "info/link.json",
+			data: jsonBytes(map[string]any{"noarch": map[string]any{"type": "python", "entry_points": points},
+				"package_metadata_version": 1})})
 	}
 	slices.SortFunc(out, func(a, b entry) int { return strings.Compare(a.path, b.path) })
 	return out
@@ -135,7 +144,8 @@ func (p *pkg) info() []entry {
 func writeTar(w io.Writer, entries []entry) error {
 	tw := tar.NewWriter(w)
 	for _, e := range entries {
-		h := &tar.Header{Typeflag: tar.TypeReg, Name: e.path, Size: int64(len(e.data)), Mode: 0o644, ModTime: stamp(), Format: tar.FormatGNU}
+		h := &tar.Header{Typeflag: tar.TypeReg, Name: e.path, Size: int64(len(e.data)), Mode: 0o644, ModTime: stamp(),
+			Format: tar.FormatGNU}
 		if e.mode != 0 {
 			h.Mode = e.mode
 		}
@@ -173,8 +183,10 @@ func (p *pkg) write(w io.Writer) error {
 	zw := zip.NewWriter(w)
 	add := func(name string, data []byte) error {
 		// With its size before the data, not behind it: not all that read .conda files take the latter.
-		f, err := zw.CreateRaw(&zip.FileHeader{Name: name, Method: zip.Store, CRC32: crc32.ChecksumIEEE(data), ReaderVersion: 20,
-			CompressedSize64: uint64(len(data)), UncompressedSize64: uint64(len(data)), ModifiedDate: zipDay}) //nolint:staticcheck // CreateRaw does not look at Modified
+		f, err := zw.CreateRaw(&zip.FileHeader{Name: name, Method: zip.Store, CRC32: crc32.ChecksumIEEE(data),
+			ReaderVersion: 20,
+			//nolint:staticcheck // CreateRaw does not look at Modified
+			CompressedSize64: uint64(len(data)), UncompressedSize64: uint64(len(data)), ModifiedDate: zipDay})
 		if err != nil {
 			return err
 		}

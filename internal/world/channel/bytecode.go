@@ -29,7 +29,8 @@ func withByteCode(ctx context.Context, python []entry) ([]entry, error) {
 		}
 	}
 	library := filepath.Join(dir, filepath.FromSlash(pyLib))
-	cmd := exec.CommandContext(ctx, filepath.Join(dir, "bin/python3.11"), "-S", "-m", "compileall", "-q", "-s", dir, "--invalidation-mode", "unchecked-hash",
+	cmd := exec.CommandContext(ctx, filepath.Join(dir, "bin/python3.11"), "-S", "-m", "compileall", "-q", "-s", dir,
+		"--invalidation-mode", "unchecked-hash",
 		"-x", "lib2to3/tests|bad_", library)
 	cmd.Env = []string{"PYTHONHASHSEED=0", "PYTHONDONTWRITEBYTECODE=1"}
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -79,7 +79,8 @@ func contents(t *testing.T, p *pkg, data []byte) map[string]string {
 			z.Close()
 		}
 	}
-	if want := fmt.Sprintf("[metadata.json pkg-%[1]s.tar.zst info-%[1]s.tar.zst]", p.dist()); fmt.Sprint(names) != want {
+	if want := fmt.Sprintf("[metadata.json pkg-%[1]s.tar.zst info-%[1]s.tar.zst]",
+		p.dist()); fmt.Sprint(names) != want {
 		t.Errorf("parts %v, want %s", names, want)
 	}
 	return out
@@ -94,7 +95,8 @@ func TestPackagesHaveTheRealFormat(t *testing.T) {
 			}
 			got := contents(t, p, data)
 			var index struct{ Name, Version, Build, Subdir string }
-			if err := json.Unmarshal([]byte(got["info/index.json"]), &index); err != nil || index.Name != p.name || index.Version != p.version || index.Build != p.build || index.Subdir != p.subdir() {
+			if err := json.Unmarshal([]byte(got["info/index.json"]), &index); err != nil || index.Name != p.name ||
+				index.Version != p.version || index.Build != p.build || index.Subdir != p.subdir() {
 				t.Errorf("index.json: %v %+v", err, index)
 			}
 			var paths struct {
@@ -106,7 +108,8 @@ func TestPackagesHaveTheRealFormat(t *testing.T) {
 					Size int    `json:"size_in_bytes"`
 				}
 			}
-			if err := json.Unmarshal([]byte(got["info/paths.json"]), &paths); err != nil || len(paths.Paths) != len(p.entries) {
+			if err := json.Unmarshal([]byte(got["info/paths.json"]), &paths); err != nil ||
+				len(paths.Paths) != len(p.entries) {
 				t.Fatalf("paths.json: %v, %d paths of %d", err, len(paths.Paths), len(p.entries))
 			}
 			for _, e := range paths.Paths {
@@ -117,7 +120,8 @@ func TestPackagesHaveTheRealFormat(t *testing.T) {
 					}
 					continue
 				}
-				if !ok || e.Sum != fmt.Sprintf("%x", sha256.Sum256([]byte(data))) || e.Size != len(data) || (e.Hold != "") != strings.Contains(data, placeholder) {
+				if !ok || e.Sum != fmt.Sprintf("%x", sha256.Sum256([]byte(data))) || e.Size != len(data) ||
+					(e.Hold != "") != strings.Contains(data, placeholder) {
 					t.Errorf("%s in paths.json is not the file: %+v", e.Path, e)
 				}
 				if !strings.Contains("\n"+got["info/files"], "\n"+e.Path+"\n") {
@@ -179,12 +183,15 @@ func TestInstallerHeaderFitsItsPayload(t *testing.T) {
 	}
 	lines := strings.Count(installerScript, "\n")
 	header := strings.SplitAfterN(string(file), "\n", lines+1)
-	if !strings.HasPrefix(header[lines], "#!program\n") || strings.Contains(strings.Join(header[:lines], ""), "@MD5@") || !strings.Contains(header[1], "STAND-IN FOR TESTS") {
+	if !strings.HasPrefix(header[lines], "#!program\n") ||
+		strings.Contains(strings.Join(header[:lines], ""), "@MD5@") ||
+		!strings.Contains(header[1], "STAND-IN FOR TESTS") {
 		t.Errorf("header ends in %q, then %q", header[lines-1], header[lines][:20])
 	}
 	got := map[string]string{}
 	untar(t, strings.NewReader(header[lines][len("#!program\n"):]), got)
-	if want := "@EXPLICIT\nhttps://repo.anaconda.com/pkgs/main/" + p.subdir() + "/" + p.file() + "#0123\n"; got["pkgs/env.txt"] != want || got["pkgs/"+p.file()] != string(data) {
+	if want := "@EXPLICIT\nhttps://repo.anaconda.com/pkgs/main/" +
+		p.subdir() + "/" + p.file() + "#0123\n"; got["pkgs/env.txt"] != want || got["pkgs/"+p.file()] != string(data) {
 		t.Errorf("payload: env.txt is %q, want %q", got["pkgs/env.txt"], want)
 	}
 }

@@ -19,10 +19,12 @@ import (
 // with; libDebs are the shared libraries that a minimal system lacks; wheelDebs carry Debian's
 // wheels.
 var (
-	pythonDebs = []string{"python3.11-minimal", "libpython3.11-minimal", "libpython3.11-stdlib", "python3-distutils", "python3-lib2to3"}
+	pythonDebs = []string{"python3.11-minimal", "libpython3.11-minimal", "libpython3.11-stdlib", "python3-distutils",
+		"python3-lib2to3"}
 	headerDebs = []string{"libpython3.11-dev"}
-	libDebs    = []string{"libexpat1", "libssl3", "libffi8", "libsqlite3-0", "liblzma5", "libbz2-1.0", "zlib1g", "libuuid1", "libreadline8", "libncursesw6", "libtinfo6"}
-	wheelDebs  = []string{"python3-pip-whl", "python3-setuptools-whl", "python3-wheel-whl"}
+	libDebs    = []string{"libexpat1", "libssl3", "libffi8", "libsqlite3-0", "liblzma5", "libbz2-1.0", "zlib1g",
+		"libuuid1", "libreadline8", "libncursesw6", "libtinfo6"}
+	wheelDebs = []string{"python3-pip-whl", "python3-setuptools-whl", "python3-wheel-whl"}
 )
 
 // DebianPackages are the Debian packages that the channel is made of.

@@ -93,8 +93,10 @@ func writeInstaller(root string, s installerSpec, program []byte, packages []mad
 	payload := append(bytes.Clone(program), tarball.Bytes()...)
 	sum := md5.Sum(payload) //nolint:gosec // as above
 	header := strings.NewReplacer(
-		"@NAME@", title, "@VERSION@", s.version, "@PLATFORM@", "Linux-x86_64", "@DIRECTORY@", strings.ToLower(title), "@GLIBC@", s.minGLIBC, "@CHANNEL@", channel,
-		"@MD5@", hex.EncodeToString(sum[:]), "@CONDA_SIZE@", strconv.Itoa(len(program)), "@TAR_SIZE@", strconv.Itoa(tarball.Len()),
+		"@NAME@", title, "@VERSION@", s.version, "@PLATFORM@", "Linux-x86_64", "@DIRECTORY@", strings.ToLower(title),
+		"@GLIBC@", s.minGLIBC, "@CHANNEL@", channel,
+		"@MD5@", hex.EncodeToString(sum[:]), "@CONDA_SIZE@", strconv.Itoa(len(program)), "@TAR_SIZE@",
+		strconv.Itoa(tarball.Len()),
 		"@LINES@", strconv.Itoa(strings.Count(installerScript, "\n")+1),
 	).Replace(installerScript)
 	data := append([]byte(header), payload...)
@@ -105,5 +107,6 @@ func writeInstaller(root string, s installerSpec, program []byte, packages []mad
 	if err := os.WriteFile(to, data, 0o644); err != nil {
 		return Installer{}, err
 	}
-	return Installer{Distribution: s.distribution, Version: s.version, File: file, Path: path, SHA256: fmt.Sprintf("%x", sha256.Sum256(data)), Size: int64(len(data))}, nil
+	return Installer{Distribution: s.distribution, Version: s.version, File: file, Path: path,
+		SHA256: fmt.Sprintf("%x", sha256.Sum256(data)), Size: int64(len(data))}, nil
 }

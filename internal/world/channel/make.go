@@ -164,7 +164,8 @@ func (b *builder) build(ctx context.Context) error {
 		b.made.Installers = append(b.made.Installers, in)
 		if s.distribution == "miniforge" {
 			// A mirror of one's own has all installers side by side.
-			if err := os.Link(filepath.Join(root, filepath.FromSlash(in.Path)), filepath.Join(b.dir, "anaconda", "miniconda", in.File)); err != nil {
+			if err := os.Link(filepath.Join(root, filepath.FromSlash(in.Path)),
+				filepath.Join(b.dir, "anaconda", "miniconda", in.File)); err != nil {
 				return err
 			}
 		}
@@ -209,7 +210,8 @@ func (b *builder) packages(ctx context.Context, conda, where []byte) ([]made, er
 		}
 		m := md5.Sum(w.Bytes()) //nolint:gosec // as above
 		s := sha256.Sum256(w.Bytes())
-		out = append(out, made{pkg: p, data: w.Bytes(), md5: hex.EncodeToString(m[:]), sha256: hex.EncodeToString(s[:])})
+		out = append(out, made{pkg: p, data: w.Bytes(), md5: hex.EncodeToString(m[:]),
+			sha256: hex.EncodeToString(s[:])})
 	}
 	return out, nil
 }
@@ -303,7 +305,8 @@ func writeChannel(dir string, packages []made) error {
 				return err
 			}
 		}
-		repodata := jsonBytes(map[string]any{"info": map[string]any{"subdir": subdir}, "packages": bz2, "packages.conda": conda, "removed": []string{}, "repodata_version": 1})
+		repodata := jsonBytes(map[string]any{"info": map[string]any{"subdir": subdir}, "packages": bz2,
+			"packages.conda": conda, "removed": []string{}, "repodata_version": 1})
 		if err := os.WriteFile(filepath.Join(to, "repodata.json"), repodata, 0o644); err != nil {
 			return err
 		}
@@ -311,7 +314,8 @@ func writeChannel(dir string, packages []made) error {
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(filepath.Join(to, "repodata.json.zst"), enc.EncodeAll(repodata, nil), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(to, "repodata.json.zst"), enc.EncodeAll(repodata, nil),
+			0o644); err != nil {
 			return err
 		}
 	}
@@ -322,11 +326,14 @@ func writeChannel(dir string, packages []made) error {
 // repo.anaconda.com/miniconda does.
 func (b *builder) listInstallers() error {
 	var page strings.Builder
-	page.WriteString("<!DOCTYPE html>\n<html><head><title>Index of stand-in installers</title></head><body>\n<table>\n<tr><th>Filename</th><th>Size</th><th>SHA256</th></tr>\n")
-	list := slices.DeleteFunc(slices.Clone(b.made.Installers), func(i Installer) bool { return i.Distribution != "miniconda" })
+	page.WriteString("<!DOCTYPE html>\n<html><head><title>Index of stand-in installers</title></head><body>\n" +
+		"<table>\n<tr><th>Filename</th><th>Size</th><th>SHA256</th></tr>\n")
+	list := slices.DeleteFunc(slices.Clone(b.made.Installers),
+		func(i Installer) bool { return i.Distribution != "miniconda" })
 	for _, i := range list {
 		name := html.EscapeString(i.File)
-		fmt.Fprintf(&page, "<tr><td><a href=\"%s\">%s</a></td><td>%d</td><td>%s</td></tr>\n", name, name, i.Size, i.SHA256)
+		fmt.Fprintf(&page, "<tr><td><a href=\"%s\">%s</a></td><td>%d</td><td>%s</td></tr>\n", name, name,
+			i.Size, i.SHA256)
 	}
 	page.WriteString("</table>\n</body></html>\n")
 	return os.WriteFile(filepath.Join(b.dir, "anaconda", "miniconda", "index.html"), []byte(page.String()), 0o644)

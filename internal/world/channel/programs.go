@@ -25,7 +25,8 @@ func moduleRoot() (string, error) {
 		}
 		parent := filepath.Dir(dir)
 		if parent == dir {
-			return "", errors.New("find raybuild's sources: not in or above the working directory: the offline package world is made from a checkout of raybuild: run it there")
+			return "", errors.New("find raybuild's sources: not in or above the working directory: the offline " +
+				"package world is made from a checkout of raybuild: run it there")
 		}
 		dir = parent
 	}
@@ -47,7 +48,8 @@ func (b *builder) programs(ctx context.Context) (conda, where []byte, err error)
 
 func (b *builder) compile(ctx context.Context, name string) ([]byte, error) {
 	to := filepath.Join(b.dir, name+".bin")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", to, module+"/internal/world/"+name)
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", to,
+		module+"/internal/world/"+name)
 	cmd.Dir = b.root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOFLAGS=", "GOWORK=off")
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -64,11 +66,13 @@ func (b *builder) compile(ctx context.Context, name string) ([]byte, error) {
 func condaPackage(version string, program []byte) *pkg {
 	return &pkg{
 		name: "conda", version: version, build: "py311world_0", depends: []string{"python >=3.11,<3.12"},
-		summary: "Stand-in for tests; not conda: answers as conda " + version + " does where raybuild's tests need it", license: "Apache-2.0",
+		summary: "Stand-in for tests; not conda: answers as conda " + version + " does where raybuild's tests need it",
+		license: "Apache-2.0",
 		entries: []entry{
 			{path: "bin/conda", mode: 0o755, data: program},
 			{path: "condabin/conda", link: "../bin/conda"},
-			{path: "bin/activate", mode: 0o755, data: []byte("#!/bin/sh\n_CONDA_ROOT=\"" + placeholder + "\"\n. \"$_CONDA_ROOT/etc/profile.d/conda.sh\" || return $?\nconda activate \"$@\"\n"), prefix: "text"},
+			{path: "bin/activate", mode: 0o755, data: []byte("#!/bin/sh\n_CONDA_ROOT=\"" + placeholder +
+				"\"\n. \"$_CONDA_ROOT/etc/profile.d/conda.sh\" || return $?\nconda activate \"$@\"\n"), prefix: "text"},
 			{path: "etc/profile.d/conda.sh", data: []byte(profileScript), prefix: "text"},
 		},
 	}

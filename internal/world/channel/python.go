@@ -17,8 +17,10 @@ type edit struct{ file, was, now string }
 // Debian's Python installs to dist-packages below local/; conda's, as python.org's, to site-packages.
 var pythonEdits = []edit{
 	{"sysconfig.py", "        'prefix': prefix_scheme,\n", "        'prefix': 'posix_prefix',\n"},
-	{"sysconfig.py", "f'_sysconfigdata_{sys.abiflags}_{multiarch}'", "f'_sysconfigdata_{sys.abiflags}_{sys.platform}_{multiarch}'"},
-	{"sysconfig.py", "    for scheme in ('posix_prefix', 'posix_home', 'posix_local', 'deb_system'):\n", "    for scheme in ('posix_prefix', 'posix_home'):\n"},
+	{"sysconfig.py", "f'_sysconfigdata_{sys.abiflags}_{multiarch}'",
+		"f'_sysconfigdata_{sys.abiflags}_{sys.platform}_{multiarch}'"},
+	{"sysconfig.py", "    for scheme in ('posix_prefix', 'posix_home', 'posix_local', 'deb_system'):\n",
+		"    for scheme in ('posix_prefix', 'posix_home'):\n"},
 	{"site.py", `            if is_virtual_environment:
                 sitepackages.append(os.path.join(prefix, "lib",
                                                  "python%d.%d" % sys.version_info[:2],
@@ -31,18 +33,22 @@ var pythonEdits = []edit{
                                              "dist-packages"))
             # this one is deprecated for Debian
 `, ""},
-	{"site.py", "                                    \"dist-packages\")\n", "                                    \"site-packages\")\n"},
+	{"site.py", "                                    \"dist-packages\")\n",
+		"                                    \"site-packages\")\n"},
 	// Debian's setuptools asks for this module: it stays, and chooses as Python does.
 	{"_distutils_system_mod.py", "                  or is_virtual_environment()):\n", "                  or True):\n"},
 	{"_distutils_system_mod.py", "    elif is_default_prefix and not is_virtual_environment():\n", "    elif False:\n"},
-	{"distutils/command/install.py", "                  or is_virtual_environment()):\n", "                  or True):\n"},
-	{"distutils/sysconfig.py", "        elif is_default_prefix and not is_virtual_environment():\n", "        elif False:\n"},
+	{"distutils/command/install.py", "                  or is_virtual_environment()):\n",
+		"                  or True):\n"},
+	{"distutils/sysconfig.py", "        elif is_default_prefix and not is_virtual_environment():\n",
+		"        elif False:\n"},
 }
 
 // dropModules are files of Debian's library that conda's has not, or whose libraries are not worth it.
 var dropModules = []string{
 	"EXTERNALLY-MANAGED", "sitecustomize.py", "_sysconfigdata__x86_64-linux-gnu.py", "test/", "pydoc_data/topics.py",
-	"lib-dynload/_test", "lib-dynload/_ctypes_test", "lib-dynload/xx", "lib-dynload/_xxtest", "lib-dynload/nis.", "lib-dynload/ossaudiodev.", "lib-dynload/_dbm.",
+	"lib-dynload/_test", "lib-dynload/_ctypes_test", "lib-dynload/xx", "lib-dynload/_xxtest", "lib-dynload/nis.",
+	"lib-dynload/ossaudiodev.", "lib-dynload/_dbm.",
 }
 
 const pyLib = "lib/python3.11/"
@@ -80,7 +86,8 @@ func pythonFiles(ctx context.Context, find func(string) (string, error)) ([]entr
 			if e.data, err = fileData(from, "usr/lib/python3.11/_sysconfigdata__x86_64-linux-gnu.py"); err != nil {
 				return nil, err
 			}
-			e.data = []byte(strings.ReplaceAll(strings.ReplaceAll(string(e.data), "'/usr/", "'"+placeholder+"/"), "'/usr'", "'"+placeholder+"'"))
+			e.data = []byte(strings.ReplaceAll(strings.ReplaceAll(string(e.data), "'/usr/", "'"+placeholder+"/"),
+				"'/usr'", "'"+placeholder+"'"))
 			e.link, e.mode, e.prefix = "", 0o644, "text"
 		}
 		e.path = pyLib + rest
@@ -155,7 +162,8 @@ func editPython(entries []entry) error {
 			}
 			text := string(entries[i].data)
 			if strings.Count(text, ed.was) != 1 {
-				return fmt.Errorf("undo Debian's change of %q: %d places like %q, want 1", ed.file, strings.Count(text, ed.was), ed.was)
+				return fmt.Errorf("undo Debian's change of %q: %d places like %q, want 1", ed.file,
+					strings.Count(text, ed.was), ed.was)
 			}
 			entries[i].data, found = []byte(strings.Replace(text, ed.was, ed.now, 1)), true
 		}
@@ -205,7 +213,8 @@ func setRunPaths(ctx context.Context, find func(string) (string, error), entries
 		if err := os.WriteFile(file, e.data, 0o755); err != nil {
 			return err
 		}
-		if out, err := exec.CommandContext(ctx, patchelf, "--force-rpath", "--set-rpath", to, file).CombinedOutput(); err != nil {
+		if out, err := exec.CommandContext(ctx, patchelf, "--force-rpath", "--set-rpath", to,
+			file).CombinedOutput(); err != nil {
 			return fmt.Errorf("set run path of %q with patchelf: %w\n%s", e.path, err, out)
 		}
 		if entries[i].data, err = os.ReadFile(file); err != nil {

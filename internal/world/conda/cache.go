@@ -32,7 +32,8 @@ func (a *app) writableDir() (string, error) {
 			return d, nil
 		}
 	}
-	return "", newError("NoWritablePkgsDirError", "No writeable pkgs directories configured.\n%s", "  - "+strings.Join(a.conf.pkgsDirs, "\n  - "))
+	return "", newError("NoWritablePkgsDirError", "No writeable pkgs directories configured.\n%s",
+		"  - "+strings.Join(a.conf.pkgsDirs, "\n  - "))
 }
 
 // listed says whether a cache's urls.txt names the file. conda looks by the file's name alone

@@ -45,11 +45,14 @@ const (
 func home() string { return os.Getenv("HOME") }
 
 func loadConfig(o options) (*config, error) {
-	c := &config{root: rootPrefix(), alias: officialAlias, defaults: []string{officialMain, officialR}, custom: map[string]string{}, addPip: true, registerEnvs: true}
+	c := &config{root: rootPrefix(), alias: officialAlias, defaults: []string{officialMain, officialR},
+		custom: map[string]string{}, addPip: true, registerEnvs: true}
 	c.version = condaVersion(c.root)
 	// The order of conda's own search path; later files weigh more.
-	for _, file := range []string{"/etc/conda/.condarc", filepath.Join(c.root, ".condarc"), filepath.Join(home(), ".condarc"), filepath.Join(os.Getenv("CONDA_PREFIX"), ".condarc"), os.Getenv("CONDARC")} {
-		if file == "" || file == ".condarc" || slices.ContainsFunc(c.sources, func(s source) bool { return s.path == file }) {
+	for _, file := range []string{"/etc/conda/.condarc", filepath.Join(c.root, ".condarc"),
+		filepath.Join(home(), ".condarc"), filepath.Join(os.Getenv("CONDA_PREFIX"), ".condarc"), os.Getenv("CONDARC")} {
+		if file == "" || file == ".condarc" || slices.ContainsFunc(c.sources,
+			func(s source) bool { return s.path == file }) {
 			continue
 		}
 		if err := c.read(file); err != nil {
@@ -86,10 +89,12 @@ func (c *config) read(file string) error {
 	}
 	m := map[string]any{}
 	if err := yaml.Unmarshal(data, &m); err != nil {
-		return newError("ConfigurationLoadError", "Unable to load configuration file.\n  path: %s\n  reason: invalid yaml: %v", file, err)
+		return newError("ConfigurationLoadError", "Unable to load configuration file.\n  path: %s\n"+
+			"  reason: invalid yaml: %v", file, err)
 	}
 	c.sources = append(c.sources, source{file, m})
-	for key, to := range map[string]*[]string{"channels": &c.channels, "default_channels": &c.defaults, "pkgs_dirs": &c.pkgsDirs, "envs_dirs": &c.envsDirs, "pinned_packages": &c.pinned} {
+	for key, to := range map[string]*[]string{"channels": &c.channels, "default_channels": &c.defaults,
+		"pkgs_dirs": &c.pkgsDirs, "envs_dirs": &c.envsDirs, "pinned_packages": &c.pinned} {
 		v, ok := m[key]
 		if !ok || v == nil {
 			continue
@@ -97,7 +102,8 @@ func (c *config) read(file string) error {
 		list, ok := v.([]any)
 		if !ok {
 			// Ends every command; observed on conda 26.7.1.
-			return newError("InvalidTypeError", "Parameter _%s = %s declared in %s has type %s.\nValid types:\n  - tuple", key, pyRepr(v), file, pyType(v))
+			return newError("InvalidTypeError", "Parameter _%s = %s declared in %s has type %s.\n"+
+				"Valid types:\n  - tuple", key, pyRepr(v), file, pyType(v))
 		}
 		var values []string
 		for _, one := range list {
@@ -117,7 +123,8 @@ func (c *config) read(file string) error {
 			c.custom[name] = strings.TrimSuffix(fmt.Sprint(base), "/")
 		}
 	}
-	for key, to := range map[string]*bool{"add_pip_as_python_dependency": &c.addPip, "offline": &c.offline, "register_envs": &c.registerEnvs, "use_only_tar_bz2": &c.onlyBz2} {
+	for key, to := range map[string]*bool{"add_pip_as_python_dependency": &c.addPip, "offline": &c.offline,
+		"register_envs": &c.registerEnvs, "use_only_tar_bz2": &c.onlyBz2} {
 		if v, ok := m[key].(bool); ok {
 			*to = v
 		}
@@ -150,7 +157,8 @@ func (c *config) environment() {
 	}
 	c.pinned = append(c.pinned, list("CONDA_PINNED_PACKAGES", "&")...)
 	for name, to := range map[string]*bool{
-		"CONDA_ADD_PIP_AS_PYTHON_DEPENDENCY": &c.addPip, "CONDA_OFFLINE": &c.offline, "CONDA_REGISTER_ENVS": &c.registerEnvs, "CONDA_USE_ONLY_TAR_BZ2": &c.onlyBz2,
+		"CONDA_ADD_PIP_AS_PYTHON_DEPENDENCY": &c.addPip, "CONDA_OFFLINE": &c.offline,
+		"CONDA_REGISTER_ENVS": &c.registerEnvs, "CONDA_USE_ONLY_TAR_BZ2": &c.onlyBz2,
 		"CONDA_PLUGINS_AUTO_ACCEPT_TOS": &c.autoAcceptTOS,
 	} {
 		switch strings.ToLower(os.Getenv(name)) {

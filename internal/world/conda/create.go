@@ -47,7 +47,9 @@ func (a *app) makeWay(prefix string) error {
 		return newError("CondaValueError", "The target prefix is the base prefix. Aborting.")
 	}
 	if !a.opts.yes {
-		printf(a.stdout, "WARNING: A conda environment already exists at '%s'\n\nRemove existing environment?\nThis will remove ALL directories contained within this specified prefix directory, including any other conda environments.\n\n (y/[n])? ", prefix)
+		printf(a.stdout, "WARNING: A conda environment already exists at '%s'\n\nRemove existing environment?\n"+
+			"This will remove ALL directories contained within this specified prefix directory, including any other "+
+			"conda environments.\n\n (y/[n])? ", prefix)
 		line, _ := bufio.NewReader(a.stdin).ReadString('\n')
 		if !strings.HasPrefix(strings.ToLower(strings.TrimSpace(line)), "y") {
 			return newError("CondaSystemExit", "Exiting.")
@@ -148,7 +150,8 @@ func (a *app) solved(ctx context.Context, prefix string, texts []string) error {
 		return err
 	}
 	if !a.opts.json && !a.opts.quiet {
-		put(a.stdout, "Collecting package metadata (repodata.json): ...working... done\nSolving environment: ...working... ")
+		put(a.stdout, "Collecting package metadata (repodata.json): ...working... done\n"+
+			"Solving environment: ...working... ")
 	}
 	records, err := a.records(ctx, channels)
 	if err != nil {
@@ -180,7 +183,8 @@ func (a *app) solved(ctx context.Context, prefix string, texts []string) error {
 	}
 	var want []wanted
 	for _, r := range solution {
-		want = append(want, wanted{url: r.url(), md5: r.MD5, sha256: r.SHA256, record: r, requested: requestedBy(specs, r)})
+		want = append(want, wanted{url: r.url(), md5: r.MD5, sha256: r.SHA256, record: r,
+			requested: requestedBy(specs, r)})
 	}
 	return a.transaction(ctx, prefix, want, texts)
 }
@@ -214,15 +218,18 @@ func (a *app) report(prefix string, solution []*record) error {
 	fetch, link := []map[string]any{}, []map[string]any{}
 	for _, r := range solution {
 		link = append(link, map[string]any{
-			"base_url": r.ch.url, "build_number": r.BuildNumber, "build_string": r.Build, "channel": r.ch.link, "dist_name": r.dist(),
-			"name": r.Name, "platform": r.Subdir, "version": r.Version,
+			"base_url": r.ch.url, "build_number": r.BuildNumber, "build_string": r.Build, "channel": r.ch.link,
+			"dist_name": r.dist(),
+			"name":      r.Name, "platform": r.Subdir, "version": r.Version,
 		})
 		if a.cached(r) {
 			continue
 		}
 		f := map[string]any{
-			"name": r.Name, "version": r.Version, "build": r.Build, "build_number": r.BuildNumber, "channel": r.base(), "subdir": r.Subdir, "fn": r.fn,
-			"size": r.Size, "url": r.url(), "depends": orEmpty(r.Depends), "constrains": orEmpty(r.Constrains), "license": r.License, "timestamp": r.Timestamp,
+			"name": r.Name, "version": r.Version, "build": r.Build, "build_number": r.BuildNumber, "channel": r.base(),
+			"subdir": r.Subdir, "fn": r.fn,
+			"size": r.Size, "url": r.url(), "depends": orEmpty(r.Depends), "constrains": orEmpty(r.Constrains),
+			"license": r.License, "timestamp": r.Timestamp,
 			"arch": nil, "platform": nil,
 		}
 		// The hashes are repodata's own, where it has them.
@@ -245,7 +252,8 @@ func (a *app) report(prefix string, solution []*record) error {
 		writeJSON(a.stdout, map[string]any{"success": true, "prefix": prefix, "dry_run": true, "actions": actions})
 		return nil
 	}
-	printf(a.stdout, "\n## Package Plan ##\n\n  environment location: %s\n\nThe following NEW packages will be INSTALLED:\n\n", prefix)
+	printf(a.stdout, "\n## Package Plan ##\n\n  environment location: %s\n\n"+
+		"The following NEW packages will be INSTALLED:\n\n", prefix)
 	for _, r := range solution {
 		printf(a.stdout, "  %-18s %s/%s::%s\n", r.Name, r.ch.name, r.Subdir, r.dist())
 	}

@@ -38,18 +38,21 @@ func packagesNotFound(version string, specs, urls []string) error {
 		name = "PackagesNotFoundError"
 	}
 	return &condaError{
-		name:    name,
-		message: "The following packages are not available from current channels:\n\n  - " + strings.Join(specs, "\n  - ") + "\n\nCurrent channels:\n\n  - " + strings.Join(urls, "\n  - ") + "\n",
-		extra:   map[string]any{"packages": specs, "channel_urls": urls},
+		name: name,
+		message: "The following packages are not available from current channels:\n\n  - " +
+			strings.Join(specs, "\n  - ") + "\n\nCurrent channels:\n\n  - " + strings.Join(urls, "\n  - ") + "\n",
+		extra: map[string]any{"packages": specs, "channel_urls": urls},
 	}
 }
 
 // httpError has status_code as a string "000" for a connection that failed; observed on conda 26.7.1.
 func httpError(url, reason string, status any, cause error) error {
 	e := &condaError{
-		name:    "CondaHTTPError",
-		message: fmt.Sprintf("HTTP %v %s for url <%s>\nElapsed: -\n\nAn HTTP error occurred when trying to retrieve this URL.\nHTTP errors are often intermittent, and a simple retry will get you on your way.", status, reason, url),
-		extra:   map[string]any{"status_code": status, "url": url, "reason": reason},
+		name: "CondaHTTPError",
+		message: fmt.Sprintf("HTTP %v %s for url <%s>\nElapsed: -\n\n"+
+			"An HTTP error occurred when trying to retrieve this URL.\n"+
+			"HTTP errors are often intermittent, and a simple retry will get you on your way.", status, reason, url),
+		extra: map[string]any{"status_code": status, "url": url, "reason": reason},
 	}
 	if cause != nil {
 		e.extra["caused_by"] = cause.Error()
@@ -60,20 +63,24 @@ func httpError(url, reason string, status any, cause error) error {
 // invalidChannel has status_code as a number; observed on conda 26.7.1.
 func invalidChannel(url string, status int) error {
 	return &condaError{
-		name:    "UnavailableInvalidChannel",
-		message: fmt.Sprintf("HTTP %d NOT FOUND for channel <%s>\n\nThe channel is not accessible or is invalid.\n", status, url),
-		extra:   map[string]any{"status_code": status, "channel_url": url, "channel_name": channelName(url)},
+		name: "UnavailableInvalidChannel",
+		message: fmt.Sprintf("HTTP %d NOT FOUND for channel <%s>\n\n"+
+			"The channel is not accessible or is invalid.\n", status, url),
+		extra: map[string]any{"status_code": status, "channel_url": url, "channel_name": channelName(url)},
 	}
 }
 
 // offlineError is the misleading answer to a package that is in no cache, or in one with another
 // digest; observed on conda 26.7.1.
 func offlineError(url string) error {
-	return newError("OfflineError", "EnforceUnusedAdapter called with url %s\nThis command is using a remote connection in offline mode.", url)
+	return newError("OfflineError", "EnforceUnusedAdapter called with url %s\n"+
+		"This command is using a remote connection in offline mode.", url)
 }
 
 func checksumMismatch(url, file, kind, want, got string) error {
-	return newError("ChecksumMismatchError", "Conda detected a mismatch between the expected content and downloaded content\nfor url '%s'.\n  download saved to: %s\n  expected %s: %s\n  actual %s: %s\n", url, file, kind, want, kind, got)
+	return newError("ChecksumMismatchError", "Conda detected a mismatch between the expected content and downloaded "+
+		"content\nfor url '%s'.\n  download saved to: %s\n  expected %s: %s\n  actual %s: %s\n", url, file, kind,
+		want, kind, got)
 }
 
 func writeJSON(w io.Writer, v any) {

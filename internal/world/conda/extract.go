@@ -30,7 +30,8 @@ func extract(archive, dir string) error {
 	if err := untar(bzip2.NewReader(f), dir); err != nil {
 		if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
 			// conda shows the exception itself; observed on 26.7.1.
-			return newError("CondaError", "EOFError('Compressed file ended before the end-of-stream marker was reached')")
+			return newError("CondaError", "EOFError('Compressed file ended before the end-of-stream marker "+
+				"was reached')")
 		}
 		return invalidArchive(archive, err.Error())
 	}
@@ -39,7 +40,8 @@ func extract(archive, dir string) error {
 
 // invalidArchive is conda's text for a broken archive; observed on 26.7.1.
 func invalidArchive(archive, why string) error {
-	return newError("CondaError", "InvalidArchiveError('Error with archive %s.  You probably need to delete and re-download or re-create this file.  Message was: failed with error: %s')", archive, why)
+	return newError("CondaError", "InvalidArchiveError('Error with archive %s.  You probably need to delete and "+
+		"re-download or re-create this file.  Message was: failed with error: %s')", archive, why)
 }
 
 func extractConda(archive, dir string) error {
@@ -50,7 +52,8 @@ func extractConda(archive, dir string) error {
 	defer func() { _ = zr.Close() }()
 	parts := 0
 	for _, f := range zr.File {
-		if !strings.HasSuffix(f.Name, ".tar.zst") || !strings.HasPrefix(f.Name, "pkg-") && !strings.HasPrefix(f.Name, "info-") {
+		if !strings.HasSuffix(f.Name, ".tar.zst") ||
+			!strings.HasPrefix(f.Name, "pkg-") && !strings.HasPrefix(f.Name, "info-") {
 			continue
 		}
 		parts++

@@ -21,14 +21,15 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-const hold = "/hold_hold_hold_hold_hold_hold_hold_hold_hold_hold_hold_hold_hold_hold_hold_hold_hold_hold_hold_hold_hold_hold_hold_hold"
+var hold = "/hold" + strings.Repeat("_hold", 23)
 
 func tarOf(t *testing.T, files map[string]string) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	tw := tar.NewWriter(&b)
 	for _, name := range sortedKeys(files) {
-		if err := tw.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Size: int64(len(files[name])), Typeflag: tar.TypeReg}); err != nil {
+		if err := tw.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Size: int64(len(files[name])),
+			Typeflag: tar.TypeReg}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := io.WriteString(tw, files[name]); err != nil {
@@ -83,7 +84,8 @@ func archive(t *testing.T, fn string, r *record, files map[string]string) []byte
 		t.Fatal(err)
 	}
 	zw := zip.NewWriter(&b)
-	for name, data := range map[string][]byte{"metadata.json": []byte(`{"conda_pkg_format_version": 2}`), "pkg-x.tar.zst": enc.EncodeAll(tarOf(t, files), nil), "info-x.tar.zst": enc.EncodeAll(tarOf(t, info), nil)} {
+	for name, data := range map[string][]byte{"metadata.json": []byte(`{"conda_pkg_format_version": 2}`),
+		"pkg-x.tar.zst": enc.EncodeAll(tarOf(t, files), nil), "info-x.tar.zst": enc.EncodeAll(tarOf(t, info), nil)} {
 		f, err := zw.Create(name)
 		if err != nil {
 			t.Fatal(err)
@@ -111,7 +113,8 @@ func newSite(t *testing.T) *site {
 	t.Helper()
 	s := &site{t: t, root: t.TempDir(), home: t.TempDir(), pkgs: t.TempDir(), files: map[string][]byte{}}
 	for _, e := range os.Environ() {
-		if name, _, _ := strings.Cut(e, "="); strings.HasPrefix(name, "CONDA") || strings.HasSuffix(strings.ToLower(name), "_proxy") {
+		if name, _, _ := strings.Cut(e, "="); strings.HasPrefix(name, "CONDA") ||
+			strings.HasSuffix(strings.ToLower(name), "_proxy") {
 			t.Setenv(name, "")
 		}
 	}
@@ -126,8 +129,11 @@ func newSite(t *testing.T) *site {
 		r     *record
 		files map[string]string
 	}{
-		{"one-1.0-0.conda", &record{Name: "one", Version: "1.0", Build: "0", Depends: []string{"two"}}, map[string]string{"bin/one": "#!/bin/sh\necho " + hold + "\n", "lib/one.bin": "x\x00" + hold + "/share\x00y", "share/one.txt": "plain"}},
-		{"two-1.0-0.tar.bz2", &record{Name: "two", Version: "1.0", Build: "0"}, map[string]string{"share/two.txt": "two"}},
+		{"one-1.0-0.conda", &record{Name: "one", Version: "1.0", Build: "0", Depends: []string{"two"}},
+			map[string]string{"bin/one": "#!/bin/sh\necho " + hold + "\n",
+				"lib/one.bin": "x\x00" + hold + "/share\x00y", "share/one.txt": "plain"}},
+		{"two-1.0-0.tar.bz2", &record{Name: "two", Version: "1.0", Build: "0"},
+			map[string]string{"share/two.txt": "two"}},
 	}
 	repo := repodata{Packages: map[string]*record{}, Conda: map[string]*record{}}
 	for _, p := range packages {
@@ -135,7 +141,8 @@ func newSite(t *testing.T) *site {
 		data := archive(t, p.fn, p.r, p.files)
 		s.files[p.fn] = data
 		r := *p.r
-		r.MD5, r.SHA256, r.Size = fmt.Sprintf("%x", md5.Sum(data)), fmt.Sprintf("%x", sha256.Sum256(data)), int64(len(data))
+		r.MD5, r.SHA256, r.Size = fmt.Sprintf("%x", md5.Sum(data)), fmt.Sprintf("%x", sha256.Sum256(data)),
+			int64(len(data))
 		if strings.HasSuffix(p.fn, ".conda") {
 			repo.Conda[p.fn] = &r
 		} else {

@@ -154,7 +154,8 @@ func linkFile(from, to, prefix string, p *pathEntry) error {
 // replaceBinary replaces the placeholder in C strings, whose length stays: NULs fill them up.
 func replaceBinary(data []byte, placeholder, prefix string) ([]byte, error) {
 	if len(prefix) > len(placeholder) {
-		return nil, newError("PaddingError", "Placeholder of length '%d' too short in package: the prefix is too long", len(placeholder))
+		return nil, newError("PaddingError", "Placeholder of length '%d' too short in package: the prefix is too long",
+			len(placeholder))
 	}
 	re := regexp.MustCompile(regexp.QuoteMeta(placeholder) + `(?s-m:([^\x00]*?))\x00`)
 	return re.ReplaceAllFunc(data, func(m []byte) []byte {
@@ -191,7 +192,8 @@ func (l *linked) entryPoints(prefix string) error {
 			first = "#!/usr/bin/env python"
 		}
 		object, _, _ := strings.Cut(function, ".")
-		script := fmt.Sprintf("%s\n# -*- coding: utf-8 -*-\nimport sys\n\nfrom %s import %s\n\nif __name__ == '__main__':\n    sys.exit(%s())\n", first, module, object, function)
+		script := fmt.Sprintf("%s\n# -*- coding: utf-8 -*-\nimport sys\n\nfrom %s import %s\n\n"+
+			"if __name__ == '__main__':\n    sys.exit(%s())\n", first, module, object, function)
 		to := filepath.Join(prefix, "bin", name)
 		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 			return err

@@ -81,7 +81,9 @@ func (a *app) dispatch(ctx context.Context, args []string) error {
 	}
 	command, ok := commands[args[0]]
 	if !ok {
-		printf(a.stderr, "usage: conda [-h] [-V] COMMAND ...\nconda: error: argument COMMAND: invalid choice: '%s' (choose from %s)\n", args[0], strings.Join(sortedKeys(commands), ", "))
+		printf(a.stderr, "usage: conda [-h] [-V] COMMAND ...\n"+
+			"conda: error: argument COMMAND: invalid choice: '%s' (choose from %s)\n", args[0],
+			strings.Join(sortedKeys(commands), ", "))
 		return statusError(2)
 	}
 	var err error

@@ -35,8 +35,12 @@ func (a *app) configShow(_ context.Context) error {
 		custom[name] = strings.TrimSuffix(u, "/"+name)
 	}
 	all := map[string]any{
-		"channels": orEmpty(a.conf.channels), "default_channels": a.conf.defaults, "channel_alias": a.conf.alias, "custom_channels": custom, "custom_multichannels": map[string]any{"defaults": a.conf.defaults, "local": []string{}},
-		"pkgs_dirs": a.conf.pkgsDirs, "envs_dirs": a.conf.envsDirs, "offline": a.conf.offline, "register_envs": a.conf.registerEnvs, "add_pip_as_python_dependency": a.conf.addPip, "pinned_packages": orEmpty(a.conf.pinned),
+		"channels": orEmpty(a.conf.channels), "default_channels": a.conf.defaults, "channel_alias": a.conf.alias,
+		"custom_channels": custom, "custom_multichannels": map[string]any{"defaults": a.conf.defaults,
+			"local": []string{}},
+		"pkgs_dirs": a.conf.pkgsDirs, "envs_dirs": a.conf.envsDirs, "offline": a.conf.offline,
+		"register_envs": a.conf.registerEnvs, "add_pip_as_python_dependency": a.conf.addPip,
+		"pinned_packages":  orEmpty(a.conf.pinned),
 		"use_only_tar_bz2": a.conf.onlyBz2, "root_prefix": a.conf.root,
 	}
 	if len(a.opts.specs) > 0 {
@@ -143,7 +147,8 @@ func (a *app) tos(_ context.Context) error {
 	}
 	for _, ch := range a.conf.resolveChannels(a.conf.channels) {
 		file := tosFile(ch.url)
-		data, err := json.Marshal(map[string]any{"base_url": ch.url, "tos_accepted": true, "acceptance_timestamp": time.Now().UTC().Format(time.RFC3339)})
+		data, err := json.Marshal(map[string]any{"base_url": ch.url, "tos_accepted": true,
+			"acceptance_timestamp": time.Now().UTC().Format(time.RFC3339)})
 		if err != nil {
 			return err
 		}
@@ -187,5 +192,8 @@ func (a *app) checkTerms(ctx context.Context, channels []channel) error {
 	if len(open) == 0 {
 		return nil
 	}
-	return newError("CondaToSNonInteractiveError", "Terms of Service have not been accepted for the following channels. Please accept or remove them before proceeding:\n    - %s\n\nTo accept these channels' Terms of Service, run:\n    conda tos accept --override-channels --channel CHANNEL", strings.Join(open, "\n    - "))
+	return newError("CondaToSNonInteractiveError", "Terms of Service have not been accepted for the following "+
+		"channels. Please accept or remove them before proceeding:\n    - %s\n\n"+
+		"To accept these channels' Terms of Service, run:\n    conda tos accept --override-channels --channel CHANNEL",
+		strings.Join(open, "\n    - "))
 }

@@ -152,7 +152,8 @@ var partPattern = regexp.MustCompile(`[0-9]+|[*]+|[^0-9*]+`)
 // versionParts splits a version as conda orders them: at dots, dashes and underscores, and between letters and digits.
 func versionParts(v string) [][]string {
 	var out [][]string
-	for _, p := range strings.FieldsFunc(strings.ToLower(v), func(r rune) bool { return r == '.' || r == '-' || r == '_' }) {
+	for _, p := range strings.FieldsFunc(strings.ToLower(v),
+		func(r rune) bool { return r == '.' || r == '-' || r == '_' }) {
 		runs := partPattern.FindAllString(p, -1)
 		if len(runs) > 0 && (runs[0][0] < '0' || runs[0][0] > '9') {
 			runs = append([]string{"0"}, runs...)

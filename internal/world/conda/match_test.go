@@ -9,8 +9,10 @@ import (
 func TestVersionsAreOrderedAsCondaDoes(t *testing.T) {
 	// In rising order, as conda's documentation of VersionOrder has it; equal ones stand side by side in one row.
 	rows := [][]string{
-		{"0.4", "0.4.0"}, {"0.4.1.rc", "0.4.1.RC"}, {"0.4.1"}, {"0.5a1"}, {"0.5b3"}, {"0.5C1"}, {"0.5"}, {"0.9.6"}, {"0.960923"}, {"1.0"},
-		{"1.1dev1"}, {"1.1a1"}, {"1.1.0dev1", "1.1.dev1"}, {"1.1.a1"}, {"1.1.0rc1"}, {"1.1.0", "1.1"}, {"1.1.0post1", "1.1.post1"}, {"1.1post1"}, {"1996.07.12"},
+		{"0.4", "0.4.0"}, {"0.4.1.rc", "0.4.1.RC"}, {"0.4.1"}, {"0.5a1"}, {"0.5b3"}, {"0.5C1"}, {"0.5"}, {"0.9.6"},
+		{"0.960923"}, {"1.0"},
+		{"1.1dev1"}, {"1.1a1"}, {"1.1.0dev1", "1.1.dev1"}, {"1.1.a1"}, {"1.1.0rc1"}, {"1.1.0", "1.1"},
+		{"1.1.0post1", "1.1.post1"}, {"1.1post1"}, {"1996.07.12"},
 		{"1!0.4.1"}, {"1!3.1.1.6"}, {"2!0.4.1"},
 	}
 	for i, row := range rows {
@@ -95,7 +97,8 @@ func FuzzParseSpec(f *testing.F) {
 }
 
 func rec(name, version string, depends ...string) *record {
-	return &record{Name: name, Version: version, Build: "0", Depends: depends, Subdir: "noarch", fn: name + "-" + version + "-0.conda"}
+	return &record{Name: name, Version: version, Build: "0", Depends: depends, Subdir: "noarch",
+		fn: name + "-" + version + "-0.conda"}
 }
 
 func names(list []*record) []string {
@@ -108,8 +111,10 @@ func names(list []*record) []string {
 
 func TestSolver(t *testing.T) {
 	world := []*record{
-		rec("a", "2", "b >=2"), rec("a", "1", "b <2"), rec("b", "2", "c 1"), rec("b", "1"), rec("c", "2"), rec("c", "1"),
-		rec("glib", "1", "__glibc >=2.30"), rec("loop", "1", "loop2"), rec("loop2", "1", "loop"), rec("broken", "1", "nowhere"),
+		rec("a", "2", "b >=2"), rec("a", "1", "b <2"), rec("b", "2", "c 1"), rec("b", "1"), rec("c", "2"),
+		rec("c", "1"),
+		rec("glib", "1", "__glibc >=2.30"), rec("loop", "1", "loop2"), rec("loop2", "1", "loop"),
+		rec("broken", "1", "nowhere"),
 	}
 	t.Setenv("CONDA_OVERRIDE_GLIBC", "2.28")
 	for name, c := range map[string]struct {

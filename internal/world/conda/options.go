@@ -26,10 +26,14 @@ type options struct {
 // boolean options by their names on the command line.
 func (o *options) flags() map[string]*bool {
 	return map[string]*bool{
-		"--override-channels": &o.overrideChannels, "-O": &o.overrideChannels, "--dry-run": &o.dryRun, "-d": &o.dryRun, "--json": &o.json, "--yes": &o.yes, "-y": &o.yes, "--quiet": &o.quiet, "-q": &o.quiet,
-		"--offline": &o.offline, "--force-reinstall": &o.force, "--no-default-packages": &o.noDefault, "--explicit": &o.explicit, "--md5": &o.md5, "--sha256": &o.sha256,
-		"--envs": &o.envs, "-e": &o.envs, "--all": &o.all, "-a": &o.all, "--index-cache": &o.index, "-i": &o.index, "--tarballs": &o.tarballs, "-t": &o.tarballs,
-		"--packages": &o.packages, "--show": &o.show, "--show-sources": &o.showSources, "--validate": &o.validate, "--no-deps": &o.noDeps, "--no-capture-output": &o.noCapture, "--live-stream": &o.noCapture,
+		"--override-channels": &o.overrideChannels, "-O": &o.overrideChannels, "--dry-run": &o.dryRun, "-d": &o.dryRun,
+		"--json": &o.json, "--yes": &o.yes, "-y": &o.yes, "--quiet": &o.quiet, "-q": &o.quiet,
+		"--offline": &o.offline, "--force-reinstall": &o.force, "--no-default-packages": &o.noDefault,
+		"--explicit": &o.explicit, "--md5": &o.md5, "--sha256": &o.sha256,
+		"--envs": &o.envs, "-e": &o.envs, "--all": &o.all, "-a": &o.all, "--index-cache": &o.index, "-i": &o.index,
+		"--tarballs": &o.tarballs, "-t": &o.tarballs,
+		"--packages": &o.packages, "--show": &o.show, "--show-sources": &o.showSources, "--validate": &o.validate,
+		"--no-deps": &o.noDeps, "--no-capture-output": &o.noCapture, "--live-stream": &o.noCapture,
 		"--use-local": &o.useLocal, "--force-pkgs-dirs": &o.force,
 	}
 }
@@ -122,7 +126,8 @@ func (a *app) target() (string, error) {
 	case a.opts.name == "base" || a.opts.name == "root":
 		return a.conf.root, nil
 	case strings.ContainsAny(a.opts.name, "/ :#"):
-		return "", newError("CondaValueError", "Invalid environment name: '%s'\n  Characters not allowed: {'/', ' ', ':', '#'}", a.opts.name)
+		return "", newError("CondaValueError", "Invalid environment name: '%s'\n"+
+			"  Characters not allowed: {'/', ' ', ':', '#'}", a.opts.name)
 	case a.opts.name != "":
 		return a.conf.envPrefix(a.opts.name), nil
 	case a.opts.command == "create":

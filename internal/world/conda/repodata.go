@@ -55,7 +55,8 @@ func client() *http.Client {
 		Proxy: func(r *http.Request) (*url.URL, error) {
 			for host := range strings.SplitSeq(getenv("no_proxy", "NO_PROXY"), ",") {
 				host = strings.TrimPrefix(strings.TrimSpace(host), ".")
-				if host != "" && (host == "*" || r.URL.Hostname() == host || r.URL.Host == host || strings.HasSuffix(r.URL.Hostname(), "."+host)) {
+				if host != "" && (host == "*" || r.URL.Hostname() == host || r.URL.Host == host ||
+					strings.HasSuffix(r.URL.Hostname(), "."+host)) {
 					return nil, nil
 				}
 			}
@@ -97,7 +98,8 @@ func get(ctx context.Context, url string) (body io.ReadCloser, status int, err e
 	}
 	if resp.StatusCode != http.StatusOK {
 		_ = resp.Body.Close()
-		return nil, resp.StatusCode, httpError(url, strings.ToUpper(http.StatusText(resp.StatusCode)), resp.StatusCode, nil)
+		return nil, resp.StatusCode, httpError(url, strings.ToUpper(http.StatusText(resp.StatusCode)),
+			resp.StatusCode, nil)
 	}
 	return resp.Body, resp.StatusCode, nil
 }
@@ -153,7 +155,8 @@ func (a *app) repodata(ctx context.Context, base string) (data []byte, status in
 		}
 		return []byte("{}"), http.StatusOK, nil
 	}
-	for _, name := range []string{"current_repodata.json.zst", "current_repodata.json", "repodata.json.zst", "repodata.json"} {
+	for _, name := range []string{"current_repodata.json.zst", "current_repodata.json", "repodata.json.zst",
+		"repodata.json"} {
 		if strings.HasSuffix(name, ".zst") && compareVersions(a.conf.version, "23.9") < 0 {
 			continue
 		}
@@ -172,7 +175,8 @@ func (a *app) repodata(ctx context.Context, base string) (data []byte, status in
 		if err := os.MkdirAll(cacheDir, 0o755); err == nil {
 			info, _ := json.Marshal(map[string]any{"url": base + "/" + name, "size": len(data)})
 			// A cache that can't be written costs the next call a request and nothing else.
-			_ = errors.Join(os.WriteFile(cache, data, 0o644), os.WriteFile(strings.TrimSuffix(cache, ".json")+".info.json", info, 0o644))
+			_ = errors.Join(os.WriteFile(cache, data, 0o644),
+				os.WriteFile(strings.TrimSuffix(cache, ".json")+".info.json", info, 0o644))
 			a.touchURLs(a.conf.pkgsDirs[0])
 		}
 		return data, status, nil

@@ -27,7 +27,8 @@ func (a *app) shell(args []string) error {
 			prefix = a.find(args[1])
 		}
 		if !isEnv(prefix) {
-			return newError("EnvironmentNameNotFound", "Could not find conda environment: %s\nYou can list all discoverable environments with `conda info --envs`.\n", args[1])
+			return newError("EnvironmentNameNotFound", "Could not find conda environment: %s\n"+
+				"You can list all discoverable environments with `conda info --envs`.\n", args[1])
 		}
 		put(a.stdout, a.activation(prefix))
 	case "deactivate":
@@ -92,7 +93,8 @@ func (a *app) activation(prefix string) string {
 		name = prefix
 	}
 	for _, v := range [][2]string{
-		{"PATH", path}, {"CONDA_PREFIX", prefix}, {"CONDA_SHLVL", strconv.Itoa(n)}, {"CONDA_DEFAULT_ENV", name}, {"CONDA_PROMPT_MODIFIER", "(" + name + ") "},
+		{"PATH", path}, {"CONDA_PREFIX", prefix}, {"CONDA_SHLVL", strconv.Itoa(n)}, {"CONDA_DEFAULT_ENV", name},
+		{"CONDA_PROMPT_MODIFIER", "(" + name + ") "},
 	} {
 		fmt.Fprintf(&b, "export %s=%s\n", v[0], quote(v[1]))
 	}
@@ -115,11 +117,13 @@ func (a *app) deactivation() string {
 	n--
 	before := os.Getenv(fmt.Sprintf("CONDA_PREFIX_%d", n))
 	if n == 0 || before == "" {
-		fmt.Fprintf(&b, "export PATH=%s\nunset CONDA_PREFIX CONDA_DEFAULT_ENV CONDA_PROMPT_MODIFIER\nexport CONDA_SHLVL=0\n", quote(path))
+		fmt.Fprintf(&b, "export PATH=%s\nunset CONDA_PREFIX CONDA_DEFAULT_ENV CONDA_PROMPT_MODIFIER\n"+
+			"export CONDA_SHLVL=0\n", quote(path))
 		return b.String()
 	}
 	name := a.envName(before)
-	fmt.Fprintf(&b, "export PATH=%s\nexport CONDA_PREFIX=%s\nexport CONDA_SHLVL=%d\nexport CONDA_DEFAULT_ENV=%s\nunset CONDA_PREFIX_%d\n", quote(filepath.Join(before, "bin")+":"+path), quote(before), n, quote(name), n)
+	fmt.Fprintf(&b, "export PATH=%s\nexport CONDA_PREFIX=%s\nexport CONDA_SHLVL=%d\nexport CONDA_DEFAULT_ENV=%s\n"+
+		"unset CONDA_PREFIX_%d\n", quote(filepath.Join(before, "bin")+":"+path), quote(before), n, quote(name), n)
 	for _, s := range scripts(before, "activate.d") {
 		fmt.Fprintf(&b, ". %s\n", quote(s))
 	}
@@ -138,11 +142,13 @@ func (a *app) runIn(ctx context.Context) error {
 	if len(a.opts.specs) == 0 {
 		return newError("ArgumentError", "conda run: the following arguments are required: executable_call")
 	}
-	cmd := exec.CommandContext(ctx, "/bin/sh", append([]string{"-c", a.activation(prefix) + "exec \"$@\"", "sh"}, a.opts.specs...)...)
+	cmd := exec.CommandContext(ctx, "/bin/sh", append([]string{"-c", a.activation(prefix) + "exec \"$@\"", "sh"},
+		a.opts.specs...)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.stdin, a.stdout, a.stderr
 	if err := cmd.Run(); err != nil {
 		if cmd.ProcessState != nil {
-			printf(a.stderr, "\nERROR conda.cli.main_run:execute(): `conda run %s` failed. (See above for error)\n", strings.Join(a.opts.specs, " "))
+			printf(a.stderr, "\nERROR conda.cli.main_run:execute(): `conda run %s` failed. (See above for error)\n",
+				strings.Join(a.opts.specs, " "))
 			return statusError(cmd.ProcessState.ExitCode())
 		}
 		return err
@@ -175,10 +181,13 @@ func (a *app) initShell(args []string) error {
 	if text != "" {
 		text += "\n\n"
 	}
-	text += fmt.Sprintf("%s\n# This block is managed by 'conda init' (a stand-in for tests; not conda).\n. %s\nconda activate base\n%s\n", initBegin, quote(filepath.Join(rootPrefix(), "etc", "profile.d", "conda.sh")), initEnd)
+	text += fmt.Sprintf("%s\n# This block is managed by 'conda init' (a stand-in for tests; not conda).\n. %s\n"+
+		"conda activate base\n%s\n", initBegin, quote(filepath.Join(rootPrefix(), "etc", "profile.d", "conda.sh")),
+		initEnd)
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		return err
 	}
-	printf(a.stdout, "modified      %s\n\n==> For changes to take effect, close and re-open your current shell. <==\n\n", file)
+	printf(a.stdout, "modified      %s\n\n"+
+		"==> For changes to take effect, close and re-open your current shell. <==\n\n", file)
 	return nil
 }

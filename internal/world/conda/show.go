@@ -93,15 +93,19 @@ func (a *app) info(_ context.Context) error {
 	}
 	if a.opts.json {
 		writeJSON(a.stdout, map[string]any{
-			"conda_version": a.conf.version, "stand_in": isStandIn, "root_prefix": a.conf.root, "conda_prefix": a.conf.root, "default_prefix": a.conf.root, "active_prefix": os.Getenv("CONDA_PREFIX"),
-			"envs": a.envs(), "envs_dirs": a.conf.envsDirs, "pkgs_dirs": a.conf.pkgsDirs, "channels": urls, "platform": subdirs[0], "virtual_pkgs": virtual, "offline": a.conf.offline,
+			"conda_version": a.conf.version, "stand_in": isStandIn, "root_prefix": a.conf.root,
+			"conda_prefix": a.conf.root, "default_prefix": a.conf.root, "active_prefix": os.Getenv("CONDA_PREFIX"),
+			"envs": a.envs(), "envs_dirs": a.conf.envsDirs, "pkgs_dirs": a.conf.pkgsDirs, "channels": urls,
+			"platform": subdirs[0], "virtual_pkgs": virtual, "offline": a.conf.offline,
 			"config_files": files, "solver": map[string]any{"name": "stand-in", "default": true},
 		})
 		return nil
 	}
 	for _, line := range [][2]string{
-		{"this program", isStandIn}, {"conda version", a.conf.version}, {"base environment", a.conf.root}, {"package cache", strings.Join(a.conf.pkgsDirs, ", ")},
-		{"envs directories", strings.Join(a.conf.envsDirs, ", ")}, {"channel URLs", strings.Join(urls, ", ")}, {"platform", subdirs[0]}, {"populated config files", strings.Join(files, ", ")},
+		{"this program", isStandIn}, {"conda version", a.conf.version}, {"base environment", a.conf.root},
+		{"package cache", strings.Join(a.conf.pkgsDirs, ", ")},
+		{"envs directories", strings.Join(a.conf.envsDirs, ", ")}, {"channel URLs", strings.Join(urls, ", ")},
+		{"platform", subdirs[0]}, {"populated config files", strings.Join(files, ", ")},
 	} {
 		printf(a.stdout, "%24s : %s\n", line[0], line[1])
 	}
@@ -138,7 +142,8 @@ func (a *app) list(_ context.Context) error {
 	rows := a.rows(prefix)
 	switch {
 	case a.opts.explicit:
-		printf(a.stdout, "# This file may be used to create an environment using:\n# $ conda create --name <env> --file <this file>\n# platform: %s\n@EXPLICIT\n", subdirs[0])
+		printf(a.stdout, "# This file may be used to create an environment using:\n"+
+			"# $ conda create --name <env> --file <this file>\n# platform: %s\n@EXPLICIT\n", subdirs[0])
 		for _, r := range rows {
 			hash := ""
 			switch {
@@ -154,7 +159,8 @@ func (a *app) list(_ context.Context) error {
 	case a.opts.json:
 		writeJSON(a.stdout, rows)
 	default:
-		printf(a.stdout, "# packages in environment at %s:\n#\n# %-23s %-25s %15s  %s\n", prefix, "Name", "Version", "Build", "Channel")
+		printf(a.stdout, "# packages in environment at %s:\n#\n"+
+			"# %-23s %-25s %15s  %s\n", prefix, "Name", "Version", "Build", "Channel")
 		for _, r := range rows {
 			printf(a.stdout, "%-25s %-25s %15s  %s\n", r.Name, r.Version, r.Build, r.Channel)
 		}
@@ -166,7 +172,9 @@ func (a *app) rows(prefix string) []row {
 	rows := []row{}
 	for _, m := range installedIn(prefix) {
 		root, subdir, _ := channelOf(m.URL)
-		rows = append(rows, row{Name: m.Name, Version: m.Version, Build: m.Build, Number: m.BuildNumber, Channel: a.conf.resolveChannel(root).name, Dist: m.dist(), Base: root, Subdir: subdir, url: m.URL, md5: m.MD5, sha256: m.SHA256})
+		rows = append(rows, row{Name: m.Name, Version: m.Version, Build: m.Build, Number: m.BuildNumber,
+			Channel: a.conf.resolveChannel(root).name, Dist: m.dist(), Base: root, Subdir: subdir, url: m.URL,
+			md5: m.MD5, sha256: m.SHA256})
 	}
 	// What pip installed is listed too, as of the channel pypi.
 	infos, _ := filepath.Glob(filepath.Join(prefix, "lib", "python3.*", "site-packages", "*.dist-info"))
@@ -177,7 +185,8 @@ func (a *app) rows(prefix string) []row {
 			continue
 		}
 		name = strings.ReplaceAll(name, "_", "-")
-		rows = append(rows, row{Name: name, Version: version, Build: "pypi_0", Channel: "pypi", Base: "https://conda.anaconda.org/pypi", Dist: name + "-" + version + "-pypi_0", Subdir: "pypi"})
+		rows = append(rows, row{Name: name, Version: version, Build: "pypi_0", Channel: "pypi",
+			Base: "https://conda.anaconda.org/pypi", Dist: name + "-" + version + "-pypi_0", Subdir: "pypi"})
 	}
 	slices.SortStableFunc(rows, func(x, y row) int { return strings.Compare(x.Name, y.Name) })
 	return rows

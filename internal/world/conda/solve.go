@@ -23,7 +23,8 @@ const maxSteps = 200000
 // solve gives the packages that specs come to, dependencies before what needs them. prefer are packages that are
 // installed and stay where they fit.
 func (a *app) solve(records []*record, specs []spec, prefer map[string]string, urls []string) ([]*record, error) {
-	s := &solver{byName: map[string][]*record{}, pins: map[string][]spec{}, virtual: virtualPackages(), chosen: map[string]*record{}}
+	s := &solver{byName: map[string][]*record{}, pins: map[string][]spec{}, virtual: virtualPackages(),
+		chosen: map[string]*record{}}
 	for _, r := range records {
 		s.byName[r.Name] = append(s.byName[r.Name], r)
 	}
@@ -58,7 +59,8 @@ func (a *app) solve(records []*record, specs []spec, prefer map[string]string, u
 
 // known says whether the spec alone, without pins, has candidates.
 func (s *solver) known(sp spec) bool {
-	return slices.ContainsFunc(s.byName[sp.name], func(r *record) bool { return sp.matches(r.Name, r.Version, r.Build) })
+	return slices.ContainsFunc(s.byName[sp.name],
+		func(r *record) bool { return sp.matches(r.Name, r.Version, r.Build) })
 }
 
 // unsatisfiable: this answer of real conda was not observed; its name is the classic solver's.
@@ -86,8 +88,10 @@ func rank(list []*record, installed string) []*record {
 	list = slices.DeleteFunc(slices.Clone(list), func(r *record) bool { return r.priority != first })
 	slices.SortFunc(list, func(x, y *record) int {
 		return cmp.Or(
-			-cmp.Compare(b2i(x.dist() == installed), b2i(y.dist() == installed)), -compareVersions(x.Version, y.Version), -cmp.Compare(x.BuildNumber, y.BuildNumber),
-			-cmp.Compare(x.Timestamp, y.Timestamp), -cmp.Compare(b2i(strings.HasSuffix(x.fn, ".conda")), b2i(strings.HasSuffix(y.fn, ".conda"))), cmp.Compare(x.fn, y.fn))
+			-cmp.Compare(b2i(x.dist() == installed), b2i(y.dist() == installed)),
+			-compareVersions(x.Version, y.Version), -cmp.Compare(x.BuildNumber, y.BuildNumber),
+			-cmp.Compare(x.Timestamp, y.Timestamp), -cmp.Compare(b2i(strings.HasSuffix(x.fn, ".conda")),
+				b2i(strings.HasSuffix(y.fn, ".conda"))), cmp.Compare(x.fn, y.fn))
 	})
 	return list
 }
@@ -102,7 +106,8 @@ func b2i(b bool) int {
 func (s *solver) candidates(sp spec) []*record {
 	var out []*record
 	for _, r := range s.byName[sp.name] {
-		if !sp.matches(r.Name, r.Version, r.Build) || sp.channel != "" && sp.channel != r.ch.name && sp.channel != r.ch.url {
+		if !sp.matches(r.Name, r.Version, r.Build) ||
+			sp.channel != "" && sp.channel != r.ch.name && sp.channel != r.ch.url {
 			continue
 		}
 		if slices.ContainsFunc(s.pins[sp.name], func(p spec) bool { return !p.matches(r.Name, r.Version, r.Build) }) {
@@ -213,7 +218,8 @@ func toposort(list []*record) []*record {
 // virtualPackages are what packages may ask of the system; CONDA_OVERRIDE_… sets each.
 func virtualPackages() map[string]string {
 	out := map[string]string{"__unix": "0", "__linux": kernel(), "__glibc": glibc(), "__archspec": "1"}
-	for name, env := range map[string]string{"__glibc": "CONDA_OVERRIDE_GLIBC", "__linux": "CONDA_OVERRIDE_LINUX", "__cuda": "CONDA_OVERRIDE_CUDA"} {
+	for name, env := range map[string]string{"__glibc": "CONDA_OVERRIDE_GLIBC", "__linux": "CONDA_OVERRIDE_LINUX",
+		"__cuda": "CONDA_OVERRIDE_CUDA"} {
 		if v, ok := os.LookupEnv(env); ok {
 			out[name] = v
 		}

@@ -39,7 +39,8 @@ func (a *app) transaction(ctx context.Context, prefix string, want []wanted, upd
 	}
 	a.say("done\nExecuting transaction: ...working... ")
 	if err := os.MkdirAll(filepath.Join(prefix, "conda-meta"), 0o755); err != nil {
-		return newError("NotWritableError", "The current user does not have write permissions to a required path.\n  path: %s", prefix)
+		return newError("NotWritableError", "The current user does not have write permissions to a required "+
+			"path.\n  path: %s", prefix)
 	}
 	removed, err := a.unlinkOld(prefix, packages)
 	if err != nil {
@@ -60,7 +61,8 @@ func (a *app) transaction(ctx context.Context, prefix string, want []wanted, upd
 	a.say("done\n")
 	a.register(prefix)
 	if !a.opts.json && !a.opts.quiet && a.opts.command == "create" {
-		printf(a.stdout, "#\n# To activate this environment, use\n#\n#     $ conda activate %s\n#\n# To deactivate an active environment, use\n#\n#     $ conda deactivate\n\n", filepath.Base(prefix))
+		printf(a.stdout, "#\n# To activate this environment, use\n#\n#     $ conda activate %s\n#\n"+
+			"# To deactivate an active environment, use\n#\n#     $ conda deactivate\n\n", filepath.Base(prefix))
 	}
 	return nil
 }
@@ -109,7 +111,8 @@ func pythonOf(prefix string, packages []*unpacked) (python, error) {
 		noarch = noarch || u.rec.Noarch == "python"
 	}
 	if noarch && version == "" {
-		return python{}, newError("CondaError", "Unable to determine python site-packages dir in target_prefix!\nPlease make sure python is installed in %s", prefix)
+		return python{}, newError("CondaError", "Unable to determine python site-packages dir in target_prefix!\n"+
+			"Please make sure python is installed in %s", prefix)
 	}
 	return python{minorVersion.FindString(version)}, nil
 }
@@ -144,7 +147,8 @@ func compile(ctx context.Context, prefix string, py python, sources []string) {
 	if len(sources) == 0 {
 		return
 	}
-	cmd := exec.CommandContext(ctx, filepath.Join(prefix, "bin", "python"+py.version), "-Wi", "-m", "compileall", "-q", "-l", "-i", "-", "-j", "0")
+	cmd := exec.CommandContext(ctx, filepath.Join(prefix, "bin", "python"+py.version), "-Wi", "-m", "compileall", "-q",
+		"-l", "-i", "-", "-j", "0")
 	cmd.Dir = prefix
 	cmd.Stdin = strings.NewReader(strings.Join(sources, "\n") + "\n")
 	_ = cmd.Run() // it exits 1 for files of another Python's syntax; dropMissing sees what came of it
@@ -171,11 +175,13 @@ func (a *app) postLink(ctx context.Context, prefix string, l *linked) error {
 		return nil
 	}
 	cmd := exec.CommandContext(ctx, "/bin/sh", script)
-	cmd.Env = append(os.Environ(), "PREFIX="+prefix, "PKG_NAME="+l.rec.Name, "PKG_VERSION="+l.rec.Version, "PKG_BUILDNUM="+strconv.Itoa(l.rec.BuildNumber), "ROOT_PREFIX="+a.conf.root,
+	cmd.Env = append(os.Environ(), "PREFIX="+prefix, "PKG_NAME="+l.rec.Name, "PKG_VERSION="+l.rec.Version,
+		"PKG_BUILDNUM="+strconv.Itoa(l.rec.BuildNumber), "ROOT_PREFIX="+a.conf.root,
 		"PATH="+filepath.Join(prefix, "bin")+":"+os.Getenv("PATH"))
 	cmd.Dir = prefix
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return newError("LinkError", "post-link script failed for package %s\nlocation of failed script: %s\n==> script messages <==\n%s", a.conf.display(l.url)+"::"+l.rec.dist(), script, out)
+		return newError("LinkError", "post-link script failed for package %s\nlocation of failed script: %s\n"+
+			"==> script messages <==\n%s", a.conf.display(l.url)+"::"+l.rec.dist(), script, out)
 	}
 	return nil
 }
@@ -279,7 +285,8 @@ func (a *app) writeMeta(prefix string, l *linked) error {
 	if err := enc.Encode(m); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(prefix, "conda-meta", l.rec.dist()+".json"), bytes.TrimRight(b.Bytes(), "\n"), 0o644)
+	return os.WriteFile(filepath.Join(prefix, "conda-meta", l.rec.dist()+".json"),
+		bytes.TrimRight(b.Bytes(), "\n"), 0o644)
 }
 
 // writeHistory adds a change to conda-meta/history, and writes created_at, which conda has since 25.11 (observed on
@@ -291,7 +298,8 @@ func (a *app) writeHistory(prefix string, removed []string, all []*linked, updat
 	}
 	now := time.Now()
 	var b strings.Builder
-	fmt.Fprintf(&b, "==> %s <==\n# cmd: %s\n# conda version: %s\n", now.Format(time.DateTime), strings.Join(append([]string{exe}, a.args...), " "), a.conf.version)
+	fmt.Fprintf(&b, "==> %s <==\n# cmd: %s\n# conda version: %s\n", now.Format(time.DateTime),
+		strings.Join(append([]string{exe}, a.args...), " "), a.conf.version)
 	var lines []string
 	for _, r := range removed {
 		lines = append(lines, "-"+r)
@@ -341,6 +349,7 @@ func (a *app) register(prefix string) {
 		err = os.WriteFile(file, append(old, prefix+"\n"...), 0o644)
 	}
 	if err != nil {
-		putln(a.stderr, "WARNING conda.core.path_actions:verify: Unable to create environments file. Path not writable.")
+		putln(a.stderr, "WARNING conda.core.path_actions:verify: Unable to create environments file. Path "+
+			"not writable.")
 	}
 }

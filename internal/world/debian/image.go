@@ -74,7 +74,9 @@ func makeImage(rootfs string) (v1.Image, error) {
 	}
 	base := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
 	created := v1.Time{Time: time.Unix(epoch, 0).UTC()}
-	img, err := mutate.Append(base, mutate.Addendum{Layer: layer, History: v1.History{Created: created, CreatedBy: "mmdebstrap --variant=minbase " + Suite, Comment: "base image of raybuild's offline package world"}})
+	img, err := mutate.Append(base, mutate.Addendum{Layer: layer,
+		History: v1.History{Created: created, CreatedBy: "mmdebstrap --variant=minbase " + Suite,
+			Comment: "base image of raybuild's offline package world"}})
 	if err != nil {
 		return nil, err
 	}
@@ -130,9 +132,11 @@ func writeRootfs(from, to string, patched bool) error {
 		}
 	}
 	if patched && p.done != 2 {
-		return fmt.Errorf("patch package %q: %d of 2 files found: has %s another version of it?", patchedPackage, p.done, Suite)
+		return fmt.Errorf("patch package %q: %d of 2 files found: has %s another version of it?", patchedPackage,
+			p.done, Suite)
 	}
-	h := &tar.Header{Name: "etc/apt/sources.list.d/debian.sources", Mode: 0o644, Size: int64(len(sourcesList)), Typeflag: tar.TypeReg}
+	h := &tar.Header{Name: "etc/apt/sources.list.d/debian.sources", Mode: 0o644, Size: int64(len(sourcesList)),
+		Typeflag: tar.TypeReg}
 	if err := copyEntry(tw, h, strings.NewReader(sourcesList)); err != nil {
 		return err
 	}
@@ -144,7 +148,8 @@ func writeRootfs(from, to string, patched bool) error {
 
 func copyEntry(tw *tar.Writer, h *tar.Header, body io.Reader) error {
 	// A hard link has no content of its own; times are whole seconds, of the epoch at the latest.
-	if limit := time.Unix(epoch, 0); h.ModTime.IsZero() || h.ModTime.After(limit) || h.Name == "etc/apt/sources.list.d/debian.sources" {
+	if limit := time.Unix(epoch, 0); h.ModTime.IsZero() || h.ModTime.After(limit) ||
+		h.Name == "etc/apt/sources.list.d/debian.sources" {
 		h.ModTime = limit
 	}
 	h.ModTime = h.ModTime.Truncate(time.Second)
@@ -169,11 +174,13 @@ func dropped(h *tar.Header) bool {
 		return false
 	}
 	switch h.Name {
-	case "etc/hostname", "etc/resolv.conf", "etc/apt/sources.list", "var/cache/debconf/config.dat-old", "var/cache/debconf/templates.dat-old",
+	case "etc/hostname", "etc/resolv.conf", "etc/apt/sources.list", "var/cache/debconf/config.dat-old",
+		"var/cache/debconf/templates.dat-old",
 		"var/lib/dpkg/status-old", "var/lib/dpkg/available", "var/lib/apt/extended_states":
 		return true
 	}
-	for _, prefix := range []string{"var/log/", "var/cache/apt/", "var/cache/ldconfig/", "var/lib/apt/lists/", "run/", "tmp/", "dev/"} {
+	for _, prefix := range []string{"var/log/", "var/cache/apt/", "var/cache/ldconfig/", "var/lib/apt/lists/", "run/",
+		"tmp/", "dev/"} {
 		if strings.HasPrefix(h.Name, prefix) {
 			return true
 		}

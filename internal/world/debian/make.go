@@ -121,11 +121,14 @@ func mmdebstrap(ctx context.Context, dir string, from Mirror, packages []string)
 	}
 	args := []string{
 		"--quiet", "--variant=minbase", "--mode=" + mode, "--format=tar",
-		"--dpkgopt=force-unsafe-io", "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-include=/usr/share/doc/*/copyright",
-		"--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*", "--dpkgopt=path-exclude=/usr/share/info/*",
+		"--dpkgopt=force-unsafe-io", "--dpkgopt=path-exclude=/usr/share/doc/*",
+		"--dpkgopt=path-include=/usr/share/doc/*/copyright",
+		"--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
+		"--dpkgopt=path-exclude=/usr/share/info/*",
 		`--aptopt=Apt::Install-Recommends "false"`,
 		// $1 is the new root. The download goes into it, since in mode unshare a hook can't write elsewhere.
-		`--customize-hook=mkdir "$1/debs" && cd "$1/debs" && apt-get -qq -o APT::Sandbox::User=root download ` + strings.Join(packages, " ") + " >&2",
+		`--customize-hook=mkdir "$1/debs" && cd "$1/debs" && apt-get -qq -o APT::Sandbox::User=root download ` +
+			strings.Join(packages, " ") + " >&2",
 		"--customize-hook=sync-out /debs " + filepath.Join(dir, "debs"),
 		`--customize-hook=rm -rf "$1/debs"`,
 		Suite, filepath.Join(dir, "base.tar"),
@@ -134,14 +137,16 @@ func mmdebstrap(ctx context.Context, dir string, from Mirror, packages []string)
 		"deb " + from.Security + " " + Suite + "-security main",
 	}
 	cmd := exec.CommandContext(ctx, "mmdebstrap", args...)
-	cmd.Env = append(os.Environ(), fmt.Sprintf("SOURCE_DATE_EPOCH=%d", epoch), "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive")
+	cmd.Env = append(os.Environ(), fmt.Sprintf("SOURCE_DATE_EPOCH=%d", epoch), "LC_ALL=C.UTF-8",
+		"DEBIAN_FRONTEND=noninteractive")
 	var stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stderr, &stderr
 	if err := cmd.Run(); err != nil {
 		if _, missing := exec.LookPath("mmdebstrap"); missing != nil {
 			return fmt.Errorf("make base image: %w: install it with: apt-get install mmdebstrap", missing)
 		}
-		return fmt.Errorf("make base image with mmdebstrap from %s: %w\n%s", from.Archive, err, lastLines(stderr.String(), 15))
+		return fmt.Errorf("make base image with mmdebstrap from %s: %w\n%s", from.Archive, err,
+			lastLines(stderr.String(), 15))
 	}
 	return nil
 }

@@ -49,7 +49,8 @@ func newFault(f Fault) (*fault, error) {
 	default:
 		out.status, err = strconv.Atoi(f.Mode)
 		if err != nil || out.status < 400 || out.status > 599 {
-			return nil, fmt.Errorf("read fault's mode %q: want slow, broken, lying, truncate, stall, off or a status of 400 to 599", f.Mode)
+			return nil, fmt.Errorf("read fault's mode %q: want slow, broken, lying, truncate, stall, off or a status "+
+				"of 400 to 599", f.Mode)
 		}
 	}
 	if out.BytesPerSecond <= 0 {

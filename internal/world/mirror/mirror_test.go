@@ -50,11 +50,17 @@ func TestFaults(t *testing.T) {
 		status int
 		wants  func(data []byte, err error) bool
 	}{
-		"404":      {"404", 404, func([]byte, error) bool { return true }},
-		"429":      {"429", 429, func([]byte, error) bool { return true }},
-		"lying":    {"lying", 200, func(d []byte, err error) bool { return err == nil && len(d) == len(body) && !bytes.Equal(d, body) }},
-		"truncate": {"truncate", 200, func(d []byte, err error) bool { return errors.Is(err, io.ErrUnexpectedEOF) && len(d) == len(body)/2 }},
-		"broken":   {"broken", 0, func(_ []byte, err error) bool { return err != nil }},
+		"404": {"404", 404, func([]byte, error) bool { return true }},
+		"429": {"429", 429, func([]byte, error) bool { return true }},
+		"lying": {"lying", 200, func(d []byte, err error) bool {
+			return err == nil && len(d) == len(body) &&
+				!bytes.Equal(d, body)
+		}},
+		"truncate": {"truncate", 200, func(d []byte, err error) bool {
+			return errors.Is(err, io.ErrUnexpectedEOF) &&
+				len(d) == len(body)/2
+		}},
+		"broken": {"broken", 0, func(_ []byte, err error) bool { return err != nil }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m, url := newMirror(t)
@@ -69,7 +75,8 @@ func TestFaults(t *testing.T) {
 					t.Errorf("faulty request %d: %d, %v, %d bytes", i, status, err, len(data))
 				}
 			}
-			if status, data, err := get(t.Context(), url+"/part/good"); status != 200 || err != nil || !bytes.Equal(data, body) {
+			if status, data, err := get(t.Context(), url+"/part/good"); status != 200 ||
+				err != nil || !bytes.Equal(data, body) {
 				t.Errorf("another path: %d, %v", status, err)
 			}
 		})
@@ -110,12 +117,14 @@ func TestControl(t *testing.T) {
 		_ = resp.Body.Close()
 		return resp.StatusCode
 	}
-	for _, bad := range []string{`{"mode": "nonsense"}`, `{"match": "(", "mode": "slow"}`, `{"mod": "slow"}`, `{"mode": "200"}`, ``} {
+	for _, bad := range []string{`{"mode": "nonsense"}`, `{"match": "(", "mode": "slow"}`, `{"mod": "slow"}`,
+		`{"mode": "200"}`, ``} {
 		if post(bad) != 400 {
 			t.Errorf("%q was taken", bad)
 		}
 	}
-	if post(`{"match": "x", "mode": "404"}`) != 200 || post(`{"match": "y", "mode": "503"}`) != 200 || post(`{"match": "x", "mode": "off"}`) != 200 {
+	if post(`{"match": "x", "mode": "404"}`) != 200 || post(`{"match": "y", "mode": "503"}`) != 200 ||
+		post(`{"match": "x", "mode": "off"}`) != 200 {
 		t.Error("faults were not taken")
 	}
 	for path, want := range map[string]int{"/part/x": 200, "/part/y": 503, "/other": 404} {
@@ -131,7 +140,8 @@ func TestControl(t *testing.T) {
 	}
 	_, data, _ := get(t.Context(), url+"/_world/stats")
 	var s mirror.Stats
-	if err := json.Unmarshal(data, &s); err != nil || s.Requests != 4 || s.Classes["part"].Requests != 3 || s.Classes["part"].Bytes < int64(2*len(body)) {
+	if err := json.Unmarshal(data, &s); err != nil || s.Requests != 4 || s.Classes["part"].Requests != 3 ||
+		s.Classes["part"].Bytes < int64(2*len(body)) {
 		t.Errorf("%v: %s", err, data)
 	}
 	if log := m.Log(); len(log) != 4 {
@@ -154,7 +164,8 @@ func TestProxyFetchesOnceAndServesWithoutTheMirror(t *testing.T) {
 		w.Header().Set("Last-Modified", "Mon, 01 Jan 2024 00:00:00 GMT")
 		_, _ = w.Write(body)
 	}))
-	srv := httptest.NewServer(mirror.New(map[string]http.Handler{"debian": &mirror.Proxy{Upstream: up.URL + "/debian", Cache: &mirror.Cache{Dir: t.TempDir()}, Fresh: time.Nanosecond}}))
+	srv := httptest.NewServer(mirror.New(map[string]http.Handler{"debian": &mirror.Proxy{Upstream: up.URL + "/debian",
+		Cache: &mirror.Cache{Dir: t.TempDir()}, Fresh: time.Nanosecond}}))
 	defer srv.Close()
 	expect := func(path string, status int, requests int64) {
 		t.Helper()

@@ -75,10 +75,12 @@ func TestIndexServesPagesInTheFormThatIsAskedForAndAsksOnce(t *testing.T) {
 		return resp.Header.Get("Content-Type"), string(data)
 	}
 	for range 2 {
-		if kind, text := page("application/vnd.pypi.simple.v1+json"); !strings.Contains(kind, "json") || !strings.Contains(text, `"../../packages/ab/ray.whl"`) {
+		if kind, text := page("application/vnd.pypi.simple.v1+json"); !strings.Contains(kind, "json") ||
+			!strings.Contains(text, `"../../packages/ab/ray.whl"`) {
 			t.Errorf("as JSON: %s %s", kind, text)
 		}
-		if kind, text := page("text/html"); kind != "text/html" || !strings.Contains(text, `"../../packages/ab/ray.whl#sha256=0"`) {
+		if kind, text := page("text/html"); kind != "text/html" ||
+			!strings.Contains(text, `"../../packages/ab/ray.whl#sha256=0"`) {
 			t.Errorf("as HTML: %s %s", kind, text)
 		}
 	}

@@ -98,7 +98,8 @@ func Make(ctx context.Context, dir string, o Options) (public, extra *Index, err
 	if err := makeIndex(ctx, filepath.Join(tmp, "public"), projects, o.Wheels, true); err != nil {
 		return nil, nil, err
 	}
-	own := []Project{{Name: "world-extra", Version: "1.0", Summary: "Stand-in for tests: a project of an own index", Requires: []string{"six"}}}
+	own := []Project{{Name: "world-extra", Version: "1.0", Summary: "Stand-in for tests: a project of an own index",
+		Requires: []string{"six"}}}
 	if err := makeIndex(ctx, filepath.Join(tmp, "extra"), own, nil, false); err != nil {
 		return nil, nil, err
 	}
@@ -270,7 +271,8 @@ func place(dir, name string, write func(io.Writer) error) (File, error) {
 		return File{}, err
 	}
 	b := hex.EncodeToString(blake.Sum(nil))
-	f := File{Name: name, SHA256: hex.EncodeToString(sum.Sum(nil)), Size: size, Path: b[:2] + "/" + b[2:4] + "/" + b[4:] + "/" + name}
+	f := File{Name: name, SHA256: hex.EncodeToString(sum.Sum(nil)), Size: size, Path: b[:2] +
+		"/" + b[2:4] + "/" + b[4:] + "/" + name}
 	to := filepath.Join(dir, "packages", filepath.FromSlash(f.Path))
 	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 		return File{}, err

@@ -6,6 +6,8 @@ import "strings"
 // that the real ones have, simplified. One line a version; see small for the form. A project is
 // spelled here as those that need it spell it: pip 23.0, which takes METADATA by PEP 658, stumbles
 // over Name: dm-tree where dm_tree was asked for.
+//
+//nolint:lll // one line a version
 const table = `
 click 8.1.7 python=>=3.7
 click 8.2.1 python=>=3.10
@@ -107,7 +109,8 @@ mpmath 1.3.0
 func smallProjects() []Project {
 	out := []Project{{
 		Name: "uvicorn", Version: "0.32.0", Requires: []string{"click>=7.0", "h11>=0.8"},
-		Extras: map[string][]string{"standard": {"httptools>=0.5.0", "python-dotenv>=0.13", "pyyaml>=5.1", "uvloop>=0.14.0; sys_platform != 'win32'", "watchfiles>=0.13", "websockets>=10.4"}},
+		Extras: map[string][]string{"standard": {"httptools>=0.5.0", "python-dotenv>=0.13", "pyyaml>=5.1",
+			"uvloop>=0.14.0; sys_platform != 'win32'", "watchfiles>=0.13", "websockets>=10.4"}},
 	}}
 	for line := range strings.Lines(table) {
 		if line = strings.TrimSpace(line); line != "" {

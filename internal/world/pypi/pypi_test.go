@@ -50,7 +50,8 @@ func TestMain(m *testing.M) {
 func makeIndex(t *testing.T) (public, extra *pypi.Index) {
 	t.Helper()
 	made.once.Do(func() {
-		if made.dir, made.err = os.MkdirTemp("", "raybuild-world-"); made.err == nil { //nolint:usetesting // it outlives the first test
+		//nolint:usetesting // it outlives the first test
+		if made.dir, made.err = os.MkdirTemp("", "raybuild-world-"); made.err == nil {
 			made.public, made.extra, made.err = pypi.Make(context.Background(), made.dir, options())
 		}
 	})
@@ -178,7 +179,8 @@ func TestNoiseIsStableAndIncompressible(t *testing.T) {
 }
 
 func TestNormal(t *testing.T) {
-	for in, want := range map[string]string{"aiohttp_cors": "aiohttp-cors", "A--b._c": "a-b-c", "tensorboardX": "tensorboardx"} {
+	for in, want := range map[string]string{"aiohttp_cors": "aiohttp-cors", "A--b._c": "a-b-c",
+		"tensorboardX": "tensorboardx"} {
 		if got := pypi.Normal(in); got != want {
 			t.Errorf("Normal(%q) = %q, want %q", in, got, want)
 		}
@@ -211,7 +213,8 @@ func pipEnv(t *testing.T) func(wantOK bool, args ...string) string {
 	return func(wantOK bool, args ...string) string {
 		t.Helper()
 		cmd := exec.CommandContext(context.WithoutCancel(t.Context()), filepath.Join(dir, "bin", args[0]), args[1:]...)
-		cmd.Env = []string{"PATH=/usr/bin:/bin", "HOME=" + t.TempDir(), "PIP_DISABLE_PIP_VERSION_CHECK=1", "PIP_NO_CACHE_DIR=1"}
+		cmd.Env = []string{"PATH=/usr/bin:/bin", "HOME=" + t.TempDir(), "PIP_DISABLE_PIP_VERSION_CHECK=1",
+			"PIP_NO_CACHE_DIR=1"}
 		out, err := cmd.CombinedOutput()
 		if (err == nil) != wantOK {
 			t.Fatalf("%v: %v\n%s", args, err, out)
@@ -229,7 +232,9 @@ func TestRealPipInstallsStandInsFromTheIndex(t *testing.T) {
 	index := srv.URL + "/pypi/simple"
 	run := pipEnv(t)
 	t.Run("ray with default and tune", func(t *testing.T) {
-		run(true, "pip", "install", "-q", "--only-binary", ":all:", "--python-version", "3.11", "--platform", "manylinux_2_28_x86_64", "--platform", "manylinux2014_x86_64", "--target", t.TempDir(), "-i", index, "ray[default,tune]")
+		run(true, "pip", "install", "-q", "--only-binary", ":all:", "--python-version", "3.11", "--platform",
+			"manylinux_2_28_x86_64", "--platform", "manylinux2014_x86_64", "--target", t.TempDir(), "-i", index,
+			"ray[default,tune]")
 		run(true, "pip", "install", "-q", "-i", index, "--no-deps", "ray==2.51.1")
 		if out := run(true, "ray"); out != "ray, version 2.51.1\n" {
 			t.Errorf("ray says %q", out)
@@ -239,12 +244,14 @@ func TestRealPipInstallsStandInsFromTheIndex(t *testing.T) {
 		run(true, "pip", "install", "-q", "-i", index, "--extra-index-url", srv.URL+"/extra/simple", "world-extra")
 	})
 	t.Run("another platform's wheel is not found", func(t *testing.T) {
-		if out := run(false, "pip", "install", "-i", index, "wrong-platform"); !strings.Contains(out, "No matching distribution") {
+		if out := run(false, "pip", "install", "-i", index, "wrong-platform"); !strings.Contains(out,
+			"No matching distribution") {
 			t.Error(out)
 		}
 	})
 	t.Run("conflict is told", func(t *testing.T) {
-		if out := run(false, "pip", "install", "-i", index, "conflicting-pkg", "requests>=2.30"); !strings.Contains(out, "conflict") {
+		if out := run(false, "pip", "install", "-i", index, "conflicting-pkg",
+			"requests>=2.30"); !strings.Contains(out, "conflict") {
 			t.Error(out)
 		}
 	})
@@ -252,7 +259,8 @@ func TestRealPipInstallsStandInsFromTheIndex(t *testing.T) {
 		if err := m.Fault(mirror.Fault{Match: `six-.*whl$`, Mode: "lying"}); err != nil {
 			t.Fatal(err)
 		}
-		if out := run(false, "pip", "install", "-i", index, "--force-reinstall", "six"); !strings.Contains(out, "HASH") {
+		if out := run(false, "pip", "install", "-i", index, "--force-reinstall",
+			"six"); !strings.Contains(out, "HASH") {
 			t.Error(out)
 		}
 	})

@@ -35,7 +35,8 @@ func (i *Index) root(w http.ResponseWriter) {
 	}
 	slices.Sort(names)
 	w.Header().Set("Content-Type", "text/html; charset=UTF-8")
-	_, _ = fmt.Fprint(w, "<!DOCTYPE html>\n<html>\n  <head><meta name=\"pypi:repository-version\" content=\"1.0\"><title>Simple index</title></head>\n  <body>\n")
+	_, _ = fmt.Fprint(w, "<!DOCTYPE html>\n<html>\n"+
+		"  <head><meta name=\"pypi:repository-version\" content=\"1.0\"><title>Simple index</title></head>\n  <body>\n")
 	for _, n := range slices.Compact(names) {
 		_, _ = fmt.Fprintf(w, "    <a href=\"%s/\">%s</a>\n", n, n)
 	}
@@ -53,7 +54,9 @@ func (i *Index) project(w http.ResponseWriter, r *http.Request, rest string) {
 		return
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "<!DOCTYPE html>\n<html>\n  <head><meta name=\"pypi:repository-version\" content=\"1.0\"><title>Links for %s</title></head>\n  <body>\n    <h1>Links for %s</h1>\n", name, name)
+	fmt.Fprintf(&b, "<!DOCTYPE html>\n<html>\n"+
+		"  <head><meta name=\"pypi:repository-version\" content=\"1.0\"><title>Links for %s</title></head>\n"+
+		"  <body>\n    <h1>Links for %s</h1>\n", name, name)
 	found := false
 	for _, f := range i.Files {
 		if f.Project != name {

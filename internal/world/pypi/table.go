@@ -34,10 +34,13 @@ const mb = 1 << 20
 // rayCore and rayExtras are what Ray 2.5x's own setup.py names; read in its history for
 // the extras of 2.49 to 2.55 (python/setup.py of ray-project/ray).
 var (
-	rayCore   = []string{"click>=7.0", "filelock", "jsonschema", "msgpack<2.0.0,>=1.0.0", "packaging", "protobuf>=3.20.3", "pyyaml", "requests"}
-	rayTune   = []string{"pandas", "tensorboardX>=1.9", "requests", "pyarrow>=9.0.0", "fsspec", "pydantic>=2.5"}
-	rayServe  = []string{"uvicorn[standard]", "starlette", "fastapi", "watchfiles"}
-	rayDef    = []string{"aiohttp>=3.7", "aiohttp_cors", "colorful", "py-spy>=0.4.0", "grpcio>=1.42.0", "opencensus", "opentelemetry-sdk>=1.30.0", "opentelemetry-exporter-prometheus", "opentelemetry-proto", "pydantic>=2.5", "prometheus_client>=0.7.1", "smart_open", "virtualenv>=20.0.24"}
+	rayCore = []string{"click>=7.0", "filelock", "jsonschema", "msgpack<2.0.0,>=1.0.0", "packaging",
+		"protobuf>=3.20.3", "pyyaml", "requests"}
+	rayTune  = []string{"pandas", "tensorboardX>=1.9", "requests", "pyarrow>=9.0.0", "fsspec", "pydantic>=2.5"}
+	rayServe = []string{"uvicorn[standard]", "starlette", "fastapi", "watchfiles"}
+	rayDef   = []string{"aiohttp>=3.7", "aiohttp_cors", "colorful", "py-spy>=0.4.0", "grpcio>=1.42.0", "opencensus",
+		"opentelemetry-sdk>=1.30.0", "opentelemetry-exporter-prometheus", "opentelemetry-proto", "pydantic>=2.5",
+		"prometheus_client>=0.7.1", "smart_open", "virtualenv>=20.0.24"}
 	rayData   = []string{"numpy>=1.20", "pandas>=1.3", "pyarrow>=9.0.0", "fsspec"}
 	rayRLlib  = []string{"dm_tree", "gymnasium==1.1.1", "lz4", "ormsgpack==1.7.0", "pyyaml", "scipy"}
 	rayClient = []string{"grpcio"}
@@ -97,11 +100,15 @@ func TorchVariant(n int) string { return fmt.Sprintf("2.5.%d", n+1) }
 
 // frameworks are the big wheels.
 func frameworks(scale Scale, variants int) []Project {
-	torch := Project{Name: "torch", Version: TorchVariant(0), Python: ">=3.8.0", Tag: "cp311-cp311-manylinux1_x86_64", Payload: scale.bytes(3*mb, 300*mb),
+	torch := Project{Name: "torch", Version: TorchVariant(0), Python: ">=3.8.0", Tag: "cp311-cp311-manylinux1_x86_64",
+		Payload:  scale.bytes(3*mb, 300*mb),
 		Requires: []string{"filelock", "typing-extensions>=4.8.0", "networkx", "jinja2", "fsspec", "sympy==1.13.1"}}
 	out := []Project{
-		{Name: "tensorflow", Version: "2.18.0", Python: ">=3.9", Tag: "cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64", Payload: scale.bytes(3*mb, 600*mb),
-			Requires: []string{"absl-py>=1.0.0", "astunparse>=1.6.0", "flatbuffers>=24.3.25", "gast>=0.4.0", "numpy>=1.26.0", "protobuf>=3.20.3", "requests<3,>=2.21.0", "six>=1.12.0", "termcolor>=1.1.0", "typing-extensions>=3.6.6", "wrapt>=1.11.0", "grpcio<2.0,>=1.24.3", "keras>=3.5.0"}},
+		{Name: "tensorflow", Version: "2.18.0", Python: ">=3.9",
+			Tag: "cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64", Payload: scale.bytes(3*mb, 600*mb),
+			Requires: []string{"absl-py>=1.0.0", "astunparse>=1.6.0", "flatbuffers>=24.3.25", "gast>=0.4.0",
+				"numpy>=1.26.0", "protobuf>=3.20.3", "requests<3,>=2.21.0", "six>=1.12.0", "termcolor>=1.1.0",
+				"typing-extensions>=3.6.6", "wrapt>=1.11.0", "grpcio<2.0,>=1.24.3", "keras>=3.5.0"}},
 		torch,
 	}
 	for i := range variants {
@@ -114,10 +121,14 @@ func frameworks(scale Scale, variants int) []Project {
 // odd are the projects that exist to be awkward.
 func odd() []Project {
 	return []Project{
-		{Name: "wrong-platform", Version: "1.0", Tag: "cp311-cp311-win_amd64", Summary: "Stand-in for tests: a wheel of another platform only"},
-		{Name: "too-new-python", Version: "1.0", Python: ">=3.99", Summary: "Stand-in for tests: needs a Python that is not there"},
-		{Name: "conflicting-pkg", Version: "1.0", Requires: []string{"requests<2"}, Summary: "Stand-in for tests: asks for a requests that is not there"},
-		{Name: "no-metadata-pkg", Version: "1.0", NoMetadata: true, Requires: []string{"six", "packaging"}, Summary: "Stand-in for tests: an index without PEP 658 metadata"},
+		{Name: "wrong-platform", Version: "1.0", Tag: "cp311-cp311-win_amd64",
+			Summary: "Stand-in for tests: a wheel of another platform only"},
+		{Name: "too-new-python", Version: "1.0", Python: ">=3.99",
+			Summary: "Stand-in for tests: needs a Python that is not there"},
+		{Name: "conflicting-pkg", Version: "1.0", Requires: []string{"requests<2"},
+			Summary: "Stand-in for tests: asks for a requests that is not there"},
+		{Name: "no-metadata-pkg", Version: "1.0", NoMetadata: true, Requires: []string{"six", "packaging"},
+			Summary: "Stand-in for tests: an index without PEP 658 metadata"},
 	}
 }
 
@@ -146,7 +157,11 @@ func small(line string) Project {
 			name, target, _ := strings.Cut(value, ":")
 			p.Scripts = map[string]string{name: target}
 			module, function, _ := strings.Cut(target, ":")
-			p.Files = map[string][]byte{strings.ReplaceAll(module, ".", "/") + ".py": []byte("\"\"\"Stand-in for tests; not " + p.Name + ".\"\"\"\n\n\ndef " + function + "():\n    print(\"stand-in of " + p.Name + " " + p.Version + "\")\n")}
+			p.Files = map[string][]byte{
+				strings.ReplaceAll(module, ".", "/") + ".py": []byte("\"\"\"Stand-in for tests; not " +
+					p.Name + ".\"\"\"\n\n\ndef " + function + "():\n    print(\"stand-in of " +
+					p.Name + " " + p.Version + "\")\n"),
+			}
 		}
 	}
 	for r := range strings.SplitSeq(reqs, ";") {

@@ -158,7 +158,9 @@ func (p Project) imports() []string {
 func (p Project) WriteWheel(w io.Writer) error {
 	zw := zip.NewWriter(w)
 	if p.code != nil {
-		zw.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) { return flate.NewWriter(w, flate.DefaultCompression) })
+		zw.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) {
+			return flate.NewWriter(w, flate.DefaultCompression)
+		})
 	}
 	files := p.files()
 	var record strings.Builder

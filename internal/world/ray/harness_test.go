@@ -47,13 +47,15 @@ func install(t *testing.T, version string, env ...string) standIn {
 		}
 		return write(filepath.Join(dir, "ray", path), b)
 	})
-	for name, text := range map[string]string{"ray/_version.py": "version = \"" + version + "\"\n", "aiohttp/__init__.py": ""} {
+	for name, text := range map[string]string{"ray/_version.py": "version = \"" + version + "\"\n",
+		"aiohttp/__init__.py": ""} {
 		err = errors.Join(err, write(filepath.Join(dir, name), []byte(text)))
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "PYTHONPATH=" + dir, "PYTHONDONTWRITEBYTECODE=1"}, env...)
+	env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "PYTHONPATH=" + dir,
+		"PYTHONDONTWRITEBYTECODE=1"}, env...)
 	return standIn{t: t, dir: dir, env: env}
 }
 
@@ -91,7 +93,8 @@ func (b *lockedBuffer) String() string {
 
 func (s standIn) start(args ...string) *process {
 	s.t.Helper()
-	p := &process{Cmd: exec.Command("python3", args...), out: &lockedBuffer{mu: make(chan struct{}, 1)}, done: make(chan struct{})}
+	p := &process{Cmd: exec.Command("python3", args...), out: &lockedBuffer{mu: make(chan struct{}, 1)},
+		done: make(chan struct{})}
 	p.Env, p.Dir, p.Stdout, p.Stderr = s.env, s.t.TempDir(), p.out, p.out
 	if err := p.Start(); err != nil {
 		s.t.Fatal(err)
@@ -190,10 +193,12 @@ func (s standIn) cluster(workers int) *cluster {
 	s.t.Helper()
 	ports := free(s.t, 2+workers+1)
 	c := &cluster{standIn: s, gcs: ports[0], dashboard: ports[1], agents: ports[2:]}
-	c.head = s.ray(append(c.args(0), "--head", "--port="+strconv.Itoa(c.gcs), "--include-dashboard=true", "--dashboard-port="+strconv.Itoa(c.dashboard), "--num-cpus=1")...)
+	c.head = s.ray(append(c.args(0), "--head", "--port="+strconv.Itoa(c.gcs), "--include-dashboard=true",
+		"--dashboard-port="+strconv.Itoa(c.dashboard), "--num-cpus=1")...)
 	c.head.says(s.t, "Ray runtime started")
 	for i := range workers {
-		c.workers = append(c.workers, s.ray(append(c.args(i+1), "--address="+c.address(), "--num-cpus=4", "--node-name=w"+strconv.Itoa(i+1))...))
+		c.workers = append(c.workers, s.ray(append(c.args(i+1), "--address="+c.address(), "--num-cpus=4",
+			"--node-name=w"+strconv.Itoa(i+1))...))
 	}
 	for _, w := range c.workers {
 		w.says(s.t, "Ray runtime started")
@@ -204,7 +209,8 @@ func (s standIn) cluster(workers int) *cluster {
 func (c *cluster) address() string { return "127.0.0.2:" + strconv.Itoa(c.gcs) }
 
 func (c *cluster) args(i int) []string {
-	return []string{"start", "--block", "--node-ip-address=127.0.0." + strconv.Itoa(i+2), "--object-store-memory=80000000", "--temp-dir=" + c.t.TempDir(),
+	return []string{"start", "--block", "--node-ip-address=127.0.0." + strconv.Itoa(i+2),
+		"--object-store-memory=80000000", "--temp-dir=" + c.t.TempDir(),
 		"--dashboard-agent-listen-port=" + strconv.Itoa(c.agents[i])}
 }
 

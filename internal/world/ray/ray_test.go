@@ -40,7 +40,8 @@ try:
     cause = None
 except ray.exceptions.RayTaskError as e:
     cause = repr(e.cause)
-print(json.dumps({"values": [o[0] for o in out], "nodes": len(set(o[1] for o in out)), "alive": len([n for n in ray.nodes() if n["Alive"]]),
+print(json.dumps({"values": [o[0] for o in out], "nodes": len(set(o[1] for o in out)),
+                  "alive": len([n for n in ray.nodes() if n["Alive"]]),
                   "cpus": ray.cluster_resources()["CPU"], "nested": ray.get(nested.remote()), "cause": cause}))
 `
 
@@ -51,7 +52,8 @@ func TestStandInClusterRunsTasksAndJobs(t *testing.T) {
 	if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := install(t, "2.60.0", "RAY_AUTH_MODE=token", "RAY_AUTH_TOKEN_PATH="+file, "RAY_gcs_rpc_server_reconnect_timeout_s=1")
+	s := install(t, "2.60.0", "RAY_AUTH_MODE=token", "RAY_AUTH_TOKEN_PATH="+file,
+		"RAY_gcs_rpc_server_reconnect_timeout_s=1")
 	c := s.cluster(2)
 	bearer := []string{"Authorization", "Bearer " + token}
 
@@ -70,7 +72,8 @@ func TestStandInClusterRunsTasksAndJobs(t *testing.T) {
 		if err := json.Unmarshal([]byte(p.out.String()), &got); err != nil {
 			t.Fatal(err, p.out)
 		}
-		if len(got.Values) != 50 || got.Values[49] != 51 || got.Nodes != 3 || got.Alive != 3 || got.CPUs != 9 || got.Nested != 42 || got.Cause != "ValueError('boom')" {
+		if len(got.Values) != 50 || got.Values[49] != 51 ||
+			got.Nodes != 3 || got.Alive != 3 || got.CPUs != 9 || got.Nested != 42 || got.Cause != "ValueError('boom')" {
 			t.Errorf("%+v", got)
 		}
 	})
@@ -80,7 +83,8 @@ func TestStandInClusterRunsTasksAndJobs(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := standIn{t: t, dir: s.dir, env: append(s.env, "RAY_ADDRESS="+c.address())}.start(example, "4")
-		if code := p.wait(t); code != 0 || !strings.Contains(p.out.String(), "one process: 4.") || !strings.Contains(p.out.String(), ": 4 tasks") {
+		if code := p.wait(t); code != 0 || !strings.Contains(p.out.String(), "one process: 4.") ||
+			!strings.Contains(p.out.String(), ": 4 tasks") {
 			t.Errorf("exit %d\n%s", code, p.out)
 		}
 	})
@@ -91,20 +95,25 @@ func TestStandInClusterRunsTasksAndJobs(t *testing.T) {
 			header      []string
 			code        int
 		}{
-			{"GET", c.url("/api/gcs_healthz"), nil, 200}, {"GET", c.url("/api/authentication_mode"), nil, 200}, {"GET", agent + "/api/healthz", nil, 200},
+			{"GET", c.url("/api/gcs_healthz"), nil, 200}, {"GET", c.url("/api/authentication_mode"), nil, 200},
+			{"GET", agent + "/api/healthz", nil, 200},
 			{"GET", agent + "/api/local_raylet_healthz", nil, 200}, {"GET", c.url("/api/v0/nodes"), nil, 401},
-			{"GET", c.url("/api/v0/nodes"), []string{"Authorization", "Bearer wrong"}, 403}, {"GET", c.url("/api/v0/nodes"), bearer, 200},
+			{"GET", c.url("/api/v0/nodes"), []string{"Authorization", "Bearer wrong"}, 403},
+			{"GET", c.url("/api/v0/nodes"), bearer, 200},
 			{"GET", c.url("/nodes?view=summary"), []string{"X-Ray-Authorization", "Bearer " + token}, 200},
 			{"GET", c.url("/api/version"), []string{"Cookie", "ray-authentication-token=" + token}, 200},
 			{"GET", c.url("/api/cluster_status?format=1"), bearer, 200}, {"POST", c.url("/api/jobs/"), nil, 401},
-			{"POST", c.url("/api/jobs/"), append(bearer, "User-Agent", "Mozilla/5.0"), 405}, {"DELETE", c.url("/api/jobs/x"), append(bearer, "Origin", "http://x"), 405},
-			{"GET", agent + "/api/healthz", []string{"User-Agent", "Mozilla/5.0"}, 403}, {"GET", c.url("/api/none"), bearer, 404},
+			{"POST", c.url("/api/jobs/"), append(bearer, "User-Agent", "Mozilla/5.0"), 405},
+			{"DELETE", c.url("/api/jobs/x"), append(bearer, "Origin", "http://x"), 405},
+			{"GET", agent + "/api/healthz", []string{"User-Agent", "Mozilla/5.0"}, 403},
+			{"GET", c.url("/api/none"), bearer, 404},
 		} {
 			if code, body := c.do(x.method, x.url, "", x.header...); code != x.code {
 				t.Errorf("%s %s %v: %d %s, want %d", x.method, x.url, x.header, code, body, x.code)
 			}
 		}
-		p := standIn{t: t, dir: s.dir, env: append(s.env, "RAY_AUTH_MODE=disabled")}.ray("health-check", "--address="+c.address())
+		p := standIn{t: t, dir: s.dir, env: append(s.env, "RAY_AUTH_MODE=disabled")}.ray("health-check",
+			"--address="+c.address())
 		if code := p.wait(t); code != 1 || !strings.Contains(p.out.String(), "InvalidAuthToken") {
 			t.Errorf("without a token: exit %d, %s", code, p.out)
 		}
@@ -124,7 +133,8 @@ func TestStandInClusterRunsTasksAndJobs(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		add("job.py", "import ray, lib, sys\nray.init()\n@ray.remote\ndef f():\n    import lib\n    return lib.VALUE\nprint('value', ray.get(f.remote()))\nsys.exit(7)\n")
+		add("job.py", "import ray, lib, sys\nray.init()\n@ray.remote\ndef f():\n    import lib\n"+
+			"    return lib.VALUE\nprint('value', ray.get(f.remote()))\nsys.exit(7)\n")
 		add("lib.py", "VALUE = 12\n")
 		if err := w.Close(); err != nil {
 			t.Fatal(err)
@@ -132,7 +142,8 @@ func TestStandInClusterRunsTasksAndJobs(t *testing.T) {
 		if code, body := c.do("PUT", c.url("/api/packages/gcs/_ray_pkg_1.zip"), z.String(), bearer...); code != 200 {
 			t.Fatalf("upload: %d %s", code, body)
 		}
-		code, body := c.do("POST", c.url("/api/jobs/"), `{"entrypoint": "python3 job.py", "runtime_env": {"working_dir": "gcs://_ray_pkg_1.zip"}, "submission_id": "one"}`, bearer...)
+		code, body := c.do("POST", c.url("/api/jobs/"),
+			`{"entrypoint": "python3 job.py", "runtime_env": {"working_dir": "gcs://_ray_pkg_1.zip"}, "submission_id": "one"}`, bearer...)
 		if code != 200 || !strings.Contains(body, `"submission_id": "one"`) {
 			t.Fatalf("submit: %d %s", code, body)
 		}
@@ -158,7 +169,8 @@ func TestStandInClusterRunsTasksAndJobs(t *testing.T) {
 		if _, body := c.do("POST", c.url("/api/jobs/two/stop"), "", bearer...); !strings.Contains(body, "true") {
 			t.Errorf("stop: %s", body)
 		}
-		if code, body := c.do("POST", c.url("/api/jobs/"), `{"entrypoint": "true", "submission_id": "one"}`, bearer...); code != 400 {
+		if code, body := c.do("POST", c.url("/api/jobs/"), `{"entrypoint": "true", "submission_id": "one"}`,
+			bearer...); code != 400 {
 			t.Errorf("the same id again: %d %s", code, body)
 		}
 	})
@@ -168,7 +180,8 @@ func TestStandInClusterRunsTasksAndJobs(t *testing.T) {
 			t.Errorf("exit %d", code)
 		}
 		until(t, func() error {
-			if _, body := c.do("GET", c.url("/api/v0/nodes"), "", bearer...); strings.Count(body, `"DEAD"`) != 1 || strings.Count(body, `"ALIVE"`) != 2 {
+			if _, body := c.do("GET", c.url("/api/v0/nodes"), "", bearer...); strings.Count(body, `"DEAD"`) != 1 ||
+				strings.Count(body, `"ALIVE"`) != 2 {
 				return errors.New(body)
 			}
 			return nil
@@ -193,7 +206,8 @@ func TestStandInRefusesAnotherVersion(t *testing.T) {
 	if code := p.wait(t); code != 1 {
 		t.Errorf("exit %d", code)
 	}
-	for _, want := range []string{"Version mismatch: The cluster was started with:\n    Ray: 2.51.1\n    Python: 3.", "This process on node 127.0.0.2 was started with:\n    Ray: 2.50.0\n"} {
+	for _, want := range []string{"Version mismatch: The cluster was started with:\n    Ray: 2.51.1\n" +
+		"    Python: 3.", "This process on node 127.0.0.2 was started with:\n    Ray: 2.50.0\n"} {
 		if !strings.Contains(p.out.String(), want) {
 			t.Errorf("no %q in\n%s", want, p.out)
 		}
@@ -202,8 +216,10 @@ func TestStandInRefusesAnotherVersion(t *testing.T) {
 
 func TestStandInHasTheFlagsOfItsVersion(t *testing.T) {
 	for _, x := range []struct{ version, flag, want string }{
-		{"0.8.6", "--dashboard-host=x", "No such option: --dashboard-host"}, {"2.52.0", "--webui-host=x", "No such option: --webui-host"},
-		{"2.49.0", "--gcs-server-port=1", "No such option: --gcs-server-port"}, {"2.52.0", "--bogus", "No such option: --bogus"},
+		{"0.8.6", "--dashboard-host=x", "No such option: --dashboard-host"},
+		{"2.52.0", "--webui-host=x", "No such option: --webui-host"},
+		{"2.49.0", "--gcs-server-port=1", "No such option: --gcs-server-port"},
+		{"2.52.0", "--bogus", "No such option: --bogus"},
 		{"2.52.0", "--num-cpus=two", "'two' is not a valid integer"}, {"2.52.0", "--block=1", "does not take a value"},
 	} {
 		p := install(t, x.version).ray("start", "--head", x.flag)
@@ -225,7 +241,8 @@ func TestStandInWithoutATokenDoesNotStart(t *testing.T) {
 
 func TestStandInHTTPByVersion(t *testing.T) {
 	c := install(t, "1.8.0").cluster(0)
-	for path, want := range map[string]int{"/nodes?view=summary": 200, "/api/cluster_status": 200, "/api/version": 404, "/api/jobs/": 404, "/api/v0/nodes": 404, "/api/gcs_healthz": 404} {
+	for path, want := range map[string]int{"/nodes?view=summary": 200, "/api/cluster_status": 200, "/api/version": 404,
+		"/api/jobs/": 404, "/api/v0/nodes": 404, "/api/gcs_healthz": 404} {
 		if code, body := c.do("GET", c.url(path), ""); code != want {
 			t.Errorf("%s: %d %s", path, code, body)
 		}

@@ -8,7 +8,10 @@ import (
 )
 
 // The string ends in a NUL, as a C string does, so that the replacement knows where it ends.
-const share = "/home/world/_env_placehold_placehold_placehold_placehold_placehold_placehold_placehold_placehold_placehold_placehold_placehold_placehold_placehold_placehold_placehold_placehold_placehold_placehold_placehold_placehold_placehold_placehold_placehold_placehol/share\x00"
+const share = "/home/world/_env_placehold_placehold_placehold_placehold_placehold_placehold_placehold_placehold_pla" +
+	"cehold_placehold_placehold_placehold_placehold_placehold_placehold_placehold_placehold_placehold_pla" +
+	"cehold_placehold_placehold_placehold_placehold_placehol" +
+	"/share\x00"
 
 func main() {
 	where, _, _ := strings.Cut(share, "\x00")

@@ -68,7 +68,8 @@ func main() {
 		}
 		token = strings.TrimSpace(string(data))
 	}
-	me := node{ID: random(), IP: opts["--node-ip-address"], Name: opts["--node-name"], State: "ALIVE", Resources: resources(opts)}
+	me := node{ID: random(), IP: opts["--node-ip-address"], Name: opts["--node-name"], State: "ALIVE",
+		Resources: resources(opts)}
 	_, head := opts["--head"]
 	occupy(opts, head)
 	if head {
@@ -82,7 +83,8 @@ func main() {
 // and on both ends and in the middle of the workers' range. A head opens the client's port unasked,
 // as one with ray[client] does.
 func occupy(opts map[string]string, head bool) {
-	for _, p := range []string{"--node-manager-port", "--object-manager-port", "--runtime-env-agent-port", "--dashboard-agent-grpc-port",
+	for _, p := range []string{"--node-manager-port", "--object-manager-port", "--runtime-env-agent-port",
+		"--dashboard-agent-grpc-port",
 		"--dashboard-agent-listen-port", "--metrics-export-port"} {
 		if opts[p] != "" {
 			listen("0.0.0.0:" + opts[p])
@@ -126,7 +128,8 @@ func resources(opts map[string]string) map[string]float64 {
 			fail("--resources: %v", err)
 		}
 	}
-	for flag, name := range map[string]string{"--num-cpus": "CPU", "--num-gpus": "GPU", "--object-store-memory": "object_store_memory"} {
+	for flag, name := range map[string]string{"--num-cpus": "CPU", "--num-gpus": "GPU",
+		"--object-store-memory": "object_store_memory"} {
 		if v, err := strconv.ParseFloat(opts[flag], 64); err == nil && v > 0 {
 			out[name] = v
 		}
@@ -178,7 +181,9 @@ func runHead(me node, opts map[string]string, token string) {
 	dash.HandleFunc("/api/gcs_healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "success") })
 	dash.HandleFunc("/api/v0/nodes", func(w http.ResponseWriter, r *http.Request) {
 		if h.allowed(w, r) {
-			_ = json.NewEncoder(w).Encode(map[string]any{"result": true, "msg": "", "data": map[string]any{"result": map[string]any{"result": h.list()}}}) // who asked may have left
+			// who asked may have left
+			_ = json.NewEncoder(w).Encode(map[string]any{"result": true, "msg": "",
+				"data": map[string]any{"result": map[string]any{"result": h.list()}}})
 		}
 	})
 	g, d := listen("0.0.0.0:"+opts["--port"]), listen(opts["--dashboard-host"]+":"+opts["--dashboard-port"])

@@ -122,9 +122,11 @@ func up(ctx context.Context, o options) error {
 	}
 	if s.alive() && s.answers(ctx) {
 		if s.Scale != string(o.scale) {
-			return fmt.Errorf("start a world of scale %s: one of scale %s runs here: end it with make world-down", o.scale, s.Scale)
+			return fmt.Errorf("start a world of scale %s: one of scale %s runs here: end it with make world-down",
+				o.scale, s.Scale)
 		}
-		o.printf("the offline package world is up already (process %d); its variables are in %s\n", s.PID, filepath.Join(o.dir, "env"))
+		o.printf("the offline package world is up already (process %d); its variables are in %s\n", s.PID,
+			filepath.Join(o.dir, "env"))
 		return nil
 	}
 	return spawn(ctx, o)
@@ -142,7 +144,8 @@ func spawn(ctx context.Context, o options) error {
 		return err
 	}
 	defer func() { _ = log.Close() }()
-	cmd := exec.Command(exe, "serve", "--dir", o.dir, "--scale", string(o.scale), "--cache", o.cache) //nolint:noctx // it outlives this process
+	//nolint:noctx // it outlives this process
+	cmd := exec.Command(exe, "serve", "--dir", o.dir, "--scale", string(o.scale), "--cache", o.cache)
 	if o.registry != "" {
 		_, port, _ := net.SplitHostPort(o.registry)
 		cmd.Args = append(cmd.Args, "--registry-port", port)
@@ -162,7 +165,8 @@ func spawn(ctx context.Context, o options) error {
 			return errors.Join(ctx.Err(), cmd.Process.Signal(syscall.SIGTERM))
 		case err := <-ended:
 			text, _ := os.ReadFile(logFile)
-			return fmt.Errorf("start the offline package world: it ended (%w); its log, %s, says:\n%s", err, logFile, strings.TrimSpace(string(text)))
+			return fmt.Errorf("start the offline package world: it ended (%w); its log, %s, says:\n%s", err, logFile,
+				strings.TrimSpace(string(text)))
 		case <-tick.C:
 		}
 		s, err := readState(o.dir)
@@ -170,7 +174,8 @@ func spawn(ctx context.Context, o options) error {
 			return err
 		}
 		if s.alive() && s.PID == cmd.Process.Pid && s.answers(ctx) {
-			o.printf("the offline package world is up (process %d): mirrors http://%s and http://%s, registry %s\n", s.PID, s.Addrs[0], s.Addrs[1], s.Addrs[2])
+			o.printf("the offline package world is up (process %d): mirrors http://%s and http://%s, registry %s\n",
+				s.PID, s.Addrs[0], s.Addrs[1], s.Addrs[2])
 			o.printf("its variables are in %s; end it with make world-down\n", filepath.Join(o.dir, "env"))
 			return nil
 		}
@@ -180,7 +185,8 @@ func spawn(ctx context.Context, o options) error {
 // down ends the world and a registry that runs without one.
 func down(ctx context.Context, o options) error {
 	ended := 0
-	for _, part := range []struct{ name, dir string }{{"offline package world", o.dir}, {"registry", registryDir(o.dir)}} {
+	for _, part := range []struct{ name, dir string }{{"offline package world", o.dir},
+		{"registry", registryDir(o.dir)}} {
 		s, err := readState(part.dir)
 		if err != nil {
 			return err
@@ -251,7 +257,8 @@ func serve(ctx context.Context, o options) error {
 	if err := w.Write(dir); err != nil {
 		return errors.Join(err, w.Close())
 	}
-	s := state{PID: os.Getpid(), Start: startTime(os.Getpid()), Scale: string(o.scale), Addrs: [3]string{strings.TrimPrefix(w.A.URL, "http://"), strings.TrimPrefix(w.B.URL, "http://"), w.Registry}}
+	s := state{PID: os.Getpid(), Start: startTime(os.Getpid()), Scale: string(o.scale),
+		Addrs: [3]string{strings.TrimPrefix(w.A.URL, "http://"), strings.TrimPrefix(w.B.URL, "http://"), w.Registry}}
 	data, err := json.Marshal(s)
 	if err == nil {
 		err = os.WriteFile(stateFile(dir)+".tmp", data, 0o644)

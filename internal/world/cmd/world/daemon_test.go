@@ -74,7 +74,8 @@ func TestUpAndDown(t *testing.T) {
 		t.Fatalf("%v: %+v", err, s)
 	}
 	for _, f := range []string{"env", "raybuild.yaml"} {
-		if data, err := os.ReadFile(filepath.Join(state, f)); err != nil || !strings.Contains(string(data), s.Addrs[0]) {
+		if data, err := os.ReadFile(filepath.Join(state, f)); err != nil ||
+			!strings.Contains(string(data), s.Addrs[0]) {
 			t.Errorf("%s: %v\n%s", f, err, data)
 		}
 	}

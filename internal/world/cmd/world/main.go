@@ -26,13 +26,15 @@ func main() {
 }
 
 func command() *cobra.Command {
-	root := &cobra.Command{Use: "world", Short: "The offline package world: mirrors and a registry on loopback", SilenceUsage: true, SilenceErrors: true}
+	root := &cobra.Command{Use: "world", Short: "The offline package world: mirrors and a registry on loopback",
+		SilenceUsage: true, SilenceErrors: true}
 	o := options{stdout: os.Stdout}
 	var scale, raybuild string
 	var port int
 	flags := func(c *cobra.Command) *cobra.Command {
 		c.Flags().StringVar(&o.dir, "dir", "build/world", "directory of the world's state, env and recipe")
-		c.Flags().StringVar(&o.cache, "cache", "", "directory of made artifacts (default $RAYBUILD_WORLD_CACHE, else the user's cache directory)")
+		c.Flags().StringVar(&o.cache, "cache", "", "directory of made artifacts (default $RAYBUILD_WORLD_CACHE, else "+
+			"the user's cache directory)")
 		c.Flags().StringVar(&scale, "scale", string(pypi.Small), "size of the big wheels: small or full")
 		c.Flags().IntVar(&port, "registry-port", 0, "port of the registry (default the last one, else a free one)")
 		c.Args = cobra.NoArgs
@@ -50,18 +52,30 @@ func command() *cobra.Command {
 		}
 		return c
 	}
-	only := flags(&cobra.Command{Use: "registry", Short: "Start a registry without a world in the background, if it does not run, and print its address", RunE: func(c *cobra.Command, _ []string) error { return registryUp(c.Context(), o, raybuild) }})
+	only := flags(&cobra.Command{Use: "registry",
+		Short: "Start a registry without a world in the background, if it does not run, and print its address",
+		RunE:  func(c *cobra.Command, _ []string) error { return registryUp(c.Context(), o, raybuild) }})
 	only.Flags().StringVar(&raybuild, "raybuild", "bin/raybuild", "the raybuild that serves it")
-	quick := flags(&cobra.Command{Use: "quickstart", Short: "Look which sources answer, start what the others need, and print what make quickstart builds with", RunE: func(c *cobra.Command, _ []string) error { return quickstart(c.Context(), o, raybuild, c.OutOrStdout()) }})
+	quick := flags(&cobra.Command{Use: "quickstart",
+		Short: "Look which sources answer, start what the others need, and print what make quickstart builds with",
+		RunE: func(c *cobra.Command, _ []string) error {
+			return quickstart(c.Context(), o, raybuild, c.OutOrStdout())
+		}})
 	quick.Flags().StringVar(&raybuild, "raybuild", "bin/raybuild", "the raybuild that serves a registry")
 	root.AddCommand(
 		only,
 		quick,
-		&cobra.Command{Use: "line RECIPE", Short: "Say what in the image of make quickstart's recipe is real", Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, args []string) error { return line(args[0], c.OutOrStdout()) }},
+		&cobra.Command{Use: "line RECIPE", Short: "Say what in the image of make quickstart's recipe is real",
+			Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, args []string) error {
+				return line(args[0], c.OutOrStdout())
+			}},
 		runCommand(),
-		flags(&cobra.Command{Use: "up", Short: "Start the world in the background, if it does not run", RunE: func(c *cobra.Command, _ []string) error { return up(c.Context(), o) }}),
-		flags(&cobra.Command{Use: "down", Short: "End the world", RunE: func(c *cobra.Command, _ []string) error { return down(c.Context(), o) }}),
-		flags(&cobra.Command{Use: "serve", Short: "Run the world in the foreground", RunE: func(c *cobra.Command, _ []string) error { return serve(c.Context(), o) }}),
+		flags(&cobra.Command{Use: "up", Short: "Start the world in the background, if it does not run",
+			RunE: func(c *cobra.Command, _ []string) error { return up(c.Context(), o) }}),
+		flags(&cobra.Command{Use: "down", Short: "End the world",
+			RunE: func(c *cobra.Command, _ []string) error { return down(c.Context(), o) }}),
+		flags(&cobra.Command{Use: "serve", Short: "Run the world in the foreground",
+			RunE: func(c *cobra.Command, _ []string) error { return serve(c.Context(), o) }}),
 	)
 	return root
 }

@@ -75,7 +75,8 @@ func spawnRegistry(dir, raybuild, addr string) (*state, error) {
 		return nil, err
 	}
 	defer func() { _ = log.Close() }()
-	cmd := exec.Command(raybuild, "registry", "serve", "--dir", filepath.Join(dir, "images"), addr) //nolint:noctx // it outlives this process
+	//nolint:noctx // it outlives this process
+	cmd := exec.Command(raybuild, "registry", "serve", "--dir", filepath.Join(dir, "images"), addr)
 	cmd.Stderr = log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	out, err := cmd.StdoutPipe()

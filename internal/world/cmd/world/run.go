@@ -28,8 +28,9 @@ func runCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "run IMAGE COMMAND [ARG…]",
 		Short: "Pull an image from its registry and run a command in it with runc",
-		Long: `run pulls every layer of IMAGE (this machine's platform), unpacks it into a temporary directory, and runs COMMAND there as a
-container does: by the image's user, in its working directory, with its variables; without network and without
+		Long: `run pulls every layer of IMAGE (this machine's platform), unpacks it into a
+temporary directory, and runs COMMAND there as a container does: by the image's
+user, in its working directory, with its variables; without network and without
 capabilities. It needs root, runc and tar, and no Docker.`,
 		Args:               cobra.MinimumNArgs(2),
 		DisableFlagParsing: true,
@@ -153,7 +154,8 @@ func openFiles() ([]specs.POSIXRlimit, error) {
 func enlargeShm(mounts []specs.Mount) {
 	for i, m := range mounts {
 		if m.Destination == "/dev/shm" {
-			mounts[i].Options = slices.DeleteFunc(m.Options, func(o string) bool { return strings.HasPrefix(o, "size=") })
+			mounts[i].Options = slices.DeleteFunc(m.Options,
+				func(o string) bool { return strings.HasPrefix(o, "size=") })
 		}
 	}
 }
@@ -169,7 +171,8 @@ func writeHosts(root string) error {
 	if err := r.MkdirAll("etc", 0o755); err != nil {
 		return err
 	}
-	for name, text := range map[string]string{"etc/hosts": "127.0.0.1\tlocalhost raybuild\n::1\tlocalhost\n", "etc/hostname": "raybuild\n"} {
+	for name, text := range map[string]string{"etc/hosts": "127.0.0.1\tlocalhost raybuild\n::1\tlocalhost\n",
+		"etc/hostname": "raybuild\n"} {
 		if err := r.Remove(name); err != nil && !os.IsNotExist(err) { // it may be a link to another file
 			return err
 		}

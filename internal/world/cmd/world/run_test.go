@@ -58,7 +58,9 @@ func pushed(t *testing.T) string {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil })
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(b.Bytes())), nil
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +68,8 @@ func pushed(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	image, err = mutate.Config(image, v1.Config{User: "1000:1000", WorkingDir: "/home/ray", Env: []string{"PATH=/bin", "GREETING=hello"}})
+	image, err = mutate.Config(image, v1.Config{User: "1000:1000", WorkingDir: "/home/ray",
+		Env: []string{"PATH=/bin", "GREETING=hello"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +108,8 @@ func TestRunStartsACommandAsTheImageSays(t *testing.T) {
 	if got := strings.TrimSpace(out.String()); got != "1000 /home/ray /home/ray hello" {
 		t.Errorf("the command said %q %s", got, &said)
 	}
-	if err := runImage(t.Context(), ref, []string{"sh", "-c", "exit 3"}, &out, &said); err == nil || !strings.Contains(err.Error(), "exit status 3") {
+	if err := runImage(t.Context(), ref, []string{"sh", "-c", "exit 3"}, &out, &said); err == nil ||
+		!strings.Contains(err.Error(), "exit status 3") {
 		t.Errorf("a command that fails: %v", err)
 	}
 	if left, err := filepath.Glob(filepath.Join(os.Getenv("TMPDIR"), "raybuild-run-*")); err != nil || len(left) != 0 {
