@@ -94,7 +94,7 @@ func readRequirements(texts []string) ([]string, error) {
 
 // hasAll gives an image that has all that was asked for the names that it should have. Nothing is built.
 func (p *Project) hasAll(ctx context.Context, o *BuildOptions) (string, error) {
-	p.env.info("up to date: %s has what is asked for", p.ofImage.Ref)
+	p.env.info("up to date: %s already has what you ask for", p.ofImage.Ref)
 	if !o.Push {
 		return p.ofImage.Ref, nil
 	}

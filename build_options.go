@@ -83,24 +83,24 @@ func (o *BuildOptions) check() error {
 			return &OptionError{err}
 		}
 		if strings.Contains(name, "@") {
-			return optionErrorf("image name %q has a digest, which the build itself gives: name it by a tag", name)
+			return optionErrorf("image name %q has a digest, but the build makes the digest: name it by a tag", name)
 		}
 	}
 	switch o.Compression {
 	case "", "gzip", "zstd", "estargz":
 	default:
-		return optionErrorf("compression %q: it is gzip, zstd or estargz", o.Compression)
+		return optionErrorf("compression %q: must be gzip, zstd or estargz", o.Compression)
 	}
 	for _, out := range o.Outputs {
 		if out.Type != "oci" && out.Type != "docker" && out.Type != "local" {
-			return optionErrorf("output of type %q: it is oci, docker or local", out.Type)
+			return optionErrorf("output of type %q: must be oci, docker or local", out.Type)
 		}
 	}
 	if o.Push && len(o.Names) == 0 {
 		return optionErrorf("an image that is pushed needs a name: registry.example/ray:TAG")
 	}
 	if o.CacheBudget < 0 {
-		return optionErrorf("cache budget %v: it is how long to wait at most, or 0 for no limit", o.CacheBudget)
+		return optionErrorf("cache budget %v: give the longest time to wait, or 0 for no limit", o.CacheBudget)
 	}
 	return nil
 }

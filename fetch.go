@@ -55,7 +55,7 @@ func reachable(b *builder.Builder, places map[digest.Digest][]string) error {
 	for _, urls := range places {
 		for _, text := range urls {
 			if u, err := url.Parse(text); err == nil && registry.Loopback(u.Hostname()) {
-				return fmt.Errorf("mirror %s is on this machine's loopback, which builder %q does not reach: leave "+
+				return fmt.Errorf("mirror %s is on this machine's loopback, and builder %q cannot reach that: leave "+
 					"--fetch builder out", u.Host, b.Engine)
 			}
 		}

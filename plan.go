@@ -96,7 +96,7 @@ func (g *comparison) plan(ctx context.Context, name string) (*Plan, error) {
 		r.note("the registry has no %s: all layers are new there", name)
 	}
 	if g.graph == nil {
-		r.note("without a lock that fits nothing more can be said: raybuild lock writes it")
+		r.note("plan needs a lock that fits to say more: raybuild lock writes it")
 		return r, nil
 	}
 	if len(g.stale) == 0 {
@@ -106,10 +106,10 @@ func (g *comparison) plan(ctx context.Context, name string) (*Plan, error) {
 	var old *layers.BuildRecord
 	if g.image != nil {
 		if old = g.image.record; old == nil {
-			r.note("the image carries no record of what it was made of, so no layer is known to be reused: push it " +
-				"anew with this raybuild")
+			r.note("the image carries no record of its inputs, so plan cannot say which layers are reused: push it " +
+				"again with this raybuild")
 		} else if old.Linear {
-			r.note("the image was built where layers cannot be merged: what follows a built layer is built too")
+			r.note("the image's builder could not merge layers: all layers after a built layer are built too")
 		}
 	}
 	if r.steps, err = stepCounts(ctx, g.graph); err != nil {
@@ -197,7 +197,7 @@ func (r *Plan) base(ctx context.Context, g *comparison, l *PlanLayer, had map[di
 	inReach := g.image != nil && mounted(g.image.Ref, locked.Reference)
 	if g.image != nil && !inReach {
 		if has, err = g.p.registry.Has(ctx, g.image.Ref, l.Digests...); err != nil {
-			r.note("what the repository has of the base is not known: %v", err)
+			r.note("it is not known which layers of the base the repository has: %v", err)
 		}
 	}
 	for _, layer := range image.Platforms[0].Layers {

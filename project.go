@@ -201,7 +201,7 @@ func (p *Project) staleLockError(stale []layers.StaleLayer) error {
 		text += fmt.Sprintf("\n  %s, %s: %s", s.Layer, s.Platform, s.Why)
 	}
 	return fmt.Errorf("lock %q does not fit the recipe:%s\n"+
-		"bring it up with raybuild lock, and put it under version control", p.env.lock(), text)
+		"update it with raybuild lock, and put it under version control", p.env.lock(), text)
 }
 
 // overrideLockPath names the lock of this recipe with these overrides on top of the lock that is there.

@@ -86,7 +86,7 @@ func nameResult(o *BuildOptions, image string) error {
 	}
 	if len(o.Names) == 0 {
 		if strings.Contains(image, "@") {
-			return optionErrorf("image %q is named by its digest, which the result will not have: name the "+
+			return optionErrorf("image %q is named by its digest, and the result will have another digest: name the "+
 				"result with -t", image)
 		}
 		o.Names = []string{image}
@@ -221,7 +221,7 @@ func (p *Project) sameAsImage(ctx context.Context, source *layers.RecipeRecord) 
 		return nil, besideRecipe(err)
 	}
 	if len(stale) > 0 {
-		return nil, besideRecipe(fmt.Errorf("what lies here is not what %s was made of:%s", p.ofImage.Ref,
+		return nil, besideRecipe(fmt.Errorf("%s was made of other files than those here:%s", p.ofImage.Ref,
 			staleText(stale)))
 	}
 	options := source.Options()
@@ -248,7 +248,7 @@ func (p *Project) sameAsImage(ctx context.Context, source *layers.RecipeRecord) 
 				"with that program", p.ofImage.Ref, show.Printable(f.Name))
 		}
 		if strings.HasPrefix(f.Name, "files") {
-			return nil, besideRecipe(fmt.Errorf("what lies here is not what %s was made of:\n  %s",
+			return nil, besideRecipe(fmt.Errorf("%s was made of other files than those here:\n  %s",
 				p.ofImage.Ref, text))
 		}
 		p.env.note("this raybuild makes a layer in another way than the image has it: %s", text)

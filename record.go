@@ -85,7 +85,7 @@ func (p *Project) attach(ctx context.Context, names []string, digest string, doc
 				return err
 			}
 			if _, err := p.registry.Attach(ctx, ref, docs...); err != nil {
-				return fmt.Errorf("the image is pushed, its lock and the record of its inputs are not: %w", err)
+				return fmt.Errorf("the image is pushed, but its lock and the record of its inputs are not: %w", err)
 			}
 			return nil
 		})

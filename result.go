@@ -141,7 +141,7 @@ func (t *tally) builderPushes(ctx context.Context, why error) {
 	has, err := t.p.registry.Has(ctx, t.o.Names[0], blobs...)
 	if err != nil {
 		t.notes = append(t.notes, Event{Warning,
-			fmt.Sprintf("all layers are counted as pushed, for it is not known which of them were there: %v", err)})
+			fmt.Sprintf("all layers are counted as pushed, because it is not known which of them the registry had: %v", err)})
 	}
 	for i := range t.res.Layers {
 		l := &t.res.Layers[i]
@@ -233,7 +233,7 @@ func (t *tally) built(res *llb.Result) error {
 	r.Caches = res.Caches
 	if res.Linear {
 		t.p.env.note("this builder cannot merge layers, so the image is laid out as a line: its digest differs from " +
-			"other builders', and an edit rebuilds what follows it")
+			"other builders', and an edit rebuilds all layers after it")
 	}
 	for _, note := range t.notes {
 		t.p.env.event(note.Kind, "%s", note.Text)

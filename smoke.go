@@ -211,7 +211,7 @@ func (k *reuse) passes(ctx context.Context, p *Project, name string, image *llb.
 	var failed *llb.CheckError
 	if err != nil && ctx.Err() == nil && !errors.As(err, &failed) {
 		//nolint:errorlint // it has failed for good
-		return fmt.Errorf("%w: the builder has not all layers, and cannot pull the image to test it: %v",
+		return fmt.Errorf("%w: the builder does not have all layers, and cannot pull the image to test it: %v",
 			errCannotReuse, err)
 	}
 	return err
@@ -251,7 +251,7 @@ func (t *tally) tested(res *llb.Result) (word, text string) {
 	case len(s.passed) > 0 && s.by == "":
 		return "passed before", "tested: what it imports has passed here before"
 	case len(s.passed) > 0:
-		return "passed before", "tested: what it imports is that of " + s.by + ", which has passed"
+		return "passed before", "tested: it imports the same as " + s.by + ", which has passed"
 	}
 	return "off", ""
 }

@@ -43,7 +43,7 @@ func (p *Project) Why(ctx context.Context, o CompareOptions) (*Difference, error
 		return nil, fmt.Errorf("the registry has no image %q: name one that was pushed", o.Image)
 	case g.inputs == nil:
 		return nil, fmt.Errorf("the lock does not fit the recipe:%s\n"+
-			"bring it up with raybuild lock", staleText(g.stale))
+			"update it with raybuild lock", staleText(g.stale))
 	}
 	d := &Difference{Image: g.image.Ref, Stale: []StaleLayer{}}
 	for _, s := range g.stale {
@@ -71,7 +71,7 @@ func WhyImages(ctx context.Context, older, newer string, o Options) (*Difference
 }
 
 func noRecord(ref string) error {
-	return fmt.Errorf("image %q carries no record of what it was made of: it was not pushed by this raybuild, or "+
+	return fmt.Errorf("image %q carries no record of its inputs: it was not pushed by this raybuild, or "+
 		"copied without its referrers; raybuild diff compares layers and locks", ref)
 }
 

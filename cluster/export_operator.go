@@ -44,7 +44,7 @@ func (e *exporter) operatorNotes(o kubeRayOperator) {
 	case e.options.Operator == "" && (hasToken(e.version) || labels):
 		e.note("it needs KubeRay 1.5.1 or later; for an older one export with --kuberay VERSION")
 	case e.options.Operator != "" && labels && !o.groupLabels:
-		e.note("labels stand in rayStartParams, which KubeRay refuses from 1.5 on: export anew when it is updated")
+		e.note("labels are in rayStartParams, and KubeRay 1.5 and later refuse that: export again after its update")
 	}
 	// KubeRay's probes run wget in the image before 1.6, and from then on for Ray before 2.53
 	// (controllers/ray/common/pod.go, utils.BaseWgetHealthCommand), and for the workers of a
@@ -65,7 +65,7 @@ func (e *exporter) groupLabels(n Node, o kubeRayOperator) mapping {
 		return nil
 	}
 	if e.version.before(2, 46) && flagIn(e.version, "--labels") {
-		e.fail("%s: KubeRay from 1.5 on hands labels to Ray in a form that Ray %s does not read; remove labels, or "+
+		e.fail("%s: KubeRay 1.5 and later give labels to Ray in a form that Ray %s cannot read; remove labels, or "+
 			"export with --kuberay 1.4.2 for an older one",
 			n.Group, e.options.Image.RayVersion)
 	}

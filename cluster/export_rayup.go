@@ -124,8 +124,8 @@ func (e *exporter) auth() mapping {
 		out = append(out, pair{Key: "ssh_private_key", Value: key})
 	}
 	if key == "" || login.Missing != "" {
-		e.missing("auth.ssh_private_key, a key without passphrase with which this machine and the head reach all "+
-			"hosts (%s); an agent's keys do not help, as the head has none: put in its file, or say `ssh: {key: "+
+		e.missing("auth.ssh_private_key, a key without passphrase; this machine and the head use it to reach all "+
+			"hosts (%s); the head has no SSH agent, so an agent's keys do not help: put in its file, or say `ssh: {key: "+
 			"FILE}` in cluster.yaml and export again",
 			cmp.Or(login.Missing, "cluster.yaml names none"))
 	}

@@ -75,7 +75,7 @@ func TestStatusTellsWhyAContainerEnded(t *testing.T) {
 		{enginetest.End{Code: 137, Log: start}, "its container is exited, exit code 137, which is SIGKILL: " +
 			killedBy + "; it says: Local node IP: 10.7.0.2"},
 		{enginetest.End{Code: 137, OOM: true, Log: start},
-			"the kernel ended it for want of memory (OOM kill, exit code 137)"},
+			"the kernel ended it because memory ran out (OOM kill, exit code 137)"},
 		{enginetest.End{Code: 127}, "its container is exited, exit code 127, its command cannot be run"},
 	} {
 		f.engines[1].EndAll(tt.end)
@@ -146,7 +146,7 @@ func TestNodeOfTheRunBefore(t *testing.T) {
 			t.Errorf("%s: %d alive, healthy %v, want %d alive\n%s", tt.name, s.Alive, s.Healthy, tt.alive, s)
 		}
 		if n := s.Nodes[1]; tt.alive == 1 && (n.Ray != "unknown" ||
-			!strings.Contains(s.String(), "Ray still counts the node that it had before")) {
+			!strings.Contains(s.String(), "Ray still counts the old node")) {
 			t.Errorf("%s: it is not told:\n%s", tt.name, s)
 		}
 	}
@@ -161,7 +161,7 @@ func TestLostJob(t *testing.T) {
 	}
 	var out strings.Builder
 	res, err := Submit(t.Context(), spec, Job{Argv: []string{"sleep", "60"}}, &out, &out, f.options())
-	if err == nil || !strings.Contains(err.Error(), "the job was lost with the head") ||
+	if err == nil || !strings.Contains(err.Error(), "the job was lost, because the head") ||
 		strings.Contains(err.Error(), "goes on") {
 		t.Errorf("the error does not say that the job was lost: %v", err)
 	}

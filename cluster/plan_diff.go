@@ -107,7 +107,7 @@ func follow(a Action, found []Observed, generation int, newHead bool) Action {
 		return a
 	}
 	if newHead {
-		a.Kind, a.Why = Recreate, "the head starts anew"
+		a.Kind, a.Why = Recreate, "the head starts again"
 		return a
 	}
 	for _, o := range found {

@@ -92,7 +92,7 @@ func checkPorts(ctx context.Context, h *docker.Host, needs []PortNeed) error {
 			if who == "" {
 				who = "another process"
 			}
-			errs = append(errs, fmt.Errorf("port %d, which node %s needs (%s), is taken by %s; stop that, or "+
+			errs = append(errs, fmt.Errorf("port %d is needed by node %s (%s), and is used by %s; stop that, or "+
 				"choose other ports", port, n.Node, n.Use, who))
 		}
 	}

@@ -97,7 +97,7 @@ func reaches(ctx context.Context, h *docker.Host, at netip.Addr, ports []string,
 	case h.Err() != nil:
 		return h.Err()
 	case strings.Contains(why.Error(), "prohibited"):
-		return fmt.Errorf("sshd of %s forbids TCP forwarding, which Ray's own answer is asked through; set "+
+		return fmt.Errorf("sshd of %s forbids TCP forwarding, but raybuild needs it to ask Ray; set "+
 			"AllowTcpForwarding yes (%w)", h.Target(), why)
 	}
 	return fmt.Errorf("%s at %s, port %s: a firewall, or the wrong address; open TCP between the hosts, or set "+

@@ -154,7 +154,7 @@ func (l *launch) wouldFree(ctx context.Context, h *docker.Host) string {
 		return "make room there: docker system df shows what could go"
 	}
 	if r.Sum() == 0 {
-		return "docker system df shows nothing there that could go: make room by other means, or move Docker's " +
+		return "docker system df shows nothing to remove there: make room in another way, or move Docker's " +
 			"data-root to a larger disk"
 	}
 	var parts []string
@@ -166,6 +166,6 @@ func (l *launch) wouldFree(ctx context.Context, h *docker.Host) string {
 			parts = append(parts, fmt.Sprintf("%s %d MiB", p.what, p.bytes>>20))
 		}
 	}
-	return fmt.Sprintf("docker system df would free %d MiB there (%s): docker system prune --all; or move Docker's "+
+	return fmt.Sprintf("docker system df shows %d MiB to free there (%s): docker system prune --all; or move Docker's "+
 		"data-root to a larger disk", r.Sum()>>20, strings.Join(parts, ", "))
 }

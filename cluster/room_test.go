@@ -66,7 +66,7 @@ func TestHostsWithoutRoomAreNamedBeforeThePull(t *testing.T) {
 	f.engines[2].Images[fleetImage] = f.engines[2].Registry[fleetImage] // it needs nothing
 	_, err := Up(t.Context(), spec, o)
 	want := fmt.Sprintf("/var/lib/docker has 2000 MiB free, and the image needs 3700 MiB there (1000 MiB compressed "+
-		"and 2700 MiB unpacked, which is an estimate); docker system df would free %d MiB there (images %d MiB): "+
+		"and 2700 MiB unpacked, which is an estimate); docker system df shows %d MiB to free there (images %d MiB): "+
 		"docker system prune --all", enginetest.Unused>>20, enginetest.Unused>>20)
 	if err == nil || strings.Count(err.Error(), want) != 2 || strings.Contains(err.Error(), spec.Workers[1].Host.ID()) {
 		t.Errorf("the error does not name the two hosts that lack room, and what they need: %v", err)

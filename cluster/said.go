@@ -77,7 +77,7 @@ func signalOf(code string) string {
 	return ""
 }
 
-const killedBy = "somebody's, or the kernel's for want of memory (dmesg on the host tells)"
+const killedBy = "sent by somebody, or by the kernel because memory ran out (see dmesg on the host)"
 
 // exitOf says what a container's exit code means: above 128 it is a signal's number (POSIX shells;
 // Docker reports init's).

@@ -277,7 +277,7 @@ func (l *launch) before(ctx context.Context, have *Observed, r rayNode) string {
 	if err != nil || !r.Started.Before(d.Started) {
 		return ""
 	}
-	return fmt.Sprintf("its container started anew at %s, and Ray still counts the node that it had before",
+	return fmt.Sprintf("its container started again at %s, and Ray still counts the old node",
 		d.Started.Format(time.TimeOnly))
 }
 
@@ -293,7 +293,7 @@ func (l *launch) whyMissing(ctx context.Context, n Node, have *Observed, v *view
 	case d.Error != "":
 		return "Docker could not start it: " + textOf(d.Error), l.next(), d.Restarts
 	case d.OOM:
-		return fmt.Sprintf("the kernel ended it for want of memory (OOM kill, exit code %d)", d.ExitCode),
+		return fmt.Sprintf("the kernel ended it because memory ran out (OOM kill, exit code %d)", d.ExitCode),
 			"lower memory or shm_size, then " + l.next(), d.Restarts
 	case !d.Running || d.State == "restarting":
 		return fmt.Sprintf("its container is %s, %s%s", d.State, exitOf(d.ExitCode),

@@ -127,7 +127,7 @@ func (r *ray) submit(ctx context.Context, j Job, stdout io.Writer, tell *story) 
 }
 
 // errLost is how a job ends whose head ends: its program ran there, and a new head knows nothing of it.
-var errLost = errors.New("the job was lost with the head, which was started anew and knows nothing of it; look why: " +
+var errLost = errors.New("the job was lost, because the head was started again and does not know it; look why: " +
 	"raybuild cluster status; then submit it again")
 
 // started says when the head's container was; zero: it is not known.

@@ -66,7 +66,7 @@ func jobFiles(root *os.Root, exclude []string) ([]jobFile, error) {
 			return err
 		}
 		if total += info.Size(); total > maxUpload {
-			return fmt.Errorf("its files are more than %d MiB, which is all that Ray takes; name what to leave out "+
+			return fmt.Errorf("its files are more than %d MiB, the most that Ray takes; name what to leave out "+
 				"in .rayignore", maxUpload>>20)
 		}
 		out = append(out, jobFile{name: name, mode: info.Mode().Perm(), size: info.Size()})
@@ -159,7 +159,7 @@ func (r *ray) runInHead(ctx context.Context, j Job, stdout, stderr io.Writer) (*
 		out.ID = j.ID
 	}
 	if j.Detach {
-		return nil, errors.New("this version of Ray has no jobs API, without which a job cannot go on by itself; " +
+		return nil, errors.New("this version of Ray has no jobs API, so a job cannot go on by itself; " +
 			"leave --detach out")
 	}
 	run := docker.Exec{Cmd: j.Argv, Stdout: stdout, Stderr: stderr}

@@ -323,7 +323,7 @@ func (l *launch) act(ctx context.Context, h *docker.Host, a Action, v *view) err
 	}
 	id, err := h.Create(ctx, c)
 	if docker.IsConflict(err) {
-		return fmt.Errorf("a container named %s is there that is not of this cluster; remove or rename it (%w)",
+		return fmt.Errorf("a container named %s exists and does not belong to this cluster; remove or rename it (%w)",
 			a.Want.Name, err)
 	}
 	if err != nil {

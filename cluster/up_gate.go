@@ -101,7 +101,7 @@ func (l *launch) noDashboard(ctx context.Context, r *ray, start time.Time, last 
 		return nil //nolint:nilerr // GCS is not there either: it is not the dashboard that is amiss
 	}
 	c.Close() // it was a trial
-	return errors.New("ray runs, and its dashboard, which answers for it, does not: the image lacks " +
+	return errors.New("ray runs, but its dashboard, which answers for it, does not run: the image lacks " +
 		"ray[default]; add the extra `default` to ray in raybuild.yaml")
 }
 
@@ -243,8 +243,8 @@ func (l *launch) probe(ctx context.Context, v *view) error {
 	g.Wait() //nolint:errcheck // what is open is in open
 	if len(open) > 0 {
 		slices.Sort(open)
-		return fmt.Errorf("EXPOSED: from this machine, which is no member, these ports of Ray answer: %s; whoever "+
-			"reaches them runs code on the cluster; set `filter: true`, or close them in the hosts' firewall",
+		return fmt.Errorf("EXPOSED: this machine is no member, but these ports of Ray answer it: %s; everybody who "+
+			"reaches them can run code on the cluster; set `filter: true`, or close them in the hosts' firewall",
 			strings.Join(open, ", "))
 	}
 	return nil

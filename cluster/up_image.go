@@ -176,11 +176,11 @@ func explainPull(ref string, err error) error {
 	}
 	switch {
 	case says("unauthorized", "no basic auth credentials", "authentication required", "access denied", "is denied"):
-		return fmt.Errorf("%w; %s does not let it in: the credentials are this machine's and go along with each pull: "+
+		return fmt.Errorf("%w; %s refuses access: raybuild sends this machine's credentials with each pull: "+
 			"docker login %s, here, and run again",
 			err, host, host)
 	case says("server gave http response to https client"):
-		return fmt.Errorf("%w; %s speaks plain HTTP, which a Docker Engine refuses unless told otherwise: add "+
+		return fmt.Errorf("%w; %s speaks plain HTTP, and a Docker Engine refuses that by default: add "+
 			"\"insecure-registries\": [%q] to /etc/docker/daemon.json on the host, then there: systemctl reload docker",
 			err, host, host)
 	case says("manifest unknown", "name unknown", "repository does not exist"):
@@ -193,7 +193,7 @@ func explainPull(ref string, err error) error {
 // registry. Its ID is its digest.
 func (l *launch) localImage(ctx context.Context, h *docker.Host, img docker.Image, there []Observed) (pinned, error) {
 	l.local.Do(func() {
-		l.tell.say("note: the image %s that is on %s is taken, no registry is asked", l.spec.Image,
+		l.tell.say("note: raybuild takes the image %s that is on %s, and asks no registry", l.spec.Image,
 			l.spec.Head.Host.ID())
 	})
 	return l.imageFacts(ctx, h, img.ID, img.ID, img, there)

@@ -17,7 +17,7 @@ head:
 `
 
 const initRest = `
-# All that follows is optional, and shown with its default. The keys of a node (num_cpus … ssh) may stand here for
+# All keys below are optional, and shown with their defaults. The keys of a node (num_cpus … ssh) may stand here for
 # all nodes, or in head or a worker group for its own.
 # num_cpus: auto                # all CPUs of the host
 # num_gpus: 0
@@ -31,7 +31,7 @@ const initRest = `
 # ports: {gcs: 6379, dashboard: 8265, workers: 10002-10999}
 # args: ["--verbose"]           # further arguments of ray start
 # ssh: {user: ubuntu, port: 22, key: ~/.ssh/id_ed25519, jump: bastion}   # else ~/.ssh/config decides
-# min_workers: 0                # fewest workers that make up succeed; all of them
+# min_workers: 0                # up succeeds with at least this many workers; all of them
 # skip_unreachable: false       # go on without workers that cannot be reached
 # share_hosts: false            # allow several nodes on one host (nodes_per_host: 2 in a group)
 # filter: false                 # a packet filter lets only members reach Ray's ports; a reboot ends it; up puts it back

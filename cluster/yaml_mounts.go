@@ -106,7 +106,7 @@ func mountProblem(m Mount) (message, fix string) {
 	}
 	for _, own := range []string{"/dev/shm", TokenDir, "/proc", "/sys"} {
 		if m.Target == own || strings.HasPrefix(m.Target, own+"/") {
-			return fmt.Sprintf("mount target %s is the launcher's", m.Target),
+			return fmt.Sprintf("mount target %s is used by the launcher", m.Target),
 				"choose another target; the size of /dev/shm is shm_size"
 		}
 	}

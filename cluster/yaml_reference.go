@@ -23,7 +23,7 @@ func Page() []byte { return referenceFile().Page() }
 
 func referenceFile() strictyaml.File {
 	const common = "These keys stand at the top of the file for all nodes, and in `head` or a group of `workers` for " +
-		"its own.\nWhat stands nearer to a node holds: a list or a value replaces what is said above, and a " +
+		"its own.\nThe key nearer to a node wins: its list or value replaces the one above, and its " +
 		"mapping is added to it."
 	return strictyaml.File{Name: "cluster.yaml", Title: "A cluster of raybuild", URL: SchemaURL,
 		Common: map[string]string{nodeKeyGroup: common},

@@ -86,7 +86,7 @@ func containerKeys(s *settings) []strictyaml.Key {
 		{Name: "ports", Doc: "The ports of a node. A further node of the same host takes ports above them.",
 			Example: "{gcs: 6379, workers: 10002-10999}", Value: portsValue(s)},
 		{Name: "temp_dir",
-			Doc:     "Ray's `--temp-dir` in the container. A further node of the same host has a number behind it.",
+			Doc:     "Ray's `--temp-dir` in the container. Another node on the same host gets a number at the path's end.",
 			Default: "`" + defaultTemp + "`", Example: "/scratch/ray",
 			Value: strictyaml.String(&n.TempDir, absolutePath())},
 		{Name: "ssh", Doc: "How hosts are reached, where their URLs do not say it.", Default: "as `~/.ssh/config` says",
@@ -151,7 +151,7 @@ func labelName() strictyaml.Grammar {
 func launcherEnv() map[string]string {
 	const (
 		set   = "leave it out: the launcher sets it on every node"
-		token = "leave it out: the launcher makes a token and delivers it as a file, which no `docker inspect` shows"
+		token = "leave it out: the launcher makes a token and delivers it as a file, so `docker inspect` does not show it"
 	)
 	return map[string]string{
 		"RAY_AUTH_TOKEN": token, "RAY_ADDRESS": set, "RAY_AUTH_MODE": set, "RAY_AUTH_TOKEN_PATH": set,
@@ -167,7 +167,7 @@ func envName() strictyaml.Grammar {
 			return fmt.Sprintf("%q is not a variable's name", clip(s)), "use letters, digits and _"
 		}
 		if fix := own[s]; fix != "" {
-			return fmt.Sprintf("variable %s is the launcher's", s), fix
+			return fmt.Sprintf("variable %s is set by the launcher", s), fix
 		}
 		return "", ""
 	})
@@ -191,7 +191,7 @@ func startArgument() strictyaml.Grammar {
 			return fmt.Sprintf("%q is not an argument of `ray start`", clip(s)),
 				"write --name or --name=value, one argument an element"
 		case ownFlags[m[1]] != "":
-			return fmt.Sprintf("argument %s is the launcher's", m[1]), "use " + ownFlags[m[1]]
+			return fmt.Sprintf("argument %s is set by the launcher", m[1]), "use " + ownFlags[m[1]]
 		}
 		return "", ""
 	})

@@ -91,7 +91,7 @@ func (doc *document) clusterKeys() []strictyaml.Key {
 			Default: "`false`",
 			Example: "true",
 			Value:   strictyaml.Flag(&doc.share)},
-		{Name: "parallel", Doc: "How many hosts are worked on at once.", Default: "`32`", Example: "64",
+		{Name: "parallel", Doc: "How many hosts the launcher works on at once.", Default: "`32`", Example: "64",
 			Value: strictyaml.Int(&s.Parallel, 1, 256)},
 		{Name: "filter",
 			Doc: "Installs a packet filter on each host that lets only members reach Ray's ports. It ends " +
@@ -153,7 +153,7 @@ func (doc *document) workersValue() strictyaml.Value {
 		}
 		if names[g.name] {
 			t.AddAt(n, key, fmt.Sprintf("worker group %q is there twice (or is called head)", g.name),
-				"give each group an own name")
+				"give each group its own name")
 		}
 		names[g.name] = true
 		doc.groups = append(doc.groups, g)

@@ -13,7 +13,7 @@ func (c *checker) ray() {
 	v := c.r.Ray.Version
 	row, ok := rayRowOf(v)
 	if !ok {
-		c.note("ray.version", "Ray %s is older than what raybuild knows (%s): nothing about it is checked", v,
+		c.note("ray.version", "Ray %s is older than every Ray that raybuild knows (%s): raybuild checks nothing about it", v,
 			rayRows()[0].From)
 		return
 	}
@@ -24,14 +24,14 @@ func (c *checker) ray() {
 		c.note("ray.version", "Ray %s was withdrawn from PyPI (%s): use %s", v, release.yanked, next)
 	case exact:
 	case compareDotted(v, newest) > 0:
-		c.note("ray.version", "Ray %s is newer than what raybuild knows (%s): it is taken to work with what "+
+		c.note("ray.version", "Ray %s is newer than every Ray that raybuild knows (%s): raybuild assumes that it works with what "+
 			"%s works with", v, newest, release.version)
 	case compareDotted(minorOf(v), minorOf(release.version)) > 0:
 		c.AddAt(nil, "ray.version", fmt.Sprintf("Ray %s was never released", v),
 			fmt.Sprintf("use %s or %s", release.version, next))
 		return
 	default:
-		c.note("ray.version", "raybuild knows no Ray %s on PyPI: it is taken to work with what %s works with", v,
+		c.note("ray.version", "raybuild knows no Ray %s on PyPI: it assumes that this Ray works with what %s works with", v,
 			release.version)
 	}
 	c.rayWheels(release)
@@ -82,7 +82,7 @@ func (c *checker) rayExtras(row rayRow) {
 		c.note("ray.extras", "without the extra default Ray has no dashboard, no jobs and no health checks over HTTP")
 	case v == "0.8.6" && has("serve", "all"):
 		c.note("ray.extras", "the extra serve of Ray 0.8.6 needs blist, which no compiler of today builds; leave "+
-			"serve and all out if this fails")
+			"the extras serve and all out if this fails")
 	}
 	if !has("rllib", "all", "all-cpp") {
 		return

@@ -147,12 +147,12 @@ func TestPins(t *testing.T) {
 func TestNotes(t *testing.T) {
 	newest := newestRay()
 	for text, want := range map[string]string{
-		"ray: {version: 9.0.0}": "ray.version: Ray 9.0.0 is newer than what raybuild knows (" +
-			newest + "): it is taken to work with what " + newest + " works with",
-		"ray: {version: 2.57.9}": "ray.version: raybuild knows no Ray 2.57.9 on PyPI: it is " +
-			"taken to work with what 2.57.1 works with",
+		"ray: {version: 9.0.0}": "ray.version: Ray 9.0.0 is newer than every Ray that raybuild knows (" +
+			newest + "): raybuild assumes that it works with what " + newest + " works with",
+		"ray: {version: 2.57.9}": "ray.version: raybuild knows no Ray 2.57.9 on PyPI: it assumes " +
+			"that this Ray works with what 2.57.1 works with",
 		"ray: {version: 2.60.0rc1}": "ray.version: " +
-			"raybuild knows no Ray 2.60.0rc1 on PyPI: it is taken to work with what 2.60.0 works with",
+			"raybuild knows no Ray 2.60.0rc1 on PyPI: it assumes that this Ray works with what 2.60.0 works with",
 		"ray: {version: 1.7.1}\nenv: {python: 3.8}": "ray.version: Ray " +
 			"1.7.1 was withdrawn from PyPI (https://github.com/ray-project/ray/issues/19813): use 1.8.0",
 		"ray: {version: 2.60.0}\nenv: {python: 3.14}": "ray.extras: RLlib on " +
@@ -165,13 +165,13 @@ func TestNotes(t *testing.T) {
 			"2026-07-09: there are no updates since then",
 		"base: ubuntu:20.04": "base: the standard support of Ubuntu 20.04 " +
 			"ended on 2025-05-31: security updates since then need Ubuntu Pro (ESM)",
-		"ray: {version: 0.8.5}\nenv: {python: 3.6}": "ray.version: Ray 0.8.5 is older than what " +
-			"raybuild knows (0.8.6): nothing about it is checked",
+		"ray: {version: 0.8.5}\nenv: {python: 3.6}": "ray.version: Ray 0.8.5 is older than every Ray that " +
+			"raybuild knows (0.8.6): raybuild checks nothing about it",
 		"ray: {version: 2.59.0, extras: [tune]}": "ray.extras: without the extra default Ray has " +
 			"no dashboard, no jobs and no health checks over HTTP",
 		"ray: {version: 0.8.6, extras: [serve]}\n" +
 			"env: {python: 3.7}": "ray.extras: the extra serve of Ray 0.8.6 needs blist, which no compiler of today " +
-			"builds; leave serve and all out if this fails",
+			"builds; leave the extras serve and all out if this fails",
 	} {
 		notes, err := Check(loadText(t, text))
 		if err != nil {

@@ -184,7 +184,7 @@ func maxSizeValue(size *int64) strictyaml.Value {
 
 func layerBudget(s string) (string, string) {
 	if n, err := strconv.Atoi(s); err != nil || n < leastBudget || n > mostBudget {
-		return quoteShort(s) + " is no number of layers that can be",
+		return quoteShort(s) + " is not a possible number of layers",
 			fmt.Sprintf("write a number from %d to %d", leastBudget, mostBudget)
 	}
 	return "", ""
@@ -192,7 +192,7 @@ func layerBudget(s string) (string, string) {
 
 func layerSize(s string) (string, string) {
 	if n, ok := parseSize(s); !ok || n < leastMaxSize {
-		return quoteShort(s) + " is no size that a layer can be kept to", `write 16MB or more, such as "512MB" or "1GB"`
+		return quoteShort(s) + " is not a possible size of a layer", `write 16MB or more, such as "512MB" or "1GB"`
 	}
 	return "", ""
 }

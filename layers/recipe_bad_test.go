@@ -150,7 +150,7 @@ func refusedRecipes() []refusedRecipe {
 		{"a NUL", "base: a\x00", []string{`raybuild.yaml:1:8: control character U+0000; remove it`}},
 		{"a hidden turn of direction", "base: a\u202eb",
 			[]string{
-				`raybuild.yaml:1:8: bidirectional control character U+202E; remove it: it makes text look other than it is`,
+				`raybuild.yaml:1:8: bidirectional control character U+202E; remove it: it makes text look different from what it is`,
 			}},
 		{"an escaped turn of direction", `image: {labels: {a: "x\u202ey"}}`,
 			[]string{`raybuild.yaml:1:21: image.labels.a: bidirectional control character U+202E; remove it`}},

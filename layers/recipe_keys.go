@@ -48,7 +48,7 @@ func recipeKeys(r *Recipe) []strictyaml.Key {
 				"write [linux/amd64] or remove the key")},
 		{Name: "smoke",
 			Doc: "The test of a built image before it gets its name: `true` imports Ray and the packages that " +
-				"the recipe names, `false` does without, and a command runs in the image in place of the imports, " +
+				"the recipe names, `false` leaves the test out, and a command runs in the image instead of the imports, " +
 				"without a network.",
 			Default: "`true`", Example: "python -m ours.selftest", Value: smokeValue(&r.Smoke)},
 	}
@@ -136,7 +136,7 @@ func pipValue(p *Pip) strictyaml.Value {
 		strictyaml.Key{Name: "packages", Doc: "Requirements, as pip writes them.", Default: "none",
 			Example: `[requests, "numpy<2"]`,
 			Value:   packages},
-		strictyaml.Key{Name: "requirements", Doc: "Requirements files. What they include is read, too.",
+		strictyaml.Key{Name: "requirements", Doc: "Requirements files. Files that they include are read, too.",
 			Default: "none",
 			Example: "[requirements.txt]", Value: strictyaml.Strings(&p.Requirements, grammarPath())},
 		strictyaml.Key{Name: "wheels", Doc: "Wheels of your own.", Default: "none", Example: `["dist/*.whl"]`,
@@ -168,7 +168,7 @@ func indexKeys(x *ExtraIndex) []strictyaml.Key {
 		{Name: "packages", Doc: "The names of the packages that come from this index.", Required: true,
 			Example: "[torch]",
 			Value: filled(strictyaml.Strings(&x.Packages, grammarProject()),
-				"list what is taken from this index: nothing else is, so that no one else's package can "+
+				"list the packages to take from this index: no others come from it, so no one else's package can "+
 					"take its place")},
 	}
 }

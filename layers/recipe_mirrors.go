@@ -134,7 +134,7 @@ func readMirror(t *strictyaml.Reader, n *strictyaml.Node, key string) (m Mirror,
 	var u mirrorURLs
 	t.Read(n, key, strictyaml.Map(u.keys()...))
 	if len(n.Pairs) == 0 {
-		t.AddAt(n, key, "is a mirror of nothing", "give it one or more of apt, conda, pip and installer")
+		t.AddAt(n, key, "is a mirror without URLs", "give it one or more of apt, conda, pip and installer")
 	}
 	if t.Count() > before {
 		return Mirror{}, false

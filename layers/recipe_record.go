@@ -186,8 +186,8 @@ func empty(v any) bool {
 func fitsBase(was, is, tool LockImage) error {
 	switch {
 	case was.ID != is.ID || was.Release != is.Release:
-		return fmt.Errorf("base %q is %s %s, and the image was made on %s %s: a rebase keeps what was installed, "+
-			"which another release would not fit: name a base of %s %s, or build from the recipe with this base",
+		return fmt.Errorf("base %q is %s %s, and the image was made on %s %s: a rebase keeps the installed packages, "+
+			"and they do not fit another release: name a base of %s %s, or build from the recipe with this base",
 			is.Reference, is.ID, is.Release, was.ID, was.Release, was.ID, was.Release)
 	case olderVersion(is.Glibc, tool.Glibc):
 		return fmt.Errorf("base %q has glibc %s, and the image's packages were made with glibc %s: they would not "+

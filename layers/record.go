@@ -130,7 +130,7 @@ func ParseBuildRecord(data []byte) (*BuildRecord, error) {
 	for _, p := range in.Platforms {
 		for _, l := range p.Layers {
 			if l.Count < 1 || l.Count > maxImageLayers || l.Bytes < 0 || l.Name == "" {
-				return nil, fmt.Errorf("read record of inputs: layer %q of %q cannot be", l.Name, p.Platform)
+				return nil, fmt.Errorf("read record of inputs: layer %q of %q is not valid", l.Name, p.Platform)
 			}
 		}
 	}

@@ -113,11 +113,11 @@ func onlyNew(artifacts, there []Artifact) ([]Artifact, error) {
 		i := slices.IndexFunc(there, func(t Artifact) bool { return t.Name == a.Name })
 		switch {
 		case i >= 0 && there[i].Version != a.Version:
-			return nil, fmt.Errorf("pip would replace %s %s by %s, and what is there stays: name a version "+
+			return nil, fmt.Errorf("pip would replace %s %s by %s, but the image's packages stay: name a version "+
 				"that takes %[2]s", a.Name, there[i].Version, a.Version)
 		case i >= 0:
 		case a.Kind != KindWheel:
-			return nil, noWheel(a.Name+" "+a.Version, "it has a source distribution alone")
+			return nil, noWheel(a.Name+" "+a.Version, "it has only a source distribution")
 		default:
 			out = append(out, a)
 		}

@@ -77,7 +77,7 @@ func TestOnlyWhatIsNewIsAdded(t *testing.T) {
 		t.Errorf("added is %v (%v), want uvloop alone", got, err)
 	}
 	if _, err := onlyNew([]Artifact{{Kind: KindWheel, Name: "uvicorn", Version: "0.33"}}, there); err == nil ||
-		!strings.Contains(err.Error(), "stays") {
+		!strings.Contains(err.Error(), "stay: name a version") {
 		t.Errorf("another version of what is there: %v", err)
 	}
 	if _, err := onlyNew([]Artifact{{Kind: KindSdist, Name: "x", Version: "1"}}, there); err == nil ||

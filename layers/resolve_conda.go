@@ -75,7 +75,7 @@ func resolveEnv(ctx context.Context, r *Resolver, e env) ([]Artifact, error) {
 		if artifacts, err := askConda(ctx, r, vars, args); err == nil || ctx.Err() != nil {
 			return artifacts, err
 		}
-		r.in.Log("env: not all packages can stay as they were; asking conda anew")
+		r.in.Log("env: not all packages can stay as they were; asking conda again")
 		delete(vars, "CONDA_PINNED_PACKAGES")
 	}
 	return askConda(ctx, r, vars, args)

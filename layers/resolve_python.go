@@ -52,7 +52,7 @@ func resolvePython(ctx context.Context, r *Resolver, p python) ([]Artifact, erro
 		if len(freed) == len(held) {
 			freed = nil
 		}
-		r.in.Log("ray: letting go of %s", shorten(without(held, names(freed)), 80))
+		r.in.Log("ray: dropping the old versions of %s", shorten(without(held, names(freed)), 80))
 		held = freed
 	}
 }

@@ -26,7 +26,7 @@ func (r *Resolver) noteYanked(artifacts []Artifact, stderr string) {
 			reason := yankedReason(m[3])
 			a.For = withFact(a.For, "yanked", reason)
 			r.in.Log("warning: %s %s was yanked from the index by its makers (%s): it is taken because its version is "+
-				"pinned; choose another one, or raybuild lock --update %[1]s if the lock alone pins it", a.Name,
+				"pinned; choose another one, or raybuild lock --update %[1]s if only the lock pins it", a.Name,
 				a.Version, reason)
 		}
 	}
@@ -75,7 +75,7 @@ func (r *Resolver) yankedHint(ctx context.Context, p python, text string) string
 	if versions == nil {
 		return ""
 	}
-	return fmt.Sprintf("\nyanked from the index, and taken only where == pins them: %s; name another version, or pin "+
-		"one of them to have it all the same",
+	return fmt.Sprintf("\nyanked from the index, and taken only if == pins them: %s; name another version, or pin "+
+		"one of them to take it anyway",
 		shorten(versions, 100))
 }

@@ -81,7 +81,7 @@ func Stale(r *Recipe, l *Lock, own ...Layer) ([]StaleLayer, error) {
 		for _, layer := range slices.Sorted(maps.Keys(inputs)) {
 			if !slices.ContainsFunc(locked.Layers,
 				func(l LockLayer) bool { return l.Name == layer && l.Inputs == inputs[layer] }) {
-				out = append(out, StaleLayer{name, layer, "the recipe asks for something else than what was resolved"})
+				out = append(out, StaleLayer{name, layer, "the recipe changed after it was resolved"})
 			}
 		}
 	}

@@ -33,7 +33,7 @@ func (c *collector) lostResult() []CacheWork {
 		return nil
 	}
 	return []CacheWork{
-		{Name: readingCache, Error: fmt.Sprintf("%s (operations that ran for want of it: %d)", c.unread,
+		{Name: readingCache, Error: fmt.Sprintf("%s (operations that ran because of this: %d)", c.unread,
 			len(c.unreadOps))},
 	}
 }

@@ -29,7 +29,7 @@ const (
 )
 
 // unfinished is the error of what was stopped.
-const unfinished = "it did not come to its end"
+const unfinished = "it did not finish"
 
 func isExport(name string) bool {
 	return strings.HasPrefix(name, exportingCache) || strings.HasPrefix(name, exportingToGitHub)

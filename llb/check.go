@@ -25,7 +25,7 @@ type Check struct {
 }
 
 // ErrNotHere says that a builder has not what [Check.Here] stands on, where there is no [Check.Stage].
-var ErrNotHere = errors.New("the builder has not all of what is checked")
+var ErrNotHere = errors.New("the builder lacks a part of what is checked")
 
 // CheckError is the failure of a check: the image was built, and did not pass. It matches by errors.As.
 type CheckError struct {

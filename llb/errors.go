@@ -46,7 +46,7 @@ type LostError struct {
 
 func (e *LostError) Error() string {
 	return fmt.Sprintf("builder %q is gone in the middle of its work (%v): run again: finished steps are kept, and a "+
-		"local engine is started anew",
+		"local engine is started again",
 		e.Addr, plainText(e.Err))
 }
 

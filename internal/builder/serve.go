@@ -37,7 +37,7 @@ func engineProgram() (string, error) {
 	}
 	program, err := exec.LookPath("raybuild")
 	if err != nil {
-		return "", errors.New("start the embedded engine: this program is none: call raybuild.ServeEngine first in " +
+		return "", errors.New("start the embedded engine: this program has none: call raybuild.ServeEngine first in " +
 			"its main, put the raybuild command into PATH, or name another builder")
 	}
 	return program, nil

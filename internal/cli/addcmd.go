@@ -38,7 +38,7 @@ the image has all that you ask for, nothing is built.
 raybuild does not know packages that the recipe's own steps installed, so it
 does not keep their versions.`,
 		Example: `  raybuild add --push einops --onto registry.example/ray:2.60.0
-  raybuild add --push -t registry.example/ray:nlp "transformers>=4.40,<5" sentencepiece --onto registry.example/ray:2.60.0`,
+  raybuild add --push -t registry.example/ray:nlp "transformers>=4.40,<5" --onto registry.example/ray:2.60.0`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.set(cmd)
 			return a.add(cmd.Context(), o, args)

@@ -53,7 +53,7 @@ func (o *buildOptions) bareCache(a *app) error {
 		return nil
 	}
 	if len(o.names) == 0 {
-		return usagef("--cache needs a name, beside which the cache is kept: raybuild --push --cache " +
+		return usagef("--cache needs an image name, because it keeps the cache beside the image: raybuild --push --cache " +
 			"registry.example/ray:TAG")
 	}
 	named, err := reference.ParseNormalizedNamed(o.names[0])

@@ -48,7 +48,7 @@ func (a *app) tellCaches(p *parsedOptions, done []llb.CacheWork, m *cacheMetadat
 		switch {
 		case c.Error == "":
 		case p.notYet(c):
-			a.say("note: there is no cache yet where --cache keeps it: %s",
+			a.say("note: --cache found no cache yet: %s",
 				strings.TrimPrefix(c.Name, "importing cache manifest from "))
 		default:
 			a.warn("%s: %s", c.Name, show.Printable(c.Error))

@@ -21,7 +21,7 @@ func TestCachesAreReported(t *testing.T) {
 		failed string
 	}{
 		"the branch's first build": {[]llb.CacheWork{absent(beside)},
-			"note: there is no cache yet where --cache keeps it: " + beside, "0 of 1"},
+			"note: --cache found no cache yet: " + beside, "0 of 1"},
 		"a name that was given": {[]llb.CacheWork{absent("other.example/ray:cache")},
 			"warning: importing cache manifest from other.example/ray:cache", "1 of 1"},
 		"a registry that refuses": {[]llb.CacheWork{{Name: "importing cache manifest from " + beside, Error: "403"},

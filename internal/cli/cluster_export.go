@@ -108,7 +108,7 @@ func (o *applyOptions) check(f *pflag.FlagSet, format cluster.Format) error {
 		return usagef("--apply is for --format %s; %s has no server to apply it to", cluster.KubeRay, format)
 	}
 	if o.apply && o.timeout <= 0 {
-		return usagef("--timeout %s: it is how long to wait for the cluster, such as 5m", o.timeout)
+		return usagef("--timeout %s: give the time to wait for the cluster, such as 5m", o.timeout)
 	}
 	for _, name := range []string{"kubeconfig", "context", "timeout", "force-conflicts", "json"} {
 		if !o.apply && f.Changed(name) {

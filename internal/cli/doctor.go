@@ -114,7 +114,7 @@ func describeBuilder(info llb.Info) string {
 	}
 	merge := "can merge layers"
 	if !info.Merge {
-		merge = "cannot merge layers: images are laid out as a line, and an edit rebuilds what follows it"
+		merge = "cannot merge layers: the layers stand in a line, and an edit rebuilds all layers after it"
 	}
 	return strings.TrimSpace(fmt.Sprintf("BuildKit %s for %s; %s", info.Version, strings.Join(platforms, ", "), merge))
 }

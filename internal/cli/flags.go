@@ -67,7 +67,7 @@ func insecureFlag(f *pflag.FlagSet, v *[]string) {
 func (o *builderOptions) check() error {
 	modes := []string{"auto", "tty", "plain", "quiet", "rawjson"}
 	if !slices.Contains(modes, o.progress) {
-		return usagef("--progress %q: it is one of %s", o.progress, strings.Join(modes, ", "))
+		return usagef("--progress %q: must be one of %s", o.progress, strings.Join(modes, ", "))
 	}
 	return nil
 }
@@ -201,20 +201,20 @@ func (o *buildOptions) check(a *app) error {
 		return err
 	}
 	if !slices.Contains([]string{"", "gzip", "zstd", "estargz"}, o.compression) {
-		return usagef("--compression %q: it is gzip, zstd or estargz", o.compression)
+		return usagef("--compression %q: must be gzip, zstd or estargz", o.compression)
 	}
 	if o.cacheBudget < 0 {
-		return usagef("--cache-budget %v: it is how long to wait at most, or 0 for no limit", o.cacheBudget)
+		return usagef("--cache-budget %v: give the longest time to wait, or 0 for no limit", o.cacheBudget)
 	}
 	if o.fetch != "session" && o.fetch != "builder" {
-		return usagef("--fetch %q: it is session or builder", o.fetch)
+		return usagef("--fetch %q: must be session or builder", o.fetch)
 	}
 	for _, name := range o.names {
 		if _, err := registry.Host(name); err != nil {
 			return &usageError{err}
 		}
 		if strings.Contains(name, "@") {
-			return usagef("image name %q has a digest, which the build itself gives: name it by a tag", name)
+			return usagef("image name %q has a digest, but the build makes the digest: name it by a tag", name)
 		}
 	}
 	if err := o.checkReport(a); err != nil {
@@ -303,7 +303,7 @@ func caches(flag string, texts []string, export bool) ([]llb.CacheEntry, error) 
 		kind := attrs["type"]
 		delete(attrs, "type")
 		if !slices.Contains(kinds, kind) {
-			return nil, usagef("%s %q: type is one of %s", flag, text, strings.Join(kinds, ", "))
+			return nil, usagef("%s %q: type must be one of %s", flag, text, strings.Join(kinds, ", "))
 		}
 		if kind == "registry" {
 			if _, err := registry.Host(attrs["ref"]); err != nil {
@@ -326,7 +326,7 @@ func (a *app) outputs(texts []string) ([]raybuild.Output, error) {
 		o := raybuild.Output{Type: f["type"], Path: f["dest"]}
 		switch {
 		case o.Type != "oci" && o.Type != "docker" && o.Type != "local":
-			return nil, usagef("--output %q: type is oci (a tar in OCI layout), docker (a tar for docker load) or "+
+			return nil, usagef("--output %q: type must be oci (a tar in OCI layout), docker (a tar for docker load) or "+
 				"local (a directory)", text)
 		case o.Path == "":
 			return nil, usagef("--output %q: dest=PATH says where it is written", text)
@@ -373,7 +373,7 @@ func secrets(a *app, texts []string) (map[string]func() ([]byte, error), error) 
 		}
 		file = a.path(file)
 		if info, err := os.Stat(file); err != nil || info.IsDir() {
-			return nil, usagef("--secret %q: %s is no file that can be read", text, file)
+			return nil, usagef("--secret %q: cannot read the file %s", text, file)
 		}
 		all[id] = func() ([]byte, error) {
 			data, err := os.ReadFile(file)

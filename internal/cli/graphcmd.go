@@ -46,7 +46,7 @@ build" reads from standard input (for one platform).`,
 				format = "json"
 			}
 			if !slices.Contains(formats, format) {
-				return usagef("--format %q%s: it is one of %s", format, meant(format, formats),
+				return usagef("--format %q%s: must be one of %s", format, meant(format, formats),
 					strings.Join(formats, ", "))
 			}
 			o.progress = "quiet"

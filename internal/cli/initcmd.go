@@ -17,8 +17,8 @@ func (a *app) initCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "Write a commented recipe to start from",
-		Long: `init writes raybuild.yaml: the default image, with every key that a recipe can
-have explained and most of them commented out. It never overwrites a file.`,
+		Long: `init writes raybuild.yaml for the default image. It explains every key of a
+recipe; most keys are commented out. It never overwrites a file.`,
 		Example: "  raybuild init\n  raybuild init -f gpu.yaml",
 		Args:    noArgs,
 		RunE: func(*cobra.Command, []string) error {

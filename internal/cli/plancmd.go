@@ -117,7 +117,7 @@ func planText(r *raybuild.Plan) string {
 	line("push", "about %s", upTo(show.Size(r.Push), show.Size(r.PushMost)))
 	line("pull", "about %s, by a node that has the image", upTo(show.Size(r.Pull), show.Size(r.PullMost)))
 	if r.Seconds != nil {
-		line("time", "at most about %.1f s in steps, by what they took here last; fetching and pushing come on top",
+		line("time", "at most about %.1f s in steps, as long as they took here last time; fetching and pushing are not counted",
 			*r.Seconds)
 	}
 	return strings.TrimSpace(b.String())
@@ -127,5 +127,5 @@ func upTo(least, most string) string {
 	if least == most {
 		return least
 	}
-	return fmt.Sprintf("%s (at most %s, if all that follow come out new)", least, most)
+	return fmt.Sprintf("%s (at most %s, if all that follow get new bytes)", least, most)
 }

@@ -20,7 +20,7 @@ func (a *app) rebaseCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rebase IMAGE",
 		Short: "Put an image on the newest base of its release, and keep everything else",
-		Long: `rebase builds IMAGE again on a patched base: on what its base's tag is today, or
+		Long: `rebase builds IMAGE again on a patched base: on its base's tag as of today, or
 on --base. apt resolves and runs again; conda, Ray and all other Python packages
 stay as they are, so their layers keep their digests and nodes do not pull them
 again.

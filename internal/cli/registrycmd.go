@@ -13,7 +13,7 @@ import (
 func (a *app) registryCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "registry",
-		Short: "Run a registry of one's own",
+		Short: "Run a registry of your own",
 		Long: "registry has a small image registry that keeps its blobs in a directory, for a desk, a test or a " +
 			"closed network.",
 		Example: "  raybuild registry serve",

@@ -47,7 +47,7 @@ func (p *page) write(ctx context.Context, failed error) error {
 		p.app.warn("%v", err)
 		return failed
 	}
-	return fmt.Errorf("the build is done, its report is not: %w", err)
+	return fmt.Errorf("the build is done, but its report is not written: %w", err)
 }
 
 // diff compares the image with what its first name was before, or says why not.

@@ -14,7 +14,7 @@ func (a *app) whyCommand() *cobra.Command {
 	o := &againstOptions{}
 	cmd := &cobra.Command{
 		Use:   "why [IMAGE [NEWER]]",
-		Short: "Name the inputs for which layers differ from an image's",
+		Short: "Name the inputs that make layers differ from an image's",
 		Long: `why names the inputs that changed, for each layer that differs between IMAGE and
 what recipe and lock build now: a key of the recipe, an artifact with its old
 and new version, the base's digest, the text of a step, the tool root, a file.
@@ -68,7 +68,7 @@ func (a *app) tellWhy(d *raybuild.Difference, asJSON bool) error {
 		return a.printJSON(d)
 	}
 	if len(d.Stale) > 0 {
-		a.say("note: the lock does not fit the recipe; raybuild lock brings it up")
+		a.say("note: the lock does not fit the recipe; raybuild lock updates it")
 	}
 	if d.Same {
 		return a.print("nothing differs from %s", d.Image)

@@ -15,7 +15,7 @@ import (
 type frozenError struct{ silent time.Duration }
 
 func (e *frozenError) Error() string {
-	return fmt.Sprintf("the Engine is frozen: its host answers, and it has not for %s; see it with: systemctl "+
+	return fmt.Sprintf("the Engine is frozen: its host answers, but the Engine has not answered for %s; see it with: systemctl "+
 		"status docker", e.silent)
 }
 

@@ -203,7 +203,7 @@ func (h *Host) negotiate(ctx context.Context, o Options) error {
 	case err != nil:
 		return h.explain(err)
 	case ping.APIVersion == "":
-		return errors.New("what answers on its socket tells no API version: it is no Docker Engine, or a broken one")
+		return errors.New("the program on its socket tells no API version: it is no Docker Engine, or a broken one")
 	}
 	return nil
 }

@@ -55,7 +55,7 @@ func checkHostKey(db *knownhosts.HostKeyDB, h hop) ssh.HostKeyCallback {
 		}
 		w := bad.Want[0]
 		return &HostKeyError{fmt.Errorf("the host key of %s has CHANGED: it shows %s, recorded is %s %s (%s:%d); "+
-			"somebody may be in between: if the host was set up anew, delete that line and run: raybuild "+
+			"somebody may intercept the connection: if the host was set up again, delete that line and run: raybuild "+
 			"cluster trust %s",
 			h.addr, shown, w.Key.Type(), ssh.FingerprintSHA256(w.Key), w.Filename, w.Line, h.name)}
 	}

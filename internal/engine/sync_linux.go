@@ -161,7 +161,7 @@ func (p place) dropUnsynced(note func(string)) error {
 		if err := os.Rename(p.state(), to); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return homeError(p.state(), err)
 		}
-		note("the machine went down in the middle of a build: the build cache may be damaged, and is made anew")
+		note("the machine went down in the middle of a build: the build cache may be damaged, so a new one begins")
 		if err := os.Remove(p.unsynced()); err != nil {
 			return homeError(p.unsynced(), err)
 		}

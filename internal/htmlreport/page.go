@@ -139,7 +139,7 @@ func (b *Build) outcome(d *pageData) {
 			d.Title, d.Says = "Test failed", "The image was built and does not work. No tag was moved."
 		}
 		if m.Pushing {
-			d.Says = "The image was built, and its push did not come to its end. What was built is kept."
+			d.Says = "The image was built, but its push did not finish. The build is kept."
 		}
 		d.Failure = newFailure(failed)
 	case m.UpToDate:
@@ -149,15 +149,15 @@ func (b *Build) outcome(d *pageData) {
 		d.Title, d.Class, d.Says = "Found", "same", "A registry had this image under another name, so no step ran. "+
 			show.Printable(m.Found.How+" from "+m.Found.From+".")
 	case b.Push && m.LayersFrom != "" && len(m.Steps) == 0:
-		d.Title, d.Class, d.Says = "Pushed", "done", "All layers are those of an image that the registry has, "+
+		d.Title, d.Class, d.Says = "Pushed", "done", "The registry has an image with all these layers, "+
 			"so no step ran."
 	case b.Push && m.LayersFrom != "":
 		d.Title, d.Class, d.Says = "Built and pushed", "done",
-			"The image is in the registry. Layers that did not change are those of the image before."
+			"The image is in the registry. Unchanged layers come from the earlier image."
 	case b.Push:
 		d.Title, d.Class, d.Says = "Built and pushed", "done", "The image is in the registry."
 	default:
-		d.Title, d.Class, d.Says = "Built", "done", "The image was built and not pushed, so nothing is said of what a "+
+		d.Title, d.Class, d.Says = "Built", "done", "The image was built and not pushed, so this page does not say what a "+
 			"registry has."
 	}
 	add := func(name, value string) {

@@ -230,13 +230,13 @@ func (c *cluster) explain(ctx context.Context, verb string, err error) error {
 			"to their owners",
 			verb, c.name, c.namespace, conflicts(status))
 	case apierrors.IsUnauthorized(err):
-		return fmt.Errorf("%w; the API server does not know the user of context %q: log in anew, or name another one "+
+		return fmt.Errorf("%w; the API server does not know the user of context %q: log in again, or name another one "+
 			"with --context", what, c.context)
 	case apierrors.IsForbidden(err):
 		return fmt.Errorf("%w; the user of context %q needs the verbs get, create and patch on "+
 			"rayclusters.ray.io there", what, c.context)
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
-		return fmt.Errorf("%w; where the definition of RayClusters there is older than what it refuses, update "+
+		return fmt.Errorf("%w; if the definition of RayClusters there is too old for what it refuses, update "+
 			"KubeRay (token authentication needs 1.5.1)", what)
 	}
 	return what

@@ -124,7 +124,7 @@ func (p *pod) trouble() (text string, lasting bool) {
 func (c *cluster) oldPods(ctx context.Context) error {
 	pods, err := c.pods(ctx)
 	if err != nil {
-		c.Say("raycluster.ray.io/%s: which image its pods run cannot be told: %s", c.name, clip(err.Error()))
+		c.Say("raycluster.ray.io/%s: cannot tell which image its pods run: %s", c.name, clip(err.Error()))
 		return nil
 	}
 	_, digest, _ := strings.Cut(c.image, "@")

@@ -96,7 +96,7 @@ func (t *target) referrersAt(ctx context.Context, tag name.Tag) (*v1.IndexManife
 		return nil, fmt.Errorf("read the list of referrers at tag %s: %w", tag.TagStr(), err)
 	}
 	if index.MediaType != types.OCIImageIndex {
-		return nil, fmt.Errorf("the tag %s, which lists referrers, is no OCI index but %q: remove it", tag.TagStr(),
+		return nil, fmt.Errorf("the tag %s must be an OCI index of referrers, but it is %q: remove it", tag.TagStr(),
 			index.MediaType)
 	}
 	return index, nil

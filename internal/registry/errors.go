@@ -79,8 +79,8 @@ func (e *Error) reason() string {
 		next := "check the reference and the registry's log"
 		switch {
 		case badDigest(e.Err):
-			next = "what was sent is not what its digest says, so the builder's store or the way from there changed " +
-				"it: run again, with --no-cache if it stays so"
+			next = "the sent bytes do not have their digest, so the builder's store or the way from there changed " +
+				"them: run again; if it fails again, add --no-cache"
 		case e.Status == http.StatusRequestEntityTooLarge:
 			next = "it, or a proxy before it, limits the size of a request: raise that limit, or make layers smaller"
 		case e.Status == http.StatusInsufficientStorage:
@@ -117,7 +117,7 @@ func (e *Error) transportReason() string {
 	)
 	switch {
 	case errors.As(e.Err, &from) && !errors.Is(e.Err, context.Canceled):
-		return clean(from.Error()) + ": the builder, or where else it comes from, does not hand it out: check that, " +
+		return clean(from.Error()) + ": the builder, or another source of it, does not give it: check that, " +
 			"and run again: what arrived is kept"
 	case errors.Is(e.Err, context.Canceled):
 		return "interrupted"

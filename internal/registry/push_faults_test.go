@@ -105,7 +105,7 @@ func TestPushOfABadSource(t *testing.T) {
 		says  string
 	}{
 		"other bytes": {func(p []byte) []byte { q := append([]byte{}, p...); q[len(q)/2] ^= 1; return q },
-			"not what its digest says"},
+			"do not have their digest"},
 		"fewer bytes": {func(p []byte) []byte { return p[:len(p)/2] }, "read what is to be pushed"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -112,7 +112,7 @@ func (e *triedError) Unwrap() error { return e.err }
 func (e *triedError) tried() string {
 	text := fmt.Sprintf(" (tried %d times in %v", e.n, e.took.Round(100*time.Millisecond))
 	if e.never {
-		text += ", for it never answered; with --push-retry it is tried for as long as that says"
+		text += ", because it never answered; --push-retry says how long to try"
 	}
 	return text + ")"
 }

@@ -92,7 +92,7 @@ func Precheck(data []byte, limits Limits) *Problem {
 		}
 		if what := HiddenRune(r); what != "" {
 			return &Problem{Line: line, Column: col, Message: fmt.Sprintf("%s U+%04X", what, r),
-				Fix: "remove it: it makes text look other than it is"}
+				Fix: "remove it: it makes text look different from what it is"}
 		}
 		i += size
 	}

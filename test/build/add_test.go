@@ -90,7 +90,7 @@ func addedIsKnown(t *testing.T, h *home, dst, more, image string) {
 	}
 	inPlace := h.run("add", "--push", "uvicorn", "--onto", more)
 	if inPlace.code != 0 || strings.TrimSpace(inPlace.stdout) != image ||
-		!strings.Contains(inPlace.stderr, "has what is asked for") {
+		!strings.Contains(inPlace.stderr, "already has what you ask for") {
 		t.Errorf("adding what is there: exit %d, %q\n%s", inPlace.code, inPlace.stdout, inPlace.stderr)
 	}
 	if diff := h.run("diff", dst, more); !strings.Contains(diff.stdout, "uvloop") {

@@ -81,7 +81,7 @@ func TestDockerEngineBuildsAndPushes(t *testing.T) {
 	r := ref(t, "1")
 
 	first := h.push(r, "--builder", "docker", "--cache")
-	for _, text := range []string{"note: there is no cache yet where --cache keeps it", "cannot export its cache",
+	for _, text := range []string{"note: --cache found no cache yet", "cannot export its cache",
 		" s, 1 of 2 imports and exports failed"} {
 		if !strings.Contains(first.stderr, text) {
 			t.Errorf("a cache that this builder cannot write is not told as %q:\n%s", text, tail(first.stderr, 20))

@@ -265,7 +265,7 @@ func TestYankedVersion(t *testing.T) {
 	h := fresh(t, hostRecipe("pip: [mpmath]"))
 	h.env = []string{"PIP_INDEX_URL=" + c.index()}
 	dst := ref(t, "1")
-	h.refused(1, []string{"mpmath", "yanked from the index, and taken only where == pins them"}, "--push", "--progress",
+	h.refused(1, []string{"mpmath", "yanked from the index, and taken only if == pins them"}, "--push", "--progress",
 		"plain", "--metadata-file", "meta.json", dst)
 	nothingAtAll(t, h, dst)
 

@@ -205,7 +205,7 @@ func TestTakenPortIsNamedWithItsProcess(t *testing.T) {
 	})
 	_, err := cluster.Up(t.Context(), b.Spec(t, "port", b.image, "", 2), b.Options(t))
 	t.Log(err)
-	for _, want := range []string{b.Addr(1), "port 6379, which node port-head needs (gcs), is taken by ray (pid ",
+	for _, want := range []string{b.Addr(1), "port 6379 is needed by node port-head (gcs), and is used by ray (pid ",
 		b.Addr(2), "port 6380", "busybox (pid "} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not say %q", want)

@@ -55,8 +55,8 @@ func TestHostWithoutRoomIsNamedBeforeThePull(t *testing.T) {
 	if cmd.ProcessState.ExitCode() != 1 {
 		t.Errorf("exit code %d, want 1", cmd.ProcessState.ExitCode())
 	}
-	for _, want := range []string{"host root@" + b.Addr(2) + ": /var/lib/docker has ", "docker system df would free ",
-		" MiB there (images ", "docker system prune --all"} {
+	for _, want := range []string{"host root@" + b.Addr(2) + ": /var/lib/docker has ", "docker system df shows ",
+		" MiB to free there (images ", "docker system prune --all"} {
 		if !strings.Contains(said.String(), want) {
 			t.Errorf("up does not say %q", want)
 		}

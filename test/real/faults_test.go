@@ -62,9 +62,9 @@ func (m *machines) killHeadUnderAJob(t *testing.T) {
 	m.Must(t, "exec", "1", "sh", "-c", "kill -KILL $(docker inspect -f '{{.State.Pid}}' demo-head)")
 	select {
 	case s := <-done:
-		if s.code != 1 || !strings.Contains(s.stderr, "the job was lost with the head") ||
+		if s.code != 1 || !strings.Contains(s.stderr, "the job was lost, because the head") ||
 			strings.Contains(s.stderr, "goes on") {
-			t.Error("submit does not say that the job was lost with the head, with exit code 1")
+			t.Error("submit does not say that the job was lost, because the head, with exit code 1")
 		}
 	case <-time.After(2 * time.Minute):
 		t.Fatal("submit goes on 2 minutes after the head was killed")
