@@ -53,7 +53,7 @@ func TestDiff(t *testing.T) {
 			"keep head (as wanted); recreate w-10-0-0-2 (is dead); keep w-10-0-0-3 (as wanted)"},
 		{"the head is gone", threeHosts, func(o []Observed, _ *ImageFacts) []Observed { return o[1:] },
 			"create head (not there); recreate w-10-0-0-2 (the head starts again); recreate w-10-0-0-3 (the head " +
-				"starts anew)"},
+				"starts again)"},
 		{"another image", threeHosts, func(o []Observed, i *ImageFacts) []Observed {
 			i.Digest = "sha256:2222222222222222"
 			return o
