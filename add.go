@@ -35,7 +35,9 @@ type onto struct {
 // lock travel with an image that raybuild pushed; of the recipe of o mirrors.fetch is used and no
 // other part. The result gets the image's own name, or those of b, and the image's compression,
 // labels and annotations.
-func Add(ctx context.Context, image string, requirements []string, o Options, b BuildOptions) (*AddResult, error) {
+func Add(ctx context.Context, image string, requirements []string, o Options, b BuildOptions) (_ *AddResult,
+	err error) {
+	defer public(ctx, &err)
 	start := time.Now()
 	asked, err := readRequirements(requirements)
 	if err != nil {
@@ -79,13 +81,13 @@ func Add(ctx context.Context, image string, requirements []string, o Options, b 
 // readRequirements brings requirements into their common form.
 func readRequirements(texts []string) ([]string, error) {
 	if len(texts) == 0 {
-		return nil, optionErrorf("nothing is added: name a requirement, such as einops>=0.8")
+		return nil, optionErrorf("", "nothing is added: name a requirement, such as einops>=0.8")
 	}
 	var out []string
 	for _, text := range texts {
 		req, err := layers.ParseRequirement(text)
 		if err != nil {
-			return nil, optionErrorf("requirement %q: %w", text, err)
+			return nil, optionErrorf("", "requirement %q: %w", text, err)
 		}
 		out = append(out, req.String())
 	}

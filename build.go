@@ -23,9 +23,10 @@ import (
 // is built. A step that failed is an [llb.StepError], an image that did not pass its test a
 // [layers.SmokeError], an option that cannot be meant an [OptionError], a context that ended an
 // [InterruptedError]. The result is there with an error, too, as soon as there is a graph.
-func (p *Project) Build(ctx context.Context, o BuildOptions) (*Result, error) {
+func (p *Project) Build(ctx context.Context, o BuildOptions) (_ *Result, err error) {
+	defer public(ctx, &err)
 	start := time.Now()
-	if err := o.check(); err != nil {
+	if err := o.Check(); err != nil {
 		return nil, err
 	}
 	if err := p.lockToPush(ctx, &o); err != nil {
@@ -148,7 +149,7 @@ func (p *Project) solve(ctx context.Context, o *BuildOptions, graph *layers.Grap
 	res, err := p.run(ctx, b, o, graph, d.options, t, whole)
 	if err = errors.Join(err, d.finish(err)); err != nil {
 		if ctx.Err() != nil {
-			return nil, t.interrupted()
+			return nil, t.interrupted(ctx, err)
 		}
 		if errors.Is(err, errCannotReuse) {
 			return nil, err

@@ -1,7 +1,10 @@
 package raybuild
 
 import (
+	"errors"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,7 +35,8 @@ type BuildOptions struct {
 	NoReuse bool
 	// NoGraphTag neither looks for the image under the tag of its graph, nor gives it one.
 	NoGraphTag bool
-	// CacheFrom and CacheTo are build caches to import and export. Default: none.
+	// CacheFrom and CacheTo are build caches to import and export. Default: none. A cache is exported with mode=max
+	// and ignore-error=true, unless its entry says otherwise.
 	CacheFrom, CacheTo []llb.CacheEntry
 	// CacheBudget is how long a build waits for each cache that it imports, and for all exports. Default: for ever.
 	CacheBudget time.Duration
@@ -76,33 +80,84 @@ type Output struct {
 	To io.Writer
 }
 
-// check refuses what cannot be meant.
-func (o *BuildOptions) check() error {
+// Check says what is wrong with the options, as an [OptionError]. It asks nobody. [Project.Build] begins with it.
+func (o *BuildOptions) Check() error {
 	for _, name := range o.Names {
 		if _, err := registry.Host(name); err != nil {
-			return &OptionError{err}
+			return &OptionError{Field: "Names", Err: err}
 		}
 		if strings.Contains(name, "@") {
-			return optionErrorf("image name %q has a digest, but the build makes the digest: name it by a tag", name)
-		}
-	}
-	switch o.Compression {
-	case "", "gzip", "zstd", "estargz":
-	default:
-		return optionErrorf("compression %q: must be gzip, zstd or estargz", o.Compression)
-	}
-	for _, out := range o.Outputs {
-		if out.Type != "oci" && out.Type != "docker" && out.Type != "local" {
-			return optionErrorf("output of type %q: must be oci, docker or local", out.Type)
+			return optionErrorf("Names", "%q has a digest, but the build makes the digest: name it by a tag", name)
 		}
 	}
 	if o.Push && len(o.Names) == 0 {
-		return optionErrorf("an image that is pushed needs a name: registry.example/ray:TAG")
+		return optionErrorf("Push", "needs a name: registry.example/ray:TAG")
+	}
+	if !slices.Contains([]string{"", "gzip", "zstd", "estargz"}, o.Compression) {
+		return optionErrorf("Compression", "%q: must be gzip, zstd or estargz", o.Compression)
+	}
+	if err := checkOutputs(o.Outputs); err != nil {
+		return err
 	}
 	if o.CacheBudget < 0 {
-		return optionErrorf("cache budget %v: give the longest time to wait, or 0 for no limit", o.CacheBudget)
+		return optionErrorf("CacheBudget", "%v: give the longest time to wait, or 0 for no limit", o.CacheBudget)
+	}
+	return errors.Join(checkCaches("CacheFrom", o.CacheFrom), checkCaches("CacheTo", o.CacheTo, "inline"))
+}
+
+func checkOutputs(all []Output) error {
+	for i, o := range all {
+		switch {
+		case o.Type != "oci" && o.Type != "docker" && o.Type != "local":
+			return optionErrorf("Outputs", "type %q: must be oci (a tar in OCI layout), docker (a tar for docker load) "+
+				"or local (a directory)", o.Type)
+		case o.Path == "" && (o.To == nil || o.Type == "local"):
+			return optionErrorf("Outputs", "type %q: needs a path", o.Type)
+		case o.Type == "local" && o.To != nil:
+			return optionErrorf("Outputs", "type %q: is a directory, and cannot be written to a stream", o.Type)
+		case slices.ContainsFunc(all[:i], func(other Output) bool { return other.Type == o.Type }):
+			return optionErrorf("Outputs", "type %q: there can be one output of each type", o.Type)
+		}
 	}
 	return nil
+}
+
+// checkCaches refuses entries that BuildKit could not read. more are the types that field has beside the usual ones.
+func checkCaches(field string, entries []llb.CacheEntry, more ...string) error {
+	kinds := append([]string{"registry", "local", "gha", "s3", "azblob"}, more...)
+	for _, e := range entries {
+		if !slices.Contains(kinds, e.Type) {
+			return optionErrorf(field, "type %q: must be one of %s", e.Type, strings.Join(kinds, ", "))
+		}
+		if e.Type != "registry" {
+			continue
+		}
+		if _, err := registry.Host(e.Attrs["ref"]); err != nil {
+			return &OptionError{Field: field, Err: err}
+		}
+	}
+	return nil
+}
+
+// exports are the caches to export with the settings that a cache should be written with: every step's result, in the
+// form that all registries take, and never at the cost of the build. What an entry says stays.
+func exports(entries []llb.CacheEntry) []llb.CacheEntry {
+	var all []llb.CacheEntry
+	for _, e := range entries {
+		attrs := map[string]string{}
+		if e.Type != "inline" {
+			attrs["mode"], attrs["ignore-error"] = "max", "true"
+		}
+		if e.Type == "registry" || e.Type == "local" {
+			attrs["oci-mediatypes"], attrs["image-manifest"] = "true", "true"
+		}
+		if e.Attrs["oci-mediatypes"] != "" && e.Attrs["oci-mediatypes"] != "true" {
+			delete(attrs, "image-manifest")
+		}
+		maps.Copy(attrs, e.Attrs)
+		all = append(all, llb.CacheEntry{Type: e.Type, Attrs: attrs})
+	}
+	return all
 }
 
 // reach is how long a registry that never answered is tried. 0 is the client's default.

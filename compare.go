@@ -156,12 +156,3 @@ func reason(f layers.LayerComparison, n int) string {
 	}
 	return show.OneLine(strings.Join(parts, "; "), n)
 }
-
-// staleText is what the lock does not answer.
-func staleText(stale []layers.StaleLayer) string {
-	var b strings.Builder
-	for _, s := range stale {
-		fmt.Fprintf(&b, "\n  %s, %s: %s", s.Layer, s.Platform, s.Why)
-	}
-	return b.String()
-}

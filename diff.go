@@ -62,7 +62,8 @@ type PlatformPull struct {
 
 // Diff says what differs between two images, and what a node that holds a pulls for b: packages by
 // the locks that travel with images that raybuild pushed, config, and layers. No layer is pulled.
-func Diff(ctx context.Context, a, b string, o Options) (*ImageDiff, error) {
+func Diff(ctx context.Context, a, b string, o Options) (_ *ImageDiff, err error) {
+	defer public(ctx, &err)
 	return compareImages(ctx, newEnv(o).client(), a, b)
 }
 

@@ -499,8 +499,18 @@ func TestStoppedBuildSaysHowFarItCame(t *testing.T) {
 	defer p.Close()
 	_, err = p.Build(ctx, BuildOptions{Names: []string{s.ref("ray:1")}, Push: true, Frozen: true})
 	var interrupted *InterruptedError
-	if !errors.As(err, &interrupted) || !strings.Contains(interrupted.State, "finished steps are kept") {
+	if !errors.As(err, &interrupted) || !strings.Contains(interrupted.State, "finished steps are kept") ||
+		!errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
+	}
+	for name, call := range map[string]func() error{
+		"build": func() error { _, err := p.Build(ctx, BuildOptions{}); return err },
+		"lock":  func() error { _, err := p.Lock(ctx, LockOptions{Update: []string{"base"}}); return err },
+		"plan":  func() error { _, err := p.Plan(ctx, CompareOptions{Image: s.ref("ray:1")}); return err },
+	} {
+		if err := call(); !errors.As(err, &interrupted) || !errors.Is(err, context.Canceled) {
+			t.Errorf("%s with a context that has ended: %v", name, err)
+		}
 	}
 	if _, ran := s.build(BuildOptions{}); slices.Contains(ran, "[miniconda] install miniconda py311_25.7.0-2") {
 		t.Errorf("what had run ran again: %q", ran)

@@ -25,7 +25,8 @@ type LockResult struct {
 
 // Lock brings the lock up to the recipe and writes it. Resolving runs apt-get, conda and pip in the
 // build sandbox, so it needs a builder.
-func (p *Project) Lock(ctx context.Context, o LockOptions) (*LockResult, error) {
+func (p *Project) Lock(ctx context.Context, o LockOptions) (_ *LockResult, err error) {
+	defer public(ctx, &err)
 	before, text := p.lock, string(p.data)
 	if err := p.ensureLock(ctx, o.Check, o.Update); err != nil {
 		return nil, err

@@ -85,24 +85,6 @@ func (e Event) String() string {
 	return string(e.Kind) + ": " + e.Text
 }
 
-// OptionError is an option that cannot be meant. Nothing was done.
-type OptionError struct{ Err error }
-
-func (e *OptionError) Error() string { return e.Err.Error() }
-
-// Unwrap gives the cause.
-func (e *OptionError) Unwrap() error { return e.Err }
-
-func optionErrorf(format string, args ...any) error { return &OptionError{fmt.Errorf(format, args...)} }
-
-// InterruptedError is a call whose context ended.
-type InterruptedError struct {
-	// State says how far it had come, and what another call finds.
-	State string
-}
-
-func (e *InterruptedError) Error() string { return "interrupted; " + e.State }
-
 // HomeDir is raybuild's own directory, as an absolute path. It need not be there.
 func (o Options) HomeDir() (string, error) {
 	dir := o.Home

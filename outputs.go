@@ -28,7 +28,7 @@ func (p *Project) destinations(ctx context.Context, o *BuildOptions, graph *laye
 		SolveOptions: llb.SolveOptions{
 			NoCache:     o.NoCache,
 			CacheFrom:   o.CacheFrom,
-			CacheTo:     o.CacheTo,
+			CacheTo:     exports(o.CacheTo),
 			CacheBudget: o.CacheBudget,
 			Progress:    p.env.Progress,
 			ProgressTo:  p.env.ProgressTo,

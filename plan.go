@@ -34,13 +34,6 @@ type Plan struct {
 	steps   map[string]stepCount // of each platform and layer
 }
 
-// StaleLayer is a layer that the lock does not answer.
-type StaleLayer struct {
-	Platform string `json:"platform"`
-	Layer    string `json:"layer"`
-	Why      string `json:"why"`
-}
-
 // ConfigDifference is what differs in the config of one platform.
 type ConfigDifference struct {
 	Platform string               `json:"platform"`
@@ -70,7 +63,8 @@ type PlanLayer struct {
 
 // Plan says what a build would do. It starts no builder, resolves nothing and changes nothing; of
 // Debian packages that are new it fetches what the build after it would, to see how large they are.
-func (p *Project) Plan(ctx context.Context, o CompareOptions) (*Plan, error) {
+func (p *Project) Plan(ctx context.Context, o CompareOptions) (_ *Plan, err error) {
+	defer public(ctx, &err)
 	g, err := p.compare(ctx, o)
 	if err != nil {
 		return nil, err
@@ -80,10 +74,7 @@ func (p *Project) Plan(ctx context.Context, o CompareOptions) (*Plan, error) {
 
 // plan makes the plan.
 func (g *comparison) plan(ctx context.Context, name string) (*Plan, error) {
-	r := &Plan{Stale: []StaleLayer{}, Layers: []PlanLayer{}, Config: []ConfigDifference{}, Notes: []string{}}
-	for _, s := range g.stale {
-		r.Stale = append(r.Stale, StaleLayer(s))
-	}
+	r := &Plan{Stale: staleLayers(g.stale), Layers: []PlanLayer{}, Config: []ConfigDifference{}, Notes: []string{}}
 	var err error
 	if r.history, err = g.p.recall(); err != nil {
 		return nil, err

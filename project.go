@@ -108,7 +108,7 @@ func (p *Project) choosePlatforms() error {
 	for _, text := range p.env.Platforms {
 		platform, err := llb.ParsePlatform(text)
 		if err != nil {
-			return optionErrorf("platform: %w", err)
+			return &OptionError{Field: "Platforms", Err: err}
 		}
 		name := llb.FormatPlatform(platform)
 		p.platform = append(p.platform, name)
@@ -193,15 +193,9 @@ func (p *Project) useOverrideLock(file string) bool {
 // staleLockError is the error of a lock that must not change and does not fit.
 func (p *Project) staleLockError(stale []layers.StaleLayer) error {
 	if p.found == nil {
-		return fmt.Errorf("there is no lock %q: write it with raybuild lock, and put it under version control",
-			p.env.lock())
+		stale = nil
 	}
-	text := ""
-	for _, s := range stale {
-		text += fmt.Sprintf("\n  %s, %s: %s", s.Layer, s.Platform, s.Why)
-	}
-	return fmt.Errorf("lock %q does not fit the recipe:%s\n"+
-		"update it with raybuild lock, and put it under version control", p.env.lock(), text)
+	return &StaleLockError{Lock: p.env.lock(), Layers: staleLayers(stale)}
 }
 
 // overrideLockPath names the lock of this recipe with these overrides on top of the lock that is there.

@@ -35,7 +35,8 @@ type RebaseResult struct {
 // image that raybuild pushed. Local files that the recipe names have to lie beside the recipe of o,
 // whose mirrors.fetch are used and no other part. The result gets the image's own name, or those of
 // r. A base of another release, or with an older glibc than the packages need, is an error.
-func Rebase(ctx context.Context, image string, o Options, r RebaseOptions) (*RebaseResult, error) {
+func Rebase(ctx context.Context, image string, o Options, r RebaseOptions) (_ *RebaseResult, err error) {
+	defer public(ctx, &err)
 	start := time.Now()
 	if err := nameResult(&r.BuildOptions, image); err != nil {
 		return nil, err
@@ -49,11 +50,11 @@ func Rebase(ctx context.Context, image string, o Options, r RebaseOptions) (*Reb
 	if r.Base != "" {
 		p.recipe.Base = r.Base
 	} else if strings.Contains(p.recipe.Base, "@") {
-		return nil, optionErrorf("image %q was made on a base that is pinned by digest, %s: name the new "+
-			"one with --base", image, p.recipe.Base)
+		return nil, optionErrorf("Base", "is missing: image %q was made on a base that is pinned by digest, %s",
+			image, p.recipe.Base)
 	}
 	if _, err := registry.Host(p.recipe.Base); err != nil {
-		return nil, optionErrorf("--base: %v", err)
+		return nil, &OptionError{Field: "Base", Err: err}
 	}
 	old, err := p.sameAsImage(ctx, source)
 	if err != nil {
@@ -82,16 +83,16 @@ func Rebase(ctx context.Context, image string, o Options, r RebaseOptions) (*Reb
 // from, unless it has others.
 func nameResult(o *BuildOptions, image string) error {
 	if _, err := registry.Host(image); err != nil {
-		return &OptionError{err}
+		return &OptionError{Err: err}
 	}
 	if len(o.Names) == 0 {
 		if strings.Contains(image, "@") {
-			return optionErrorf("image %q is named by its digest, and the result will have another digest: name the "+
-				"result with -t", image)
+			return optionErrorf("Names", "is missing: image %q is named by its digest, and the result will have "+
+				"another digest", image)
 		}
 		o.Names = []string{image}
 	}
-	return o.check()
+	return o.Check()
 }
 
 // onItAlready gives the image the names that it should have. Nothing is built.
@@ -133,8 +134,7 @@ func openImage(ctx context.Context, o Options, name string, filesElsewhere bool,
 		return nil, nil, err
 	}
 	if source == nil || lock == nil {
-		return nil, nil, fmt.Errorf("image %q carries no recipe and lock: it was not pushed by this raybuild, or "+
-			"copied without its referrers; where its recipe is, %s the same", name, instead)
+		return nil, nil, &NoRecordError{name, "recipe and lock", "where its recipe is, " + instead + " the same"}
 	}
 	if p.recipe, err = p.env.recipeOf(image.Ref, source, filesElsewhere); err != nil {
 		return nil, nil, err
@@ -222,7 +222,7 @@ func (p *Project) sameAsImage(ctx context.Context, source *layers.RecipeRecord) 
 	}
 	if len(stale) > 0 {
 		return nil, besideRecipe(fmt.Errorf("%s was made of other files than those here:%s", p.ofImage.Ref,
-			staleText(stale)))
+			staleText(staleLayers(stale))))
 	}
 	options := source.Options()
 	options.Extra = p.env.Layers

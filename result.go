@@ -167,7 +167,7 @@ func (t *tally) layers(res *llb.Result) {
 }
 
 // interrupted says how far the build had come.
-func (t *tally) interrupted() error {
+func (t *tally) interrupted(ctx context.Context, err error) error {
 	state := "nothing was pushed; run again to continue: finished steps are kept"
 	if t.before.sum() > 0 {
 		state = "no tag was moved; run again to continue: finished steps are kept, and so are layers that arrived"
@@ -178,7 +178,7 @@ func (t *tally) interrupted() error {
 		state = "the push was under way, and tags may still be the old ones; run again to continue: layers that " +
 			"arrived are kept"
 	}
-	return &InterruptedError{state}
+	return interrupted(ctx, state, err)
 }
 
 // found ends a call that built nothing, because a registry had the image.

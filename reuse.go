@@ -69,7 +69,7 @@ func (p *Project) pushReused(ctx context.Context, o *BuildOptions, t *tally, k *
 	err := k.send(ctx, p, o, pushRequest{names: o.Names, from: []string{k.old.Ref}, open: k.open(absent),
 		ready: ready}, t)
 	if err != nil && ctx.Err() != nil {
-		return t.interrupted()
+		return t.interrupted(ctx, err)
 	}
 	return k.explain(err)
 }

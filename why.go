@@ -31,29 +31,27 @@ type LayerDifference struct {
 
 // Why names the inputs for which what recipe and lock come to differs from an image. It needs
 // nothing but the record that travels with the image. Nothing is built, resolved or pulled.
-func (p *Project) Why(ctx context.Context, o CompareOptions) (*Difference, error) {
+func (p *Project) Why(ctx context.Context, o CompareOptions) (_ *Difference, err error) {
+	defer public(ctx, &err)
 	g, err := p.compare(ctx, o)
 	if err != nil {
 		return nil, err
 	}
 	switch {
 	case g.image == nil && o.Image == "":
-		return nil, optionErrorf("nothing was pushed from this recipe on this machine: name an IMAGE")
+		return nil, optionErrorf("Image", "is missing: nothing was pushed from this recipe on this machine")
 	case g.image == nil:
 		return nil, fmt.Errorf("the registry has no image %q: name one that was pushed", o.Image)
 	case g.inputs == nil:
-		return nil, fmt.Errorf("the lock does not fit the recipe:%s\n"+
-			"update it with raybuild lock", staleText(g.stale))
+		return nil, &StaleLockError{Lock: p.env.lock(), Layers: staleLayers(g.stale)}
 	}
-	d := &Difference{Image: g.image.Ref, Stale: []StaleLayer{}}
-	for _, s := range g.stale {
-		d.Stale = append(d.Stale, StaleLayer(s))
-	}
+	d := &Difference{Image: g.image.Ref, Stale: staleLayers(g.stale)}
 	return d, d.compare(g.image, g.inputs)
 }
 
 // WhyImages names the inputs for which layers of two images differ, by the records that travel with them.
-func WhyImages(ctx context.Context, older, newer string, o Options) (*Difference, error) {
+func WhyImages(ctx context.Context, older, newer string, o Options) (_ *Difference, err error) {
+	defer public(ctx, &err)
 	c := newEnv(o).client()
 	old, err := loadPushedImage(ctx, c, older)
 	if err != nil {
@@ -68,11 +66,6 @@ func WhyImages(ctx context.Context, older, newer string, o Options) (*Difference
 	}
 	d := &Difference{Image: old.Ref, Newer: now.Ref, Stale: []StaleLayer{}}
 	return d, d.compare(old, now.record)
-}
-
-func noRecord(ref string) error {
-	return fmt.Errorf("image %q carries no record of its inputs: it was not pushed by this raybuild, or "+
-		"copied without its referrers; raybuild diff compares layers and locks", ref)
 }
 
 func (d *Difference) compare(old *pushedImage, now *layers.BuildRecord) error {

@@ -79,7 +79,6 @@ func (a *app) add(ctx context.Context, o *addOptions, requirements []string) err
 	if err != nil {
 		return err
 	}
-	build.NoReuse = true
 	done, err := raybuild.Add(ctx, o.onto, requirements, project, build)
 	if err != nil {
 		return err

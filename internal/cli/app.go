@@ -79,6 +79,17 @@ func (e *usageError) Unwrap() error { return e.err }
 
 func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
 
+// optionText names an option by its flag.
+func optionText(e *raybuild.OptionError) string {
+	flag := map[string]string{"Names": "image name (-t)", "Image": "argument IMAGE", "Push": "--push",
+		"Compression": "--compression", "Outputs": "--output", "CacheBudget": "--cache-budget",
+		"CacheFrom": "--cache-from", "CacheTo": "--cache-to", "Platforms": "--platform", "Base": "--base"}[e.Field]
+	if flag == "" {
+		return e.Error()
+	}
+	return flag + " " + e.Err.Error()
+}
+
 // changesError ends a command that found changes and did what it was asked to: exit code 2, nothing to say.
 type changesError struct{}
 
@@ -100,7 +111,10 @@ func (a *app) exit(ctx context.Context, err error) int {
 		return program.code
 	case errors.As(err, &changes):
 		return exitChanges
-	case errors.As(err, &usage), errors.As(err, &option):
+	case errors.As(err, &option):
+		a.say("raybuild: %s", optionText(option))
+		return exitUsage
+	case errors.As(err, &usage):
 		a.say("raybuild: %v", err)
 		return exitUsage
 	case ctx.Err() != nil:

@@ -16,9 +16,6 @@ func (a *app) build(ctx context.Context, o *buildOptions) (err error) {
 	if err := o.check(a); err != nil {
 		return err
 	}
-	if o.push && len(o.names) == 0 {
-		return usagef("--push needs a name: raybuild --push registry.example/ray:TAG")
-	}
 	project, build, err := a.libraryOptions(o)
 	if err != nil {
 		return err

@@ -28,7 +28,6 @@ func (o *buildOptions) chooseCache(a *app) error {
 		}
 	}
 	for _, e := range p.cacheTo {
-		safeExport(e)
 		if e.Type == "inline" {
 			a.say("note: an inline cache is a part of the image, so the image's digest depends on what was cached; " +
 				"--cache-to type=registry keeps them apart")
@@ -141,23 +140,6 @@ func actionsCache(a *app, e llb.CacheEntry) {
 	}
 }
 
-// safeExport sets what a cache should be written with: every step's result, in the form that all
-// registries take, and never at the cost of the build. What the user gave stays.
-func safeExport(e llb.CacheEntry) {
-	if e.Type == "inline" {
-		return
-	}
-	setDefault(e.Attrs, "mode", "max")
-	setDefault(e.Attrs, "ignore-error", "true")
-	if e.Type != "registry" && e.Type != "local" {
-		return
-	}
-	setDefault(e.Attrs, "oci-mediatypes", "true")
-	if e.Attrs["oci-mediatypes"] == "true" {
-		setDefault(e.Attrs, "image-manifest", "true")
-	}
-}
-
 func setDefault(attrs map[string]string, key, value string) {
 	if _, given := attrs[key]; !given {
 		attrs[key] = value
@@ -165,7 +147,7 @@ func setDefault(attrs map[string]string, key, value string) {
 }
 
 // untrusted tells whether this is CI's run of a pull or merge request from another repository,
-// whose author may not write here. One of which that cannot be told is.
+// whose author may not write here. If the origin is unknown, the request is not trusted.
 func untrusted(a *app) bool {
 	if strings.HasPrefix(a.getenv("GITHUB_EVENT_NAME"), "pull_request") {
 		var event struct {

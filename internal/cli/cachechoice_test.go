@@ -73,32 +73,8 @@ func TestBareCacheInGitHubActionsIsItsOwn(t *testing.T) {
 	if len(from) != 1 || from[0].Type != "gha" || !maps.Equal(from[0].Attrs, want) {
 		t.Errorf("reads %v, want gha with %v", from, want)
 	}
-	want["mode"], want["ignore-error"] = "max", "true"
 	if len(to) != 1 || to[0].Type != "gha" || !maps.Equal(to[0].Attrs, want) {
 		t.Errorf("writes %v, want gha with %v", to, want)
-	}
-}
-
-func TestExportedCacheHasSafeDefaults(t *testing.T) {
-	tests := []struct {
-		flag string
-		want map[string]string
-	}{
-		{"registry.example/ray:cache", map[string]string{"ref": "registry.example/ray:cache", "mode": "max",
-			"ignore-error": "true", "oci-mediatypes": "true", "image-manifest": "true"}},
-		{"type=local,dest=c,mode=min,ignore-error=false,image-manifest=false", map[string]string{"dest": "c",
-			"mode": "min", "ignore-error": "false", "oci-mediatypes": "true", "image-manifest": "false"}},
-		{"type=registry,ref=r.example/c,oci-mediatypes=false", map[string]string{"ref": "r.example/c", "mode": "max",
-			"ignore-error": "true", "oci-mediatypes": "false"}},
-		{"type=s3,bucket=b,region=r", map[string]string{"bucket": "b", "region": "r", "mode": "max",
-			"ignore-error": "true"}},
-		{"type=inline", map[string]string{}},
-	}
-	for _, tt := range tests {
-		if _, to := chosen(t, &buildOptions{cacheTo: []string{tt.flag}}, nil); len(to) != 1 ||
-			!maps.Equal(to[0].Attrs, tt.want) {
-			t.Errorf("--cache-to %s is %v, want %v", tt.flag, to, tt.want)
-		}
 	}
 }
 

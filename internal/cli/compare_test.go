@@ -24,7 +24,7 @@ func TestPlanWhyDiffUsage(t *testing.T) {
 		"plan of two images":     {[]string{"plan", "a", "b"}, "at most 1 IMAGE"},
 		"plan of no name":        {[]string{"plan", "A B"}, "parse image reference"},
 		"why of three images":    {[]string{"why", "a", "b", "c"}, "at most 2 IMAGE"},
-		"why without any image":  {[]string{"why"}, "name an IMAGE"},
+		"why without any image":  {[]string{"why"}, "argument IMAGE is missing"},
 		"diff of one image":      {[]string{"diff", "a"}, "takes two images"},
 		"diff of no name":        {[]string{"diff", "a", "B:"}, "parse image reference"},
 		"plan of no compression": {[]string{"plan", "--compression", "lz4", "a"}, "gzip, zstd or estargz"},

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -13,11 +14,6 @@ import (
 // projectOptions are the flags as options of a project.
 func (a *app) projectOptions(r recipeOptions, b builderOptions) (raybuild.Options, error) {
 	o := a.imageOptions(b.insecure)
-	for _, platform := range r.platforms {
-		if _, err := llb.ParsePlatform(platform); err != nil {
-			return o, usagef("--platform: %w", err)
-		}
-	}
 	o.Set, o.Platforms, o.Builder, o.Progress = r.sets, r.platforms, b.builder, llb.ProgressMode(b.progress)
 	if r.fileGiven {
 		o.Recipe = r.file
@@ -70,7 +66,7 @@ func (a *app) libraryOptions(o *buildOptions) (raybuild.Options, raybuild.BuildO
 	if o.smokeGiven {
 		build.Smoke = map[bool]raybuild.SmokeMode{true: raybuild.SmokeAlways, false: raybuild.SmokeNever}[o.smoke]
 	}
-	return project, build, err
+	return project, build, errors.Join(err, build.Check())
 }
 
 // builderChoice are the flags as those of a builder.
