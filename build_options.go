@@ -109,8 +109,8 @@ func checkOutputs(all []Output) error {
 	for i, o := range all {
 		switch {
 		case o.Type != "oci" && o.Type != "docker" && o.Type != "local":
-			return optionErrorf("Outputs", "type %q: must be oci (a tar in OCI layout), docker (a tar for docker load) "+
-				"or local (a directory)", o.Type)
+			return optionErrorf("Outputs", "type %q: must be oci (a tar in OCI layout), docker (a tar for "+
+				"docker load) or local (a directory)", o.Type)
 		case o.Path == "" && (o.To == nil || o.Type == "local"):
 			return optionErrorf("Outputs", "type %q: needs a path", o.Type)
 		case o.Type == "local" && o.To != nil:

@@ -12,6 +12,8 @@ type LockOptions struct {
 	// Update names what is resolved anew although the lock answers it: base, tool, apt, miniconda, env, ray, a Python
 	// package, or pip for all of them.
 	Update []string
+	// UpdateAll resolves everything anew.
+	UpdateAll bool
 	// Check changes nothing, and fails where the lock does not fit the recipe.
 	Check bool
 }
@@ -28,6 +30,9 @@ type LockResult struct {
 func (p *Project) Lock(ctx context.Context, o LockOptions) (_ *LockResult, err error) {
 	defer public(ctx, &err)
 	before, text := p.lock, string(p.data)
+	if o.UpdateAll {
+		o.Update = []string{"base", "tool", "apt", "miniconda", "env", "ray", "pip"}
+	}
 	if err := p.ensureLock(ctx, o.Check, o.Update); err != nil {
 		return nil, err
 	}

@@ -69,6 +69,9 @@ func (e *env) client() *registry.Client {
 // HasLock tells whether there was a lock when the project was opened.
 func (p *Project) HasLock() bool { return p.found != nil }
 
+// LockFile is the lock's file, as the options name it.
+func (p *Project) LockFile() string { return p.env.lock() }
+
 // load reads recipe and lock, and tells what the user should know of the recipe.
 func (p *Project) load() error {
 	var (
@@ -205,7 +208,7 @@ func (p *Project) overrideLockPath() (string, error) {
 		return "", err
 	}
 	key := digest.FromString(p.recipe.Digest().String() + digest.FromBytes(p.data).String())
-	return filepath.Join(home, "locks", key.Encoded()+".lock"), nil
+	return filepath.Join(home, locksDir, key.Encoded()+".lock"), nil
 }
 
 // resolve asks what the lock does not answer, and shows what changed.
@@ -335,7 +338,7 @@ func (p *Project) reach(ctx context.Context) (*sources.Sources, error) {
 		resolved = locked.Resolved
 	}
 	p.sources, err = sources.New(sources.Options{
-		Store: filepath.Join(home, "artifacts"), Registry: p.registry, Recipe: p.recipe, Mirrors: mirrors,
+		Store: filepath.Join(home, artifactsDir), Registry: p.registry, Recipe: p.recipe, Mirrors: mirrors,
 		Resolved: resolved,
 		Host:     p.env.host(),
 		Warn:     func(text string) { p.env.warn("%s", text) },

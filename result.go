@@ -141,7 +141,8 @@ func (t *tally) builderPushes(ctx context.Context, why error) {
 	has, err := t.p.registry.Has(ctx, t.o.Names[0], blobs...)
 	if err != nil {
 		t.notes = append(t.notes, Event{Warning,
-			fmt.Sprintf("all layers are counted as pushed, because it is not known which of them the registry had: %v", err)})
+			fmt.Sprintf("all layers are counted as pushed, because it is not known which of them the registry had: %v",
+				err)})
 	}
 	for i := range t.res.Layers {
 		l := &t.res.Layers[i]

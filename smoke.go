@@ -94,10 +94,6 @@ func (p *Project) passedBefore(ctx context.Context, o *BuildOptions, k *reuse) [
 	return all
 }
 
-// testedDir has a file for each test that an image has passed which was built here, below
-// raybuild's directory. `cache prune` removes it.
-const testedDir = "tested"
-
 // passedFile is where it is kept that an image has passed a test here, under whatever name or none.
 func (p *Project) passedFile(t *layers.SmokeTest) (string, error) {
 	home, err := p.env.HomeDir()

@@ -22,7 +22,6 @@ import (
 
 	"github.com/raybuild/raybuild"
 	"github.com/raybuild/raybuild/internal/builder"
-	"github.com/raybuild/raybuild/internal/hostconf"
 	"github.com/raybuild/raybuild/llb"
 )
 
@@ -49,8 +48,6 @@ type app struct {
 	version        string     // as the linker has set it; "dev": it has not
 	dir            string     // working directory; "" is the process's own
 	saying         sync.Mutex // a line is whole, whoever else has one
-	hostOnce       sync.Once
-	hostConfig     hostconf.Config // of this machine, once host was called
 }
 
 // Main runs the program with its arguments, without its name, and gives the exit code: 0 done, 1
@@ -167,9 +164,6 @@ func (a *app) options() raybuild.Options {
 		Log: func(e raybuild.Event) { a.say("%s", e) },
 	}
 }
-
-// home is the directory of all of raybuild's own state.
-func (a *app) home() (string, error) { return a.options().HomeDir() }
 
 // makeHome is home, made with access for its owner alone.
 func (a *app) makeHome() (string, error) { return a.options().MakeHome() }

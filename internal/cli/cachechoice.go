@@ -52,8 +52,8 @@ func (o *buildOptions) bareCache(a *app) error {
 		return nil
 	}
 	if len(o.names) == 0 {
-		return usagef("--cache needs an image name, because it keeps the cache beside the image: raybuild --push --cache " +
-			"registry.example/ray:TAG")
+		return usagef("--cache needs an image name, because it keeps the cache beside the image: raybuild " +
+			"--push --cache registry.example/ray:TAG")
 	}
 	named, err := reference.ParseNormalizedNamed(o.names[0])
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/raybuild/raybuild"
 	"github.com/raybuild/raybuild/layers"
 )
 
@@ -308,7 +309,7 @@ func TestMirrorsList(t *testing.T) {
 			t.Errorf("no %s in %q", name, got.stdout)
 		}
 	}
-	var rows []mirrorRow
+	var rows []raybuild.MirrorPart
 	if err := json.Unmarshal([]byte(call(t, t.TempDir(), "mirrors", "--list", "--json").stdout), &rows); err != nil ||
 		len(rows) < 7 {
 		t.Errorf("%d rows, %v", len(rows), err)
@@ -327,7 +328,7 @@ func TestCache(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	var uses []cacheUse
+	var uses []raybuild.CachePart
 	got := call(t, dir, "cache", "du", "--json")
 	if err := json.Unmarshal([]byte(got.stdout), &uses); err != nil || len(uses) != 5 {
 		t.Fatalf("%v: %+v", err, got)

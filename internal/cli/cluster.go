@@ -15,6 +15,7 @@ import (
 	"github.com/raybuild/raybuild/cluster"
 	"github.com/raybuild/raybuild/internal/docker"
 	"github.com/raybuild/raybuild/internal/registry"
+	"github.com/raybuild/raybuild/layers"
 )
 
 const clusterLong = `cluster runs an image as a Ray cluster on hosts that have Docker: this machine,
@@ -111,7 +112,7 @@ func (a *app) launcher(o *clusterOptions) cluster.Options {
 	if o.identity != "" {
 		ssh.Identities = []string{a.path(o.identity)}
 	}
-	c := registry.New(registry.Options{Insecure: o.insecure, Timeout: 10 * time.Second})
+	c := registry.New(registry.Options{Insecure: o.insecure, Timeout: 10 * time.Second, Log: a.warn})
 	return cluster.Options{SSH: ssh, Log: a.stderr, Images: registryImages{c}, Auth: registryAuth{c}.find}
 }
 
@@ -138,12 +139,12 @@ func (r registryImages) Facts(ctx context.Context, ref string) (cluster.ImageFac
 	for _, p := range img.Platforms {
 		f.Arch = append(f.Arch, p.Platform.Architecture)
 		f.User = p.Config.User
-		for _, key := range []string{"io.ray.ray-version", "dev.raybuild.ray"} {
+		for _, key := range []string{"io.ray.ray-version", layers.RayLabel} {
 			if v := p.Config.Labels[key]; v != "" {
 				f.RayVersion = v
 			}
 		}
-		f.Python = p.Config.Labels["dev.raybuild.python"]
+		f.Python = p.Config.Labels[layers.PythonLabel]
 		for _, l := range p.Layers {
 			f.MediaTypes = append(f.MediaTypes, l.MediaType)
 			f.Layers[p.Platform.Architecture] = append(f.Layers[p.Platform.Architecture],

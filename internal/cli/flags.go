@@ -4,7 +4,6 @@ import (
 	"encoding/csv"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -37,9 +36,6 @@ func (o *recipeOptions) flags(f *pflag.FlagSet) {
 // set keeps which flags were given.
 func (o *recipeOptions) set(cmd *cobra.Command) {
 	o.fileGiven, o.lockGiven = cmd.Flags().Changed("file"), cmd.Flags().Changed("lock")
-	if o.lock == "" {
-		o.lock = strings.TrimSuffix(o.file, filepath.Ext(o.file)) + ".lock"
-	}
 }
 
 // builderOptions say where steps run and how that is shown.

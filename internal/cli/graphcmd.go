@@ -104,7 +104,7 @@ func (a *app) graph(ctx context.Context, o *buildOptions, format string) error {
 	if err != nil {
 		return err
 	}
-	r, err := newGraphReport(ctx, graph, o.lock)
+	r, err := newGraphReport(ctx, graph, p.LockFile())
 	if err != nil {
 		return err
 	}

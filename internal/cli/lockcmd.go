@@ -55,10 +55,8 @@ builder.`,
 			if err := builder.check(); err != nil {
 				return err
 			}
-			if update && len(args) == 0 {
-				args = []string{"base", "tool", "apt", "miniconda", "env", "ray", "pip"}
-			}
-			return a.lock(cmd.Context(), recipe, builder, lockRequest{update: args, check: check, asJSON: asJSON})
+			return a.lock(cmd.Context(), recipe, builder,
+				raybuild.LockOptions{Update: args, UpdateAll: update && len(args) == 0, Check: check}, asJSON)
 		},
 	}
 	recipe.flags(cmd.Flags())
@@ -67,12 +65,6 @@ builder.`,
 	cmd.Flags().BoolVar(&check, "check", false, "only say whether the lock fits the recipe; exit code 1 if not")
 	jsonFlag(cmd, &asJSON)
 	return cmd
-}
-
-// lockRequest is what lock is asked to do.
-type lockRequest struct {
-	update        []string
-	check, asJSON bool
 }
 
 // lockReport is what lock prints with --json.
@@ -91,7 +83,8 @@ type lockChange struct {
 	To       string `json:"to,omitempty"`
 }
 
-func (a *app) lock(ctx context.Context, recipe recipeOptions, builder builderOptions, r lockRequest) error {
+func (a *app) lock(ctx context.Context, recipe recipeOptions, builder builderOptions, l raybuild.LockOptions,
+	asJSON bool) error {
 	o, err := a.projectOptions(recipe, builder)
 	if err != nil {
 		return err
@@ -101,18 +94,18 @@ func (a *app) lock(ctx context.Context, recipe recipeOptions, builder builderOpt
 		return err
 	}
 	defer p.Close()
-	done, err := p.Lock(ctx, raybuild.LockOptions{Update: r.update, Check: r.check})
+	done, err := p.Lock(ctx, l)
 	if err != nil {
 		return err
 	}
-	if r.asJSON {
-		return a.printJSON(lockReport{File: recipe.lock, Written: done.Written, Changes: lockChanges(done.Changes)})
+	if asJSON {
+		return a.printJSON(lockReport{File: done.File, Written: done.Written, Changes: lockChanges(done.Changes)})
 	}
 	if !done.Written {
-		a.say("%s fits the recipe", recipe.lock)
+		a.say("%s fits the recipe", done.File)
 		return nil
 	}
-	a.say("wrote %s: %d changes", recipe.lock, len(done.Changes))
+	a.say("wrote %s: %d changes", done.File, len(done.Changes))
 	return nil
 }
 

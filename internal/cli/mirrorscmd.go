@@ -1,19 +1,14 @@
 package cli
 
 import (
-	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/raybuild/raybuild/internal/fetch"
-	"github.com/raybuild/raybuild/internal/hostconf"
+	"github.com/raybuild/raybuild"
 	"github.com/raybuild/raybuild/internal/show"
-	"github.com/raybuild/raybuild/internal/sources"
-	"github.com/raybuild/raybuild/layers"
 )
 
 func (a *app) mirrorsCommand() *cobra.Command {
@@ -41,14 +36,8 @@ but host before all if it answers.`,
 			"  raybuild mirrors --json",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			host := a.host()
-			for _, n := range host.Notes {
-				a.say("note: host: %s", n)
-			}
-			rows := append(hostRows(host), mirrorRows(layers.Presets())...)
-			if !list {
-				a.measure(cmd.Context(), rows, timeout)
-			}
+			rows := raybuild.Mirrors(cmd.Context(), a.options(),
+				raybuild.MirrorOptions{Measure: !list, Timeout: timeout})
 			if asJSON {
 				return a.printJSON(rows)
 			}
@@ -61,72 +50,7 @@ but host before all if it answers.`,
 	return cmd
 }
 
-// mirrorRow is one part of a mirror.
-type mirrorRow struct {
-	Mirror  string  `json:"mirror"`
-	Part    string  `json:"part"`           // apt, conda, pip or installer; of the host what it is for
-	URL     string  `json:"url"`            // or a file of certificates
-	From    string  `json:"from,omitempty"` // the file or variable that has the host's
-	Seconds float64 `json:"first_byte_seconds,omitempty"`
-	Speed   float64 `json:"bytes_per_second,omitempty"`
-	Error   string  `json:"error,omitempty"`
-	probe   string  // "" is not measured
-}
-
-// hostRows are what this machine is configured with.
-func hostRows(c hostconf.Config) []*mirrorRow {
-	var rows []*mirrorRow
-	for _, p := range hostParts(c) {
-		r := &mirrorRow{Mirror: layers.HostMirror, Part: p.What, URL: p.Text, From: p.From}
-		if end, known := sources.PartProbe(p.What); known {
-			r.probe = p.raw + end
-		}
-		rows = append(rows, r)
-	}
-	return rows
-}
-
-func mirrorRows(mirrors []layers.Mirror) []*mirrorRow {
-	var rows []*mirrorRow
-	for _, m := range mirrors {
-		for _, part := range []struct{ name, root, measured string }{
-			{"apt", m.Ubuntu, "ubuntu"},
-			{"conda", m.CondaCloud, "conda"},
-			{"pip", m.PipIndex, "pip"},
-			{"installer", m.Miniconda, ""},
-		} {
-			if part.root == "" {
-				continue
-			}
-			probe, known := sources.PartProbe(part.measured)
-			if !known {
-				probe = "/"
-			}
-			rows = append(rows, &mirrorRow{Mirror: m.Name, Part: part.name, URL: part.root, probe: part.root + probe})
-		}
-	}
-	return rows
-}
-
-func (a *app) measure(ctx context.Context, rows []*mirrorRow, timeout time.Duration) {
-	rows = slices.DeleteFunc(slices.Clone(rows), func(r *mirrorRow) bool { return r.probe == "" })
-	probes := make([]fetch.Probe, len(rows))
-	for i, r := range rows {
-		probes[i] = fetch.Probe{Name: r.Mirror + " " + r.Part, URL: r.probe}
-	}
-	a.say("measuring %d places", len(rows))
-	host := a.host()
-	for i, s := range fetch.Measure(ctx, probes, fetch.MeasureOptions{Timeout: timeout, Logins: host.Logins,
-		Certs: sources.Certs(host)}) {
-		if s.Err != nil {
-			rows[i].Error = s.Err.Error()
-			continue
-		}
-		rows[i].Seconds, rows[i].Speed = s.Latency.Seconds(), s.BytesPerSecond
-	}
-}
-
-func mirrorTable(rows []*mirrorRow, measured bool) string {
+func mirrorTable(rows []raybuild.MirrorPart, measured bool) string {
 	head := []string{"MIRROR", "PART", "URL"}
 	if measured {
 		head = append(head, "FIRST BYTE", "SPEED")
@@ -137,7 +61,7 @@ func mirrorTable(rows []*mirrorRow, measured bool) string {
 		line := []string{r.Mirror, r.Part, r.URL}
 		switch {
 		case !measured:
-		case r.probe == "":
+		case !r.Measured:
 			line = append(line, "", "")
 		case r.Error != "":
 			line = append(line, "-", show.OneLine(strings.TrimSpace(r.Error), 60))

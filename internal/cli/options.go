@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/raybuild/raybuild"
-	"github.com/raybuild/raybuild/internal/builder"
 	"github.com/raybuild/raybuild/llb"
 )
 
@@ -67,9 +66,4 @@ func (a *app) libraryOptions(o *buildOptions) (raybuild.Options, raybuild.BuildO
 		build.Smoke = map[bool]raybuild.SmokeMode{true: raybuild.SmokeAlways, false: raybuild.SmokeNever}[o.smoke]
 	}
 	return project, build, errors.Join(err, build.Check())
-}
-
-// builderChoice are the flags as those of a builder.
-func (a *app) builderChoice(o builderOptions) builder.Options {
-	return builder.Options{Name: o.builder, Insecure: o.insecure, Home: a.makeHome, Getenv: a.getenv, Notes: a.stderr}
 }

@@ -100,7 +100,7 @@ func TestInspect(t *testing.T) {
 
 func TestDoctor(t *testing.T) {
 	got := call(t, t.TempDir(), "doctor", "--json")
-	var d diagnosis
+	var d raybuild.Diagnosis
 	if err := json.Unmarshal([]byte(got.stdout), &d); err != nil {
 		t.Fatalf("%v: %+v", err, got)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/raybuild/raybuild"
 	"github.com/raybuild/raybuild/internal/registry"
 )
 
@@ -60,7 +61,7 @@ on, on standard output.`,
 				if err != nil {
 					return err
 				}
-				dir = filepath.Join(home, "registry")
+				dir = filepath.Join(home, raybuild.RegistryDir)
 			}
 			ln, err := (&net.ListenConfig{}).Listen(cmd.Context(), "tcp", addr)
 			if err != nil {

@@ -157,8 +157,8 @@ func (b *Build) outcome(d *pageData) {
 	case b.Push:
 		d.Title, d.Class, d.Says = "Built and pushed", "done", "The image is in the registry."
 	default:
-		d.Title, d.Class, d.Says = "Built", "done", "The image was built and not pushed, so this page does not say what a "+
-			"registry has."
+		d.Title, d.Class, d.Says = "Built", "done", "The image was built and not pushed, so this page does "+
+			"not say what a registry has."
 	}
 	add := func(name, value string) {
 		if value != "" {
