@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"path"
 	"slices"
@@ -22,16 +21,14 @@ import (
 
 // memory is what registries have told a client for good: how each wants its clients to log in, the
 // manifest that a digest names, the credentials that it has given out, and the documents that it
-// took; and for seconds, blobs that it had. Over a slow link it is each time a round trip.
+// took. Over a slow link it is each time a round trip.
 type memory struct {
 	mu      sync.Mutex
-	answers map[string]said      // by URL
-	held    int                  // bytes of them
-	logins  map[string]*login    // by registry and scopes
-	brought map[string]bool      // documents, by repository and digest
-	seen    map[string]time.Time // when blobs were there, by repository and digest
-	lasts   time.Duration        // what a login is good for
-	fresh   time.Duration        // how long a blob that was seen is taken to be there; a longer build has time to ask
+	answers map[string]said   // by URL
+	held    int               // bytes of them
+	logins  map[string]*login // by registry and scopes
+	brought map[string]bool   // documents, by repository and digest
+	lasts   time.Duration     // what a login is good for
 }
 
 // A token is good for 60 seconds at least (distribution's token authentication specification,
@@ -39,8 +36,7 @@ type memory struct {
 // with which a push begins.
 func newMemory() *memory {
 	return &memory{answers: map[string]said{}, logins: map[string]*login{}, brought: map[string]bool{},
-		seen:  map[string]time.Time{},
-		lasts: 50 * time.Second, fresh: 5 * time.Second}
+		lasts: 50 * time.Second}
 }
 
 // said is an answer that a registry would give again.
@@ -241,26 +237,4 @@ func (m *memory) has(repo name.Repository, d digest.Digest) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.brought[repo.String()+"@"+d.String()]
-}
-
-// sees remembers that a repository had a blob at a time.
-func (m *memory) sees(repo name.Repository, d digest.Digest, at time.Time) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.seen[repo.String()+"@"+d.String()] = at
-}
-
-// saw tells whether a repository had a blob a moment ago.
-func (m *memory) saw(repo name.Repository, d digest.Digest) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	at, ok := m.seen[repo.String()+"@"+d.String()]
-	return ok && time.Since(at) < m.fresh
-}
-
-// unsee forgets which blobs a repository had.
-func (m *memory) unsee(repo name.Repository) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	maps.DeleteFunc(m.seen, func(at string, _ time.Time) bool { return strings.HasPrefix(at, repo.String()+"@") })
 }

@@ -31,6 +31,9 @@ type PushOptions struct {
 	Documents []Document
 	// From are references to images whose blobs may be mounted where their registry is that of a name. Default: none.
 	From []string
+	// Present names blobs that a repository of a name has already. The push does not ask for them, unless
+	// the registry then refuses a manifest: it asks for all blobs, and sends what is missing. Default: none.
+	Present Presence
 	// Retry is how long a request may fail again and again, without a byte of progress. Default: 5 minutes; below
 	// zero: the first failure ends the push.
 	Retry time.Duration
@@ -86,7 +89,7 @@ const uploads = 4
 // of a known repository of it are mounted, and one whose upload breaks goes on from where the
 // registry says that it is: from 1 MiB, for a smaller one is sent in a single request, and once
 // more for each that fails. Names are given last, when the registry has shown that it has every
-// blob, those of [Client.Expect] seconds before the push: a tag never points at what is not there.
+// blob, those of [PushOptions.Present] a while ago: a tag never points at what was never there.
 func (c *Client) Push(ctx context.Context, root ocispecs.Descriptor, source Source, o PushOptions) (Pushed, error) {
 	p := &pusher{c: c, o: o.withDefaults(), source: source, known: map[digest.Digest]bool{},
 		done: Pushed{Reused: map[digest.Digest]bool{}}}
@@ -283,6 +286,9 @@ func (p *pusher) targets() ([]*target, error) {
 		if i < 0 {
 			i = len(all)
 			all = append(all, &target{p: p, repo: repo, ref: ref})
+			if p.o.Present.repository == repo.String() {
+				all[i].present = p.o.Present
+			}
 			for _, r := range from {
 				if r.RegistryStr() == repo.RegistryStr() && r.String() != repo.String() {
 					all[i].mounts = append(all[i].mounts, r)

@@ -23,7 +23,7 @@ type target struct {
 	tags   []string
 	mounts []name.Repository // on the same registry, which may have blobs
 
-	trusted bool // blobs are taken to be there that were seen before the push
+	present Presence // its blobs are not asked for
 
 	reached    atomic.Bool // it has answered at least once
 	sendAtOnce atomic.Bool // it does not take "Expect: 100-continue"
