@@ -103,10 +103,10 @@ func (t *target) refer(ctx context.Context, subject v1.Hash, referrers []manifes
 	for i, m := range referrers {
 		digests[i] = m.Digest
 		g.Go(func() error {
-			said, err := t.putManifest(gctx, m, m.Digest.String())
+			answer, err := t.putManifest(gctx, m, m.Digest.String())
 			if err == nil {
 				// OCI distribution specification 1.1, "Pushing Manifests with Subject"
-				listed[i] = said.header.Get("OCI-Subject") != ""
+				listed[i] = answer.header.Get("OCI-Subject") != ""
 			}
 			return err
 		})

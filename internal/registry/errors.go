@@ -112,7 +112,7 @@ func (e *Error) transportReason() string {
 		named   x509.HostnameError
 		cert    *tls.CertificateVerificationError
 		timeout net.Error
-		cut     *cutError
+		short   *truncatedError
 		from    *sourceError
 	)
 	switch {
@@ -142,8 +142,8 @@ func (e *Error) transportReason() string {
 			e.Host, e.Host)
 	}
 	text := e.Err.Error()
-	if errors.As(e.Err, &cut) {
-		text = cut.Error() // the rest is the URL
+	if errors.As(e.Err, &short) {
+		text = short.Error() // the rest is the URL
 	}
 	return fmt.Sprintf("registry %s: %s", e.Host, clean(text))
 }

@@ -340,7 +340,7 @@ func (p *pusher) fill(ctx context.Context, t *target, first bool) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	p.c.known.took(t.repo, p.documents)
+	p.c.documents.add(t.repo, p.documents)
 	for _, m := range p.manifests[:max(len(p.manifests)-1, 0)] { // none where layers alone are pushed
 		if _, err := t.putManifest(ctx, m, m.Digest.String()); err != nil {
 			return err
@@ -363,15 +363,15 @@ func (t *target) putTags(ctx context.Context, m manifestToPush) error {
 }
 
 // putManifest stores a manifest under a tag or its digest.
-func (t *target) putManifest(ctx context.Context, m manifestToPush, as string) (said *reply, err error) {
+func (t *target) putManifest(ctx context.Context, m manifestToPush, as string) (answer *reply, err error) {
 	at, header := t.url("/manifests/"+as), http.Header{"Content-Type": {m.MediaType}}
 	err = t.retry(ctx, func(ctx context.Context) (err error) {
-		said, err = t.ask(ctx, request{method: http.MethodPut, url: at, header: header, body: textBody(m.data),
+		answer, err = t.ask(ctx, request{method: http.MethodPut, url: at, header: header, body: textBody(m.data),
 			want: []int{http.StatusCreated, http.StatusOK, http.StatusAccepted}})
 		return err
 	})
 	if err == nil {
-		t.p.c.known.manifest(at, m.MediaType, m.data)
+		t.p.c.responses.putManifest(at, m.MediaType, m.data)
 	}
-	return said, err
+	return answer, err
 }

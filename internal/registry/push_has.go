@@ -3,7 +3,9 @@ package registry
 import (
 	"context"
 	"net/http"
+	"sync"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
@@ -53,7 +55,7 @@ func (p *pusher) missing(ctx context.Context, t *target, first bool) ([]ocispecs
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(2 * jobs)
 	for i, d := range p.blobs {
-		if has[i] = p.documents[d.Digest] != nil && p.c.known.has(t.repo, d.Digest); has[i] {
+		if has[i] = p.documents[d.Digest] != nil && p.c.documents.has(t.repo, d.Digest); has[i] {
 			continue
 		}
 		if has[i] = t.present.Has(d.Digest); has[i] {
@@ -104,4 +106,28 @@ func (t *target) has(ctx context.Context, d ocispecs.Descriptor) (bool, error) {
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// documentCache keeps which documents a repository got from this client.
+type documentCache struct {
+	mu     sync.Mutex
+	pushed map[string]bool // by repository and digest
+}
+
+func newDocumentCache() *documentCache { return &documentCache{pushed: map[string]bool{}} }
+
+// add notes that a repository has documents.
+func (c *documentCache) add(repo name.Repository, documents map[digest.Digest][]byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for d := range documents {
+		c.pushed[repo.String()+"@"+d.String()] = true
+	}
+}
+
+// has tells whether a repository is known to have a document.
+func (c *documentCache) has(repo name.Repository, d digest.Digest) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.pushed[repo.String()+"@"+d.String()]
 }

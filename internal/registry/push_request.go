@@ -120,7 +120,7 @@ func (t *target) ask(ctx context.Context, r request) (*reply, error) {
 	if err := transport.CheckError(resp, r.want...); err != nil {
 		// which may want more than a push does
 		if resp.StatusCode == http.StatusUnauthorized && r.method != http.MethodDelete {
-			t.p.c.known.forget(client)
+			t.p.c.logins.forget(client)
 		}
 		t.rest(resp)
 		return nil, err

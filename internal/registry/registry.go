@@ -52,7 +52,9 @@ type Client struct {
 	pusher    *remote.Pusher
 	push      http.RoundTripper // of pushes; made when first needed
 	pushOnce  sync.Once
-	known     *memory
+	responses *responseCache
+	logins    *loginCache
+	documents *documentCache
 	err       error // options that the library refused; every call returns it
 }
 
@@ -64,8 +66,8 @@ func New(o Options) *Client {
 	if o.Timeout <= 0 {
 		o.Timeout = 30 * time.Second
 	}
-	c := &Client{o: o, known: newMemory()}
-	c.transport = remembering{c.guard(o.Transport), c.known}
+	c := &Client{o: o, responses: newResponseCache(), logins: newLoginCache(), documents: newDocumentCache()}
+	c.transport = cachingTransport{c.guard(o.Transport), c.responses}
 	opts := []remote.Option{
 		remote.WithAuthFromKeychain(o.Keychain),
 		remote.WithTransport(c.transport),

@@ -53,7 +53,7 @@ func (c *Client) patient() http.RoundTripper {
 	c.pushOnce.Do(func() {
 		g := guarded{secure: newTransport(c.o.Timeout, 0, false), unverified: newTransport(c.o.Timeout, 0, true),
 			insecure: c.insecure}
-		c.push = remembering{g, c.known}
+		c.push = cachingTransport{g, c.responses}
 	})
 	return c.push
 }

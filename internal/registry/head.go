@@ -160,7 +160,7 @@ func (t *target) openUpload(ctx context.Context) error {
 	// Giving the upload up is a courtesy: a registry forgets open uploads by itself, so its answer
 	// does not matter. One with tokens may want another than that to push for it (distribution
 	// does, of scope "delete"), which is not worth a login.
-	if t.p.c.known.wantsTokens(t.repo.Registry) {
+	if t.p.c.responses.wantsTokens(t.repo.Registry) {
 		return nil
 	}
 	if at, err := resp.url.Parse(resp.header.Get("Location")); err == nil && at.Host == resp.url.Host &&
