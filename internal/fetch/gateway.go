@@ -15,15 +15,15 @@ import (
 	"time"
 )
 
-// Gateway is a forward proxy for canonical http:// URLs: GET and HEAD with an absolute URI, answered from the
-// candidates of that URL. Clients reach nothing that has no candidate and that no index page linked.
+// Gateway is a forward proxy for canonical http:// URLs. It answers GET and HEAD with an absolute URI from
+// the candidates of this URL. Clients reach nothing that has no candidate and that no index page linked.
 //
-// Index pages (PEP 503/691) come from the first candidate that has them, with links that lead back through the
-// gateway. Files whose digest is known, from a page or from Add, go through the store. Everything else is passed on
-// as it is, from the first candidate that has it.
+// Index pages (PEP 503/691) come from the first candidate that has them. Their links lead back through the
+// gateway. Files whose digest is known, from a page or from Add, go through the store. Everything else
+// passes unchanged, from the first candidate that has it.
 func (f *Fetcher) Gateway() http.Handler { return gateway{f} }
 
-// ServeConn serves the gateway on one connection, and returns when it is closed.
+// ServeConn serves the gateway on one connection until it is closed.
 func (f *Fetcher) ServeConn(c net.Conn) {
 	if err := c.SetReadDeadline(time.Time{}); err != nil {
 		// net/http ends its background reads by deadlines; a pipe in between has them.

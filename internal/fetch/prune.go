@@ -45,9 +45,9 @@ func Usage(dir string) (Use, error) {
 	return u, nil
 }
 
-// Prune removes the artifacts that were not used for longest until the store in dir takes at most maxBytes, and
-// unfinished files that nobody is writing: all of them when maxBytes is 0, else those older than a week. It returns
-// what it removed. Artifacts that are being read stay readable.
+// Prune removes the least recently used artifacts until the store in dir takes at most maxBytes. It also
+// removes unfinished files that nobody writes: all of them if maxBytes is 0, else those older than a week.
+// It returns what it removed. Artifacts that somebody reads stay readable.
 func Prune(ctx context.Context, dir string, maxBytes int64) (Use, error) {
 	s := &store{dir: dir}
 	age := sweepAfter

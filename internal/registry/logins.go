@@ -80,7 +80,7 @@ func (c *loginCache) forget(old *http.Client) {
 				delete(c.byScopes, key)
 			}
 			<-l.turn
-		default: // one that is being made is not the old one
+		default: // somebody is making this one now, so it is not the old one
 		}
 	}
 }

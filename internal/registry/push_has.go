@@ -97,7 +97,8 @@ func (t *target) doubts(err error) bool {
 	return true
 }
 
-// has asks for a blob's first byte: a registry may know a blob that it has lost, and answer a HEAD for it.
+// has asks for the first byte of a blob. A HEAD is not enough: a registry that lost a blob may still know
+// its name.
 func (t *target) has(ctx context.Context, d ocispecs.Descriptor) (bool, error) {
 	header := http.Header{"Range": {"bytes=0-0"}}
 	_, err := t.ask(ctx, request{method: http.MethodGet, url: t.url("/blobs/" + d.Digest.String()), header: header,
@@ -108,7 +109,7 @@ func (t *target) has(ctx context.Context, d ocispecs.Descriptor) (bool, error) {
 	return err == nil, err
 }
 
-// documentCache keeps which documents a repository got from this client.
+// documentCache keeps which documents this client pushed to which repository.
 type documentCache struct {
 	mu     sync.Mutex
 	pushed map[string]bool // by repository and digest
@@ -116,7 +117,7 @@ type documentCache struct {
 
 func newDocumentCache() *documentCache { return &documentCache{pushed: map[string]bool{}} }
 
-// add notes that a repository has documents.
+// add records that a repository has documents.
 func (c *documentCache) add(repo name.Repository, documents map[digest.Digest][]byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -53,7 +53,7 @@ type cachingTransport struct {
 	*responseCache
 }
 
-// errNoHTTPS is the answer of a host that was reached over plain HTTP.
+// errNoHTTPS answers a request over HTTPS to a host that answered over plain HTTP.
 var errNoHTTPS = errors.New("the registry was reached over plain HTTP")
 
 // RoundTrip implements http.RoundTripper.
@@ -97,7 +97,7 @@ func (e *truncatedError) Unwrap() error { return e.err }
 func (r cachingTransport) keepManifest(at string, resp *http.Response) error {
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxCachedManifest+1))
 	if err != nil {
-		_ = resp.Body.Close() // what broke is told
+		_ = resp.Body.Close() // the caller gets the error of the read
 		return &truncatedError{err}
 	}
 	resp.Body = struct {
@@ -108,7 +108,8 @@ func (r cachingTransport) keepManifest(at string, resp *http.Response) error {
 	return nil
 }
 
-// putManifest keeps a manifest under the URL of its digest. at is its URL, by tag or by digest.
+// putManifest keeps a manifest under the URL of its digest. at is the URL under which it was read or
+// written, by tag or by digest.
 func (c *responseCache) putManifest(at, mediaType string, data []byte) {
 	if len(data) > maxCachedManifest {
 		return
