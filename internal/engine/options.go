@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// DefaultIdle is how long an engine stays when nobody is connected.
-const DefaultIdle = 10 * time.Minute
+// defaultIdle is how long an engine stays when nobody is connected.
+const defaultIdle = 10 * time.Minute
 
 // Options says which engine is wanted. Only Home is required.
 type Options struct {
@@ -19,7 +19,7 @@ type Options struct {
 	// "engine-serve".
 	Args []string
 	// Idle ends the engine when nobody has been connected for that long.
-	// Default: DefaultIdle.
+	// Default: 10 minutes.
 	Idle time.Duration
 	// CacheLimit is the disk space in bytes above which the engine removes the least
 	// recently used data. Default: 50 GB, or half of the disk if that is less.

@@ -87,7 +87,7 @@ func run(ctx context.Context, o ServeOptions, p place, r *reporter) error {
 
 	idle := o.Idle
 	if idle == 0 {
-		idle = DefaultIdle
+		idle = defaultIdle
 	}
 	b, err := newBuilder(ctx, o, p, idle)
 	if err != nil {

@@ -39,9 +39,6 @@ type Options struct {
 	// HTTPSHosts are the hosts (with the port, if any) whose canonical URLs are https. The gateway gets
 	// http://pypi.org/… and gives https://pypi.org/… to Candidates. Default: none.
 	HTTPSHosts []string
-	// IndexPage tells the gateway which URLs are PEP 503/691 pages. The gateway rewrites their links. It
-	// also knows such a page by the client's Accept header. Default: none.
-	IndexPage func(canonical *url.URL) bool
 
 	// Logins are user names and passwords by origin, such as "https://pypi.example:443". They count as if
 	// they stood in the URLs of this origin. They are sent nowhere else. Default: none.
@@ -57,9 +54,6 @@ type Options struct {
 
 	// PerHost and Total limit the requests under way, to one host and in all. Defaults: 6 and 16.
 	PerHost, Total int
-	// Tries is how often a candidate is tried if its failure may pass (cut, stall, 5xx, 429). A try that
-	// brought bytes does not count, up to twenty of them. Default: 2, or 4 for an only candidate.
-	Tries int
 	// Backoff is the pause before the second try of a candidate. It doubles each time, with jitter.
 	// Default: 500ms.
 	Backoff time.Duration
@@ -72,39 +66,24 @@ type Options struct {
 	HeaderTimeout time.Duration
 	// StallTimeout ends a transfer that brings less than a kilobyte in this time. Default: 20s.
 	StallTimeout time.Duration
-	// MaxSize is the largest artifact of unknown size that is accepted, in bytes. Default: 64 GiB.
-	MaxSize int64
 
 	// Warn gets what a user should know although it did no harm, such as a mirror that sent wrong bytes.
 	// The text holds no secrets. Several goroutines may call it. Default: dropped.
 	Warn func(text string)
-	// OnProgress gets the progress of downloads, from several goroutines. Default: nobody gets it.
-	OnProgress func(Progress)
-}
-
-// Progress is the state of one download.
-type Progress struct {
-	Digest       digest.Digest
-	Name, Mirror string
-	Bytes, Total int64 // Total is 0 while it is not known
 }
 
 // Stats counts what a Fetcher has moved.
 type Stats struct {
 	Bytes     int64                  // body bytes received from all mirrors
-	Requests  int                    // requests sent to all mirrors
 	StoreHits int                    // artifacts that were in the store already
 	Mirrors   map[string]MirrorStats // by Candidate.Mirror
 }
 
 // MirrorStats counts what one mirror did.
 type MirrorStats struct {
-	Bytes    int64 // body bytes received
-	Requests int   // requests sent
-	Retries  int   // requests that repeat an earlier one for the same file
-	Resumes  int   // requests that went on where another one ended
-	Failures int   // requests that brought no usable answer
-	Lies     int   // whole files whose digest was wrong
+	Bytes   int64 // body bytes received
+	Resumes int   // requests that went on where another one ended
+	Lies    int   // whole files whose digest was wrong
 }
 
 // Probe is a URL that Measure times.

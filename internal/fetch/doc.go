@@ -8,6 +8,6 @@
 // or changed download.
 //
 // The same rules serve the package resolvers (apt-get, conda, pip), which run without a network.
-// [Fetcher.Gateway] is a forward proxy for canonical http:// URLs, and answers them from the
+// The gateway ([Fetcher.ServeConn]) is a forward proxy for canonical http:// URLs, and answers them from the
 // mirrors. It keeps whole artifacts in the store, so nothing is downloaded twice.
 package fetch

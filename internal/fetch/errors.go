@@ -84,18 +84,18 @@ func (e *NotFoundError) Withdrawn() bool {
 	return len(e.Tried) == 0
 }
 
-// UnansweredError says that no mirror answered a request of a gateway client.
-type UnansweredError struct {
+// unansweredError says that no mirror answered a request of a gateway client.
+type unansweredError struct {
 	URL   string // canonical, without secrets
 	Tried []Attempt
 }
 
-func (e *UnansweredError) Error() string {
+func (e *unansweredError) Error() string {
 	return fmt.Sprintf("no mirror has %s: %s", e.URL, list(e.Tried))
 }
 
 // Unwrap returns the errors of the tries.
-func (e *UnansweredError) Unwrap() []error {
+func (e *unansweredError) Unwrap() []error {
 	errs := make([]error, len(e.Tried))
 	for i, a := range e.Tried {
 		errs[i] = a.Err
@@ -139,15 +139,15 @@ func (e *NotFoundError) gone() bool {
 	return true
 }
 
-// DiskFullError says that the disk of the store has no room for an artifact.
-type DiskFullError struct {
+// diskFullError says that the disk of the store has no room for an artifact.
+type diskFullError struct {
 	Path string // of the store
 	Free int64  // bytes; -1 when it cannot be told
 	Need int64  // bytes; 0 when it is not known
 	Err  error
 }
 
-func (e *DiskFullError) Error() string {
+func (e *diskFullError) Error() string {
 	free, need := "an unknown number of", "more"
 	if e.Free >= 0 {
 		free = fmt.Sprint(e.Free)
@@ -160,7 +160,7 @@ func (e *DiskFullError) Error() string {
 }
 
 // Unwrap returns the system's error.
-func (e *DiskFullError) Unwrap() error { return e.Err }
+func (e *diskFullError) Unwrap() error { return e.Err }
 
 var (
 	errStall     = errors.New("stalled: no bytes came in time")

@@ -84,9 +84,6 @@ func (o Options) defaults() Options {
 	if o.Total <= 0 {
 		o.Total = 16
 	}
-	if o.MaxSize <= 0 {
-		o.MaxSize = 64 << 30
-	}
 	set(&o.Backoff, 500*time.Millisecond)
 	set(&o.MaxRetryAfter, time.Minute)
 	set(&o.DialTimeout, 10*time.Second)
@@ -97,9 +94,6 @@ func (o Options) defaults() Options {
 	}
 	if o.Warn == nil {
 		o.Warn = func(string) {}
-	}
-	if o.OnProgress == nil {
-		o.OnProgress = func(Progress) {}
 	}
 	return o
 }
@@ -134,20 +128,12 @@ func (f *Fetcher) forgetUnwanted() {
 	f.hosts.missing(len(f.urgent))
 }
 
-// Has tells whether the artifact is at hand without any mirror. A stored file's digest is not checked for that.
-func (f *Fetcher) Has(d digest.Digest) bool {
-	f.mu.Lock()
-	it := f.items[d]
-	f.mu.Unlock()
-	return it.Bytes != nil || it.Path != "" || f.store.has(d)
-}
-
 // Open returns the artifact's bytes and their number. It looks into the store first, and then asks the
 // candidates of the item's URL in their order. A download is handed out only when it is complete and has
 // the digest. Of a local file or memory, only the last byte waits for this check. If the same digest is
 // opened twice at the same time, by this or another process, it is downloaded once.
 //
-// The error is a *NotFoundError if no candidate has it, and a *DiskFullError if the store is full.
+// The error is a *NotFoundError if no candidate has it.
 func (f *Fetcher) Open(ctx context.Context, d digest.Digest) (io.ReadCloser, int64, error) {
 	it, err := f.item(d)
 	if err != nil {
@@ -165,24 +151,6 @@ func (f *Fetcher) Open(ctx context.Context, d digest.Digest) (io.ReadCloser, int
 		return nil, 0, err
 	}
 	return file, size, nil
-}
-
-// Put stores what r brings and makes it known as an artifact of that name.
-func (f *Fetcher) Put(ctx context.Context, name string, r io.Reader) (Item, error) {
-	t, err := f.store.temp()
-	if err != nil {
-		return Item{}, err
-	}
-	defer t.discard()
-	if _, err := io.Copy(t, until(ctx, r)); err != nil {
-		return Item{}, fmt.Errorf("store artifact %q: %w", name, err)
-	}
-	it := Item{Digest: t.digest(), Size: t.n, Name: name}
-	if err := f.store.keep(t, it.Digest); err != nil {
-		return Item{}, fmt.Errorf("store artifact %q: %w", name, err)
-	}
-	f.Add(it)
-	return it, nil
 }
 
 // Trouble returns why mirrors failed to serve clients of the gateway. Such a client itself reports less. It

@@ -17,14 +17,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
-// Causes of an [Error], for errors.Is.
-var (
-	// ErrNotFound means that the registry has no such image, tag or blob, or hides it.
-	ErrNotFound = errors.New("not found")
-	// ErrUnauthorized says that the registry refused the credentials that it got, or wants some.
-	ErrUnauthorized = errors.New("unauthorized")
-)
-
 // Error is a failed exchange with a registry. Its text names the reference, the host, the cause and the
 // next step. It holds no credentials, and nothing that a registry sent back about them.
 type Error struct {
@@ -42,17 +34,6 @@ const opPush = "push to"
 
 // Unwrap gives the cause.
 func (e *Error) Unwrap() error { return e.Err }
-
-// Is matches ErrNotFound and ErrUnauthorized by the status.
-func (e *Error) Is(target error) bool {
-	switch target {
-	case ErrNotFound:
-		return e.Status == http.StatusNotFound
-	case ErrUnauthorized:
-		return e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden
-	}
-	return false
-}
 
 // Error implements error.
 func (e *Error) Error() string {

@@ -3,7 +3,6 @@ package registry
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 
@@ -41,11 +40,11 @@ func (c *Client) Head(ctx context.Context, ref string) (Descriptor, bool, error)
 		return Descriptor{}, false, err
 	}
 	desc, err := c.puller.Get(ctx, parsed)
-	if err = c.fail("look up", ref, parsed.Context().RegistryStr(), err); err != nil {
-		if errors.Is(err, ErrNotFound) {
-			return Descriptor{}, false, nil
-		}
-		return Descriptor{}, false, err
+	if statusOf(err) == http.StatusNotFound {
+		return Descriptor{}, false, nil
+	}
+	if err != nil {
+		return Descriptor{}, false, c.fail("look up", ref, parsed.Context().RegistryStr(), err)
 	}
 	found, err := describe(ref, desc)
 	return found, err == nil, err

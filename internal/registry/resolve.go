@@ -72,16 +72,16 @@ func (c *Client) pin(desc *remote.Descriptor, p ocispecs.Platform) (Pinned, erro
 			Config:    config,
 		}, nil
 	}
-	return Pinned{}, &PlatformError{Platform: platforms.Format(p), Has: has}
+	return Pinned{}, &platformError{Platform: platforms.Format(p), Has: has}
 }
 
-// PlatformError says that an image does not exist for a platform.
-type PlatformError struct {
+// platformError says that an image does not exist for a platform.
+type platformError struct {
 	Platform string   // what was asked for: "linux/arm64"
 	Has      []string // what there is
 }
 
-func (e *PlatformError) Error() string {
+func (e *platformError) Error() string {
 	return fmt.Sprintf("no image for platform %s: it has %s", e.Platform, strings.Join(e.Has, ", "))
 }
 
