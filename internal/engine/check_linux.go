@@ -86,7 +86,7 @@ func hasCapability(n uint) bool {
 
 // tryUserNamespace makes a user namespace with a mount namespace in it.
 func tryUserNamespace(ctx context.Context) error {
-	p, ok := lookProgram("/usr/bin:/bin", "true")
+	p, ok := findProgram("/usr/bin:/bin", "true")
 	if !ok {
 		return nil
 	}
