@@ -76,12 +76,14 @@ func (p *Project) push(ctx context.Context, o *BuildOptions, graph *layers.Graph
 
 // pushRequest is an image that is pushed.
 type pushRequest struct {
-	root  digest.Digest // of its manifest or index
-	names []string
-	docs  []registry.Document // that will be attached to it
-	from  []string            // images that have blobs of it, by digest
-	open  registry.Source     // has the others
-	shown *llb.Content        // where progress is shown; nil: nowhere
+	root    digest.Digest // of its manifest or index
+	names   []string
+	docs    []registry.Document // that will be attached to it
+	from    []string            // images that have blobs of it, by digest
+	open    registry.Source     // has the others
+	present registry.Presence   // blobs that need no question
+
+	shown *llb.Content // where progress is shown; nil: nowhere
 
 	ready func(ctx context.Context, store func(context.Context) error) error // is registry.PushOptions's
 
@@ -114,6 +116,7 @@ func (p *Project) send(ctx context.Context, o *BuildOptions, c pushRequest, t *t
 		Names:     c.names,
 		Documents: c.docs,
 		From:      c.from,
+		Present:   c.present,
 		Retry:     o.retry(),
 		Reach:     o.reach(),
 		Ready:     c.ready,

@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
@@ -27,8 +28,9 @@ type reuse struct {
 	annotations map[string]string
 	old         *pushedImage
 	rest        *layers.Delta
-	expected    sync.WaitGroup // until the registry was asked for the kept layers
-	made        *llb.Assembled // once it is known
+	asking      sync.WaitGroup    // until present is known
+	present     registry.Presence // the kept layers that the registry has
+	made        *llb.Assembled    // once it is known
 }
 
 // errCannotReuse says that an image must be built whole after all: a layer is gone, or the builder makes other ones.
@@ -42,7 +44,7 @@ func (p *Project) reuse(ctx context.Context, o *BuildOptions, k *reuse, t *tally
 	}
 	var err error
 	if !k.rest.Nothing() {
-		k.expected.Go(func() { p.registry.Expect(ctx, k.old.Ref, k.kept()) }) // while the builder makes the others
+		k.asking.Go(func() { k.askPresent(ctx, p) }) // while the builder makes the others
 		_, err = p.solve(ctx, o, k.rest.Graph, t, k)
 	} else if err = k.assemble(ctx, nil); err == nil {
 		err = p.pushReused(ctx, o, t, k)
@@ -167,6 +169,16 @@ func (k *reuse) kept() []ocispecs.Descriptor {
 	return all
 }
 
+// presentWait is the longest that the question for the kept layers may take. The push asks again for the others.
+const presentWait = 2500 * time.Millisecond
+
+// askPresent asks the registry which of the kept layers it still has.
+func (k *reuse) askPresent(ctx context.Context, p *Project) {
+	ctx, cancel := context.WithTimeout(ctx, presentWait)
+	defer cancel()
+	k.present = p.registry.Present(ctx, k.old.Ref, k.kept())
+}
+
 func descriptor(l registry.Layer) ocispecs.Descriptor {
 	return ocispecs.Descriptor{MediaType: l.MediaType, Digest: l.Digest, Size: l.Size, Annotations: l.Annotations}
 }
@@ -223,12 +235,12 @@ func (k *reuse) push(ctx context.Context, p *Project, o *BuildOptions, to llb.Bu
 	part.Result.Images = k.made.Result.Images // its layers are shown
 	k.made.Result.Steps, k.made.Result.Caches = part.Result.Steps, part.Result.Caches
 	t.beforePush(k.made.Result)
-	k.expected.Wait()
+	k.asking.Wait()
 	ready := func(ctx context.Context, store func(context.Context) error) error {
 		return k.passes(ctx, p, to.Names[0], part, store)
 	}
 	return k.explain(k.send(ctx, p, o, pushRequest{names: to.Names, from: k.from(p), open: k.open(part.Open),
-		shown: part.Content, ready: ready}, t))
+		present: k.present, shown: part.Content, ready: ready}, t))
 }
 
 // send pushes the whole image.

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/raybuild/raybuild/internal/testneeds"
+	"github.com/raybuild/raybuild/layers"
 )
 
 // want is what raybuild does in a row: the layers whose steps run, and those that are pushed. All
@@ -131,8 +132,10 @@ type planned struct {
 }
 
 type plannedLayer struct {
-	Name, Fate, Expect string
-	Count, Pushed      int
+	Name          string
+	Status        layers.LayerStatus `json:"fate"`
+	Expect        string
+	Count, Pushed int
 }
 
 // did is the part of --metadata-file.
@@ -219,7 +222,7 @@ func (p planned) foresaw(t *testing.T, m did, got sample) {
 	}
 	i := 0
 	for _, l := range p.Layers {
-		if l.Fate == "gone" {
+		if l.Status == layers.Removed {
 			continue
 		}
 		for range l.Count {
@@ -228,7 +231,7 @@ func (p planned) foresaw(t *testing.T, m did, got sample) {
 			}
 			expect := l.Expect == "new" && l.Pushed > 0
 			if sent := !m.Raybuild.Layers[i].Reused; sent != expect {
-				t.Errorf("layer %s: plan said %s, %s, %d to push; it was pushed: %v", l.Name, l.Fate, l.Expect,
+				t.Errorf("layer %s: plan said %s, %s, %d to push; it was pushed: %v", l.Name, l.Status, l.Expect,
 					l.Pushed, sent)
 			}
 			i++

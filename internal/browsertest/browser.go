@@ -81,8 +81,8 @@ func (s *Page) do(actions ...chromedp.Action) {
 	}
 }
 
-// look opens the page at a width in a colour scheme, with all that can be unfolded unfolded.
-func (s *Page) look(width int64, scheme string) {
+// reload opens the page at a width in a colour scheme, with all that can be unfolded unfolded.
+func (s *Page) reload(width int64, scheme string) {
 	s.t.Helper()
 	s.do(
 		// Not as a mobile device: those widen the window to what does not fit, and nothing would reach over its edge.
@@ -182,7 +182,7 @@ func (s *Page) Fits(name string) {
 	paper := map[string]string{}
 	for _, scheme := range []string{"light", "dark"} {
 		for _, width := range []int64{1280, 390} {
-			s.look(width, scheme)
+			s.reload(width, scheme)
 			if wide := Ask[[]string](s, tooWide); len(wide) > 0 {
 				s.t.Errorf("%s page, %d px, %s: it reaches over the edge: %s", name, width, scheme,
 					strings.Join(wide, "; "))

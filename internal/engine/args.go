@@ -25,8 +25,8 @@ type listFlag []string
 func (l *listFlag) String() string     { return fmt.Sprint([]string(*l)) }
 func (l *listFlag) Set(s string) error { *l = append(*l, s); return nil }
 
-// ParseServeArgs reads the arguments that Ensure gives the hidden subcommand
-// (without the subcommand's name). A command line hands them over unread.
+// ParseServeArgs reads the arguments that Ensure gives the hidden subcommand, without the
+// name of the subcommand.
 func ParseServeArgs(args []string) (ServeOptions, error) {
 	var o ServeOptions
 	fs := flag.NewFlagSet("engine-serve", flag.ContinueOnError)

@@ -15,9 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Check says what this machine has and lacks for the embedded engine with its
-// state below o.Home. It tries things rather than guessing: it mounts an
-// overlay and makes a user namespace. It changes nothing that stays.
+// Check reports what this machine has and lacks for the embedded engine with its state
+// below o.Home. It tries things instead of guessing: it mounts an overlay and makes a
+// user namespace. It leaves nothing changed.
 func Check(ctx context.Context, o Options) []Finding {
 	out := []Finding{checkRuntime(ctx), checkPrivilege(ctx), checkKernel()}
 	out = append(out, checkOverlay(o.Home), checkCgroups())
@@ -86,7 +86,7 @@ func hasCapability(n uint) bool {
 
 // tryUserNamespace makes a user namespace with a mount namespace in it.
 func tryUserNamespace(ctx context.Context) error {
-	p, ok := lookProgram("/usr/bin:/bin", "true")
+	p, ok := findProgram("/usr/bin:/bin", "true")
 	if !ok {
 		return nil
 	}

@@ -54,7 +54,8 @@ func room(path string, need int64) error {
 	return nil
 }
 
-// Full says how full the disk of home is, and what to do: for a build that failed for lack of room.
+// Full returns an error that says how full the disk of home is and what to do. It is for
+// a build that failed because the disk is full.
 func Full(home string) error {
 	detail := home
 	if d, err := diskOf(home); err == nil {

@@ -26,7 +26,7 @@ func Connect(context.Context, Options) (string, *client.Client, error) { return 
 // Stop does nothing: there is no engine to stop.
 func Stop(context.Context, Options) error { return nil }
 
-// Full says that the disk of home is full, and what to do.
+// Full returns an error that says that the disk of home is full, and what to do.
 func Full(home string) error { return &Error{Kind: ErrNoSpace, Detail: home, Fix: fixSpace} }
 
 // Serve returns ErrUnsupported: the engine needs Linux.

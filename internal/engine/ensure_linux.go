@@ -24,10 +24,10 @@ const (
 	hangupWait = 2 * time.Second
 )
 
-// Ensure makes sure that the engine which o describes is running, and gives
-// its address ("unix://…"). It uses the one that answers, waits for one that
-// is being started, and starts one otherwise. The engine outlives the caller
-// and ends after o.Idle. Errors are *Error where the user can do something.
+// Ensure makes sure that the engine of o runs, and returns its address ("unix://…"). It
+// uses an engine that answers, waits for one that is starting, or starts one. The engine
+// outlives the caller and ends after o.Idle. An error is an *Error if the user can do
+// something about it.
 func Ensure(ctx context.Context, o Options) (addr string, err error) {
 	addr, c, err := Connect(ctx, o)
 	if err != nil {
@@ -36,7 +36,8 @@ func Ensure(ctx context.Context, o Options) (addr string, err error) {
 	return addr, c.Close()
 }
 
-// Connect is [Ensure], and gives the connection on which the engine answered. The caller closes it.
+// Connect does what [Ensure] does, and also returns the connection on which the engine
+// answered. The caller closes it.
 func Connect(ctx context.Context, o Options) (addr string, c *client.Client, err error) {
 	e, err := newEnsurer(o)
 	if err != nil {
@@ -62,8 +63,8 @@ func Connect(ctx context.Context, o Options) (addr string, c *client.Client, err
 	return e.addr(), f.c, nil
 }
 
-// Stop ends the engine that o describes, after the builds that it is doing,
-// and waits for that. It does nothing when no engine is running.
+// Stop ends the engine of o after its running builds, and waits until it has ended. It
+// does nothing if no engine runs.
 func Stop(ctx context.Context, o Options) error {
 	e, err := newEnsurer(o)
 	if err != nil {

@@ -2,7 +2,7 @@ package engine
 
 import "errors"
 
-// What an *Error is about; for errors.Is.
+// Kinds of an [Error], for errors.Is.
 var (
 	// ErrUnsupported: this operating system has no embedded engine.
 	ErrUnsupported = errors.New("no embedded engine on this operating system")
@@ -18,7 +18,7 @@ var (
 	ErrStart = errors.New("embedded engine did not start")
 )
 
-// Error says why there is no engine and what to do about it.
+// Error says why there is no engine, and what to do about it.
 type Error struct {
 	Kind   error  // one of the Err… values
 	Detail string // the cause, with the path or program that it is about

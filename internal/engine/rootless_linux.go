@@ -96,8 +96,8 @@ type mapper struct {
 func findMapper(path string) (mapper, error) {
 	m := mapper{uid: os.Getuid(), gid: os.Getgid()}
 	var ok1, ok2 bool
-	m.newuidmap, ok1 = lookProgram(path, "newuidmap")
-	m.newgidmap, ok2 = lookProgram(path, "newgidmap")
+	m.newuidmap, ok1 = findProgram(path, "newuidmap")
+	m.newgidmap, ok2 = findProgram(path, "newgidmap")
 	if !ok1 || !ok2 {
 		return m, &Error{Kind: ErrNoPrivilege, Detail: "this is not root, and newuidmap and newgidmap are not on PATH",
 			Fix: "run raybuild as root, or install them: " + installCommand("uidmap")}

@@ -24,8 +24,8 @@ func searchPath(path string) string {
 	return strings.Join(dirs, string(filepath.ListSeparator))
 }
 
-// lookProgram finds a program on path. Relative directories are left out.
-func lookProgram(path, name string) (string, bool) {
+// findProgram finds a program on path. Relative directories are left out.
+func findProgram(path, name string) (string, bool) {
 	for _, d := range filepath.SplitList(path) {
 		if !filepath.IsAbs(d) {
 			continue
@@ -40,7 +40,7 @@ func lookProgram(path, name string) (string, bool) {
 // findRuntime finds a program that can run a step on path, the preferred one first.
 func findRuntime(path string) (string, error) {
 	for _, n := range [...]string{"buildkit-runc", "runc", "crun"} {
-		if p, ok := lookProgram(path, n); ok {
+		if p, ok := findProgram(path, n); ok {
 			return p, nil
 		}
 	}

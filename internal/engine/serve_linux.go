@@ -17,10 +17,10 @@ import (
 	"google.golang.org/grpc"
 )
 
-// Serve is the engine: it answers on o.Socket until nobody was connected for
-// o.Idle, until SIGTERM (then it finishes the builds it is doing; a second one
-// ends it at once), or until ctx ends. It must be the only thing that its
-// process does: it sets the umask, the mounts and BuildKit's global settings.
+// Serve is the engine. It answers on o.Socket until one of these: nobody was connected
+// for o.Idle, a SIGTERM came, or ctx ended. After a SIGTERM it finishes the running
+// builds; a second one ends it at once. Its process must do nothing else, because it sets
+// the umask, the mounts and BuildKit's global settings.
 func Serve(ctx context.Context, o ServeOptions) error {
 	r := newReporter(o.ReadyFD)
 	err := o.validate()
@@ -87,7 +87,7 @@ func run(ctx context.Context, o ServeOptions, p place, r *reporter) error {
 
 	idle := o.Idle
 	if idle == 0 {
-		idle = DefaultIdle
+		idle = defaultIdle
 	}
 	b, err := newBuilder(ctx, o, p, idle)
 	if err != nil {

@@ -189,8 +189,6 @@ func TestNoSecretGetsOut(t *testing.T) {
 		}
 		return out
 	}
-	var progress strings.Builder
-	o.OnProgress = func(p Progress) { _, _ = fmt.Fprintf(&progress, "%+v", p) }
 	r := newRig(t, o)
 	d := r.want(data)
 	_, err := r.read(t, d)
@@ -199,9 +197,9 @@ func TestNoSecretGetsOut(t *testing.T) {
 	}
 	sinks := map[string]string{
 		"error": err.Error(), "error, all of it": fmt.Sprintf("%+v", err), "warnings": r.warnings(),
-		"stats": fmt.Sprintf("%+v", r.Stats()), "progress": progress.String(),
+		"stats": fmt.Sprintf("%+v", r.Stats()),
 	}
-	gw := httptest.NewServer(r.Gateway())
+	gw := httptest.NewServer(r.gateway())
 	t.Cleanup(gw.Close)
 	resp, body := through(t, gw.URL, "http://files.example.org/other.json", nil)
 	sinks["gateway"] = fmt.Sprint(resp.Header, body)

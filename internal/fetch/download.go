@@ -37,6 +37,13 @@ type download struct {
 	slept time.Duration // because servers asked for it
 }
 
+// maxTries is how often a candidate is tried if its failure may pass (cut, stall, 5xx, 429), and twice that
+// for an only candidate. A try that brought bytes does not count, up to twenty of them.
+const maxTries = 2
+
+// maxSize is the largest artifact of unknown size that is accepted, in bytes.
+const maxSize = 64 << 30
+
 // source is a candidate in the queue.
 type source struct {
 	Candidate
@@ -49,7 +56,7 @@ type source struct {
 // while the others are asked.
 func (d *download) run(ctx context.Context, cands []Candidate) (err error) {
 	defer func() {
-		if _, full := errors.AsType[*DiskFullError](err); full {
+		if _, full := errors.AsType[*diskFullError](err); full {
 			d.part.discard() // it takes the room that is missing
 			return
 		}
@@ -64,12 +71,9 @@ func (d *download) run(ctx context.Context, cands []Candidate) (err error) {
 	for _, c := range d.f.hosts.byHealth(cands) {
 		d.queue = append(d.queue, &source{Candidate: c})
 	}
-	tries := d.f.o.Tries
-	if tries <= 0 {
-		tries = 2
-		if len(d.queue) == 1 {
-			tries = 4
-		}
+	tries := maxTries
+	if len(d.queue) == 1 {
+		tries = 2 * maxTries
 	}
 	for {
 		s, err := d.next(ctx)
@@ -191,8 +195,7 @@ func (d *download) try(ctx context.Context, s *source) (done bool, err error) {
 		}
 	}
 	s.tries++
-	resp, err := d.f.do(ctx, request{method: http.MethodGet, mirror: s.Mirror, url: u, header: h, rank: d.it.Rank,
-		repeat: s.tries > 1})
+	resp, err := d.f.do(ctx, request{method: http.MethodGet, mirror: s.Mirror, url: u, header: h, rank: d.it.Rank})
 	if status(err) == http.StatusRequestedRangeNotSatisfiable && d.part.n > 0 {
 		if err := d.restart(); err != nil {
 			return true, err
@@ -205,11 +208,11 @@ func (d *download) try(ctx context.Context, s *source) (done bool, err error) {
 	defer shut(resp.Body)
 	total, err := d.accept(resp, s)
 	if err != nil {
-		_, full := errors.AsType[*DiskFullError](err)
+		_, full := errors.AsType[*diskFullError](err)
 		return full, err
 	}
 	if err := d.receive(resp.Body, s, total); err != nil {
-		_, full := errors.AsType[*DiskFullError](err)
+		_, full := errors.AsType[*diskFullError](err)
 		return full, err
 	}
 	return d.finish(s.Mirror)
@@ -245,8 +248,8 @@ func (d *download) accept(resp *http.Response, s *source) (int64, error) {
 	if d.it.Size > 0 && total > 0 && total != d.it.Size {
 		return 0, d.lied(s.Mirror, fmt.Sprintf("%d bytes, want %d", total, d.it.Size))
 	}
-	if total > d.f.o.MaxSize {
-		return 0, &failure{err: fmt.Errorf("%d bytes are more than the limit of %d", total, d.f.o.MaxSize)}
+	if total > maxSize {
+		return 0, &failure{err: fmt.Errorf("%d bytes are more than the limit of %d", total, maxSize)}
 	}
 	if e := resp.Header.Get("ETag"); !strings.HasPrefix(e, "W/") {
 		s.etag = e
@@ -261,14 +264,14 @@ func (d *download) accept(resp *http.Response, s *source) (int64, error) {
 
 // receive appends a body to the partial file, and fails when it ends before the file is whole.
 func (d *download) receive(r io.Reader, s *source, total int64) error {
-	limit := d.f.o.MaxSize
+	limit := int64(maxSize)
 	if total > 0 {
 		limit = total
 	}
 	if !slices.Contains(d.from, s.Mirror) {
 		d.from = append(d.from, s.Mirror)
 	}
-	d.see(s.Mirror, total)
+	d.see(total)
 	buf := make([]byte, 128<<10)
 	for {
 		n, rerr := r.Read(buf)
@@ -279,13 +282,13 @@ func (d *download) receive(r io.Reader, s *source, total int64) error {
 			return &failure{err: fmt.Errorf("more bytes than the limit of %d", limit)}
 		}
 		if _, err := d.part.Write(buf[:n]); err != nil {
-			if full, ok := errors.AsType[*DiskFullError](err); ok && total > 0 {
+			if full, ok := errors.AsType[*diskFullError](err); ok && total > 0 {
 				full.Need = total - d.part.n
 			}
 			return err
 		}
 		if n > 0 {
-			d.see(s.Mirror, total)
+			d.see(total)
 		}
 		if errors.Is(rerr, io.EOF) {
 			break
@@ -300,9 +303,8 @@ func (d *download) receive(r io.Reader, s *source, total int64) error {
 	return nil
 }
 
-func (d *download) see(mirror string, total int64) {
+func (d *download) see(total int64) {
 	d.watch.set(func() { d.watch.path, d.watch.n, d.watch.total = d.part.f.Name(), d.part.n, total })
-	d.f.o.OnProgress(Progress{Digest: d.it.Digest, Name: d.it.Name, Mirror: mirror, Bytes: d.part.n, Total: total})
 }
 
 // finish puts the partial file into the store if it is whole and right. A file that one mirror alone sent and that

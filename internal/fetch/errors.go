@@ -13,7 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Attempt is one failed try to get an artifact or page.
+// Attempt is one failed try to get an artifact or a page.
 type Attempt struct {
 	Mirror string
 	URL    string // without secrets
@@ -25,8 +25,8 @@ func (a Attempt) String() string {
 	return fmt.Sprintf("%s (%s): %v", a.Mirror, a.URL, a.Err)
 }
 
-// NotFoundError says that no candidate brought the artifact. Its text names the artifact, each place that was tried
-// and what it answered.
+// NotFoundError says that no candidate served the artifact. Its text names the artifact, and each tried
+// place with its answer.
 type NotFoundError struct {
 	Name   string
 	Digest digest.Digest
@@ -73,7 +73,7 @@ func (e *NotFoundError) Unwrap() []error {
 	return errs
 }
 
-// Withdrawn tells whether some place answered that it does not have the file, or has another one by its name.
+// Withdrawn tells whether some place answered that it lacks the file, or has another file under its name.
 func (e *NotFoundError) Withdrawn() bool {
 	for _, a := range e.Tried {
 		if a.Status == http.StatusNotFound || a.Status == http.StatusGone || errors.Is(a.Err, errNotListed) ||
@@ -84,18 +84,18 @@ func (e *NotFoundError) Withdrawn() bool {
 	return len(e.Tried) == 0
 }
 
-// UnansweredError says that no mirror answered a request of the gateway's client.
-type UnansweredError struct {
+// unansweredError says that no mirror answered a request of a gateway client.
+type unansweredError struct {
 	URL   string // canonical, without secrets
 	Tried []Attempt
 }
 
-func (e *UnansweredError) Error() string {
+func (e *unansweredError) Error() string {
 	return fmt.Sprintf("no mirror has %s: %s", e.URL, list(e.Tried))
 }
 
 // Unwrap returns the errors of the tries.
-func (e *UnansweredError) Unwrap() []error {
+func (e *unansweredError) Unwrap() []error {
 	errs := make([]error, len(e.Tried))
 	for i, a := range e.Tried {
 		errs[i] = a.Err
@@ -139,15 +139,15 @@ func (e *NotFoundError) gone() bool {
 	return true
 }
 
-// DiskFullError says that the store's disk has no room for an artifact.
-type DiskFullError struct {
+// diskFullError says that the disk of the store has no room for an artifact.
+type diskFullError struct {
 	Path string // of the store
 	Free int64  // bytes; -1 when it cannot be told
 	Need int64  // bytes; 0 when it is not known
 	Err  error
 }
 
-func (e *DiskFullError) Error() string {
+func (e *diskFullError) Error() string {
 	free, need := "an unknown number of", "more"
 	if e.Free >= 0 {
 		free = fmt.Sprint(e.Free)
@@ -160,7 +160,7 @@ func (e *DiskFullError) Error() string {
 }
 
 // Unwrap returns the system's error.
-func (e *DiskFullError) Unwrap() error { return e.Err }
+func (e *diskFullError) Unwrap() error { return e.Err }
 
 var (
 	errStall     = errors.New("stalled: no bytes came in time")

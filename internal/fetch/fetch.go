@@ -21,7 +21,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Fetcher brings artifacts by digest. It is safe for concurrent use, and so is its store, by several processes.
+// Fetcher fetches artifacts by digest. It is safe for concurrent use. Several processes may share its
+// store.
 type Fetcher struct {
 	o      Options
 	store  *store
@@ -43,7 +44,8 @@ type Fetcher struct {
 	waiting bool                   // forgetUnwanted will be called
 }
 
-// New returns a Fetcher on the store in o.Store, which it makes when it is missing and clears of old temporary files.
+// New returns a Fetcher on the store in o.Store. It makes the store if it is missing, and removes old
+// temporary files.
 func New(o Options) (*Fetcher, error) {
 	if o.Store == "" {
 		return nil, fmt.Errorf("open artifact store: no directory given: set Options.Store")
@@ -82,9 +84,6 @@ func (o Options) defaults() Options {
 	if o.Total <= 0 {
 		o.Total = 16
 	}
-	if o.MaxSize <= 0 {
-		o.MaxSize = 64 << 30
-	}
 	set(&o.Backoff, 500*time.Millisecond)
 	set(&o.MaxRetryAfter, time.Minute)
 	set(&o.DialTimeout, 10*time.Second)
@@ -96,14 +95,11 @@ func (o Options) defaults() Options {
 	if o.Warn == nil {
 		o.Warn = func(string) {}
 	}
-	if o.OnProgress == nil {
-		o.OnProgress = func(Progress) {}
-	}
 	return o
 }
 
-// Add makes items known, so that Open finds them by digest and the gateway by URL. A later item replaces an earlier
-// one of the same digest.
+// Add registers items: Open then finds them by digest, and the gateway finds them by URL. A later item
+// replaces an earlier one with the same digest.
 func (f *Fetcher) Add(items ...Item) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -132,20 +128,12 @@ func (f *Fetcher) forgetUnwanted() {
 	f.hosts.missing(len(f.urgent))
 }
 
-// Has tells whether the artifact is at hand without any mirror. A stored file's digest is not checked for that.
-func (f *Fetcher) Has(d digest.Digest) bool {
-	f.mu.Lock()
-	it := f.items[d]
-	f.mu.Unlock()
-	return it.Bytes != nil || it.Path != "" || f.store.has(d)
-}
-
-// Open returns the artifact's bytes and their number. It looks into the store first, and then asks the candidates of
-// the item's URL in their order; the bytes are handed out only when all are there and have the digest (those of a
-// local file or memory: all but the last are handed out before). Open of the same digest at the same time, from this
-// or another process, downloads once.
+// Open returns the artifact's bytes and their number. It looks into the store first, and then asks the
+// candidates of the item's URL in their order. A download is handed out only when it is complete and has
+// the digest. Of a local file or memory, only the last byte waits for this check. If the same digest is
+// opened twice at the same time, by this or another process, it is downloaded once.
 //
-// The error is a *NotFoundError when no candidate has it, a *DiskFullError when the store is full.
+// The error is a *NotFoundError if no candidate has it.
 func (f *Fetcher) Open(ctx context.Context, d digest.Digest) (io.ReadCloser, int64, error) {
 	it, err := f.item(d)
 	if err != nil {
@@ -165,29 +153,11 @@ func (f *Fetcher) Open(ctx context.Context, d digest.Digest) (io.ReadCloser, int
 	return file, size, nil
 }
 
-// Put stores what r brings and makes it known as an artifact of that name.
-func (f *Fetcher) Put(ctx context.Context, name string, r io.Reader) (Item, error) {
-	t, err := f.store.temp()
-	if err != nil {
-		return Item{}, err
-	}
-	defer t.discard()
-	if _, err := io.Copy(t, until(ctx, r)); err != nil {
-		return Item{}, fmt.Errorf("store artifact %q: %w", name, err)
-	}
-	it := Item{Digest: t.digest(), Size: t.n, Name: name}
-	if err := f.store.keep(t, it.Digest); err != nil {
-		return Item{}, fmt.Errorf("store artifact %q: %w", name, err)
-	}
-	f.Add(it)
-	return it, nil
-}
-
-// Trouble is what clients of the gateway were not given because mirrors failed, and not because there is no such file:
-// what such a client ends with says less than this. It is nil where nothing of that kind happened.
+// Trouble returns why mirrors failed to serve clients of the gateway. Such a client itself reports less. It
+// is nil if no mirror failed; a file that no mirror has is no failure.
 func (f *Fetcher) Trouble() error { return f.trouble.err() }
 
-// Stats returns what was moved so far.
+// Stats returns what the fetcher has moved so far.
 func (f *Fetcher) Stats() Stats { return f.counts.snapshot() }
 
 // item returns the item of a digest; one that nobody added is looked for in the store alone.

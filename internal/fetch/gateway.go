@@ -15,22 +15,22 @@ import (
 	"time"
 )
 
-// Gateway is a forward proxy for canonical http:// URLs: GET and HEAD with an absolute URI, answered from the
-// candidates of that URL. Clients reach nothing that has no candidate and that no index page linked.
+// gateway is a forward proxy for canonical http:// URLs. It answers GET and HEAD with an absolute URI from
+// the candidates of this URL. Clients reach nothing that has no candidate and that no index page linked.
 //
-// Index pages (PEP 503/691) come from the first candidate that has them, with links that lead back through the
-// gateway. Files whose digest is known, from a page or from Add, go through the store. Everything else is passed on
-// as it is, from the first candidate that has it.
-func (f *Fetcher) Gateway() http.Handler { return gateway{f} }
+// Index pages (PEP 503/691) come from the first candidate that has them. Their links lead back through the
+// gateway. Files whose digest is known, from a page or from Add, go through the store. Everything else
+// passes unchanged, from the first candidate that has it.
+func (f *Fetcher) gateway() http.Handler { return gateway{f} }
 
-// ServeConn serves the gateway on one connection, and returns when it is closed.
+// ServeConn serves the gateway on one connection until it is closed.
 func (f *Fetcher) ServeConn(c net.Conn) {
 	if err := c.SetReadDeadline(time.Time{}); err != nil {
 		// net/http ends its background reads by deadlines; a pipe in between has them.
 		c = withDeadlines(c)
 	}
 	ln := newOneConn(c)
-	srv := &http.Server{Handler: f.Gateway(), MaxHeaderBytes: 64 << 10, ErrorLog: log.New(warnings{f}, "", 0)}
+	srv := &http.Server{Handler: f.gateway(), MaxHeaderBytes: 64 << 10, ErrorLog: log.New(warnings{f}, "", 0)}
 	_ = srv.Serve(ln) // ends with io.EOF when the connection is closed
 	_ = c.Close()
 }
@@ -90,9 +90,6 @@ func (f *Fetcher) known(u *url.URL) (Item, bool) {
 // wantsPage tells whether a request is for an index page: pip says so in its Accept header (21 and older by text/html
 // alone), and so does uv; apt-get and conda never do.
 func (g gateway) wantsPage(r *http.Request, u *url.URL) bool {
-	if g.f.o.IndexPage != nil && g.f.o.IndexPage(u) {
-		return true
-	}
 	a := r.Header.Get("Accept")
 	return (strings.Contains(a, "application/vnd.pypi.simple") || strings.HasPrefix(a, "text/html")) &&
 		!isArchive(u.Path)
@@ -129,7 +126,7 @@ func (g gateway) fail(w http.ResponseWriter, u *url.URL, tried []Attempt) {
 	text := fmt.Sprintf("no mirror has %s: %s", redactURL(u), list(tried))
 	if code != http.StatusNotFound {
 		g.f.o.Warn(text)
-		g.f.trouble.note(&UnansweredError{URL: redactURL(u), Tried: tried})
+		g.f.trouble.note(&unansweredError{URL: redactURL(u), Tried: tried})
 	}
 	refuse(w, code, text)
 }
@@ -137,11 +134,11 @@ func (g gateway) fail(w http.ResponseWriter, u *url.URL, tried []Attempt) {
 // each asks the candidates until one call of try succeeds; it returns the failures when none does. Once a candidate
 // has said that the file does not exist, those whose host did not answer lately are not waited for.
 func (g gateway) each(ctx context.Context, cands []Candidate,
-	try func(ctx context.Context, c Candidate, repeat bool) error) []Attempt {
+	try func(ctx context.Context, c Candidate) error) []Attempt {
 	var tried []Attempt
 	missing := false
 	left := g.f.hosts.byHealth(cands)
-	for round := range max(g.f.o.Tries, 2) {
+	for round := range maxTries {
 		var again []Candidate
 		for _, c := range left {
 			u := candidateURL(c)
@@ -151,7 +148,7 @@ func (g gateway) each(ctx context.Context, cands []Candidate,
 			if round > 0 && sleep(ctx, g.pause(u)) != nil {
 				return tried
 			}
-			err := try(ctx, c, round > 0)
+			err := try(ctx, c)
 			if err == nil {
 				return nil
 			}

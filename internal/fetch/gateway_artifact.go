@@ -86,7 +86,7 @@ func (g gateway) failed(w http.ResponseWriter, err error) {
 	} else {
 		g.f.trouble.note(err)
 	}
-	if _, ok := errors.AsType[*DiskFullError](err); ok {
+	if _, ok := errors.AsType[*diskFullError](err); ok {
 		code = http.StatusInsufficientStorage
 	}
 	g.f.o.Warn(err.Error())

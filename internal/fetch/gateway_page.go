@@ -26,7 +26,7 @@ func (g gateway) page(w http.ResponseWriter, r *http.Request, cands []Candidate,
 	}
 	var body []byte
 	var kind string
-	tried := g.each(r.Context(), cands, func(ctx context.Context, c Candidate, _ bool) error {
+	tried := g.each(r.Context(), cands, func(ctx context.Context, c Candidate) error {
 		u := candidateURL(c)
 		if u == nil {
 			return &failure{err: fmt.Errorf("mirror has no http or https url")}

@@ -52,9 +52,9 @@ func (g gateway) pass(w http.ResponseWriter, r *http.Request, cands []Candidate,
 	}
 	var resp *http.Response
 	var from Candidate
-	tried := g.each(r.Context(), cands, func(ctx context.Context, c Candidate, repeat bool) (err error) {
+	tried := g.each(r.Context(), cands, func(ctx context.Context, c Candidate) (err error) {
 		from = c
-		resp, err = p.ask(ctx, c, header, repeat) //nolint:bodyclose // closed below, when one came
+		resp, err = p.ask(ctx, c, header) //nolint:bodyclose // closed below, when one came
 		return err
 	})
 	if tried != nil {
@@ -77,12 +77,12 @@ func (g gateway) pass(w http.ResponseWriter, r *http.Request, cands []Candidate,
 
 // ask sends the request to one candidate. The answer counts when its first byte is there: a server that sends a
 // header and nothing else is passed over.
-func (p passage) ask(ctx context.Context, c Candidate, header http.Header, repeat bool) (*http.Response, error) {
+func (p passage) ask(ctx context.Context, c Candidate, header http.Header) (*http.Response, error) {
 	u, err := p.g.f.locate(ctx, c, Item{}, p.url)
 	if err != nil {
 		return nil, err
 	}
-	resp, err := p.g.f.do(ctx, request{method: p.r.Method, mirror: c.Mirror, url: u, header: header, repeat: repeat})
+	resp, err := p.g.f.do(ctx, request{method: p.r.Method, mirror: c.Mirror, url: u, header: header})
 	if err != nil {
 		return nil, err
 	}
@@ -158,7 +158,7 @@ func (p passage) resume(ctx context.Context, c Candidate, resp *http.Response, n
 		return nil, err
 	}
 	h := http.Header{"Range": {fmt.Sprintf("bytes=%d-", n)}, "If-Range": {validator}, "Accept-Encoding": {"identity"}}
-	more, err := p.g.f.do(ctx, request{method: http.MethodGet, mirror: c.Mirror, url: u, header: h, repeat: true})
+	more, err := p.g.f.do(ctx, request{method: http.MethodGet, mirror: c.Mirror, url: u, header: h})
 	if err != nil {
 		return nil, err
 	}

@@ -22,7 +22,7 @@ import (
 
 // gatewayOf serves a rig's gateway, and returns its URL.
 func gatewayOf(t *testing.T, r *rig) string {
-	s := httptest.NewServer(r.Gateway())
+	s := httptest.NewServer(r.gateway())
 	t.Cleanup(s.Close)
 	return s.URL
 }

@@ -1,8 +1,6 @@
 package fetch
 
 import (
-	"errors"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -59,26 +57,3 @@ func TestOpenLocal(t *testing.T) {
 		})
 	}
 }
-
-func TestPut(t *testing.T) {
-	data := noise(10, 100<<10)
-	r := newRig(t, fast(t))
-	it, err := r.Put(t.Context(), "app.tar", strings.NewReader(string(data)))
-	if err != nil || it.Digest != digest.FromBytes(data) || it.Size != int64(len(data)) {
-		t.Fatalf("%+v, %v", it, err)
-	}
-	r.mustRead(t, it.Digest)
-	if !r.Has(it.Digest) || r.Has(digest.FromString("no")) {
-		t.Error("Has is wrong")
-	}
-	if _, err := r.Put(t.Context(), "cut", io.MultiReader(strings.NewReader("x"), errReader{})); err == nil {
-		t.Error("a cut stream was stored")
-	}
-	if u, err := Usage(r.o.Store); err != nil || u.Artifacts != 1 || u.Partial != 0 {
-		t.Errorf("%+v, %v", u, err)
-	}
-}
-
-type errReader struct{}
-
-func (errReader) Read([]byte) (int, error) { return 0, errors.New("broken") }

@@ -24,30 +24,9 @@ type entry struct {
 	used time.Time
 }
 
-// Usage tells how much of the disk the store in dir takes; a store that does not exist takes nothing.
-func Usage(dir string) (Use, error) {
-	s := &store{dir: dir}
-	whole, err := s.list("sha256")
-	if err != nil {
-		return Use{}, err
-	}
-	rest, err := s.unfinished()
-	if err != nil {
-		return Use{}, err
-	}
-	u := Use{Artifacts: len(whole), Partial: len(rest)}
-	for _, e := range whole {
-		u.Bytes += e.size
-	}
-	for _, e := range rest {
-		u.PartialBytes += e.size
-	}
-	return u, nil
-}
-
-// Prune removes the artifacts that were not used for longest until the store in dir takes at most maxBytes, and
-// unfinished files that nobody is writing: all of them when maxBytes is 0, else those older than a week. It returns
-// what it removed. Artifacts that are being read stay readable.
+// Prune removes the least recently used artifacts until the store in dir takes at most maxBytes. It also
+// removes unfinished files that nobody writes: all of them if maxBytes is 0, else those older than a week.
+// It returns what it removed. Artifacts that somebody reads stay readable.
 func Prune(ctx context.Context, dir string, maxBytes int64) (Use, error) {
 	s := &store{dir: dir}
 	age := sweepAfter

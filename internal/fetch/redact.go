@@ -28,8 +28,7 @@ func redactURL(u *url.URL) string {
 	return redact(c.String())
 }
 
-// Redacted is the printable form of a URL: without user and password, and without the values of its
-// query and the tokens that may be in it.
+// Redacted returns a URL for messages: without user and password, and without query values and tokens.
 func Redacted(raw string) string { return redactString(raw) }
 
 // redactString is the printable form of what should be a URL; of what is none it shows nothing, for it cannot tell

@@ -22,18 +22,7 @@ func (c *counts) on(mirror string, change func(*MirrorStats)) {
 	c.s.Mirrors[mirror] = m
 }
 
-func (c *counts) request(mirror string, repeat, resume bool) {
-	c.on(mirror, func(m *MirrorStats) {
-		m.Requests++
-		c.s.Requests++
-		if repeat {
-			m.Retries++
-		}
-		if resume {
-			m.Resumes++
-		}
-	})
-}
+func (c *counts) resume(mirror string) { c.on(mirror, func(m *MirrorStats) { m.Resumes++ }) }
 
 func (c *counts) bytes(mirror string, n int) {
 	c.on(mirror, func(m *MirrorStats) {
@@ -41,8 +30,6 @@ func (c *counts) bytes(mirror string, n int) {
 		c.s.Bytes += int64(n)
 	})
 }
-
-func (c *counts) failure(mirror string) { c.on(mirror, func(m *MirrorStats) { m.Failures++ }) }
 
 func (c *counts) lie(mirror string) { c.on(mirror, func(m *MirrorStats) { m.Lies++ }) }
 

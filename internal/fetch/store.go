@@ -268,7 +268,7 @@ func (s *store) keep(p *file, d digest.Digest) error {
 // room fails when the store's disk cannot take need bytes.
 func (s *store) room(need int64) error {
 	if free := freeBytes(s.dir); free >= 0 && free < need {
-		return &DiskFullError{Path: s.dir, Free: free, Need: need, Err: errNoSpace}
+		return &diskFullError{Path: s.dir, Free: free, Need: need, Err: errNoSpace}
 	}
 	return nil
 }
@@ -278,5 +278,5 @@ func (s *store) diskError(need int64, err error) error {
 	if !isDiskFull(err) {
 		return err
 	}
-	return &DiskFullError{Path: s.dir, Free: freeBytes(s.dir), Need: need, Err: err}
+	return &diskFullError{Path: s.dir, Free: freeBytes(s.dir), Need: need, Err: err}
 }

@@ -135,8 +135,7 @@ type request struct {
 	mirror string
 	url    *url.URL // may have userinfo
 	header http.Header
-	rank   int  // of the artifact, see Item
-	repeat bool // for the counts: it was asked before
+	rank   int // of the artifact, see Item
 }
 
 // do sends a request within the limits on connections. A status of 400 or more is an error. The body counts, notices
@@ -146,7 +145,9 @@ func (f *Fetcher) do(ctx context.Context, r request) (*http.Response, error) {
 	if err := f.hosts.acquire(ctx, h, r.rank); err != nil {
 		return nil, err
 	}
-	f.counts.request(r.mirror, r.repeat, r.header.Get("Range") != "")
+	if r.header.Get("Range") != "" {
+		f.counts.resume(r.mirror)
+	}
 	cctx, cancel := context.WithCancelCause(ctx)
 	end := func() { cancel(nil); f.hosts.release(h, r.rank) }
 	resp, err := f.send(cctx, r)
@@ -164,7 +165,6 @@ func (f *Fetcher) do(ctx context.Context, r request) (*http.Response, error) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		f.counts.failure(r.mirror)
 		h.failed(err)
 		return nil, err
 	}
@@ -176,7 +176,6 @@ func (f *Fetcher) do(ctx context.Context, r request) (*http.Response, error) {
 			h.worked()
 		} else if ctx.Err() == nil {
 			h.failed(err)
-			f.counts.failure(r.mirror)
 		}
 	}
 	resp.Body = b

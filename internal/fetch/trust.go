@@ -75,7 +75,7 @@ func explain(u *url.URL, err error) error {
 	return err
 }
 
-// UntrustedError says that a server's certificate is signed by an authority that nobody here knows.
+// UntrustedError says that an unknown authority signed the certificate of a server.
 type UntrustedError struct {
 	Host string
 	By   string // the authority in parentheses, after a space; "" where it is not known

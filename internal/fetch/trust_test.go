@@ -202,7 +202,7 @@ func TestTroubleOfTheGateway(t *testing.T) {
 		return []Candidate{{Mirror: "m", URL: strings.Replace(m.URL, "http://", "http://u:"+canary+"@", 1) + u.Path}}
 	}
 	r := newRigDirect(t, o)
-	gw := httptest.NewServer(r.Gateway())
+	gw := httptest.NewServer(r.gateway())
 	t.Cleanup(gw.Close)
 	page := http.Header{"Accept": {"application/vnd.pypi.simple.v1+json"}}
 	through(t, gw.URL, "http://pypi.org/simple/gone/", page)

@@ -1,5 +1,6 @@
-// Package hostconf reads what a machine is configured to fetch packages from: the settings of pip, uv, conda and apt,
-// and the certificates that it trusts beside the system's. It reads files and variables, asks nobody, and runs nothing.
+// Package hostconf reads where a machine fetches packages from: the settings of pip, uv, conda and apt, and
+// the certificates that it trusts beside the system's. It reads files and variables. It makes no request
+// and runs nothing.
 package hostconf
 
 import (
@@ -16,19 +17,19 @@ import (
 	"strings"
 )
 
-// Machine is what the settings are read from. This is the one of the process; tests give others.
+// Machine is where the settings are read from.
 type Machine struct {
-	// Getenv gives a variable of the environment; "" where it is not set.
+	// Getenv returns a variable of the environment, or "" if it is not set.
 	Getenv func(name string) string
 	// Files are the machine's files, with / as root.
 	Files fs.FS
-	// Dir is the working directory, to which paths in variables are relative.
+	// Dir is the working directory. Paths in variables are relative to it.
 	Dir string
 	// Arch is the machine's architecture, as Go names it.
 	Arch string
 }
 
-// This is the machine that the program runs on, with the environment that getenv gives.
+// This returns the machine that the program runs on, with the environment that getenv gives.
 func This(getenv func(string) string) Machine {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -37,35 +38,36 @@ func This(getenv func(string) string) Machine {
 	return Machine{Getenv: getenv, Files: os.DirFS("/"), Dir: dir, Arch: runtime.GOARCH}
 }
 
-// Value is a setting, and where it was found.
+// Value is a setting and the place where it was found.
 type Value struct {
-	// Text is a URL without a slash at its end and without user and password, or the path of a file.
+	// Text is the path of a file, or a URL without user, password and final slash.
 	Text string
-	// From is the variable or the file that has it.
+	// From is the variable or the file that sets it.
 	From string
 }
 
-// Config is what a machine is configured with. What it says nothing about is empty.
+// Config is what a machine is configured with. A setting that it does not have is empty.
 type Config struct {
-	// PipIndex is the index that pip takes packages from, or uv where pip has none.
+	// PipIndex is the index that pip takes packages from, or uv's if pip has none.
 	PipIndex Value
 	// PipExtra are the further indexes of pip and uv.
 	PipExtra []Value
-	// CondaAlias is the place that holds conda's channels by their names.
+	// CondaAlias is the URL below which conda finds channels by their names.
 	CondaAlias Value
-	// CondaChannels are the places of single channels, by their names: conda-forge, pkgs/main.
+	// CondaChannels are the URLs of single channels by their names, such as conda-forge and pkgs/main.
 	CondaChannels map[string]Value
-	// Ubuntu and Debian are the roots of apt's archives; Ports is that of Ubuntu's other architectures.
+	// Ubuntu and Debian are the roots of apt's archives. Ports is the root for Ubuntu's other
+	// architectures.
 	Ubuntu, UbuntuSecurity, Ports, Debian, DebianSecurity Value
 	// Certs are files or directories of certificates to trust.
 	Certs []Value
 	// Logins are users and passwords of the URLs above, by origin: see Origin.
 	Logins map[string]*url.Userinfo
-	// Notes say in words what could not be read, and what is not used.
+	// Notes say what could not be read, and what is not used.
 	Notes []string
 }
 
-// Origin is the scheme, host and port of a URL, by which Logins are kept.
+// Origin is the scheme, host and port of a URL. It is the key of Logins.
 func Origin(u *url.URL) string {
 	scheme, port := strings.ToLower(u.Scheme), u.Port()
 	if port == "" {
@@ -74,7 +76,7 @@ func Origin(u *url.URL) string {
 	return scheme + "://" + strings.ToLower(u.Hostname()) + ":" + port
 }
 
-// Read reads all settings. What it cannot read is a note, and counts as not set.
+// Read reads all settings. A setting that cannot be read counts as not set, and gives a note.
 func Read(m Machine) Config {
 	r := &reader{Machine: m, config: Config{CondaChannels: map[string]Value{}, Logins: map[string]*url.Userinfo{}}}
 	r.pip()

@@ -25,10 +25,9 @@ func ociType(mediaType string) string {
 	return mediaType
 }
 
-// Annotate gives the image from (a tag or a digest, of one platform) annotations, and stores it so
-// under the tag to, in the same repository; its layers and its config stay as they are. A manifest
-// of Docker's own type, which has no annotations, becomes one of OCI's. It returns the manifest's
-// bytes.
+// Annotate stores a copy of the image from (a tag or a digest, of one platform) with other annotations,
+// under the tag to in the same repository. Layers and config stay as they are. A manifest of Docker's own
+// type has no annotations, so it becomes an OCI manifest. Annotate returns the bytes of the new manifest.
 func (c *Client) Annotate(ctx context.Context, from, to string, annotations map[string]string) ([]byte, error) {
 	source, _, err := c.parse(from)
 	if err != nil {

@@ -19,26 +19,27 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// maxAttachment bounds what is read of an attachment, in bytes: a lock of a large image has some hundred kilobytes.
+// maxAttachment is the longest attachment that is read, in bytes. The lock of a large image has some
+// hundred kilobytes.
 const maxAttachment = 64 << 20
 
-// Attachment is a document that a registry keeps with an image.
+// Attachment is a document that a registry stores with an image.
 type Attachment struct {
 	Digest    digest.Digest // of the document
 	MediaType string
 	Data      []byte
 }
 
-// Document is what Attach stores with an image.
+// Document is a document to attach to an image.
 type Document struct {
 	ArtifactType string // what it is to the image, such as "application/vnd.raybuild.lock.v1+yaml"
 	MediaType    string // of Data; default: ArtifactType
 	Data         []byte
 }
 
-// Attach stores documents with the image subject (a tag or a digest), each as an OCI referrer, and
-// gives the referrers' digests in their order. On a registry without the referrers API the fallback
-// tag of the OCI distribution specification is kept. The same document attached again is the same
+// Attach stores documents with the image subject (a tag or a digest). Each becomes an OCI referrer. It
+// returns the referrers' digests in the order of docs. If the registry has no referrers API, Attach writes
+// the fallback tag of the OCI distribution specification. The same document attached again is the same
 // referrer.
 func (c *Client) Attach(ctx context.Context, subject string, docs ...Document) ([]digest.Digest, error) {
 	ctx, cancel := c.limited(ctx)
@@ -63,7 +64,7 @@ func (c *Client) attach(ctx context.Context, subject name.Reference, docs []Docu
 		}
 	}
 	t := c.target(subject.Context())
-	// the image is there, so what belongs to it is worth the wait that a registry may ask for
+	// the image is there already, so the client waits longer for what belongs to it
 	t.p.o.Retry = 2 * c.o.Timeout
 	t.p.add(docs)
 	if err := t.p.fill(ctx, t, false); err != nil {
@@ -103,10 +104,10 @@ func (t *target) refer(ctx context.Context, subject v1.Hash, referrers []manifes
 	for i, m := range referrers {
 		digests[i] = m.Digest
 		g.Go(func() error {
-			said, err := t.putManifest(gctx, m, m.Digest.String())
+			answer, err := t.putManifest(gctx, m, m.Digest.String())
 			if err == nil {
 				// OCI distribution specification 1.1, "Pushing Manifests with Subject"
-				listed[i] = said.header.Get("OCI-Subject") != ""
+				listed[i] = answer.header.Get("OCI-Subject") != ""
 			}
 			return err
 		})
@@ -139,8 +140,8 @@ func descriptor(l v1.Layer) (v1.Descriptor, error) {
 	return v1.Descriptor{MediaType: mediaType, Digest: hash, Size: size}, err
 }
 
-// Attached gives the documents of artifactType that are attached to the image subject (a tag or a
-// digest), in the registry's order. None is no error.
+// Attached returns the documents of artifactType that are attached to the image subject (a tag or a
+// digest), in the registry's order. To have none is no error.
 func (c *Client) Attached(ctx context.Context, subject, artifactType string) ([]Attachment, error) {
 	ctx, cancel := c.limited(ctx)
 	defer cancel()

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Has asks, several at a time, which of the blobs the repository of ref already has. A repository
-// that does not exist has none.
+// Has asks which of the blobs the repository of ref has, several at a time. A repository that does not
+// exist has none. Unlike [Client.Present], it trusts a HEAD, and it fails if a question fails.
 func (c *Client) Has(ctx context.Context, ref string, blobs ...digest.Digest) (map[digest.Digest]bool, error) {
 	ctx, cancel := c.limited(ctx)
 	defer cancel()
@@ -52,7 +52,7 @@ func (c *Client) Has(ctx context.Context, ref string, blobs ...digest.Digest) (m
 	return has, nil
 }
 
-// OpenBlob reads a blob of ref's repository from offset to its end. Its digest is checked as it is read.
+// OpenBlob reads a blob of ref's repository from offset to its end. It checks the digest while it reads.
 func (c *Client) OpenBlob(ctx context.Context, ref string, d digest.Digest, offset int64) (io.ReadCloser, error) {
 	parsed, _, err := c.parse(ref)
 	if err != nil {

@@ -83,7 +83,7 @@ func TestResolve(t *testing.T) {
 	}
 	for _, name := range []string{"ubuntu:22.04", "single"} {
 		_, err := c.Resolve(t.Context(), host+"/"+name, linux("riscv64"))
-		var missing *PlatformError
+		var missing *platformError
 		if !errors.As(err, &missing) || !slices.Contains(missing.Has, "linux/amd64") ||
 			slices.Contains(missing.Has, "unknown/unknown") {
 			t.Errorf("%s for riscv64: %v", name, err)

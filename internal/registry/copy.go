@@ -10,9 +10,8 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Copy gives the image or index from to other repositories, as [Client.Push] does: blobs are
-// mounted where the registry is that of from and can mount, and are read from there and sent where
-// not. o.From is set by it.
+// Copy copies the image or index from to other repositories, as [Client.Push] does. If from is in the same
+// registry, its blobs are mounted; otherwise they are read from there and sent. Copy sets o.From.
 func (c *Client) Copy(ctx context.Context, from string, o PushOptions) (Pushed, error) {
 	parsed, _, err := c.parse(from)
 	if err != nil {

@@ -8,16 +8,16 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 )
 
-// Credentials are what a registry is given to know who asks. All empty: it is asked anonymously.
+// Credentials are the login of a registry. If all fields are empty, the registry is asked anonymously.
 type Credentials struct {
 	Username, Password string
 	IdentityToken      string // an OAuth2 refresh token, as some registries have in place of a password
 }
 
-// Credentials finds those for a registry ("registry.example:5000"; "docker.io" is Docker Hub) where
-// the client finds its own: it is for handing them to an engine that pulls by itself. It is an
-// error when host is no registry's name, or when Docker's configuration or a helper that it names
-// cannot be read; to have none is no error.
+// Credentials finds the credentials for a registry ("registry.example:5000"; "docker.io" is Docker Hub) in
+// the same place as the client's own. A caller hands them to an engine that pulls by itself. It is an error
+// if host is not the name of a registry, or if Docker's configuration or its helper cannot be read. To have
+// no credentials is no error.
 func (c *Client) Credentials(ctx context.Context, host string) (Credentials, error) {
 	reg, err := name.NewRegistry(host)
 	if err != nil {

@@ -17,16 +17,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
-// Sentinels that an [Error] matches with errors.Is.
-var (
-	// ErrNotFound says that the registry answered, and has no such image, tag or blob (or shows it to nobody).
-	ErrNotFound = errors.New("not found")
-	// ErrUnauthorized says that the registry refused the credentials that it got, or wants some.
-	ErrUnauthorized = errors.New("unauthorized")
-)
-
-// Error is a failed exchange with a registry. Its text names the reference, the host, the cause and
-// the next step; it holds neither credentials nor what a registry sent back about them.
+// Error is a failed exchange with a registry. Its text names the reference, the host, the cause and the
+// next step. It holds no credentials, and nothing that a registry sent back about them.
 type Error struct {
 	Op     string // what was to be done: "pin", "look up", "tag"
 	Ref    string // the reference as the user wrote it
@@ -34,25 +26,14 @@ type Error struct {
 	Status int    // HTTP status of the answer; 0: there was none
 	Err    error  // the cause
 
-	insecure bool // plain HTTP was tried too, so it is not what is missing
+	insecure bool // plain HTTP was allowed, so the next step is not to allow it
 }
 
-// opPush is the Op of a question whether a push is allowed.
+// opPush is the Op of a push and of the question whether one is allowed.
 const opPush = "push to"
 
 // Unwrap gives the cause.
 func (e *Error) Unwrap() error { return e.Err }
-
-// Is matches ErrNotFound and ErrUnauthorized by the status.
-func (e *Error) Is(target error) bool {
-	switch target {
-	case ErrNotFound:
-		return e.Status == http.StatusNotFound
-	case ErrUnauthorized:
-		return e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden
-	}
-	return false
-}
 
 // Error implements error.
 func (e *Error) Error() string {
@@ -112,7 +93,7 @@ func (e *Error) transportReason() string {
 		named   x509.HostnameError
 		cert    *tls.CertificateVerificationError
 		timeout net.Error
-		cut     *cutError
+		short   *truncatedError
 		from    *sourceError
 	)
 	switch {
@@ -142,8 +123,8 @@ func (e *Error) transportReason() string {
 			e.Host, e.Host)
 	}
 	text := e.Err.Error()
-	if errors.As(e.Err, &cut) {
-		text = cut.Error() // the rest is the URL
+	if errors.As(e.Err, &short) {
+		text = short.Error() // the rest is the URL
 	}
 	return fmt.Sprintf("registry %s: %s", e.Host, clean(text))
 }

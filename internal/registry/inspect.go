@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Image is what a registry tells about a reference without a byte of a layer.
+// Image is what a registry knows about a reference. No byte of a layer is read for it.
 type Image struct {
 	Ref         string            `json:"ref"`                   // pinned: "host/ray@sha256:…"
 	Digest      digest.Digest     `json:"digest"`                // of the manifest or index
@@ -49,8 +49,8 @@ type Layer struct {
 	Annotations map[string]string `json:"annotations,omitempty"` // of its descriptor
 }
 
-// Inspect reads what ref names: manifests and configs of all its platforms, and what is attached to
-// it of some artifact types.
+// Inspect reads what ref names: the manifests and configs of all its platforms, and what is attached to it
+// of the given artifact types.
 func (c *Client) Inspect(ctx context.Context, ref string, artifactTypes ...string) (Image, error) {
 	ctx, cancel := c.limited(ctx)
 	defer cancel()

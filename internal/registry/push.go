@@ -19,37 +19,46 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Source opens a blob of the image that is pushed, from offset to its end. One that is nowhere is an error that is
-// os.ErrNotExist. It is called by several goroutines at once, and again for the same blob when a connection broke.
+// Source opens a blob of the image, from offset to its end. It returns os.ErrNotExist if nobody has the
+// blob. Several goroutines call it at once, and it is called again for the same blob after a connection
+// broke.
 type Source func(ctx context.Context, d ocispecs.Descriptor, offset int64) (io.ReadCloser, error)
 
-// PushOptions say where a push goes and how patient it is. The zero value works but for Names.
+// PushOptions say where a push goes and how patient it is. Names must be set; the zero value of all other
+// fields works.
 type PushOptions struct {
 	// Names are the references that the image gets; at least one.
 	Names []string
-	// Documents are those that Attach will be given for the image: their bytes are brought with the image's own blobs.
+	// Documents are what the caller will Attach to the image. The push sends their bytes with the image's
+	// own blobs. Default: none.
 	Documents []Document
-	// From are references to images whose blobs may be mounted where their registry is that of a name. Default: none.
+	// From are images whose blobs a registry may mount, if a name is of the same registry. Default: none.
 	From []string
-	// Retry is how long a request may fail again and again, without a byte of progress. Default: 5 minutes; below
-	// zero: the first failure ends the push.
+	// Present names blobs that a repository of a name already has. The push does not ask for them. If the
+	// registry then refuses a manifest, the push asks for all blobs, and sends the missing ones. Default:
+	// none.
+	Present Presence
+	// Retry is how long the push repeats a request that fails and brings no byte further. Below zero, the
+	// first failure ends the push. Default: 5 minutes.
 	Retry time.Duration
-	// Reach is how long a registry that never answered is tried. Default: 15 seconds.
+	// Reach is how long the push tries a registry that never answered. Default: 15 seconds.
 	Reach time.Duration
-	// Stall is the longest that nothing may move. Default: 1 minute.
+	// Stall is the longest time in which no byte moves. Default: 1 minute.
 	Stall time.Duration
-	// Answer is the longest that a registry may take to answer when it has a whole blob, which it may be checking.
-	// Default: 10 minutes.
+	// Answer is the longest wait for an answer after the registry got a whole blob, which it may be
+	// checking. Default: 10 minutes.
 	Answer time.Duration
-	// Pause is the first wait between two tries; it doubles up to 80 times that. Default: 200 ms.
+	// Pause is the first wait between two tries. Each wait doubles it, up to 80 times Pause. Default: 200
+	// ms.
 	Pause time.Duration
-	// Ready is called when the registries have all of the image but its names; an error ends the
-	// push, and nothing is named. store brings the first name's repository the manifest as well,
-	// under its digest alone. Default: it is named at once.
+	// Ready is called when the registries have all of the image except its names. If it returns an error,
+	// the push ends and gives no name. store puts the manifest into the first name's repository under its
+	// digest alone. Default: the push gives the names at once.
 	Ready func(ctx context.Context, store func(context.Context) error) error
-	// Progress is told how far a blob is; sent is size at the end. Default: nobody.
+	// Progress gets how many bytes of a blob are sent; at the end this is its size. Default: nobody gets
+	// it.
 	Progress func(d ocispecs.Descriptor, sent int64, reused bool)
-	// Log is told what holds the push up. Default: nobody.
+	// Log gets what delays the push. Default: nobody gets it.
 	Log func(format string, args ...any)
 }
 
@@ -73,20 +82,21 @@ func (o PushOptions) withDefaults() PushOptions {
 	return o
 }
 
-// Pushed tells what a push did.
+// Pushed is what a push did.
 type Pushed struct {
-	Bytes  int64                  // of layers that were sent, each time that they were
-	Reused map[digest.Digest]bool // layers that the first name's repository had, or got by mount
+	Bytes  int64                  // of layers that were sent; a layer that was sent twice counts twice
+	Reused map[digest.Digest]bool // layers that the first name's repository had, or mounted
 }
 
-// uploads is how many blobs are sent at once.
+// uploads is how many large blobs are sent at once.
 const uploads = 4
 
-// Push brings the image or index root to all names. Blobs that a registry has are not sent, those
-// of a known repository of it are mounted, and one whose upload breaks goes on from where the
-// registry says that it is: from 1 MiB, for a smaller one is sent in a single request, and once
-// more for each that fails. Names are given last, when the registry has shown that it has every
-// blob, those of [Client.Expect] seconds before the push: a tag never points at what is not there.
+// Push sends the image or index root to all names. It sends no blob that the registry has, and mounts blobs
+// of other repositories that it knows there. A blob of 1 MiB or more whose upload breaks goes on from the
+// byte that the registry names. A smaller blob goes in one request, which is repeated if it fails.
+//
+// Push gives the names last. By then the registry has shown that it has every blob; for those of
+// [PushOptions.Present] it did so earlier. So a tag never names an image that was not whole.
 func (c *Client) Push(ctx context.Context, root ocispecs.Descriptor, source Source, o PushOptions) (Pushed, error) {
 	p := &pusher{c: c, o: o.withDefaults(), source: source, known: map[digest.Digest]bool{},
 		done: Pushed{Reused: map[digest.Digest]bool{}}}
@@ -130,8 +140,8 @@ func (c *Client) Push(ctx context.Context, root ocispecs.Descriptor, source Sour
 	return p.done, nil
 }
 
-// PushBlobs brings layers of an image to the first name's repository before the image is whole; its
-// push then finds them there.
+// PushBlobs sends layers of an image to the first name's repository before the image is complete. The push
+// of the image then finds them there.
 func (c *Client) PushBlobs(ctx context.Context, layers []ocispecs.Descriptor, source Source,
 	o PushOptions) (Pushed, error) {
 	p := &pusher{c: c, o: o.withDefaults(), source: source, blobs: layers, layers: map[digest.Digest]bool{},
@@ -154,17 +164,17 @@ type pusher struct {
 	c         *Client
 	o         PushOptions
 	source    Source
-	manifests []manifestToPush // each after what it names; the root is the last
+	manifests []manifestToPush // children before parents, so the root is the last
 	blobs     []ocispecs.Descriptor
 	layers    map[digest.Digest]bool
-	known     map[digest.Digest]bool   // read of the image
-	documents map[digest.Digest][]byte // blobs that are none of the image's
+	known     map[digest.Digest]bool   // manifests and blobs that were read already
+	documents map[digest.Digest][]byte // the data of documents, by digest
 
 	mu   sync.Mutex
 	done Pushed
 }
 
-// root is the manifest that names the image.
+// root is the manifest or index of the whole image.
 func (p *pusher) root() manifestToPush { return p.manifests[len(p.manifests)-1] }
 
 // manifestToPush is a manifest or index as it is stored.
@@ -173,7 +183,7 @@ type manifestToPush struct {
 	data []byte
 }
 
-// read takes in a manifest and what it names.
+// read reads a manifest, its children, and the list of its blobs.
 func (p *pusher) read(ctx context.Context, d ocispecs.Descriptor) error {
 	if p.known[d.Digest] {
 		return nil
@@ -221,7 +231,7 @@ func (p *pusher) read(ctx context.Context, d ocispecs.Descriptor) error {
 	return nil
 }
 
-// add takes in what documents are made of.
+// add adds the blobs of documents.
 func (p *pusher) add(docs []Document) {
 	p.documents = map[digest.Digest][]byte{}
 	for _, doc := range docs {
@@ -243,7 +253,7 @@ func (p *pusher) open(ctx context.Context, d ocispecs.Descriptor, offset int64) 
 	return p.source(ctx, d, offset)
 }
 
-// document reads a manifest, and checks that it is the one that is meant.
+// document reads a manifest, and checks its digest.
 func (p *pusher) document(ctx context.Context, d ocispecs.Descriptor) ([]byte, error) {
 	r, err := p.source(ctx, d, 0)
 	if err != nil {
@@ -259,7 +269,7 @@ func (p *pusher) document(ctx context.Context, d ocispecs.Descriptor) ([]byte, e
 	return data, nil
 }
 
-// targets are the repositories of the names, in order. Each may mount from the ones before it.
+// targets are the repositories of the names, in order. Each may mount blobs from the ones before it.
 func (p *pusher) targets() ([]*target, error) {
 	var from []name.Repository
 	for _, ref := range p.o.From {
@@ -283,6 +293,9 @@ func (p *pusher) targets() ([]*target, error) {
 		if i < 0 {
 			i = len(all)
 			all = append(all, &target{p: p, repo: repo, ref: ref})
+			if p.o.Present.repository == repo.String() {
+				all[i].present = p.o.Present
+			}
 			for _, r := range from {
 				if r.RegistryStr() == repo.RegistryStr() && r.String() != repo.String() {
 					all[i].mounts = append(all[i].mounts, r)
@@ -295,13 +308,13 @@ func (p *pusher) targets() ([]*target, error) {
 	return all, nil
 }
 
-// fill brings every blob and every manifest but the root to a repository.
+// fill sends every blob, and every manifest except the root, to a repository.
 func (p *pusher) fill(ctx context.Context, t *target, first bool) error {
 	missing, err := p.missing(ctx, t, first)
 	if err != nil {
 		return err
 	}
-	// Small ones come first, all at once: they take round trips and not bandwidth.
+	// Small blobs go first, all at once: they cost round trips, not bandwidth.
 	slices.SortStableFunc(missing, func(a, b ocispecs.Descriptor) int {
 		return cmp.Compare(min(a.Size, askFirst), min(b.Size, askFirst))
 	})
@@ -334,7 +347,7 @@ func (p *pusher) fill(ctx context.Context, t *target, first bool) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	p.c.known.took(t.repo, p.documents)
+	p.c.documents.add(t.repo, p.documents)
 	for _, m := range p.manifests[:max(len(p.manifests)-1, 0)] { // none where layers alone are pushed
 		if _, err := t.putManifest(ctx, m, m.Digest.String()); err != nil {
 			return err
@@ -357,15 +370,15 @@ func (t *target) putTags(ctx context.Context, m manifestToPush) error {
 }
 
 // putManifest stores a manifest under a tag or its digest.
-func (t *target) putManifest(ctx context.Context, m manifestToPush, as string) (said *reply, err error) {
+func (t *target) putManifest(ctx context.Context, m manifestToPush, as string) (answer *reply, err error) {
 	at, header := t.url("/manifests/"+as), http.Header{"Content-Type": {m.MediaType}}
 	err = t.retry(ctx, func(ctx context.Context) (err error) {
-		said, err = t.ask(ctx, request{method: http.MethodPut, url: at, header: header, body: textBody(m.data),
+		answer, err = t.ask(ctx, request{method: http.MethodPut, url: at, header: header, body: textBody(m.data),
 			want: []int{http.StatusCreated, http.StatusOK, http.StatusAccepted}})
 		return err
 	})
 	if err == nil {
-		t.p.c.known.manifest(at, m.MediaType, m.data)
+		t.p.c.responses.putManifest(at, m.MediaType, m.data)
 	}
-	return said, err
+	return answer, err
 }

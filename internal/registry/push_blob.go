@@ -28,10 +28,10 @@ type sending struct {
 	mounted  bool
 }
 
-// run brings the blob there. Each step that fails is tried again as long as the push allows; what the registry has got
-// starts its patience anew.
+// run sends the blob. Each failed step is repeated as long as the push allows. Progress at the registry
+// renews this patience.
 func (u *sending) run(ctx context.Context) error {
-	// one is new, and so small that to send it takes no longer than to try a mount
+	// a document is new and small: sending it is as fast as trying a mount
 	if u.t.p.documents[u.d.Digest] == nil {
 		u.mounts = u.t.mounts
 	}
@@ -94,7 +94,7 @@ func (u *sending) begin(ctx context.Context) (bool, error) {
 	return false, u.at(resp)
 }
 
-// at takes in where the upload goes on.
+// at reads where the upload goes on.
 func (u *sending) at(resp *reply) error {
 	location, err := resp.url.Parse(resp.header.Get("Location"))
 	if err != nil || resp.header.Get("Location") == "" {
@@ -104,7 +104,7 @@ func (u *sending) at(resp *reply) error {
 	return nil
 }
 
-// resume asks how far an upload came that broke. Where the registry has forgotten it, it begins anew.
+// resume asks how far a broken upload came. If the registry has forgotten it, a new upload begins.
 func (u *sending) resume(ctx context.Context) (bool, error) {
 	if u.offset >= u.d.Size || u.named { // the answer to the last request may be all that was lost
 		if has, err := u.t.has(ctx, u.d); err != nil || has {
@@ -130,8 +130,8 @@ func (u *sending) resume(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-// received is how many bytes an answer says that the registry has; without its word it is unsaid.
-// "0-0" is written for none and for one.
+// received is how many bytes the registry says that it has; unsaid if it says nothing. Registries write
+// "0-0" for no byte and for one byte.
 func received(resp *reply, unsaid int64) int64 {
 	var from, to int64
 	text := strings.TrimPrefix(resp.header.Get("Range"), "bytes=")
@@ -144,7 +144,7 @@ func received(resp *reply, unsaid int64) int64 {
 	return to + 1
 }
 
-// rest is what the registry has not.
+// rest is the part that the registry lacks.
 func (u *sending) rest() *body {
 	b := newBody(u.d.Size-u.offset, func(ctx context.Context) (io.ReadCloser, error) {
 		return u.t.p.open(ctx, u.d, u.offset)
@@ -156,8 +156,8 @@ func (u *sending) rest() *body {
 	return b
 }
 
-// send sends what the registry has not, in one request: not every registry takes a blob in several
-// as long as none breaks.
+// send sends the missing part in one request. Some registries refuse a blob in several parts, so there are
+// several only after a failure.
 func (u *sending) send(ctx context.Context) error {
 	header := http.Header{"Content-Type": {"application/octet-stream"}}
 	if u.offset > 0 {
@@ -183,8 +183,8 @@ func (u *sending) send(ctx context.Context) error {
 	return nil
 }
 
-// commit names the upload, and brings what is left of it: all of a small blob, which is a round
-// trip less, else nothing. The registry checks its digest.
+// commit ends the upload under the blob's digest, which the registry checks. rest is all of a small blob,
+// which saves a round trip, and else nothing.
 func (u *sending) commit(ctx context.Context, rest *body) error {
 	at, err := url.Parse(u.location)
 	if err != nil {

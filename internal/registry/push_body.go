@@ -10,18 +10,18 @@ import (
 	"time"
 )
 
-// body is what a request sends; it tells as it goes. It is opened when it is first read, and again
-// from its start where it is sent once more, as after a token was renewed.
+// body is the body of a request. It is opened at its first read, and opened again from its start if the
+// request is repeated, for example after a new token.
 type body struct {
 	open  func(ctx context.Context) (io.ReadCloser, error)
 	size  int64
-	moved func(n int) // nil: nobody asks
+	moved func(n int) // gets each read; may be nil
 	begin func() (io.ReadCloser, error)
 	ended func() error
 	touch func()
 	whole func()
 
-	reading atomic.Bool // the source is asked, and has not answered
+	reading atomic.Bool // a read of the source is under way
 	left    atomic.Int64
 
 	mu    sync.Mutex // a request may end while its body is still read
@@ -37,15 +37,15 @@ func newBody(size int64, open func(context.Context) (io.ReadCloser, error)) *bod
 	return b
 }
 
-// textBody is a body that is in memory.
+// textBody is a body in memory.
 func textBody(data []byte) *body {
 	return newBody(int64(len(data)), func(context.Context) (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(data)), nil
 	})
 }
 
-// watched moves the watch on with the body: while it moves nothing may stand still for long, and
-// when the registry has it all, it may be checking it.
+// watched adjusts the watch to the progress of the body. While the body moves, silence may last Stall. When
+// the registry has all of it, the registry may need Answer to check it.
 func (b *body) watched(ctx context.Context, t *target, watch *time.Timer) (stop func() bool) {
 	o := t.p.o
 	slow := time.AfterFunc(o.Answer, func() {
@@ -70,7 +70,8 @@ func (b *body) watched(ctx context.Context, t *target, watch *time.Timer) (stop 
 	return slow.Stop
 }
 
-// stalled is the error of a request in which nothing moves: it is for who holds it up.
+// stalled is the error of a request without progress. It blames the source if that is what the request
+// waits for.
 func (b *body) stalled(limit time.Duration) error {
 	if b != nil && b.reading.Load() {
 		return &sourceError{&stallError{limit}}
@@ -78,7 +79,8 @@ func (b *body) stalled(limit time.Duration) error {
 	return &stallError{limit}
 }
 
-// Read implements io.Reader. A source that ends early is an error: the registry would wait for the rest.
+// Read implements io.Reader. A source that ends early is an error, because the registry would wait for the
+// rest.
 func (b *body) Read(p []byte) (int, error) {
 	left := b.left.Load()
 	if left == 0 {
@@ -110,7 +112,7 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// read reads from the source, which it opens first where that is not done, and says in which round.
+// read reads from the source, opens it first if needed, and returns the round.
 func (b *body) read(p []byte) (n, round int, err error) {
 	b.mu.Lock()
 	from, round := b.from, b.round
@@ -127,7 +129,7 @@ func (b *body) read(p []byte) (n, round int, err error) {
 	return n, round, err
 }
 
-// Close implements io.Closer. What is read after it starts anew.
+// Close implements io.Closer. The next Read starts anew.
 func (b *body) Close() error {
 	b.mu.Lock()
 	from := b.from
@@ -141,7 +143,7 @@ func (b *body) Close() error {
 	return from.Close()
 }
 
-// failed is the source's error where that is why a request failed, else err.
+// failed returns the source's error if it is why a request failed, else err.
 func (b *body) failed(err error) error {
 	if b == nil {
 		return err

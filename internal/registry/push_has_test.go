@@ -1,12 +1,15 @@
 package registry
 
 import (
+	"context"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
@@ -24,8 +27,9 @@ func (b *bulk) largest(n int) []ocispecs.Descriptor {
 	return all[:n]
 }
 
-// A push does not ask for what was there a moment ago, asks again where that is long ago, and sends what was not there.
-func TestPushAsksForWhatWasNotSeen(t *testing.T) {
+// A push does not ask for blobs that the caller knows to be there, and sends those that are not.
+func TestPushAsksForBlobsThatAreNotKnown(t *testing.T) {
+	t.Parallel()
 	host, asked := start(t, nil)
 	b := layered(t, 3000, 5000, 7000)
 	layers := b.largest(3)
@@ -33,39 +37,44 @@ func TestPushAsksForWhatWasNotSeen(t *testing.T) {
 	if _, err := c.PushBlobs(t.Context(), layers[:2], b.source, quick(host+"/ray:1")); err != nil {
 		t.Fatal(err)
 	}
-	c.known.fresh = time.Hour
-	c.Expect(t.Context(), host+"/ray:1", layers)
+	present := c.Present(t.Context(), host+"/ray:1", layers)
+	if !present.Has(layers[0].Digest) || !present.Has(layers[1].Digest) || present.Has(layers[2].Digest) {
+		t.Fatalf("present are %v, want the two layers that were pushed", present.blobs)
+	}
+	other := c.Present(t.Context(), host+"/other:1", layers)
 	for _, step := range []struct {
 		name      string
-		fresh     time.Duration
+		present   Presence
 		questions int // for blobs
 		sent      int64
 	}{
-		{"a moment ago", time.Hour, 2, layers[2].Size}, // the third layer and the config
-		{"long ago", 0, 4, 0},
+		{"with what is present", present, 2, layers[2].Size}, // the third layer and the config
+		{"with what is present in another repository", other, 4, 0},
+		{"with nothing", Presence{}, 4, 0},
 	} {
-		c.known.fresh = step.fresh
 		asked.reset()
-		done, err := c.Push(t.Context(), b.root, b.source, quick(host+"/ray:1"))
+		o := quick(host + "/ray:1")
+		o.Present = step.present
+		done, err := c.Push(t.Context(), b.root, b.source, o)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if n := asked.count("GET /v2/ray/blobs/sha256:"); n != step.questions || done.Bytes != step.sent {
-			t.Errorf("seen %s: %d questions for blobs and %d bytes sent, want %d and %d: %v", step.name, n, done.Bytes,
+			t.Errorf("%s: %d questions for blobs and %d bytes sent, want %d and %d: %v", step.name, n, done.Bytes,
 				step.questions, step.sent, asked.list)
 		}
 		for _, l := range layers[:2] {
 			if !done.Reused[l.Digest] {
-				t.Errorf("seen %s: layer %s was there, and is not counted as reused", step.name, l.Digest)
+				t.Errorf("%s: layer %s was there, and is not counted as reused", step.name, l.Digest)
 			}
 		}
 	}
 	arrived(t, host+"/ray:1", b)
 }
 
-// A registry that loses a blob between the question and the push gets it again, or where nobody has
-// it the push says so.
-func TestPushSendsWhatIsLostSinceItWasSeen(t *testing.T) {
+// A registry that loses a blob between Present and the push gets it again. If nobody has the blob, the
+// push says so.
+func TestPushSendsWhatIsLostSincePresent(t *testing.T) {
 	for what, nobody := range map[string]bool{"and the source has it": false, "and nobody has it": true} {
 		t.Run(what, func(t *testing.T) {
 			b := layered(t, 3000, 5000)
@@ -93,16 +102,16 @@ func TestPushSendsWhatIsLostSinceItWasSeen(t *testing.T) {
 				})
 			})
 			c := client(Options{})
-			c.known.fresh = time.Hour
 			if _, err := c.PushBlobs(t.Context(), layers, b.source, quick(host+"/ray:1")); err != nil {
 				t.Fatal(err)
 			}
-			c.Expect(t.Context(), host+"/ray:1", layers)
+			o := quick(host + "/ray:1")
+			o.Present = c.Present(t.Context(), host+"/ray:1", layers)
 			lost.Store(true)
 			if nobody {
 				delete(b.blobs, layers[0].Digest)
 			}
-			done, err := c.Push(t.Context(), b.root, b.source, quick(host+"/ray:1"))
+			done, err := c.Push(t.Context(), b.root, b.source, o)
 			if nobody {
 				if !Missing(err) {
 					t.Errorf("a layer is nowhere, and the push ends with: %v", err)
@@ -119,8 +128,9 @@ func TestPushSendsWhatIsLostSinceItWasSeen(t *testing.T) {
 	}
 }
 
-// Questions that are not answered hold nothing up for long, and one that is refused takes no other's answer away.
-func TestExpectWaitsForNoAnswer(t *testing.T) {
+// A question without an answer holds Present up until its context ends, and spoils no other answer. The
+// question that is refused is no answer either.
+func TestPresentWithoutAnAnswer(t *testing.T) {
 	b := layered(t, 3000, 5000, 7000)
 	layers := b.largest(3)
 	is := func(l ocispecs.Descriptor) faultyregistry.Kind {
@@ -128,27 +138,56 @@ func TestExpectWaitsForNoAnswer(t *testing.T) {
 			return r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/blobs/"+l.Digest.String())
 		}
 	}
-	host, asked := start(t, func(next http.Handler) http.Handler {
-		return faultyregistry.Silent(t.Context(),
-			is(layers[0]))(faultyregistry.Refusing(is(layers[1]), http.StatusForbidden)(next))
+	handler, unlock, err := openServer(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	synctest.Test(t, func(t *testing.T) { // so that nothing but the silence takes time
+		asked := answering(faultyregistry.Silent(t.Context(), is(layers[0]))(
+			faultyregistry.Refusing(is(layers[1]), http.StatusForbidden)(handler)))
+		c := client(Options{Timeout: time.Minute, Transport: asked})
+		if _, err := c.PushBlobs(t.Context(), layers[2:], b.source, quick("localhost/ray:1")); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+		defer cancel()
+		began := time.Now()
+		present := c.Present(ctx, "localhost/ray:1", layers)
+		if took := time.Since(began); took != 4*time.Second {
+			t.Errorf("a question that is never answered held it up for %v, want the 4 seconds of its context", took)
+		}
+		if present.Has(layers[0].Digest) || present.Has(layers[1].Digest) || !present.Has(layers[2].Digest) {
+			t.Errorf("present are %v, want the layer that was pushed", present.blobs)
+		}
 	})
-	c := client(Options{Timeout: time.Minute})
-	if _, err := c.PushBlobs(t.Context(), layers[2:], b.source, quick(host+"/ray:1")); err != nil {
-		t.Fatal(err)
-	}
-	c.known.fresh = 4 * time.Second
-	began := time.Now()
-	c.Expect(t.Context(), host+"/ray:1", layers)
-	if took := time.Since(began); took > 20*time.Second {
-		t.Errorf("a question that is never answered held it up for %v, want half of the 4 seconds that answers last",
-			took)
-	}
-	c.known.fresh = time.Hour
-	asked.reset()
-	if _, err := c.PushBlobs(t.Context(), layers[2:], b.source, quick(host+"/ray:1")); err != nil {
-		t.Fatal(err)
-	}
-	if n := asked.count("GET /v2/ray/blobs/"); n != 0 {
-		t.Errorf("the layer that was there is asked for again, for another one's question was refused: %v", asked.list)
+}
+
+// answering is a transport that asks a handler directly, without a network.
+func answering(h http.Handler) transportFunc {
+	return func(r *http.Request) (*http.Response, error) {
+		w := httptest.NewRecorder()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			if r.Body == nil {
+				r.Body = http.NoBody
+			}
+			h.ServeHTTP(w, r)
+		}()
+		select {
+		case <-done:
+		case <-r.Context().Done():
+			return nil, r.Context().Err()
+		}
+		resp := w.Result()
+		resp.Request = r
+		return resp, nil
 	}
 }
+
+// transportFunc is a function that makes requests.
+type transportFunc func(*http.Request) (*http.Response, error)
+
+// RoundTrip implements http.RoundTripper.
+func (f transportFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

@@ -23,20 +23,21 @@ type target struct {
 	tags   []string
 	mounts []name.Repository // on the same registry, which may have blobs
 
-	trusted bool // blobs are taken to be there that were seen before the push
+	present Presence // of this repository
 
 	reached    atomic.Bool // it has answered at least once
-	sendAtOnce atomic.Bool // it does not take "Expect: 100-continue"
+	sendAtOnce atomic.Bool // it refuses "Expect: 100-continue"
 
 	mu     sync.Mutex
-	closed time.Time // until then the registry wants to be asked nothing
+	closed time.Time // until then the push sends no request
 }
 
 func (t *target) url(rest string) string {
 	return t.repo.Scheme() + "://" + t.repo.RegistryStr() + "/v2/" + t.repo.RepositoryStr() + rest
 }
 
-// askFirst is the size from which a registry is asked whether it takes a body before that is sent.
+// askFirst is the size from which a push first asks whether the registry accepts a body ("Expect:
+// 100-continue").
 const askFirst = 1 << 20
 
 // request is one request of a push.
@@ -45,7 +46,7 @@ type request struct {
 	header      http.Header
 	body        *body // nil: none
 	want        []int // statuses
-	unread      bool  // the answer's body may be long and is not wanted
+	unread      bool  // do not read the answer's body, which may be long
 }
 
 // bare is the request without its body.
@@ -61,14 +62,15 @@ func (r request) bare(ctx context.Context) (*http.Request, error) {
 	return req, nil
 }
 
-// reply is what a registry said, but for its body.
+// reply is the status line and header of an answer.
 type reply struct {
 	status int
 	header http.Header
 	url    *url.URL // that answered
 }
 
-// ask sends a request and checks its answer, whose body is closed. It ends when nothing moves for too long.
+// ask sends a request, checks the status of its answer and closes its body. It ends the request when no
+// byte moves for too long.
 func (t *target) ask(ctx context.Context, r request) (*reply, error) {
 	if err := t.open(ctx); err != nil {
 		return nil, err
@@ -102,7 +104,7 @@ func (t *target) ask(ctx context.Context, r request) (*reply, error) {
 			req.Body = http.NoBody
 			r.body.whole()
 		case r.body.size >= askFirst && !t.sendAtOnce.Load():
-			// a refusal costs no byte; who does not know it gets the body after a second
+			// a refusal then costs no byte; a registry that ignores the header gets the body after a second
 			req.Header.Set("Expect", "100-continue")
 		}
 	}
@@ -118,9 +120,9 @@ func (t *target) ask(ctx context.Context, r request) (*reply, error) {
 		return nil, &lostError{transport.CheckError(resp, r.want...)}
 	}
 	if err := transport.CheckError(resp, r.want...); err != nil {
-		// which may want more than a push does
+		// a DELETE may need more rights than a push
 		if resp.StatusCode == http.StatusUnauthorized && r.method != http.MethodDelete {
-			t.p.c.known.forget(client)
+			t.p.c.logins.forget(client)
 		}
 		t.rest(resp)
 		return nil, err
@@ -129,7 +131,7 @@ func (t *target) ask(ctx context.Context, r request) (*reply, error) {
 	return &reply{resp.StatusCode, resp.Header, resp.Request.URL}, nil
 }
 
-// rest holds up the push for as long as an answer asks to be left alone.
+// rest delays the push for as long as an answer says in Retry-After.
 func (t *target) rest(resp *http.Response) {
 	text := resp.Header.Get("Retry-After")
 	var until time.Time
@@ -145,7 +147,7 @@ func (t *target) rest(resp *http.Response) {
 	}
 }
 
-// open waits until the registry wants to be asked again.
+// open waits until the time that a Retry-After named.
 func (t *target) open(ctx context.Context) error {
 	t.mu.Lock()
 	wait := time.Until(t.closed)

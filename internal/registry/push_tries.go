@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
-// retry tries until it works, or the push's patience ends.
+// retry repeats a try until it works, or until the patience of the push ends.
 func (t *target) retry(ctx context.Context, try func(context.Context) error) error {
 	tries := &tries{t: t}
 	for {
@@ -39,12 +39,13 @@ type tries struct {
 	since time.Time
 }
 
-// shortMost is how often a source may end early at the same byte: it is that short then, and no connection broke.
+// shortMost is how often a source may end early at the same byte. After that the source is too short, and
+// no broken connection is the cause.
 const shortMost = 5
 
 func (r *tries) reset() { r.n, r.auths, r.short = 0, 0, 0 }
 
-// again waits until it is time to try once more, or gives the error back where that is useless.
+// again waits until the next try, or returns the error if another try is useless.
 func (r *tries) again(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -97,7 +98,7 @@ func noSuchHost(err error) bool {
 	return errors.As(err, &dns) && dns.IsNotFound
 }
 
-// triedError says how long it was tried.
+// triedError says how long and how often a request was tried.
 type triedError struct {
 	err   error
 	n     int
@@ -157,7 +158,7 @@ func statusOf(err error) int {
 	return 0
 }
 
-// because is the cause for which a request was given up, where there is one.
+// because returns why a request was given up, if the context says so.
 func because(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -181,7 +182,8 @@ type sourceError struct{ err error }
 func (e *sourceError) Error() string { return "read what is to be pushed: " + e.err.Error() }
 func (e *sourceError) Unwrap() error { return e.err }
 
-// Missing tells whether a push ended because a blob that it was to send is nowhere: its Source said os.ErrNotExist.
+// Missing tells whether a push ended because nobody has one of its blobs: its Source returned
+// os.ErrNotExist.
 func Missing(err error) bool {
 	var source *sourceError
 	return errors.As(err, &source) && errors.Is(source.err, os.ErrNotExist)

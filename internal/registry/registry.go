@@ -1,13 +1,13 @@
-// Package registry is what raybuild itself says to an image registry: it pins references, asks whether a tag is up to
-// date, tags by manifest, pushes, reads an image's parts, attaches and finds referrers, and serves a registry from a
-// directory.
+// Package registry talks to image registries. It pins references, tags, pushes, reads the parts of
+// an image, attaches documents and finds them. It also serves a registry from a directory.
 //
-// References follow Docker's grammar (github.com/distribution/reference): "ray" means docker.io/library/ray:latest, and
-// a first component with a dot, a colon, or the word localhost is a host.
+// References follow Docker's grammar (github.com/distribution/reference): "ray" means
+// docker.io/library/ray:latest. A first component with a dot, a colon, or the word localhost is a
+// host.
 //
-// Credentials come from Docker's configuration and its helpers (DOCKER_CONFIG is honoured). Plain
-// HTTP, and TLS whose certificate is not checked, are used with loopback hosts and with the hosts
-// of [Options.Insecure], and with no others.
+// Credentials come from Docker's configuration and its helpers; DOCKER_CONFIG counts. Only loopback
+// hosts and the hosts of [Options.Insecure] are reached over plain HTTP, or over TLS without a
+// check of the certificate.
 package registry
 
 import (
@@ -27,24 +27,25 @@ import (
 
 // Options says how a [Client] reaches registries. The zero value works.
 type Options struct {
-	// Insecure names hosts ("host" or "host:port") that may be spoken to over plain HTTP or with a certificate that
-	// nobody signed. Default: loopback hosts only, which are always in it.
+	// Insecure names hosts ("host" or "host:port") that may be reached over plain HTTP, or with a
+	// certificate that nobody signed. Loopback hosts always may. Default: none.
 	Insecure []string
-	// Keychain finds credentials. Default: Docker's config.json and its credential helpers, as
-	// docker login leaves them.
+	// Keychain finds credentials. Default: Docker's config.json and its credential helpers, as docker login
+	// leaves them.
 	Keychain authn.Keychain
-	// Transport makes the requests. Default: one that honours HTTP_PROXY, HTTPS_PROXY and NO_PROXY, with a limit on
-	// silence of Timeout. Plain HTTP is refused for secure hosts also on a transport that is given here.
+	// Transport makes the requests. A plain HTTP request to a secure host is refused before it. Default: a
+	// transport that honours HTTP_PROXY, HTTPS_PROXY and NO_PROXY, and ends silent connections after
+	// Timeout.
 	Transport http.RoundTripper
-	// Timeout is the longest that a registry may take to connect, or to say nothing. Default: 30 seconds.
+	// Timeout is the longest that connecting, or silence of the registry, may take. Default: 30 seconds.
 	Timeout time.Duration
-	// Log is told what holds small exchanges up that are tried again: tags, attachments, the
-	// question whether a push is allowed. A push has a Log of its own. Default: nobody.
+	// Log gets what delays small exchanges that are repeated: tags, attachments, the question whether a
+	// push is allowed. A push has its own Log. Default: nobody gets it.
 	Log func(format string, args ...any)
 }
 
-// Client speaks to registries. It is safe for concurrent use, reuses connections and tokens between
-// calls, and asks for a manifest by its digest once.
+// Client talks to registries. It is safe for concurrent use. It reuses connections and tokens between
+// calls, and reads the manifest of a digest only once.
 type Client struct {
 	o         Options
 	transport http.RoundTripper
@@ -52,7 +53,9 @@ type Client struct {
 	pusher    *remote.Pusher
 	push      http.RoundTripper // of pushes; made when first needed
 	pushOnce  sync.Once
-	known     *memory
+	responses *responseCache
+	logins    *loginCache
+	documents *documentCache
 	err       error // options that the library refused; every call returns it
 }
 
@@ -64,8 +67,8 @@ func New(o Options) *Client {
 	if o.Timeout <= 0 {
 		o.Timeout = 30 * time.Second
 	}
-	c := &Client{o: o, known: newMemory()}
-	c.transport = remembering{c.guard(o.Transport), c.known}
+	c := &Client{o: o, responses: newResponseCache(), logins: newLoginCache(), documents: newDocumentCache()}
+	c.transport = cachingTransport{c.guard(o.Transport), c.responses}
 	opts := []remote.Option{
 		remote.WithAuthFromKeychain(o.Keychain),
 		remote.WithTransport(c.transport),
@@ -103,14 +106,14 @@ func (c *Client) parse(ref string) (name.Reference, reference.Named, error) {
 	return parsed, named, nil
 }
 
-// Insecure tells whether the registry of ref may be spoken to over plain HTTP or with an unknown
-// certificate. A reference that cannot be read is secure.
+// Insecure tells whether the client may use plain HTTP, or an unknown certificate, for the registry of ref.
+// A reference that cannot be parsed is secure.
 func (c *Client) Insecure(ref string) bool {
 	host, err := Host(ref)
 	return err == nil && c.insecure(host)
 }
 
-// insecure tells whether host, with or without a port, may be spoken to without verified TLS.
+// insecure tells whether the client may reach host, with or without a port, without verified TLS.
 func (c *Client) insecure(host string) bool {
 	bare := host
 	if h, _, err := net.SplitHostPort(host); err == nil {
@@ -127,7 +130,7 @@ func (c *Client) insecure(host string) bool {
 	return false
 }
 
-// Loopback tells whether host (a name or an address, without port) is this machine itself.
+// Loopback tells whether host (a name or an address, without a port) is this machine.
 func Loopback(host string) bool {
 	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
 	if strings.EqualFold(host, "localhost") || strings.HasSuffix(strings.ToLower(host), ".localhost") {
@@ -137,7 +140,7 @@ func Loopback(host string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
-// Host is the registry of a reference, with its port: "docker.io", "127.0.0.1:5000".
+// Host returns the registry of a reference, with its port: "docker.io", "127.0.0.1:5000".
 func Host(ref string) (string, error) {
 	named, err := reference.ParseNormalizedNamed(ref)
 	if err != nil {
@@ -146,8 +149,8 @@ func Host(ref string) (string, error) {
 	return reference.Domain(named), nil
 }
 
-// Pin replaces what ref says after its name by a digest: "host/ray:1" and "sha256:…" give "host/ray@sha256:…". The name
-// stays as it was written.
+// Pin replaces the tag or digest of ref by digest: "host/ray:1" and "sha256:…" give "host/ray@sha256:…".
+// The name stays as the user wrote it.
 func Pin(ref, digest string) (string, error) {
 	named, err := reference.ParseNormalizedNamed(ref)
 	if err != nil {
@@ -156,7 +159,8 @@ func Pin(ref, digest string) (string, error) {
 	return reference.FamiliarName(named) + "@" + digest, nil
 }
 
-// limited bounds an exchange of small documents, so that a registry that drips bytes cannot hold a command for ever.
+// limited bounds an exchange of small documents, so that a registry that sends single bytes cannot block a
+// command for ever.
 func (c *Client) limited(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, 4*c.o.Timeout)
 }

@@ -13,7 +13,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Pinned is a reference brought down to digests, for one platform.
+// Pinned is a reference resolved to digests, for one platform.
 type Pinned struct {
 	Ref       string            // full and pinned: "docker.io/library/ubuntu:22.04@sha256:…"
 	Digest    digest.Digest     // of what the reference names: an index, or the platform's manifest itself
@@ -23,7 +23,7 @@ type Pinned struct {
 	Config    []byte            // the image config, as JSON
 }
 
-// Resolve pins ref for platform p. An image without that platform is an error that lists those it has.
+// Resolve pins ref for platform p. If the image has no such platform, the error lists those it has.
 func (c *Client) Resolve(ctx context.Context, ref string, p ocispecs.Platform) (Pinned, error) {
 	ctx, cancel := c.limited(ctx)
 	defer cancel()
@@ -72,16 +72,16 @@ func (c *Client) pin(desc *remote.Descriptor, p ocispecs.Platform) (Pinned, erro
 			Config:    config,
 		}, nil
 	}
-	return Pinned{}, &PlatformError{Platform: platforms.Format(p), Has: has}
+	return Pinned{}, &platformError{Platform: platforms.Format(p), Has: has}
 }
 
-// PlatformError says that an image does not exist for a platform.
-type PlatformError struct {
+// platformError says that an image does not exist for a platform.
+type platformError struct {
 	Platform string   // what was asked for: "linux/arm64"
 	Has      []string // what there is
 }
 
-func (e *PlatformError) Error() string {
+func (e *platformError) Error() string {
 	return fmt.Sprintf("no image for platform %s: it has %s", e.Platform, strings.Join(e.Has, ", "))
 }
 

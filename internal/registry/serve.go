@@ -19,11 +19,10 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// Serve answers the OCI distribution API on ln from the directory dir (made if missing) until ctx
-// ends; then it lets running requests finish for two seconds and returns nil. What was pushed
-// survives a restart, and a crash: files appear under their digest only when they are whole. It
-// asks for no credentials, so ln should be on loopback. A second registry on the same directory is
-// an error.
+// Serve serves the OCI distribution API on ln from the directory dir, which it makes if it is missing. When
+// ctx ends, it lets running requests finish for two seconds and returns nil. Images survive a restart and a
+// crash, because a file gets the name of its digest only when it is complete. Serve asks for no
+// credentials, so ln should be on loopback. A second registry on the same directory is an error.
 func Serve(ctx context.Context, ln net.Listener, dir string) error {
 	handler, unlock, err := openServer(dir)
 	if err != nil {

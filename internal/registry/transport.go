@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// guarded sends requests: over plain HTTP to insecure hosts only, and with certificates checked for all others.
+// guarded sends plain HTTP requests to insecure hosts only, and checks the certificates of all other hosts.
 type guarded struct {
 	secure, unverified http.RoundTripper
 	insecure           func(host string) bool
@@ -26,7 +26,7 @@ func (g guarded) RoundTrip(req *http.Request) (*http.Response, error) {
 	return g.secure.RoundTrip(req)
 }
 
-// plainHTTPError says that a request would have gone over plain HTTP to a host that was not named for it.
+// plainHTTPError says that plain HTTP to a secure host was refused.
 type plainHTTPError struct{ Host string }
 
 func (e *plainHTTPError) Error() string {
@@ -34,7 +34,7 @@ func (e *plainHTTPError) Error() string {
 		e.Host, e.Host)
 }
 
-// guard wraps base, or the default transport where base is nil.
+// guard wraps base, or the default transport if base is nil.
 func (c *Client) guard(base http.RoundTripper) http.RoundTripper {
 	g := guarded{secure: base, unverified: base, insecure: c.insecure}
 	if base == nil {
@@ -44,8 +44,8 @@ func (c *Client) guard(base http.RoundTripper) http.RoundTripper {
 	return g
 }
 
-// patient is the client's transport for pushes: each request of one has a watch, with the limits of
-// its push, and no other.
+// patient is the transport for pushes. It has no limit on silence: each request of a push has its own
+// watch, with the limits of the push.
 func (c *Client) patient() http.RoundTripper {
 	if c.o.Transport != nil {
 		return c.transport
@@ -53,12 +53,12 @@ func (c *Client) patient() http.RoundTripper {
 	c.pushOnce.Do(func() {
 		g := guarded{secure: newTransport(c.o.Timeout, 0, false), unverified: newTransport(c.o.Timeout, 0, true),
 			insecure: c.insecure}
-		c.push = remembering{g, c.known}
+		c.push = cachingTransport{g, c.responses}
 	})
 	return c.push
 }
 
-// newTransport is Go's default transport with a limit on silence, 0 for none, and one on how long it takes to connect.
+// newTransport is Go's default transport with a limit on the time to connect, and one on silence (0: none).
 func newTransport(timeout, silence time.Duration, unverified bool) *http.Transport {
 	dialer := &net.Dialer{Timeout: timeout, KeepAlive: 30 * time.Second}
 	return &http.Transport{
@@ -82,7 +82,7 @@ func newTransport(timeout, silence time.Duration, unverified bool) *http.Transpo
 	}
 }
 
-// quietConn ends a connection on which nothing moved in either direction for limit: twice that while one side waits.
+// quietConn ends a connection if no byte moves in either direction for twice limit.
 type quietConn struct {
 	net.Conn
 	limit time.Duration

@@ -6,8 +6,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 )
 
-// Validate pulls what ref names and checks it whole: every digest, size, diff ID, media type and
-// the order of history and layers, for each platform.
+// Validate pulls what ref names and checks all of it, for each platform: digests, sizes, diff IDs, media
+// types, and the order of history and layers.
 func (c *Client) Validate(ctx context.Context, ref string) error {
 	parsed, _, err := c.parse(ref)
 	if err != nil {

@@ -16,8 +16,8 @@ func (m Mirror) Fetch() string {
 	return fmt.Sprintf("{apt: %s, conda: %s, pip: %s, installer: %s}", m.Apt, m.Conda, m.Pip, m.Installer)
 }
 
-// Env is the file build/world/env: shell lines that describe the world to who sources it.
-func (w *World) Env() []byte {
+// env is the file build/world/env: shell lines that describe the world to who sources it.
+func (w *World) env() []byte {
 	var b bytes.Buffer
 	for _, v := range [][2]string{
 		{"WORLD_A", w.A.Fetch()}, {"WORLD_B", w.B.Fetch()}, {"WORLD_A_URL", w.A.URL}, {"WORLD_B_URL", w.B.URL},
@@ -104,7 +104,7 @@ func (w *World) Write(dir string) error {
 	if err != nil {
 		return err
 	}
-	files := map[string][]byte{"env": w.Env(), worldFile: self, "raybuild.yaml": w.Recipe()}
+	files := map[string][]byte{"env": w.env(), worldFile: self, "raybuild.yaml": w.Recipe()}
 	if w.NotReal == nil {
 		files["real.yaml"] = w.RealRecipe()
 	} else if err := os.Remove(filepath.Join(dir, "real.yaml")); err != nil && !errors.Is(err, fs.ErrNotExist) {

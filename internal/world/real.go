@@ -76,15 +76,15 @@ func hostOf(raw string) string {
 	return u.Host
 }
 
-// FetchReal is the mirror as a value of the recipe's mirrors.fetch, with the real index in place of the stand-ins'.
-func (m Mirror) FetchReal() string {
+// fetchReal is the mirror as a value of the recipe's mirrors.fetch, with the real index in place of the stand-ins'.
+func (m Mirror) fetchReal() string {
 	return fmt.Sprintf("{apt: %s, conda: %s, pip: %s, installer: %s}", m.Apt, m.Conda, m.Real, m.Installer)
 }
 
 // RealRecipe is a raybuild.yaml that builds an image of real Ray: Python packages come from the
 // real index, through mirror A's cache.
 func (w *World) RealRecipe() []byte {
-	return w.recipe(realHead, w.A.FetchReal(), RayReal, "rllib", "requests")
+	return w.recipe(realHead, w.A.fetchReal(), RayReal, "rllib", "requests")
 }
 
 const realHead = `# An image of real Ray: Ray and all Python packages come from the real Python index,

@@ -91,15 +91,15 @@ func baseAnswers(ctx context.Context) error {
 	return nil
 }
 
-// Debian tells whether the image is made of Debian's packages: Ubuntu's need both their base image and their archive.
-func (s Sources) Debian() bool { return s.Base != nil || s.Apt != nil }
+// debian tells whether the image is made of Debian's packages: Ubuntu's need both their base image and their archive.
+func (s Sources) debian() bool { return s.Base != nil || s.Apt != nil }
 
 // QuickRecipe is a raybuild.yaml that takes each source that answers from where it really is, and
 // the others from the world.
 func (w *World) QuickRecipe(s Sources) []byte {
 	base, env := quickBase, "{name: ray}"
 	var own, more []string
-	if s.Debian() {
+	if s.debian() {
 		base = w.Base
 		own = append(own, "apt: "+w.A.Apt)
 	}

@@ -150,14 +150,14 @@ func (b *Bed) Home(t testing.TB, files ...string) string {
 	return home
 }
 
-// Options are those of Reach, with the story in the test's log.
+// Options are those of Reach, with the launcher's output in the test's log.
 func (b *Bed) Options(t testing.TB) cluster.Options {
 	o := b.Reach()
 	o.Log = testLog{t, time.Now()}
 	return o
 }
 
-// testLog shows the launcher's story in the test's log.
+// testLog shows the launcher's output in the test's log.
 type testLog struct {
 	t     testing.TB
 	start time.Time

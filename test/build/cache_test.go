@@ -149,7 +149,7 @@ func recipeInstaller(h *home) string {
 	return ""
 }
 
-// An unchanged recipe costs a look at the registry: no engine, no runc, no state.
+// An unchanged recipe costs a few questions to the registry: no engine, no runc, no state.
 func TestUpToDateCostsALook(t *testing.T) {
 	h := fullHome(t)
 	dst := ref(t, "1")
@@ -163,16 +163,16 @@ func TestUpToDateCostsALook(t *testing.T) {
 	}
 	nothing := t.TempDir()
 	empty.env = []string{"PATH=" + nothing}
-	look := empty.push(through)
-	if !look.meta.Raybuild.UpToDate || look.meta.Digest != first.Digest {
-		t.Errorf("up_to_date is %v, digest %s, want true and %s", look.meta.Raybuild.UpToDate,
-			look.meta.Digest, first.Digest)
+	repeated := empty.push(through)
+	if !repeated.meta.Raybuild.UpToDate || repeated.meta.Digest != first.Digest {
+		t.Errorf("up_to_date is %v, digest %s, want true and %s", repeated.meta.Raybuild.UpToDate,
+			repeated.meta.Digest, first.Digest)
 	}
 	if n := c.requests.Load(); n > 5 {
-		t.Errorf("the look took %d requests, want at most 5", n)
+		t.Errorf("the second push took %d requests, want at most 5", n)
 	}
 	if _, err := os.Stat(filepath.Join(empty.dir, "engine")); err == nil {
-		t.Error("an engine was made for a look")
+		t.Error("an engine was made for an unchanged recipe")
 	}
 	// A further name is tagged by manifest, still without an engine.
 	second := strings.Replace(through, ":1", ":2", 1)

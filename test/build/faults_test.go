@@ -74,7 +74,7 @@ func TestNextMirrorServesTheResolver(t *testing.T) {
 	out := h.push(ref(t, "1"), "--set", both(), "--set", "pip=[lz4]")
 	if want := "warning: mirror " + host(testEnv.A) +
 		" sent wrong bytes for lz4-4.3.3-"; !strings.Contains(out.stderr, want) {
-		t.Errorf("the story does not say %q:\n%s", want, tail(out.stderr, 40))
+		t.Errorf("the output does not say %q:\n%s", want, tail(out.stderr, 40))
 	}
 }
 
@@ -85,7 +85,7 @@ func TestNextMirrorServesWhatTheFirstFails(t *testing.T) {
 	tests := []struct {
 		name, project string
 		fault         fault
-		says          string // in the story; "" is nothing about it
+		says          string // in the output; "" is nothing about it
 	}{
 		{"wrong bytes", "multidict", fault{Mode: "lying"},
 			"warning: mirror " + host(testEnv.A) + " sent wrong bytes for multidict-6.1.0-"},
@@ -111,7 +111,7 @@ func TestNextMirrorServesWhatTheFirstFails(t *testing.T) {
 				t.Errorf("mirror A was never asked for the wheel of %s", tt.project)
 			}
 			if !strings.Contains(out.stderr, tt.says) {
-				t.Errorf("the story does not say %q:\n%s", tt.says, tail(out.stderr, 40))
+				t.Errorf("the output does not say %q:\n%s", tt.says, tail(out.stderr, 40))
 			}
 			if tt.says == "" && strings.Contains(out.stderr, "warning") {
 				t.Errorf("a warning about nothing that matters:\n%s", tail(out.stderr, 40))

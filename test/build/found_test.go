@@ -14,16 +14,16 @@ import (
 // nobody is a builder that is not there: a build that finds nothing fails at once.
 const nobody = "unix:///nowhere/buildkitd.sock"
 
-// lookOnly is a new home with the short recipe and its lock, in CI.
-func lookOnly(t *testing.T) *home {
+// uncachedHome is a new home with the short recipe and its lock, in CI.
+func uncachedHome(t *testing.T) *home {
 	t.Helper()
 	h := coldHome(t)
 	h.env = []string{"CI=true", "BUILDKIT_HOST=" + nobody, "GITHUB_STEP_SUMMARY=" + filepath.Join(h.cwd, "summary.md")}
 	return h
 }
 
-// onlyLooked fails the test where an engine was made, or something else than the shared image was found.
-func (h *home) onlyLooked(out outcome, how string) {
+// foundOnly fails the test where an engine was made, or something else than the shared image was found.
+func (h *home) foundOnly(out outcome, how string) {
 	h.t.Helper()
 	m := out.meta.Raybuild
 	if m.Found.How != how || m.UpToDate || out.meta.Digest != warm.digest {
@@ -50,12 +50,12 @@ func (h *home) onlyLooked(out outcome, how string) {
 // A graph that the repository has under another tag is tagged, and one that another repository has
 // is mounted. No engine starts.
 func TestGraphIsFoundUnderAnotherTag(t *testing.T) {
-	h := lookOnly(t)
+	h := uncachedHome(t)
 	c := newCounter(t)
 	main := c.host + "/warm:main"
-	h.onlyLooked(h.push(main), "retagged")
+	h.foundOnly(h.push(main), "retagged")
 	if n := c.requests.Load(); n > 10 {
-		t.Errorf("retagging took %d requests, want at most 10: two looks, the manifest put, and what is read "+
+		t.Errorf("retagging took %d requests, want at most 10: two tags asked for, the manifest put, and what is read "+
 			"meanwhile of an image to take layers from", n)
 	}
 	if d, err := pull(t, main).Digest(); err != nil || d.String() != warm.digest {
@@ -65,7 +65,7 @@ func TestGraphIsFoundUnderAnotherTag(t *testing.T) {
 	other := c.host + "/release/ray:1"
 	c.requests.Store(0)
 	out := h.push(other, "--cache-from", c.host+"/warm:cache-main")
-	h.onlyLooked(out, "copied")
+	h.foundOnly(out, "copied")
 	blobs := len(out.meta.Raybuild.Layers) + 1
 	if n, most := int(c.requests.Load()), 2*blobs+60; n > most {
 		t.Errorf("copying took %d requests for %d blobs, want at most %d: a question and a mount for each, and what "+
@@ -79,7 +79,7 @@ func TestGraphIsFoundUnderAnotherTag(t *testing.T) {
 			len(lock.stdout), len(warm.lock))
 	}
 	// The copy can be found, too.
-	h.onlyLooked(h.push(c.host+"/release/ray:2"), "retagged")
+	h.foundOnly(h.push(c.host+"/release/ray:2"), "retagged")
 	c.requests.Store(0)
 	h.refused(1, []string{nobody}, "--push", "--graph-tag=false", "--reuse=false", c.host+"/release/ray:3")
 

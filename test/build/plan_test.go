@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/raybuild/raybuild/internal/world"
+	"github.com/raybuild/raybuild/layers"
 )
 
 // planned is the part of plan --json that the tests look at.
@@ -15,7 +16,8 @@ type planned struct {
 	UpToDate bool `json:"up_to_date"`
 	Stale    []struct{ Layer string }
 	Layers   []struct {
-		Name, Fate    string
+		Name          string
+		Status        layers.LayerStatus `json:"fate"`
 		Count, Pushed int
 		Size          int64
 	}
@@ -42,7 +44,7 @@ func (p planned) held(t *testing.T, m metadata) {
 	t.Helper()
 	i := 0
 	for _, l := range p.Layers {
-		if l.Fate == "gone" {
+		if l.Status == layers.Removed {
 			continue
 		}
 		pushed := 0
@@ -59,10 +61,10 @@ func (p planned) held(t *testing.T, m metadata) {
 		if l.Name == "base" && pushed == 0 {
 			continue
 		}
-		if l.Fate == "follows" && pushed <= l.Pushed {
+		if l.Status == layers.MayRebuild && pushed <= l.Pushed {
 			t.Logf("layer %s follows, and was pushed: %v", l.Name, pushed > 0)
 		} else if pushed != l.Pushed {
-			t.Errorf("layer %s: plan said %s and %d to push, the push had %d", l.Name, l.Fate, l.Pushed, pushed)
+			t.Errorf("layer %s: plan said %s and %d to push, the push had %d", l.Name, l.Status, l.Pushed, pushed)
 		}
 	}
 	if i != len(m.Raybuild.Layers) {

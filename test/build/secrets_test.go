@@ -152,7 +152,7 @@ func watchCommandLines(t *testing.T, secrets [][]byte) (stop func()) {
 	t.Helper()
 	end, done := make(chan struct{}), make(chan struct{})
 	var leak string
-	looks := 0
+	scans := 0
 	go func() {
 		defer close(done)
 		tick := time.NewTicker(20 * time.Millisecond)
@@ -175,7 +175,7 @@ func watchCommandLines(t *testing.T, secrets [][]byte) (stop func()) {
 					}
 				}
 			}
-			looks++
+			scans++
 		}
 	}()
 	return func() {
@@ -184,14 +184,14 @@ func watchCommandLines(t *testing.T, secrets [][]byte) (stop func()) {
 		if leak != "" {
 			t.Errorf("a secret was on a command line: %q", strings.ReplaceAll(leak, "\x00", " "))
 		}
-		if looks < 10 {
-			t.Errorf("the command lines were looked at %d times only", looks)
+		if scans < 10 {
+			t.Errorf("the command lines were read %d times only", scans)
 		}
 	}
 }
 
-// everyFile hands each regular file below dir to look.
-func everyFile(t *testing.T, dir string, look func(what string, data []byte)) {
+// everyFile hands each regular file below dir to check.
+func everyFile(t *testing.T, dir string, check func(what string, data []byte)) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(file string, e fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -204,7 +204,7 @@ func everyFile(t *testing.T, dir string, look func(what string, data []byte)) {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
-		look(file, data)
+		check(file, data)
 		return err
 	})
 	if err != nil {

@@ -139,7 +139,7 @@ func TestHostsIndexWithALogin(t *testing.T) {
 	if strings.Contains(lock, c.URL) {
 		t.Error("the lock names the host's index")
 	}
-	for what, text := range map[string]string{"the lock": lock, "the story": out.stderr + out.stdout,
+	for what, text := range map[string]string{"the lock": lock, "the output": out.stderr + out.stdout,
 		"raybuild mirrors": shown.stdout + shown.stderr, "raybuild doctor": asJSON.stdout + asJSON.stderr} {
 		if strings.Contains(text, password) {
 			t.Errorf("%s has the password:\n%s", what, tail(text, 40))
@@ -277,7 +277,7 @@ func TestYankedVersion(t *testing.T) {
 	pinned := h.push(dst)
 	if want := "warning: mpmath " + version[1] + " was yanked from the index by its makers (" +
 		reason + ")"; !strings.Contains(pinned.stderr, want) {
-		t.Errorf("the story does not say %q:\n%s", want, tail(pinned.stderr, 30))
+		t.Errorf("the output does not say %q:\n%s", want, tail(pinned.stderr, 30))
 	}
 	if lock := h.read("raybuild.lock"); !regexp.MustCompile(`yanked: ["']?` + reason).MatchString(lock) {
 		t.Errorf("the lock does not say that the version was yanked")

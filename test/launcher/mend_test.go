@@ -78,7 +78,7 @@ func (b *bed) watchStatus(t *testing.T, spec *cluster.Spec) func() {
 	return func() {
 		t.Helper()
 		w.await(t, func() bool { return w.whole && w.broken > 0 })
-		t.Logf("status --watch: %d looks, %d while the cluster was not whole", w.looks, w.broken)
+		t.Logf("status --watch: %d reports, %d while the cluster was not whole", w.reports, w.broken)
 		if err := cmd.Process.Signal(os.Interrupt); err != nil {
 			t.Fatal(err)
 		}
@@ -91,10 +91,10 @@ func (b *bed) watchStatus(t *testing.T, spec *cluster.Spec) func() {
 
 // watched is what status --watch has shown.
 type watched struct {
-	more          *sync.Cond
-	looks, broken int  // broken: not healthy, since it was whole for the first time
-	whole         bool // by the last look
-	ended, late   bool
+	more            *sync.Cond
+	reports, broken int  // broken: not healthy, since it was whole for the first time
+	whole           bool // in the last report
+	ended, late     bool
 }
 
 func (w *watched) add(f func()) {
@@ -113,7 +113,7 @@ func (w *watched) follow(out io.Reader, wanted int) {
 			return
 		}
 		w.add(func() {
-			w.looks++
+			w.reports++
 			w.whole = s.Healthy && s.Alive == wanted
 			if once = once || w.whole; once && !s.Healthy {
 				w.broken++
@@ -129,8 +129,8 @@ func (w *watched) await(t *testing.T, f func() bool) {
 	defer w.more.L.Unlock()
 	for !f() {
 		if w.late || w.ended {
-			t.Fatalf("status --watch has ended (%v), or shows not what it should: %d looks, %d not whole, the last "+
-				"one whole: %v", w.ended, w.looks, w.broken, w.whole)
+			t.Fatalf("status --watch has ended (%v), or shows not what it should: %d reports, %d not whole, the last "+
+				"one whole: %v", w.ended, w.reports, w.broken, w.whole)
 		}
 		w.more.Wait()
 	}
@@ -180,7 +180,7 @@ func (r *truth) between(start, end time.Time) (least, most int) {
 }
 
 // mends lets something happen to the head and follows the cluster until it is whole again without
-// anybody's help. All the while status is compared with what was so during the look. It fails where
+// anybody's help. All the while status is compared with what was so during the report. It fails where
 // status says otherwise, and where it never noticed.
 func (b *bed) mends(t *testing.T, spec *cluster.Spec, happens func()) {
 	t.Helper()
@@ -196,14 +196,14 @@ func (b *bed) mends(t *testing.T, spec *cluster.Spec, happens func()) {
 	}
 	happens()
 	since := time.Now()
-	noticed, looks := 0, 0
+	noticed, reports := 0, 0
 	for {
 		start := time.Now()
 		s, err := cluster.Inspect(t.Context(), spec, b.Reach())
 		if err != nil {
 			t.Fatal(err)
 		}
-		looks++
+		reports++
 		least, most := r.between(start, time.Now())
 		said := fmt.Sprintf("%.1f s afterwards: status says %d alive, healthy %v; between %d and %d of %d were",
 			time.Since(since).Seconds(), s.Alive, s.Healthy, least, most, wanted)
@@ -220,7 +220,7 @@ func (b *bed) mends(t *testing.T, spec *cluster.Spec, happens func()) {
 			noticed++
 		}
 		if s.Healthy && least == wanted && noticed > 0 {
-			t.Logf("whole again after %s; %d looks, %d while it was not whole", time.Since(since), looks, noticed)
+			t.Logf("whole again after %s; %d reports, %d while it was not whole", time.Since(since), reports, noticed)
 			return
 		}
 		if s.Healthy && least == wanted && time.Since(since) > 10*time.Second {

@@ -166,10 +166,10 @@ type built struct {
 // push builds the recipe and pushes it to the world's registry under a name without tag.
 func (x *project) push(name string, args ...string) built {
 	start := time.Now()
-	out, story, err := x.raybuild(append([]string{"--push", "--progress", "plain", x.testEnv.Registry +
+	out, output, err := x.raybuild(append([]string{"--push", "--progress", "plain", x.testEnv.Registry +
 		"/real/" + name + ":test"}, args...)...)
 	if err != nil {
-		err = fmt.Errorf("build and push %s: %w\n%s", name, err, lastLines(story, 60))
+		err = fmt.Errorf("build and push %s: %w\n%s", name, err, lastLines(output, 60))
 	}
 	b := built{ref: strings.TrimSpace(out), seconds: time.Since(start).Seconds(), err: err}
 	if err == nil {

@@ -2,17 +2,14 @@ package registry
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	libregistry "github.com/google/go-containerregistry/pkg/registry"
 
@@ -25,8 +22,8 @@ func documents() []Document {
 		{ArtifactType: "application/vnd.other", Data: []byte("other\n")}}
 }
 
-// What a client has got or pushed it does not ask for again, by whatever call.
-func TestWhatIsKnownIsNotAskedAgain(t *testing.T) {
+// No call asks again for what the client has read or pushed.
+func TestKnownAnswersAreNotAskedForAgain(t *testing.T) {
 	host, asked := start(t, bearer(t, "", ""))
 	b := layered(t, 3000, 5000)
 	c := client(Options{})
@@ -75,82 +72,26 @@ func TestWhatIsKnownIsNotAskedAgain(t *testing.T) {
 	}
 }
 
-// A token that may have ended by now is not tried: the registry is asked for another one first.
-func TestALoginEnds(t *testing.T) {
-	host, asked := start(t, bearer(t, "", ""))
-	c := client(Options{})
-	c.Login(t.Context(), host+"/ray:1")
-	if n := asked.count("GET /token"); n != 1 {
-		t.Errorf("a login took %d tokens, want one", n)
-	}
-	for range 2 {
-		if err := c.CanPush(t.Context(), host+"/ray:1"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if n := asked.count("GET /token"); n != 1 {
-		t.Errorf("two questions after a login took %d tokens, want the same one", n)
-	}
-	c.known.lasts = 0
-	if err := c.CanPush(t.Context(), host+"/ray:1"); err != nil {
-		t.Fatal(err)
-	}
-	if n := asked.count("GET /token"); n < 2 {
-		t.Errorf("a token was used after its time: %v", asked.list)
-	}
-	if n := asked.count("GET /v2/"); n != 1 {
-		t.Errorf("the registry was asked %d times how it wants a login, want once", n)
-	}
-}
-
-// Who waits for a login that another call makes waits no longer than it wants to.
-func TestALoginThatHangs(t *testing.T) {
-	began := make(chan struct{}, 1)
-	host, _ := start(t, func(next http.Handler) http.Handler {
-		next = bearer(t, "", "")(next)
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Path == "/token" {
-				began <- struct{}{}
-				<-r.Context().Done()
-				return
-			}
-			next.ServeHTTP(w, r)
-		})
-	})
-	c := client(Options{Timeout: time.Minute})
-	first, stop := context.WithCancel(t.Context())
-	var login sync.WaitGroup
-	login.Go(func() { c.Login(first, host+"/ray:1") })
-	defer login.Wait()
-	defer stop()
-	<-began
-	second, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	if err := within(t, 20*time.Second, func() error { return c.CanPush(second, host+"/ray:1") }); err == nil {
-		t.Error("a push is allowed without a login")
-	}
-}
-
-// What is remembered is bounded, in one and in all.
-func TestWhatIsRememberedIsBounded(t *testing.T) {
-	m := newMemory()
+// The cache of manifests is bounded, for one manifest and for all.
+func TestResponseCacheIsBounded(t *testing.T) {
+	c := newResponseCache()
 	at := func(i int) string { return fmt.Sprintf("http://host/v2/ray/manifests/%d", i) }
-	m.manifest(at(0), "", make([]byte, maxRemembered+1))
-	if len(m.answers) != 0 {
-		t.Error("a manifest was kept that is longer than those that are")
+	c.putManifest(at(0), "", make([]byte, maxCachedManifest+1))
+	if len(c.byURL) != 0 {
+		t.Error("a manifest was kept that is longer than the limit")
 	}
-	const most = allRemembered / maxRemembered
+	const most = maxCachedManifests / maxCachedManifest
 	for i := range most + 5 {
-		data := bytes.Repeat([]byte{byte(i)}, maxRemembered)
-		m.manifest(at(i), "", data)
-		m.manifest(at(i), "", data) // what is there already takes no room
+		data := bytes.Repeat([]byte{byte(i)}, maxCachedManifest)
+		c.putManifest(at(i), "", data)
+		c.putManifest(at(i), "", data) // what is there already takes no room
 	}
-	if len(m.answers) != most || m.held != allRemembered {
-		t.Errorf("%d manifests of 1 MiB are kept, by its own count %d bytes, want %d", len(m.answers), m.held, most)
+	if len(c.byURL) != most || c.size != maxCachedManifests {
+		t.Errorf("%d manifests of 1 MiB are kept, by its own count %d bytes, want %d", len(c.byURL), c.size, most)
 	}
 }
 
-// Nothing but a manifest is remembered as one, whatever a repository is called.
+// The cache keeps nothing but manifests as manifests, even if a repository is called "manifests".
 func TestARepositoryCalledManifests(t *testing.T) {
 	host, asked := start(t, nil)
 	repo := host + "/manifests/ray"
@@ -164,9 +105,9 @@ func TestARepositoryCalledManifests(t *testing.T) {
 	if n := asked.count("GET /v2/manifests/ray/manifests/"); n != 1 {
 		t.Errorf("the manifest was read %d times, want once", n)
 	}
-	for at := range c.known.answers {
+	for at := range c.responses.byURL {
 		if !strings.HasSuffix(at, "/v2/") && !strings.HasSuffix(at, "/manifests/"+d) {
-			t.Errorf("%s is remembered, and is no manifest", at)
+			t.Errorf("%s is in the cache, and is no manifest", at)
 		}
 	}
 }

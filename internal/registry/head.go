@@ -3,7 +3,6 @@ package registry
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 
@@ -14,7 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Descriptor is what a registry has under a reference.
+// Descriptor describes what a reference names in a registry.
 type Descriptor struct {
 	Ref         string            // the name that was asked for, pinned: "host/ray@sha256:…"
 	Digest      digest.Digest     // of the manifest or index
@@ -24,15 +23,15 @@ type Descriptor struct {
 	Layers      []FoundLayer      // of an image, bottom first; none of an index
 }
 
-// FoundLayer is a layer as a manifest names it.
+// FoundLayer is a layer as the manifest lists it.
 type FoundLayer struct {
 	Digest digest.Digest `json:"digest"`
 	Size   int64         `json:"size"` // as stored, in bytes
 }
 
-// Head asks what ref is, with one manifest GET and at most a ping and a token request before it.
-// The bool is false where the registry has no such tag or repository. An index and an image are
-// treated alike: the annotations are those of what ref names.
+// Head asks what ref names. It costs one GET of a manifest, and at most a ping and a token request before
+// it. The bool is false if the registry has no such tag or repository. The annotations are those of the
+// image or index that ref names.
 func (c *Client) Head(ctx context.Context, ref string) (Descriptor, bool, error) {
 	ctx, cancel := c.limited(ctx)
 	defer cancel()
@@ -41,11 +40,11 @@ func (c *Client) Head(ctx context.Context, ref string) (Descriptor, bool, error)
 		return Descriptor{}, false, err
 	}
 	desc, err := c.puller.Get(ctx, parsed)
-	if err = c.fail("look up", ref, parsed.Context().RegistryStr(), err); err != nil {
-		if errors.Is(err, ErrNotFound) {
-			return Descriptor{}, false, nil
-		}
-		return Descriptor{}, false, err
+	if statusOf(err) == http.StatusNotFound {
+		return Descriptor{}, false, nil
+	}
+	if err != nil {
+		return Descriptor{}, false, c.fail("look up", ref, parsed.Context().RegistryStr(), err)
 	}
 	found, err := describe(ref, desc)
 	return found, err == nil, err
@@ -74,9 +73,9 @@ func describe(ref string, desc *remote.Descriptor) (Descriptor, error) {
 	}, nil
 }
 
-// Tag gives the image from (a tag or a digest) further references, all at once. In the same
-// repository that is one PUT of the same manifest bytes for each; in another one its blobs are
-// mounted there, or copied where mounting is not possible.
+// Tag gives the image from (a tag or a digest) further references, all at once. In the same repository this
+// is one PUT of the manifest for each. In another repository the blobs are mounted, or copied if the
+// registry cannot mount.
 func (c *Client) Tag(ctx context.Context, from string, to ...string) error {
 	source, _, err := c.parse(from)
 	if err != nil || len(to) == 0 {
@@ -113,7 +112,8 @@ func (c *Client) Tag(ctx context.Context, from string, to ...string) error {
 	return g.Wait()
 }
 
-// copyTo brings an image to another repository; Push sends only what is not there, and mounts where it can.
+// copyTo copies an image to another repository. The library sends only missing blobs, and mounts where it
+// can.
 func (c *Client) copyTo(ctx context.Context, target name.Reference, desc *remote.Descriptor) error {
 	if desc.MediaType.IsIndex() {
 		index, err := desc.ImageIndex()
@@ -129,8 +129,8 @@ func (c *Client) copyTo(ctx context.Context, target name.Reference, desc *remote
 	return c.pusher.Push(ctx, target, image)
 }
 
-// Login gets credentials to push to ref's repository, while something else is under way: what needs
-// them would wait for a round trip more. Why there are none is told by what needs them.
+// Login gets credentials to push to ref's repository, so that a later push waits for one round trip less.
+// It reports no error: the push does.
 func (c *Client) Login(ctx context.Context, ref string) {
 	ctx, cancel := c.limited(ctx)
 	defer cancel()
@@ -139,8 +139,8 @@ func (c *Client) Login(ctx context.Context, ref string) {
 	}
 }
 
-// CanPush asks whether the credentials at hand may push to ref's repository, by opening an upload
-// and giving it up. It lets a build fail before it starts and not after it ended.
+// CanPush asks whether the client may push to ref's repository: it opens an upload and gives it up. So a
+// build can fail before it starts.
 func (c *Client) CanPush(ctx context.Context, ref string) error {
 	ctx, cancel := c.limited(ctx)
 	defer cancel()
@@ -157,10 +157,10 @@ func (t *target) openUpload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// Giving the upload up is a courtesy: a registry forgets open uploads by itself, so its answer
-	// does not matter. One with tokens may want another than that to push for it (distribution
-	// does, of scope "delete"), which is not worth a login.
-	if t.p.c.known.wantsTokens(t.repo.Registry) {
+	// The DELETE is a courtesy, because a registry forgets open uploads by itself. So its answer does not
+	// matter. A registry with tokens may want another token for it (distribution wants the scope "delete").
+	// That is not worth a login.
+	if t.p.c.responses.wantsTokens(t.repo.Registry) {
 		return nil
 	}
 	if at, err := resp.url.Parse(resp.header.Get("Location")); err == nil && at.Host == resp.url.Host &&
@@ -170,7 +170,7 @@ func (t *target) openUpload(ctx context.Context) error {
 	return nil
 }
 
-// target is a repository for exchanges of small documents, which are as patient as the client is.
+// target is a repository for exchanges of small documents, with the patience of the client's Timeout.
 func (c *Client) target(repo name.Repository) *target {
 	p := &pusher{c: c, known: map[digest.Digest]bool{}, o: PushOptions{
 		Retry: c.o.Timeout / 6, Reach: 2 * c.o.Timeout, Stall: 2 * c.o.Timeout, Answer: 2 * c.o.Timeout,
