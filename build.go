@@ -48,41 +48,84 @@ func (p *Project) build(ctx context.Context, o *BuildOptions, start time.Time) (
 	return t.end(time.Since(start)), err
 }
 
-// buildGraph builds what a graph comes to, where the registry does not have it.
+// buildGraph brings the image of a graph where o says: an image that a registry has, or one that is made from the layers
+// of the image before, or one that is built whole.
 func (p *Project) buildGraph(ctx context.Context, o *BuildOptions, graph *layers.Graph, t *tally,
 	first func() (registry.Descriptor, error)) error {
-	existing, k, err := p.findExisting(ctx, graph, o, first)
+	existing, kept, err := p.findExisting(ctx, graph, o, first)
 	if err != nil {
 		return err
 	}
 	if existing != nil {
 		return t.found(existing)
 	}
-	if err := p.planSmoke(ctx, o, graph, k); err != nil {
+	if err := p.planSmoke(ctx, o, graph, kept); err != nil {
 		return err
 	}
-	res, err := p.reuse(ctx, o, k, t)
-	if err == nil && res == nil {
-		res, err = p.solve(ctx, o, graph, t, nil)
+	res, err := p.makeImage(ctx, o, target{graph, kept}, t)
+	if errors.Is(err, errCannotReuse) && ctx.Err() == nil {
+		t.again()
+		p.env.note("building the whole image: %v", err)
+		res, err = p.makeImage(ctx, o, target{graph, nil}, t)
 	}
 	if err != nil {
 		return sources.Explain(p.smoke.explain(err))
 	}
 	p.keepPassed()
 	if o.Push {
-		docs, err := p.documents(ctx, graph, res.Linear)
-		if err != nil {
-			return err
-		}
-		var tagged sync.WaitGroup
-		tagged.Go(func() { p.tagByGraph(ctx, graph, o, res.Digest) })
-		err = p.attach(ctx, o.Names, res.Digest.String(), docs)
-		if tagged.Wait(); err != nil {
+		if err := p.nameByGraph(ctx, o, graph, res); err != nil {
 			return err
 		}
 	}
 	p.remember(o, res)
 	return t.built(res)
+}
+
+// target is an image to make.
+type target struct {
+	graph *layers.Graph // of all its layers
+	kept  *reuse        // the image that has some of them; nil: all are built
+}
+
+// built is what a builder makes of it.
+func (m target) built() *layers.Graph {
+	if m.kept != nil {
+		return m.kept.rest.Graph
+	}
+	return m.graph
+}
+
+// from are images of registries that have blobs of it, by digest.
+func (m target) from(p *Project) []string {
+	if m.kept != nil {
+		return append(p.bases(m.built()), m.kept.old.Ref)
+	}
+	return p.bases(m.graph)
+}
+
+// makeImage builds what has to be built, tests the image where that is asked for, and brings it where it is to go. No
+// builder is asked where nothing has to be built.
+func (p *Project) makeImage(ctx context.Context, o *BuildOptions, m target, t *tally) (*llb.Result, error) {
+	if m.kept == nil {
+		return p.solve(ctx, o, m, t)
+	}
+	if m.kept.rest.Nothing() {
+		return p.pushReused(ctx, o, t, m.kept)
+	}
+	m.kept.asking.Go(func() { m.kept.askPresent(ctx, p) }) // while the builder makes the others
+	return p.solve(ctx, o, m, t)
+}
+
+// nameByGraph attaches the documents to the image that was pushed, and tags it by its graph.
+func (p *Project) nameByGraph(ctx context.Context, o *BuildOptions, graph *layers.Graph, res *llb.Result) error {
+	docs, err := p.documents(ctx, graph, res.Linear)
+	if err != nil {
+		return err
+	}
+	var tagged sync.WaitGroup
+	defer tagged.Wait()
+	tagged.Go(func() { p.tagByGraph(ctx, graph, o, res.Digest) })
+	return p.attach(ctx, o.Names, res.Digest.String(), docs)
 }
 
 // lockToPush brings the lock up to the recipe. Where that takes resolving, the registry is asked first.
@@ -126,67 +169,67 @@ func (p *Project) askToPush(ctx context.Context, o *BuildOptions) error {
 	return nil
 }
 
-// solve builds, tests where that is asked for, and brings the image where it is to go. whole is the
-// image where graph is a part of it; nil: graph is all of it.
-func (p *Project) solve(ctx context.Context, o *BuildOptions, graph *layers.Graph, t *tally,
-	whole *reuse) (*llb.Result, error) {
+// solve is makeImage where a builder is needed.
+func (p *Project) solve(ctx context.Context, o *BuildOptions, m target, t *tally) (*llb.Result, error) {
 	out, err := p.reach(ctx)
 	if err != nil {
 		return nil, err
 	}
-	out.Know(graph.Artifacts, graph.Local)
+	out.Know(m.built().Artifacts, m.built().Local)
 	b, err := p.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if whole != nil && b.Store != nil {
+	if m.kept != nil && b.Store != nil {
 		return nil, fmt.Errorf("%w: a Docker Engine's store makes other ones", errCannotReuse)
 	}
-	d, err := p.destinations(ctx, o, graph)
+	d, err := p.destinations(ctx, o, m.built())
 	if err != nil {
 		return nil, err
 	}
-	res, err := p.run(ctx, b, o, graph, d.options, t, whole)
+	res, err := p.run(ctx, b, o, m, d.options, t)
 	if err = errors.Join(err, d.finish(err)); err != nil {
-		if ctx.Err() != nil {
-			return nil, t.interrupted(ctx, err)
-		}
-		if errors.Is(err, errCannotReuse) {
-			return nil, err
-		}
-		err = b.Explain(err)
-		if failed := (*llb.CheckError)(nil); t.res.Pushing && !errors.As(err, &failed) {
-			return nil, fmt.Errorf("push %q: %w: what was built is kept: check the registry, and run again", o.Names,
-				err)
-		}
-		return nil, err
+		return nil, p.explainBuild(ctx, b, o, t, err)
 	}
-	if whole != nil {
-		whole.made.Result.Steps = res.Steps // with those of tests
-		res = whole.made.Result
+	if m.kept != nil {
+		res = m.kept.result(res, t)
 	}
 	return res, d.spread(ctx, p, res)
 }
 
+// explainBuild says what a build that failed had come to.
+func (p *Project) explainBuild(ctx context.Context, b *builder.Builder, o *BuildOptions, t *tally, err error) error {
+	switch failed := (*llb.CheckError)(nil); {
+	case ctx.Err() != nil:
+		return t.interrupted(ctx, err)
+	case errors.Is(err, errCannotReuse):
+		return err
+	case t.res.Pushing && !errors.As(err, &failed):
+		return fmt.Errorf("push %q: %w: what was built is kept: check the registry, and run again", o.Names,
+			b.Explain(err))
+	}
+	return b.Explain(err)
+}
+
 // run builds, and pushes where that is asked for. The image is tested beside what is done with it,
 // and named when it has passed.
-func (p *Project) run(ctx context.Context, b *builder.Builder, o *BuildOptions, graph *layers.Graph,
-	to llb.BuildOptions, t *tally, whole *reuse) (*llb.Result, error) {
-	to.Checks, to.PackEarly, to.CPUs = p.smoke.checks(whole != nil), o.Push, b.CPUs()
+func (p *Project) run(ctx context.Context, b *builder.Builder, o *BuildOptions, m target, to llb.BuildOptions,
+	t *tally) (*llb.Result, error) {
+	to.Checks, to.PackEarly, to.CPUs = p.smoke.checks(m.kept != nil), o.Push, b.CPUs()
 	build := func(to llb.BuildOptions) (*llb.Result, error) {
-		build, ctx, err := b.Start(ctx, graph.Images, p.session(o.Secrets), to)
+		build, ctx, err := b.Start(ctx, m.built().Images, p.session(o.Secrets), to)
 		if err != nil {
 			return nil, err
 		}
 		if o.Push {
-			err = p.pushBuild(ctx, b, o, graph, to, t, whole, build)
+			err = p.pushBuild(ctx, b, o, m, to, t, build)
 		}
 		res, err := build.End(ctx, err)
 		t.steps(res.Steps)
 		return res, err
 	}
 	if o.BuilderFetches {
-		return p.fetchThere(ctx, b, graph, to, build)
+		return p.fetchThere(ctx, b, m.built(), to, build)
 	}
 	return build(to)
 }

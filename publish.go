@@ -22,14 +22,10 @@ import (
 // sentAtOnce is how many layers are sent at once while others are built.
 const sentAtOnce = 4
 
-// pushBuild pushes what is being built: each layer as soon as it is there, then the image. graph is
-// what is built; whole is the image that it is a part of, nil: it is all of it.
-func (p *Project) pushBuild(ctx context.Context, b *builder.Builder, o *BuildOptions, graph *layers.Graph,
-	to llb.BuildOptions, t *tally, whole *reuse, build *llb.Build) error {
-	from := p.bases(graph)
-	if whole != nil {
-		from = whole.from(p)
-	}
+// pushBuild pushes what is being built: each layer as soon as it is there, then the image.
+func (p *Project) pushBuild(ctx context.Context, b *builder.Builder, o *BuildOptions, m target, to llb.BuildOptions,
+	t *tally, build *llb.Build) error {
+	from := m.from(p)
 	var early errgroup.Group
 	early.SetLimit(sentAtOnce)
 	for layer := range build.Ready() {
@@ -42,8 +38,8 @@ func (p *Project) pushBuild(ctx context.Context, b *builder.Builder, o *BuildOpt
 	if err = errors.Join(err, early.Wait()); err != nil {
 		return err
 	}
-	if whole != nil {
-		return whole.push(ctx, p, o, to, t, build)
+	if m.kept != nil {
+		return m.kept.push(ctx, p, o, to, t, from, build)
 	}
 	t.beforePush(image)
 	if b.Store != nil {
@@ -51,7 +47,7 @@ func (p *Project) pushBuild(ctx context.Context, b *builder.Builder, o *BuildOpt
 	}
 	// A layer that nobody has is one that came out of a registry's cache and was needed for
 	// nothing: the builder has it sent.
-	if err = p.push(ctx, o, graph, to, t, build); errors.Is(err, os.ErrNotExist) && ctx.Err() == nil {
+	if err = p.push(ctx, o, m.graph, to, t, build); errors.Is(err, os.ErrNotExist) && ctx.Err() == nil {
 		t.builderPushes(ctx, err)
 		err = build.Push(ctx)
 	}

@@ -36,33 +36,11 @@ type reuse struct {
 // errCannotReuse says that an image must be built whole after all: a layer is gone, or the builder makes other ones.
 var errCannotReuse = errors.New("layers of the image that is there cannot be reused")
 
-// reuse makes the image from the layers of the one that was pushed before, and builds what it does
-// not have; where that is nothing, no builder is asked. Nil: it has nothing to give, or cannot.
-func (p *Project) reuse(ctx context.Context, o *BuildOptions, k *reuse, t *tally) (*llb.Result, error) {
-	if k == nil {
-		return nil, nil
-	}
-	var err error
-	if !k.rest.Nothing() {
-		k.asking.Go(func() { k.askPresent(ctx, p) }) // while the builder makes the others
-		_, err = p.solve(ctx, o, k.rest.Graph, t, k)
-	} else if err = k.assemble(ctx, nil); err == nil {
-		err = p.pushReused(ctx, o, t, k)
-	}
-	if errors.Is(err, errCannotReuse) && ctx.Err() == nil {
-		t.again()
-		p.env.note("building the whole image: %v", err)
-		return nil, nil
-	}
-	if err != nil {
+// pushReused pushes an image of which nothing is built.
+func (p *Project) pushReused(ctx context.Context, o *BuildOptions, t *tally, k *reuse) (*llb.Result, error) {
+	if err := k.assemble(ctx, nil); err != nil {
 		return nil, err
 	}
-	t.res.LayersFrom = k.old.Ref
-	return k.made.Result, nil
-}
-
-// pushReused pushes an image of which nothing is built.
-func (p *Project) pushReused(ctx context.Context, o *BuildOptions, t *tally, k *reuse) error {
 	t.beforePush(k.made.Result)
 	absent := func(context.Context, digest.Digest, int64) (io.ReadCloser, error) { return nil, os.ErrNotExist }
 	ready := func(ctx context.Context, store func(context.Context) error) error {
@@ -70,10 +48,20 @@ func (p *Project) pushReused(ctx context.Context, o *BuildOptions, t *tally, k *
 	}
 	err := k.send(ctx, p, o, pushRequest{names: o.Names, from: []string{k.old.Ref}, open: k.open(absent),
 		ready: ready}, t)
-	if err != nil && ctx.Err() != nil {
-		return t.interrupted(ctx, err)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, t.interrupted(ctx, err)
+	case err != nil:
+		return nil, k.explain(err)
 	}
-	return k.explain(err)
+	return k.result(k.made.Result, t), nil
+}
+
+// result is the whole image's, where part is that of what was built.
+func (k *reuse) result(part *llb.Result, t *tally) *llb.Result {
+	t.res.LayersFrom = k.old.Ref
+	k.made.Result.Steps = part.Steps // with those of tests
+	return k.made.Result
 }
 
 // reusable finds the image to take layers from, and what of the graph it has.
@@ -220,7 +208,7 @@ func (k *reuse) open(built func(context.Context, digest.Digest, int64) (io.ReadC
 }
 
 // push is what a build of the rest does with what it made: the whole image is pushed.
-func (k *reuse) push(ctx context.Context, p *Project, o *BuildOptions, to llb.BuildOptions, t *tally,
+func (k *reuse) push(ctx context.Context, p *Project, o *BuildOptions, to llb.BuildOptions, t *tally, from []string,
 	part *llb.Build) error {
 	if part.Result.Linear {
 		return fmt.Errorf("%w: this builder cannot merge layers", errCannotReuse)
@@ -239,7 +227,7 @@ func (k *reuse) push(ctx context.Context, p *Project, o *BuildOptions, to llb.Bu
 	ready := func(ctx context.Context, store func(context.Context) error) error {
 		return k.passes(ctx, p, to.Names[0], part, store)
 	}
-	return k.explain(k.send(ctx, p, o, pushRequest{names: to.Names, from: k.from(p), open: k.open(part.Open),
+	return k.explain(k.send(ctx, p, o, pushRequest{names: to.Names, from: from, open: k.open(part.Open),
 		present: k.present, shown: part.Content, ready: ready}, t))
 }
 
@@ -251,9 +239,6 @@ func (k *reuse) send(ctx context.Context, p *Project, o *BuildOptions, c pushReq
 	}
 	return p.send(ctx, o, c, t)
 }
-
-// from are images that have blobs of it.
-func (k *reuse) from(p *Project) []string { return append(p.bases(k.rest.Graph), k.old.Ref) }
 
 // explain tells a layer that is nowhere from a push that fails: such an image can be built whole.
 func (k *reuse) explain(err error) error {
