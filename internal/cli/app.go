@@ -186,7 +186,11 @@ func noArgs(cmd *cobra.Command, args []string) error {
 		return nil
 	}
 	if cmd.HasAvailableSubCommands() {
-		return usagef("unknown command %q for %q%s", args[0], cmd.CommandPath(), meant(args[0], commandNames(cmd)))
+		hint := meant(args[0], commandNames(cmd))
+		if hint == "" {
+			hint = fmt.Sprintf(": see %s --help", cmd.CommandPath())
+		}
+		return usagef("unknown command %q for %q%s", args[0], cmd.CommandPath(), hint)
 	}
 	return usagef("%q takes no arguments, got %q: see %s --help", cmd.CommandPath(), args[0], cmd.CommandPath())
 }
@@ -218,7 +222,10 @@ func flagError(cmd *cobra.Command, err error) error {
 	if unknown.GetSpecifiedShortnames() != "" {
 		hint = ""
 	}
-	return usagef("%w%s: see %s --help", err, hint, cmd.CommandPath())
+	if hint != "" {
+		return usagef("%w%s", err, hint)
+	}
+	return usagef("%w: see %s --help", err, cmd.CommandPath())
 }
 
 // meant suggests the nearest of the names, if one is near.

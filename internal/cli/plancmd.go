@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -87,11 +88,11 @@ func planText(r *raybuild.Plan) string {
 	for _, n := range r.Notes {
 		line("note", "%s", n)
 	}
-	for _, s := range r.Stale {
-		line("stale", "%s, %s: %s", s.Layer, s.Platform, s.Why)
+	for _, s := range staleLines(r.Stale) {
+		line("stale", "%s", s)
 	}
 	if len(r.Stale) > 0 {
-		line("", "the lock does not fit: a build would resolve this first, and versions may change")
+		line("", "a build would resolve this first: run raybuild lock, then plan again, for exact layers and sizes")
 	}
 	if len(r.Layers) == 0 {
 		return strings.TrimSpace(b.String())
@@ -122,6 +123,24 @@ func planText(r *raybuild.Plan) string {
 			*r.Seconds)
 	}
 	return strings.TrimSpace(b.String())
+}
+
+// staleLines has one line for all layers that are stale for one reason.
+func staleLines(stale []raybuild.StaleLayer) []string {
+	var whys []string
+	named := map[string][]string{}
+	for _, s := range stale {
+		if named[s.Why] == nil {
+			whys = append(whys, s.Why)
+		}
+		if !slices.Contains(named[s.Why], s.Layer) {
+			named[s.Why] = append(named[s.Why], s.Layer)
+		}
+	}
+	for i, why := range whys {
+		whys[i] = strings.Join(named[why], ", ") + ": " + why
+	}
+	return whys
 }
 
 func upTo(least, most string) string {

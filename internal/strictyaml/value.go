@@ -236,11 +236,14 @@ func ListOr(list, long Value) Value {
 	return Value{
 		shapes: func() Shape { return Shape{Either: []Shape{list.Shape(), long.Shape()}} },
 		reads: func(r *Reader, n *Node, key string) {
-			if n.Kind == List {
+			switch n.Kind {
+			case List:
 				list.read(r, n, key)
-				return
+			case Mapping, Null:
+				long.read(r, n, key)
+			default: // "apt: vim"
+				r.AddAt(n, key, fmt.Sprintf("is %s, not a list", n.Kind), fmt.Sprintf("write [%s]", n.Text))
 			}
-			long.read(r, n, key)
 		},
 	}
 }
