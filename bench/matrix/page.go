@@ -98,7 +98,9 @@ func (r *report) method(line func(string, ...any)) {
 		"Steps are run and file operations")
 	line("of raybuild, instructions of a Dockerfile, and commands typed. Downloaded and pushed are bodies as mirrors " +
 		"and registry saw them.")
-	line("Pulled is what a node that has the old image fetches: layers that are new to it, and the config.")
+	line("Pulled is what a node that has the old image fetches: layers that are new to it, and the config. " +
+		"This holds for containerd's image store (Docker 29, Kubernetes). A Docker Engine with a graph " +
+		"driver fetches all layers above the first new one, too.")
 	line("")
 }
 

@@ -57,7 +57,9 @@ func method(line func(string, ...any)) {
 		"in a row (two in image B)")
 	line("is not measured there again. Bytes are medians. Steps are run and file operations of raybuild, and " +
 		"instructions of a Dockerfile.")
-	line("Pulled is what a node that has the old image fetches: layers that are new to it, and the config. %s", floors)
+	line("Pulled is what a node that has the old image fetches: layers that are new to it, and the config. "+
+		"This holds for containerd's image store (Docker 29, Kubernetes). A Docker Engine with a graph driver fetches "+
+		"all layers above the first new one, too. %s", floors)
 	line("")
 }
 

@@ -116,7 +116,8 @@ func planText(r *raybuild.Plan) string {
 	}
 	line("steps", "%s", upTo(fmt.Sprint(r.Steps), fmt.Sprint(r.StepsMost)))
 	line("push", "about %s", upTo(show.Size(r.Push), show.Size(r.PushMost)))
-	line("pull", "about %s, by a node that has the image", upTo(show.Size(r.Pull), show.Size(r.PullMost)))
+	line("pull", "about %s, by a node that has the image (a Docker graph driver pulls what stands above, too)",
+		upTo(show.Size(r.Pull), show.Size(r.PullMost)))
 	if r.Seconds != nil {
 		line("time", "at most about %.1f s in steps, as long as they took here last time; fetching and pushing "+
 			"are not counted",
