@@ -13,6 +13,7 @@ import (
 )
 
 func TestImageDiff(t *testing.T) {
+	t.Parallel()
 	layer := func(name string, size int64) registry.Layer {
 		return registry.Layer{Digest: digest.FromString(name), Size: size, History: name}
 	}
@@ -52,6 +53,7 @@ func TestImageDiff(t *testing.T) {
 }
 
 func TestPlanCountsAndTimes(t *testing.T) {
+	t.Parallel()
 	g := &comparison{inputs: &layers.BuildRecord{Platforms: []layers.PlatformRecord{{Platform: "linux/amd64"}}}}
 	r := &Plan{
 		Layers: []PlanLayer{
@@ -80,6 +82,7 @@ func TestPlanCountsAndTimes(t *testing.T) {
 
 // What follows is expected to come out as it was, unless it is known to write down what it stands on.
 func TestExpectationOfLayersThatFollow(t *testing.T) {
+	t.Parallel()
 	status := func(name string, f layers.LayerStatus, because ...string) layers.LayerComparison {
 		return layers.LayerComparison{Platform: "linux/amd64", Name: name, Status: f, Because: because}
 	}

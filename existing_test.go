@@ -26,6 +26,7 @@ func faulty(t *testing.T, fault faultyregistry.Middleware) string {
 
 // A registry that refuses the push ends the call at once, also while another one's token service hangs.
 func TestARefusalWaitsForNoOtherRegistry(t *testing.T) {
+	t.Parallel()
 	refuses := faulty(t, faultyregistry.Refusing(faultyregistry.Post, http.StatusForbidden))
 	hangs := faulty(t, func(next http.Handler) http.Handler {
 		tokens := faultyregistry.Expiring(func(*http.Request) bool { return false })(next)

@@ -18,6 +18,7 @@ func configured(config hostconf.Config) (*env, *strings.Builder) {
 }
 
 func TestMirrorsOnThisMachine(t *testing.T) {
+	t.Parallel()
 	recipe, err := layers.LoadRecipe([]byte("mirrors: {fetch: [host, official]}"), "raybuild.yaml", nil)
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 // Only packages that the layer had no version of are looked into, and where that cannot be, the
 // reason names the next step.
 func TestDebsThatPlanLooksInto(t *testing.T) {
+	t.Parallel()
 	deb := func(name string, size int64) layers.Artifact {
 		return layers.Artifact{Kind: layers.KindDeb, Name: name, Version: "1",
 			SHA256: digest.FromString(name).Encoded(), Size: size}

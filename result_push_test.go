@@ -17,6 +17,7 @@ import (
 // Where the builder goes on with a push, layers that raybuild sent before are not told as reused,
 // and no byte is counted twice.
 func TestReportOfAPushThatTheBuilderEnds(t *testing.T) {
+	t.Parallel()
 	host := serveRegistry(t)
 	manifest, err := pushRandom(t, host+"/ray:1").Manifest()
 	if err != nil {

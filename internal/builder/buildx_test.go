@@ -8,6 +8,7 @@ import (
 )
 
 func TestBuildxAddress(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		group store.NodeGroup
 		want  string

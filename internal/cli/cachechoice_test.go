@@ -31,6 +31,7 @@ func chosen(t *testing.T, o *buildOptions, env map[string]string) (from, to []ll
 }
 
 func TestBareCacheIsBesideTheImage(t *testing.T) {
+	t.Parallel()
 	const beside = "registry.example/team/ray:cache-"
 	tests := []struct {
 		name string
@@ -65,6 +66,7 @@ func TestBareCacheIsBesideTheImage(t *testing.T) {
 }
 
 func TestBareCacheInGitHubActionsIsItsOwn(t *testing.T) {
+	t.Parallel()
 	env := map[string]string{"ACTIONS_RESULTS_URL": "https://results.example/", "ACTIONS_RUNTIME_TOKEN": "secret",
 		"GITHUB_REF_NAME": "main"}
 	from, to := chosen(t, &buildOptions{cache: true}, env)
@@ -79,6 +81,7 @@ func TestBareCacheInGitHubActionsIsItsOwn(t *testing.T) {
 }
 
 func TestUntrustedPullRequestsWriteNoCache(t *testing.T) {
+	t.Parallel()
 	event := func(repo string) string {
 		file := filepath.Join(t.TempDir(), "event.json")
 		if err := os.WriteFile(file, []byte(`{"pull_request":{"head":{"repo":{"full_name":"`+repo+`"}}}}`),
@@ -123,6 +126,7 @@ func TestUntrustedPullRequestsWriteNoCache(t *testing.T) {
 // The branch is that of a checkout, also of a worktree and from a directory in it; a commit that is
 // checked out by itself has none.
 func TestGitBranch(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	git := func(at string, args ...string) {
 		t.Helper()

@@ -11,6 +11,7 @@ import (
 // A cache that a bare --cache looks for and that nobody has written yet is no failure; one that the
 // user named is, as is each other thing that goes wrong.
 func TestCachesAreReported(t *testing.T) {
+	t.Parallel()
 	const beside = "registry.example/team/ray:cache-fix"
 	absent := func(ref string) llb.CacheWork {
 		return llb.CacheWork{Name: "importing cache manifest from " + ref, Error: ref + ": not found", Absent: true}

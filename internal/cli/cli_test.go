@@ -55,6 +55,7 @@ func commands(cmd *cobra.Command) []*cobra.Command {
 }
 
 func TestEveryCommandExplainsItself(t *testing.T) {
+	t.Parallel()
 	a := &app{stdin: strings.NewReader(""), stdout: io.Discard, stderr: io.Discard,
 		getenv: func(string) string { return "" }}
 	for _, cmd := range commands(a.rootCommand()) {
@@ -75,6 +76,7 @@ func TestEveryCommandExplainsItself(t *testing.T) {
 }
 
 func TestHelpGoesToStdoutAndListsTheContract(t *testing.T) {
+	t.Parallel()
 	got := call(t, t.TempDir(), "--help")
 	if got.code != exitDone || got.stderr != "" {
 		t.Fatalf("code %d, stderr %q", got.code, got.stderr)
@@ -95,6 +97,7 @@ func TestHelpGoesToStdoutAndListsTheContract(t *testing.T) {
 }
 
 func TestUsageErrors(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "token")
 	if err := os.WriteFile(file, []byte("x"), 0o600); err != nil {
@@ -163,6 +166,7 @@ func TestUsageErrors(t *testing.T) {
 }
 
 func TestBadInputEndsBeforeAnythingRuns(t *testing.T) {
+	t.Parallel()
 	for what, c := range map[string]struct {
 		recipe string
 		args   []string
@@ -199,6 +203,7 @@ func TestBadInputEndsBeforeAnythingRuns(t *testing.T) {
 }
 
 func TestInterrupted(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for _, args := range [][]string{{"--push", "127.0.0.1:1/ray"}, {"lock"}, {"inspect", "127.0.0.1:1/ray"}} {
@@ -216,6 +221,7 @@ func TestInterrupted(t *testing.T) {
 }
 
 func TestInitWritesARecipeThatLoads(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if got := call(t, dir, "init"); got.code != exitDone || got.stdout != "" {
 		t.Fatalf("code %d, stdout %q, stderr %q", got.code, got.stdout, got.stderr)
@@ -244,6 +250,7 @@ func TestInitWritesARecipeThatLoads(t *testing.T) {
 
 // What is commented out in the recipe that init writes has to be right too.
 func TestInitCommentsAreRecipes(t *testing.T) {
+	t.Parallel()
 	var uncommented []string
 	skip := map[string]bool{"pip: [requests, \"tensorflow>=2.16\"]": true, "or:": true,
 		"yaml-language-server: $schema=" + layers.RecipeSchemaURL: true}
@@ -273,6 +280,7 @@ func TestInitCommentsAreRecipes(t *testing.T) {
 }
 
 func TestVersion(t *testing.T) {
+	t.Parallel()
 	if got := call(t, t.TempDir(), "version"); got.code != exitDone || !strings.HasPrefix(got.stdout, "raybuild ") {
 		t.Errorf("%+v", got)
 	}
@@ -284,6 +292,7 @@ func TestVersion(t *testing.T) {
 }
 
 func TestCompletion(t *testing.T) {
+	t.Parallel()
 	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
 		if got := call(t, t.TempDir(), "completion", shell); got.code != exitDone ||
 			!strings.Contains(got.stdout, "raybuild") {
@@ -303,6 +312,7 @@ func TestCompletion(t *testing.T) {
 }
 
 func TestMirrorsList(t *testing.T) {
+	t.Parallel()
 	got := call(t, t.TempDir(), "mirrors", "--list")
 	for _, name := range []string{"official", "aliyun", "tuna", "ustc", "bfsu", "tencent", "huawei", "cernet"} {
 		if !strings.Contains(got.stdout, name) {
@@ -317,6 +327,7 @@ func TestMirrorsList(t *testing.T) {
 }
 
 func TestCache(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	made := map[string]string{"locks": "locks/x.lock", "tested": "tested/x.json", "registry": "registry/x"}
 	for part, file := range made {
@@ -349,6 +360,7 @@ func TestCache(t *testing.T) {
 }
 
 func TestDocsAreUpToDate(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if got := call(t, dir, "docs", "out"); got.code != exitDone {
 		t.Fatalf("%+v", got)
@@ -374,6 +386,7 @@ func TestDocsAreUpToDate(t *testing.T) {
 
 // Lines that several goroutines say at once are whole.
 func TestSayingAtOnce(t *testing.T) {
+	t.Parallel()
 	var said bytes.Buffer
 	a := &app{stderr: &said}
 	var all sync.WaitGroup

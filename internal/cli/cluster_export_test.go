@@ -45,6 +45,7 @@ func rayRegistry(t *testing.T) string {
 }
 
 func TestExportApply(t *testing.T) {
+	t.Parallel()
 	dir, image := t.TempDir(), rayRegistry(t)
 	text := fmt.Sprintf("name: demo\nimage: %s\nhead: {host: u@10.0.0.1, num_cpus: 1, shm_size: 1g}\n"+
 		"workers: [{name: w, host: u@10.0.0.2}]\n", image)
@@ -96,6 +97,7 @@ func TestExportApply(t *testing.T) {
 }
 
 func TestExportRayUpWarnsOfAMissingKey(t *testing.T) {
+	t.Parallel()
 	dir, image := t.TempDir(), rayRegistry(t)
 	text := fmt.Sprintf("name: demo\nimage: %s\nhead: {host: u@10.0.0.1, num_cpus: 1, shm_size: 1g}\n", image)
 	if err := os.WriteFile(filepath.Join(dir, "cluster.yaml"), []byte(text), 0o644); err != nil {

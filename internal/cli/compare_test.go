@@ -16,6 +16,7 @@ import (
 )
 
 func TestPlanWhyDiffUsage(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	for what, c := range map[string]struct {
 		args []string
@@ -40,6 +41,7 @@ func TestPlanWhyDiffUsage(t *testing.T) {
 
 // Without a lock, or with one that does not fit, plan resolves nothing and writes nothing.
 func TestPlanOfAStaleLock(t *testing.T) {
+	t.Parallel()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

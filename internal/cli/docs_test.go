@@ -33,6 +33,7 @@ func pages(t *testing.T, args ...string) map[string][]byte {
 }
 
 func TestManPagesAreTheCommandsAndDoNotMove(t *testing.T) {
+	t.Parallel()
 	man, markdown := pages(t, "--format", "man"), pages(t)
 	if len(man) != len(markdown) || len(man) < 30 {
 		t.Errorf("%d man pages, %d Markdown pages", len(man), len(markdown))
@@ -52,6 +53,7 @@ func TestManPagesAreTheCommandsAndDoNotMove(t *testing.T) {
 }
 
 func TestPageDate(t *testing.T) {
+	t.Parallel()
 	built := &debug.BuildInfo{Settings: []debug.BuildSetting{{Key: "vcs.time", Value: "2026-11-29T16:19:06Z"}}}
 	for what, c := range map[string]struct {
 		epoch string
@@ -74,6 +76,7 @@ func TestPageDate(t *testing.T) {
 }
 
 func TestDocsRefusesAnUnknownFormat(t *testing.T) {
+	t.Parallel()
 	got := call(t, t.TempDir(), "docs", "out", "--format", "mann")
 	if got.code != exitUsage || !strings.Contains(got.stderr, `did you mean "man"?`) {
 		t.Errorf("code %d, stderr %q", got.code, got.stderr)

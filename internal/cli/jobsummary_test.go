@@ -12,6 +12,7 @@ import (
 )
 
 func TestJobSummaryIsAppended(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "summary.md")
 	if err := os.WriteFile(file, []byte("before\n"), 0o644); err != nil {
 		t.Fatal(err)

@@ -142,6 +142,7 @@ func (l typed) check() error {
 
 // Every line with raybuild on a page is a command that raybuild has, with flags that it has.
 func TestPagesShowRealCommands(t *testing.T) {
+	t.Parallel()
 	lines := 0
 	for page, text := range projectPages(t) {
 		for _, line := range typedLines(page, text) {
@@ -158,6 +159,7 @@ func TestPagesShowRealCommands(t *testing.T) {
 
 // The check of the pages' lines finds what is wrong with a line.
 func TestPagesWithWrongCommandsAreFound(t *testing.T) {
+	t.Parallel()
 	for _, line := range []string{
 		"raybuild --pusch registry.example/ray:1", "raybuild unheardof", "raybuild cluster start",
 		"raybuild cluster up --hosts a",
@@ -181,6 +183,7 @@ func anchors(text string) []string {
 
 // Every relative link of a page leads to a file of the project, and to a heading of it where it names one.
 func TestPagesLinkToWhatIsThere(t *testing.T) {
+	t.Parallel()
 	all := projectPages(t)
 	links := 0
 	for page, text := range all {
@@ -224,6 +227,7 @@ func blockAfter(text, title, kind string) string {
 // README.md shows a part of the session of docs/start.md, which a test on two hosts types: no line
 // of its own, in the same order.
 func TestReadmeShowsLinesOfTheSession(t *testing.T) {
+	t.Parallel()
 	all := projectPages(t)
 	session := strings.Split(blockAfter(all["docs/start.md"], "## The cluster", "console"), "\n")
 	shown := strings.Split(strings.TrimSpace(blockAfter(all["README.md"], "## From nothing to a running job",
@@ -278,6 +282,7 @@ func amounts(t *testing.T, columns string, n int) []float64 {
 
 // The numbers of README.md are those of docs/benchmarks.md, rounded.
 func TestReadmeNumbersAreMeasured(t *testing.T) {
+	t.Parallel()
 	all := projectPages(t)
 	_, image, _ := strings.Cut(all["docs/benchmarks.md"], "\n## Image A\n")
 	measured := func(title, row string) []float64 {

@@ -63,6 +63,7 @@ func pushed(t *testing.T, to string) v1.Image {
 }
 
 func TestInspect(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	host := serve(t, dir)
 	img := pushed(t, host+"/ray:1")
@@ -99,6 +100,7 @@ func TestInspect(t *testing.T) {
 }
 
 func TestDoctor(t *testing.T) {
+	t.Parallel()
 	got := call(t, t.TempDir(), "doctor", "--json")
 	var d raybuild.Diagnosis
 	if err := json.Unmarshal([]byte(got.stdout), &d); err != nil {

@@ -6,6 +6,7 @@ import (
 )
 
 func TestReportIsRefusedWhereItCannotBeWritten(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	a := &app{dir: dir, getenv: func(string) string { return "" }}
 	for file, ok := range map[string]bool{"": true, "page.html": true, "no/page.html": false, ".": false} {

@@ -12,6 +12,7 @@ import (
 )
 
 func TestSchema(t *testing.T) {
+	t.Parallel()
 	for file, url := range map[string]string{"recipe": layers.RecipeSchemaURL, "cluster": cluster.SchemaURL} {
 		got := call(t, t.TempDir(), "schema", file)
 		var schema map[string]any
@@ -32,6 +33,7 @@ func TestSchema(t *testing.T) {
 
 // The first line of a new recipe names its schema.
 func TestInitNamesTheSchema(t *testing.T) {
+	t.Parallel()
 	want := "# yaml-language-server: $schema=" + layers.RecipeSchemaURL + "\n"
 	if !strings.HasPrefix(string(initialRecipe), want) {
 		t.Errorf("the recipe begins with %.120q", initialRecipe)

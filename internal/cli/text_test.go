@@ -11,6 +11,7 @@ import (
 )
 
 func TestPlanText(t *testing.T) {
+	t.Parallel()
 	seconds := 3.5
 	text := planText(&raybuild.Plan{
 		Layers: []raybuild.PlanLayer{
@@ -28,6 +29,7 @@ func TestPlanText(t *testing.T) {
 }
 
 func TestDiffText(t *testing.T) {
+	t.Parallel()
 	layer := func(state string) raybuild.LayerChange {
 		return raybuild.LayerChange{Platform: "linux/amd64", State: state, Digest: digest.FromString(state), Size: 200}
 	}

@@ -9,6 +9,7 @@ import (
 )
 
 func TestVersionInfo(t *testing.T) {
+	t.Parallel()
 	built := func(replaced *debug.Module, settings ...debug.BuildSetting) *debug.BuildInfo {
 		return &debug.BuildInfo{
 			Deps: []*debug.Module{
@@ -49,6 +50,7 @@ func TestVersionInfo(t *testing.T) {
 }
 
 func TestVersionPrintsJSON(t *testing.T) {
+	t.Parallel()
 	got := call(t, t.TempDir(), "version", "--json")
 	var fields map[string]string
 	if err := json.Unmarshal([]byte(got.stdout), &fields); err != nil {

@@ -13,6 +13,7 @@ import (
 // over the edge, every text can be read, nothing is asked for from elsewhere, and the numbers are
 // those of the build.
 func TestReportPageInChromium(t *testing.T) {
+	t.Parallel()
 	chromium := browsertest.Start(t)
 	step := &llb.StepError{Layer: "<b>own</b>", Step: "make <b>own</b>", ExitCode: 7,
 		Log: []string{"first", "last words"}, Err: errors.New("exit code: 7")}

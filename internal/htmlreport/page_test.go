@@ -80,6 +80,7 @@ func samplePage(failed error) *pageData {
 }
 
 func TestReportPageIsWholeAndEscaped(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if to := os.Getenv("RAYBUILD_PICTURES"); to != "" {
 		dir = to
@@ -118,6 +119,7 @@ func TestReportPageIsWholeAndEscaped(t *testing.T) {
 }
 
 func TestTreemapKeepsProportionsAndBounds(t *testing.T) {
+	t.Parallel()
 	weights := []float64{600, 300, 70, 40, 40, 12, 3, 1}
 	in := area{10, 20, 400, 300}
 	total := 0.0
@@ -135,6 +137,7 @@ func TestTreemapKeepsProportionsAndBounds(t *testing.T) {
 }
 
 func TestTimelineOfABuilderWithAnotherClock(t *testing.T) {
+	t.Parallel()
 	start := time.Now()
 	res := &raybuild.Result{Seconds: 10}
 	there := start.Add(-time.Hour)

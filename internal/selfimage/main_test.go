@@ -74,6 +74,7 @@ func marshalled(t *testing.T, s settings) (*llb.Definition, ocispecs.Image) {
 }
 
 func TestImage(t *testing.T) {
+	t.Parallel()
 	s := testSettings(t)
 	def, config := marshalled(t, s)
 	again, _ := marshalled(t, testSettings(t))
@@ -105,6 +106,7 @@ func TestImage(t *testing.T) {
 }
 
 func TestArchive(t *testing.T) {
+	t.Parallel()
 	r := tar.NewReader(bytes.NewReader(testSettings(t).files))
 	modes, texts := map[string]int64{}, map[string]string{}
 	for {
