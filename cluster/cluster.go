@@ -29,8 +29,7 @@ type Credentials struct{ Username, Password, IdentityToken string }
 
 // Options are what a launcher works with. The zero value reaches hosts as ssh does, and tells nobody what it does.
 type Options struct {
-	// limits and files of the connections; default: those of internal/docker
-	SSH    docker.Options
+	SSH    SSH    // default: what ssh itself takes for this user
 	Images Images // default: only the head's Engine is asked
 	// per pull, never stored on a host; default: none
 	Auth  func(ctx context.Context, registry string) (Credentials, error)
@@ -118,17 +117,6 @@ type fleet struct {
 	down  map[string]error        // by Host.ID: why not
 }
 
-func target(h Host) docker.Target {
-	if h.Local {
-		t := docker.Target{Local: true}
-		if h.Socket != "" {
-			t.Engine = "unix://" + h.Socket
-		}
-		return t
-	}
-	return docker.Target{User: h.User, Address: h.Address, Port: h.Port, Key: h.Key, Jump: h.Jump, Socket: h.Socket}
-}
-
 // connect reaches every host at once, within the limit, and goes on with each as soon as it is
 // there. A host that cannot be reached, or with which it cannot go on, is no error here: the caller
 // knows the policy.
@@ -145,7 +133,7 @@ func (l *launch) connect(ctx context.Context, hosts []Host, goOn func(id string,
 	g := l.group()
 	for _, h := range f.order {
 		g.Go(func() error {
-			c, err := docker.Dial(ctx, target(h), l.SSH)
+			c, err := docker.Dial(ctx, target(h), l.SSH.options())
 			if err == nil && goOn != nil {
 				if err = goOn(h.ID(), c); err != nil {
 					c.Close() // it does not answer

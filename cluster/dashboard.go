@@ -81,7 +81,7 @@ func (t *tunnel) connected(ctx context.Context) (*docker.Host, error) {
 		return t.host, nil
 	}
 	t.l.tell.say("%s: %v; connecting again", t.l.spec.Head.Host.ID(), t.host.Err())
-	h, err := docker.Dial(ctx, target(t.l.spec.Head.Host), t.l.SSH)
+	h, err := docker.Dial(ctx, target(t.l.spec.Head.Host), t.l.SSH.options())
 	if err != nil {
 		return nil, err
 	}

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"github.com/raybuild/raybuild/internal/docker"
 )
 
 // Format is a form that a cluster can be exported to.
@@ -25,9 +23,9 @@ type ExportOptions struct {
 	// by Host.ID, to fill in auto values; where they are missing, Export guesses and says so in a
 	// comment
 	Facts     map[string]HostFacts
-	Namespace string       // KubeRay; empty: left out
-	Login     docker.Login // RayUp: what the head's host is logged in to with; its zero value says what the spec does
-	Operator  string       // KubeRay: the operator's version, 1.2 or later; empty: 1.5.1 or later
+	Namespace string // KubeRay; empty: left out
+	Login     Login  // RayUp: the login of the head's host, from LoginOf; default: the user and key of the spec
+	Operator  string // KubeRay: the operator's version, 1.2 or later; empty: 1.5.1 or later
 }
 
 // Export renders the cluster for another launcher. It is a pure function: the same input gives the

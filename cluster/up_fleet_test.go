@@ -102,7 +102,7 @@ func (f *fakeFleet) spec(t testing.TB, image string, n int) *Spec {
 }
 
 func (f *fakeFleet) options() Options {
-	return Options{SSH: docker.Options{SSHConfig: "none", Agent: "none", KnownHosts: []string{f.known},
+	return Options{SSH: SSH{Config: "none", Agent: "none", KnownHosts: []string{f.known},
 		Identities: []string{f.key}}}
 }
 
@@ -235,7 +235,7 @@ func TestClockSkewStealsNoLock(t *testing.T) {
 			f := newFleet(t, 1)
 			f.engines[0].Skew = skew
 			f.engines[0].Images[toolImage] = nil
-			h, err := docker.Dial(t.Context(), target(f.spec(t, fleetImage, 1).Head.Host), f.options().SSH)
+			h, err := docker.Dial(t.Context(), target(f.spec(t, fleetImage, 1).Head.Host), f.options().SSH.options())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -267,7 +267,7 @@ func TestClockSkewStealsNoLock(t *testing.T) {
 
 func TestLauncherLosesTheLockWhenItIsTakenAway(t *testing.T) {
 	f := newFleet(t, 1)
-	h, err := docker.Dial(t.Context(), target(f.spec(t, fleetImage, 1).Head.Host), f.options().SSH)
+	h, err := docker.Dial(t.Context(), target(f.spec(t, fleetImage, 1).Head.Host), f.options().SSH.options())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -296,7 +296,7 @@ func TestUpClearsWhatAKilledLauncherLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, role := range map[int]string{0: roleLock, 1: roleToken} {
-		h, err := docker.Dial(t.Context(), target(spec.Nodes()[i].Host), f.options().SSH)
+		h, err := docker.Dial(t.Context(), target(spec.Nodes()[i].Host), f.options().SSH.options())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -359,7 +359,7 @@ func TestFleetLauncher(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := Options{SSH: docker.Options{SSHConfig: "none", Agent: "none", KnownHosts: []string{r.Known},
+	o := Options{SSH: SSH{Config: "none", Agent: "none", KnownHosts: []string{r.Known},
 		Identities: []string{r.Key}}}
 	s, err := Up(t.Context(), spec, o)
 	if err != nil || !s.Healthy || s.Changed != 0 {

@@ -31,7 +31,7 @@ func TestStrictSSHD(t *testing.T) {
 	if !strings.Contains(told.String(), "dial-stdio") {
 		t.Errorf("it does not say that it fell back:\n%s", told.String())
 	}
-	h, err := docker.Dial(t.Context(), docker.Target{User: "root", Address: b.Addr(2)}, b.Options(t).SSH)
+	h, err := docker.Dial(t.Context(), docker.Target{User: "root", Address: b.Addr(2)}, b.SSH())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +114,7 @@ func TestHostCertificates(t *testing.T) {
 			b.Must(t, "exec", "2", "sh", "-c", "echo '"+cert+"' >/etc/ssh/host-cert.pub")
 			b.restartSSHD(t, 2)
 			authority(tt.hosts)
-			o := b.Options(t).SSH
+			o := b.SSH()
 			o.KnownHosts = []string{known}
 			h, err := docker.Dial(t.Context(), docker.Target{User: "root", Address: b.Addr(2)}, o)
 			if err == nil {
@@ -127,7 +127,7 @@ func TestHostCertificates(t *testing.T) {
 		})
 	}
 	t.Run("the host's own key is recorded instead", func(t *testing.T) {
-		o := b.Options(t).SSH
+		o := b.SSH()
 		o.KnownHosts = []string{filepath.Join(dir, "recorded")}
 		at := docker.Target{User: "root", Address: b.Addr(2)}
 		keys, err := docker.ScanHostKeys(t.Context(), at, o)
