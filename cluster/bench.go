@@ -40,7 +40,7 @@ func Bench(ctx context.Context, spec *Spec, tasks int, seconds float64, o Option
 	if err != nil {
 		return nil, err
 	}
-	l.tell.say("%d tasks of %g s, first in one process (%.0f s), then over %s", tasks, seconds, float64(tasks)*seconds,
+	l.logf("%d tasks of %g s, first in one process (%.0f s), then over %s", tasks, seconds, float64(tasks)*seconds,
 		plural(len(nodes), "node", "nodes"))
 	var out, errs bytes.Buffer
 	code, err := r.host.Exec(ctx, r.container, docker.Exec{Stdout: &out, Stderr: io.Writer(&errs),

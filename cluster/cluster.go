@@ -34,7 +34,7 @@ type Options struct {
 	// per pull, never stored on a host; default: none
 	Auth  func(ctx context.Context, registry string) (Credentials, error)
 	Owner string        // who holds the lock, for others to read; default user@machine
-	Log   io.Writer     // the story, a line for each event; default: nowhere
+	Log   io.Writer     // a line for each event; default: nowhere
 	Lease time.Duration // how long a lock outlives its launcher; default 30 s
 	Also  []Host        // hosts that are no longer in the spec and may have containers to remove
 }
@@ -63,24 +63,12 @@ func owner() string {
 	return name
 }
 
-// story writes whole lines, from many goroutines.
-type story struct {
-	mu sync.Mutex
-	w  io.Writer
-}
-
-func (s *story) say(format string, a ...any) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	fmt.Fprintln(s.w, textOf(fmt.Sprintf(format, a...))) // a story that nobody can read any more must not stop the work
-}
-
 // launch is one run of a command of the launcher.
 type launch struct {
 	Options
 	spec  *Spec
-	tell  *story
 	fleet fleet
+	logMu sync.Mutex // keeps the log's lines whole
 	start time.Time
 
 	digest string    // that the image's name resolved to
@@ -89,7 +77,14 @@ type launch struct {
 
 func newLaunch(spec *Spec, o Options) *launch {
 	o = o.withDefaults()
-	return &launch{Options: o, spec: spec, tell: &story{w: o.Log}, start: time.Now()}
+	return &launch{Options: o, spec: spec, start: time.Now()}
+}
+
+// logf writes one line to the log. A log that nobody can read any more must not stop the work.
+func (l *launch) logf(format string, a ...any) {
+	l.logMu.Lock()
+	defer l.logMu.Unlock()
+	fmt.Fprintln(l.Log, textOf(fmt.Sprintf(format, a...)))
 }
 
 // HostError is what went wrong with one host, and what to do next.
@@ -153,7 +148,7 @@ func (l *launch) connect(ctx context.Context, hosts []Host, goOn func(id string,
 	l.fleet = f
 	for _, h := range f.order {
 		if c := f.up[h.ID()]; c != nil && c.Note() != "" {
-			l.tell.say("note: %s", c.Note())
+			l.logf("note: %s", c.Note())
 		}
 	}
 }
@@ -212,22 +207,23 @@ func (l *launch) next() string {
 
 // unreachable decides whether the cluster can do without the hosts that could not be reached.
 func (l *launch) unreachable() ([]error, error) {
-	var told []error
+	var failures []error
 	for _, h := range l.spec.Hosts() {
 		if err := l.fleet.down[h.ID()]; err != nil {
-			told = append(told, &HostError{Host: h.ID(), Err: err})
+			failures = append(failures, &HostError{Host: h.ID(), Err: err})
 		}
 	}
 	if err := l.fleet.down[l.spec.Head.Host.ID()]; err != nil {
-		return told, fmt.Errorf("the head's host cannot be reached, nothing was started:\n%w\n"+
-			"next: mend it, then %s", errors.Join(told...), l.next())
+		return failures, fmt.Errorf("the head's host cannot be reached, nothing was started:\n%w\n"+
+			"next: mend it, then %s", errors.Join(failures...), l.next())
 	}
 	if missing := l.missing(); len(l.spec.Workers)-missing < l.required() {
-		return told, fmt.Errorf("%s, nothing was started:\n%w\n"+
+		return failures, fmt.Errorf("%s, nothing was started:\n%w\n"+
 			"next: mend that, or go on without: %s --skip-unreachable",
-			plural(missing, "worker cannot be reached", "workers cannot be reached"), errors.Join(told...), l.next())
+			plural(missing, "worker cannot be reached", "workers cannot be reached"), errors.Join(failures...),
+			l.next())
 	}
-	return told, nil
+	return failures, nil
 }
 
 // missing counts the workers whose host cannot be reached.

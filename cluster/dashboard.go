@@ -80,14 +80,14 @@ func (t *tunnel) connected(ctx context.Context) (*docker.Host, error) {
 	if t.host.Err() == nil {
 		return t.host, nil
 	}
-	t.l.tell.say("%s: %v; connecting again", t.l.spec.Head.Host.ID(), t.host.Err())
+	t.l.logf("%s: %v; connecting again", t.l.spec.Head.Host.ID(), t.host.Err())
 	h, err := docker.Dial(ctx, target(t.l.spec.Head.Host), t.l.SSH.options())
 	if err != nil {
 		return nil, err
 	}
 	t.host.Close() // it is lost
 	t.host = h
-	t.l.tell.say("%s: connected", t.l.spec.Head.Host.ID())
+	t.l.logf("%s: connected", t.l.spec.Head.Host.ID())
 	return h, nil
 }
 
@@ -110,7 +110,7 @@ func (t *tunnel) serve(ctx context.Context, local net.Conn) {
 		select {
 		case <-ctx.Done():
 			cancel()
-			t.l.tell.say("dashboard: %v", err)
+			t.l.logf("dashboard: %v", err)
 			return
 		case <-time.After(pause):
 		}

@@ -58,5 +58,5 @@ func (l *launch) askHead(ctx context.Context) (*ray, error) {
 	if _, err := l.hostOf(ctx, l.spec.Head); err != nil {
 		return nil, err
 	}
-	return l.ray(ctx, &view{})
+	return l.ray(ctx, &clusterState{})
 }

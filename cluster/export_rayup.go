@@ -125,8 +125,8 @@ func (e *exporter) auth() mapping {
 	}
 	if key == "" || login.Missing != "" {
 		e.missing("auth.ssh_private_key, a key without passphrase; this machine and the head use it to reach all "+
-			"hosts (%s); the head has no SSH agent, so an agent's keys do not help: put in its file, or say `ssh: {key: "+
-			"FILE}` in cluster.yaml and export again",
+			"hosts (%s); the head has no SSH agent, so an agent's keys do not help: put in its file, or say `ssh: "+
+			"{key: FILE}` in cluster.yaml and export again",
 			cmp.Or(login.Missing, "cluster.yaml names none"))
 	}
 	if h.Jump != "" {

@@ -74,13 +74,13 @@ func acquire(ctx context.Context, h *docker.Host, cluster, owner string,
 	if err != nil {
 		return fail(err)
 	}
-	ahead := time.Until(now) // their clock and ours
+	skew := time.Until(now) // their clock minus ours
 	if err := ensureToolImage(ctx, h, arch); err != nil {
 		return fail(err)
 	}
 	// The Engine keeps a name for a container that it is still making: it is taken then, and nobody is seen to hold it.
 	for end := time.Now().Add(lockPatience); time.Now().Before(end); time.Sleep(pollFirst / 2) {
-		now := time.Now().Add(ahead)
+		now := time.Now().Add(skew)
 		id, err := h.Create(ctx, docker.Create{Name: lockName(cluster), Image: toolImage, Cmd: []string{"/raybuild"},
 			Labels: map[string]string{
 				LabelCluster: cluster, LabelRole: roleLock, labelOwner: owner, labelProcess: processID(),

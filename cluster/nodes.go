@@ -192,14 +192,14 @@ func (e *expansion) collisions() {
 		return at[n.Group]
 	}
 	taken := map[string][]PortNeed{} // by machine
-	told := map[string]bool{}        // one problem for a group and use: its other hosts have the same
+	reported := map[string]bool{}    // one problem for a group and use: its other hosts have the same
 	for _, n := range e.doc.spec.Nodes() {
 		m := n.Host.machine()
 		for _, p := range n.all() {
 			fix, text := clash(p, taken[m])
 			taken[m] = append(taken[m], p)
-			if text != "" && !told[n.Group+p.Use] {
-				told[n.Group+p.Use] = true
+			if text != "" && !reported[n.Group+p.Use] {
+				reported[n.Group+p.Use] = true
 				e.bad(where(n), fix, "%s", text)
 			}
 		}

@@ -21,7 +21,8 @@ func (p *planner) exposure(h Host, f HostFacts) {
 	}
 	if len(public) > 0 {
 		p.fail("host %s has the public address %s, and Ray listens on every interface; say `filter: true` to close "+
-			"its ports to everybody except members, or name the address in allow_public", h.ID(), strings.Join(public, ", "))
+			"its ports to everybody except members, or name the address in allow_public", h.ID(),
+			strings.Join(public, ", "))
 	}
 }
 

@@ -67,7 +67,7 @@ func supported(s string) (version, error) {
 	return v, nil
 }
 
-// StartInput is what `ray start` is told about a node.
+// StartInput holds a node's values for `ray start`.
 type StartInput struct {
 	Role        Role
 	Name        string // node name that Ray reports, from 1.13 on; empty: not passed

@@ -62,7 +62,7 @@ func Submit(ctx context.Context, spec *Spec, j Job, stdout, stderr io.Writer, o 
 	defer r.close()
 	var res *JobResult
 	if r.features.JobsAPI {
-		res, err = r.submit(ctx, j, stdout, l.tell)
+		res, err = r.submit(ctx, j, stdout, l.logf)
 	} else {
 		res, err = r.runInHead(ctx, j, stdout, stderr)
 	}
@@ -75,14 +75,17 @@ func Submit(ctx context.Context, spec *Spec, j Job, stdout, stderr io.Writer, o 
 	return res, nil
 }
 
+// logFunc writes one line to the launcher's log.
+type logFunc func(format string, a ...any)
+
 // submit goes by POST /api/jobs/ (ray python/ray/dashboard/modules/job/common.py).
-func (r *ray) submit(ctx context.Context, j Job, stdout io.Writer, tell *story) (*JobResult, error) {
+func (r *ray) submit(ctx context.Context, j Job, stdout io.Writer, logf logFunc) (*JobResult, error) {
 	env := map[string]any{}
 	if len(j.Env) > 0 {
 		env["env_vars"] = j.Env
 	}
 	if j.Dir != "" {
-		uri, err := r.upload(ctx, j, tell)
+		uri, err := r.upload(ctx, j, logf)
 		if err != nil {
 			return nil, err
 		}
@@ -119,7 +122,7 @@ func (r *ray) submit(ctx context.Context, j Job, stdout io.Writer, tell *story) 
 	if !jobIDForm.MatchString(out.ID) {
 		return nil, fmt.Errorf("ray names the job %q, which is no ID", out.ID)
 	}
-	tell.say("job %s submitted", out.ID)
+	logf("job %s submitted", out.ID)
 	if j.Detach {
 		return out, nil
 	}

@@ -41,7 +41,7 @@ func (l *launch) auth(ctx context.Context, ref string) docker.Auth {
 	}
 	c, err := l.Auth(ctx, host)
 	if err != nil {
-		l.tell.say("warning: no credentials for %s: %v", host, err)
+		l.logf("warning: no credentials for %s: %v", host, err)
 		return docker.Auth{}
 	}
 	return docker.Auth{Username: c.Username, Password: c.Password, IdentityToken: c.IdentityToken, Registry: host}
@@ -76,7 +76,7 @@ func (l *launch) resolveImage(ctx context.Context, h *docker.Host, there []Obser
 	fail := func(err error) (pinned, error) { return pinned{}, fmt.Errorf("find image %q: %w", l.spec.Image, err) }
 	name, digest := splitDigest(l.spec.Image)
 	if digest == "" {
-		digest = l.digest // the second look takes what the first one found
+		digest = l.digest // the second survey takes what the first one found
 	}
 	alone := len(l.spec.Hosts()) == 1
 	if digest == "" && alone && registryOf(l.spec.Image) == "docker.io" &&
@@ -139,7 +139,7 @@ func (l *launch) resolveImage(ctx context.Context, h *docker.Host, there []Obser
 // fetchImage pulls an image to a host, and tells what that took.
 func (l *launch) fetchImage(ctx context.Context, id string, h *docker.Host, ref string,
 	auth docker.Auth) (docker.Image, error) {
-	l.tell.say("%s: pulling %s", id, brief(ref))
+	l.logf("%s: pulling %s", id, brief(ref))
 	start := time.Now()
 	received, err := h.Pull(ctx, ref, auth)
 	if err != nil {
@@ -151,7 +151,7 @@ func (l *launch) fetchImage(ctx context.Context, id string, h *docker.Host, ref 
 		if received > 0 { // not every Engine tells
 			wire = fmt.Sprintf("%d MiB ", mib(received))
 		}
-		l.tell.say("%s: pulled %s(%d MiB unpacked) in %.1f s", id, wire, mib(img.Size), time.Since(start).Seconds())
+		l.logf("%s: pulled %s(%d MiB unpacked) in %.1f s", id, wire, mib(img.Size), time.Since(start).Seconds())
 	}
 	return img, err
 }
@@ -193,7 +193,7 @@ func explainPull(ref string, err error) error {
 // registry. Its ID is its digest.
 func (l *launch) localImage(ctx context.Context, h *docker.Host, img docker.Image, there []Observed) (pinned, error) {
 	l.local.Do(func() {
-		l.tell.say("note: raybuild takes the image %s that is on %s, and asks no registry", l.spec.Image,
+		l.logf("note: raybuild takes the image %s that is on %s, and asks no registry", l.spec.Image,
 			l.spec.Head.Host.ID())
 	})
 	return l.imageFacts(ctx, h, img.ID, img.ID, img, there)

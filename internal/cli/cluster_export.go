@@ -129,7 +129,7 @@ func (a *app) applyToKube(ctx context.Context, doc []byte, namespace string, o *
 		file = a.path(file)
 	}
 	r, err := kube.Apply(ctx, doc, kube.Options{Kubeconfig: file, Context: o.context, Namespace: namespace,
-		Force: o.force, Timeout: o.timeout, Say: a.say})
+		Force: o.force, Timeout: o.timeout, Logf: a.say})
 	if err != nil {
 		return err
 	}

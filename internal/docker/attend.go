@@ -15,8 +15,8 @@ import (
 type frozenError struct{ silent time.Duration }
 
 func (e *frozenError) Error() string {
-	return fmt.Sprintf("the Engine is frozen: its host answers, but the Engine has not answered for %s; see it with: systemctl "+
-		"status docker", e.silent)
+	return fmt.Sprintf("the Engine is frozen: its host answers, but the Engine has not answered for %s; see it with: "+
+		"systemctl status docker", e.silent)
 }
 
 // attend watches the Engine during a call that may take long: SSH's keepalive tells of the host

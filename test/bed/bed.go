@@ -156,14 +156,14 @@ func (b *Bed) Home(t testing.TB, files ...string) string {
 	return home
 }
 
-// Options are those of Reach, with the story in the test's log.
+// Options are those of Reach. The launcher's log goes to the test's.
 func (b *Bed) Options(t testing.TB) cluster.Options {
 	o := b.Reach()
 	o.Log = testLog{t, time.Now()}
 	return o
 }
 
-// testLog shows the launcher's story in the test's log.
+// testLog writes the launcher's log to the test's.
 type testLog struct {
 	t     testing.TB
 	start time.Time

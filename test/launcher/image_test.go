@@ -106,14 +106,14 @@ func buildImage(t *testing.T) string {
 		}
 	})
 	start := time.Now()
-	var story strings.Builder
+	var log strings.Builder
 	push := exec.CommandContext(t.Context(), program, "--push", "--progress", "plain", "--set",
 		"ray.version="+world.RayNew, testEnv.Registry+"/cluster/ray:test")
-	push.Dir, push.Stderr = dir, &story
+	push.Dir, push.Stderr = dir, &log
 	push.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "RAYBUILD_HOME=" + home}
 	out, err := push.Output()
 	if err != nil {
-		t.Fatalf("build and push the world's image: %v\n%s", err, story.String())
+		t.Fatalf("build and push the world's image: %v\n%s", err, log.String())
 	}
 	t.Logf("built and pushed in %.0f s: %s", time.Since(start).Seconds(), out)
 	return strings.TrimSpace(string(out))

@@ -21,15 +21,15 @@ func TestStrictSSHD(t *testing.T) {
 	b := needBed(t)
 	b.Clean(t, "strict")
 	b.configureSSHD(t, 2, "MaxStartups 10:30:100\nMaxSessions 1\nMaxAuthTries 1\nAllowStreamLocalForwarding no\n")
-	var told strings.Builder
+	var log strings.Builder
 	o := b.Options(t)
-	o.Log = &told
+	o.Log = &log
 	s, err := cluster.Up(t.Context(), b.Spec(t, "strict", b.image, "filter: true\n", 2), o)
 	if err != nil || !s.Healthy {
 		t.Errorf("up: %v\n%s", err, s)
 	}
-	if !strings.Contains(told.String(), "dial-stdio") {
-		t.Errorf("it does not say that it fell back:\n%s", told.String())
+	if !strings.Contains(log.String(), "dial-stdio") {
+		t.Errorf("it does not say that it fell back:\n%s", log.String())
 	}
 	h, err := docker.Dial(t.Context(), docker.Target{User: "root", Address: b.Addr(2)}, b.SSH())
 	if err != nil {

@@ -26,9 +26,9 @@ func TestThreeHostsComeUpStayAndGo(t *testing.T) {
 	if err != nil || plan.Changes != 3 {
 		t.Fatalf("plan: %+v, %v", plan, err)
 	}
-	var story strings.Builder
+	var log strings.Builder
 	o := b.Options(t)
-	o.Log = io.MultiWriter(o.Log, &story)
+	o.Log = io.MultiWriter(o.Log, &log)
 	watched := b.watchProcesses(t)
 	start := time.Now()
 	s, err := cluster.Up(t.Context(), spec, o)
@@ -47,7 +47,7 @@ func TestThreeHostsComeUpStayAndGo(t *testing.T) {
 	if plan, err = cluster.MakePlan(t.Context(), spec, b.Options(t)); err != nil || plan.Changes != 0 {
 		t.Errorf("plan after up: %+v, %v", plan, err)
 	}
-	b.tokenIsSecret(t, "demo", watched(), story.String())
+	b.tokenIsSecret(t, "demo", watched(), log.String())
 	moved := b.Spec(t, "demo", b.moved, "", 2, 3)
 	plan, err = cluster.MakePlan(t.Context(), moved, b.Options(t))
 	if err != nil || plan.Changes != 3 || !strings.Contains(plan.String(), "image changed") {
@@ -106,14 +106,14 @@ func (b *bed) watchProcesses(t *testing.T) func() []string {
 // tokenIsSecret looks for a cluster's token wherever others can read: docker inspect of everything,
 // processes as they were while the cluster came up and as they are, logs of containers, Engine and
 // sshd, and what the launcher said.
-func (b *bed) tokenIsSecret(t *testing.T, name string, records []string, story string) {
+func (b *bed) tokenIsSecret(t *testing.T, name string, records []string, log string) {
 	t.Helper()
 	token := strings.TrimSpace(b.Must(t, "exec", "1", "cat", "/var/lib/docker/volumes/raybuild-"+
 		name+"-auth/_data/token"))
 	if len(token) != 64 {
 		t.Fatalf("token %q", token)
 	}
-	if strings.Contains(story, token) {
+	if strings.Contains(log, token) {
 		t.Error("the launcher tells the token")
 	}
 	for i := 1; i <= b.Hosts; i++ {
