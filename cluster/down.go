@@ -89,8 +89,8 @@ func (l *launch) lockAll(ctx context.Context, name string,
 			continue
 		}
 		with = append(with, h.ID())
-		if slices.ContainsFunc(hs.containers, func(c Observed) bool {
-			return Role(c.Labels[LabelRole]) == Head || c.Labels[LabelRole] == roleLock
+		if slices.ContainsFunc(hs.containers, func(c containerState) bool {
+			return Role(c.Labels[labelRole]) == Head || c.Labels[labelRole] == roleLock
 		}) {
 			heads = append(heads, h.ID())
 		}
@@ -119,7 +119,7 @@ func removeAll(ctx context.Context, h *docker.Host, name string, hs hostState) (
 	var wg sync.WaitGroup
 	var errs []error
 	for _, c := range hs.containers {
-		if c.Labels[LabelRole] == roleLock {
+		if c.Labels[labelRole] == roleLock {
 			continue
 		}
 		wg.Go(func() {
@@ -134,7 +134,7 @@ func removeAll(ctx context.Context, h *docker.Host, name string, hs hostState) (
 		})
 	}
 	wg.Wait()
-	volumes, err := h.Volumes(ctx, LabelCluster+"="+name)
+	volumes, err := h.Volumes(ctx, labelCluster+"="+name)
 	errs = append(errs, err)
 	for _, v := range volumes {
 		if err := h.RemoveVolume(ctx, v); err != nil {
@@ -143,7 +143,7 @@ func removeAll(ctx context.Context, h *docker.Host, name string, hs hostState) (
 		}
 		n.Volumes++
 	}
-	filtered := slices.ContainsFunc(hs.containers, func(c Observed) bool { return c.Labels[labelFilter] != "" })
+	filtered := slices.ContainsFunc(hs.containers, func(c containerState) bool { return c.Labels[labelFilter] != "" })
 	there, err := removeFilter(ctx, h, name)
 	if there {
 		n.Filters++
@@ -160,11 +160,11 @@ func removeAll(ctx context.Context, h *docker.Host, name string, hs hostState) (
 func verifyGone(ctx context.Context, h *docker.Host, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, engineLimit)
 	defer cancel()
-	containers, err := h.Containers(ctx, LabelCluster+"="+name)
+	containers, err := h.Containers(ctx, labelCluster+"="+name)
 	if err != nil {
 		return err
 	}
-	volumes, err := h.Volumes(ctx, LabelCluster+"="+name)
+	volumes, err := h.Volumes(ctx, labelCluster+"="+name)
 	if err != nil {
 		return err
 	}

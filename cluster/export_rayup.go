@@ -143,11 +143,11 @@ func (e *exporter) runOptions(g nodeGroup) []string {
 	if g.node.GPUs > 0 {
 		out = append(out, fmt.Sprintf("--gpus=%d", g.node.GPUs))
 	}
-	in := EnvInput{Address: headAddress(rayUpAddress(e.spec.Head), e.spec.Head.Ports.GCS)}
+	in := envInput{Address: headAddress(rayUpAddress(e.spec.Head), e.spec.Head.Ports.GCS)}
 	if hasToken(e.version) {
 		in.TokenPath = rayUpToken
 	}
-	env, err := Env(e.options.Image.RayVersion, in)
+	env, err := rayEnv(e.options.Image.RayVersion, in)
 	if err != nil {
 		e.fail("%s: %w", g.name, err)
 	}

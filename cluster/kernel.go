@@ -99,8 +99,8 @@ type hostRecord struct {
 	GPUs   int    `json:"gpus,omitempty"`
 }
 
-// recordLabel is the value of labelHost. It is empty if the Engine and the kernel that we ask differ in memory or CPUs,
-// as with an Engine in a virtual machine: that kernel does not show when the Engine's machine changes.
+// recordLabel is the value of labelHost. It is empty if the Engine and the kernel that we ask differ in memory or
+// CPUs, as with an Engine in a virtual machine: that kernel does not show when the Engine's machine changes.
 func (hs hostState) recordLabel() string {
 	if hs.sign.Engine == "" || hs.kernel.memory == 0 || hs.kernel.memory != hs.facts.Memory ||
 		hs.kernel.cpus != hs.facts.CPUs {
@@ -123,7 +123,7 @@ func (hs *hostState) restoreFacts() bool {
 	for _, c := range hs.containers {
 		var r hostRecord
 		if json.Unmarshal([]byte(c.Labels[labelHost]), &r) == nil && r.Sign != "" && r.Sign == hs.sign.Engine {
-			hs.facts = HostFacts{CPUs: hs.kernel.cpus, Memory: hs.kernel.memory, GPUs: r.GPUs, Arch: r.Arch,
+			hs.facts = hostFacts{CPUs: hs.kernel.cpus, Memory: hs.kernel.memory, GPUs: r.GPUs, Arch: r.Arch,
 				Engine: r.Engine, Skew: hs.sign.Skew}
 			return true
 		}

@@ -83,7 +83,7 @@ func acquire(ctx context.Context, h *docker.Host, cluster, owner string,
 		now := time.Now().Add(skew)
 		id, err := h.Create(ctx, docker.Create{Name: lockName(cluster), Image: toolImage, Cmd: []string{"/raybuild"},
 			Labels: map[string]string{
-				LabelCluster: cluster, LabelRole: roleLock, labelOwner: owner, labelProcess: processID(),
+				labelCluster: cluster, labelRole: roleLock, labelOwner: owner, labelProcess: processID(),
 				labelDeadline: now.Add(lease).Format(time.RFC3339Nano)}})
 		switch {
 		case err == nil:
@@ -214,7 +214,7 @@ func ensureToolImage(ctx context.Context, h *docker.Host, arch string) error {
 		}
 		arch = goArch(i.Arch)
 	}
-	tar, err := docker.TinyImage(toolImage, arch, map[string]string{LabelRole: roleLock})
+	tar, err := docker.TinyImage(toolImage, arch, map[string]string{labelRole: roleLock})
 	if err != nil {
 		return err
 	}

@@ -20,11 +20,11 @@ const engineLimit = 13 * time.Second
 // hostState is a snapshot of one host.
 type hostState struct {
 	info       docker.Info // empty where what is recorded was enough
-	facts      HostFacts
+	facts      hostFacts
 	kernel     kernel
 	sign       docker.Sign
-	containers []Observed
-	lock       *Observed
+	containers []containerState
+	lock       *containerState
 	filter     string // digest of the packet filter that is installed; "": none
 	filterErr  error  // why it is not known
 }
@@ -81,7 +81,7 @@ func observeHost(ctx context.Context, id string, h *docker.Host, what observeOpt
 	}
 	wg.Wait()
 	for i, c := range hs.containers {
-		if c.Labels[LabelRole] == roleLock {
+		if c.Labels[labelRole] == roleLock {
 			hs.lock = &hs.containers[i]
 		}
 	}
@@ -96,23 +96,23 @@ func observeHost(ctx context.Context, id string, h *docker.Host, what observeOpt
 	return hs, nil
 }
 
-func listContainers(ctx context.Context, id string, h *docker.Host, cluster string) ([]Observed, error) {
-	list, err := h.Containers(ctx, LabelCluster+"="+cluster)
+func listContainers(ctx context.Context, id string, h *docker.Host, cluster string) ([]containerState, error) {
+	list, err := h.Containers(ctx, labelCluster+"="+cluster)
 	if err != nil {
 		return nil, err
 	}
-	out := make([]Observed, len(list))
+	out := make([]containerState, len(list))
 	for i, c := range list {
-		out[i] = Observed{Host: id, ID: c.ID, Name: c.Name, State: c.State, Young: c.Young, Labels: c.Labels,
-			Token: c.Kept[TokenDir]}
+		out[i] = containerState{Host: id, ID: c.ID, Name: c.Name, State: c.State, Young: c.Young, Labels: c.Labels,
+			Token: c.Kept[tokenDir]}
 	}
-	slices.SortFunc(out, func(a, b Observed) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(out, func(a, b containerState) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
 }
 
 // engineFacts reads what the Engine says of itself. at is when it said so, by our clock.
-func engineFacts(i docker.Info, at time.Time) HostFacts {
-	f := HostFacts{CPUs: i.CPUs, Memory: i.Memory, Engine: i.Version, Arch: goArch(i.Arch)}
+func engineFacts(i docker.Info, at time.Time) hostFacts {
+	f := hostFacts{CPUs: i.CPUs, Memory: i.Memory, Engine: i.Version, Arch: goArch(i.Arch)}
 	if i.GPUs {
 		f.GPUs = gpuUnknown
 	}

@@ -20,7 +20,7 @@ const (
 // preflight checks the hosts on which containers will be made: what would make them fail later,
 // named before anything starts. Errors are by host; warnings go to the log.
 func (l *launch) preflight(ctx context.Context, cs *clusterState) map[string]error {
-	needs, makes := map[string][]PortNeed{}, map[string]bool{}
+	needs, makes := map[string][]portNeed{}, map[string]bool{}
 	for _, a := range cs.actions {
 		if a.Kind == Create || a.Kind == Recreate {
 			makes[a.Host] = true
@@ -28,8 +28,8 @@ func (l *launch) preflight(ctx context.Context, cs *clusterState) map[string]err
 		if a.Kind != Create {
 			continue // ports of a container that is there are its own
 		}
-		// PortsNeeded fails only on a version that Desired has refused before.
-		ports, _ := PortsNeeded(a.Want.Node, cs.image.RayVersion, cs.image.Client)
+		// portsNeeded fails only on a version that planContainers has refused before.
+		ports, _ := portsNeeded(a.Want.Node, cs.image.RayVersion, cs.image.Client)
 		needs[a.Host] = append(needs[a.Host], ports...)
 	}
 	image := l.withLayers(ctx, cs, makes)
@@ -75,7 +75,7 @@ func aheadOrBehind(d time.Duration) string {
 	return "behind"
 }
 
-func checkPorts(ctx context.Context, h *docker.Host, needs []PortNeed) error {
+func checkPorts(ctx context.Context, h *docker.Host, needs []portNeed) error {
 	if len(needs) == 0 {
 		return nil
 	}

@@ -59,7 +59,7 @@ type Host struct {
 	Key     string     // private key file; empty: ~/.ssh/config, agent, default keys
 	Jump    string     // "[user@]host[:port][,…]" as ssh -J takes it; empty: ~/.ssh/config
 	Socket  string     // Docker's socket on the host; empty: /var/run/docker.sock
-	Private netip.Addr // address that Ray advertises; invalid: Desired chooses one of the host's addresses
+	Private netip.Addr // address that Ray advertises; invalid: Up chooses one of the host's addresses
 }
 
 // Node is one container: a Ray head or worker on a host.

@@ -121,13 +121,13 @@ func (l *launch) ray(ctx context.Context, cs *clusterState) (*ray, error) {
 		return nil, fmt.Errorf("the head's host cannot be reached: %w", l.fleet.down[l.spec.Head.Host.ID()])
 	}
 	c, err := h.Inspect(ctx, l.spec.Head.ID) // a node's ID is its container's name
-	if docker.IsNotFound(err) || err == nil && c.Labels[LabelCluster] != l.spec.Name {
+	if docker.IsNotFound(err) || err == nil && c.Labels[labelCluster] != l.spec.Name {
 		return nil, fmt.Errorf("cluster %q has no head: it is not up; start it: %s", l.spec.Name, l.next())
 	}
 	if err != nil {
 		return nil, err
 	}
-	f, err := FeaturesOf(cmp.Or(c.Labels[labelRay], cs.image.RayVersion))
+	f, err := featuresOf(cmp.Or(c.Labels[labelRay], cs.image.RayVersion))
 	if err != nil {
 		return nil, err
 	}
@@ -228,11 +228,11 @@ func (l *launch) nodeStatus(ctx context.Context, n Node, cs *clusterState, found
 	if err := l.fleet.down[s.Host]; err != nil {
 		s.Container, s.Why, s.Next = rayUnknown, "host unreachable: "+textOf(err.Error()), "mend it, then "+l.next()
 	}
-	var have *Observed
+	var have *containerState
 	for _, c := range cs.hosts[s.Host].containers {
-		if c.Labels[LabelNode] == n.ID {
+		if c.Labels[labelNode] == n.ID {
 			have = &c
-			s.Container, s.Address = c.State, c.Labels[LabelAddress]
+			s.Container, s.Address = c.State, c.Labels[labelAddress]
 		}
 	}
 	r, alive := found[n.ID]
@@ -269,7 +269,7 @@ func (l *launch) nodeStatus(ctx context.Context, n Node, cs *clusterState, found
 // before says that the node that Ray counts was there before its container has started, and so is
 // gone; "": it was not. Both times are of the host's clock. Ray learns it by a health check; after
 // a minute it is believed.
-func (l *launch) before(ctx context.Context, have *Observed, r rayNode) string {
+func (l *launch) before(ctx context.Context, have *containerState, r rayNode) string {
 	h := l.fleet.up[have.Host]
 	if !have.Young || r.Started.IsZero() || h == nil {
 		return ""
@@ -283,7 +283,7 @@ func (l *launch) before(ctx context.Context, have *Observed, r rayNode) string {
 }
 
 // whyMissing finds out why a node that has a container is not alive.
-func (l *launch) whyMissing(ctx context.Context, n Node, have *Observed,
+func (l *launch) whyMissing(ctx context.Context, n Node, have *containerState,
 	cs *clusterState) (why, next string, restarts int) {
 	h := l.fleet.up[n.Host.ID()]
 	logs := fmt.Sprintf("raybuild cluster logs --node %s", n.ID)
@@ -301,7 +301,7 @@ func (l *launch) whyMissing(ctx context.Context, n Node, have *Observed,
 		return fmt.Sprintf("its container is %s, %s%s", d.State, exitOf(d.ExitCode),
 			saying(lastWords(ctx, h, have.ID))), logs, d.Restarts
 	case n.Role == Worker && len(cs.desired) > 0:
-		here := slices.DeleteFunc(slices.Clone(cs.desired), func(c Container) bool { return c.Node.ID != n.ID })
+		here := slices.DeleteFunc(slices.Clone(cs.desired), func(c container) bool { return c.Node.ID != n.ID })
 		if err := l.apart(ctx, h, cs.desired[0], here, cs.image); err != nil {
 			return err.Error(), l.next(), d.Restarts
 		}

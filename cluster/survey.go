@@ -31,9 +31,9 @@ func (l *launch) connectAndObserve(ctx context.Context, hosts []Host, what obser
 	return out
 }
 
-// survey connects to the hosts, observes them and computes the plan. If quick is set, recorded facts are enough as long
-// as the plan is empty, and the head's host is asked early for the image and Ray's nodes. If mayPull is set, the head's
-// host may pull the image to find out what is in it.
+// survey connects to the hosts, observes them and computes the plan. If quick is set, recorded facts are enough as
+// long as the plan is empty, and the head's host is asked early for the image and Ray's nodes. If mayPull is set, the
+// head's host may pull the image to find out what is in it.
 func (l *launch) survey(ctx context.Context, quick, mayPull bool) (*clusterState, error) {
 	cs := &clusterState{quick: quick}
 	cs.hosts = l.connectAndObserve(ctx, append(l.spec.Hosts(), l.Also...), l.observing(quick),
@@ -96,11 +96,11 @@ func (l *launch) compare(ctx context.Context, cs *clusterState) error {
 	if err != nil {
 		return err
 	}
-	var observed []Observed
+	var observed []containerState
 	for _, h := range l.fleet.order {
 		observed = append(observed, cs.hosts[h.ID()].containers...)
 	}
-	cs.actions = Diff(cs.desired, observed)
+	cs.actions = planActions(cs.desired, observed)
 	if l.spec.Filter {
 		cs.rules, cs.digests, err = wantedFilters(l.spec.Name, cs.desired, l.absent(), cs.image)
 	}
@@ -108,11 +108,11 @@ func (l *launch) compare(ctx context.Context, cs *clusterState) error {
 }
 
 func (l *launch) desire(cs *clusterState) (err error) {
-	facts := map[string]HostFacts{}
+	facts := map[string]hostFacts{}
 	for id, hs := range cs.hosts {
 		facts[id] = hs.facts
 	}
-	cs.desired, err = Desired(l.spec, facts, cs.image, PlanOptions{})
+	cs.desired, err = planContainers(l.spec, facts, cs.image)
 	return err
 }
 
@@ -130,7 +130,7 @@ type prefetch struct {
 var errNotPrefetched = errors.New("not asked")
 
 // startPrefetch asks for the image, and, where a head runs, for Ray's nodes.
-func (l *launch) startPrefetch(ctx context.Context, h *docker.Host, there []Observed) *prefetch {
+func (l *launch) startPrefetch(ctx context.Context, h *docker.Host, there []containerState) *prefetch {
 	ctx, stop := context.WithCancel(ctx)
 	p := &prefetch{stop: stop, haveImage: make(chan struct{}), haveRay: make(chan struct{})}
 	go func() {
@@ -149,10 +149,10 @@ func (l *launch) startPrefetch(ctx context.Context, h *docker.Host, there []Obse
 }
 
 // prefetchNodes returns nil if it fails: the caller that needs the nodes asks again, and then the error counts.
-func (l *launch) prefetchNodes(ctx context.Context, h *docker.Host, head Observed) *ray {
+func (l *launch) prefetchNodes(ctx context.Context, h *docker.Host, head containerState) *ray {
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
-	f, err := FeaturesOf(head.Labels[labelRay])
+	f, err := featuresOf(head.Labels[labelRay])
 	if err != nil {
 		return nil
 	}

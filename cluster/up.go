@@ -119,11 +119,11 @@ func (l *launch) converge(ctx context.Context) (done int, failed map[string]erro
 }
 
 // strays are containers that a launcher which was killed left behind: what it made for a moment, and its lock.
-func (cs *clusterState) strays() []Observed {
-	var out []Observed
+func (cs *clusterState) strays() []containerState {
+	var out []containerState
 	for _, hs := range cs.hosts {
 		for _, c := range hs.containers {
-			if role := c.Labels[LabelRole]; role == roleLock || role == roleToken || role == roleVersion {
+			if role := c.Labels[labelRole]; role == roleLock || role == roleToken || role == roleVersion {
 				out = append(out, c)
 			}
 		}
@@ -134,7 +134,7 @@ func (cs *clusterState) strays() []Observed {
 // sweep removes strays. The lock is ours by now, and goes at the end.
 func (l *launch) sweep(ctx context.Context, cs *clusterState) {
 	for _, c := range cs.strays() {
-		if c.Labels[LabelRole] == roleLock {
+		if c.Labels[labelRole] == roleLock {
 			continue
 		}
 		if err := l.fleet.up[c.Host].Remove(ctx, c.ID); err != nil {
@@ -203,7 +203,7 @@ func (l *launch) filters(ctx context.Context, cs *clusterState, skip map[string]
 
 // apply does the actions: removals, then the head, and when that is healthy the workers, in parallel.
 func (l *launch) apply(ctx context.Context, cs *clusterState, skip map[string]error) (int, map[string]error, error) {
-	var removals, heads, workers []Action
+	var removals, heads, workers []action
 	for _, a := range cs.actions {
 		switch {
 		case a.Kind == Keep || skip[a.Host] != nil:
@@ -219,7 +219,7 @@ func (l *launch) apply(ctx context.Context, cs *clusterState, skip map[string]er
 	n, failed := l.run(ctx, removals, cs, "")
 	done += n
 	token := ""
-	if f, err := FeaturesOf(cs.image.RayVersion); err == nil && f.Token {
+	if f, err := featuresOf(cs.image.RayVersion); err == nil && f.Token {
 		var err error
 		if token, err = l.token(ctx, cs); err != nil {
 			return done, failed, err
@@ -250,15 +250,15 @@ func (l *launch) apply(ctx context.Context, cs *clusterState, skip map[string]er
 	return done, failed, nil
 }
 
-func (l *launch) stopQuietly(ctx context.Context, a Action) {
+func (l *launch) stopQuietly(ctx context.Context, a action) {
 	if err := l.fleet.up[a.Host].Remove(ctx, a.ID); err != nil {
 		l.logf("%s: %v", a.Host, err) // it is removed again, and its error counts, when the worker's turn comes
 	}
 }
 
 // run does actions in parallel, those of one host one after the other, and counts those that succeeded.
-func (l *launch) run(ctx context.Context, actions []Action, cs *clusterState, token string) (int, map[string]error) {
-	byHost := map[string][]Action{}
+func (l *launch) run(ctx context.Context, actions []action, cs *clusterState, token string) (int, map[string]error) {
+	byHost := map[string][]action{}
 	for _, a := range actions {
 		byHost[a.Host] = append(byHost[a.Host], a)
 	}
@@ -293,7 +293,7 @@ func past(k ActionKind) string {
 	return map[ActionKind]string{Create: "created", Recreate: "recreated", Remove: "removed", Start: "started"}[k]
 }
 
-func (l *launch) act(ctx context.Context, h *docker.Host, a Action, cs *clusterState) error {
+func (l *launch) act(ctx context.Context, h *docker.Host, a action, cs *clusterState) error {
 	switch a.Kind {
 	case Remove:
 		return stopAndRemove(ctx, h, a.ID)
@@ -343,7 +343,7 @@ func stopAndRemove(ctx context.Context, h *docker.Host, id string) error {
 // token is the cluster's: the one that the head has, else a new one.
 func (l *launch) token(ctx context.Context, cs *clusterState) (string, error) {
 	for _, c := range cs.hosts[l.spec.Head.Host.ID()].containers {
-		if Role(c.Labels[LabelRole]) == Head {
+		if Role(c.Labels[labelRole]) == Head {
 			if t, err := readToken(ctx, l.head(), c.ID); err == nil && t != "" {
 				return t, nil
 			}

@@ -303,7 +303,7 @@ func TestUpClearsWhatAKilledLauncherLeft(t *testing.T) {
 		defer h.Close()
 		if _, err := h.Create(t.Context(),
 			docker.Create{Name: map[string]string{roleLock: lockName("fleet"), roleToken: "raybuild-token-fleet"}[role],
-				Image: fleetImage, Labels: map[string]string{LabelCluster: "fleet", LabelRole: role,
+				Image: fleetImage, Labels: map[string]string{labelCluster: "fleet", labelRole: role,
 					labelDeadline: time.Now().Add(-time.Minute).Format(time.RFC3339Nano)}}); err != nil {
 			t.Fatal(err)
 		}

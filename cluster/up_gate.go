@@ -111,7 +111,7 @@ func (l *launch) gate(ctx context.Context, cs *clusterState, r *ray, failed map[
 	changed bool) (*Status, error) {
 	var nodes []rayNode
 	var lastErr error
-	want := slices.DeleteFunc(slices.Clone(cs.desired), func(c Container) bool { return failed[c.Host] != nil })
+	want := slices.DeleteFunc(slices.Clone(cs.desired), func(c container) bool { return failed[c.Host] != nil })
 	err := l.poll(ctx, func(ctx context.Context) (bool, error) {
 		nodes, lastErr = r.asked, nil
 		if r.asked = nil; nodes == nil {
@@ -151,7 +151,7 @@ func (l *launch) gate(ctx context.Context, cs *clusterState, r *ray, failed map[
 }
 
 // hopeless ends the wait early when every node that is missing has a container that restarts over and over.
-func (l *launch) hopeless(ctx context.Context, want []Container, found map[string]rayNode) bool {
+func (l *launch) hopeless(ctx context.Context, want []container, found map[string]rayNode) bool {
 	for _, c := range want {
 		if _, ok := found[c.Node.ID]; ok {
 			continue
@@ -217,7 +217,8 @@ func (l *launch) probe(ctx context.Context, cs *clusterState) error {
 			continue
 		}
 		for _, a := range hs.facts.Addresses {
-			if Classify(a) == Public || l.spec.Filter && !l.member() && !dockerBridge(a) && Classify(a) == Private {
+			kind := classify(a)
+			if kind == addrPublic || l.spec.Filter && !l.member() && !dockerBridge(a) && kind == addrPrivate {
 				for _, c := range cs.desired {
 					if c.Host == host {
 						l.probePorts(targets, a, c, cs)
@@ -252,10 +253,10 @@ func (l *launch) probe(ctx context.Context, cs *clusterState) error {
 }
 
 // probePorts adds a node's ports at an address. Of a range the first ones are tried: a filter treats them alike.
-func (l *launch) probePorts(targets map[string]string, a netip.Addr, c Container, cs *clusterState) {
+func (l *launch) probePorts(targets map[string]string, a netip.Addr, c container, cs *clusterState) {
 	needs, err := portsOpen(c.Node, cs.image)
 	if err != nil {
-		return // refused by Desired before
+		return // planContainers has refused it before
 	}
 	for _, n := range needs {
 		for p := n.First; p <= min(n.Last, n.First+3); p++ {

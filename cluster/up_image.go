@@ -72,7 +72,8 @@ var errNotPulled = fmt.Errorf("the head's host has not pulled it yet, and it doe
 
 // resolveImage finds the digest that every node will run and what is in the image. h is the head's
 // host, and there are its containers. It pulls only when it may, and only there.
-func (l *launch) resolveImage(ctx context.Context, h *docker.Host, there []Observed, mayPull bool) (pinned, error) {
+func (l *launch) resolveImage(ctx context.Context, h *docker.Host, there []containerState,
+	mayPull bool) (pinned, error) {
 	fail := func(err error) (pinned, error) { return pinned{}, fmt.Errorf("find image %q: %w", l.spec.Image, err) }
 	name, digest := splitDigest(l.spec.Image)
 	if digest == "" {
@@ -191,7 +192,8 @@ func explainPull(ref string, err error) error {
 
 // localImage is an image that only the one host's Engine knows, as after a build without a
 // registry. Its ID is its digest.
-func (l *launch) localImage(ctx context.Context, h *docker.Host, img docker.Image, there []Observed) (pinned, error) {
+func (l *launch) localImage(ctx context.Context, h *docker.Host, img docker.Image,
+	there []containerState) (pinned, error) {
 	l.local.Do(func() {
 		l.logf("note: raybuild takes the image %s that is on %s, and asks no registry", l.spec.Image,
 			l.spec.Head.Host.ID())
@@ -202,7 +204,7 @@ func (l *launch) localImage(ctx context.Context, h *docker.Host, img docker.Imag
 // imageFacts reads an image that the head's Engine has. What it does not say itself was found out
 // before, or is asked of it now.
 func (l *launch) imageFacts(ctx context.Context, h *docker.Host, ref, digest string, img docker.Image,
-	there []Observed) (pinned, error) {
+	there []containerState) (pinned, error) {
 	p := pinned{size: img.Size, facts: ImageFacts{Ref: ref, Digest: digest, User: img.User,
 		RayVersion: img.Labels[imageRay], Python: img.Labels[imagePython]}}
 	if img.Arch != "" {
@@ -213,7 +215,7 @@ func (l *launch) imageFacts(ctx context.Context, h *docker.Host, ref, digest str
 	}
 	if p.facts.RayVersion == "" {
 		for _, c := range there {
-			if c.Labels[LabelImage] == digest && c.Labels[labelRay] != "" {
+			if c.Labels[labelImage] == digest && c.Labels[labelRay] != "" {
 				p.facts.RayVersion, p.facts.Python = c.Labels[labelRay], c.Labels[labelPython]
 			}
 		}
@@ -239,7 +241,7 @@ func askVersion(ctx context.Context, h *docker.Host, cluster, ref string) (strin
 		return "", err
 	}
 	id, err := h.Create(ctx, docker.Create{Name: name, Image: ref, Cmd: []string{"ray", "--version"}, Network: "none",
-		Labels: map[string]string{LabelCluster: cluster, LabelRole: roleVersion}})
+		Labels: map[string]string{labelCluster: cluster, labelRole: roleVersion}})
 	if err != nil {
 		return "", err
 	}

@@ -12,8 +12,8 @@ type clusterState struct {
 	hosts     map[string]hostState // by Host.ID
 	image     ImageFacts
 	imageSize int64
-	desired   []Container
-	actions   []Action
+	desired   []container
+	actions   []action
 	rules     map[string]string // packet filter of each host; nil: none wanted
 	digests   map[string]string
 	leftOut   []error   // hosts that are left out
@@ -75,9 +75,9 @@ func (cs *clusterState) changes() int {
 
 func (cs *clusterState) warnings() []string {
 	var out []string
-	// Each node that raybuild starts has the token where its Ray knows tokens (Desired).
-	for _, c := range Vulnerabilities(cs.image.RayVersion, true) {
-		out = append(out, fmt.Sprintf("ray %s has %s (%s): %s", cs.image.RayVersion, c.ID, c.Cure(), c.Text))
+	// If its Ray has tokens, each node that raybuild starts has the token (planContainers).
+	for _, c := range vulnerabilities(cs.image.RayVersion, true) {
+		out = append(out, fmt.Sprintf("ray %s has %s (%s): %s", cs.image.RayVersion, c.ID, c.cure(), c.Text))
 	}
 	for host, hs := range cs.hosts {
 		if d := hs.facts.Skew; d.Abs() > maxSkew {
