@@ -18,16 +18,17 @@ import (
 	"github.com/raybuild/raybuild/internal/docker"
 )
 
-// Images looks at an image without an Engine. raybuild gives one that asks the registry from here.
+// Images finds facts about an image without an Engine. The raybuild command uses one that asks the registry from this
+// machine.
 type Images interface {
-	// Facts resolves a reference. Its error leaves the Engine of the head's host to be asked.
+	// Facts resolves a reference. If it fails, the Engine of the head's host is asked.
 	Facts(ctx context.Context, ref string) (ImageFacts, error)
 }
 
-// Credentials are those of a registry.
+// Credentials log in to a registry.
 type Credentials struct{ Username, Password, IdentityToken string }
 
-// Options are what a launcher works with. The zero value reaches hosts as ssh does, and tells nobody what it does.
+// Options of a launcher. The zero value reaches hosts as ssh does, and writes no log.
 type Options struct {
 	SSH    SSH    // default: what ssh itself takes for this user
 	Images Images // default: only the head's Engine is asked
@@ -87,7 +88,7 @@ func (l *launch) logf(format string, a ...any) {
 	fmt.Fprintln(l.Log, textOf(fmt.Sprintf(format, a...)))
 }
 
-// HostError is what went wrong with one host, and what to do next.
+// HostError says what went wrong with one host, and what to do next.
 type HostError struct {
 	Host string // Host.ID
 	Err  error
@@ -260,8 +261,7 @@ func firstLine(s string) string {
 	return s
 }
 
-// ImageOf finds the digest of a spec's image and what is in it: from the registry by o.Images, else
-// by the Engine of the head's host.
+// ImageOf finds the facts about a spec's image. It asks o.Images first, and then the Engine of the head's host.
 func ImageOf(ctx context.Context, spec *Spec, o Options) (ImageFacts, error) {
 	l := newLaunch(spec, o)
 	defer l.close()

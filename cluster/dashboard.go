@@ -13,10 +13,9 @@ import (
 	"github.com/raybuild/raybuild/internal/docker"
 )
 
-// Dashboard serves a cluster's dashboard on this machine's loopback, through the SSH connection,
-// until ctx ends. port 0: the dashboard's own port, or a free one when that is taken. ready is
-// called once with the URL, and the token that the page asks for. When the connection is lost it is
-// made anew; the local port stays.
+// Dashboard serves a cluster's dashboard on this machine's loopback, through the SSH connection, until ctx ends. Port
+// 0 means the dashboard's own port, or a free port if that one is taken. Dashboard calls ready once, with the URL and
+// the token for which the page asks. If the connection is lost, Dashboard connects again and keeps the local port.
 func Dashboard(ctx context.Context, spec *Spec, port int, ready func(url, token string), o Options) error {
 	l := newLaunch(spec, o)
 	r, err := l.askHead(ctx)

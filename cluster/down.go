@@ -12,19 +12,19 @@ import (
 	"github.com/raybuild/raybuild/internal/docker"
 )
 
-// DownResult is what down removed, and what it could not.
+// DownResult says what Down removed, and where it failed.
 type DownResult struct {
 	Cluster    string            `json:"cluster"`
 	Containers int               `json:"containers"`
 	Volumes    int               `json:"volumes"`
 	Filters    int               `json:"filters"`
-	Failed     map[string]string `json:"failed,omitempty"` // by host: why something is left there
+	Failed     map[string]string `json:"failed,omitempty"` // by Host.ID: why something is left there
 	Seconds    float64           `json:"seconds"`
 }
 
-// Down removes a cluster from its hosts: containers, token, packet filter, lock. It finds them by
-// label, so that it needs no cluster.yaml: name and hosts do. Then it checks again. Down fails
-// if something is left or a host cannot be reached. Images stay.
+// Down removes a cluster from its hosts: containers, token, packet filter and lock. It finds them by their labels, so
+// it needs the cluster's name and hosts and no cluster.yaml. Then it checks again. Down fails if something is left or
+// if it cannot reach a host. It does not remove images.
 func Down(ctx context.Context, name string, hosts []Host, o Options) (*DownResult, error) {
 	if !nameGrammar.MatchString(name) {
 		return nil, fmt.Errorf("take down cluster %q: no cluster has such a name; raybuild cluster down --name NAME",

@@ -17,7 +17,7 @@ const (
 	Compose Format = "compose" // docker compose, one host
 )
 
-// ExportOptions say what the export needs to know beyond the spec.
+// ExportOptions hold what Export needs beside the spec.
 type ExportOptions struct {
 	Image     ImageFacts // Ref or a digest in the spec's image, and RayVersion, are needed
 	Namespace string     // KubeRay; empty: left out
@@ -25,9 +25,9 @@ type ExportOptions struct {
 	Operator  string     // KubeRay: the operator's version, 1.2 or later; empty: 1.5.1 or later
 }
 
-// Export renders the cluster for another launcher. It is a pure function: the same input gives the
-// same bytes. What the other launcher cannot do, or what had to be guessed, stands in comments at
-// the top. It fails where the cluster cannot be said there at all.
+// Export writes the cluster for another launcher. It is a pure function: the same input gives the same bytes. Comments
+// at the top say what the other launcher cannot do, and what is a guess. Export fails if the other launcher has no
+// form for the cluster.
 func Export(spec *Spec, f Format, o ExportOptions) ([]byte, error) {
 	v, err := supported(o.Image.RayVersion)
 	if err != nil {
@@ -77,8 +77,7 @@ func (e *exporter) note(format string, a ...any) {
 	}
 }
 
-// MissingMark begins a line of an export's comments that says what has to be there, or be put in,
-// before the file works.
+// MissingMark begins a comment of an export. The comment says what the file lacks before it works.
 const MissingMark = "# - missing: "
 
 func (e *exporter) missing(format string, a ...any) { e.note("missing: "+format, a...) }

@@ -32,14 +32,14 @@ const (
 
 func lockName(cluster string) string { return "raybuild-lock-" + cluster }
 
-// LockInfo says who holds a cluster's lock.
+// LockInfo says who holds the lock of a cluster.
 type LockInfo struct {
 	Owner    string    `json:"owner"`
 	Deadline time.Time `json:"deadline"` // by the host's clock
 	Left     float64   `json:"seconds_left"`
 }
 
-// LockedError is the error of a launcher that finds another one at work.
+// LockedError is the error of a launcher if another launcher has the cluster's lock.
 type LockedError struct {
 	Cluster string
 	LockInfo

@@ -12,7 +12,7 @@ import (
 	"github.com/raybuild/raybuild/internal/docker"
 )
 
-// Status is how a cluster is, compared with what it should be.
+// Status is the state of a cluster, beside what its spec says.
 type Status struct {
 	Cluster string `json:"cluster"`
 	Image   string `json:"image,omitempty"`
@@ -33,7 +33,7 @@ type Status struct {
 	Seconds   float64      `json:"seconds"`
 }
 
-// NodeStatus is how a node is.
+// NodeStatus is the state of one node.
 type NodeStatus struct {
 	ID      string `json:"id"`
 	Role    Role   `json:"role"`
@@ -49,7 +49,7 @@ type NodeStatus struct {
 	Load      *NodeLoad          `json:"load,omitempty"`
 }
 
-// NodeLoad is what a node's host is doing, as Ray measures it.
+// NodeLoad is the load of a node's host, as Ray measures it.
 type NodeLoad struct {
 	CPU    float64 `json:"cpu_percent"`
 	Memory float64 `json:"memory_percent"`
@@ -61,8 +61,8 @@ const (
 	rayUnknown = "unknown"
 )
 
-// Inspect says how a cluster is. It changes nothing. What cannot be found out is said in the
-// Status; the error is for a spec or a context that does not let it begin.
+// Inspect finds out the state of a cluster. It changes nothing. If it cannot find out something, the Status says so.
+// It returns an error only if ctx ends.
 func Inspect(ctx context.Context, spec *Spec, o Options) (*Status, error) {
 	l := newLaunch(spec, o)
 	defer l.close()

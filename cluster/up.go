@@ -12,9 +12,9 @@ import (
 	"github.com/raybuild/raybuild/internal/docker"
 )
 
-// Up brings a cluster to what its spec says, and is done when Ray itself counts every node alive.
-// Run again it changes nothing. It fails, with the cause and the next command for each host, when
-// fewer workers than the spec's MinWorkers joined; the Status then says how far it came.
+// Up makes a cluster what its spec says. It returns when Ray counts every node as alive. A second Up changes nothing.
+// Up fails if fewer workers than the spec's MinWorkers joined. Then its error names the cause and the next command for
+// each host, and the Status says how far it came.
 func Up(ctx context.Context, spec *Spec, o Options) (*Status, error) {
 	l := newLaunch(spec, o)
 	defer l.close()

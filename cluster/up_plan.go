@@ -21,7 +21,7 @@ type clusterState struct {
 	prefetch  *prefetch // nil: nothing was asked early
 }
 
-// Plan is what up would do.
+// Plan says what Up would do.
 type Plan struct {
 	Cluster  string       `json:"cluster"`
 	Image    string       `json:"image"`
@@ -33,7 +33,7 @@ type Plan struct {
 	Changes  int          `json:"changes"` // actions other than keep, and filters
 }
 
-// PlanAction is an action on one node.
+// PlanAction is what Up would do to one node.
 type PlanAction struct {
 	Kind    ActionKind `json:"action"`
 	Node    string     `json:"node"`
@@ -114,7 +114,7 @@ func (l *launch) plan(cs *clusterState) *Plan {
 	return p
 }
 
-// MakePlan says what up would do. It changes nothing on any host.
+// MakePlan finds out what Up would do. It changes nothing on any host.
 func MakePlan(ctx context.Context, spec *Spec, o Options) (*Plan, error) {
 	l := newLaunch(spec, o)
 	defer l.close()
@@ -125,7 +125,7 @@ func MakePlan(ctx context.Context, spec *Spec, o Options) (*Plan, error) {
 	return l.plan(cs), nil
 }
 
-// String is the plan for people.
+// String formats the plan for people.
 func (p *Plan) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "cluster %s: ray %s, %s\n", p.Cluster, p.Ray, p.Image)

@@ -41,8 +41,8 @@ func (e *SpecError) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Load reads a cluster.yaml, checks every value against its grammar, and expands ranges and defaults. The error is a
-// *[SpecError] with everything that is wrong, not only the first thing.
+// Load reads a cluster.yaml. It checks every value, fills in defaults and expands ranges. Its error is a *[SpecError],
+// which lists everything that is wrong. file is the name that messages show.
 func Load(file string, data []byte) (*Spec, error) {
 	spec, err := read(file, data)
 	var found *strictyaml.Error
