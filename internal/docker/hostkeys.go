@@ -14,6 +14,8 @@ import (
 	"github.com/skeema/knownhosts"
 	"golang.org/x/crypto/ssh"
 	xknownhosts "golang.org/x/crypto/ssh/knownhosts"
+
+	"github.com/raybuild/raybuild/internal/wholefile"
 )
 
 // hostKeys opens the files of host keys that are there.
@@ -183,16 +185,7 @@ func RecordHostKeys(file string, keys []HostKey) (int, error) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return fail(err)
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(file), ".known_hosts-*") // made with mode 0600
-	if err != nil {
-		return fail(err)
-	}
-	defer os.Remove(tmp.Name()) // gone after the rename
-	_, err = tmp.Write(data)
-	if err = errors.Join(err, tmp.Close()); err != nil {
-		return fail(err)
-	}
-	if err := os.Rename(tmp.Name(), file); err != nil {
+	if err := wholefile.Write(file, data, 0o600); err != nil {
 		return fail(err)
 	}
 	return added, nil
