@@ -16,18 +16,18 @@ import (
 //go:embed bench.py
 var benchProgram string
 
-// BenchResult is what the tasks took in one process and spread over the cluster.
+// BenchResult says how long the tasks took in one process and over the cluster.
 type BenchResult struct {
 	Tasks   int            `json:"tasks"`
 	Each    float64        `json:"seconds_each"`
 	Alone   float64        `json:"alone"`  // seconds in one process
 	Spread  float64        `json:"spread"` // seconds over the cluster
 	SpeedUp float64        `json:"speed_up"`
-	CPUs    float64        `json:"cpus"`  // that Ray has, the most that the speed-up can be
-	Nodes   map[string]int `json:"nodes"` // tasks by host name, which a container on the host's network shares
+	CPUs    float64        `json:"cpus"`  // CPUs that Ray has: the largest possible speed-up
+	Nodes   map[string]int `json:"nodes"` // tasks by the name of the host that ran them
 }
 
-// Bench runs tasks that each sleep for some seconds, in one process and then by Ray, and says where they ran.
+// Bench runs tasks that sleep, first in one process and then over the cluster. Each task sleeps for this many seconds.
 func Bench(ctx context.Context, spec *Spec, tasks int, seconds float64, o Options) (*BenchResult, error) {
 	l := newLaunch(spec, o)
 	defer l.close()
@@ -40,7 +40,7 @@ func Bench(ctx context.Context, spec *Spec, tasks int, seconds float64, o Option
 	if err != nil {
 		return nil, err
 	}
-	l.tell.say("%d tasks of %g s, first in one process (%.0f s), then over %s", tasks, seconds, float64(tasks)*seconds,
+	l.logf("%d tasks of %g s, first in one process (%.0f s), then over %s", tasks, seconds, float64(tasks)*seconds,
 		plural(len(nodes), "node", "nodes"))
 	var out, errs bytes.Buffer
 	code, err := r.host.Exec(ctx, r.container, docker.Exec{Stdout: &out, Stderr: io.Writer(&errs),
@@ -67,7 +67,7 @@ func Bench(ctx context.Context, spec *Spec, tasks int, seconds float64, o Option
 	return &b, nil
 }
 
-// String is the result for people.
+// String formats the result for people.
 func (b *BenchResult) String() string {
 	var s strings.Builder
 	fmt.Fprintf(&s, "%d tasks of %g s\n  in one process     %6.2f s\n"+

@@ -18,24 +18,24 @@ import (
 	"github.com/raybuild/raybuild/internal/docker"
 )
 
-// Images looks at an image without an Engine. raybuild gives one that asks the registry from here.
+// Images finds facts about an image without an Engine. The raybuild command uses one that asks the registry from this
+// machine.
 type Images interface {
-	// Facts resolves a reference. Its error leaves the Engine of the head's host to be asked.
+	// Facts resolves a reference. If it fails, the Engine of the head's host is asked.
 	Facts(ctx context.Context, ref string) (ImageFacts, error)
 }
 
-// Credentials are those of a registry.
+// Credentials log in to a registry.
 type Credentials struct{ Username, Password, IdentityToken string }
 
-// Options are what a launcher works with. The zero value reaches hosts as ssh does, and tells nobody what it does.
+// Options of a launcher. The zero value reaches hosts as ssh does, and writes no log.
 type Options struct {
-	// limits and files of the connections; default: those of internal/docker
-	SSH    docker.Options
+	SSH    SSH    // default: what ssh itself takes for this user
 	Images Images // default: only the head's Engine is asked
 	// per pull, never stored on a host; default: none
 	Auth  func(ctx context.Context, registry string) (Credentials, error)
 	Owner string        // who holds the lock, for others to read; default user@machine
-	Log   io.Writer     // the story, a line for each event; default: nowhere
+	Log   io.Writer     // a line for each event; default: nowhere
 	Lease time.Duration // how long a lock outlives its launcher; default 30 s
 	Also  []Host        // hosts that are no longer in the spec and may have containers to remove
 }
@@ -64,24 +64,12 @@ func owner() string {
 	return name
 }
 
-// story writes whole lines, from many goroutines.
-type story struct {
-	mu sync.Mutex
-	w  io.Writer
-}
-
-func (s *story) say(format string, a ...any) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	fmt.Fprintln(s.w, textOf(fmt.Sprintf(format, a...))) // a story that nobody can read any more must not stop the work
-}
-
 // launch is one run of a command of the launcher.
 type launch struct {
 	Options
 	spec  *Spec
-	tell  *story
 	fleet fleet
+	logMu sync.Mutex // keeps the log's lines whole
 	start time.Time
 
 	digest string    // that the image's name resolved to
@@ -90,10 +78,17 @@ type launch struct {
 
 func newLaunch(spec *Spec, o Options) *launch {
 	o = o.withDefaults()
-	return &launch{Options: o, spec: spec, tell: &story{w: o.Log}, start: time.Now()}
+	return &launch{Options: o, spec: spec, start: time.Now()}
 }
 
-// HostError is what went wrong with one host, and what to do next.
+// logf writes one line to the log. A log that nobody can read any more must not stop the work.
+func (l *launch) logf(format string, a ...any) {
+	l.logMu.Lock()
+	defer l.logMu.Unlock()
+	fmt.Fprintln(l.Log, textOf(fmt.Sprintf(format, a...)))
+}
+
+// HostError says what went wrong with one host, and what to do next.
 type HostError struct {
 	Host string // Host.ID
 	Err  error
@@ -118,17 +113,6 @@ type fleet struct {
 	down  map[string]error        // by Host.ID: why not
 }
 
-func target(h Host) docker.Target {
-	if h.Local {
-		t := docker.Target{Local: true}
-		if h.Socket != "" {
-			t.Engine = "unix://" + h.Socket
-		}
-		return t
-	}
-	return docker.Target{User: h.User, Address: h.Address, Port: h.Port, Key: h.Key, Jump: h.Jump, Socket: h.Socket}
-}
-
 // connect reaches every host at once, within the limit, and goes on with each as soon as it is
 // there. A host that cannot be reached, or with which it cannot go on, is no error here: the caller
 // knows the policy.
@@ -145,7 +129,7 @@ func (l *launch) connect(ctx context.Context, hosts []Host, goOn func(id string,
 	g := l.group()
 	for _, h := range f.order {
 		g.Go(func() error {
-			c, err := docker.Dial(ctx, target(h), l.SSH)
+			c, err := docker.Dial(ctx, target(h), l.SSH.options())
 			if err == nil && goOn != nil {
 				if err = goOn(h.ID(), c); err != nil {
 					c.Close() // it does not answer
@@ -165,7 +149,7 @@ func (l *launch) connect(ctx context.Context, hosts []Host, goOn func(id string,
 	l.fleet = f
 	for _, h := range f.order {
 		if c := f.up[h.ID()]; c != nil && c.Note() != "" {
-			l.tell.say("note: %s", c.Note())
+			l.logf("note: %s", c.Note())
 		}
 	}
 }
@@ -224,22 +208,23 @@ func (l *launch) next() string {
 
 // unreachable decides whether the cluster can do without the hosts that could not be reached.
 func (l *launch) unreachable() ([]error, error) {
-	var told []error
+	var failures []error
 	for _, h := range l.spec.Hosts() {
 		if err := l.fleet.down[h.ID()]; err != nil {
-			told = append(told, &HostError{Host: h.ID(), Err: err})
+			failures = append(failures, &HostError{Host: h.ID(), Err: err})
 		}
 	}
 	if err := l.fleet.down[l.spec.Head.Host.ID()]; err != nil {
-		return told, fmt.Errorf("the head's host cannot be reached, nothing was started:\n%w\n"+
-			"next: mend it, then %s", errors.Join(told...), l.next())
+		return failures, fmt.Errorf("the head's host cannot be reached, nothing was started:\n%w\n"+
+			"next: mend it, then %s", errors.Join(failures...), l.next())
 	}
 	if missing := l.missing(); len(l.spec.Workers)-missing < l.required() {
-		return told, fmt.Errorf("%s, nothing was started:\n%w\n"+
+		return failures, fmt.Errorf("%s, nothing was started:\n%w\n"+
 			"next: mend that, or go on without: %s --skip-unreachable",
-			plural(missing, "worker cannot be reached", "workers cannot be reached"), errors.Join(told...), l.next())
+			plural(missing, "worker cannot be reached", "workers cannot be reached"), errors.Join(failures...),
+			l.next())
 	}
-	return told, nil
+	return failures, nil
 }
 
 // missing counts the workers whose host cannot be reached.
@@ -276,8 +261,7 @@ func firstLine(s string) string {
 	return s
 }
 
-// ImageOf finds the digest of a spec's image and what is in it: from the registry by o.Images, else
-// by the Engine of the head's host.
+// ImageOf finds the facts about a spec's image. It asks o.Images first, and then the Engine of the head's host.
 func ImageOf(ctx context.Context, spec *Spec, o Options) (ImageFacts, error) {
 	l := newLaunch(spec, o)
 	defer l.close()

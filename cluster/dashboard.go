@@ -13,10 +13,9 @@ import (
 	"github.com/raybuild/raybuild/internal/docker"
 )
 
-// Dashboard serves a cluster's dashboard on this machine's loopback, through the SSH connection,
-// until ctx ends. port 0: the dashboard's own port, or a free one when that is taken. ready is
-// called once with the URL, and the token that the page asks for. When the connection is lost it is
-// made anew; the local port stays.
+// Dashboard serves a cluster's dashboard on this machine's loopback, through the SSH connection, until ctx ends. Port
+// 0 means the dashboard's own port, or a free port if that one is taken. Dashboard calls ready once, with the URL and
+// the token for which the page asks. If the connection is lost, Dashboard connects again and keeps the local port.
 func Dashboard(ctx context.Context, spec *Spec, port int, ready func(url, token string), o Options) error {
 	l := newLaunch(spec, o)
 	r, err := l.askHead(ctx)
@@ -80,14 +79,14 @@ func (t *tunnel) connected(ctx context.Context) (*docker.Host, error) {
 	if t.host.Err() == nil {
 		return t.host, nil
 	}
-	t.l.tell.say("%s: %v; connecting again", t.l.spec.Head.Host.ID(), t.host.Err())
-	h, err := docker.Dial(ctx, target(t.l.spec.Head.Host), t.l.SSH)
+	t.l.logf("%s: %v; connecting again", t.l.spec.Head.Host.ID(), t.host.Err())
+	h, err := docker.Dial(ctx, target(t.l.spec.Head.Host), t.l.SSH.options())
 	if err != nil {
 		return nil, err
 	}
 	t.host.Close() // it is lost
 	t.host = h
-	t.l.tell.say("%s: connected", t.l.spec.Head.Host.ID())
+	t.l.logf("%s: connected", t.l.spec.Head.Host.ID())
 	return h, nil
 }
 
@@ -110,7 +109,7 @@ func (t *tunnel) serve(ctx context.Context, local net.Conn) {
 		select {
 		case <-ctx.Done():
 			cancel()
-			t.l.tell.say("dashboard: %v", err)
+			t.l.logf("dashboard: %v", err)
 			return
 		case <-time.After(pause):
 		}

@@ -12,19 +12,19 @@ import (
 	"github.com/raybuild/raybuild/internal/docker"
 )
 
-// DownResult is what down removed, and what it could not.
+// DownResult says what Down removed, and where it failed.
 type DownResult struct {
 	Cluster    string            `json:"cluster"`
 	Containers int               `json:"containers"`
 	Volumes    int               `json:"volumes"`
 	Filters    int               `json:"filters"`
-	Failed     map[string]string `json:"failed,omitempty"` // by host: why something is left there
+	Failed     map[string]string `json:"failed,omitempty"` // by Host.ID: why something is left there
 	Seconds    float64           `json:"seconds"`
 }
 
-// Down removes a cluster from its hosts: containers, token, packet filter, lock. It finds them by
-// label, so that it needs no cluster.yaml: name and hosts do. Afterwards it looks again; what is
-// left, and hosts that cannot be reached, make it fail. Images stay.
+// Down removes a cluster from its hosts: containers, token, packet filter and lock. It finds them by their labels, so
+// it needs the cluster's name and hosts and no cluster.yaml. Then it checks again. Down fails if something is left or
+// if it cannot reach a host. It does not remove images.
 func Down(ctx context.Context, name string, hosts []Host, o Options) (*DownResult, error) {
 	if !nameGrammar.MatchString(name) {
 		return nil, fmt.Errorf("take down cluster %q: no cluster has such a name; raybuild cluster down --name NAME",
@@ -32,26 +32,26 @@ func Down(ctx context.Context, name string, hosts []Host, o Options) (*DownResul
 	}
 	l := newLaunch(&Spec{Name: name}, o)
 	defer l.close()
-	looks := l.connectAndObserve(ctx, append(slices.Clone(hosts), l.Also...),
+	states := l.connectAndObserve(ctx, append(slices.Clone(hosts), l.Also...),
 		observeOptions{cluster: name, quick: true}, nil)
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
 	res := &DownResult{Cluster: name, Failed: map[string]string{}}
-	work, locks, err := l.lockAll(ctx, name, looks)
+	work, locks, err := l.lockAll(ctx, name, states)
 	if err != nil {
 		return nil, err
 	}
 	var mu sync.Mutex
 	errs := l.each(func(id string, h *docker.Host) error {
-		n, err := removeAll(work, h, name, looks[id])
+		n, err := removeAll(work, h, name, states[id])
 		mu.Lock()
 		res.Containers += n.Containers
 		res.Volumes += n.Volumes
 		res.Filters += n.Filters
 		mu.Unlock()
 		if n.Containers+n.Volumes+n.Filters > 0 {
-			l.tell.say("%s: removed %s, %s, %s", id, plural(n.Containers, "container", "containers"),
+			l.logf("%s: removed %s, %s, %s", id, plural(n.Containers, "container", "containers"),
 				plural(n.Volumes, "volume", "volumes"),
 				plural(n.Filters, "packet filter", "packet filters"))
 		}
@@ -66,31 +66,31 @@ func Down(ctx context.Context, name string, hosts []Host, o Options) (*DownResul
 	maps.Copy(errs, l.fleet.down)
 	res.Seconds = time.Since(l.start).Seconds()
 	if len(errs) == 0 {
-		l.tell.say("cluster %s is down: %s, %s and %s removed", name, plural(res.Containers, "container", "containers"),
+		l.logf("cluster %s is down: %s, %s and %s removed", name, plural(res.Containers, "container", "containers"),
 			plural(res.Volumes, "volume", "volumes"), plural(res.Filters, "packet filter", "packet filters"))
 		return res, nil
 	}
-	var told []error
+	var failures []error
 	for _, id := range slices.Sorted(maps.Keys(errs)) {
 		res.Failed[id] = errs[id].Error()
-		told = append(told, &HostError{Host: id, Err: errs[id], Next: "when it is back, run down again"})
+		failures = append(failures, &HostError{Host: id, Err: errs[id], Next: "when it is back, run down again"})
 	}
-	return res, fmt.Errorf("cluster %s is not gone everywhere:\n%w", name, errors.Join(told...))
+	return res, fmt.Errorf("cluster %s is not gone everywhere:\n%w", name, errors.Join(failures...))
 }
 
 // lockAll takes the lock on the host of the head, or, where that is not known, on every host that
 // has something of the cluster.
 func (l *launch) lockAll(ctx context.Context, name string,
-	looks map[string]hostState) (context.Context, []*lock, error) {
+	states map[string]hostState) (context.Context, []*lock, error) {
 	var with, heads []string
 	for _, h := range l.fleet.order {
-		k, ok := looks[h.ID()]
-		if !ok || len(k.containers) == 0 {
+		hs, ok := states[h.ID()]
+		if !ok || len(hs.containers) == 0 {
 			continue
 		}
 		with = append(with, h.ID())
-		if slices.ContainsFunc(k.containers, func(c Observed) bool {
-			return Role(c.Labels[LabelRole]) == Head || c.Labels[LabelRole] == roleLock
+		if slices.ContainsFunc(hs.containers, func(c containerState) bool {
+			return Role(c.Labels[labelRole]) == Head || c.Labels[labelRole] == roleLock
 		}) {
 			heads = append(heads, h.ID())
 		}
@@ -113,13 +113,13 @@ func (l *launch) lockAll(ctx context.Context, name string,
 }
 
 // removeAll removes what a host has of a cluster; the lock goes last, by release.
-func removeAll(ctx context.Context, h *docker.Host, name string, k hostState) (DownResult, error) {
+func removeAll(ctx context.Context, h *docker.Host, name string, hs hostState) (DownResult, error) {
 	var n DownResult
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	var errs []error
-	for _, c := range k.containers {
-		if c.Labels[LabelRole] == roleLock {
+	for _, c := range hs.containers {
+		if c.Labels[labelRole] == roleLock {
 			continue
 		}
 		wg.Go(func() {
@@ -134,7 +134,7 @@ func removeAll(ctx context.Context, h *docker.Host, name string, k hostState) (D
 		})
 	}
 	wg.Wait()
-	volumes, err := h.Volumes(ctx, LabelCluster+"="+name)
+	volumes, err := h.Volumes(ctx, labelCluster+"="+name)
 	errs = append(errs, err)
 	for _, v := range volumes {
 		if err := h.RemoveVolume(ctx, v); err != nil {
@@ -143,12 +143,12 @@ func removeAll(ctx context.Context, h *docker.Host, name string, k hostState) (D
 		}
 		n.Volumes++
 	}
-	filtered := slices.ContainsFunc(k.containers, func(c Observed) bool { return c.Labels[labelFilter] != "" })
+	filtered := slices.ContainsFunc(hs.containers, func(c containerState) bool { return c.Labels[labelFilter] != "" })
 	there, err := removeFilter(ctx, h, name)
 	if there {
 		n.Filters++
 	}
-	// without root there is no look at the filters, and without them none is missed
+	// without root no filter can be read, and a cluster without filters misses none
 	if err != nil && (there || filtered) {
 		errs = append(errs, err)
 	}
@@ -160,11 +160,11 @@ func removeAll(ctx context.Context, h *docker.Host, name string, k hostState) (D
 func verifyGone(ctx context.Context, h *docker.Host, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, engineLimit)
 	defer cancel()
-	containers, err := h.Containers(ctx, LabelCluster+"="+name)
+	containers, err := h.Containers(ctx, labelCluster+"="+name)
 	if err != nil {
 		return err
 	}
-	volumes, err := h.Volumes(ctx, LabelCluster+"="+name)
+	volumes, err := h.Volumes(ctx, labelCluster+"="+name)
 	if err != nil {
 		return err
 	}

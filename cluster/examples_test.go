@@ -38,7 +38,7 @@ func TestExampleClustersLoad(t *testing.T) {
 			x.GPUs, x.Memory = 8, 256<<30
 			facts[h.ID()] = x
 		}
-		if c, err := Desired(s, facts, testImage(version), PlanOptions{}); err != nil || len(c) != len(s.Nodes()) {
+		if c, err := planContainers(s, facts, testImage(version)); err != nil || len(c) != len(s.Nodes()) {
 			t.Errorf("%s: %v", f, err)
 		}
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/raybuild/raybuild/internal/docker"
 )
 
-// ExecOptions say where and how a command runs.
+// ExecOptions say where and how Exec runs a command.
 type ExecOptions struct {
 	Node          string // Node.ID; default: the head
 	TTY           bool   // Stdin is a terminal
@@ -19,7 +19,7 @@ type ExecOptions struct {
 	Dir           string
 }
 
-// Exec runs a command in a node's container and returns its exit code.
+// Exec runs a command in the container of a node and returns the exit code.
 func Exec(ctx context.Context, spec *Spec, argv []string, eo ExecOptions, o Options) (int, error) {
 	l := newLaunch(spec, o)
 	defer l.close()
@@ -58,5 +58,5 @@ func (l *launch) askHead(ctx context.Context) (*ray, error) {
 	if _, err := l.hostOf(ctx, l.spec.Head); err != nil {
 		return nil, err
 	}
-	return l.ray(ctx, &view{})
+	return l.ray(ctx, &clusterState{})
 }

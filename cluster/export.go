@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"github.com/raybuild/raybuild/internal/docker"
 )
 
 // Format is a form that a cluster can be exported to.
@@ -19,20 +17,17 @@ const (
 	Compose Format = "compose" // docker compose, one host
 )
 
-// ExportOptions say what the export needs to know beyond the spec.
+// ExportOptions hold what Export needs beside the spec.
 type ExportOptions struct {
-	Image ImageFacts // Ref or a digest in the spec's image, and RayVersion, are needed
-	// by Host.ID, to fill in auto values; where they are missing, Export guesses and says so in a
-	// comment
-	Facts     map[string]HostFacts
-	Namespace string       // KubeRay; empty: left out
-	Login     docker.Login // RayUp: what the head's host is logged in to with; its zero value says what the spec does
-	Operator  string       // KubeRay: the operator's version, 1.2 or later; empty: 1.5.1 or later
+	Image     ImageFacts // Ref or a digest in the spec's image, and RayVersion, are needed
+	Namespace string     // KubeRay; empty: left out
+	Login     Login      // RayUp: the login of the head's host, from LoginOf; default: the user and key of the spec
+	Operator  string     // KubeRay: the operator's version, 1.2 or later; empty: 1.5.1 or later
 }
 
-// Export renders the cluster for another launcher. It is a pure function: the same input gives the
-// same bytes. What the other launcher cannot do, or what had to be guessed, stands in comments at
-// the top. It fails where the cluster cannot be said there at all.
+// Export writes the cluster for another launcher. It is a pure function: the same input gives the same bytes. Comments
+// at the top say what the other launcher cannot do, and what is a guess. Export fails if the other launcher has no
+// form for the cluster.
 func Export(spec *Spec, f Format, o ExportOptions) ([]byte, error) {
 	v, err := supported(o.Image.RayVersion)
 	if err != nil {
@@ -82,8 +77,7 @@ func (e *exporter) note(format string, a ...any) {
 	}
 }
 
-// MissingMark begins a line of an export's comments that says what has to be there, or be put in,
-// before the file works.
+// MissingMark begins a comment of an export. The comment says what the file lacks before it works.
 const MissingMark = "# - missing: "
 
 func (e *exporter) missing(format string, a ...any) { e.note("missing: "+format, a...) }
@@ -129,34 +123,29 @@ func (e *exporter) groups() []nodeGroup {
 	return out
 }
 
-// What a node gets where neither the file nor a host says it.
+// Sizes of a node for which the file has none.
 const (
 	guessCPUs   = 2
 	guessMemory = 4 << 30 // for each CPU
 )
 
-// sized fills in what the file leaves to the host.
+// sized fills in what the file leaves to the host. It guesses: an export asks no host.
 func (e *exporter) sized(n Node) nodeGroup {
-	f, known := e.options.Facts[n.Host.ID()]
 	share := 0
 	for _, x := range e.spec.Nodes() {
 		if x.Host.ID() == n.Host.ID() {
 			share++
 		}
 	}
-	if !known {
-		if n.CPUs < 0 {
-			e.note("num_cpus of %s is auto in cluster.yaml: %d is a guess", n.Group, guessCPUs)
-		}
-		if n.SHM == 0 && n.ObjectStore == 0 {
-			e.note("shm_size of %s is auto in cluster.yaml: its memory is a guess", n.Group)
-		}
-		cpus := n.CPUs
-		if cpus < 0 {
-			cpus = guessCPUs
-		}
-		f = HostFacts{CPUs: guessCPUs * share, Memory: int64(share) * guessMemory * int64(max(1, cpus))}
+	cpus := n.CPUs
+	if cpus < 0 {
+		cpus = guessCPUs
+		e.note("num_cpus of %s is auto in cluster.yaml: %d is a guess", n.Group, guessCPUs)
 	}
+	if n.SHM == 0 && n.ObjectStore == 0 {
+		e.note("shm_size of %s is auto in cluster.yaml: its memory is a guess", n.Group)
+	}
+	f := hostFacts{CPUs: guessCPUs * share, Memory: int64(share) * guessMemory * int64(max(1, cpus))}
 	p := &planner{spec: e.spec, version: e.version, perHost: map[string]int{n.Host.ID(): share}}
 	n = p.sizes(n, f)
 	total := f.Memory / int64(share)

@@ -53,13 +53,13 @@ func (e *exporter) compose() mapping {
 }
 
 func (e *exporter) service(g nodeGroup, args []string, address string) mapping {
-	in := EnvInput{Address: address}
+	in := envInput{Address: address}
 	if hasToken(e.version) {
 		in.TokenPath = composeToken
 	}
 	env := map[string]string{}
 	maps.Copy(env, g.node.Env)
-	own, err := Env(e.options.Image.RayVersion, in)
+	own, err := rayEnv(e.options.Image.RayVersion, in)
 	if err != nil {
 		e.fail("%s: %w", g.name, err)
 	}

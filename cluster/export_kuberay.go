@@ -44,7 +44,7 @@ func (e *exporter) kubeRay() mapping {
 	if e.options.Namespace != "" {
 		meta = append(meta, pair{Key: "namespace", Value: e.options.Namespace})
 	}
-	meta = append(meta, pair{Key: "labels", Value: map[string]string{LabelCluster: e.spec.Name}})
+	meta = append(meta, pair{Key: "labels", Value: map[string]string{labelCluster: e.spec.Name}})
 	return mapping{{Key: "apiVersion", Value: "ray.io/v1"}, {Key: "kind", Value: "RayCluster"},
 		{Key: "metadata", Value: meta}, {Key: "spec", Value: spec}}
 }

@@ -125,8 +125,8 @@ func (e *exporter) auth() mapping {
 	}
 	if key == "" || login.Missing != "" {
 		e.missing("auth.ssh_private_key, a key without passphrase; this machine and the head use it to reach all "+
-			"hosts (%s); the head has no SSH agent, so an agent's keys do not help: put in its file, or say `ssh: {key: "+
-			"FILE}` in cluster.yaml and export again",
+			"hosts (%s); the head has no SSH agent, so an agent's keys do not help: put in its file, or say `ssh: "+
+			"{key: FILE}` in cluster.yaml and export again",
 			cmp.Or(login.Missing, "cluster.yaml names none"))
 	}
 	if h.Jump != "" {
@@ -143,11 +143,11 @@ func (e *exporter) runOptions(g nodeGroup) []string {
 	if g.node.GPUs > 0 {
 		out = append(out, fmt.Sprintf("--gpus=%d", g.node.GPUs))
 	}
-	in := EnvInput{Address: headAddress(rayUpAddress(e.spec.Head), e.spec.Head.Ports.GCS)}
+	in := envInput{Address: headAddress(rayUpAddress(e.spec.Head), e.spec.Head.Ports.GCS)}
 	if hasToken(e.version) {
 		in.TokenPath = rayUpToken
 	}
-	env, err := Env(e.options.Image.RayVersion, in)
+	env, err := rayEnv(e.options.Image.RayVersion, in)
 	if err != nil {
 		e.fail("%s: %w", g.name, err)
 	}

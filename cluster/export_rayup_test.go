@@ -3,8 +3,6 @@ package cluster
 import (
 	"strings"
 	"testing"
-
-	"github.com/raybuild/raybuild/internal/docker"
 )
 
 func TestExportRayUpSaysWhatItNeeds(t *testing.T) {
@@ -14,22 +12,22 @@ func TestExportRayUpSaysWhatItNeeds(t *testing.T) {
 	}
 	tests := []struct {
 		name, yaml string
-		login      docker.Login
+		login      Login
 		want       []string
 		not        []string
 	}{
-		{"what ssh logs in with", threeHosts, docker.Login{User: "me", Key: "/home/me/.ssh/id_ed25519"},
+		{"what ssh logs in with", threeHosts, Login{User: "me", Key: "/home/me/.ssh/id_ed25519"},
 			[]string{"ssh_private_key: /home/me/.ssh/id_ed25519"}, []string{"missing", "guess: ubuntu"}},
-		{"a key in an agent alone", threeHosts, docker.Login{User: "me",
+		{"a key in an agent alone", threeHosts, Login{User: "me",
 			Missing: "no private key at /home/me/.ssh/id_ed25519"},
 			[]string{MissingMark + "auth.ssh_private_key, a key without passphrase",
 				"(no private key at /home/me/.ssh/id_ed25519)", "ssh: {key: FILE}"}, []string{"ssh_private_key: "}},
-		{"the file's key", keyed, docker.Login{}, []string{"ssh_private_key: ~/.ssh/mine", "ssh_user: u"},
+		{"the file's key", keyed, Login{}, []string{"ssh_private_key: ~/.ssh/mine", "ssh_user: u"},
 			[]string{"missing"}},
 		{"the file's key, which needs a passphrase", keyed,
-			docker.Login{Missing: "/home/me/.ssh/mine needs a passphrase"},
+			Login{Missing: "/home/me/.ssh/mine needs a passphrase"},
 			[]string{"ssh_private_key: ~/.ssh/mine", "(/home/me/.ssh/mine needs a passphrase)"}, nil},
-		{"what the launcher needs", threeHosts, docker.Login{},
+		{"what the launcher needs", threeHosts, Login{},
 			[]string{"# - it needs rsync on this machine, on every host and in the image, and ssh in the image",
 				"- touch ~/.bashrc",
 				"ulimit -n 65536; RAY_enable_autoscaler_v2=0 ray start --head"}, nil},

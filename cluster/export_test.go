@@ -142,13 +142,6 @@ func TestExportKubeRayContent(t *testing.T) {
 		!strings.Contains(b, "mode: token") {
 		t.Errorf("KubeRay 1.6 with Ray 2.55 asks for no wget and makes the token:\n%s", b)
 	}
-	o.Operator = ""
-	facts := factsOf(load(t, richHosts))
-	o.Facts = facts
-	if b := string(export(t, load(t, richHosts), KubeRay, o)); strings.Contains(b, "guess") ||
-		!strings.Contains(b, "memory: 32768Mi") {
-		t.Errorf("facts are not used:\n%s", b)
-	}
 }
 
 func TestExportRayUpIsAcceptedByItsSchema(t *testing.T) {

@@ -19,7 +19,7 @@ func filterTable(cluster string) string { return "raybuild-" + cluster }
 
 // filterRules is the input of `nft -f -` for a host's nodes. digest is part of the table, as the
 // name of an empty chain, so that one listing tells whether the installed filter is the wanted one.
-func filterRules(cluster string, members []netip.Addr, ports []PortNeed) (rules, digest string) {
+func filterRules(cluster string, members []netip.Addr, ports []portNeed) (rules, digest string) {
 	var v4, v6, spans []string
 	for _, a := range slices.SortedFunc(slices.Values(members), netip.Addr.Compare) {
 		if a = a.Unmap(); a.Is4() {
@@ -54,11 +54,11 @@ func filterRules(cluster string, members []netip.Addr, ports []PortNeed) (rules,
 
 // wantedFilters returns the rules and digest for each host of the desired containers. absent are
 // members whose hosts cannot be reached.
-func wantedFilters(cluster string, desired []Container, absent []netip.Addr,
+func wantedFilters(cluster string, desired []container, absent []netip.Addr,
 	image ImageFacts) (rules, digests map[string]string, err error) {
 	rules, digests = map[string]string{}, map[string]string{}
 	members := slices.Clone(absent)
-	ports := map[string][]PortNeed{}
+	ports := map[string][]portNeed{}
 	for _, c := range desired {
 		members = append(members, c.Address)
 		need, err := portsOpen(c.Node, image)
@@ -95,15 +95,15 @@ func (l *launch) absent() []netip.Addr {
 // portsOpen lists what a node may listen on. Of most images it is not known whether they have
 // ray[client]: with it a head opens the client's default port unasked (ray.md:
 // `--ray-client-server-port`, "10001 if ray[client] deps present").
-func portsOpen(n Node, image ImageFacts) ([]PortNeed, error) {
-	need, err := PortsNeeded(n, image.RayVersion, true)
-	asks := slices.ContainsFunc(need, func(p PortNeed) bool { return p.First == n.Ports.Client })
+func portsOpen(n Node, image ImageFacts) ([]portNeed, error) {
+	need, err := portsNeeded(n, image.RayVersion, true)
+	asks := slices.ContainsFunc(need, func(p portNeed) bool { return p.First == n.Ports.Client })
 	if def := defaultPorts().Client; asks && n.Role == Head && !image.Client && n.Ports.Client != def {
-		need = append(need, PortNeed{Node: n.ID, First: def, Last: def, Use: "ray client"})
+		need = append(need, portNeed{Node: n.ID, First: def, Last: def, Use: "ray client"})
 	}
 	if n.Role == Head {
 		for port, use := range headMetrics() {
-			need = append(need, PortNeed{Node: n.ID, First: port, Last: port, Use: use})
+			need = append(need, portNeed{Node: n.ID, First: port, Last: port, Use: use})
 		}
 	}
 	return need, err

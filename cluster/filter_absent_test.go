@@ -12,7 +12,7 @@ func TestHostThatIsOffChangesNoFilter(t *testing.T) {
 	image := testImage("2.60.0")
 	digests := func(l *launch) map[string]string {
 		t.Helper()
-		desired, err := Desired(spec, facts, image, PlanOptions{})
+		desired, err := planContainers(spec, facts, image)
 		if err != nil {
 			t.Fatal(err)
 		}

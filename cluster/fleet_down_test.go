@@ -35,15 +35,15 @@ func TestNodeOfAHostThatIsOffIsNoStranger(t *testing.T) {
 
 	spec.MinWorkers, spec.SkipUnreachable = 1, true
 	o := f.options()
-	var story strings.Builder
-	o.Log = &story
+	var log strings.Builder
+	o.Log = &log
 	s, err = Up(t.Context(), spec, o)
 	if err != nil || !s.Enough || s.Healthy || s.Alive != 2 {
 		t.Fatalf("%+v, %v", s, err)
 	}
 	if want := "cluster fleet is up without 1 node: 2 nodes alive, " +
-		"nothing changed\n"; !strings.HasSuffix(story.String(), want) {
-		t.Errorf("the story does not end with %q:\n%s", want, story.String())
+		"nothing changed\n"; !strings.HasSuffix(log.String(), want) {
+		t.Errorf("the log does not end with %q:\n%s", want, log.String())
 	}
 	if want := "cluster fleet: up without 1 node, as is allowed, 2 of " +
 		"3 nodes alive"; !strings.HasPrefix(s.String(), want) {
@@ -147,7 +147,7 @@ func TestNodeOfTheRunBefore(t *testing.T) {
 		}
 		if n := s.Nodes[1]; tt.alive == 1 && (n.Ray != "unknown" ||
 			!strings.Contains(s.String(), "Ray still counts the old node")) {
-			t.Errorf("%s: it is not told:\n%s", tt.name, s)
+			t.Errorf("%s: the status does not say it:\n%s", tt.name, s)
 		}
 	}
 }

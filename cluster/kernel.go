@@ -87,46 +87,44 @@ func countCPUs(list string) int {
 }
 
 // labelHost keeps, with a node's container, what the Engine told of its host when the container was
-// made. Asking again makes a Docker Engine run runc and docker-init, which costs it more than the
-// rest of a look.
+// made. Asking again makes a Docker Engine run runc and docker-init, which costs it more than all
+// other questions.
 const labelHost = "raybuild.host"
 
-// record is the content of labelHost. Memory and CPUs are not in it: the kernel tells them at each look.
-type record struct {
-	Sign   string `json:"sign"` // of the Engine that told it
+// hostRecord is the content of labelHost. Memory and CPUs are not in it: the kernel is asked for them each time.
+type hostRecord struct {
+	Sign   string `json:"sign"` // of the Engine that said it
 	Engine string `json:"engine"`
 	Arch   string `json:"arch"`
 	GPUs   int    `json:"gpus,omitempty"`
 }
 
-// record is what labelHost gets; empty where the Engine says otherwise of memory and CPUs than the
-// kernel that we ask, as Engines in a virtual machine do: that kernel then does not tell when the
-// Engine's machine changes.
-func (k hostState) record() string {
-	if k.sign.Engine == "" || k.kernel.memory == 0 || k.kernel.memory != k.facts.Memory ||
-		k.kernel.cpus != k.facts.CPUs {
+// recordLabel is the value of labelHost. It is empty if the Engine and the kernel that we ask differ in memory or
+// CPUs, as with an Engine in a virtual machine: that kernel does not show when the Engine's machine changes.
+func (hs hostState) recordLabel() string {
+	if hs.sign.Engine == "" || hs.kernel.memory == 0 || hs.kernel.memory != hs.facts.Memory ||
+		hs.kernel.cpus != hs.facts.CPUs {
 		return ""
 	}
-	data, err := json.Marshal(record{Sign: k.sign.Engine, Engine: k.facts.Engine, Arch: k.facts.Arch,
-		GPUs: k.facts.GPUs})
+	data, err := json.Marshal(hostRecord{Sign: hs.sign.Engine, Engine: hs.facts.Engine, Arch: hs.facts.Arch,
+		GPUs: hs.facts.GPUs})
 	if err != nil {
 		return ""
 	}
 	return string(data)
 }
 
-// recall fills in the facts from what was recorded, and says whether that was enough: there is a
-// record of the Engine that answers now, and no lock, whose lease is judged by a clock that tells
-// more than seconds.
-func (k *hostState) recall() bool {
-	if k.lock != nil || k.kernel.memory == 0 || k.kernel.cpus == 0 {
+// restoreFacts fills in the facts from a container's record. It fails if no record is of the Engine that answers now.
+// It fails beside a lock, too: a lease is judged by a clock that is exact to less than a second, and Sign's is not.
+func (hs *hostState) restoreFacts() bool {
+	if hs.lock != nil || hs.kernel.memory == 0 || hs.kernel.cpus == 0 {
 		return false
 	}
-	for _, c := range k.containers {
-		var r record
-		if json.Unmarshal([]byte(c.Labels[labelHost]), &r) == nil && r.Sign != "" && r.Sign == k.sign.Engine {
-			k.facts = HostFacts{CPUs: k.kernel.cpus, Memory: k.kernel.memory, GPUs: r.GPUs, Arch: r.Arch,
-				Engine: r.Engine, Skew: k.sign.Skew}
+	for _, c := range hs.containers {
+		var r hostRecord
+		if json.Unmarshal([]byte(c.Labels[labelHost]), &r) == nil && r.Sign != "" && r.Sign == hs.sign.Engine {
+			hs.facts = hostFacts{CPUs: hs.kernel.cpus, Memory: hs.kernel.memory, GPUs: r.GPUs, Arch: r.Arch,
+				Engine: r.Engine, Skew: hs.sign.Skew}
 			return true
 		}
 	}

@@ -32,14 +32,14 @@ const (
 
 func lockName(cluster string) string { return "raybuild-lock-" + cluster }
 
-// LockInfo says who holds a cluster's lock.
+// LockInfo says who holds the lock of a cluster.
 type LockInfo struct {
 	Owner    string    `json:"owner"`
 	Deadline time.Time `json:"deadline"` // by the host's clock
 	Left     float64   `json:"seconds_left"`
 }
 
-// LockedError is the error of a launcher that finds another one at work.
+// LockedError is the error of a launcher if another launcher has the cluster's lock.
 type LockedError struct {
 	Cluster string
 	LockInfo
@@ -74,16 +74,16 @@ func acquire(ctx context.Context, h *docker.Host, cluster, owner string,
 	if err != nil {
 		return fail(err)
 	}
-	ahead := time.Until(now) // their clock and ours
+	skew := time.Until(now) // their clock minus ours
 	if err := ensureToolImage(ctx, h, arch); err != nil {
 		return fail(err)
 	}
 	// The Engine keeps a name for a container that it is still making: it is taken then, and nobody is seen to hold it.
 	for end := time.Now().Add(lockPatience); time.Now().Before(end); time.Sleep(pollFirst / 2) {
-		now := time.Now().Add(ahead)
+		now := time.Now().Add(skew)
 		id, err := h.Create(ctx, docker.Create{Name: lockName(cluster), Image: toolImage, Cmd: []string{"/raybuild"},
 			Labels: map[string]string{
-				LabelCluster: cluster, LabelRole: roleLock, labelOwner: owner, labelProcess: processID(),
+				labelCluster: cluster, labelRole: roleLock, labelOwner: owner, labelProcess: processID(),
 				labelDeadline: now.Add(lease).Format(time.RFC3339Nano)}})
 		switch {
 		case err == nil:
@@ -214,7 +214,7 @@ func ensureToolImage(ctx context.Context, h *docker.Host, arch string) error {
 		}
 		arch = goArch(i.Arch)
 	}
-	tar, err := docker.TinyImage(toolImage, arch, map[string]string{LabelRole: roleLock})
+	tar, err := docker.TinyImage(toolImage, arch, map[string]string{labelRole: roleLock})
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/raybuild/raybuild/internal/docker"
 )
 
-// LogOptions select what Logs shows.
+// LogOptions select the output that Logs shows.
 type LogOptions struct {
 	Nodes      []string // Node.ID, or head; default: all
 	Follow     bool
@@ -22,8 +22,8 @@ type LogOptions struct {
 	Timestamps bool
 }
 
-// Logs merges what the nodes' containers print, a line at a time, each with its node's name before
-// it. Of several nodes, one that cannot be read is an error at the end, and the others go on.
+// Logs merges the output of the nodes' containers line by line. Each line begins with the name of its node. If the
+// output of one of several nodes cannot be read, Logs shows the others and fails at the end.
 func Logs(ctx context.Context, spec *Spec, lo LogOptions, stdout, stderr io.Writer, o Options) error {
 	l := newLaunch(spec, o)
 	defer l.close()

@@ -52,8 +52,8 @@ func tempDir(dir string, index int) string {
 	return dir
 }
 
-// ID names the host: "local", a socket's unix:// address, or [user@]address[:port] as far as the
-// file gives them. Facts and observations are keyed by it.
+// ID names the host: "local", the unix:// address of a socket, or [user@]address[:port] with the parts that the file
+// has.
 func (h Host) ID() string {
 	if h.Local {
 		if h.Socket != "" {
@@ -71,33 +71,33 @@ func (h Host) ID() string {
 	return id
 }
 
-// Reach says who can reach an address.
-type Reach string
+// addrKind says who can reach an address.
+type addrKind string
 
 // Kinds of address.
 const (
-	Loopback  Reach = "loopback"
-	Private   Reach = "private"    // RFC 1918, unique local (RFC 4193), carrier-grade NAT (RFC 6598)
-	LinkLocal Reach = "link-local" // RFC 3927, fe80::/10: no node can rely on it
-	Public    Reach = "public"
+	addrLoopback  addrKind = "loopback"
+	addrPrivate   addrKind = "private"    // RFC 1918, unique local (RFC 4193), carrier-grade NAT (RFC 6598)
+	addrLinkLocal addrKind = "link-local" // RFC 3927, fe80::/10: no node can rely on it
+	addrPublic    addrKind = "public"
 )
 
-// Classify says who can reach an address.
-func Classify(a netip.Addr) Reach {
+// classify says who can reach an address.
+func classify(a netip.Addr) addrKind {
 	a = a.Unmap()
 	switch {
 	case a.IsLoopback():
-		return Loopback
+		return addrLoopback
 	case a.IsLinkLocalUnicast():
-		return LinkLocal
+		return addrLinkLocal
 	case a.IsPrivate(), netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64}), 10).Contains(a):
-		return Private
+		return addrPrivate
 	}
-	return Public
+	return addrPublic
 }
 
-// PortNeed is a port, or a range, that a node listens on.
-type PortNeed struct {
+// portNeed is a port, or a range of ports, on which a node listens.
+type portNeed struct {
 	Node        string
 	First, Last int    // inclusive
 	Use         string // "gcs", "node manager", "worker processes", …
@@ -105,19 +105,18 @@ type PortNeed struct {
 	Peers       bool   // other nodes must reach it
 }
 
-// PortsNeeded lists the ports that a node listens on with a version of Ray, in ascending order of
-// use. client says that the head opens the Ray Client port. Source of who reaches what: ray
-// doc/source/ray-core/configure.rst.
-func PortsNeeded(n Node, version string, client bool) ([]PortNeed, error) {
+// portsNeeded lists the ports on which a node listens with a version of Ray. client says that the head opens the Ray
+// Client port. Source of who reaches what: ray doc/source/ray-core/configure.rst.
+func portsNeeded(n Node, version string, client bool) ([]portNeed, error) {
 	v, err := parseVersion(version)
 	if err != nil {
 		return nil, err
 	}
 	p := n.Ports
-	var out []PortNeed
+	var out []portNeed
 	add := func(use string, first, last int, loopback, peers bool) {
 		if first != 0 {
-			out = append(out, PortNeed{Node: n.ID, First: first, Last: last, Use: use, Loopback: loopback,
+			out = append(out, portNeed{Node: n.ID, First: first, Last: last, Use: use, Loopback: loopback,
 				Peers: peers})
 		}
 	}
@@ -154,9 +153,9 @@ func PortsNeeded(n Node, version string, client bool) ([]PortNeed, error) {
 }
 
 // all lists every port of a node whatever the version, for the check that no two nodes of a host want the same.
-func (n Node) all() []PortNeed {
+func (n Node) all() []portNeed {
 	p := n.Ports
-	var out []PortNeed
+	var out []portNeed
 	for _, x := range []struct {
 		use         string
 		first, last int
@@ -171,7 +170,7 @@ func (n Node) all() []PortNeed {
 		{"workers", p.WorkerMin, p.WorkerMax},
 	} {
 		if x.first != 0 {
-			out = append(out, PortNeed{Node: n.ID, First: x.first, Last: x.last, Use: x.use})
+			out = append(out, portNeed{Node: n.ID, First: x.first, Last: x.last, Use: x.use})
 		}
 	}
 	return out
@@ -191,15 +190,15 @@ func (e *expansion) collisions() {
 		}
 		return at[n.Group]
 	}
-	taken := map[string][]PortNeed{} // by machine
-	told := map[string]bool{}        // one problem for a group and use: its other hosts have the same
+	taken := map[string][]portNeed{} // by machine
+	reported := map[string]bool{}    // one problem for a group and use: its other hosts have the same
 	for _, n := range e.doc.spec.Nodes() {
 		m := n.Host.machine()
 		for _, p := range n.all() {
 			fix, text := clash(p, taken[m])
 			taken[m] = append(taken[m], p)
-			if text != "" && !told[n.Group+p.Use] {
-				told[n.Group+p.Use] = true
+			if text != "" && !reported[n.Group+p.Use] {
+				reported[n.Group+p.Use] = true
 				e.bad(where(n), fix, "%s", text)
 			}
 		}
@@ -207,7 +206,7 @@ func (e *expansion) collisions() {
 }
 
 // clash says what is wrong with a port next to those that are taken on its machine.
-func clash(p PortNeed, taken []PortNeed) (fix, text string) {
+func clash(p portNeed, taken []portNeed) (fix, text string) {
 	if p.Last > 65535 {
 		return "choose lower ports", fmt.Sprintf("port %s of %s would be %d", p.Use, p.Node, p.Last)
 	}
@@ -220,7 +219,7 @@ func clash(p PortNeed, taken []PortNeed) (fix, text string) {
 	return "", ""
 }
 
-func span(p PortNeed) string {
+func span(p portNeed) string {
 	if p.First == p.Last {
 		return strconv.Itoa(p.First)
 	}

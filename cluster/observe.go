@@ -20,11 +20,11 @@ const engineLimit = 13 * time.Second
 // hostState is a snapshot of one host.
 type hostState struct {
 	info       docker.Info // empty where what is recorded was enough
-	facts      HostFacts
+	facts      hostFacts
 	kernel     kernel
 	sign       docker.Sign
-	containers []Observed
-	lock       *Observed
+	containers []containerState
+	lock       *containerState
 	filter     string // digest of the packet filter that is installed; "": none
 	filterErr  error  // why it is not known
 }
@@ -43,12 +43,12 @@ func (l *launch) observe(ctx context.Context, what observeOptions) map[string]ho
 	out := map[string]hostState{}
 	var mu sync.Mutex
 	errs := l.each(func(id string, h *docker.Host) error {
-		k, err := observeHost(ctx, id, h, what)
+		hs, err := observeHost(ctx, id, h, what)
 		if err != nil {
 			return err
 		}
 		mu.Lock()
-		out[id] = k
+		out[id] = hs
 		mu.Unlock()
 		return nil
 	})
@@ -63,56 +63,56 @@ func (l *launch) observe(ctx context.Context, what observeOptions) map[string]ho
 func observeHost(ctx context.Context, id string, h *docker.Host, what observeOptions) (hostState, error) {
 	ctx, cancel := context.WithTimeout(ctx, engineLimit)
 	defer cancel()
-	var k hostState
+	var hs hostState
 	var infoErr, listErr error
 	var wg sync.WaitGroup
 	askInfo := func() {
 		before := time.Now()
-		k.info, infoErr = h.Info(ctx)
-		k.facts = engineFacts(k.info, before.Add(time.Since(before)/2))
+		hs.info, infoErr = h.Info(ctx)
+		hs.facts = engineFacts(hs.info, before.Add(time.Since(before)/2))
 	}
 	if !what.quick {
 		wg.Go(askInfo)
 	}
-	wg.Go(func() { k.containers, listErr = listContainers(ctx, id, h, what.cluster) })
-	wg.Go(func() { k.kernel = askKernel(ctx, h) })
+	wg.Go(func() { hs.containers, listErr = listContainers(ctx, id, h, what.cluster) })
+	wg.Go(func() { hs.kernel = askKernel(ctx, h) })
 	if what.filter {
-		wg.Go(func() { k.filter, k.filterErr = installedFilter(ctx, h, what.cluster) })
+		wg.Go(func() { hs.filter, hs.filterErr = installedFilter(ctx, h, what.cluster) })
 	}
 	wg.Wait()
-	for i, c := range k.containers {
-		if c.Labels[LabelRole] == roleLock {
-			k.lock = &k.containers[i]
+	for i, c := range hs.containers {
+		if c.Labels[labelRole] == roleLock {
+			hs.lock = &hs.containers[i]
 		}
 	}
-	k.sign = h.Sign()
-	if what.quick && listErr == nil && !k.recall() {
+	hs.sign = h.Sign()
+	if what.quick && listErr == nil && !hs.restoreFacts() {
 		askInfo()
 	}
 	if err := cmp.Or(infoErr, listErr); err != nil {
-		return k, err
+		return hs, err
 	}
-	k.facts.Addresses = k.kernel.addresses
-	return k, nil
+	hs.facts.Addresses = hs.kernel.addresses
+	return hs, nil
 }
 
-func listContainers(ctx context.Context, id string, h *docker.Host, cluster string) ([]Observed, error) {
-	list, err := h.Containers(ctx, LabelCluster+"="+cluster)
+func listContainers(ctx context.Context, id string, h *docker.Host, cluster string) ([]containerState, error) {
+	list, err := h.Containers(ctx, labelCluster+"="+cluster)
 	if err != nil {
 		return nil, err
 	}
-	out := make([]Observed, len(list))
+	out := make([]containerState, len(list))
 	for i, c := range list {
-		out[i] = Observed{Host: id, ID: c.ID, Name: c.Name, State: c.State, Young: c.Young, Labels: c.Labels,
-			Token: c.Kept[TokenDir]}
+		out[i] = containerState{Host: id, ID: c.ID, Name: c.Name, State: c.State, Young: c.Young, Labels: c.Labels,
+			Token: c.Kept[tokenDir]}
 	}
-	slices.SortFunc(out, func(a, b Observed) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(out, func(a, b containerState) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
 }
 
 // engineFacts reads what the Engine says of itself. at is when it said so, by our clock.
-func engineFacts(i docker.Info, at time.Time) HostFacts {
-	f := HostFacts{CPUs: i.CPUs, Memory: i.Memory, Engine: i.Version, Arch: goArch(i.Arch)}
+func engineFacts(i docker.Info, at time.Time) hostFacts {
+	f := hostFacts{CPUs: i.CPUs, Memory: i.Memory, Engine: i.Version, Arch: goArch(i.Arch)}
 	if i.GPUs {
 		f.GPUs = gpuUnknown
 	}

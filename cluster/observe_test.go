@@ -92,9 +92,9 @@ func FuzzHostAnswers(f *testing.F) {
 
 func TestFilterRulesAreStableAndTellChanges(t *testing.T) {
 	a, b := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::2")
-	ports := []PortNeed{{First: 6379, Last: 6379}, {First: 10002, Last: 10999}, {First: 6379, Last: 6379}}
+	ports := []portNeed{{First: 6379, Last: 6379}, {First: 10002, Last: 10999}, {First: 6379, Last: 6379}}
 	rules, digest := filterRules("demo", []netip.Addr{a, b}, ports)
-	again, same := filterRules("demo", []netip.Addr{b, a, a}, []PortNeed{ports[1], ports[0]})
+	again, same := filterRules("demo", []netip.Addr{b, a, a}, []portNeed{ports[1], ports[0]})
 	if rules != again || digest != same {
 		t.Errorf("order changes the rules:\n%s\n%s", rules, again)
 	}
@@ -224,7 +224,7 @@ func TestRegistryOf(t *testing.T) {
 
 func TestMatchFindsNodesOfOneHostByName(t *testing.T) {
 	a := netip.MustParseAddr("10.0.0.1")
-	desired := []Container{{Node: Node{ID: "d-head"}, Address: a}, {Node: Node{ID: "d-w"}, Address: a}}
+	desired := []container{{Node: Node{ID: "d-head"}, Address: a}, {Node: Node{ID: "d-w"}, Address: a}}
 	nodes := []rayNode{{Name: "d-w", IP: "10.0.0.1", Alive: true}, {Name: "d-head", IP: "10.0.0.1", Alive: true},
 		{Name: "x", IP: "10.0.0.9", Alive: true}, {Name: "d-w", IP: "10.0.0.1"}}
 	found, foreign := match(desired, nodes, true)
@@ -236,7 +236,7 @@ func TestMatchFindsNodesOfOneHostByName(t *testing.T) {
 		false); len(found) != 2 || len(foreign) != 0 {
 		t.Errorf("without names: %v %v", found, foreign)
 	}
-	if got := (Resources{CPU: 8, Custom: map[string]float64{"disk": 1}}).lacks(map[string]float64{"CPU": 4,
+	if got := (nodeResources{CPU: 8, Custom: map[string]float64{"disk": 1}}).lacks(map[string]float64{"CPU": 4,
 		"disk": 1}); got != "CPU 4 instead of 8" {
 		t.Errorf("got %q", got)
 	}

@@ -5,33 +5,33 @@ import (
 	"time"
 )
 
-// Labels on every container (and volume) of a cluster. They are all the state there is.
+// Labels of every container and volume of a cluster. A cluster has no other state.
 const (
-	LabelCluster = "raybuild.cluster" // cluster name
-	LabelRole    = "raybuild.role"    // head, worker (a launcher's lock: lock)
-	LabelNode    = "raybuild.node"    // Node.ID
-	LabelConfig  = "raybuild.config"  // digest of the container's description, image excluded
+	labelCluster = "raybuild.cluster" // cluster name
+	labelRole    = "raybuild.role"    // head, worker (a launcher's lock: lock)
+	labelNode    = "raybuild.node"    // Node.ID
+	labelConfig  = "raybuild.config"  // digest of the container's description, image excluded
 	// short digest of each part of it: "args=1a2b3c4d,env=…": names what changed
-	LabelParts   = "raybuild.parts"
-	LabelImage   = "raybuild.image"   // image digest
-	LabelAddress = "raybuild.address" // address that the node advertises
+	labelParts   = "raybuild.parts"
+	labelImage   = "raybuild.image"   // image digest
+	labelAddress = "raybuild.address" // address that the node advertises
 	// counts head starts by the launcher; workers carry the generation of the head that they joined
-	LabelGeneration = "raybuild.generation"
+	labelGeneration = "raybuild.generation"
 )
 
-// The token's place. The launcher puts the file into the volume TokenVolume(cluster) through the
-// Docker API (copy into a created, never started container that mounts it), mode 0444 in a
-// root-owned directory, so that no argument, environment or inspect shows it.
+// The token's place. The launcher copies the file into the volume tokenVolume(cluster) through a container that mounts
+// the volume and never starts. So no argument, environment or inspect shows the token. The file has mode 0444 in a
+// directory of root.
 const (
-	TokenDir  = "/run/raybuild" // where the volume is mounted, read-only
-	TokenPath = TokenDir + "/token"
+	tokenDir  = "/run/raybuild" // where the volume is mounted, read-only
+	tokenPath = tokenDir + "/token"
 )
 
-// TokenVolume is the name of the volume that holds the cluster's token on each host.
-func TokenVolume(cluster string) string { return "raybuild-" + cluster + "-auth" }
+// tokenVolume is the name of the volume that holds the cluster's token on each host.
+func tokenVolume(cluster string) string { return "raybuild-" + cluster + "-auth" }
 
-// HostFacts is what preflight learned about a host.
-type HostFacts struct {
+// hostFacts are facts about a host.
+type hostFacts struct {
 	CPUs      int
 	Memory    int64 // total bytes
 	GPUs      int
@@ -41,7 +41,7 @@ type HostFacts struct {
 	Skew      time.Duration // host's clock minus ours
 }
 
-// ImageFacts is what the launcher learned about the image.
+// ImageFacts are facts about an image.
 type ImageFacts struct {
 	Ref        string                  // name@sha256:…, what every host pulls and runs
 	Digest     string                  // sha256:…
@@ -54,8 +54,8 @@ type ImageFacts struct {
 	Client     bool                    // ray[client] is installed: the head then opens Ports.Client
 }
 
-// Container is the full description of a node's container, independent of how it is created.
-type Container struct {
+// container is the full description of a node's container.
+type container struct {
 	Node            Node
 	Host            string // Host.ID()
 	Name            string
@@ -71,43 +71,43 @@ type Container struct {
 	SHM             int64   // bytes
 	Mounts          []Mount // sorted by target
 	NoNewPrivileges bool
-	GPUs            int        // devices to request; 0: none
-	Address         netip.Addr // that the node advertises
-	Resources       Resources  // that Ray must report for it
+	GPUs            int           // devices to request; 0: none
+	Address         netip.Addr    // that the node advertises
+	Resources       nodeResources // that Ray must report for it
 }
 
-// Resources is what Ray's API must say about a node once it is up.
-type Resources struct {
+// nodeResources are the resources that Ray must report for a node.
+type nodeResources struct {
 	CPU, GPU            float64
 	Memory, ObjectStore int64 // bytes; 0: not asked for
 	Custom              map[string]float64
 }
 
-// Observed is a container found on a host by its labels.
-type Observed struct {
+// containerState is a container on a host that has the labels of the cluster.
+type containerState struct {
 	Host   string // Host.ID()
 	ID     string // of the container
 	Name   string
 	State  string // Docker's: created, running, exited, …
 	Young  bool   // it runs for less than a minute
 	Labels map[string]string
-	Token  string // directory of the host that is its TokenDir; empty: it has none
+	Token  string // directory of the host that is its tokenDir; empty: it has none
 }
 
-// ActionKind is what has to happen to a node.
+// ActionKind says what has to happen to a node.
 type ActionKind string
 
-// Kinds of Action.
+// Kinds of action.
 const (
-	Create   ActionKind = "create"
+	Create   ActionKind = "create"   // the node has no container
 	Recreate ActionKind = "recreate" // remove, then create
-	Remove   ActionKind = "remove"
-	Start    ActionKind = "start" // it is there as wanted, but stopped
-	Keep     ActionKind = "keep"
+	Remove   ActionKind = "remove"   // the file does not name the node any more
+	Start    ActionKind = "start"    // its container is as wanted, but stopped
+	Keep     ActionKind = "keep"     // its container runs as wanted
 )
 
-// Action is one step of a plan.
-type Action struct {
+// action is one step of a plan.
+type action struct {
 	Kind ActionKind
 	Node string // Node.ID, or the node label of a container that is no longer wanted
 	Host string // Host.ID()
@@ -116,10 +116,5 @@ type Action struct {
 	// in cluster.yaml"
 	Why  string
 	ID   string     // container to remove or start; empty for Create
-	Want *Container // nil for Remove
-}
-
-// PlanOptions of Desired. Its zero value is the first start of a cluster.
-type PlanOptions struct {
-	Generation int // lowest generation label of new containers; 0: 1. Diff raises it when a head starts anew
+	Want *container // nil for Remove
 }

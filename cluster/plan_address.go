@@ -9,19 +9,20 @@ import (
 
 // exposure refuses a host that the world can reach: with host networking Ray's gRPC servers listen
 // on every interface, whatever address the node advertises (ray src/ray/rpc/grpc_server.cc).
-func (p *planner) exposure(h Host, f HostFacts) {
+func (p *planner) exposure(h Host, f hostFacts) {
 	if p.spec.Filter {
 		return
 	}
 	var public []string
 	for _, a := range f.Addresses {
-		if Classify(a) == Public && !slices.Contains(p.spec.AllowPublic, a.Unmap()) {
+		if classify(a) == addrPublic && !slices.Contains(p.spec.AllowPublic, a.Unmap()) {
 			public = append(public, a.Unmap().String())
 		}
 	}
 	if len(public) > 0 {
 		p.fail("host %s has the public address %s, and Ray listens on every interface; say `filter: true` to close "+
-			"its ports to everybody except members, or name the address in allow_public", h.ID(), strings.Join(public, ", "))
+			"its ports to everybody except members, or name the address in allow_public", h.ID(),
+			strings.Join(public, ", "))
 	}
 }
 
@@ -54,7 +55,7 @@ func (p *planner) addresses() map[string]netip.Addr {
 }
 
 // advertise chooses a host's address: the one in the file, the one that it is reached by, the only private one.
-func (p *planner) advertise(h Host, f HostFacts, near netip.Addr, alone bool) (netip.Addr, error) {
+func (p *planner) advertise(h Host, f hostFacts, near netip.Addr, alone bool) (netip.Addr, error) {
 	if h.Private.IsValid() {
 		return h.Private, p.mayAdvertise(h.Private, alone)
 	}
@@ -65,9 +66,9 @@ func (p *planner) advertise(h Host, f HostFacts, near netip.Addr, alone bool) (n
 	for _, a := range f.Addresses {
 		a = a.Unmap()
 		switch {
-		case Classify(a) == Private && !dockerBridge(a):
+		case classify(a) == addrPrivate && !dockerBridge(a):
 			private = append(private, a)
-		case Classify(a) == Public && slices.Contains(p.spec.AllowPublic, a):
+		case classify(a) == addrPublic && slices.Contains(p.spec.AllowPublic, a):
 			allowed = append(allowed, a)
 		}
 	}
@@ -94,16 +95,16 @@ func (p *planner) advertise(h Host, f HostFacts, near netip.Addr, alone bool) (n
 
 // mayAdvertise refuses addresses that do not reach a node, or reach it from everywhere.
 func (p *planner) mayAdvertise(a netip.Addr, alone bool) error {
-	switch Classify(a) {
-	case Public:
+	switch classify(a) {
+	case addrPublic:
 		if !slices.Contains(p.spec.AllowPublic, a) {
 			return fmt.Errorf("%s is a public address; give private_address, or name it in allow_public", a)
 		}
-	case Loopback:
+	case addrLoopback:
 		if !alone {
 			return fmt.Errorf("%s is reached from its own machine only; give private_address", a)
 		}
-	case LinkLocal:
+	case addrLinkLocal:
 		return fmt.Errorf("%s is link-local; give private_address", a)
 	}
 	return nil

@@ -21,9 +21,9 @@ const (
 	autoPart    = 0.3 // of the host's memory: what Ray's default object store takes
 )
 
-// ShmFor is the size of /dev/shm for an object store: 1.1 times, as Ray's own warning asks.
+// shmFor is the size of /dev/shm for an object store: 1.1 times, as Ray's own warning asks.
 // Source: ray python/ray/_private/services.py, determine_plasma_store_config.
-func ShmFor(store int64) int64 { return store + (store+9)/10 }
+func shmFor(store int64) int64 { return store + (store+9)/10 }
 
 // storeFor is the largest object store for a size of /dev/shm.
 func storeFor(shm int64) int64 { return shm / 11 * 10 }
@@ -31,10 +31,9 @@ func storeFor(shm int64) int64 { return shm / 11 * 10 }
 // planner gathers what does not fit while it describes containers.
 type planner struct {
 	spec    *Spec
-	facts   map[string]HostFacts
+	facts   map[string]hostFacts
 	image   ImageFacts
 	version version
-	options PlanOptions
 	perHost map[string]int        // nodes by Host.ID
 	address map[string]netip.Addr // by Host.ID
 	errs    []error
@@ -42,18 +41,17 @@ type planner struct {
 
 func (p *planner) fail(format string, a ...any) { p.errs = append(p.errs, fmt.Errorf(format, a...)) }
 
-// Desired returns the container of every node, head first, in the order of spec.Nodes. facts is
-// keyed by Host.ID; hosts without facts are left out together with their nodes (the caller has
-// applied the skip policy). It fails, naming every problem, when the spec, the facts and the image
-// do not fit: no address that Ray may advertise, an image of another architecture or of layers that
-// the engine cannot unpack, less memory or GPUs than asked for, a Ray without tokens that nobody
-// accepted.
-func Desired(spec *Spec, facts map[string]HostFacts, image ImageFacts, o PlanOptions) ([]Container, error) {
+// planContainers returns the container of every node in the order of spec.Nodes, the head first. facts has Host.ID as
+// its key. It leaves out nodes whose host has no facts: the caller has decided that the cluster can do without these.
+// If spec, facts and image do not fit each other, it fails and names every problem: Ray may advertise no address of a
+// host, the image is of another architecture, the Engine cannot unpack its layers, a host has too little memory or too
+// few GPUs, or Ray has no tokens and the file does not accept that.
+func planContainers(spec *Spec, facts map[string]hostFacts, image ImageFacts) ([]container, error) {
 	v, err := supported(image.RayVersion)
 	if err != nil {
 		return nil, err
 	}
-	p := &planner{spec: spec, facts: facts, image: image, version: v, options: o, perHost: map[string]int{}}
+	p := &planner{spec: spec, facts: facts, image: image, version: v, perHost: map[string]int{}}
 	if _, ok := facts[spec.Head.Host.ID()]; !ok {
 		return nil, fmt.Errorf("head host %s: nothing is known about it, and there is no cluster without its head",
 			spec.Head.Host.ID())
@@ -67,7 +65,7 @@ func Desired(spec *Spec, facts map[string]HostFacts, image ImageFacts, o PlanOpt
 	}
 	p.checkHosts()
 	p.address = p.addresses()
-	var out []Container
+	var out []container
 	for _, n := range spec.Nodes() {
 		if f, ok := facts[n.Host.ID()]; ok {
 			out = append(out, p.container(n, f))
@@ -80,7 +78,7 @@ func Desired(spec *Spec, facts map[string]HostFacts, image ImageFacts, o PlanOpt
 }
 
 // container describes one node.
-func (p *planner) container(n Node, f HostFacts) Container {
+func (p *planner) container(n Node, f hostFacts) container {
 	n = p.sizes(n, f)
 	head := headAddress(p.address[p.spec.Head.Host.ID()].String(), p.spec.Head.Ports.GCS)
 	address := p.address[n.Host.ID()]
@@ -92,16 +90,16 @@ func (p *planner) container(n Node, f HostFacts) Container {
 	if err != nil {
 		p.fail("node %s: %w", n.ID, err)
 	}
-	c := Container{Node: n, Host: n.Host.ID(), Name: n.ID, Image: p.image.Ref, Cmd: args, Network: "host", Init: true,
+	c := container{Node: n, Host: n.Host.ID(), Name: n.ID, Image: p.image.Ref, Cmd: args, Network: "host", Init: true,
 		Restart: "unless-stopped", StopTimeout: stopTimeout, NoFile: noFile, SHM: n.SHM, NoNewPrivileges: true,
 		GPUs: n.GPUs, Address: address,
-		Resources: Resources{CPU: float64(n.CPUs), GPU: float64(n.GPUs), Memory: n.Memory, ObjectStore: n.ObjectStore,
-			Custom: n.Resources}}
+		Resources: nodeResources{CPU: float64(n.CPUs), GPU: float64(n.GPUs), Memory: n.Memory,
+			ObjectStore: n.ObjectStore, Custom: n.Resources}}
 	c.Mounts = slices.Clone(n.Mounts)
-	in := EnvInput{Address: head}
+	in := envInput{Address: head}
 	if hasToken(p.version) {
-		in.TokenPath = TokenPath
-		c.Mounts = append(c.Mounts, Mount{Volume: true, Source: TokenVolume(p.spec.Name), Target: TokenDir,
+		in.TokenPath = tokenPath
+		c.Mounts = append(c.Mounts, Mount{Volume: true, Source: tokenVolume(p.spec.Name), Target: tokenDir,
 			ReadOnly: true})
 	}
 	slices.SortFunc(c.Mounts, func(a, b Mount) int { return strings.Compare(a.Target, b.Target) })
@@ -109,7 +107,7 @@ func (p *planner) container(n Node, f HostFacts) Container {
 	if env == nil {
 		env = map[string]string{}
 	}
-	own, err := Env(p.image.RayVersion, in)
+	own, err := rayEnv(p.image.RayVersion, in)
 	if err != nil {
 		p.fail("node %s: %w", n.ID, err)
 	}
@@ -121,22 +119,22 @@ func (p *planner) container(n Node, f HostFacts) Container {
 	return c
 }
 
-func (p *planner) labels(c *Container) map[string]string {
+func (p *planner) labels(c *container) map[string]string {
 	parts := c.parts()
 	var short []string
 	for _, k := range slices.Sorted(maps.Keys(parts)) {
 		short = append(short, k+"="+parts[k][:8])
 	}
 	return map[string]string{
-		LabelCluster: p.spec.Name, LabelRole: string(c.Node.Role), LabelNode: c.Node.ID, LabelImage: p.image.Digest,
-		LabelConfig: digestOf(parts), LabelParts: strings.Join(short, ","), LabelAddress: c.Address.String(),
-		LabelGeneration: strconv.Itoa(max(1, p.options.Generation)),
+		labelCluster: p.spec.Name, labelRole: string(c.Node.Role), labelNode: c.Node.ID, labelImage: p.image.Digest,
+		labelConfig: digestOf(parts), labelParts: strings.Join(short, ","), labelAddress: c.Address.String(),
+		labelGeneration: "1",
 	}
 }
 
 // parts digests each part of a container's description that a user knows by name. The image is not
 // one: it has its own label.
-func (c *Container) parts() map[string]string {
+func (c *container) parts() map[string]string {
 	return map[string]string{
 		"args":   digestOf(c.Cmd),
 		"env":    digestOf(c.Env),
@@ -155,7 +153,7 @@ func digestOf(v any) string {
 }
 
 // sizes fills in what the file leaves to the host.
-func (p *planner) sizes(n Node, f HostFacts) Node {
+func (p *planner) sizes(n Node, f hostFacts) Node {
 	share := int64(p.perHost[n.Host.ID()])
 	if n.CPUs < 0 {
 		n.CPUs = max(1, f.CPUs/int(share))
@@ -164,7 +162,7 @@ func (p *planner) sizes(n Node, f HostFacts) Node {
 	case n.SHM > 0 && n.ObjectStore == 0:
 		n.ObjectStore = storeFor(n.SHM)
 	case n.SHM == 0 && n.ObjectStore > 0:
-		n.SHM = ShmFor(n.ObjectStore)
+		n.SHM = shmFor(n.ObjectStore)
 	case n.SHM == 0:
 		auto := int64(float64(f.Memory) * autoPart / float64(share))
 		// rounded: the memory that a kernel reports differs a little from boot to boot
@@ -189,7 +187,7 @@ func (p *planner) checkHosts() {
 			p.fail("host %s: its CPU is %s, and the image is for %s; build with --platform linux/%s, too",
 				h.ID(), f.Arch, strings.Join(p.image.Arch, ", "), f.Arch)
 		}
-		if err := CanUnpack(f.Engine, p.image.MediaTypes); err != nil {
+		if err := canUnpack(f.Engine, p.image.MediaTypes); err != nil {
 			p.fail("host %s: %w", h.ID(), err)
 		}
 		var gpus int
@@ -212,9 +210,9 @@ func (p *planner) checkHosts() {
 	}
 }
 
-// CanUnpack says whether a Docker Engine can unpack layers of these media types. Docker learnt zstd
+// canUnpack says whether a Docker Engine can unpack layers of these media types. Docker learnt zstd
 // in 23.0; 20.10 was seen to fail.
-func CanUnpack(engine string, mediaTypes []string) error {
+func canUnpack(engine string, mediaTypes []string) error {
 	if !slices.ContainsFunc(mediaTypes, func(t string) bool {
 		return strings.HasSuffix(t, "+zstd") ||
 			strings.HasSuffix(t, ".zstd")

@@ -8,19 +8,19 @@ import (
 	"strings"
 )
 
-// Diff compares what should run with what does. Actions come in the order to do them: removals,
-// head, workers as desired. When the head has to be created or recreated, every worker is recreated
-// with it: a new head does not know the old one's workers. Wanted containers carry the generation
-// that they start in. Containers on hosts that desired does not name are removed, too: the caller
-// hands over the containers of hosts that it may touch.
-func Diff(desired []Container, observed []Observed) []Action {
-	byNode := map[string][]Observed{}
+// planActions compares the desired containers with the observed ones. Its actions are in the order to do them:
+// removals, the head, then the workers in the order of desired. A new head does not know the workers of the old one.
+// So if the head is created or recreated, every worker is recreated, too. A wanted container has the generation in
+// which it starts. planActions removes containers on hosts that desired does not name, too: the caller passes only
+// containers that it may remove.
+func planActions(desired []container, observed []containerState) []action {
+	byNode := map[string][]containerState{}
 	for _, o := range observed {
-		if role := Role(o.Labels[LabelRole]); role == Head || role == Worker { // a launcher's lock is no node
-			byNode[o.Labels[LabelNode]] = append(byNode[o.Labels[LabelNode]], o)
+		if role := Role(o.Labels[labelRole]); role == Head || role == Worker { // a launcher's lock is no node
+			byNode[o.Labels[labelNode]] = append(byNode[o.Labels[labelNode]], o)
 		}
 	}
-	var removals, actions []Action
+	var removals, actions []action
 	generation, newHead := 0, false
 	for _, o := range observed {
 		generation = max(generation, o.generation())
@@ -40,8 +40,8 @@ func Diff(desired []Container, observed []Observed) []Action {
 		if want.Node.Role == Worker && a.ID != "" {
 			a = follow(a, found, generation, newHead)
 		}
-		first, _ := strconv.Atoi(want.Labels[LabelGeneration])
-		want.Labels[LabelGeneration] = strconv.Itoa(max(generation, first, 1))
+		first, _ := strconv.Atoi(want.Labels[labelGeneration])
+		want.Labels[labelGeneration] = strconv.Itoa(max(generation, first, 1))
 		actions = append(actions, a)
 	}
 	for _, node := range slices.Sorted(maps.Keys(byNode)) {
@@ -52,23 +52,23 @@ func Diff(desired []Container, observed []Observed) []Action {
 	return append(removals, actions...)
 }
 
-func (o Observed) generation() int {
-	n, err := strconv.Atoi(o.Labels[LabelGeneration])
+func (o containerState) generation() int {
+	n, err := strconv.Atoi(o.Labels[labelGeneration])
 	if err != nil {
 		return 0 // a label that somebody else wrote: older than every generation
 	}
 	return n
 }
 
-func (o Observed) remove(why string) Action {
-	return Action{Kind: Remove, Node: o.Labels[LabelNode], Host: o.Host, Role: Role(o.Labels[LabelRole]),
+func (o containerState) remove(why string) action {
+	return action{Kind: Remove, Node: o.Labels[labelNode], Host: o.Host, Role: Role(o.Labels[labelRole]),
 		Why: why, ID: o.ID}
 }
 
 // compare finds what has to happen for one node, and which containers with its label are too many.
-func compare(want *Container, found []Observed) (Action, []Action) {
-	a := Action{Kind: Create, Node: want.Node.ID, Host: want.Host, Role: want.Node.Role, Why: "not there", Want: want}
-	var others []Action
+func compare(want *container, found []containerState) (action, []action) {
+	a := action{Kind: Create, Node: want.Node.ID, Host: want.Host, Role: want.Node.Role, Why: "not there", Want: want}
+	var others []action
 	for _, o := range found {
 		switch {
 		case o.Host != want.Host:
@@ -85,12 +85,12 @@ func compare(want *Container, found []Observed) (Action, []Action) {
 }
 
 // change says what a node's container needs.
-func change(want *Container, o Observed) (ActionKind, string) {
-	if was, is := o.Labels[LabelImage], want.Labels[LabelImage]; was != is {
+func change(want *container, o containerState) (ActionKind, string) {
+	if was, is := o.Labels[labelImage], want.Labels[labelImage]; was != is {
 		return Recreate, fmt.Sprintf("image changed %s → %s", shortDigest(was), shortDigest(is))
 	}
-	if o.Labels[LabelConfig] != want.Labels[LabelConfig] {
-		return Recreate, changedParts(o.Labels[LabelParts], want.Labels[LabelParts])
+	if o.Labels[labelConfig] != want.Labels[labelConfig] {
+		return Recreate, changedParts(o.Labels[labelParts], want.Labels[labelParts])
 	}
 	switch o.State {
 	case "running", "restarting":
@@ -102,7 +102,7 @@ func change(want *Container, o Observed) (ActionKind, string) {
 }
 
 // follow makes a worker follow its head.
-func follow(a Action, found []Observed, generation int, newHead bool) Action {
+func follow(a action, found []containerState, generation int, newHead bool) action {
 	if a.Kind == Recreate {
 		return a
 	}

@@ -21,8 +21,8 @@ func testImage(version string) ImageFacts {
 		MediaTypes: []string{"application/vnd.oci.image.layer.v1.tar+gzip"}}
 }
 
-func factsAt(addresses ...string) HostFacts {
-	f := HostFacts{CPUs: 8, Memory: 32 << 30, Arch: "amd64", Engine: "28.2.2"}
+func factsAt(addresses ...string) hostFacts {
+	f := hostFacts{CPUs: 8, Memory: 32 << 30, Arch: "amd64", Engine: "28.2.2"}
 	for _, a := range addresses {
 		f.Addresses = append(f.Addresses, netip.MustParseAddr(a))
 	}
@@ -30,8 +30,8 @@ func factsAt(addresses ...string) HostFacts {
 }
 
 // factsOf gives every host of a spec the address that it is reached by.
-func factsOf(s *Spec) map[string]HostFacts {
-	out := map[string]HostFacts{}
+func factsOf(s *Spec) map[string]hostFacts {
+	out := map[string]hostFacts{}
 	for _, h := range s.Hosts() {
 		if h.Local {
 			out[h.ID()] = factsAt("192.168.1.7", "172.17.0.1")
@@ -42,9 +42,9 @@ func factsOf(s *Spec) map[string]HostFacts {
 	return out
 }
 
-func desired(t *testing.T, s *Spec, version string) []Container {
+func desired(t *testing.T, s *Spec, version string) []container {
 	t.Helper()
-	c, err := Desired(s, factsOf(s), testImage(version), PlanOptions{})
+	c, err := planContainers(s, factsOf(s), testImage(version))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +73,7 @@ func TestDesiredContainer(t *testing.T) {
 		t.Errorf("mounts %+v", w.Mounts)
 	}
 	store := w.Resources.ObjectStore
-	if w.SHM != 9792<<20 || ShmFor(store) > w.SHM || store < w.SHM*9/10-1 || w.Resources.CPU != 8 {
+	if w.SHM != 9792<<20 || shmFor(store) > w.SHM || store < w.SHM*9/10-1 || w.Resources.CPU != 8 {
 		t.Errorf("shm %d MiB, store %d", w.SHM>>20, store)
 	}
 	if !slices.Contains(w.Cmd, "--address=10.0.0.1:6379") ||
@@ -81,8 +81,8 @@ func TestDesiredContainer(t *testing.T) {
 		!slices.Contains(w.Cmd, "--num-cpus=8") || !slices.Contains(c[0].Cmd, "--head") {
 		t.Errorf("cmd %v", w.Cmd)
 	}
-	for _, l := range []string{LabelCluster, LabelRole, LabelNode, LabelConfig, LabelParts, LabelImage, LabelGeneration,
-		LabelAddress} {
+	for _, l := range []string{labelCluster, labelRole, labelNode, labelConfig, labelParts, labelImage, labelGeneration,
+		labelAddress} {
 		if w.Labels[l] == "" {
 			t.Errorf("no label %s", l)
 		}
@@ -97,8 +97,8 @@ func TestDesiredIsStable(t *testing.T) {
 	first := desired(t, s, "2.52.0")
 	for range 20 {
 		for i, c := range desired(t, s, "2.52.0") {
-			if c.Labels[LabelConfig] != first[i].Labels[LabelConfig] ||
-				c.Labels[LabelParts] != first[i].Labels[LabelParts] {
+			if c.Labels[labelConfig] != first[i].Labels[labelConfig] ||
+				c.Labels[labelParts] != first[i].Labels[labelParts] {
 				t.Fatalf("config of %s changed", c.Name)
 			}
 		}
@@ -109,8 +109,8 @@ func TestDesiredIsStable(t *testing.T) {
 		f.Engine = "29.0.0"
 		facts[k] = f
 	}
-	again, err := Desired(s, facts, testImage("2.52.0"), PlanOptions{})
-	if err != nil || again[1].Labels[LabelConfig] != first[1].Labels[LabelConfig] {
+	again, err := planContainers(s, facts, testImage("2.52.0"))
+	if err != nil || again[1].Labels[labelConfig] != first[1].Labels[labelConfig] {
 		t.Errorf("a kernel update changes the configuration (%v)", err)
 	}
 }
@@ -125,7 +125,7 @@ func TestDesiredSeveralNodesOnAHost(t *testing.T) {
 	taken := map[int]string{}
 	var shm int64
 	for _, x := range c {
-		needs, err := PortsNeeded(x.Node, "2.55.0", false)
+		needs, err := portsNeeded(x.Node, "2.55.0", false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -153,28 +153,28 @@ func TestDesiredSeveralNodesOnAHost(t *testing.T) {
 func TestDesiredRefuses(t *testing.T) {
 	tests := []struct {
 		name, yaml string
-		change     func(map[string]HostFacts, *ImageFacts)
+		change     func(map[string]hostFacts, *ImageFacts)
 		want       string
 	}{
-		{"no facts of the head", threeHosts, func(f map[string]HostFacts, _ *ImageFacts) { delete(f, "u@10.0.0.1") },
+		{"no facts of the head", threeHosts, func(f map[string]hostFacts, _ *ImageFacts) { delete(f, "u@10.0.0.1") },
 			"head host u@10.0.0.1: nothing is known"},
-		{"image for another CPU", threeHosts, func(f map[string]HostFacts, _ *ImageFacts) {
+		{"image for another CPU", threeHosts, func(f map[string]hostFacts, _ *ImageFacts) {
 			f["u@10.0.0.2"] = arch(f["u@10.0.0.2"], "arm64")
 		},
 			"host u@10.0.0.2: its CPU is arm64, and the image is for amd64; build with --platform linux/arm64"},
-		{"zstd on an old engine", threeHosts, func(f map[string]HostFacts, i *ImageFacts) {
+		{"zstd on an old engine", threeHosts, func(f map[string]hostFacts, i *ImageFacts) {
 			x := f["u@10.0.0.3"]
 			x.Engine = "20.10.24"
 			f["u@10.0.0.3"] = x
 			i.MediaTypes = []string{"application/vnd.oci.image.layer.v1.tar+zstd"}
 		}, "host u@10.0.0.3: docker 20.10.24 cannot unpack zstd"},
-		{"Ray without tokens", threeHosts, func(_ map[string]HostFacts, i *ImageFacts) { i.RayVersion = "2.51.0" },
+		{"Ray without tokens", threeHosts, func(_ map[string]hostFacts, i *ImageFacts) { i.RayVersion = "2.51.0" },
 			"ray 2.51.0 has no token authentication"},
-		{"public address", threeHosts, func(f map[string]HostFacts, _ *ImageFacts) {
+		{"public address", threeHosts, func(f map[string]hostFacts, _ *ImageFacts) {
 			f["u@10.0.0.2"] = factsAt("10.0.0.2", "8.8.8.8")
 		},
 			"host u@10.0.0.2 has the public address 8.8.8.8"},
-		{"public IPv6 address", threeHosts, func(f map[string]HostFacts, _ *ImageFacts) {
+		{"public IPv6 address", threeHosts, func(f map[string]hostFacts, _ *ImageFacts) {
 			f["u@10.0.0.2"] = factsAt("10.0.0.2", "2001:db8::1")
 		},
 			"public address 2001:db8::1"},
@@ -182,25 +182,25 @@ func TestDesiredRefuses(t *testing.T) {
 			"workers: [{host: u@10.0.0.2}]\n", nil, "9.9.9.9 is a public address"},
 		{"loopback in a larger cluster", "name: a\nimage: r\nhead: {host: u@a, private_address: 127.0.0.1}\n" +
 			"workers: [{host: u@10.0.0.2}]\n",
-			func(f map[string]HostFacts, _ *ImageFacts) { f["u@a"] = factsAt("10.0.0.1") },
+			func(f map[string]hostFacts, _ *ImageFacts) { f["u@a"] = factsAt("10.0.0.1") },
 			"reached from its own machine only"},
 		{"link-local", "name: a\nimage: r\nhead: {host: u@a, private_address: 169.254.1.1}\n",
-			func(f map[string]HostFacts, _ *ImageFacts) { f["u@a"] = factsAt("10.0.0.1") },
+			func(f map[string]hostFacts, _ *ImageFacts) { f["u@a"] = factsAt("10.0.0.1") },
 			"169.254.1.1 is link-local"},
 		{"several addresses", "name: a\nimage: r\nhead: {host: u@a}\nworkers: [{host: u@10.0.0.2}]\n",
-			func(f map[string]HostFacts, _ *ImageFacts) {
+			func(f map[string]hostFacts, _ *ImageFacts) {
 				f["u@a"] = factsAt("192.168.1.5", "10.9.0.5", "172.17.0.1")
 			},
 			"several addresses could be the one for Ray (192.168.1.5, 10.9.0.5); give private_address"},
 		{"the same address", "name: a\nimage: r\nhead: {host: u@a}\nworkers: [{host: u@b}]\n",
-			func(f map[string]HostFacts, _ *ImageFacts) {
+			func(f map[string]hostFacts, _ *ImageFacts) {
 				f["u@a"], f["u@b"] = factsAt("10.0.0.5"), factsAt("10.0.0.5")
 			}, "would both advertise 10.0.0.5"},
 		{"more GPUs than there are", threeHosts + "num_gpus: 1\n", nil, "num_gpus asks for 1, and Docker offers 0"},
 		{"more memory than there is", threeHosts + "memory: 40g\n", nil, "and the host has 32768 MiB"},
 		{"labels in an old Ray", threeHosts + "accept_no_auth: true\nlabels: {a: b}\n",
-			func(_ map[string]HostFacts, i *ImageFacts) { i.RayVersion = "1.8.0" }, "no node labels"},
-		{"no Ray version", threeHosts, func(_ map[string]HostFacts, i *ImageFacts) { i.RayVersion = "" },
+			func(_ map[string]hostFacts, i *ImageFacts) { i.RayVersion = "1.8.0" }, "no node labels"},
+		{"no Ray version", threeHosts, func(_ map[string]hostFacts, i *ImageFacts) { i.RayVersion = "" },
 			"not a version"},
 	}
 	for _, tt := range tests {
@@ -210,7 +210,7 @@ func TestDesiredRefuses(t *testing.T) {
 			if tt.change != nil {
 				tt.change(facts, &image)
 			}
-			if _, err := Desired(s, facts, image, PlanOptions{}); err == nil ||
+			if _, err := planContainers(s, facts, image); err == nil ||
 				!strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %v\nwant %s", err, tt.want)
 			}
@@ -218,10 +218,10 @@ func TestDesiredRefuses(t *testing.T) {
 	}
 }
 
-func arch(f HostFacts, a string) HostFacts { f.Arch = a; return f }
+func arch(f hostFacts, a string) hostFacts { f.Arch = a; return f }
 
-func factsOfNamed(s *Spec) map[string]HostFacts {
-	out := map[string]HostFacts{}
+func factsOfNamed(s *Spec) map[string]hostFacts {
+	out := map[string]hostFacts{}
 	for _, h := range s.Hosts() {
 		out[h.ID()] = factsAt("172.17.0.1")
 		if a, err := netip.ParseAddr(h.Address); err == nil {
@@ -232,24 +232,24 @@ func factsOfNamed(s *Spec) map[string]HostFacts {
 }
 
 func TestDesiredAccepts(t *testing.T) {
-	public := func(f map[string]HostFacts, _ *ImageFacts) { f["u@10.0.0.2"] = factsAt("10.0.0.2", "8.8.8.8") }
+	public := func(f map[string]hostFacts, _ *ImageFacts) { f["u@10.0.0.2"] = factsAt("10.0.0.2", "8.8.8.8") }
 	tests := []struct {
 		name, yaml, version, address string
-		change                       func(map[string]HostFacts, *ImageFacts)
+		change                       func(map[string]hostFacts, *ImageFacts)
 	}{
 		{"public address behind the filter", threeHosts + "filter: true\n", "2.55.0", "10.0.0.2", public},
 		{"public address that is named", threeHosts + "allow_public: [8.8.8.8]\n", "2.55.0", "10.0.0.2", public},
 		{"old Ray that is accepted", threeHosts + "accept_no_auth: true\n", "0.8.6", "10.0.0.2", nil},
 		{"zstd on a new engine", threeHosts, "2.55.0", "10.0.0.2",
-			func(_ map[string]HostFacts, i *ImageFacts) { i.MediaTypes = []string{"x+zstd"} }},
+			func(_ map[string]hostFacts, i *ImageFacts) { i.MediaTypes = []string{"x+zstd"} }},
 		{"host name with one private address", "name: a\nimage: r\nhead: {host: u@a}\n" +
 			"workers: [{host: u@b}]\n", "2.55.0", "10.0.0.6",
-			func(f map[string]HostFacts, _ *ImageFacts) {
+			func(f map[string]hostFacts, _ *ImageFacts) {
 				f["u@a"], f["u@b"] = factsAt("10.0.0.5", "172.17.0.1", "fe80::1"),
 					factsAt("172.18.0.1", "192.168.7.6", "10.0.0.6")
 			}},
 		{"unreachable worker left out", threeHosts, "2.55.0", "10.0.0.3",
-			func(f map[string]HostFacts, _ *ImageFacts) { delete(f, "u@10.0.0.2") }},
+			func(f map[string]hostFacts, _ *ImageFacts) { delete(f, "u@10.0.0.2") }},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -258,26 +258,28 @@ func TestDesiredAccepts(t *testing.T) {
 			if tt.change != nil {
 				tt.change(facts, &image)
 			}
-			c, err := Desired(s, facts, image, PlanOptions{})
+			c, err := planContainers(s, facts, image)
 			if err != nil || c[1].Address.String() != tt.address {
 				t.Errorf("%v %v", c, err)
 			}
 		})
 	}
 	s := load(t, "name: a\nimage: r\nhead: {host: local}\n")
-	if c, err := Desired(s, map[string]HostFacts{"local": factsAt()}, testImage("2.55.0"), PlanOptions{}); err != nil ||
+	if c, err := planContainers(s, map[string]hostFacts{"local": factsAt()}, testImage("2.55.0")); err != nil ||
 		!c[0].Address.IsLoopback() {
 		t.Errorf("machine without network: %v %v", c, err)
 	}
 }
 
 func TestClassify(t *testing.T) {
-	for a, want := range map[string]Reach{"127.0.0.1": Loopback, "::1": Loopback, "10.1.2.3": Private,
-		"172.16.0.1": Private, "172.32.0.1": Public,
-		"192.168.0.1": Private, "100.64.0.1": Private, "100.127.255.255": Private, "100.128.0.1": Public,
-		"fd00::1": Private, "fe80::1": LinkLocal,
-		"169.254.169.254": LinkLocal, "8.8.8.8": Public, "2001:db8::1": Public, "::ffff:10.0.0.1": Private} {
-		if got := Classify(netip.MustParseAddr(a)); got != want {
+	for a, want := range map[string]addrKind{"127.0.0.1": addrLoopback, "::1": addrLoopback, "10.1.2.3": addrPrivate,
+		"172.16.0.1": addrPrivate, "172.32.0.1": addrPublic,
+		"192.168.0.1": addrPrivate, "100.64.0.1": addrPrivate, "100.127.255.255": addrPrivate,
+		"100.128.0.1": addrPublic,
+		"fd00::1":     addrPrivate, "fe80::1": addrLinkLocal,
+		"169.254.169.254": addrLinkLocal, "8.8.8.8": addrPublic, "2001:db8::1": addrPublic,
+		"::ffff:10.0.0.1": addrPrivate} {
+		if got := classify(netip.MustParseAddr(a)); got != want {
 			t.Errorf("%s is %s, want %s", a, got, want)
 		}
 	}
@@ -286,7 +288,7 @@ func TestClassify(t *testing.T) {
 func TestPortsNeededByVersion(t *testing.T) {
 	s := load(t, threeHosts)
 	names := func(n Node, v string, client bool) string {
-		needs, err := PortsNeeded(n, v, client)
+		needs, err := portsNeeded(n, v, client)
 		if err != nil {
 			t.Fatal(err)
 		}

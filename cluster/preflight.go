@@ -18,36 +18,36 @@ const (
 )
 
 // preflight checks the hosts on which containers will be made: what would make them fail later,
-// named before anything starts. Errors are by host; warnings are told.
-func (l *launch) preflight(ctx context.Context, v *view) map[string]error {
-	needs, makes := map[string][]PortNeed{}, map[string]bool{}
-	for _, a := range v.actions {
+// named before anything starts. Errors are by host; warnings go to the log.
+func (l *launch) preflight(ctx context.Context, cs *clusterState) map[string]error {
+	needs, makes := map[string][]portNeed{}, map[string]bool{}
+	for _, a := range cs.actions {
 		if a.Kind == Create || a.Kind == Recreate {
 			makes[a.Host] = true
 		}
 		if a.Kind != Create {
 			continue // ports of a container that is there are its own
 		}
-		// PortsNeeded fails only on a version that Desired has refused before.
-		ports, _ := PortsNeeded(a.Want.Node, v.image.RayVersion, v.image.Client)
+		// portsNeeded fails only on a version that planContainers has refused before.
+		ports, _ := portsNeeded(a.Want.Node, cs.image.RayVersion, cs.image.Client)
 		needs[a.Host] = append(needs[a.Host], ports...)
 	}
-	image := l.withLayers(ctx, v, makes)
+	image := l.withLayers(ctx, cs, makes)
 	return l.each(func(id string, h *docker.Host) error {
-		k := v.states[id]
-		if d := k.facts.Skew; d.Abs() > maxSkew {
-			l.tell.say("%s: warning: its clock is %s %s of ours; logs and certificates will be off", id,
+		hs := cs.hosts[id]
+		if d := hs.facts.Skew; d.Abs() > maxSkew {
+			l.logf("%s: warning: its clock is %s %s of ours; logs and certificates will be off", id,
 				d.Abs().Round(time.Second), aheadOrBehind(d))
 		}
 		if !makes[id] {
 			return nil
 		}
-		if w := oldSeccomp(k.facts.Engine); w != "" {
-			l.tell.say("%s: warning: %s", id, w)
+		if w := oldSeccomp(hs.facts.Engine); w != "" {
+			l.logf("%s: warning: %s", id, w)
 		}
 		ctx, cancel := context.WithTimeout(ctx, engineLimit)
 		defer cancel()
-		return errors.Join(checkPorts(ctx, h, needs[id]), l.checkRoom(ctx, id, h, k.info, image, v.imageSize))
+		return errors.Join(checkPorts(ctx, h, needs[id]), l.checkRoom(ctx, id, h, hs.info, image, cs.imageSize))
 	})
 }
 
@@ -75,7 +75,7 @@ func aheadOrBehind(d time.Duration) string {
 	return "behind"
 }
 
-func checkPorts(ctx context.Context, h *docker.Host, needs []PortNeed) error {
+func checkPorts(ctx context.Context, h *docker.Host, needs []portNeed) error {
 	if len(needs) == 0 {
 		return nil
 	}

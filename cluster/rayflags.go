@@ -67,7 +67,7 @@ func supported(s string) (version, error) {
 	return v, nil
 }
 
-// StartInput is what `ray start` is told about a node.
+// StartInput holds a node's values for `ray start`.
 type StartInput struct {
 	Role        Role
 	Name        string // node name that Ray reports, from 1.13 on; empty: not passed
@@ -86,9 +86,8 @@ type StartInput struct {
 	Extra       []string
 }
 
-// StartArgs returns the argv of `ray start …` for a version of Ray, with no flag that this version
-// does not have. It fails on an unknown version and on labels or extra arguments that the version
-// cannot take.
+// StartArgs returns the command line of `ray start` for a version of Ray. It uses only flags that this version has. It
+// fails for a version before 0.8.6, and for labels or extra arguments that the version does not take.
 func StartArgs(ray string, n StartInput) ([]string, error) {
 	v, err := supported(ray)
 	if err != nil {
@@ -239,14 +238,14 @@ func (a *argv) extra(args []string) {
 	}
 }
 
-// EnvInput is what the environment of a node's container depends on.
-type EnvInput struct {
+// envInput holds a node's values for its environment.
+type envInput struct {
 	Address   string // RAY_ADDRESS: host:port of the GCS
 	TokenPath string // empty: authentication is off
 }
 
-// Env returns the variables that a node of this Ray version, and every client in its container, needs.
-func Env(ray string, n EnvInput) (map[string]string, error) {
+// rayEnv returns the variables that a node of this Ray version, and every client in its container, needs.
+func rayEnv(ray string, n envInput) (map[string]string, error) {
 	v, err := supported(ray)
 	if err != nil {
 		return nil, err

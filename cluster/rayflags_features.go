@@ -11,8 +11,8 @@ import (
 //go:embed data/vulnerabilities.yaml
 var vulnerabilityData []byte
 
-// CVE is a published hole of Ray.
-type CVE struct {
+// cve is a published vulnerability of Ray.
+type cve struct {
 	ID     string `yaml:"id"`
 	Since  string `yaml:"since"`  // first version that has it; empty: from the beginning
 	Fixed  string `yaml:"fixed"`  // first version without it; empty: none
@@ -21,8 +21,8 @@ type CVE struct {
 	Source string `yaml:"source"` // where it was read
 }
 
-// Cure says what mends it, in brackets after its name.
-func (c CVE) Cure() string {
+// cure says what closes the vulnerability.
+func (c cve) cure() string {
 	if c.Fixed == "" {
 		return "token authentication, in 2.52.0 and later, closes it"
 	}
@@ -32,8 +32,8 @@ func (c CVE) Cure() string {
 // holes are those that a launcher's user should know of; the list is by the version that mends them.
 //
 //nolint:gochecknoglobals // a table of facts that nothing writes to
-var holes = sync.OnceValue(func() []CVE {
-	var out []CVE
+var holes = sync.OnceValue(func() []cve {
+	var out []cve
 	dec := yaml.NewDecoder(bytes.NewReader(vulnerabilityData))
 	dec.KnownFields(true)
 	if err := dec.Decode(&out); err != nil {
@@ -42,15 +42,15 @@ var holes = sync.OnceValue(func() []CVE {
 	return out
 })
 
-// Vulnerabilities lists the known holes of a Ray version; none for one that cannot be parsed. token
+// vulnerabilities lists the known ones of a Ray version, and none if the version cannot be parsed. token
 // says whether token authentication is on, which Ray before 2.52 has not.
-func Vulnerabilities(ray string, token bool) []CVE {
+func vulnerabilities(ray string, token bool) []cve {
 	v, err := parseVersion(ray)
 	if err != nil {
 		return nil
 	}
 	token = token && hasToken(v)
-	var out []CVE
+	var out []cve
 	for _, c := range holes() {
 		since, noSince := parseVersion(c.Since)
 		fixed, noFixed := parseVersion(c.Fixed)
@@ -62,8 +62,8 @@ func Vulnerabilities(ray string, token bool) []CVE {
 	return out
 }
 
-// Features says what a launcher may ask of a Ray version. HTTP paths need ray[default] in the image.
-type Features struct {
+// features says what a launcher may ask of a Ray version. HTTP paths need ray[default] in the image.
+type features struct {
 	Token      bool   // token authentication (2.52)
 	JobsAPI    bool   // POST /api/jobs/ and GET /api/version (1.9, ray#20622)
 	StateAPI   bool   // GET /api/v0/nodes (2.0)
@@ -76,13 +76,13 @@ type Features struct {
 	AgentHealth string
 }
 
-// FeaturesOf returns the features of a Ray version. It fails on a version before 0.8.6 or one that cannot be parsed.
-func FeaturesOf(ray string) (Features, error) {
+// featuresOf returns the features of a Ray version. It fails on a version before 0.8.6 or one that cannot be parsed.
+func featuresOf(ray string) (features, error) {
 	v, err := supported(ray)
 	if err != nil {
-		return Features{}, err
+		return features{}, err
 	}
-	f := Features{Token: hasToken(v), JobsAPI: v.atLeast(1, 9), StateAPI: v.atLeast(2, 0), Status: v.atLeast(1, 0),
+	f := features{Token: hasToken(v), JobsAPI: v.atLeast(1, 9), StateAPI: v.atLeast(2, 0), Status: v.atLeast(1, 0),
 		HealthCmd: v.atLeast(1, 4), NodeName: flagIn(v, "--node-name")}
 	if v.atLeast(2, 0) {
 		f.HeadHealth, f.AgentHealth = "/api/gcs_healthz", "/api/local_raylet_healthz"

@@ -217,27 +217,27 @@ func TestEnvAndFeaturesByVersion(t *testing.T) {
 	tests := []struct {
 		version string
 		env     map[string]string
-		f       Features
+		f       features
 	}{
-		{"0.8.6", map[string]string{"RAY_ADDRESS": "h:1"}, Features{}},
-		{"1.8.0", map[string]string{"RAY_ADDRESS": "h:1"}, Features{Status: true, HealthCmd: true}},
+		{"0.8.6", map[string]string{"RAY_ADDRESS": "h:1"}, features{}},
+		{"1.8.0", map[string]string{"RAY_ADDRESS": "h:1"}, features{Status: true, HealthCmd: true}},
 		{"2.20.0", map[string]string{"RAY_ADDRESS": "h:1", "RAY_USAGE_STATS_ENABLED": "0"},
-			Features{JobsAPI: true, StateAPI: true, Status: true,
+			features{JobsAPI: true, StateAPI: true, Status: true,
 				HealthCmd: true, NodeName: true, HeadHealth: "/api/gcs_healthz",
 				AgentHealth: "/api/local_raylet_healthz"}},
 		{"2.52.1", map[string]string{"RAY_ADDRESS": "h:1", "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token",
 			"RAY_AUTH_TOKEN_PATH": "/t"},
-			Features{Token: true, JobsAPI: true, StateAPI: true, Status: true, HealthCmd: true, NodeName: true,
+			features{Token: true, JobsAPI: true, StateAPI: true, Status: true, HealthCmd: true, NodeName: true,
 				HeadHealth:  "/api/gcs_healthz",
 				AgentHealth: "/api/local_raylet_healthz"}},
 		{"2.59.0", map[string]string{"RAY_ADDRESS": "h:1", "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token",
 			"RAY_AUTH_TOKEN_PATH": "/t"},
-			Features{Token: true, JobsAPI: true, StateAPI: true, Status: true, HealthCmd: true, NodeName: true,
+			features{Token: true, JobsAPI: true, StateAPI: true, Status: true, HealthCmd: true, NodeName: true,
 				HeadHealth:  "/api/gcs_healthz",
 				AgentHealth: "/api/healthz"}},
 	}
 	for _, tt := range tests {
-		env, err := Env(tt.version, EnvInput{Address: "h:1", TokenPath: "/t"})
+		env, err := rayEnv(tt.version, envInput{Address: "h:1", TokenPath: "/t"})
 		if err != nil || len(env) != len(tt.env) {
 			t.Errorf("%s: env %v, %v", tt.version, env, err)
 		}
@@ -246,11 +246,11 @@ func TestEnvAndFeaturesByVersion(t *testing.T) {
 				t.Errorf("%s: %s=%q, want %q", tt.version, k, env[k], v)
 			}
 		}
-		if f, err := FeaturesOf(tt.version); err != nil || f != tt.f {
+		if f, err := featuresOf(tt.version); err != nil || f != tt.f {
 			t.Errorf("%s: features %+v, %v", tt.version, f, err)
 		}
 	}
-	if env, err := Env("2.59.0", EnvInput{Address: "h:1"}); err != nil || env["RAY_AUTH_MODE"] != "disabled" {
+	if env, err := rayEnv("2.59.0", envInput{Address: "h:1"}); err != nil || env["RAY_AUTH_MODE"] != "disabled" {
 		t.Errorf("mode is not explicit without a token: %v %v", env, err)
 	}
 }
@@ -258,7 +258,7 @@ func TestEnvAndFeaturesByVersion(t *testing.T) {
 func TestVulnerabilities(t *testing.T) {
 	ids := func(v string, token bool) string {
 		var out []string
-		for _, c := range Vulnerabilities(v, token) {
+		for _, c := range vulnerabilities(v, token) {
 			out = append(out, c.ID)
 		}
 		return strings.Join(out, " ")

@@ -19,19 +19,19 @@ const reachLimit = 5 * time.Second
 
 // reach checks for hosts that get new nodes that they and the head's host get through to each
 // other, on the ports that Ray's nodes use among themselves. Errors are by host.
-func (l *launch) reach(ctx context.Context, v *view, skip map[string]error) map[string]error {
-	head := v.desired[0]
-	fresh := map[string][]Container{}
-	for _, a := range v.actions {
+func (l *launch) reach(ctx context.Context, cs *clusterState, skip map[string]error) map[string]error {
+	head := cs.desired[0]
+	fresh := map[string][]container{}
+	for _, a := range cs.actions {
 		if a.Kind == Create && a.Host != head.Host && skip[a.Host] == nil {
 			fresh[a.Host] = append(fresh[a.Host], *a.Want)
 		}
 	}
-	return l.each(func(id string, h *docker.Host) error { return l.apart(ctx, h, head, fresh[id], v.image) })
+	return l.each(func(id string, h *docker.Host) error { return l.apart(ctx, h, head, fresh[id], cs.image) })
 }
 
 // apart says why the nodes of a host and the head do not get through to each other, nil where they do.
-func (l *launch) apart(ctx context.Context, h *docker.Host, head Container, nodes []Container, image ImageFacts) error {
+func (l *launch) apart(ctx context.Context, h *docker.Host, head container, nodes []container, image ImageFacts) error {
 	if len(nodes) == 0 {
 		return nil
 	}
@@ -50,10 +50,10 @@ func (l *launch) apart(ctx context.Context, h *docker.Host, head Container, node
 }
 
 // peerPorts are the ports of a node that other nodes connect to; of a range the first one.
-func peerPorts(c Container, image ImageFacts) []string {
-	needs, err := PortsNeeded(c.Node, image.RayVersion, image.Client)
+func peerPorts(c container, image ImageFacts) []string {
+	needs, err := portsNeeded(c.Node, image.RayVersion, image.Client)
 	if err != nil {
-		return nil // refused by Desired before
+		return nil // planContainers has refused it before
 	}
 	var out []string
 	for _, p := range needs {

@@ -74,10 +74,10 @@ func (r room) String() string {
 // mib rounds up, so that what does not fit never looks as if it did.
 func mib(bytes int64) int64 { return (bytes + 1<<20 - 1) >> 20 }
 
-// withLayers is a view's image with the sizes of its layers, where somebody can ask its registry:
-// the head's Engine, which has told of the image else, does not know what comes over the wire.
-func (l *launch) withLayers(ctx context.Context, v *view, makes map[string]bool) ImageFacts {
-	image := v.image
+// withLayers adds the sizes of the layers to the facts about the image, if its registry can be asked. The head's
+// Engine, from which the other facts may come, does not know what comes over the wire.
+func (l *launch) withLayers(ctx context.Context, cs *clusterState, makes map[string]bool) ImageFacts {
+	image := cs.image
 	if len(image.Layers) > 0 || len(makes) == 0 || l.Images == nil || !strings.Contains(image.Ref, "@") {
 		return image
 	}
@@ -87,8 +87,8 @@ func (l *launch) withLayers(ctx context.Context, v *view, makes map[string]bool)
 	return image
 }
 
-// checkRoom looks whether a host has room for an image, where its Engine keeps images. A host on
-// which df cannot be run is told, not refused.
+// checkRoom checks that a host has room for an image where its Engine keeps images. If df cannot run on the host, it
+// writes a warning to the log and does not refuse.
 func (l *launch) checkRoom(ctx context.Context, id string, h *docker.Host, engine docker.Info, image ImageFacts,
 	counted int64) error {
 	root := engine.Root
@@ -97,7 +97,7 @@ func (l *launch) checkRoom(ctx context.Context, id string, h *docker.Host, engin
 	}
 	kib, err := freeOf(ctx, h, "-Pk", root)
 	if err != nil {
-		l.tell.say("%s: warning: its free disk space is not known: %v", id, err)
+		l.logf("%s: warning: its free disk space is not known: %v", id, err)
 		return nil
 	}
 	inodes, err := freeOf(ctx, h, "-Pi", root)
@@ -121,7 +121,7 @@ func (l *launch) checkRoom(ctx context.Context, id string, h *docker.Host, engin
 		return fmt.Errorf("%s has %d MiB free, and a node needs %d MiB there for layers and logs; %s", root, free>>20,
 			mib(minFree), l.wouldFree(ctx, h))
 	case free < need.bytes():
-		l.tell.say("%s: warning: %s has %d MiB free, and the image needs about %d MiB there while it is pulled (%s)",
+		l.logf("%s: warning: %s has %d MiB free, and the image needs about %d MiB there while it is pulled (%s)",
 			id, root, free>>20, mib(need.bytes()), need)
 	}
 	return nil

@@ -60,8 +60,8 @@ func TestHostsWithoutRoomAreNamedBeforeThePull(t *testing.T) {
 	f := newFleet(t, 3)
 	spec := f.spec(t, fleetImage, 3)
 	o := f.options()
-	var story strings.Builder
-	o.Log, o.Images = &story, sized{1000 * mb}
+	var log strings.Builder
+	o.Log, o.Images = &log, sized{1000 * mb}
 	f.free.Store(2000 * mb)
 	f.engines[2].Images[fleetImage] = f.engines[2].Registry[fleetImage] // it needs nothing
 	_, err := Up(t.Context(), spec, o)
@@ -80,7 +80,7 @@ func TestHostsWithoutRoomAreNamedBeforeThePull(t *testing.T) {
 		e.Images[fleetImage2], e.Layers = e.Registry[fleetImage2],
 			map[string][]string{fleetImage2: {"sha256:base", "sha256:old"}}
 	}
-	story.Reset()
+	log.Reset()
 	if s, err := Up(t.Context(), spec, o); err == nil ||
 		!strings.Contains(err.Error(), "needs 2775 MiB there (750 MiB compressed and 2025 MiB unpacked, which is an "+
 			"estimate, without the 1 layer") {
@@ -91,13 +91,13 @@ func TestHostsWithoutRoomAreNamedBeforeThePull(t *testing.T) {
 	if err != nil || !s.Healthy {
 		t.Fatalf("an estimate that may just do is no refusal: %v, %v", s, err)
 	}
-	if n := strings.Count(story.String(), "warning: /var/lib/docker has 2100 MiB free, and the image needs about 2775 "+
+	if n := strings.Count(log.String(), "warning: /var/lib/docker has 2100 MiB free, and the image needs about 2775 "+
 		"MiB there while it is pulled"); n != 2 {
-		t.Errorf("%d hosts are warned of, want 2:\n%s", n, story.String())
+		t.Errorf("%d hosts are warned of, want 2:\n%s", n, log.String())
 	}
-	if n := strings.Count(story.String(), fmt.Sprintf("pulled %d MiB (1 MiB unpacked) in ",
+	if n := strings.Count(log.String(), fmt.Sprintf("pulled %d MiB (1 MiB unpacked) in ",
 		enginetest.Pulled>>20)); n != 2 {
-		t.Errorf("%d hosts say what came over the wire and what that is unpacked, want 2:\n%s", n, story.String())
+		t.Errorf("%d hosts say what came over the wire and what that is unpacked, want 2:\n%s", n, log.String())
 	}
 }
 

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Role is what a node does in its cluster.
+// Role is the part of a node in its cluster.
 type Role string
 
 // The two roles of a Ray node.
@@ -14,7 +14,8 @@ const (
 	Worker Role = "worker"
 )
 
-// Spec is a cluster.yaml after checks, defaults and expansion: one Node for each container.
+// Spec is a cluster.yaml after Load has checked it, filled in defaults and expanded ranges. It has one Node for each
+// container.
 type Spec struct {
 	File    string // where it was read from, for messages
 	Name    string // [a-z][a-z0-9-]*, at most 40 characters
@@ -35,7 +36,7 @@ type Spec struct {
 // Nodes returns the head followed by the workers.
 func (s *Spec) Nodes() []Node { return append([]Node{s.Head}, s.Workers...) }
 
-// Hosts returns each host of the cluster once, the head's first, then in file order.
+// Hosts returns each host of the cluster once: the head's host, then the others in the order of the file.
 func (s *Spec) Hosts() []Host {
 	var out []Host
 	seen := map[string]bool{}
@@ -59,10 +60,10 @@ type Host struct {
 	Key     string     // private key file; empty: ~/.ssh/config, agent, default keys
 	Jump    string     // "[user@]host[:port][,…]" as ssh -J takes it; empty: ~/.ssh/config
 	Socket  string     // Docker's socket on the host; empty: /var/run/docker.sock
-	Private netip.Addr // address that Ray advertises; invalid: Desired chooses one of the host's addresses
+	Private netip.Addr // address that Ray advertises; invalid: Up chooses one of the host's addresses
 }
 
-// Node is one container: a Ray head or worker on a host.
+// Node is one Ray node, which runs in a container of its own on a host.
 type Node struct {
 	// stable and unique in the cluster, and the container's name: demo-head, demo-w-10-0-0-2,
 	// demo-w-10-0-0-2-2 (second one there)
@@ -87,7 +88,7 @@ type Node struct {
 	TempDir   string // Ray's --temp-dir in the container
 }
 
-// Mount is a directory or file of the host, or a named volume, in the container.
+// Mount puts a file or directory of the host, or a named volume, into the container.
 type Mount struct {
 	Volume   bool   // Source is a volume's name, not a path
 	Source   string // absolute host path, or volume name
@@ -95,7 +96,7 @@ type Mount struct {
 	ReadOnly bool
 }
 
-// Ports are the TCP ports of one node. All are fixed, so that they can be checked, filtered and forwarded.
+// Ports are the TCP ports of one node. All ports are fixed, so Up can check and filter them.
 type Ports struct {
 	GCS             int // head: 6379
 	Dashboard       int // head: 8265, on loopback

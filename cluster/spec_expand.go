@@ -177,7 +177,7 @@ func (e *expansion) id(role Role, h Host, index int) string {
 // checkSizes finds amounts that do not fit each other.
 func (e *expansion) checkSizes(g *group) {
 	n := g.node
-	if n.SHM > 0 && n.ObjectStore > 0 && ShmFor(n.ObjectStore) > n.SHM {
+	if n.SHM > 0 && n.ObjectStore > 0 && shmFor(n.ObjectStore) > n.SHM {
 		e.bad(g.at, "leave one of the two out: shm_size is 1.1 × object_store_memory",
 			"object_store_memory %d does not fit in shm_size %d of %s", n.ObjectStore, n.SHM, g.name)
 	}

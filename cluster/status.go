@@ -12,7 +12,7 @@ import (
 	"github.com/raybuild/raybuild/internal/docker"
 )
 
-// Status is how a cluster is, compared with what it should be.
+// Status is the state of a cluster, beside what its spec says.
 type Status struct {
 	Cluster string `json:"cluster"`
 	Image   string `json:"image,omitempty"`
@@ -33,7 +33,7 @@ type Status struct {
 	Seconds   float64      `json:"seconds"`
 }
 
-// NodeStatus is how a node is.
+// NodeStatus is the state of one node.
 type NodeStatus struct {
 	ID      string `json:"id"`
 	Role    Role   `json:"role"`
@@ -49,7 +49,7 @@ type NodeStatus struct {
 	Load      *NodeLoad          `json:"load,omitempty"`
 }
 
-// NodeLoad is what a node's host is doing, as Ray measures it.
+// NodeLoad is the load of a node's host, as Ray measures it.
 type NodeLoad struct {
 	CPU    float64 `json:"cpu_percent"`
 	Memory float64 `json:"memory_percent"`
@@ -61,30 +61,30 @@ const (
 	rayUnknown = "unknown"
 )
 
-// Inspect says how a cluster is. It changes nothing. What cannot be found out is said in the
-// Status; the error is for a spec or a context that does not let it begin.
+// Inspect finds out the state of a cluster. It changes nothing. If it cannot find out something, the Status says so.
+// It returns an error only if ctx ends.
 func Inspect(ctx context.Context, spec *Spec, o Options) (*Status, error) {
 	l := newLaunch(spec, o)
 	defer l.close()
-	v := &view{states: l.connectAndObserve(ctx, append(spec.Hosts(), l.Also...),
+	cs := &clusterState{hosts: l.connectAndObserve(ctx, append(spec.Hosts(), l.Also...),
 		observeOptions{cluster: spec.Name, filter: spec.Filter}, nil)}
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
 	s := &Status{Cluster: spec.Name, Wanted: len(spec.Nodes())}
-	s.Lock = l.lockInfo(ctx, v)
+	s.Lock = l.lockInfo(ctx, cs)
 	if l.head() == nil {
 		s.Problem = fmt.Sprintf("the head's host cannot be reached: %v", l.fleet.down[spec.Head.Host.ID()])
-	} else if err := l.findImage(ctx, v, false); err != nil {
+	} else if err := l.findImage(ctx, cs, false); err != nil {
 		s.Problem = err.Error()
-	} else if err := l.compare(ctx, v); err != nil {
+	} else if err := l.compare(ctx, cs); err != nil {
 		s.Problem = err.Error()
 	}
-	nodes, load, named, problem := l.askRay(ctx, v)
+	nodes, load, named, problem := l.askRay(ctx, cs)
 	if problem != nil && s.Problem == "" {
 		s.Problem = problem.Error()
 	}
-	l.fill(ctx, s, v, nodes, named, problem == nil)
+	l.fill(ctx, s, cs, nodes, named, problem == nil)
 	for i, n := range s.Nodes {
 		if has, ok := load[n.Address]; ok && n.Ray == rayAlive {
 			s.Nodes[i].Load = &has
@@ -99,8 +99,8 @@ func Inspect(ctx context.Context, spec *Spec, o Options) (*Status, error) {
 
 // askRay asks the head's Ray for its nodes and what they do, whatever the plan says.
 func (l *launch) askRay(ctx context.Context,
-	v *view) (nodes []rayNode, load map[string]NodeLoad, named bool, err error) {
-	r, err := l.ray(ctx, v)
+	cs *clusterState) (nodes []rayNode, load map[string]NodeLoad, named bool, err error) {
+	r, err := l.ray(ctx, cs)
 	if err != nil {
 		return nil, nil, false, err
 	}
@@ -115,19 +115,19 @@ func (l *launch) askRay(ctx context.Context,
 
 // ray returns the way to ask the cluster's head. The version is that of the head's container as it
 // runs, which may not be the wanted one.
-func (l *launch) ray(ctx context.Context, v *view) (*ray, error) {
+func (l *launch) ray(ctx context.Context, cs *clusterState) (*ray, error) {
 	h := l.head()
 	if h == nil {
 		return nil, fmt.Errorf("the head's host cannot be reached: %w", l.fleet.down[l.spec.Head.Host.ID()])
 	}
 	c, err := h.Inspect(ctx, l.spec.Head.ID) // a node's ID is its container's name
-	if docker.IsNotFound(err) || err == nil && c.Labels[LabelCluster] != l.spec.Name {
+	if docker.IsNotFound(err) || err == nil && c.Labels[labelCluster] != l.spec.Name {
 		return nil, fmt.Errorf("cluster %q has no head: it is not up; start it: %s", l.spec.Name, l.next())
 	}
 	if err != nil {
 		return nil, err
 	}
-	f, err := FeaturesOf(cmp.Or(c.Labels[labelRay], v.image.RayVersion))
+	f, err := featuresOf(cmp.Or(c.Labels[labelRay], cs.image.RayVersion))
 	if err != nil {
 		return nil, err
 	}
@@ -140,35 +140,35 @@ func (l *launch) ray(ctx context.Context, v *view) (*ray, error) {
 	return newRay(h, c.ID, l.spec.Head.Ports.Dashboard, f, token), nil
 }
 
-func (l *launch) lockInfo(ctx context.Context, v *view) *LockInfo {
-	k, ok := v.states[l.spec.Head.Host.ID()]
-	if !ok || k.lock == nil {
+func (l *launch) lockInfo(ctx context.Context, cs *clusterState) *LockInfo {
+	hs, ok := cs.hosts[l.spec.Head.Host.ID()]
+	if !ok || hs.lock == nil {
 		return nil
 	}
-	deadline := leaseOf(ctx, l.head(), k.lock.ID, k.lock.Labels)
-	left := deadline.Sub(k.info.Time).Seconds()
-	if left <= 0 || processIsDead(k.lock.Labels[labelProcess]) {
+	deadline := leaseOf(ctx, l.head(), hs.lock.ID, hs.lock.Labels)
+	left := deadline.Sub(hs.info.Time).Seconds()
+	if left <= 0 || processIsDead(hs.lock.Labels[labelProcess]) {
 		return nil
 	}
-	return &LockInfo{Owner: k.lock.Labels[labelOwner], Deadline: deadline, Left: left}
+	return &LockInfo{Owner: hs.lock.Labels[labelOwner], Deadline: deadline, Left: left}
 }
 
-// fill completes a status from a view and Ray's nodes. known says that Ray did answer.
-func (l *launch) fill(ctx context.Context, s *Status, v *view, nodes []rayNode, named, known bool) {
-	s.Image, s.Ray, s.Warnings = v.image.Ref, v.image.RayVersion, v.warnings()
+// fill completes a status from a cluster's state and Ray's nodes. known says that Ray did answer.
+func (l *launch) fill(ctx context.Context, s *Status, cs *clusterState, nodes []rayNode, named, known bool) {
+	s.Image, s.Ray, s.Warnings = cs.image.Ref, cs.image.RayVersion, cs.warnings()
 	if s.Image == "" {
 		s.Image = l.spec.Image
 	}
-	for _, a := range v.actions {
+	for _, a := range cs.actions {
 		if a.Kind != Keep {
 			s.Drift = append(s.Drift, PlanAction{Kind: a.Kind, Node: a.Node, Host: a.Host, Role: a.Role, Why: a.Why})
 		}
 	}
-	for _, h := range v.filterChanges() {
+	for _, h := range cs.filterChanges() {
 		s.Drift = append(s.Drift, PlanAction{Kind: Create, Node: "packet filter", Host: h, Why: "not as wanted"})
 	}
-	found, foreign := match(v.desired, nodes, named)
-	if len(v.desired) > 0 {
+	found, foreign := match(cs.desired, nodes, named)
+	if len(cs.desired) > 0 {
 		for _, n := range l.strangers(foreign, named) {
 			s.Foreign = append(s.Foreign, fmt.Sprintf("%s at %s", n.Name, n.IP))
 		}
@@ -177,7 +177,7 @@ func (l *launch) fill(ctx context.Context, s *Status, v *view, nodes []rayNode, 
 	var wg sync.WaitGroup
 	for i, n := range l.spec.Nodes() {
 		wg.Go(func() {
-			s.Nodes[i] = l.nodeStatus(ctx, n, v, found, known)
+			s.Nodes[i] = l.nodeStatus(ctx, n, cs, found, known)
 			if at := slices.IndexFunc(foreign, func(r rayNode) bool { return l.isDown(n, r, named) }); at >= 0 {
 				s.Nodes[i].Address, s.Nodes[i].Ray = foreign[at].IP, rayUnknown
 				s.Nodes[i].Why += untilTimeOut
@@ -219,7 +219,8 @@ func (l *launch) strangers(foreign []rayNode, named bool) []rayNode {
 	})
 }
 
-func (l *launch) nodeStatus(ctx context.Context, n Node, v *view, found map[string]rayNode, known bool) NodeStatus {
+func (l *launch) nodeStatus(ctx context.Context, n Node, cs *clusterState, found map[string]rayNode,
+	known bool) NodeStatus {
 	s := NodeStatus{ID: n.ID, Role: n.Role, Host: n.Host.ID(), Container: "missing", Ray: rayMissing, Next: l.next()}
 	if !known {
 		s.Ray = rayUnknown
@@ -227,11 +228,11 @@ func (l *launch) nodeStatus(ctx context.Context, n Node, v *view, found map[stri
 	if err := l.fleet.down[s.Host]; err != nil {
 		s.Container, s.Why, s.Next = rayUnknown, "host unreachable: "+textOf(err.Error()), "mend it, then "+l.next()
 	}
-	var have *Observed
-	for _, c := range v.states[s.Host].containers {
-		if c.Labels[LabelNode] == n.ID {
+	var have *containerState
+	for _, c := range cs.hosts[s.Host].containers {
+		if c.Labels[labelNode] == n.ID {
 			have = &c
-			s.Container, s.Address = c.State, c.Labels[LabelAddress]
+			s.Container, s.Address = c.State, c.Labels[labelAddress]
 		}
 	}
 	r, alive := found[n.ID]
@@ -246,7 +247,7 @@ func (l *launch) nodeStatus(ctx context.Context, n Node, v *view, found map[stri
 		return s
 	case alive && !stale:
 		s.Ray, s.Resources, s.Address, s.Why, s.Next = rayAlive, r.Resources, r.IP, "", ""
-		for _, c := range v.desired {
+		for _, c := range cs.desired {
 			if lacks := c.Resources.lacks(r.Resources); c.Node.ID == n.ID && lacks != "" {
 				s.Ray, s.Why = rayMissing, "it joined with "+lacks
 			}
@@ -258,7 +259,7 @@ func (l *launch) nodeStatus(ctx context.Context, n Node, v *view, found map[stri
 		s.Why = "it has no container"
 		return s
 	}
-	s.Why, s.Next, s.Restarts = l.whyMissing(ctx, n, have, v)
+	s.Why, s.Next, s.Restarts = l.whyMissing(ctx, n, have, cs)
 	if stale {
 		s.Ray, s.Why = rayUnknown, s.Why+untilTimeOut
 	}
@@ -268,7 +269,7 @@ func (l *launch) nodeStatus(ctx context.Context, n Node, v *view, found map[stri
 // before says that the node that Ray counts was there before its container has started, and so is
 // gone; "": it was not. Both times are of the host's clock. Ray learns it by a health check; after
 // a minute it is believed.
-func (l *launch) before(ctx context.Context, have *Observed, r rayNode) string {
+func (l *launch) before(ctx context.Context, have *containerState, r rayNode) string {
 	h := l.fleet.up[have.Host]
 	if !have.Young || r.Started.IsZero() || h == nil {
 		return ""
@@ -282,7 +283,8 @@ func (l *launch) before(ctx context.Context, have *Observed, r rayNode) string {
 }
 
 // whyMissing finds out why a node that has a container is not alive.
-func (l *launch) whyMissing(ctx context.Context, n Node, have *Observed, v *view) (why, next string, restarts int) {
+func (l *launch) whyMissing(ctx context.Context, n Node, have *containerState,
+	cs *clusterState) (why, next string, restarts int) {
 	h := l.fleet.up[n.Host.ID()]
 	logs := fmt.Sprintf("raybuild cluster logs --node %s", n.ID)
 	d, err := h.Inspect(ctx, have.ID)
@@ -298,9 +300,9 @@ func (l *launch) whyMissing(ctx context.Context, n Node, have *Observed, v *view
 	case !d.Running || d.State == "restarting":
 		return fmt.Sprintf("its container is %s, %s%s", d.State, exitOf(d.ExitCode),
 			saying(lastWords(ctx, h, have.ID))), logs, d.Restarts
-	case n.Role == Worker && len(v.desired) > 0:
-		here := slices.DeleteFunc(slices.Clone(v.desired), func(c Container) bool { return c.Node.ID != n.ID })
-		if err := l.apart(ctx, h, v.desired[0], here, v.image); err != nil {
+	case n.Role == Worker && len(cs.desired) > 0:
+		here := slices.DeleteFunc(slices.Clone(cs.desired), func(c container) bool { return c.Node.ID != n.ID })
+		if err := l.apart(ctx, h, cs.desired[0], here, cs.image); err != nil {
 			return err.Error(), l.next(), d.Restarts
 		}
 	}

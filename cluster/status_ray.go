@@ -23,14 +23,14 @@ import (
 type ray struct {
 	host      *docker.Host
 	container string // of the head
-	features  Features
+	features  features
 	token     string
 	base      string
 	http      *http.Client
 	asked     []rayNode // an answer that is there already; it counts once
 }
 
-func newRay(h *docker.Host, container string, dashboard int, f Features, token string) *ray {
+func newRay(h *docker.Host, container string, dashboard int, f features, token string) *ray {
 	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(dashboard))
 	tr := &http.Transport{MaxIdleConnsPerHost: 8, IdleConnTimeout: 30 * time.Second,
 		ResponseHeaderTimeout: 30 * time.Second,
@@ -225,7 +225,7 @@ func lastLine(s string) string {
 
 // match finds the living Ray node of each container: by the name that it was started with, or, for
 // versions without names, by address. foreign are living nodes that belong to no container.
-func match(desired []Container, nodes []rayNode, named bool) (found map[string]rayNode, foreign []rayNode) {
+func match(desired []container, nodes []rayNode, named bool) (found map[string]rayNode, foreign []rayNode) {
 	found = map[string]rayNode{}
 	for _, n := range nodes {
 		if !n.Alive {
@@ -249,7 +249,7 @@ func match(desired []Container, nodes []rayNode, named bool) (found map[string]r
 }
 
 // lacks says which resources a node was asked to have and has not; empty: none.
-func (want Resources) lacks(have map[string]float64) string {
+func (want nodeResources) lacks(have map[string]float64) string {
 	var out []string
 	check := func(name string, want float64) {
 		if got := have[name]; want > 0 && got+1e-6 < want {

@@ -10,7 +10,7 @@ import (
 // textWidth is how wide a terminal is at least.
 const textWidth = 80
 
-// String is the status for people. Its JSON has the image's digest whole.
+// String formats the status for people. It shortens the image's digest; the JSON form does not.
 func (s *Status) String() string {
 	var b strings.Builder
 	state := "healthy"

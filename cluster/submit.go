@@ -14,7 +14,7 @@ import (
 	"github.com/raybuild/raybuild/internal/docker"
 )
 
-// Job is a program to run on a cluster.
+// Job describes a program that runs on a cluster.
 type Job struct {
 	Argv    []string          // the program, as `python train.py --epochs 3`
 	Dir     string            // local directory that it needs; empty: none
@@ -25,7 +25,7 @@ type Job struct {
 	Exclude []string          // names in Dir that stay here, beside .git and what .rayignore names
 }
 
-// JobResult is how a job ended.
+// JobResult says how a job ended.
 type JobResult struct {
 	ID string `json:"id"`
 	// Ray's: PENDING RUNNING STOPPED SUCCEEDED FAILED; or LOST, with the head that ran it
@@ -43,9 +43,8 @@ var jobIDForm = newGrammar(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$`)
 // maxUpload is what Ray takes as one package (100 MiB, ray python/ray/_private/ray_constants.py).
 const maxUpload = 100 << 20
 
-// Submit runs a job on a cluster, shows its output on stdout as it comes, and returns how it ended.
-// Where the Ray version has the jobs API (1.9) it goes that way, through the tunnel; else the
-// program runs in the head's container.
+// Submit runs a job on a cluster, copies its output to stdout as it comes, and returns how it ended. Ray 1.9 and later
+// run the job by their jobs API. With an older Ray the program runs in the head's container.
 func Submit(ctx context.Context, spec *Spec, j Job, stdout, stderr io.Writer, o Options) (*JobResult, error) {
 	if len(j.Argv) == 0 {
 		return nil, errors.New("submit a job: no program is named; raybuild cluster submit [DIR] -- python train.py")
@@ -62,7 +61,7 @@ func Submit(ctx context.Context, spec *Spec, j Job, stdout, stderr io.Writer, o 
 	defer r.close()
 	var res *JobResult
 	if r.features.JobsAPI {
-		res, err = r.submit(ctx, j, stdout, l.tell)
+		res, err = r.submit(ctx, j, stdout, l.logf)
 	} else {
 		res, err = r.runInHead(ctx, j, stdout, stderr)
 	}
@@ -75,14 +74,17 @@ func Submit(ctx context.Context, spec *Spec, j Job, stdout, stderr io.Writer, o 
 	return res, nil
 }
 
+// logFunc writes one line to the launcher's log.
+type logFunc func(format string, a ...any)
+
 // submit goes by POST /api/jobs/ (ray python/ray/dashboard/modules/job/common.py).
-func (r *ray) submit(ctx context.Context, j Job, stdout io.Writer, tell *story) (*JobResult, error) {
+func (r *ray) submit(ctx context.Context, j Job, stdout io.Writer, logf logFunc) (*JobResult, error) {
 	env := map[string]any{}
 	if len(j.Env) > 0 {
 		env["env_vars"] = j.Env
 	}
 	if j.Dir != "" {
-		uri, err := r.upload(ctx, j, tell)
+		uri, err := r.upload(ctx, j, logf)
 		if err != nil {
 			return nil, err
 		}
@@ -119,7 +121,7 @@ func (r *ray) submit(ctx context.Context, j Job, stdout io.Writer, tell *story) 
 	if !jobIDForm.MatchString(out.ID) {
 		return nil, fmt.Errorf("ray names the job %q, which is no ID", out.ID)
 	}
-	tell.say("job %s submitted", out.ID)
+	logf("job %s submitted", out.ID)
 	if j.Detach {
 		return out, nil
 	}

@@ -82,7 +82,7 @@ func ignored(pattern, name string) bool {
 }
 
 // upload sends a job's directory as Ray's package, a zip named by its content, and returns its URI.
-func (r *ray) upload(ctx context.Context, j Job, tell *story) (string, error) {
+func (r *ray) upload(ctx context.Context, j Job, logf logFunc) (string, error) {
 	data, err := zipDir(j)
 	if err != nil {
 		return "", fmt.Errorf("pack %q: %w", j.Dir, err)
@@ -101,7 +101,7 @@ func (r *ray) upload(ctx context.Context, j Job, tell *story) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	tell.say("uploaded %s (%d kB)", j.Dir, (len(data)+999)/1000)
+	logf("uploaded %s (%d kB)", j.Dir, (len(data)+999)/1000)
 	return "gcs://" + name, res.Body.Close()
 }
 

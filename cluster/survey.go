@@ -9,115 +9,115 @@ import (
 	"github.com/raybuild/raybuild/internal/docker"
 )
 
-// connectAndObserve connects to hosts and looks at each as soon as it is reached. then, where it is
-// not nil, gets what was seen at once.
+// connectAndObserve connects to hosts and observes each as soon as it is reached. It calls then, if that is not nil,
+// with each host's state at once.
 func (l *launch) connectAndObserve(ctx context.Context, hosts []Host, what observeOptions,
-	then func(id string, h *docker.Host, k hostState)) map[string]hostState {
+	then func(id string, h *docker.Host, hs hostState)) map[string]hostState {
 	out := map[string]hostState{}
 	var mu sync.Mutex
 	l.connect(ctx, hosts, func(id string, h *docker.Host) error {
-		k, err := observeHost(ctx, id, h, what)
+		hs, err := observeHost(ctx, id, h, what)
 		if err != nil {
 			return err
 		}
 		if then != nil {
-			then(id, h, k)
+			then(id, h, hs)
 		}
 		mu.Lock()
-		out[id] = k
+		out[id] = hs
 		mu.Unlock()
 		return nil
 	})
 	return out
 }
 
-// survey connects, looks, and compares. quick: what was recorded is enough as long as there is
-// nothing to do, and the head's host is asked ahead for the image and Ray's nodes. mayPull: the
-// image may be pulled on the head's host to learn what is in it.
-func (l *launch) survey(ctx context.Context, quick, mayPull bool) (*view, error) {
-	v := &view{quick: quick}
-	v.states = l.connectAndObserve(ctx, append(l.spec.Hosts(), l.Also...), l.observing(quick),
-		func(id string, h *docker.Host, k hostState) {
+// survey connects to the hosts, observes them and computes the plan. If quick is set, recorded facts are enough as
+// long as the plan is empty, and the head's host is asked early for the image and Ray's nodes. If mayPull is set, the
+// head's host may pull the image to find out what is in it.
+func (l *launch) survey(ctx context.Context, quick, mayPull bool) (*clusterState, error) {
+	cs := &clusterState{quick: quick}
+	cs.hosts = l.connectAndObserve(ctx, append(l.spec.Hosts(), l.Also...), l.observing(quick),
+		func(id string, h *docker.Host, hs hostState) {
 			if quick && id == l.spec.Head.Host.ID() {
-				v.ahead = l.askAhead(ctx, h, k.containers)
+				cs.prefetch = l.startPrefetch(ctx, h, hs.containers)
 			}
 		})
-	if err := l.reconcile(ctx, v, mayPull); err != nil {
-		v.ahead.end()
+	if err := l.reconcile(ctx, cs, mayPull); err != nil {
+		cs.prefetch.end()
 		return nil, err
 	}
-	return v, nil
+	return cs, nil
 }
 
 func (l *launch) observing(quick bool) observeOptions {
 	return observeOptions{cluster: l.spec.Name, filter: l.spec.Filter, quick: quick}
 }
 
-// lookAgain is a survey over the connections that there are. It takes nothing from records.
-func (l *launch) lookAgain(ctx context.Context, mayPull bool) (*view, error) {
-	v := &view{states: l.observe(ctx, l.observing(false))}
-	return v, l.reconcile(ctx, v, mayPull)
+// surveyAgain surveys the hosts that are connected. It takes nothing from records.
+func (l *launch) surveyAgain(ctx context.Context, mayPull bool) (*clusterState, error) {
+	cs := &clusterState{hosts: l.observe(ctx, l.observing(false))}
+	return cs, l.reconcile(ctx, cs, mayPull)
 }
 
 // reconcile computes the plan where enough hosts have answered.
-func (l *launch) reconcile(ctx context.Context, v *view, mayPull bool) error {
+func (l *launch) reconcile(ctx context.Context, cs *clusterState, mayPull bool) error {
 	err := context.Cause(ctx)
 	if err != nil {
 		return err
 	}
-	if v.told, err = l.unreachable(); err != nil {
+	if cs.leftOut, err = l.unreachable(); err != nil {
 		return err
 	}
-	if err := l.findImage(ctx, v, mayPull); err != nil {
+	if err := l.findImage(ctx, cs, mayPull); err != nil {
 		return err
 	}
-	if err := l.compare(ctx, v); err != nil {
+	if err := l.compare(ctx, cs); err != nil {
 		return fmt.Errorf("plan cluster %q, nothing was started:\n%w", l.spec.Name, err)
 	}
 	return nil
 }
 
-func (l *launch) findImage(ctx context.Context, v *view, mayPull bool) error {
-	p, err := v.ahead.resolved()
-	if errors.Is(err, errNotAsked) || errors.Is(err, errNotPulled) && mayPull {
-		p, err = l.resolveImage(ctx, l.head(), v.states[l.spec.Head.Host.ID()].containers, mayPull)
+func (l *launch) findImage(ctx context.Context, cs *clusterState, mayPull bool) error {
+	p, err := cs.prefetch.resolved()
+	if errors.Is(err, errNotPrefetched) || errors.Is(err, errNotPulled) && mayPull {
+		p, err = l.resolveImage(ctx, l.head(), cs.hosts[l.spec.Head.Host.ID()].containers, mayPull)
 	}
-	v.image, v.imageSize = p.facts, p.size
+	cs.image, cs.imageSize = p.facts, p.size
 	return err
 }
 
-// compare completes a view that has its image.
-func (l *launch) compare(ctx context.Context, v *view) error {
-	err := l.desire(v)
-	if err != nil && v.quick { // what was recorded may be out of date
-		v.states, v.quick = l.observe(ctx, l.observing(false)), false
-		err = l.desire(v)
+// compare computes the plan of a state that has its image.
+func (l *launch) compare(ctx context.Context, cs *clusterState) error {
+	err := l.desire(cs)
+	if err != nil && cs.quick { // what was recorded may be out of date
+		cs.hosts, cs.quick = l.observe(ctx, l.observing(false)), false
+		err = l.desire(cs)
 	}
 	if err != nil {
 		return err
 	}
-	var observed []Observed
+	var observed []containerState
 	for _, h := range l.fleet.order {
-		observed = append(observed, v.states[h.ID()].containers...)
+		observed = append(observed, cs.hosts[h.ID()].containers...)
 	}
-	v.actions = Diff(v.desired, observed)
+	cs.actions = planActions(cs.desired, observed)
 	if l.spec.Filter {
-		v.rules, v.digests, err = wantedFilters(l.spec.Name, v.desired, l.absent(), v.image)
+		cs.rules, cs.digests, err = wantedFilters(l.spec.Name, cs.desired, l.absent(), cs.image)
 	}
 	return err
 }
 
-func (l *launch) desire(v *view) (err error) {
-	facts := map[string]HostFacts{}
-	for id, k := range v.states {
-		facts[id] = k.facts
+func (l *launch) desire(cs *clusterState) (err error) {
+	facts := map[string]hostFacts{}
+	for id, hs := range cs.hosts {
+		facts[id] = hs.facts
 	}
-	v.desired, err = Desired(l.spec, facts, v.image, PlanOptions{})
+	cs.desired, err = planContainers(l.spec, facts, cs.image)
 	return err
 }
 
-// ahead is what the head's host is asked while other hosts are still on their way. There may be none: a nil one.
-type ahead struct {
+// prefetch holds questions to the head's host that run while other hosts still connect. A nil one has asked nothing.
+type prefetch struct {
 	stop      context.CancelFunc
 	haveImage chan struct{} // closed when image and imageErr are there
 	image     pinned
@@ -126,33 +126,33 @@ type ahead struct {
 	ray       *ray          // with its nodes; nil: they could not be had
 }
 
-// errNotAsked says that nothing was asked ahead.
-var errNotAsked = errors.New("not asked")
+// errNotPrefetched says that nothing was asked early.
+var errNotPrefetched = errors.New("not asked")
 
-// askAhead asks for the image, and, where a head runs, for Ray's nodes.
-func (l *launch) askAhead(ctx context.Context, h *docker.Host, there []Observed) *ahead {
+// startPrefetch asks for the image, and, where a head runs, for Ray's nodes.
+func (l *launch) startPrefetch(ctx context.Context, h *docker.Host, there []containerState) *prefetch {
 	ctx, stop := context.WithCancel(ctx)
-	a := &ahead{stop: stop, haveImage: make(chan struct{}), haveRay: make(chan struct{})}
+	p := &prefetch{stop: stop, haveImage: make(chan struct{}), haveRay: make(chan struct{})}
 	go func() {
-		defer close(a.haveImage)
-		a.image, a.imageErr = l.resolveImage(ctx, h, there, false)
+		defer close(p.haveImage)
+		p.image, p.imageErr = l.resolveImage(ctx, h, there, false)
 	}()
 	go func() {
-		defer close(a.haveRay)
+		defer close(p.haveRay)
 		for _, c := range there {
 			if c.Name == l.spec.Head.ID && c.State == "running" { // a node's ID is its container's name
-				a.ray = l.nodesAhead(ctx, h, c)
+				p.ray = l.prefetchNodes(ctx, h, c)
 			}
 		}
 	}()
-	return a
+	return p
 }
 
-// nodesAhead returns nil where it fails: whoever needs the nodes asks again, and then the error counts.
-func (l *launch) nodesAhead(ctx context.Context, h *docker.Host, head Observed) *ray {
+// prefetchNodes returns nil if it fails: the caller that needs the nodes asks again, and then the error counts.
+func (l *launch) prefetchNodes(ctx context.Context, h *docker.Host, head containerState) *ray {
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
-	f, err := FeaturesOf(head.Labels[labelRay])
+	f, err := featuresOf(head.Labels[labelRay])
 	if err != nil {
 		return nil
 	}
@@ -170,28 +170,28 @@ func (l *launch) nodesAhead(ctx context.Context, h *docker.Host, head Observed) 
 	return r
 }
 
-func (a *ahead) resolved() (pinned, error) {
-	if a == nil {
-		return pinned{}, errNotAsked
+func (p *prefetch) resolved() (pinned, error) {
+	if p == nil {
+		return pinned{}, errNotPrefetched
 	}
-	<-a.haveImage
-	return a.image, a.imageErr
+	<-p.haveImage
+	return p.image, p.imageErr
 }
 
 // nodes returns the head's Ray with the answer that it gave; nil: there is none.
-func (a *ahead) nodes() *ray {
-	if a == nil {
+func (p *prefetch) nodes() *ray {
+	if p == nil {
 		return nil
 	}
-	<-a.haveRay
-	return a.ray
+	<-p.haveRay
+	return p.ray
 }
 
 // end gives up what has not been answered yet.
-func (a *ahead) end() {
-	if a != nil {
-		a.stop()
-		<-a.haveImage
-		<-a.haveRay
+func (p *prefetch) end() {
+	if p != nil {
+		p.stop()
+		<-p.haveImage
+		<-p.haveRay
 	}
 }

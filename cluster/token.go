@@ -26,12 +26,12 @@ func carrier(ctx context.Context, h *docker.Host, cluster string, f func(id stri
 	if err := h.Remove(ctx, name); err != nil { // left by a launcher that was killed; the lock is ours
 		return err
 	}
-	labels := map[string]string{LabelCluster: cluster, LabelRole: roleToken}
-	if err := h.CreateVolume(ctx, TokenVolume(cluster), labels); err != nil {
+	labels := map[string]string{labelCluster: cluster, labelRole: roleToken}
+	if err := h.CreateVolume(ctx, tokenVolume(cluster), labels); err != nil {
 		return err
 	}
 	id, err := h.Create(ctx, docker.Create{Name: name, Image: toolImage, Cmd: []string{"/raybuild"}, Labels: labels,
-		Mounts: []docker.Mount{{Volume: true, Source: TokenVolume(cluster), Target: TokenDir}}})
+		Mounts: []docker.Mount{{Volume: true, Source: tokenVolume(cluster), Target: tokenDir}}})
 	if err != nil {
 		return err
 	}
@@ -46,7 +46,7 @@ func carrier(ctx context.Context, h *docker.Host, cluster string, f func(id stri
 // environment or label has it.
 func putToken(ctx context.Context, h *docker.Host, cluster, token string) error {
 	err := carrier(ctx, h, cluster, func(id string) error {
-		return h.PutTar(ctx, id, TokenDir, docker.TarFile("token", 0o444, []byte(token)))
+		return h.PutTar(ctx, id, tokenDir, docker.TarFile("token", 0o444, []byte(token)))
 	})
 	if err != nil {
 		return fmt.Errorf("deliver the token: %w", err)
@@ -56,7 +56,7 @@ func putToken(ctx context.Context, h *docker.Host, cluster, token string) error 
 
 // readToken reads a cluster's token from a container of it.
 func readToken(ctx context.Context, h *docker.Host, id string) (string, error) {
-	data, err := h.ReadFile(ctx, id, TokenPath)
+	data, err := h.ReadFile(ctx, id, tokenPath)
 	if err != nil {
 		return "", fmt.Errorf("read the cluster's token: %w", err)
 	}
@@ -65,7 +65,7 @@ func readToken(ctx context.Context, h *docker.Host, id string) (string, error) {
 
 // keptToken reads a cluster's token from where the head's host keeps it, which only root may. For a
 // copy out of a container an Engine runs its own program once more (20.10: 60 ms of CPU).
-func keptToken(ctx context.Context, h *docker.Host, head Observed) (string, error) {
+func keptToken(ctx context.Context, h *docker.Host, head containerState) (string, error) {
 	if head.Token == "" {
 		return readToken(ctx, h, head.ID)
 	}

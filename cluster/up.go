@@ -12,53 +12,53 @@ import (
 	"github.com/raybuild/raybuild/internal/docker"
 )
 
-// Up brings a cluster to what its spec says, and is done when Ray itself counts every node alive.
-// Run again it changes nothing. It fails, with the cause and the next command for each host, when
-// fewer workers than the spec's MinWorkers joined; the Status then says how far it came.
+// Up makes a cluster what its spec says. It returns when Ray counts every node as alive. A second Up changes nothing.
+// Up fails if fewer workers than the spec's MinWorkers joined. Then its error names the cause and the next command for
+// each host, and the Status says how far it came.
 func Up(ctx context.Context, spec *Spec, o Options) (*Status, error) {
 	l := newLaunch(spec, o)
 	defer l.close()
-	v, err := l.survey(ctx, true, true)
+	cs, err := l.survey(ctx, true, true)
 	if err != nil {
 		return nil, err
 	}
-	ahead := v.ahead
-	defer ahead.end()
-	for _, e := range v.told {
-		l.tell.say("left out: %v", e)
+	p := cs.prefetch
+	defer p.end()
+	for _, e := range cs.leftOut {
+		l.logf("left out: %v", e)
 	}
 	done := 0
 	failed := map[string]error{}
-	k := l.lockInfo(ctx, v)
-	if v.changes() > 0 && k != nil { // seen at the first look: no need to try
+	k := l.lockInfo(ctx, cs)
+	if cs.changes() > 0 && k != nil { // the first survey found it: no need to try
 		return nil, &LockedError{Cluster: spec.Name, LockInfo: *k}
 	}
-	if v.changes() > 0 || k == nil && len(v.strays()) > 0 {
-		ahead.end()
-		done, failed, v, err = l.converge(ctx)
+	if cs.changes() > 0 || k == nil && len(cs.strays()) > 0 {
+		p.end()
+		done, failed, cs, err = l.converge(ctx)
 		if err != nil {
 			return nil, err
 		}
 	}
-	r := v.ahead.nodes()
+	r := cs.prefetch.nodes()
 	if r == nil {
-		if r, err = l.ray(ctx, v); err != nil {
+		if r, err = l.ray(ctx, cs); err != nil {
 			return nil, err
 		}
 	}
 	defer r.close()
-	s, err := l.gate(ctx, v, r, failed, done > 0)
+	s, err := l.gate(ctx, cs, r, failed, done > 0)
 	if s == nil {
 		return nil, err
 	}
 	s.Changed, s.Seconds = done, time.Since(l.start).Seconds()
 	if err == nil {
-		err = l.probe(ctx, v)
+		err = l.probe(ctx, cs)
 	}
 	if err != nil {
 		return s, err
 	}
-	l.tell.say("%s", s.outcome())
+	l.logf("%s", s.outcome())
 	return s, nil
 }
 
@@ -75,10 +75,10 @@ func (s *Status) outcome() string {
 	return fmt.Sprintf("cluster %s %s: %s, %s", s.Cluster, state, alive, changes)
 }
 
-// converge does what the cluster lacks, under the cluster's lock. It looks again once it has the
-// lock: another launcher may have finished in between. failed are hosts on which something went
+// converge does what the cluster lacks, under the cluster's lock. Once it has the lock, it surveys the
+// hosts again: another launcher may have finished in between. failed are hosts on which something went
 // wrong.
-func (l *launch) converge(ctx context.Context) (done int, failed map[string]error, v *view, err error) {
+func (l *launch) converge(ctx context.Context) (done int, failed map[string]error, cs *clusterState, err error) {
 	ctx, k, err := acquire(ctx, l.head(), l.spec.Name, l.Owner, l.Lease)
 	if err != nil {
 		return 0, nil, nil, err
@@ -88,42 +88,42 @@ func (l *launch) converge(ctx context.Context) (done int, failed map[string]erro
 			err = rerr
 		}
 	}()
-	if v, err = l.lookAgain(ctx, true); err != nil {
+	if cs, err = l.surveyAgain(ctx, true); err != nil {
 		return 0, nil, nil, err
 	}
-	l.sweep(ctx, v)
-	failed = l.preflight(ctx, v)
+	l.sweep(ctx, cs)
+	failed = l.preflight(ctx, cs)
 	if !l.spec.Filter {
-		maps.Copy(failed, l.reach(ctx, v, failed))
+		maps.Copy(failed, l.reach(ctx, cs, failed))
 	}
-	if err := l.mayGoOn(v, failed, "preflight"); err != nil {
+	if err := l.mayGoOn(cs, failed, "preflight"); err != nil {
 		return 0, nil, nil, err
 	}
-	maps.Copy(failed, l.pull(ctx, v, failed))
-	if err := l.mayGoOn(v, failed, "pull"); err != nil {
+	maps.Copy(failed, l.pull(ctx, cs, failed))
+	if err := l.mayGoOn(cs, failed, "pull"); err != nil {
 		return 0, nil, nil, err
 	}
-	maps.Copy(failed, l.filters(ctx, v, failed))
+	maps.Copy(failed, l.filters(ctx, cs, failed))
 	if l.spec.Filter { // a filter that was there lets no new member in
-		maps.Copy(failed, l.reach(ctx, v, failed))
+		maps.Copy(failed, l.reach(ctx, cs, failed))
 	}
-	if err := l.mayGoOn(v, failed, "packet filter"); err != nil {
+	if err := l.mayGoOn(cs, failed, "packet filter"); err != nil {
 		return 0, nil, nil, err
 	}
-	done, more, err := l.apply(ctx, v, failed)
+	done, more, err := l.apply(ctx, cs, failed)
 	maps.Copy(failed, more)
 	if cause := context.Cause(ctx); cause != nil && err != nil {
 		err = cause
 	}
-	return done, failed, v, err
+	return done, failed, cs, err
 }
 
 // strays are containers that a launcher which was killed left behind: what it made for a moment, and its lock.
-func (v *view) strays() []Observed {
-	var out []Observed
-	for _, k := range v.states {
-		for _, c := range k.containers {
-			if role := c.Labels[LabelRole]; role == roleLock || role == roleToken || role == roleVersion {
+func (cs *clusterState) strays() []containerState {
+	var out []containerState
+	for _, hs := range cs.hosts {
+		for _, c := range hs.containers {
+			if role := c.Labels[labelRole]; role == roleLock || role == roleToken || role == roleVersion {
 				out = append(out, c)
 			}
 		}
@@ -132,79 +132,79 @@ func (v *view) strays() []Observed {
 }
 
 // sweep removes strays. The lock is ours by now, and goes at the end.
-func (l *launch) sweep(ctx context.Context, v *view) {
-	for _, c := range v.strays() {
-		if c.Labels[LabelRole] == roleLock {
+func (l *launch) sweep(ctx context.Context, cs *clusterState) {
+	for _, c := range cs.strays() {
+		if c.Labels[labelRole] == roleLock {
 			continue
 		}
 		if err := l.fleet.up[c.Host].Remove(ctx, c.ID); err != nil {
-			l.tell.say("%s: %v", c.Host, err) // the next up or down finds it again
+			l.logf("%s: %v", c.Host, err) // the next up or down finds it again
 		}
 	}
 }
 
 // mayGoOn stops the work when the head's host failed, or when too few workers are left.
-func (l *launch) mayGoOn(v *view, failed map[string]error, phase string) error {
+func (l *launch) mayGoOn(cs *clusterState, failed map[string]error, phase string) error {
 	if len(failed) == 0 {
 		return nil
 	}
-	var told []error
+	var failures []error
 	for _, host := range slices.Sorted(maps.Keys(failed)) {
-		told = append(told, &HostError{Host: host, Err: failed[host], Next: "mend it, then " + l.next()})
+		failures = append(failures, &HostError{Host: host, Err: failed[host], Next: "mend it, then " + l.next()})
 	}
 	workers := 0
-	for _, c := range v.desired {
+	for _, c := range cs.desired {
 		if c.Node.Role == Worker && failed[c.Host] == nil {
 			workers++
 		}
 	}
 	if failed[l.spec.Head.Host.ID()] == nil && workers >= l.required() {
-		for _, e := range told {
-			l.tell.say("%s: %v", phase, e)
+		for _, e := range failures {
+			l.logf("%s: %v", phase, e)
 		}
 		return nil
 	}
-	return fmt.Errorf("%s failed:\n%w", phase, errors.Join(told...))
+	return fmt.Errorf("%s failed:\n%w", phase, errors.Join(failures...))
 }
 
 // pull brings the image to the hosts that will make a container from it.
-func (l *launch) pull(ctx context.Context, v *view, skip map[string]error) map[string]error {
+func (l *launch) pull(ctx context.Context, cs *clusterState, skip map[string]error) map[string]error {
 	need := map[string]bool{}
-	for _, a := range v.actions {
+	for _, a := range cs.actions {
 		if a.Kind == Create || a.Kind == Recreate {
 			need[a.Host] = true
 		}
 	}
-	auth := l.auth(ctx, v.image.Ref)
+	auth := l.auth(ctx, cs.image.Ref)
 	return l.each(func(id string, h *docker.Host) error {
 		if !need[id] || skip[id] != nil {
 			return nil //nolint:nilerr // what is in skip counts already
 		}
-		if _, err := h.Image(ctx, v.image.Ref); err == nil || !docker.IsNotFound(err) {
+		if _, err := h.Image(ctx, cs.image.Ref); err == nil || !docker.IsNotFound(err) {
 			return err
 		}
-		_, err := l.fetchImage(ctx, id, h, v.image.Ref, auth)
+		_, err := l.fetchImage(ctx, id, h, cs.image.Ref, auth)
 		return err
 	})
 }
 
 // filters installs the packet filter where it is not the wanted one. It comes before the
 // containers: Ray's ports are never open.
-func (l *launch) filters(ctx context.Context, v *view, skip map[string]error) map[string]error {
+func (l *launch) filters(ctx context.Context, cs *clusterState, skip map[string]error) map[string]error {
 	return l.each(func(id string, h *docker.Host) error {
-		want, ok := v.digests[id]
-		if !ok || skip[id] != nil || v.states[id].filter == want {
+		want, ok := cs.digests[id]
+		if !ok || skip[id] != nil || cs.hosts[id].filter == want {
 			return nil //nolint:nilerr // what is in skip counts already
 		}
-		l.tell.say("%s: installing packet filter %s", id, filterTable(l.spec.Name))
-		return installFilter(ctx, h, v.rules[id])
+		l.logf("%s: installing packet filter %s", id, filterTable(l.spec.Name))
+		return installFilter(ctx, h, cs.rules[id])
 	})
 }
 
 // apply does the actions: removals, then the head, and when that is healthy the workers, in parallel.
-func (l *launch) apply(ctx context.Context, v *view, skip map[string]error) (int, map[string]error, error) {
-	var removals, heads, workers []Action
-	for _, a := range v.actions {
+func (l *launch) apply(ctx context.Context, cs *clusterState, skip map[string]error) (int, map[string]error, error) {
+	var removals, heads, workers []action
+	for _, a := range cs.actions {
 		switch {
 		case a.Kind == Keep || skip[a.Host] != nil:
 		case a.Kind == Remove:
@@ -215,13 +215,13 @@ func (l *launch) apply(ctx context.Context, v *view, skip map[string]error) (int
 			workers = append(workers, a)
 		}
 	}
-	done := len(v.filterChanges())
-	n, failed := l.run(ctx, removals, v, "")
+	done := len(cs.filterChanges())
+	n, failed := l.run(ctx, removals, cs, "")
 	done += n
 	token := ""
-	if f, err := FeaturesOf(v.image.RayVersion); err == nil && f.Token {
+	if f, err := featuresOf(cs.image.RayVersion); err == nil && f.Token {
 		var err error
-		if token, err = l.token(ctx, v); err != nil {
+		if token, err = l.token(ctx, cs); err != nil {
 			return done, failed, err
 		}
 	}
@@ -232,7 +232,7 @@ func (l *launch) apply(ctx context.Context, v *view, skip map[string]error) (int
 				l.stopQuietly(ctx, a)
 			}
 		}
-		n, errs := l.run(ctx, heads, v, token)
+		n, errs := l.run(ctx, heads, cs, token)
 		done += n
 		if err := errs[l.spec.Head.Host.ID()]; err != nil {
 			return done, failed, fmt.Errorf("start the head: %w", &HostError{Host: l.spec.Head.Host.ID(), Err: err,
@@ -240,25 +240,25 @@ func (l *launch) apply(ctx context.Context, v *view, skip map[string]error) (int
 		}
 	}
 	if len(workers) > 0 {
-		if err := l.awaitHead(ctx, v); err != nil {
+		if err := l.awaitHead(ctx, cs); err != nil {
 			return done, failed, err
 		}
-		n, errs := l.run(ctx, workers, v, token)
+		n, errs := l.run(ctx, workers, cs, token)
 		done += n
 		maps.Copy(failed, errs)
 	}
 	return done, failed, nil
 }
 
-func (l *launch) stopQuietly(ctx context.Context, a Action) {
+func (l *launch) stopQuietly(ctx context.Context, a action) {
 	if err := l.fleet.up[a.Host].Remove(ctx, a.ID); err != nil {
-		l.tell.say("%s: %v", a.Host, err) // it is removed again, and its error counts, when the worker's turn comes
+		l.logf("%s: %v", a.Host, err) // it is removed again, and its error counts, when the worker's turn comes
 	}
 }
 
 // run does actions in parallel, those of one host one after the other, and counts those that succeeded.
-func (l *launch) run(ctx context.Context, actions []Action, v *view, token string) (int, map[string]error) {
-	byHost := map[string][]Action{}
+func (l *launch) run(ctx context.Context, actions []action, cs *clusterState, token string) (int, map[string]error) {
+	byHost := map[string][]action{}
 	for _, a := range actions {
 		byHost[a.Host] = append(byHost[a.Host], a)
 	}
@@ -276,10 +276,10 @@ func (l *launch) run(ctx context.Context, actions []Action, v *view, token strin
 				}
 				delivered = true
 			}
-			if err := l.act(ctx, h, a, v); err != nil {
+			if err := l.act(ctx, h, a, cs); err != nil {
 				return fmt.Errorf("%s %s: %w", a.Kind, a.Node, err)
 			}
-			l.tell.say("%s: %s %s (%s)", id, past(a.Kind), a.Node, a.Why)
+			l.logf("%s: %s %s (%s)", id, past(a.Kind), a.Node, a.Why)
 			mu.Lock()
 			done++
 			mu.Unlock()
@@ -293,7 +293,7 @@ func past(k ActionKind) string {
 	return map[ActionKind]string{Create: "created", Recreate: "recreated", Remove: "removed", Start: "started"}[k]
 }
 
-func (l *launch) act(ctx context.Context, h *docker.Host, a Action, v *view) error {
+func (l *launch) act(ctx context.Context, h *docker.Host, a action, cs *clusterState) error {
 	switch a.Kind {
 	case Remove:
 		return stopAndRemove(ctx, h, a.ID)
@@ -305,11 +305,11 @@ func (l *launch) act(ctx context.Context, h *docker.Host, a Action, v *view) err
 		}
 	}
 	labels := maps.Clone(a.Want.Labels)
-	labels[labelRay], labels[labelPython] = v.image.RayVersion, v.image.Python
-	if r := v.states[a.Host].record(); r != "" {
+	labels[labelRay], labels[labelPython] = cs.image.RayVersion, cs.image.Python
+	if r := cs.hosts[a.Host].recordLabel(); r != "" {
 		labels[labelHost] = r
 	}
-	if d := v.digests[a.Host]; d != "" {
+	if d := cs.digests[a.Host]; d != "" {
 		labels[labelFilter] = d
 	}
 	c := docker.Create{Name: a.Want.Name, Image: a.Want.Image, Cmd: a.Want.Cmd, Env: a.Want.Env, Labels: labels,
@@ -341,9 +341,9 @@ func stopAndRemove(ctx context.Context, h *docker.Host, id string) error {
 }
 
 // token is the cluster's: the one that the head has, else a new one.
-func (l *launch) token(ctx context.Context, v *view) (string, error) {
-	for _, c := range v.states[l.spec.Head.Host.ID()].containers {
-		if Role(c.Labels[LabelRole]) == Head {
+func (l *launch) token(ctx context.Context, cs *clusterState) (string, error) {
+	for _, c := range cs.hosts[l.spec.Head.Host.ID()].containers {
+		if Role(c.Labels[labelRole]) == Head {
 			if t, err := readToken(ctx, l.head(), c.ID); err == nil && t != "" {
 				return t, nil
 			}

@@ -53,9 +53,9 @@ func (l *launch) poll(ctx context.Context, f func(ctx context.Context) (done boo
 var errTooLong = errors.New("it takes too long")
 
 // awaitHead waits until the head answers, and no longer than its container can still come up.
-func (l *launch) awaitHead(ctx context.Context, v *view) error {
+func (l *launch) awaitHead(ctx context.Context, cs *clusterState) error {
 	var last error
-	r, err := l.ray(ctx, v)
+	r, err := l.ray(ctx, cs)
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func (l *launch) awaitHead(ctx context.Context, v *view) error {
 		return fmt.Errorf("wait for the head: %w",
 			&HostError{Host: host, Err: err, Next: "raybuild cluster logs --node " + l.spec.Head.ID})
 	}
-	l.tell.say("%s: head answers after %.1f s", host, time.Since(start).Seconds())
+	l.logf("%s: head answers after %.1f s", host, time.Since(start).Seconds())
 	return nil
 }
 
@@ -107,10 +107,11 @@ func (l *launch) noDashboard(ctx context.Context, r *ray, start time.Time, last 
 
 // gate waits until Ray says that exactly the wanted nodes are alive with the resources asked for.
 // failed are hosts that are out already. The Status says how far it came, also beside an error.
-func (l *launch) gate(ctx context.Context, v *view, r *ray, failed map[string]error, changed bool) (*Status, error) {
+func (l *launch) gate(ctx context.Context, cs *clusterState, r *ray, failed map[string]error,
+	changed bool) (*Status, error) {
 	var nodes []rayNode
 	var lastErr error
-	want := slices.DeleteFunc(slices.Clone(v.desired), func(c Container) bool { return failed[c.Host] != nil })
+	want := slices.DeleteFunc(slices.Clone(cs.desired), func(c container) bool { return failed[c.Host] != nil })
 	err := l.poll(ctx, func(ctx context.Context) (bool, error) {
 		nodes, lastErr = r.asked, nil
 		if r.asked = nil; nodes == nil {
@@ -141,16 +142,16 @@ func (l *launch) gate(ctx context.Context, v *view, r *ray, failed map[string]er
 	if lastErr != nil {
 		s.Problem = lastErr.Error()
 	}
-	now := &view{states: v.states, image: v.image, desired: v.desired}
+	now := &clusterState{hosts: cs.hosts, image: cs.image, desired: cs.desired}
 	if err != nil || changed {
-		now.states = l.observe(ctx, observeOptions{cluster: l.spec.Name})
+		now.hosts = l.observe(ctx, observeOptions{cluster: l.spec.Name})
 	}
 	l.fill(ctx, s, now, nodes, r.features.NodeName, lastErr == nil)
 	return s, l.verdict(s, failed)
 }
 
 // hopeless ends the wait early when every node that is missing has a container that restarts over and over.
-func (l *launch) hopeless(ctx context.Context, want []Container, found map[string]rayNode) bool {
+func (l *launch) hopeless(ctx context.Context, want []container, found map[string]rayNode) bool {
 	for _, c := range want {
 		if _, ok := found[c.Node.ID]; ok {
 			continue
@@ -169,7 +170,7 @@ func (l *launch) hopeless(ctx context.Context, want []Container, found map[strin
 
 // verdict turns a status into up's result: enough nodes, or which are missing and why.
 func (l *launch) verdict(s *Status, failed map[string]error) error {
-	var told []error
+	var failures []error
 	workers := 0
 	head := false
 	for _, n := range s.Nodes {
@@ -182,44 +183,45 @@ func (l *launch) verdict(s *Status, failed map[string]error) error {
 			continue
 		}
 		if err := failed[n.Host]; err != nil {
-			told = append(told, &HostError{Host: n.Host, Err: fmt.Errorf("node %s: %w", n.ID, err),
+			failures = append(failures, &HostError{Host: n.Host, Err: fmt.Errorf("node %s: %w", n.ID, err),
 				Next: "mend it, then " + l.next()})
 			continue
 		}
-		told = append(told, &HostError{Host: n.Host, Err: fmt.Errorf("node %s: %s", n.ID, n.Why), Next: n.Next})
+		failures = append(failures, &HostError{Host: n.Host, Err: fmt.Errorf("node %s: %s", n.ID, n.Why), Next: n.Next})
 	}
 	for _, f := range s.Foreign {
-		told = append(told, fmt.Errorf("ray counts a node that is not in %s: %s; remove it there: raybuild cluster "+
-			"down --name %s --host HOST", l.spec.File, f, l.spec.Name))
+		failures = append(failures, fmt.Errorf("ray counts a node that is not in %s: %s; remove it there: "+
+			"raybuild cluster down --name %s --host HOST", l.spec.File, f, l.spec.Name))
 	}
 	if head && workers >= l.required() && len(s.Foreign) == 0 {
-		for _, e := range told {
-			l.tell.say("without: %v", e)
+		for _, e := range failures {
+			l.logf("without: %v", e)
 		}
-		s.Enough = len(told) > 0
+		s.Enough = len(failures) > 0
 		return nil
 	}
 	if s.Problem != "" {
-		told = append(told, errors.New(s.Problem))
+		failures = append(failures, errors.New(s.Problem))
 	}
 	return fmt.Errorf("cluster %s is not complete: %d of %s alive after %s:\n%w", l.spec.Name, s.Alive,
-		plural(s.Wanted, "node", "nodes"), l.wait(), errors.Join(told...))
+		plural(s.Wanted, "node", "nodes"), l.wait(), errors.Join(failures...))
 }
 
 // probe connects from here to Ray's ports at the addresses that are not for everyone: public ones
 // always, and all of them when a packet filter is on and this machine is no member. An answer is a
 // failure: code runs for whoever gets through.
-func (l *launch) probe(ctx context.Context, v *view) error {
+func (l *launch) probe(ctx context.Context, cs *clusterState) error {
 	targets := map[string]string{}
-	for host, k := range v.states {
+	for host, hs := range cs.hosts {
 		if host == "local" || strings.HasPrefix(host, "unix://") {
 			continue
 		}
-		for _, a := range k.facts.Addresses {
-			if Classify(a) == Public || l.spec.Filter && !l.member() && !dockerBridge(a) && Classify(a) == Private {
-				for _, c := range v.desired {
+		for _, a := range hs.facts.Addresses {
+			kind := classify(a)
+			if kind == addrPublic || l.spec.Filter && !l.member() && !dockerBridge(a) && kind == addrPrivate {
+				for _, c := range cs.desired {
 					if c.Host == host {
-						l.probePorts(targets, a, c, v)
+						l.probePorts(targets, a, c, cs)
 					}
 				}
 			}
@@ -251,10 +253,10 @@ func (l *launch) probe(ctx context.Context, v *view) error {
 }
 
 // probePorts adds a node's ports at an address. Of a range the first ones are tried: a filter treats them alike.
-func (l *launch) probePorts(targets map[string]string, a netip.Addr, c Container, v *view) {
-	needs, err := portsOpen(c.Node, v.image)
+func (l *launch) probePorts(targets map[string]string, a netip.Addr, c container, cs *clusterState) {
+	needs, err := portsOpen(c.Node, cs.image)
 	if err != nil {
-		return // refused by Desired before
+		return // planContainers has refused it before
 	}
 	for _, n := range needs {
 		for p := n.First; p <= min(n.Last, n.First+3); p++ {

@@ -41,7 +41,7 @@ func (l *launch) auth(ctx context.Context, ref string) docker.Auth {
 	}
 	c, err := l.Auth(ctx, host)
 	if err != nil {
-		l.tell.say("warning: no credentials for %s: %v", host, err)
+		l.logf("warning: no credentials for %s: %v", host, err)
 		return docker.Auth{}
 	}
 	return docker.Auth{Username: c.Username, Password: c.Password, IdentityToken: c.IdentityToken, Registry: host}
@@ -72,11 +72,12 @@ var errNotPulled = fmt.Errorf("the head's host has not pulled it yet, and it doe
 
 // resolveImage finds the digest that every node will run and what is in the image. h is the head's
 // host, and there are its containers. It pulls only when it may, and only there.
-func (l *launch) resolveImage(ctx context.Context, h *docker.Host, there []Observed, mayPull bool) (pinned, error) {
+func (l *launch) resolveImage(ctx context.Context, h *docker.Host, there []containerState,
+	mayPull bool) (pinned, error) {
 	fail := func(err error) (pinned, error) { return pinned{}, fmt.Errorf("find image %q: %w", l.spec.Image, err) }
 	name, digest := splitDigest(l.spec.Image)
 	if digest == "" {
-		digest = l.digest // the second look takes what the first one found
+		digest = l.digest // the second survey takes what the first one found
 	}
 	alone := len(l.spec.Hosts()) == 1
 	if digest == "" && alone && registryOf(l.spec.Image) == "docker.io" &&
@@ -139,7 +140,7 @@ func (l *launch) resolveImage(ctx context.Context, h *docker.Host, there []Obser
 // fetchImage pulls an image to a host, and tells what that took.
 func (l *launch) fetchImage(ctx context.Context, id string, h *docker.Host, ref string,
 	auth docker.Auth) (docker.Image, error) {
-	l.tell.say("%s: pulling %s", id, brief(ref))
+	l.logf("%s: pulling %s", id, brief(ref))
 	start := time.Now()
 	received, err := h.Pull(ctx, ref, auth)
 	if err != nil {
@@ -151,7 +152,7 @@ func (l *launch) fetchImage(ctx context.Context, id string, h *docker.Host, ref 
 		if received > 0 { // not every Engine tells
 			wire = fmt.Sprintf("%d MiB ", mib(received))
 		}
-		l.tell.say("%s: pulled %s(%d MiB unpacked) in %.1f s", id, wire, mib(img.Size), time.Since(start).Seconds())
+		l.logf("%s: pulled %s(%d MiB unpacked) in %.1f s", id, wire, mib(img.Size), time.Since(start).Seconds())
 	}
 	return img, err
 }
@@ -191,9 +192,10 @@ func explainPull(ref string, err error) error {
 
 // localImage is an image that only the one host's Engine knows, as after a build without a
 // registry. Its ID is its digest.
-func (l *launch) localImage(ctx context.Context, h *docker.Host, img docker.Image, there []Observed) (pinned, error) {
+func (l *launch) localImage(ctx context.Context, h *docker.Host, img docker.Image,
+	there []containerState) (pinned, error) {
 	l.local.Do(func() {
-		l.tell.say("note: raybuild takes the image %s that is on %s, and asks no registry", l.spec.Image,
+		l.logf("note: raybuild takes the image %s that is on %s, and asks no registry", l.spec.Image,
 			l.spec.Head.Host.ID())
 	})
 	return l.imageFacts(ctx, h, img.ID, img.ID, img, there)
@@ -202,7 +204,7 @@ func (l *launch) localImage(ctx context.Context, h *docker.Host, img docker.Imag
 // imageFacts reads an image that the head's Engine has. What it does not say itself was found out
 // before, or is asked of it now.
 func (l *launch) imageFacts(ctx context.Context, h *docker.Host, ref, digest string, img docker.Image,
-	there []Observed) (pinned, error) {
+	there []containerState) (pinned, error) {
 	p := pinned{size: img.Size, facts: ImageFacts{Ref: ref, Digest: digest, User: img.User,
 		RayVersion: img.Labels[imageRay], Python: img.Labels[imagePython]}}
 	if img.Arch != "" {
@@ -213,7 +215,7 @@ func (l *launch) imageFacts(ctx context.Context, h *docker.Host, ref, digest str
 	}
 	if p.facts.RayVersion == "" {
 		for _, c := range there {
-			if c.Labels[LabelImage] == digest && c.Labels[labelRay] != "" {
+			if c.Labels[labelImage] == digest && c.Labels[labelRay] != "" {
 				p.facts.RayVersion, p.facts.Python = c.Labels[labelRay], c.Labels[labelPython]
 			}
 		}
@@ -239,7 +241,7 @@ func askVersion(ctx context.Context, h *docker.Host, cluster, ref string) (strin
 		return "", err
 	}
 	id, err := h.Create(ctx, docker.Create{Name: name, Image: ref, Cmd: []string{"ray", "--version"}, Network: "none",
-		Labels: map[string]string{LabelCluster: cluster, LabelRole: roleVersion}})
+		Labels: map[string]string{labelCluster: cluster, labelRole: roleVersion}})
 	if err != nil {
 		return "", err
 	}

@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// Scale converges to the first n workers of the spec: further ones are removed, missing ones
-// started. The file stays as it is, so that a later Up, without a number, is back to all of them.
+// Scale brings a cluster to the first n workers of its spec: it starts those that are missing and removes the others.
+// The file does not change, so a later Up starts all workers again.
 func Scale(ctx context.Context, spec *Spec, n int, o Options) (*Status, error) {
 	if n < 0 || n > len(spec.Workers) {
 		return nil, fmt.Errorf("scale cluster %q to %d workers: %s names %d; add hosts there for more", spec.Name, n,

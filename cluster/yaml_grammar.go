@@ -82,9 +82,9 @@ func (g grammar) checked(what string, check func(s string) (message, fix string)
 	return strictyaml.Grammar{What: what, Pattern: expr, Check: check, Bools: true}
 }
 
-// ParseSize reads an amount of memory as Docker does: a number and an optional unit k, m, g or t,
+// parseSize reads an amount of memory as Docker does: a number and an optional unit k, m, g or t,
 // each 1024 of the one before.
-func ParseSize(s string) (int64, error) {
+func parseSize(s string) (int64, error) {
 	m := sizeGrammar.FindStringSubmatch(s)
 	if m == nil {
 		return 0, fmt.Errorf("size %q: not a number with k, m, g or t", s)
@@ -104,7 +104,7 @@ func ParseSize(s string) (int64, error) {
 // reason.
 func sizeValue(dst *int64, bytes int64, least, why string) strictyaml.Value {
 	g := sizeGrammar.checked("a size, such as `8g`", func(s string) (string, string) {
-		v, err := ParseSize(s)
+		v, err := parseSize(s)
 		switch {
 		case err != nil:
 			return fmt.Sprintf("%q is not a size", clip(s)), "write bytes, or a number with k, m, g or t, such " +
@@ -114,7 +114,7 @@ func sizeValue(dst *int64, bytes int64, least, why string) strictyaml.Value {
 		}
 		return "", ""
 	})
-	return strictyaml.Each(g, func(s string) { *dst, _ = ParseSize(s) })
+	return strictyaml.Each(g, func(s string) { *dst, _ = parseSize(s) })
 }
 
 // portRangeValue reads "10002-10999".

@@ -40,9 +40,9 @@ const initRest = `
 # wait: 2m                      # how long nodes may take to join
 `
 
-// Init returns a commented cluster.yaml that loads: the first host is the head, the others are
-// workers; none is this machine. An empty image becomes a place-holder, an empty name "demo". It
-// fails when a host, the name or the image is not valid.
+// Init returns a commented cluster.yaml, which Load reads. The first host is the head and the others are workers.
+// Without hosts, the cluster runs on this machine. An empty image becomes a placeholder, and an empty name becomes
+// "demo". Init fails if a host, the name or the image is not valid.
 func Init(name, image string, hosts []string) ([]byte, error) {
 	if name == "" {
 		name = "demo"

@@ -104,7 +104,7 @@ func mountProblem(m Mount) (message, fix string) {
 	if !cleanPath(m.Target) || m.Target == "/" {
 		return fmt.Sprintf("mount target %q is not valid", clip(m.Target)), "write an absolute path in the container"
 	}
-	for _, own := range []string{"/dev/shm", TokenDir, "/proc", "/sys"} {
+	for _, own := range []string{"/dev/shm", tokenDir, "/proc", "/sys"} {
 		if m.Target == own || strings.HasPrefix(m.Target, own+"/") {
 			return fmt.Sprintf("mount target %s is used by the launcher", m.Target),
 				"choose another target; the size of /dev/shm is shm_size"

@@ -7,17 +7,18 @@ import (
 	"github.com/raybuild/raybuild/internal/strictyaml"
 )
 
-// SchemaURL is where the JSON Schema of a cluster.yaml is published. Editors take it from the first line of a file.
+// SchemaURL is the address of the published JSON Schema of a cluster.yaml. Editors read it from the first line of a
+// file.
 const SchemaURL = "https://raw.githubusercontent.com/raybuild/raybuild/main/schema/cluster.schema.json"
 
 //go:embed data/cluster.md
 var fileIntro string
 
-// Schema is the JSON Schema of a cluster.yaml, draft 2020-12. It takes every file that Load takes, and some that Load
-// refuses: rules between keys are not in it.
+// Schema returns the JSON Schema of a cluster.yaml, draft 2020-12. It accepts every file that Load accepts. It accepts
+// more, because it has no rules between keys.
 func Schema() ([]byte, error) { return referenceFile().Schema() }
 
-// Page is the reference of a cluster.yaml in Markdown: every key with what it is for, its type, its default and an
+// Page returns the reference of a cluster.yaml in Markdown. Every key has a sentence, a type, a default and an
 // example.
 func Page() []byte { return referenceFile().Page() }
 

@@ -86,7 +86,8 @@ func containerKeys(s *settings) []strictyaml.Key {
 		{Name: "ports", Doc: "The ports of a node. A further node of the same host takes ports above them.",
 			Example: "{gcs: 6379, workers: 10002-10999}", Value: portsValue(s)},
 		{Name: "temp_dir",
-			Doc:     "Ray's `--temp-dir` in the container. Another node on the same host gets a number at the path's end.",
+			Doc: "Ray's `--temp-dir` in the container. Another node on the same host gets a number at the path's " +
+				"end.",
 			Default: "`" + defaultTemp + "`", Example: "/scratch/ray",
 			Value: strictyaml.String(&n.TempDir, absolutePath())},
 		{Name: "ssh", Doc: "How hosts are reached, where their URLs do not say it.", Default: "as `~/.ssh/config` says",
@@ -151,7 +152,8 @@ func labelName() strictyaml.Grammar {
 func launcherEnv() map[string]string {
 	const (
 		set   = "leave it out: the launcher sets it on every node"
-		token = "leave it out: the launcher makes a token and delivers it as a file, so `docker inspect` does not show it"
+		token = "leave it out: the launcher makes a token and delivers it as a file, so `docker inspect` does not " +
+			"show it"
 	)
 	return map[string]string{
 		"RAY_AUTH_TOKEN": token, "RAY_ADDRESS": set, "RAY_AUTH_MODE": set, "RAY_AUTH_TOKEN_PATH": set,

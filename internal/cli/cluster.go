@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/raybuild/raybuild/cluster"
-	"github.com/raybuild/raybuild/internal/docker"
 	"github.com/raybuild/raybuild/internal/registry"
 	"github.com/raybuild/raybuild/layers"
 )
@@ -102,7 +101,7 @@ func (a *app) loadCluster(o *clusterOptions) (*cluster.Spec, error) {
 
 // launcher is how the cluster's hosts are reached from here.
 func (a *app) launcher(o *clusterOptions) cluster.Options {
-	ssh := docker.Options{SSHConfig: o.sshConfig, KnownHosts: o.knownHosts}
+	ssh := cluster.SSH{Config: o.sshConfig, KnownHosts: o.knownHosts}
 	if len(ssh.KnownHosts) == 0 {
 		ssh.KnownHosts = []string{a.besideCluster(o), "/etc/ssh/ssh_known_hosts"}
 		if home, err := os.UserHomeDir(); err == nil {

@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/raybuild/raybuild/cluster"
-	"github.com/raybuild/raybuild/internal/docker"
 	"github.com/raybuild/raybuild/internal/kube"
 )
 
@@ -78,7 +77,7 @@ func (a *app) export(ctx context.Context, spec *cluster.Spec, o *clusterOptions,
 		return nil, err
 	}
 	if format == cluster.RayUp {
-		if eo.Login, err = docker.LoginOf(targetOf(spec.Head.Host), a.launcher(o).SSH); err != nil {
+		if eo.Login, err = cluster.LoginOf(spec, a.launcher(o)); err != nil {
 			return nil, err
 		}
 	}
@@ -130,7 +129,7 @@ func (a *app) applyToKube(ctx context.Context, doc []byte, namespace string, o *
 		file = a.path(file)
 	}
 	r, err := kube.Apply(ctx, doc, kube.Options{Kubeconfig: file, Context: o.context, Namespace: namespace,
-		Force: o.force, Timeout: o.timeout, Say: a.say})
+		Force: o.force, Timeout: o.timeout, Logf: a.say})
 	if err != nil {
 		return err
 	}

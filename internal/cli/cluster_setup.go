@@ -72,7 +72,8 @@ known before: trust them first.`,
 				return err
 			}
 			ssh := a.launcher(o).SSH
-			keys, err := a.scan(cmd.Context(), targets, ssh)
+			keys, err := a.scan(cmd.Context(), targets, docker.Options{SSHConfig: ssh.Config,
+				KnownHosts: ssh.KnownHosts, Identities: ssh.Identities, Agent: ssh.Agent})
 			if err != nil {
 				return err
 			}

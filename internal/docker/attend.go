@@ -11,18 +11,17 @@ import (
 	"github.com/moby/moby/client"
 )
 
-// frozenError is an Engine that no longer answers while its host does.
+// frozenError says that an Engine does not answer, although its host does.
 type frozenError struct{ silent time.Duration }
 
 func (e *frozenError) Error() string {
-	return fmt.Sprintf("the Engine is frozen: its host answers, but the Engine has not answered for %s; see it "+
-		"with: systemctl status docker", e.silent)
+	return fmt.Sprintf("the Engine is frozen: its host answers, but the Engine has not answered for %s; see it with: "+
+		"systemctl status docker", e.silent)
 }
 
-// attend watches the Engine during a call that may take long: SSH's keepalive tells of the host
-// alone. Every so often the Engine is asked for a sign of life, and where it gives none the context
-// of the call ends. why puts the cause in the place of the error that the call has seen of it; stop
-// ends the watch.
+// attend watches the Engine during a long call: SSH's keepalive watches only the host. It pings the Engine again and
+// again. If the Engine does not answer, the call's context ends. why then replaces the call's error by a frozenError.
+// stop ends the watch.
 func (h *Host) attend(ctx context.Context) (call context.Context, why func(error) error, stop context.CancelFunc) {
 	watched, end := context.WithCancelCause(ctx)
 	go func() {
@@ -50,8 +49,8 @@ func (h *Host) attend(ctx context.Context) (call context.Context, why func(error
 	return watched, why, func() { end(nil) }
 }
 
-// frozen asks the Engine for a sign of life. Any answer is one, an error too. Where all ways to it
-// are taken, as sessions of `docker system dial-stdio` may be, nothing is known.
+// frozen pings the Engine. Any answer is a sign of life, an error too. Over `docker system dial-stdio`, all sessions
+// may be in use, and the ping gets no connection. Then frozen says no.
 func (h *Host) frozen(ctx context.Context) bool {
 	short, cancel := context.WithTimeout(ctx, h.limit)
 	defer cancel()

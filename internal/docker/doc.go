@@ -1,10 +1,9 @@
 // Package docker reaches the Docker Engine of a host.
 //
-// A host is this machine or one behind SSH. For a host behind SSH one connection carries
-// everything: the Engine's API, tunnels to ports of the host, and the few fixed commands that the
-// API has no call for. The connection has time limits of its own at each phase, and a keepalive
-// that ends it when the host falls silent; every call under way then fails with that cause. The
-// Engine's API is spoken over direct-streamlocal channels (OpenSSH PROTOCOL, section 2.4) to the
-// Engine's socket, so that no docker program is needed on the host and sshd's MaxStartups and
-// MaxSessions do not limit the calls. Host keys are always checked.
+// A host is this machine, or a machine that SSH reaches. One SSH connection to a host carries everything: the Engine's
+// API, tunnels to ports of the host, and a few fixed commands for which the API has no call. Each phase of the
+// connection has its own time limit. A keepalive ends the connection if the host does not answer any more; then all
+// running calls fail with this cause. The API goes over direct-streamlocal channels (OpenSSH PROTOCOL, section 2.4) to
+// the Engine's socket. So the host needs no docker program, and sshd's MaxStartups and MaxSessions do not limit the
+// calls. Host keys are always checked.
 package docker

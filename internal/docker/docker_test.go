@@ -157,14 +157,12 @@ func TestHangNamesThePhase(t *testing.T) {
 			t.Parallel()
 			b := newBed(t, sshtest.Options{Hang: phase})
 			b.opts.HandshakeTimeout = 500 * time.Millisecond
-			start := time.Now()
-			_, err := Dial(t.Context(), b.target, b.opts)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			_, err := Dial(ctx, b.target, b.opts)
 			if err == nil || !strings.Contains(err.Error(), want) ||
 				!strings.Contains(err.Error(), "no answer within 500ms") {
 				t.Errorf("got %v, want the phase %q", err, want)
-			}
-			if d := time.Since(start); d > 5*time.Second {
-				t.Errorf("took %s", d)
 			}
 		})
 	}
@@ -227,7 +225,7 @@ func TestStreamlocalRefusedFallsBackToDialStdio(t *testing.T) {
 	}})
 	h := b.dial(t)
 	if h.Note() == "" {
-		t.Error("the fall-back is not told")
+		t.Error("the note does not name the fall-back")
 	}
 	var wg sync.WaitGroup
 	var failed atomic.Int64

@@ -19,13 +19,14 @@ import (
 // IsNotFound says that the container, image or volume of a call is not there.
 func IsNotFound(err error) bool { return cerrdefs.IsNotFound(err) }
 
-// IsConflict says that the Engine refused because of what is there: a name that is taken, a volume or image in use.
+// IsConflict says that the Engine refused a call because of what is there: the name is taken, or the volume or image
+// is in use.
 func IsConflict(err error) bool {
 	// podman 4.3 says 500 of a container's name that is taken, where Docker says 409.
 	return cerrdefs.IsConflict(err) || cerrdefs.IsInternal(err) && strings.Contains(err.Error(), "is already in use")
 }
 
-// Info is what an Engine says of itself and its host.
+// Info is what an Engine says about itself and its host.
 type Info struct {
 	Name    string // of the host
 	Version string // of the Engine: 20.10.24
@@ -34,7 +35,7 @@ type Info struct {
 	Arch    string    // as the kernel says it: x86_64
 	Root    string    // where the Engine keeps images
 	Time    time.Time // the host's clock; zero when the Engine's answer cannot be read
-	GPUs    bool      // a runtime for GPUs is installed; how many there are is not told
+	GPUs    bool      // a runtime for GPUs is installed; the Engine does not say how many GPUs
 	// GraphDriver says that images are kept unpacked by a graph driver, not in containerd's image store.
 	GraphDriver bool
 }
@@ -72,7 +73,7 @@ func (h *Host) fail(verb, noun string, err error) error {
 	return fmt.Errorf("%s %s: %w", verb, h.target, h.explain(err))
 }
 
-// Container is a container as a list shows it.
+// Container describes a container as a list of containers shows it.
 type Container struct {
 	ID     string
 	Name   string
@@ -82,7 +83,7 @@ type Container struct {
 	Kept   map[string]string // where the host keeps what is mounted, by its place in the container; in a list only
 }
 
-// Containers lists those that have a label, running or not. label is key or key=value.
+// Containers lists the containers that have a label, also those that do not run. label is key or key=value.
 func (h *Host) Containers(ctx context.Context, label string) ([]Container, error) {
 	res, err := h.api.ContainerList(ctx, client.ContainerListOptions{All: true,
 		Filters: client.Filters{}.Add("label", label)})
@@ -107,7 +108,7 @@ func (h *Host) Containers(ctx context.Context, label string) ([]Container, error
 	return out, nil
 }
 
-// Detail is a container as an inspection shows it.
+// Detail describes a container as an inspection shows it.
 type Detail struct {
 	Container
 	Running  bool
@@ -119,7 +120,7 @@ type Detail struct {
 	Image    string    // as it was created with
 }
 
-// Inspect looks at one container, by ID or name.
+// Inspect inspects one container by its ID or name.
 func (h *Host) Inspect(ctx context.Context, id string) (Detail, error) {
 	res, err := h.api.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
 	if err != nil {
@@ -156,7 +157,7 @@ type Create struct {
 	Mounts          []Mount
 }
 
-// Mount is a host's directory or a volume in a container.
+// Mount is a directory of the host, or a volume, in a container.
 type Mount struct {
 	Volume         bool
 	Source, Target string
@@ -200,7 +201,7 @@ func (h *Host) Create(ctx context.Context, c Create) (string, error) {
 	return res.ID, h.fail("create container", c.Name, why(err))
 }
 
-// Start starts a container; one that runs already is left alone.
+// Start starts a container. It does nothing if the container runs.
 func (h *Host) Start(ctx context.Context, id string) error {
 	ctx, why, stop := h.attend(ctx)
 	defer stop()
@@ -208,7 +209,7 @@ func (h *Host) Start(ctx context.Context, id string) error {
 	return h.fail("start container", short(id), why(err))
 }
 
-// Stop ends a container, within its own stop time-out. One that is not there is no error.
+// Stop ends a container, within the container's stop time-out. It is no error if the container is not there.
 func (h *Host) Stop(ctx context.Context, id string) error {
 	ctx, why, stop := h.attend(ctx)
 	defer stop()
@@ -219,8 +220,8 @@ func (h *Host) Stop(ctx context.Context, id string) error {
 	return h.fail("stop container", short(id), why(err))
 }
 
-// Remove removes a container with its anonymous volumes, by ID or name, also when it runs. One that
-// is not there is no error.
+// Remove removes a container with its anonymous volumes, by its ID or name, also if it runs. It is no error if the
+// container is not there.
 func (h *Host) Remove(ctx context.Context, id string) error {
 	ctx, why, stop := h.attend(ctx)
 	defer stop()
@@ -238,7 +239,7 @@ func short(id string) string {
 	return id
 }
 
-// TarFile is a tar of one file that belongs to root.
+// TarFile makes a tar of one file that belongs to root.
 func TarFile(name string, mode int64, data []byte) io.Reader {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
@@ -250,7 +251,7 @@ func TarFile(name string, mode int64, data []byte) io.Reader {
 	return &b
 }
 
-// PutTar unpacks a tar into a directory of a container, which need not run.
+// PutTar unpacks a tar into a directory of a container. The container need not run.
 func (h *Host) PutTar(ctx context.Context, id, dir string, tar io.Reader) error {
 	ctx, why, stop := h.attend(ctx)
 	defer stop()
@@ -258,7 +259,7 @@ func (h *Host) PutTar(ctx context.Context, id, dir string, tar io.Reader) error 
 	return h.fail("copy into container", short(id), why(err))
 }
 
-// ReadFile reads a file of at most 1 MiB of a container, which need not run.
+// ReadFile reads a file of a container. The file has at most 1 MiB, and the container need not run.
 func (h *Host) ReadFile(ctx context.Context, id, path string) ([]byte, error) {
 	fail := func(err error) ([]byte, error) { return nil, h.fail("read "+path+" of container", short(id), err) }
 	res, err := h.api.CopyFromContainer(ctx, id, client.CopyFromContainerOptions{SourcePath: path})
@@ -281,7 +282,7 @@ func (h *Host) ReadFile(ctx context.Context, id, path string) ([]byte, error) {
 	return data, nil
 }
 
-// CreateVolume makes a volume; one of that name which is there already is left as it is.
+// CreateVolume makes a volume. It changes nothing if a volume of that name is there.
 func (h *Host) CreateVolume(ctx context.Context, name string, labels map[string]string) error {
 	ctx, why, stop := h.attend(ctx)
 	defer stop()
@@ -289,7 +290,7 @@ func (h *Host) CreateVolume(ctx context.Context, name string, labels map[string]
 	return h.fail("create volume", name, why(err))
 }
 
-// Volumes lists the names of those that have a label.
+// Volumes lists the names of the volumes that have a label.
 func (h *Host) Volumes(ctx context.Context, label string) ([]string, error) {
 	res, err := h.api.VolumeList(ctx, client.VolumeListOptions{Filters: client.Filters{}.Add("label", label)})
 	var names []string
@@ -299,7 +300,7 @@ func (h *Host) Volumes(ctx context.Context, label string) ([]string, error) {
 	return names, h.fail("list volumes of", "", err)
 }
 
-// RemoveVolume removes a volume. One that is not there is no error.
+// RemoveVolume removes a volume. It is no error if the volume is not there.
 func (h *Host) RemoveVolume(ctx context.Context, name string) error {
 	ctx, why, stop := h.attend(ctx)
 	defer stop()

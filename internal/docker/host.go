@@ -18,7 +18,7 @@ import (
 
 const defaultSocket = "/var/run/docker.sock"
 
-// Host is a connected host. Its methods may be called at once by many goroutines.
+// Host is a connected host. Many goroutines may call its methods at the same time.
 type Host struct {
 	target Target
 	link   *link // nil: this machine
@@ -30,8 +30,7 @@ type Host struct {
 	quiet, limit time.Duration // of attend
 }
 
-// Dial connects to a host and agrees with its Engine on a version of the API. It fails when any
-// step does: the error names the step.
+// Dial connects to a host and agrees with its Engine on a version of the API. Its error names the step that failed.
 func Dial(ctx context.Context, t Target, o Options) (*Host, error) {
 	o = o.withDefaults()
 	ctx, cancel := context.WithTimeoutCause(ctx, o.DialTimeout, tooSlowError(o.DialTimeout))
@@ -208,13 +207,13 @@ func (h *Host) negotiate(ctx context.Context, o Options) error {
 	return nil
 }
 
-// Target is what the host was reached by.
+// Target returns the target that Dial got.
 func (h *Host) Target() Target { return h.target }
 
-// Docker is the client of the host's Engine. Its API version is settled.
+// Docker returns the client of the host's Engine. The client has the API version that Dial agreed on.
 func (h *Host) Docker() *client.Client { return h.api }
 
-// Note says what is out of the ordinary in how the host is reached; empty: nothing.
+// Note says what is unusual about the connection to the host. It is empty if nothing is.
 func (h *Host) Note() string { return h.note }
 
 // Dial opens a TCP connection from the host to addr, for tunnels.
@@ -229,7 +228,7 @@ func (h *Host) Dial(ctx context.Context, addr string) (net.Conn, error) {
 	return &stream{Conn: c, link: h.link}, nil
 }
 
-// Err is nil while the connection is up, and why it ended afterwards. Of this machine it is always nil.
+// Err says why the connection ended. It is nil as long as the connection is up, and always nil for this machine.
 func (h *Host) Err() error {
 	if h.link == nil {
 		return nil
@@ -237,7 +236,7 @@ func (h *Host) Err() error {
 	return h.link.err()
 }
 
-// Done is closed when the connection ends. Of this machine it is nil.
+// Done returns a channel that is closed when the connection ends. For this machine it is nil.
 func (h *Host) Done() <-chan struct{} {
 	if h.link == nil {
 		return nil

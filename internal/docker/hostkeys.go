@@ -14,6 +14,8 @@ import (
 	"github.com/skeema/knownhosts"
 	"golang.org/x/crypto/ssh"
 	xknownhosts "golang.org/x/crypto/ssh/knownhosts"
+
+	"github.com/raybuild/raybuild/internal/wholefile"
 )
 
 // hostKeys opens the files of host keys that are there.
@@ -61,7 +63,7 @@ func checkHostKey(db *knownhosts.HostKeyDB, h hop) ssh.HostKeyCallback {
 	}
 }
 
-// HostKeyError is a host key that is unknown, changed or revoked. Nothing was sent to that host.
+// HostKeyError is the error of a host key that is unknown, changed or revoked. Nothing was sent to that host.
 type HostKeyError struct{ err error }
 
 func (e *HostKeyError) Error() string { return e.err.Error() }
@@ -69,7 +71,7 @@ func (e *HostKeyError) Error() string { return e.err.Error() }
 // Unwrap returns the cause.
 func (e *HostKeyError) Unwrap() error { return e.err }
 
-// HostKey is a key that a host shows.
+// HostKey is a public key of a host.
 type HostKey struct {
 	Host        string // as the user wrote it
 	Addr        string // host:port that it was read from
@@ -81,8 +83,8 @@ type HostKey struct {
 
 var errSeen = errors.New("host key seen")
 
-// ScanHostKeys asks a host for its keys, one of each kind, without authenticating. Jump hosts on
-// the way are checked as ever. A key that differs from a recorded one is a HostKeyError.
+// ScanHostKeys asks a host for one key of each kind. It does not log in to the host. It logs in to the jump hosts on
+// the way and checks their keys. A key that differs from the recorded one gives a HostKeyError.
 func ScanHostKeys(ctx context.Context, t Target, o Options) ([]HostKey, error) {
 	o = o.withDefaults()
 	cfg, err := readClientConfig(o.SSHConfig)
@@ -155,8 +157,8 @@ func scanKey(ctx context.Context, d dialer, h hop, algos []string, o Options) (s
 	return seen, nil
 }
 
-// RecordHostKeys appends the keys that a file of host keys lacks; the file is replaced at once or
-// not at all. It returns how many were new.
+// RecordHostKeys appends the keys that a file of host keys lacks. It replaces the file as a whole, and returns how
+// many keys were new.
 func RecordHostKeys(file string, keys []HostKey) (int, error) {
 	fail := func(err error) (int, error) { return 0, fmt.Errorf("record host keys in %q: %w", file, err) }
 	if target, err := filepath.EvalSymlinks(file); err == nil {
@@ -183,16 +185,7 @@ func RecordHostKeys(file string, keys []HostKey) (int, error) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return fail(err)
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(file), ".known_hosts-*") // made with mode 0600
-	if err != nil {
-		return fail(err)
-	}
-	defer os.Remove(tmp.Name()) // gone after the rename
-	_, err = tmp.Write(data)
-	if err = errors.Join(err, tmp.Close()); err != nil {
-		return fail(err)
-	}
-	if err := os.Rename(tmp.Name(), file); err != nil {
+	if err := wholefile.Write(file, data, 0o600); err != nil {
 		return fail(err)
 	}
 	return added, nil

@@ -16,7 +16,7 @@ import (
 	"github.com/moby/moby/client"
 )
 
-// Image is an image that an Engine has.
+// Image describes an image of an Engine.
 type Image struct {
 	ID      string   // sha256:… of its config
 	Digests []string // name@sha256:… that it was pulled or pushed as
@@ -28,7 +28,7 @@ type Image struct {
 	Layers  []string // digests of its unpacked layers (diff IDs), the lowest first
 }
 
-// Image looks at an image that the Engine has. One that it has not is an error for which IsNotFound holds.
+// Image inspects an image of the Engine. If the Engine does not have it, IsNotFound holds for the error.
 func (h *Host) Image(ctx context.Context, ref string) (Image, error) {
 	res, err := h.api.ImageInspect(ctx, ref)
 	if err != nil {
@@ -42,7 +42,7 @@ func (h *Host) Image(ctx context.Context, ref string) (Image, error) {
 	return out, nil
 }
 
-// Auth are the credentials of one call. They go to the Engine in a header of the call, and stay nowhere on the host.
+// Auth are the credentials of one call. The Engine gets them in a header of the call and does not keep them.
 type Auth struct{ Username, Password, IdentityToken, Registry string }
 
 func (a Auth) header() (string, error) {
@@ -66,8 +66,8 @@ func (h *Host) Digest(ctx context.Context, ref string, a Auth) (string, error) {
 	return res.Descriptor.Digest.String(), nil
 }
 
-// Pull pulls an image, and says how many bytes of layers came over the wire: the Engine fetches
-// those only that it has not.
+// Pull pulls an image. received counts the bytes of layers that came over the wire: the Engine fetches only layers
+// that it lacks.
 func (h *Host) Pull(ctx context.Context, ref string, a Auth) (received int64, err error) {
 	header, err := a.header()
 	if err != nil {
@@ -99,9 +99,8 @@ func (h *Host) Pull(ctx context.Context, ref string, a Auth) (received int64, er
 	return received, nil
 }
 
-// TinyImage is a tar for Load of an image named ref with one small file. The same arguments give
-// the same bytes, and so the same image ID: loading it twice, also at once, leaves one image. arch
-// is Go's name of a CPU.
+// TinyImage makes a tar for Load. Its image has the name ref and one small file. The same arguments give the same
+// bytes, so a second Load leaves one image. arch is Go's name of a CPU.
 func TinyImage(ref, arch string, labels map[string]string) (io.Reader, error) {
 	layer, err := io.ReadAll(TarFile("raybuild", 0o444, []byte("never run\n")))
 	if err != nil {
@@ -142,7 +141,7 @@ func digestOf(b []byte) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// RemoveImage removes an image that no container uses. One that is not there is no error.
+// RemoveImage removes an image that no container uses. It is no error if the image is not there.
 func (h *Host) RemoveImage(ctx context.Context, ref string) error {
 	_, err := h.api.ImageRemove(ctx, ref, client.ImageRemoveOptions{})
 	if IsNotFound(err) {

@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"context"
 	"net"
 	"runtime"
 	"strings"
@@ -13,12 +14,15 @@ import (
 	"github.com/raybuild/raybuild/internal/testneeds"
 )
 
-// TestDefaultLimitsNameAHangWithinFifteenSeconds takes the limits as users have them. The host that
-// is slow at each step, and at none too slow, is the one for which limits on each step are not
-// enough.
+// TestDefaultLimitsNameAHangWithinFifteenSeconds takes the limits as users have them. The error of each hang names the
+// limit that ended it, so the test reads the limits and does not measure time on a busy machine. The last host is slow
+// at each step and too slow at none: it needs the limit on all steps together.
 func TestDefaultLimitsNameAHangWithinFifteenSeconds(t *testing.T) {
 	testneeds.Long(t)
 	const most = 15 * time.Second
+	if o := (Options{}).withDefaults(); o.DialTimeout > most || o.KeepaliveEvery+o.KeepaliveLimit > most {
+		t.Errorf("the default limits %+v let a hang last longer than %s", o, most)
+	}
 	block := make(chan struct{})
 	t.Cleanup(func() { close(block) })
 	e := newEngine(t, "1.41")
@@ -39,13 +43,11 @@ func TestDefaultLimitsNameAHangWithinFifteenSeconds(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			b := newBed(t, tt.server)
-			start := time.Now()
-			_, err := Dial(t.Context(), b.target, b.opts)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			_, err := Dial(ctx, b.target, b.opts)
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want %q", err, tt.want)
-			}
-			if d := time.Since(start); d > most {
-				t.Errorf("it took %s", d)
 			}
 		})
 	}
@@ -67,25 +69,21 @@ func TestDefaultLimitsNameAHangWithinFifteenSeconds(t *testing.T) {
 				}
 			}
 			b.server.Freeze()
-			endsWithin(t, events.Err, most)
+			endsSilent(t, events.Err)
 		})
 	}
 }
 
-// endsWithin waits for a stream to end because its host fell silent.
-func endsWithin(t *testing.T, ended <-chan error, most time.Duration) {
+// endsSilent waits for a stream to end because its host fell silent.
+func endsSilent(t *testing.T, ended <-chan error) {
 	t.Helper()
-	start := time.Now()
 	select {
 	case err := <-ended:
 		if err == nil || !strings.Contains(err.Error(), "no sign of life") {
 			t.Errorf("the stream ended with %v", err)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the stream still hangs")
-	}
-	if d := time.Since(start); d > most {
-		t.Errorf("it took %s", d)
 	}
 }
 
@@ -96,7 +94,7 @@ func TestSilentHostEndsOpenStream(t *testing.T) {
 	h := b.dial(t)
 	events := h.Docker().Events(t.Context(), client.EventsListOptions{})
 	b.server.Freeze()
-	endsWithin(t, events.Err, 5*time.Second)
+	endsSilent(t, events.Err)
 	if err := h.Err(); err == nil || !strings.Contains(err.Error(), "no sign of life") {
 		t.Errorf("Err is %v", err)
 	}

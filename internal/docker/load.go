@@ -12,8 +12,8 @@ import (
 	"github.com/moby/moby/client"
 )
 
-// Load loads an image from a tar (of `docker save`, or an OCI layout where the Engine takes one)
-// and returns the names that the Engine gave it.
+// Load loads an image from a tar of `docker save`. Some Engines also take a tar of an OCI layout. It returns the names
+// that the Engine gave the image.
 func (h *Host) Load(ctx context.Context, tar io.Reader) ([]string, error) {
 	ctx, why, stop := h.attend(ctx)
 	defer stop()

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// Login is what a host would be logged in to with, for programs that cannot ask an agent.
+// Login is what a program that cannot ask an SSH agent uses to log in to a host.
 type Login struct {
 	User    string
 	Key     string // private key file that needs no passphrase; empty: there is none

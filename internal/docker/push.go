@@ -10,7 +10,7 @@ import (
 	"github.com/moby/moby/client"
 )
 
-// PushedLayer is how far a layer of a push is.
+// PushedLayer is the progress of one layer in a push.
 type PushedLayer struct {
 	ID         string // the first twelve digits of the digest of the layer's unpacked tar
 	Sent, Size int64  // bytes; Size is 0 where the Engine does not know it
@@ -18,9 +18,8 @@ type PushedLayer struct {
 	Reused     bool // the registry had it
 }
 
-// Push pushes an image that the Engine has under this name, and returns the digest that the
-// registry knows it by. progress may be nil. What the Engine says of a layer it says in words:
-// moby/moby, daemon/internal/distribution/push_v2.go.
+// Push pushes the Engine's image of this name and returns its digest in the registry. progress may be nil. Push reads
+// the Engine's messages about layers: moby/moby, daemon/internal/distribution/push_v2.go.
 func (h *Host) Push(ctx context.Context, ref string, a Auth, progress func(PushedLayer)) (string, error) {
 	header, err := a.header()
 	if err != nil {

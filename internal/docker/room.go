@@ -7,13 +7,13 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Reclaimable is what an Engine's `docker system df` shows as such: bytes that nothing uses.
+// Reclaimable counts bytes that nothing uses, as `docker system df` does.
 type Reclaimable struct{ Images, Containers, BuildCache int64 }
 
-// Sum is all of it.
+// Sum adds the three.
 func (r Reclaimable) Sum() int64 { return r.Images + r.Containers + r.BuildCache }
 
-// Reclaimable asks what the Engine could free. Volumes are left out: they are somebody's data.
+// Reclaimable asks how much space the Engine could free. It leaves out volumes: they are somebody's data.
 func (h *Host) Reclaimable(ctx context.Context) (Reclaimable, error) {
 	du, err := h.api.DiskUsage(ctx, client.DiskUsageOptions{Images: true, Containers: true, BuildCache: true})
 	if err != nil {
@@ -25,7 +25,7 @@ func (h *Host) Reclaimable(ctx context.Context) (Reclaimable, error) {
 // mostImages bounds the images whose layers are looked at: the Engine lists the newest first.
 const mostImages = 64
 
-// ImageLayers are the layers (diff IDs, the lowest first) of each image that the Engine has.
+// ImageLayers lists the layers of each image of the Engine: diff IDs, the lowest first.
 func (h *Host) ImageLayers(ctx context.Context) ([][]string, error) {
 	list, err := h.api.ImageList(ctx, client.ImageListOptions{})
 	if err != nil {

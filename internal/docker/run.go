@@ -29,7 +29,7 @@ func commandLine(argv []string) (string, error) {
 // sessions as sshd grants by default.
 const maxCommands = 4
 
-// CommandError is a command that ran and failed.
+// CommandError is the error of a command that ran and failed.
 type CommandError struct {
 	Argv   []string
 	Code   int    // exit code; -1: ended by a signal
@@ -44,9 +44,8 @@ func (e *CommandError) Error() string {
 	return s
 }
 
-// Run runs a command on the host and returns what it prints. Every argument must be plain (letters,
-// digits and _@%+=:,./-): anything else belongs into stdin. A command that fails is a
-// *CommandError.
+// Run runs a command on the host and returns its output. Every argument must be plain: letters, digits and _@%+=:,./-.
+// Any other text belongs into stdin. If the command fails, the error is a *CommandError.
 func (h *Host) Run(ctx context.Context, stdin io.Reader, argv ...string) ([]byte, error) {
 	line, err := commandLine(argv)
 	if err != nil {

@@ -7,14 +7,14 @@ import (
 	"github.com/moby/moby/client"
 )
 
-// Sign is what an Engine's answers say of it and its host beside what was asked.
+// Sign is what each answer of an Engine says about the Engine and its host, whatever the question was.
 type Sign struct {
-	Engine string        // product and version: Docker/20.10.24 (linux); empty: the answers do not tell
+	Engine string        // product and version: Docker/20.10.24 (linux); empty: the answers do not say
 	Skew   time.Duration // the host's clock minus ours, to a second or two
 }
 
-// Sign is that of the Engine's last answer; there is one since Dial. It costs nothing, where Info
-// makes many an Engine run programs.
+// Sign returns what the Engine's last answer says beside its content. Dial got the first answer. Sign costs nothing;
+// Info makes some Engines run programs.
 func (h *Host) Sign() Sign {
 	if s := h.sign.Load(); s != nil {
 		return *s

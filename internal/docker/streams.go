@@ -9,7 +9,7 @@ import (
 	"github.com/moby/moby/client"
 )
 
-// LogOptions select what Logs shows.
+// LogOptions select what Logs copies.
 type LogOptions struct {
 	Follow     bool
 	Tail       string // number of lines; default: all
@@ -17,7 +17,7 @@ type LogOptions struct {
 	Timestamps bool
 }
 
-// Logs copies what a container has printed.
+// Logs copies the output of a container.
 func (h *Host) Logs(ctx context.Context, id string, o LogOptions, stdout, stderr io.Writer) error {
 	ctx, why, stop := h.attend(ctx)
 	defer stop()
@@ -31,7 +31,7 @@ func (h *Host) Logs(ctx context.Context, id string, o LogOptions, stdout, stderr
 	return h.fail("read logs of", short(id), why(err))
 }
 
-// Exec is a command in a running container.
+// Exec describes a command in a running container.
 type Exec struct {
 	Cmd           []string
 	Env           []string

@@ -43,7 +43,7 @@ func (t Target) String() string {
 	return u.String()
 }
 
-// Options bound and configure connections. The zero value is right for a user's machine.
+// Options are the files and time limits of connections. The zero value is right for a user's machine.
 type Options struct {
 	SSHConfig string // client configuration; default ~/.ssh/config, which may be missing; "none": not read
 	// files of host keys; default ~/.ssh/known_hosts and /etc/ssh/ssh_known_hosts; missing files

@@ -21,7 +21,7 @@ const (
 	image = "registry.example/ray@sha256:1111111111111111111111111111111111111111111111111111111111111111"
 	other = "registry.example/ray@sha256:2222222222222222222222222222222222222222222222222222222222222222"
 
-	patience = 20 * time.Second // of a user who waits for what comes at once
+	patience = time.Minute // of a user who waits for what comes at once
 )
 
 // exported is what raybuild exports: a head and two workers.
@@ -95,16 +95,16 @@ func podOf(name, image, waiting, message string) map[string]any {
 			"containerStatuses": []any{map[string]any{"name": "ray", "ready": waiting == "", "state": state}}}}
 }
 
-// user is a launch against the server: its story is what the user sees.
+// user is a launch against the server: its log is what the user sees.
 type user struct {
-	story strings.Builder
+	log strings.Builder
 	kube.Options
 }
 
 func newUser(t *testing.T, s *kubetest.Server) *user {
 	u := &user{Options: kube.Options{Kubeconfig: s.Kubeconfig(t), Timeout: patience, Poll: time.Millisecond}}
-	u.Say = func(format string, a ...any) {
-		fmt.Fprintf(&u.story, format+"\n", a...)
+	u.Logf = func(format string, a ...any) {
+		fmt.Fprintf(&u.log, format+"\n", a...)
 		t.Logf(format, a...)
 	}
 	return u
@@ -125,9 +125,9 @@ func TestApplyWaitsUntilAllPodsAreReadyAndChangesNothingAgain(t *testing.T) {
 	at := 0
 	for _, want := range []string{"applied to namespace ml", "operator has not said anything",
 		"head not ready (ContainerCreating", "1 of 2 workers ready", "2 of 2 workers ready"} {
-		i := strings.Index(u.story.String()[at:], want)
+		i := strings.Index(u.log.String()[at:], want)
 		if i < 0 {
-			t.Fatalf("the story has no %q after what it says before:\n%s", want, u.story.String())
+			t.Fatalf("the log has no %q after what it says before:\n%s", want, u.log.String())
 		}
 		at += i
 	}
@@ -145,8 +145,8 @@ func TestApplyWaitsUntilAllPodsAreReadyAndChangesNothingAgain(t *testing.T) {
 	u = newUser(t, s)
 	r, err = kube.Apply(t.Context(), exported(t, image, ""), u.Options)
 	if err != nil || r.Changed || s.Cluster().GetGeneration() != 1 ||
-		!strings.Contains(u.story.String(), "nothing changed") || !strings.Contains(r.String(), "unchanged") {
-		t.Errorf("again: %+v, %v, generation %d\n%s", r, err, s.Cluster().GetGeneration(), u.story.String())
+		!strings.Contains(u.log.String(), "nothing changed") || !strings.Contains(r.String(), "unchanged") {
+		t.Errorf("again: %+v, %v, generation %d\n%s", r, err, s.Cluster().GetGeneration(), u.log.String())
 	}
 
 	// KubeRay writes no status for a change that moves nothing in it: observedGeneration stays behind.
@@ -293,7 +293,6 @@ func TestApplyFailures(t *testing.T) {
 			if tt.doc != nil {
 				doc = tt.doc(doc)
 			}
-			start := time.Now()
 			r, err := kube.Apply(t.Context(), doc, u.Options)
 			t.Log(err)
 			if err == nil {
@@ -304,8 +303,8 @@ func TestApplyFailures(t *testing.T) {
 					t.Errorf("the error does not say %q", part)
 				}
 			}
-			if d := time.Since(start); d >= patience {
-				t.Errorf("it says so after %s: it has waited for what cannot come", d)
+			if strings.Contains(err.Error(), patience.String()) { // the limit, which only an error at its end names
+				t.Error("it has waited for what cannot come")
 			}
 		})
 	}
@@ -317,8 +316,8 @@ func TestPodsThatMayNotBeSeenDoNotKeepItFromBeingReady(t *testing.T) {
 	s.Operator = steps(status(1, "ContainerCreating", 0), status(1, "", 2))
 	u := newUser(t, s)
 	if _, err := kube.Apply(t.Context(), exported(t, image, ""), u.Options); err != nil ||
-		!strings.Contains(u.story.String(), `cannot list resource "pods"`) {
-		t.Errorf("%v\n%s", err, u.story.String())
+		!strings.Contains(u.log.String(), `cannot list resource "pods"`) {
+		t.Errorf("%v\n%s", err, u.log.String())
 	}
 }
 

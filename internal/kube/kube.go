@@ -32,8 +32,8 @@ type Options struct {
 	Namespace  string                        // default: the object's, then the context's
 	Force      bool                          // take fields over that another manager owns
 	Timeout    time.Duration                 // how long the cluster may take to get ready; default 10 minutes
-	Poll       time.Duration                 // pause between two looks; default 1 s
-	Say        func(format string, a ...any) // the story; default: nowhere
+	Poll       time.Duration                 // pause between two requests for the status; default 1 s
+	Logf       func(format string, a ...any) // gets a line for each event; default: nowhere
 }
 
 // Result is the applied cluster.
@@ -109,9 +109,9 @@ func Apply(ctx context.Context, doc []byte, o Options) (*Result, error) {
 	r := &Result{Namespace: c.namespace, Name: c.name, Context: c.context,
 		Changed: before == nil || differ(before, applied)}
 	if r.Changed {
-		c.Say("raycluster.ray.io/%s applied to namespace %s", c.name, c.namespace)
+		c.Logf("raycluster.ray.io/%s applied to namespace %s", c.name, c.namespace)
 	} else {
-		c.Say("raycluster.ray.io/%s in namespace %s is as wanted: nothing changed", c.name, c.namespace)
+		c.Logf("raycluster.ray.io/%s in namespace %s is as wanted: nothing changed", c.name, c.namespace)
 	}
 	last, err := c.await(ctx, applied.GetGeneration())
 	if err != nil {
@@ -159,8 +159,8 @@ func connect(obj *unstructured.Unstructured, o Options) (*cluster, error) {
 	if o.Poll == 0 {
 		o.Poll = time.Second
 	}
-	if o.Say == nil {
-		o.Say = func(string, ...any) {}
+	if o.Logf == nil {
+		o.Logf = func(string, ...any) {}
 	}
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = o.Kubeconfig
@@ -184,8 +184,8 @@ func connect(obj *unstructured.Unstructured, o Options) (*cluster, error) {
 		}
 	}
 	rest.UserAgent, rest.Timeout = fieldManager, requestLimit
-	rest.QPS = -1 // no limit of its own: looks have their pause
-	rest.WarningHandlerWithContext = warnings{o.Say}
+	rest.QPS = -1 // no limit of its own: Options.Poll has one
+	rest.WarningHandlerWithContext = warnings{o.Logf}
 	if c.client, err = dynamic.NewForConfig(rest); err != nil {
 		return nil, fmt.Errorf("reach the Kubernetes cluster: %w", err)
 	}
@@ -193,11 +193,11 @@ func connect(obj *unstructured.Unstructured, o Options) (*cluster, error) {
 }
 
 // warnings are what the API server wants users to read.
-type warnings struct{ say func(string, ...any) }
+type warnings struct{ logf func(string, ...any) }
 
 // HandleWarningHeaderWithContext implements rest.WarningHandlerWithContext.
 func (w warnings) HandleWarningHeaderWithContext(_ context.Context, _ int, _, text string) {
-	w.say("warning of the API server: %s", text)
+	w.logf("warning of the API server: %s", text)
 }
 
 func (c *cluster) get(ctx context.Context) (*unstructured.Unstructured, error) {
@@ -244,18 +244,18 @@ func (c *cluster) explain(ctx context.Context, verb string, err error) error {
 
 // conflicts names the fields that others own, and their owners. They stand in the causes of the API server's answer.
 func conflicts(s *apierrors.StatusError) string {
-	var told []string
+	var fields []string
 	if s.ErrStatus.Details != nil {
 		for _, c := range s.ErrStatus.Details.Causes {
 			if c.Type == metav1.CauseTypeFieldManagerConflict {
-				told = append(told, fmt.Sprintf("%s (%s)", c.Field, c.Message))
+				fields = append(fields, fmt.Sprintf("%s (%s)", c.Field, c.Message))
 			}
 		}
 	}
-	if len(told) == 0 { // not of apply
+	if len(fields) == 0 { // not of apply
 		return clip(s.Error())
 	}
-	return "others have set these fields to other values: " + strings.Join(told, ", ")
+	return "others have set these fields to other values: " + strings.Join(fields, ", ")
 }
 
 // clip keeps a message of others on one line.

@@ -84,16 +84,16 @@ type podTrouble struct {
 }
 
 func troubleOf(pods []pod) podTrouble {
-	var told []string
+	var troubles []string
 	lasting := false
 	for _, p := range pods {
 		if text, lasts := p.trouble(); text != "" {
-			told = append(told, fmt.Sprintf("pod %s: %s", p.Metadata.Name, text))
+			troubles = append(troubles, fmt.Sprintf("pod %s: %s", p.Metadata.Name, text))
 			lasting = lasting || lasts
 		}
 	}
-	slices.Sort(told)
-	return podTrouble{strings.Join(told, "; "), lasting}
+	slices.Sort(troubles)
+	return podTrouble{strings.Join(troubles, "; "), lasting}
 }
 
 // trouble says why a pod is not ready, empty when it is or nothing is known. Reasons are those of
@@ -124,7 +124,7 @@ func (p *pod) trouble() (text string, lasting bool) {
 func (c *cluster) oldPods(ctx context.Context) error {
 	pods, err := c.pods(ctx)
 	if err != nil {
-		c.Say("raycluster.ray.io/%s: cannot tell which image its pods run: %s", c.name, clip(err.Error()))
+		c.Logf("raycluster.ray.io/%s: cannot tell which image its pods run: %s", c.name, clip(err.Error()))
 		return nil
 	}
 	_, digest, _ := strings.Cut(c.image, "@")

@@ -77,16 +77,16 @@ func (s *status) failure() string {
 	return ""
 }
 
-// patience is how many looks in a row see what will not mend itself before the wait ends: operator
-// and kubelet try again meanwhile.
+// patience is how often in a row the status shows a failure that lasts before the wait ends: operator and kubelet try
+// again meanwhile.
 const patience = 60
 
-// await looks at the cluster until it is ready, and tells what changes.
+// await asks for the status until the cluster is ready, and logs each change.
 func (c *cluster) await(ctx context.Context, generation int64) (*status, error) {
 	end := time.Now().Add(c.Timeout)
-	told, failing := "", 0
+	logged, failing := "", 0
 	for {
-		s, trouble, err := c.look(ctx)
+		s, trouble, err := c.observe(ctx)
 		if err != nil && (ctx.Err() != nil || !transient(err)) {
 			return nil, err
 		}
@@ -96,9 +96,9 @@ func (c *cluster) await(ctx context.Context, generation int64) (*status, error) 
 		} else if trouble.text != "" {
 			line += "; " + trouble.text
 		}
-		if line != told {
-			c.Say("raycluster.ray.io/%s: %s", c.name, line)
-			told = line
+		if line != logged {
+			c.Logf("raycluster.ray.io/%s: %s", c.name, line)
+			logged = line
 		}
 		if err == nil && (trouble.lasting || s.failure() != "" && s.ObservedGen >= generation) {
 			failing++
@@ -126,8 +126,8 @@ func (c *cluster) await(ctx context.Context, generation int64) (*status, error) 
 	}
 }
 
-// look asks for the cluster's status and, while it is not ready, for what is wrong with its pods.
-func (c *cluster) look(ctx context.Context) (*status, podTrouble, error) {
+// observe asks for the cluster's status and, while it is not ready, for what is wrong with its pods.
+func (c *cluster) observe(ctx context.Context) (*status, podTrouble, error) {
 	var s status
 	obj, err := c.get(ctx)
 	if apierrors.IsNotFound(err) {
@@ -156,7 +156,7 @@ func (c *cluster) notReady(why string) error {
 	return fmt.Errorf("RayCluster %q in namespace %q is not ready: %s", c.name, c.namespace, why)
 }
 
-// transient errors may be gone at the next look.
+// transient errors may be gone at the next request.
 func transient(err error) bool {
 	var s *apierrors.StatusError
 	return !errors.As(err, &s) || apierrors.IsServerTimeout(err) || apierrors.IsTooManyRequests(err) ||

@@ -5,19 +5,16 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/docker/go-units"
 )
 
 // Size is a number of bytes, as "70.1 MB": units of 1000.
 func Size(n int64) string {
-	const k = 1000
-	if n < k {
+	if n < 1000 {
 		return fmt.Sprintf("%d B", n)
 	}
-	value, unit := float64(n)/k, 0
-	for value >= k && unit < 4 {
-		value, unit = value/k, unit+1
-	}
-	return fmt.Sprintf("%.1f %cB", value, "kMGTP"[unit])
+	return units.CustomSize("%.1f %s", float64(n), 1000, []string{"B", "kB", "MB", "GB", "TB", "PB"})
 }
 
 // Short is the beginning of a digest, as people compare them: 12 characters, without the algorithm.

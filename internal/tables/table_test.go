@@ -22,7 +22,6 @@ func recorded(t testing.TB) []byte {
 }
 
 func TestTableOfRecordedPage(t *testing.T) {
-	t.Parallel()
 	rows, err := releases(recorded(t))
 	if err != nil {
 		t.Fatal(err)
@@ -44,7 +43,6 @@ func TestTableOfRecordedPage(t *testing.T) {
 }
 
 func TestWheelNames(t *testing.T) {
-	t.Parallel()
 	for name, want := range map[string]string{
 		"ray-2.60.0-cp314-cp314-manylinux2014_x86_64.whl":                    "2.60.0 3.14 linux/amd64",
 		"ray-2.60.0-1-cp310-cp310-manylinux_2_28_aarch64.whl":                "2.60.0 3.10 linux/arm64",
@@ -68,7 +66,6 @@ func TestWheelNames(t *testing.T) {
 }
 
 func TestYankedAndStrangePages(t *testing.T) {
-	t.Parallel()
 	file := func(python, yanked string) string {
 		return `{"filename":"ray-2.1.0-` + python + `-` + python + `-manylinux2014_x86_64.whl","yanked":` + yanked + `}`
 	}
@@ -135,7 +132,6 @@ func repository(t *testing.T, wheels string) {
 }
 
 func TestRefresh(t *testing.T) {
-	t.Parallel()
 	page := recorded(t)
 	repository(t, "# old\n2.20.0\t2024-05-01\t3.9\t-\t-\n2.59.0\t2026-10-02\t3.10\t3.10\t-\n")
 	var asked []string
@@ -176,7 +172,6 @@ func TestRefresh(t *testing.T) {
 }
 
 func TestRefreshRefuses(t *testing.T) {
-	t.Parallel()
 	for name, tt := range map[string]struct {
 		answer http.HandlerFunc
 		want   string

@@ -125,9 +125,15 @@ func (b *Bed) Addr(i int) string { return fmt.Sprintf("%s.%d", b.Net, 10+i) }
 
 // Reach is how the bed's hosts are reached: with its own key and host keys.
 func (b *Bed) Reach() cluster.Options {
-	return cluster.Options{Images: images{}, SSH: docker.Options{SSHConfig: "none", Agent: "none",
-		KnownHosts: []string{filepath.Join(b.Dir, "known_hosts")},
-		Identities: []string{filepath.Join(b.Dir, "id_ed25519")}}}
+	s := b.SSH()
+	return cluster.Options{Images: images{}, SSH: cluster.SSH{Config: s.SSHConfig, KnownHosts: s.KnownHosts,
+		Identities: s.Identities, Agent: s.Agent}}
+}
+
+// SSH is Reach for a test that connects to a host without the launcher.
+func (b *Bed) SSH() docker.Options {
+	return docker.Options{SSHConfig: "none", Agent: "none", KnownHosts: []string{filepath.Join(b.Dir, "known_hosts")},
+		Identities: []string{filepath.Join(b.Dir, "id_ed25519")}}
 }
 
 // Home makes the home directory of somebody whose SSH key the hosts take, with the named files of

@@ -74,14 +74,9 @@ var listening = regexp.MustCompile(`\s(\S+):(\d+)\s+\S+:\*`)
 // those on which a worker process may. sshd is the only other thing that listens there.
 func (b *bed) rayPorts(t *testing.T, i int, n cluster.Node) []int {
 	t.Helper()
-	ports := []int{10001, n.Ports.WorkerMin, n.Ports.WorkerMax, n.Ports.Dashboard}
-	needs, err := cluster.PortsNeeded(n, "2.52.0", true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range needs {
-		ports = append(ports, p.First, p.Last)
-	}
+	p := n.Ports
+	ports := []int{10001, p.GCS, p.Dashboard, p.Client, p.NodeManager, p.ObjectManager, p.RuntimeEnvAgent, p.AgentGRPC,
+		p.AgentListen, p.Metrics, p.WorkerMin, p.WorkerMax}
 	for _, m := range listening.FindAllStringSubmatch(b.Must(t, "exec", fmt.Sprint(i), "ss", "-Hltn"), -1) {
 		if p := must(strconv.Atoi(m[2])); p != 22 && !strings.HasPrefix(m[1], "127.") {
 			ports = append(ports, p)

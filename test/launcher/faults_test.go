@@ -17,7 +17,7 @@ import (
 
 func TestSixtyFourCallsToOneHostAtOnce(t *testing.T) {
 	b := needBed(t)
-	h, err := docker.Dial(t.Context(), docker.Target{User: "root", Address: b.Addr(1)}, b.Options(t).SSH)
+	h, err := docker.Dial(t.Context(), docker.Target{User: "root", Address: b.Addr(1)}, b.SSH())
 	if err != nil {
 		t.Fatal(err)
 	}

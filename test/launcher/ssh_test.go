@@ -21,17 +21,17 @@ func TestStrictSSHD(t *testing.T) {
 	b := needBed(t)
 	b.Clean(t, "strict")
 	b.configureSSHD(t, 2, "MaxStartups 10:30:100\nMaxSessions 1\nMaxAuthTries 1\nAllowStreamLocalForwarding no\n")
-	var told strings.Builder
+	var log strings.Builder
 	o := b.Options(t)
-	o.Log = &told
+	o.Log = &log
 	s, err := cluster.Up(t.Context(), b.Spec(t, "strict", b.image, "filter: true\n", 2), o)
 	if err != nil || !s.Healthy {
 		t.Errorf("up: %v\n%s", err, s)
 	}
-	if !strings.Contains(told.String(), "dial-stdio") {
-		t.Errorf("it does not say that it fell back:\n%s", told.String())
+	if !strings.Contains(log.String(), "dial-stdio") {
+		t.Errorf("it does not say that it fell back:\n%s", log.String())
 	}
-	h, err := docker.Dial(t.Context(), docker.Target{User: "root", Address: b.Addr(2)}, b.Options(t).SSH)
+	h, err := docker.Dial(t.Context(), docker.Target{User: "root", Address: b.Addr(2)}, b.SSH())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +114,7 @@ func TestHostCertificates(t *testing.T) {
 			b.Must(t, "exec", "2", "sh", "-c", "echo '"+cert+"' >/etc/ssh/host-cert.pub")
 			b.restartSSHD(t, 2)
 			authority(tt.hosts)
-			o := b.Options(t).SSH
+			o := b.SSH()
 			o.KnownHosts = []string{known}
 			h, err := docker.Dial(t.Context(), docker.Target{User: "root", Address: b.Addr(2)}, o)
 			if err == nil {
@@ -127,7 +127,7 @@ func TestHostCertificates(t *testing.T) {
 		})
 	}
 	t.Run("the host's own key is recorded instead", func(t *testing.T) {
-		o := b.Options(t).SSH
+		o := b.SSH()
 		o.KnownHosts = []string{filepath.Join(dir, "recorded")}
 		at := docker.Target{User: "root", Address: b.Addr(2)}
 		keys, err := docker.ScanHostKeys(t.Context(), at, o)

@@ -14,7 +14,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"testing"
 	"time"
 
 	"github.com/skeema/knownhosts"
@@ -62,8 +61,16 @@ type Server struct {
 	count  int
 }
 
+// T is the part of testing.TB that this package uses. An example, which has no *testing.T, can have one of its own.
+type T interface {
+	Helper()
+	Fatal(args ...any)
+	Cleanup(f func())
+	TempDir() string
+}
+
 // NewKey makes an ed25519 key.
-func NewKey(t testing.TB) (ssh.Signer, []byte) {
+func NewKey(t T) (ssh.Signer, []byte) {
 	t.Helper()
 	_, priv, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -84,7 +91,7 @@ func NewKey(t testing.TB) (ssh.Signer, []byte) {
 func Dial(addr string) (net.Conn, error) { return net.Dial("tcp", addr) }
 
 // Start runs a server until the test ends.
-func Start(t testing.TB, o Options) *Server {
+func Start(t T, o Options) *Server {
 	t.Helper()
 	if o.HostKey == nil {
 		o.HostKey, _ = NewKey(t)
@@ -107,7 +114,7 @@ func Start(t testing.TB, o Options) *Server {
 }
 
 // KnownHosts writes a file with the keys of servers.
-func KnownHosts(t testing.TB, servers ...*Server) string {
+func KnownHosts(t T, servers ...*Server) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "known_hosts")
 	var data []byte

@@ -7,21 +7,21 @@ import (
 	"strings"
 )
 
-// view is what there is and what there should be.
-type view struct {
-	states    map[string]hostState // by Host.ID
+// clusterState is what runs on the hosts, and what should run there.
+type clusterState struct {
+	hosts     map[string]hostState // by Host.ID
 	image     ImageFacts
 	imageSize int64
-	desired   []Container
-	actions   []Action
+	desired   []container
+	actions   []action
 	rules     map[string]string // packet filter of each host; nil: none wanted
 	digests   map[string]string
-	told      []error // hosts that are left out
-	quick     bool    // looks may rest on what was recorded
-	ahead     *ahead  // nil: nothing was asked ahead
+	leftOut   []error   // hosts that are left out
+	quick     bool      // facts may come from records
+	prefetch  *prefetch // nil: nothing was asked early
 }
 
-// Plan is what up would do.
+// Plan says what Up would do.
 type Plan struct {
 	Cluster  string       `json:"cluster"`
 	Image    string       `json:"image"`
@@ -33,7 +33,7 @@ type Plan struct {
 	Changes  int          `json:"changes"` // actions other than keep, and filters
 }
 
-// PlanAction is an action on one node.
+// PlanAction is what Up would do to one node.
 type PlanAction struct {
 	Kind    ActionKind `json:"action"`
 	Node    string     `json:"node"`
@@ -51,10 +51,10 @@ type PlanFilter struct {
 }
 
 // filterChanges lists the hosts whose packet filter is not the wanted one.
-func (v *view) filterChanges() []string {
+func (cs *clusterState) filterChanges() []string {
 	var out []string
-	for host, want := range v.digests {
-		if v.states[host].filter != want {
+	for host, want := range cs.digests {
+		if cs.hosts[host].filter != want {
 			out = append(out, host)
 		}
 	}
@@ -63,9 +63,9 @@ func (v *view) filterChanges() []string {
 }
 
 // changes counts what up has to do.
-func (v *view) changes() int {
-	n := len(v.filterChanges())
-	for _, a := range v.actions {
+func (cs *clusterState) changes() int {
+	n := len(cs.filterChanges())
+	for _, a := range cs.actions {
 		if a.Kind != Keep {
 			n++
 		}
@@ -73,59 +73,59 @@ func (v *view) changes() int {
 	return n
 }
 
-func (v *view) warnings() []string {
+func (cs *clusterState) warnings() []string {
 	var out []string
-	// Each node that raybuild starts has the token where its Ray knows tokens (Desired).
-	for _, c := range Vulnerabilities(v.image.RayVersion, true) {
-		out = append(out, fmt.Sprintf("ray %s has %s (%s): %s", v.image.RayVersion, c.ID, c.Cure(), c.Text))
+	// If its Ray has tokens, each node that raybuild starts has the token (planContainers).
+	for _, c := range vulnerabilities(cs.image.RayVersion, true) {
+		out = append(out, fmt.Sprintf("ray %s has %s (%s): %s", cs.image.RayVersion, c.ID, c.cure(), c.Text))
 	}
-	for host, k := range v.states {
-		if d := k.facts.Skew; d.Abs() > maxSkew {
+	for host, hs := range cs.hosts {
+		if d := hs.facts.Skew; d.Abs() > maxSkew {
 			out = append(out, fmt.Sprintf("the clock of %s is %s %s of ours", host, d.Abs(), aheadOrBehind(d)))
 		}
-		if k.filterErr != nil {
-			out = append(out, fmt.Sprintf("host %s: %v", host, k.filterErr))
+		if hs.filterErr != nil {
+			out = append(out, fmt.Sprintf("host %s: %v", host, hs.filterErr))
 		}
 	}
 	slices.Sort(out)
 	return out
 }
 
-func (l *launch) plan(v *view) *Plan {
-	p := &Plan{Cluster: l.spec.Name, Image: v.image.Ref, Ray: v.image.RayVersion, Changes: v.changes(),
-		Warnings: v.warnings()}
-	for _, a := range v.actions {
+func (l *launch) plan(cs *clusterState) *Plan {
+	p := &Plan{Cluster: l.spec.Name, Image: cs.image.Ref, Ray: cs.image.RayVersion, Changes: cs.changes(),
+		Warnings: cs.warnings()}
+	for _, a := range cs.actions {
 		pa := PlanAction{Kind: a.Kind, Node: a.Node, Host: a.Host, Role: a.Role, Why: a.Why}
 		if a.Want != nil && a.Kind != Keep && a.Kind != Start {
 			pa.Command = a.Want.Cmd
 		}
 		p.Actions = append(p.Actions, pa)
 	}
-	for _, h := range v.filterChanges() {
+	for _, h := range cs.filterChanges() {
 		why := "not installed"
-		if v.states[h].filter != "" {
+		if cs.hosts[h].filter != "" {
 			why = "members or ports changed"
 		}
-		p.Filters = append(p.Filters, PlanFilter{Host: h, Why: why, Rules: v.rules[h]})
+		p.Filters = append(p.Filters, PlanFilter{Host: h, Why: why, Rules: cs.rules[h]})
 	}
-	for _, e := range v.told {
+	for _, e := range cs.leftOut {
 		p.Left = append(p.Left, e.Error())
 	}
 	return p
 }
 
-// MakePlan says what up would do. It changes nothing on any host.
+// MakePlan finds out what Up would do. It changes nothing on any host.
 func MakePlan(ctx context.Context, spec *Spec, o Options) (*Plan, error) {
 	l := newLaunch(spec, o)
 	defer l.close()
-	v, err := l.survey(ctx, false, false)
+	cs, err := l.survey(ctx, false, false)
 	if err != nil {
 		return nil, err
 	}
-	return l.plan(v), nil
+	return l.plan(cs), nil
 }
 
-// String is the plan for people.
+// String formats the plan for people.
 func (p *Plan) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "cluster %s: ray %s, %s\n", p.Cluster, p.Ray, p.Image)
