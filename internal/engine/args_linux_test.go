@@ -11,6 +11,7 @@ import (
 )
 
 func TestServeArgsAreReadAsTheyWereWritten(t *testing.T) {
+	t.Parallel()
 	for name, o := range map[string]ServeOptions{
 		"what is required": {Dir: "/d", Socket: "/d/s"},
 		"everything": {Dir: "/a b", Socket: "/-s", Idle: 1500 * time.Millisecond, CacheLimit: 1 << 40,
@@ -29,6 +30,7 @@ func TestServeArgsAreReadAsTheyWereWritten(t *testing.T) {
 }
 
 func TestServeArgsThatMakeNoSense(t *testing.T) {
+	t.Parallel()
 	for name, args := range map[string]string{
 		"nothing":           "",
 		"no socket":         "-dir /d",
@@ -116,6 +118,7 @@ func TestInstance(t *testing.T) {
 }
 
 func TestInstanceRefusesWhatIsNoHost(t *testing.T) {
+	t.Parallel()
 	for _, h := range []string{"", "http://host", "host/path", "user@host", "a b"} {
 		if got, err := (Options{Insecure: []string{h}}).instance(); err == nil {
 			t.Errorf("%q became the instance %q", h, got)
@@ -130,6 +133,7 @@ func TestInstanceRefusesWhatIsNoHost(t *testing.T) {
 }
 
 func TestErrorSaysKindCauseAndCure(t *testing.T) {
+	t.Parallel()
 	var err error = &Error{Kind: ErrNoRuntime, Detail: "the cause", Fix: "the cure"}
 	if got, want := err.Error(), "no container runtime: the cause; the cure"; got != want {
 		t.Errorf("got %q, want %q", got, want)
@@ -140,6 +144,7 @@ func TestErrorSaysKindCauseAndCure(t *testing.T) {
 }
 
 func TestBuildKitVersionIsTheModules(t *testing.T) {
+	t.Parallel()
 	mod, err := os.ReadFile("../../go.mod")
 	if err != nil {
 		t.Fatal(err)

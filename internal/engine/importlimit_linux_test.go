@@ -22,6 +22,7 @@ func (s stream) Fetch(context.Context, ocispecs.Descriptor) (io.ReadCloser, erro
 // A layer of which another build has taken a part, or all, is read from there on, whatever the
 // cache's own reader can do.
 func TestReadingALayerOfACacheResumes(t *testing.T) {
+	t.Parallel()
 	const text = "the bytes of a layer"
 	for _, off := range []int64{0, 1, 10, int64(len(text)) - 1, int64(len(text))} {
 		r, err := contentutil.FromFetcher(stream{text}).ReaderAt(t.Context(),

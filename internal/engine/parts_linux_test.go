@@ -12,6 +12,7 @@ import (
 )
 
 func TestParseSubIDs(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name, text string
 		want       idRange
@@ -41,6 +42,7 @@ func FuzzParseSubIDs(f *testing.F) {
 }
 
 func TestFindRuntime(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	program := func(name string, mode os.FileMode) string {
 		p := filepath.Join(dir, name)
@@ -69,6 +71,7 @@ func TestFindRuntime(t *testing.T) {
 }
 
 func TestSearchPathAddsWhereRuncLies(t *testing.T) {
+	t.Parallel()
 	if got := searchPath("/usr/bin:/mine"); !strings.HasPrefix(got, "/usr/bin:/mine:") ||
 		!strings.Contains(got, ":/usr/sbin") || strings.Count(got, "/usr/bin") != 1 {
 		t.Errorf("got %q", got)
@@ -79,6 +82,7 @@ func TestSearchPathAddsWhereRuncLies(t *testing.T) {
 }
 
 func TestRoomAndLimit(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	d, err := diskOf(filepath.Join(dir, "not/yet/there"))
 	if err != nil || d.total <= 0 || d.free > d.total {
@@ -99,6 +103,7 @@ func TestRoomAndLimit(t *testing.T) {
 }
 
 func TestListenReadsWhatTheEngineReports(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		say  func(*reporter)
@@ -130,6 +135,7 @@ func TestListenReadsWhatTheEngineReports(t *testing.T) {
 }
 
 func TestTrackerCountsConnections(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
 	if err != nil {
 		t.Fatal(err)
@@ -171,6 +177,7 @@ func TestTrackerCountsConnections(t *testing.T) {
 }
 
 func TestPrivateRefusesWhatOthersOwnOrRedirect(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
@@ -203,6 +210,7 @@ func TestPrivateRefusesWhatOthersOwnOrRedirect(t *testing.T) {
 }
 
 func TestOlderThan(t *testing.T) {
+	t.Parallel()
 	for release, want := range map[string]bool{"5.10.0-8-amd64": true, "5.11.0": false, "4.19": true, "6.1.0": false,
 		"strange": false} {
 		if got := olderThan(release, 5, 11); got != want {
@@ -212,6 +220,7 @@ func TestOlderThan(t *testing.T) {
 }
 
 func TestCheckFindsEachThingOnce(t *testing.T) {
+	t.Parallel()
 	seen := map[string]bool{}
 	for _, f := range Check(t.Context(), Options{Home: filepath.Join(t.TempDir(), "not/there")}) {
 		if seen[f.Name] || f.Name == "" || f.Detail == "" {

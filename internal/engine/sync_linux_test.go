@@ -13,6 +13,7 @@ import (
 
 // Databases wait for the disk when no client is there, and only then; the mark is on the disk whenever they don't.
 func TestDatabasesWaitForTheDiskWhenNobodyBuilds(t *testing.T) {
+	t.Parallel()
 	s := newSyncer(place{dir: t.TempDir()})
 	d, err := boltutil.Open(filepath.Join(t.TempDir(), "a.db"), 0o600, nil)
 	if err != nil {
@@ -57,6 +58,7 @@ func TestDatabasesWaitForTheDiskWhenNobodyBuilds(t *testing.T) {
 
 // Without a place for the mark, databases wait for the disk.
 func TestWithoutAMarkDatabasesWaitForTheDisk(t *testing.T) {
+	t.Parallel()
 	s := newSyncer(place{dir: filepath.Join(t.TempDir(), "missing")})
 	d, err := boltutil.Open(filepath.Join(t.TempDir(), "a.db"), 0o600, nil)
 	if err != nil {
@@ -77,6 +79,7 @@ func TestWithoutAMarkDatabasesWaitForTheDisk(t *testing.T) {
 // State that was not all on the disk is given up when the kernel is another one, and kept when only
 // the engine has ended.
 func TestStateThatAMachineLostIsGivenUp(t *testing.T) {
+	t.Parallel()
 	boot, err := bootID()
 	if err != nil {
 		t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 const canary = "c4n4ry"
 
 func TestCredentials(t *testing.T) {
+	t.Parallel()
 	data := noise(30, 1000)
 	asked := func(t *testing.T, change func(o *Options, m *mirror)) *http.Request {
 		m := newMirror(t, data, nil)
@@ -58,6 +59,7 @@ func TestCredentials(t *testing.T) {
 }
 
 func TestRedirects(t *testing.T) {
+	t.Parallel()
 	data := noise(31, 1000)
 	var to string
 	other := newMirror(t, data, nil)
@@ -116,6 +118,7 @@ func TestRedirects(t *testing.T) {
 }
 
 func TestDowngradeIsRefused(t *testing.T) {
+	t.Parallel()
 	data := noise(32, 1000)
 	plainHTTP := newMirror(t, data, nil)
 	secure := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -140,6 +143,7 @@ func TestDowngradeIsRefused(t *testing.T) {
 }
 
 func TestMayLead(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		from, to string
 		want     bool
@@ -167,6 +171,7 @@ func TestMayLead(t *testing.T) {
 
 // TestNoSecretGetsOut sends a password, tokens and a signature through every kind of failure.
 func TestNoSecretGetsOut(t *testing.T) {
+	t.Parallel()
 	data := noise(33, 1000)
 	echo := newMirror(t, nil, func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(500)
@@ -222,6 +227,7 @@ func TestNoSecretGetsOut(t *testing.T) {
 }
 
 func TestParseNetrc(t *testing.T) {
+	t.Parallel()
 	got := parseNetrc(`
 # machine commented.example login no password no
 machine one.example login a password b
@@ -243,6 +249,7 @@ machine hash.example login h password #1
 }
 
 func TestRedact(t *testing.T) {
+	t.Parallel()
 	tests := map[string]string{
 		"https://u:" + canary + "@h/p":                   "https://h/p",
 		"get https://" + canary + "@h/p?x=" + canary:     "get https://h/p?…",

@@ -70,6 +70,7 @@ func pypiRig(t *testing.T, o Options, mirrors ...*mirror) *rig {
 const path64 = "/pypi/packages/ab/cd/0123456789abcdef0123456789abcdef0123456789abcdef0123456789ab/"
 
 func TestGatewayRewritesHTMLPages(t *testing.T) {
+	t.Parallel()
 	wheel, meta := noise(40, 50<<10), []byte("Metadata-Version: 2.1\nName: ray\n")
 	wd, md := digest.FromBytes(wheel), digest.FromBytes(meta)
 	m := pypi(t, func(base string) (string, string) {
@@ -138,6 +139,7 @@ func TestGatewayRewritesHTMLPages(t *testing.T) {
 }
 
 func TestGatewayRewritesJSONPages(t *testing.T) {
+	t.Parallel()
 	wheel := noise(41, 1000)
 	wd := digest.FromBytes(wheel)
 	page := func(string) (string, string) {
@@ -174,6 +176,7 @@ func TestGatewayRewritesJSONPages(t *testing.T) {
 }
 
 func TestGatewayPagesFailOver(t *testing.T) {
+	t.Parallel()
 	empty := pypi(t, func(string) (string, string) { return "application/x-captive-portal", "log in here" }, nil)
 	wheel := noise(42, 1000)
 	good := pypi(t, func(string) (string, string) {
@@ -196,6 +199,7 @@ func TestGatewayPagesFailOver(t *testing.T) {
 }
 
 func TestGatewayReadsCompressedPages(t *testing.T) {
+	t.Parallel()
 	m := newMirror(t, nil, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
 		w.Header().Set("Content-Encoding", "gzip")
@@ -212,6 +216,7 @@ func TestGatewayReadsCompressedPages(t *testing.T) {
 }
 
 func TestCanonicalLink(t *testing.T) {
+	t.Parallel()
 	tests := []struct{ name, canonical, asked, link, want string }{
 		{"PyPI's own", "https://pypi.org/simple/ray/", "https://pypi.org/simple/ray/",
 			"https://files.pythonhosted.org/packages/a/b/c/r.whl",
@@ -260,6 +265,7 @@ func TestCanonicalLink(t *testing.T) {
 }
 
 func TestGatewayServesRanges(t *testing.T) {
+	t.Parallel()
 	data := noise(43, 10000)
 	r := newRig(t, fast(t), newMirror(t, data, nil))
 	d := r.want(data)
@@ -277,6 +283,7 @@ func TestGatewayServesRanges(t *testing.T) {
 }
 
 func TestGatewayServesLocalItems(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, fast(t))
 	data := noise(47, 100<<10)
 	good, bad := digest.FromBytes(data), digest.FromString("y")
@@ -293,6 +300,7 @@ func TestGatewayServesLocalItems(t *testing.T) {
 
 // TestGatewayHandsOutWhileDownloading: a client must see a large file's bytes before the last one came from the mirror.
 func TestGatewayHandsOutWhileDownloading(t *testing.T) {
+	t.Parallel()
 	data := noise(44, 2<<20)
 	for _, lie := range []bool{false, true} {
 		t.Run(fmt.Sprintf("lie %v", lie), func(t *testing.T) {

@@ -137,11 +137,11 @@ func (r *rig) warnings() string {
 	return strings.Join(r.warns, "\n")
 }
 
-// fast is Options whose limits suit a test.
+// fast is Options with short pauses. A test of a mirror that stalls sets a short StallTimeout.
 func fast(t *testing.T) Options {
 	return Options{
 		Store: t.TempDir(), Netrc: "-", Backoff: time.Millisecond, MaxRetryAfter: 5 * time.Second,
-		DialTimeout: 5 * time.Second, HeaderTimeout: 5 * time.Second, StallTimeout: 300 * time.Millisecond,
+		DialTimeout: 10 * time.Second, HeaderTimeout: 10 * time.Second, StallTimeout: 10 * time.Second,
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 )
 
 func TestOpenLocal(t *testing.T) {
+	t.Parallel()
 	data := noise(9, 200<<10)
 	d := digest.FromBytes(data)
 	path := filepath.Join(t.TempDir(), "ray.whl")

@@ -7,11 +7,13 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 )
 
 func TestOpenLooksTheFileUp(t *testing.T) {
+	t.Parallel()
 	data := noise(50, 1000)
 	d := digest.FromBytes(data)
 	name := "ray-2.52.0-cp312-cp312-manylinux2014_x86_64.whl"
@@ -59,6 +61,7 @@ func TestOpenLooksTheFileUp(t *testing.T) {
 }
 
 func TestLookUpReadsAPageOnce(t *testing.T) {
+	t.Parallel()
 	blobs := map[string][]byte{}
 	pages := 0
 	m := newMirror(t, nil, func(w http.ResponseWriter, r *http.Request) {
@@ -92,6 +95,7 @@ func TestLookUpReadsAPageOnce(t *testing.T) {
 }
 
 func TestMeasure(t *testing.T) {
+	t.Parallel()
 	data := noise(51, 4<<20)
 	fine := newMirror(t, data, nil)
 	small := newMirror(t, data[:10], nil)
@@ -104,7 +108,7 @@ func TestMeasure(t *testing.T) {
 	})
 	got := Measure(t.Context(), []Probe{{"fine", fine.URL}, {"small", small.URL}, {"gone", gone.URL},
 		{"hang", hang.URL}, {"slow", slow.URL}, {"none", "x"}},
-		MeasureOptions{Bytes: 1 << 20, Timeout: 500e6, Netrc: "-"})
+		MeasureOptions{Bytes: 1 << 20, Timeout: 2 * time.Second, Netrc: "-"})
 	if len(got) != 6 {
 		t.Fatalf("%d results", len(got))
 	}

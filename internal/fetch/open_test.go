@@ -19,6 +19,7 @@ import (
 )
 
 func TestOpenTakesEachArtifactOnce(t *testing.T) {
+	t.Parallel()
 	data := noise(1, 300<<10)
 	m := newMirror(t, data, nil)
 	r := newRig(t, fast(t), m)
@@ -38,11 +39,15 @@ func TestOpenTakesEachArtifactOnce(t *testing.T) {
 }
 
 func TestOpenFailsOver(t *testing.T) {
+	t.Parallel()
 	data := noise(2, 1<<20)
 	for _, tc := range faults(t, data) {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			m1, m2 := newMirror(t, data, tc.first), newMirror(t, data, nil)
-			r := newRig(t, fast(t), m1, m2)
+			o := fast(t)
+			o.StallTimeout = 300 * time.Millisecond
+			r := newRig(t, o, m1, m2)
 			r.mustRead(t, r.want(data))
 			s := r.Stats()
 			if s.Bytes > tc.max {
@@ -64,6 +69,7 @@ func TestOpenFailsOver(t *testing.T) {
 
 // A mirror that stalls again and again, each time a little further on, is left for the next one after the first stall.
 func TestOpenLeavesAMirrorThatStalls(t *testing.T) {
+	t.Parallel()
 	data := noise(6, 64<<10)
 	m1 := newMirror(t, nil, func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/simple/") {
@@ -85,6 +91,7 @@ func TestOpenLeavesAMirrorThatStalls(t *testing.T) {
 	})
 	m2 := newMirror(t, data, nil)
 	o := fast(t)
+	o.StallTimeout = 300 * time.Millisecond
 	o.Candidates = func(*url.URL) []Candidate {
 		const file = "/a-1-py3-none-any.whl"
 		return []Candidate{{Mirror: "m1", URL: m1.URL + file}, {Mirror: "m1", Index: m1.URL + "/simple/a/"},
@@ -98,6 +105,7 @@ func TestOpenLeavesAMirrorThatStalls(t *testing.T) {
 }
 
 func TestOpenResumesAtTheOnlyMirror(t *testing.T) {
+	t.Parallel()
 	data := noise(3, 1<<20)
 	tests := []struct {
 		name   string
@@ -130,6 +138,7 @@ func TestOpenResumesAtTheOnlyMirror(t *testing.T) {
 }
 
 func TestOpenDoesNotMixALiarsBytesIn(t *testing.T) {
+	t.Parallel()
 	data := noise(4, 1<<20)
 	bad := noise(5, 1<<20)
 	liar := newMirror(t, nil, func(w http.ResponseWriter, r *http.Request) { cut(w, r, bad, 500<<10, true) })
@@ -142,6 +151,7 @@ func TestOpenDoesNotMixALiarsBytesIn(t *testing.T) {
 }
 
 func TestOpenNamesAllThatItTried(t *testing.T) {
+	t.Parallel()
 	m1 := newMirror(t, nil, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(404) })
 	m2 := newMirror(t, nil, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(503) })
 	r := newRig(t, fast(t), m1, m2)
@@ -172,6 +182,7 @@ func TestOpenNamesAllThatItTried(t *testing.T) {
 }
 
 func TestOpenHonoursRetryAfter(t *testing.T) {
+	t.Parallel()
 	data := noise(6, 1000)
 	busy := func(seconds string, times int32) (*mirror, *[]time.Time) {
 		var n atomic.Int32
@@ -200,24 +211,26 @@ func TestOpenHonoursRetryAfter(t *testing.T) {
 		o := fast(t)
 		o.MaxRetryAfter = time.Minute
 		r := newRig(t, o, m, newMirror(t, data, nil))
-		start := time.Now()
 		r.mustRead(t, r.want(data))
-		if len(*at) != 1 || time.Since(start) > 29*time.Second {
-			t.Errorf("asked at %v, took %s", *at, time.Since(start))
+		if len(*at) != 1 {
+			t.Errorf("the busy mirror was asked at %v, want once", *at)
 		}
 	})
 	t.Run("but not for longer than the limit", func(t *testing.T) {
 		m, _ := busy("3600", 100)
 		r := newRig(t, fast(t), m)
-		start := time.Now()
-		_, err := r.read(t, r.want(data))
-		if err == nil || time.Since(start) > 30*time.Second || len(m.requests()) != 1 {
-			t.Errorf("%v after %s and %d requests", err, time.Since(start), len(m.requests()))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // of an hour that it would wait
+		defer cancel()
+		_, _, err := r.Open(ctx, r.want(data))
+		var nf *NotFoundError
+		if !errors.As(err, &nf) || len(m.requests()) != 1 {
+			t.Errorf("%v after %d requests", err, len(m.requests()))
 		}
 	})
 }
 
 func TestOpenOfTheSameDigestDownloadsOnce(t *testing.T) {
+	t.Parallel()
 	data := noise(7, 1<<20)
 	go1, go2 := make(chan struct{}), make(chan struct{})
 	var once sync.Once
@@ -269,6 +282,7 @@ func (r *rig) refs(d digest.Digest) int {
 }
 
 func TestOpenStopsAtOnceWhenCancelled(t *testing.T) {
+	t.Parallel()
 	data := noise(8, 1<<20)
 	started, gone := make(chan struct{}), make(chan struct{})
 	m := newMirror(t, data, func(w http.ResponseWriter, r *http.Request) {
@@ -280,38 +294,44 @@ func TestOpenStopsAtOnceWhenCancelled(t *testing.T) {
 		close(gone)
 	})
 	o := fast(t)
-	o.StallTimeout = time.Minute
+	o.StallTimeout = time.Hour
 	r := newRig(t, o, m)
 	d := r.want(data)
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-started; cancel() }()
-	start := time.Now()
 	if _, _, err := r.Open(ctx, d); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	select {
 	case <-gone: // the mirror saw the connection end
-	case <-time.After(5 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("the download goes on though nobody wants it")
-	}
-	if time.Since(start) > 5*time.Second {
-		t.Errorf("took %s", time.Since(start))
 	}
 }
 
 func TestOpenLimitsRequests(t *testing.T) {
+	t.Parallel()
+	const limit = 3
 	var now, peak atomic.Int32
+	full := make(chan struct{}) // as many requests as may be are under way
+	var once sync.Once
 	blobs := map[string][]byte{}
 	m := newMirror(t, nil, func(w http.ResponseWriter, r *http.Request) {
 		n := now.Add(1)
 		defer now.Add(-1)
 		for p := peak.Load(); n > p && !peak.CompareAndSwap(p, n); p = peak.Load() {
 		}
-		time.Sleep(10 * time.Millisecond)
+		if n >= limit {
+			once.Do(func() { close(full) })
+		}
+		select {
+		case <-full:
+		case <-time.After(time.Minute):
+		}
 		serve(w, r, blobs[filepath.Base(r.URL.Path)])
 	})
 	o := fast(t)
-	o.PerHost, o.Total = 3, 4
+	o.PerHost, o.Total = limit, limit+1
 	r := newRig(t, o, m)
 	var ds []digest.Digest
 	for i := range 30 {
@@ -329,12 +349,13 @@ func TestOpenLimitsRequests(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if p := peak.Load(); p > 3 || p < 2 {
-		t.Errorf("%d requests at once, want 3", p)
+	if p := peak.Load(); p != limit {
+		t.Errorf("%d requests at once, want %d", p, limit)
 	}
 }
 
 func TestOpenAsksADeadMirrorLast(t *testing.T) {
+	t.Parallel()
 	dead := newMirror(t, nil, func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) })
 	blobs := map[string][]byte{}
 	good := newMirror(t, nil, func(w http.ResponseWriter, r *http.Request) {

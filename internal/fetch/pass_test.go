@@ -61,13 +61,17 @@ func passes(big []byte, serveBig http.HandlerFunc) []passed {
 var bigStamp = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 func TestGatewayPassesOn(t *testing.T) {
+	t.Parallel()
 	big := noise(45, 1<<20)
 	serveBig := func(w http.ResponseWriter, r *http.Request) {
 		http.ServeContent(w, r, "", bigStamp, bytes.NewReader(big))
 	}
 	for _, tc := range passes(big, serveBig) {
 		t.Run(tc.name, func(t *testing.T) {
-			r := newRig(t, fast(t), newMirror(t, nil, tc.first), newMirror(t, nil, serveBig))
+			t.Parallel()
+			o := fast(t)
+			o.StallTimeout = 300 * time.Millisecond
+			r := newRig(t, o, newMirror(t, nil, tc.first), newMirror(t, nil, serveBig))
 			resp, body := through(t, gatewayOf(t, r), "http://o.example/dists/x/Packages.xz", tc.header)
 			if resp.StatusCode != tc.status {
 				t.Fatalf("%s, want %d: %.200s", resp.Status, tc.status, body)
@@ -86,6 +90,7 @@ func TestGatewayPassesOn(t *testing.T) {
 }
 
 func TestGatewayAnswersWhenNobodyHasIt(t *testing.T) {
+	t.Parallel()
 	code := func(c int) *mirror {
 		return newMirror(t, nil, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(c) })
 	}
@@ -113,6 +118,7 @@ func TestGatewayAnswersWhenNobodyHasIt(t *testing.T) {
 }
 
 func TestGatewayKeepsPackagesThatPassThrough(t *testing.T) {
+	t.Parallel()
 	data := noise(46, 70<<10)
 	m := newMirror(t, data, nil)
 	r := newRig(t, fast(t), m)

@@ -105,6 +105,7 @@ func pipIndex(t *testing.T, asJSON, withMeta bool) *mirror {
 // TestRealPip resolves and downloads with the real pip of this machine, whose only way out is the gateway. The index
 // and its packages are made for this test.
 func TestRealPip(t *testing.T) {
+	t.Parallel()
 	testneeds.Long(t)
 	python, err := exec.LookPath("python3")
 	if err == nil {

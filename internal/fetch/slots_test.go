@@ -14,6 +14,7 @@ import (
 
 // Whoever waits gets a place by rank, and by when it came; who gives up takes nobody's place.
 func TestSlotsGoByRank(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := &slots{size: 1, urgent: &atomic.Int64{}}
 		if err := s.acquire(t.Context(), 0); err != nil {
@@ -52,6 +53,7 @@ func TestSlotsGoByRank(t *testing.T) {
 
 // While artifacts of rank 0 are missing the others have a third of the places, and all of them afterwards.
 func TestSlotsAreKeptForWhatIsUrgent(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		hs := newHosts(6, 16)
 		hs.missing(2)
@@ -87,6 +89,7 @@ func TestSlotsAreKeptForWhatIsUrgent(t *testing.T) {
 // Items of rank 0 that nobody asks for hold others up for a moment only, counted from the first
 // question; one that is on its way does until it is there, and one that could not be had does not.
 func TestUrgentItemsAreForgotten(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f, err := New(Options{Store: t.TempDir(), Candidates: func(*url.URL) []Candidate { return nil }})
 		if err != nil {

@@ -17,6 +17,7 @@ import (
 )
 
 func TestCorruptStoredFileIsFetchedAgain(t *testing.T) {
+	t.Parallel()
 	data := noise(20, 100<<10)
 	tests := []struct {
 		name   string
@@ -63,6 +64,7 @@ func write(t *testing.T, path string, b []byte) {
 }
 
 func TestPartialOfAnEarlierRun(t *testing.T) {
+	t.Parallel()
 	data := noise(21, 1<<20)
 	tests := []struct {
 		name    string
@@ -100,6 +102,7 @@ func second(t *testing.T, store, url string, d digest.Digest) *exec.Cmd {
 }
 
 func TestProcessesShareAStore(t *testing.T) {
+	t.Parallel()
 	data := noise(23, 2<<20)
 	m := newMirror(t, data, func(w http.ResponseWriter, r *http.Request) {
 		time.Sleep(100 * time.Millisecond) // so that the others come while it is under way
@@ -125,6 +128,7 @@ func TestProcessesShareAStore(t *testing.T) {
 }
 
 func TestKilledDownloadIsGoneOnWith(t *testing.T) {
+	t.Parallel()
 	data := noise(24, 4<<20)
 	sent, block := make(chan struct{}), make(chan struct{})
 	t.Cleanup(func() { close(block) })
@@ -183,6 +187,7 @@ func smallDisk(t *testing.T) string {
 }
 
 func TestDiskFull(t *testing.T) {
+	t.Parallel()
 	dir := smallDisk(t)
 	data := noise(25, 3<<20)
 	o := fast(t)
@@ -282,6 +287,7 @@ func putOld(t *testing.T, r *rig) (ds []digest.Digest) {
 }
 
 func TestPrune(t *testing.T) {
+	t.Parallel()
 	o := fast(t)
 	r := newRig(t, o)
 	ds := putOld(t, r)

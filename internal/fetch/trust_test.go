@@ -30,6 +30,7 @@ func company(t *testing.T, data []byte) (server *httptest.Server, cert string) {
 }
 
 func TestUnknownAuthority(t *testing.T) {
+	t.Parallel()
 	data := noise(50, 1000)
 	server, cert := company(t, data)
 	junk := filepath.Join(t.TempDir(), "junk.pem")
@@ -151,6 +152,7 @@ func TestProxyThatWantsALogin(t *testing.T) {
 
 // Logins that are given by origin go to that origin alone, before those of the netrc file.
 func TestLoginsByOrigin(t *testing.T) {
+	t.Parallel()
 	netrc := filepath.Join(t.TempDir(), "netrc")
 	if err := os.WriteFile(netrc, []byte("machine a.example login net password rc\n"+
 		"machine b.example login joe password rc\nmachine c.example login net password rc\n"), 0o600); err != nil {
@@ -190,6 +192,7 @@ func TestLoginsByOrigin(t *testing.T) {
 // What a client of the gateway is refused because mirrors fail is kept for whoever asks; that a
 // file is not there is not.
 func TestTroubleOfTheGateway(t *testing.T) {
+	t.Parallel()
 	m := newMirror(t, nil, func(w http.ResponseWriter, r *http.Request) {
 		if strings.Contains(r.URL.Path, "gone") {
 			w.WriteHeader(http.StatusNotFound)
@@ -223,6 +226,7 @@ func TestTroubleOfTheGateway(t *testing.T) {
 
 // Only what some place says is not there, or is another file now, is worth another lock.
 func TestWithdrawn(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name string
 		all  []Attempt

@@ -40,6 +40,7 @@ func FuzzParseINI(f *testing.F) {
 
 // What Python's own parser reads is what is read here, and what it refuses is refused.
 func TestINIAsPythonReadsIt(t *testing.T) {
+	t.Parallel()
 	python, err := exec.LookPath("python3")
 	if err != nil {
 		t.Skip("there is no python3 to compare with")

@@ -32,6 +32,7 @@ func conf(name string) string { return strings.ReplaceAll(index, "FILE", name) }
 
 // Each place of pip's settings is over those before it, as pip has it.
 func TestPipIndex(t *testing.T) {
+	t.Parallel()
 	all := map[string]string{
 		"/etc/xdg/pip/pip.conf":         conf("xdg"),
 		"/etc/pip.conf":                 conf("etc"),
@@ -123,6 +124,7 @@ func TestPipIndex(t *testing.T) {
 }
 
 func TestUVIndex(t *testing.T) {
+	t.Parallel()
 	const user, system = "/home/me/.config/uv/uv.toml", "/etc/uv/uv.toml"
 	named := "[[index]]\nname = \"corp-1\"\nurl = \"https://named.example/simple\"\ndefault = true\n"
 	tests := []struct {
@@ -164,6 +166,7 @@ func TestUVIndex(t *testing.T) {
 
 // Users and passwords are apart from the URLs, whoever gave them, and in no note.
 func TestNoPasswordInValues(t *testing.T) {
+	t.Parallel()
 	const canary = "s3cr3t"
 	c := Read(machine(map[string]string{
 		"PIP_INDEX_URL":       "https://joe:" + canary + "@Corp.example/simple?token=" + canary,
@@ -216,178 +219,9 @@ func dump(c Config) string {
 	return b.String()
 }
 
-func TestConda(t *testing.T) {
-	tests := []struct {
-		name       string
-		env, files map[string]string
-		alias      Value
-		channels   map[string]Value
-	}{
-		{"the form of China's mirrors", nil, map[string]string{"/home/me/.condarc": `channels:
-  - defaults
-show_channel_urls: true
-default_channels:
-  - https://m.example/anaconda/pkgs/main
-  - https://m.example/anaconda/pkgs/r/
-  - https://m.example/anaconda/pkgs/msys2
-custom_channels:
-  conda-forge: https://m.example/anaconda/cloud
-  pytorch: https://m.example/anaconda/cloud/
-`}, Value{}, map[string]Value{
-			"pkgs/main":   {"https://m.example/anaconda/pkgs/main", "/home/me/.condarc"},
-			"pkgs/r":      {"https://m.example/anaconda/pkgs/r", "/home/me/.condarc"},
-			"pkgs/msys2":  {"https://m.example/anaconda/pkgs/msys2", "/home/me/.condarc"},
-			"conda-forge": {"https://m.example/anaconda/cloud/conda-forge", "/home/me/.condarc"},
-			"pytorch":     {"https://m.example/anaconda/cloud/pytorch", "/home/me/.condarc"}}},
-		{"an alias, the user's over all users'", nil, map[string]string{
-			"/etc/conda/.condarc": "channel_alias: https://etc.example/c/\n",
-			"/home/me/.condarc":   "channel_alias: https://me.example\n"},
-			Value{"https://me.example", "/home/me/.condarc"}, nil},
-		{"files in condarc.d, the last one's", nil, map[string]string{
-			"/etc/conda/condarc.d/1.yml":  "channel_alias: https://one.example\n",
-			"/etc/conda/condarc.d/2.yaml": "channel_alias: https://two.example\n",
-			"/etc/conda/condarc.d/3.txt":  "channel_alias: https://three.example\n"},
-			Value{"https://two.example", "/etc/conda/condarc.d/2.yaml"}, nil},
-		{"conda's own directory", map[string]string{"CONDA_EXE": "/opt/conda/bin/conda"},
-			map[string]string{"/opt/conda/.condarc": "channel_alias: https://root.example\n"},
-			Value{"https://root.example", "/opt/conda/.condarc"}, nil},
-		{"CONDARC over the user's", map[string]string{"CONDARC": "/corp/rc"}, map[string]string{
-			"/corp/rc":          "channel_alias: https://corp.example\n",
-			"/home/me/.condarc": "channel_alias: https://me.example\n"},
-			Value{"https://corp.example", "/corp/rc"}, nil},
-		{"the variable over all", map[string]string{"CONDA_CHANNEL_ALIAS": "https://env.example"},
-			map[string]string{"/home/me/.condarc": "channel_alias: https://me.example\n"},
-			Value{"https://env.example", "CONDA_CHANNEL_ALIAS"}, nil},
-		{"channels by URL, with a label and a variable", map[string]string{"WHERE": "v.example"},
-			map[string]string{"/home/me/.condarc": "channels: [conda-forge, 'https://${WHERE}/a/ours', " +
-				"https://c.example/x/nvidia/label/cuda-12, file:///srv/conda]\n"},
-			Value{}, map[string]Value{"ours": {"https://v.example/a/ours", "/home/me/.condarc"},
-				"nvidia/label/cuda-12": {"https://c.example/x/nvidia/label/cuda-12", "/home/me/.condarc"}}},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			c := Read(machine(tt.env, tt.files))
-			if tt.channels == nil {
-				tt.channels = map[string]Value{}
-			}
-			if c.CondaAlias != tt.alias || !reflect.DeepEqual(c.CondaChannels, tt.channels) {
-				t.Errorf("got alias %+v, channels %v\n"+
-					"want %+v, %v", c.CondaAlias, c.CondaChannels, tt.alias, tt.channels)
-			}
-		})
-	}
-}
-
-const (
-	bookworm = "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nVERSION_CODENAME=bookworm\nID=debian\n"
-	noble    = "ID=ubuntu\nID_LIKE=debian\nVERSION_CODENAME=noble\nUBUNTU_CODENAME=noble\n"
-)
-
-func TestApt(t *testing.T) {
-	const list, sources = "/etc/apt/sources.list", "/etc/apt/sources.list.d/"
-	tests := []struct {
-		name, os, arch string
-		files          map[string]string
-		want           [5]string // Debian, DebianSecurity, Ubuntu, UbuntuSecurity, Ports
-	}{
-		{"Debian's container", bookworm, "", map[string]string{sources + "debian.sources": `Types: deb
-# a comment
-URIs: http://deb.debian.org/debian
-Suites: bookworm bookworm-updates
-Components: main
-Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
-
-Types: deb
-URIs: http://deb.debian.org/debian-security
-Suites: bookworm-security
-Components: main
-Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
-`}, [5]string{"http://deb.debian.org/debian", "http://deb.debian.org/debian-security"}},
-		{"a company's mirror beside vendors", bookworm, "", map[string]string{
-			sources + "a-vendor.list": "deb https://packages.vendor.example/debian/12/prod bookworm main\n",
-			sources + "b-signed.sources": "Types: deb\nURIs: https://apt.other.example\n" +
-				"Suites: bookworm bookworm-updates\nComponents: main\nSigned-By:\n" +
-				" -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n x\n",
-			sources + "docker.list": "deb [arch=amd64 signed-by=/etc/apt/keyrings/docker.asc] " +
-				"https://download.docker.com/linux/debian bookworm stable\n",
-			sources + "off.sources": "Enabled: no\nTypes: deb\nURIs: http://off.example/debian\n" +
-				"Suites: bookworm\nComponents: main\n",
-			sources + "old.list.disabled": "deb http://old.example/debian bookworm main\n",
-			list: "# deb http://cd.example bookworm main\ndeb-src http://src.example/debian bookworm main\n" +
-				"deb cdrom:[Debian]/ bookworm main\n" +
-				"deb https://nexus.corp.example/repository/apt-debian/ bookworm main contrib # ours\n" +
-				"deb https://nexus.corp.example/repository/apt-debian/ bookworm-updates main\n" +
-				"deb https://nexus.corp.example/repository/apt-security/ bookworm-security main\n"},
-			[5]string{"https://nexus.corp.example/repository/apt-debian",
-				"https://nexus.corp.example/repository/apt-security"}},
-		{"one line of a small system", bookworm, "",
-			map[string]string{list: "deb http://ftp.de.debian.org/debian bookworm main"},
-			[5]string{"http://ftp.de.debian.org/debian"}},
-		{"a cloud image's list of mirrors", bookworm, "", map[string]string{
-			sources + "debian.sources": "Types: deb deb-src\nURIs: mirror+file:///etc/apt/mirrors/debian.list\n" +
-				"Suites: bookworm bookworm-updates bookworm-backports\nComponents: main\n",
-			"/etc/apt/mirrors/debian.list": "# first\nhttps://deb.debian.org/debian\tpriority:1\n"},
-			[5]string{"https://deb.debian.org/debian"}},
-		{"Ubuntu on its own PC", noble, "amd64", map[string]string{sources + "ubuntu.sources": "Types: deb\n" +
-			"URIs: http://de.archive.ubuntu.com/ubuntu/\nSuites: noble noble-updates noble-backports\n" +
-			"Components: main universe\nSigned-By: /usr/share/keyrings/ubuntu-archive-keyring.gpg\n\nTypes: deb\n" +
-			"URIs: http://security.ubuntu.com/ubuntu/\nSuites: noble-security\nComponents: main\n" +
-			"Signed-By: /usr/share/keyrings/ubuntu-archive-keyring.gpg\n"},
-			[5]string{"", "", "http://de.archive.ubuntu.com/ubuntu", "http://security.ubuntu.com/ubuntu"}},
-		{"Ubuntu on ARM", noble, "arm64", map[string]string{list: "deb http://m.example/anything noble main\n" +
-			"deb http://m.example/anything noble-updates main\ndeb http://m.example/anything noble-security main\n"},
-			[5]string{"", "", "", "", "http://m.example/anything"}},
-		{"both, by their architectures", noble, "amd64",
-			map[string]string{list: "deb [arch=amd64,i386] http://m.example/ubuntu noble main\n" +
-				"deb [ arch=arm64 ] http://m.example/u2 noble main\n"},
-			[5]string{"", "", "http://m.example/ubuntu", "", "http://m.example/u2"}},
-		{"another distribution", "ID=fedora\n", "",
-			map[string]string{list: "deb http://deb.debian.org/debian bookworm main"}, [5]string{}},
-		{"another release's line", bookworm, "",
-			map[string]string{list: "deb http://deb.debian.org/debian trixie main"}, [5]string{}},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			tt.files["/etc/os-release"] = tt.os
-			m := machine(nil, tt.files)
-			if tt.arch != "" {
-				m.Arch = tt.arch
-			}
-			c := Read(m)
-			got := [5]string{c.Debian.Text, c.DebianSecurity.Text, c.Ubuntu.Text, c.UbuntuSecurity.Text, c.Ports.Text}
-			if got != tt.want || len(c.Notes) > 0 {
-				t.Errorf("Debian, its security, Ubuntu, its security, ports:\ngot  %q\n"+
-					"want %q\nnotes %q", got, tt.want, c.Notes)
-			}
-		})
-	}
-}
-
-func TestAptLogins(t *testing.T) {
-	files := map[string]string{
-		"/etc/os-release": bookworm,
-		"/etc/apt/sources.list": "deb https://nexus.example:8443/apt/debian bookworm main\n" +
-			"deb http://sec.example/security bookworm-security main\n",
-		"/etc/apt/auth.conf": "# ours\nmachine nexus.example:8443/other login no password no\n" +
-			"machine sec.example login plain password none\n",
-		"/etc/apt/auth.conf.d/10.conf": "machine nexus.example:8443/apt\n  login joe\n  password pw\n" +
-			"machine https://sec.example login no password no\n",
-	}
-	c := Read(machine(nil, files))
-	if got := c.Logins["https://nexus.example:8443"]; got.String() != "joe:pw" {
-		t.Errorf("the login of the archive is %v, want joe:pw", got)
-	}
-	if got := c.Logins["http://sec.example:80"]; got != nil {
-		t.Errorf("a login goes out in the clear that was not meant to: %v", got)
-	}
-	files["/etc/apt/auth.conf.d/20.conf"] = "machine http://sec.example/ login ann password pw"
-	if got := Read(machine(nil, files)).Logins["http://sec.example:80"]; got.String() != "ann:pw" {
-		t.Errorf("the login that names http is %v, want ann:pw", got)
-	}
-}
-
 // A pipe would be waited for, and a device read for ever.
 func TestWhatIsNoFileIsNotOpened(t *testing.T) {
+	t.Parallel()
 	m := machine(map[string]string{"PIP_CONFIG_FILE": "/run/pipe", "UV_CONFIG_FILE": "/dev/null"}, nil)
 	m.Files = refusing{fstest.MapFS{"run/pipe": {Mode: fs.ModeNamedPipe},
 		"dev/null": {Mode: fs.ModeDevice | fs.ModeCharDevice}}, t}
@@ -410,16 +244,8 @@ func (r refusing) Open(name string) (fs.File, error) {
 	return r.MapFS.Open(name)
 }
 
-// A login is written out once: what looks like a variable in the value of one is a password's own.
-func TestCondaExpandsOnce(t *testing.T) {
-	c := Read(machine(map[string]string{"LOGIN": "joe:a$HOME"},
-		map[string]string{"/home/me/.condarc": "channels: ['https://${LOGIN}@c.example/ours']\n"}))
-	if password, _ := c.Logins["https://c.example:443"].Password(); password != "a$HOME" {
-		t.Errorf("the password is %q, want %q", password, "a$HOME")
-	}
-}
-
 func TestCerts(t *testing.T) {
+	t.Parallel()
 	c := Read(machine(map[string]string{
 		"PIP_CERT": "/corp/ca.pem", "SSL_CERT_FILE": "/etc/ca.pem", "REQUESTS_CA_BUNDLE": "/corp/ca.pem",
 		"CURL_CA_BUNDLE": "/none.pem", "CONDA_SSL_VERIFY": "true",
@@ -441,6 +267,7 @@ func TestCerts(t *testing.T) {
 }
 
 func TestOrigin(t *testing.T) {
+	t.Parallel()
 	for raw, want := range map[string]string{"https://H.example/x": "https://h.example:443",
 		"http://h:8080": "http://h:8080", "http://[::1]/": "http://::1:80"} {
 		u, err := url.Parse(raw)

@@ -10,6 +10,7 @@ import (
 
 // Docker's manifests have no annotations, so that one becomes OCI's; its blobs stay what they are.
 func TestAnnotateMakesDockersManifestOCIs(t *testing.T) {
+	t.Parallel()
 	docker := `{"schemaVersion":2,"mediaType":"application/vnd.docker.distribution.manifest.v2+json",
 		"config":{"mediaType":"application/vnd.docker.container.image.v1+json","size":7,"digest":"sha256:` + strings.Repeat("a", 64) + `"},
 		"layers":[{"mediaType":"application/vnd.docker.image.rootfs.diff.tar.gzip","size":9,"digest":"sha256:` + strings.Repeat("b", 64) + `"}]}`

@@ -28,6 +28,7 @@ func (u unsaid) WriteHeader(status int) {
 // A registry that lists referrers and only does not say so needs no fallback tag, so it does not
 // matter why that cannot be read.
 func TestAttachWhereTheFallbackTagIsRefused(t *testing.T) {
+	t.Parallel()
 	fallback := func(r *http.Request) bool { return strings.Contains(r.URL.Path, "/manifests/sha256-") }
 	for what, fault := range map[string]faultyregistry.Middleware{
 		"with 403":   faultyregistry.Refusing(fallback, http.StatusForbidden),
@@ -76,6 +77,7 @@ func TestAttachWhereTheFallbackTagIsRefused(t *testing.T) {
 
 // A registry that asks to be left alone between an image and what is attached to it is left alone, and then gets it.
 func TestAttachWaitsAsTheRegistryAsks(t *testing.T) {
+	t.Parallel()
 	limit := &faultyregistry.Limit{After: time.Second, Kind: func(r *http.Request) bool {
 		return faultyregistry.Manifest(r) && strings.Contains(r.URL.Path, "/manifests/sha256:")
 	}}
@@ -92,6 +94,7 @@ func TestAttachWaitsAsTheRegistryAsks(t *testing.T) {
 
 // Documents are sent, and looked for in no other repository.
 func TestDocumentsAreNotMounted(t *testing.T) {
+	t.Parallel()
 	var (
 		mu    sync.Mutex
 		tried []string
@@ -129,6 +132,7 @@ func TestDocumentsAreNotMounted(t *testing.T) {
 
 // What is tried again says so, for it may take a minute.
 func TestAttachTellsWhatHoldsItUp(t *testing.T) {
+	t.Parallel()
 	attaching := &atomic.Bool{}
 	manifest := func(r *http.Request) bool { return attaching.Load() && faultyregistry.Manifest(r) }
 	host, _ := start(t, faultyregistry.Failing(manifest, 2, http.StatusServiceUnavailable))

@@ -20,6 +20,7 @@ import (
 const lockType = "application/vnd.raybuild.lock.v1+yaml"
 
 func TestLook(t *testing.T) {
+	t.Parallel()
 	host, asked := start(t, nil)
 	want := push(t, host+"/ray:1", image(t, amd64(), map[string]string{"dev.raybuild.graph": "sha256:abc"}))
 	asked.reset()
@@ -54,6 +55,7 @@ func TestLook(t *testing.T) {
 }
 
 func TestResolve(t *testing.T) {
+	t.Parallel()
 	host, _ := start(t, nil)
 	all := push(t, host+"/ubuntu:22.04", index(t))
 	one := push(t, host+"/single", image(t, amd64(), nil))
@@ -92,6 +94,7 @@ func TestResolve(t *testing.T) {
 }
 
 func TestTag(t *testing.T) {
+	t.Parallel()
 	host, asked := start(t, nil)
 	for _, what := range []struct {
 		name string
@@ -134,6 +137,7 @@ func TestTag(t *testing.T) {
 }
 
 func TestInspect(t *testing.T) {
+	t.Parallel()
 	host, _ := start(t, nil)
 	annotations := map[string]string{
 		"org.opencontainers.image.base.name":   "docker.io/library/ubuntu:22.04",
@@ -172,6 +176,7 @@ func TestInspect(t *testing.T) {
 }
 
 func TestHas(t *testing.T) {
+	t.Parallel()
 	host, asked := start(t, nil)
 	img := image(t, amd64(), nil)
 	push(t, host+"/ray:1", img)
@@ -194,6 +199,7 @@ func TestHas(t *testing.T) {
 }
 
 func TestAttach(t *testing.T) {
+	t.Parallel()
 	for what, handler := range map[string]http.Handler{
 		"this registry": nil,
 		"no referrers API": libregistry.New(libregistry.WithReferrersSupport(false),
@@ -232,6 +238,7 @@ func TestAttach(t *testing.T) {
 }
 
 func TestValidateFindsDamage(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	handler, unlock, err := openServer(dir)
 	if err != nil {
@@ -260,6 +267,7 @@ func TestValidateFindsDamage(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
+	t.Parallel()
 	d := digest.FromString("x").String()
 	for ref, want := range map[string][2]string{
 		"ray":                           {"docker.io", "ray@" + d},
@@ -288,6 +296,7 @@ func TestNames(t *testing.T) {
 
 // What CanPush opened, it gives up again.
 func TestCanPushLeavesNothing(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	handler, unlock, err := openServer(dir)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 
 // An index and its images come to another repository by mounts, and to another registry by their bytes.
 func TestCopyMountsWhereItCan(t *testing.T) {
+	t.Parallel()
 	host, asked := start(t, nil)
 	elsewhere, _ := start(t, nil)
 	want := push(t, host+"/team/ray:1", index(t))
@@ -38,6 +39,7 @@ func TestCopyMountsWhereItCan(t *testing.T) {
 
 // A source that has lost a blob gives no tag.
 func TestCopyOfWhatIsNotWhole(t *testing.T) {
+	t.Parallel()
 	host, _ := start(t, func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			lost := strings.HasPrefix(r.URL.Path, "/v2/team/ray/blobs/sha256:") && r.Method == http.MethodGet

@@ -33,6 +33,7 @@ func TestCredentialsAreThoseOfDockerLogin(t *testing.T) {
 }
 
 func TestCredentialsRefuseWhatIsNoRegistry(t *testing.T) {
+	t.Parallel()
 	_, err := New(Options{}).Credentials(t.Context(), "not a host")
 	if err == nil || !strings.Contains(err.Error(), `read registry "not a host"`) {
 		t.Errorf("got %v", err)

@@ -8,6 +8,7 @@ import (
 )
 
 func TestLimitsOfDockerHubAreNamed(t *testing.T) {
+	t.Parallel()
 	for host, want := range map[string]string{
 		"docker.io":        `100 images in 6 hours, and a free account 200: run "docker login"`,
 		"registry.example": "try again later",

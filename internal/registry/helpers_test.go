@@ -1,9 +1,11 @@
 package registry
 
 import (
+	"bufio"
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -79,6 +81,53 @@ func serveHandler(t *testing.T, handler http.Handler,
 	t.Cleanup(srv.Close)
 	return strings.TrimPrefix(srv.URL, "http://"), asked
 }
+
+// answering is a transport that asks a handler without a network, so that a test may run on synctest's clock.
+func answering(h http.Handler) transportFunc {
+	return func(r *http.Request) (*http.Response, error) {
+		if r.Body == nil {
+			r.Body = http.NoBody
+		}
+		w := &recorder{ResponseRecorder: httptest.NewRecorder()}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			h.ServeHTTP(w, r)
+		}()
+		defer func() { _ = r.Body.Close() }()
+		select {
+		case <-r.Context().Done():
+			return nil, r.Context().Err()
+		case <-done:
+		}
+		if w.cut {
+			return nil, io.ErrUnexpectedEOF
+		}
+		resp := w.Result()
+		resp.Request = r
+		return resp, nil
+	}
+}
+
+// recorder is an answer whose connection can be cut.
+type recorder struct {
+	*httptest.ResponseRecorder
+	cut bool
+}
+
+// Hijack implements http.Hijacker.
+func (w *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	w.cut = true
+	here, there := net.Pipe()
+	_ = there.Close()
+	return here, nil, nil
+}
+
+// transportFunc is a function that makes requests.
+type transportFunc func(*http.Request) (*http.Response, error)
+
+// RoundTrip implements http.RoundTripper.
+func (f transportFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 // client gives up after a second, so that tests of silence are short.
 func client(o Options) *Client {

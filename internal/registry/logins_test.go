@@ -10,6 +10,7 @@ import (
 
 // The client does not try a token that may have ended. It asks for another one first.
 func TestALoginEnds(t *testing.T) {
+	t.Parallel()
 	host, asked := start(t, bearer(t, "", ""))
 	c := client(Options{})
 	c.Login(t.Context(), host+"/ray:1")
@@ -38,6 +39,7 @@ func TestALoginEnds(t *testing.T) {
 
 // A call that waits for the login of another call waits only as long as its own context lasts.
 func TestALoginThatHangs(t *testing.T) {
+	t.Parallel()
 	began := make(chan struct{}, 1)
 	host, _ := start(t, func(next http.Handler) http.Handler {
 		next = bearer(t, "", "")(next)

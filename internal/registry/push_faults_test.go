@@ -14,6 +14,7 @@ import (
 
 // R4: a registry that asks to be left alone is asked nothing for so long.
 func TestPushHonoursRetryAfter(t *testing.T) {
+	t.Parallel()
 	limit := &faultyregistry.Limit{Kind: faultyregistry.Body, After: time.Second}
 	host, _ := start(t, limit.Middleware())
 	b := layered(t, 3000)
@@ -32,6 +33,7 @@ func TestPushHonoursRetryAfter(t *testing.T) {
 // R5: credentials that run out in the middle are renewed, and what has arrived of a layer from 1
 // MiB on is not sent again.
 func TestPushRenewsItsToken(t *testing.T) {
+	t.Parallel()
 	b := layered(t, 2<<20) // its digest is named in a request of its own
 	meter, expired := &faultyregistry.Meter{}, &atomic.Bool{}
 	expiring := faultyregistry.Expiring(func(r *http.Request) bool {
@@ -49,6 +51,7 @@ func TestPushRenewsItsToken(t *testing.T) {
 
 // R6: what will be refused the next time too is not tried again, and the error says what to do.
 func TestPushThatIsRefused(t *testing.T) {
+	t.Parallel()
 	for status, says := range map[int]string{
 		http.StatusForbidden:             "docker login",
 		http.StatusRequestEntityTooLarge: "limits the size",
@@ -71,6 +74,7 @@ func TestPushThatIsRefused(t *testing.T) {
 
 // R7: a push that ended before the manifest sends nothing but it the next time.
 func TestPushAfterOneThatEndedBeforeTheManifest(t *testing.T) {
+	t.Parallel()
 	host, asked := start(t, faultyregistry.Failing(faultyregistry.Manifest, 1, http.StatusInternalServerError))
 	b := layered(t, 3000, 5000)
 	o := quick(host + "/ray:1")
@@ -89,6 +93,7 @@ func TestPushAfterOneThatEndedBeforeTheManifest(t *testing.T) {
 
 // R8: a blob that the registry only says it has is sent before the tag is given.
 func TestPushToARegistryThatLies(t *testing.T) {
+	t.Parallel()
 	host, _ := start(t, faultyregistry.Lying())
 	b := layered(t, 3000, 5000)
 	done, err := client(Options{}).Push(t.Context(), b.root, b.source, quick(host+"/ray:1"))
@@ -100,6 +105,7 @@ func TestPushToARegistryThatLies(t *testing.T) {
 
 // R9, R10: what is to be pushed and has other bytes, or fewer, than its digest says never gets a tag.
 func TestPushOfABadSource(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		spoil func([]byte) []byte
 		says  string

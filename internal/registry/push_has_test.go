@@ -4,7 +4,6 @@ import (
 	"context"
 	"maps"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -75,6 +74,7 @@ func TestPushAsksForBlobsThatAreNotKnown(t *testing.T) {
 // A registry that loses a blob between Present and the push gets it again. If nobody has the blob, the
 // push says so.
 func TestPushSendsWhatIsLostSincePresent(t *testing.T) {
+	t.Parallel()
 	for what, nobody := range map[string]bool{"and the source has it": false, "and nobody has it": true} {
 		t.Run(what, func(t *testing.T) {
 			b := layered(t, 3000, 5000)
@@ -131,6 +131,7 @@ func TestPushSendsWhatIsLostSincePresent(t *testing.T) {
 // A question without an answer holds Present up until its context ends, and spoils no other answer. The
 // question that is refused is no answer either.
 func TestPresentWithoutAnAnswer(t *testing.T) {
+	t.Parallel()
 	b := layered(t, 3000, 5000, 7000)
 	layers := b.largest(3)
 	is := func(l ocispecs.Descriptor) faultyregistry.Kind {
@@ -162,32 +163,3 @@ func TestPresentWithoutAnAnswer(t *testing.T) {
 		}
 	})
 }
-
-// answering is a transport that asks a handler directly, without a network.
-func answering(h http.Handler) transportFunc {
-	return func(r *http.Request) (*http.Response, error) {
-		w := httptest.NewRecorder()
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			if r.Body == nil {
-				r.Body = http.NoBody
-			}
-			h.ServeHTTP(w, r)
-		}()
-		select {
-		case <-done:
-		case <-r.Context().Done():
-			return nil, r.Context().Err()
-		}
-		resp := w.Result()
-		resp.Request = r
-		return resp, nil
-	}
-}
-
-// transportFunc is a function that makes requests.
-type transportFunc func(*http.Request) (*http.Response, error)
-
-// RoundTrip implements http.RoundTripper.
-func (f transportFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

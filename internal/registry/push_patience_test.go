@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
@@ -23,6 +24,7 @@ func (h hanging) Close() error             { return nil }
 
 // A source that hands out nothing is what the error names, and no registry; one that goes on again is pushed.
 func TestPushFromASourceThatStalls(t *testing.T) {
+	t.Parallel()
 	stall := func(ctx context.Context, inOpen bool) (io.ReadCloser, error) {
 		if inOpen {
 			<-ctx.Done()
@@ -68,6 +70,7 @@ func TestPushFromASourceThatStalls(t *testing.T) {
 
 // A registry that was never reached is given up soon, with a word on how long it was tried; a name of no host at once.
 func TestPushToARegistryThatIsDown(t *testing.T) {
+	t.Parallel()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -102,7 +105,7 @@ func TestPushToARegistryThatIsDown(t *testing.T) {
 			o.Log = func(string, ...any) { tries.Add(1) }
 			began := time.Now()
 			_, err := client(c.with).Push(t.Context(), b.root, b.source, o)
-			if took := time.Since(began); err == nil || took > 20*time.Second {
+			if took := time.Since(began); err == nil || took > time.Minute {
 				t.Fatalf("error %v after %v: a registry that never answered is tried for as long as one that broke",
 					err, took)
 			}
@@ -120,28 +123,40 @@ func TestPushToARegistryThatIsDown(t *testing.T) {
 
 // A registry that is lost in the middle has the whole patience, not that for one which never was there.
 func TestPushToARegistryThatIsLostInTheMiddle(t *testing.T) {
+	t.Parallel()
 	b := layered(t, 3000)
-	lost := &atomic.Int64{} // when, in Unix nanoseconds
-	host, _ := start(t, faultyregistry.Cutting(func(r *http.Request) bool {
-		if faultyregistry.Post(r) {
-			lost.CompareAndSwap(0, time.Now().UnixNano())
-		}
-		return true
-	}, func() bool {
-		at := lost.Load()
-		return at != 0 && time.Since(time.Unix(0, at)) < 500*time.Millisecond
-	}))
-	o := quick(host + "/ray:1")
-	o.Reach = 50 * time.Millisecond
-	if _, err := client(Options{}).Push(t.Context(), b.root, b.source, o); err != nil {
-		t.Fatalf("it was away for half a second, and the push failed: %v", err)
+	handler, unlock, err := openServer(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
 	}
-	arrived(t, host+"/ray:1", b)
+	defer unlock()
+	synctest.Test(t, func(t *testing.T) {
+		lost := &atomic.Int64{} // when, in Unix nanoseconds
+		registry := faultyregistry.Cutting(func(r *http.Request) bool {
+			if faultyregistry.Post(r) {
+				lost.CompareAndSwap(0, time.Now().UnixNano())
+			}
+			return true
+		}, func() bool {
+			at := lost.Load()
+			return at != 0 && time.Since(time.Unix(0, at)) < 500*time.Millisecond
+		})(handler)
+		c := client(Options{Transport: answering(registry)})
+		o := quick("localhost/ray:1")
+		o.Reach = 50 * time.Millisecond
+		if _, err := c.Push(t.Context(), b.root, b.source, o); err != nil {
+			t.Fatalf("it was away for half a second, and the push failed: %v", err)
+		}
+		if err := c.Validate(t.Context(), "localhost/ray:1"); err != nil {
+			t.Errorf("what was pushed is not whole: %v", err)
+		}
+	})
 }
 
 // A layer whose upload is answered 401 is sent once, with the token that was fetched then; where
 // the registry took it in before it said so, once more, and not as a failure.
 func TestPushWhoseUploadIsUnauthorized(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		takesIn bool
 		sent    int64 // times the layer
@@ -177,6 +192,7 @@ func TestPushWhoseUploadIsUnauthorized(t *testing.T) {
 
 // A registry, or a proxy before it, that does not know "Expect: 100-continue" gets layers without it.
 func TestPushToARegistryWithoutContinue(t *testing.T) {
+	t.Parallel()
 	refused := &atomic.Int64{}
 	host, _ := start(t, func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

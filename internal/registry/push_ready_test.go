@@ -8,6 +8,7 @@ import (
 
 // A push that is not let through names nothing, and brings its manifest by digest alone where that is asked for.
 func TestPushNamesNothingBeforeItIsReady(t *testing.T) {
+	t.Parallel()
 	host, _ := start(t, nil)
 	b := layered(t, 3000, 5000)
 	names := []string{host + "/team/ray:1", host + "/other/ray:1"}

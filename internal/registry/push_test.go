@@ -91,7 +91,7 @@ func (b *bulk) add(t *testing.T, img v1.Image) digest.Digest {
 
 // quick is a push whose patience is short.
 func quick(names ...string) PushOptions {
-	return PushOptions{Names: names, Retry: 5 * time.Second, Stall: 200 * time.Millisecond, Answer: time.Second,
+	return PushOptions{Names: names, Retry: 10 * time.Second, Stall: 5 * time.Second, Answer: 10 * time.Second,
 		Pause: time.Millisecond}
 }
 
@@ -117,6 +117,7 @@ func absent(t *testing.T, ref string) {
 }
 
 func TestPushSendsWhatIsMissing(t *testing.T) {
+	t.Parallel()
 	host, asked := start(t, nil)
 	b := layered(t, 3000, 5000)
 	names := []string{host + "/team/ray:1", host + "/team/ray:2", host + "/other/ray:1"}
@@ -151,6 +152,7 @@ func TestPushSendsWhatIsMissing(t *testing.T) {
 }
 
 func TestPushAnIndex(t *testing.T) {
+	t.Parallel()
 	host, _ := start(t, nil)
 	idx := index(t)
 	b := &bulk{blobs: map[digest.Digest][]byte{}}
@@ -179,6 +181,7 @@ func TestPushAnIndex(t *testing.T) {
 
 // A blob that is nowhere is told as such, so that somebody else can push, and no tag appears.
 func TestPushWithoutABlob(t *testing.T) {
+	t.Parallel()
 	host, _ := start(t, nil)
 	b := layered(t, 3000, 5000)
 	for d := range b.blobs {
@@ -196,6 +199,7 @@ func TestPushWithoutABlob(t *testing.T) {
 
 // R1: a registry in trouble for a while takes the push all the same.
 func TestPushThroughServerErrors(t *testing.T) {
+	t.Parallel()
 	for kind, is := range faultyregistry.Kinds() {
 		for _, k := range []int64{1, 3, 10} {
 			t.Run(fmt.Sprintf("%s fails %d times", kind, k), func(t *testing.T) {
@@ -213,6 +217,7 @@ func TestPushThroughServerErrors(t *testing.T) {
 
 // A registry that stays in trouble is an error that names it and its answer, and the tag is not there.
 func TestPushGivesUp(t *testing.T) {
+	t.Parallel()
 	for kind, is := range faultyregistry.Kinds() {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
@@ -231,6 +236,7 @@ func TestPushGivesUp(t *testing.T) {
 
 // R2: an upload that breaks goes on from where the registry says that it is.
 func TestPushResumes(t *testing.T) {
+	t.Parallel()
 	const size = 16 << 20
 	b := layered(t, size)
 	for _, percent := range []int64{10, 50, 99} {
@@ -252,13 +258,14 @@ func TestPushResumes(t *testing.T) {
 
 // R3: silence is found out; a registry that checks a blob before it answers is waited for, and the user is told.
 func TestPushThroughSilence(t *testing.T) {
+	t.Parallel()
 	for kind, is := range faultyregistry.Kinds() {
 		t.Run(kind+" never answered", func(t *testing.T) {
 			t.Parallel()
 			host, _ := start(t, faultyregistry.Stalling(t.Context(), is, 1, time.Minute))
 			b := layered(t, 3000)
 			o := quick(host + "/ray:1")
-			o.Answer = 300 * time.Millisecond
+			o.Stall, o.Answer = 200*time.Millisecond, 300*time.Millisecond
 			if _, err := client(Options{}).Push(t.Context(), b.root, b.source, o); err != nil {
 				t.Fatal(err)
 			}
@@ -270,7 +277,7 @@ func TestPushThroughSilence(t *testing.T) {
 		host, asked := start(t, faultyregistry.Stalling(t.Context(), faultyregistry.Commit, 1, 600*time.Millisecond))
 		b := layered(t, 3000)
 		o := quick(host + "/ray:1")
-		o.Answer = 20 * time.Second
+		o.Stall, o.Answer = 200*time.Millisecond, 20*time.Second
 		said := make(chan string, 10)
 		o.Log = func(format string, args ...any) { said <- fmt.Sprintf(format, args...) }
 		if _, err := client(Options{}).Push(t.Context(), b.root, b.source, o); err != nil {

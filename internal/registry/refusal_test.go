@@ -129,6 +129,7 @@ func attempts(t *testing.T, c *Client, ref string) map[string]error {
 }
 
 func TestRefusals(t *testing.T) {
+	t.Parallel()
 	answer := func(status int) func(http.Handler) http.Handler {
 		return func(http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) })
@@ -198,6 +199,7 @@ func TestRefusals(t *testing.T) {
 }
 
 func TestPlainHTTP(t *testing.T) {
+	t.Parallel()
 	host, asked := start(t, nil)
 	for _, name := range []string{"registry.test", "registry.test:5000", "10.1.2.3:5000"} {
 		t.Run(name+" is refused", func(t *testing.T) {
@@ -226,6 +228,7 @@ func TestPlainHTTP(t *testing.T) {
 }
 
 func TestHTTPS(t *testing.T) {
+	t.Parallel()
 	handler, unlock, err := openServer(t.TempDir())
 	if err != nil {
 		t.Fatal(err)

@@ -24,6 +24,7 @@ func documents() []Document {
 
 // No call asks again for what the client has read or pushed.
 func TestKnownAnswersAreNotAskedForAgain(t *testing.T) {
+	t.Parallel()
 	host, asked := start(t, bearer(t, "", ""))
 	b := layered(t, 3000, 5000)
 	c := client(Options{})
@@ -74,6 +75,7 @@ func TestKnownAnswersAreNotAskedForAgain(t *testing.T) {
 
 // The cache of manifests is bounded, for one manifest and for all.
 func TestResponseCacheIsBounded(t *testing.T) {
+	t.Parallel()
 	c := newResponseCache()
 	at := func(i int) string { return fmt.Sprintf("http://host/v2/ray/manifests/%d", i) }
 	c.putManifest(at(0), "", make([]byte, maxCachedManifest+1))
@@ -93,6 +95,7 @@ func TestResponseCacheIsBounded(t *testing.T) {
 
 // The cache keeps nothing but manifests as manifests, even if a repository is called "manifests".
 func TestARepositoryCalledManifests(t *testing.T) {
+	t.Parallel()
 	host, asked := start(t, nil)
 	repo := host + "/manifests/ray"
 	d := push(t, repo+":1", image(t, amd64(), nil))
@@ -114,6 +117,7 @@ func TestARepositoryCalledManifests(t *testing.T) {
 
 // A manifest whose end does not come is an error that names the registry, and no answer besides.
 func TestAManifestThatIsCut(t *testing.T) {
+	t.Parallel()
 	host, _ := start(t, func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Method == http.MethodGet && faultyregistry.ReadManifest(r) {
@@ -143,6 +147,7 @@ func TestAManifestThatIsCut(t *testing.T) {
 // A tag may be moved at any time, so it is asked for each time, and what a digest names may be
 // inspected after a look alone.
 func TestATagIsAskedEachTime(t *testing.T) {
+	t.Parallel()
 	host, asked := start(t, nil)
 	c := client(Options{})
 	var refs []string
@@ -168,6 +173,7 @@ func TestATagIsAskedEachTime(t *testing.T) {
 // Documents come to registries that do not list referrers, too: the fallback tag, written once,
 // names each of them, and those that others attached.
 func TestAttachSeveralWithoutReferrers(t *testing.T) {
+	t.Parallel()
 	host, asked := serveHandler(t, libregistry.New(libregistry.WithReferrersSupport(false),
 		libregistry.Logger(log.New(io.Discard, "", 0))), nil)
 	b := layered(t, 3000)
@@ -200,6 +206,7 @@ func TestAttachSeveralWithoutReferrers(t *testing.T) {
 
 // What fails of a small blob is sent again whole, but no more often than it failed.
 func TestPushOfSmallBlobsThatFails(t *testing.T) {
+	t.Parallel()
 	const failures = 2
 	b := layered(t, 3000)
 	layer := func(r *http.Request) bool { return faultyregistry.Commit(r) && r.ContentLength == b.bytes }
@@ -222,6 +229,7 @@ func TestPushOfSmallBlobsThatFails(t *testing.T) {
 
 // A small blob takes two requests. Where the answer to the second is lost, it is found there and not sent again.
 func TestPushOfSmallBlobs(t *testing.T) {
+	t.Parallel()
 	lost := &atomic.Bool{}
 	for name, spoil := range map[string]func(next http.Handler) http.Handler{
 		"as it should be": nil,

@@ -35,6 +35,7 @@ func run(t *testing.T, dir string) (string, func()) {
 }
 
 func TestServeSurvivesARestart(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	host, stop := run(t, dir)
 	d := push(t, host+"/team/ray:1", index(t))
@@ -60,6 +61,7 @@ func TestServeSurvivesARestart(t *testing.T) {
 }
 
 func TestServeOneDirectoryOnce(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	host, stop := run(t, dir)
 	defer stop()
@@ -76,6 +78,7 @@ func TestServeOneDirectoryOnce(t *testing.T) {
 }
 
 func TestServeManyAtOnce(t *testing.T) {
+	t.Parallel()
 	host, _ := start(t, nil)
 	images := make([]func() error, 6)
 	for i := range images {
@@ -126,6 +129,7 @@ func ask(t *testing.T, method, url string, body io.Reader, headers ...string) (*
 }
 
 func TestServeUploads(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	handler, unlock, err := openServer(dir)
 	if err != nil {
@@ -245,6 +249,7 @@ func TestServeUploads(t *testing.T) {
 }
 
 func TestServeManifests(t *testing.T) {
+	t.Parallel()
 	host, _ := start(t, nil)
 	base := "http://" + host + "/v2/ray/manifests/"
 	put := func(target, manifest string) (*http.Response, string) {

@@ -27,6 +27,7 @@ func within(t *testing.T, most time.Duration, call func() error) error {
 // A registry that takes a manifest and never answers holds a tag for no longer than one that is
 // silent holds a question, whatever a push of the same client may wait for.
 func TestTagThroughSilence(t *testing.T) {
+	t.Parallel()
 	var silent atomic.Bool
 	host, _ := start(t, faultyregistry.Silent(t.Context(),
 		func(r *http.Request) bool { return silent.Load() && faultyregistry.Manifest(r) }))
@@ -46,6 +47,7 @@ func TestTagThroughSilence(t *testing.T) {
 
 // A push waits for an answer as long as it says, also where the client asked something of less patience before.
 func TestPushIsAsPatientAsItSays(t *testing.T) {
+	t.Parallel()
 	host, _ := start(t, faultyregistry.Stalling(t.Context(), faultyregistry.Commit, 1, 3*time.Second))
 	b := layered(t, 3000)
 	c := client(Options{Timeout: 500 * time.Millisecond})
@@ -61,6 +63,7 @@ func TestPushIsAsPatientAsItSays(t *testing.T) {
 
 // No reference is written where one of them cannot be read.
 func TestTagReadsAllNamesFirst(t *testing.T) {
+	t.Parallel()
 	host, asked := start(t, nil)
 	push(t, host+"/ray:1", image(t, amd64(), nil))
 	asked.reset()

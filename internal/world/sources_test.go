@@ -14,6 +14,7 @@ import (
 var errSilent = errors.New("no answer")
 
 func TestQuickRecipeTakesEachSourceFromWhereItAnswers(t *testing.T) {
+	t.Parallel()
 	w := &World{A: newMirror("http://127.0.0.1:1", nil), Base: "127.0.0.1:2/world/debian:bookworm",
 		Installers: []Installer{{Distribution: "miniconda", Version: "py311_26.7.1-1",
 			SHA256: strings.Repeat("0", 64)}}}
@@ -82,6 +83,7 @@ func TestLineSaysWhatIsReal(t *testing.T) {
 }
 
 func TestRealRecipeIsWrittenWhereTheIndexAnswers(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	w := &World{A: newMirror("http://127.0.0.1:1", nil), Base: "127.0.0.1:2/world/debian:bookworm"}
 	for _, c := range []struct {

@@ -74,7 +74,7 @@ func TestBadRecipes(t *testing.T) {
 			}
 			start := time.Now()
 			h.refused(1, tt.says, append([]string{"lock", "--check"}, tt.args...)...)
-			if took := time.Since(start); took > 10*time.Second {
+			if took := time.Since(start); took > time.Minute {
 				t.Errorf("refused after %v", took)
 			}
 		})

@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/raybuild/raybuild/internal/engine"    //nolint:depguard // the engine's own test helper
-	"github.com/raybuild/raybuild/internal/testneeds" //nolint:depguard // of tests
+	"github.com/raybuild/raybuild/internal/engine"
+	"github.com/raybuild/raybuild/internal/testneeds"
 )
 
 // Options gives options that start this test binary as an engine with its

@@ -6,7 +6,7 @@ import (
 	"os"
 	"testing"
 
-	"github.com/raybuild/raybuild/internal/engine" //nolint:depguard // the engine's own test helper
+	"github.com/raybuild/raybuild/internal/engine"
 )
 
 // serveArg is the first argument of a test binary that is to be an engine.
