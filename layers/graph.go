@@ -55,7 +55,7 @@ type Graph struct {
 	Annotations map[string]string
 	// Compression of the layers.
 	Compression string
-	// Artifacts are the files that the outside has, of all platforms, each once.
+	// Artifacts are the files that come from mirrors and package sources, for all platforms, each once.
 	Artifacts []Artifact
 	// Local are the files that this machine has.
 	Local []LocalFile

@@ -142,7 +142,7 @@ func TestEachInputIsInTheGraphAndNowhereElse(t *testing.T) {
 		"the base patched": {func(_ *testing.T, s *subject) {
 			s.lock.Platforms["linux/amd64"].Base.Digest = digest.FromString("patched")
 		}, []string{"user", "apt", "mirrors", "fonts"}},
-		"the tool root moved": {func(_ *testing.T, s *subject) {
+		"the tool stage moved": {func(_ *testing.T, s *subject) {
 			s.lock.Platforms["linux/amd64"].Tool.Digest = digest.FromString("tool")
 		}, slices.Concat([]string{"miniconda", "env", "warm"}, wheels)},
 		"a package of apt": {func(_ *testing.T, s *subject) {

@@ -72,7 +72,7 @@ type LockLayer struct {
 	Artifacts []Artifact
 }
 
-// Artifact is one file of the outside world, known by its digest.
+// Artifact is one file of a package source, or one beside the recipe. Its digest identifies it.
 type Artifact struct {
 	// Kind is one of the Kind constants.
 	Kind string

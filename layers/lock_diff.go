@@ -8,7 +8,7 @@ import (
 
 // Change is one difference between two locks.
 type Change struct {
-	// Platform and Layer say where; Layer is "base" or "tool" for the two roots.
+	// Platform and Layer say where. Layer is "base" or "tool" for the two pinned images.
 	Platform, Layer string
 	// Kind is an artifact's kind, or "image".
 	Kind string

@@ -56,7 +56,7 @@ func TestInputsNameTheOneThatChanged(t *testing.T) {
 			s.lock.Platforms[amd64].Base.Digest = digest.FromString("patched")
 		}, layers: []string{"base"}, input: "base", follows: []string{"user", "apt", "originals", "fonts"},
 			config: "annotation org.opencontainers.image.base.digest"},
-		"the tool root moved": {change: func(_ *testing.T, s *subject) {
+		"the tool stage moved": {change: func(_ *testing.T, s *subject) {
 			s.lock.Platforms[amd64].Tool.Digest = digest.FromString("tool")
 		}, layers: slices.Concat([]string{"miniconda", "env", "warm"}, wheels), input: "tool"},
 		"a package of apt": {change: func(_ *testing.T, s *subject) {

@@ -62,8 +62,8 @@ type ResolveInput struct {
 	// Update names what is to be refreshed: "base", "tool", a layer, a Python package, or "pip" for
 	// all of them. A name that is nothing of this is an error.
 	Update []string
-	// SameRelease refuses a base of another release than Old's, or with an older glibc than what was made on Old's
-	// tool root needs: what a rebase keeps would not fit it.
+	// SameRelease refuses a base of another release than Old's, or a base with an older glibc than Old's tool stage.
+	// The layers that a rebase keeps would not run on such a base.
 	SameRelease bool
 	// Now is the time that the lock records.
 	Now time.Time
@@ -144,7 +144,7 @@ func resolvePlatform(ctx context.Context, in ResolveInput, name string, old *Loc
 	}
 	r := &Resolver{in: in, name: name, platform: platform, old: old,
 		locked: &LockPlatform{Resolved: old.Resolved, Notes: old.Notes}}
-	if err := r.roots(ctx); err != nil {
+	if err := r.baseImages(ctx); err != nil {
 		return nil, err
 	}
 	inputs, err := layerInputs(in.Recipe, r.locked.Base.Digest)

@@ -222,7 +222,7 @@ func (r *Resolver) withBuildNeeds(ctx context.Context, p python, artifacts []Art
 	if compiler {
 		debs, err := resolveApt(ctx, r, r.stack.ToolStage, Apt{Packages: compilerPackages})
 		if err != nil {
-			return nil, fmt.Errorf("resolve a compiler for the tool root: %w", err)
+			return nil, fmt.Errorf("resolve a compiler for the tool stage: %w", err)
 		}
 		artifacts = append(artifacts, debs...)
 	}

@@ -32,7 +32,7 @@ func TestSmokeRunsAgainWhereModulesMayBeOthers(t *testing.T) {
 		"another base": {func(s *subject, _ *Smoke) {
 			s.lock.Platforms[amd64].Base.Reference = "example.com/slim:22.04"
 		}, true},
-		"the tool root": {func(s *subject, _ *Smoke) {
+		"the tool stage": {func(s *subject, _ *Smoke) {
 			s.lock.Platforms[amd64].Tool.Digest = digest.FromString("tool")
 		}, true},
 		"ray": {func(s *subject, _ *Smoke) { artifact(s.lock, "ray", "ray").SHA256 = sum("ray2") }, true},

@@ -9,7 +9,7 @@ import (
 	"sync"
 )
 
-// The tables of what is known of the outside world. They are data, not code:
+// The tables of known breakages, installers and releases of Ubuntu. They are data, not code:
 // each row says where it comes from.
 var (
 	//go:embed data/breakages.yaml

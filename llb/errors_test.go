@@ -41,7 +41,7 @@ func badStages() []badStage {
 			at + `environment variable "A=B"`},
 		{"relative mount", from.Run(with(func(e *llb.Exec) { e.Mounts = []llb.Mount{{Path: "x"}} })), at + `mount "x"`},
 		{
-			"mount from the outside", from.Run(with(func(e *llb.Exec) {
+			"mount from above the stage", from.Run(with(func(e *llb.Exec) {
 				e.Mounts = []llb.Mount{{Path: "/x", Stage: from, From: "/a/../b"}}
 			})), at + `mounted path "/a/../b"`,
 		},

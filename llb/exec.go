@@ -47,7 +47,8 @@ type Exec struct {
 	Tmpfs []string
 	// Caches are directories that the builder keeps between builds, outside of any stage.
 	Caches []Cache
-	// Fresh runs the command in every build, never from the cache. For commands whose answer is the outside's.
+	// Fresh runs the command in every build, never from the cache. It is for commands that ask package sources or
+	// other servers.
 	Fresh bool
 }
 
