@@ -12,9 +12,9 @@ import (
 type Candidate struct {
 	// Mirror names the mirror that the place belongs to.
 	Mirror string
-	// URL of the file. Empty where only Index can tell.
+	// URL of the file. It is empty if only Index has it.
 	URL string
-	// Index is the PEP 503 page on which to look the file's name up where URL is empty.
+	// Index is the PEP 503 page that has the file's URL, if URL is empty.
 	Index string
 }
 
@@ -23,15 +23,13 @@ type Candidate struct {
 // standard update is of 2021, is not found there by any date.
 const snapshotStart = "20230301T000000Z"
 
-// Candidates lists where the file of a canonical URL can be fetched from, in the
-// order in which to try: each mirror that carries the source, then the source
-// itself; for a package of apt then old-releases and the snapshot service at the
-// time resolved (none for the zero time).
+// Candidates lists the places of the file of a canonical URL, best first: each mirror that carries the
+// source, and then the source itself. For a package of apt, old-releases and the snapshot service at
+// the time resolved follow (no snapshot for the zero time).
 //
-// Pages that say what there is (package lists, repodata, simple indexes) come
-// from the mirrors that the user listed, and from the source itself only where
-// no listed mirror carries it: an index of the user's own is never overruled by
-// a public one. Files are known by their digests, so any place may serve them.
+// Pages that list packages (package lists, repodata, simple indexes) come only from the user's
+// mirrors, if one of them carries the source: a public index never overrules the user's own. Files
+// have digests, so any place may serve them.
 func Candidates(mirrors []Mirror, canonical *url.URL, resolved time.Time) []Candidate {
 	origin, below, ok := OriginOf(canonical.String())
 	if !ok {

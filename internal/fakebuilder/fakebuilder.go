@@ -1,10 +1,9 @@
-// Package fakebuilder is a BuildKit that runs nothing: a server of BuildKit's API, for tests of
-// what is done with a builder, without root, kernel or network. It follows a graph as BuildKit
-// does, knows what it has built already, pulls the configs and layers of base images, makes a layer
-// of each operation, and writes manifests as BuildKit does; but a step's layer holds no more than
-// the step's name and what a test says that it leaves behind. It exports images into its content
-// store, and files to the caller. It packs by gzip, pushes images of one platform, and writes no
-// archives and caches.
+// Package fakebuilder is a BuildKit that runs nothing: a server of BuildKit's API, for tests of code
+// that uses a builder, without root, kernel or network. It follows a graph as BuildKit does, remembers
+// its results, pulls the configs and layers of base images, makes a layer of each operation, and writes
+// manifests as BuildKit does. But the layer of a step has only the step's name and the files that the
+// test gives it. It exports images into its content store, and files to the caller. It packs with
+// gzip, pushes images of one platform, and writes no archives and no caches.
 package fakebuilder
 
 import (
@@ -28,15 +27,14 @@ import (
 	"google.golang.org/grpc"
 )
 
-// Options say what a builder is. The zero value is one that can do all that this one can.
+// Options say what a builder can do. The zero value is a builder without limits.
 type Options struct {
 	// Linear says that it cannot merge layers.
 	Linear bool
 	// NoContent says that its content cannot be read. Then it has to push by itself.
 	NoContent bool
-	// Run is asked for each step that runs, by its title: "[ray] install wheels". It gives the
-	// files that the step leaves behind in what comes out of it, by path, or why it fails. Default:
-	// nothing.
+	// Run is called for each step that runs, with its title: "[ray] install wheels". It returns the
+	// files that the step makes, by path, or the error by which the step fails. Default: no files.
 	Run func(title string) (map[string]string, error)
 }
 
@@ -48,8 +46,8 @@ type Builder struct {
 	store    content.Store
 
 	mu     sync.Mutex
-	built  map[output]files  // what it has built, for good
-	builds map[string]*build // that run
+	built  map[output]files  // all results so far
+	builds map[string]*build // builds that run
 	ran    []string          // titles of steps
 }
 
@@ -102,7 +100,7 @@ func Start(t testing.TB, o Options) *Builder {
 // Addr is its address, as [llb.Connect] takes it.
 func (b *Builder) Addr() string { return b.addr }
 
-// Ran gives the titles of the steps that ran since it was asked last, in the order in which they did.
+// Ran gives the titles of the steps that ran since the last call, in the order in which they ran.
 func (b *Builder) Ran() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -111,7 +109,7 @@ func (b *Builder) Ran() []string {
 	return ran
 }
 
-// Forget makes it a builder that has built nothing.
+// Forget removes all results, as if the builder had built nothing.
 func (b *Builder) Forget() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
