@@ -95,9 +95,9 @@ func baseRelease(ref string) (releaseRow, bool) {
 	return ubuntuRelease(func(r releaseRow) bool { return r.Version == tag || r.Codename == tag })
 }
 
-// CheckGlibc tells whether the installer runs on an image with that glibc. what
+// checkGlibc tells whether the installer runs on an image with that glibc. what
 // names the image, such as "ubuntu:16.04". The error is a *RecipeError.
-func CheckGlibc(m Miniconda, what, glibc string) error {
+func checkGlibc(m Miniconda, what, glibc string) error {
 	message, fix := glibcProblem(m, what, glibc)
 	if message == "" {
 		return nil

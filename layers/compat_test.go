@@ -257,7 +257,7 @@ func TestInstallers(t *testing.T) {
 			t.Errorf("%s needs glibc %q, want %q", version, got, want)
 		}
 	}
-	if err := CheckGlibc(Miniconda{Distribution: "miniconda", Version: "py312_26.7.1-1"}, "h.example/base:1",
+	if err := checkGlibc(Miniconda{Distribution: "miniconda", Version: "py312_26.7.1-1"}, "h.example/base:1",
 		"2.27"); err == nil || !strings.Contains(err.Error(), "h.example/base:1 has 2.27") {
 		t.Errorf("got %v", err)
 	}

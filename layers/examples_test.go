@@ -78,7 +78,11 @@ func TestDefaultExample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := DefaultRecipe(); !reflect.DeepEqual(r, want) {
+	want, err := LoadRecipe(nil, "raybuild.yaml", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(r, want) {
 		t.Errorf("the example is\n%+v\nthe defaults are\n%+v", r, want)
 	}
 }

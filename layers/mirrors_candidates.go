@@ -1,7 +1,6 @@
 package layers
 
 import (
-	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -31,7 +30,7 @@ const snapshotStart = "20230301T000000Z"
 // mirrors, if one of them carries the source: a public index never overrules the user's own. Files
 // have digests, so any place may serve them.
 func Candidates(mirrors []Mirror, canonical *url.URL, resolved time.Time) []Candidate {
-	origin, below, ok := OriginOf(canonical.String())
+	origin, below, ok := originOf(canonical.String())
 	if !ok {
 		return []Candidate{{Mirror: canonical.Host, URL: canonical.String()}}
 	}
@@ -174,7 +173,7 @@ func aptLastResorts(origin, below string, resolved time.Time) []Candidate {
 	var out []Candidate
 	ubuntu := strings.HasPrefix(origin, "ubuntu")
 	if ubuntu && origin != "ubuntu-old" && (isFile(origin, below) || interimSuite(below)) {
-		out = append(out, Candidate{Mirror: "official", URL: OriginURL("ubuntu-old") + "/" + below})
+		out = append(out, Candidate{Mirror: "official", URL: originURL("ubuntu-old") + "/" + below})
 	}
 	if resolved.IsZero() || !isFile(origin, below) {
 		return out
@@ -224,42 +223,4 @@ func projectOfFile(name string) string {
 		}
 	}
 	return ""
-}
-
-// Canonical is the reverse of Candidates for one mirror: the canonical URL of
-// what the mirror has at u, so that a page that a mirror served can be rewritten.
-// It returns ok=false where u is not the mirror's.
-func (m Mirror) Canonical(u *url.URL) (canonical *url.URL, ok bool) {
-	address := u.Host + u.EscapedPath()
-	try := func(root, origin string) bool {
-		_, root, _ = strings.Cut(root, "://")
-		rest, cut := strings.CutPrefix(address, root+"/")
-		if root == "" || !cut {
-			return false
-		}
-		c, err := url.Parse(origin + "/" + rest)
-		if err != nil {
-			return false
-		}
-		c.RawQuery, c.Fragment = u.RawQuery, u.Fragment
-		canonical = c
-		return true
-	}
-	for _, o := range canonicalOrigins {
-		if o.name == "pypi" {
-			continue // its root may be that of the whole host: last
-		}
-		if try(m.root(o.name), o.root) {
-			return canonical, true
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(m.CondaURLs)) {
-		if try(m.CondaURLs[name], OriginURL(name)) {
-			return canonical, true
-		}
-	}
-	if try(m.CondaCloud, condaCloud) || try(joinRoot(m.PipFiles, "packages"), OriginURL("pypi")+"/packages") {
-		return canonical, true
-	}
-	return nil, false
 }

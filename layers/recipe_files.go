@@ -189,7 +189,7 @@ func (t *recipeReader) mergeEnvFile(tree *strictyaml.Node, r *Recipe, e *EnvFile
 	}
 	if !r.Miniconda.AcceptAnacondaTerms {
 		for _, c := range r.Env.Channels {
-			if AnacondaChannel(c) {
+			if anacondaChannel(c) {
 				t.AddAt(tree.Get("channels"), "channels",
 					fmt.Sprintf("%q is bound to Anaconda's terms of service, which are not accepted", c),
 					"read https://www.anaconda.com/legal and set miniconda.accept_anaconda_terms: true in the recipe, "+

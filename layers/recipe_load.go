@@ -7,15 +7,6 @@ import (
 	"github.com/raybuild/raybuild/internal/strictyaml"
 )
 
-// DefaultRecipe is the recipe of a project that has none: Ray's newest known
-// release with Python 3.12 from conda-forge on Ubuntu 22.04, from the official
-// sources, for linux/amd64.
-func DefaultRecipe() *Recipe {
-	r := &Recipe{Dir: "."}
-	r.fillDefaults()
-	return r
-}
-
 // LoadRecipe reads a recipe in the form of raybuild.yaml. sets are overrides KEY=VALUE, with a dotted
 // key and a VALUE in YAML. They are applied in order, before anything is checked. Empty data gives the
 // default recipe: Ray's newest known release with Python 3.12 from conda-forge on Ubuntu 22.04, from

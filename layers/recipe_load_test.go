@@ -32,7 +32,8 @@ func problemsOf(t *testing.T, text string, sets ...string) []string {
 }
 
 func TestDefaultRecipe(t *testing.T) {
-	r := DefaultRecipe()
+	r := &Recipe{Dir: "."}
+	r.fillDefaults()
 	for name, text := range map[string]string{"nothing": "", "a comment": "# nothing here\n", "an empty mapping": "{}",
 		"nulls": "apt:\nsteps:\nmirrors:\n"} {
 		loaded, err := LoadRecipe([]byte(text), "", nil)

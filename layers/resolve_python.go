@@ -273,7 +273,7 @@ func pipFile(raw, sha256, name, version string, own []Artifact) (Artifact, error
 	if err := digest.NewDigestFromEncoded(digest.SHA256, sha256).Validate(); err != nil {
 		return Artifact{}, fmt.Errorf("read pip's answer: %q has no sha256; the index must give one", raw)
 	}
-	origin, p, ok := OriginOf(strings.Replace(raw, "http://", "https://", 1))
+	origin, p, ok := originOf(strings.Replace(raw, "http://", "https://", 1))
 	if !ok {
 		i := strings.LastIndex(raw, "/")
 		origin, p = raw[:i], raw[i+1:]

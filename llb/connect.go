@@ -137,9 +137,6 @@ func unreachable(addr string, err error) error {
 // Close ends the connection.
 func (b *Builder) Close() error { return b.c.Close() }
 
-// Addr is the address that the builder was connected by.
-func (b *Builder) Addr() string { return b.addr }
-
 // Info asks the builder for its version, platforms and abilities.
 func (b *Builder) Info(ctx context.Context) (Info, error) {
 	workers, err := b.c.ListWorkers(ctx)

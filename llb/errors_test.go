@@ -74,7 +74,7 @@ func badStages() []badStage {
 		{"file over merged /usr", from.Files("[f] write", llb.File{Path: "/lib/x"}), "write /usr/lib/x"},
 		{"device mode", from.Files("[f] write", llb.File{Path: "/x", Mode: os.ModeDevice | 0o600}),
 			"want permissions only"},
-		{"too much text", from.Files("[f] write", llb.File{Path: "/x", Data: make([]byte, llb.MaxFiles+1)}),
+		{"too much text", from.Files("[f] write", llb.File{Path: "/x", Data: make([]byte, 4<<20+1)}),
 			"use an artifact"},
 		{"copy from nothing", from.Copy("[c] copy", llb.Scratch(), "/a", "/b"), "is empty"},
 		{"archive outside of its stage", from.Unpack("[u] unpack", from, "../x", "/"), "archive name"},

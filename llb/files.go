@@ -13,9 +13,8 @@ import (
 	bkllb "github.com/moby/buildkit/client/llb"
 )
 
-// MaxFiles is how many bytes of text one [Stage.Files] takes. It travels inside the graph; more belongs in an
-// [Artifact].
-const MaxFiles = 4 << 20
+// maxFiles is the greatest number of bytes for one [Stage.Files].
+const maxFiles = 4 << 20
 
 // File is a file, directory or symbolic link that [Stage.Files] makes.
 type File struct {
@@ -30,6 +29,7 @@ type File struct {
 // Files returns s with files added, all with the time [Epoch]. It makes missing parent directories. A parent that is
 // not in the list gets the mode 0755 and the owner root, even if it was there before, because its time must be set.
 // (/tmp, /var/tmp and /root get their usual modes.) Put a parent into the list to give it another mode or owner.
+// The content of the files travels inside the graph, so it may have 4 MiB at most; for more use an [Artifact].
 func (s Stage) Files(title string, files ...File) Stage {
 	if s.err != nil {
 		return s
@@ -176,9 +176,9 @@ func filesTar(files []File) ([]byte, error) {
 		byPath[f.Path] = f
 		size += len(f.Data)
 	}
-	if size > MaxFiles {
+	if size > maxFiles {
 		errs = append(errs, fmt.Errorf("%d bytes of files: at most %d go into the graph; use an artifact",
-			size, MaxFiles))
+			size, maxFiles))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err

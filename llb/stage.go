@@ -144,14 +144,6 @@ func (s Stage) State() bkllb.State {
 	return newLayout(false, false).state(s.n)
 }
 
-// With applies functions in order, so that a layer can be written as one.
-func (s Stage) With(fns ...func(Stage) Stage) Stage {
-	for _, f := range fns {
-		s = f(s)
-	}
-	return s
-}
-
 // fail is s with err as its error, unless an earlier one sticks.
 func (s Stage) fail(title string, err error) Stage {
 	if s.err != nil {
