@@ -8,6 +8,7 @@ package fakebuilder
 
 import (
 	"context"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -19,6 +20,7 @@ import (
 	"github.com/containerd/containerd/v2/plugins/content/local"
 	"github.com/containerd/containerd/v2/plugins/services/content/contentserver"
 	"github.com/containerd/log"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	controlapi "github.com/moby/buildkit/api/services/control"
 	apitypes "github.com/moby/buildkit/api/types"
 	gateway "github.com/moby/buildkit/frontend/gateway/pb"
@@ -36,9 +38,11 @@ type Options struct {
 	// Run is called for each step that runs, with its title: "[ray] install wheels". It returns the
 	// files that the step makes, by path, or the error by which the step fails. Default: no files.
 	Run func(title string) (map[string]string, error)
+	// Pull returns the base image of a reference. Default: it is pulled from its registry.
+	Pull func(ctx context.Context, ref string, p v1.Platform) (v1.Image, error)
 }
 
-// Builder is a builder that runs until its test ends.
+// Builder is a running builder.
 type Builder struct {
 	o        Options
 	addr     string
@@ -54,29 +58,42 @@ type Builder struct {
 // Start starts a builder. The test fails if it cannot.
 func Start(t testing.TB, o Options) *Builder {
 	t.Helper()
+	b, stop, err := Serve(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Errorf("serve the fake builder: %v", err)
+		}
+	})
+	return b
+}
+
+// Serve starts a builder for an example, which has no [testing.TB]. The caller ends it with stop.
+func Serve(o Options) (b *Builder, stop func() error, err error) {
 	sessions, err := session.NewManager()
 	if err != nil {
-		t.Fatal(err)
+		return nil, nil, err
 	}
 	if err := log.SetLevel("error"); err != nil { // it warns of a filesystem without fs-verity
-		t.Fatal(err)
+		return nil, nil, err
 	}
-	store, err := local.NewStore(t.TempDir())
+	dir, err := os.MkdirTemp("", "fb") // a socket's path has to be short
 	if err != nil {
-		t.Fatal(err)
+		return nil, nil, err
 	}
-	b := &Builder{o: o, sessions: sessions, store: store, built: map[output]files{}, builds: map[string]*build{}}
-	//nolint:usetesting // a socket's path has to be short; t.TempDir has the test's name in it
-	dir, err := os.MkdirTemp("", "fb")
+	store, err := local.NewStore(filepath.Join(dir, "content"))
 	if err != nil {
-		t.Fatal(err)
+		return nil, nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	socket := filepath.Join(dir, "s")
 	listener, err := net.Listen("unix", socket)
 	if err != nil {
-		t.Fatal(err)
+		return nil, nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	b.addr = "unix://" + socket
+	b = &Builder{o: o, addr: "unix://" + socket, sessions: sessions, store: store, built: map[output]files{},
+		builds: map[string]*build{}}
 	server := grpc.NewServer()
 	controlapi.RegisterControlServer(server, &control{b: b})
 	gateway.RegisterLLBBridgeServer(server, &bridge{b: b})
@@ -85,16 +102,10 @@ func Start(t testing.TB, o Options) *Builder {
 	}
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(listener) }()
-	t.Cleanup(func() {
+	return b, func() error {
 		server.Stop()
-		if err := <-done; err != nil {
-			t.Errorf("serve the fake builder: %v", err)
-		}
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return b
+		return errors.Join(<-done, os.RemoveAll(dir))
+	}, nil
 }
 
 // Addr is its address, as [llb.Connect] takes it.
