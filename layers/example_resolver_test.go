@@ -75,7 +75,7 @@ func ExampleResolver() {
 	ctx := context.Background()
 	server, stop, err := fakebuilder.Serve(fakebuilder.Options{ // a builder that runs nothing
 		Run:  func(string) (map[string]string, error) { return map[string]string{"path": "small-1.0.bin\n"}, nil },
-		Pull: ownBase,
+		Pull: emptyBase,
 	})
 	if err != nil {
 		log.Fatal(err)
