@@ -29,7 +29,7 @@ func TestExampleImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	recipe, lock := load("../examples/arm64")
+	recipe, lock := load()
 	graph, err := layers.NewGraph(t.Context(), recipe, lock, layers.GraphOptions{})
 	if err != nil {
 		t.Fatal(err)

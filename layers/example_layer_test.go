@@ -48,7 +48,7 @@ func (l locale) Apply(on layers.Stack, _ []layers.Artifact) (layers.Stack, error
 
 // A Go program puts its own layers on top of those of the recipe.
 func Example_ownLayer() {
-	recipe, lock := load("../examples/arm64")
+	recipe, lock := load()
 	graph, err := layers.NewGraph(context.Background(), recipe, lock, layers.GraphOptions{
 		Extra: []layers.Layer{check{"print(1)"}, locale{"C.UTF-8"}},
 	})

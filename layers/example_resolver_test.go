@@ -85,7 +85,7 @@ func ExampleResolver() {
 			log.Fatal(err)
 		}
 	}()
-	recipe, lock := load("../examples/arm64")
+	recipe, lock := load()
 	lock, err = layers.Resolve(ctx, layers.ResolveInput{
 		Recipe: recipe, Old: lock, Extra: []layers.Layer{model{"small", "1.0"}},
 		Sources: modelServer{}, Now: time.Now(),

@@ -26,7 +26,7 @@ func ExampleLoadRecipe() {
 
 // A graph needs no builder and no network: it is a function of recipe and lock.
 func ExampleNewGraph() {
-	recipe, lock := load("../examples/arm64")
+	recipe, lock := load()
 	graph, err := layers.NewGraph(context.Background(), recipe, lock, layers.GraphOptions{})
 	if err != nil {
 		log.Fatal(err)
@@ -44,8 +44,9 @@ func ExampleNewGraph() {
 	// ray
 }
 
-// load reads the recipe and the lock of a directory.
-func load(dir string) (*layers.Recipe, *layers.Lock) {
+// load reads a recipe and its lock.
+func load() (*layers.Recipe, *layers.Lock) {
+	const dir = "../examples/arm64"
 	text, err := os.ReadFile(dir + "/raybuild.yaml")
 	if err != nil {
 		log.Fatal(err)

@@ -94,8 +94,8 @@ func TestDefaultExample(t *testing.T) {
 	}
 }
 
-// exampleLock is a lock of the form that resolving gives. The result of the resolvers is invented: each file's digest is
-// that of its name. Each Debian package, extra and Python package of the recipe has one file, so that recipes which
+// exampleLock is a lock of the form that resolving gives. The result of the resolvers is invented: each file's digest
+// is that of its name. Each Debian package, extra and Python package of the recipe has one file, so that recipes which
 // differ in them have different graphs.
 func exampleLock(t *testing.T, r *Recipe) *Lock {
 	t.Helper()
