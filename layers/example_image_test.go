@@ -24,6 +24,7 @@ func emptyBase(context.Context, string, v1.Platform) (v1.Image, error) {
 // TestExampleImage pins the digest of a manifest: of the config, the history and the annotations that raybuild writes,
 // and of layers that have only the digests of the operations that make them.
 func TestExampleImage(t *testing.T) {
+	t.Parallel()
 	b, err := llb.Connect(t.Context(), fakebuilder.Start(t, fakebuilder.Options{Pull: emptyBase}).Addr())
 	if err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 
 // What is shown is what is tested: every example loads, and what it asks for can work.
 func TestExamples(t *testing.T) {
+	t.Parallel()
 	files, err := filepath.Glob("../examples/*/raybuild.yaml")
 	if err != nil || len(files) < 5 {
 		t.Fatalf("examples %v, error %v", files, err)
@@ -77,6 +78,7 @@ var exampleDigests = map[string]digest.Digest{
 
 // The example of the defaults is the defaults.
 func TestDefaultExample(t *testing.T) {
+	t.Parallel()
 	data, err := os.ReadFile("../examples/default/raybuild.yaml")
 	if err != nil {
 		t.Fatal(err)

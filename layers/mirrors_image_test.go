@@ -23,6 +23,7 @@ func fileOf(t *testing.T, files []MirrorFile, path string) MirrorFile {
 }
 
 func TestImageAptSources(t *testing.T) {
+	t.Parallel()
 	const keyring = "Signed-By: /usr/share/keyrings/ubuntu-archive-keyring.gpg\n"
 	own := ownMirror("https://m.example/ubuntu", "", "", "")
 	tests := []struct {
@@ -97,6 +98,7 @@ func TestImageAptSources(t *testing.T) {
 }
 
 func TestImagePipAndUv(t *testing.T) {
+	t.Parallel()
 	files := ImageMirrorFiles(mustPreset("tuna"), LockImage{}, "amd64")
 	if got, want := fileOf(t, files, "/etc/pip.conf").Content,
 		"[global]\nindex-url = https://pypi.tuna.tsinghua.edu.cn/simple\n"; got != want {
@@ -120,6 +122,7 @@ func TestImagePipAndUv(t *testing.T) {
 }
 
 func TestImageCondarc(t *testing.T) {
+	t.Parallel()
 	got := fileOf(t, ImageMirrorFiles(mustPreset("tuna"), LockImage{}, "amd64", "conda-forge", "pytorch"),
 		"/opt/conda/.condarc").Content
 	const base = "https://mirrors.tuna.tsinghua.edu.cn/anaconda"

@@ -33,6 +33,7 @@ func placesOf(t *testing.T, mirrors []Mirror, canonical string, at time.Time) []
 }
 
 func TestEveryPresetForEveryOrigin(t *testing.T) {
+	t.Parallel()
 	paths := map[string]string{
 		"ubuntu": "pool/main/v/vim/vim_1.deb", "ubuntu-security": "dists/noble-security/InRelease",
 		"ubuntu-ports": "dists/noble/InRelease", "ubuntu-old": "dists/lunar/Release",
@@ -133,6 +134,7 @@ func presetWant(host, conda, pip string, old, miniconda bool) map[string]string 
 }
 
 func TestCandidatesInFull(t *testing.T) {
+	t.Parallel()
 	tuna, ustc, official := mustPreset("tuna"), mustPreset("ustc"), mustPreset("official")
 	own := ownMirror("http://m.example/debian", "http://m.example/conda", "http://m.example/pypi/simple",
 		"http://m.example/i")
@@ -221,6 +223,7 @@ func TestCandidatesInFull(t *testing.T) {
 }
 
 func TestOrigins(t *testing.T) {
+	t.Parallel()
 	for raw, want := range map[string][2]string{
 		"http://archive.ubuntu.com/ubuntu/pool/a%2b.deb":          {"ubuntu", "pool/a%2b.deb"},
 		"https://archive.ubuntu.com/ubuntu/x":                     {"ubuntu", "x"},

@@ -66,6 +66,7 @@ func changedGroups(a, b map[string]string) []string {
 
 // A package that is added, dropped or bumped changes its own layer; every other layer stays as it is, to the byte.
 func TestOnePackageMovesNoOther(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(300) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		rules := LayerRules{Budget: 20, MaxSize: int64(16+r.IntN(64)) << 20}
@@ -100,6 +101,7 @@ func TestOnePackageMovesNoOther(t *testing.T) {
 
 // With more big wheels than there is room for, one more displaces at most one.
 func TestAFullBudgetGivesUpOnePlaceAtMost(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(100) {
 		r := rand.New(rand.NewPCG(seed, 2))
 		packages := randomWheels(r, 200, 40)
@@ -123,6 +125,7 @@ func TestAFullBudgetGivesUpOnePlaceAtMost(t *testing.T) {
 
 // Every package is in one layer, and no layer that could be split is over the cap.
 func TestLayersKeepToTheirSize(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(100) {
 		r := rand.New(rand.NewPCG(seed, 3))
 		packages := randomWheels(r, 200, 30)
@@ -148,6 +151,7 @@ func TestLayersKeepToTheirSize(t *testing.T) {
 }
 
 func TestWheelsByHowOftenTheyChange(t *testing.T) {
+	t.Parallel()
 	ours := wheel("ours", 1<<10)
 	ours.Origin = originLocal
 	groups := wheelGroups([]Artifact{ours, wheel("ray", 70<<20), wheel("tensorflow", 500<<20), wheel("click", 1<<10)},
@@ -162,6 +166,7 @@ func TestWheelsByHowOftenTheyChange(t *testing.T) {
 }
 
 func TestLayerRulesOfARecipe(t *testing.T) {
+	t.Parallel()
 	for text, want := range map[string]LayerRules{
 		"":                                     {Budget: 20, MaxSize: 512 << 20},
 		"layers: {budget: 13}":                 {Budget: 13, MaxSize: 512 << 20},

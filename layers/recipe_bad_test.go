@@ -161,6 +161,7 @@ func refusedRecipes() []refusedRecipe {
 
 // Each recipe is refused with exactly these lines.
 func TestRefusedRecipes(t *testing.T) {
+	t.Parallel()
 	for _, tt := range refusedRecipes() {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := problemsOf(t, tt.text); !reflect.DeepEqual(got, tt.want) {
@@ -171,6 +172,7 @@ func TestRefusedRecipes(t *testing.T) {
 }
 
 func TestSyntaxErrorsHaveALine(t *testing.T) {
+	t.Parallel()
 	for _, text := range []string{"a: b: c", "a: [1, 2", "a: 'x", "- a\nb: c", "{", "a: \"\\q\""} {
 		for _, line := range problemsOf(t, text) {
 			if !strings.HasPrefix(line, "raybuild.yaml:") || !strings.Contains(line, "not valid YAML: ") {
@@ -255,6 +257,7 @@ func nestByIndentation(depth int) string {
 }
 
 func TestGoodOddFiles(t *testing.T) {
+	t.Parallel()
 	for name, text := range map[string]string{
 		"a BOM":              "\ufeffbase: debian:12",
 		"Windows line ends":  "base: debian:12\r\nenv:\r\n  name: x\r\n",

@@ -34,6 +34,7 @@ func recipeWithFiles(t *testing.T, text string, files map[string]string) *Recipe
 }
 
 func TestRequirementsFiles(t *testing.T) {
+	t.Parallel()
 	hash := "sha256:" + strings.Repeat("a", 64)
 	r := recipeWithFiles(t, "pip: {requirements: [requirements.txt, b.txt]}", map[string]string{
 		"requirements.txt": "# comment\n\nTorch == 2.4.0 \\\n    --hash=" +
@@ -58,6 +59,7 @@ func TestRequirementsFiles(t *testing.T) {
 }
 
 func TestRequirementsFilesRefused(t *testing.T) {
+	t.Parallel()
 	r := recipeWithFiles(t, "pip: {requirements: [r.txt, none.txt]}", map[string]string{
 		"r.txt": strings.Join([]string{
 			"-e .", "--index-url https://h/simple", "--extra-index-url=https://h/simple", "--find-links x",
@@ -103,6 +105,7 @@ func TestRequirementsFilesRefused(t *testing.T) {
 }
 
 func TestRequirementsIncludeEachOther(t *testing.T) {
+	t.Parallel()
 	r := recipeWithFiles(t, "pip: {requirements: [a.txt]}",
 		map[string]string{"a.txt": "-r b.txt", "b.txt": "x\n-r a.txt"})
 	if err := r.LoadFiles(); err == nil || err.Error() != `b.txt:2: "a.txt" includes itself; remove this line` {
@@ -130,6 +133,7 @@ func TestRequirementsIncludeEachOther(t *testing.T) {
 }
 
 func TestLocalFilesStayInside(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	outside := filepath.Join(t.TempDir(), "secret.txt")
 	if err := os.WriteFile(outside, []byte("canary-of-the-outside"), 0o600); err != nil {
@@ -179,6 +183,7 @@ func ended(t *testing.T, f func() error) error {
 }
 
 func TestEnvironmentFile(t *testing.T) {
+	t.Parallel()
 	r := recipeWithFiles(t, "env: {file: environment.yml, python: '3.12'}", map[string]string{"environment.yml": `
 name: x
 channels: [conda-forge, nodefaults, bioconda]
@@ -211,6 +216,7 @@ prefix: /home/me/envs/x
 }
 
 func TestEnvironmentFileRefused(t *testing.T) {
+	t.Parallel()
 	for text, want := range map[string]string{
 		"dependencies: [\"python>=3.13\"]": `environment.yml:1:15: dependencies: asks for python ">=3.13", and the recipe's env.python is 3.12; give both the same version, such as "3.12"`,
 		"channels: [defaults]\n" +

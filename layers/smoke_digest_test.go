@@ -11,6 +11,7 @@ import (
 // An image is tested again where modules may come from other layers, or the test is another one;
 // never for a label, an own file, a Debian package more or a patched base.
 func TestSmokeRunsAgainWhereModulesMayBeOthers(t *testing.T) {
+	t.Parallel()
 	tests := map[string]struct {
 		change func(*subject, *Smoke)
 		again  bool
@@ -105,6 +106,7 @@ func TestSmokeRunsAgainWhereModulesMayBeOthers(t *testing.T) {
 
 // The packages that are tested are those that the recipe names and the lock has.
 func TestSmokePackagesAreThoseThatTheRecipeNames(t *testing.T) {
+	t.Parallel()
 	r := loadText(t, "pip: {packages: ['Requests[socks]>=2', 'gone ; python_version < \"3\"', ray-like], "+
 		"added: [[Einops]]}")
 	r.Required = []Requirement{{Name: "zipp"}, {Name: "requests"}}

@@ -98,7 +98,8 @@ const budget = 2 * time.Second
 func buildInTime(t *testing.T, b *llb.Builder, w *world, image llb.Image, o llb.SolveOptions) (res *llb.Result) {
 	t.Helper()
 	err := ended(t, func() (err error) {
-		res, err = b.Build(t.Context(), []llb.Image{image}, llb.Session{Artifacts: w}, llb.BuildOptions{SolveOptions: o})
+		res, err = b.Build(t.Context(), []llb.Image{image}, llb.Session{Artifacts: w},
+			llb.BuildOptions{SolveOptions: o})
 		return err
 	})
 	if err != nil {

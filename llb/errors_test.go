@@ -93,6 +93,7 @@ func badStages() []badStage {
 }
 
 func TestErrorsStickAndNameTheirStep(t *testing.T) {
+	t.Parallel()
 	for _, tc := range badStages() {
 		t.Run(tc.name, func(t *testing.T) {
 			later := tc.st.Run(sh("later", "run", "true")).Files("[later] write", llb.File{Path: "/x"})
@@ -110,6 +111,7 @@ func TestErrorsStickAndNameTheirStep(t *testing.T) {
 func sha(c string) digest.Digest { return digest.Digest(strings.Repeat(c, 64)) }
 
 func TestImagesAreChecked(t *testing.T) {
+	t.Parallel()
 	st := llb.Scratch().Files("[a] write", llb.File{Path: "/a"})
 	for _, tc := range []struct {
 		name string
@@ -150,6 +152,7 @@ func FuzzParsePlatform(f *testing.F) {
 }
 
 func TestParsePlatform(t *testing.T) {
+	t.Parallel()
 	for in, want := range map[string]string{
 		"linux/amd64": "linux/amd64", "linux/x86_64": "linux/amd64", "linux/arm64/v8": "linux/arm64",
 		"linux/aarch64": "linux/arm64",
