@@ -31,6 +31,7 @@ func withAdded(t *testing.T) (s *subject, before *Graph) {
 
 // What is added is one layer more, the last; every other layer stays what it was.
 func TestAddedPackagesMoveNoOtherLayer(t *testing.T) {
+	t.Parallel()
 	s, before := withAdded(t)
 	after, err := NewGraph(context.Background(), s.recipe, s.lock, s.o)
 	if err != nil {
@@ -59,6 +60,7 @@ func TestAddedPackagesMoveNoOtherLayer(t *testing.T) {
 // The image that is put on another has the record and the config of the one that is built whole,
 // and needs none of the files.
 func TestAGraphOntoAnImageIsThatOfItsRecipe(t *testing.T) {
+	t.Parallel()
 	s, before := withAdded(t)
 	record, err := before.Record(context.Background())
 	if err != nil {
@@ -150,6 +152,7 @@ func sameRecord(t *testing.T, whole, onto *Graph) {
 }
 
 func TestALockThatAddsIsKnown(t *testing.T) {
+	t.Parallel()
 	s, _ := withAdded(t)
 	old := graphLock()
 	if !LockExtends(s.recipe, old, s.lock) {
@@ -178,6 +181,7 @@ func TestALockThatAddsIsKnown(t *testing.T) {
 }
 
 func TestAddedInTheRecipe(t *testing.T) {
+	t.Parallel()
 	r := loadText(t, "pip: {packages: [numpy], added: [[Einops>=0.7], [torch, 'uvicorn[standard]']]}")
 	data, err := r.marshal()
 	if err != nil {

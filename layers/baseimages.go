@@ -19,10 +19,10 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// roots pins the base and the tool root. The tool root is the base of the day
-// when the lock was made, and stays when the base moves: what runs on it need
-// not run again. It moves when asked to, and with the base's release.
-func (r *Resolver) roots(ctx context.Context) error {
+// baseImages pins the base and the image of the tool stage. The second is the base as it was on the
+// day of the lock. It stays when the base moves, so that the steps on it need not run again. It moves
+// if `lock --update tool` asks for it, or if the base has another release.
+func (r *Resolver) baseImages(ctx context.Context) error {
 	ref := r.in.Recipe.Base
 	r.locked.Base = r.old.Base
 	if r.old.Base.Reference != ref || r.updates("base") {
@@ -48,10 +48,10 @@ func (r *Resolver) roots(ctx context.Context) error {
 	return nil
 }
 
-// base is the front of the image as apt sees it when it resolves.
+// base is the pinned base: the stage in which apt resolves.
 func (r *Resolver) base() llb.Stage { return llb.From(pinned(r.locked.Base)) }
 
-// pin brings an image down to its digest, with the facts that the graph needs.
+// pin finds the digest of an image and reads the facts that the graph needs of it.
 func (r *Resolver) pin(ctx context.Context, ref string) (LockImage, error) {
 	r.in.Log("pinning %s for %s", ref, r.name)
 	p, err := r.in.Sources.Pin(ctx, ref, r.platform)
@@ -175,7 +175,7 @@ func glibc(status []byte) string {
 	return ""
 }
 
-// openIn opens a file below dir each time that it is called; nothing outside of dir.
+// openIn gives a function that opens a file below dir. It refuses a file that is not below dir.
 func openIn(dir, name string) func() (io.ReadCloser, error) {
 	return func() (io.ReadCloser, error) { return os.OpenInRoot(dir, name) }
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/raybuild/raybuild/internal/strictyaml"
 )
 
-// Note is something that the user should know about a recipe and that is no error.
+// Note is something that the user should know about a recipe, but not an error.
 type Note struct {
 	// Key of the recipe that it is about, dotted: "ray.version".
 	Key string
@@ -16,11 +16,10 @@ type Note struct {
 	Message string
 }
 
-// Check fits a recipe against the tables of what works with what. A combination
-// that cannot work is an error that names one that can; all of them come at
-// once, as a *RecipeError. Known breakages add their constraints to r.Pins and r.CondaPins, and
-// each is said in a note. What the tables do not know is let through with a note.
-// Checking twice is the same as checking once.
+// Check compares a recipe with the tables of versions that work together. A combination that cannot
+// work is an error, which names one that works; all errors come at once, as a *RecipeError. For each
+// known breakage it adds constraints to r.Pins and r.CondaPins and gives a note. It allows a version
+// that the tables do not know, with a note. A second call gives the same result as the first.
 func Check(r *Recipe) ([]Note, error) {
 	c := checker{r: r}
 	c.ray()
@@ -96,9 +95,9 @@ func baseRelease(ref string) (releaseRow, bool) {
 	return ubuntuRelease(func(r releaseRow) bool { return r.Version == tag || r.Codename == tag })
 }
 
-// CheckGlibc tells whether the installer runs on a root with that glibc. what
-// names the root, such as "ubuntu:16.04". The error is a *RecipeError.
-func CheckGlibc(m Miniconda, what, glibc string) error {
+// checkGlibc tells whether the installer runs on an image with that glibc. what
+// names the image, such as "ubuntu:16.04". The error is a *RecipeError.
+func checkGlibc(m Miniconda, what, glibc string) error {
 	message, fix := glibcProblem(m, what, glibc)
 	if message == "" {
 		return nil

@@ -13,8 +13,8 @@ func (c *checker) ray() {
 	v := c.r.Ray.Version
 	row, ok := rayRowOf(v)
 	if !ok {
-		c.note("ray.version", "Ray %s is older than every Ray that raybuild knows (%s): raybuild checks nothing about it", v,
-			rayRows()[0].From)
+		c.note("ray.version", "Ray %s is older than every Ray that raybuild knows (%s): raybuild checks nothing "+
+			"about it", v, rayRows()[0].From)
 		return
 	}
 	release, next, exact := rayReleaseOf(v)
@@ -24,15 +24,15 @@ func (c *checker) ray() {
 		c.note("ray.version", "Ray %s was withdrawn from PyPI (%s): use %s", v, release.yanked, next)
 	case exact:
 	case compareDotted(v, newest) > 0:
-		c.note("ray.version", "Ray %s is newer than every Ray that raybuild knows (%s): raybuild assumes that it works with what "+
-			"%s works with", v, newest, release.version)
+		c.note("ray.version", "Ray %s is newer than every Ray that raybuild knows (%s): raybuild assumes that it "+
+			"works with what %s works with", v, newest, release.version)
 	case compareDotted(minorOf(v), minorOf(release.version)) > 0:
 		c.AddAt(nil, "ray.version", fmt.Sprintf("Ray %s was never released", v),
 			fmt.Sprintf("use %s or %s", release.version, next))
 		return
 	default:
-		c.note("ray.version", "raybuild knows no Ray %s on PyPI: it assumes that this Ray works with what %s works with", v,
-			release.version)
+		c.note("ray.version", "raybuild knows no Ray %s on PyPI: it assumes that this Ray works with what %s "+
+			"works with", v, release.version)
 	}
 	c.rayWheels(release)
 	c.rayExtras(row)

@@ -10,6 +10,7 @@ import (
 )
 
 func TestCombinationsThatCannotWork(t *testing.T) {
+	t.Parallel()
 	newest := newestRay()
 	for text, want := range map[string][]string{
 		"ray: {version: 0.8.6, extras: [tune]}\n" +
@@ -93,6 +94,7 @@ func TestCombinationsThatCannotWork(t *testing.T) {
 }
 
 func TestPins(t *testing.T) {
+	t.Parallel()
 	for text, want := range map[string][]string{
 		"":                       nil,
 		"ray: {version: 2.49.0}": {"click<8.3", "protobuf<7"},
@@ -145,6 +147,7 @@ func TestPins(t *testing.T) {
 }
 
 func TestNotes(t *testing.T) {
+	t.Parallel()
 	newest := newestRay()
 	for text, want := range map[string]string{
 		"ray: {version: 9.0.0}": "ray.version: Ray 9.0.0 is newer than every Ray that raybuild knows (" +
@@ -186,6 +189,7 @@ func TestNotes(t *testing.T) {
 
 // The tables are whole: in order, with sources, with values of their grammars.
 func TestTables(t *testing.T) {
+	t.Parallel()
 	rows := rayRows()
 	for i, r := range rows {
 		if r.Source == "" || len(r.Extras) == 0 {
@@ -240,6 +244,7 @@ func TestTables(t *testing.T) {
 }
 
 func TestInstallers(t *testing.T) {
+	t.Parallel()
 	a := Miniconda{Distribution: "miniconda", Version: "py312_26.7.1-1"}.Installer("linux/arm64")
 	if a.URL() != "https://repo.anaconda.com/miniconda/Miniconda3-py312_26.7.1-1-Linux-aarch64.sh" ||
 		a.SHA256[:8] != "f6d64a15" {
@@ -257,13 +262,14 @@ func TestInstallers(t *testing.T) {
 			t.Errorf("%s needs glibc %q, want %q", version, got, want)
 		}
 	}
-	if err := CheckGlibc(Miniconda{Distribution: "miniconda", Version: "py312_26.7.1-1"}, "h.example/base:1",
+	if err := checkGlibc(Miniconda{Distribution: "miniconda", Version: "py312_26.7.1-1"}, "h.example/base:1",
 		"2.27"); err == nil || !strings.Contains(err.Error(), "h.example/base:1 has 2.27") {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestAllows(t *testing.T) {
+	t.Parallel()
 	for specifier, want := range map[string]bool{
 		"": true, "==1.2.2": true, "==1.2": false, "==1.2.*": true, "==1.*": true, "==1.20.*": false, "!=1.2.2": false,
 		"!=1.2.*": false, "!=1.3": true,
@@ -280,6 +286,7 @@ func TestAllows(t *testing.T) {
 
 // What Ray needs of conda's packages is asked of conda, and is part of what the lock answers.
 func TestCondaPinsAreResolved(t *testing.T) {
+	t.Parallel()
 	inputs := func(text string) (map[string]digest.Digest, *Recipe) {
 		r := loadText(t, text)
 		if _, err := Check(r); err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// miniconda runs a Miniconda or Miniforge installer on the tool root.
+// miniconda runs a Miniconda or Miniforge installer on the tool stage.
 type miniconda struct{ Miniconda }
 
 func (miniconda) Name() string    { return "miniconda" }

@@ -20,9 +20,9 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// DebSize is about how many bytes a Debian package adds to a compressed layer of an image with that
-// base: its files without those that the base's dpkg leaves out, and what dpkg keeps of it. A .deb
-// itself may be half documents that no layer has.
+// DebSize estimates the bytes that a Debian package adds to a compressed layer of an image with that
+// base. It counts the files that the base's dpkg does not leave out, and dpkg's own notes. Documents,
+// which dpkg may leave out, can be half of a .deb.
 func DebSize(deb io.Reader, base LockImage, compression string) (int64, error) {
 	size := &countWriter{}
 	z, err := layerWriter(size, compression)

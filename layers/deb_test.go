@@ -76,6 +76,7 @@ func compressed(t *testing.T, ext string, data []byte) []byte {
 
 // A package counts with what the base's dpkg unpacks of it.
 func TestDebSizeLeavesOutWhatDpkgLeavesOut(t *testing.T) {
+	t.Parallel()
 	noise := func(n int) string {
 		r := rand.New(rand.NewPCG(1, uint64(n)))
 		b := make([]byte, n)
@@ -115,6 +116,7 @@ func TestDebSizeLeavesOutWhatDpkgLeavesOut(t *testing.T) {
 // What filters paths is read as dpkg reads it, of configurations of real images: Ubuntu's (its image's
 // /etc/dpkg/dpkg.cfg.d/excludes, shortened) and mmdebstrap's.
 func TestDpkgPaths(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		text string
 		want []string

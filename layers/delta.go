@@ -6,25 +6,26 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// Delta is what is left of a graph of one platform where an image is there that has some of its layers.
+// Delta lists the layers of a graph that an existing image lacks. It is for one platform.
 type Delta struct {
-	// Graph is what is to be built: the graph with those layers alone that the image does not have, in the same order.
-	// It has none where the image has all.
+	// Graph has only the layers that must be built, in the same order. It has no layer if the image
+	// has all of them.
 	Graph *Graph
-	// Kept has for each layer of the whole image its place in the image that is there, or -1 where
-	// it is one of Graph's.
+	// Kept has an entry for each layer of the new image: its index in the existing image, or -1 if
+	// Graph builds it.
 	Kept []int
 }
 
-// Nothing tells that nothing is to be built.
+// Nothing tells whether no layer must be built.
 func (r *Delta) Nothing() bool {
 	i := r.Graph.Images[0]
 	return len(i.BaseLayers)+len(i.Layers) == 0
 }
 
-// Missing is what an image with the record old lacks of the graph, whose own record is now. Layers
-// are the same where all operations that make them are (LayerRecord.Key). Nil: nothing can be taken
-// from it, for it has several platforms, its layers are of another kind, or none is the same.
+// Missing compares the graph, whose record is now, with an image whose record is old. It returns the
+// layers that the image lacks. Two layers are the same if all operations that make them are the same
+// (LayerRecord.Key). It returns nil if the graph can reuse no layer: if there are several platforms,
+// if the image's layers have another compression or form, or if none is the same.
 func (g *Graph) Missing(now, old *BuildRecord) *Delta {
 	if len(g.Images) != 1 || g.onto != nil || old == nil || old.Linear || old.Compression != now.Compression ||
 		len(old.Platforms) != 1 {
@@ -48,7 +49,7 @@ func (g *Graph) Missing(now, old *BuildRecord) *Delta {
 	}
 	left := whole
 	left.Base, left.BaseLayers, left.Layers = llb.Stage{}, nil, nil
-	// The layers that are bound to the base are one chain: they are built together.
+	// The layers that are chained on the base are built together.
 	for n := range front {
 		if r.Kept[n] < 0 {
 			left.Base, left.BaseLayers = whole.Base, whole.BaseLayers

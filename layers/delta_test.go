@@ -11,6 +11,7 @@ import (
 // What an image lacks of a graph is what changed, in the graph's order; everything else is taken
 // from where the image has it.
 func TestRestIsWhatChanged(t *testing.T) {
+	t.Parallel()
 	subjectGraph := func(t *testing.T, change func(*subject)) (*Graph, *BuildRecord) {
 		t.Helper()
 		s := newSubject(t)

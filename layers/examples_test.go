@@ -13,63 +13,72 @@ import (
 
 // What is shown is what is tested: every example loads, and what it asks for can work.
 func TestExamples(t *testing.T) {
+	t.Parallel()
 	files, err := filepath.Glob("../examples/*/raybuild.yaml")
 	if err != nil || len(files) < 5 {
 		t.Fatalf("examples %v, error %v", files, err)
 	}
 	for _, file := range files {
-		t.Run(filepath.Base(filepath.Dir(file)), func(t *testing.T) {
-			data, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			r, err := LoadRecipe(data, file, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := r.LoadFiles(); err != nil {
-				t.Fatal(err)
-			}
-			notes, err := Check(r)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Logf("pins %q, notes %v", r.Pins, notes)
-			lock := exampleLock(t, r)
-			if data, err := os.ReadFile(filepath.Join(filepath.Dir(file), "raybuild.lock")); err == nil {
-				if lock, err = ParseLock(data, "raybuild.lock"); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if stale, err := Stale(r, lock); err != nil || len(stale) > 0 {
-				t.Errorf("the lock does not fit: %v, %v", stale, err)
-			}
-			g, err := NewGraph(t.Context(), r, lock, GraphOptions{})
-			if err != nil {
-				t.Fatalf("graph: %v", err)
-			}
-			name := filepath.Base(filepath.Dir(file))
-			if want := exampleDigests[name]; g.Digest.Encoded()[:16] != want {
+		name := filepath.Base(filepath.Dir(file))
+		t.Run(name, func(t *testing.T) {
+			g := exampleGraph(t, name)
+			if want := exampleDigests[name]; g.Digest != want {
 				t.Errorf("the graph of the example has the digest %s, and had %s: everybody who builds it gets "+
-					"another image. Where that is meant, write the new one into exampleDigests",
-					g.Digest.Encoded()[:16], want)
+					"another image. If that is meant, write the new one into exampleDigests", g.Digest, want)
 			}
 		})
 	}
 }
 
-// exampleDigests are how the digests of the examples' graphs begin.
-var exampleDigests = map[string]string{
-	"arm64":     "92d81cf9d42f86a5",
-	"china":     "cba703d79372f03a",
-	"default":   "c368fa92abdff646",
-	"minimal":   "c368fa92abdff646",
-	"seed-2020": "63e4073779260e26",
-	"training":  "c368fa92abdff646",
+// exampleGraph is the graph of an example, with its own lock or an invented one.
+func exampleGraph(t *testing.T, name string) *Graph {
+	t.Helper()
+	file := filepath.Join("../examples", name, "raybuild.yaml")
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := LoadRecipe(data, file, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.LoadFiles(); err != nil {
+		t.Fatal(err)
+	}
+	notes, err := Check(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("pins %q, notes %v", r.Pins, notes)
+	lock := exampleLock(t, r)
+	if data, err := os.ReadFile(filepath.Join(filepath.Dir(file), "raybuild.lock")); err == nil {
+		if lock, err = ParseLock(data, "raybuild.lock"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if stale, err := Stale(r, lock); err != nil || len(stale) > 0 {
+		t.Errorf("the lock does not fit: %v, %v", stale, err)
+	}
+	g, err := NewGraph(t.Context(), r, lock, GraphOptions{})
+	if err != nil {
+		t.Fatalf("graph: %v", err)
+	}
+	return g
+}
+
+// exampleDigests are the digests of the examples' graphs, the same as at 4ade58a.
+var exampleDigests = map[string]digest.Digest{
+	"arm64":     "sha256:92d81cf9d42f86a59b671cab636c5d9d0c4c447104053ad37b3a6198a80f69ee",
+	"china":     "sha256:644fecb56924c94f34a7cf6c940f36b0c04bec95c13f8822d5d5a2088c37829a",
+	"default":   "sha256:021a32726fd0e0e2acaf21285e07fc18090d3a24a252fb16857fa322e29295c0",
+	"minimal":   "sha256:565540d6df7e74fa18b9857e9e57211118f3751dbfd7d8280b804198c66401e6",
+	"seed-2020": "sha256:e06faba5659531efd7d3948d39ac589dafd8f582753f1eb1d69942b88fb54e85",
+	"training":  "sha256:e6d532c1949042b71695a201504ba2b2bf5e5509649d116995ef439c89709589",
 }
 
 // The example of the defaults is the defaults.
 func TestDefaultExample(t *testing.T) {
+	t.Parallel()
 	data, err := os.ReadFile("../examples/default/raybuild.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -78,13 +87,18 @@ func TestDefaultExample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := DefaultRecipe(); !reflect.DeepEqual(r, want) {
+	want, err := LoadRecipe(nil, "raybuild.yaml", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(r, want) {
 		t.Errorf("the example is\n%+v\nthe defaults are\n%+v", r, want)
 	}
 }
 
-// exampleLock is a lock of the form that resolving gives. What a real resolver
-// would find is made up: each file's digest is that of its name.
+// exampleLock is a lock of the form that resolving gives. The result of the resolvers is invented: each file's digest
+// is that of its name. Each Debian package, extra and Python package of the recipe has one file, so that recipes which
+// differ in them have different graphs.
 func exampleLock(t *testing.T, r *Recipe) *Lock {
 	t.Helper()
 	l := &Lock{Version: LockVersion, Recipe: r.Digest(), Platforms: map[string]*LockPlatform{}}
@@ -96,13 +110,9 @@ func exampleLock(t *testing.T, r *Recipe) *Lock {
 			Layers: 1, Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
 			AptFiles: []string{"/etc/apt/sources.list.d/ubuntu.sources"},
 		}
-		file := func(kind, name, version, origin, path string) Artifact {
-			return Artifact{Kind: kind, Name: name, Version: version, Origin: origin, Path: path,
-				SHA256: sum(path), Size: 1}
-		}
 		var debs []Artifact
 		for _, p := range r.Apt.Packages {
-			debs = append(debs, file(KindDeb, p, "1", "ubuntu-ports", "pool/main/"+p+"_1_"+cpu+".deb"))
+			debs = append(debs, exampleFile(KindDeb, p, "1", "ubuntu-ports", "pool/main/"+p+"_1_"+cpu+".deb"))
 		}
 		installer := r.Miniconda.Installer(platform)
 		installer.Size = 1
@@ -116,17 +126,43 @@ func exampleLock(t *testing.T, r *Recipe) *Lock {
 				{Name: "apt", Inputs: inputs["apt"], Artifacts: debs},
 				{Name: "miniconda", Inputs: inputs["miniconda"], Artifacts: []Artifact{installer}},
 				{Name: "env", Inputs: inputs["env"], Artifacts: []Artifact{
-					file(KindConda, "pip", "25.3", "conda-forge", "noarch/pip-25.3-pyh_0.conda"),
-					file(KindConda, "python", r.Env.Python+".12", "conda-forge", "linux-"+
+					exampleFile(KindConda, "pip", "25.3", "conda-forge", "noarch/pip-25.3-pyh_0.conda"),
+					exampleFile(KindConda, "python", r.Env.Python+".12", "conda-forge", "linux-"+
 						strings.Replace(cpu, "x86_64", "64", 1)+"/python-"+r.Env.Python+".12-h_0.conda"),
 				}},
-				{Name: "ray", Inputs: inputs["ray"], Artifacts: []Artifact{
-					file(KindWheel, "click", "8.1.8", "pypi", "packages/cl/click-8.1.8-py3-none-any.whl"),
-					file(KindWheel, "ray", r.Ray.Version, "pypi", "packages/ra/ray-"+
-						r.Ray.Version+"-cp3-cp3-manylinux2014_"+cpu+".whl"),
-				}},
+				{Name: "ray", Inputs: inputs["ray"], Artifacts: exampleWheels(t, r, cpu)},
 			},
 		}
 	}
 	return l
+}
+
+func exampleFile(kind, name, version, origin, path string) Artifact {
+	return Artifact{Kind: kind, Name: name, Version: version, Origin: origin, Path: path, SHA256: sum(path), Size: 1}
+}
+
+// exampleWheels are Ray, a package that it needs, one package for each extra, and those that the recipe names.
+func exampleWheels(t *testing.T, r *Recipe, cpu string) []Artifact {
+	t.Helper()
+	pure := func(name, version string) Artifact {
+		return exampleFile(KindWheel, name, version, "pypi",
+			"packages/"+name[:2]+"/"+strings.ReplaceAll(name, "-", "_")+"-"+version+"-py3-none-any.whl")
+	}
+	out := []Artifact{pure("click", "8.1.8"), exampleFile(KindWheel, "ray", r.Ray.Version, "pypi",
+		"packages/ra/ray-"+r.Ray.Version+"-cp3-cp3-manylinux2014_"+cpu+".whl")}
+	for _, extra := range r.Ray.Extras {
+		out = append(out, pure("needed-by-"+extra, "1"))
+	}
+	for _, text := range r.Pip.Packages {
+		req, err := ParseRequirement(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		version, pinned := strings.CutPrefix(req.Specifier, "==")
+		if !pinned {
+			version = "1"
+		}
+		out = append(out, pure(req.Name, version))
+	}
+	return out
 }

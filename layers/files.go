@@ -19,8 +19,8 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// LocalFile is an artifact that is made of files of this machine. It is in the
-// graph by its digest like any other.
+// LocalFile is an artifact that is made of files of this machine. The graph names it by its digest, as
+// it names any artifact.
 type LocalFile struct {
 	Digest digest.Digest
 	// Name is the artifact's file name.

@@ -39,6 +39,7 @@ func pack(t *testing.T, dir string, c FileCopy) (LocalFile, error) {
 }
 
 func TestTwoClonesWithAnotherUmaskAreOneArchive(t *testing.T) {
+	t.Parallel()
 	a, err := pack(t, testTree(t, 0o600), FileCopy{From: "app", To: "/home/ray/app"})
 	if err != nil {
 		t.Fatal(err)
@@ -83,6 +84,7 @@ func TestTwoClonesWithAnotherUmaskAreOneArchive(t *testing.T) {
 }
 
 func TestEachByteModeAndNameIsInTheDigest(t *testing.T) {
+	t.Parallel()
 	c := FileCopy{From: "app", To: "/app"}
 	base, err := pack(t, testTree(t, 0o644), c)
 	if err != nil {
@@ -113,6 +115,7 @@ func TestEachByteModeAndNameIsInTheDigest(t *testing.T) {
 }
 
 func TestWhatCannotBeCopiedIsRefused(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		link, want string
 	}{

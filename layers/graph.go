@@ -25,7 +25,7 @@ const (
 	PythonLabel = "dev.raybuild.python"
 )
 
-// GraphOptions are what a build may say beyond recipe and lock.
+// GraphOptions are the parts of a graph that are neither in the recipe nor in the lock.
 type GraphOptions struct {
 	// Platforms to graph. Default: the recipe's.
 	Platforms []string
@@ -36,36 +36,36 @@ type GraphOptions struct {
 	Compression string
 	// Labels and Annotations are added to the recipe's.
 	Labels, Annotations map[string]string
-	// Packed are the archives of the recipe's files where the files are not here;
-	// such a graph can be put on an image that has them, and not be built. Default:
-	// they are made from the files.
+	// Packed are the archives of the recipe's files, for a machine without the files. Such a graph
+	// cannot be built, but OnImage can put it on an image that has the files. Default: the archives are
+	// made from the files.
 	Packed []PackedFiles
-	// Extra are layers of a Go program's own; they come after the recipe's.
+	// Extra are layers of a Go program. They come after the recipe's.
 	Extra []Layer
 }
 
-// Graph is an image as a graph of steps: what a recipe and its lock come to.
-// The same inputs give the same Digest on every machine.
+// Graph has the steps that make the image of a recipe and its lock. The same inputs give the same
+// Digest on every machine.
 type Graph struct {
-	// Digest of everything that the image's own digest follows from.
+	// Digest of everything that determines the image's own digest.
 	Digest digest.Digest
-	// Images, one a platform, in the order of the platforms' names.
+	// Images has one image for each platform, in the order of the platforms' names.
 	Images []llb.Image
-	// Annotations of the manifest, with GraphAnnotation.
+	// Annotations of the manifest. GraphAnnotation is one of them.
 	Annotations map[string]string
 	// Compression of the layers.
 	Compression string
-	// Artifacts are the files that the outside has, of all platforms, each once.
+	// Artifacts are the files that come from mirrors and package sources, for all platforms, each once.
 	Artifacts []Artifact
-	// Local are the files that this machine has.
+	// Local are the artifacts that are made of files of this machine.
 	Local []LocalFile
 
 	made    []platformMade // one for each of Images
 	recipe  *Recipe
 	options GraphOptions
 	packed  []PackedFiles
-	onto    *BuildRecord // of the image that Images stand on; nil: they are made whole
-	whole   []llb.Image  // then: the images as they would be made whole
+	onto    *BuildRecord // of the image that Images are put on; nil: they are built whole
+	whole   []llb.Image  // if onto is set: the images as a whole build would make them
 }
 
 // NewGraph makes the graph of a recipe and its lock. It reads the local files

@@ -132,6 +132,7 @@ func (s *subject) steps(t *testing.T) (map[string]string, digest.Digest) {
 // that install something exactly those that hang on the input. Titles are cut
 // before the first version, because a version is a part of some.
 func TestEachInputIsInTheGraphAndNowhereElse(t *testing.T) {
+	t.Parallel()
 	wheels := []string{"pip-1", "pip-3", "tensorflow", "ray"} // click and requests fall into two of the groups
 	commands := slices.Concat([]string{"user", "apt", "mirrors", "miniconda", "env", "fonts", "warm"}, wheels)
 	tests := map[string]struct {
@@ -142,7 +143,7 @@ func TestEachInputIsInTheGraphAndNowhereElse(t *testing.T) {
 		"the base patched": {func(_ *testing.T, s *subject) {
 			s.lock.Platforms["linux/amd64"].Base.Digest = digest.FromString("patched")
 		}, []string{"user", "apt", "mirrors", "fonts"}},
-		"the tool root moved": {func(_ *testing.T, s *subject) {
+		"the tool stage moved": {func(_ *testing.T, s *subject) {
 			s.lock.Platforms["linux/amd64"].Tool.Digest = digest.FromString("tool")
 		}, slices.Concat([]string{"miniconda", "env", "warm"}, wheels)},
 		"a package of apt": {func(_ *testing.T, s *subject) {
@@ -245,6 +246,7 @@ func (s *subject) write(t *testing.T, name, text string, mode os.FileMode) {
 }
 
 func TestImageConfigIsWhatKubeRayNeeds(t *testing.T) {
+	t.Parallel()
 	s := newSubject(t)
 	g, err := NewGraph(context.Background(), s.recipe, s.lock, s.o)
 	if err != nil {
@@ -271,6 +273,7 @@ func TestImageConfigIsWhatKubeRayNeeds(t *testing.T) {
 }
 
 func TestStaleNamesWhatTheRecipeChanged(t *testing.T) {
+	t.Parallel()
 	s := newSubject(t)
 	inputs, err := layerInputs(s.recipe, s.lock.Platforms["linux/amd64"].Base.Digest)
 	if err != nil {
@@ -317,6 +320,7 @@ func TestStaleNamesWhatTheRecipeChanged(t *testing.T) {
 }
 
 func TestALockWithoutThePlatformIsAnError(t *testing.T) {
+	t.Parallel()
 	s := newSubject(t)
 	s.o.Platforms = []string{"linux/arm64"}
 	_, err := NewGraph(context.Background(), s.recipe, s.lock, s.o)
@@ -337,6 +341,7 @@ func (ownLayer) Apply(on Stack, _ []Artifact) (Stack, error) {
 }
 
 func TestALayerOfOnesOwn(t *testing.T) {
+	t.Parallel()
 	s := newSubject(t)
 	s.o.Extra = []Layer{ownLayer{}}
 	g, err := NewGraph(context.Background(), s.recipe, s.lock, s.o)

@@ -7,9 +7,8 @@ import (
 	"time"
 )
 
-// Candidates are the places to try for a canonical URL, best first: those of
-// the mirrors, which are the recipe's in the order that suits. A project that the recipe takes from an index of its own
-// is on no other: nobody can slip in a file by giving it to PyPI.
+// Candidates lists the places of a canonical URL in the mirrors, best first. A project that the recipe
+// takes from an extra index has no other place: so nobody can replace its files by publishing on PyPI.
 func (r *Recipe) Candidates(mirrors []Mirror, canonical *url.URL, resolved time.Time) []Candidate {
 	if project, ok := projectPage(canonical); ok && r.ownIndex(project) != "" {
 		return nil

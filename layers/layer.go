@@ -12,29 +12,27 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// Layer is a named piece of an image. Resolve asks the outside world what there
-// is, Apply says how the answer is installed. What lies between, fetching, is
-// not a layer's business: artifacts are known by their digests.
+// Layer is a named piece of an image. Resolve asks package sources for the artifacts, and Apply
+// installs them. A layer does not fetch: it names artifacts by their digests, and raybuild brings them.
 type Layer interface {
 	// Name identifies the layer in progress, errors, the lock and needs.
 	Name() string
-	// Needs are the names of the layers that this one is built on. The base and
-	// the tool root are always there.
+	// Needs are the names of the layers that this one is built on. The base and the tool stage are
+	// always there.
 	Needs() []string
-	// Resolve answers with the exact artifacts that the layer is made of. A
-	// layer that is made of none, like a user's own step, answers nil.
+	// Resolve returns the exact artifacts that the layer installs. A layer without artifacts, such as
+	// a user's own step, returns nil.
 	Resolve(ctx context.Context, r *Resolver) ([]Artifact, error)
-	// Apply adds the layer to on. It is pure: it asks neither clock nor
-	// environment nor network.
+	// Apply adds the layer to on. It is pure: it does not use clock, environment or network.
 	Apply(on Stack, locked []Artifact) (Stack, error)
 }
 
-// LockedLayer is a layer of a program's own that is made of artifacts. What they are is in the
-// lock, as for a recipe's layers. It is asked for again where Inputs has another value, or the lock
-// is updated by the layer's name.
+// LockedLayer is a layer of a Go program that has artifacts. The lock names them, as it does for the
+// recipe's layers. raybuild calls Resolve again if Inputs has changed, or if an update of the lock
+// names the layer.
 type LockedLayer interface {
 	Layer
-	// Inputs stand for what Resolve asks for, such as a name and a version.
+	// Inputs is the digest of what Resolve asks for, such as a name and a version.
 	Inputs() digest.Digest
 }
 
@@ -53,16 +51,16 @@ const (
 	work = "/tmp/raybuild"
 )
 
-// Stack is what layers are built on: the two roots and the layers so far. It
-// is a value; ChainOnBase and Add return a new one.
+// Stack is what a layer is built on: the base, the tool stage, and the layers before it. It is a
+// value; ChainOnBase and Add return a new one.
 type Stack struct {
 	// Platform of the image.
 	Platform llb.Platform
-	// Base and Tool are what the lock says of the two roots.
+	// Base and Tool are the two pinned images, as the lock has them.
 	Base, Tool LockImage
-	// BaseStage is the real base with the layers that are bound to it.
+	// BaseStage is Base with the layers that are chained on it.
 	BaseStage llb.Stage
-	// ToolStage is the pinned root that all other steps run on.
+	// ToolStage is Tool as a stage. The steps of all other layers run on it.
 	ToolStage llb.Stage
 
 	front  []string    // history texts of the layers of BaseStage that are ours

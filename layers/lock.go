@@ -31,9 +31,9 @@ type Lock struct {
 
 // LockPlatform is one platform's part of a lock.
 type LockPlatform struct {
-	// Resolved is when, in UTC and whole seconds.
+	// Resolved is the time of the resolution, in UTC and whole seconds.
 	Resolved time.Time
-	// Base is the image at the front, Tool the one that steps run on.
+	// Base is the image below all layers. Tool is the image that steps run on.
 	Base, Tool LockImage
 	// Layers in the order in which they were resolved.
 	Layers []LockLayer
@@ -41,7 +41,7 @@ type LockPlatform struct {
 	Notes []string
 }
 
-// LockImage is an image pinned for one platform, with what the graph must know of it.
+// LockImage is an image pinned for one platform, with the facts that the graph needs.
 type LockImage struct {
 	// Reference as it is written in the recipe: "ubuntu:22.04".
 	Reference string
@@ -57,8 +57,8 @@ type LockImage struct {
 	Env []string
 	// AptFiles are the absolute paths of the apt sources files it has, sorted.
 	AptFiles []string
-	// DpkgPaths are its dpkg's filters of paths, "path-exclude=GLOB" or "path-include=GLOB" in dpkg's order; none where
-	// they are not known.
+	// DpkgPaths are its dpkg's filters of paths, "path-exclude=GLOB" or "path-include=GLOB", in dpkg's
+	// order. It is empty if they are not known.
 	DpkgPaths []string
 }
 
@@ -66,32 +66,31 @@ type LockImage struct {
 type LockLayer struct {
 	// Name of the layer.
 	Name string
-	// BuildRecord is the digest of that part of the recipe that was resolved for this layer.
+	// Inputs is the digest of the part of the recipe that was resolved for this layer.
 	Inputs digest.Digest
 	// Artifacts, ordered by kind, name, version and path.
 	Artifacts []Artifact
 }
 
-// Artifact is one file of the outside world, known by its digest.
+// Artifact is one file of a package source, or one beside the recipe. Its digest identifies it.
 type Artifact struct {
 	// Kind is one of the Kind constants.
 	Kind string
 	// Name and Version as the artifact's own package system writes them.
 	Name, Version string
-	// Origin is the canonical source: the name of one (see OriginURL), the name of
-	// a conda channel, the URL of an own repository or index, or "local" for a
-	// file beside the recipe.
+	// Origin is the canonical source: the name of one, such as "pypi" or "ubuntu", the name of a conda
+	// channel, the URL of an extra repository or index, or "local" for a file beside the recipe.
 	Origin string
-	// Path under the origin's root as in a URL, without a leading slash; for a
-	// local file its path relative to the recipe.
+	// Path is the path below the origin's root as in a URL, without a leading slash. For a local file
+	// it is relative to the recipe.
 	Path string
 	// SHA256 of the file in lower-case hex.
 	SHA256 string
-	// Size in bytes; 0 where the source does not say.
+	// Size in bytes; 0 if the source does not say it.
 	Size int64
-	// MD5 of conda packages in hex where the channel says it; conda's explicit
-	// specs want it. Never relied on.
+	// MD5 of a conda package in hex; "" if the channel does not say it. conda's explicit specs have it,
+	// but raybuild does not rely on it.
 	MD5 string
-	// For holds further facts that the layer needs, by name: sorted when written.
+	// For has further facts that the layer needs, by name. They are written in sorted order.
 	For map[string]string
 }

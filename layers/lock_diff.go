@@ -8,20 +8,19 @@ import (
 
 // Change is one difference between two locks.
 type Change struct {
-	// Platform and Layer say where; Layer is "base" or "tool" for the two roots.
+	// Platform and Layer say where. Layer is "base" or "tool" for the two pinned images.
 	Platform, Layer string
 	// Kind is an artifact's kind, or "image".
 	Kind string
 	// Name is a package's name, or an image's reference.
 	Name string
-	// From and To are versions, or digests where versions are the same; "" where
-	// it was not there before or is no longer there.
+	// From and To are versions, or digests if the versions are the same. From is "" if it is new, To is
+	// "" if it is gone.
 	From, To string
 }
 
-// Diff lists what two locks differ in, by platform, layer, kind and name. Either
-// may be nil: everything of the other is then new or gone. Times and digests of
-// inputs do not count.
+// Diff lists the differences of two locks, ordered by platform, layer, kind and name. Either may be
+// nil: then everything of the other is new or gone. It ignores times and digests of inputs.
 func Diff(old, now *Lock) []Change {
 	var out []Change
 	a, b := platformsOf(old), platformsOf(now)

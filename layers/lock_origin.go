@@ -42,9 +42,9 @@ var originAliases = map[string]string{
 	"ftp.debian.org/debian":               "deb.debian.org/debian",
 }
 
-// OriginURL is the root of an origin without a slash at its end: that of a
+// originURL is the root of an origin without a slash at its end: that of a
 // canonical source, of a conda channel by its name, or the URL itself.
-func OriginURL(origin string) string {
+func originURL(origin string) string {
 	for _, o := range canonicalOrigins {
 		if o.name == origin {
 			return o.root
@@ -56,10 +56,10 @@ func OriginURL(origin string) string {
 	return condaCloud + "/" + origin
 }
 
-// OriginOf splits a canonical URL into the origin that a lock names and the path
+// originOf splits a canonical URL into the origin that a lock names and the path
 // below its root. The scheme does not matter. For a source that is not canonical
 // ok is false, and origin is its scheme and host.
-func OriginOf(canonical string) (origin, below string, ok bool) {
+func originOf(canonical string) (origin, below string, ok bool) {
 	u, err := url.Parse(canonical)
 	if err != nil || u.Host == "" {
 		return "", "", false
@@ -105,7 +105,7 @@ func splitChannel(p string) (channel, file string, ok bool) {
 }
 
 // URL is the artifact's canonical URL, from which mirrors' URLs follow.
-func (a Artifact) URL() string { return OriginURL(a.Origin) + "/" + a.Path }
+func (a Artifact) URL() string { return originURL(a.Origin) + "/" + a.Path }
 
 // Filename is the name of the file: the last element of its path, unescaped
 // where that leaves the name of a file.

@@ -13,8 +13,8 @@ import (
 	"github.com/raybuild/raybuild/internal/strictyaml"
 )
 
-// ParseLock reads a lock, YAML or JSON of the same keys. filename names it in
-// errors. All problems come at once, as a *RecipeError.
+// ParseLock reads a lock in YAML, or in JSON with the same keys. filename names it in errors. All
+// problems come at once, as a *RecipeError.
 func ParseLock(data []byte, filename string) (*Lock, error) {
 	if trimmed := bytes.TrimSpace(data); len(trimmed) > 0 && trimmed[0] == '{' && bytes.ContainsRune(data, '\t') &&
 		json.Valid(data) {

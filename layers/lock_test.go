@@ -51,6 +51,7 @@ func sampleLock() *Lock {
 }
 
 func TestLockRoundTrip(t *testing.T) {
+	t.Parallel()
 	l := sampleLock()
 	data, err := l.Marshal()
 	if err != nil {
@@ -79,6 +80,7 @@ func TestLockRoundTrip(t *testing.T) {
 
 // Whatever is text in the lock is text for any reader of YAML.
 func TestLockTextIsText(t *testing.T) {
+	t.Parallel()
 	for _, s := range []string{"1", "1.10", "1e5", "0x1f", "yes", "NO", "null", "~", "2026-01-02", "12:34:56", "true",
 		".5", ".inf", "-1", "+1", "1_000", "", " a", "a ", "a: b", "a #b", "- a",
 		"*a", "&a", "!a", "%a", "@a", "`a", "a:", ":", "?", "é", "\"", "'", "{a", "[a", "0b1", "=", "<<",
@@ -101,6 +103,7 @@ func TestLockTextIsText(t *testing.T) {
 }
 
 func TestLockAsJSON(t *testing.T) {
+	t.Parallel()
 	text := "{\n\t\"version\": 1,\n\t\"recipe\": \"" + digest.FromString("r").String() + "\",\n\t\"platforms\": {}\n}\n"
 	l, err := ParseLock([]byte(text), "raybuild.lock")
 	if err != nil || l.Recipe != digest.FromString("r") {
@@ -109,6 +112,7 @@ func TestLockAsJSON(t *testing.T) {
 }
 
 func TestLocksRefused(t *testing.T) {
+	t.Parallel()
 	good, err := sampleLock().Marshal()
 	if err != nil {
 		t.Fatal(err)
@@ -163,6 +167,7 @@ func TestLocksRefused(t *testing.T) {
 }
 
 func TestDiff(t *testing.T) {
+	t.Parallel()
 	old, now := sampleLock(), sampleLock()
 	if d := Diff(old, now); len(d) != 0 {
 		t.Errorf("same locks differ: %+v", d)
@@ -195,6 +200,7 @@ func TestDiff(t *testing.T) {
 }
 
 func TestFilenames(t *testing.T) {
+	t.Parallel()
 	for path, want := range map[string]string{
 		"pool/main/v/vim/vim_2%3a9_amd64.deb": "vim_2:9_amd64.deb", "a.whl": "a.whl", "x/%2e%2e": "%2e%2e",
 		"x/a%2fb": "a%2fb", "x/a%00b": "a%00b", "x/a%zz": "a%zz",

@@ -19,9 +19,9 @@ type Mirror struct {
 	Source string `yaml:"source"`
 	// Own tells that the recipe gave the URLs.
 	Own bool `yaml:"-"`
-	// Ubuntu is the root of the archive for amd64 and i386, UbuntuSecurity that
-	// of the security suites; Ports that of all suites of the other architectures;
-	// OldReleases that of releases past their end of life.
+	// Ubuntu is the root of the archive for amd64 and i386, UbuntuSecurity the root of its security
+	// suites. Ports has all suites of the other architectures, OldReleases the releases past their end
+	// of life.
 	Ubuntu         string `yaml:"ubuntu"`
 	UbuntuSecurity string `yaml:"ubuntu_security"`
 	Ports          string `yaml:"ports"`
@@ -29,8 +29,8 @@ type Mirror struct {
 	// Debian and DebianSecurity are the roots of Debian's archives.
 	Debian         string `yaml:"debian"`
 	DebianSecurity string `yaml:"debian_security"`
-	// CondaPkgs is the directory that holds main and r; CondaCloud the one that
-	// holds conda-forge and other channels.
+	// CondaPkgs is the directory with the channels main and r; CondaCloud is the directory with
+	// conda-forge and other channels.
 	CondaPkgs  string `yaml:"conda_pkgs"`
 	CondaCloud string `yaml:"conda_cloud"`
 	// CondaChannels are the only channels of CondaCloud. Default: all there are.
@@ -38,14 +38,13 @@ type Mirror struct {
 	// CondaURLs are the places of single channels, by origin (conda-forge,
 	// pkgs/main). They come before the directories. Default: none.
 	CondaURLs map[string]string `yaml:"-"`
-	// PipIndex is the PEP 503 root, PipFiles the root of the files: what
+	// PipIndex is the PEP 503 root. PipFiles is the root of the files, as
 	// https://files.pythonhosted.org is for PyPI.
 	PipIndex string `yaml:"pip_index"`
 	PipFiles string `yaml:"pip_files"`
-	// Miniconda is the directory of its installers. Miniforge is one as well for
-	// an own mirror and where it ends in /LatestRelease, and holds a directory for
-	// each version for others; where it ends in /Release%20, that of a version
-	// begins with it.
+	// Miniconda is the directory of its installers. Miniforge is the directory of its installers, too,
+	// if the mirror is Own or if it ends in /LatestRelease. Else it has a directory for each version; if
+	// it ends in /Release%20, the name of that directory begins with "Release ".
 	Miniconda string `yaml:"miniconda"`
 	Miniforge string `yaml:"miniforge"`
 }

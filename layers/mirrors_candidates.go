@@ -1,7 +1,6 @@
 package layers
 
 import (
-	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -12,9 +11,9 @@ import (
 type Candidate struct {
 	// Mirror names the mirror that the place belongs to.
 	Mirror string
-	// URL of the file. Empty where only Index can tell.
+	// URL of the file. It is empty if only Index has it.
 	URL string
-	// Index is the PEP 503 page on which to look the file's name up where URL is empty.
+	// Index is the PEP 503 page that has the file's URL, if URL is empty.
 	Index string
 }
 
@@ -23,17 +22,15 @@ type Candidate struct {
 // standard update is of 2021, is not found there by any date.
 const snapshotStart = "20230301T000000Z"
 
-// Candidates lists where the file of a canonical URL can be fetched from, in the
-// order in which to try: each mirror that carries the source, then the source
-// itself; for a package of apt then old-releases and the snapshot service at the
-// time resolved (none for the zero time).
+// Candidates lists the places of the file of a canonical URL, best first: each mirror that carries the
+// source, and then the source itself. For a package of apt, old-releases and the snapshot service at
+// the time resolved follow (no snapshot for the zero time).
 //
-// Pages that say what there is (package lists, repodata, simple indexes) come
-// from the mirrors that the user listed, and from the source itself only where
-// no listed mirror carries it: an index of the user's own is never overruled by
-// a public one. Files are known by their digests, so any place may serve them.
+// Pages that list packages (package lists, repodata, simple indexes) come only from the user's
+// mirrors, if one of them carries the source: a public index never overrules the user's own. Files
+// have digests, so any place may serve them.
 func Candidates(mirrors []Mirror, canonical *url.URL, resolved time.Time) []Candidate {
-	origin, below, ok := OriginOf(canonical.String())
+	origin, below, ok := originOf(canonical.String())
 	if !ok {
 		return []Candidate{{Mirror: canonical.Host, URL: canonical.String()}}
 	}
@@ -176,7 +173,7 @@ func aptLastResorts(origin, below string, resolved time.Time) []Candidate {
 	var out []Candidate
 	ubuntu := strings.HasPrefix(origin, "ubuntu")
 	if ubuntu && origin != "ubuntu-old" && (isFile(origin, below) || interimSuite(below)) {
-		out = append(out, Candidate{Mirror: "official", URL: OriginURL("ubuntu-old") + "/" + below})
+		out = append(out, Candidate{Mirror: "official", URL: originURL("ubuntu-old") + "/" + below})
 	}
 	if resolved.IsZero() || !isFile(origin, below) {
 		return out
@@ -226,42 +223,4 @@ func projectOfFile(name string) string {
 		}
 	}
 	return ""
-}
-
-// Canonical is the reverse of Candidates for one mirror: the canonical URL of
-// what the mirror has at u, so that a page that a mirror served can be rewritten.
-// It returns ok=false where u is not the mirror's.
-func (m Mirror) Canonical(u *url.URL) (canonical *url.URL, ok bool) {
-	address := u.Host + u.EscapedPath()
-	try := func(root, origin string) bool {
-		_, root, _ = strings.Cut(root, "://")
-		rest, cut := strings.CutPrefix(address, root+"/")
-		if root == "" || !cut {
-			return false
-		}
-		c, err := url.Parse(origin + "/" + rest)
-		if err != nil {
-			return false
-		}
-		c.RawQuery, c.Fragment = u.RawQuery, u.Fragment
-		canonical = c
-		return true
-	}
-	for _, o := range canonicalOrigins {
-		if o.name == "pypi" {
-			continue // its root may be that of the whole host: last
-		}
-		if try(m.root(o.name), o.root) {
-			return canonical, true
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(m.CondaURLs)) {
-		if try(m.CondaURLs[name], OriginURL(name)) {
-			return canonical, true
-		}
-	}
-	if try(m.CondaCloud, condaCloud) || try(joinRoot(m.PipFiles, "packages"), OriginURL("pypi")+"/packages") {
-		return canonical, true
-	}
-	return nil, false
 }

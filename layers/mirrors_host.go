@@ -5,14 +5,12 @@ import (
 	"strings"
 )
 
-// HostMirror is the name by which a recipe has, among mirrors.fetch, what the
-// machine that builds is configured with: the settings of its pip, uv, conda
-// and apt. The recipe holds a mirror of that name that carries nothing; see On.
+// HostMirror is the name in mirrors.fetch that stands for the mirrors of the machine that builds: the
+// settings of its pip, uv, conda and apt. The recipe has an empty mirror of that name; On fills it in.
 const HostMirror = "host"
 
-// On are the mirrors to fetch from on a machine: those of Fetch, with what the
-// machine is configured with in the place of the one that is called host. It is
-// left out where it carries nothing.
+// On gives the mirrors to fetch from on a machine: those of Fetch, with host in the place of the
+// mirror that is called "host". If host carries no source, it is left out.
 func (m Mirrors) On(host Mirror) []Mirror {
 	var out []Mirror
 	for _, f := range m.Fetch {
@@ -37,14 +35,14 @@ func (m Mirrors) UsesHost() bool {
 	return false
 }
 
-// Carries tells whether the mirror has anything at all.
+// Carries tells whether the mirror carries any source.
 func (m Mirror) Carries() bool {
 	return !reflect.DeepEqual(m, Mirror{Name: m.Name, Source: m.Source, Own: m.Own})
 }
 
-// WithPip is the mirror with a PEP 503 index. The files of an index that is
-// known by name are where the table has them, those of another one that ends in
-// /simple in its sibling "packages", and else where its pages say.
+// WithPip returns the mirror with another PEP 503 index. If a preset has the index, its files are
+// where the preset says. If not, and the index ends in /simple, they are in the directory "packages"
+// beside it. Else its pages say where they are.
 func (m Mirror) WithPip(index string) Mirror {
 	m.PipIndex, m.PipFiles = index, ""
 	_, place, _ := strings.Cut(index, "://")

@@ -8,6 +8,7 @@ import (
 )
 
 func TestRecipeTakesHostForFetchAlone(t *testing.T) {
+	t.Parallel()
 	for text, want := range map[string][]string{
 		"mirrors: {fetch: host}":                            {"host"},
 		"mirrors: {fetch: [host, official]}":                {"host", "official"},
@@ -46,6 +47,7 @@ func TestRecipeTakesHostForFetchAlone(t *testing.T) {
 
 // Where artifacts come from is in no digest, the host's least of all.
 func TestHostIsInNoDigest(t *testing.T) {
+	t.Parallel()
 	plain, err := LoadRecipe(nil, "raybuild.yaml", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -60,6 +62,7 @@ func TestHostIsInNoDigest(t *testing.T) {
 }
 
 func TestHostCandidates(t *testing.T) {
+	t.Parallel()
 	none := Mirrors{Fetch: []Mirror{{Name: HostMirror}, mustPreset("official")}}
 	if got := none.On(Mirror{Name: "x"}); len(got) != 1 || got[0].Name != "official" {
 		t.Errorf("with a host that has nothing the mirrors are %v, want official alone", got)

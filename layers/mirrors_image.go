@@ -13,7 +13,7 @@ type MirrorFile struct {
 	Path string
 	// Content is the whole file.
 	Content string
-	// Backup tells that the base has a file of this path, to be kept as Path + ".bak".
+	// Backup tells that the base has a file of this path, which the image keeps as Path + ".bak".
 	Backup bool
 }
 
@@ -23,10 +23,10 @@ type MirrorFile struct {
 // carries the source. arch is an architecture as Go names it; channels are what
 // conda searches by default (default: conda-forge).
 //
-// Security updates stay on the official host: mirrors lag behind it, and their
-// own help pages advise so. An own mirror is the exception, because whoever
-// names one may reach nothing else. Presets are written with http for apt, as a
-// base image may have no ca-certificates; apt checks signatures.
+// Security updates stay on the official host, because mirrors are behind it; their own help pages
+// advise this. An own mirror serves them too, because its user may reach no other host. For apt, the
+// URLs of presets are written with http: a base image may have no ca-certificates, and apt checks
+// signatures.
 func ImageMirrorFiles(m Mirror, base LockImage, arch string, channels ...string) []MirrorFile {
 	var files []MirrorFile
 	if f, ok := imageAptSources(m, base, arch); ok {

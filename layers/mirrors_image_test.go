@@ -23,8 +23,9 @@ func fileOf(t *testing.T, files []MirrorFile, path string) MirrorFile {
 }
 
 func TestImageAptSources(t *testing.T) {
+	t.Parallel()
 	const keyring = "Signed-By: /usr/share/keyrings/ubuntu-archive-keyring.gpg\n"
-	own := OwnMirror("https://m.example/ubuntu", "", "", "")
+	own := ownMirror("https://m.example/ubuntu", "", "", "")
 	tests := []struct {
 		name   string
 		mirror Mirror
@@ -76,7 +77,7 @@ func TestImageAptSources(t *testing.T) {
 				"Components: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n" +
 				"\nTypes: deb\nURIs: http://deb.debian.org/debian-security\nSuites: bookworm-security\n" +
 				"Components: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"},
-		{"Debian 10 in one-line form", OwnMirror("http://m/debian", "", "", ""),
+		{"Debian 10 in one-line form", ownMirror("http://m/debian", "", "", ""),
 			LockImage{ID: "debian", Release: "10", Codename: "buster"}, "amd64", "/etc/apt/sources.list", false,
 			"deb http://m/debian buster main\ndeb http://m/debian buster-updates main\n" +
 				"deb http://m/debian-security buster/updates main\n"},
@@ -97,6 +98,7 @@ func TestImageAptSources(t *testing.T) {
 }
 
 func TestImagePipAndUv(t *testing.T) {
+	t.Parallel()
 	files := ImageMirrorFiles(mustPreset("tuna"), LockImage{}, "amd64")
 	if got, want := fileOf(t, files, "/etc/pip.conf").Content,
 		"[global]\nindex-url = https://pypi.tuna.tsinghua.edu.cn/simple\n"; got != want {
@@ -106,7 +108,7 @@ func TestImagePipAndUv(t *testing.T) {
 		"url = \"https://pypi.tuna.tsinghua.edu.cn/simple\"\ndefault = true\n"; got != want {
 		t.Errorf("uv.toml is %q, want %q", got, want)
 	}
-	plain := ImageMirrorFiles(OwnMirror("", "", "http://127.0.0.1:8080/simple", ""), LockImage{}, "amd64")
+	plain := ImageMirrorFiles(ownMirror("", "", "http://127.0.0.1:8080/simple", ""), LockImage{}, "amd64")
 	if len(plain) != 2 {
 		t.Errorf("a mirror of pip alone gives %+v", plain)
 	}
@@ -120,6 +122,7 @@ func TestImagePipAndUv(t *testing.T) {
 }
 
 func TestImageCondarc(t *testing.T) {
+	t.Parallel()
 	got := fileOf(t, ImageMirrorFiles(mustPreset("tuna"), LockImage{}, "amd64", "conda-forge", "pytorch"),
 		"/opt/conda/.condarc").Content
 	const base = "https://mirrors.tuna.tsinghua.edu.cn/anaconda"

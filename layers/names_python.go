@@ -51,9 +51,8 @@ func NormalName(name string) string {
 	return strings.ToLower(pep503Runs().ReplaceAllString(name, "-"))
 }
 
-// ParseRequirement reads a PEP 508 requirement. Requirements by URL or path are
-// refused: what an image is made of comes by digest from an index, or is a wheel
-// that the recipe names.
+// ParseRequirement reads a PEP 508 requirement. It refuses a URL or a path: packages come from an
+// index, or are wheels that the recipe names.
 func ParseRequirement(s string) (Requirement, error) {
 	r, message, fix := parseRequirement(s)
 	if message != "" {

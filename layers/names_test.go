@@ -75,6 +75,7 @@ func hostileFields() map[string]string {
 // A grammar that guards a value must let none of these pass which its own form
 // does not have; what passes must be harmless as one element of an argv.
 func TestHostileStringsInEveryField(t *testing.T) {
+	t.Parallel()
 	fields := hostileFields()
 	strs := hostileStrings()
 	if len(strs) < 100 {
@@ -119,6 +120,7 @@ func harmless(field, s string) bool {
 }
 
 func TestGrammarsAccept(t *testing.T) {
+	t.Parallel()
 	good := map[string]struct {
 		g    func(string) (string, string)
 		list []string
@@ -162,6 +164,7 @@ func TestGrammarsAccept(t *testing.T) {
 }
 
 func TestGrammarsRefuse(t *testing.T) {
+	t.Parallel()
 	bad := map[string]struct {
 		g    func(string) (string, string)
 		list []string
@@ -191,6 +194,7 @@ func TestGrammarsRefuse(t *testing.T) {
 }
 
 func TestParseRequirement(t *testing.T) {
+	t.Parallel()
 	r, err := ParseRequirement(`Foo_Bar.baz [B, a] ( >= 1.0 , < 2 ) ; python_version<"3.8" and os_name=='posix'`)
 	if err != nil {
 		t.Fatal(err)

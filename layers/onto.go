@@ -13,17 +13,17 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// ParentImage is an image of one platform that packages are put on.
+// ParentImage is an existing image of one platform that gets a layer of packages on top.
 type ParentImage struct {
-	// Ref is the image, pinned to the platform's own manifest.
+	// Ref is the image's reference with the digest of the platform's own manifest.
 	Ref string
 	// Layers is the number of its layers.
 	Layers int
-	// History says of each layer what made it, as the image's config has it. It is needed where the
-	// image has layers that its recipe does not have, which a Go program made.
+	// History has one text for each layer, from the image's config. It is needed only if the image has
+	// layers of a Go program, which are not in its recipe.
 	History []string
-	// Env is the layer that holds the conda environment: what installs runs on
-	// that, so that the builder needs no other layer.
+	// Env is the layer that holds the conda environment. The installing step runs on it, so the
+	// builder needs no other layer of the image.
 	Env llb.Blob
 }
 
@@ -33,14 +33,14 @@ func (b ParentImage) env() llb.Stage {
 	return llb.Scratch().Unpack(title, llb.Artifact(b.Env), b.Env.Name, "/")
 }
 
-// stack is what added packages stand on.
+// stack is the stack that added packages are installed on.
 func (b ParentImage) stack(p llb.Platform, locked *LockPlatform) Stack {
 	return newStack(p, locked).Add("env", "env", "[add] take the environment from the image", b.env())
 }
 
-// ResolveAdded resolves the last of the recipe's Pip.Added for an image that was
-// made of the rest of it. All else of the lock stays, so that nothing is needed
-// here of what the recipe names.
+// ResolveAdded resolves the last list of the recipe's Pip.Added, for an image of the same recipe
+// without that list. The rest of the lock stays as it is. So the files that the recipe names need not
+// be on this machine.
 func ResolveAdded(ctx context.Context, in ResolveInput, below map[string]ParentImage) (*Lock, error) {
 	if in.Log == nil {
 		in.Log = func(string, ...any) {}
@@ -69,7 +69,7 @@ func ResolveAdded(ctx context.Context, in ResolveInput, below map[string]ParentI
 	return lock, nil
 }
 
-// lastAdded is the layer of what was added last.
+// lastAdded is the layer of the last list of Pip.Added.
 func lastAdded(r *Recipe) Layer {
 	all := recipeLayers(r, nil)
 	return all[len(all)-1]
@@ -84,8 +84,7 @@ func inputsOf(l *LockPlatform, layer string) digest.Digest {
 	return ""
 }
 
-// LockExtends tells whether with is the lock of the recipe on top of old: what
-// ResolveAdded made of it before.
+// LockExtends tells whether with is a lock that ResolveAdded made from old for this recipe.
 func LockExtends(r *Recipe, old, with *Lock) bool {
 	n := len(r.Pip.Added)
 	if old == nil || with == nil || n == 0 || len(old.Platforms) != len(with.Platforms) {
@@ -111,9 +110,9 @@ func LockExtends(r *Recipe, old, with *Lock) bool {
 	return true
 }
 
-// OnImage is the graph with images that stand on those below, which are of the same
-// recipe without the last of what it adds: one layer is made, and no other.
-// record is that of the image below.
+// OnImage returns the graph of one more layer on existing images. below has an image for each
+// platform, made from the same recipe without the last list of Pip.Added. The graph makes the layer
+// of that list and no other. record is the build record of the existing image.
 func (g *Graph) OnImage(below map[string]ParentImage, record *BuildRecord) (*Graph, error) {
 	out := *g
 	out.onto, out.whole, out.Images = record, g.Images, make([]llb.Image, len(g.Images))
@@ -146,8 +145,9 @@ func (g *Graph) OnImage(below map[string]ParentImage, record *BuildRecord) (*Gra
 	return &out, nil
 }
 
-// WithParent is the graph under a name of its own, for an image below that this
-// package would make in another way: what was built from the recipe is another.
+// WithParent returns the graph with a digest that depends on the parent's digest. It is for a parent
+// that this version would build differently: an image built from the recipe alone then has another
+// digest.
 func (g *Graph) WithParent(below digest.Digest) *Graph {
 	out := *g
 	out.Digest = digestOf([]any{below, g.Digest})
@@ -156,7 +156,7 @@ func (g *Graph) WithParent(below digest.Digest) *Graph {
 	return &out
 }
 
-// inputsOnto is the record of the image below, with what was added.
+// inputsOnto is the build record of the existing image with the added layer.
 func (g *Graph) inputsOnto(ctx context.Context) (*BuildRecord, error) {
 	out := &BuildRecord{Version: BuildRecordVersion, Graph: g.Digest, Compression: g.packing(), Linear: g.onto.Linear}
 	for i, made := range g.made {
@@ -183,8 +183,8 @@ func (g *Graph) inputsOnto(ctx context.Context) (*BuildRecord, error) {
 	return out, nil
 }
 
-// Satisfied tells whether an image of recipe and lock has what is asked for, as
-// far as that is seen without a resolver.
+// Satisfied tells whether an image of this recipe and lock already has the requirements. It runs no
+// resolver, so it returns false if it cannot tell.
 func Satisfied(r *Recipe, l *Lock, requirements []string) bool {
 	asked := slices.Concat(append([][]string{r.Pip.Packages}, r.Pip.Added...)...)
 	for _, text := range requirements {

@@ -93,13 +93,13 @@ func (p python) buildWheel(on Stack, sdist Artifact, locked []Artifact) (llb.Sta
 	if err != nil {
 		return llb.Stage{}, err
 	}
-	root := on.ToolStage
+	stage := on.ToolStage
 	if debs := ofKind(locked, KindDeb); sdist.For["native"] != "" && len(debs) > 0 {
 		step, err := aptInstall("["+sdist.Name+"] install a compiler", debs, compilerPackages)
 		if err != nil {
 			return llb.Stage{}, err
 		}
-		root = root.Run(step)
+		stage = stage.Run(step)
 	}
 	title := fmt.Sprintf("[%s] build wheel of %s %s", sdist.Name, sdist.Name, sdist.Version)
 	step := shell(title, preludeText+wheelBuildText, pipEnv,
@@ -109,7 +109,7 @@ func (p python) buildWheel(on Stack, sdist Artifact, locked []Artifact) (llb.Sta
 		{Path: work + "/in", Stage: llb.Artifact(llb.Blob{Digest: sdist.Digest(), Name: sdist.Filename()})},
 		p.envMount(on),
 	}
-	return root.Make(step, llb.Output{Path: work + "/out", On: llb.Scratch()}), nil
+	return stage.Make(step, llb.Output{Path: work + "/out", On: llb.Scratch()}), nil
 }
 
 // compilerPackages are what a source distribution with C or C++ in it takes.

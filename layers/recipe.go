@@ -30,8 +30,7 @@ type Recipe struct {
 	Steps []Step
 	// Image is the configuration of the finished image.
 	Image ImageConfig
-	// Smoke says how the image is tested when it has been built. It changes nothing of
-	// the image.
+	// Smoke says how the image is tested when it has been built. It does not change the image.
 	Smoke Smoke
 	// Layers says how Python packages are laid out as layers.
 	Layers LayerRules
@@ -53,13 +52,14 @@ type Recipe struct {
 	Required []Requirement
 }
 
-// Mirrors are the two things of that name: where from, and what for.
+// Mirrors has the mirrors to fetch from during a build, and the mirror that the finished image is
+// configured with.
 type Mirrors struct {
 	// Fetch are the mirrors that artifacts are fetched from, tried in order.
 	// Default: official.
 	Fetch []Mirror
-	// FetchAuto asks for the order of Fetch to be found by measuring; Fetch
-	// then holds every preset.
+	// FetchAuto means that raybuild measures the mirrors and so finds their order. Fetch then holds
+	// every preset.
 	FetchAuto bool
 	// Image is the mirror that apt, conda, pip and uv of the finished image
 	// are configured with. Default nil: the image is left as its makers
@@ -120,13 +120,13 @@ type Env struct {
 
 // LayerRules say how Python packages are laid out as layers, and how layers are stored.
 type LayerRules struct {
-	// Budget is how many layers the image should have at most, of which 13 are
-	// taken: see wheelGroups. Default 20. Local files beyond the first, steps,
-	// source distributions and further layers of a base come on top.
+	// Budget is how many layers the image should have at most. Default 20. 13 of them are always
+	// there: see wheelGroups. Local files beyond the first, steps, source distributions and further
+	// layers of a base are added to this number.
 	Budget int
-	// MaxSize is the size in bytes up to which wheels share a layer: one that
-	// would be larger is split, be it beyond the budget. Default 512 MB. A wheel
-	// that is larger by itself has a layer of its own and is not split.
+	// MaxSize is the size in bytes up to which wheels share a layer. A larger shared layer is split,
+	// also if the image then has more layers than Budget. Default 512 MB. A wheel that is larger by
+	// itself has a layer of its own and is not split.
 	MaxSize int64
 	// Compression of all layers, the base's too: "gzip", "zstd" or "estargz". Default "", gzip.
 	Compression string
@@ -136,7 +136,7 @@ type LayerRules struct {
 type Ray struct {
 	// Version such as "2.60.0". Default: the newest of the table of versions.
 	Version string
-	// Extras, sorted. Default: default, rllib, tune, as far as this version has them.
+	// Extras, sorted. Default: those of default, rllib and tune that this version has.
 	Extras []string
 }
 
@@ -151,9 +151,9 @@ type Pip struct {
 	Wheels []string
 	// ExtraIndexes are further package indexes, each for packages of its own.
 	ExtraIndexes []ExtraIndex
-	// Added are requirements, in the form of Packages, that come on top of the
-	// whole image: each list is resolved with what is there before it held fast,
-	// from wheels alone, and is a layer of its own. Steps do not see them.
+	// Added are lists of requirements in the form of Packages. Each list is a layer on top of the
+	// whole image. It is resolved from wheels only, and the packages that are already in the image keep
+	// their versions. Steps do not see these packages.
 	Added [][]string
 }
 

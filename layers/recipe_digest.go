@@ -6,10 +6,9 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Digest is that of the recipe's content which a lock answers: base, packages,
-// installer, environment, Ray, requirements and platforms, with what LoadFiles
-// read. Mirrors, the image's configuration, files, steps and pins are not part
-// of it, nor is the form in which the recipe was written.
+// Digest is the digest of the parts of the recipe that a lock resolves: base, packages, installer,
+// environment, Ray, requirements, platforms, and the files that LoadFiles read. It does not depend on
+// mirrors, the image's configuration, files, steps and pins, or on how the recipe is written.
 func (r *Recipe) Digest() digest.Digest {
 	return digestOf(struct {
 		Base      string

@@ -16,20 +16,19 @@ import (
 
 // EnvFile is the content of an environment.yml.
 type EnvFile struct {
-	// Name as the file says; "" where it does not.
+	// Name as the file gives it; "" for none.
 	Name string
 	// Channels in order, without nodefaults.
 	Channels []string
 	// Python is the version that the file asks for, "" for none.
 	Python string
-	// Conda are MatchSpecs, sorted, without python and pip; Pip the requirements below "pip:", in order.
+	// Conda are MatchSpecs, sorted, without python and pip. Pip are the requirements below "pip:", in order.
 	Conda, Pip []string
 }
 
-// LoadFiles reads the files below Dir that a recipe names and that are resolved
-// as text: environment.yml and requirements files with what they include. It
-// fills in EnvFile and Required, and Env.Channels and Env.Python where only the
-// file has them. All problems come at once, as a *RecipeError with file and line.
+// LoadFiles reads environment.yml, the requirements files, and the files that these include. It fills
+// in EnvFile and Required, and also Env.Channels and Env.Python if only environment.yml has them. All
+// problems come at once, as a *RecipeError with file and line.
 func (r *Recipe) LoadFiles() error {
 	if r.Env.File == "" && len(r.Pip.Requirements) == 0 {
 		return nil
@@ -190,7 +189,7 @@ func (t *recipeReader) mergeEnvFile(tree *strictyaml.Node, r *Recipe, e *EnvFile
 	}
 	if !r.Miniconda.AcceptAnacondaTerms {
 		for _, c := range r.Env.Channels {
-			if AnacondaChannel(c) {
+			if anacondaChannel(c) {
 				t.AddAt(tree.Get("channels"), "channels",
 					fmt.Sprintf("%q is bound to Anaconda's terms of service, which are not accepted", c),
 					"read https://www.anaconda.com/legal and set miniconda.accept_anaconda_terms: true in the recipe, "+

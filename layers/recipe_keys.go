@@ -48,8 +48,8 @@ func recipeKeys(r *Recipe) []strictyaml.Key {
 				"write [linux/amd64] or remove the key")},
 		{Name: "smoke",
 			Doc: "The test of a built image before it gets its name: `true` imports Ray and the packages that " +
-				"the recipe names, `false` leaves the test out, and a command runs in the image instead of the imports, " +
-				"without a network.",
+				"the recipe names, `false` leaves the test out, and a command runs in the image instead of the " +
+				"imports, without a network.",
 			Default: "`true`", Example: "python -m ours.selftest", Value: smokeValue(&r.Smoke)},
 	}
 }

@@ -7,22 +7,13 @@ import (
 	"github.com/raybuild/raybuild/internal/strictyaml"
 )
 
-// DefaultRecipe is the recipe of a project that has none: Ray's newest known
-// release with Python 3.12 from conda-forge on Ubuntu 22.04, from the official
-// sources, for linux/amd64.
-func DefaultRecipe() *Recipe {
-	r := &Recipe{Dir: "."}
-	r.fillDefaults()
-	return r
-}
-
-// LoadRecipe reads a recipe in the form of raybuild.yaml. sets are overrides of
-// the form KEY=VALUE with a dotted key and a VALUE in YAML, applied in order
-// before anything is checked. No data is the default recipe. filename names the
-// recipe in errors, and its directory becomes Dir.
+// LoadRecipe reads a recipe in the form of raybuild.yaml. sets are overrides KEY=VALUE, with a dotted
+// key and a VALUE in YAML. They are applied in order, before anything is checked. Empty data gives the
+// default recipe: Ray's newest known release with Python 3.12 from conda-forge on Ubuntu 22.04, from
+// the official sources, for linux/amd64. filename names the recipe in errors, and its directory becomes
+// Dir.
 //
-// Everything that is wrong comes at once, as a *RecipeError. No other file is
-// read: see LoadFiles.
+// All problems come at once, as a *RecipeError. LoadRecipe reads no other file; LoadFiles does.
 func LoadRecipe(data []byte, filename string, sets []string) (*Recipe, error) {
 	root, problems := strictyaml.Parse(data, filename, recipeLimits())
 	t := &recipeReader{}

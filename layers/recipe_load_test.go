@@ -32,7 +32,9 @@ func problemsOf(t *testing.T, text string, sets ...string) []string {
 }
 
 func TestDefaultRecipe(t *testing.T) {
-	r := DefaultRecipe()
+	t.Parallel()
+	r := &Recipe{Dir: "."}
+	r.fillDefaults()
 	for name, text := range map[string]string{"nothing": "", "a comment": "# nothing here\n", "an empty mapping": "{}",
 		"nulls": "apt:\nsteps:\nmirrors:\n"} {
 		loaded, err := LoadRecipe([]byte(text), "", nil)
@@ -82,6 +84,7 @@ smoke: python -m ours.selftest
 `
 
 func TestLoadEverything(t *testing.T) {
+	t.Parallel()
 	r := loadText(t, everything)
 	want := &Recipe{
 		Base:      "ubuntu:22.04",
@@ -111,6 +114,7 @@ func TestLoadEverything(t *testing.T) {
 }
 
 func TestLongForms(t *testing.T) {
+	t.Parallel()
 	r := loadText(t, `
 mirrors:
   fetch:
@@ -164,6 +168,7 @@ ray: {extras: []}
 }
 
 func TestFetchForms(t *testing.T) {
+	t.Parallel()
 	for text, want := range map[string][]string{
 		"tuna":                               {"tuna"},
 		"[ustc, official]":                   {"ustc", "official"},
@@ -190,6 +195,7 @@ func TestFetchForms(t *testing.T) {
 }
 
 func TestVersionsKeepTheirText(t *testing.T) {
+	t.Parallel()
 	r := loadText(t, "env: {python: 3.10}\nray: {version: 2.10.0}\nimage: {env: {N: 0x10, F: 1.50, D: 2026-01-02}}")
 	if r.Env.Python != "3.10" || r.Ray.Version != "2.10.0" {
 		t.Errorf("python %q, ray %q", r.Env.Python, r.Ray.Version)

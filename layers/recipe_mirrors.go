@@ -139,10 +139,10 @@ func readMirror(t *strictyaml.Reader, n *strictyaml.Node, key string) (m Mirror,
 	if t.Count() > before {
 		return Mirror{}, false
 	}
-	return OwnMirror(u.apt, u.conda, u.pip, u.installer), true
+	return ownMirror(u.apt, u.conda, u.pip, u.installer), true
 }
 
-// OwnMirror is a mirror of the user's own, from URLs without a slash at their
+// ownMirror is a mirror of the user's own, from URLs without a slash at their
 // end; each may be empty. The rules by which they hold the canonical sources
 // are those of the field's mirrors:
 //
@@ -153,7 +153,7 @@ func readMirror(t *strictyaml.Reader, n *strictyaml.Node, key string) (m Mirror,
 //   - pip is a PEP 503 index that ends in /simple, with files in its sibling
 //     "packages", or where its pages say.
 //   - installer is a directory of Miniconda's and Miniforge's installers.
-func OwnMirror(apt, conda, pip, installer string) Mirror {
+func ownMirror(apt, conda, pip, installer string) Mirror {
 	m := Mirror{Own: true, PipIndex: pip, Miniconda: installer, Miniforge: installer}
 	if apt != "" {
 		m.Ubuntu, m.UbuntuSecurity, m.Ports = apt, apt, apt

@@ -13,19 +13,19 @@ import (
 // RecipeRecordVersion is the version of the record of a recipe that this package writes.
 const RecipeRecordVersion = 1
 
-// RecipeRecord is what a graph was made from beside its lock. It travels with the
-// image, so that it can be made anew from the image alone. It has no mirror to
-// fetch from, and of secrets the ids.
+// RecipeRecord has everything that a graph was made from, except its lock. It travels with the image,
+// so that the graph can be made again from the image alone. It has no mirrors to fetch from, and only
+// the ids of secrets.
 type RecipeRecord struct {
 	// Version is the record's version; RecipeRecordVersion.
 	Version int `json:"version"`
 	// Graph is the digest of the graph.
 	Graph digest.Digest `json:"graph"`
-	// Recipe in the form of raybuild.yaml, with defaults written out. It is read
-	// by LoadRecipe, so that what came with an image is checked as a file is.
+	// Recipe in the form of raybuild.yaml, with defaults written out. LoadRecipe reads it, and so
+	// checks it as it checks a file.
 	Recipe json.RawMessage `json:"recipe"`
-	// Files are the archives of the recipe's files, so that the graph can be made
-	// where the files are not. Older records have none.
+	// Files are the archives of the recipe's files, so that the graph can be made on a machine without
+	// the files. Older records have none.
 	Files []PackedFiles `json:"files,omitempty"`
 	// Platforms, Created, Compression, Labels and Annotations are those of GraphOptions.
 	Platforms   []string          `json:"platforms,omitempty"`
@@ -35,20 +35,20 @@ type RecipeRecord struct {
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
-// PackedFiles is the archive of one of the recipe's files, as the graph has it.
+// PackedFiles is the archive of one entry of the recipe's files, as the graph has it.
 type PackedFiles struct {
 	Digest digest.Digest `json:"digest"`
 	Name   string        `json:"name"`
 	Size   int64         `json:"size"`
 }
 
-// Options are the options of the graph. Layers of a Go program's own are not among them.
+// Options are the options of the graph, without the layers of a Go program.
 func (s *RecipeRecord) Options() GraphOptions {
 	return GraphOptions{Platforms: s.Platforms, Created: s.Created, Compression: s.Compression, Labels: s.Labels,
 		Annotations: s.Annotations}
 }
 
-// RecipeRecord writes down what the graph was made from. The same graph gives the same bytes.
+// RecipeRecord writes the record of the graph's recipe. The same graph gives the same bytes.
 func (g *Graph) RecipeRecord() ([]byte, error) {
 	recipe, err := g.recipe.marshal()
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 
 // A recipe that went with an image and back makes the same graph.
 func TestARecipeComesBackFromItsRecord(t *testing.T) {
+	t.Parallel()
 	for name, text := range map[string]string{
 		"the default": "",
 		"a short one": "ray: {version: 2.52.0, extras: []}\napt: [git]\n",
@@ -51,6 +52,7 @@ func TestARecipeComesBackFromItsRecord(t *testing.T) {
 }
 
 func TestAGraphIsMadeAgainFromItsRecord(t *testing.T) {
+	t.Parallel()
 	s := newSubject(t)
 	s.o = GraphOptions{Labels: map[string]string{"build": "7"}, Compression: "zstd"}
 	g, err := NewGraph(context.Background(), s.recipe, s.lock, s.o)
@@ -85,6 +87,7 @@ func TestAGraphIsMadeAgainFromItsRecord(t *testing.T) {
 }
 
 func TestABaseMustFitWhatIsKept(t *testing.T) {
+	t.Parallel()
 	was := LockImage{Reference: "ubuntu:22.04", ID: "ubuntu", Release: "22.04", Glibc: "2.35"}
 	for name, tt := range map[string]struct {
 		is   LockImage

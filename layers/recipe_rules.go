@@ -87,7 +87,7 @@ func (t *recipeReader) condaRules(r *Recipe) {
 	}
 	if !m.AcceptAnacondaTerms {
 		for i, c := range r.Env.Channels {
-			if AnacondaChannel(c) {
+			if anacondaChannel(c) {
 				t.Add(fmt.Sprintf("env.channels[%d]", i),
 					fmt.Sprintf("%q is bound to Anaconda's terms of service, which are not accepted", c),
 					"read https://www.anaconda.com/legal and set miniconda.accept_anaconda_terms: true, or "+
@@ -106,10 +106,10 @@ func (t *recipeReader) condaRules(r *Recipe) {
 	}
 }
 
-// AnacondaChannel tells whether the use of a conda channel is bound to
+// anacondaChannel tells whether the use of a conda channel is bound to
 // Anaconda's terms of service: its own channels on repo.anaconda.com
 // (anaconda.com/docs, terms of service).
-func AnacondaChannel(channel string) bool {
+func anacondaChannel(channel string) bool {
 	c := strings.TrimPrefix(strings.TrimPrefix(channel, "https://"), "http://")
 	return c == "defaults" || c == "anaconda" || strings.HasPrefix(c, "pkgs/") ||
 		strings.HasPrefix(c, "repo.anaconda.com/") || c == "conda.anaconda.org/anaconda"

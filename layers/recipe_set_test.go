@@ -7,6 +7,7 @@ import (
 )
 
 func TestSets(t *testing.T) {
+	t.Parallel()
 	const text = "apt: [vim]\npip: [torch]\nenv: {python: 3.11}\nsteps: [{name: a, run: x}]\nmirrors: {fetch: [tuna]}\n"
 	tests := []struct {
 		name string
@@ -45,6 +46,7 @@ func TestSets(t *testing.T) {
 }
 
 func TestSetsRefused(t *testing.T) {
+	t.Parallel()
 	const text = "apt: [vim]\nenv: {python: 3.11}\n"
 	for set, want := range map[string]string{
 		"env.pyhton=3.9":      `--set env.pyhton: env.pyhton: unknown key; did you mean "python"?`,
@@ -73,6 +75,7 @@ func TestSetsRefused(t *testing.T) {
 }
 
 func TestDigest(t *testing.T) {
+	t.Parallel()
 	base := loadText(t, everything)
 	same := map[string]string{
 		"another order": strings.Replace(everything, "[wget, vim, git]", "[git, vim, wget, vim]", 1),

@@ -14,10 +14,10 @@ import (
 // BuildRecordVersion is the version of the record of inputs that this package writes.
 const BuildRecordVersion = 2
 
-// BuildRecord is what an image was made of: for each layer the names of its inputs,
-// each with a version or a digest. It travels with the image, so that anybody
-// can tell later which input of which layer is another one now. It holds no
-// secret: of secrets it has ids, of commands digests.
+// BuildRecord says what an image was made of: for each layer the names of its inputs, each with a
+// version or a digest. It travels with the image, so that anybody can see later which input of which
+// layer has changed. It holds no secret value and no command: it has the ids of secrets and the
+// digests of commands.
 type BuildRecord struct {
 	// Version is the record's version; BuildRecordVersion.
 	Version int `json:"version"`
@@ -25,48 +25,46 @@ type BuildRecord struct {
 	Graph digest.Digest `json:"graph"`
 	// Compression of the layers, with its level; all of them change with it.
 	Compression string `json:"compression"`
-	// Linear tells that the builder could not merge, so that each layer stands on
-	// all that come before it.
+	// Linear tells that the builder could not merge, so each layer depends on all layers before it.
 	Linear bool `json:"line,omitempty"`
 	// Platforms in the order of the image's index.
 	Platforms []PlatformRecord `json:"platforms"`
 }
 
-// PlatformRecord are those of one platform.
+// PlatformRecord is one platform's part of a BuildRecord.
 type PlatformRecord struct {
 	// Platform such as "linux/amd64".
 	Platform string `json:"platform"`
-	// Config is what the image's config and the manifest's annotations are made of.
+	// Config has the inputs of the image's config and of the manifest's annotations.
 	Config LayerRecord `json:"config"`
 	// Layers in the image's order: "base" first.
 	Layers []LayerRecord `json:"layers"`
-	// Smoke is the digest of the test that the image has passed; "" where it was not tested.
+	// Smoke is the digest of the test that the image has passed; "" if it was not tested.
 	Smoke digest.Digest `json:"smoke,omitempty"`
-	// SmokeWith are the names of the Debian packages that were there when it ran.
+	// SmokeWith are the names of the Debian packages that the image had in that test.
 	SmokeWith []string `json:"smoke_with,omitempty"`
 }
 
-// LayerRecord are those of one layer.
+// LayerRecord is one layer's part of a BuildRecord.
 type LayerRecord struct {
 	// Name of the layer: "base", "apt", "ray", a step's.
 	Name string `json:"name"`
 	// Layer is the name of the recipe's layer that it belongs to, as the lock has it.
 	Layer string `json:"layer"`
-	// Count is how many layers of the image it comes to; more than one for a base.
+	// Count is the number of the image's layers that it has; a base may have more than one.
 	Count int `json:"count"`
-	// Key is the digest of all operations that make it, those of what it stands on
-	// included: equal keys, equal layers.
+	// Key is the digest of all operations that make it, with those of the layers that it depends on.
+	// Layers with equal keys are equal.
 	Key digest.Digest `json:"key"`
 	// On are the names of the layers that its step sees.
 	On []string `json:"on,omitempty"`
-	// Values of its own inputs by name. That of an artifact is
-	// "VERSION DIGEST PLACE".
+	// Values are its own inputs by name. The value of an artifact is "VERSION DIGEST PLACE".
 	Values map[string]string `json:"values"`
-	// Bytes is the size of its artifacts and files, as the lock says it; 0 where it has none.
+	// Bytes is the size of its artifacts and files in the lock; 0 if it has none.
 	Bytes int64 `json:"bytes,omitempty"`
 }
 
-// platformMade is how one platform's image came about.
+// platformMade has the steps by which one platform's image was made.
 type platformMade struct {
 	name   string
 	layers []Layer
@@ -74,22 +72,22 @@ type platformMade struct {
 	locked *LockPlatform
 }
 
-// described is a layer that can name its inputs. A layer that cannot, as that
-// of a Go program's own, is known by its operations only.
+// described is a layer that can name its inputs. Other layers, such as those of a Go program, have
+// only the digest of their operations.
 type described interface {
-	// inputs are those of the image's layer made, one of those that the Layer came to.
+	// inputs gives the inputs of one layer of the image; made is its name. A Layer can make several.
 	inputs(on Stack, made string, locked []Artifact) (inputSet, error)
 }
 
-// inputSet is what a layer says of its inputs.
+// inputSet has the inputs that a layer names.
 type inputSet struct {
 	values map[string]string
 	on     []string // names of the image's layers
 	bytes  int64
 }
 
-// Record names what each layer is made of, from the same data that the graph
-// is made of. It reads local files again, to name those.
+// Record names the inputs of each layer, from the same data that the graph is made of. It reads local
+// files again, to name these too.
 func (g *Graph) Record(ctx context.Context) (*BuildRecord, error) {
 	if g.onto != nil {
 		return g.inputsOnto(ctx)

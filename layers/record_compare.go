@@ -6,56 +6,56 @@ import (
 	"strings"
 )
 
-// LayerStatus is what becomes of a layer of an image.
+// LayerStatus says what a build does with a layer of an image.
 type LayerStatus string
 
-// What becomes of layers.
+// The statuses of a layer.
 const (
-	// Reused: made of the same, so it is the same layer.
+	// Reused: the layer is the same, because all operations that make it are the same.
 	Reused LayerStatus = "reused"
-	// Built: an input of its own is another one.
+	// Built: the layer is new, or one of its own inputs has changed.
 	Built LayerStatus = "built"
-	// MayRebuild: it stands on a layer that is built. Its step runs again where
-	// that came out with other bytes, and it is a new layer where it itself does.
+	// MayRebuild: the layer depends on a layer that is built. Its step runs again if the bytes of that
+	// layer change.
 	MayRebuild LayerStatus = "follows"
-	// Recompressed: the same files in another compression; no step runs.
+	// Recompressed: the layer has the same files in another compression. No step runs.
 	Recompressed LayerStatus = "recompressed"
-	// Removed: the image of before has it, this one has not.
+	// Removed: the old image has the layer, the new one does not.
 	Removed LayerStatus = "gone"
 )
 
-// InputChange is an input that is another one.
+// InputChange is an input whose value has changed.
 type InputChange struct {
-	// Input is its name; "compression" and "platform" are the whole image's.
+	// Input is its name. "compression" and "platform" are inputs of the whole image.
 	Input string `json:"input"`
-	// From and To are its values; "" where there was or is none.
+	// From and To are its old and its new value; "" if there is none.
 	From string `json:"from,omitempty"`
 	To   string `json:"to,omitempty"`
 }
 
-// LayerComparison is what becomes of one layer, and why.
+// LayerComparison is the status of one layer, and the reason for it.
 type LayerComparison struct {
 	// Platform and Name of the layer.
 	Platform string
 	Name     string
 	// Status, never empty.
 	Status LayerStatus
-	// Changes are the inputs of its own that are other ones.
+	// Changes are those of its own inputs that have changed.
 	Changes []InputChange
-	// Because are the layers that it stands on and that are not reused.
+	// Because names the layers that it depends on and that are not reused.
 	Because []string
-	// At and Count are where its layers are in the new image; Count is 0 where it has gone.
+	// At is the index of its first layer in the new image, and Count the number of its layers there.
+	// Count is 0 if it is removed.
 	At, Count int
-	// OldAt and OldCount are the same in the old image; OldCount is 0 where it is new.
+	// OldAt and OldCount are the same for the old image. OldCount is 0 if it is new.
 	OldAt, OldCount int
-	// Bytes and OldBytes are the sizes of its artifacts and files, as far as locks know them.
+	// Bytes and OldBytes are the sizes of its artifacts and files that the locks know.
 	Bytes, OldBytes int64
 }
 
-// CompareRecords compares what an image was made of with what a graph is made of: every
-// layer of the graph in its order, then those that have gone. old may be nil:
-// everything is new then. The second list has the changed inputs of the images'
-// configs, by platform.
+// CompareRecords compares the record of an image with the record of a graph. It returns every layer
+// of the graph in its order, and then the removed layers. old may be nil: then every layer is new.
+// The map has the changed inputs of the images' configs, by platform.
 func CompareRecords(old, now *BuildRecord) ([]LayerComparison, map[string][]InputChange) {
 	var out []LayerComparison
 	configs := map[string][]InputChange{}
@@ -109,7 +109,7 @@ func comparePlatforms(was, now PlatformRecord, line bool) []LayerComparison {
 		at += l.Count
 		before, known := values[l.Name]
 		on := l.On
-		if line { // there each layer stands on all before it
+		if line { // there each layer depends on all before it
 			on = slices.Sorted(maps.Keys(changed))
 		}
 		f.compare(before, l, known, on, changed)
@@ -124,7 +124,7 @@ func comparePlatforms(was, now PlatformRecord, line bool) []LayerComparison {
 	return append(out, gone(was, now, old)...)
 }
 
-// compare fills in what becomes of the layer.
+// compare fills in the layer's status and the reasons for it.
 func (f *LayerComparison) compare(before, l LayerRecord, known bool, on []string, changed map[string]bool) {
 	for _, name := range on {
 		if changed[name] {
@@ -174,9 +174,8 @@ func recompress(compared []LayerComparison, change InputChange) {
 	}
 }
 
-// Unresolved marks what a lock does not answer yet: the image's layers that the
-// stale parts come to, and those that stand on them, are not known to be any
-// that were built before.
+// Unresolved marks the layers for which the lock is stale, and the layers that depend on them. It
+// removes their keys, so that they are equal to no layer of another image.
 func (i *BuildRecord) Unresolved(stale []StaleLayer) {
 	for n := range i.Platforms {
 		p := &i.Platforms[n]
@@ -210,7 +209,7 @@ func valueChanges(was, is map[string]string) []InputChange {
 	return out
 }
 
-// Text is the change for people: versions where they differ, else digests, else places.
+// Text writes the change for people: the versions if they differ, else the digests, else the places.
 func (c InputChange) Text() string {
 	from, to := artifactWords(c.From), artifactWords(c.To)
 	if from != nil && to != nil {

@@ -41,6 +41,7 @@ const amd64 = "linux/amd64"
 // Each row changes one input. Exactly the layers that have it as their own must name it, and nothing else; every other
 // layer whose operations changed must name the layer that brought it.
 func TestInputsNameTheOneThatChanged(t *testing.T) {
+	t.Parallel()
 	wheels := []string{"pip-1", "pip-3", "tensorflow", "ray"} // requests and click are in the first two
 	all := slices.Concat([]string{"base", "user", "apt", "originals", "miniconda", "env", "activate", "mirrors",
 		"files", "fonts", "warm"}, wheels)
@@ -56,7 +57,7 @@ func TestInputsNameTheOneThatChanged(t *testing.T) {
 			s.lock.Platforms[amd64].Base.Digest = digest.FromString("patched")
 		}, layers: []string{"base"}, input: "base", follows: []string{"user", "apt", "originals", "fonts"},
 			config: "annotation org.opencontainers.image.base.digest"},
-		"the tool root moved": {change: func(_ *testing.T, s *subject) {
+		"the tool stage moved": {change: func(_ *testing.T, s *subject) {
 			s.lock.Platforms[amd64].Tool.Digest = digest.FromString("tool")
 		}, layers: slices.Concat([]string{"miniconda", "env", "warm"}, wheels), input: "tool"},
 		"a package of apt": {change: func(_ *testing.T, s *subject) {
@@ -175,6 +176,7 @@ func inputNames(changes []InputChange) []string {
 
 // Changes that several inputs tell of at once.
 func TestInputsOfWiderChanges(t *testing.T) {
+	t.Parallel()
 	before := newSubject(t).inputs(t)
 	for name, tt := range map[string]struct {
 		change func(s *subject)
@@ -225,6 +227,7 @@ func TestInputsOfWiderChanges(t *testing.T) {
 
 // The record says where each layer of the image is, and holds no text of a command.
 func TestInputsCountLayersAndKeepSecrets(t *testing.T) {
+	t.Parallel()
 	s := newSubject(t)
 	s.recipe.Steps[0].Run = "echo hunter2"
 	s.recipe.Steps[0].Secrets = []string{"token"}
@@ -256,6 +259,7 @@ func TestInputsCountLayersAndKeepSecrets(t *testing.T) {
 }
 
 func TestAnImageLaidOutAsALineMovesWhatFollows(t *testing.T) {
+	t.Parallel()
 	before := newSubject(t).inputs(t)
 	before.Linear = true
 	s := newSubject(t)
@@ -272,6 +276,7 @@ func TestAnImageLaidOutAsALineMovesWhatFollows(t *testing.T) {
 }
 
 func TestParseInputsRefuses(t *testing.T) {
+	t.Parallel()
 	for name, text := range map[string]string{
 		"no JSON":            "inputs",
 		"an older version":   `{"version": 1}`,
@@ -288,6 +293,7 @@ func TestParseInputsRefuses(t *testing.T) {
 }
 
 func TestInputChangeText(t *testing.T) {
+	t.Parallel()
 	for want, c := range map[string]InputChange{
 		"wheel ray: 2.51.1 → 2.52.0":          {"wheel ray", "2.51.1 sha256:a ray.whl", "2.52.0 sha256:b ray.whl"},
 		"wheel ray: sha256:a → sha256:b":      {"wheel ray", "2.51.1 sha256:a ray.whl", "2.51.1 sha256:b ray.whl"},

@@ -36,15 +36,15 @@ type PinnedImage struct {
 	Config []byte
 }
 
-// Sources are how resolving reaches the world. Nothing else does: a graph is pure.
+// Sources is how a resolver reaches registries and package sources. A graph does not use it.
 type Sources interface {
-	// Pin brings an image's reference down to a digest.
+	// Pin finds the digest and the config of an image.
 	Pin(ctx context.Context, ref string, p llb.Platform) (PinnedImage, error)
 	// Client answers canonical URLs from the mirrors.
 	Client() *http.Client
-	// ServeConn is the same for the resolvers in the sandbox: an HTTP proxy on a connection.
+	// ServeConn does the same for the resolvers in the sandbox: it is an HTTP proxy on one connection.
 	ServeConn(net.Conn)
-	// Secure tells that a host of canonical URLs wants https; the sandbox asks for all in plain http.
+	// Secure says that a host of canonical URLs needs https. The sandbox uses plain http for all hosts.
 	Secure(host string)
 	// Know makes artifacts available to Open, by digest.
 	Know(artifacts []Artifact, local []LocalFile)
@@ -55,31 +55,31 @@ type Sources interface {
 type ResolveInput struct {
 	// Recipe to resolve; checked and with its files loaded.
 	Recipe *Recipe
-	// Old is the lock so far, or nil. What it pins stays where the recipe lets it.
+	// Old is the lock so far, or nil. The versions that it pins stay if the recipe allows them.
 	Old *Lock
-	// Extra are layers of a program's own, on top of the recipe's. Those that are [LockedLayer] are resolved.
+	// Extra are layers of a Go program, after the recipe's. Each [LockedLayer] is resolved.
 	Extra []Layer
-	// Update names what is to be refreshed: "base", "tool", a layer, a Python package, or "pip" for
-	// all of them. A name that is nothing of this is an error.
+	// Update names what to refresh: "base", "tool", a layer, a Python package, or "pip" for all Python
+	// packages. Any other name is an error.
 	Update []string
-	// SameRelease refuses a base of another release than Old's, or with an older glibc than what was made on Old's
-	// tool root needs: what a rebase keeps would not fit it.
+	// SameRelease refuses a base of another release than Old's, or a base with an older glibc than Old's tool stage.
+	// The layers that a rebase keeps would not run on such a base.
 	SameRelease bool
 	// Now is the time that the lock records.
 	Now time.Time
-	// Sandbox gives the builder, once one is needed.
+	// Sandbox gives the builder. It is called when the first step must run.
 	Sandbox func(ctx context.Context) (Sandbox, error)
 	// Sources reach registries and mirrors.
 	Sources Sources
 	// Progress and ProgressTo are those of the resolvers' steps.
 	Progress   llb.ProgressMode
 	ProgressTo io.Writer
-	// Log is told in one line each what is being resolved and what was let go of. Default: nobody.
+	// Log gets one line for each part that is resolved and each constraint that is dropped. Default:
+	// nothing is logged.
 	Log func(format string, args ...any)
 }
 
-// Resolve answers a recipe with a lock. It asks only for what old does not
-// answer; an error leaves nothing half-written.
+// Resolve makes the lock of a recipe. It resolves only the parts that in.Old does not have.
 func Resolve(ctx context.Context, in ResolveInput) (*Lock, error) {
 	if in.Log == nil {
 		in.Log = func(string, ...any) {}
@@ -144,7 +144,7 @@ func resolvePlatform(ctx context.Context, in ResolveInput, name string, old *Loc
 	}
 	r := &Resolver{in: in, name: name, platform: platform, old: old,
 		locked: &LockPlatform{Resolved: old.Resolved, Notes: old.Notes}}
-	if err := r.roots(ctx); err != nil {
+	if err := r.baseImages(ctx); err != nil {
 		return nil, err
 	}
 	inputs, err := layerInputs(in.Recipe, r.locked.Base.Digest)

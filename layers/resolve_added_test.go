@@ -10,6 +10,7 @@ import (
 
 // What pip 23 says, and what is made of it.
 func TestWhatCannotBeAddedIsNamed(t *testing.T) {
+	t.Parallel()
 	there := []Artifact{{Kind: KindWheel, Name: "requests", Version: "2.32.3"}}
 	for name, c := range map[string]struct {
 		text string
@@ -49,6 +50,7 @@ ERROR: No matching distribution found for new`, []string{"no wheel of new", "Req
 
 // A stub has no extras: pip is to read those of what is there from the index, in the very version.
 func TestExtrasOfWhatIsThereAreReadFromTheIndex(t *testing.T) {
+	t.Parallel()
 	q := pipQuestion{installed: []Artifact{
 		{Kind: KindWheel, Name: "uvicorn", Version: "0.32.0"}, {Kind: KindSdist, Name: "old", Version: "1"},
 		{Kind: KindWheel, Name: "mine", Version: "1", Origin: originLocal},
@@ -70,6 +72,7 @@ func TestExtrasOfWhatIsThereAreReadFromTheIndex(t *testing.T) {
 }
 
 func TestOnlyWhatIsNewIsAdded(t *testing.T) {
+	t.Parallel()
 	there := []Artifact{{Kind: KindWheel, Name: "uvicorn", Version: "0.32.0"}}
 	fresh := Artifact{Kind: KindWheel, Name: "uvloop", Version: "0.21.0"}
 	got, err := onlyNew([]Artifact{there[0], fresh}, there)

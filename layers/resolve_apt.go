@@ -115,7 +115,7 @@ func aptOrigin(raw string, repositories []AptRepository) (origin, path string) {
 			return strings.TrimSuffix(root, "/"), rest
 		}
 	}
-	if origin, path, ok := OriginOf(raw); ok {
+	if origin, path, ok := originOf(raw); ok {
 		return origin, path
 	}
 	if root, rest, ok := strings.Cut(raw, "/pool/"); ok {

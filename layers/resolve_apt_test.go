@@ -7,6 +7,7 @@ import (
 
 // Answers of apt-get install --print-uris as these versions printed them.
 func TestParsePrintURIs(t *testing.T) {
+	t.Parallel()
 	const sum = "1c4b1d5c1f2b8e4a7f6a1c9be0f6f5b1c2d3e4f5a6b7c8d9e0f1a2b3c4d5e6f7"
 	tests := map[string]struct {
 		text string
@@ -82,6 +83,7 @@ func FuzzParsePrintURIs(f *testing.F) {
 }
 
 func TestOSReleaseAndGlibc(t *testing.T) {
+	t.Parallel()
 	release := osRelease([]byte("PRETTY_NAME=\"Ubuntu 22.04.4 LTS\"\nID=ubuntu\nVERSION_ID=\"22.04\"\n" +
 		"VERSION_CODENAME=jammy\n"))
 	if release["ID"] != "ubuntu" || release["VERSION_ID"] != "22.04" || release["VERSION_CODENAME"] != "jammy" {

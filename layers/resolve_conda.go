@@ -21,14 +21,14 @@ import (
 // resolveInstaller pins the conda installer: its digest is in the recipe or in
 // the table of known ones, for nothing on a mirror could vouch for it.
 func resolveInstaller(ctx context.Context, r *Resolver, m Miniconda) ([]Artifact, error) {
-	if err := CheckGlibc(m, r.locked.Tool.Reference, r.locked.Tool.Glibc); err != nil {
+	if err := checkGlibc(m, r.locked.Tool.Reference, r.locked.Tool.Glibc); err != nil {
 		return nil, err
 	}
 	a := m.Installer(r.name)
 	if a.SHA256 == "" {
 		return nil, fmt.Errorf("the digest of %s is not known: put it into the recipe as miniconda.sha256 (its "+
 			"publisher lists it at %s)",
-			a.Filename(), OriginURL(a.Origin))
+			a.Filename(), originURL(a.Origin))
 	}
 	var err error
 	if a.Size, err = r.size(ctx, a.URL()); err != nil {
@@ -159,7 +159,7 @@ func condaChannels(r *Resolver, e env) ([]string, error) {
 					"(https://www.anaconda.com/legal); set miniconda.accept_anaconda_terms: true if you accept them, "+
 					"or use env.channels: [conda-forge]", name)
 			}
-			u, err := url.Parse(OriginURL(origin))
+			u, err := url.Parse(originURL(origin))
 			if err != nil {
 				return nil, fmt.Errorf("read channel %q: %w", name, err)
 			}
@@ -201,7 +201,7 @@ func parseSolution(data []byte) ([]Artifact, error) {
 	}
 	var out []Artifact
 	for _, p := range solution.Actions.Fetch {
-		origin, path, ok := OriginOf(strings.Replace(p.URL, "http://", "https://", 1))
+		origin, path, ok := originOf(strings.Replace(p.URL, "http://", "https://", 1))
 		if !ok {
 			if origin, path, ok = ownChannel(p.URL, p.Subdir); !ok {
 				return nil, fmt.Errorf("read conda's answer: package %s has the URL %q, of no channel", p.Name, p.URL)

@@ -7,6 +7,7 @@ import (
 
 // The shapes are those that real conda printed (26.7.1, 4.12.0), shortened.
 func TestParseSolution(t *testing.T) {
+	t.Parallel()
 	const fetch = `{"name":"hello","version":"1.0","build":"pyhd_0","build_number":0,
 		"channel":"http://conda.anaconda.org/conda-forge/noarch","subdir":"noarch",
 		"fn":"hello-1.0-pyhd_0.conda","md5":"3d2ec5","sha256":"f102d1","size":1671,
@@ -64,6 +65,7 @@ func FuzzParseSolution(f *testing.F) {
 }
 
 func TestExplicitSpecsAreCanonicalAndSorted(t *testing.T) {
+	t.Parallel()
 	packages := []Artifact{
 		{Kind: KindConda, Name: "zlib", Origin: "conda-forge", Path: "linux-64/zlib-1.3-h_0.conda", MD5: "22"},
 		{Kind: KindConda, Name: "python", Origin: "conda-forge", Path: "linux-64/python-3.12.1-h_0.conda", MD5: "11"},
@@ -76,6 +78,7 @@ func TestExplicitSpecsAreCanonicalAndSorted(t *testing.T) {
 }
 
 func TestOldConda(t *testing.T) {
+	t.Parallel()
 	for version, want := range map[string]bool{
 		"py37_4.8.2": true, "4.7.12.1": true, "py311_22.11.1-1": true, "py312_25.7.0-2": false, "26.3.2-3": false,
 	} {

@@ -222,7 +222,7 @@ func (r *Resolver) withBuildNeeds(ctx context.Context, p python, artifacts []Art
 	if compiler {
 		debs, err := resolveApt(ctx, r, r.stack.ToolStage, Apt{Packages: compilerPackages})
 		if err != nil {
-			return nil, fmt.Errorf("resolve a compiler for the tool root: %w", err)
+			return nil, fmt.Errorf("resolve a compiler for the tool stage: %w", err)
 		}
 		artifacts = append(artifacts, debs...)
 	}
@@ -273,7 +273,7 @@ func pipFile(raw, sha256, name, version string, own []Artifact) (Artifact, error
 	if err := digest.NewDigestFromEncoded(digest.SHA256, sha256).Validate(); err != nil {
 		return Artifact{}, fmt.Errorf("read pip's answer: %q has no sha256; the index must give one", raw)
 	}
-	origin, p, ok := OriginOf(strings.Replace(raw, "http://", "https://", 1))
+	origin, p, ok := originOf(strings.Replace(raw, "http://", "https://", 1))
 	if !ok {
 		i := strings.LastIndex(raw, "/")
 		origin, p = raw[:i], raw[i+1:]

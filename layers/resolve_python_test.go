@@ -11,6 +11,7 @@ import (
 const sumA = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
 func TestParseReport(t *testing.T) {
+	t.Parallel()
 	own := []Artifact{{Kind: KindWheel, Name: "mine", Version: "1", Origin: originLocal,
 		Path: "dist/mine-1-py3-none-any.whl", SHA256: sumA}}
 	tests := map[string]struct {
@@ -60,6 +61,7 @@ func TestParseReport(t *testing.T) {
 
 // The log's form is that of pip 21.3 (python 3.6's last): --log writes it.
 func TestParseDownloads(t *testing.T) {
+	t.Parallel()
 	sums := sumA + "  ray-0.8.6-cp36-cp36m-manylinux1_x86_64.whl\n"
 	log := "2026-11-22T22:00:00,000   Found link " +
 		"http://files.pythonhosted.org/packages/a/b/ray-0.8.6-cp36-cp36m-manylinux1_x86_64.whl#sha256=" + sumA +
@@ -86,6 +88,7 @@ func FuzzParseReport(f *testing.F) {
 
 // pip 23's account of a conflict with constraints.
 func TestPipConflict(t *testing.T) {
+	t.Parallel()
 	const text = `ERROR: Cannot install ray==2.52.0 because these package versions have conflicting dependencies.
 
 The conflict is caused by:
@@ -106,6 +109,7 @@ ERROR: ResolutionImpossible: for help visit https://pip.pypa.io/en/latest/topics
 
 // pip 23's account of torch 2.15 where cuda-toolkit is held as torch 2.14 wants it.
 func TestPipUnmatched(t *testing.T) {
+	t.Parallel()
 	const text = `ERROR: Could not find a version that satisfies the requirement cuda-toolkit[cublas,cudart]==13.2.2; platform_system == "Linux" (from torch) (from versions: 13.0.2, 13.0.3.0, 13.2.2)
 ERROR: No matching distribution found for cuda-toolkit[cublas,cudart]==13.2.2; platform_system == "Linux"`
 	if got := pipConflict(text); got != nil {
@@ -124,6 +128,7 @@ func wheel(name string, size int64) Artifact {
 }
 
 func TestOwnIndexesAreTheOnlyPlaceOfTheirPackages(t *testing.T) {
+	t.Parallel()
 	r := &Recipe{
 		Mirrors: Mirrors{Fetch: Presets()[:1]},
 		Pip: Pip{

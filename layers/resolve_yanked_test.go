@@ -8,6 +8,7 @@ import (
 )
 
 func TestNoteYanked(t *testing.T) {
+	t.Parallel()
 	const text = "WARNING: The candidate selected for download or install is a yanked version: 'My_Pkg' candidate " +
 		"(version 1.0 at http://files.pythonhosted.org/packages/a/b/My_Pkg-1.0-py3-none-any.whl#sha256=00 (from " +
 		"http://pypi.org/simple/my-pkg/) (requires-python:>=3.8))\n" +
@@ -54,6 +55,7 @@ type pageSources struct {
 func (o pageSources) Client() *http.Client { return &http.Client{Transport: pageClient(o.page)} }
 
 func TestYankedHint(t *testing.T) {
+	t.Parallel()
 	const page = `<a href="x" data-requires-python="&gt;=3.8" data-yanked="bad">my_pkg-1.0-py3-none-any.whl</a><a data-yanked href="y">my_pkg-1.1.tar.gz</a><a href="z">my_pkg-1.2-py3-none-any.whl</a>`
 	const old = "ERROR: Could not find a version that satisfies the requirement my-pkg>=1 (from versions: 1.0, 1.1, " +
 		"1.2)\nERROR: No matching distribution found for my-pkg>=1\n"

@@ -22,6 +22,7 @@ func recipeSchema(t testing.TB) schematest.Schema {
 
 // What is checked in is what the description gives.
 func TestRecipeReferenceIsUpToDate(t *testing.T) {
+	t.Parallel()
 	schema, err := RecipeSchema()
 	if err != nil {
 		t.Fatal(err)
@@ -36,11 +37,13 @@ func TestRecipeReferenceIsUpToDate(t *testing.T) {
 
 // Every key has a text, and its example is one that reader and schema take.
 func TestRecipeExamplesOfKeys(t *testing.T) {
+	t.Parallel()
 	schematest.CheckKeys(t, recipeKeys(&Recipe{}))
 }
 
 // Whatever the reader takes, the schema takes.
 func TestSchemaTakesGoodRecipes(t *testing.T) {
+	t.Parallel()
 	schema := recipeSchema(t)
 	nulls := "apt:\nsteps:\nmirrors:\nimage: {env: }\nray: {extras: }"
 	good := map[string]string{"everything": everything, "nothing": "", "nulls": nulls}
@@ -97,6 +100,7 @@ func schemaTakes() map[string]string {
 
 // What the reader refuses, the schema refuses, but for what is listed.
 func TestSchemaRefusesBadRecipes(t *testing.T) {
+	t.Parallel()
 	schema := recipeSchema(t)
 	takes, seen := schemaTakes(), map[string]bool{}
 	for _, tt := range refusedRecipes() {
@@ -139,6 +143,7 @@ func FuzzSchemaTakes(f *testing.F) {
 // The strings that no grammar should let through, in every field: what the reader takes of them all the same, the
 // schema takes.
 func TestSchemaTakesWhatPassesHostileFields(t *testing.T) {
+	t.Parallel()
 	schema := recipeSchema(t)
 	taken := 0
 	for field, form := range hostileFields() {

@@ -13,8 +13,8 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// Smoke says how an image is tested when it has been built. Its zero value, which
-// is the default, imports what the image was made for.
+// Smoke says how an image is tested when it has been built. Its zero value is the default: it imports
+// Ray, its extras and the modules of the recipe's packages.
 type Smoke struct {
 	// Off leaves the test out.
 	Off bool
@@ -51,17 +51,15 @@ func smokeValue(s *Smoke) strictyaml.Value {
 	})
 }
 
-// SmokeTest is the test of an image of one platform. It is no part of the image,
-// and of no digest of it.
+// SmokeTest is the test of an image of one platform. It is not part of the image or of its digests.
 type SmokeTest struct {
 	// Platform of the image.
 	Platform llb.Platform
-	// Digest is that of the test and of all that it tests. An image that has passed
-	// a test of the same digest would pass this one. The base's own files and Debian
-	// packages are not in it where nothing but imports is tested: what is new of
-	// them takes nothing away. See PassedBy.
+	// Digest is the digest of the test and of the layers that it tests. If an image has passed a test
+	// with this digest, it would pass this test too. If the test only imports modules, the digest does
+	// not have the base's own files and the Debian packages: new ones take no module away. See PassedBy.
 	Digest digest.Digest
-	// Imports tells that modules are imported; else it is a command of the recipe's own.
+	// Imports tells that the test imports modules. If not, it runs a command of the recipe.
 	Imports bool
 
 	exec   llb.Exec
@@ -72,15 +70,14 @@ type SmokeTest struct {
 }
 
 const (
-	// SmokeLayer is what the step of a test is of, in progress and results.
+	// SmokeLayer is the name of the test's layer in progress and results.
 	SmokeLayer = "smoke"
 	// The text of a program comes by a variable, for builders print the command of a step that fails.
 	smokeRun     = `program=$RAYBUILD_SMOKE; unset RAYBUILD_SMOKE; exec "$1" -c "$program" "$2"`
 	smokeCommand = `script=$RAYBUILD_SMOKE; unset RAYBUILD_SMOKE; eval "$script"`
 )
 
-// SmokeTests are the tests of the graph's images, one for each. record is the
-// graph's own.
+// SmokeTests gives one test for each image of the graph. record is the graph's own.
 func (g *Graph) SmokeTests(how Smoke, record *BuildRecord) ([]SmokeTest, error) {
 	var all []SmokeTest
 	for i, image := range g.Images {
@@ -260,9 +257,9 @@ func (t *SmokeTest) PassedBy(record *BuildRecord) bool {
 	return at >= 0 && record.Platforms[at].Smoke == t.Digest && t.PassedWith(record.Platforms[at].SmokeWith)
 }
 
-// PassedWith tells whether the test passes because one with its digest has, with these Debian
-// packages (their names, see With). Where one of them is no longer there that says nothing of this
-// one: a module may want its libraries.
+// PassedWith tells whether the test counts as passed, if a test with its digest has passed and the
+// image then had these Debian packages (their names, see With). It does not if one of them is no
+// longer there: a module may need its libraries.
 func (t *SmokeTest) PassedWith(debs []string) bool {
 	now := debsOf(t.inputs)
 	for _, name := range debs {
@@ -274,7 +271,7 @@ func (t *SmokeTest) PassedWith(debs []string) bool {
 	return true
 }
 
-// With are the names of the Debian packages that the test has passed with, or runs with.
+// With gives the names of the Debian packages that the image had when the test passed, or has now.
 func (t *SmokeTest) With() []string {
 	if t.with != nil {
 		return t.with
@@ -298,7 +295,7 @@ func debsOf(p PlatformRecord) []string {
 	return sorted(out)
 }
 
-// Passed is the record of an image that has passed the tests: those of tests alone, for the others were of no use here.
+// Passed returns the record of an image that has passed these tests, and no others.
 func (i *BuildRecord) Passed(tests ...SmokeTest) *BuildRecord {
 	out := *i
 	out.Platforms = slices.Clone(i.Platforms)
@@ -312,8 +309,8 @@ func (i *BuildRecord) Passed(tests ...SmokeTest) *BuildRecord {
 	return &out
 }
 
-// Check is the test as a builder runs it that makes the whole image, or has made it. anew runs it
-// also where it passed before.
+// Check is the test for a builder that makes the whole image or has made it. anew runs the test even
+// if it has passed before.
 func (t SmokeTest) Check(anew bool) llb.Check {
 	e := t.exec
 	e.Fresh = anew
@@ -324,20 +321,21 @@ func (t SmokeTest) Check(anew bool) llb.Check {
 	return c
 }
 
-// CheckHere is the test for a builder that makes a part of the image: it runs where that has the other parts as well.
+// CheckHere is the test for a builder that makes a part of the image. It runs only if the builder has
+// the other parts too.
 func (t SmokeTest) CheckHere(anew bool) llb.Check {
 	c := t.Check(anew)
 	return llb.Check{Platform: t.Platform, Here: c.Stage}
 }
 
-// CheckImage is the test of the image as a registry has it, pinned to the platform's own manifest.
+// CheckImage is the test of an image in a registry. ref has the digest of the platform's manifest.
 func (t SmokeTest) CheckImage(ref string, anew bool) llb.Check {
 	e := t.exec
 	e.Fresh = anew
 	return llb.Check{Platform: t.Platform, Stage: llb.From(ref).Run(e)}
 }
 
-// Explain says what a failed check found.
+// Explain returns what a failed check found, as a [SmokeError].
 func (t SmokeTest) Explain(failed *llb.CheckError) error {
 	e := &SmokeError{Platform: llb.FormatPlatform(t.Platform), Step: failed.Step}
 	if !t.Imports {

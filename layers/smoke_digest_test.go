@@ -11,6 +11,7 @@ import (
 // An image is tested again where modules may come from other layers, or the test is another one;
 // never for a label, an own file, a Debian package more or a patched base.
 func TestSmokeRunsAgainWhereModulesMayBeOthers(t *testing.T) {
+	t.Parallel()
 	tests := map[string]struct {
 		change func(*subject, *Smoke)
 		again  bool
@@ -32,7 +33,7 @@ func TestSmokeRunsAgainWhereModulesMayBeOthers(t *testing.T) {
 		"another base": {func(s *subject, _ *Smoke) {
 			s.lock.Platforms[amd64].Base.Reference = "example.com/slim:22.04"
 		}, true},
-		"the tool root": {func(s *subject, _ *Smoke) {
+		"the tool stage": {func(s *subject, _ *Smoke) {
 			s.lock.Platforms[amd64].Tool.Digest = digest.FromString("tool")
 		}, true},
 		"ray": {func(s *subject, _ *Smoke) { artifact(s.lock, "ray", "ray").SHA256 = sum("ray2") }, true},
@@ -105,6 +106,7 @@ func TestSmokeRunsAgainWhereModulesMayBeOthers(t *testing.T) {
 
 // The packages that are tested are those that the recipe names and the lock has.
 func TestSmokePackagesAreThoseThatTheRecipeNames(t *testing.T) {
+	t.Parallel()
 	r := loadText(t, "pip: {packages: ['Requests[socks]>=2', 'gone ; python_version < \"3\"', ray-like], "+
 		"added: [[Einops]]}")
 	r.Required = []Requirement{{Name: "zipp"}, {Name: "requests"}}

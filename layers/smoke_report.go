@@ -15,7 +15,8 @@ import (
 type SmokeError struct {
 	// Platform of the image.
 	Platform string
-	// Command tells that it was a command of the recipe's own; then Step says all that is known.
+	// Command tells that the test was a command of the recipe. Then Failures is empty, and Step has all
+	// that is known.
 	Command bool
 	// Failures of imports.
 	Failures []SmokeFailure
@@ -23,19 +24,19 @@ type SmokeError struct {
 	Step *llb.StepError
 }
 
-// SmokeFailure is one cause for which modules cannot be imported.
+// SmokeFailure is one reason why modules cannot be imported.
 type SmokeFailure struct {
-	// Modules that cannot be imported; none where it is something else that is wrong.
+	// Modules that cannot be imported; none if the failure is not about a module.
 	Modules []string `json:"modules"`
 	// Packages that they belong to, "NAME VERSION".
 	Packages []string `json:"packages"`
 	// Error is the last line of the traceback, or how the process ended.
 	Error string `json:"error"`
-	// In is the package whose code raised it, where that is another one.
+	// In is the package whose code raised the error; "" if it is one of Packages.
 	In string `json:"in"`
-	// Alone tells that they fail by themselves, too; else it takes After.
+	// Alone tells that the import also fails without other imports. If not, it fails only after After.
 	Alone bool `json:"alone"`
-	// After are modules that have to be imported before for it to fail.
+	// After are the modules that must be imported before, so that the import fails.
 	After []string `json:"after"`
 }
 

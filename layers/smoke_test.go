@@ -35,6 +35,7 @@ func smokePython(t *testing.T, code string, out any) {
 
 // The top-level modules of a distribution are those that its RECORD and top_level.txt have, and no others.
 func TestSmokeModulesOfADistribution(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name   string
 		record []string // nil: there is none
@@ -88,6 +89,7 @@ func TestSmokeModulesOfADistribution(t *testing.T) {
 // What fails is tried alone and after others; a crash is told from an exception; what fails for the
 // same cause is one failure.
 func TestSmokeFindsWhatFailsAndAfterWhat(t *testing.T) {
+	t.Parallel()
 	files := map[string]string{
 		"good": "", "fine": "", "other": "",
 		"raises":   "raise ImportError('no\\n  backend')",
@@ -153,6 +155,7 @@ func TestSmokeFindsWhatFailsAndAfterWhat(t *testing.T) {
 
 // A process that ends before it has imported anything is a failure, and one that hangs is ended.
 func TestSmokeTellsWhatNeverAnswers(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct{ code, want string }{
 		"it ends at once": {"smoke.faulthandler.enable = lambda f: os._exit(5)", "the process ended with exit code 5"},
 		"it cannot begin": {"smoke.import_all = None", "the process ended with exit code 1"},
@@ -178,6 +181,7 @@ func TestSmokeTellsWhatNeverAnswers(t *testing.T) {
 // The whole program, as it runs in an image: torch is of no use where what it imports first of all
 // crashes after tensorflow, and the report names both.
 func TestSmokeTriesWhatTorchImportsLate(t *testing.T) {
+	t.Parallel()
 	python, err := exec.LookPath("python3")
 	if err != nil {
 		t.Skip("this test needs python3")
@@ -227,6 +231,7 @@ func TestSmokeTriesWhatTorchImportsLate(t *testing.T) {
 
 // What the extras let a program import is tested, in one order, each module once.
 func TestSmokeModulesOfExtras(t *testing.T) {
+	t.Parallel()
 	for extras, want := range map[string]string{
 		"":                    "ray.scripts.scripts",
 		"default rllib tune":  "ray.scripts.scripts ray.job_submission ray.rllib ray.tune",
@@ -241,6 +246,7 @@ func TestSmokeModulesOfExtras(t *testing.T) {
 
 // The error is short, names packages and the next step, and hands on nothing that a terminal would act on.
 func TestSmokeErrorIsShort(t *testing.T) {
+	t.Parallel()
 	report := `1.2 raybuild-smoke: {"failures": [{"modules": ["tensorflow"], "packages": ["tensorflow 2.21.0", "torch 2.12.0"], "error": "the process was ended by SIGSEGV (segmentation fault)", "after": ["torch"], "in": ""},` +
 		`{"modules": ["a"], "packages": ["a 1"], "error": "ImportError: \u001b[31mred", "alone": true, "in": "numpy 1.19.5"}, {"modules": ["b"], "packages": ["b 1"], "error": "x", "alone": true},` +
 		`{"modules": ["c"], "packages": ["c 1"], "error": "x2", "alone": true}]}`

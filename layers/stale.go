@@ -54,8 +54,8 @@ type StaleLayer struct {
 	Why string
 }
 
-// Stale lists what of a lock must be resolved anew for a recipe, nothing where
-// it fits. own are layers of a program's own. It looks at nothing but its arguments and the recipe's local files.
+// Stale lists the parts of a lock that do not fit the recipe and must be resolved again. own are the
+// layers of a Go program. It reads only its arguments and the recipe's local files.
 func Stale(r *Recipe, l *Lock, own ...Layer) ([]StaleLayer, error) {
 	var out []StaleLayer
 	for _, name := range r.Platforms {

@@ -25,12 +25,12 @@ func (s step) Resolve(context.Context, *Resolver) ([]Artifact, error) { return n
 
 func (s step) Apply(on Stack, _ []Artifact) (Stack, error) {
 	title := fmt.Sprintf("[%s] run", s.Step.Name)
-	root := on.ToolStage
+	below := on.ToolStage
 	needs, onBase := s.builtOn(on)
 	if onBase {
-		root = on.BaseStage
+		below = on.BaseStage
 	}
-	root = llb.Merge(fmt.Sprintf("[%s] what it is built on", s.Step.Name), root,
+	below = llb.Merge(fmt.Sprintf("[%s] what it is built on", s.Step.Name), below,
 		on.Tree("["+s.Step.Name+"] layers it needs", needs...))
 	e := shell(title, preludeText+stepText, s.env, s.Run)
 	// The script may use /tmp as it likes, but leaves nothing of it.
@@ -40,11 +40,11 @@ func (s step) Apply(on Stack, _ []Artifact) (Stack, error) {
 	for _, id := range s.Secrets {
 		e.Secrets = append(e.Secrets, llb.Secret{ID: id, Path: "/run/secrets/" + id})
 	}
-	made := root.Run(e)
-	return on.Add(s.Step.Name, s.Step.Name, title, llb.Diff("["+s.Step.Name+"] layer", root, made)), nil
+	made := below.Run(e)
+	return on.Add(s.Step.Name, s.Step.Name, title, llb.Diff("["+s.Step.Name+"] layer", below, made)), nil
 }
 
-// builtOn are the layers that the step is built on, and whether its root is the real base.
+// builtOn gives the layers that the step is built on, and whether it runs on the real base.
 func (s step) builtOn(on Stack) (needs []string, base bool) {
 	needs = s.Step.Needs
 	base = len(needs) == 0 || slices.ContainsFunc(needs, func(n string) bool {

@@ -9,7 +9,7 @@ import (
 	"sync"
 )
 
-// The tables of what is known of the outside world. They are data, not code:
+// The tables of known breakages, installers and releases of Ubuntu. They are data, not code:
 // each row says where it comes from.
 var (
 	//go:embed data/breakages.yaml
@@ -104,8 +104,8 @@ func machineOf(platform string) string {
 	return arch
 }
 
-// Installer is the installer of a platform as an artifact. Its SHA256 is the
-// recipe's, else that of the table of known ones, else "".
+// Installer is the installer of a platform as an artifact. Its SHA256 comes from the recipe, else from
+// the table of known installers, else it is "".
 func (m Miniconda) Installer(platform string) Artifact {
 	machine := machineOf(platform)
 	a := Artifact{Kind: KindInstaller, Name: m.Distribution, Version: m.Version, Origin: m.Distribution,

@@ -24,6 +24,7 @@ func limited(t *testing.T, limits, wheels, out string) (string, error) {
 
 // TestWheelsNeedNoMemoryForTheirFiles has files that are larger than the memory that python may use.
 func TestWheelsNeedNoMemoryForTheirFiles(t *testing.T) {
+	t.Parallel()
 	testneeds.Long(t)
 	const size = 256 << 20
 	wheels, out := t.TempDir(), filepath.Join(t.TempDir(), "out")
@@ -39,6 +40,7 @@ func TestWheelsNeedNoMemoryForTheirFiles(t *testing.T) {
 // limit is below the size of the byte code and above that of the source; the file is cut there, as
 // on a full disk, which not every python tells.
 func TestByteCodeFailsWithTheMachine(t *testing.T) {
+	t.Parallel()
 	wheels := t.TempDir()
 	source := ""
 	for i := range 2000 {
@@ -55,6 +57,7 @@ func TestByteCodeFailsWithTheMachine(t *testing.T) {
 // TestByteCodeIsThatOfCompileall: what is loaded from it is what python's own compileall makes for
 // the place in the environment.
 func TestByteCodeIsThatOfCompileall(t *testing.T) {
+	t.Parallel()
 	wheels, out := t.TempDir(), filepath.Join(t.TempDir(), "out")
 	writeWheel(t, wheels, "deep", "1", true, member{"deep/a.py", "def f(): return 1\n", 0},
 		member{"deep/a/b/c.py", "x = {1: 'one'}\n", 0})
@@ -83,6 +86,7 @@ for f in ours:
 
 // TestKilledUnpackingIsTold kills the process that unpacks, which waits for a wheel that is a pipe.
 func TestKilledUnpackingIsTold(t *testing.T) {
+	t.Parallel()
 	for signal, want := range map[syscall.Signal]string{
 		syscall.SIGKILL: "was killed by signal 9: the builder has too little memory\n",
 		syscall.SIGTERM: "was killed by signal 15\n",
@@ -130,6 +134,7 @@ func childOf(t *testing.T, pid int) int {
 
 // TestFilesWithoutByteCodeAreCounted runs the step's own script.
 func TestFilesWithoutByteCodeAreCounted(t *testing.T) {
+	t.Parallel()
 	wheels := t.TempDir()
 	writeWheel(t, wheels, "wrong", "1", true, member{"good.py", "", 0}, member{"one.py", "this is no python\n", 0},
 		member{"two.py", "this is none\nelse\n", 0})

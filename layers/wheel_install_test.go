@@ -188,6 +188,7 @@ func compareWithPip(t *testing.T, python, path, wheels string, complete bool) (s
 
 // TestWheelsAreInstalledAsPipDoes installs wheels by our program and by pip, and compares every file.
 func TestWheelsAreInstalledAsPipDoes(t *testing.T) {
+	t.Parallel()
 	testneeds.Long(t)
 	wheels := t.TempDir()
 	writeWheel(t, wheels, "plain", "1.0", true,
@@ -225,6 +226,7 @@ func TestWheelsAreInstalledAsPipDoes(t *testing.T) {
 // TestOddWheelsAreInstalledAsPipDoes has what wheels seldom have: names that are not clean, files that come twice,
 // a RECORD of an old Mac, the commands that pip names by python's version, and a python whose name has a space.
 func TestOddWheelsAreInstalledAsPipDoes(t *testing.T) {
+	t.Parallel()
 	testneeds.Long(t)
 	wheels := t.TempDir()
 	writeWheel(t, wheels, "names", "1", true,
@@ -253,6 +255,7 @@ func TestOddWheelsAreInstalledAsPipDoes(t *testing.T) {
 // TestHeadersAreInstalledAsPipDoes is for a python that is no virtual environment, as those of images are not: in one,
 // pip has a place of its own for headers, include/site/pythonX.Y, that sysconfig does not know. pip comes from a venv.
 func TestHeadersAreInstalledAsPipDoes(t *testing.T) {
+	t.Parallel()
 	testneeds.Long(t)
 	dir := venv(t, "venv")
 	sites, err := filepath.Glob(filepath.Join(dir, "lib/python*/site-packages"))
@@ -293,6 +296,7 @@ func mapKeys(maps ...map[string]string) func(func(string) bool) {
 
 // TestByteCodeIsTheSameEverywhere installs the same wheels twice, at different times.
 func TestByteCodeIsTheSameEverywhere(t *testing.T) {
+	t.Parallel()
 	wheels := t.TempDir()
 	writeWheel(t, wheels, "one", "1", true, member{"one.py", "def f(a): return a in {'x', 'y', 'z', 1, 2}\n", 0})
 	writeWheel(t, wheels, "two", "1", true, member{"two.py", "from one import f\nNAMES = {'x': 1, 'two': f}\n", 0})
@@ -313,6 +317,7 @@ func TestByteCodeIsTheSameEverywhere(t *testing.T) {
 
 // TestBadWheelsAreRefused: no file of a wheel gets outside of where it belongs, and what cannot be installed is named.
 func TestBadWheelsAreRefused(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		file member
 		want string

@@ -20,18 +20,18 @@ type StoredLayer struct {
 	DiffID digest.Digest
 }
 
-// Assembled is an image that was put together from stored layers, without a builder.
+// Assembled is an image that [Image.Assemble] made of stored layers, without a builder.
 type Assembled struct {
-	// Result as a build of it gives; it has no steps.
+	// Result is what a build of the image gives, but without steps.
 	Result *Result
-	// Docs are manifest and config.
+	// Docs are the manifest and the config by digest.
 	Docs map[digest.Digest][]byte
 }
 
-// Assemble writes manifest and config of an image whose layers are all there: one for each of
-// BaseLayers and Layers, in that order. The bytes are those that BuildKit writes for the same
-// layers (exporter/containerimage/writer.go of v0.34), so that the image has one digest, whichever
-// way it was made.
+// Assemble writes the manifest and the config of an image whose layers exist already. layers has one
+// for each of BaseLayers and Layers, in that order. The bytes are those that BuildKit writes for the
+// same layers (exporter/containerimage/writer.go of v0.34). So the image has the same digest as if a
+// builder had made it.
 func (i Image) Assemble(ctx context.Context, layers []StoredLayer, annotations map[string]string) (*Assembled, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -77,7 +77,7 @@ func (i Image) Assemble(ctx context.Context, layers []StoredLayer, annotations m
 	return out, nil
 }
 
-// outsideAnnotations are those of a layer that a builder does not keep to itself.
+// outsideAnnotations are the annotations of a layer without those that only a builder uses.
 func outsideAnnotations(in map[string]string) map[string]string {
 	out := maps.Clone(in)
 	maps.DeleteFunc(out, func(k, _ string) bool {
@@ -90,8 +90,8 @@ func outsideAnnotations(in map[string]string) map[string]string {
 	return out
 }
 
-// Layers are the layers of an image of one platform, with their diff IDs. Where the builder serves
-// no content it is an error that is os.ErrNotExist.
+// Layers gives the layers of an image of one platform, with their diff IDs. If the builder serves no
+// content, the error is os.ErrNotExist.
 func (p *Content) Layers() ([]StoredLayer, error) {
 	if len(p.Result.Images) != 1 {
 		return nil, fmt.Errorf("read layers of image %s: it has %d platforms, not one", p.Result.Digest,

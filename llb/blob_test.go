@@ -41,6 +41,7 @@ func openStored(t *testing.T, size int, offset, hang int64) (*blob, []byte) {
 }
 
 func TestBlobsAreReadFromAnyOffset(t *testing.T) {
+	t.Parallel()
 	for _, size := range []int{0, 1, readSize, readSize + 1, 7*readSize + 3} {
 		for _, offset := range []int{0, size / 2, size} {
 			b, want := openStored(t, size, int64(offset), 0)
@@ -61,6 +62,7 @@ func TestBlobsAreReadFromAnyOffset(t *testing.T) {
 
 // net/http closes a body that it still reads where a request ends early; the builder may be slow to answer then.
 func TestBlobIsClosedWhileItIsRead(t *testing.T) {
+	t.Parallel()
 	for _, size := range []int{1000, 9 * readSize} {
 		b, _ := openStored(t, size, 0, int64(size/2))
 		done := make(chan error, 1)

@@ -61,8 +61,8 @@ func (o BuildOptions) validate(images []Image) error {
 	return nil
 }
 
-// outputs are the archives that a build writes. A build that fails before BuildKit opens them closes them all the same,
-// or whoever reads the other end would wait for ever.
+// outputs are the archives that a build writes. If a build fails before BuildKit opens them, it closes them too.
+// Otherwise a reader of the other end would wait for ever.
 type outputs struct {
 	oci, docker *onceCloser
 	opened      atomic.Bool // bytes may have been written, so that the build cannot be begun anew
@@ -137,10 +137,10 @@ func (o BuildOptions) imageExport(push bool, platforms int) client.ExportEntry {
 	return client.ExportEntry{Type: client.ExporterImage, Attrs: attrs}
 }
 
-// GzipLevel is how hard layers are compressed, of 1 to 9, where they are gzip or estargz. Machine
-// code, of which big wheels are made, is packed in half the time that Go's default level 6 takes
-// (24 instead of 13 MB/s on one CPU) and is 2 % larger: less than the time is worth on any link
-// over some 2 Mbit/s. Level 1 is 10 % larger.
+// GzipLevel is the level (1 to 9) at which layers are compressed with gzip or estargz. Big wheels are
+// machine code. This level packs it in half the time of Go's default level 6 (24 instead of 13 MB/s on
+// one CPU), and the result is 2 % larger. That saves time on every link faster than about 2 Mbit/s.
+// Level 1 makes it 10 % larger.
 const GzipLevel = 4
 
 // compressionLevel is the key of exporters' attributes that all BuildKits have that can merge
@@ -255,7 +255,7 @@ func gatewayResult(defs []*Definition, refs []gateway.Reference) (*gateway.Resul
 	return out, nil
 }
 
-// describe reads back what was exported.
+// describe reads the exported manifests and configs.
 func (b *Builder) describe(ctx context.Context, res *Result) error {
 	res.Digest = digest.Digest(res.Attrs[exptypes.ExporterImageDigestKey])
 	if res.Digest == "" { // files only

@@ -21,7 +21,7 @@ func sorted(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }
 const clamp = `; find "$OUT" -newer /tmp/marker -exec touch -h -d @315532800 {} +`
 
 // rayImage is an image with every kind of operation: a chain on the base, a layer made by an output mount at its real
-// path, one by files, one by an archive, one by a user's step on the tool root.
+// path, one by files, one by an archive, one by a user's step on the tool stage.
 func rayImage(t testing.TB, w *world, base, version string) llb.Image {
 	tool := llb.From(w.base)
 	wheel := llb.Artifact(w.add("ray-"+version+".whl", "wheel "+version))

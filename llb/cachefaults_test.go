@@ -41,9 +41,7 @@ func TestFaultyCacheCostsAWarning(t *testing.T) {
 	}
 	// The edit needs the layer env, which the cache has.
 	without := connect(t)
-	start := time.Now()
 	want := build(t, without, w, chainImage(w, chain{"1", "1", "2"}), llb.BuildOptions{})
-	undisturbed := time.Since(start)
 	tests := []struct {
 		name  string
 		fault faultyregistry.Middleware
@@ -67,15 +65,9 @@ func TestFaultyCacheCostsAWarning(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			b := connect(t)
 			s.spoil(tt.fault)
-			start := time.Now()
-			got := build(t, b, w, chainImage(w, chain{"1", "1", "2"}),
-				llb.BuildOptions{SolveOptions: llb.SolveOptions{CacheFrom: registryCache(s), CacheBudget: budget}})
-			took := time.Since(start)
-			t.Logf("%.1f s, without a cache %.1f s, %d bytes read: %s", took.Seconds(), undisturbed.Seconds(),
-				s.taken(), failures(got))
-			if most := undisturbed + budget + 10*time.Second; took > most { // a busy machine is no slow cache
-				t.Errorf("it took %v, which is more than a budget of %v above %v", took, budget, undisturbed)
-			}
+			got := buildInTime(t, b, w, chainImage(w, chain{"1", "1", "2"}),
+				llb.SolveOptions{CacheFrom: registryCache(s), CacheBudget: budget})
+			t.Logf("%d bytes read: %s", s.taken(), failures(got))
 			if got.Digest != want.Digest {
 				t.Errorf("with a cache of which %s the image is %s, without one %s", tt.name, got.Digest, want.Digest)
 			}
@@ -101,6 +93,21 @@ func TestAbsentCache(t *testing.T) {
 
 const budget = 2 * time.Second
 
+// buildInTime builds with faulty caches. It fails if a cache holds up the build; that a budget ended it is said in
+// [failures].
+func buildInTime(t *testing.T, b *llb.Builder, w *world, image llb.Image, o llb.SolveOptions) (res *llb.Result) {
+	t.Helper()
+	err := ended(t, func() (err error) {
+		res, err = b.Build(t.Context(), []llb.Image{image}, llb.Session{Artifacts: w},
+			llb.BuildOptions{SolveOptions: o})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res
+}
+
 // C3: a cache that cannot be written, or not in time, costs a warning.
 func TestCacheThatTakesNothingCostsAWarning(t *testing.T) {
 	w, s := newWorld(t), newCacheServer(t, embeddedRegistry(t))
@@ -112,11 +119,9 @@ func TestCacheThatTakesNothingCostsAWarning(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s.spoil(f)
-			start := time.Now()
-			got := build(t, b, w, chainImage(w, chain{"1", "1", "1"}),
-				llb.BuildOptions{SolveOptions: llb.SolveOptions{CacheTo: registryCache(s), CacheBudget: budget}})
-			took := time.Since(start)
-			t.Logf("%.1f s: %s", took.Seconds(), failures(got))
+			got := buildInTime(t, b, w, chainImage(w, chain{"1", "1", "1"}),
+				llb.SolveOptions{CacheTo: registryCache(s), CacheBudget: budget})
+			t.Log(failures(got))
 			if got.Digest != want.Digest || !strings.Contains(failures(got), "exporting cache") ||
 				len(got.Caches) != 1 {
 				t.Errorf("made %s, want %s; of caches is told %+v, want one failed export", got.Digest,
@@ -124,9 +129,6 @@ func TestCacheThatTakesNothingCostsAWarning(t *testing.T) {
 			}
 			if slow := name == "silence"; slow != strings.Contains(failures(got), "too slow") {
 				t.Errorf("of a cache with the fault %s is said %q", name, failures(got))
-			}
-			if took > budget+10*time.Second {
-				t.Errorf("the export took %v of a budget of %v", took, budget)
 			}
 		})
 	}

@@ -11,8 +11,8 @@ import (
 // readingCache is what was wrong with a cache when its layers were read.
 const readingCache = "reading from the cache"
 
-// lost takes in an event of an operation whose result a cache has and cannot give: BuildKit runs it
-// then, and says no more of it.
+// lost takes in an event of an operation whose result a cache lists but cannot give. BuildKit then
+// runs the operation and reports nothing more.
 func (c *collector) lost(v *client.Vertex) {
 	if !v.Cached || v.Completed == nil || v.Error == "" || strings.Contains(v.Error, "context canceled") {
 		return

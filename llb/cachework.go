@@ -13,7 +13,7 @@ import (
 	digest "github.com/opencontainers/go-digest"
 )
 
-// CacheWork is an import or export of a cache. One that failed costs its time and not the build.
+// CacheWork is an import or export of a cache. If it fails, the build goes on.
 type CacheWork struct {
 	Name    string  // "importing cache manifest from …", "exporting cache to registry"
 	Seconds float64 // that it took
@@ -69,7 +69,8 @@ func (c *collector) cacheResult() []CacheWork {
 	return all
 }
 
-// budgetKey is the attribute by which raybuild's own engine is told how long it may wait for a cache. Others ignore it.
+// budgetKey is the attribute that tells raybuild's own engine how long it may wait for a cache. Other builders
+// ignore it.
 const budgetKey = "budget"
 
 // budgeted gives each import its time, where it has none of its own.
@@ -105,7 +106,7 @@ func (c *call) limitExport(cancel context.CancelCauseFunc) func(*client.SolveSta
 	}
 }
 
-// splitExports takes those exports out of a build that cannot be begun anew, because what it makes is being written.
+// splitExports takes out the exports of caches, if the build writes archives and so cannot begin again.
 func (c *call) splitExports(o BuildOptions) (later []CacheEntry) {
 	if o.OCI == nil && o.Docker == nil && o.Local == "" {
 		return nil
@@ -167,7 +168,7 @@ func (c *call) withoutCache(ctx context.Context, failed error, again func() (*Re
 // mustBeWritten tells whether a build is to fail with the cache's export.
 func (e CacheEntry) mustBeWritten() bool { return e.apart() && e.Attrs["ignore-error"] != "true" }
 
-// tooSlow says of exports that did not come to their end that they were given up.
+// tooSlow marks exports that did not end as given up.
 func (c *call) tooSlow(all []CacheWork) []CacheWork {
 	for i, w := range all {
 		if isExport(w.Name) && (w.Error == unfinished || strings.Contains(w.Error, "context ")) {
@@ -178,7 +179,7 @@ func (c *call) tooSlow(all []CacheWork) []CacheWork {
 	return all
 }
 
-// merge takes in what ran before a build was begun anew.
+// merge takes in the steps that ran before the build began again.
 func (c *collector) merge(before *collector) {
 	before.mu.Lock()
 	defer before.mu.Unlock()

@@ -13,21 +13,21 @@ import (
 	digest "github.com/opencontainers/go-digest"
 )
 
-// Check is a step that runs in an image when it has been built, and of which nothing comes into it.
+// Check is a step that tests a finished image. It adds nothing to the image.
 type Check struct {
 	// Platform of the image. Required.
 	Platform Platform
-	// Stage ends in the step. Default: there is Here alone.
+	// Stage ends with the step. Default: only Here is tried.
 	Stage Stage
-	// Here is the same as Stage to a builder that has made all of it. It is tried first, and nothing is fetched for it.
-	// Default: Stage is solved at once.
+	// Here is a stage with the same content as Stage, for a builder that has already made all of it. It is tried
+	// first, and the builder gets no artifact for it. Default: only Stage is solved.
 	Here Stage
 }
 
-// ErrNotHere says that a builder has not what [Check.Here] stands on, where there is no [Check.Stage].
+// ErrNotHere says that a builder has not made all stages of [Check.Here], and there is no [Check.Stage].
 var ErrNotHere = errors.New("the builder lacks a part of what is checked")
 
-// CheckError is the failure of a check: the image was built, and did not pass. It matches by errors.As.
+// CheckError says that an image was built but did not pass a check. It matches by errors.As.
 type CheckError struct {
 	Platform Platform
 	Step     *StepError
@@ -38,10 +38,9 @@ func (e *CheckError) Error() string { return e.Step.Error() }
 // Unwrap gives the step's error.
 func (e *CheckError) Unwrap() error { return e.Step }
 
-// Check runs checks one after the other until one fails, and gives the steps of those that ran. A
-// check that the image does not pass is a [CheckError]; where a check has [Check.Here] alone and
-// the builder has not what it stands on, the error is [ErrNotHere]. The end of ctx ends the step
-// that runs.
+// Check runs checks one after the other until one fails, and returns the steps that ran. If the image
+// does not pass, the error is a [CheckError]. If a check has only [Check.Here], and the builder has
+// not made all of it, the error is [ErrNotHere]. The end of ctx ends the running step.
 func (b *Builder) Check(ctx context.Context, s Session, o SolveOptions, checks ...Check) (steps []Step, err error) {
 	c, err := b.newCall(ctx, s, o)
 	if err != nil {
@@ -60,7 +59,7 @@ type checking struct {
 	run  func() error // all of them
 	stop context.CancelFunc
 	once sync.Once
-	// failed is told that the image did not pass; nil: nobody is.
+	// failed is called if the image did not pass. It may be nil.
 	failed func(error)
 	asked  atomic.Bool // somebody waits for the outcome
 	done   chan struct{}
@@ -109,8 +108,8 @@ func (k *checking) wait(ctx context.Context) error {
 	}
 }
 
-// verdict is what an error comes to of work on the image: that it did not pass, where that is so.
-// The checks have ended.
+// verdict replaces an error of work on the image by the failure of its checks, if they failed. It is
+// called after the checks.
 func (k *checking) verdict(err error) error {
 	var failed *CheckError
 	if errors.As(k.err, &failed) {
@@ -148,7 +147,7 @@ func (k *checking) check(ctx context.Context, one Check) error {
 	return k.solve(ctx, one.Platform, one.Stage, false)
 }
 
-// solve solves a check's stage; of a builder that is to have all of it, with nothing to fetch.
+// solve solves a check's stage. If here is set, the builder gets no artifact, because it must have all of it.
 func (k *checking) solve(ctx context.Context, p Platform, st Stage, here bool) error {
 	switch {
 	case st.err != nil:
@@ -182,7 +181,7 @@ func (k *checking) solve(ctx context.Context, p Platform, st Stage, here bool) e
 	return err
 }
 
-// onlyShow takes all out of a solve's events that is not of operations with the names that are meant.
+// onlyShow keeps only the events of operations for whose names meant returns true.
 func onlyShow(meant func(name string) bool) func(*client.SolveStatus) *client.SolveStatus {
 	shown := map[digest.Digest]bool{}
 	return func(ss *client.SolveStatus) *client.SolveStatus {

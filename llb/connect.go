@@ -54,17 +54,17 @@ func Connect(ctx context.Context, addr string) (*Builder, error) {
 	return ping(ctx, addr, c)
 }
 
-// Dialer reaches a builder by connections of the caller's own, such as those that the Docker Engine's API hands out.
+// Dialer reaches a builder by the caller's own connections, such as those of the Docker Engine's API.
 type Dialer struct {
 	Control func(ctx context.Context, addr string) (net.Conn, error)
-	// Session dials the connection that the builder's questions come back on; default: over Control.
+	// Session dials the connection on which the builder calls back; default: over Control.
 	Session func(ctx context.Context, proto string, meta map[string][]string) (net.Conn, error)
-	// Store says that the builder keeps images in a store of its own and exports them nowhere else,
-	// as a Docker Engine on a graph driver does. Default: it exports as BuildKit does.
+	// Store says that the builder can export images only into its own store, as a Docker Engine on a
+	// graph driver does. Default: it exports as BuildKit does.
 	Store bool
 }
 
-// ConnectDialer is [Connect] by d; name stands for the address in errors.
+// ConnectDialer is [Connect] over the connections of d. Errors name the builder by name.
 func ConnectDialer(ctx context.Context, name string, d Dialer) (*Builder, error) {
 	opts := []client.ClientOpt{client.WithContextDialer(d.Control)}
 	if d.Session != nil {
@@ -113,8 +113,8 @@ func tlsOptions(addr string) (string, []client.ClientOpt, error) {
 	return u.String(), []client.ClientOpt{server, client.WithCredentials(q.Get("cert"), q.Get("key"))}, nil
 }
 
-// Use is the builder at addr that c is connected to and that has answered on it already: one that
-// exports as BuildKit does, see [Dialer.Store]. Its Close closes c.
+// Use returns a builder for a client that is already connected to addr. The builder must export as
+// BuildKit does (see [Dialer.Store]). Close closes c.
 func Use(addr string, c *client.Client) *Builder { return &Builder{addr: addr, c: c} }
 
 func ping(ctx context.Context, addr string, c *client.Client) (*Builder, error) {
@@ -137,10 +137,7 @@ func unreachable(addr string, err error) error {
 // Close ends the connection.
 func (b *Builder) Close() error { return b.c.Close() }
 
-// Addr is the address that the builder was connected by.
-func (b *Builder) Addr() string { return b.addr }
-
-// Info asks the builder what it is.
+// Info asks the builder for its version, platforms and abilities.
 func (b *Builder) Info(ctx context.Context) (Info, error) {
 	workers, err := b.c.ListWorkers(ctx)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	digest "github.com/opencontainers/go-digest"
 )
 
-// Content is an image, or a layer of one, as the builder has it that made it.
+// Content gives access to a built image, or to one layer of it, in the builder that made it.
 type Content struct {
 	Result *Result
 	b      *Builder
@@ -26,8 +26,8 @@ type Content struct {
 	last    map[digest.Digest]time.Time
 }
 
-// Open reads a blob of the image from offset to its end. Layers that the builder never had whole, such as those of the
-// base, are an error that is os.ErrNotExist.
+// Open reads a blob of the image from offset to its end. If the builder does not have the whole blob, the error is
+// os.ErrNotExist. Layers of the base are the usual case.
 func (p *Content) Open(ctx context.Context, d digest.Digest, offset int64) (io.ReadCloser, error) {
 	if dt, ok := p.docs[d]; ok && offset <= int64(len(dt)) {
 		return io.NopCloser(strings.NewReader(string(dt[offset:]))), nil
@@ -36,15 +36,15 @@ func (p *Content) Open(ctx context.Context, d digest.Digest, offset int64) (io.R
 	return r, err
 }
 
-// Progress shows how far a layer is, with the build's progress. sent is size when it is there; reused says that the
-// registry had it.
+// Progress shows the state of a layer's upload with the build's progress. At the end, sent is size. reused says that
+// the registry had the layer already.
 func (p *Content) Progress(d digest.Digest, sent, size int64, reused bool) {
 	if name, ok := p.layer(d); ok {
 		p.Show(d, name, sent, size, reused)
 	}
 }
 
-// Show is [Content.Progress] of a layer whose name the caller gives; d may be any digest that stands for it.
+// Show is [Content.Progress] of a layer that the caller names. d may be any digest that is unique to it.
 func (p *Content) Show(d digest.Digest, name string, sent, size int64, reused bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -72,8 +72,8 @@ func (p *Content) Show(d digest.Digest, name string, sent, size int64, reused bo
 	p.view.show(ss)
 }
 
-// Warn shows a line of text with the build's progress, which it would garble otherwise. It tells
-// whether there is a display; where there is none the text is not shown.
+// Warn shows a line of text as a part of the build's progress, so that it does not break the display.
+// It returns false, and shows nothing, if there is no display.
 func (p *Content) Warn(text string) bool {
 	if p.view.quiet {
 		return false

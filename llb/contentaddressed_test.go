@@ -14,6 +14,7 @@ import (
 // must, for that is how a step on top of it finds out that nothing changed. Builders that cannot be
 // told so take the graph all the same.
 func TestMountsAreHashedWhereOperationsDoNotSayWhatTheyHold(t *testing.T) {
+	t.Parallel()
 	wheel := llb.Artifact(llb.Blob{Digest: digest.FromString("wheel"), Name: "a.whl"})
 	other := llb.Artifact(llb.Blob{Digest: digest.FromString("other"), Name: "b.whl"})
 	list := llb.Scratch().Files("list", llb.File{Path: "/list", Data: []byte("a.whl")})

@@ -34,14 +34,24 @@ func TestMain(m *testing.M) { enginetest.Main(m) }
 
 var amd64 = llb.Platform{OS: "linux", Architecture: "amd64"}
 
-// connect starts a fresh engine for the test and connects to it. RAYBUILD_TEST_BUILDER names another builder to test
-// against; what is cached there makes some tests fail.
+// builderAddr starts a fresh engine for the test. RAYBUILD_TEST_BUILDER names another builder to test against, but
+// results in its cache make some tests fail.
+func builderAddr(t *testing.T) string {
+	t.Helper()
+	if addr := os.Getenv("RAYBUILD_TEST_BUILDER"); addr != "" {
+		return addr
+	}
+	return enginetest.Start(t)
+}
+
+// connect connects to a fresh engine.
 func connect(t *testing.T) *llb.Builder {
 	t.Helper()
-	addr := os.Getenv("RAYBUILD_TEST_BUILDER")
-	if addr == "" {
-		addr = enginetest.Start(t)
-	}
+	return connectTo(t, builderAddr(t))
+}
+
+func connectTo(t *testing.T, addr string) *llb.Builder {
+	t.Helper()
 	b, err := llb.Connect(t.Context(), addr)
 	if err != nil {
 		t.Fatal(err)

@@ -16,8 +16,8 @@ type StepError struct {
 	Step     string   // the rest of the title
 	ExitCode int      // of its command; -1 when it did not exit by itself
 	Log      []string // its last lines, 20 at most
-	Hint     string   // what to do next, where that is known
-	Err      error    // as the builder said it
+	Hint     string   // what to do next; "" if that is not known
+	Err      error    // the builder's own error
 }
 
 func (e *StepError) Error() string {
@@ -38,7 +38,7 @@ func (e *StepError) Error() string {
 // Unwrap gives the builder's own error.
 func (e *StepError) Unwrap() error { return e.Err }
 
-// LostError says that the builder ended, or was cut off, while it worked. It matches by errors.As.
+// LostError says that the builder ended, or that the connection to it ended, during a build. It matches by errors.As.
 type LostError struct {
 	Addr string // of the builder
 	Err  error  // how the connection ended
@@ -53,7 +53,8 @@ func (e *LostError) Error() string {
 // Unwrap gives the connection's error.
 func (e *LostError) Unwrap() error { return e.Err }
 
-// FetchError is the failure to bring an artifact. It matches by errors.As, as does what [ArtifactSource] returned.
+// FetchError says that an artifact could not be brought. It matches by errors.As, and so does the error that
+// [ArtifactSource] returned.
 type FetchError struct {
 	Digest digest.Digest
 	Name   string // file name of the artifact; "" when the graph does not say

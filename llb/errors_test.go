@@ -41,7 +41,7 @@ func badStages() []badStage {
 			at + `environment variable "A=B"`},
 		{"relative mount", from.Run(with(func(e *llb.Exec) { e.Mounts = []llb.Mount{{Path: "x"}} })), at + `mount "x"`},
 		{
-			"mount from the outside", from.Run(with(func(e *llb.Exec) {
+			"mount from above the stage", from.Run(with(func(e *llb.Exec) {
 				e.Mounts = []llb.Mount{{Path: "/x", Stage: from, From: "/a/../b"}}
 			})), at + `mounted path "/a/../b"`,
 		},
@@ -74,7 +74,7 @@ func badStages() []badStage {
 		{"file over merged /usr", from.Files("[f] write", llb.File{Path: "/lib/x"}), "write /usr/lib/x"},
 		{"device mode", from.Files("[f] write", llb.File{Path: "/x", Mode: os.ModeDevice | 0o600}),
 			"want permissions only"},
-		{"too much text", from.Files("[f] write", llb.File{Path: "/x", Data: make([]byte, llb.MaxFiles+1)}),
+		{"too much text", from.Files("[f] write", llb.File{Path: "/x", Data: make([]byte, 4<<20+1)}),
 			"use an artifact"},
 		{"copy from nothing", from.Copy("[c] copy", llb.Scratch(), "/a", "/b"), "is empty"},
 		{"archive outside of its stage", from.Unpack("[u] unpack", from, "../x", "/"), "archive name"},
@@ -93,6 +93,7 @@ func badStages() []badStage {
 }
 
 func TestErrorsStickAndNameTheirStep(t *testing.T) {
+	t.Parallel()
 	for _, tc := range badStages() {
 		t.Run(tc.name, func(t *testing.T) {
 			later := tc.st.Run(sh("later", "run", "true")).Files("[later] write", llb.File{Path: "/x"})
@@ -110,6 +111,7 @@ func TestErrorsStickAndNameTheirStep(t *testing.T) {
 func sha(c string) digest.Digest { return digest.Digest(strings.Repeat(c, 64)) }
 
 func TestImagesAreChecked(t *testing.T) {
+	t.Parallel()
 	st := llb.Scratch().Files("[a] write", llb.File{Path: "/a"})
 	for _, tc := range []struct {
 		name string
@@ -150,6 +152,7 @@ func FuzzParsePlatform(f *testing.F) {
 }
 
 func TestParsePlatform(t *testing.T) {
+	t.Parallel()
 	for in, want := range map[string]string{
 		"linux/amd64": "linux/amd64", "linux/x86_64": "linux/amd64", "linux/arm64/v8": "linux/arm64",
 		"linux/aarch64": "linux/arm64",

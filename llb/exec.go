@@ -16,7 +16,7 @@ import (
 type Network int
 
 const (
-	// Offline is a network namespace with nothing but loopback in it, each command its own. It is the default.
+	// Offline gives each command a network namespace with only a loopback interface. It is the default.
 	Offline Network = iota
 	// Online is the network that the builder gives its steps.
 	Online
@@ -47,12 +47,14 @@ type Exec struct {
 	Tmpfs []string
 	// Caches are directories that the builder keeps between builds, outside of any stage.
 	Caches []Cache
-	// Fresh runs the command in every build, never from the cache. For commands whose answer is the outside's.
+	// Fresh runs the command in every build, never from the cache. It is for commands that ask package sources or
+	// other servers.
 	Fresh bool
 }
 
-// Mount puts a stage at a path of a command's filesystem. It is in the command's key by its
-// content; a stage of nothing but artifacts and files by its operations, which name it.
+// Mount puts a stage at a path of a command's filesystem. The command's cache key has the content of
+// the stage. If the stage has only artifacts and files, the key has its operations instead, because
+// these determine the content.
 type Mount struct {
 	Path  string // absolute; need not exist in the stage below
 	Stage Stage
@@ -78,7 +80,7 @@ type Socket struct {
 	Mode     os.FileMode // default 0600
 }
 
-// Cache is a directory that the builder keeps under ID. One command at a time has it.
+// Cache is a directory that the builder keeps under ID. Only one command at a time uses it.
 type Cache struct{ ID, Path string }
 
 // Output is where a [Stage.Make] command writes.
@@ -88,7 +90,7 @@ type Output struct {
 	From string // path inside On that is mounted at Path, must exist there; default "/"
 }
 
-// Run is s after e has run in it as its writable root.
+// Run returns s after e has run in it. All of s is writable for e.
 func (s Stage) Run(e Exec) Stage {
 	if err := firstErr(append([]Stage{s}, e.stages()...)...); err != nil {
 		return Stage{err: err}
@@ -105,8 +107,8 @@ func (s Stage) Run(e Exec) Stage {
 	}}}
 }
 
-// Make runs e in s as its read-only root, with out.On writable at out.Path, and is out.On with what e changed. e runs
-// again only when what it reads has changed: s, its read-only mounts (by content), or out.On.
+// Make runs e in s, which is read-only, with out.On writable at out.Path. It returns out.On with e's changes. e runs
+// again only if one of its inputs changes: s, its read-only mounts (by content), or out.On.
 func (s Stage) Make(e Exec, out Output) Stage {
 	if err := firstErr(append([]Stage{s, out.On}, e.stages()...)...); err != nil {
 		return Stage{err: err}

@@ -13,9 +13,8 @@ import (
 	bkllb "github.com/moby/buildkit/client/llb"
 )
 
-// MaxFiles is how many bytes of text one [Stage.Files] takes. It travels inside the graph; more belongs in an
-// [Artifact].
-const MaxFiles = 4 << 20
+// maxFiles is the greatest number of bytes for one [Stage.Files].
+const maxFiles = 4 << 20
 
 // File is a file, directory or symbolic link that [Stage.Files] makes.
 type File struct {
@@ -27,9 +26,10 @@ type File struct {
 	Dir      bool   // makes a directory
 }
 
-// Files is s with files added, all with the time [Epoch]. Parent directories are made as needed; a parent that is not
-// in the list itself becomes 0755 and root's (/tmp, /var/tmp and /root get their usual modes), also where it was there
-// before, because its time has to be set anyway. List it to have it otherwise.
+// Files returns s with files added, all with the time [Epoch]. It makes missing parent directories. A parent that is
+// not in the list gets the mode 0755 and the owner root, even if it was there before, because its time must be set.
+// (/tmp, /var/tmp and /root get their usual modes.) Put a parent into the list to give it another mode or owner.
+// The content of the files travels inside the graph, so it may have 4 MiB at most; for more use an [Artifact].
 func (s Stage) Files(title string, files ...File) Stage {
 	if s.err != nil {
 		return s
@@ -47,9 +47,9 @@ func (s Stage) Files(title string, files ...File) Stage {
 	return s.fileOp(title, nil, func(*layout) *bkllb.FileAction { return nil }, data)
 }
 
-// Unpack is s with the tar archive `name` of the stage tar unpacked at dest, keeping the owners, modes and times in it.
-// dest and its parents get the modes that [Stage.Files] gives to parents: directories that need others belong into the
-// archive, with "/" for dest. An archive without any entry cannot be unpacked.
+// Unpack returns s with the tar archive `name` of the stage tar unpacked at dest. Owners, modes and times are those of
+// the archive. dest and its parents get the modes that [Stage.Files] gives to parents. If a directory needs another
+// mode, put it into the archive and use "/" for dest. An archive without any entry cannot be unpacked.
 func (s Stage) Unpack(title string, tar Stage, name, dest string) Stage {
 	err := cleanAbs("destination", dest)
 	if name == "" || path.Clean("/"+name) != "/"+name {
@@ -59,9 +59,9 @@ func (s Stage) Unpack(title string, tar Stage, name, dest string) Stage {
 	return s.copyOp(title, tar, err, "/"+name, dest, &bkllb.CopyInfo{AttemptUnpack: true, CreateDestPath: true})
 }
 
-// Copy is s with src of the stage from copied to dst. A directory is copied by its content. A file
-// becomes dst, or goes into it when dst ends with a slash. Copies get the time [Epoch]; parents of
-// dst get the modes that [Stage.Files] gives.
+// Copy returns s with src of the stage from copied to dst. If src is a directory, its content is
+// copied. If src is a file, it becomes dst, or it goes into dst if dst ends with a slash. Copies get the
+// time [Epoch]. Parents of dst get the modes that [Stage.Files] gives.
 func (s Stage) Copy(title string, from Stage, src, dst string) Stage {
 	err := errors.Join(cleanAbs("source", src), cleanAbs("destination", dst))
 	epoch := Epoch()
@@ -176,9 +176,9 @@ func filesTar(files []File) ([]byte, error) {
 		byPath[f.Path] = f
 		size += len(f.Data)
 	}
-	if size > MaxFiles {
+	if size > maxFiles {
 		errs = append(errs, fmt.Errorf("%d bytes of files: at most %d go into the graph; use an artifact",
-			size, MaxFiles))
+			size, maxFiles))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err

@@ -61,6 +61,7 @@ func ops(t *testing.T, d *llb.Definition) map[string]*pb.Op {
 const printDigest = "RAYBUILD_TEST_PRINT_DIGEST"
 
 func TestMarshalIsTheSameInEveryProcess(t *testing.T) {
+	t.Parallel()
 	img := rayImage(t, paper(), pinned2, "2.52.0")
 	d := marshal(t, img)
 	dt, err := d.Bytes()
@@ -86,6 +87,7 @@ func TestMarshalIsTheSameInEveryProcess(t *testing.T) {
 }
 
 func TestEveryOperationIsNamedAndBoundToThePlatform(t *testing.T) {
+	t.Parallel()
 	arm := llb.Platform{OS: "linux", Architecture: "arm", Variant: "v7"}
 	img := rayImage(t, paper(), pinned2, "2.52.0")
 	img.Platform = arm
@@ -107,6 +109,7 @@ func TestEveryOperationIsNamedAndBoundToThePlatform(t *testing.T) {
 }
 
 func TestExecIsWrittenInFixedOrder(t *testing.T) {
+	t.Parallel()
 	e := llb.Exec{
 		Title: "[x] run", Args: []string{"a", "b c"}, Env: map[string]string{"C": "3", "A": "1", "B": "2"}, Dir: "/w",
 		User: "1000:100", Network: llb.Online,
@@ -144,6 +147,7 @@ func TestExecIsWrittenInFixedOrder(t *testing.T) {
 }
 
 func TestChangingALayerLeavesTheOthersAlone(t *testing.T) {
+	t.Parallel()
 	a := marshal(t, rayImage(t, paper(), pinned2, "2.52.0")).Def.Def
 	b := marshal(t, rayImage(t, paper(), pinned2, "2.53.0")).Def.Def
 	kept := 0
@@ -159,6 +163,7 @@ func TestChangingALayerLeavesTheOthersAlone(t *testing.T) {
 }
 
 func TestStagesAreValues(t *testing.T) {
+	t.Parallel()
 	img := func(s llb.Stage) llb.Image {
 		return llb.Image{Platform: amd64, Layers: []llb.Layer{{Name: "x", Stage: s}}}
 	}
@@ -181,6 +186,7 @@ func TestStagesAreValues(t *testing.T) {
 }
 
 func TestConfigIsWrittenWhole(t *testing.T) {
+	t.Parallel()
 	img := rayImage(t, paper(), pinned2, "2.52.0")
 	img.Created = time.Date(2026, 1, 2, 3, 4, 5, 678, time.FixedZone("x", 3600))
 	var got ocispecs.Image
@@ -204,6 +210,7 @@ func TestConfigIsWrittenWhole(t *testing.T) {
 }
 
 func TestDigestCoversOperationsAndConfig(t *testing.T) {
+	t.Parallel()
 	seen := map[digest.Digest]string{}
 	add := func(what string, change func(*llb.Image)) {
 		img := rayImage(t, paper(), pinned2, "2.52.0")
@@ -224,6 +231,7 @@ func TestDigestCoversOperationsAndConfig(t *testing.T) {
 }
 
 func TestBridgeToBuildKit(t *testing.T) {
+	t.Parallel()
 	st := llb.FromState(bkllb.Image(pinned).Run(bkllb.Shlex("true"), bkllb.Network(pb.NetMode_NONE)).Root())
 	img := llb.Image{
 		Platform: amd64, Layers: []llb.Layer{{Name: "x", Stage: st.Files("[x] write", llb.File{Path: "/f"})}},

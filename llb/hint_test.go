@@ -3,6 +3,7 @@ package llb
 import "testing"
 
 func TestWantedNetwork(t *testing.T) {
+	t.Parallel()
 	for line, want := range map[string]bool{
 		// What programs print in a network namespace with loopback only.
 		"curl: (6) Could not resolve host: pypi.org":      true,

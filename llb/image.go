@@ -17,16 +17,16 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Image is what is merged into one filesystem, and the config that it is pushed with.
+// Image says which stages are merged into one filesystem, and which config the image has.
 type Image struct {
 	// Platform is what the image is for. Required.
 	Platform Platform
-	// Base is the front of the merge: a base image and what is chained on it. Empty: the layers stand alone.
+	// Base is the lowest stage: a base image and the operations that are chained on it. It may be empty.
 	Base Stage
-	// BaseLayers is the history text of each layer that Base consists of, oldest first; one for each.
+	// BaseLayers has one history text for each layer of Base, oldest first.
 	BaseLayers []string
-	// Layers are merged after Base, later ones on top. Each is one layer of the image where its stage is one, as
-	// that of [Diff] is.
+	// Layers are merged on Base, later ones on top. If a stage is one layer, as that of [Diff] is, it becomes one
+	// layer of the image.
 	Layers []Layer
 	// Config is what containers of the image start with.
 	Config ocispecs.ImageConfig
@@ -51,8 +51,8 @@ type Definition struct {
 }
 
 // Marshal writes the image as a graph. The same image gives the same bytes in every process and on every machine.
-// With line the graph is one chain of steps and copies, for builders that cannot merge: digests differ there, and an
-// edit rebuilds what follows it.
+// With line the graph is one chain of steps and copies, for builders that cannot merge. Such a graph has other digests,
+// and a change of a layer rebuilds all layers after it.
 func (i Image) Marshal(ctx context.Context, line bool) (*Definition, error) {
 	return i.marshal(ctx, line, false)
 }
@@ -101,8 +101,8 @@ func marshalStage(ctx context.Context, st Stage, p Platform, line, noCache bool)
 	return def, nil
 }
 
-// finish names operations that came in by [FromState] without a name, so that none shows as a raw command, and drops
-// demands on the builder that are none.
+// finish gives a name to operations of [FromState] without one, so that progress shows no raw command. It also removes
+// capabilities that a builder need not have.
 func finish(def *bkllb.Definition) error {
 	const key = "llb.customname"
 	for _, dt := range def.Def {
@@ -179,7 +179,8 @@ func (i Image) config() (dt []byte, names []string, err error) {
 	return dt, names, nil
 }
 
-// Digest names the graph: equal digests mean equal operations and an equal config. Titles are not in it.
+// Digest is the digest of the graph: equal digests mean equal operations and an equal config. It does not depend on
+// titles.
 func (d *Definition) Digest() digest.Digest {
 	h := sha256.New()
 	write := func(b []byte) {
@@ -195,7 +196,8 @@ func (d *Definition) Digest() digest.Digest {
 	return digest.NewDigest(digest.SHA256, h)
 }
 
-// Bytes is the graph in BuildKit's own format, as `buildctl build` reads it from standard input; deterministic.
+// Bytes writes the graph in BuildKit's own format, as `buildctl build` reads it from standard input. The same graph
+// gives the same bytes.
 func (d *Definition) Bytes() ([]byte, error) {
 	dt, err := proto.MarshalOptions{Deterministic: true}.Marshal(d.Def.ToPB())
 	if err != nil {

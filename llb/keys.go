@@ -9,16 +9,15 @@ import (
 	digest "github.com/opencontainers/go-digest"
 )
 
-// Keys gives for each of stages the digest of all operations that make it, where the builder can
-// merge: equal digests, equal operations. Titles are not in it. What stages share is written out
-// once.
+// Keys gives for each stage the digest of all operations that make it, on a builder that can merge.
+// Equal digests mean equal operations. They do not depend on titles.
 func Keys(ctx context.Context, p Platform, stages ...Stage) ([]digest.Digest, error) {
 	l, c := newLayout(false, false), bkllb.NewConstraints(constraints(p)...)
 	keys := make([]digest.Digest, len(stages))
 	for i, s := range stages {
 		switch {
 		case ctx.Err() != nil:
-			return nil, context.Cause(ctx) // the keys may be wanted no more
+			return nil, context.Cause(ctx) // nobody may want the keys any more
 		case s.err != nil:
 			return nil, s.err
 		case s.n == nil:
@@ -34,7 +33,7 @@ func Keys(ctx context.Context, p Platform, stages ...Stage) ([]digest.Digest, er
 	return keys, nil
 }
 
-// constraints keep what is of this machine out of a graph.
+// constraints keep this machine's properties out of a graph.
 func constraints(p Platform) []bkllb.ConstraintsOpt {
 	return []bkllb.ConstraintsOpt{bkllb.Platform(p), bkllb.LocalUniqueID("raybuild")}
 }

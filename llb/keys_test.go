@@ -20,6 +20,7 @@ func keysOf(t *testing.T, stages ...llb.Stage) []digest.Digest {
 
 // A stage's key is that of its operations, whatever it is asked for with, and whatever they are called.
 func TestKeysAreThoseOfTheOperations(t *testing.T) {
+	t.Parallel()
 	base := llb.From("docker.io/library/base@" + digest.FromString("base").String())
 	made := func(title, text string) llb.Stage {
 		return base.Make(sh("a", title, text), llb.Output{Path: "/out", On: llb.Scratch()})
@@ -44,6 +45,7 @@ func TestKeysAreThoseOfTheOperations(t *testing.T) {
 
 // The outputs of one step are of the same operations and not the same files.
 func TestOutputsOfAStepHaveKeysOfTheirOwn(t *testing.T) {
+	t.Parallel()
 	base := llb.From("docker.io/library/base@" + digest.FromString("base").String())
 	step := sh("a", "make", "echo 1 >/out/x")
 	if keys := keysOf(t, base.Run(step), base.Make(step,

@@ -31,9 +31,9 @@ type SolveOptions struct {
 	NoCache   bool         // run every step and file operation again
 	CacheFrom []CacheEntry // default none
 	CacheTo   []CacheEntry // default none
-	// CacheBudget is how long a build waits for each cache that it imports, and for all that it
-	// exports, before it goes on without. Only raybuild's own engine can limit imports. Default: no
-	// limit.
+	// CacheBudget is the time that a build waits for each imported cache, and for all exported caches
+	// together. After that it goes on without them. Only raybuild's own engine can limit imports.
+	// Default: no limit.
 	CacheBudget time.Duration
 	// FetchURLs are http or https URLs from which the builder itself fetches artifacts, for a builder that is far from
 	// here. It tries one URL only, without credentials. Default: it asks [Session.Artifacts].
@@ -43,21 +43,21 @@ type SolveOptions struct {
 	Title      string       // first line of progress on a terminal; default "Building"
 }
 
-// BuildOptions say where an image goes.
+// BuildOptions say how an image is built and where it goes.
 type BuildOptions struct {
 	SolveOptions
 	// Names are references to name the image by, as "registry/ray:2.60". Required to push.
 	Names []string
 	// Push pushes the image to each name; [Builder.Start] leaves that to its caller. Default: it stays in the builder.
 	Push bool
-	// Checks are run beside the image's exports as soon as its steps have run. What they fail at ends the build with a
-	// [CheckError], before anything is exported or named. Default: none.
+	// Checks are run as soon as the image's steps have run. If one fails, the build ends with a [CheckError], and the
+	// image gets no name. Default: none.
 	Checks []Check
 	// PackEarly makes each layer a blob as soon as its steps have run, for [Build.Ready]. Default:
 	// layers become blobs when all are there.
 	PackEarly bool
-	// CPUs is how many the builder has, which steps and early packing share. Default: unknown; four
-	// layers are packed at once.
+	// CPUs is the number of the builder's CPUs, which steps and early packing share. Default: unknown;
+	// then four layers are packed at once.
 	CPUs int
 	// Insecure lets the builder use plain HTTP or an unknown certificate for the names' registries.
 	Insecure bool
@@ -67,26 +67,25 @@ type BuildOptions struct {
 	Docker io.WriteCloser
 	// Local is a directory that gets the image's files. Default: none.
 	Local string
-	// Compression of layers: gzip (default) or estargz at [GzipLevel], or zstd. Layers that have
-	// another are converted, so that digests do not depend on what the builder happens to have.
-	// Gzip of another level is not another for BuildKit: what a builder or a cache has of that is
-	// kept.
+	// Compression of layers: gzip (default) or estargz at [GzipLevel], or zstd. Layers with another
+	// compression are converted, so that digests do not depend on the builder's cache. But BuildKit
+	// does not convert one level of gzip into another: it keeps layers of another level from its cache.
 	Compression string
-	// Annotations are put on each manifest, and on the index where there are several platforms.
+	// Annotations are put on each manifest, and on the index if there are several platforms.
 	Annotations map[string]string
-	// Linear lays the graph out as one chain even where the builder can merge. Default: only where it cannot.
+	// Linear makes the graph one chain of steps, even if the builder can merge. Default: only if it cannot.
 	Linear bool
 }
 
 // Result is what a build made.
 type Result struct {
-	Digest digest.Digest     // of the manifest, or of the index where there are several platforms
-	Stored digest.Digest     // what the builder's own image store knows the image by; "" where it has none
+	Digest digest.Digest     // of the manifest, or of the index if there are several platforms
+	Stored digest.Digest     // of the image in the builder's own image store; "" if it has none
 	Images []ImageResult     // one for each image, in order
 	Steps  []Step            // run and file operations, in the order of the graph
 	Caches []CacheWork       // imports and exports of caches, in the order in which they began
-	Linear bool              // the builder cannot merge, so the graph was laid out as a line
-	Attrs  map[string]string // what BuildKit's exporters answered
+	Linear bool              // the graph was one chain of steps, because the builder cannot merge
+	Attrs  map[string]string // the answers of BuildKit's exporters
 }
 
 // ImageResult is an image of one platform.
@@ -95,14 +94,14 @@ type ImageResult struct {
 	Graph    digest.Digest // [Definition.Digest] of what was built
 	Manifest digest.Digest
 	Config   digest.Digest
-	Layers   []LayerResult // bottom first; nil where the builder does not let its content be read
+	Layers   []LayerResult // lowest first; nil if the builder does not serve its content
 
 	names []string // of its layers
 }
 
 // LayerResult is a layer of an image.
 type LayerResult struct {
-	Name      string // [Layer.Name], or that of a base layer's "[layer] …" text; "" for those of the image at the front
+	Name      string // [Layer.Name], or LAYER of a base layer's "[LAYER] …" text; "" for layers of the base image
 	Digest    digest.Digest
 	Size      int64 // compressed
 	MediaType string
@@ -112,11 +111,11 @@ type LayerResult struct {
 type Step struct {
 	Name    string  // title without the layer
 	Layer   string  // from the title's "[layer] "; "" when it has none
-	Cached  bool    // its result was there, or was not needed
-	Seconds float64 // that it ran; 0 when cached
+	Cached  bool    // it did not run, because its result was there or was not needed
+	Seconds float64 // the time that it ran; 0 if cached
 
-	// Started and Completed are when it ran, by the builder's clock. Zero when cached; Completed is
-	// zero, too, where the step did not come to its end.
+	// Started and Completed are times of the builder's clock. Both are zero if the step was cached.
+	// Completed is also zero if the step did not end.
 	Started, Completed time.Time
 	Failed             bool // it ended with an error, or was stopped
 }

@@ -11,16 +11,15 @@ import (
 	digest "github.com/opencontainers/go-digest"
 )
 
-// packing makes blobs of layers as soon as their steps have run, while the steps of others still
-// do. BuildKit makes blobs in an export, so each of them is a solve of its own, which finds
-// everything there, and the export of the whole image finds the blobs. What goes wrong here goes
-// wrong there again, and is told there.
+// packing makes blobs of layers as soon as their steps have run, while the steps of other layers
+// still run. BuildKit makes blobs only in an export. So each layer is exported by a solve of its own,
+// which finds all results in the builder. The export of the whole image then finds the blobs. If
+// something fails here, it fails again in that export, which reports it.
 //
-// Packing takes a CPU for each layer, and an export packs all layers at once. Where CPUs are few
-// the largest layer would have a part of one, and its packing is what the build waits for at the
-// end. So where their number is known, the layer whose steps took longest, which is the largest as
-// a rule, goes first, steps that run go before all of them, and the export waits for what is packed
-// here.
+// Packing takes one CPU for each layer, and an export packs all layers at once. If there are few CPUs,
+// the largest layer would get a part of one, and at the end the build would wait for it. So if the
+// number of CPUs is known, running steps go first, then the layer whose steps took longest, which is
+// usually the largest. The export waits for the layers that are packed here.
 type packing struct {
 	c      *call
 	o      BuildOptions
@@ -59,7 +58,7 @@ func (p part) owns(step Vertex) bool {
 	return len(p.one.Layers) == 0 || step.Layer == p.one.Layers[0].Name
 }
 
-// packedAtOnce is how many parts are packed at once where nobody says how many CPUs the builder has.
+// packedAtOnce is the number of parts that are packed at once if the number of CPUs is unknown.
 const packedAtOnce = 4
 
 func newPacking(c *call, o BuildOptions) *packing {
@@ -68,8 +67,8 @@ func newPacking(c *call, o BuildOptions) *packing {
 		busy: map[string]time.Time{}, changed: make(chan struct{}), packed: make(chan *Content)}
 }
 
-// pack begins to watch the steps of images. It packs nothing where the layers of one image could
-// not gain from each other, and nothing that came from a cache.
+// pack begins to watch the steps of images. It packs nothing if that could save no time, and it packs
+// no layer that came from a cache.
 func (c *call) pack(ctx context.Context, images []Image, o BuildOptions) (*packing, error) {
 	p := newPacking(c, o)
 	ctx, p.cancel = context.WithCancel(ctx)
@@ -153,7 +152,7 @@ func (p *packing) running() int {
 	return n
 }
 
-// next packs what there is room for, and tells of the change.
+// next begins to pack as many parts as there are CPUs for, and signals the change.
 func (p *packing) next() {
 	room := packedAtOnce - len(p.busy)
 	if p.o.CPUs > 0 {
@@ -210,7 +209,7 @@ func (p *packing) waits() {
 	}
 }
 
-// waited ends what waits has begun, and makes ready for a build that is begun anew.
+// waited ends what waits has begun, and prepares for a build that begins again.
 func (p *packing) waited() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -222,11 +221,11 @@ func (p *packing) waited() {
 	p.shown, p.solved = nil, false
 }
 
-// eventsLate is how long the event of a step's end may come after the result, at most.
+// eventsLate is the longest time by which the event of a step's end may come after the result.
 const eventsLate = 2 * time.Second
 
-// wait waits until all is packed whose steps have run. All have, when it is called. A builder whose
-// CPUs are unknown may have enough for all layers at once, and is not waited for.
+// wait waits until all layers are packed whose steps have run. It is called when all steps have run.
+// It does not wait if the number of CPUs is unknown: there may be enough for all layers at once.
 func (p *packing) wait(ctx context.Context) {
 	if p.o.CPUs == 0 {
 		return
@@ -289,7 +288,7 @@ func (p *packing) blobs(ctx context.Context, one Image) (*Content, bool) {
 	return nil, false
 }
 
-// end waits for what was begun, or ends it where the build has failed.
+// end waits for the running solves, or ends them if the build has failed.
 func (p *packing) end(failed bool) {
 	if failed {
 		p.cancel()

@@ -65,6 +65,7 @@ func (p *packer) step(name string, from, to time.Time) {
 }
 
 func TestLargeLayersArePackedFirst(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := newPacker(t, 2, map[string]time.Duration{"big": 20 * time.Second, "middle": 3 * time.Second,
 			"small": time.Second})
@@ -98,6 +99,7 @@ func TestLargeLayersArePackedFirst(t *testing.T) {
 
 // Steps that run have all CPUs.
 func TestStepsGoBeforePacking(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := newPacker(t, 2, map[string]time.Duration{"a": time.Second, "b": time.Second, "c": time.Second})
 		now := time.Now()
@@ -120,6 +122,7 @@ func TestStepsGoBeforePacking(t *testing.T) {
 
 // The event of a step's end that never comes holds no build up.
 func TestAnEventThatIsLostHoldsNothingUp(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := newPacker(t, 1, map[string]time.Duration{"a": time.Minute, "b": time.Minute})
 		now := time.Now()
@@ -134,6 +137,7 @@ func TestAnEventThatIsLostHoldsNothingUp(t *testing.T) {
 }
 
 func TestAWaitForPackingEndsWithTheBuild(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := newPacker(t, 1, map[string]time.Duration{"a": time.Hour})
 		now := time.Now()
@@ -150,6 +154,7 @@ func TestAWaitForPackingEndsWithTheBuild(t *testing.T) {
 
 // What all steps of a part took counts, and not its last one alone: the base's last is a copy of a few files.
 func TestAllStepsOfAPartCount(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := newPacker(t, 1, map[string]time.Duration{"long": time.Second, "short": time.Second})
 		first := digest.FromString("first")
@@ -170,6 +175,7 @@ func TestAllStepsOfAPartCount(t *testing.T) {
 
 // Where nobody knows the builder's CPUs, the export packs what is left.
 func TestABuilderOfUnknownSizeIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := newPacker(t, 0, map[string]time.Duration{"a": time.Minute})
 		now := time.Now()
@@ -187,6 +193,7 @@ func TestABuilderOfUnknownSizeIsNotWaitedFor(t *testing.T) {
 
 // A build that is begun anew waits, and keeps a CPU for the builder, as the first did.
 func TestAWaitLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := newPacker(t, 1, map[string]time.Duration{"a": time.Second})
 		now := time.Now()

@@ -12,8 +12,8 @@ import (
 type Platform = ocispecs.Platform
 
 // ParsePlatform reads "os/arch" or "os/arch/variant", such as "linux/amd64" or "linux/arm/v7", into its normal form
-// ("linux/x86_64" is "linux/amd64", "linux/arm64/v8" is "linux/arm64"). Both halves must be given, because a half
-// filled in from this machine would make the graph depend on where it is written.
+// ("linux/x86_64" is "linux/amd64", "linux/arm64/v8" is "linux/arm64"). Both os and arch are required: a default from
+// this machine would make the graph depend on the machine.
 func ParsePlatform(s string) (Platform, error) {
 	if !strings.Contains(s, "/") {
 		return Platform{}, fmt.Errorf("parse platform %q: want os/arch, such as linux/amd64", s)

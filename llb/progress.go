@@ -72,7 +72,7 @@ const (
 	logKeep  = 64 << 10 // bytes of output kept to take them from
 )
 
-// step is what is known of one run or file operation.
+// step has what a solve's events said about one run or file operation.
 type step struct {
 	title    string
 	platform string // whose programs it runs; "" for file operations
@@ -188,7 +188,7 @@ func (c *collector) add(ss *client.SolveStatus) {
 	}
 }
 
-// result is how the steps went. One that was never started was not needed, because something built from it was there.
+// result gives the steps. If a step never started, its result was not needed, because a later result was there.
 func (c *collector) result() []Step {
 	c.mu.Lock()
 	defer c.mu.Unlock()

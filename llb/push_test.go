@@ -128,8 +128,9 @@ func TestBuildGivesAllOfTheImage(t *testing.T) {
 // A builder lets go of what it has exported. Manifests and configs can be read all the same, and it
 // pushes what it makes again.
 func TestBuildKeepsManifestsThatTheBuilderLetsGoOf(t *testing.T) {
-	w, b := newWorld(t), connect(t)
-	c, err := bkclient.New(t.Context(), b.Addr())
+	w, addr := newWorld(t), builderAddr(t)
+	b := connectTo(t, addr)
+	c, err := bkclient.New(t.Context(), addr)
 	if err != nil {
 		t.Fatal(err)
 	}

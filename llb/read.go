@@ -83,7 +83,7 @@ func (b *Builder) withStage(ctx context.Context, st Stage, p Platform, s Session
 	})
 }
 
-// stage solves st, and calls fn with what it comes to.
+// stage solves st, and calls fn with the result.
 func (c *call) stage(ctx context.Context, st Stage, p Platform, to []client.ExportEntry,
 	fn func(context.Context, gateway.Reference) error) error {
 	var own error // of fn, which would come back from the builder as text
@@ -113,7 +113,7 @@ func (c *call) stage(ctx context.Context, st Stage, p Platform, to []client.Expo
 // readChunk keeps an answer below gRPC's limits.
 const readChunk = 4 << 20
 
-// ReadFile reads a file. A file that is not there is an error that is os.ErrNotExist.
+// ReadFile reads a file. If there is no such file, the error is os.ErrNotExist.
 func (t Tree) ReadFile(ctx context.Context, name string) ([]byte, error) {
 	var out []byte
 	for {
@@ -145,7 +145,7 @@ func (t Tree) ListDir(ctx context.Context, dir string) ([]string, error) {
 	return names, nil
 }
 
-// notExist gives the error its type back, which the way through gRPC takes.
+// notExist makes the error os.ErrNotExist again. gRPC carries only its text.
 func notExist(err error) error {
 	if status.Code(err) == codes.NotFound || strings.Contains(err.Error(), "no such file or directory") {
 		return errors.Join(os.ErrNotExist, err)
@@ -153,8 +153,8 @@ func notExist(err error) error {
 	return err
 }
 
-// Blob opens a blob of the builder's content store, such as a manifest or layer that it has built. A blob that is not
-// there is an error that is os.ErrNotExist.
+// Blob opens a blob of the builder's content store, such as a manifest or layer that it has built. If there is no such
+// blob, the error is os.ErrNotExist.
 func (b *Builder) Blob(ctx context.Context, d digest.Digest) (io.ReadCloser, int64, error) {
 	return b.blobFrom(ctx, d, 0)
 }

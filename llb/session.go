@@ -23,19 +23,19 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// ArtifactSource brings artifacts by digest. Open gives the bytes and their number (-1 when it is not known).
+// ArtifactSource brings artifacts by digest. Open gives the bytes and their number, or -1 if it is not known.
 type ArtifactSource interface {
 	Open(ctx context.Context, d digest.Digest) (io.ReadCloser, int64, error)
 }
 
-// Session is what a build may ask of the caller while it runs. Its zero value has nothing to give but credentials.
+// Session has what a builder may ask of the caller during a build. Its zero value gives only credentials.
 type Session struct {
 	// Artifacts brings the bytes of [Artifact] stages that the builder does not have; default none.
 	Artifacts ArtifactSource
-	// Secrets gives the secret id; an error that is [ErrNoSecret] means that there is none. Default none.
+	// Secrets gives the value of the secret id, or the error [ErrNoSecret] if there is none. Default none.
 	Secrets func(ctx context.Context, id string) ([]byte, error)
-	// Sockets serves each connection that a step makes to the socket of that id. The connection is closed when the
-	// function returns; it has CloseWrite. Default none.
+	// Sockets has a function for each id of a [Socket]. It serves one connection that a step makes to the socket. The
+	// connection has CloseWrite, and it is closed when the function returns. Default none.
 	Sockets map[string]func(net.Conn)
 	// DockerConfig is the directory of Docker's config.json with credentials and helpers for registries; default
 	// $DOCKER_CONFIG, else ~/.docker.

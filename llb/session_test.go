@@ -35,6 +35,7 @@ func (h has) Open(context.Context, digest.Digest) (io.ReadCloser, int64, error) 
 // A builder whose disk is full closes the session while artifacts are on their way: that is not the
 // artifacts' failure, and must not stand before what the builder says.
 func TestSessionBlamesTheArtifactForItsOwnFailureOnly(t *testing.T) {
+	t.Parallel()
 	d := digest.FromString("artifact")
 	ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs("urlpath", "/"+d.Encoded()))
 	broken := errors.New("mirror is gone")

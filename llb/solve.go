@@ -32,13 +32,13 @@ type call struct {
 	sess *session
 	view *view
 	col  *collector
-	saw  func(*client.SolveStatus) // is told of the events of counted solves; nil: nobody is
+	saw  func(*client.SolveStatus) // gets the events of counted solves; may be nil
 	line atomic.Bool               // the builder cannot merge
 
-	// is called between the steps of an image and its exports; nil: nobody is
+	// is called between the steps of an image and its exports; may be nil
 	solved func(context.Context) error
 	checks *checking                                     // of the image that is built
-	shown  func(*client.SolveStatus) *client.SolveStatus // is what the user sees of events; nil: all of them
+	shown  func(*client.SolveStatus) *client.SolveStatus // selects the events that the user sees; nil: all of them
 
 	internal bool // its solves are no builds in the builder's history
 }
@@ -207,7 +207,7 @@ func plainText(err error) string {
 	return strings.TrimPrefix(err.Error(), "failed to solve: ")
 }
 
-// causedError reads as its cause, and is what came of it as well.
+// causedError has the text of its cause. It matches both errors.
 type causedError struct{ cause, effect error }
 
 func (e *causedError) Error() string   { return e.cause.Error() }
@@ -269,7 +269,7 @@ func (s *step) foreign(err error, log []string) bool {
 
 func archOf(platform string) string { return strings.Split(platform, "/")[1] }
 
-// missingSecret is how BuildKit says that a session has not the secret that a step needs.
+// missingSecret is BuildKit's text for a secret that a step needs and that the session does not have.
 var missingSecret = regexp.MustCompile(`secret (\S+): not found$`)
 
 // title is that of the operation that err is about, or "".

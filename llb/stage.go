@@ -12,9 +12,9 @@ import (
 	digest "github.com/opencontainers/go-digest"
 )
 
-// Stage is an immutable filesystem: what a chain of operations leaves behind. Its zero value is the empty filesystem.
-// The first error of a chain sticks, and comes out when the stage is marshalled or built, so that chains need no
-// error checks between their links.
+// Stage is an immutable filesystem: the result of a chain of operations. Its zero value is the empty filesystem. A
+// stage keeps the first error of its chain and reports it when it is marshalled or built. So a chain needs no error
+// checks between its operations.
 type Stage struct {
 	n   *node
 	err error
@@ -58,9 +58,9 @@ type Blob struct {
 	Name   string        // file name in the stage; a plain name without slashes
 }
 
-// Artifact is a stage with the one file b.Name at its root, mode 0644. Its bytes come from
-// [Session.Artifacts] when BuildKit does not have them, and BuildKit checks their digest. Nothing
-// of where they are fetched from is in the graph.
+// Artifact is a stage with one file, b.Name at its root, mode 0644. If BuildKit does not have its
+// bytes, it asks [Session.Artifacts] for them and checks their digest. The graph does not say where
+// they come from.
 func Artifact(b Blob) Stage {
 	if err := b.validate(); err != nil {
 		return Stage{err: err}
@@ -88,7 +88,7 @@ func (b Blob) validate() error {
 }
 
 // Merge lays filesystems over each other, later ones on top, without copying: the layers of the result are the
-// layers of its inputs. Merging nothing is [Scratch], merging one stage is that stage.
+// layers of its inputs. Merge of nothing is [Scratch], and Merge of one stage is that stage.
 func Merge(title string, in ...Stage) Stage {
 	var nodes []*node
 	for _, s := range in {
@@ -110,7 +110,7 @@ func Merge(title string, in ...Stage) Stage {
 	return Stage{n: &node{title: title, merge: nodes, contentAddressed: areContentAddressed(nodes...)}}
 }
 
-// Diff is what upper has changed over lower. Where upper is lower and a step on it, the result is that step's layer.
+// Diff is a stage with the changes of upper over lower. If upper is one step on lower, it is that step's layer.
 func Diff(title string, lower, upper Stage) Stage {
 	switch {
 	case lower.err != nil:
@@ -125,8 +125,8 @@ func Diff(title string, lower, upper Stage) Stage {
 	return Stage{n: &node{title: title, isDiff: true, lower: lower.n, upper: upper.n}}
 }
 
-// FromState makes a stage of a BuildKit state, for those who know BuildKit: what this package has no word for goes
-// through here. Determinism is then the caller's: name its operations, pin its sources, use no local sources.
+// FromState makes a stage of a BuildKit state. Use it for operations that this package does not have. The caller must
+// keep the graph deterministic: name the operations, pin the sources, and use no local sources.
 func FromState(st bkllb.State) Stage {
 	if st.Output() == nil {
 		return Scratch()
@@ -142,14 +142,6 @@ func (s Stage) State() bkllb.State {
 		return bkllb.Scratch()
 	}
 	return newLayout(false, false).state(s.n)
-}
-
-// With applies functions in order, so that a layer can be written as one.
-func (s Stage) With(fns ...func(Stage) Stage) Stage {
-	for _, f := range fns {
-		s = f(s)
-	}
-	return s
 }
 
 // fail is s with err as its error, unless an earlier one sticks.

@@ -9,7 +9,7 @@ import (
 	"github.com/moby/buildkit/client"
 )
 
-// Build is an image that is being built. Its Content may be used after [Build.Wait].
+// Build is an image that is being built. Use its Content only after [Build.Wait].
 type Build struct {
 	*Content // of the image
 
@@ -21,12 +21,13 @@ type Build struct {
 	later   []CacheEntry // exports of caches that are made at the end
 	not     []CacheWork  // those that this builder cannot make
 	cancel  context.CancelCauseFunc
-	made    chan struct{} // closed when err is known, and with nil the image
+	made    chan struct{} // closed when the image or err is known
 	err     error
 }
 
-// Build makes an image, of one platform for each of images, and brings it where o says. It ends with ctx. A failed step
-// is a [StepError], an artifact that could not be brought a [FetchError]. The result has the steps with an error, too.
+// Build builds one image, with one platform for each of images, and exports it as o says. The end of ctx ends it. If a
+// step fails, the error is a [StepError]. If an artifact cannot be brought, it is a [FetchError]. The result has the
+// steps even with an error.
 func (b *Builder) Build(ctx context.Context, images []Image, s Session, o BuildOptions) (*Result, error) {
 	if b.store && o.Push {
 		return &Result{}, refusedByStore("push")
@@ -41,7 +42,7 @@ func (b *Builder) Build(ctx context.Context, images []Image, s Session, o BuildO
 	return build.End(ctx, err)
 }
 
-// Start begins to build as [Builder.Build] does, and leaves the push to the caller:
+// Start begins to build as [Builder.Build] does. The caller pushes the image:
 //
 //	build, ctx, err := b.Start(ctx, images, session, options)
 //	if err != nil {
@@ -56,8 +57,8 @@ func (b *Builder) Build(ctx context.Context, images []Image, s Session, o BuildO
 //	}
 //	image, err = build.End(ctx, err)
 //
-// The context that it gives ends when the build has failed, or the image did not pass its checks:
-// nobody needs then what is done with it. Every build that was started has to be ended by End.
+// The returned context ends when the build has failed or the image did not pass its checks, because
+// then the caller's work is no longer needed. Call End for every build, also after an error.
 func (b *Builder) Start(ctx context.Context, images []Image, s Session,
 	o BuildOptions) (*Build, context.Context, error) {
 	out := &outputs{oci: closing(o.OCI), docker: closing(o.Docker)}
@@ -94,7 +95,7 @@ func (b *Builder) Start(ctx context.Context, images []Image, s Session,
 	return r, within, nil
 }
 
-// make builds the image, and writes what is written of it.
+// make builds the image and writes its archives.
 func (r *Build) make(ctx context.Context) (err error) {
 	defer func() { r.pack.end(err != nil) }()
 	exports := r.o.exports(r.outputs, len(r.images))
@@ -109,7 +110,7 @@ func (r *Build) make(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	r.o.NoCache = false // what is solved from here on has run
+	r.o.NoCache = false // all later solves find results of this build
 	if err := r.complete(ctx, res); err != nil {
 		return err
 	}
@@ -123,9 +124,8 @@ func (r *Build) make(ctx context.Context) (err error) {
 	return nil
 }
 
-// afterSteps runs between the image's steps and its exports. An image that is not pushed gets its
-// names by the exports, so they wait for the checks. One that is pushed gets them by the push, which
-// waits itself.
+// afterSteps runs between the image's steps and its exports. If the image is not pushed, the exports
+// give its names, so they wait for the checks. If it is pushed, the push gives the names and waits.
 func (r *Build) afterSteps(built context.Context) error {
 	r.c.checks.begin()
 	if r.pack.wait(built); r.o.Push {
@@ -134,7 +134,7 @@ func (r *Build) afterSteps(built context.Context) error {
 	return r.c.checks.wait(built)
 }
 
-// complete exports once more where the builder had let go of the manifests before they were read.
+// complete exports again if the builder had deleted the manifests before they were read.
 func (r *Build) complete(ctx context.Context, res *Result) error {
 	if res.Digest == "" || len(r.o.Names) == 0 || !res.unread() {
 		return nil
@@ -146,13 +146,13 @@ func (r *Build) complete(ctx context.Context, res *Result) error {
 	return err
 }
 
-// again solves the image once more, of which the builder has everything.
+// again solves the image again. The builder has all results.
 func (r *Build) again(ctx context.Context, push bool) (*Result, error) {
 	return r.c.image(ctx, r.images, r.o, []client.ExportEntry{r.o.imageExport(push, len(r.images))}, false)
 }
 
-// readDocs takes manifests and configs in before the builder lets go of them. Where it has done so
-// already it makes them again, from what it has of them.
+// readDocs reads manifests and configs before the builder deletes them. If it has deleted them
+// already, it makes them again from its results.
 func (r *Build) readDocs(ctx context.Context) error {
 	err := r.read(ctx)
 	if errors.Is(err, os.ErrNotExist) {
@@ -164,9 +164,9 @@ func (r *Build) readDocs(ctx context.Context) error {
 	return err
 }
 
-// Ready gives each layer whose steps have run, as an image of that layer alone, as soon as it is a
-// blob, while steps of other layers still run. It ends when all steps have run, and gives nothing
-// without [BuildOptions.PackEarly].
+// Ready gives each layer as soon as it is a blob, while steps of other layers still run. The content
+// is an image of that layer alone. The sequence ends when all steps have run. It is empty without
+// [BuildOptions.PackEarly].
 func (r *Build) Ready() iter.Seq[*Content] {
 	return func(yield func(*Content) bool) {
 		for one := range r.pack.packed {
@@ -177,21 +177,22 @@ func (r *Build) Ready() iter.Seq[*Content] {
 	}
 }
 
-// Wait waits until the image is made and its layers are known, and written where it is to be
-// written. None of it has been pushed then.
+// Wait waits until the image is built, its layers are known, and its archives are written. The image
+// is not pushed yet.
 func (r *Build) Wait() (*Result, error) {
 	<-r.made
 	return r.Result, r.err
 }
 
-// Checked waits for the outcome of the image's checks. Who pushes the image names it after that.
+// Checked waits for the result of the image's checks. A caller that pushes the image must give it a
+// name only after that.
 func (r *Build) Checked(ctx context.Context) error { return r.c.checks.wait(ctx) }
 
 // Check runs one more check.
 func (r *Build) Check(ctx context.Context, one Check) error { return r.c.checks.check(ctx, one) }
 
-// Push has the builder push the image when it has passed its checks. A builder that keeps images in
-// a store of its own (see [Dialer]) cannot.
+// Push lets the builder push the image after it has passed its checks. A builder with [Dialer.Store]
+// cannot push.
 func (r *Build) Push(ctx context.Context) error {
 	if r.c.b.store {
 		return refusedByStore("push")
@@ -203,9 +204,9 @@ func (r *Build) Push(ctx context.Context) error {
 	return err
 }
 
-// End ends the build. failed is what the caller's own part came to: with an error, what still runs
-// is stopped, else caches are exported. It gives the result, which has no more than the steps where
-// the build has failed, and why it has: that the image did not pass its checks, before all else.
+// End ends the build. failed is the error of the caller's own work, or nil. With an error, End stops
+// the running steps; without one, it exports the caches. If anything failed, the result has only the
+// steps. If the image did not pass its checks, End returns that error, whatever else failed.
 func (r *Build) End(ctx context.Context, failed error) (*Result, error) {
 	if failed != nil {
 		r.cancel(failed)

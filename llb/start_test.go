@@ -40,6 +40,7 @@ func stepsImage(names ...string) llb.Image {
 // A step that fails ends the build's context, so that nobody goes on with what is left of it. The
 // end gives the error and the steps.
 func TestFailedBuildEndsItsContext(t *testing.T) {
+	t.Parallel()
 	b, _ := fake(t, fakebuilder.Options{Run: func(title string) (map[string]string, error) {
 		if title == "[two] make" {
 			return nil, errors.New("no two")
@@ -68,6 +69,7 @@ func TestFailedBuildEndsItsContext(t *testing.T) {
 
 // A check that an image does not pass is what the build fails with, whatever its end brought to the caller's own work.
 func TestFailedCheckIsTheBuildsError(t *testing.T) {
+	t.Parallel()
 	b, _ := fake(t, fakebuilder.Options{Run: func(title string) (map[string]string, error) {
 		if title == "[smoke] try" {
 			return nil, errors.New("it does not work")
@@ -91,6 +93,7 @@ func TestFailedCheckIsTheBuildsError(t *testing.T) {
 
 // Whoever forgets to wait for the checks has them waited for.
 func TestEndWaitsForChecksThatNobodyAskedFor(t *testing.T) {
+	t.Parallel()
 	b, server := fake(t, fakebuilder.Options{})
 	image := stepsImage("one")
 	check := llb.Check{Platform: amd64, Stage: image.Layers[0].Stage.Run(sh("smoke", "try", "true"))}
@@ -109,6 +112,7 @@ func TestEndWaitsForChecksThatNobodyAskedFor(t *testing.T) {
 
 // A layer is given as a blob that can be read while the step of another one runs, and the image has that blob.
 func TestReadyGivesLayersWhileOthersAreBuilt(t *testing.T) {
+	t.Parallel()
 	first := make(chan struct{})
 	b, _ := fake(t, fakebuilder.Options{Run: func(title string) (map[string]string, error) {
 		if title == "[two] make" {

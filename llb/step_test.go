@@ -215,14 +215,14 @@ func TestWrongBytesAreRefused(t *testing.T) {
 	}
 }
 
-func TestCancelEndsAtOnce(t *testing.T) {
+func TestCancelEndsStepsAndFetches(t *testing.T) {
 	w, b := newWorld(t), connect(t)
 	for _, tc := range []struct {
 		name string
 		st   llb.Stage
 		s    llb.Session
 	}{
-		{"while a step runs", llb.From(w.base).Run(sh("x", "sleep", `echo started; sleep 60`)), llb.Session{}},
+		{"while a step runs", llb.From(w.base).Run(sh("x", "sleep", `echo started; sleep 3600`)), llb.Session{}},
 		{"while an artifact is fetched", llb.Artifact(w.add("slow", "slow")), llb.Session{Artifacts: stalled{}}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -231,10 +231,8 @@ func TestCancelEndsAtOnce(t *testing.T) {
 			if _, ok := tc.s.Artifacts.(stalled); ok {
 				tc.s.Artifacts = stalled{began}
 			}
-			at := make(chan time.Time, 1)
 			go func() {
 				<-began
-				at <- time.Now()
 				cancel()
 			}()
 			progress := writer(func(p []byte) (int, error) {
@@ -243,12 +241,30 @@ func TestCancelEndsAtOnce(t *testing.T) {
 				}
 				return len(p), nil
 			})
-			err := b.Read(ctx, tc.st, amd64, tc.s, llb.SolveOptions{Progress: llb.ProgressPlain, ProgressTo: progress},
-				func(context.Context, llb.Tree) error { return nil })
-			if took := time.Since(<-at); !errors.Is(err, context.Canceled) || took > time.Second {
-				t.Errorf("ended %v after the cancel with %v", took, err)
+			o := llb.SolveOptions{Progress: llb.ProgressPlain, ProgressTo: progress}
+			err := ended(t, func() error {
+				return b.Read(ctx, tc.st, amd64, tc.s, o, func(context.Context, llb.Tree) error { return nil })
+			})
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("ended with %v", err)
 			}
 		})
+	}
+}
+
+// ended gives what f returns. The test fails if f hangs.
+func ended(t *testing.T, f func() error) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		t.Fatal("it did not end within two minutes")
+		return nil
 	}
 }
 

@@ -40,7 +40,7 @@ func refusedByStore(what string) error {
 		"the embedded engine, or turn on the Engine's containerd image store", what)
 }
 
-// storeExports put the image into the builder's own store, under its names, and its files where they are wanted.
+// storeExports put the image into the builder's own store under its names, and its files into [BuildOptions.Local].
 func (o BuildOptions) storeExports() []client.ExportEntry {
 	attrs := map[string]string{}
 	if len(o.Names) > 0 {
@@ -60,7 +60,7 @@ func (r *Result) describeStored() {
 	r.Images[0].Config = r.Stored
 }
 
-// Stored says by which manifest a registry has the image that was pushed out of a builder's own store (see [Dialer]).
+// Stored records the manifest of an image that was pushed to a registry from a builder's own store (see [Dialer]).
 func (r *Build) Stored(manifest []byte) error {
 	var m ocispecs.Manifest
 	if err := json.Unmarshal(manifest, &m); err != nil {

@@ -6,12 +6,12 @@ import (
 	"github.com/moby/buildkit/solver/pb"
 )
 
-// Vertex is one operation of a marshalled graph, for showing it.
+// Vertex is one operation of a marshalled graph, for a program that shows the graph.
 type Vertex struct {
 	Digest digest.Digest
 	Kind   string          // "source", "run", "file", "merge" or "diff"
 	Layer  string          // from the title's "[layer] "; "" when it has none
-	Name   string          // title without the layer; of sources the source
+	Name   string          // title without the layer; for a source its reference or URL
 	Inputs []digest.Digest // the operations whose results it reads, each once
 }
 

@@ -10,6 +10,7 @@ import (
 )
 
 func TestVertices(t *testing.T) {
+	t.Parallel()
 	base := llb.From("docker.io/library/ubuntu:22.04@sha256:" + digest.FromString("x").Encoded())
 	ran := base.Run(llb.Exec{Title: "[apt] install", Args: []string{"true"}})
 	p, err := llb.ParsePlatform("linux/amd64")

@@ -22,7 +22,7 @@ type motd struct{ text string }
 func (motd) Name() string    { return "motd" }
 func (motd) Needs() []string { return nil }
 
-// Resolve asks the outside what there is; this layer is made of nothing from there.
+// Resolve asks package sources for artifacts. This layer has none.
 func (motd) Resolve(context.Context, *layers.Resolver) ([]layers.Artifact, error) { return nil, nil }
 
 // Apply adds the layer; it is pure.

@@ -235,7 +235,11 @@ func TestInitWritesARecipeThatLoads(t *testing.T) {
 	if err != nil {
 		t.Fatalf("the recipe that init writes: %v", err)
 	}
-	if want := layers.DefaultRecipe(); recipe.Base != want.Base || recipe.Ray.Version != want.Ray.Version ||
+	want, err := layers.LoadRecipe(nil, file, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if recipe.Base != want.Base || recipe.Ray.Version != want.Ray.Version ||
 		!slices.Equal(recipe.Ray.Extras, want.Ray.Extras) {
 		t.Errorf("the recipe that init writes is not the default: %+v", recipe)
 	}

@@ -17,7 +17,7 @@ func (a *app) whyCommand() *cobra.Command {
 		Short: "Name the inputs that make layers differ from an image's",
 		Long: `why names the inputs that changed, for each layer that differs between IMAGE and
 what recipe and lock build now: a key of the recipe, an artifact with its old
-and new version, the base's digest, the text of a step, the tool root, a file.
+and new version, the base's digest, the text of a step, the tool stage, a file.
 It needs only the record that travels with an image that raybuild pushed, so it
 works for images that other machines built. Without IMAGE it takes the image
 that was pushed last from this recipe on this machine. With two images it

@@ -1,14 +1,14 @@
-// Package fakebuilder is a BuildKit that runs nothing: a server of BuildKit's API, for tests of
-// what is done with a builder, without root, kernel or network. It follows a graph as BuildKit
-// does, knows what it has built already, pulls the configs and layers of base images, makes a layer
-// of each operation, and writes manifests as BuildKit does; but a step's layer holds no more than
-// the step's name and what a test says that it leaves behind. It exports images into its content
-// store, and files to the caller. It packs by gzip, pushes images of one platform, and writes no
-// archives and caches.
+// Package fakebuilder is a BuildKit that runs nothing: a server of BuildKit's API, for tests of code
+// that uses a builder, without root, kernel or network. It follows a graph as BuildKit does, remembers
+// its results, pulls the configs and layers of base images, makes a layer of each operation, and writes
+// manifests as BuildKit does. But the layer of a step has only the step's name and the files that the
+// test gives it. It exports images into its content store, and files to the caller. It packs with
+// gzip, pushes images of one platform, and writes no archives and no caches.
 package fakebuilder
 
 import (
 	"context"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -20,6 +20,7 @@ import (
 	"github.com/containerd/containerd/v2/plugins/content/local"
 	"github.com/containerd/containerd/v2/plugins/services/content/contentserver"
 	"github.com/containerd/log"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	controlapi "github.com/moby/buildkit/api/services/control"
 	apitypes "github.com/moby/buildkit/api/types"
 	gateway "github.com/moby/buildkit/frontend/gateway/pb"
@@ -28,19 +29,20 @@ import (
 	"google.golang.org/grpc"
 )
 
-// Options say what a builder is. The zero value is one that can do all that this one can.
+// Options say what a builder can do. The zero value is a builder without limits.
 type Options struct {
 	// Linear says that it cannot merge layers.
 	Linear bool
 	// NoContent says that its content cannot be read. Then it has to push by itself.
 	NoContent bool
-	// Run is asked for each step that runs, by its title: "[ray] install wheels". It gives the
-	// files that the step leaves behind in what comes out of it, by path, or why it fails. Default:
-	// nothing.
+	// Run is called for each step that runs, with its title: "[ray] install wheels". It returns the
+	// files that the step makes, by path, or the error by which the step fails. Default: no files.
 	Run func(title string) (map[string]string, error)
+	// Pull returns the base image of a reference. Default: it is pulled from its registry.
+	Pull func(ctx context.Context, ref string, p v1.Platform) (v1.Image, error)
 }
 
-// Builder is a builder that runs until its test ends.
+// Builder is a running builder.
 type Builder struct {
 	o        Options
 	addr     string
@@ -48,37 +50,50 @@ type Builder struct {
 	store    content.Store
 
 	mu     sync.Mutex
-	built  map[output]files  // what it has built, for good
-	builds map[string]*build // that run
+	built  map[output]files  // all results so far
+	builds map[string]*build // builds that run
 	ran    []string          // titles of steps
 }
 
 // Start starts a builder. The test fails if it cannot.
 func Start(t testing.TB, o Options) *Builder {
 	t.Helper()
+	b, stop, err := Serve(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Errorf("serve the fake builder: %v", err)
+		}
+	})
+	return b
+}
+
+// Serve starts a builder for an example, which has no [testing.TB]. The caller ends it with stop.
+func Serve(o Options) (b *Builder, stop func() error, err error) {
 	sessions, err := session.NewManager()
 	if err != nil {
-		t.Fatal(err)
+		return nil, nil, err
 	}
 	if err := log.SetLevel("error"); err != nil { // it warns of a filesystem without fs-verity
-		t.Fatal(err)
+		return nil, nil, err
 	}
-	store, err := local.NewStore(t.TempDir())
+	dir, err := os.MkdirTemp("", "fb") // a socket's path has to be short
 	if err != nil {
-		t.Fatal(err)
+		return nil, nil, err
 	}
-	b := &Builder{o: o, sessions: sessions, store: store, built: map[output]files{}, builds: map[string]*build{}}
-	//nolint:usetesting // a socket's path has to be short; t.TempDir has the test's name in it
-	dir, err := os.MkdirTemp("", "fb")
+	store, err := local.NewStore(filepath.Join(dir, "content"))
 	if err != nil {
-		t.Fatal(err)
+		return nil, nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	socket := filepath.Join(dir, "s")
 	listener, err := net.Listen("unix", socket)
 	if err != nil {
-		t.Fatal(err)
+		return nil, nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	b.addr = "unix://" + socket
+	b = &Builder{o: o, addr: "unix://" + socket, sessions: sessions, store: store, built: map[output]files{},
+		builds: map[string]*build{}}
 	server := grpc.NewServer()
 	controlapi.RegisterControlServer(server, &control{b: b})
 	gateway.RegisterLLBBridgeServer(server, &bridge{b: b})
@@ -87,22 +102,16 @@ func Start(t testing.TB, o Options) *Builder {
 	}
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(listener) }()
-	t.Cleanup(func() {
+	return b, func() error {
 		server.Stop()
-		if err := <-done; err != nil {
-			t.Errorf("serve the fake builder: %v", err)
-		}
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return b
+		return errors.Join(<-done, os.RemoveAll(dir))
+	}, nil
 }
 
 // Addr is its address, as [llb.Connect] takes it.
 func (b *Builder) Addr() string { return b.addr }
 
-// Ran gives the titles of the steps that ran since it was asked last, in the order in which they did.
+// Ran gives the titles of the steps that ran since the last call, in the order in which they ran.
 func (b *Builder) Ran() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -111,7 +120,7 @@ func (b *Builder) Ran() []string {
 	return ran
 }
 
-// Forget makes it a builder that has built nothing.
+// Forget removes all results, as if the builder had built nothing.
 func (b *Builder) Forget() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

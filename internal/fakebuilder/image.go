@@ -44,7 +44,8 @@ type layer struct {
 	files  map[string]string // by path, without a slash in front
 }
 
-// pack makes a layer of files.
+// pack makes a layer of files. It stores them without compression: a digest in a test then does not depend on the
+// release of Go.
 func pack(text map[string]string) (layer, error) {
 	var unpacked, packed bytes.Buffer
 	w := tar.NewWriter(&unpacked)
@@ -57,9 +58,11 @@ func pack(text map[string]string) (layer, error) {
 			return layer{}, err
 		}
 	}
-	z := gzip.NewWriter(&packed)
-	err := w.Close()
-	if err == nil {
+	z, err := gzip.NewWriterLevel(&packed, gzip.NoCompression)
+	if err != nil {
+		return layer{}, err
+	}
+	if err = w.Close(); err == nil {
 		_, err = z.Write(unpacked.Bytes())
 	}
 	if err = errors.Join(err, z.Close()); err != nil {
@@ -89,13 +92,12 @@ func (s *solving) source(ctx context.Context, o output, op *pb.Op) (files, error
 	if !ok {
 		return s.with(ctx, nil, o, nil)
 	}
-	parsed, err := name.ParseReference(ref)
-	if err != nil {
-		return nil, err
+	pull := s.b.o.Pull
+	if pull == nil {
+		pull = fromRegistry
 	}
-	platform := v1.Platform{OS: op.Platform.GetOS(), Architecture: op.Platform.GetArchitecture(),
-		Variant: op.Platform.GetVariant()}
-	image, err := remote.Image(parsed, remote.WithContext(ctx), remote.WithPlatform(platform))
+	image, err := pull(ctx, ref, v1.Platform{OS: op.Platform.GetOS(), Architecture: op.Platform.GetArchitecture(),
+		Variant: op.Platform.GetVariant()})
 	if err != nil {
 		return nil, err
 	}
@@ -112,6 +114,14 @@ func (s *solving) source(ctx context.Context, o output, op *pb.Op) (files, error
 		all = append(all, one)
 	}
 	return all, nil
+}
+
+func fromRegistry(ctx context.Context, ref string, p v1.Platform) (v1.Image, error) {
+	parsed, err := name.ParseReference(ref)
+	if err != nil {
+		return nil, err
+	}
+	return remote.Image(parsed, remote.WithContext(ctx), remote.WithPlatform(p))
 }
 
 // pulled is a layer of a registry.

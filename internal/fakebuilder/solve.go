@@ -314,7 +314,7 @@ func (g *bridge) ReadFile(ctx context.Context, req *gateway.ReadFileRequest) (*g
 
 // ReadDir implements gateway.LLBBridgeServer.
 func (g *bridge) ReadDir(ctx context.Context, req *gateway.ReadDirRequest) (*gateway.ReadDirResponse, error) {
-	dir := strings.Trim(req.DirPath, "/") + "/"
+	dir := strings.TrimPrefix(strings.Trim(req.DirPath, "/")+"/", "/")
 	seen := map[string]*fstypes.Stat{}
 	for path := range g.build(ctx).result(req.Ref).all() {
 		if rest, ok := strings.CutPrefix(path, dir); ok {

@@ -6,6 +6,7 @@ import (
 )
 
 func TestDidYouMean(t *testing.T) {
+	t.Parallel()
 	known := []string{"base", "env", "image", "ray", "shm_size"}
 	for word, want := range map[string]string{
 		"bse":     `did you mean "base"?`,

@@ -48,6 +48,7 @@ func readPet(text string) (pet, error) {
 }
 
 func TestReads(t *testing.T) {
+	t.Parallel()
 	got, err := readPet("young: [{name: a}, {name: b}]\nname: rex\nlegs: 3\ntame: TRUE\ntags: {all: [x]}\nfood: " +
 		"{day: 1.50, night: true}\nrate:\n")
 	food := map[string]string{"day": "1.50", "night": "true"}
@@ -64,6 +65,7 @@ func TestReads(t *testing.T) {
 
 // Everything that is wrong is told at once, in the order of the file, also beside what the parser refuses.
 func TestTellsEverything(t *testing.T) {
+	t.Parallel()
 	_, err := readPet("legs: 9\ntame: &x yes\ntags: [a, 1, B]\nfood: {A: x, b: [c]}\nyoung: [{}, 3]\nnam: q\nlegs: " +
 		"1\nrate: {<<: *x}\n")
 	want := []string{
@@ -88,6 +90,7 @@ func TestTellsEverything(t *testing.T) {
 }
 
 func TestShowsFiftyProblems(t *testing.T) {
+	t.Parallel()
 	_, err := readPet("name: a\n" + strings.Repeat("? a: b\n", 70))
 	if lines := strings.Split(err.Error(), "\n"); len(lines) != 51 || lines[50] != "pet.yaml: 20 more problems; mend "+
 		"the first ones and try again" {
@@ -96,6 +99,7 @@ func TestShowsFiftyProblems(t *testing.T) {
 }
 
 func TestPlaces(t *testing.T) {
+	t.Parallel()
 	var p pet
 	root, _ := Parse([]byte("name: rex\nfood: {day: corn}\n"), "pet.yaml", testLimits())
 	var r Reader
