@@ -48,8 +48,8 @@ func (p *Project) build(ctx context.Context, o *BuildOptions, start time.Time) (
 	return t.end(time.Since(start)), err
 }
 
-// buildGraph brings the image of a graph where o says: an image that a registry has, or one that is made from the layers
-// of the image before, or one that is built whole.
+// buildGraph brings the image of a graph where o says: one that a registry has, or one that is made from the layers of
+// the image before, or one that is built whole.
 func (p *Project) buildGraph(ctx context.Context, o *BuildOptions, graph *layers.Graph, t *tally,
 	first func() (registry.Descriptor, error)) error {
 	existing, kept, err := p.findExisting(ctx, graph, o, first)
