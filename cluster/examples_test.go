@@ -12,6 +12,7 @@ import (
 )
 
 func TestExampleClustersLoad(t *testing.T) {
+	t.Parallel()
 	files, err := filepath.Glob("../examples/cluster/*.yaml")
 	training, bad := filepath.Glob("../examples/training/*-cpus.yaml")
 	if err != nil || bad != nil || len(files) < 5 || len(training) != 2 {
@@ -46,6 +47,7 @@ func TestExampleClustersLoad(t *testing.T) {
 
 // The stand-in ray of the offline world has the options that the launcher's table has, version by version.
 func TestStandInRayHasTheSameOptions(t *testing.T) {
+	t.Parallel()
 	b, err := os.ReadFile("../internal/world/ray/_standin/start_options.txt")
 	if err != nil {
 		t.Fatal(err)
@@ -57,6 +59,7 @@ func TestStandInRayHasTheSameOptions(t *testing.T) {
 
 // What StartArgs passes is taken by the stand-in ray of that version.
 func TestStandInRayTakesTheLaunchersArguments(t *testing.T) {
+	t.Parallel()
 	testneeds.Programs(t, "python3")
 	for _, version := range []string{"0.8.6", "1.8.0", "2.9.0", "2.52.0", "2.59.0"} {
 		dir := t.TempDir()
@@ -82,6 +85,7 @@ func TestStandInRayTakesTheLaunchersArguments(t *testing.T) {
 }
 
 func TestExampleProgramsHaveValidSyntax(t *testing.T) {
+	t.Parallel()
 	testneeds.Programs(t, "python3", "sh")
 	count := 0
 	err := filepath.WalkDir("../examples", func(path string, d os.DirEntry, err error) error {
@@ -110,6 +114,7 @@ func TestExampleProgramsHaveValidSyntax(t *testing.T) {
 
 // The training programs divide the CPUs that are free so that nothing waits for one, and say what is missing.
 func TestTrainingDividesTheCPUs(t *testing.T) {
+	t.Parallel()
 	testneeds.Programs(t, "python3")
 	for _, x := range []struct{ call, want string }{
 		{"runners(1, 1)", "0"}, {"runners(2, 1)", "1"}, {"runners(6, 1)", "4"}, {"runners(64, 1)", "4"},

@@ -6,6 +6,7 @@ import (
 )
 
 func TestExportRayUpSaysWhatItNeeds(t *testing.T) {
+	t.Parallel()
 	keyed := strings.Replace(threeHosts, "\nhead:", "\nssh: {user: u, key: ~/.ssh/mine}\nhead:", 1)
 	if keyed == threeHosts {
 		t.Fatal("the cluster has no line for its head")

@@ -71,6 +71,7 @@ workers:
 `
 
 func TestExportKubeRayIsAcceptedByItsSchema(t *testing.T) {
+	t.Parallel()
 	crd, err := kubetest.NewSchema()
 	if err != nil {
 		t.Fatal(err)
@@ -110,6 +111,7 @@ func TestExportKubeRayIsAcceptedByItsSchema(t *testing.T) {
 }
 
 func TestExportKubeRayContent(t *testing.T) {
+	t.Parallel()
 	o := exportOptions("2.55.0")
 	o.Image.User = "1000:100"
 	b := string(export(t, load(t, richHosts), KubeRay, o))
@@ -145,6 +147,7 @@ func TestExportKubeRayContent(t *testing.T) {
 }
 
 func TestExportRayUpIsAcceptedByItsSchema(t *testing.T) {
+	t.Parallel()
 	var doc any
 	if err := json.Unmarshal(content(t, "ray-schema.json",
 		"6ebd78a1a791584cb4ab7bf31b9eec6c1aa8e1eb6e8eef6d95f19ac4d98f4db4"), &doc); err != nil {
@@ -194,6 +197,7 @@ func TestExportRayUpIsAcceptedByItsSchema(t *testing.T) {
 }
 
 func TestExportComposeLoads(t *testing.T) {
+	t.Parallel()
 	oneHost := "name: demo\nimage: r\nshare_hosts: true\nenv: {A: \"$HOME it's ${X}\"}\n" +
 		"mounts: [\"/data:/data:ro\", \"cache:/cache\"]\nhead: {host: local, num_cpus: 1}\n" +
 		"workers: [{name: w, hosts: [local], nodes_per_host: 3, num_cpus: 2, num_gpus: 1}]\n"
@@ -229,6 +233,7 @@ func TestExportComposeLoads(t *testing.T) {
 }
 
 func TestExportRefuses(t *testing.T) {
+	t.Parallel()
 	o := exportOptions("2.55.0")
 	tests := []struct {
 		name, yaml string
@@ -265,6 +270,7 @@ func TestExportRefuses(t *testing.T) {
 }
 
 func TestShellQuote(t *testing.T) {
+	t.Parallel()
 	for in, want := range map[string]string{"a=b": "a=b", "": "''", "it's": `'it'\''s'`, `{"a":1}`: `'{"a":1}'`,
 		"$(x)": "'$(x)'"} {
 		if got := shellQuote(in); got != want {

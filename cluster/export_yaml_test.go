@@ -10,6 +10,7 @@ import (
 
 // Whatever is text in an export is text for Kubernetes' reader of YAML, too; and keys keep their order.
 func TestExportTextIsText(t *testing.T) {
+	t.Parallel()
 	texts := []string{"1", "1e3", "1E5", "0x1f", "0o7", "0b1", "1_000", "yes", "NO", "on", "y", "null", "~",
 		"2026-01-02", "12:34:56", "true", ".5", ".inf", "-1", "+1", "", " a", "a ", "a: b", "a #b", "- a",
 		"*a", "&a", "!a",

@@ -7,6 +7,7 @@ import (
 )
 
 func TestHostThatIsOffChangesNoFilter(t *testing.T) {
+	t.Parallel()
 	spec := load(t, threeHosts+"filter: true\n")
 	facts := factsOf(spec)
 	image := testImage("2.60.0")

@@ -11,6 +11,7 @@ import (
 
 // TestNodeOfAHostThatIsOffIsNoStranger has a Ray that still counts a node whose host does not answer any more.
 func TestNodeOfAHostThatIsOffIsNoStranger(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 3)
 	spec := f.spec(t, fleetImage, 3)
 	if _, err := Up(t.Context(), spec, f.options()); err != nil {
@@ -56,6 +57,7 @@ func TestNodeOfAHostThatIsOffIsNoStranger(t *testing.T) {
 
 // TestStatusTellsWhyAContainerEnded has a worker that ended, and a Ray that no longer counts it.
 func TestStatusTellsWhyAContainerEnded(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 2)
 	spec := f.spec(t, fleetImage, 2)
 	if _, err := Up(t.Context(), spec, f.options()); err != nil {
@@ -94,6 +96,7 @@ func TestStatusTellsWhyAContainerEnded(t *testing.T) {
 
 // TestStoppedContainerThatRayStillCounts has a Ray that does not notice yet that a node's container was stopped.
 func TestStoppedContainerThatRayStillCounts(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 2)
 	f.stale.Store(true)
 	spec := f.spec(t, fleetImage, 2)
@@ -114,6 +117,7 @@ func TestStoppedContainerThatRayStillCounts(t *testing.T) {
 // TestNodeOfTheRunBefore has a container that has just started anew, and a Ray that counts the node
 // of its run before: it is not alive until Ray counts the new one.
 func TestNodeOfTheRunBefore(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 2)
 	spec := f.spec(t, fleetImage, 2)
 	if _, err := Up(t.Context(), spec, f.options()); err != nil {
@@ -154,6 +158,7 @@ func TestNodeOfTheRunBefore(t *testing.T) {
 
 // TestLostJob has a Ray that takes a job and does not know it afterwards, as after the head's start anew.
 func TestLostJob(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 1)
 	spec := f.spec(t, fleetImage, 1)
 	if _, err := Up(t.Context(), spec, f.options()); err != nil {

@@ -44,6 +44,7 @@ HugePages_Total:       0
 `
 
 func TestParseKernel(t *testing.T) {
+	t.Parallel()
 	want := kernel{memory: 24683620 << 10, cpus: 4,
 		addresses: []netip.Addr{netip.MustParseAddr("10.0.0.5"), netip.MustParseAddr("172.17.0.1"),
 			netip.MustParseAddr("fe80::50:56ff:fe00:1"), netip.MustParseAddr("fd00::5")}}
@@ -57,6 +58,7 @@ func TestParseKernel(t *testing.T) {
 }
 
 func TestParseListening(t *testing.T) {
+	t.Parallel()
 	ss := "LISTEN 0 128 0.0.0.0:22 0.0.0.0:* users:((\"sshd\",pid=612,fd=3))\nLISTEN 0 4096 [::]:8265 [::]:*\n" +
 		"LISTEN 0 5 127.0.0.1%lo:6379 0.0.0.0:* users:((\"redis server\",pid=7,fd=6),(\"x\",pid=8,fd=6))\n"
 	if got, want := parseSS(ss), map[int]string{22: "sshd (pid 612)", 8265: "", 6379: ""}; got[22] != want[22] ||
@@ -91,6 +93,7 @@ func FuzzHostAnswers(f *testing.F) {
 }
 
 func TestFilterRulesAreStableAndTellChanges(t *testing.T) {
+	t.Parallel()
 	a, b := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::2")
 	ports := []portNeed{{First: 6379, Last: 6379}, {First: 10002, Last: 10999}, {First: 6379, Last: 6379}}
 	rules, digest := filterRules("demo", []netip.Addr{a, b}, ports)
@@ -114,6 +117,7 @@ func TestFilterRulesAreStableAndTellChanges(t *testing.T) {
 }
 
 func TestShellLineArrivesAsGiven(t *testing.T) {
+	t.Parallel()
 	got := shellLine([]string{"python", "a b.py", "it's", "$(x)", "", "--n=3", "a\nb"})
 	want := `python 'a b.py' 'it'\''s' '$(x)' '' --n=3 'a` + "\n" + `b'`
 	if got != want {
@@ -122,6 +126,7 @@ func TestShellLineArrivesAsGiven(t *testing.T) {
 }
 
 func TestCodeIn(t *testing.T) {
+	t.Parallel()
 	for text, want := range map[string]int{
 		"Job entrypoint command failed with exit code 3, last available logs (truncated to 20,000 chars):\n": 3,
 		"Job supervisor actor died": 0, "exit code x": 0, "": 0} {
@@ -132,6 +137,7 @@ func TestCodeIn(t *testing.T) {
 }
 
 func TestJobFilesStayInside(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	outside := filepath.Join(t.TempDir(), "outside")
 	for f, text := range map[string]string{"a.py": "1", "sub/b.py": "22", ".git/config": "x", "data/big.bin": "x",
@@ -171,6 +177,7 @@ func TestJobFilesStayInside(t *testing.T) {
 }
 
 func TestPrefixedKeepsLinesWhole(t *testing.T) {
+	t.Parallel()
 	var b strings.Builder
 	var mu sync.Mutex
 	p := &prefixed{w: &b, prefix: "n | ", mu: &mu}
@@ -186,6 +193,7 @@ func TestPrefixedKeepsLinesWhole(t *testing.T) {
 }
 
 func TestProcessIsDead(t *testing.T) {
+	t.Parallel()
 	me := processID()
 	if me == "" {
 		t.Skip("no /proc here")
@@ -208,6 +216,7 @@ func TestProcessIsDead(t *testing.T) {
 }
 
 func TestRegistryOf(t *testing.T) {
+	t.Parallel()
 	for ref, want := range map[string]string{"ray": "docker.io", "rayproject/ray:2": "docker.io",
 		"localhost/ray": "localhost", "r.example/ray@sha256:0": "r.example", "10.0.0.1:5000/a/b": "10.0.0.1:5000"} {
 		if got := registryOf(ref); got != want {
@@ -223,6 +232,7 @@ func TestRegistryOf(t *testing.T) {
 }
 
 func TestMatchFindsNodesOfOneHostByName(t *testing.T) {
+	t.Parallel()
 	a := netip.MustParseAddr("10.0.0.1")
 	desired := []container{{Node: Node{ID: "d-head"}, Address: a}, {Node: Node{ID: "d-w"}, Address: a}}
 	nodes := []rayNode{{Name: "d-w", IP: "10.0.0.1", Alive: true}, {Name: "d-head", IP: "10.0.0.1", Alive: true},

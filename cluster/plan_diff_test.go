@@ -26,6 +26,7 @@ func summary(actions []action) string {
 }
 
 func TestDiff(t *testing.T) {
+	t.Parallel()
 	base := load(t, threeHosts)
 	have := desired(t, base, "2.52.0")
 	tests := []struct {
@@ -122,6 +123,7 @@ func TestDiff(t *testing.T) {
 }
 
 func TestDiffMovesTheHead(t *testing.T) {
+	t.Parallel()
 	have := desired(t, load(t, threeHosts), "2.52.0")
 	s := load(t, strings.NewReplacer("u@10.0.0.1", "u@10.0.0.9").Replace(threeHosts))
 	got := summary(planActions(desired(t, s, "2.52.0"), running(have)))
@@ -132,6 +134,7 @@ func TestDiffMovesTheHead(t *testing.T) {
 }
 
 func TestGenerationRisesWithEachHead(t *testing.T) {
+	t.Parallel()
 	s := load(t, threeHosts)
 	want := desired(t, s, "2.52.0")
 	observed := running(want)

@@ -52,6 +52,7 @@ func desired(t *testing.T, s *Spec, version string) []container {
 }
 
 func TestDesiredContainer(t *testing.T) {
+	t.Parallel()
 	s := load(t, threeHosts+"env: {B: \"2\", A: \"1\"}\nmounts: [\"/data:/data:ro\"]\n")
 	c := desired(t, s, "2.52.0")
 	if len(c) != 3 {
@@ -93,6 +94,7 @@ func TestDesiredContainer(t *testing.T) {
 }
 
 func TestDesiredIsStable(t *testing.T) {
+	t.Parallel()
 	s := load(t, threeHosts+"resources: {a: 1, b: 2, c: 3}\nenv: {A: \"1\", B: \"2\", C: \"3\"}\n")
 	first := desired(t, s, "2.52.0")
 	for range 20 {
@@ -116,6 +118,7 @@ func TestDesiredIsStable(t *testing.T) {
 }
 
 func TestDesiredSeveralNodesOnAHost(t *testing.T) {
+	t.Parallel()
 	s := load(t, "name: d\nimage: r\nshare_hosts: true\nhead: {host: local}\n"+
 		"workers: [{hosts: [local], nodes_per_host: 3}]\n")
 	c := desired(t, s, "2.55.0")
@@ -151,6 +154,7 @@ func TestDesiredSeveralNodesOnAHost(t *testing.T) {
 }
 
 func TestDesiredRefuses(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name, yaml string
 		change     func(map[string]hostFacts, *ImageFacts)
@@ -232,6 +236,7 @@ func factsOfNamed(s *Spec) map[string]hostFacts {
 }
 
 func TestDesiredAccepts(t *testing.T) {
+	t.Parallel()
 	public := func(f map[string]hostFacts, _ *ImageFacts) { f["u@10.0.0.2"] = factsAt("10.0.0.2", "8.8.8.8") }
 	tests := []struct {
 		name, yaml, version, address string
@@ -272,6 +277,7 @@ func TestDesiredAccepts(t *testing.T) {
 }
 
 func TestClassify(t *testing.T) {
+	t.Parallel()
 	for a, want := range map[string]addrKind{"127.0.0.1": addrLoopback, "::1": addrLoopback, "10.1.2.3": addrPrivate,
 		"172.16.0.1": addrPrivate, "172.32.0.1": addrPublic,
 		"192.168.0.1": addrPrivate, "100.64.0.1": addrPrivate, "100.127.255.255": addrPrivate,
@@ -286,6 +292,7 @@ func TestClassify(t *testing.T) {
 }
 
 func TestPortsNeededByVersion(t *testing.T) {
+	t.Parallel()
 	s := load(t, threeHosts)
 	names := func(n Node, v string, client bool) string {
 		needs, err := portsNeeded(n, v, client)

@@ -30,6 +30,7 @@ func rayVersions(t *testing.T) (versions []string, options map[string][]string) 
 }
 
 func TestFlagTableIsTheObservedOne(t *testing.T) {
+	t.Parallel()
 	versions, options := rayVersions(t)
 	for _, name := range versions {
 		v, err := parseVersion(name)
@@ -63,6 +64,7 @@ func fullInput(role Role) StartInput {
 
 // Whatever is passed exists in that version, in each version that was looked at.
 func TestStartArgsPassesOnlyFlagsOfTheVersion(t *testing.T) {
+	t.Parallel()
 	versions, options := rayVersions(t)
 	for _, v := range versions {
 		for _, role := range []Role{Head, Worker} {
@@ -97,6 +99,7 @@ func TestStartArgsPassesOnlyFlagsOfTheVersion(t *testing.T) {
 }
 
 func TestStartArgsLines(t *testing.T) {
+	t.Parallel()
 	const block = " --node-manager-port=6380 --object-manager-port=6381"
 	tests := []struct {
 		version string
@@ -145,6 +148,7 @@ func TestStartArgsLines(t *testing.T) {
 }
 
 func TestStartArgsRefuses(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name, version string
 		change        func(*StartInput)
@@ -175,6 +179,7 @@ func TestStartArgsRefuses(t *testing.T) {
 }
 
 func TestStartArgsLabelsByVersion(t *testing.T) {
+	t.Parallel()
 	for version, want := range map[string]string{"2.9.3": `--labels={"a":"1","z":"2"}`, "2.55.1": "--labels=a=1,z=2"} {
 		in := fullInput(Worker)
 		in.Labels = map[string]string{"z": "2", "a": "1"}
@@ -186,6 +191,7 @@ func TestStartArgsLabelsByVersion(t *testing.T) {
 }
 
 func TestVersionOrder(t *testing.T) {
+	t.Parallel()
 	order := []string{"0.8.6", "0.8.7", "1.0.0.dev0", "1.0.0a1", "1.0.0rc2", "1.0.0", "1.0.1", "1.0.1.post1", "1.10.0",
 		"2.0", "2.9.0", "2.52.0rc0",
 		"2.52.0", "2.56.0.dev0", "2.56.0", "3.0.0.dev0"}
@@ -214,6 +220,7 @@ func TestVersionOrder(t *testing.T) {
 }
 
 func TestEnvAndFeaturesByVersion(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		version string
 		env     map[string]string
@@ -256,6 +263,7 @@ func TestEnvAndFeaturesByVersion(t *testing.T) {
 }
 
 func TestVulnerabilities(t *testing.T) {
+	t.Parallel()
 	ids := func(v string, token bool) string {
 		var out []string
 		for _, c := range vulnerabilities(v, token) {

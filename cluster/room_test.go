@@ -12,6 +12,7 @@ import (
 const mb = 1 << 20
 
 func TestRoomForAnImage(t *testing.T) {
+	t.Parallel()
 	layers := []ImageLayer{{"a", 100 * mb}, {"b", 200 * mb}, {"c", 100 * mb}}
 	tests := []struct {
 		name       string
@@ -57,6 +58,7 @@ func (s sized) Facts(_ context.Context, ref string) (ImageFacts, error) {
 }
 
 func TestHostsWithoutRoomAreNamedBeforeThePull(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 3)
 	spec := f.spec(t, fleetImage, 3)
 	o := f.options()
@@ -102,6 +104,7 @@ func TestHostsWithoutRoomAreNamedBeforeThePull(t *testing.T) {
 }
 
 func TestPullOverPlainHTTPNamesTheLineForTheEngine(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 2)
 	f.engines[1].Refusal = `Get "https://registry.example/v2/": http: server gave HTTP response to HTTPS client`
 	_, err := Up(t.Context(), f.spec(t, fleetImage, 2), f.options())

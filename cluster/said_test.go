@@ -6,6 +6,7 @@ import (
 )
 
 func TestTextOfHasNoEscapes(t *testing.T) {
+	t.Parallel()
 	for in, want := range map[string]string{
 		"\x1b[1m\x1b[33mWARN\x1b[39m\x1b[22m x":        "WARN x",
 		"\x1b[38;5;9mred\x1b[0m":                       "red",
@@ -41,6 +42,7 @@ func FuzzTextOf(f *testing.F) {
 }
 
 func TestComplaintOfALog(t *testing.T) {
+	t.Parallel()
 	tests := []struct{ name, log, want string }{
 		{"a process of Ray's that ended", "\x1b[31mSome Ray subprocesses exited unexpectedly:\x1b[0m\n" +
 			"  \x1b[1mgcs_server\x1b[22m [exit code=1]\n  raylet [exit code=-9]\n" +
@@ -68,6 +70,7 @@ func TestComplaintOfALog(t *testing.T) {
 }
 
 func TestExitOf(t *testing.T) {
+	t.Parallel()
 	for code, want := range map[int]string{1: "exit code 1", 127: "exit code 127, its command cannot be run",
 		137: "exit code 137, which is SIGKILL: " + killedBy} {
 		if got := exitOf(code); got != want {

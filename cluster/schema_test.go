@@ -21,6 +21,7 @@ func fileSchema(t testing.TB) schematest.Schema {
 
 // What is checked in is what the description gives.
 func TestReferenceIsUpToDate(t *testing.T) {
+	t.Parallel()
 	schema, err := Schema()
 	if err != nil {
 		t.Fatal(err)
@@ -34,11 +35,13 @@ func TestReferenceIsUpToDate(t *testing.T) {
 
 // Every key has a text, and its example is one that reader and schema take.
 func TestExamplesOfKeys(t *testing.T) {
+	t.Parallel()
 	schematest.CheckKeys(t, newDocument().keys())
 }
 
 // Whatever the reader takes, the schema takes.
 func TestSchemaTakesGoodClusters(t *testing.T) {
+	t.Parallel()
 	schema := fileSchema(t)
 	good := map[string]string{"sketch": sketch, "groups": groups}
 	files, err := filepath.Glob("../examples/*/*.yaml")
@@ -119,6 +122,7 @@ func schemaTakes() map[string]string {
 
 // What the reader refuses, the schema refuses, but for what is listed.
 func TestSchemaRefusesBadClusters(t *testing.T) {
+	t.Parallel()
 	schema := fileSchema(t)
 	takes, seen := schemaTakes(), map[string]bool{}
 	for _, tt := range badClusters() {
@@ -142,6 +146,7 @@ func TestSchemaRefusesBadClusters(t *testing.T) {
 
 // Odd values in every field: what the reader takes of them, the schema takes.
 func TestSchemaTakesOddValues(t *testing.T) {
+	t.Parallel()
 	schema := fileSchema(t)
 	values := []string{"", "''", "~", "local", "unix:///run/podman.sock", "unix:///run/[1-2]", "ssh://a@b:22", "n[1-2]",
 		"n[01-03,7]-x", "'[fd00::1]'", "'[fd00::1]:22'", "'u[1-2]@h'", "'h:[22-23]'", "10.0.0.5", "'::1'",
@@ -205,6 +210,7 @@ func FuzzSchemaTakes(f *testing.F) {
 
 // The first line of a new file names its schema.
 func TestInitNamesTheSchema(t *testing.T) {
+	t.Parallel()
 	data, err := Init("", "", nil)
 	want := "# yaml-language-server: $schema=" + SchemaURL + "\n"
 	if err != nil || !strings.HasPrefix(string(data), want) {

@@ -30,6 +30,7 @@ ports: {gcs: 6379, dashboard: 8265}
 `
 
 func TestLoadSketch(t *testing.T) {
+	t.Parallel()
 	s := load(t, sketch)
 	if s.Name != "demo" || s.Head.ID != "demo-head" || s.Head.Host.ID() != "ubuntu@10.0.0.1" || s.Head.CPUs != -1 {
 		t.Errorf("head %+v", s.Head)
@@ -74,6 +75,7 @@ workers:
 `
 
 func TestLoadDefaultsAndGroups(t *testing.T) {
+	t.Parallel()
 	s := load(t, groups)
 	if h := s.Head.Host; h.Address != "fd00::1" ||
 		h.User != "ops" || h.Port != 2222 || h.Key != "~/.ssh/id" || s.Head.CPUs != 0 {
@@ -113,6 +115,7 @@ func TestLoadDefaultsAndGroups(t *testing.T) {
 }
 
 func TestLoadLocalAlone(t *testing.T) {
+	t.Parallel()
 	for _, head := range []string{"head:", "head: {host: local}", "head: {host: }", "head: {host: ''}",
 		"head: {num_cpus: 2}"} {
 		s := load(t, "name: a\nimage: ray\n"+head+"\nworkers: []\n")
@@ -257,6 +260,7 @@ func badClusters() []badCluster {
 }
 
 func TestLoadProblems(t *testing.T) {
+	t.Parallel()
 	for _, tt := range badClusters() {
 		t.Run(tt.name, func(t *testing.T) {
 			start := time.Now()
@@ -280,6 +284,7 @@ func TestLoadProblems(t *testing.T) {
 }
 
 func TestLoadReportsAllProblemsInOrder(t *testing.T) {
+	t.Parallel()
 	_, err := Load("c.yaml", []byte("name: A\nimage: Ray\nnum_cpu: 1\nhead: {host: -x, ports: {gcs: 0}}\n"+
 		"workers: [{hosts: [b, b], shm_size: 1}]\n"))
 	var p *SpecError
@@ -301,6 +306,7 @@ func TestLoadReportsAllProblemsInOrder(t *testing.T) {
 // I1 of the fault matrix: nothing that means something to a shell or to an option parser gets
 // through, whatever the field.
 func TestLoadRefusesShellInEveryField(t *testing.T) {
+	t.Parallel()
 	bad := []string{"; touch x", "$(touch x)", "`touch x`", "a|b", "a&b", "a\nb", "a\x00b", "-oProxyCommand=x",
 		"--flag", "a b", " a",
 		"a\u00a0b", "\u202egnp", "a'b", "a\"b", "a>b", "a*", "a\\b", "../../etc", "~root;x"}
@@ -338,31 +344,6 @@ func quoteYAML(s string) string {
 		}
 	}
 	return b.String() + `"`
-}
-
-func TestInitLoads(t *testing.T) {
-	for _, hosts := range [][]string{nil, {"local"}, {"ssh://ubuntu@10.0.0.1", "ssh://ubuntu@10.0.0.[2-9]"},
-		{"node1", "node2", "[fd00::3]:2222"}} {
-		b, err := Init("", "", hosts)
-		if err != nil {
-			t.Fatalf("%v: %v", hosts, err)
-		}
-		s := load(t, string(b))
-		if s.Name != "demo" || (len(hosts) > 1) != (len(s.Workers) > 0) {
-			t.Errorf("%v: %+v", hosts, s)
-		}
-		// What the comments show is valid, too.
-		_, shown, _ := strings.Cut(string(b), "worker group for its own.\n")
-		if !strings.Contains(shown, "# wait: 2m") {
-			t.Fatalf("no comments in\n%s", b)
-		}
-		load(t, "name: a\nimage: ray\nhead: {host: local}\n"+strings.ReplaceAll(shown, "\n# ", "\n"))
-	}
-	for _, hosts := range [][]string{{"-x"}, {"a", "a"}, {"a\nhead: b"}, {`a", "b`}} {
-		if b, err := Init("demo", "ray", hosts); err == nil {
-			t.Errorf("%q accepted:\n%s", hosts, b)
-		}
-	}
 }
 
 func FuzzLoad(f *testing.F) {

@@ -6,6 +6,7 @@ import (
 )
 
 func TestStatusFitsATerminal(t *testing.T) {
+	t.Parallel()
 	digest := strings.Repeat("0123456789abcdef", 4)
 	s := &Status{Cluster: "demo", Image: "registry.example/team/ray@sha256:" + digest, Ray: "2.52.0", Healthy: true,
 		Alive: 2, Wanted: 2,

@@ -18,6 +18,7 @@ import (
 )
 
 func TestFleetUpAgainTakesOneLook(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 5)
 	s, err := Up(t.Context(), f.spec(t, fleetImage, 5), f.options())
 	if err != nil || !s.Healthy || s.Changed != 5 {
@@ -60,6 +61,7 @@ func TestFleetUpAgainTakesOneLook(t *testing.T) {
 }
 
 func TestClockSkewStealsNoLock(t *testing.T) {
+	t.Parallel()
 	testneeds.Long(t)
 	for _, skew := range []time.Duration{-24 * time.Hour, -5 * time.Minute, 5 * time.Minute, 24 * time.Hour} {
 		t.Run(skew.String(), func(t *testing.T) {
@@ -98,6 +100,7 @@ func TestClockSkewStealsNoLock(t *testing.T) {
 }
 
 func TestLauncherLosesTheLockWhenItIsTakenAway(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 1)
 	h, err := docker.Dial(t.Context(), target(f.spec(t, fleetImage, 1).Head.Host), f.options().SSH.options())
 	if err != nil {
@@ -122,6 +125,7 @@ func TestLauncherLosesTheLockWhenItIsTakenAway(t *testing.T) {
 }
 
 func TestUpClearsWhatAKilledLauncherLeft(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 2)
 	spec := f.spec(t, fleetImage, 2)
 	if _, err := Up(t.Context(), spec, f.options()); err != nil {
@@ -152,6 +156,7 @@ func TestUpClearsWhatAKilledLauncherLeft(t *testing.T) {
 }
 
 func TestFleetFailuresAreByHost(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 3)
 	spec := f.spec(t, fleetImage, 3)
 	f.engines[2].Registry = nil // this host cannot pull

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -70,71 +71,88 @@ func splitDigest(ref string) (name, digest string) {
 var errNotPulled = fmt.Errorf("the head's host has not pulled it yet, and it does not say which Ray is in it (label "+
 	"%s); up finds out", imageRay)
 
-// resolveImage finds the digest that every node will run and what is in the image. h is the head's
-// host, and there are its containers. It pulls only when it may, and only there.
+// resolveImage finds the digest that every node will run, and the facts about the image. h is the head's host, and
+// there are its containers. If mayPull is set, the head's host may pull the image; no other host does.
 func (l *launch) resolveImage(ctx context.Context, h *docker.Host, there []containerState,
 	mayPull bool) (pinned, error) {
 	fail := func(err error) (pinned, error) { return pinned{}, fmt.Errorf("find image %q: %w", l.spec.Image, err) }
 	name, digest := splitDigest(l.spec.Image)
-	if digest == "" {
-		digest = l.digest // the second survey takes what the first one found
-	}
-	alone := len(l.spec.Hosts()) == 1
-	if digest == "" && alone && registryOf(l.spec.Image) == "docker.io" &&
-		!strings.HasPrefix(l.spec.Image, "docker.io/") {
-		if img, err := h.Image(ctx, l.spec.Image); err == nil { // Docker's own rule for a name without a registry
-			return l.localImage(ctx, h, img, there)
-		}
-	}
+	digest = cmp.Or(digest, l.digest) // the second survey takes what the first one found
 	var from ImageFacts
 	if digest == "" {
+		var local *docker.Image
 		var err error
-		if digest, err = l.askDigest(ctx, h); err != nil {
-			if img, lerr := h.Image(ctx, l.spec.Image); lerr == nil && alone {
-				return l.localImage(ctx, h, img, there)
-			}
-			if l.Images == nil {
-				return fail(err)
-			}
-			var ferr error
-			if from, ferr = l.Images.Facts(ctx, l.spec.Image); ferr != nil {
-				return fail(errors.Join(err, ferr))
-			}
-			digest = from.Digest
+		if digest, from, local, err = l.findDigest(ctx, h); err != nil {
+			return fail(err)
+		}
+		if local != nil {
+			return l.localImage(ctx, h, *local, there)
 		}
 	}
 	l.digest = digest
 	ref := name + "@" + digest
 	img, err := h.Image(ctx, ref)
-	if err == nil {
-		return l.imageFacts(ctx, h, ref, digest, img, there)
-	}
-	if !docker.IsNotFound(err) {
-		return fail(err)
-	}
-	if from.Digest == "" && l.Images != nil {
-		if from, err = l.Images.Facts(ctx, ref); err != nil {
-			from = ImageFacts{}
+	if docker.IsNotFound(err) {
+		if from.Digest == "" && l.Images != nil {
+			if from, err = l.Images.Facts(ctx, ref); err != nil {
+				from = ImageFacts{}
+			}
 		}
-	}
-	from.Ref, from.Digest = ref, digest
-	if from.RayVersion != "" {
-		return pinned{facts: from}, nil
-	}
-	if !mayPull {
-		return fail(errNotPulled)
-	}
-	info, err := h.Info(ctx)
-	if err == nil {
-		err = l.checkRoom(ctx, l.spec.Head.Host.ID(), h, info, from, 0)
+		from.Ref, from.Digest = ref, digest
+		if from.RayVersion != "" {
+			return pinned{facts: from}, nil
+		}
+		img, err = l.pullToHead(ctx, h, from, mayPull)
 	}
 	if err != nil {
 		return fail(err)
 	}
-	if img, err = l.fetchImage(ctx, l.spec.Head.Host.ID(), h, ref, l.auth(ctx, ref)); err != nil {
-		return fail(err)
-	}
 	return l.imageFacts(ctx, h, ref, digest, img, there)
+}
+
+// findDigest finds the digest of an image that is not named by one. It asks the registry from the head's host, and
+// then from here; from are the facts of the second answer. If the cluster has only one host, the image may be local:
+// the Engine of this host has it, and no registry does.
+func (l *launch) findDigest(ctx context.Context, h *docker.Host) (digest string, from ImageFacts, local *docker.Image,
+	err error) {
+	alone := len(l.spec.Hosts()) == 1
+	if alone && registryOf(l.spec.Image) == "docker.io" && !strings.HasPrefix(l.spec.Image, "docker.io/") {
+		if img, err := h.Image(ctx, l.spec.Image); err == nil { // Docker's own rule for a name without a registry
+			return "", from, &img, nil
+		}
+	}
+	if digest, err = l.askDigest(ctx, h); err == nil {
+		return digest, from, nil, nil
+	}
+	if alone {
+		if img, lerr := h.Image(ctx, l.spec.Image); lerr == nil {
+			return "", from, &img, nil
+		}
+	}
+	if l.Images == nil {
+		return "", from, nil, err
+	}
+	from, ferr := l.Images.Facts(ctx, l.spec.Image)
+	if ferr != nil {
+		return "", from, nil, errors.Join(err, ferr)
+	}
+	return from.Digest, from, nil, nil
+}
+
+// pullToHead pulls an image to the head's host, if it may and there is room.
+func (l *launch) pullToHead(ctx context.Context, h *docker.Host, image ImageFacts, may bool) (docker.Image, error) {
+	if !may {
+		return docker.Image{}, errNotPulled
+	}
+	id := l.spec.Head.Host.ID()
+	info, err := h.Info(ctx)
+	if err == nil {
+		err = l.checkRoom(ctx, id, h, info, image, 0)
+	}
+	if err != nil {
+		return docker.Image{}, err
+	}
+	return l.fetchImage(ctx, id, h, image.Ref, l.auth(ctx, image.Ref))
 }
 
 // fetchImage pulls an image to a host, and tells what that took.

@@ -11,6 +11,7 @@ import (
 // TestQuickLookNoticesWhatChanged changes one thing on a host of a cluster that is up. What up
 // recorded when it made the containers must not hide it.
 func TestQuickLookNoticesWhatChanged(t *testing.T) {
+	t.Parallel()
 	of := func(e *enginetest.Engine, change func()) func() { return func() { e.Become(change) } }
 	for name, tt := range map[string]struct {
 		change  func(f *fakeFleet, e *enginetest.Engine) func()
@@ -72,6 +73,7 @@ func TestQuickLookNoticesWhatChanged(t *testing.T) {
 // TestEngineInAVirtualMachineIsAskedEachTime: the kernel that we reach says nothing of the machine
 // that the Engine is in.
 func TestEngineInAVirtualMachineIsAskedEachTime(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 1)
 	f.larger.Store(1 << 30)
 	spec := f.spec(t, fleetImage, 1)

@@ -13,6 +13,7 @@ import (
 
 // Grammars are compiled when they are first used, so one that is none would end the call in which it is.
 func TestGrammarsCompile(t *testing.T) {
+	t.Parallel()
 	files, err := os.ReadDir(".")
 	if err != nil {
 		t.Fatal(err)

@@ -69,6 +69,7 @@ func (e *stuck) asked() int {
 // TestFrozenEngineEndsCalls freezes an Engine whose host is well. A call that takes long is left
 // alone while the Engine answers others.
 func TestFrozenEngineEndsCalls(t *testing.T) {
+	t.Parallel()
 	testneeds.Long(t)
 	for what, call := range map[string]func(*testing.T, *Host) error{
 		"logs": func(t *testing.T, h *Host) error {

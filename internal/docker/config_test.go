@@ -9,6 +9,7 @@ import (
 )
 
 func TestParseTarget(t *testing.T) {
+	t.Parallel()
 	good := map[string]Target{
 		"local":                    {Local: true},
 		"h1":                       {Address: "h1"},
@@ -63,6 +64,7 @@ func config(t *testing.T, text string) clientConfig {
 }
 
 func TestClientConfigSubset(t *testing.T) {
+	t.Parallel()
 	more := filepath.Join(t.TempDir(), "more")
 	if err := os.WriteFile(more, []byte("Host gpu1\n  HostName 10.1.1.1\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -104,6 +106,7 @@ Host direct
 }
 
 func TestJumpCircleIsAnError(t *testing.T) {
+	t.Parallel()
 	c := config(t, "Host a\n  ProxyJump b\nHost b\n  ProxyJump a\nHost *\n  User me\n")
 	if _, err := c.route(Target{Address: "a"}); err == nil || !strings.Contains(err.Error(), "circle") {
 		t.Errorf("got %v", err)

@@ -121,6 +121,7 @@ func (b bed) dial(t *testing.T) *Host {
 }
 
 func TestManyCallsShareOneConnection(t *testing.T) {
+	t.Parallel()
 	for _, n := range []int{64, 256} {
 		t.Run(fmt.Sprintf("%d at once", n), func(t *testing.T) {
 			e := newEngine(t, "1.41")
@@ -151,6 +152,7 @@ func TestManyCallsShareOneConnection(t *testing.T) {
 }
 
 func TestHangNamesThePhase(t *testing.T) {
+	t.Parallel()
 	for phase, want := range map[sshtest.Phase]string{
 		sshtest.Banner: "SSH banner", sshtest.Kex: "SSH key exchange", sshtest.Auth: "SSH authentication"} {
 		t.Run(string(phase), func(t *testing.T) {
@@ -198,6 +200,7 @@ func TestHangNamesThePhase(t *testing.T) {
 }
 
 func TestEngineWithoutVersionIsRefused(t *testing.T) {
+	t.Parallel()
 	e := newEngine(t, "")
 	b := newBed(t, sshtest.Options{Unix: e.unix})
 	_, err := Dial(t.Context(), b.target, b.opts)
@@ -208,6 +211,7 @@ func TestEngineWithoutVersionIsRefused(t *testing.T) {
 }
 
 func TestTooOldEngineIsNamed(t *testing.T) {
+	t.Parallel()
 	e := newEngine(t, "1.24")
 	b := newBed(t, sshtest.Options{Unix: e.unix})
 	_, err := Dial(t.Context(), b.target, b.opts)
@@ -217,6 +221,7 @@ func TestTooOldEngineIsNamed(t *testing.T) {
 }
 
 func TestStreamlocalRefusedFallsBackToDialStdio(t *testing.T) {
+	t.Parallel()
 	e := newEngine(t, "1.41")
 	var lines sync.Map
 	b := newBed(t, sshtest.Options{Exec: func(line string, in io.Reader, out, errs io.Writer) int {
@@ -250,6 +255,7 @@ func TestStreamlocalRefusedFallsBackToDialStdio(t *testing.T) {
 }
 
 func TestDialStdioSaysWhyItFails(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, sshtest.Options{Exec: func(_ string, in io.Reader, out, errs io.Writer) int {
 		fmt.Fprintln(errs, "permission denied while trying to connect to the Docker daemon socket")
 		return 1
@@ -261,6 +267,7 @@ func TestDialStdioSaysWhyItFails(t *testing.T) {
 }
 
 func TestRun(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, sshtest.Options{Unix: newEngine(t, "1.41").unix,
 		Exec: func(line string, in io.Reader, out, errs io.Writer) int {
 			data, _ := io.ReadAll(in)
@@ -291,6 +298,7 @@ func TestRun(t *testing.T) {
 }
 
 func TestRawStreamsGoToTheHostToo(t *testing.T) {
+	t.Parallel()
 	e := newEngine(t, "1.41")
 	h := newBed(t, sshtest.Options{Unix: e.unix}).dial(t)
 	c, err := h.Docker().Dialer()(t.Context()) // the way of attach and exec
@@ -306,6 +314,7 @@ func TestRawStreamsGoToTheHostToo(t *testing.T) {
 }
 
 func TestLoad(t *testing.T) {
+	t.Parallel()
 	e := newEngine(t, "1.41")
 	h := newBed(t, sshtest.Options{Unix: e.unix}).dial(t)
 	names, err := h.Load(t.Context(), bytes.NewReader(make([]byte, 5<<20)))
@@ -315,6 +324,7 @@ func TestLoad(t *testing.T) {
 }
 
 func TestTunnel(t *testing.T) {
+	t.Parallel()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -348,6 +358,7 @@ func TestTunnel(t *testing.T) {
 }
 
 func TestJumpHost(t *testing.T) {
+	t.Parallel()
 	e := newEngine(t, "1.41")
 	inner := sshtest.Start(t, sshtest.Options{Unix: e.unix})
 	outer := newBed(t, sshtest.Options{TCP: sshtest.Dial})
@@ -369,6 +380,7 @@ func TestJumpHost(t *testing.T) {
 }
 
 func TestRefusedKeysAreNamed(t *testing.T) {
+	t.Parallel()
 	other, _ := sshtest.NewKey(t)
 	b := newBed(t, sshtest.Options{Allow: []ssh.PublicKey{other.PublicKey()}})
 	b.opts.Identities = []string{filepath.Join(t.TempDir(), "missing")}

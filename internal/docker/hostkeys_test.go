@@ -17,6 +17,7 @@ import (
 )
 
 func TestHostKeyIsAlwaysChecked(t *testing.T) {
+	t.Parallel()
 	e := newEngine(t, "1.41")
 	b := newBed(t, sshtest.Options{Unix: e.unix})
 	good := b.opts.KnownHosts
@@ -75,6 +76,7 @@ func TestHostKeyIsAlwaysChecked(t *testing.T) {
 }
 
 func TestTrust(t *testing.T) {
+	t.Parallel()
 	e := newEngine(t, "1.41")
 	b := newBed(t, sshtest.Options{Unix: e.unix})
 	file := filepath.Join(t.TempDir(), "sub", "known_hosts")
@@ -117,6 +119,7 @@ func TestTrust(t *testing.T) {
 }
 
 func TestEncryptedKeyAsksForTheAgent(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, sshtest.Options{})
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 // limit that ended it, so the test reads the limits and does not measure time on a busy machine. The last host is slow
 // at each step and too slow at none: it needs the limit on all steps together.
 func TestDefaultLimitsNameAHangWithinFifteenSeconds(t *testing.T) {
+	t.Parallel()
 	testneeds.Long(t)
 	const most = 15 * time.Second
 	if o := (Options{}).withDefaults(); o.DialTimeout > most || o.KeepaliveEvery+o.KeepaliveLimit > most {
@@ -88,6 +89,7 @@ func endsSilent(t *testing.T, ended <-chan error) {
 }
 
 func TestSilentHostEndsOpenStream(t *testing.T) {
+	t.Parallel()
 	e := newEngine(t, "1.41")
 	b := newBed(t, sshtest.Options{Unix: e.unix})
 	b.opts.KeepaliveEvery, b.opts.KeepaliveLimit = 100*time.Millisecond, 300*time.Millisecond

@@ -15,6 +15,7 @@ import (
 )
 
 func TestLoginOf(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	put := func(name string, data []byte) string {
 		file := filepath.Join(dir, name)

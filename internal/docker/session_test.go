@@ -12,6 +12,7 @@ import (
 )
 
 func TestMoreSessionsThanSSHDGrants(t *testing.T) {
+	t.Parallel()
 	for _, most := range []int{1, 4} {
 		t.Run(fmt.Sprintf("MaxSessions %d", most), func(t *testing.T) {
 			e := newEngine(t, "1.41")

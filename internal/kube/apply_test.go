@@ -111,6 +111,7 @@ func newUser(t *testing.T, s *kubetest.Server) *user {
 }
 
 func TestApplyWaitsUntilAllPodsAreReadyAndChangesNothingAgain(t *testing.T) {
+	t.Parallel()
 	s := kubetest.Start(t)
 	s.Operator = steps(nil, status(1, "ContainerCreating", 0), status(1, "", 1), status(1, "", 2))
 	u := newUser(t, s)
@@ -158,6 +159,7 @@ func TestApplyWaitsUntilAllPodsAreReadyAndChangesNothingAgain(t *testing.T) {
 }
 
 func TestFewerReadyWorkersThanAskedForAreWaitedFor(t *testing.T) {
+	t.Parallel()
 	s := kubetest.Start(t)
 	more := status(2, "", 2)
 	more["desiredWorkerReplicas"], more["readyWorkerReplicas"] = int64(3), int64(3)
@@ -179,6 +181,7 @@ func TestFewerReadyWorkersThanAskedForAreWaitedFor(t *testing.T) {
 }
 
 func TestConflictNamesFieldAndManagerAndForceTakesItOver(t *testing.T) {
+	t.Parallel()
 	s := kubetest.Start(t)
 	s.Operator = steps(status(1, "", 2))
 	u := newUser(t, s)
@@ -208,6 +211,7 @@ func TestConflictNamesFieldAndManagerAndForceTakesItOver(t *testing.T) {
 }
 
 func TestPodsThatKeepAnotherImageAreNamed(t *testing.T) {
+	t.Parallel()
 	s := kubetest.Start(t)
 	s.Operator = steps(status(1, "", 2))
 	s.Pods = []map[string]any{podOf("demo-head", image, "", ""), podOf("demo-w-1", image, "", ""),
@@ -227,6 +231,7 @@ func TestPodsThatKeepAnotherImageAreNamed(t *testing.T) {
 }
 
 func TestApplyFailures(t *testing.T) {
+	t.Parallel()
 	quota := map[string]any{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreateWorkerPod",
 		"message": "pods \"demo-w\" is forbidden: exceeded quota"}
 	for _, tt := range []struct {
@@ -311,6 +316,7 @@ func TestApplyFailures(t *testing.T) {
 }
 
 func TestPodsThatMayNotBeSeenDoNotKeepItFromBeingReady(t *testing.T) {
+	t.Parallel()
 	s := kubetest.Start(t)
 	s.Forbidden = []string{"list pods"}
 	s.Operator = steps(status(1, "ContainerCreating", 0), status(1, "", 2))
@@ -322,6 +328,7 @@ func TestPodsThatMayNotBeSeenDoNotKeepItFromBeingReady(t *testing.T) {
 }
 
 func TestInterruptedWaitEndsAtOnce(t *testing.T) {
+	t.Parallel()
 	s := kubetest.Start(t)
 	u := newUser(t, s)
 	u.Poll, u.Timeout = time.Hour, time.Hour
@@ -339,6 +346,7 @@ func TestInterruptedWaitEndsAtOnce(t *testing.T) {
 }
 
 func TestResultAsJSON(t *testing.T) {
+	t.Parallel()
 	data, err := json.Marshal(kube.Result{Namespace: "ml", Name: "demo", Changed: true, Workers: 2,
 		Service: "demo-head-svc"})
 	if want := `{"namespace":"ml","name":"demo","changed":true,"ready_workers":2,"head_service":"demo-head-svc","seconds":0}`; err != nil || string(data) != want {
