@@ -1,7 +1,10 @@
 package cluster
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -174,3 +177,47 @@ func TestLostJob(t *testing.T) {
 		t.Errorf("got %+v", res)
 	}
 }
+
+// TestStatusWithoutItsImage has a file that names an image which nobody has: nodes are told as they run.
+func TestStatusWithoutItsImage(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 3)
+	if _, err := Up(t.Context(), f.spec(t, fleetImage, 3), f.options()); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Inspect(t.Context(), f.spec(t, "registry.example/misspelt:1", 3), f.options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Alive != 3 || s.Healthy || s.Ray != "2.52.0" || !strings.Contains(s.Problem, "misspelt") {
+		t.Errorf("%d alive, healthy %v, Ray %q, problem %q; want 3 alive, not healthy, 2.52.0, and the image's name",
+			s.Alive, s.Healthy, s.Ray, s.Problem)
+	}
+	if strings.Contains(s.String(), "missing") || len(s.Foreign) > 0 {
+		t.Errorf("a node that runs is missing, or a stranger:\n%s", s)
+	}
+}
+
+// TestInterruptedSubmitNamesTheJob ends a submit while its job runs: the job goes on, and is not to be submitted again.
+func TestInterruptedSubmitNamesTheJob(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 1)
+	spec := f.spec(t, fleetImage, 1)
+	if _, err := Up(t.Context(), spec, f.options()); err != nil {
+		t.Fatal(err)
+	}
+	f.running.Store(true)
+	ctx, stop := context.WithCancel(t.Context())
+	_, err := Submit(ctx, spec, Job{Argv: []string{"sleep", "600"}}, writerFunc(func() { stop() }),
+		io.Discard, f.options())
+	var job *UnfollowedJobError
+	if !errors.As(err, &job) || job.ID != "raysubmit_1" || !errors.Is(err, context.Canceled) ||
+		!strings.Contains(err.Error(), "ray job stop raysubmit_1") {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+// writerFunc is called when something is written.
+type writerFunc func()
+
+func (f writerFunc) Write(p []byte) (int, error) { f(); return len(p), nil }

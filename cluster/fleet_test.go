@@ -28,6 +28,7 @@ type fakeFleet struct {
 	larger  atomic.Int64 // bytes that the hosts have more than their Engines, which run in virtual machines
 	stale   atomic.Bool  // Ray still counts containers that have ended
 	started atomic.Int64 // when Ray's nodes have started, in milliseconds; 0: it does not say
+	running atomic.Bool  // jobs run until they are stopped
 	root    atomic.Bool  // we may read what belongs to root on the hosts
 	free    atomic.Int64 // bytes on the hosts' disks
 	public  atomic.Int64 // the number of a host that has a public address, too; -1: none
@@ -144,6 +145,9 @@ func (f *fakeFleet) serveRay(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.URL.Path == "/api/jobs/":
 		fmt.Fprint(w, `{"submission_id": "raysubmit_1"}`)
+		return
+	case strings.HasPrefix(r.URL.Path, "/api/jobs/") && f.running.Load():
+		fmt.Fprint(w, `{"status": "RUNNING", "logs": "step 1\n"}`)
 		return
 	case strings.HasPrefix(r.URL.Path, "/api/jobs/"):
 		http.Error(w, "\x1b[31mJob raysubmit_1 does not exist\x1b[0m", http.StatusNotFound)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -167,7 +168,11 @@ func (l *launch) fill(ctx context.Context, s *Status, cs *clusterState, nodes []
 	for _, h := range cs.filterChanges() {
 		s.Drift = append(s.Drift, PlanAction{Kind: Create, Node: "packet filter", Host: h, Why: "not as wanted"})
 	}
-	found, foreign := match(cs.desired, nodes, named)
+	wanted := cs.desired
+	if len(wanted) == 0 { // what is wanted is not known, such as an image that no registry has
+		wanted, s.Ray = l.asTheyAre(cs)
+	}
+	found, foreign := match(wanted, nodes, named)
 	if len(cs.desired) > 0 {
 		for _, n := range l.strangers(foreign, named) {
 			s.Foreign = append(s.Foreign, fmt.Sprintf("%s at %s", n.Name, n.IP))
@@ -191,10 +196,26 @@ func (l *launch) fill(ctx context.Context, s *Status, cs *clusterState, nodes []
 			s.Alive++
 		}
 	}
-	s.Healthy = known && s.Alive == s.Wanted && len(s.Drift) == 0 && len(s.Foreign) == 0
+	s.Healthy = known && s.Problem == "" && s.Alive == s.Wanted && len(s.Drift) == 0 && len(s.Foreign) == 0
 	if known {
 		s.Dashboard = fmt.Sprintf("http://127.0.0.1:%d on %s", l.spec.Head.Ports.Dashboard, l.spec.Head.Host.ID())
 	}
+}
+
+// asTheyAre are the file's nodes where their containers say that they are, and the Ray that the head runs.
+func (l *launch) asTheyAre(cs *clusterState) (nodes []container, ray string) {
+	for _, n := range l.spec.Nodes() {
+		for _, c := range cs.hosts[n.Host.ID()].containers {
+			addr, err := netip.ParseAddr(c.Labels[labelAddress])
+			if c.Labels[labelNode] != n.ID || err != nil {
+				continue
+			}
+			if nodes = append(nodes, container{Node: n, Address: addr}); n.Role == Head {
+				ray = c.Labels[labelRay]
+			}
+		}
+	}
+	return nodes, cmp.Or(cs.image.RayVersion, ray)
 }
 
 // untilTimeOut: Ray notices by health checks of its own that a node is gone, after a while.

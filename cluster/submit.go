@@ -38,6 +38,25 @@ type JobResult struct {
 
 const statusLost = "LOST"
 
+// UnfollowedJobError is a job that Ray took and that goes on, while its output is not shown any more.
+type UnfollowedJobError struct {
+	ID  string // of the job
+	Err error  // why
+}
+
+func (e *UnfollowedJobError) Error() string {
+	return fmt.Sprintf("follow job %s: %v: the job goes on; %s", e.ID, e.Err, e.Next())
+}
+
+// Unwrap returns the cause.
+func (e *UnfollowedJobError) Unwrap() error { return e.Err }
+
+// Next says how to see the job's output, and how to stop the job.
+func (e *UnfollowedJobError) Next() string {
+	return fmt.Sprintf("see it with: raybuild cluster exec -- ray job logs --follow %[1]s; stop it with: raybuild "+
+		"cluster exec -- ray job stop %[1]s", e.ID)
+}
+
 var jobIDForm = newGrammar(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$`)
 
 // maxUpload is what Ray takes as one package (100 MiB, ray python/ray/_private/ray_constants.py).
@@ -173,7 +192,7 @@ func (r *ray) follow(ctx context.Context, out *JobResult, since time.Time, stdou
 				return fmt.Errorf("follow job %s: %w", out.ID, errLost)
 			}
 			if failures++; failures > 5 || ctx.Err() != nil || r.host.Err() != nil {
-				return fmt.Errorf("follow job %s, which goes on: %w", out.ID, err)
+				return &UnfollowedJobError{out.ID, err}
 			}
 		} else {
 			failures = 0
@@ -199,7 +218,7 @@ func (r *ray) follow(ctx context.Context, out *JobResult, since time.Time, stdou
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("follow job %s, which goes on: %w", out.ID, context.Cause(ctx))
+			return &UnfollowedJobError{out.ID, context.Cause(ctx)}
 		case <-time.After(pause):
 		}
 	}

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -8,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/raybuild/raybuild"
 	"github.com/raybuild/raybuild/cluster"
 )
 
@@ -24,7 +27,8 @@ func (a *app) clusterLogsCommand(o *clusterOptions) *cobra.Command {
 				return err
 			}
 			lo.Nodes = append(lo.Nodes, args...)
-			return cluster.Logs(cmd.Context(), spec, lo, a.stdout, a.stderr, a.launcher(o))
+			err = cluster.Logs(cmd.Context(), spec, lo, a.stdout, a.stderr, a.launcher(o))
+			return clusterGoesOn(cmd.Context(), err)
 		},
 	}
 	f := cmd.Flags()
@@ -139,7 +143,7 @@ jobs are lost: submit says so, and ends with 1.`,
 			}
 			res, err := cluster.Submit(cmd.Context(), spec, j, out, a.stderr, a.launcher(o))
 			if err != nil {
-				return err
+				return jobGoesOn(cmd.Context(), err)
 			}
 			if asJSON {
 				if err := a.printJSON(res); err != nil {
@@ -147,6 +151,9 @@ jobs are lost: submit says so, and ends with 1.`,
 				}
 			}
 			a.say("job %s: %s", res.ID, strings.ToLower(res.Status))
+			if j.Detach && res.ExitCode == 0 {
+				a.say("%s", (&cluster.UnfollowedJobError{ID: res.ID}).Next())
+			}
 			return ended(res.ExitCode)
 		},
 	}
@@ -159,6 +166,23 @@ jobs are lost: submit says so, and ends with 1.`,
 	f.StringArrayVar(&j.Exclude, "exclude", nil, "`PATTERN` of names in DIR that are not sent (repeatable)")
 	jsonFlag(cmd, &asJSON)
 	return cmd
+}
+
+// jobGoesOn says of an interrupted submit what becomes of its job.
+func jobGoesOn(ctx context.Context, err error) error {
+	var job *cluster.UnfollowedJobError
+	if ctx.Err() == nil || !errors.As(err, &job) {
+		return err
+	}
+	return &raybuild.InterruptedError{State: fmt.Sprintf("job %s goes on; %s", job.ID, job.Next()), Err: err}
+}
+
+// clusterGoesOn says of an interrupted command that only watched that nothing is left to do.
+func clusterGoesOn(ctx context.Context, err error) error {
+	if ctx.Err() == nil || err == nil {
+		return err
+	}
+	return &raybuild.InterruptedError{State: "the cluster goes on", Err: err}
 }
 
 func (a *app) clusterBenchCommand(o *clusterOptions) *cobra.Command {
@@ -212,13 +236,14 @@ lost, it connects again on the same port. The page asks for the cluster's token;
 			if err != nil {
 				return err
 			}
-			return cluster.Dashboard(cmd.Context(), spec, port, func(url, secret string) {
+			err = cluster.Dashboard(cmd.Context(), spec, port, func(url, secret string) {
 				a.print("%s", url) // the tunnel serves also when nobody reads its address
 				if token && secret != "" {
 					a.print("token: %s", secret)
 				}
 				a.say("serving until interrupted")
 			}, a.launcher(o))
+			return clusterGoesOn(cmd.Context(), err)
 		},
 	}
 	cmd.Flags().IntVar(&port, "port", 0, "local `PORT` (default: the dashboard's own, or a free one)")
