@@ -88,6 +88,14 @@ func (program) Apply(on layers.Stack, locked []layers.Artifact) (layers.Stack, e
 	return on.Add("program", "program", "[program] add", file), nil
 }
 
+// named is a program under another name.
+type named struct {
+	program
+	name string
+}
+
+func (n named) Name() string { return n.name }
+
 // A layer of one's own is resolved once, and again when it asks for something else. What it is made of is in the lock.
 func TestOwnLayerIsLocked(t *testing.T) {
 	t.Parallel()
@@ -135,6 +143,16 @@ func TestOwnLayerIsLocked(t *testing.T) {
 	if _, err := Rebase(t.Context(), s.ref("ray:1"), s.options(), RebaseOptions{}); err == nil ||
 		!strings.Contains(err.Error(), `a layer "program" that its recipe does not`) {
 		t.Errorf("a rebase without the layer: %v", err)
+	}
+	// A layer of the recipe's name would stand for it.
+	for _, same := range []layers.Layer{named{program{"2"}, "apt"}, named{program{"2"}, "ray"}} {
+		o.Layers = []layers.Layer{same}
+		if p, err := Open(o); err != nil {
+			t.Fatal(err)
+		} else if _, err = p.Build(t.Context(), BuildOptions{}); err == nil ||
+			!strings.Contains(err.Error(), "give it a name of its own") {
+			t.Errorf("a layer of the name %q: %v", same.Name(), err)
+		}
 	}
 	// The command knows nothing of the layer, and what it resolves leaves the lock's part of it alone.
 	p, err := Open(s.options())

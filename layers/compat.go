@@ -27,7 +27,7 @@ func Check(r *Recipe) ([]Note, error) {
 	c.base()
 	r.Pins, r.CondaPins = nil, nil
 	c.breakages()
-	return c.notes, c.Err()
+	return c.notes, recipeError(c.Err())
 }
 
 type checker struct {

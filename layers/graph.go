@@ -120,6 +120,9 @@ func graphPlatform(ctx context.Context, r *Recipe, local []LocalFile, name strin
 		return llb.Image{}, platformMade{}, err
 	}
 	all := append(recipeLayers(r, local), o.Extra...)
+	if err := checkNames(all); err != nil {
+		return llb.Image{}, platformMade{}, err
+	}
 	stack := newStack(platform, locked)
 	made := platformMade{name: name, stacks: []Stack{stack}, layers: all, locked: locked}
 	for _, layer := range all {

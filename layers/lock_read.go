@@ -25,7 +25,7 @@ func ParseLock(data []byte, filename string) (*Lock, error) {
 	t := &lockReader{}
 	t.Tell(problems...)
 	if root == nil && len(problems) > 0 {
-		return nil, t.Err()
+		return nil, recipeError(t.Err())
 	}
 	if root == nil || root.Kind != strictyaml.Mapping {
 		return nil, &RecipeError{
@@ -40,7 +40,7 @@ func ParseLock(data []byte, filename string) (*Lock, error) {
 	}
 	l := &Lock{Platforms: map[string]*LockPlatform{}}
 	t.Read(root, "", lockValue(l))
-	if err := t.Err(); err != nil {
+	if err := recipeError(t.Err()); err != nil {
 		return nil, err
 	}
 	return l, nil

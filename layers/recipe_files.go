@@ -47,7 +47,7 @@ func (r *Recipe) LoadFiles() error {
 		req.file(name, "pip.requirements", nil)
 	}
 	r.Required = req.found
-	return t.Err()
+	return recipeError(t.Err())
 }
 
 // readLocal reads a regular file below root of at most limit bytes. Links may
@@ -93,7 +93,7 @@ func (t *recipeReader) loadEnvFile(root *os.Root, r *Recipe) {
 	data, err := readLocal(root, r.Env.File, localLimit)
 	if err != nil {
 		m, f := unreadable(r.Env.File, err)
-		t.Tell(Problem{Key: "env.file", Message: m, Fix: f})
+		t.Tell(strictyaml.Problem{Key: "env.file", Message: m, Fix: f})
 		return
 	}
 	before := t.Count()
@@ -103,7 +103,7 @@ func (t *recipeReader) loadEnvFile(root *os.Root, r *Recipe) {
 		return
 	}
 	if tree == nil {
-		t.Tell(Problem{File: r.Env.File, Message: "is empty", Fix: "remove env.file, or list dependencies"})
+		t.Tell(strictyaml.Problem{File: r.Env.File, Message: "is empty", Fix: "remove env.file, or list dependencies"})
 		return
 	}
 	e := &EnvFile{}
@@ -215,8 +215,8 @@ type requirementsReader struct {
 const maxIncludes = 50
 
 // file reads one file. from are the files that led here.
-func (q *requirementsReader) file(name, key string, from []Problem) {
-	at := Problem{Key: key}
+func (q *requirementsReader) file(name, key string, from []strictyaml.Problem) {
+	at := strictyaml.Problem{Key: key}
 	if len(from) > 0 {
 		at = from[len(from)-1]
 	}
@@ -282,9 +282,9 @@ func requirementLines(data string) []requirementLine {
 	return out
 }
 
-func (q *requirementsReader) line(name string, l requirementLine, from []Problem) {
+func (q *requirementsReader) line(name string, l requirementLine, from []strictyaml.Problem) {
 	refuse := func(message, fix string) {
-		q.reader.Tell(Problem{File: name, Line: l.number, Message: message, Fix: fix})
+		q.reader.Tell(strictyaml.Problem{File: name, Line: l.number, Message: message, Fix: fix})
 	}
 	if include, ok := requirementOption(l.text, "-r", "--requirement"); ok {
 		if m, f := localPath(path.Join(path.Dir(name), include)); m != "" ||
@@ -292,7 +292,7 @@ func (q *requirementsReader) line(name string, l requirementLine, from []Problem
 			refuse(fmt.Sprintf("cannot include %s (%s)", quoteShort(include), m), f)
 			return
 		}
-		q.file(path.Join(path.Dir(name), include), "", append(slices.Clip(from), Problem{File: name, Line: l.number}))
+		q.file(path.Join(path.Dir(name), include), "", append(slices.Clip(from), strictyaml.Problem{File: name, Line: l.number}))
 		return
 	}
 	if m, f := requirementLineRefused(l.text); m != "" {

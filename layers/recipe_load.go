@@ -19,7 +19,7 @@ func LoadRecipe(data []byte, filename string, sets []string) (*Recipe, error) {
 	t := &recipeReader{}
 	t.Tell(problems...)
 	if root == nil && len(problems) > 0 {
-		return nil, t.Err()
+		return nil, recipeError(t.Err())
 	}
 	if root == nil {
 		root = &strictyaml.Node{Kind: strictyaml.Mapping, File: filename}
@@ -30,7 +30,7 @@ func LoadRecipe(data []byte, filename string, sets []string) (*Recipe, error) {
 	}
 	t.Read(root, "", recipeValue(r))
 	t.contradictions(r)
-	if err := t.Err(); err != nil {
+	if err := recipeError(t.Err()); err != nil {
 		return nil, err
 	}
 	r.fillDefaults()
@@ -51,14 +51,6 @@ func recipeValue(r *Recipe) strictyaml.Value {
 func recipeLimits() strictyaml.Limits {
 	return strictyaml.Limits{Bytes: 1 << 20, Depth: 32, Tokens: 100_000}
 }
-
-// Problem is one thing that is wrong in a recipe, a lock, or a file that a recipe names: where it is, what is wrong,
-// and what would be right.
-type Problem = strictyaml.Problem
-
-// RecipeError is everything that is wrong with a recipe, a lock or a file that a recipe names: its Problems are in
-// the order of the file.
-type RecipeError = strictyaml.Error
 
 const defaultPython = "3.12"
 

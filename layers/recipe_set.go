@@ -20,7 +20,7 @@ func (t *recipeReader) applySet(root *strictyaml.Node, set string) *strictyaml.N
 	key, value, ok := strings.Cut(set, "=")
 	file := "--set " + key
 	if !ok || !setKey().MatchString(key) {
-		t.Tell(Problem{File: "--set " + quoteShort(key), Message: "is not KEY=VALUE",
+		t.Tell(strictyaml.Problem{File: "--set " + quoteShort(key), Message: "is not KEY=VALUE",
 			Fix: "write it as in --set ray.version=2.60.0"})
 		return root
 	}
@@ -37,7 +37,7 @@ func (t *recipeReader) applySet(root *strictyaml.Node, set string) *strictyaml.N
 	}
 	out, message, fix := setIn(root, splitSetKey(key), n, file)
 	if message != "" {
-		t.Tell(Problem{File: file, Message: message, Fix: fix})
+		t.Tell(strictyaml.Problem{File: file, Message: message, Fix: fix})
 		return root
 	}
 	return out

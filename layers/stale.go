@@ -1,6 +1,7 @@
 package layers
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -75,15 +76,36 @@ func Stale(r *Recipe, l *Lock, own ...Layer) ([]StaleLayer, error) {
 		if err != nil {
 			return nil, err
 		}
+		why := map[string]string{}
 		for _, l := range lockedLayers(own) {
-			inputs[l.Name()] = l.Inputs()
+			if _, taken := inputs[l.Name()]; taken {
+				return nil, nameTaken(l)
+			}
+			inputs[l.Name()], why[l.Name()] = l.Inputs(), "the program's layer changed after it was resolved"
 		}
 		for _, layer := range slices.Sorted(maps.Keys(inputs)) {
 			if !slices.ContainsFunc(locked.Layers,
 				func(l LockLayer) bool { return l.Name == layer && l.Inputs == inputs[layer] }) {
-				out = append(out, StaleLayer{name, layer, "the recipe changed after it was resolved"})
+				out = append(out, StaleLayer{name, layer,
+					cmp.Or(why[layer], "the recipe changed after it was resolved")})
 			}
 		}
 	}
 	return out, nil
+}
+
+// checkNames refuses a layer of a Go program that has the name of another layer.
+func checkNames(all []Layer) error {
+	seen := map[string]bool{}
+	for _, l := range all {
+		if seen[l.Name()] {
+			return nameTaken(l)
+		}
+		seen[l.Name()] = true
+	}
+	return nil
+}
+
+func nameTaken(l Layer) error {
+	return fmt.Errorf("add layer %q: the image has another layer of this name: give it a name of its own", l.Name())
 }
