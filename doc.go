@@ -13,7 +13,12 @@
 //
 // [Project.Plan] and [Project.Why] compare the project with an image of a registry before any work.
 // [Diff], [Inspect], [Rebase] and [Add] need images alone, because lock and recipe travel with what
-// was pushed.
+// was pushed. [Doctor], [Mirrors] and [CacheParts] tell of this machine.
+//
+// An error says what to do next. Its type tells what it is: an [OptionError], a
+// [StaleLockError], a [NoRecordError], a [RegistryError], an [InterruptedError],
+// a step that failed ([llb.StepError]), an image that does not import what it was
+// made for ([layers.SmokeError]), a recipe that is wrong ([layers.RecipeError]).
 //
 // Package layers has what an image is made of, package llb builds graphs of one's own, package
 // cluster runs Ray from an image.

@@ -292,7 +292,8 @@ func (q *requirementsReader) line(name string, l requirementLine, from []stricty
 			refuse(fmt.Sprintf("cannot include %s (%s)", quoteShort(include), m), f)
 			return
 		}
-		q.file(path.Join(path.Dir(name), include), "", append(slices.Clip(from), strictyaml.Problem{File: name, Line: l.number}))
+		q.file(path.Join(path.Dir(name), include), "",
+			append(slices.Clip(from), strictyaml.Problem{File: name, Line: l.number}))
 		return
 	}
 	if m, f := requirementLineRefused(l.text); m != "" {

@@ -133,28 +133,7 @@ jobs are lost: submit says so, and ends with 1.`,
 			if j.Dir != "" {
 				j.Dir = a.path(j.Dir)
 			}
-			spec, err := a.loadCluster(o)
-			if err != nil {
-				return err
-			}
-			out := a.stdout
-			if asJSON {
-				out = a.stderr
-			}
-			res, err := cluster.Submit(cmd.Context(), spec, j, out, a.stderr, a.launcher(o))
-			if err != nil {
-				return jobGoesOn(cmd.Context(), err)
-			}
-			if asJSON {
-				if err := a.printJSON(res); err != nil {
-					return err
-				}
-			}
-			a.say("job %s: %s", res.ID, strings.ToLower(res.Status))
-			if j.Detach && res.ExitCode == 0 {
-				a.say("%s", (&cluster.UnfollowedJobError{ID: res.ID}).Next())
-			}
-			return ended(res.ExitCode)
+			return a.submit(cmd.Context(), o, j, asJSON)
 		},
 	}
 	f := cmd.Flags()
@@ -166,6 +145,32 @@ jobs are lost: submit says so, and ends with 1.`,
 	f.StringArrayVar(&j.Exclude, "exclude", nil, "`PATTERN` of names in DIR that are not sent (repeatable)")
 	jsonFlag(cmd, &asJSON)
 	return cmd
+}
+
+// submit runs a job, and ends with its exit code.
+func (a *app) submit(ctx context.Context, o *clusterOptions, j cluster.Job, asJSON bool) error {
+	spec, err := a.loadCluster(o)
+	if err != nil {
+		return err
+	}
+	out := a.stdout
+	if asJSON {
+		out = a.stderr
+	}
+	res, err := cluster.Submit(ctx, spec, j, out, a.stderr, a.launcher(o))
+	if err != nil {
+		return jobGoesOn(ctx, err)
+	}
+	if asJSON {
+		if err := a.printJSON(res); err != nil {
+			return err
+		}
+	}
+	a.say("job %s: %s", res.ID, strings.ToLower(res.Status))
+	if j.Detach && res.ExitCode == 0 {
+		a.say("%s", (&cluster.UnfollowedJobError{ID: res.ID}).Next())
+	}
+	return ended(res.ExitCode)
 }
 
 // jobGoesOn says of an interrupted submit what becomes of its job.
