@@ -41,11 +41,11 @@ func TestMirrorsOnThisMachine(t *testing.T) {
 		t.Errorf("the mirrors are %+v, want first %+v", mirrors, want)
 	}
 	if !strings.Contains(said.String(), "warning: host: something is odd") {
-		t.Errorf("the story is %q, want the note", said)
+		t.Errorf("what is told is %q, want the note", said)
 	}
 	e, said = configured(hostconf.Config{})
 	if mirrors := e.mirrorsOn(recipe.Mirrors); len(mirrors) != 1 ||
 		!strings.Contains(said.String(), "host has nothing here") {
-		t.Errorf("with nothing configured the mirrors are %v, and the story is %q", mirrors, said)
+		t.Errorf("with nothing configured the mirrors are %v, and what is told is %q", mirrors, said)
 	}
 }

@@ -131,7 +131,7 @@ func (a *app) exit(ctx context.Context, err error) int {
 	return exitFailed
 }
 
-// say writes one line of the story. A terminal that is gone must not end the work.
+// say writes one line of what happens. A terminal that is gone must not end the work.
 func (a *app) say(format string, args ...any) {
 	a.saying.Lock()
 	defer a.saying.Unlock()
