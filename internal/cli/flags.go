@@ -126,11 +126,11 @@ func (o *buildOptions) flags(f *pflag.FlagSet) {
 	f.BoolVar(&o.cache, "cache", false, "keep the build cache: in a tag beside the image (the branch's, then the main "+
 		"branch's), in GitHub Actions in its cache; pull requests from forks only read it")
 	f.StringArrayVar(&o.cacheFrom, "cache-from", nil,
-		"import a build cache: a reference, or type=TYPE,KEY=VALUE,… with a type of registry, local, gha, s3 or azblob "+
-			"(repeatable)")
+		"import a build cache: a reference, or type=TYPE,KEY=VALUE,… with a type of registry, local, gha, "+
+			"s3 or azblob (repeatable)")
 	f.StringArrayVar(&o.cacheTo, "cache-to", nil,
-		"export the build cache: a reference, or type=TYPE,KEY=VALUE,… with a type of registry, inline, local, gha, s3 or "+
-			"azblob; unless given, mode=max and ignore-error=true (repeatable)")
+		"export the build cache: a reference, or type=TYPE,KEY=VALUE,… with a type of registry, inline, "+
+			"local, gha, s3 or azblob; unless given, mode=max and ignore-error=true (repeatable)")
 	f.DurationVar(&o.cacheBudget, "cache-budget", 5*time.Minute,
 		"how long a build waits for each cache that it imports (a tenth of this for the cache's index), and for all "+
 			"exports; then it goes on without, and warns; 0: no limit")
