@@ -12,7 +12,7 @@ import (
 	"github.com/raybuild/raybuild/internal/sources"
 )
 
-// The parts of raybuild's own directory, [Options.HomeDir].
+// The parts of raybuild's own directory, Options.Home.
 const (
 	engineDir    = builder.EngineDir
 	artifactsDir = "artifacts"
@@ -32,7 +32,7 @@ type CachePart struct {
 
 // CacheParts measures what raybuild keeps on this machine.
 func CacheParts(o Options) ([]CachePart, error) {
-	home, err := o.HomeDir()
+	home, err := o.homeDir()
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +67,7 @@ type PruneOptions struct {
 // is needed again is fetched, built or tested again. Images stay.
 func PruneCache(ctx context.Context, o Options, p PruneOptions) (freed int64, err error) {
 	defer public(ctx, &err)
-	home, err := o.HomeDir()
+	home, err := o.homeDir()
 	if err != nil {
 		return 0, err
 	}

@@ -85,8 +85,8 @@ func (e Event) String() string {
 	return string(e.Kind) + ": " + e.Text
 }
 
-// HomeDir is raybuild's own directory, as an absolute path. It need not be there.
-func (o Options) HomeDir() (string, error) {
+// homeDir is raybuild's own directory, as an absolute path. It need not be there.
+func (o Options) homeDir() (string, error) {
 	dir := o.Home
 	if dir == "" {
 		dir = o.getenv("RAYBUILD_HOME")
@@ -110,9 +110,9 @@ func (o Options) HomeDir() (string, error) {
 	return dir, nil
 }
 
-// MakeHome is [Options.HomeDir], made with access for its owner alone.
+// MakeHome is Options.Home, made with access for its owner alone.
 func (o Options) MakeHome() (string, error) {
-	dir, err := o.HomeDir()
+	dir, err := o.homeDir()
 	if err != nil {
 		return "", err
 	}

@@ -154,7 +154,7 @@ type buildHistory struct {
 
 // historyFile is where the memory of the recipe is.
 func (p *Project) historyFile() (string, error) {
-	home, err := p.env.HomeDir()
+	home, err := p.env.homeDir()
 	if err != nil {
 		return "", err
 	}

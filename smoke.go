@@ -96,7 +96,7 @@ func (p *Project) passedBefore(ctx context.Context, o *BuildOptions, k *reuse) [
 
 // passedFile is where it is kept that an image has passed a test here, under whatever name or none.
 func (p *Project) passedFile(t *layers.SmokeTest) (string, error) {
-	home, err := p.env.HomeDir()
+	home, err := p.env.homeDir()
 	if err != nil {
 		return "", err
 	}
