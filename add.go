@@ -14,27 +14,27 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// AddResult is what an addition came to.
+// AddResult says what [Add] did.
 type AddResult struct {
-	Image   string          // the result, by digest
-	From    string          // the image below, by digest
-	Added   bool            // false: it has all that was asked for
-	Changes []layers.Change // of its lock
+	Image   string          // the resulting image, by digest
+	From    string          // the image that packages were added to, by digest
+	Added   bool            // false: the image already has all requirements
+	Changes []layers.Change // changes of the lock
 	Build   *Result         // nil: nothing was built
 }
 
-// onto is the image that packages are put on.
+// onto describes the image that packages are added to.
 type onto struct {
-	below  map[string]layers.ParentImage // by platform
+	below  map[string]layers.ParentImage // the parent image, by platform
 	source *layers.RecipeRecord
 	lock   *layers.Lock
 }
 
-// Add puts Python packages on an image as one more layer. requirements are those of PEP 508. The
-// image's own Python resolves them; what the image has stays in the version that it has. Recipe and
-// lock travel with an image that raybuild pushed; of the recipe of o mirrors.fetch is used and no
-// other part. The result gets the image's own name, or those of b, and the image's compression,
-// labels and annotations.
+// Add adds Python packages to an image as one more layer. requirements are in the form of PEP 508.
+// The image's own Python resolves them. Packages of the image keep their versions. Recipe and lock
+// come from the image, so raybuild must have pushed it. From the recipe that o names, Add uses only
+// mirrors.fetch. The result gets the names of b, or the image's own name if b has none. It has the
+// image's compression, labels and annotations.
 func Add(ctx context.Context, image string, requirements []string, o Options, b BuildOptions) (_ *AddResult,
 	err error) {
 	defer public(ctx, &err)
@@ -78,7 +78,7 @@ func Add(ctx context.Context, image string, requirements []string, o Options, b 
 	return out, nil
 }
 
-// readRequirements brings requirements into their common form.
+// readRequirements parses requirements and returns them in their normal form.
 func readRequirements(texts []string) ([]string, error) {
 	if len(texts) == 0 {
 		return nil, optionErrorf("", "nothing is added: name a requirement, such as einops>=0.8")
@@ -94,7 +94,7 @@ func readRequirements(texts []string) ([]string, error) {
 	return out, nil
 }
 
-// hasAll gives an image that has all that was asked for the names that it should have. Nothing is built.
+// hasAll is for an image that already has all requirements. It gives the image the names of o and builds nothing.
 func (p *Project) hasAll(ctx context.Context, o *BuildOptions) (string, error) {
 	p.env.info("up to date: %s already has what you ask for", p.ofImage.Ref)
 	if !o.Push {
@@ -127,7 +127,7 @@ func (p *Project) hasAll(ctx context.Context, o *BuildOptions) (string, error) {
 	return registry.Pin(o.Names[0], p.ofImage.Digest.String())
 }
 
-// prepareOnto finds the image's parts, and makes the recipe that of the result.
+// prepareOnto finds the image's layers, and changes the recipe into the result's recipe.
 func (p *Project) prepareOnto(ctx context.Context, source *layers.RecipeRecord, requirements []string) error {
 	p.onto = &onto{source: source, lock: p.lock, below: map[string]layers.ParentImage{}}
 	var local []layers.LocalFile
@@ -162,7 +162,7 @@ func (p *Project) prepareOnto(ctx context.Context, source *layers.RecipeRecord, 
 	return nil
 }
 
-// history is what made each layer of an image.
+// history returns the history text of each layer of an image.
 func history(image *registry.PlatformImage) []string {
 	var out []string
 	for _, l := range image.Layers {
@@ -171,7 +171,7 @@ func history(image *registry.PlatformImage) []string {
 	return out
 }
 
-// blobOf is a layer of an image as a file that a builder may ask for.
+// blobOf returns a layer of an image as a file that a builder can ask for.
 func (p *Project) blobOf(ctx context.Context, ref string, d digest.Digest, size int64, name string) layers.LocalFile {
 	return layers.LocalFile{Digest: d, Name: name, Size: size, Open: func() (io.ReadCloser, error) {
 		r, err := p.registry.OpenBlob(ctx, ref, d, 0)
@@ -182,7 +182,8 @@ func (p *Project) blobOf(ctx context.Context, ref string, d digest.Digest, size 
 	}}
 }
 
-// lockOnto resolves what is added, unless one of the names has it, from an earlier call.
+// lockOnto resolves the added packages. If an image under one of the names already has their lock
+// from an earlier call, it uses that lock instead.
 func (p *Project) lockOnto(ctx context.Context, onto string, o *BuildOptions) error {
 	for _, name := range o.Names {
 		found, ok, err := p.registry.Head(ctx, name)
@@ -214,7 +215,7 @@ func (p *Project) lockOnto(ctx context.Context, onto string, o *BuildOptions) er
 	return p.useLock(lock)
 }
 
-// graphOnto is the graph of the recipe with what was added, to be made on the image.
+// graphOnto makes the graph of the recipe with the added packages, on top of the image.
 func (p *Project) graphOnto(ctx context.Context, o layers.GraphOptions) (*layers.Graph, error) {
 	below, source := *p.recipe, p.onto.source
 	below.Pip.Added = below.Pip.Added[:len(below.Pip.Added)-1]

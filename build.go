@@ -18,11 +18,12 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// Build builds the project's image and brings it where o says. A lock that does not fit the recipe
-// is brought up and written first, unless o.Frozen. Where a registry has the image already, nothing
-// is built. A step that failed is an [llb.StepError], an image that did not pass its test a
-// [layers.SmokeError], an option that cannot be meant an [OptionError], a context that ended an
-// [InterruptedError]. The result is there with an error, too, as soon as there is a graph.
+// Build builds the project's image and sends it to the destinations in o. If the lock does not fit
+// the recipe, Build first resolves what changed and writes the lock, unless o.Frozen is set. If a
+// registry already has the image, Build builds nothing. The error is an [llb.StepError] if a step
+// failed, a [layers.SmokeError] if the image did not pass its test, an [OptionError] if an option
+// makes no sense, or an [InterruptedError] if the context ended. As soon as there is a graph, Build
+// returns a Result, also with an error.
 func (p *Project) Build(ctx context.Context, o BuildOptions) (_ *Result, err error) {
 	defer public(ctx, &err)
 	start := time.Now()
@@ -35,7 +36,7 @@ func (p *Project) Build(ctx context.Context, o BuildOptions) (_ *Result, err err
 	return p.build(ctx, &o, start)
 }
 
-// build builds what recipe and lock come to, where the registry does not have it.
+// build builds the image of recipe and lock, unless the registry has it.
 func (p *Project) build(ctx context.Context, o *BuildOptions, start time.Time) (*Result, error) {
 	first := p.lookAhead(ctx, o) // while the graph is made
 	graph, err := p.graph(ctx, o)
@@ -48,8 +49,8 @@ func (p *Project) build(ctx context.Context, o *BuildOptions, start time.Time) (
 	return t.end(time.Since(start)), err
 }
 
-// buildGraph brings the image of a graph where o says: one that a registry has, or one that is made from the layers of
-// the image before, or one that is built whole.
+// buildGraph makes the image of a graph and sends it to the destinations in o. It uses an image
+// that a registry has, or reuses layers of the earlier image, or builds the whole image.
 func (p *Project) buildGraph(ctx context.Context, o *BuildOptions, graph *layers.Graph, t *tally,
 	first func() (registry.Descriptor, error)) error {
 	existing, kept, err := p.findExisting(ctx, graph, o, first)
@@ -84,10 +85,10 @@ func (p *Project) buildGraph(ctx context.Context, o *BuildOptions, graph *layers
 // target is an image to make.
 type target struct {
 	graph *layers.Graph // of all its layers
-	kept  *reuse        // the image that has some of them; nil: all are built
+	kept  *reuse        // the image that some layers are reused from; nil: all layers are built
 }
 
-// built is what a builder makes of it.
+// built returns the graph that a builder builds.
 func (m target) built() *layers.Graph {
 	if m.kept != nil {
 		return m.kept.rest.Graph
@@ -95,7 +96,7 @@ func (m target) built() *layers.Graph {
 	return m.graph
 }
 
-// from are images of registries that have blobs of it, by digest.
+// from returns the images of registries that have some of the target's blobs, by digest.
 func (m target) from(p *Project) []string {
 	if m.kept != nil {
 		return append(p.bases(m.built()), m.kept.old.Ref)
@@ -103,8 +104,8 @@ func (m target) from(p *Project) []string {
 	return p.bases(m.graph)
 }
 
-// makeImage builds what has to be built, tests the image where that is asked for, and brings it where it is to go. No
-// builder is asked where nothing has to be built.
+// makeImage builds the missing layers, tests the image if o asks for it, and sends the image to its
+// destinations. If no layer has to be built, it needs no builder.
 func (p *Project) makeImage(ctx context.Context, o *BuildOptions, m target, t *tally) (*llb.Result, error) {
 	if m.kept == nil {
 		return p.solve(ctx, o, m, t)
@@ -112,7 +113,7 @@ func (p *Project) makeImage(ctx context.Context, o *BuildOptions, m target, t *t
 	if m.kept.rest.Nothing() {
 		return p.pushReused(ctx, o, t, m.kept)
 	}
-	m.kept.asking.Go(func() { m.kept.askPresent(ctx, p) }) // while the builder makes the others
+	m.kept.asking.Go(func() { m.kept.askPresent(ctx, p) }) // while the builder makes the other layers
 	return p.solve(ctx, o, m, t)
 }
 
@@ -128,7 +129,8 @@ func (p *Project) nameByGraph(ctx context.Context, o *BuildOptions, graph *layer
 	return p.attach(ctx, o.Names, res.Digest.String(), docs)
 }
 
-// lockToPush brings the lock up to the recipe. Where that takes resolving, the registry is asked first.
+// lockToPush updates the lock if it does not fit the recipe. Before it resolves anything, it asks
+// the registry whether a push is allowed.
 func (p *Project) lockToPush(ctx context.Context, o *BuildOptions) error {
 	stale, err := layers.Stale(p.recipe, p.lock, p.env.Layers...)
 	if err != nil {
@@ -142,8 +144,8 @@ func (p *Project) lockToPush(ctx context.Context, o *BuildOptions) error {
 	return p.ensureLock(ctx, o.Frozen, nil)
 }
 
-// askToPush lets a build fail before it starts where its push would be refused after it. A registry
-// that asks to wait (429) is no reason not to begin.
+// askToPush asks the registries whether a push is allowed, so that a build fails before it starts
+// and not at its end. If a registry asks to wait (429), the build starts anyway.
 func (p *Project) askToPush(ctx context.Context, o *BuildOptions) error {
 	if !o.Push || p.mayPush {
 		return nil
@@ -169,7 +171,7 @@ func (p *Project) askToPush(ctx context.Context, o *BuildOptions) error {
 	return nil
 }
 
-// solve is makeImage where a builder is needed.
+// solve is the part of makeImage that needs a builder.
 func (p *Project) solve(ctx context.Context, o *BuildOptions, m target, t *tally) (*llb.Result, error) {
 	out, err := p.reach(ctx)
 	if err != nil {
@@ -197,7 +199,7 @@ func (p *Project) solve(ctx context.Context, o *BuildOptions, m target, t *tally
 	return res, d.spread(ctx, p, res)
 }
 
-// explainBuild says what a build that failed had come to.
+// explainBuild adds to the error of a failed build how far the build got.
 func (p *Project) explainBuild(ctx context.Context, b *builder.Builder, o *BuildOptions, t *tally, err error) error {
 	switch failed := (*llb.CheckError)(nil); {
 	case ctx.Err() != nil:
@@ -211,8 +213,8 @@ func (p *Project) explainBuild(ctx context.Context, b *builder.Builder, o *Build
 	return b.Explain(err)
 }
 
-// run builds, and pushes where that is asked for. The image is tested beside what is done with it,
-// and named when it has passed.
+// run builds, and pushes if o asks for it. The image's tests run while its layers are pushed. The
+// image gets its names after it has passed.
 func (p *Project) run(ctx context.Context, b *builder.Builder, o *BuildOptions, m target, to llb.BuildOptions,
 	t *tally) (*llb.Result, error) {
 	to.Checks, to.PackEarly, to.CPUs = p.smoke.checks(m.kept != nil), o.Push, b.CPUs()

@@ -12,50 +12,55 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// BuildOptions say what is built and where it goes. The zero value builds the image with all that
-// recipe and cache have, and loads it into the local Docker Engine where there is one.
+// BuildOptions say what is built and where it goes. The zero value builds the image with the settings
+// of the recipe and with all caches, and loads it into the local Docker Engine if there is one.
 type BuildOptions struct {
 	// Names are the image's references, as registry.example/ray:2.60.0. At least one is required to push.
 	Names []string
 	// Push pushes the image to each name's registry.
 	Push bool
-	// PushRetry is how long a push that fails goes on trying without progress, and how long a
-	// registry that never answered is tried. Default: 5 minutes, and 15 seconds. Less than 0: a
-	// push is not tried again.
+	// PushRetry is how long a failing push is tried again without progress. It also limits how long
+	// a registry that never answered is tried. Default: 5 minutes, but 15 seconds for a registry
+	// that never answered. Less than 0: a failed push is not tried again.
 	PushRetry time.Duration
 	// Outputs are files and directories that get the image. Default: none.
 	Outputs []Output
 
-	// Frozen fails where the lock does not fit the recipe. Default: what changed is resolved, and the lock written.
+	// Frozen makes the build fail if the lock does not fit the recipe. Default: the build resolves
+	// what changed and writes the lock.
 	Frozen bool
-	// NoCache takes nothing from before: no layer of a registry's image, no step of the builder's cache.
+	// NoCache reuses nothing from earlier builds: no layer of an image in a registry, no
+	// step of the builder's cache.
 	NoCache bool
-	// NoReuse builds the whole graph. Default: layers whose inputs did not change are taken from
-	// the image that was pushed before, and the others built alone.
+	// NoReuse builds the whole graph. Default: layers whose inputs did not change are reused from
+	// the image that was pushed before, and only the other layers are built.
 	NoReuse bool
-	// NoGraphTag neither looks for the image under the tag of its graph, nor gives it one.
+	// NoGraphTag means that the build does not search for the image by the tag of its graph, and
+	// does not give it this tag.
 	NoGraphTag bool
 	// CacheFrom and CacheTo are build caches to import and export. Default: none. A cache is exported with mode=max
 	// and ignore-error=true, unless its entry says otherwise.
 	CacheFrom, CacheTo []llb.CacheEntry
-	// CacheBudget is how long a build waits for each cache that it imports, and for all exports. Default: for ever.
+	// CacheBudget is the longest time that a build waits for each cache import, and for all cache
+	// exports together. Default: no limit.
 	CacheBudget time.Duration
-	// BuilderFetches lets the builder fetch artifacts by itself. Default: this process does, and
-	// hands them to the builder.
+	// BuilderFetches lets the builder fetch artifacts itself. Default: this process fetches them
+	// and sends them to the builder.
 	BuilderFetches bool
 
-	// Compression of layers: gzip, zstd or estargz. Default: the recipe's, else gzip.
+	// Compression is the compression of layers: gzip, zstd or estargz. Default: the recipe's, else gzip.
 	Compression string
 	// Labels are added to the image's config.
 	Labels map[string]string
 	// Annotations are added to the manifest.
 	Annotations map[string]string
-	// Secrets give the values of secrets that the recipe's steps ask for, by id. They are read when a step asks.
+	// Secrets return the values of secrets that the recipe's steps ask for, by id. A secret is
+	// read when a step asks for it.
 	Secrets map[string]func() ([]byte, error)
-	// Smoke says whether the image is tested before it gets its names. Default: as the recipe says.
+	// Smoke says whether the image is tested before it gets its names. Default: the recipe decides.
 	Smoke SmokeMode
 
-	// Before asks what the first name was before the build, for [Result.Before].
+	// Before asks the registry which image the first name has before the build, for [Result.Before].
 	Before bool
 }
 
@@ -64,23 +69,24 @@ type SmokeMode string
 
 // Modes of the test.
 const (
-	SmokeByRecipe SmokeMode = ""       // as the recipe says
-	SmokeAlways   SmokeMode = "always" // also where the same test was passed before
+	SmokeByRecipe SmokeMode = ""       // the recipe decides
+	SmokeAlways   SmokeMode = "always" // also if an equal test passed before
 	SmokeNever    SmokeMode = "never"
 )
 
 // Output is a file or a directory that gets the image.
 type Output struct {
 	// Type is oci (a tar in OCI layout), docker (a tar for "docker load") or local (a directory).
-	// Each may be there once.
+	// Each type may occur once.
 	Type string
-	// Path is the file, which appears when it is whole, or the directory.
+	// Path is the file or the directory. The file appears when it is complete.
 	Path string
-	// To gets the tar in place of Path; it is not closed. Default: Path is written.
+	// To gets the tar instead of Path. It is not closed. Default: the tar is written to Path.
 	To io.Writer
 }
 
-// Check says what is wrong with the options, as an [OptionError]. It asks nobody. [Project.Build] begins with it.
+// Check returns an [OptionError] if the options are wrong. It contacts no registry and no builder.
+// [Project.Build] calls it first.
 func (o *BuildOptions) Check() error {
 	for _, name := range o.Names {
 		if _, err := registry.Host(name); err != nil {
@@ -122,7 +128,8 @@ func checkOutputs(all []Output) error {
 	return nil
 }
 
-// checkCaches refuses entries that BuildKit could not read. more are the types that field has beside the usual ones.
+// checkCaches refuses entries that BuildKit cannot read. more lists types that field
+// accepts besides the usual ones.
 func checkCaches(field string, entries []llb.CacheEntry, more ...string) error {
 	kinds := append([]string{"registry", "local", "gha", "s3", "azblob"}, more...)
 	for _, e := range entries {
@@ -139,8 +146,9 @@ func checkCaches(field string, entries []llb.CacheEntry, more ...string) error {
 	return nil
 }
 
-// exports are the caches to export with the settings that a cache should be written with: every step's result, in the
-// form that all registries take, and never at the cost of the build. What an entry says stays.
+// exports returns the caches to export with default settings added: all steps' results are
+// exported, in the form that all registries accept, and a failed export does not fail the build.
+// Settings of an entry win.
 func exports(entries []llb.CacheEntry) []llb.CacheEntry {
 	var all []llb.CacheEntry
 	for _, e := range entries {
@@ -160,10 +168,10 @@ func exports(entries []llb.CacheEntry) []llb.CacheEntry {
 	return all
 }
 
-// reach is how long a registry that never answered is tried. 0 is the client's default.
+// reach is how long a push tries a registry that never answered. 0 means the client's default, 15 seconds.
 func (o *BuildOptions) reach() time.Duration { return max(o.PushRetry, 0) }
 
-// retry is how long a push goes on without progress, in the client's terms: below 0, not at all.
+// retry is how long a push is tried again without progress. Less than 0: it is not tried again.
 func (o *BuildOptions) retry() time.Duration {
 	if o.PushRetry == 0 {
 		return 5 * time.Minute

@@ -17,8 +17,8 @@ const (
 	engineDir    = builder.EngineDir
 	artifactsDir = "artifacts"
 	locksDir     = "locks"
-	testedDir    = "tested" // a file for each test that an image has passed which was built here
-	// RegistryDir is where "raybuild registry serve" keeps images unless told otherwise.
+	testedDir    = "tested" // one file for each test that an image built here has passed
+	// RegistryDir is the default directory of "raybuild registry serve".
 	RegistryDir = "registry"
 )
 
@@ -27,7 +27,7 @@ type CachePart struct {
 	Part  string `json:"part"` // engine, artifacts, locks, tested or registry
 	Path  string `json:"path"`
 	Bytes int64  `json:"bytes"` // on disk
-	What  string `json:"what"`  // in words
+	What  string `json:"what"`  // what the part contains, in words
 }
 
 // CacheParts measures what raybuild keeps on this machine.
@@ -54,17 +54,17 @@ func CacheParts(o Options) ([]CachePart, error) {
 	return all, nil
 }
 
-// PruneOptions say what [PruneCache] leaves. The zero value keeps the embedded engine's build cache, which has a limit
-// of its own, and no artifact.
+// PruneOptions say what [PruneCache] keeps. The zero value removes all artifacts. It keeps the
+// embedded engine's build cache, because that cache has its own limit.
 type PruneOptions struct {
-	// Keep is how many bytes of artifacts stay: those that were used last.
+	// Keep is how many bytes of artifacts stay. Those that were used last stay.
 	Keep int64
-	// Engine ends the embedded engine, and removes its build cache, too.
+	// Engine stops the embedded engine and removes its build cache too.
 	Engine bool
 }
 
-// PruneCache removes what raybuild keeps on this machine, and tells how many bytes that freed. Nothing is lost: what
-// is needed again is fetched, built or tested again. Images stay.
+// PruneCache removes files that raybuild keeps on this machine, and returns how many bytes this
+// freed. Nothing is lost: raybuild fetches, builds or tests again what it needs. Images stay.
 func PruneCache(ctx context.Context, o Options, p PruneOptions) (freed int64, err error) {
 	defer public(ctx, &err)
 	home, err := o.homeDir()
@@ -98,9 +98,9 @@ func PruneCache(ctx context.Context, o Options, p PruneOptions) (freed int64, er
 	return max(0, freed), nil
 }
 
-// diskUse is the space that the files below dir take on disk; each of several links to a file
-// counts once. What vanishes while it is read, or belongs to another user of a rootless engine, is
-// left out.
+// diskUse returns the space that the files below dir take on disk, in bytes. A file with several
+// links counts once. Files that vanish during the walk, or that this user may not read (files of a
+// rootless engine), are not counted.
 func diskUse(dir string) (int64, error) {
 	seen, sum := map[fileID]bool{}, int64(0)
 	err := filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
@@ -124,5 +124,5 @@ func diskUse(dir string) (int64, error) {
 	return sum, err
 }
 
-// fileID tells files apart that may have several names; zero where the system does not say.
+// fileID identifies a file that may have several names. It is zero if the system does not tell.
 type fileID struct{ device, file uint64 }

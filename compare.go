@@ -11,32 +11,32 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// CompareOptions say what a project is compared with. The zero value is the image that was pushed
-// last from this recipe on this machine.
+// CompareOptions say which image a project is compared with. The zero value means the image that
+// was pushed last from this recipe on this machine.
 type CompareOptions struct {
 	// Image is a reference. Default: the image that was pushed last from this recipe on this machine.
 	Image string
-	// Compression, Labels and Annotations are those of the build: they are in the graph's digest.
+	// Compression, Labels and Annotations are those of the build, because the graph's digest depends on them.
 	Compression         string
 	Labels, Annotations map[string]string
 }
 
-// comparison is the graph of recipe and lock here, beside an image of a registry.
+// comparison has the graph of the local recipe and lock, and the image of a registry to compare it with.
 type comparison struct {
 	p      *Project
-	graph  *layers.Graph // nil where the lock does not even have the platforms
+	graph  *layers.Graph // nil: the lock lacks a platform, or is too stale for a graph
 	inputs *layers.BuildRecord
 	stale  []layers.StaleLayer
-	image  *pushedImage // nil: there is none
+	image  *pushedImage // nil: there is no image
 }
 
-// pushedImage is an image with the record that it carries.
+// pushedImage is an image in a registry with the record that is attached to it.
 type pushedImage struct {
 	registry.Image
-	record *layers.BuildRecord // nil: it has none, or none that fits it
+	record *layers.BuildRecord // nil: it has no record, or one that does not fit the image
 }
 
-// compare takes recipe and lock as they are, resolving nothing, and looks at the image.
+// compare uses recipe and lock as they are, without resolving anything, and reads the image from the registry.
 func (p *Project) compare(ctx context.Context, o CompareOptions) (*comparison, error) {
 	g := &comparison{p: p}
 	if err := g.local(ctx, &BuildOptions{Compression: o.Compression, Labels: o.Labels,
@@ -62,7 +62,7 @@ func (p *Project) compare(ctx context.Context, o CompareOptions) (*comparison, e
 	return g, err
 }
 
-// local makes the graph, and marks in its record what the lock does not answer.
+// local makes the graph, and marks in its record which layers the lock does not fit.
 func (g *comparison) local(ctx context.Context, o *BuildOptions) (err error) {
 	p := g.p
 	if g.stale, err = layers.Stale(p.recipe, p.lock, p.env.Layers...); err != nil {
@@ -86,7 +86,7 @@ func (g *comparison) local(ctx context.Context, o *BuildOptions) (err error) {
 		if len(g.stale) == 0 {
 			return err
 		}
-		g.graph = nil // a lock that does not fit may come to no graph at all
+		g.graph = nil // a lock that does not fit may allow no graph
 		return nil
 	}
 	if g.inputs, err = g.graph.Record(ctx); err != nil {
@@ -96,7 +96,7 @@ func (g *comparison) local(ctx context.Context, o *BuildOptions) (err error) {
 	return nil
 }
 
-// loadPushedImage reads an image and its record. A record that does not fit the image's layers is none.
+// loadPushedImage reads an image and its record. It ignores a record that does not fit the image's layers.
 func loadPushedImage(ctx context.Context, c *registry.Client, ref string) (*pushedImage, error) {
 	image, err := c.Inspect(ctx, ref, inputsType)
 	if err != nil {
@@ -120,7 +120,7 @@ func loadPushedImage(ctx context.Context, c *registry.Client, ref string) (*push
 	return out, nil
 }
 
-// platform is the image of one platform, or nil.
+// platform returns the image of one platform, or nil.
 func (c *pushedImage) platform(name string) *registry.PlatformImage {
 	if c == nil {
 		return nil
@@ -133,8 +133,8 @@ func (c *pushedImage) platform(name string) *registry.PlatformImage {
 	return nil
 }
 
-// reason is why a layer is not the one that it was, in one line of at most n characters; what comes
-// from an image is not trusted to be printable.
+// reason says why a layer differs from the image's layer, in one line of at most n characters. It
+// escapes control characters, because texts from an image are not trusted.
 func reason(f layers.LayerComparison, n int) string {
 	var parts []string
 	const most = 4

@@ -14,20 +14,20 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// ImageDiff is what differs between the images A and B. Sizes are bytes; its JSON is that of "raybuild diff --json".
+// ImageDiff says how the images A and B differ. Sizes are in bytes. Its JSON is that of "raybuild diff --json".
 type ImageDiff struct {
 	A         string          `json:"a"` // by digest
 	B         string          `json:"b"`
-	Same      bool            `json:"same"`           // one digest
+	Same      bool            `json:"same"`           // both have the same digest
 	Locks     bool            `json:"locks"`          // both carry a lock, so packages are known
 	Packages  []PackageChange `json:"packages"`       // by platform, layer, kind and name
 	Config    []ConfigChange  `json:"config"`         // by platform and key
-	Layers    []LayerChange   `json:"layers"`         // of B in its order, then those of A alone
-	Pull      int64           `json:"pull_bytes"`     // by a node that holds A; a node pulls one platform
-	Platforms []PlatformPull  `json:"platform_bytes"` // the same for each platform
+	Layers    []LayerChange   `json:"layers"`         // layers of B in their order, then layers that only A has
+	Pull      int64           `json:"pull_bytes"`     // what a node that has A pulls; the largest of all platforms
+	Platforms []PlatformPull  `json:"platform_bytes"` // what it pulls for each platform
 }
 
-// PackageChange is a package that differs.
+// PackageChange is a package that differs between two images.
 type PackageChange struct {
 	Platform string `json:"platform"`
 	Kind     string `json:"kind"`   // apt, conda, pip, installer, base, tool, file
@@ -37,7 +37,7 @@ type PackageChange struct {
 	To       string `json:"to,omitempty"`
 }
 
-// ConfigChange is a value of the config that differs.
+// ConfigChange is a value of the image config that differs between two images.
 type ConfigChange struct {
 	Platform string `json:"platform"`
 	Key      string `json:"key"`
@@ -45,7 +45,7 @@ type ConfigChange struct {
 	To       string `json:"to,omitempty"`
 }
 
-// LayerChange is a layer of one of the images.
+// LayerChange is a layer of one or both images.
 type LayerChange struct {
 	Platform string        `json:"platform"`
 	State    string        `json:"state"` // shared, new, gone
@@ -54,14 +54,14 @@ type LayerChange struct {
 	History  string        `json:"history,omitempty"`
 }
 
-// PlatformPull is what a node of one platform pulls.
+// PlatformPull is the number of bytes that a node of one platform pulls.
 type PlatformPull struct {
 	Platform string `json:"platform"`
 	Bytes    int64  `json:"bytes"`
 }
 
-// Diff says what differs between two images, and what a node that holds a pulls for b: packages by
-// the locks that travel with images that raybuild pushed, config, and layers. No layer is pulled.
+// Diff says how two images differ, and how many bytes a node that has a pulls for b. It compares
+// packages (by the locks of images that raybuild pushed), config and layers. It pulls no layer.
 func Diff(ctx context.Context, a, b string, o Options) (_ *ImageDiff, err error) {
 	defer public(ctx, &err)
 	return compareImages(ctx, newEnv(o).client(), a, b)
@@ -102,7 +102,7 @@ func loadImageAlone(ctx context.Context, c *registry.Client, ref string) (*pushe
 	return &pushedImage{Image: image}, err
 }
 
-// lockOf is the lock that travels with an image, or nil.
+// lockOf returns the lock that is attached to an image, or nil.
 func lockOf(ctx context.Context, c *registry.Client, ref string) (*layers.Lock, error) {
 	found, err := c.Attached(ctx, ref, lockType)
 	if err != nil || len(found) == 0 {
@@ -111,7 +111,7 @@ func lockOf(ctx context.Context, c *registry.Client, ref string) (*layers.Lock, 
 	return layers.ParseLock(found[len(found)-1].Data, "lock of "+ref)
 }
 
-// packages turns the difference of two locks into package systems' terms.
+// packages adds the changes between two locks, with the names of package systems (apt, conda, pip).
 func (r *ImageDiff) packages(changes []layers.Change) {
 	systems := map[string]string{
 		layers.KindDeb: "apt", layers.KindConda: "conda", layers.KindWheel: "pip", layers.KindSdist: "pip",
@@ -120,7 +120,7 @@ func (r *ImageDiff) packages(changes []layers.Change) {
 	for _, c := range changes {
 		p := PackageChange{Platform: c.Platform, Kind: systems[c.Kind], Change: "changed", Name: c.Name,
 			From: c.From, To: c.To}
-		if p.Kind == "" { // an image: its layer is base or tool
+		if p.Kind == "" { // the change is of an image, and its layer is base or tool
 			p.Kind = c.Layer
 		}
 		if c.From == "" {
@@ -132,7 +132,7 @@ func (r *ImageDiff) packages(changes []layers.Change) {
 	}
 }
 
-// platform compares the images of one platform; was is nil where A lacks it.
+// platform compares the images of one platform. was is nil if A lacks the platform.
 func (r *ImageDiff) platform(name string, was *registry.PlatformImage, is registry.PlatformImage) {
 	if was == nil {
 		was = &registry.PlatformImage{}
@@ -155,7 +155,7 @@ func (r *ImageDiff) platform(name string, was *registry.PlatformImage, is regist
 	}
 	for _, l := range is.Layers {
 		state := "new"
-		if had[l.Digest] || has[l.Digest] { // a blob that is there twice is pulled once
+		if had[l.Digest] || has[l.Digest] { // a node pulls a blob only once
 			state = "shared"
 			pull -= l.Size
 		}
@@ -172,7 +172,7 @@ func (r *ImageDiff) platform(name string, was *registry.PlatformImage, is regist
 	r.Pull = max(r.Pull, pull)
 }
 
-// configValues are what containers are started with, by name.
+// configValues returns the config values that affect containers, by name.
 func configValues(c ocispecs.ImageConfig) map[string]string {
 	out := map[string]string{}
 	set := func(k, v string) {

@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// onDisk is a file's identity, and the space that it takes on disk.
+// onDisk returns a file's identity and the bytes that it takes on disk.
 func onDisk(info fs.FileInfo) (fileID, int64) {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {

@@ -10,33 +10,33 @@ import (
 	"github.com/raybuild/raybuild/internal/sources"
 )
 
-// Diagnosis is what this machine can build with. Its JSON is that of "raybuild doctor --json".
+// Diagnosis says what this machine can build with. Its JSON is that of "raybuild doctor --json".
 type Diagnosis struct {
-	Builder  string        `json:"builder"`            // that a build would take; "" for none
-	BuildKit string        `json:"buildkit,omitempty"` // its version
-	Merge    bool          `json:"merge"`              // it can merge and diff
+	Builder  string        `json:"builder"`            // the builder that a build would use; "": there is none
+	BuildKit string        `json:"buildkit,omitempty"` // the builder's version
+	Merge    bool          `json:"merge"`              // the builder can merge and diff layers
 	Findings []Finding     `json:"findings"`
-	Host     []HostSetting `json:"host"`            // what this machine's pip, uv, conda and apt are configured with
-	Notes    []string      `json:"notes,omitempty"` // on that
+	Host     []HostSetting `json:"host"`            // configuration of this machine's pip, uv, conda and apt
+	Notes    []string      `json:"notes,omitempty"` // notes on this configuration
 }
 
-// Finding is one thing that was looked at.
+// Finding is the result of one check.
 type Finding struct {
 	Name   string `json:"name"`
 	OK     bool   `json:"ok"`
 	Detail string `json:"detail"`
-	Fix    string `json:"fix,omitempty"` // the command that mends it
+	Fix    string `json:"fix,omitempty"` // the command that fixes it
 }
 
-// HostSetting is one setting of the machine.
+// HostSetting is one setting of the machine's configuration.
 type HostSetting struct {
 	What string `json:"what"`
 	Text string `json:"value"` // without user, password and token
-	From string `json:"from"`  // the file or variable that has it
+	From string `json:"from"`  // the file or variable that sets it
 }
 
-// Doctor looks at this machine: which builder a build with these options would take, what is missing for others, and
-// where packages would be fetched from.
+// Doctor checks this machine. It says which builder a build with these options would use, what
+// other builders lack, and from where packages would be fetched.
 func Doctor(ctx context.Context, o Options) *Diagnosis {
 	e := newEnv(o)
 	found := builder.Examine(ctx, e.builder())
@@ -54,7 +54,7 @@ func Doctor(ctx context.Context, o Options) *Diagnosis {
 	return d
 }
 
-// findHome tells whether raybuild's own directory can be written.
+// findHome checks whether raybuild's own directory is writable.
 func (e *env) findHome() Finding {
 	home, err := e.MakeHome()
 	if err != nil {
@@ -71,7 +71,8 @@ func (e *env) findHome() Finding {
 	return Finding{Name: "directory", OK: true, Detail: home}
 }
 
-// findCredentials tells where credentials for registries are read from. None is fine: public images need none.
+// findCredentials finds the file with credentials for registries. A missing file is fine,
+// because public images need none.
 func (e *env) findCredentials() Finding {
 	dir := e.getenv("DOCKER_CONFIG")
 	if dir == "" {

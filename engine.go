@@ -7,17 +7,17 @@ import (
 	"github.com/raybuild/raybuild/internal/builder"
 )
 
-// ServeEngine makes this process the embedded engine where it was started as that, and tells
-// whether it was. The engine is a process of its own, which outlives the program that started it,
-// so that the next build finds it warm; it is the same program, started with another first
-// argument. So a program that builds on the embedded engine calls ServeEngine before all else in
-// its main, and ends where it says true:
+// ServeEngine runs the embedded engine in this process if the process was started as the engine. It
+// returns true if so. The engine is a separate process, which outlives the program that started it,
+// so the next build finds it warm. It is the same program, started with another first argument. So
+// a program that builds on the embedded engine must call ServeEngine first in its main, and must
+// end if ServeEngine returns true:
 //
 //	if served, err := raybuild.ServeEngine(ctx); served {
 //		return err
 //	}
 //
-// A program that does not call it uses the raybuild command in PATH as engine, or another builder.
+// A program that does not call it uses the raybuild command in PATH as its engine, or another builder.
 func ServeEngine(ctx context.Context) (bool, error) {
 	builder.ServesEngine()
 	if len(os.Args) < 2 || os.Args[1] != builder.EngineCommand {

@@ -10,7 +10,7 @@ import (
 	"github.com/raybuild/raybuild/layers"
 )
 
-// OptionError is an option that makes no sense. Nothing was done.
+// OptionError says which option makes no sense. Nothing was done.
 type OptionError struct {
 	// Field is the option's name in [Options], [BuildOptions] or another struct of options, such as
 	// "Compression". "": it is an argument.
@@ -26,17 +26,17 @@ func (e *OptionError) Error() string {
 	return e.Field + " " + e.Err.Error()
 }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (e *OptionError) Unwrap() error { return e.Err }
 
 func optionErrorf(field, format string, args ...any) error {
 	return &OptionError{Field: field, Err: fmt.Errorf(format, args...)}
 }
 
-// InterruptedError is a call whose context ended before its work. It is context.Canceled or
-// context.DeadlineExceeded, too ([errors.Is]).
+// InterruptedError says that a call's context ended before the call was done. [errors.Is] also
+// finds context.Canceled or context.DeadlineExceeded in it.
 type InterruptedError struct {
-	// State says how far the call had come, and what another call finds.
+	// State says how far the call got, and what another call can reuse.
 	State string
 	// Err is what the call ended with.
 	Err error
@@ -44,14 +44,14 @@ type InterruptedError struct {
 
 func (e *InterruptedError) Error() string { return "interrupted; " + e.State }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (e *InterruptedError) Unwrap() error { return e.Err }
 
-// StaleLockError is a lock that does not fit the recipe, where it must not change.
+// StaleLockError says that the lock does not fit the recipe and must not be changed.
 type StaleLockError struct {
-	// Lock is the lock's file as the options name it; "": an image's.
+	// Lock is the lock's file as the options name it. "": the lock is an image's.
 	Lock string
-	// Layers are those that the lock does not answer. None: there is no lock.
+	// Layers are the layers that the lock does not fit. None: there is no lock.
 	Layers []StaleLayer
 }
 
@@ -63,11 +63,11 @@ func (e *StaleLockError) Error() string {
 		"control", e.Lock, staleText(e.Layers))
 }
 
-// StaleLayer is a layer that a lock does not answer.
+// StaleLayer is a layer that a lock does not fit.
 type StaleLayer struct {
 	Platform string `json:"platform"` // os/arch
 	Layer    string `json:"layer"`    // its name
-	Why      string `json:"why"`      // in words
+	Why      string `json:"why"`      // the reason, in words
 }
 
 func staleLayers(all []layers.StaleLayer) []StaleLayer {
@@ -78,7 +78,7 @@ func staleLayers(all []layers.StaleLayer) []StaleLayer {
 	return out
 }
 
-// staleText has one line for each layer.
+// staleText returns one line for each layer.
 func staleText(stale []StaleLayer) string {
 	var b strings.Builder
 	for _, s := range stale {
@@ -87,13 +87,13 @@ func staleText(stale []StaleLayer) string {
 	return b.String()
 }
 
-// NoRecordError is an image without the documents that raybuild stores beside an image that it pushes. It was not
-// pushed by raybuild, or copied without its referrers.
+// NoRecordError says that an image lacks the documents that raybuild attaches to an image that it
+// pushes. Raybuild did not push the image, or someone copied it without its referrers.
 type NoRecordError struct {
-	Image string // as it was named
-	// Missing says in words what the image does not carry.
+	Image string // the image as the caller named it
+	// Missing says in words what the image lacks.
 	Missing string
-	// Instead says in words what to do.
+	// Instead says in words what to do instead.
 	Instead string
 }
 
@@ -106,19 +106,20 @@ func noRecord(ref string) error {
 	return &NoRecordError{ref, "record of its inputs", "raybuild diff compares layers and locks"}
 }
 
-// RegistryError is a registry that did not do what it was asked to.
+// RegistryError says that a request to a registry failed.
 type RegistryError struct {
-	Host   string // of the registry, with port
-	Status int    // HTTP status of its answer; 0: there was none
+	Host   string // the registry's host, with port
+	Status int    // HTTP status of its answer; 0: it did not answer
 	Err    error
 }
 
 func (e *RegistryError) Error() string { return e.Err.Error() }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (e *RegistryError) Unwrap() error { return e.Err }
 
-// public gives an error the types of this package, as a call ends with it. Its text stays as it is.
+// public converts the error of an exported function into the types of this package. The
+// error's text stays the same.
 func public(ctx context.Context, err *error) {
 	if *err == nil {
 		return
@@ -132,7 +133,7 @@ func public(ctx context.Context, err *error) {
 	}
 }
 
-// interrupted is the error of a call whose context has ended.
+// interrupted returns the error of a call whose context has ended.
 func interrupted(ctx context.Context, state string, err error) error {
 	if stopped := (*InterruptedError)(nil); errors.As(err, &stopped) {
 		return err

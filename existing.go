@@ -13,25 +13,25 @@ import (
 	"github.com/raybuild/raybuild/layers"
 )
 
-// The ways in which an image that a registry had became what the names are.
+// How a call uses an image that a registry already had.
 const (
-	retagged = "retagged" // another tag of the repository was it
-	copied   = "copied"   // another repository had it
+	retagged = "retagged" // another tag of the same repository had the image
+	copied   = "copied"   // another repository had the image
 )
 
-// existingImage is an image that a registry has and that is the graph, so that nothing needs to be built.
+// existingImage is an image in a registry that was built from the same graph, so nothing has to be built.
 type existingImage struct {
 	registry.Descriptor
-	how  string // retagged, copied, or "": one of the names is it
+	how  string // retagged, copied, or "" if one of the names already has it
 	sent registry.Pushed
 }
 
-// graphTag is the tag that keeps an image findable by its graph. A tag may be moved by whoever may
-// push, so the annotation of what it names is looked at as well.
+// graphTag returns the tag by which an image is found by its graph. Everyone who may push can move
+// a tag, so the image's graph annotation is checked too.
 func graphTag(graph digest.Digest) string { return "graph-" + graph.Encoded()[:32] }
 
-// lastTag is the tag of the image that was pushed last to a reference's repository, which the next
-// one takes layers from.
+// lastTag returns the tag of the image that was pushed last to a reference's repository. The next
+// build reuses layers of this image.
 func lastTag(ref string) string {
 	named, err := reference.ParseNormalizedNamed(ref)
 	if err != nil {
@@ -40,11 +40,11 @@ func lastTag(ref string) string {
 	return reference.FamiliarName(named) + ":graph-last"
 }
 
-// findExisting asks registries what is there of the graph: all of it, under one of the names or
-// elsewhere, or else an image to take layers from; a push of the rest is allowed then. Over a slow
-// link the round trips are what it takes, so what can be asked at the same time is. Where the first
-// name is the graph nothing else is asked, and where another tag is it nothing else is written.
-// first is what lookAhead gave.
+// findExisting searches registries for the graph's image, under one of the names or elsewhere. If
+// there is none, it returns an earlier image whose layers can be reused, and has checked that a
+// push is allowed. On a slow link round trips take most of the time, so requests run in parallel.
+// If the first name has the image, findExisting sends no other request for it. If another tag has
+// the image, findExisting writes only the new names. first is the result of lookAhead.
 func (p *Project) findExisting(ctx context.Context, graph *layers.Graph, o *BuildOptions,
 	first func() (registry.Descriptor, error)) (*existingImage, *reuse, error) {
 	mayBeThere := o.mayBeThere()
@@ -61,12 +61,12 @@ func (p *Project) findExisting(ctx context.Context, graph *layers.Graph, o *Buil
 		read, loggedIn sync.WaitGroup
 	)
 	defer loggedIn.Wait()
-	defer giveUp() // a token service that hangs holds up nothing that does not need it
+	defer giveUp() // a token service that hangs must not delay a call that does not need it
 	defer read.Wait()
 	defer stop()
 	read.Go(func() { k, failed = p.reusable(reading, o, graph) })
 	if mayBeThere && !o.NoGraphTag {
-		for _, name := range o.Names { // for tags, or for the question whether a push is allowed
+		for _, name := range o.Names { // for tags, or to ask whether a push is allowed
 			loggedIn.Go(func() { p.registry.Login(loggingIn, name) })
 		}
 		alone := func() { stop(); read.Wait() }
@@ -78,18 +78,19 @@ func (p *Project) findExisting(ctx context.Context, graph *layers.Graph, o *Buil
 		return nil, nil, err
 	}
 	read.Wait()
-	if reading.Err() != nil && ctx.Err() == nil { // it was given up for a tag that came to nothing
+	if reading.Err() != nil && ctx.Err() == nil { // it was stopped for a tag that could not be used
 		k, failed = p.reusable(ctx, o, graph)
 	}
 	return nil, k, failed
 }
 
-// mayBeThere tells whether an image that a registry has may be all that is asked for.
+// mayBeThere tells whether an existing image in a registry can replace the build.
 func (o *BuildOptions) mayBeThere() bool {
 	return o.Push && !o.NoCache && len(o.Outputs) == 0 && o.Smoke != SmokeAlways
 }
 
-// lookAhead begins to ask what the first name is, where that will be asked. What it gives waits for the answer.
+// lookAhead starts to ask which image the first name has, if the build will need that. The returned
+// function waits for the answer.
 func (p *Project) lookAhead(ctx context.Context, o *BuildOptions) func() (registry.Descriptor, error) {
 	if !o.mayBeThere() {
 		return nil
@@ -98,12 +99,12 @@ func (p *Project) lookAhead(ctx context.Context, o *BuildOptions) func() (regist
 		found, _, err := p.registry.Head(ctx, o.Names[0])
 		return found, err
 	})
-	go first() //nolint:errcheck // who waits gets it
+	go first() //nolint:errcheck // the waiting caller gets the error
 	return first
 }
 
-// findByName finds the graph under the names, with one request for each. What it finds becomes all
-// names. Nil: none of them is it.
+// findByName searches for the graph's image under the names, with one request for each name. If one
+// name has the image, the image gets all other names. It returns nil if no name has it.
 func (p *Project) findByName(ctx context.Context, graph *layers.Graph, o *BuildOptions,
 	first func() (registry.Descriptor, error)) (*existingImage, error) {
 	p.seen = map[string]string{}
@@ -135,9 +136,9 @@ func (p *Project) findByName(ctx context.Context, graph *layers.Graph, o *BuildO
 	return nil, nil
 }
 
-// findByGraphTag finds the graph under its own tag, with one request for each of the names'
-// repositories and for each that a cache is imported from. What it finds becomes all names, once
-// alone has ended what else is under way. Nil: nobody has it.
+// findByGraphTag searches for the graph's image by its graph tag, with one request for each
+// repository of the names and of the imported caches. If it finds the image, it calls alone, which
+// stops parallel work, and then gives the image all names. It returns nil if no repository has it.
 func (p *Project) findByGraphTag(ctx context.Context, graph *layers.Graph, o *BuildOptions,
 	alone func()) (*existingImage, error) {
 	tags := slices.Concat(graphTags(o.Names, graph.Digest), graphTags(cacheRefs(o), graph.Digest))
@@ -157,12 +158,13 @@ func (p *Project) findByGraphTag(ctx context.Context, graph *layers.Graph, o *Bu
 		if err == nil || ctx.Err() != nil {
 			return h, err
 		}
-		p.env.warn("%v", err) // the build, which can do without it, says what is wrong if it is more than that
+		p.env.warn("%v", err) // the build works without it, and fails later if the registry has a real problem
 	}
 	return nil, nil
 }
 
-// retagOrCopy makes names what was found: by its manifest in the same repository, by mounting its blobs in another one.
+// retagOrCopy gives the image that was found its names. In the same repository it tags the
+// manifest. To another repository it copies the image, and mounts blobs if it can.
 func (p *Project) retagOrCopy(ctx context.Context, graph *layers.Graph, o *BuildOptions, h *existingImage,
 	names []string) error {
 	var same, others []string
@@ -197,7 +199,8 @@ func (p *Project) retagOrCopy(ctx context.Context, graph *layers.Graph, o *Build
 	return p.registry.Tag(ctx, h.Ref, same...)
 }
 
-// tagByGraph lets later builds find what was pushed under other names. A push that is done does not fail for it.
+// tagByGraph tags the pushed image by its graph, so that later builds find it under other names. An
+// error does not fail a finished push.
 func (p *Project) tagByGraph(ctx context.Context, graph *layers.Graph, o *BuildOptions, pushed digest.Digest) {
 	if o.NoGraphTag {
 		return
@@ -221,7 +224,7 @@ func (p *Project) tagByGraph(ctx context.Context, graph *layers.Graph, o *BuildO
 	tagged.Wait()
 }
 
-// graphTags are the graph's own tags beside references, one for each.
+// graphTags returns the graph tag in the repository of each reference.
 func graphTags(refs []string, graph digest.Digest) []string {
 	all := make([]string, 0, len(refs))
 	for _, ref := range refs {
@@ -232,7 +235,7 @@ func graphTags(refs []string, graph digest.Digest) []string {
 	return all
 }
 
-// cacheRefs are the images and caches of the names' registries that a cache is imported from.
+// cacheRefs returns the imported caches that are in the names' registries.
 func cacheRefs(o *BuildOptions) []string {
 	var all []string
 	for _, e := range o.CacheFrom {

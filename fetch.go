@@ -15,9 +15,9 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// fetchThere is a build by build whose artifacts the builder fetches by itself, each from its first
-// mirror. A builder tries one place only, so where a build fails before any step has, it goes on
-// with everybody's next mirror; what was fetched is kept.
+// fetchThere builds with build, and lets the builder fetch each artifact itself from the artifact's
+// first mirror. A builder tries only one URL. So if a build fails before any step has failed,
+// fetchThere tries again with the next mirror of every artifact. The builder keeps what it has fetched.
 func (p *Project) fetchThere(ctx context.Context, b *builder.Builder, graph *layers.Graph, to llb.BuildOptions,
 	build func(llb.BuildOptions) (*llb.Result, error)) (*llb.Result, error) {
 	places := p.sources.Places(graph.Artifacts)
@@ -47,7 +47,7 @@ func (p *Project) fetchThere(ctx context.Context, b *builder.Builder, graph *lay
 	return nil, errors.Join(errs...)
 }
 
-// reachable refuses mirrors on this machine's loopback for a builder that is elsewhere.
+// reachable refuses mirrors on this machine's loopback if the builder is on another machine.
 func reachable(b *builder.Builder, places map[digest.Digest][]string) error {
 	if b.Engine == builder.Embedded || strings.HasPrefix(b.Engine, "unix:") {
 		return nil

@@ -10,21 +10,21 @@ import (
 	"github.com/raybuild/raybuild/layers"
 )
 
-// Inspection is what a registry tells of an image. Its JSON is that of "raybuild inspect --json".
+// Inspection describes an image in a registry. Its JSON is that of "raybuild inspect --json".
 type Inspection struct {
 	Ref         string            `json:"ref"`                   // by digest: "host/ray@sha256:…"
 	Digest      digest.Digest     `json:"digest"`                // of the manifest or index
 	MediaType   string            `json:"media_type"`            // of the manifest or index
 	Annotations map[string]string `json:"annotations,omitempty"` // of the manifest or index
 	Platforms   []ImagePlatform   `json:"platforms"`             // in the index's order
-	Graph       string            `json:"graph,omitempty"`       // digest of the graph that it was built from
-	Lock        string            `json:"lock,omitempty"`        // its lock, as text
+	Graph       string            `json:"graph,omitempty"`       // digest of the graph that the image was built from
+	Lock        string            `json:"lock,omitempty"`        // the image's lock, as text
 }
 
 // ImagePlatform is the image of one platform.
 type ImagePlatform struct {
 	Platform ocispecs.Platform `json:"platform"`
-	Digest   digest.Digest     `json:"digest"` // of its manifest
+	Digest   digest.Digest     `json:"digest"` // of the platform's manifest
 	// Size is that of config and layers as stored, in bytes: what an empty node pulls.
 	Size        int64                `json:"size"`
 	Created     *time.Time           `json:"created,omitempty"`
@@ -41,12 +41,12 @@ type ImageLayer struct {
 	DiffID    digest.Digest `json:"diff_id"`
 	MediaType string        `json:"media_type"`
 	Size      int64         `json:"size"`              // of the blob, in bytes
-	History   string        `json:"history,omitempty"` // what the image's history says made it
+	History   string        `json:"history,omitempty"` // the layer's text in the image's history
 
 	Annotations map[string]string `json:"annotations,omitempty"` // of its descriptor
 }
 
-// Inspect asks a registry what an image is. No layer is pulled.
+// Inspect reads what a registry knows of an image. It pulls no layer.
 func Inspect(ctx context.Context, ref string, o Options) (_ *Inspection, err error) {
 	defer public(ctx, &err)
 	c := newEnv(o).client()

@@ -6,27 +6,27 @@ import (
 	"github.com/raybuild/raybuild/layers"
 )
 
-// LockOptions say how a lock is brought up. The zero value resolves what the lock does not answer,
-// and keeps all other versions.
+// LockOptions say how a lock is updated. The zero value resolves what the lock does not answer, and
+// keeps all other versions.
 type LockOptions struct {
-	// Update names what is resolved anew although the lock answers it: base, tool, apt, miniconda, env, ray, a Python
-	// package, or pip for all of them.
+	// Update names what is resolved again although the lock answers it: base, tool, apt, miniconda,
+	// env, ray, a Python package, or pip for all Python packages.
 	Update []string
-	// UpdateAll resolves everything anew.
+	// UpdateAll resolves everything again.
 	UpdateAll bool
-	// Check changes nothing, and fails where the lock does not fit the recipe.
+	// Check changes nothing, and returns an error if the lock does not fit the recipe.
 	Check bool
 }
 
-// LockResult is what became of a lock.
+// LockResult says what [Project.Lock] did.
 type LockResult struct {
-	File    string          // as the options named it
-	Written bool            // false: it fitted
+	File    string          // the lock file, as the options name it
+	Written bool            // false: the file did not have to change
 	Changes []layers.Change // by platform, layer, kind and name
 }
 
-// Lock brings the lock up to the recipe and writes it. Resolving runs apt-get, conda and pip in the
-// build sandbox, so it needs a builder.
+// Lock updates the lock to fit the recipe, and writes it. Resolving runs apt-get, conda and pip in
+// the build sandbox, so it needs a builder.
 func (p *Project) Lock(ctx context.Context, o LockOptions) (_ *LockResult, err error) {
 	defer public(ctx, &err)
 	before, text := p.lock, string(p.data)
@@ -39,9 +39,9 @@ func (p *Project) Lock(ctx context.Context, o LockOptions) (_ *LockResult, err e
 	return &LockResult{File: p.env.lock(), Written: string(p.data) != text, Changes: layers.Diff(before, p.lock)}, nil
 }
 
-// Graph is what recipe and lock come to: a pure function of them, of the local files that the
-// recipe names, and of those of the options that the image depends on. It fails where the lock does
-// not fit the recipe. Nobody is asked anything.
+// Graph returns the graph of recipe and lock. It depends only on them, on the local files that the
+// recipe names, and on the options that the image depends on. It returns a [StaleLockError] if the
+// lock does not fit the recipe. It contacts no registry and no builder.
 func (p *Project) Graph(ctx context.Context, o CompareOptions) (*layers.Graph, error) {
 	if err := p.ensureLock(ctx, true, nil); err != nil {
 		return nil, err

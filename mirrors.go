@@ -7,9 +7,9 @@ import (
 	"github.com/raybuild/raybuild/internal/sources"
 )
 
-// MirrorOptions say what [Mirrors] does. The zero value lists the mirrors, and asks none.
+// MirrorOptions say what [Mirrors] does. The zero value lists the mirrors without contacting any.
 type MirrorOptions struct {
-	// Measure asks each place how fast it answers.
+	// Measure measures how fast each mirror part answers.
 	Measure bool
 	// Timeout is the longest time for one measurement. Default: 5 seconds.
 	Timeout time.Duration
@@ -18,18 +18,18 @@ type MirrorOptions struct {
 // MirrorPart is one part of a mirror. Its JSON is that of "raybuild mirrors --json".
 type MirrorPart struct {
 	Mirror  string  `json:"mirror"`
-	Part    string  `json:"part"`                         // apt, conda, pip or installer; of the host what it is for
-	URL     string  `json:"url"`                          // without passwords; or a file of certificates
-	From    string  `json:"from,omitempty"`               // the file or variable that has the host's
-	Seconds float64 `json:"first_byte_seconds,omitempty"` // 0: not measured
-	Speed   float64 `json:"bytes_per_second,omitempty"`   // of the megabyte after the first byte
+	Part    string  `json:"part"`                         // apt, conda, pip or installer; for the host: its use
+	URL     string  `json:"url"`                          // without passwords; or a certificate file
+	From    string  `json:"from,omitempty"`               // the file or variable that sets the host's URL
+	Seconds float64 `json:"first_byte_seconds,omitempty"` // seconds to the first byte; 0: not measured
+	Speed   float64 `json:"bytes_per_second,omitempty"`   // speed of the megabyte after the first byte
 	Error   string  `json:"error,omitempty"`              // why it could not be measured
-	// Measured tells whether it is a place that can be measured, and was.
+	// Measured is true if this part was measured, with or without an error.
 	Measured bool `json:"-"`
 }
 
-// Mirrors lists the mirrors that a recipe can name: first what pip, uv, conda and apt of this machine are configured
-// with (host), then those that raybuild knows.
+// Mirrors lists the mirrors that a recipe can name: first the mirrors that pip, uv, conda and apt
+// of this machine are configured with (host), then the mirrors that raybuild knows.
 func Mirrors(ctx context.Context, o Options, m MirrorOptions) []MirrorPart {
 	e := newEnv(o)
 	host := e.host()

@@ -17,67 +17,68 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// Options say where a project is, what it is built with, and who is told. The zero value is the
-// recipe raybuild.yaml of the working directory, or the default recipe where there is none, built
-// by the first builder that is there.
+// Options say where the project is, which builder builds it, and where messages go. The zero value
+// is the recipe raybuild.yaml in the working directory, or the default recipe if there is no such
+// file, built by the first available builder.
 type Options struct {
-	// Dir is what relative paths are relative to. Default: the process's working directory.
+	// Dir is the directory for relative paths. Default: the process's working directory.
 	Dir string
-	// Recipe is the recipe's file. Default: raybuild.yaml, which need not be there.
+	// Recipe is the recipe's file. Default: raybuild.yaml, which may be missing.
 	Recipe string
-	// Lock is the lock's file. Default: the recipe's with the ending .lock.
+	// Lock is the lock's file. Default: the recipe's path with the ending .lock.
 	Lock string
-	// Set overrides keys of the recipe, as KEY=VALUE: a dotted key, a value as YAML. Where it does,
-	// the lock that it leads to is kept in Home, unless Lock is given.
+	// Set overrides keys of the recipe, as KEY=VALUE: a dotted key, and a value as YAML. The lock
+	// of a recipe with overrides is kept in Home, unless Lock is set.
 	Set []string
-	// Platforms are built, as os/arch. Default: the recipe's.
+	// Platforms to build, as os/arch. Default: the recipe's.
 	Platforms []string
 
-	// Layers are a program's own, on top of the recipe's, in this order. One that is made of
-	// artifacts is a [layers.LockedLayer].
+	// Layers are the calling program's own layers. They follow the recipe's layers, in this order.
+	// A layer that is made of artifacts must be a [layers.LockedLayer].
 	Layers []layers.Layer
 
-	// Builder is the address of a BuildKit, "docker" for the Docker Engine's own, "buildx" for
-	// buildx's current builder, or the name of one of buildx's. Default: $BUILDKIT_HOST, else
-	// $BUILDX_BUILDER, else the embedded engine, else Docker's.
+	// Builder is the address of a BuildKit, "docker" for the Docker Engine's BuildKit, "buildx" for
+	// buildx's current builder, or the name of a buildx builder. Default: $BUILDKIT_HOST, else
+	// $BUILDX_BUILDER, else the embedded engine, else the Docker Engine.
 	Builder string
-	// InsecureRegistries are HOST or HOST:PORT of registries that may be spoken to over plain HTTP or with an unknown
-	// certificate. Loopback always may.
+	// InsecureRegistries are the HOST or HOST:PORT of registries for which plain HTTP or an unknown
+	// certificate is allowed. Loopback is always allowed.
 	InsecureRegistries []string
 	// Home is raybuild's own directory: fetched artifacts, the embedded engine's state. Default: $RAYBUILD_HOME, else
 	// raybuild in the user's cache directory.
 	Home string
-	// Getenv gives the environment's variables: BUILDKIT_HOST, DOCKER_CONFIG, and those by which pip, uv and conda are
-	// configured for mirrors.fetch: host. Default: os.Getenv.
+	// Getenv returns environment variables: BUILDKIT_HOST, DOCKER_CONFIG, and the variables of pip,
+	// uv and conda that mirrors.fetch: host reads. Default: os.Getenv.
 	Getenv func(string) string
-	// Created is the image's time. Default: that of the lock.
+	// Created is the image's creation time. Default: the lock's time.
 	Created time.Time
 
-	// Log is told what happens, in one line each. It may be called by several goroutines at once. Default: nobody is.
+	// Log gets what happens, as one line per event. Several goroutines may call it at once.
+	// Default: events are dropped.
 	Log func(Event)
-	// Progress is how steps are shown on ProgressTo. Default: [llb.ProgressAuto].
+	// Progress says how steps are shown on ProgressTo. Default: [llb.ProgressAuto].
 	Progress llb.ProgressMode
-	// ProgressTo is where they are shown. Default: nowhere.
+	// ProgressTo gets the progress. Default: progress is not shown.
 	ProgressTo io.Writer
 }
 
-// EventKind is how much an event matters.
+// EventKind says how important an event is.
 type EventKind string
 
 // Kinds of events.
 const (
-	Info    EventKind = ""        // what is being done
-	Note    EventKind = "note"    // what is good to know
-	Warning EventKind = "warning" // what is not as it should be; the work goes on
+	Info    EventKind = ""        // what raybuild is doing
+	Note    EventKind = "note"    // something useful to know
+	Warning EventKind = "warning" // something is wrong, but the work continues
 )
 
-// Event is one line of what happens.
+// Event is one line about what happens.
 type Event struct {
 	Kind EventKind
 	Text string
 }
 
-// String is the line with its kind: "warning: …".
+// String returns the line with its kind: "warning: …".
 func (e Event) String() string {
 	if e.Kind == Info {
 		return e.Text
@@ -85,7 +86,7 @@ func (e Event) String() string {
 	return string(e.Kind) + ": " + e.Text
 }
 
-// homeDir is raybuild's own directory, as an absolute path. It need not be there.
+// homeDir returns raybuild's own directory as an absolute path. The directory may be missing.
 func (o Options) homeDir() (string, error) {
 	dir := o.Home
 	if dir == "" {
@@ -110,7 +111,8 @@ func (o Options) homeDir() (string, error) {
 	return dir, nil
 }
 
-// MakeHome is Options.Home, made with access for its owner alone.
+// MakeHome returns the directory Options.Home. It creates the directory if it is missing, with
+// access for its owner only.
 func (o Options) MakeHome() (string, error) {
 	dir, err := o.homeDir()
 	if err != nil {
@@ -129,7 +131,7 @@ func (o Options) getenv(name string) string {
 	return o.Getenv(name)
 }
 
-// path makes a path absolute that is relative to Dir.
+// path makes a path absolute. Relative paths are relative to Dir.
 func (o Options) path(p string) string {
 	if filepath.IsAbs(p) {
 		return p
@@ -137,7 +139,7 @@ func (o Options) path(p string) string {
 	return filepath.Join(o.Dir, p)
 }
 
-// recipe is the recipe's file as it is named in messages.
+// recipe returns the recipe's file as messages name it.
 func (o Options) recipe() string {
 	if o.Recipe == "" {
 		return "raybuild.yaml"
@@ -145,7 +147,7 @@ func (o Options) recipe() string {
 	return o.Recipe
 }
 
-// lock is the lock's file as it is named in messages.
+// lock returns the lock's file as messages name it.
 func (o Options) lock() string {
 	if o.Lock != "" {
 		return o.Lock
@@ -153,14 +155,14 @@ func (o Options) lock() string {
 	return strings.TrimSuffix(o.recipe(), filepath.Ext(o.recipe())) + ".lock"
 }
 
-// builder are the options as those of a builder.
+// builder returns the options of package builder.
 func (o Options) builder() builder.Options {
 	return builder.Options{
 		Name: o.Builder, Insecure: o.InsecureRegistries, Home: o.MakeHome, Getenv: o.getenv, Notes: o.ProgressTo,
 	}
 }
 
-// env is what all parts of a project share: the options, and what this machine is configured with.
+// env is shared by all parts of a project: the options and this machine's configuration.
 type env struct {
 	Options
 	host func() hostconf.Config // read once
@@ -182,8 +184,8 @@ func (e *env) info(format string, args ...any) { e.event(Info, format, args...) 
 func (e *env) note(format string, args ...any) { e.event(Note, format, args...) }
 func (e *env) warn(format string, args ...any) { e.event(Warning, format, args...) }
 
-// mirrorsOn are the mirrors of a recipe on this machine, in the order in which they are tried. What
-// the user should know of the machine's own is told.
+// mirrorsOn returns the mirrors of a recipe on this machine, in the order in which they are tried.
+// It warns about problems in the machine's own configuration.
 func (e *env) mirrorsOn(m layers.Mirrors) []layers.Mirror {
 	if !m.UsesHost() {
 		return m.Fetch

@@ -13,16 +13,16 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// destinations is where an image goes: registries, files, the local Docker Engine.
+// destinations are the places that an image goes to: registries, files, the local Docker Engine.
 type destinations struct {
 	options llb.BuildOptions
-	// names whose registry is spoken to in another way than the first one's: tagged after the push
+	// names whose registry is insecure and the first name's is not, or the reverse: tagged after the push
 	copies []string
-	files  []*wholefile.File // tars that appear when they are whole
-	load   *loading          // into the local Docker Engine; nil: not
+	files  []*wholefile.File // tars that appear when they are complete
+	load   *loading          // the load into the local Docker Engine; nil: there is none
 }
 
-// destinations turns options into those of the build.
+// destinations turns the options into the options of package llb, and opens the outputs.
 func (p *Project) destinations(ctx context.Context, o *BuildOptions, graph *layers.Graph) (*destinations, error) {
 	d := &destinations{options: llb.BuildOptions{
 		SolveOptions: llb.SolveOptions{
@@ -59,7 +59,7 @@ func (p *Project) destinations(ctx context.Context, o *BuildOptions, graph *laye
 	return d, nil
 }
 
-// output opens one --output.
+// output opens one output.
 func (d *destinations) output(e *env, o Output) error {
 	if o.Type == "local" {
 		d.options.Local = e.path(o.Path)
@@ -82,8 +82,8 @@ func (d *destinations) output(e *env, o Output) error {
 	return nil
 }
 
-// toDocker loads the image into the local Docker Engine. Where there is none the image stays in the
-// builder's cache, and a warning says so.
+// toDocker loads the image into the local Docker Engine. If there is none, it warns that the image
+// stays in the builder's cache.
 func (d *destinations) toDocker(ctx context.Context, p *Project, graph *layers.Graph) {
 	const kept = "the image stays in the builder's cache: %s; give --push or --output to bring it somewhere"
 	if len(graph.Images) > 1 {
@@ -99,7 +99,7 @@ func (d *destinations) toDocker(ctx context.Context, p *Project, graph *layers.G
 	d.options.Docker = d.load.w
 }
 
-// finish gives files their names, or throws them away where the build failed.
+// finish gives the files their names, or removes them if the build failed.
 func (d *destinations) finish(failed error) error {
 	var errs []error
 	for _, f := range d.files {
@@ -123,13 +123,13 @@ func (d *destinations) spread(ctx context.Context, p *Project, res *llb.Result) 
 	return p.registry.Tag(ctx, from, d.copies...)
 }
 
-// keepOpen is a writer whose Close leaves it open: standard output.
+// keepOpen is a writer whose Close does nothing, for standard output.
 type keepOpen struct{ io.Writer }
 
 // Close implements io.Closer.
 func (keepOpen) Close() error { return nil }
 
-// loading is an image on its way into a Docker Engine.
+// loading is an image that is being loaded into a Docker Engine.
 type loading struct {
 	host *docker.Host
 	w    *io.PipeWriter
@@ -141,7 +141,7 @@ func startLoading(ctx context.Context, host *docker.Host) *loading {
 	l := &loading{host: host, w: w, done: make(chan error, 1)}
 	go func() {
 		_, err := host.Load(ctx, r)
-		_ = r.CloseWithError(err) // the exporter must not wait for a reader that is gone
+		_ = r.CloseWithError(err) // the exporter must not wait for a reader that has ended
 		l.done <- err
 	}()
 	return l
@@ -151,7 +151,7 @@ func (l *loading) finish(failed error) error {
 	_ = l.w.CloseWithError(failed) // nil is the end of the tar
 	err := <-l.done
 	if failed != nil {
-		err = nil // what the engine says of half a tar adds nothing
+		err = nil // the engine's error about half a tar tells nothing new
 	}
 	if err = errors.Join(err, l.host.Close()); err != nil {
 		return fmt.Errorf("load image into the Docker Engine: %w", err)

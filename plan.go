@@ -10,59 +10,60 @@ import (
 	"github.com/raybuild/raybuild/layers"
 )
 
-// Plan is what a build would do, beside an image of a registry. Sizes are bytes; its JSON is that
-// of "raybuild plan --json".
+// Plan says what a build would do, compared with an image in a registry. Sizes are in bytes. Its
+// JSON is that of "raybuild plan --json".
 type Plan struct {
-	Image     string             `json:"image,omitempty"` // by digest, as it is now
-	Graph     string             `json:"graph,omitempty"` // digest; none where the lock is stale
-	UpToDate  bool               `json:"up_to_date"`      // the image is this graph
-	Stale     []StaleLayer       `json:"stale"`           // what a build would resolve first
+	Image     string             `json:"image,omitempty"` // the image's present reference, by digest
+	Graph     string             `json:"graph,omitempty"` // digest; "" if the lock is stale
+	UpToDate  bool               `json:"up_to_date"`      // the image was built from this graph
+	Stale     []StaleLayer       `json:"stale"`           // layers that a build would resolve first
 	Layers    []PlanLayer        `json:"layers"`          // of each platform, in the image's order
-	Config    []ConfigDifference `json:"config"`          // what changes in configs
+	Config    []ConfigDifference `json:"config"`          // how configs differ
 	Steps     int                `json:"steps"`           // run and file operations that are expected to run
-	StepsMost int                `json:"steps_most"`      // those of all layers that are built or follow
-	// of layers that are expected to be new in the image's repository
+	StepsMost int                `json:"steps_most"`      // operations of all layers that are built or may be rebuilt
+	// size of the layers that are expected to be new in the image's repository
 	Push     int64 `json:"push_bytes"`
-	PushMost int64 `json:"push_bytes_most"` // where all that follow come out new
-	Pull     int64 `json:"pull_bytes"`      // by a node that has the image
-	PullMost int64 `json:"pull_bytes_most"` // where all that follow come out new
-	// the image will be tested, a step that counts; else one alike has passed, or nobody wants it
+	PushMost int64 `json:"push_bytes_most"` // the same if all layers that may be rebuilt are new
+	Pull     int64 `json:"pull_bytes"`      // what a node that has the image pulls
+	PullMost int64 `json:"pull_bytes_most"` // the same if all layers that may be rebuilt are new
+	// the build will test the image, which counts as a step; false: an equal test passed before,
+	// or the image is not tested
 	Smoke   bool                 `json:"smoke"`
-	Seconds *float64             `json:"seconds,omitempty"` // of all these steps, where each was measured
+	Seconds *float64             `json:"seconds,omitempty"` // of all StepsMost steps; nil: not all were measured before
 	Notes   []string             `json:"notes"`
 	history buildHistory         // of the last builds
 	steps   map[string]stepCount // of each platform and layer
 }
 
-// ConfigDifference is what differs in the config of one platform.
+// ConfigDifference says how the config of one platform differs.
 type ConfigDifference struct {
 	Platform string               `json:"platform"`
 	Changes  []layers.InputChange `json:"changes"`
 }
 
-// PlanLayer is what becomes of a layer.
+// PlanLayer says what a build would do with a layer.
 type PlanLayer struct {
 	Platform string             `json:"platform"`
 	Name     string             `json:"name"`
 	Status   layers.LayerStatus `json:"fate"`
-	Expect   string             `json:"expect"` // new or reused; of a layer that follows, what is likely
-	Count    int                `json:"count"`  // of the image's layers
-	// of these that the image does not have; those that follow counted
+	Expect   string             `json:"expect"` // new or reused; for a layer that may be rebuilt: the likely one
+	Count    int                `json:"count"`  // how many layers of the image it is
+	// how many of them the image does not have, including layers that may be rebuilt
 	New      int                  `json:"new"`
-	Pushed   int                  `json:"pushed"`            // of the new ones, those that its repository does not have
-	Digests  []digest.Digest      `json:"digests,omitempty"` // where they are known
-	Size     int64                `json:"size"`              // of all of them
-	Estimate bool                 `json:"estimate"`          // the size is one
+	Pushed   int                  `json:"pushed"`            // how many of the new ones its repository does not have
+	Digests  []digest.Digest      `json:"digests,omitempty"` // if they are known
+	Size     int64                `json:"size"`              // size of all these layers
+	Estimate bool                 `json:"estimate"`          // Size is an estimate
 	Changes  []layers.InputChange `json:"changes,omitempty"`
 	Because  []string             `json:"because,omitempty"`
-	push     int64                // bytes of those that are pushed
-	Reason   string               `json:"-"` // why, in one line
+	push     int64                // bytes of the layers that are pushed
+	Reason   string               `json:"-"` // why it differs, in one line
 	runs     bool                 // its steps are expected to run
-	known    bool                 // the image has one of that name
+	known    bool                 // the image has a layer with this name
 }
 
-// Plan says what a build would do. It starts no builder, resolves nothing and changes nothing; of
-// Debian packages that are new it fetches what the build after it would, to see how large they are.
+// Plan says what a build would do. It starts no builder, resolves nothing and changes nothing. It
+// fetches new Debian packages to estimate the layer's size. The next build would fetch them too.
 func (p *Project) Plan(ctx context.Context, o CompareOptions) (_ *Plan, err error) {
 	defer public(ctx, &err)
 	g, err := p.compare(ctx, o)
@@ -128,7 +129,7 @@ func (r *Plan) note(format string, args ...any) {
 	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
 }
 
-// add says of one layer what becomes of it and how large it will be.
+// add adds one layer to the plan: what happens to it and how large it will be.
 func (r *Plan) add(ctx context.Context, g *comparison, f layers.LayerComparison, expect string, runs bool) {
 	l := PlanLayer{
 		Platform: f.Platform, Name: f.Name, Status: f.Status, Expect: expect, runs: runs, known: f.OldCount > 0,
@@ -166,8 +167,8 @@ func (r *Plan) add(ctx context.Context, g *comparison, f layers.LayerComparison,
 	r.Layers = append(r.Layers, l)
 }
 
-// base asks the registry for the layers of the base, which are known before anything is built; some
-// registries share them among repositories.
+// base asks the registry for the base's layers, because they are known before the build. Some
+// registries share layers among repositories.
 func (r *Plan) base(ctx context.Context, g *comparison, l *PlanLayer, had map[digest.Digest]bool) {
 	l.Pushed, l.push = l.New, l.Size
 	if slices.ContainsFunc(g.stale, func(s layers.StaleLayer) bool { return s.Layer == "base" }) {
@@ -204,7 +205,7 @@ func (r *Plan) base(ctx context.Context, g *comparison, l *PlanLayer, had map[di
 	}
 }
 
-// sum adds up what is done.
+// sum computes the plan's totals.
 func (r *Plan) sum(g *comparison) {
 	if r.UpToDate {
 		r.Smoke = false
@@ -238,7 +239,7 @@ func (r *Plan) sum(g *comparison) {
 			seconds += took
 		}
 	}
-	for _, p := range g.inputs.Platforms { // the config is always new, and about as large as it was
+	for _, p := range g.inputs.Platforms { // the config is always new, and about as large as before
 		if was := g.image.platform(p.Platform); was != nil {
 			config := was.Size
 			for _, l := range was.Layers {

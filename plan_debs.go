@@ -12,16 +12,15 @@ import (
 	"github.com/raybuild/raybuild/layers"
 )
 
-// plan looks into Debian packages of this many bytes at most, and waits this long for them.
+// Limits for the Debian packages that plan fetches: their size in bytes, and the time for them.
 const (
 	debsMost = 64 << 20
 	debsWait = 20 * time.Second
 )
 
-// aptSize is how large the layer of Debian packages will be. What stays of it is as large as it
-// was, in the proportion of its packages; of packages that come to it nothing is known before they
-// are there, so they are fetched, which the build would do next, and looked into. Where that cannot
-// be, they are taken to be like the others.
+// aptSize estimates the size of the layer of Debian packages. For packages that the layer had before,
+// it scales the old size. For new packages it fetches the packages, which the build would do next, and
+// computes their size in the layer. If it cannot fetch them, it scales the old size for all packages.
 func (r *Plan) aptSize(ctx context.Context, g *comparison, f layers.LayerComparison, oldSize int64) int64 {
 	like := func(bytes int64) int64 { return int64(float64(oldSize) * float64(bytes) / float64(f.OldBytes)) }
 	added := addedDebs(g.p.lock.Platforms[f.Platform], f.Changes)
@@ -40,7 +39,7 @@ func (r *Plan) aptSize(ctx context.Context, g *comparison, f layers.LayerCompari
 	return like(f.Bytes-bytes) + come
 }
 
-// addedDebs are the packages that the layer had no version of.
+// addedDebs returns the packages of which the layer had no version before.
 func addedDebs(p *layers.LockPlatform, changes []layers.InputChange) []layers.Artifact {
 	come := map[string]bool{}
 	for _, c := range changes {
@@ -63,7 +62,7 @@ func addedDebs(p *layers.LockPlatform, changes []layers.InputChange) []layers.Ar
 	return out
 }
 
-// debSizes is what packages add to a compressed layer.
+// debSizes returns how many bytes packages add to a compressed layer.
 func (g *comparison) debSizes(ctx context.Context, platform string, debs []layers.Artifact,
 	bytes int64) (int64, error) {
 	base := g.p.lock.Platforms[platform].Base

@@ -10,18 +10,18 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// What is expected of a layer.
+// What plan expects of a layer.
 const (
 	expectNew    = "new"
 	expectReused = "reused"
 )
 
-// expectation is what will probably become of each layer. That of one that follows is a guess: its
-// step runs where it stands on a layer that is expected to come out new, and it comes out as it
-// was, except for what is known to write its parents into its own files.
+// expectation guesses what will happen to each layer that may be rebuilt. Its step runs if it
+// depends on a layer that is expected to be new. The step is expected to give the same layer again,
+// except for steps that write data of their parents into their own files.
 type expectation struct {
-	layers map[string]string // platform and layer, to "new" or "reused"
-	// platforms whose Python has another minor version, so that packages lie in another directory
+	layers map[string]string // by platform and layer: "new" or "reused"
+	// platforms whose Python gets another minor version, so the packages' directory changes
 	python map[string]bool
 }
 
@@ -29,7 +29,7 @@ func newExpectation() *expectation {
 	return &expectation{layers: map[string]string{}, python: map[string]bool{}}
 }
 
-// of is what is expected of a layer, and whether its steps run. Layers come in the image's order.
+// of returns what is expected of a layer, and whether its steps run. It must get the layers in the image's order.
 func (e *expectation) of(f layers.LayerComparison, line bool) (expect string, runs bool) {
 	defer func() { e.layers[f.Platform+" "+f.Name] = expect }()
 	for _, c := range f.Changes {
@@ -49,7 +49,7 @@ func (e *expectation) of(f layers.LayerComparison, line bool) (expect string, ru
 	switch {
 	case line:
 		return expectNew, true
-	case f.Name == "apt" && slices.Contains(f.Because, "base"): // dpkg's database has the base's packages in it
+	case f.Name == "apt" && slices.Contains(f.Because, "base"): // dpkg's database lists the base's packages
 		return expectNew, true
 	case e.python[f.Platform] && slices.Contains(f.Because, "env"):
 		return expectNew, true
@@ -57,14 +57,15 @@ func (e *expectation) of(f layers.LayerComparison, line bool) (expect string, ru
 	return expectReused, runs
 }
 
-// minor is the beginning of an artifact's version: "3.11" of "3.11.2 sha256:… conda-forge/…".
+// minor returns the minor version of an artifact: "3.11" of "3.11.2 sha256:… conda-forge/…".
 func minor(value string) string {
 	version, _, _ := strings.Cut(value, " ")
 	parts := strings.SplitN(version, ".", 3)
 	return strings.Join(parts[:min(2, len(parts))], ".")
 }
 
-// mounted tells whether the base is in the registry that the image is pushed to: then its layers are mounted, not sent.
+// mounted tells whether the base is in the registry that the image is pushed to. If so, the push
+// mounts the base's layers and does not send them.
 func mounted(image, base string) bool {
 	a, err := registry.Host(image)
 	if err != nil {
@@ -74,14 +75,14 @@ func mounted(image, base string) bool {
 	return err == nil && a == b
 }
 
-// stepCount are the operations that make a layer.
+// stepCount counts the operations that make a layer.
 type stepCount struct {
 	run     int // commands
-	written int // files that say what is to be installed
-	fixed   int // files that are the same for every lock, so that they are there where the layer was built before
+	written int // files that list what to install
+	fixed   int // files that no lock changes, so an earlier build of the layer has made them
 }
 
-// stepCounts are those of each layer, by platform and name.
+// stepCounts returns the counts of each layer, by platform and name.
 func stepCounts(ctx context.Context, graph *layers.Graph) (map[string]stepCount, error) {
 	out := map[string]stepCount{}
 	for _, image := range graph.Images {
@@ -96,7 +97,7 @@ func stepCounts(ctx context.Context, graph *layers.Graph) (map[string]stepCount,
 		platform := llb.FormatPlatform(image.Platform)
 		for _, s := range vertices {
 			key := platform + " " + s.Layer
-			switch { // what is a layer of its own, under the title of another
+			switch { // steps of a separate layer that have another layer's title
 			case s.Kind == "run" && s.Layer == "mirrors":
 				key = platform + " originals"
 			case s.Layer == "env" && strings.HasPrefix(s.Name, "activate "):
@@ -117,7 +118,7 @@ func stepCounts(ctx context.Context, graph *layers.Graph) (map[string]stepCount,
 	return out, nil
 }
 
-// of is how many of a layer's operations its status lets run.
+// of returns how many of the layer's operations will run, by the layer's status.
 func (n stepCount) of(l PlanLayer) int {
 	switch {
 	case l.Status == layers.Recompressed:

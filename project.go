@@ -21,31 +21,30 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// Project is a recipe with its lock, and what works on them. It is not safe for use by several
-// goroutines at once. What costs time, such as a builder, is connected to when it is first needed;
-// [Project.Close] ends it.
+// Project is a recipe with its lock. It is not safe for use by several goroutines at once. It connects
+// to a builder and to other slow things only when it needs them; [Project.Close] closes them.
 type Project struct {
 	env      *env
 	registry *registry.Client
 	recipe   *layers.Recipe
-	platform []string     // to build: those of the options, else the recipe's
-	lockFile string       // where the lock is
-	found    *layers.Lock // what was there; nil: nothing
-	lock     *layers.Lock // what fits the recipe
-	data     []byte       // of lock
-	mayPush  bool         // the registries have been asked
+	platform []string     // platforms to build: the options', else the recipe's
+	lockFile string       // the lock's file
+	found    *layers.Lock // the lock that the file or image had; nil: none
+	lock     *layers.Lock // the lock in use
+	data     []byte       // lock as text
+	mayPush  bool         // the registries were asked and did not refuse a push
 	sources  *sources.Sources
 	builder  *builder.Builder
-	record   *layers.BuildRecord // of the graph that was asked for last
-	docs     *madeDocuments      // that were asked for last
-	seen     map[string]string   // what the registry has under names that it was asked for, by digest; "": nothing
-	ofImage  *pushedImage        // recipe and lock are those that this image carries
-	smoke    *smoke              // how the image is tested; nil: that is not known yet
-	tried    []*pushedImage      // images that layers may have been taken from
-	onto     *onto               // packages are put on ofImage; nil: it is built whole
+	record   *layers.BuildRecord // record of the last graph
+	docs     *madeDocuments      // the last documents
+	seen     map[string]string   // names that were looked up, with their image by digest; "": no image
+	ofImage  *pushedImage        // the image that recipe and lock come from; nil: they are files
+	smoke    *smoke              // how the image is tested; nil: not yet known
+	tried    []*pushedImage      // images that were tried for reuse of layers
+	onto     *onto               // packages are added to ofImage; nil: the image is built from its recipe
 }
 
-// Open reads recipe and lock, and tells what the user should know of the recipe. Nobody is asked anything.
+// Open reads recipe and lock, and sends notes on the recipe to o.Log. It contacts no registry and no builder.
 func Open(o Options) (*Project, error) {
 	p := newProject(o)
 	if err := p.load(); err != nil {
@@ -61,7 +60,7 @@ func newProject(o Options) *Project {
 	return p
 }
 
-// client makes a client of registries.
+// client returns a client for registries.
 func (e *env) client() *registry.Client {
 	return registry.New(registry.Options{Insecure: e.InsecureRegistries, Log: e.warn})
 }
@@ -69,10 +68,10 @@ func (e *env) client() *registry.Client {
 // HasLock tells whether there was a lock when the project was opened.
 func (p *Project) HasLock() bool { return p.found != nil }
 
-// LockFile is the lock's file, as the options name it.
+// LockFile returns the lock's file, as the options name it.
 func (p *Project) LockFile() string { return p.env.lock() }
 
-// load reads recipe and lock, and tells what the user should know of the recipe.
+// load reads recipe and lock, and logs notes on the recipe.
 func (p *Project) load() error {
 	var (
 		locked  sync.WaitGroup
@@ -106,7 +105,8 @@ func (p *Project) load() error {
 	return badLock
 }
 
-// choosePlatforms takes the options' platforms; one that the recipe lacks is resolved with the others.
+// choosePlatforms uses the options' platforms. It adds a platform to the recipe if the recipe lacks
+// it, so that the platform is resolved too.
 func (p *Project) choosePlatforms() error {
 	for _, text := range p.env.Platforms {
 		platform, err := llb.ParsePlatform(text)
@@ -148,9 +148,9 @@ func readLock(file string) (*layers.Lock, []byte, error) {
 	return lock, data, err
 }
 
-// ensureLock brings the lock up to the recipe: not at all where it fits, an error where it must not
-// change, else by resolving what changed. A lock that overrides made for this call alone is kept in
-// raybuild's directory, so that the same call finds it again.
+// ensureLock makes the lock fit the recipe. If the lock fits and update is empty, it does nothing.
+// If frozen is set, it returns an error. Otherwise it resolves what changed. The lock of a recipe
+// with overrides is kept in raybuild's directory, so that the same call finds it again.
 func (p *Project) ensureLock(ctx context.Context, frozen bool, update []string) error {
 	stale, err := layers.Stale(p.recipe, p.lock, p.env.Layers...)
 	if err != nil {
@@ -180,7 +180,8 @@ func (p *Project) ensureLock(ctx context.Context, frozen bool, update []string) 
 	return wholefile.Write(target, p.data, 0o644)
 }
 
-// useOverrideLock takes the lock that an earlier call with these overrides has left in file, where it fits.
+// useOverrideLock uses the lock in file, which an earlier call with the same overrides
+// wrote, if it fits the recipe.
 func (p *Project) useOverrideLock(file string) bool {
 	lock, data, err := readLock(file)
 	if err != nil || lock == nil {
@@ -193,7 +194,7 @@ func (p *Project) useOverrideLock(file string) bool {
 	return true
 }
 
-// staleLockError is the error of a lock that must not change and does not fit.
+// staleLockError returns the error for a lock that does not fit and must not change.
 func (p *Project) staleLockError(stale []layers.StaleLayer) error {
 	if p.found == nil {
 		stale = nil
@@ -201,7 +202,7 @@ func (p *Project) staleLockError(stale []layers.StaleLayer) error {
 	return &StaleLockError{Lock: p.env.lock(), Layers: staleLayers(stale)}
 }
 
-// overrideLockPath names the lock of this recipe with these overrides on top of the lock that is there.
+// overrideLockPath returns the lock's file for this recipe, these overrides and the present lock.
 func (p *Project) overrideLockPath() (string, error) {
 	home, err := p.env.MakeHome()
 	if err != nil {
@@ -211,7 +212,7 @@ func (p *Project) overrideLockPath() (string, error) {
 	return filepath.Join(home, locksDir, key.Encoded()+".lock"), nil
 }
 
-// resolve asks what the lock does not answer, and shows what changed.
+// resolve resolves what the lock does not answer, and logs what changed.
 func (p *Project) resolve(ctx context.Context, update []string) error {
 	if _, err := p.reach(ctx); err != nil {
 		return err
@@ -230,7 +231,7 @@ func (p *Project) resolve(ctx context.Context, update []string) error {
 	return p.useLock(lock)
 }
 
-// useLock goes on with a lock that was resolved.
+// useLock replaces the project's lock by a resolved one.
 func (p *Project) useLock(lock *layers.Lock) error {
 	data, err := lock.Marshal()
 	if err != nil {
@@ -240,7 +241,7 @@ func (p *Project) useLock(lock *layers.Lock) error {
 	return nil
 }
 
-// resolveInput is what resolving takes, once the sources are there.
+// resolveInput returns the input of the resolver. reach must have been called.
 func (p *Project) resolveInput(update []string) layers.ResolveInput {
 	return layers.ResolveInput{
 		Recipe: p.recipe,
@@ -264,7 +265,7 @@ func (p *Project) resolveInput(update []string) layers.ResolveInput {
 	}
 }
 
-// tell shows the difference of two locks, shortened where it is everything.
+// tell logs the changes of a lock, at most 40 of them.
 func (p *Project) tell(changes []layers.Change) {
 	const most = 40
 	for i, c := range changes {
@@ -286,7 +287,7 @@ func changeText(c layers.Change) string {
 	return fmt.Sprintf("~ %s %s %s → %s (%s, %s)", c.Kind, c.Name, c.From, c.To, c.Layer, c.Platform)
 }
 
-// graph is the pure part: recipe, lock and the options that the image depends on become steps.
+// graph makes the graph of recipe, lock and the options that the image depends on. It is a pure function of them.
 func (p *Project) graph(ctx context.Context, o *BuildOptions) (*layers.Graph, error) {
 	options := layers.GraphOptions{
 		Platforms:   p.platform,
@@ -302,7 +303,7 @@ func (p *Project) graph(ctx context.Context, o *BuildOptions) (*layers.Graph, er
 	return layers.NewGraph(ctx, p.recipe, p.lock, options)
 }
 
-// connect gives the builder.
+// connect returns the builder, and connects to it first if needed.
 func (p *Project) connect(ctx context.Context) (*builder.Builder, error) {
 	if p.builder == nil {
 		b, err := builder.Connect(ctx, p.env.builder())
@@ -317,7 +318,7 @@ func (p *Project) connect(ctx context.Context) (*builder.Builder, error) {
 	return p.builder, nil
 }
 
-// reach gives the way to registries and mirrors.
+// reach returns the sources (registries and mirrors), and makes them first if needed.
 func (p *Project) reach(ctx context.Context) (*sources.Sources, error) {
 	if p.sources != nil {
 		return p.sources, nil
@@ -346,7 +347,7 @@ func (p *Project) reach(ctx context.Context) (*sources.Sources, error) {
 	return p.sources, err
 }
 
-// locked are the lock's platforms, none where there is no lock.
+// locked returns the lock's platforms, or none if there is no lock.
 func (p *Project) locked() map[string]*layers.LockPlatform {
 	if p.lock == nil {
 		return nil
@@ -354,7 +355,7 @@ func (p *Project) locked() map[string]*layers.LockPlatform {
 	return p.lock.Platforms
 }
 
-// session is what the builder may ask of this process.
+// session returns what the builder can ask this process for.
 func (p *Project) session(secrets map[string]func() ([]byte, error)) llb.Session {
 	return llb.Session{
 		Artifacts:    p.sources,
@@ -369,9 +370,9 @@ func (p *Project) session(secrets map[string]func() ([]byte, error)) llb.Session
 	}
 }
 
-// Close ends connections; what was built stays.
+// Close closes connections. It removes nothing that was built.
 func (p *Project) Close() {
 	if p.builder != nil {
-		_ = p.builder.Close() // nothing is lost with a connection that does not end well
+		_ = p.builder.Close() // a close that fails loses nothing
 	}
 }

@@ -19,10 +19,10 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// sentAtOnce is how many layers are sent at once while others are built.
+// sentAtOnce is how many layers are sent in parallel while other layers are built.
 const sentAtOnce = 4
 
-// pushBuild pushes what is being built: each layer as soon as it is there, then the image.
+// pushBuild pushes the image of a running build: each layer as soon as it is built, then the image.
 func (p *Project) pushBuild(ctx context.Context, b *builder.Builder, o *BuildOptions, m target, to llb.BuildOptions,
 	t *tally, build *llb.Build) error {
 	from := m.from(p)
@@ -45,8 +45,8 @@ func (p *Project) pushBuild(ctx context.Context, b *builder.Builder, o *BuildOpt
 	if b.Store != nil {
 		return p.pushStored(ctx, b.Store, to, t, build)
 	}
-	// A layer that nobody has is one that came out of a registry's cache and was needed for
-	// nothing: the builder has it sent.
+	// If neither builder nor registry has a layer, no step needed it, and it is only in a
+	// registry's build cache. Only the builder can push it.
 	if err = p.push(ctx, o, m.graph, to, t, build); errors.Is(err, os.ErrNotExist) && ctx.Err() == nil {
 		t.builderPushes(ctx, err)
 		err = build.Push(ctx)
@@ -54,8 +54,8 @@ func (p *Project) pushBuild(ctx context.Context, b *builder.Builder, o *BuildOpt
 	return err
 }
 
-// push brings what was built to the registries: layers from the builder where it has them, else
-// from the base's registry. A layer that is in neither is an error that is os.ErrNotExist.
+// push pushes the built image to the registries. Layers come from the builder if it has them, else
+// from the base's registry. If neither has a layer, the error is os.ErrNotExist.
 func (p *Project) push(ctx context.Context, o *BuildOptions, graph *layers.Graph, to llb.BuildOptions, t *tally,
 	image *llb.Build) error {
 	open := func(ctx context.Context, d ocispecs.Descriptor, offset int64) (io.ReadCloser, error) {
@@ -70,29 +70,29 @@ func (p *Project) push(ctx context.Context, o *BuildOptions, graph *layers.Graph
 		open: open, shown: image.Content, ready: ready}, t)
 }
 
-// pushRequest is an image that is pushed.
+// pushRequest is an image to push.
 type pushRequest struct {
 	root    digest.Digest // of its manifest or index
 	names   []string
-	docs    []registry.Document // that will be attached to it
-	from    []string            // images that have blobs of it, by digest
-	open    registry.Source     // has the others
-	present registry.Presence   // blobs that need no question
+	docs    []registry.Document // documents that will be attached to it
+	from    []string            // images that have some of its blobs, by digest
+	open    registry.Source     // opens the other blobs
+	present registry.Presence   // blobs that the registry is known to have
 
-	shown *llb.Content // where progress is shown; nil: nowhere
+	shown *llb.Content // shows progress; nil: progress is not shown
 
-	ready func(ctx context.Context, store func(context.Context) error) error // is registry.PushOptions's
+	ready func(ctx context.Context, store func(context.Context) error) error // see registry.PushOptions
 
-	reused string // that of from whose layers are taken, and nobody else's
+	reused string // the image of from that layers are reused from: only its 404 means "not there"
 }
 
-// gone tells whether a registry has said that it has not what it was asked for.
+// gone tells whether a registry has answered that it does not have the blob (404).
 func gone(err error) bool {
 	var answer *registry.Error
 	return errors.As(err, &answer) && answer.Status == http.StatusNotFound
 }
 
-// send pushes, and notes what was sent.
+// send pushes an image, and notes what it sent.
 func (p *Project) send(ctx context.Context, o *BuildOptions, c pushRequest, t *tally) error {
 	source := func(ctx context.Context, d ocispecs.Descriptor, offset int64) (io.ReadCloser, error) {
 		r, err := c.open(ctx, d, offset)
@@ -131,8 +131,8 @@ func (p *Project) send(ctx context.Context, o *BuildOptions, c pushRequest, t *t
 	return err
 }
 
-// pushLayers brings layers to the first name's repository while others are still built. What fails
-// is tried again with the image, and told then.
+// pushLayers pushes layers to the first name's repository while other layers are still built. It
+// reports no error, because the push of the image tries these layers again.
 func (p *Project) pushLayers(ctx context.Context, to llb.BuildOptions, from []string, t *tally, part *llb.Content) {
 	all, err := part.Layers()
 	if err != nil {
@@ -156,7 +156,7 @@ func (p *Project) pushLayers(ctx context.Context, to llb.BuildOptions, from []st
 	t.pushedBefore(done)
 }
 
-// bases are the pinned images that the graph's platforms stand on.
+// bases returns the pinned images below the graph's layers.
 func (p *Project) bases(graph *layers.Graph) []string {
 	var all []string
 	if p.onto != nil {

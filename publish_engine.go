@@ -10,9 +10,8 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// pushStored has the Docker Engine push what its BuildKit put into its image store, and gives the
-// manifest the annotations that the Engine does not write. The other names become the image by its
-// manifest.
+// pushStored lets the Docker Engine push the image that its BuildKit put into the image store. Then it adds
+// the annotations that the Engine does not write to the manifest, and tags the manifest with the other names.
 func (p *Project) pushStored(ctx context.Context, engine *docker.Host, to llb.BuildOptions, t *tally,
 	image *llb.Build) error {
 	if err := image.Checked(ctx); err != nil {
@@ -61,7 +60,8 @@ func (p *Project) pushStored(ctx context.Context, engine *docker.Host, to llb.Bu
 	return image.Stored(manifest)
 }
 
-// storedLayers says what the Engine's push moved. The Engine names layers by the digests of their unpacked tars.
+// storedLayers returns which layers the Engine sent and which it reused. The Engine names layers by
+// the digests of their unpacked tars.
 func (p *Project) storedLayers(ctx context.Context, ref string, reused map[string]bool) (registry.Pushed, error) {
 	done := registry.Pushed{Reused: map[digest.Digest]bool{}}
 	image, err := p.registry.Inspect(ctx, ref)

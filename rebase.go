@@ -14,27 +14,27 @@ import (
 	"github.com/raybuild/raybuild/layers"
 )
 
-// RebaseOptions say what an image is rebased on and where the result goes. Its compression, labels
-// and annotations are those of the image.
+// RebaseOptions say which base an image gets and where the result goes. [Rebase] ignores
+// Compression, Labels and Annotations, and uses those of the image.
 type RebaseOptions struct {
 	BuildOptions
-	// Base is the reference of the new base. Default: the image's own base, as its tag is today.
+	// Base is the reference of the new base. Default: the image's own base, with the digest that its tag has today.
 	Base string
 }
 
-// RebaseResult is what a rebase came to.
+// RebaseResult says what [Rebase] did.
 type RebaseResult struct {
-	Image   string          // the result, by digest
+	Image   string          // the resulting image, by digest
 	From    string          // the image that was rebased, by digest
-	Rebased bool            // false: it stood on that base already
-	Changes []layers.Change // of its lock
+	Rebased bool            // false: the image already has this base
+	Changes []layers.Change // changes of the lock
 	Build   *Result         // nil: nothing was built
 }
 
-// Rebase makes an image anew on a patched base. It needs no recipe: recipe and lock travel with an
-// image that raybuild pushed. Local files that the recipe names have to lie beside the recipe of o,
-// whose mirrors.fetch are used and no other part. The result gets the image's own name, or those of
-// r. A base of another release, or with an older glibc than the packages need, is an error.
+// Rebase builds an image again on a patched base. It needs no recipe file, because an image that raybuild
+// pushed carries recipe and lock. The recipe's local files must lie beside the recipe that o names. From
+// that recipe Rebase uses only mirrors.fetch. The result gets the names of r, or the image's own name if
+// r has none. It is an error if the base has another release, or an older glibc than the packages need.
 func Rebase(ctx context.Context, image string, o Options, r RebaseOptions) (_ *RebaseResult, err error) {
 	defer public(ctx, &err)
 	start := time.Now()
@@ -79,8 +79,7 @@ func Rebase(ctx context.Context, image string, o Options, r RebaseOptions) (_ *R
 	return out, nil
 }
 
-// nameResult gives the result of a rebase or an addition the name of the image that it is made
-// from, unless it has others.
+// nameResult gives the result of Rebase or Add the name of the image that it is made from, unless o has names.
 func nameResult(o *BuildOptions, image string) error {
 	if _, err := registry.Host(image); err != nil {
 		return &OptionError{Err: err}
@@ -95,7 +94,7 @@ func nameResult(o *BuildOptions, image string) error {
 	return o.Check()
 }
 
-// onItAlready gives the image the names that it should have. Nothing is built.
+// onItAlready is for an image that already has the base. It gives the image the names of o and builds nothing.
 func (p *Project) onItAlready(ctx context.Context, o *BuildOptions, old *layers.Graph,
 	lock *layers.Lock) (string, error) {
 	p.env.info("up to date: %s stands on the newest %s", p.ofImage.Ref, p.recipe.Base)
@@ -116,8 +115,8 @@ func (p *Project) onItAlready(ctx context.Context, o *BuildOptions, old *layers.
 }
 
 // openImage makes a project of the recipe and lock that an image carries, with the mirrors of the
-// recipe here. filesElsewhere says that the recipe's files are not needed. Where the image carries
-// none, instead says what does the same from the recipe.
+// local recipe. filesElsewhere says that the recipe's local files are not needed. instead is for the
+// error if the image carries no recipe or lock: it says which commands do the same from the recipe.
 func openImage(ctx context.Context, o Options, name string, filesElsewhere bool,
 	instead string) (*Project, *layers.RecipeRecord, error) {
 	p := newProject(o)
@@ -146,7 +145,8 @@ func openImage(ctx context.Context, o Options, name string, filesElsewhere bool,
 	return p, source, p.useLock(lock)
 }
 
-// recipeOf loads the recipe that came with an image as if it lay here. What is wrong with it is found as in a file.
+// recipeOf loads the recipe that an image carries as if its file were here. It reports the
+// same errors as for a file.
 func (e *env) recipeOf(ref string, source *layers.RecipeRecord, filesElsewhere bool) (*layers.Recipe, error) {
 	here, err := e.mirrorsHere()
 	if err != nil {
@@ -169,13 +169,13 @@ func (e *env) recipeOf(ref string, source *layers.RecipeRecord, filesElsewhere b
 	return recipe, nil
 }
 
-// besideRecipe says where local files are looked for.
+// besideRecipe adds to an error where raybuild looks for local files.
 func besideRecipe(err error) error {
 	return fmt.Errorf("%w\nthe image was made with local files: run this where its recipe is, or name that with -f",
 		err)
 }
 
-// mirrorsHere are the mirrors of the recipe here, the default ones where there is none.
+// mirrorsHere returns the mirrors of the local recipe, or the default mirrors if there is no recipe.
 func (e *env) mirrorsHere() (layers.Mirrors, error) {
 	file := e.path(e.recipe())
 	data, err := os.ReadFile(file)
@@ -190,7 +190,7 @@ func (e *env) mirrorsHere() (layers.Mirrors, error) {
 	return recipe.Mirrors, nil
 }
 
-// sourceOf is the record of the recipe that an image carries for its graph, or nil.
+// sourceOf returns the recipe's record that an image carries for its graph, or nil.
 func sourceOf(ctx context.Context, c *registry.Client, image *pushedImage) (*layers.RecipeRecord, error) {
 	found, err := c.Attached(ctx, image.Ref, recipeType)
 	if err != nil {
@@ -208,9 +208,9 @@ func sourceOf(ctx context.Context, c *registry.Client, image *pushedImage) (*lay
 	return nil, nil //nolint:nilnil // there is none
 }
 
-// sameAsImage makes the image's own graph again. Local files that are not those of the image are an
-// error; layers that this raybuild makes in another way than the one that built the image are told
-// of.
+// sameAsImage makes the image's own graph again. It is an error if local files differ from the
+// image's files. If this raybuild makes a layer in another way than the raybuild that built the
+// image, sameAsImage logs a note.
 func (p *Project) sameAsImage(ctx context.Context, source *layers.RecipeRecord) (*layers.Graph, error) {
 	was := *p.recipe
 	for _, locked := range p.lock.Platforms {

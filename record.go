@@ -18,14 +18,14 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// Types of the documents that travel with an image as referrers, and of their content.
+// Media types of the documents that are attached to an image as referrers.
 const (
 	lockType   = "application/vnd.raybuild.lock.v1+yaml"
 	inputsType = "application/vnd.raybuild.inputs.v1+json" // layers.BuildRecord
 	recipeType = "application/vnd.raybuild.recipe.v1+json" // layers.RecipeRecord
 )
 
-// documents are the lock, the record of what each layer was made of, and that of the recipe.
+// documents returns the lock, the record of each layer's inputs, and the recipe's record.
 func (p *Project) documents(ctx context.Context, graph *layers.Graph, line bool) ([]registry.Document, error) {
 	if d := p.docs; d != nil && d.graph == graph && d.line == line {
 		return d.all, nil
@@ -51,15 +51,16 @@ func (p *Project) documents(ctx context.Context, graph *layers.Graph, line bool)
 	return p.docs.all, nil
 }
 
-// madeDocuments are documents as they were made: their bytes are pushed with the image's, and named
-// when it has its names.
+// madeDocuments caches the documents of a graph. The push sends their bytes with the image, and
+// attaches them after the image has its names.
 type madeDocuments struct {
 	graph *layers.Graph
 	line  bool
 	all   []registry.Document
 }
 
-// inputs is the record of what a graph's layers are made of. It takes as long as the graph itself, so it is made once.
+// inputs returns the record of a graph's inputs. Making it takes as long as making the
+// graph, so it is made only once.
 func (p *Project) inputs(ctx context.Context, graph *layers.Graph) (*layers.BuildRecord, error) {
 	if p.record == nil || p.record.Graph != graph.Digest {
 		record, err := graph.Record(ctx)
@@ -71,8 +72,8 @@ func (p *Project) inputs(ctx context.Context, graph *layers.Graph) (*layers.Buil
 	return p.record, nil
 }
 
-// attach stores documents with the pushed image in each repository, so that inspect, plan, why and
-// diff need nothing else.
+// attach attaches documents to the pushed image in each repository, so that inspect, plan, why and
+// diff need only the registry.
 func (p *Project) attach(ctx context.Context, names []string, digest string, docs []registry.Document) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for i, name := range names {
@@ -93,7 +94,7 @@ func (p *Project) attach(ctx context.Context, names []string, digest string, doc
 	return g.Wait()
 }
 
-// attachElsewhere gives the documents to those repositories that the image was new to.
+// attachElsewhere attaches the documents to the image in repositories other than the one where it was found.
 func (p *Project) attachElsewhere(ctx context.Context, graph *layers.Graph, found registry.Descriptor,
 	names []string) error {
 	var elsewhere []string
@@ -121,8 +122,8 @@ func (p *Project) attachElsewhere(ctx context.Context, graph *layers.Graph, foun
 	return p.attach(ctx, elsewhere, found.Digest.String(), docs)
 }
 
-// recordOf is the record of inputs that an image carries for its graph, or nil: not pushed by
-// raybuild, by an older one, or copied without its referrers.
+// recordOf returns the record of inputs that an image carries for its graph. It returns nil if raybuild
+// did not push the image, if an older raybuild pushed it, or if it was copied without its referrers.
 func recordOf(ctx context.Context, c *registry.Client, ref, graph string) (*layers.BuildRecord, error) {
 	found, err := c.Attached(ctx, ref, inputsType)
 	if err != nil {
@@ -131,7 +132,7 @@ func recordOf(ctx context.Context, c *registry.Client, ref, graph string) (*laye
 	return recordFor(ref, found, graph)
 }
 
-// recordFor is the record for a graph among those that an image carries.
+// recordFor returns the record for a graph among an image's attachments.
 func recordFor(ref string, found []registry.Attachment, graph string) (*layers.BuildRecord, error) {
 	var broken error
 	for _, a := range found {
@@ -146,13 +147,13 @@ func recordFor(ref string, found []registry.Attachment, graph string) (*layers.B
 	return nil, broken
 }
 
-// buildHistory is what this machine keeps of the last builds of a recipe.
+// buildHistory is what this machine keeps of a recipe's last builds.
 type buildHistory struct {
-	Image   string             `json:"image,omitempty"` // what was pushed last
-	Seconds map[string]float64 `json:"seconds"`         // of each layer's steps, when they last ran
+	Image   string             `json:"image,omitempty"` // the image that was pushed last
+	Seconds map[string]float64 `json:"seconds"`         // how long each layer's steps took when they last ran
 }
 
-// historyFile is where the memory of the recipe is.
+// historyFile returns the file of the recipe's build history.
 func (p *Project) historyFile() (string, error) {
 	home, err := p.env.homeDir()
 	if err != nil {
@@ -165,7 +166,7 @@ func (p *Project) historyFile() (string, error) {
 	return filepath.Join(home, "recipes", digest.FromString(recipe).Encoded()+".json"), nil
 }
 
-// recall reads the memory; there may be none.
+// recall reads the build history. It is empty if there is no file.
 func (p *Project) recall() (buildHistory, error) {
 	m := buildHistory{Seconds: map[string]float64{}}
 	file, err := p.historyFile()
@@ -185,10 +186,10 @@ func (p *Project) recall() (buildHistory, error) {
 	return m, nil
 }
 
-// remember keeps what plan and why will ask for. A build that is done does not fail for it.
+// remember keeps what plan and why need later. An error does not fail a finished build.
 func (p *Project) remember(o *BuildOptions, res *llb.Result) {
 	if p.ofImage != nil {
-		return // it is of no recipe here
+		return // it has no local recipe
 	}
 	m, err := p.recall()
 	if err != nil {

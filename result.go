@@ -13,42 +13,43 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// Result is what a build came to. The keys of its JSON are those of --metadata-file below "raybuild". Sizes are bytes.
+// Result describes a finished or failed build. The keys of its JSON are those of --metadata-file
+// below "raybuild". Sizes are in bytes.
 type Result struct {
 	Engine     string `json:"engine"` // "embedded", "docker", or the builder's address; "": none was needed
 	LockDigest string `json:"lock_digest"`
-	UpToDate   bool   `json:"up_to_date"` // the first name was this image already
-	// where another tag or repository had the image, and nothing was built
+	UpToDate   bool   `json:"up_to_date"` // one of the names already had this image
+	// set if another tag or repository had the image, so nothing was built
 	Found *Found `json:"found,omitempty"`
-	// the image, by digest, that layers which did not change are taken from
+	// the image, by digest, that unchanged layers were reused from
 	LayersFrom   string        `json:"layers_from,omitempty"`
-	Smoke        string        `json:"smoke,omitempty"` // "passed", "passed before" (this image or one alike), or "off"
+	Smoke        string        `json:"smoke,omitempty"` // "passed", "passed before" (it or an equal image), or "off"
 	Seconds      float64       `json:"seconds"`
 	BytesFetched int64         `json:"bytes_fetched"`
 	BytesPushed  int64         `json:"bytes_pushed"`
 	Steps        []Step        `json:"steps"`
 	Layers       []LayerResult `json:"layers"`
 
-	// Reference is the first of the names by digest, or the digest alone where there is none.
+	// Reference is the first name with the digest, or the digest alone if there is no name.
 	Reference string `json:"-"`
-	// Digest is that of the manifest, or of the index where there are several platforms. Of an
-	// image that is in a Docker Engine's store only it is the config's. "": there is no image.
+	// Digest is the digest of the manifest, or of the index if there are several platforms. If the
+	// image is only in a Docker Engine's store, it is the digest of the config. "": there is no image.
 	Digest string `json:"-"`
-	// Tested says in words how the image was tested. "": it was not.
+	// Tested says in words how the image was tested. "": it was not tested.
 	Tested string `json:"-"`
-	// Graph is what was built, Lock what it was made from.
+	// Graph is the graph that was built, and Lock is the lock that it was made from.
 	Graph *layers.Graph `json:"-"`
 	Lock  *layers.Lock  `json:"-"`
-	// Ran is Steps with times, also those of a build that failed.
+	// Ran has the steps with their times, also after a build that failed.
 	Ran []llb.Step `json:"-"`
 	// Caches are the imports and exports of caches.
 	Caches []llb.CacheWork `json:"-"`
-	// Pushing tells that the push of the image had begun. PushBegan and PushEnded are zero where it
-	// had not, or did not.
+	// Pushing tells whether the push of the image began. PushBegan is zero if it did not, and
+	// PushEnded is zero if it did not end.
 	Pushing              bool      `json:"-"`
 	PushBegan, PushEnded time.Time `json:"-"`
-	// Before is what the first name was before, by digest, where that was asked for; "": nothing.
-	// BeforeUnknown says why that is not known.
+	// Before is the image, by digest, that the first name had before the build, if
+	// BuildOptions.Before is set; "": no image. BeforeUnknown says why this is not known.
 	Before, BeforeUnknown string `json:"-"`
 }
 
@@ -62,23 +63,23 @@ type Step struct {
 
 // LayerResult is a layer of a built image.
 type LayerResult struct {
-	Name   string        `json:"name"` // "": of the base
+	Name   string        `json:"name"` // "": it is a layer of the base
 	Digest digest.Digest `json:"digest"`
 	Size   int64         `json:"size"`   // compressed
-	Reused bool          `json:"reused"` // the registry had it before
+	Reused bool          `json:"reused"` // the registry already had it
 }
 
-// tally collects the result of a build while it runs.
+// tally collects the result while the build runs.
 type tally struct {
 	p       *Project
 	o       *BuildOptions
 	res     *Result
-	sent    map[digest.Digest]bool // layers that the push has dealt with; true: they were there
+	sent    map[digest.Digest]bool // layers of the push; true: the registry already had the layer
 	before  sentLayers
-	earlier []llb.Step      // of an attempt that could not end
-	notes   []Event         // for the end, when progress is shown no longer
-	inStore bool            // the image is in a Docker Engine's store only, under the digest of its config
-	stored  registry.Pushed // what a Docker Engine pushed out of its own store
+	earlier []llb.Step      // steps of an attempt that did not finish
+	notes   []Event         // events to log at the end, when progress is no longer shown
+	inStore bool            // the image is only in a Docker Engine's store, under its config's digest
+	stored  registry.Pushed // what a Docker Engine pushed from its own store
 }
 
 func newTally(p *Project, o *BuildOptions, graph *layers.Graph) *tally {
@@ -88,7 +89,7 @@ func newTally(p *Project, o *BuildOptions, graph *layers.Graph) *tally {
 	}}
 }
 
-// lookBefore asks what the first name is before the build.
+// lookBefore asks which image the first name has before the build.
 func (t *tally) lookBefore(ctx context.Context) {
 	if !t.o.Before || !t.o.Push {
 		return
@@ -102,7 +103,7 @@ func (t *tally) lookBefore(ctx context.Context) {
 	}
 }
 
-// steps keeps how the steps went; of a build that fails nothing else is known.
+// steps notes the steps. After a build that failed nothing else is known.
 func (t *tally) steps(all []llb.Step) {
 	t.res.Ran = t.withEarlier(all)
 	if t.res.Pushing {
@@ -110,7 +111,7 @@ func (t *tally) steps(all []llb.Step) {
 	}
 }
 
-// beforePush notes what is going to be pushed.
+// beforePush notes what will be pushed.
 func (t *tally) beforePush(res *llb.Result) {
 	t.layers(res)
 	t.res.Pushing, t.res.PushBegan = true, time.Now()
@@ -126,9 +127,8 @@ func (t *tally) pushed(done registry.Pushed) {
 	}
 }
 
-// builderPushes asks the registry which layers it has already: the builder does not tell what it
-// sends. Those that raybuild had sent itself when it found that it could not go on are not reused
-// for that.
+// builderPushes asks the registry which layers it has before the builder pushes, because the builder
+// does not tell what it sends. Layers that raybuild itself sent before do not count as reused.
 func (t *tally) builderPushes(ctx context.Context, why error) {
 	if t.sent == nil { // raybuild's own push did not begin
 		t.res.BytesPushed = t.before.sum()
@@ -157,7 +157,7 @@ func (t *tally) builderPushes(ctx context.Context, why error) {
 	}
 }
 
-// layers keeps the layers of what was built.
+// layers notes the layers of the built image.
 func (t *tally) layers(res *llb.Result) {
 	t.res.Layers = []LayerResult{}
 	for _, image := range res.Images {
@@ -167,7 +167,7 @@ func (t *tally) layers(res *llb.Result) {
 	}
 }
 
-// interrupted says how far the build had come.
+// interrupted returns an error that says how far the build got.
 func (t *tally) interrupted(ctx context.Context, err error) error {
 	state := "nothing was pushed; run again to continue: finished steps are kept"
 	if t.before.sum() > 0 {
@@ -182,7 +182,7 @@ func (t *tally) interrupted(ctx context.Context, err error) error {
 	return interrupted(ctx, state, err)
 }
 
-// found ends a call that built nothing, because a registry had the image.
+// found ends a call that built nothing because a registry had the image.
 func (t *tally) found(e *existingImage) error {
 	t.res.Digest, t.res.UpToDate, t.res.BytesPushed = e.Digest.String(), e.how == "", e.sent.Bytes
 	names := layerNames(t.res.Graph.Images, len(e.Layers))
@@ -196,8 +196,8 @@ func (t *tally) found(e *existingImage) error {
 	return t.name()
 }
 
-// layerNames names the n layers of an image of one platform as its graph does, where each of the
-// graph's layers came to one.
+// layerNames returns the names of the n layers of an image of one platform, from its graph. The
+// names are empty if the graph does not have n layers.
 func layerNames(images []llb.Image, n int) []string {
 	names := make([]string, n)
 	if len(images) != 1 || len(images[0].BaseLayers)+len(images[0].Layers) != n {
@@ -212,7 +212,7 @@ func layerNames(images []llb.Image, n int) []string {
 	return names
 }
 
-// built takes in what a builder made.
+// built notes the result of a build.
 func (t *tally) built(res *llb.Result) error {
 	r := t.res
 	if r.Digest = res.Digest.String(); t.p.builder != nil {
@@ -243,8 +243,8 @@ func (t *tally) built(res *llb.Result) error {
 	return t.name()
 }
 
-// name gives the result its reference. What a Docker Engine keeps it knows by its config's digest,
-// which is no digest to pull by.
+// name sets the result's reference. A Docker Engine knows an image in its store by the config's
+// digest, which cannot be used to pull.
 func (t *tally) name() error {
 	t.res.Reference = t.res.Digest
 	if len(t.o.Names) == 0 || t.inStore {
@@ -258,21 +258,21 @@ func (t *tally) name() error {
 	return nil
 }
 
-// end gives the result of a call that has ended, well or not.
+// end returns the result of a call that has ended, with or without an error.
 func (t *tally) end(took time.Duration) *Result {
 	t.res.Seconds = took.Seconds()
 	t.res.BytesFetched = t.p.sources.Bytes()
 	return t.res
 }
 
-// Found says how an image that was there became what the names are.
+// Found says how an existing image was used for the names.
 type Found struct {
-	// "retagged" (another tag of the repository was it), or "copied" (another repository had it)
+	// "retagged" (another tag of the same repository had the image), or "copied" (another repository had it)
 	How  string `json:"how"`
-	From string `json:"from"` // where it was, by digest
+	From string `json:"from"` // where the image was found, by digest
 }
 
-// Text says it in words. pushed is how many bytes that took.
+// Text describes Found in words. pushed is how many bytes were sent.
 func (f *Found) Text(pushed int64) string {
 	if f.How == copied {
 		moved := "its layers were mounted"

@@ -9,7 +9,7 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// sentLayers are the layers that were sent before the image was whole.
+// sentLayers are the layers that were sent before the image was complete.
 type sentLayers struct {
 	mu    sync.Mutex
 	bytes int64
@@ -22,7 +22,7 @@ func (s *sentLayers) sum() int64 {
 	return s.bytes
 }
 
-// pushedBefore notes what was sent before the image was whole.
+// pushedBefore notes layers that were sent before the image was complete.
 func (t *tally) pushedBefore(done registry.Pushed) {
 	s := &t.before
 	s.mu.Lock()
@@ -36,14 +36,14 @@ func (t *tally) pushedBefore(done registry.Pushed) {
 	}
 }
 
-// sentBefore tells whether a layer was sent before the image was whole.
+// sentBefore tells whether a layer was sent before the image was complete.
 func (t *tally) sentBefore(d digest.Digest) bool {
 	t.before.mu.Lock()
 	defer t.before.mu.Unlock()
 	return t.before.whole[d]
 }
 
-// again begins anew what a first attempt could not end: what it sent was sent, and what it ran was run.
+// again prepares the tally for a second attempt. It keeps what the first attempt sent and which steps it ran.
 func (t *tally) again() {
 	done := registry.Pushed{Bytes: t.res.BytesPushed - t.before.sum(), Reused: t.sent}
 	if t.sent != nil {
@@ -56,7 +56,7 @@ func (t *tally) again() {
 	t.earlier = t.res.Ran
 }
 
-// withEarlier puts the steps that an earlier attempt ran in the place of those that found them in the cache.
+// withEarlier replaces cached steps by the same steps of an earlier attempt if that attempt ran them.
 func (t *tally) withEarlier(steps []llb.Step) []llb.Step {
 	ran := map[[2]string]llb.Step{}
 	for _, s := range t.earlier {

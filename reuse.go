@@ -21,22 +21,22 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// reuse is an image that takes the layers that did not change from one that a registry has.
+// reuse is an image that reuses unchanged layers of an image in a registry.
 type reuse struct {
-	graph       *layers.Graph // the whole one
-	image       llb.Image     // its
+	graph       *layers.Graph // the whole graph
+	image       llb.Image     // the graph's only image
 	annotations map[string]string
 	old         *pushedImage
 	rest        *layers.Delta
-	asking      sync.WaitGroup    // until present is known
+	asking      sync.WaitGroup    // waits until present is known
 	present     registry.Presence // the kept layers that the registry has
-	made        *llb.Assembled    // once it is known
+	made        *llb.Assembled    // the new image; nil: not yet made
 }
 
-// errCannotReuse says that an image must be built whole after all: a layer is gone, or the builder makes other ones.
+// errCannotReuse says that the whole image must be built: a layer is missing, or the builder makes other layers.
 var errCannotReuse = errors.New("layers of the image that is there cannot be reused")
 
-// pushReused pushes an image of which nothing is built.
+// pushReused pushes an image whose layers are all reused.
 func (p *Project) pushReused(ctx context.Context, o *BuildOptions, t *tally, k *reuse) (*llb.Result, error) {
 	if err := k.assemble(ctx, nil); err != nil {
 		return nil, err
@@ -57,22 +57,23 @@ func (p *Project) pushReused(ctx context.Context, o *BuildOptions, t *tally, k *
 	return k.result(k.made.Result, t), nil
 }
 
-// result is the whole image's, where part is that of what was built.
+// result returns the result of the whole image. part is the result of the layers that were built.
 func (k *reuse) result(part *llb.Result, t *tally) *llb.Result {
 	t.res.LayersFrom = k.old.Ref
-	k.made.Result.Steps = part.Steps // with those of tests
+	k.made.Result.Steps = part.Steps // with the steps of tests
 	return k.made.Result
 }
 
-// reusable finds the image to take layers from, and what of the graph it has.
+// reusable finds an image to reuse layers from, and which layers of the graph it has. It
+// returns nil if there is none.
 func (p *Project) reusable(ctx context.Context, o *BuildOptions, graph *layers.Graph) (*reuse, error) {
 	if !o.Push || o.NoReuse || o.NoCache || p.onto != nil || len(o.Outputs)+len(o.CacheTo) > 0 ||
 		len(graph.Images) != 1 || !p.sameRegistry(o.Names) {
 		return nil, nil
 	}
-	p.tried = []*pushedImage{} // asked for, be there none
+	p.tried = []*pushedImage{} // not nil: the images were asked for
 	record := sync.OnceValues(func() (*layers.BuildRecord, error) { return p.inputs(ctx, graph) })
-	go record() //nolint:errcheck // begun while the registry is asked; its error is taken below
+	go record() //nolint:errcheck // runs while the registry is asked; its error is handled below
 	for old := range p.before(ctx, o) {
 		now, err := record()
 		if err != nil {
@@ -84,11 +85,11 @@ func (p *Project) reusable(ctx context.Context, o *BuildOptions, graph *layers.G
 				rest: rest}, nil
 		}
 	}
-	_, err := record() // nothing else may make it meanwhile
+	_, err := record() // wait: only one goroutine may make the record
 	return nil, errors.Join(err, ctx.Err())
 }
 
-// sameRegistry tells whether all names are of one registry, spoken to in one way.
+// sameRegistry tells whether all names are in one registry.
 func (p *Project) sameRegistry(names []string) bool {
 	for _, name := range names {
 		if !sameHost(name, names[0]) {
@@ -98,10 +99,10 @@ func (p *Project) sameRegistry(names []string) bool {
 	return true
 }
 
-// before are images with a record that may have layers of the one that is built: that which was
-// pushed last from the recipe, those that have one of the names now, and the one that was pushed
-// last to the first name's repository. They are of the repositories that are pushed to: who may
-// write to another one has no say in what comes into these.
+// before returns images with a record that may have layers of the new image: the image that was
+// pushed last from the recipe, the images that now have one of the names, and the image that was
+// pushed last to the first name's repository. It uses only images from repositories that this build
+// pushes to. So someone who can write only to other repositories cannot change what this build pushes.
 func (p *Project) before(ctx context.Context, o *BuildOptions) iter.Seq[*pushedImage] {
 	return func(yield func(*pushedImage) bool) {
 		if p.ofImage != nil {
@@ -128,7 +129,7 @@ func (p *Project) before(ctx context.Context, o *BuildOptions) iter.Seq[*pushedI
 					continue
 				}
 			}
-			// A build can do without it, and says what is wrong with the registry if it is more than that.
+			// The build works without it, and fails later if the registry has a real problem.
 			c, err := loadPushedImage(ctx, p.registry, name)
 			if ctx.Err() != nil || err == nil && usable(c) && !yield(c) {
 				return
@@ -145,7 +146,7 @@ func sameRepository(a, b string) bool {
 	return errX == nil && errY == nil && x.Name() == y.Name()
 }
 
-// kept are the layers that are taken, as far as the image that is there has them.
+// kept returns the layers that are reused, as far as the old image has them.
 func (k *reuse) kept() []ocispecs.Descriptor {
 	var all []ocispecs.Descriptor
 	have := k.old.Platforms[0].Layers
@@ -157,7 +158,7 @@ func (k *reuse) kept() []ocispecs.Descriptor {
 	return all
 }
 
-// presentWait is the longest that the question for the kept layers may take. The push asks again for the others.
+// presentWait is the longest time for askPresent. The push asks again for layers without an answer.
 const presentWait = 2500 * time.Millisecond
 
 // askPresent asks the registry which of the kept layers it still has.
@@ -171,7 +172,7 @@ func descriptor(l registry.Layer) ocispecs.Descriptor {
 	return ocispecs.Descriptor{MediaType: l.MediaType, Digest: l.Digest, Size: l.Size, Annotations: l.Annotations}
 }
 
-// assemble puts the image together, from built layers and those that are kept.
+// assemble makes the image from built layers and kept layers.
 func (k *reuse) assemble(ctx context.Context, built []llb.StoredLayer) (err error) {
 	var all []llb.StoredLayer
 	have := k.old.Platforms[0].Layers
@@ -196,8 +197,8 @@ func (k *reuse) assemble(ctx context.Context, built []llb.StoredLayer) (err erro
 	return err
 }
 
-// open adds manifest and config to what a builder has. A layer that neither the builder nor the
-// registry has ends the attempt.
+// open returns a source that has manifest and config, and takes all other blobs from built. If
+// neither the builder nor the registry has a layer, the attempt ends.
 func (k *reuse) open(built func(context.Context, digest.Digest, int64) (io.ReadCloser, error)) registry.Source {
 	return func(ctx context.Context, d ocispecs.Descriptor, offset int64) (io.ReadCloser, error) {
 		if dt, ok := k.made.Docs[d.Digest]; ok && offset <= int64(len(dt)) {
@@ -207,7 +208,7 @@ func (k *reuse) open(built func(context.Context, digest.Digest, int64) (io.ReadC
 	}
 }
 
-// push is what a build of the rest does with what it made: the whole image is pushed.
+// push pushes the whole image after the missing layers were built.
 func (k *reuse) push(ctx context.Context, p *Project, o *BuildOptions, to llb.BuildOptions, t *tally, from []string,
 	part *llb.Build) error {
 	if part.Result.Linear {
@@ -240,7 +241,8 @@ func (k *reuse) send(ctx context.Context, p *Project, o *BuildOptions, c pushReq
 	return p.send(ctx, o, c, t)
 }
 
-// explain tells a layer that is nowhere from a push that fails: such an image can be built whole.
+// explain returns errCannotReuse if a layer is nowhere, because the whole image can still be built
+// then. It returns other errors as they are.
 func (k *reuse) explain(err error) error {
 	if registry.Missing(err) || errors.Is(err, os.ErrNotExist) {
 		//nolint:errorlint // not as what the builder pushes itself

@@ -18,15 +18,15 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// smoke are the tests of the image that is built.
+// smoke has the tests of the image that is built.
 type smoke struct {
-	run    []layers.SmokeTest // those that run
-	passed []layers.SmokeTest // those that an image before has passed
-	by     string             // that image; "": one that was built here
-	anew   bool               // they run also where the builder knows that they pass
+	run    []layers.SmokeTest // tests to run
+	passed []layers.SmokeTest // tests that an earlier image has passed
+	by     string             // the earlier image; "": an image that was built here
+	anew   bool               // the tests run even if the builder has their result in its cache
 }
 
-// tests tells how images are tested, and whether they are.
+// tests returns how images are tested, and whether they are tested.
 func (m SmokeMode) tests(r *layers.Recipe) (layers.Smoke, bool) {
 	how := r.Smoke
 	if m != SmokeByRecipe {
@@ -35,7 +35,8 @@ func (m SmokeMode) tests(r *layers.Recipe) (layers.Smoke, bool) {
 	return how, !how.Off
 }
 
-// planSmoke finds the tests that the graph's images take. k is the image that layers are taken from; nil: none is.
+// planSmoke finds the tests that the graph's images need. k is the image whose layers are
+// reused; nil: there is none.
 func (p *Project) planSmoke(ctx context.Context, o *BuildOptions, graph *layers.Graph, k *reuse) error {
 	p.smoke = &smoke{anew: o.Smoke == SmokeAlways || o.NoCache}
 	how, on := o.Smoke.tests(p.recipe)
@@ -72,12 +73,13 @@ func (p *Project) planSmoke(ctx context.Context, o *BuildOptions, graph *layers.
 	return ctx.Err()
 }
 
-// testedHere tells whether an image is tested that is one of n. A builder that makes one image runs its programs.
+// testedHere tells whether this build tests an image that is one of n. If the build makes only one
+// image, the builder runs its programs, so it can test it.
 func testedHere(t layers.SmokeTest, n int) bool {
 	return n == 1 || t.Platform.Architecture == runtime.GOARCH
 }
 
-// passedBefore are images whose records may say that they passed the same test.
+// passedBefore returns images whose records may say that they passed an equal test.
 func (p *Project) passedBefore(ctx context.Context, o *BuildOptions, k *reuse) []*pushedImage {
 	switch {
 	case k != nil:
@@ -85,16 +87,17 @@ func (p *Project) passedBefore(ctx context.Context, o *BuildOptions, k *reuse) [
 	case p.tried != nil || o.NoReuse || o.NoCache || o.Smoke == SmokeAlways || p.onto != nil:
 		return p.tried
 	case len(o.Names) == 0 || !o.Push && len(cacheRefs(o)) == 0 || !p.sameRegistry(o.Names):
-		return nil // there is no registry that this build speaks to
+		return nil // this build uses no registry
 	}
 	var all []*pushedImage
-	for c := range p.before(ctx, o) { // layers cannot be taken, as where a cache is exported, or nothing is pushed
+	for c := range p.before(ctx, o) { // layers cannot be reused, because a cache is exported or nothing is pushed
 		all = append(all, c)
 	}
 	return all
 }
 
-// passedFile is where it is kept that an image has passed a test here, under whatever name or none.
+// passedFile returns the file that says that an image built here has passed a test. The
+// image's name does not matter.
 func (p *Project) passedFile(t *layers.SmokeTest) (string, error) {
 	home, err := p.env.homeDir()
 	if err != nil {
@@ -103,7 +106,7 @@ func (p *Project) passedFile(t *layers.SmokeTest) (string, error) {
 	return filepath.Join(home, testedDir, t.Digest.Encoded()+".json"), nil
 }
 
-// passedHere tells whether an image has passed the same test that was built here.
+// passedHere tells whether an image that was built here has passed an equal test.
 func (p *Project) passedHere(t *layers.SmokeTest) bool {
 	file, err := p.passedFile(t)
 	if err != nil {
@@ -114,7 +117,7 @@ func (p *Project) passedHere(t *layers.SmokeTest) bool {
 	return err == nil && json.Unmarshal(data, &with) == nil && t.PassedWith(with)
 }
 
-// keepPassed keeps which tests the built image has passed. A build that is done does not fail for it.
+// keepPassed keeps which tests the built image has passed. An error does not fail a finished build.
 func (p *Project) keepPassed() {
 	for _, t := range p.smoke.run {
 		file, err := p.passedFile(&t)
@@ -131,7 +134,7 @@ func (p *Project) keepPassed() {
 	}
 }
 
-// checks are the tests as the builder runs them; here: it makes a part of the image alone.
+// checks returns the tests for the builder. here says that the builder makes only a part of the image.
 func (s *smoke) checks(here bool) []llb.Check {
 	var all []llb.Check
 	for _, t := range s.run {
@@ -144,7 +147,7 @@ func (s *smoke) checks(here bool) []llb.Check {
 	return all
 }
 
-// ofImage are the tests of the image as the registry has it.
+// ofImage returns the tests of the image that the registry has.
 func (s *smoke) ofImage(name string, root digest.Digest) ([]llb.Check, error) {
 	ref, err := registry.Pin(name, root.String())
 	if err != nil {
@@ -157,7 +160,7 @@ func (s *smoke) ofImage(name string, root digest.Digest) ([]llb.Check, error) {
 	return all, nil
 }
 
-// explain says what a failed test found.
+// explain adds to the error of a failed test what the test found.
 func (s *smoke) explain(err error) error {
 	var failed *llb.CheckError
 	if s == nil || !errors.As(err, &failed) {
@@ -171,8 +174,8 @@ func (s *smoke) explain(err error) error {
 	return err
 }
 
-// passes waits until the image that is pushed has passed its tests. Where layers were taken from a
-// registry the builder may not have them: then it pulls the image, which is there, and has no name.
+// passes waits until the pushed image has passed its tests. If layers were reused from a registry, the builder
+// may not have them. Then the push stores the image without a name, and the builder pulls it to test it.
 func (k *reuse) passes(ctx context.Context, p *Project, name string, image *llb.Build,
 	store func(context.Context) error) error {
 	checks := p.smoke.checks(true)
@@ -213,7 +216,7 @@ func (k *reuse) passes(ctx context.Context, p *Project, name string, image *llb.
 	return err
 }
 
-// checkAlone runs tests of an image of which nothing is built.
+// checkAlone runs tests of an image whose layers are all reused.
 func (p *Project) checkAlone(ctx context.Context, k *reuse, checks []llb.Check) error {
 	b, err := p.connect(ctx)
 	if err != nil {
@@ -227,7 +230,7 @@ func (p *Project) checkAlone(ctx context.Context, k *reuse, checks []llb.Check) 
 	return err
 }
 
-// tested says in words how the image was tested, and with one word for programs.
+// tested says how the image was tested: word for programs, text for people.
 func (t *tally) tested(res *llb.Result) (word, text string) {
 	s := t.p.smoke
 	switch {
@@ -252,7 +255,7 @@ func (t *tally) tested(res *llb.Result) (word, text string) {
 	return "off", ""
 }
 
-// passedIn is a record with what the image has passed by the time that the record is attached to it.
+// passedIn returns the record with the tests that the image will have passed when the record is attached to it.
 func (s *smoke) passedIn(record *layers.BuildRecord) *layers.BuildRecord {
 	if s == nil {
 		return record.Passed()
@@ -260,7 +263,7 @@ func (s *smoke) passedIn(record *layers.BuildRecord) *layers.BuildRecord {
 	return record.Passed(slices.Concat(s.run, s.passed)...)
 }
 
-// smokeOf are the tests that an image of the graph has passed by its record.
+// smokeOf returns the tests that an image of the graph has passed, according to its record.
 func (p *Project) smokeOf(ctx context.Context, graph *layers.Graph, how layers.Smoke,
 	record *layers.BuildRecord) (*smoke, error) {
 	inputs, err := p.inputs(ctx, graph)

@@ -9,13 +9,14 @@ import (
 	"github.com/raybuild/raybuild/layers"
 )
 
-// Difference names the inputs for which layers differ from an image's. Its JSON is that of "raybuild why --json".
+// Difference says which inputs make layers differ from an image's layers. Its JSON is that
+// of "raybuild why --json".
 type Difference struct {
 	Image  string             `json:"image"`            // by digest
-	Newer  string             `json:"newer,omitempty"`  // by digest; "" is the recipe here
+	Newer  string             `json:"newer,omitempty"`  // by digest; "": the local recipe
 	Same   bool               `json:"same"`             // nothing differs
-	Stale  []StaleLayer       `json:"stale"`            // what the lock does not answer
-	Layers []LayerDifference  `json:"layers"`           // those that differ
+	Stale  []StaleLayer       `json:"stale"`            // layers that the lock does not fit
+	Layers []LayerDifference  `json:"layers"`           // layers that differ
 	Config []ConfigDifference `json:"config,omitempty"` // what differs in configs
 }
 
@@ -25,12 +26,12 @@ type LayerDifference struct {
 	Name     string               `json:"name"`
 	Status   layers.LayerStatus   `json:"fate"`
 	Changes  []layers.InputChange `json:"changes,omitempty"`
-	Because  []string             `json:"because,omitempty"` // layers that it stands on
+	Because  []string             `json:"because,omitempty"` // changed layers that it depends on
 	isNew    bool
 }
 
-// Why names the inputs for which what recipe and lock come to differs from an image. It needs
-// nothing but the record that travels with the image. Nothing is built, resolved or pulled.
+// Why says which inputs of recipe and lock differ from those of an image. It needs only the record
+// that the image carries. It builds, resolves and pulls nothing.
 func (p *Project) Why(ctx context.Context, o CompareOptions) (_ *Difference, err error) {
 	defer public(ctx, &err)
 	g, err := p.compare(ctx, o)
@@ -49,7 +50,7 @@ func (p *Project) Why(ctx context.Context, o CompareOptions) (_ *Difference, err
 	return d, d.compare(g.image, g.inputs)
 }
 
-// WhyImages names the inputs for which layers of two images differ, by the records that travel with them.
+// WhyImages says which inputs make layers of two images differ, according to the records that they carry.
 func WhyImages(ctx context.Context, older, newer string, o Options) (_ *Difference, err error) {
 	defer public(ctx, &err)
 	c := newEnv(o).client()
@@ -92,7 +93,7 @@ func newLayerDifference(f layers.LayerComparison) LayerDifference {
 	return LayerDifference{f.Platform, f.Name, f.Status, f.Changes, f.Because, f.OldCount == 0}
 }
 
-// Lines say it in words, one line for each input that changed.
+// Lines describes the difference in words, one line for each input that changed.
 func (l LayerDifference) Lines() []string {
 	name := show.Printable(l.Name)
 	switch {
