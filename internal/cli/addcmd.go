@@ -8,7 +8,7 @@ import (
 	"github.com/raybuild/raybuild"
 )
 
-// addOptions are the flags of add. Of those of a build it has some; the others are what the image was built with.
+// addOptions are the flags of add: some of the build's flags. The other settings come from the image.
 type addOptions struct {
 	buildOptions
 	onto   string
@@ -61,10 +61,10 @@ does not keep their versions.`,
 
 // addReport is what add prints with --json.
 type addReport struct {
-	Image   string       `json:"image"`   // the result, by digest
-	From    string       `json:"from"`    // the image below, by digest
-	Added   bool         `json:"added"`   // false: it has all that was asked for
-	Changes []lockChange `json:"changes"` // of its lock
+	Image   string       `json:"image"`   // the resulting image, by digest
+	From    string       `json:"from"`    // the image that packages were added to, by digest
+	Added   bool         `json:"added"`   // false: the image already has all requirements
+	Changes []lockChange `json:"changes"` // changes of the lock
 }
 
 func (a *app) add(ctx context.Context, o *addOptions, requirements []string) error {

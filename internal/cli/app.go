@@ -1,5 +1,5 @@
-// Package cli is raybuild's command line: it reads flags and files, calls the packages that do the work, and shows what
-// they give.
+// Package cli is raybuild's command line. It reads flags and files, calls the packages that do the
+// work, and prints their results.
 package cli
 
 import (
@@ -25,7 +25,7 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// Exit codes, as the command line's contract has them.
+// Exit codes: a contract with users of the command line.
 const (
 	exitDone        = 0
 	exitFailed      = 1
@@ -40,23 +40,23 @@ type Streams struct {
 	Out, Err io.Writer
 }
 
-// app is what every command is given: streams and the environment.
+// app has what every command needs: streams and the environment.
 type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	getenv         func(string) string
-	version        string     // as the linker has set it; "dev": it has not
-	dir            string     // working directory; "" is the process's own
-	saying         sync.Mutex // a line is whole, whoever else has one
+	version        string     // set by the linker; "dev": not set
+	dir            string     // working directory; "": the process's
+	saying         sync.Mutex // keeps lines of several goroutines apart
 }
 
-// Main runs the program with its arguments, without its name, and gives the exit code: 0 done, 1
-// failed, 2 there are changes, 64 wrong usage, 130 interrupted. version is what the linker has set;
-// "dev" stands for the version of the Go module. The first SIGINT or SIGTERM ends the context of
-// the command, the second one ends the process.
+// Main runs the program and returns its exit code: 0 done, 1 failed, 2 there are changes, 64 wrong
+// usage, 130 interrupted. args are the arguments without the program's name. version is set by the
+// linker; "dev" means the version of the Go module. The first SIGINT or SIGTERM cancels the
+// command's context, the second one ends the process.
 func Main(ctx context.Context, version string, args []string, std Streams) int {
 	builder.ServesEngine()
-	if len(args) == 0 || args[0] != builder.EngineCommand { // the engine has its own way with signals
+	if len(args) == 0 || args[0] != builder.EngineCommand { // the engine handles signals itself
 		interrupted, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 		defer stop()
 		context.AfterFunc(interrupted, stop)
@@ -68,7 +68,7 @@ func Main(ctx context.Context, version string, args []string, std Streams) int {
 	return a.exit(ctx, root.ExecuteContext(ctx))
 }
 
-// usageError is a command line that cannot be meant: exit code 64.
+// usageError is a wrong command line: exit code 64.
 type usageError struct{ err error }
 
 func (e *usageError) Error() string { return e.err.Error() }
@@ -76,7 +76,7 @@ func (e *usageError) Unwrap() error { return e.err }
 
 func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
 
-// optionText names an option by its flag.
+// optionText returns the text of an option's error, which names the option by its flag.
 func optionText(e *raybuild.OptionError) string {
 	flag := map[string]string{"Names": "image name (-t)", "Image": "argument IMAGE", "Push": "--push",
 		"Compression": "--compression", "Outputs": "--output", "CacheBudget": "--cache-budget",
@@ -87,12 +87,12 @@ func optionText(e *raybuild.OptionError) string {
 	return flag + " " + e.Err.Error()
 }
 
-// changesError ends a command that found changes and did what it was asked to: exit code 2, nothing to say.
+// changesError ends a command that worked and found changes: exit code 2, without a message.
 type changesError struct{}
 
 func (changesError) Error() string { return "there are changes" }
 
-// exit says what went wrong and gives the exit code.
+// exit prints the error and returns the exit code.
 func (a *app) exit(ctx context.Context, err error) int {
 	var (
 		usage   *usageError
@@ -104,7 +104,7 @@ func (a *app) exit(ctx context.Context, err error) int {
 	switch {
 	case err == nil:
 		return exitDone
-	case errors.As(err, &program): // what it had to say it has said
+	case errors.As(err, &program): // the program has printed its own messages
 		return program.code
 	case errors.As(err, &changes):
 		return exitChanges
@@ -131,17 +131,17 @@ func (a *app) exit(ctx context.Context, err error) int {
 	return exitFailed
 }
 
-// say writes one line of what happens. A terminal that is gone must not end the work.
+// say writes one line to standard error. It ignores errors, because the work must not end if the terminal is gone.
 func (a *app) say(format string, args ...any) {
 	a.saying.Lock()
 	defer a.saying.Unlock()
 	_, _ = fmt.Fprintf(a.stderr, strings.TrimRight(format, "\n")+"\n", args...)
 }
 
-// warn writes one line of what is not as it should be, and ends nothing.
+// warn writes a warning. The command continues.
 func (a *app) warn(format string, args ...any) { a.say("warning: "+format, args...) }
 
-// print writes a line of the result.
+// print writes a line of the result to standard output.
 func (a *app) print(format string, args ...any) error {
 	if _, err := fmt.Fprintf(a.stdout, format+"\n", args...); err != nil {
 		return fmt.Errorf("write result to standard output: %w", err)
@@ -157,7 +157,7 @@ func (a *app) path(p string) string {
 	return filepath.Join(a.dir, p)
 }
 
-// options are those of the library that every command has.
+// options returns the library options that every command has.
 func (a *app) options() raybuild.Options {
 	return raybuild.Options{
 		Dir: a.dir, Getenv: a.getenv, ProgressTo: a.stderr, Progress: llb.ProgressQuiet,
@@ -165,10 +165,10 @@ func (a *app) options() raybuild.Options {
 	}
 }
 
-// makeHome is home, made with access for its owner alone.
+// makeHome returns raybuild's directory. It creates the directory if it is missing, with access for its owner only.
 func (a *app) makeHome() (string, error) { return a.options().MakeHome() }
 
-// versionText is the version, with the commit where no release was built.
+// versionText returns the version, with the commit if this is not a release.
 func (a *app) versionText() string {
 	info, ok := debug.ReadBuildInfo()
 	if v := cmp.Or(a.version, "dev"); v != "dev" || !ok {
@@ -180,7 +180,7 @@ func (a *app) versionText() string {
 	return "dev"
 }
 
-// noArgs refuses arguments, and guesses which command was meant where there are some.
+// noArgs refuses arguments. If there are some, it suggests the command that was meant.
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -195,7 +195,7 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	return usagef("%q takes no arguments, got %q: see %s --help", cmd.CommandPath(), args[0], cmd.CommandPath())
 }
 
-// oneArg wants exactly one argument, called what.
+// oneArg requires exactly one argument. what is its name in messages.
 func oneArg(what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) != 1 {
@@ -206,7 +206,7 @@ func oneArg(what string) cobra.PositionalArgs {
 	}
 }
 
-// flagError explains a flag that does not exist or has a bad value.
+// flagError explains an error about an unknown flag or a bad value.
 func flagError(cmd *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
 	if !errors.As(err, &unknown) {
@@ -228,7 +228,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	return usagef("%w: see %s --help", err, cmd.CommandPath())
 }
 
-// meant suggests the nearest of the names, if one is near.
+// meant suggests the name that is most similar to what was typed, if one is similar enough.
 func meant(typed string, names []string) string {
 	best, least := "", 3
 	for _, name := range names {

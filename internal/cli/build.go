@@ -10,7 +10,7 @@ import (
 	"github.com/raybuild/raybuild/internal/wholefile"
 )
 
-// build is the command itself: it builds, and shows what came of it.
+// build runs the main command: it builds, and prints the result.
 func (a *app) build(ctx context.Context, o *buildOptions) (err error) {
 	start := time.Now()
 	if err := o.check(a); err != nil {
@@ -45,8 +45,8 @@ func (a *app) build(ctx context.Context, o *buildOptions) (err error) {
 	return a.print("%s", page.res.Reference)
 }
 
-// showBuild tells what a build did, and writes it where it was asked for. name is the image's where
-// the flags have none. Nil: nothing was built.
+// showBuild prints the result of a build, and writes the files that the flags ask for. name is the
+// image's name if the flags have none. If res is nil, nothing was built, and it prints nothing.
 func (a *app) showBuild(o *buildOptions, res *raybuild.Result, name string) error {
 	if res == nil {
 		return nil

@@ -13,8 +13,8 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// chooseCache completes the caches of a build: what a bare --cache means, safe defaults, and that
-// an untrusted pull request writes none.
+// chooseCache completes the caches of a build. It adds the caches of a bare --cache and the
+// settings of GitHub's cache, and removes exports from an untrusted pull request.
 func (o *buildOptions) chooseCache(a *app) error {
 	p := &o.parsed
 	if o.cache {
@@ -40,8 +40,8 @@ func (o *buildOptions) chooseCache(a *app) error {
 	return nil
 }
 
-// bareCache is GitHub's own cache where its service is there, else a tag beside the image: the
-// branch's, then the main one's.
+// bareCache adds the caches of a bare --cache. This is GitHub's cache if its service is there.
+// Otherwise it is a tag beside the image: the branch's, then the main branch's.
 func (o *buildOptions) bareCache(a *app) error {
 	p := &o.parsed
 	if a.getenv("ACTIONS_RESULTS_URL") != "" && a.getenv("ACTIONS_RUNTIME_TOKEN") != "" {
@@ -77,13 +77,13 @@ func (o *buildOptions) bareCache(a *app) error {
 
 var noTag = regexp.MustCompile(`[^A-Za-z0-9_.-]+`)
 
-// cacheTag is the tag of a branch's cache; a tag has at most 128 characters.
+// cacheTag returns the tag of a branch's cache. A tag has at most 128 characters.
 func cacheTag(branch string) string {
 	tag := "cache-" + noTag.ReplaceAllString(branch, "-")
 	return tag[:min(len(tag), 128)]
 }
 
-// gitBranch is the branch that is checked out in dir or above it, or "".
+// gitBranch returns the branch that is checked out in dir or in a directory above it, or "".
 func gitBranch(dir string) string {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -94,7 +94,7 @@ func gitBranch(dir string) string {
 		if err == nil {
 			branch, _ := strings.CutPrefix(strings.TrimSpace(string(head)), "ref: refs/heads/")
 			if strings.TrimSpace(string(head)) == branch {
-				return "" // a commit, and no branch
+				return "" // a commit without a branch
 			}
 			return branch
 		}
@@ -106,8 +106,8 @@ func gitBranch(dir string) string {
 	}
 }
 
-// gitDir is where git keeps HEAD of the checkout at dir. In a worktree or submodule .git is a file that names it
-// (gitrepository-layout(5)).
+// gitDir returns the directory where git keeps HEAD for the checkout at dir. In a worktree or
+// submodule, .git is a file that names this directory (gitrepository-layout(5)).
 func gitDir(dir string) string {
 	git := filepath.Join(dir, ".git")
 	link, err := os.ReadFile(git)
@@ -124,7 +124,7 @@ func gitDir(dir string) string {
 	return filepath.Join(dir, to)
 }
 
-// actionsCache gives a cache of type gha the address and token of the job it runs in, as buildx does.
+// actionsCache adds the address and token of the GitHub Actions job to a cache of type gha, as buildx does.
 func actionsCache(a *app, e llb.CacheEntry) {
 	if e.Type != "gha" {
 		return
@@ -146,8 +146,8 @@ func setDefault(attrs map[string]string, key, value string) {
 	}
 }
 
-// untrusted tells whether this is CI's run of a pull or merge request from another repository,
-// whose author may not write here. If the origin is unknown, the request is not trusted.
+// untrusted tells whether this CI run is for a pull or merge request from another repository, whose
+// author may not write here. If the origin is unknown, the request is not trusted.
 func untrusted(a *app) bool {
 	if strings.HasPrefix(a.getenv("GITHUB_EVENT_NAME"), "pull_request") {
 		var event struct {

@@ -9,19 +9,19 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// cacheMetadata is what the build's caches cost.
+// cacheMetadata says how long the build's caches took, and how many failed.
 type cacheMetadata struct {
 	Seconds float64 `json:"seconds"`
-	Failed  int     `json:"failed"` // imports and exports that did not work; the build went on
+	Failed  int     `json:"failed"` // imports and exports that failed; the build continued
 	all     int
 }
 
-// ownCache tells whether an import is of a place that a bare --cache chose: nobody may have written one there.
+// ownCache tells whether a cache import is from a reference that a bare --cache chose. There may be no cache yet.
 func (p *parsedOptions) ownCache(work string) bool {
 	return slices.ContainsFunc(p.besides, func(ref string) bool { return strings.HasSuffix(work, " "+ref) })
 }
 
-// cacheMetadata sums up what caches cost; nil: there were none.
+// cacheMetadata sums up the cache imports and exports; nil: there were none.
 func (p *parsedOptions) cacheMetadata(done []llb.CacheWork) *cacheMetadata {
 	if len(done) == 0 {
 		return nil
@@ -36,10 +36,11 @@ func (p *parsedOptions) cacheMetadata(done []llb.CacheWork) *cacheMetadata {
 	return m
 }
 
-// notYet tells a cache that --cache looked for and that nobody has written yet from one that failed.
+// notYet tells whether a cache of a bare --cache is missing because no build has written
+// it yet. This is no failure.
 func (p *parsedOptions) notYet(c llb.CacheWork) bool { return c.Absent && p.ownCache(c.Name) }
 
-// tellCaches tells what caches cost, and which of them did not work.
+// tellCaches prints how long caches took, and which of them failed.
 func (a *app) tellCaches(p *parsedOptions, done []llb.CacheWork, m *cacheMetadata) {
 	if m == nil {
 		return
@@ -57,7 +58,7 @@ func (a *app) tellCaches(p *parsedOptions, done []llb.CacheWork, m *cacheMetadat
 	a.say("cache: %s", m)
 }
 
-// String says it in a line.
+// String describes the caches in one line.
 func (m *cacheMetadata) String() string {
 	if m == nil {
 		return ""

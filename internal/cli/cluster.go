@@ -62,7 +62,7 @@ func (o *clusterOptions) imageFlag(f *pflag.FlagSet) {
 	f.StringVar(&o.image, "image", "", "run this `IMAGE` instead of the file's")
 }
 
-// newClusterCommand is `raybuild cluster` with everything below it.
+// newClusterCommand makes `raybuild cluster` and its subcommands.
 func (a *app) newClusterCommand() *cobra.Command {
 	o := &clusterOptions{}
 	cmd := &cobra.Command{
@@ -99,7 +99,7 @@ func (a *app) loadCluster(o *clusterOptions) (*cluster.Spec, error) {
 	return spec, nil
 }
 
-// launcher is how the cluster's hosts are reached from here.
+// launcher returns the options for reaching the cluster's hosts from this machine.
 func (a *app) launcher(o *clusterOptions) cluster.Options {
 	ssh := cluster.SSH{Config: o.sshConfig, KnownHosts: o.knownHosts}
 	if len(ssh.KnownHosts) == 0 {
@@ -115,12 +115,12 @@ func (a *app) launcher(o *clusterOptions) cluster.Options {
 	return cluster.Options{SSH: ssh, Log: a.stderr, Images: registryImages{c}, Auth: registryAuth{c}.find}
 }
 
-// besideCluster is the file of host keys that travels with the cluster's file.
+// besideCluster returns the file of host keys beside the cluster's file.
 func (a *app) besideCluster(o *clusterOptions) string {
 	return filepath.Join(filepath.Dir(a.path(o.file)), "known_hosts")
 }
 
-// registryImages asks a registry from here what is in an image.
+// registryImages reads facts about an image from a registry.
 type registryImages struct{ client *registry.Client }
 
 // Facts implements cluster.Images.
@@ -153,7 +153,8 @@ func (r registryImages) Facts(ctx context.Context, ref string) (cluster.ImageFac
 	return f, nil
 }
 
-// registryAuth finds the credentials that docker login left here. They go along with each pull, and stay on no host.
+// registryAuth finds the credentials that docker login left on this machine. Each pull sends
+// them; no host stores them.
 type registryAuth struct{ client *registry.Client }
 
 func (r registryAuth) find(ctx context.Context, host string) (cluster.Credentials, error) {
@@ -169,14 +170,14 @@ func (a *app) report(asJSON bool, v fmt.Stringer) error {
 	return a.print("%s", strings.TrimRight(v.String(), "\n"))
 }
 
-// programError carries the exit code of a program that ran on the cluster.
+// programError has the exit code of a program that ran on the cluster.
 type programError struct{ code int }
 
 func (e *programError) Error() string {
 	return fmt.Sprintf("the program ended with exit code %d", e.code)
 }
 
-// ended turns a program's exit code into an error.
+// ended converts a program's exit code into an error.
 func ended(code int) error {
 	if code == 0 {
 		return nil

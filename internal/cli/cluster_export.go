@@ -70,7 +70,8 @@ in a Secret with the cluster's name; raybuild does not read or make Secrets.`,
 	return cmd
 }
 
-// export asks for the image's digest, and ray up's login, and writes the cluster in the form of another launcher.
+// export looks up the image's digest (and, for ray up, the registry's login), and writes the
+// cluster in the format of another launcher.
 func (a *app) export(ctx context.Context, spec *cluster.Spec, o *clusterOptions, format cluster.Format,
 	eo cluster.ExportOptions) (out []byte, err error) {
 	if eo.Image, err = cluster.ImageOf(ctx, spec, a.launcher(o)); err != nil {
@@ -101,7 +102,7 @@ func (o *applyOptions) flags(f *pflag.FlagSet) {
 	f.BoolVar(&o.asJSON, "json", false, "with --apply: print the result as JSON")
 }
 
-// check refuses what means nothing together.
+// check refuses flags that make no sense together.
 func (o *applyOptions) check(f *pflag.FlagSet, format cluster.Format) error {
 	if o.apply && format != cluster.KubeRay {
 		return usagef("--apply is for --format %s; %s has no server to apply it to", cluster.KubeRay, format)
@@ -117,7 +118,7 @@ func (o *applyOptions) check(f *pflag.FlagSet, format cluster.Format) error {
 	return nil
 }
 
-// applyToKube applies a RayCluster. The comments of the export, which say what was guessed, are shown first.
+// applyToKube applies a RayCluster. First it prints the export's comments, which say what was guessed.
 func (a *app) applyToKube(ctx context.Context, doc []byte, namespace string, o *applyOptions) error {
 	for line := range strings.Lines(string(doc)) {
 		if note, ok := strings.CutPrefix(line, "# - "); ok {

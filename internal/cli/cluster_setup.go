@@ -89,7 +89,7 @@ known before: trust them first.`,
 	return cmd
 }
 
-// trustTargets are the hosts that were named, else those of the file.
+// trustTargets returns the hosts in args, or the hosts of the cluster's file if args is empty.
 func (a *app) trustTargets(o *clusterOptions, args []string) ([]docker.Target, error) {
 	var out []docker.Target
 	for _, s := range args {
@@ -114,7 +114,7 @@ func (a *app) trustTargets(o *clusterOptions, args []string) ([]docker.Target, e
 	return out, nil
 }
 
-// targetOf is how SSH reaches a host that is not this machine.
+// targetOf returns how SSH reaches a host other than this machine.
 func targetOf(h cluster.Host) docker.Target {
 	return docker.Target{User: h.User, Address: h.Address, Port: h.Port, Key: h.Key, Jump: h.Jump}
 }
@@ -143,7 +143,7 @@ func (a *app) recordKeys(keys []docker.HostKey, file string, yes, asJSON bool) e
 	}
 	if !yes {
 		a.say("record %d new keys in %s? [y/N]", unknown, file)
-		answer, _ := bufio.NewReader(a.stdin).ReadString('\n') // no answer is no
+		answer, _ := bufio.NewReader(a.stdin).ReadString('\n') // no answer means no
 		if s := strings.ToLower(strings.TrimSpace(answer)); s != "y" && s != "yes" {
 			return errors.New("nothing was recorded; compare the fingerprints, then: raybuild cluster trust --yes")
 		}

@@ -120,7 +120,7 @@ file says, 1 if not.`,
 			for {
 				s, err := cluster.Inspect(cmd.Context(), spec, a.launcher(o))
 				if watch > 0 && cmd.Context().Err() != nil {
-					return nil //nolint:nilerr // whoever watches ends it so
+					return nil //nolint:nilerr // an interrupt is the normal end of --watch
 				}
 				if err != nil {
 					return err
@@ -218,7 +218,7 @@ host is back.`,
 	return cmd
 }
 
-// downTarget is the cluster's name and hosts, from flags, else from the file.
+// downTarget returns the cluster's name and hosts, from flags or from the file.
 func (a *app) downTarget(o *clusterOptions, name string, hosts []string) (string, []cluster.Host, error) {
 	var at []cluster.Host
 	for _, h := range hosts {
@@ -244,7 +244,7 @@ func (a *app) downTarget(o *clusterOptions, name string, hosts []string) (string
 	return name, at, nil
 }
 
-// scanTimeout bounds the look at all hosts' keys.
+// scanTimeout is the longest time for reading all hosts' keys.
 const scanTimeout = time.Minute
 
 // scan asks every host for its keys.

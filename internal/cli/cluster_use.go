@@ -40,7 +40,7 @@ func (a *app) clusterLogsCommand(o *clusterOptions) *cobra.Command {
 	return cmd
 }
 
-// dashArgs are the arguments after "--", or all where there is none.
+// dashArgs returns the arguments after "--", or all arguments if there is no "--".
 func dashArgs(cmd *cobra.Command, args []string) []string {
 	return args[max(cmd.ArgsLenAtDash(), 0):]
 }
@@ -75,7 +75,7 @@ find the cluster.`,
 					}
 					defer restore()
 				} else {
-					eo.Stdin = nil // a command that reads would wait for ever
+					eo.Stdin = nil // a command that reads would wait forever
 				}
 			}
 			code, err := cluster.Exec(cmd.Context(), spec, argv, eo, a.launcher(o))
@@ -147,7 +147,7 @@ jobs are lost: submit says so, and ends with 1.`,
 	return cmd
 }
 
-// submit runs a job, and ends with its exit code.
+// submit runs a job, and ends with the job's exit code.
 func (a *app) submit(ctx context.Context, o *clusterOptions, j cluster.Job, asJSON bool) error {
 	spec, err := a.loadCluster(o)
 	if err != nil {
@@ -173,7 +173,7 @@ func (a *app) submit(ctx context.Context, o *clusterOptions, j cluster.Job, asJS
 	return ended(res.ExitCode)
 }
 
-// jobGoesOn says of an interrupted submit what becomes of its job.
+// jobGoesOn says what happens to the job of an interrupted submit.
 func jobGoesOn(ctx context.Context, err error) error {
 	var job *cluster.UnfollowedJobError
 	if ctx.Err() == nil || !errors.As(err, &job) {
@@ -182,7 +182,7 @@ func jobGoesOn(ctx context.Context, err error) error {
 	return &raybuild.InterruptedError{State: fmt.Sprintf("job %s goes on; %s", job.ID, job.Next()), Err: err}
 }
 
-// clusterGoesOn says of an interrupted command that only watched that nothing is left to do.
+// clusterGoesOn says that an interrupted command only watched the cluster, so nothing is left to do.
 func clusterGoesOn(ctx context.Context, err error) error {
 	if ctx.Err() == nil || err == nil {
 		return err
@@ -242,7 +242,7 @@ lost, it connects again on the same port. The page asks for the cluster's token;
 				return err
 			}
 			err = cluster.Dashboard(cmd.Context(), spec, port, func(url, secret string) {
-				a.print("%s", url) // the tunnel serves also when nobody reads its address
+				a.print("%s", url) // the tunnel works even if its address cannot be printed
 				if token && secret != "" {
 					a.print("token: %s", secret)
 				}

@@ -7,7 +7,7 @@ import (
 	"github.com/raybuild/raybuild/internal/registry"
 )
 
-// againstOptions are the flags of plan and why: those of a build that its graph follows from.
+// againstOptions are the flags of plan and why: the build's flags that change the graph.
 type againstOptions struct {
 	buildOptions
 	asJSON bool
@@ -24,7 +24,7 @@ func (o *againstOptions) flags(cmd *cobra.Command) {
 	o.progress, o.fetch = "quiet", "session"
 }
 
-// images allows up to most names of images.
+// images accepts up to most image names as arguments.
 func images(most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) > most {
@@ -40,7 +40,7 @@ func images(most int) cobra.PositionalArgs {
 	}
 }
 
-// openToCompare opens the project here, to be compared with an image.
+// openToCompare opens the local project to compare it with an image.
 func (a *app) openToCompare(o *againstOptions, image string) (*raybuild.Project, raybuild.CompareOptions, error) {
 	if err := o.check(a); err != nil {
 		return nil, raybuild.CompareOptions{}, err

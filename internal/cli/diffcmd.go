@@ -53,7 +53,7 @@ func (a *app) diff(ctx context.Context, o raybuild.Options, first, second string
 	return a.print("%s", diffText(d))
 }
 
-// diffText is the difference for people.
+// diffText formats the difference for people.
 func diffText(r *raybuild.ImageDiff) string {
 	if r.Same {
 		return "the same image: " + r.A
@@ -98,7 +98,7 @@ func diffText(r *raybuild.ImageDiff) string {
 	return strings.TrimSpace(b.String())
 }
 
-// ofPlatform names the platform where there are several.
+// ofPlatform returns the platform's name if there are several platforms, else "".
 func ofPlatform(r *raybuild.ImageDiff, platform string) string {
 	if len(r.Platforms) < 2 {
 		return ""

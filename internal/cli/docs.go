@@ -14,14 +14,14 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// The forms in which docs writes the reference.
+// Formats of the reference.
 const (
 	docsMarkdown = "markdown"
 	docsMan      = "man"
 )
 
-// docsCommand writes the reference of the command line from the commands' own help: docs/cli, and a release's man
-// pages.
+// docsCommand writes the command-line reference from the commands' help texts, for docs/cli and for
+// the man pages of a release.
 func (a *app) docsCommand() *cobra.Command {
 	format := docsMarkdown
 	formats := []string{docsMarkdown, docsMan}
@@ -73,8 +73,8 @@ func (a *app) writeDocs(root *cobra.Command, dir, format string) error {
 	return doc.GenManTree(root, header, dir)
 }
 
-// pageDate is the date of man pages: SOURCE_DATE_EPOCH (seconds since 1970) where it is set, else the time of the
-// commit that the program was built from, else [llb.Epoch]. It is never the time of the call.
+// pageDate returns the date of man pages: SOURCE_DATE_EPOCH (seconds since 1970) if it is set, else the
+// time of the commit that the program was built from, else [llb.Epoch]. It is never the current time.
 func pageDate(epoch string, info *debug.BuildInfo) (time.Time, error) {
 	if epoch != "" {
 		seconds, err := strconv.ParseInt(epoch, 10, 64)

@@ -15,12 +15,12 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// recipeOptions say which recipe and lock a command is about.
+// recipeOptions say which recipe and lock a command uses.
 type recipeOptions struct {
 	file, lock string
 	sets       []string
 	platforms  []string
-	fileGiven  bool // --file was there: a missing file is an error
+	fileGiven  bool // --file was given: a missing file is an error
 	lockGiven  bool
 }
 
@@ -33,12 +33,12 @@ func (o *recipeOptions) flags(f *pflag.FlagSet) {
 		"the recipe's)")
 }
 
-// set keeps which flags were given.
+// set notes which flags were given.
 func (o *recipeOptions) set(cmd *cobra.Command) {
 	o.fileGiven, o.lockGiven = cmd.Flags().Changed("file"), cmd.Flags().Changed("lock")
 }
 
-// builderOptions say where steps run and how that is shown.
+// builderOptions say where steps run and how progress is shown.
 type builderOptions struct {
 	builder  string
 	progress string
@@ -98,7 +98,7 @@ type buildOptions struct {
 	smokeGiven     bool
 }
 
-// parsedOptions is what the text of flags comes to.
+// parsedOptions has the parsed values of the build's flags.
 type parsedOptions struct {
 	cacheFrom, cacheTo  []llb.CacheEntry
 	besides             []string // references of caches that a bare --cache chose
@@ -163,14 +163,14 @@ func pushRetryFlag(f *pflag.FlagSet, v *time.Duration) {
 		"all; without this flag, a registry that never answers is tried for 15 s")
 }
 
-// set keeps which flags were given.
+// set notes which flags were given.
 func (o *buildOptions) set(cmd *cobra.Command) {
 	o.recipeOptions.set(cmd)
 	o.frozenGiven, o.pushRetryGiven = cmd.Flags().Changed("frozen"), cmd.Flags().Changed("push-retry")
 	o.smokeGiven = cmd.Flags().Changed("smoke")
 }
 
-// complete teaches the shell the values of flags.
+// complete adds shell completion for the flags' values.
 func (o *buildOptions) complete(cmd *cobra.Command) {
 	for name, values := range map[string][]string{
 		"progress":    progressModes(),
@@ -185,13 +185,13 @@ func (o *buildOptions) complete(cmd *cobra.Command) {
 
 func progressModes() []string { return []string{"auto", "tty", "plain", "quiet", "rawjson"} }
 
-// completeValues teaches the shell the values of one flag.
+// completeValues adds shell completion for the values of one flag.
 func completeValues(cmd *cobra.Command, flag string, values []string, how cobra.ShellCompDirective) {
-	// The only error is a flag that does not exist.
+	// The only possible error is an unknown flag.
 	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, how))
 }
 
-// check reads the flags' text and refuses what cannot be meant.
+// check parses the flags' texts and refuses values that make no sense.
 func (o *buildOptions) check(a *app) error {
 	if err := o.builderOptions.check(); err != nil {
 		return err
@@ -229,7 +229,7 @@ func (o *buildOptions) parse(a *app) (err error) {
 	return err
 }
 
-// pairs reads KEY=VALUE texts.
+// pairs parses KEY=VALUE texts.
 func pairs(flag string, texts []string) (map[string]string, error) {
 	all := make(map[string]string, len(texts))
 	for _, text := range texts {
@@ -242,7 +242,7 @@ func pairs(flag string, texts []string) (map[string]string, error) {
 	return all, nil
 }
 
-// fields reads "type=x,dest=y" as buildx does: comma-separated, with CSV's quotes.
+// fields parses "type=x,dest=y" as buildx does: separated by commas, with CSV's quotes.
 func fields(flag, text string, keys ...string) (map[string]string, error) {
 	record, err := csv.NewReader(strings.NewReader(text)).Read()
 	if err != nil {
@@ -267,7 +267,7 @@ func fields(flag, text string, keys ...string) (map[string]string, error) {
 	return all, nil
 }
 
-// caches reads cache entries; a plain reference is a cache in a registry.
+// caches parses cache entries. A plain reference is a cache in a registry.
 func caches(flag string, texts []string) ([]llb.CacheEntry, error) {
 	all := make([]llb.CacheEntry, 0, len(texts))
 	for _, text := range texts {
@@ -285,7 +285,7 @@ func caches(flag string, texts []string) ([]llb.CacheEntry, error) {
 	return all, nil
 }
 
-// outputs reads --output.
+// outputs parses --output.
 func (a *app) outputs(texts []string) ([]raybuild.Output, error) {
 	var all []raybuild.Output
 	for _, text := range texts {
@@ -308,13 +308,13 @@ func (a *app) outputs(texts []string) ([]raybuild.Output, error) {
 	return all, nil
 }
 
-// toStdout tells whether an image goes to standard output, which nothing else may go to then.
+// toStdout tells whether an image goes to standard output. If so, nothing else may be written there.
 func toStdout(all []raybuild.Output) bool {
 	return slices.ContainsFunc(all, func(o raybuild.Output) bool { return o.To != nil })
 }
 
-// secrets reads --secret; what it names must be there, so that a build does not fail at its end for
-// it. The values are read when a step asks for them.
+// secrets parses --secret. Its file or variable must exist, so that a build does not fail late. The
+// values are read when a step asks for them.
 func secrets(a *app, texts []string) (map[string]func() ([]byte, error), error) {
 	all := map[string]func() ([]byte, error){}
 	for _, text := range texts {

@@ -67,7 +67,7 @@ build" reads from standard input (for one platform).`,
 	return cmd
 }
 
-// graphReport is a graph for showing.
+// graphReport is a graph to print.
 type graphReport struct {
 	Digest    digest.Digest   `json:"digest"`
 	Lock      string          `json:"lock"`
@@ -77,7 +77,7 @@ type graphReport struct {
 type platformGraph struct {
 	Platform string        `json:"platform"`
 	Layers   []string      `json:"layers"` // the image's layers above its base, bottom first
-	Steps    []graphStep   `json:"steps"`  // each after its inputs
+	Steps    []graphStep   `json:"steps"`  // each step comes after its inputs
 	bytes    []byte        // in BuildKit's format
 	digest   digest.Digest // of the marshalled graph
 }
@@ -146,7 +146,7 @@ func newGraphReport(ctx context.Context, g *layers.Graph, lock string) (*graphRe
 	return r, nil
 }
 
-// steps numbers the vertices, so that a report is short and the same everywhere.
+// steps gives the vertices numbers as IDs, which makes reports short and equal on all machines.
 func steps(vertices []llb.Vertex) []graphStep {
 	ids := map[digest.Digest]string{}
 	all := make([]graphStep, 0, len(vertices))
@@ -161,14 +161,13 @@ func steps(vertices []llb.Vertex) []graphStep {
 	return all
 }
 
-// artifact tells a source that is a file from one that is an image.
+// artifact tells whether the step is a source of a file and not of an image.
 func (s graphStep) artifact() bool {
 	return s.Kind == "source" && !strings.HasPrefix(s.Name, "docker-image://")
 }
 
-// shown are the steps of a picture: artifacts, of which there are hundreds, and what only gathers
-// them are left out, and what was built on a step that is left out is drawn as built on that one's
-// own inputs.
+// shown returns the steps to draw. It leaves out the artifacts (there are hundreds) and the steps that
+// only collect them. A step that was built on such a step is drawn as built on that step's inputs.
 func (p platformGraph) shown() []graphStep {
 	through := map[string][]string{} // inputs of steps that are not shown
 	var all []graphStep
@@ -244,8 +243,7 @@ func (r *graphReport) dot() string {
 	return b.String() + "}"
 }
 
-// quoted is a string of Graphviz: the same as one of JSON, but for escapes of other characters,
-// which have none in titles.
+// quoted returns a string for Graphviz. JSON strings differ only in escapes of characters that titles do not have.
 func quoted(text string) string {
 	data, err := json.Marshal(text)
 	if err != nil {
@@ -274,7 +272,7 @@ func (r *graphReport) mermaid() string {
 //go:embed graph.html
 var graphPage string
 
-// html writes a page of its own: no script and nothing from elsewhere.
+// html writes the graph as an HTML page without scripts. The page loads nothing from other places.
 func (r *graphReport) html(a *app) error {
 	page, err := template.New("graph").Parse(graphPage)
 	if err != nil {

@@ -2,7 +2,7 @@ package cli
 
 import "github.com/raybuild/raybuild/internal/show"
 
-// picture is a graph laid out for SVG: a column for each distance from the sources.
+// picture is the layout of a graph for SVG. Each distance from the sources has its own column.
 type picture struct {
 	Width, Height int
 	Boxes         []box
@@ -17,7 +17,7 @@ type box struct {
 
 type line struct{ X1, Y1, MX, X2, Y2 int }
 
-// draw puts every step to the right of what it is built on.
+// draw places every step to the right of its inputs.
 func draw(steps []graphStep) picture {
 	const (
 		width, height = 230, 40

@@ -63,7 +63,7 @@ func (a *app) inspect(ctx context.Context, o raybuild.Options, ref string, asJSO
 	return a.print("%s", inspectText(all))
 }
 
-// inspectText is the report for people.
+// inspectText formats the inspection for people.
 func inspectText(i *raybuild.Inspection) string {
 	var b strings.Builder
 	line := func(key, value string) {

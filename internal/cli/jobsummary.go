@@ -8,7 +8,8 @@ import (
 	"github.com/raybuild/raybuild/internal/show"
 )
 
-// jobSummary adds the build to GitHub's page of the job, where there is one. A build that is done does not fail for it.
+// jobSummary adds the build to the summary page of the GitHub job, if there is one. An error does
+// not fail a finished build.
 func (a *app) jobSummary(m metadata, pushed bool) {
 	file := a.getenv("GITHUB_STEP_SUMMARY")
 	if file == "" {
@@ -26,7 +27,7 @@ func (a *app) jobSummary(m metadata, pushed bool) {
 	}
 }
 
-// markdown is the build as GitHub shows it.
+// markdown formats the build as Markdown for GitHub.
 func (m metadata) markdown(pushed bool) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "### raybuild %s\n\n`%s`\n\n", show.Printable(m.Name), m.Digest)

@@ -109,7 +109,7 @@ func (a *app) lock(ctx context.Context, recipe recipeOptions, builder builderOpt
 	return nil
 }
 
-// lockChanges are changes of a lock as reports have them.
+// lockChanges converts changes of a lock for reports.
 func lockChanges(changes []layers.Change) []lockChange {
 	out := []lockChange{}
 	for _, c := range changes {

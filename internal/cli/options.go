@@ -10,7 +10,7 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// projectOptions are the flags as options of a project.
+// projectOptions converts the flags into options of a project.
 func (a *app) projectOptions(r recipeOptions, b builderOptions) (raybuild.Options, error) {
 	o := a.imageOptions(b.insecure)
 	o.Set, o.Platforms, o.Builder, o.Progress = r.sets, r.platforms, b.builder, llb.ProgressMode(b.progress)
@@ -25,14 +25,14 @@ func (a *app) projectOptions(r recipeOptions, b builderOptions) (raybuild.Option
 	return o, err
 }
 
-// imageOptions are those of a command that looks at images of registries.
+// imageOptions returns the options of a command that reads images from registries.
 func (a *app) imageOptions(insecure []string) raybuild.Options {
 	o := a.options()
 	o.InsecureRegistries = insecure
 	return o
 }
 
-// created is the image's time where SOURCE_DATE_EPOCH gives it, else zero.
+// created returns the image's creation time from SOURCE_DATE_EPOCH, or zero if it is not set.
 func (a *app) created() (time.Time, error) {
 	text := a.getenv("SOURCE_DATE_EPOCH")
 	if text == "" {
@@ -46,7 +46,7 @@ func (a *app) created() (time.Time, error) {
 	return time.Unix(seconds, 0).UTC(), nil
 }
 
-// libraryOptions are the flags of a build, once they are checked, as options of the library.
+// libraryOptions converts the build's flags, after they were checked, into options of the library.
 func (a *app) libraryOptions(o *buildOptions) (raybuild.Options, raybuild.BuildOptions, error) {
 	project, err := a.projectOptions(o.recipeOptions, o.builderOptions)
 	p := o.parsed

@@ -28,7 +28,7 @@ func table(rows [][]string) string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 4, 2, ' ', 0)
 	for _, row := range rows {
-		_, _ = fmt.Fprintln(w, strings.Join(row, "\t")) // a Builder takes everything
+		_, _ = fmt.Fprintln(w, strings.Join(row, "\t")) // writes to a strings.Builder do not fail
 	}
 	_ = w.Flush()
 	lines := strings.Split(strings.TrimRight(b.String(), "\n"), "\n")

@@ -74,7 +74,7 @@ func (a *app) plan(ctx context.Context, o *againstOptions, image string) error {
 	return err
 }
 
-// planText is the plan for people.
+// planText formats the plan for people.
 func planText(r *raybuild.Plan) string {
 	var b strings.Builder
 	line := func(key, format string, args ...any) { fmt.Fprintf(&b, "%-8s%s\n", key, fmt.Sprintf(format, args...)) }
@@ -126,7 +126,7 @@ func planText(r *raybuild.Plan) string {
 	return strings.TrimSpace(b.String())
 }
 
-// staleLines has one line for all layers that are stale for one reason.
+// staleLines returns one line for all layers that are stale for the same reason.
 func staleLines(stale []raybuild.StaleLayer) []string {
 	var whys []string
 	named := map[string][]string{}

@@ -8,7 +8,7 @@ import (
 	"github.com/raybuild/raybuild"
 )
 
-// rebaseOptions are the flags of rebase. Of those of a build it has some; the others are what the image was built with.
+// rebaseOptions are the flags of rebase: some of the build's flags. The other settings come from the image.
 type rebaseOptions struct {
 	buildOptions
 	base   string
@@ -67,10 +67,10 @@ the same.`,
 
 // rebaseReport is what rebase prints with --json.
 type rebaseReport struct {
-	Image   string       `json:"image"`   // the result, by digest
+	Image   string       `json:"image"`   // the resulting image, by digest
 	From    string       `json:"from"`    // the image that was rebased, by digest
-	Rebased bool         `json:"rebased"` // false: it stood on that base already
-	Changes []lockChange `json:"changes"` // of its lock
+	Rebased bool         `json:"rebased"` // false: the image already has this base
+	Changes []lockChange `json:"changes"` // changes of the lock
 }
 
 func (a *app) rebase(ctx context.Context, o *rebaseOptions, image string) error {

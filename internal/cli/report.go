@@ -8,7 +8,7 @@ import (
 	"github.com/raybuild/raybuild/internal/show"
 )
 
-// metadata is what --metadata-file holds: buildx's keys, and raybuild's own below "raybuild".
+// metadata is the content of --metadata-file: buildx's keys, and raybuild's own below "raybuild".
 type metadata struct {
 	Digest   string        `json:"containerimage.digest"`
 	Name     string        `json:"image.name,omitempty"`
@@ -17,10 +17,10 @@ type metadata struct {
 
 type buildMetadata struct {
 	*raybuild.Result
-	Cache *cacheMetadata `json:"cache,omitempty"` // where caches were imported or exported
+	Cache *cacheMetadata `json:"cache,omitempty"` // nil: no cache was imported or exported
 }
 
-// newMetadata are those of a build. name is the image's where the flags have none.
+// newMetadata makes the metadata of a build. name is the image's name if the flags have none.
 func newMetadata(o *buildOptions, res *raybuild.Result, name string) metadata {
 	return metadata{
 		Digest: res.Digest, Name: cmp.Or(strings.Join(o.names, ","), name),
@@ -28,7 +28,7 @@ func newMetadata(o *buildOptions, res *raybuild.Result, name string) metadata {
 	}
 }
 
-// tellBuild tells layers, steps, the test and caches on standard error.
+// tellBuild prints layers, steps, the test and caches to standard error.
 func (a *app) tellBuild(o *buildOptions, res *raybuild.Result, m metadata) {
 	rows := [][]string{{"LAYER", "DIGEST", "SIZE", ""}}
 	for _, l := range res.Layers {
@@ -65,7 +65,7 @@ func (a *app) tellBuild(o *buildOptions, res *raybuild.Result, m metadata) {
 	a.tellCaches(&o.parsed, res.Caches, m.Raybuild.Cache)
 }
 
-// layerName names a layer; those of the base have no name of their own.
+// layerName returns the name of a layer to print. The base's layers have no names.
 func layerName(name string) string {
 	if name == "" {
 		return "(base)"

@@ -12,7 +12,7 @@ import (
 	"github.com/raybuild/raybuild/internal/htmlreport"
 )
 
-// page is the HTML of --report. Where that is not asked for, it costs nothing.
+// page is the HTML page of --report. Without --report it does nothing.
 type page struct {
 	app   *app
 	o     *buildOptions
@@ -20,14 +20,14 @@ type page struct {
 	res   *raybuild.Result // nil: there was no graph
 }
 
-// write ends a call with its page, whatever the call came to. A page that cannot be written is a
-// failure of a call that had none.
+// write writes the page at the end of a call, with or without an error. If the page cannot be
+// written, write returns that error only if the call had no error.
 func (p *page) write(ctx context.Context, failed error) error {
 	if p.o.reportFile == "" {
 		return failed
 	}
 	interrupted := ctx.Err() != nil
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute) // the registry is asked once more
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute) // time to ask the registry once more
 	defer cancel()
 	b := htmlreport.Build{
 		Result: p.res, Start: p.start, Push: p.o.push, Image: strings.Join(p.o.names, ","), Recipe: p.o.file,
@@ -50,7 +50,7 @@ func (p *page) write(ctx context.Context, failed error) error {
 	return fmt.Errorf("the build is done, but its report is not written: %w", err)
 }
 
-// diff compares the image with what its first name was before, or says why not.
+// diff compares the image with the image that its first name had before, or says why it cannot.
 func (p *page) diff(ctx context.Context) (*raybuild.ImageDiff, string) {
 	switch {
 	case !p.o.push:
@@ -67,7 +67,7 @@ func (p *page) diff(ctx context.Context) (*raybuild.ImageDiff, string) {
 	return diff, ""
 }
 
-// checkReport refuses a report that could not be written at the end.
+// checkReport refuses a report file that could not be written at the end of the build.
 func (o *buildOptions) checkReport(a *app) error {
 	if o.reportFile == "" {
 		return nil

@@ -47,7 +47,7 @@ const rootExample = `  # build the default image, or the recipe here, and push i
   # a name that is also a command
   raybuild -t doctor`
 
-// rootCommand is the whole command line.
+// rootCommand makes the whole command line.
 func (a *app) rootCommand() *cobra.Command {
 	o := &buildOptions{}
 	root := &cobra.Command{
@@ -88,7 +88,7 @@ func (a *app) rootCommand() *cobra.Command {
 	return root
 }
 
-// mistyped refuses an only argument that is almost a command and has nothing of an image's name.
+// mistyped refuses a first argument that is almost a command's name and does not look like an image's name.
 func mistyped(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 || strings.ContainsAny(args[0], "/:.@") {
 		return nil

@@ -36,7 +36,7 @@ reads the file by. An editor finds the schema by the first line of a file;
 	return cmd
 }
 
-// fileReference is the JSON Schema or the page of a file.
+// fileReference returns the JSON Schema or the reference page of a file.
 func fileReference(file string, page bool) ([]byte, error) {
 	switch {
 	case file == "recipe" && page:

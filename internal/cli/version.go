@@ -14,7 +14,7 @@ const buildkitModule = "github.com/moby/buildkit"
 // versionInfo is what "version --json" prints.
 type versionInfo struct {
 	Version  string `json:"version"`
-	Commit   string `json:"commit"`   // of git, with "-dirty" where files were changed; "": not known
+	Commit   string `json:"commit"`   // git's commit, with "-dirty" if files were changed; "": not known
 	BuildKit string `json:"buildkit"` // version of the linked module, as "v0.34.2"; "": not known
 	Go       string `json:"go"`
 	Platform string `json:"platform"` // as "linux/amd64"
@@ -43,7 +43,7 @@ of the linked BuildKit, the Go version, and the platform.`,
 	return cmd
 }
 
-// newVersionInfo reads what the linker left in the program; info is nil where it left nothing.
+// newVersionInfo reads the build information in the program. info is nil if there is none.
 func newVersionInfo(version string, info *debug.BuildInfo) versionInfo {
 	out := versionInfo{
 		Version: version, Commit: commitOf(version, info),
@@ -64,8 +64,9 @@ func newVersionInfo(version string, info *debug.BuildInfo) versionInfo {
 	return out
 }
 
-// commitOf is the commit as go build recorded it. A build without git's history has it in its version alone: in that of
-// "git describe" ("v0.1.0-3-gdeee213"), or in that of an untagged module ("v0.0.0-20261129161906-deee2132d872").
+// commitOf returns the commit that go build recorded. Without git's history, the version contains
+// the commit: "git describe" gives "v0.1.0-3-gdeee213", and an untagged module has
+// "v0.0.0-20261129161906-deee2132d872".
 func commitOf(version string, info *debug.BuildInfo) string {
 	if commit := setting(info, "vcs.revision"); commit != "" {
 		if setting(info, "vcs.modified") == "true" {
@@ -80,7 +81,7 @@ func commitOf(version string, info *debug.BuildInfo) string {
 	return named[1]
 }
 
-// setting is a value of how the program was built, or "".
+// setting returns a value of the build information, or "".
 func setting(info *debug.BuildInfo, key string) string {
 	if info == nil {
 		return ""
