@@ -1,5 +1,5 @@
-// Package builder finds the BuildKit that a build runs on: one that has a name or an address, the
-// engine inside raybuild, or the Docker Engine's own.
+// Package builder finds the BuildKit that a build uses: one with a name or an address, the engine
+// inside raybuild, or the Docker Engine's BuildKit.
 package builder
 
 import (
@@ -17,59 +17,61 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// The names of builders that are no address of their own.
+// Names of builders that are not addresses.
 const (
 	Embedded = "embedded" // the engine inside raybuild
 	Docker   = "docker"   // the Docker Engine's BuildKit
-	Buildx   = "buildx"   // the builder that buildx itself would take
+	Buildx   = "buildx"   // the builder that buildx itself would use
 )
 
-// Options say which builder is wanted.
+// Options say which builder to use.
 type Options struct {
 	// Name is [Docker], [Buildx], the name of one of buildx's builders, or an address with "://". Default: the value of
 	// BUILDKIT_HOST, else of BUILDX_BUILDER, else the embedded engine, else the Docker Engine's BuildKit.
 	Name string
-	// Insecure are the hosts of registries that the embedded engine may speak to over plain HTTP.
+	// Insecure are the hosts of registries that the embedded engine may reach over plain HTTP.
 	Insecure []string
-	// Home gives raybuild's directory, which is there. It is called for the embedded engine alone. Required.
+	// Home returns raybuild's directory, and creates it if it is missing. It is called only for the
+	// embedded engine. Required.
 	Home func() (string, error)
-	// Getenv gives the variables of the environment. Required.
+	// Getenv returns environment variables. Required.
 	Getenv func(string) string
-	// Notes gets what the embedded engine has to say while it starts. Default: nobody.
+	// Notes gets messages of the embedded engine's start. Default: they are dropped.
 	Notes io.Writer
 }
 
-// Named is the name of the builder that somebody chose, by the options or the environment; "": nobody did.
+// Named returns the builder's name from the options or the environment. "": neither names a builder.
 func (o Options) Named() string {
 	return cmp.Or(o.Name, o.Getenv("BUILDKIT_HOST"), o.Getenv("BUILDX_BUILDER"))
 }
 
-// Builder is a BuildKit that is connected.
+// Builder is a connected BuildKit.
 type Builder struct {
 	*llb.Builder
 	// Engine is [Embedded], [Docker], or the address.
 	Engine string
-	// Unusable are the builders that come before it and could not be used, each with the reason.
+	// Unusable lists the builders that would be used first but cannot be used, each with the reason.
 	Unusable []string
-	// Store is the Docker Engine whose image store takes what is built; nil where the builder exports by itself.
+	// Store is the Docker Engine whose image store gets the built image; nil: the builder exports images itself.
 	Store *docker.Host
 
 	home  string // of the embedded engine
 	close func() error
 }
 
-// Close ends the connection. What was built stays.
+// Close closes the connection. It removes nothing that was built.
 func (b *Builder) Close() error { return b.close() }
 
-// CPUs is how many the builder has; 0 where nobody knows.
+// CPUs returns how many CPUs the builder has; 0: unknown.
 func (b *Builder) CPUs() int {
 	if b.Engine != Embedded {
 		return 0
 	}
-	return runtime.GOMAXPROCS(0) // a container's limit is met
+	return runtime.GOMAXPROCS(0) // GOMAXPROCS respects a container's limit
 }
 
-// Explain names the disk where a build on the embedded engine filled it. Another error it gives back as it is.
+// Explain adds the full disk to an error if a build on the embedded engine filled it. It returns
+// other errors as they are.
 func (b *Builder) Explain(err error) error {
 	if b.home != "" && llb.DiskFull(err) {
 		return fmt.Errorf("%w; %w", err, engine.Full(b.home))
@@ -77,8 +79,8 @@ func (b *Builder) Explain(err error) error {
 	return err
 }
 
-// Connect connects to the builder that is named, else to the first that can be used: the embedded engine, or the Docker
-// Engine's BuildKit. An error says why none can.
+// Connect connects to the named builder. If none is named, it connects to the first that works: the
+// embedded engine, or the Docker Engine's BuildKit. If none works, the error gives the reason for each.
 func Connect(ctx context.Context, o Options) (*Builder, error) {
 	addr := o.Named()
 	switch {
@@ -125,8 +127,8 @@ func connectEmbedded(ctx context.Context, o Options) (*Builder, error) {
 	return &Builder{Builder: b, Engine: Embedded, home: home, close: b.Close}, nil
 }
 
-// connectDocker reaches the BuildKit inside a Docker Engine, over the connections that its API
-// hands out. addr is the Engine's; default: the local one.
+// connectDocker connects to the BuildKit inside a Docker Engine, through the Engine's API. addr is
+// the Engine's address; "": the local Engine.
 func connectDocker(ctx context.Context, addr string) (*Builder, error) {
 	host, err := docker.Dial(ctx, docker.Target{Local: true, Engine: addr}, docker.Options{})
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// connectBuildx reaches the builder that buildx knows as name; with [Buildx], the one that "docker buildx use" chose.
-// A builder of several nodes is used by its first.
+// connectBuildx connects to the buildx builder with this name. For [Buildx] it is the builder that
+// "docker buildx use" chose. If a builder has several nodes, the first node is used.
 func connectBuildx(ctx context.Context, getenv func(string) string, name string) (*Builder, error) {
 	group, err := findBuildx(getenv, name)
 	if err != nil {
@@ -40,13 +40,13 @@ func connectBuildx(ctx context.Context, getenv func(string) string, name string)
 	return &Builder{Builder: b, Engine: addr, close: b.Close}, nil
 }
 
-// findBuildx reads buildx's store. nil stands for the Docker Engine, which buildx uses where no builder was chosen.
+// findBuildx reads buildx's store. nil means the Docker Engine, which buildx uses if no builder was chosen.
 func findBuildx(getenv func(string) string, name string) (*store.NodeGroup, error) {
 	dir := getenv("BUILDX_CONFIG")
 	if dir == "" {
 		dir = filepath.Join(config.Dir(), "buildx")
 	}
-	// The package would make the directory.
+	// Package store would create the directory.
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
 		if name == Buildx {
 			return nil, nil
@@ -81,8 +81,8 @@ func findBuildx(getenv func(string) string, name string) (*store.NodeGroup, erro
 	return group, nil
 }
 
-// dockerEndpoint is the key under which buildx keeps its choice: the name of Docker's context, or
-// the address of the Engine where it is the default one.
+// dockerEndpoint returns the key of buildx's choice in its store: the name of Docker's context, or
+// the Engine's address if it is the default context.
 func dockerEndpoint(getenv func(string) string) string {
 	if host := getenv("DOCKER_HOST"); host != "" {
 		return host
@@ -99,7 +99,7 @@ func dockerEndpoint(getenv func(string) string) string {
 	return name
 }
 
-// buildxAddress is where a builder of buildx is reached.
+// buildxAddress returns the address of a buildx builder.
 func buildxAddress(group *store.NodeGroup) (string, error) {
 	if len(group.Nodes) == 0 {
 		return "", errors.New("it has no node: make it anew with docker buildx create")
@@ -124,7 +124,7 @@ func buildxAddress(group *store.NodeGroup) (string, error) {
 		"kube-pod://POD?namespace=NS", group.Driver)
 }
 
-// remoteAddress is a remote node's address, with the TLS files that buildx was given for it.
+// remoteAddress returns a remote node's address, with the TLS files that buildx has for it.
 func remoteAddress(node store.Node) string {
 	var q []string
 	for _, key := range []string{"cacert", "cert", "key", "servername"} {

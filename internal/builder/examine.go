@@ -13,15 +13,15 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// Examination says which builder [Connect] would take, and what others lack.
+// Examination says which builder [Connect] would use, and what other builders lack.
 type Examination struct {
-	Builder  string // the Engine of a [Builder]; "": none can be used
-	BuildKit string // its version; "" of the embedded engine
-	Merge    bool   // it can merge and diff
+	Builder  string // the Engine of its [Builder]; "": no builder works
+	BuildKit string // the builder's version; "" for the embedded engine
+	Merge    bool   // the builder can merge and diff layers
 	Findings []engine.Finding
 }
 
-// Examine looks at the builders in the order in which [Connect] takes them. It starts none.
+// Examine checks the builders in the order of [Connect]. It starts none.
 func Examine(ctx context.Context, o Options) Examination {
 	var e Examination
 	if name := o.Named(); name != "" {
@@ -44,7 +44,7 @@ func Examine(ctx context.Context, o Options) Examination {
 	return e
 }
 
-// try connects to a builder; the first that answers is the one that a build takes.
+// try connects to a builder. A build uses the first builder that answers.
 func (e *Examination) try(ctx context.Context, o Options, name, fix string) {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
@@ -78,10 +78,10 @@ func describe(info llb.Info) string {
 	return strings.TrimSpace(fmt.Sprintf("BuildKit %s for %s; %s", info.Version, strings.Join(platforms, ", "), merge))
 }
 
-// EngineDir is where the embedded engine's state is, in raybuild's directory.
+// EngineDir is the directory of the embedded engine's state, in raybuild's directory.
 const EngineDir = "engine"
 
-// RemoveEngine ends the embedded engine whose state is in raybuild's directory home, and removes the state.
+// RemoveEngine stops the embedded engine of raybuild's directory home, and removes its state.
 func RemoveEngine(ctx context.Context, home string) error {
 	if err := engine.Stop(ctx, engine.Options{Home: home}); err != nil && !errors.Is(err, engine.ErrUnsupported) {
 		return fmt.Errorf("end the embedded engine: %w", err)

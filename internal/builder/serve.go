@@ -12,16 +12,17 @@ import (
 // EngineCommand is the first argument of a process that is started as the embedded engine.
 const EngineCommand = "engine-serve"
 
-// serves tells whether this program can be started as the embedded engine: its main has called [ServesEngine].
+// serves tells whether this program can start itself as the embedded engine, because its main
+// has called [ServesEngine].
 var serves atomic.Bool //nolint:gochecknoglobals // a fact about the program
 
-// ServesEngine says that this program, started with [EngineCommand], becomes the embedded engine.
-// Without it the program is not started as one: its main would do its own work again, and start
-// another.
+// ServesEngine says that this program becomes the embedded engine if it is started with
+// [EngineCommand]. Without this call raybuild does not start the program as the engine, because its
+// main would do its normal work again and start another engine.
 func ServesEngine() { serves.Store(true) }
 
-// Serve is the embedded engine; args follow [EngineCommand]. It ends with ctx, or when nobody has
-// needed it for some time.
+// Serve runs the embedded engine. args are the arguments after [EngineCommand]. It ends with ctx,
+// or when no build has used it for some time.
 func Serve(ctx context.Context, args []string) error {
 	o, err := engine.ParseServeArgs(args)
 	if err != nil {
@@ -30,7 +31,7 @@ func Serve(ctx context.Context, args []string) error {
 	return engine.Serve(ctx, o)
 }
 
-// engineProgram is the program that is started as the embedded engine; "" is this one.
+// engineProgram returns the program to start as the embedded engine; "": this program.
 func engineProgram() (string, error) {
 	if serves.Load() {
 		return "", nil

@@ -11,16 +11,16 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-const layerHeight = 34 // of a row, as the page's style has it
+const layerHeight = 34 // pixels of a row, as in the page's style
 
-// arc is a line from a layer to one that needs it.
+// arc is a line from a layer to a layer that needs it.
 type arc struct {
 	Path, Head string
 	Class      string
 	Title      string
 }
 
-// draw lays out lines and treemaps.
+// draw computes lines and treemaps.
 func (p *platformPage) draw(in layers.PlatformRecord) {
 	at := map[string]int{}
 	longest := 1
@@ -59,7 +59,7 @@ type tile struct {
 	Y, H  int
 	Layer bool // the frame of a layer; else a package in it
 	Class string
-	Label string // "" where there is no room
+	Label string // "": no room
 	Title string
 }
 
@@ -102,7 +102,7 @@ func (p platformPage) treemap(width, height float64) []tile {
 	return all
 }
 
-// packageAreas lays out the packages of a layer; those too small to be seen become one.
+// packageAreas computes the areas of a layer's packages. Packages that are too small to see share one area.
 func packageAreas(all []packageRow, in area) ([]packageRow, []area) {
 	total := int64(0)
 	for _, p := range all {
@@ -133,7 +133,7 @@ func packageAreas(all []packageRow, in area) ([]packageRow, []area) {
 	return shown, squarify(weights, in)
 }
 
-// squarify divides an area by weights, largest first, into parts that are as square as may be
+// squarify divides an area by weights, largest first, into parts that are as square as possible
 // (Bruls, Huizing, van Wijk, "Squarified Treemaps", 2000).
 func squarify(weights []float64, in area) []area {
 	left := 0.0
@@ -172,17 +172,17 @@ func squarify(weights []float64, in area) []area {
 	return out
 }
 
-// worst is the most oblong part of a row.
+// worst returns the ratio of the sides of the most oblong part of a row.
 func worst(row []float64, sum, side, scale float64) float64 {
 	big, small := row[0]*scale, row[len(row)-1]*scale
 	return max(side*side*big/(sum*sum), sum*sum/(side*side*small))
 }
 
-// timeline is when the steps ran.
+// timeline shows when the steps ran.
 type timeline struct {
 	Ticks []tick
 	Bars  []bar
-	Kept  int // steps whose result was there
+	Kept  int // cached steps
 }
 
 type tick struct{ X, Text, Anchor string }
@@ -193,8 +193,8 @@ type bar struct {
 	From, Seconds, Ends string
 }
 
-// timeline puts the steps that ran, and the push, on one scale from the call's start. A builder
-// whose clock differs from the one here is put to the start.
+// timeline puts the steps that ran, and the push, on one scale that begins with the call. If the
+// builder's clock differs from the local clock, the first step is moved to the start.
 func (b *Build) timeline() *timeline {
 	steps := slices.DeleteFunc(slices.Clone(b.Result.Ran),
 		func(s llb.Step) bool { return s.Cached || s.Started.IsZero() })

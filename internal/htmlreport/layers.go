@@ -11,8 +11,8 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// platformPage is the image of one platform: its layers in a column with lines between those that
-// need each other, and a treemap of what is in them.
+// platformPage shows the image of one platform: a column of layers, lines between layers that need
+// each other, and a treemap of their contents.
 type platformPage struct {
 	Name         string
 	Layers       []layerRow
@@ -21,17 +21,17 @@ type platformPage struct {
 	Height       int
 	Wide, Narrow []tile
 	Packages     []packageRow
-	InImage      bool // sizes are those of the image's layers; else of the artifacts, as the lock has them
+	InImage      bool // sizes of the image's layers; else of the lock's artifacts
 }
 
-// layerRow is a layer, or all those of the base.
+// layerRow is a layer, or all layers of the base.
 type layerRow struct {
 	Name     string
 	Count    int
 	Needs    string
 	Class    string // built, kept, failed, waiting
-	Build    string // what became of its steps
-	Registry string // pushed, reused, or nothing
+	Build    string // what happened to its steps
+	Registry string // pushed, reused, or ""
 	Steps    string
 	Seconds  string
 	Size     int64
@@ -84,7 +84,7 @@ func (b *Build) platforms(inputs *layers.BuildRecord, f *failure) []platformPage
 	return all
 }
 
-// artifacts of one platform by digest.
+// artifacts returns the artifacts of one platform by digest.
 func (b *Build) artifacts(platform string) map[string]layers.Artifact {
 	all := map[string]layers.Artifact{}
 	if b.Result.Lock == nil {
@@ -100,7 +100,7 @@ func (b *Build) artifacts(platform string) map[string]layers.Artifact {
 	return all
 }
 
-// packagesOf are the artifacts that a layer's inputs name, the largest first.
+// packagesOf returns the artifacts that a layer's inputs name, largest first.
 func packagesOf(l layers.LayerRecord, artifacts map[string]layers.Artifact) []packageRow {
 	var all []packageRow
 	for _, value := range l.Values {
@@ -119,7 +119,7 @@ func packagesOf(l layers.LayerRecord, artifacts map[string]layers.Artifact) []pa
 	return all
 }
 
-// steps says what became of the steps that make the layer.
+// steps says what happened to the steps that make the layer.
 func (r *layerRow) steps(b *Build, l layers.LayerRecord, f *failure) {
 	seconds, count, unfinished := 0.0, 0, false
 	for _, s := range b.Result.Ran {
@@ -154,8 +154,8 @@ func (r *layerRow) steps(b *Build, l layers.LayerRecord, f *failure) {
 	}
 }
 
-// stepLayer is the layer of the image that a step makes: the copies of what the mirrors' layer
-// covers are one of their own.
+// stepLayer returns the image layer that a step makes. Steps of "mirrors" that copy the original
+// files make a separate layer, "originals".
 func stepLayer(s llb.Step) string {
 	if s.Layer == "mirrors" && strings.Contains(s.Name, "original") {
 		return "originals"
@@ -163,7 +163,7 @@ func stepLayer(s llb.Step) string {
 	return s.Layer
 }
 
-// sizes takes what is known of the layer in the image and in the registry.
+// sizes sets the sizes and states of the layer in the image and in the registry.
 func (r *layerRow) sizes(b *Build, all []raybuild.LayerResult) {
 	pushed := 0
 	for _, l := range all {
@@ -182,12 +182,12 @@ func (r *layerRow) sizes(b *Build, all []raybuild.LayerResult) {
 	} else if pushed < len(all) {
 		r.Registry = numberOf(pushed, len(all)) + " pushed"
 	}
-	if pushed > 0 && r.Class == "kept" { // made by an earlier build, new to this registry
+	if pushed > 0 && r.Class == "kept" { // an earlier build made it, but it is new in this registry
 		r.Class = "pushed"
 	}
 }
 
-// sum gives a layer whose size is not known that of its artifacts.
+// sum sets the size. If the layer's size is not known, it is the sum of its artifacts' sizes.
 func (r *layerRow) sum() {
 	if r.Digests == nil {
 		for _, a := range r.packages {

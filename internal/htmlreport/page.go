@@ -1,6 +1,6 @@
-// Package htmlreport writes the page of a build: what became of it, its layers with what they need,
-// what is in them, and when each step ran. It is one file of HTML without scripts, and asks for
-// nothing from elsewhere.
+// Package htmlreport writes the HTML page of a build: its result, its layers and what they need,
+// the contents of the layers, and when each step ran. The page is one file without scripts. It
+// loads nothing from other places.
 package htmlreport
 
 import (
@@ -24,28 +24,29 @@ import (
 //go:embed report.html
 var reportPage string
 
-// Build is a build that a page is made of.
+// Build is a build to write a page about.
 type Build struct {
-	// Result is what it came to; nil: there was no graph.
+	// Result is the build's result; nil: the build failed before it had a graph.
 	Result *raybuild.Result
-	// Start is when it began.
+	// Start is when the build began.
 	Start time.Time
-	// Push says that the image was to be pushed.
+	// Push says that the build was to push the image.
 	Push bool
-	// Image, Recipe and Cache are what the page names: the image's names, the recipe's file, where
-	// caches are. "": it does not.
+	// Image, Recipe and Cache are texts for the page: the image's names, the recipe's file, what
+	// caches cost. "": the page leaves the text out.
 	Image, Recipe, Cache string
-	// Failed is why it failed, and Interrupted that somebody stopped it. Default: it did not fail.
+	// Failed is the error of the build, and Interrupted says that someone stopped it.
+	// Default: the build did not fail.
 	Failed      error
 	Interrupted bool
-	// Diff is what differs from the image before; DiffNote says why there is none.
+	// Diff is the difference from the earlier image. DiffNote says why there is no Diff.
 	Diff     *raybuild.ImageDiff
 	DiffNote string
-	// Version is that of the program.
+	// Version is raybuild's version.
 	Version string
 }
 
-// Write writes the page of a build into a file, whole or not at all.
+// Write writes the page of a build into a file. The file appears complete or not at all.
 func Write(ctx context.Context, file string, b Build) error {
 	data, err := b.data(ctx)
 	if err != nil {
@@ -54,7 +55,7 @@ func Write(ctx context.Context, file string, b Build) error {
 	return writePage(file, data)
 }
 
-// writePage writes the page whole or not at all.
+// writePage writes the page, complete or not at all.
 func writePage(path string, data *pageData) error {
 	t, err := template.New("report").Funcs(template.FuncMap{"bytes": show.Size, "short": show.Short,
 		"printable": show.Printable}).Parse(reportPage)
@@ -68,7 +69,8 @@ func writePage(path string, data *pageData) error {
 	return wholefile.Write(path, allowStyle(out.Bytes()), 0o644)
 }
 
-// allowStyle names the page's own style by its digest in the policy, so that the browser takes no other one.
+// allowStyle puts the digest of the page's style into the content policy, so that the
+// browser accepts no other style.
 func allowStyle(html []byte) []byte {
 	_, style, _ := bytes.Cut(html, []byte("<style>"))
 	style, _, _ = bytes.Cut(style, []byte("</style>"))
@@ -76,7 +78,7 @@ func allowStyle(html []byte) []byte {
 	return bytes.Replace(html, []byte("STYLE-DIGEST"), []byte(base64.StdEncoding.EncodeToString(sum[:])), 1)
 }
 
-// pageData is what the page shows.
+// pageData has the contents of the page.
 type pageData struct {
 	Title, Class, Says string // Class is done, same or failed
 	Facts              []fact
@@ -91,10 +93,10 @@ type pageData struct {
 
 type fact struct{ Name, Value string }
 
-// number is a headline. Key and Raw are those of the metadata, for whoever reads the page by program.
+// number is a headline. Key and Raw are the key and value in the metadata, for programs that read the page.
 type number struct{ Key, Label, Value, Raw string }
 
-// failure is what a build ended with.
+// failure describes why a build failed.
 type failure struct {
 	Message string
 	Layer   string
@@ -119,7 +121,7 @@ func (b *Build) data(ctx context.Context) (*pageData, error) {
 	return d, nil
 }
 
-// outcome says in words what the call came to.
+// outcome describes the build's result in words.
 func (b *Build) outcome(d *pageData) {
 	m, failed := b.Result, b.Failed
 	if m == nil {
@@ -192,7 +194,7 @@ func newFailure(err error) *failure {
 	return f
 }
 
-// numbers are the headlines, from what the metadata file has.
+// numbers adds the headlines, with values of the metadata file.
 func (d *pageData) numbers(b *Build) {
 	m := b.Result
 	add := func(key, label, value string, raw any) {

@@ -20,15 +20,15 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// stateDir is raybuild's directory in the image. It is a volume, because the embedded engine cannot work on a
-// container's own filesystem, which is an overlay. Everyone may write to it, so that the image works for --user,
-// too.
+// stateDir is raybuild's directory in the image. It is a volume, because the embedded engine cannot
+// work on a container's own filesystem, which is an overlay. Every user may write to it, so that
+// the image works with --user too.
 const stateDir = "/var/lib/raybuild"
 
-// docDir is where the licences lie.
+// docDir is the directory of the licences.
 const docDir = "usr/share/doc/raybuild"
 
-// installPackages is the program of the one step. Its arguments are Debian packages.
+// installPackages is the script of the only step. Its arguments are Debian packages.
 const installPackages = `command -v apt-get >/dev/null || {
 	echo "the base has no apt-get: take another base, or one that has all it needs and --packages ''" >&2
 	exit 1
@@ -39,18 +39,18 @@ apt-get -qy install --no-install-recommends "$@"`
 // debianPath is the PATH of Debian.
 const debianPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// settings say what goes into the image.
+// settings say what the image contains.
 type settings struct {
 	base     registry.Pinned
 	packages []string // Debian packages; none: no step runs
 	files    []byte   // see archive
 	version  string   // as "v0.1.0"
-	revision string   // git's commit; "" is left out
+	revision string   // git's commit; "": left out
 	created  time.Time
 }
 
-// selfImage is the image: the base, packages of Debian, and raybuild with its licences. Each is a layer that no
-// other one moves.
+// selfImage makes the image: the base, Debian packages, and raybuild with its licences. Each is a
+// separate layer, which does not change if another one does.
 func selfImage(s settings) (llb.Image, error) {
 	base := llb.From(s.base.Ref)
 	texts, err := baseLayers(s.base)
@@ -85,7 +85,7 @@ func selfImage(s settings) (llb.Image, error) {
 	return image, nil
 }
 
-// baseLayers has one history text for each layer of the base.
+// baseLayers returns one history text for each layer of the base.
 func baseLayers(base registry.Pinned) ([]string, error) {
 	var config ocispecs.Image
 	if err := json.Unmarshal(base.Config, &config); err != nil {
@@ -98,7 +98,7 @@ func baseLayers(base registry.Pinned) ([]string, error) {
 	return texts, nil
 }
 
-// labels are those of the OCI image specification; they are the manifest's annotations as well.
+// labels returns the labels of the OCI image specification. They are also the manifest's annotations.
 func labels(s settings) map[string]string {
 	name, _, _ := strings.Cut(s.base.Ref, "@")
 	out := map[string]string{
@@ -118,9 +118,9 @@ func labels(s settings) map[string]string {
 	return out
 }
 
-// archive is the tar of raybuild's own layer: the program, its documents, the working directory and the state's.
-// docs are files, or directories with all that is in them, by their base names. All belongs to root and has the
-// time [llb.Epoch].
+// archive returns the tar of raybuild's own layer: the program, its documents, the working
+// directory and the state directory. docs are files and directories. A directory is packed with all
+// its files, under its base name. All entries belong to root and have the time [llb.Epoch].
 func archive(program string, docs []string) ([]byte, error) {
 	var buf bytes.Buffer
 	w := &writer{tar: tar.NewWriter(&buf)}
@@ -158,7 +158,7 @@ func archive(program string, docs []string) ([]byte, error) {
 	return buf.Bytes(), nil
 }
 
-// writer writes an archive and keeps its first error.
+// writer writes an archive and keeps the first error.
 type writer struct {
 	tar *tar.Writer
 	err error

@@ -1,20 +1,20 @@
-// Command selfimage builds the container image of raybuild itself with raybuild's own llb package, without a
-// Dockerfile:
+// Command selfimage builds the container image of raybuild itself with raybuild's own llb
+// package, without a Dockerfile:
 //
 //	selfimage --version v0.1.0 registry.example/raybuild:v0.1.0   # push
 //	selfimage --version v0.1.0 --output raybuild.tar              # an OCI archive
 //
-// `make image` calls it. The image has the program, its licences, and Debian's runc, certificates and SSH client,
-// for the CPU of this machine. The packages are those of the day: unlike raybuild's images of Ray, this one does
-// not have the same bytes on every day.
+// `make image` calls it. The image has the program, its licences, and Debian's runc, certificates
+// and SSH client, for the CPU of this machine. The packages have the versions of the day. So,
+// unlike raybuild's images of Ray, this image may have other bytes on another day.
 //
-// The image starts as root, because the embedded engine needs root or a user namespace. To build in it takes
-// --privileged:
+// The image starts as root, because the embedded engine needs root or a user namespace. A build
+// inside it needs --privileged:
 //
 //	docker run --privileged -v raybuild:/var/lib/raybuild -v "$PWD":/work IMAGE --push registry.example/ray:2.60.0
 //
-// With a builder elsewhere (--builder), and for all that builds nothing (plan, why, diff, inspect, cluster), it
-// takes no privileges, and any user will do:
+// With another builder (--builder), and for commands that build nothing (plan, why, diff, inspect,
+// cluster), it needs no privileges, and any user works:
 //
 //	docker run --user "$(id -u)" -v "$PWD":/work IMAGE plan
 package main
@@ -50,7 +50,7 @@ func main() {
 	}
 }
 
-// options are the command line's.
+// options are the flags of the command line.
 type options struct {
 	base, program, version, revision, builder, output string
 	packages, docs                                    []string
@@ -137,7 +137,7 @@ func build(ctx context.Context, o options, names []string, image llb.Image, file
 	return nil
 }
 
-// createdTime is the image's time: SOURCE_DATE_EPOCH, or zero, for which llb takes its own.
+// createdTime returns the image's time: SOURCE_DATE_EPOCH, or zero, which means llb's default time.
 func createdTime(epoch string) (time.Time, error) {
 	if epoch == "" {
 		return time.Time{}, nil
@@ -149,10 +149,10 @@ func createdTime(epoch string) (time.Time, error) {
 	return time.Unix(seconds, 0), nil
 }
 
-// memory has artifacts in memory.
+// memory has artifacts in memory, by digest.
 type memory map[digest.Digest][]byte
 
-// Open gives an artifact to the builder.
+// Open returns an artifact for the builder.
 func (m memory) Open(_ context.Context, d digest.Digest) (io.ReadCloser, int64, error) {
 	data, ok := m[d]
 	if !ok {

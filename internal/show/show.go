@@ -1,4 +1,4 @@
-// Package show puts values into the form in which people read them.
+// Package show formats values for people.
 package show
 
 import (
@@ -9,7 +9,7 @@ import (
 	"github.com/docker/go-units"
 )
 
-// Size is a number of bytes, as "70.1 MB": units of 1000.
+// Size formats a number of bytes as "70.1 MB", in units of 1000.
 func Size(n int64) string {
 	if n < 1000 {
 		return fmt.Sprintf("%d B", n)
@@ -17,7 +17,7 @@ func Size(n int64) string {
 	return units.CustomSize("%.1f %s", float64(n), 1000, []string{"B", "kB", "MB", "GB", "TB", "PB"})
 }
 
-// Short is the beginning of a digest, as people compare them: 12 characters, without the algorithm.
+// Short returns the beginning of a digest for people to compare: 12 characters, without the algorithm.
 func Short(digest string) string {
 	_, hex, ok := strings.Cut(digest, ":")
 	if !ok {
@@ -35,8 +35,8 @@ func OneLine(text string, n int) string {
 	return string(runes)
 }
 
-// Printable escapes what a terminal would act on. Text that comes from an image or a registry goes
-// through it before it is shown.
+// Printable escapes characters that a terminal would act on. Text from an image or a registry must
+// go through it before it is shown.
 func Printable(text string) string {
 	var b strings.Builder
 	for _, r := range text {

@@ -7,7 +7,7 @@ import (
 	"github.com/raybuild/raybuild/layers"
 )
 
-// HostMirror is the machine's configuration as a mirror to fetch from.
+// HostMirror returns the machine's configuration as a mirror to fetch from.
 func HostMirror(c hostconf.Config) layers.Mirror {
 	m := layers.Mirror{
 		Name:   layers.HostMirror,
@@ -27,11 +27,11 @@ func HostMirror(c hostconf.Config) layers.Mirror {
 	return m
 }
 
-// Certs are the files of certificates of the machine's configuration beside those that Go reads by itself.
+// Certs returns the certificate files of the machine's configuration that Go does not read itself.
 func Certs(c hostconf.Config) []string {
 	var out []string
 	for _, v := range c.Certs {
-		// Elsewhere Go does not look at the variable (crypto/x509).
+		// On darwin and windows Go ignores the variable (crypto/x509).
 		if v.From != "SSL_CERT_FILE" || runtime.GOOS == "darwin" || runtime.GOOS == "windows" {
 			out = append(out, v.Text)
 		}

@@ -13,8 +13,8 @@ import (
 	"github.com/raybuild/raybuild/layers"
 )
 
-// PartProbe is the file by which a part of a mirror is measured, below its root. Parts are pip, conda, "conda CHANNEL",
-// debian, debian-security, ubuntu, ubuntu-security and ubuntu-ports; no other has one.
+// PartProbe returns the file, below a mirror part's root, that measures this part. The parts with a file
+// are pip, conda, "conda CHANNEL", debian, debian-security, ubuntu, ubuntu-security and ubuntu-ports.
 func PartProbe(part string) (string, bool) {
 	if strings.HasPrefix(part, "conda ") {
 		return channelProbe, true
@@ -35,8 +35,8 @@ var partProbes = map[string]string{
 
 const channelProbe = "/noarch/repodata.json.zst"
 
-// probeOf is the page by which mirrors are compared: nearly all of an image's bytes come from the
-// Python index. Of what has none, which only this machine's own can be, it is one of what it has.
+// probeOf returns the page that mirrors are compared by. It is the Python index, because nearly all bytes of an
+// image come from there. Only this machine's own mirror can lack an index; then it is a page of another part.
 func probeOf(m layers.Mirror) string {
 	if m.PipIndex != "" {
 		return m.PipIndex + partProbes["pip"]
@@ -56,10 +56,9 @@ func probeOf(m layers.Mirror) string {
 	return ""
 }
 
-// Fastest orders mirrors by how fast they answer from here; those that do not answer come last. The
-// machine's own comes first if it answers, however fast others are: what its owner chose may be all
-// that has some packages, or all that is allowed. host has the logins and certificates of the
-// machine.
+// Fastest sorts mirrors by speed, fastest first. Mirrors that do not answer come last. The machine's
+// own mirror comes first if it answers, even if others are faster: maybe only this mirror has some
+// packages, or only this mirror is allowed. host has the machine's logins and certificates.
 func Fastest(ctx context.Context, mirrors []layers.Mirror, host hostconf.Config) []layers.Mirror {
 	probes := make([]fetch.Probe, len(mirrors))
 	for i, m := range mirrors {

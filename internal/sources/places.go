@@ -13,16 +13,16 @@ import (
 	"github.com/raybuild/raybuild/layers"
 )
 
-// Place is where one part of a mirror is.
+// Place is the address of one part of a mirror.
 type Place struct {
 	Mirror string // its name
-	Part   string // apt, conda, pip or installer; of the host what it is for
-	URL    string // without user, password and token; or a file of certificates
-	From   string // the file or variable that has the host's
-	probe  string // what is measured; "": nothing
+	Part   string // apt, conda, pip or installer; for the host: its use
+	URL    string // without user, password and token; or a certificate file
+	From   string // the file or variable that sets the host's URL
+	probe  string // URL to measure; "": it cannot be measured
 }
 
-// HostPlaces lists what this machine is configured with.
+// HostPlaces lists the places in this machine's configuration.
 func HostPlaces(c hostconf.Config) []Place {
 	out := []Place{}
 	add := func(part string, v hostconf.Value) {
@@ -77,11 +77,11 @@ func PresetPlaces() []Place {
 	return out
 }
 
-// Measurable tells whether a place is one that can be measured.
+// Measurable tells whether the place can be measured.
 func (p Place) Measurable() bool { return p.probe != "" }
 
-// MeasurePlaces measures the time to the first byte, and the speed of the megabyte after it, of places that are
-// measurable, in their order. timeout is the longest time for one of them.
+// MeasurePlaces measures the time to the first byte, and the speed of the megabyte after it. All places
+// must be measurable. Results have the order of places. timeout is the longest time for one place.
 func MeasurePlaces(ctx context.Context, places []Place, host hostconf.Config, timeout time.Duration) []fetch.Speed {
 	probes := make([]fetch.Probe, len(places))
 	for i, p := range places {
@@ -90,8 +90,8 @@ func MeasurePlaces(ctx context.Context, places []Place, host hostconf.Config, ti
 	return fetch.Measure(ctx, probes, fetch.MeasureOptions{Timeout: timeout, Logins: host.Logins, Certs: Certs(host)})
 }
 
-// Prune removes artifacts from a store, those first that were not used for longest, until at most keep bytes are left.
-// There need be no store.
+// Prune removes artifacts from a store until at most keep bytes are left. It starts with the
+// artifacts that were not used for the longest time. A missing store is no error.
 func Prune(ctx context.Context, store string, keep int64) error {
 	_, err := fetch.Prune(ctx, store, keep)
 	if errors.Is(err, os.ErrNotExist) {

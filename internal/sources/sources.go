@@ -1,4 +1,4 @@
-// Package sources brings what images are made of: images of registries, and artifacts from mirrors.
+// Package sources gets the inputs of images: images from registries, and artifacts from mirrors.
 package sources
 
 import (
@@ -22,8 +22,8 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// Sources reach registries and mirrors for resolving and building: they are [layers.Sources], made of the client of
-// registries and the fetcher. They are safe for use by several goroutines.
+// Sources reach registries and mirrors for resolving and building. They implement [layers.Sources]
+// with a registry client and a fetcher. They are safe for use by several goroutines.
 type Sources struct {
 	registry *registry.Client
 	fetcher  *fetch.Fetcher
@@ -31,32 +31,32 @@ type Sources struct {
 	mirrors  []layers.Mirror
 	logins   map[string]*url.Userinfo // by origin
 	resolved time.Time
-	read     atomic.Int64 // bytes of layers of an image that were read for the builder
+	read     atomic.Int64 // bytes of image layers that were read for the builder
 
 	mu     sync.Mutex
-	secure map[string]bool                    // hosts of canonical URLs that want https
-	local  map[digest.Digest]layers.LocalFile // files of this machine
+	secure map[string]bool                    // hosts of canonical URLs that need https
+	local  map[digest.Digest]layers.LocalFile // local files
 }
 
-// Options say how registries and mirrors are reached.
+// Options say how to reach registries and mirrors.
 type Options struct {
-	// Store is the directory of what was fetched. Required.
+	// Store is the directory of fetched artifacts. Required.
 	Store string
 	// Registry is the client of registries. Required.
 	Registry *registry.Client
-	// Recipe says which projects are on an index of their own. Required.
+	// Recipe says which Python projects come from another index. Required.
 	Recipe *layers.Recipe
-	// Mirrors are tried in their order.
+	// Mirrors are tried in this order.
 	Mirrors []layers.Mirror
 	// Host has the certificates and logins of this machine. Default: none.
 	Host hostconf.Config
 	// Resolved is the time of the lock, for snapshot services.
 	Resolved time.Time
-	// Warn is told of mirrors that fail, in one line each. Default: nobody is.
+	// Warn gets one line for each mirror that fails. Default: warnings are dropped.
 	Warn func(string)
 }
 
-// New makes the sources. It asks nobody yet.
+// New makes the sources. It sends no request.
 func New(o Options) (*Sources, error) {
 	out := &Sources{registry: o.Registry, mirrors: o.Mirrors, logins: o.Host.Logins, resolved: o.Resolved,
 		secure: map[string]bool{}, local: map[digest.Digest]layers.LocalFile{}}
@@ -82,7 +82,7 @@ func New(o Options) (*Sources, error) {
 	return out, nil
 }
 
-// httpsHosts are the hosts of the official sources that are reached by https.
+// httpsHosts returns the hosts of the official sources that need https.
 func httpsHosts() []string {
 	var hosts []string
 	official, _ := layers.Preset("official")
@@ -97,7 +97,7 @@ func httpsHosts() []string {
 	return hosts
 }
 
-// canonical gives a URL that came through the gateway, as plain http, its own scheme back.
+// canonical returns a URL with its real scheme. In the gateway all URLs are plain http.
 func (s *Sources) canonical(u *url.URL) *url.URL {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -139,8 +139,8 @@ func (s *Sources) Know(artifacts []layers.Artifact, local []layers.LocalFile) {
 	}
 }
 
-// fetchRank orders downloads. Packages wait for the environment, whatever they are, so what that is
-// made of comes first; then big wheels, whose layers take long to pack.
+// fetchRank orders downloads. All Python packages need the environment, so artifacts of the
+// environment come first. Then come big wheels, because their layers take long to pack.
 func fetchRank(a layers.Artifact) int {
 	switch {
 	case a.Kind != layers.KindWheel && a.Kind != layers.KindSdist:
@@ -172,7 +172,7 @@ func (s *Sources) ServeConn(c net.Conn) { s.fetcher.ServeConn(c) }
 // Client implements layers.Sources.
 func (s *Sources) Client() *http.Client { return s.client }
 
-// gatewayTransport asks the gateway, in this process, as the resolvers in the sandbox do.
+// gatewayTransport sends requests to the gateway in this process, as the resolvers in the sandbox do.
 type gatewayTransport struct{ sources *Sources }
 
 // RoundTrip implements http.RoundTripper.
@@ -184,7 +184,7 @@ func (t gatewayTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	tr := &http.Transport{
 		Proxy:             http.ProxyURL(&url.URL{Scheme: "http", Host: "gateway"}),
-		DisableKeepAlives: true, // the connection, and who serves it, end with the response
+		DisableKeepAlives: true, // the connection and its server end with the response
 		DialContext: func(context.Context, string, string) (net.Conn, error) {
 			ours, theirs := net.Pipe()
 			go t.sources.ServeConn(theirs)
@@ -196,7 +196,8 @@ func (t gatewayTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 
 var _ layers.Sources = (*Sources)(nil)
 
-// Bytes is what was fetched so far, in bytes, with what [Sources.Count] has counted. Nil sources have fetched nothing.
+// Bytes returns how many bytes were fetched so far, including bytes that [Sources.Count] has
+// counted. It is 0 for nil sources.
 func (s *Sources) Bytes() int64 {
 	if s == nil {
 		return 0
@@ -204,8 +205,8 @@ func (s *Sources) Bytes() int64 {
 	return s.fetcher.Stats().Bytes + s.read.Load()
 }
 
-// Explain says what to do about an artifact that no mirror has any more. Of one that nobody
-// answered for it says nothing: another lock would not help.
+// Explain adds advice to an error about an artifact that no mirror has any more. If no mirror
+// answered, it adds nothing, because another lock would not help.
 func Explain(err error) error {
 	var missing *fetch.NotFoundError
 	if errors.As(err, &missing) && missing.Withdrawn() {
@@ -214,8 +215,7 @@ func Explain(err error) error {
 	return err
 }
 
-// Unanswered adds to the error of a resolver which mirrors did not answer it: a resolver says only
-// what it did not find.
+// Unanswered adds to a resolver's error which mirrors failed, because the resolver only says what it did not find.
 func (s *Sources) Unanswered(err error) error {
 	cause := s.fetcher.Trouble()
 	if cause == nil {
@@ -233,7 +233,7 @@ func (s *Sources) Unanswered(err error) error {
 	return fmt.Errorf("%w\nmirrors failed meanwhile: %w%s", err, cause, hint)
 }
 
-// Count gives a reader that counts what is read as fetched.
+// Count returns a reader that adds the bytes that are read to [Sources.Bytes].
 func (s *Sources) Count(r io.ReadCloser) io.ReadCloser { return &counted{r, &s.read} }
 
 type counted struct {
@@ -248,15 +248,15 @@ func (c *counted) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Places lists the URLs of each artifact, best first, for a builder that fetches by itself. It
-// leaves out what an index page alone can tell, and URLs with a login or a token, which are not for
-// a builder.
+// Places returns the URLs of each artifact, best first, for a builder that fetches itself. It
+// leaves out URLs that only an index page can tell, and URLs with a login or a token, because a
+// builder must not see these.
 func (s *Sources) Places(artifacts []layers.Artifact) map[digest.Digest][]string {
 	all := map[digest.Digest][]string{}
 	for _, a := range artifacts {
 		canonical, err := url.Parse(a.URL())
 		if err != nil {
-			continue // it cannot be fetched there; asked for here, it is an error that names it
+			continue // the builder cannot fetch it; if it asks for it here, the error names it
 		}
 		for _, c := range layers.Candidates(s.mirrors, canonical, s.resolved) {
 			if u, err := url.Parse(c.URL); err == nil && c.URL != "" && !s.secret(u) {
@@ -267,8 +267,8 @@ func (s *Sources) Places(artifacts []layers.Artifact) map[digest.Digest][]string
 	return all
 }
 
-// secret tells a URL that only this machine may fetch: its user and password, or the token in it,
-// are not for a builder.
+// secret tells whether only this machine may fetch a URL: it has a user and password, or a token,
+// which a builder must not see.
 func (s *Sources) secret(u *url.URL) bool {
 	return u.User != nil || s.logins[hostconf.Origin(u)] != nil || fetch.Redacted(u.String()) != u.String()
 }

@@ -1,4 +1,5 @@
-// Package wholefile writes files that are there whole or not at all: beside their place first, then in it.
+// Package wholefile writes files that appear complete or not at all. It writes a temporary file in
+// the same directory, and then renames it.
 package wholefile
 
 import (
@@ -15,7 +16,7 @@ type File struct {
 	closed bool
 }
 
-// Create begins to write the file path. Its directory must be there. [File.Finish] ends it.
+// Create starts to write the file path. The file's directory must exist. Call [File.Finish] at the end.
 func Create(path string) (*File, error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
@@ -33,8 +34,8 @@ func (f *File) Close() error {
 	return f.File.Close()
 }
 
-// Finish gives the file its name and mode, or removes it where failed says that what it was written for has failed. The
-// error names path; failed is not part of it.
+// Finish gives the file its name and mode. If failed is not nil, the file's content is not complete,
+// and Finish removes the file. The returned error names path, and does not contain failed.
 func (f *File) Finish(mode os.FileMode, failed error) error {
 	err := f.Close()
 	if failed == nil && err == nil {
@@ -51,7 +52,7 @@ func (f *File) Finish(mode os.FileMode, failed error) error {
 	return nil
 }
 
-// Write writes data as the file path.
+// Write writes data to the file path.
 func Write(path string, data []byte, mode os.FileMode) error {
 	f, err := Create(path)
 	if err != nil {
