@@ -279,7 +279,7 @@ func (l *launch) run(ctx context.Context, actions []action, cs *clusterState, to
 			if err := l.act(ctx, h, a, cs); err != nil {
 				return fmt.Errorf("%s %s: %w", a.Kind, a.Node, err)
 			}
-			l.logf("%s: %s %s (%s)", id, past(a.Kind), a.Node, a.Why)
+			l.logf("%s: %s", id, a.done())
 			mu.Lock()
 			done++
 			mu.Unlock()
@@ -289,8 +289,13 @@ func (l *launch) run(ctx context.Context, actions []action, cs *clusterState, to
 	return done, errs
 }
 
-func past(k ActionKind) string {
-	return map[ActionKind]string{Create: "created", Recreate: "recreated", Remove: "removed", Start: "started"}[k]
+// done says what was done, and why. Whoever starts a cluster knows that its nodes were not there.
+func (a action) done() string {
+	past := map[ActionKind]string{Create: "created", Recreate: "recreated", Remove: "removed", Start: "started"}
+	if a.Why == notThere {
+		return past[a.Kind] + " " + a.Node
+	}
+	return fmt.Sprintf("%s %s (%s)", past[a.Kind], a.Node, a.Why)
 }
 
 func (l *launch) act(ctx context.Context, h *docker.Host, a action, cs *clusterState) error {

@@ -142,7 +142,7 @@ func (a *app) recordKeys(keys []docker.HostKey, file string, yes, asJSON bool) e
 		return nil
 	}
 	if !yes {
-		a.say("record %d new keys in %s? [y/N]", unknown, file)
+		a.say("record %s in %s? [y/N]", plural(unknown, "new key"), file)
 		answer, _ := bufio.NewReader(a.stdin).ReadString('\n') // no answer is no
 		if s := strings.ToLower(strings.TrimSpace(answer)); s != "y" && s != "yes" {
 			return errors.New("nothing was recorded; compare the fingerprints, then: raybuild cluster trust --yes")
@@ -152,6 +152,14 @@ func (a *app) recordKeys(keys []docker.HostKey, file string, yes, asJSON bool) e
 	if err != nil {
 		return err
 	}
-	a.say("recorded %d keys in %s", n, file)
+	a.say("recorded %s in %s", plural(n, "key"), file)
 	return nil
+}
+
+// plural counts things whose name takes an s.
+func plural(n int, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %ss", n, one)
 }
