@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 
@@ -133,8 +132,17 @@ func (l *launch) findDigest(ctx context.Context, h *docker.Host) (digest string,
 		return "", from, nil, err
 	}
 	from, ferr := l.Images.Facts(ctx, l.spec.Image)
-	if ferr != nil {
+	var told *remedyError
+	switch known := errors.As(err, &told); {
+	case ferr != nil && known: // how we would get in from here does not help the host
+		return "", from, nil, err
+	case ferr != nil:
 		return "", from, nil, errors.Join(err, ferr)
+	case known && onlyHere(registryOf(l.spec.Image)) && !h.Target().Local:
+		name, _ := splitDigest(l.spec.Image)
+		if _, lerr := h.Image(ctx, name+"@"+from.Digest); docker.IsNotFound(lerr) {
+			return "", from, nil, err // each host would say the same
+		}
 	}
 	return from.Digest, from, nil, nil
 }
@@ -162,7 +170,7 @@ func (l *launch) fetchImage(ctx context.Context, id string, h *docker.Host, ref 
 	start := time.Now()
 	received, err := h.Pull(ctx, ref, auth)
 	if err != nil {
-		return docker.Image{}, explainPull(ref, err)
+		return docker.Image{}, explainPull(h.Target(), ref, err)
 	}
 	img, err := h.Image(ctx, ref)
 	if err == nil {
@@ -179,33 +187,7 @@ func (l *launch) askDigest(ctx context.Context, h *docker.Host) (string, error) 
 	ctx, cancel := context.WithTimeout(ctx, engineLimit)
 	defer cancel()
 	digest, err := h.Digest(ctx, l.spec.Image, l.auth(ctx, l.spec.Image))
-	return digest, explainPull(l.spec.Image, err)
-}
-
-// explainPull says what to do about a registry that does not let us in, or has not the image.
-// Registries answer a lack of rights in several words, and some answer so for an image that is not
-// there.
-func explainPull(ref string, err error) error {
-	if err == nil {
-		return nil
-	}
-	text, host := strings.ToLower(err.Error()), registryOf(ref)
-	says := func(words ...string) bool {
-		return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(text, w) })
-	}
-	switch {
-	case says("unauthorized", "no basic auth credentials", "authentication required", "access denied", "is denied"):
-		return fmt.Errorf("%w; %s refuses access: raybuild sends this machine's credentials with each pull: "+
-			"docker login %s, here, and run again",
-			err, host, host)
-	case says("server gave http response to https client"):
-		return fmt.Errorf("%w; %s speaks plain HTTP, and a Docker Engine refuses that by default: add "+
-			"\"insecure-registries\": [%q] to /etc/docker/daemon.json on the host, then there: systemctl reload docker",
-			err, host, host)
-	case says("manifest unknown", "name unknown", "repository does not exist"):
-		return fmt.Errorf("%w; %s has no such image: build and push it, or correct its name in cluster.yaml", err, host)
-	}
-	return err
+	return digest, explainPull(h.Target(), l.spec.Image, err)
 }
 
 // localImage is an image that only the one host's Engine knows, as after a build without a
