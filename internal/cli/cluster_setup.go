@@ -4,13 +4,16 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"net"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/raybuild/raybuild/cluster"
 	"github.com/raybuild/raybuild/internal/docker"
+	"github.com/raybuild/raybuild/internal/registry"
 )
 
 func (a *app) clusterInitCommand(o *clusterOptions) *cobra.Command {
@@ -45,12 +48,34 @@ overwrites a file.`,
 				next = "raybuild cluster trust && " + next
 			}
 			a.say("wrote %s; next: %s", o.file, next)
+			a.warnOnlyHere(o, hosts)
 			return nil
 		},
 	}
 	cmd.Flags().StringVar(&name, "name", "demo", "the cluster's `NAME`")
 	o.imageFlag(cmd.Flags())
 	return cmd
+}
+
+// warnOnlyHere says that the image is in a registry that its hosts do not reach.
+func (a *app) warnOnlyHere(o *clusterOptions, hosts []string) {
+	at, err := registry.Host(o.image)
+	if err != nil || !slices.ContainsFunc(hosts, isRemote) {
+		return
+	}
+	name := at
+	if h, _, err := net.SplitHostPort(at); err == nil {
+		name = h
+	}
+	if registry.Loopback(name) {
+		a.warn("%s is an address of this machine only, and the hosts need a registry that they reach: start one "+
+			"with: raybuild registry serve ADDRESS:5000, push the image to it, and set image: in %s", at, o.file)
+	}
+}
+
+// isRemote tells whether a host is reached over SSH.
+func isRemote(host string) bool {
+	return host != "" && host != "local" && !strings.HasPrefix(host, "unix://")
 }
 
 func (a *app) clusterTrustCommand(o *clusterOptions) *cobra.Command {
