@@ -184,7 +184,7 @@ func removeAll(ctx context.Context, h *docker.Host, name string, hs hostState) (
 // verifyGone looks for what is left of a cluster, and removes the image that locks are made of
 // where no other cluster has one.
 func verifyGone(ctx context.Context, h *docker.Host, name string) error {
-	ctx, cancel := context.WithTimeout(ctx, engineLimit)
+	ctx, cancel := docker.Within(ctx, engineLimit)
 	defer cancel()
 	containers, err := h.Containers(ctx, labelCluster+"="+name)
 	if err != nil {

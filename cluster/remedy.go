@@ -20,7 +20,9 @@ type remedyError struct {
 
 func (e *remedyError) Error() string {
 	text := e.err.Error()
-	if _, words, ok := strings.Cut(text, "Error response from daemon: "); ok {
+	if errors.Is(e.err, context.DeadlineExceeded) { // the Engine's own remedy is another one
+		text = fmt.Sprintf("no answer within %s", engineLimit)
+	} else if _, words, ok := strings.Cut(text, "Error response from daemon: "); ok {
 		text = "its Engine says: " + words // what comes before them names the host and the image again
 	}
 	return fmt.Sprintf("%s (%s)", e.remedy, text)

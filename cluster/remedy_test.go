@@ -116,4 +116,8 @@ func TestRemedies(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", name, got, tt.want)
 		}
 	}
+	want := "the host's DNS and network (no answer within 13s)"
+	if err := explainPull(host, "registry.exmaple/ray:1", slow); !strings.HasSuffix(err.Error(), want) {
+		t.Errorf("got %v, want %q", err, want)
+	}
 }

@@ -184,7 +184,7 @@ func (l *launch) fetchImage(ctx context.Context, id string, h *docker.Host, ref 
 }
 
 func (l *launch) askDigest(ctx context.Context, h *docker.Host) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, engineLimit)
+	ctx, cancel := docker.Within(ctx, engineLimit)
 	defer cancel()
 	digest, err := h.Digest(ctx, l.spec.Image, l.auth(ctx, l.spec.Image))
 	return digest, explainPull(h.Target(), l.spec.Image, err)
