@@ -2,12 +2,14 @@ package cli
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -89,7 +91,8 @@ ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub. A key that differs from a
 recorded one is never replaced.
 
 Hosts come from the cluster's file unless they are named. Jump hosts must be
-known before: trust them first.`,
+known before: trust them first. If a host does not answer, trust records the
+keys of the others, names that host, and fails. Run trust again when it answers.`,
 		Example: "  raybuild cluster trust\n  raybuild cluster trust --yes ubuntu@10.0.0.1",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			targets, err := a.trustTargets(o, args)
@@ -97,16 +100,16 @@ known before: trust them first.`,
 				return err
 			}
 			ssh := a.launcher(o).SSH
-			keys, err := a.scan(cmd.Context(), targets, docker.Options{SSHConfig: ssh.Config,
+			keys, missing := scanHosts(cmd.Context(), targets, docker.Options{SSHConfig: ssh.Config,
 				KnownHosts: ssh.KnownHosts, Identities: ssh.Identities, Agent: ssh.Agent})
-			if err != nil {
-				return err
+			if err := cmd.Context().Err(); err != nil || missing != nil && len(keys) == 0 {
+				return errors.Join(err, missing)
 			}
 			file := a.besideCluster(o)
 			if len(o.knownHosts) > 0 {
 				file = a.path(o.knownHosts[0])
 			}
-			return a.recordKeys(keys, file, yes, asJSON)
+			return errors.Join(a.recordKeys(keys, file, yes, asJSON), missing)
 		},
 	}
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "record without asking")
@@ -142,6 +145,32 @@ func (a *app) trustTargets(o *clusterOptions, args []string) ([]docker.Target, e
 // targetOf is how SSH reaches a host that is not this machine.
 func targetOf(h cluster.Host) docker.Target {
 	return docker.Target{User: h.User, Address: h.Address, Port: h.Port, Key: h.Key, Jump: h.Jump}
+}
+
+// scanTimeout bounds the look at all hosts' keys.
+const scanTimeout = time.Minute
+
+// scanHosts asks every host for its keys. missing names the hosts that gave none, and why.
+func scanHosts(ctx context.Context, targets []docker.Target, o docker.Options) (keys []docker.HostKey, missing error) {
+	ctx, cancel := context.WithTimeout(ctx, scanTimeout)
+	defer cancel()
+	var errs []error
+	for _, t := range targets {
+		k, err := docker.ScanHostKeys(ctx, t, o)
+		if err != nil {
+			next := "when it answers, run trust again"
+			var key *docker.HostKeyError
+			if errors.As(err, &key) {
+				next = "" // the error says it
+			}
+			errs = append(errs, &cluster.HostError{Host: t.String(), Err: err, Next: next})
+		}
+		keys = append(keys, k...)
+	}
+	if len(errs) == 0 {
+		return keys, nil
+	}
+	return keys, fmt.Errorf("trust got no keys of %s:\n%w", plural(len(errs), "host"), errors.Join(errs...))
 }
 
 func (a *app) recordKeys(keys []docker.HostKey, file string, yes, asJSON bool) error {

@@ -1,9 +1,55 @@
 package cli
 
 import (
+	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/raybuild/raybuild/internal/docker/sshtest"
 )
+
+// TestClusterTrustRecordsWhatItGot has a host that is off between two others.
+func TestClusterTrustRecordsWhatItGot(t *testing.T) {
+	t.Parallel()
+	one, two := sshtest.Start(t, sshtest.Options{}), sshtest.Start(t, sshtest.Options{})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	off := "root@" + ln.Addr().String()
+	ln.Close() // nobody listens there now
+	dir := t.TempDir()
+	trust := func(args ...string) ran {
+		return call(t, dir, append([]string{"cluster", "trust", "--ssh-config", "none"}, args...)...)
+	}
+	got := trust("--yes", "root@"+one.Addr, off, "root@"+two.Addr)
+	for _, want := range []string{"recorded 2 keys in ", "trust got no keys of 1 host:\nhost ssh://" + off + ": ",
+		"connection refused; next: when it answers, run trust again"} {
+		if got.code != exitFailed || !strings.Contains(got.stderr, want) {
+			t.Errorf("exit code %d; trust does not say %q:\n%s", got.code, want, got.stderr)
+		}
+	}
+	data, err := os.ReadFile(filepath.Join(dir, "known_hosts"))
+	if err != nil || strings.Count(string(data), "\n") != 2 {
+		t.Errorf("recorded is %q, %v", data, err)
+	}
+	if got := trust("root@" + one.Addr); got.code != exitDone || !strings.Contains(got.stderr, "all keys are known") {
+		t.Errorf("a host that is trusted: %+v", got)
+	}
+	if got := trust(off); got.code != exitFailed || strings.Contains(got.stderr, "all keys are known") {
+		t.Errorf("a host that is off: %+v", got)
+	}
+	three := sshtest.Start(t, sshtest.Options{})
+	if got := trust("root@" + three.Addr); got.code != exitFailed || // its stdin is empty, which is no
+		!strings.Contains(got.stderr, "record 1 new key in ") {
+		t.Errorf("without an answer: %+v", got)
+	}
+	if got := trust("-y", "root@"+three.Addr); !strings.Contains(got.stderr, "recorded 1 key in ") {
+		t.Errorf("one key: %+v", got)
+	}
+}
 
 // TestClusterInitSaysWhatIsMissing has files that `up` would refuse.
 func TestClusterInitSaysWhatIsMissing(t *testing.T) {
