@@ -24,8 +24,8 @@ func (a *app) clusterInitCommand(o *clusterOptions) *cobra.Command {
 		Use: "init [HOST…]", Short: "Write a commented cluster.yaml to start from",
 		Long: `init writes the cluster's file. The first HOST is the head, the others are
 workers. Without a HOST the cluster runs on this machine. HOST is
-[user@]address[:port]; ranges such as 10.0.0.[2-9] are allowed. init never
-overwrites a file.`,
+[user@]address[:port]; a range such as 10.0.0.[2-9] stands for each of its hosts.
+init never overwrites a file.`,
 		Example: "  raybuild cluster init --image registry.example/ray:2.60.0 ubuntu@10.0.0.1 ubuntu@10.0.0.[2-4]\n" +
 			"  raybuild cluster init   # one node, here",
 		RunE: func(_ *cobra.Command, hosts []string) error {
@@ -48,6 +48,9 @@ overwrites a file.`,
 			next := "raybuild cluster up"
 			if len(hosts) > 0 {
 				next = "raybuild cluster trust && " + next
+			}
+			if o.image == "" {
+				next = "set image: in it to the image that you have pushed, then: " + next
 			}
 			a.say("wrote %s; next: %s", o.file, next)
 			a.warnOnlyHere(o, hosts)

@@ -67,6 +67,10 @@ func TestClusterInitSaysWhatIsMissing(t *testing.T) {
 			onlyHere},
 		"an image elsewhere": {[]string{"--image", "registry.example/ray:1", "root@10.0.0.1"}, exitDone,
 			"next: raybuild cluster trust && raybuild cluster up\n", onlyHere},
+		"no image": {[]string{"root@10.0.0.1"}, exitDone, "wrote cluster.yaml; next: set image: in it to the image " +
+			"that you have pushed, then: raybuild cluster trust && raybuild cluster up\n", ""},
+		"a host twice": {[]string{"-f", "b.yaml", "root@10.0.0.1", "10.0.0.1"}, exitUsage,
+			"host 10.0.0.1 is given twice", "yaml:"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
