@@ -18,8 +18,9 @@ import (
 func Up(ctx context.Context, spec *Spec, o Options) (*Status, error) {
 	l := newLaunch(spec, o)
 	defer l.close()
-	cs, err := l.survey(ctx, true, true)
-	if err != nil {
+	cs, err := l.survey(ctx, true)
+	mustPull := errors.Is(err, errNotPulled) // the plan comes after the pull, and the pull under the lock
+	if err != nil && !mustPull {
 		return nil, err
 	}
 	p := cs.prefetch
@@ -30,10 +31,11 @@ func Up(ctx context.Context, spec *Spec, o Options) (*Status, error) {
 	done := 0
 	failed := map[string]error{}
 	k := l.lockInfo(ctx, cs)
-	if cs.changes() > 0 && k != nil { // the first survey found it: no need to try
+	work := mustPull || cs.changes() > 0
+	if work && k != nil { // the first survey found it: no need to try
 		return nil, &LockedError{Cluster: spec.Name, LockInfo: *k}
 	}
-	if cs.changes() > 0 || k == nil && len(cs.strays()) > 0 {
+	if work || k == nil && len(cs.strays()) > 0 {
 		p.end()
 		done, failed, cs, err = l.converge(ctx)
 		if err != nil {
@@ -88,7 +90,7 @@ func (l *launch) converge(ctx context.Context) (done int, failed map[string]erro
 			err = rerr
 		}
 	}()
-	if cs, err = l.surveyAgain(ctx, true); err != nil {
+	if cs, err = l.surveyAgain(ctx); err != nil {
 		return 0, nil, nil, err
 	}
 	l.sweep(ctx, cs)

@@ -36,6 +36,7 @@ type Engine struct {
 	Layers   map[string][]string          // diff IDs of images, by reference
 	Refusal  string                       // why nothing can be pulled; empty: it can
 	Digests  map[string]string            // that its registry gives for names and tags
+	Pulling  func()                       // is called when a pull begins; nil: nothing is
 
 	mu         sync.Mutex
 	containers map[string]*Container

@@ -67,6 +67,11 @@ func (e *Engine) pull(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, "manifest for %s not found", ref)
 		return
 	}
+	if e.Pulling != nil {
+		e.mu.Unlock() // the Engine answers others meanwhile
+		e.Pulling()
+		e.mu.Lock()
+	}
 	e.Images[ref] = labels
 	for _, current := range []int64{1 << 20, Pulled} {
 		reply(w, map[string]any{"status": "Downloading", "id": "1a2b",
