@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/raybuild/raybuild/internal/docker"
@@ -147,7 +148,8 @@ func (l *launch) findDigest(ctx context.Context, h *docker.Host) (digest string,
 	return from.Digest, from, nil, nil
 }
 
-// pullToHead pulls an image to the head's host, if it may and there is room.
+// pullToHead pulls an image to the head's host, if it may and there is room. Workers with much room pull it at the same
+// time.
 func (l *launch) pullToHead(ctx context.Context, h *docker.Host, image ImageFacts, may bool) (docker.Image, error) {
 	if !may {
 		return docker.Image{}, errNotPulled
@@ -160,7 +162,48 @@ func (l *launch) pullToHead(ctx context.Context, h *docker.Host, image ImageFact
 	if err != nil {
 		return docker.Image{}, err
 	}
-	return l.fetchImage(ctx, id, h, image.Ref, l.auth(ctx, image.Ref))
+	auth := l.auth(ctx, image.Ref)
+	early, giveUp := context.WithCancel(ctx)
+	defer giveUp()
+	var wg sync.WaitGroup
+	wg.Go(func() { l.pullEarly(early, image.Ref, auth) })
+	img, err := l.fetchImage(ctx, id, h, image.Ref, auth)
+	if err != nil {
+		giveUp()
+	}
+	wg.Wait()
+	return img, err
+}
+
+// roomForAny is the free space with which a host may pull an image whose size nobody knows: far more than images of
+// Ray usually take.
+const roomForAny = 40 << 30
+
+// pullEarly pulls an image to the workers' hosts that have room for any image. The others wait until the head's Engine
+// has counted the image. Errors come again, and count, when all hosts pull.
+func (l *launch) pullEarly(ctx context.Context, ref string, auth docker.Auth) {
+	workers := map[string]bool{}
+	for _, n := range l.spec.Workers {
+		workers[n.Host.ID()] = n.Host.ID() != l.spec.Head.Host.ID()
+	}
+	l.each(func(id string, h *docker.Host) error {
+		if !workers[id] {
+			return nil
+		}
+		_, err := h.Image(ctx, ref)
+		if !docker.IsNotFound(err) {
+			return err
+		}
+		info, err := h.Info(ctx)
+		if err != nil {
+			return err
+		}
+		if kib, err := freeOf(ctx, h, "-Pk", info.Root); err != nil || kib<<10 < roomForAny {
+			return err
+		}
+		_, err = l.fetchImage(ctx, id, h, ref, auth)
+		return err
+	})
 }
 
 // fetchImage pulls an image to a host, and tells what that took.

@@ -3,6 +3,7 @@ package cluster
 import (
 	"errors"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -76,5 +77,55 @@ func TestPullIsUnderTheLock(t *testing.T) {
 	}
 	if s, err = Up(t.Context(), f.spec(t, fleetTag, 2), f.options()); err != nil || s.Changed != 0 {
 		t.Errorf("again: %+v, %v", s, err)
+	}
+}
+
+// TestWorkersPullWithTheHead has an image that tells nothing before it is pulled: its digest is enough to pull it.
+func TestWorkersPullWithTheHead(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		free  int64
+		early bool
+	}{
+		"much room":                   {90 << 30, true},
+		"room that may be too little": {20 << 30, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := tagged(t, 3)
+			f.free.Store(tt.free)
+			var pulling atomic.Int64
+			all, done := make(chan struct{}), t.Context().Done()
+			worker := func() {
+				if pulling.Add(1) == 3 {
+					close(all)
+				}
+			}
+			f.engines[1].Pulling, f.engines[2].Pulling = worker, worker
+			f.engines[0].Pulling = func() {
+				if !tt.early {
+					if n := pulling.Add(1); n != 1 {
+						t.Errorf("the head is number %d of those that pull", n)
+					}
+					return
+				}
+				worker()
+				select { // the head's pull ends after the workers' have begun
+				case <-all:
+				case <-time.After(10 * time.Second):
+					t.Error("workers wait for the head")
+				case <-done:
+				}
+			}
+			s, err := Up(t.Context(), f.spec(t, fleetTag, 3), f.options())
+			if err != nil || !s.Healthy {
+				t.Fatalf("%+v, %v", s, err)
+			}
+			for i, e := range f.engines {
+				if n := e.Calls()["POST /images/create"]; n != 1 {
+					t.Errorf("host %d pulled %d times", i, n)
+				}
+			}
+		})
 	}
 }
