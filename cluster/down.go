@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -50,10 +51,8 @@ func Down(ctx context.Context, name string, hosts []Host, o Options) (*DownResul
 		res.Volumes += n.Volumes
 		res.Filters += n.Filters
 		mu.Unlock()
-		if n.Containers+n.Volumes+n.Filters > 0 {
-			l.logf("%s: removed %s, %s, %s", id, plural(n.Containers, "container", "containers"),
-				plural(n.Volumes, "volume", "volumes"),
-				plural(n.Filters, "packet filter", "packet filters"))
+		if parts := n.parts(); len(parts) > 0 {
+			l.logf("%s: removed %s", id, strings.Join(parts, ", "))
 		}
 		return err
 	})
@@ -66,8 +65,7 @@ func Down(ctx context.Context, name string, hosts []Host, o Options) (*DownResul
 	maps.Copy(errs, l.fleet.down)
 	res.Seconds = time.Since(l.start).Seconds()
 	if len(errs) == 0 {
-		l.logf("cluster %s is down: %s, %s and %s removed", name, plural(res.Containers, "container", "containers"),
-			plural(res.Volumes, "volume", "volumes"), plural(res.Filters, "packet filter", "packet filters"))
+		l.logf("cluster %s is down: %s", name, res.outcome())
 		return res, nil
 	}
 	var failures []error
@@ -76,6 +74,34 @@ func Down(ctx context.Context, name string, hosts []Host, o Options) (*DownResul
 		failures = append(failures, &HostError{Host: id, Err: errs[id], Next: "when it is back, run down again"})
 	}
 	return res, fmt.Errorf("cluster %s is not gone everywhere:\n%w", name, errors.Join(failures...))
+}
+
+// parts names what was removed, and leaves out what there was none of.
+func (r *DownResult) parts() []string {
+	var out []string
+	for _, p := range []struct {
+		n         int
+		one, many string
+	}{{r.Containers, "container", "containers"}, {r.Volumes, "volume", "volumes"},
+		{r.Filters, "packet filter", "packet filters"}} {
+		if p.n > 0 {
+			out = append(out, plural(p.n, p.one, p.many))
+		}
+	}
+	return out
+}
+
+// outcome says in words what a Down that did not fail has removed.
+func (r *DownResult) outcome() string {
+	parts := r.parts()
+	if len(parts) == 0 {
+		return "nothing was there"
+	}
+	last := len(parts) - 1
+	if last == 0 {
+		return parts[0] + " removed"
+	}
+	return strings.Join(parts[:last], ", ") + " and " + parts[last] + " removed"
 }
 
 // lockAll takes the lock on the host of the head, or, where that is not known, on every host that
@@ -158,7 +184,7 @@ func removeAll(ctx context.Context, h *docker.Host, name string, hs hostState) (
 // verifyGone looks for what is left of a cluster, and removes the image that locks are made of
 // where no other cluster has one.
 func verifyGone(ctx context.Context, h *docker.Host, name string) error {
-	ctx, cancel := context.WithTimeout(ctx, engineLimit)
+	ctx, cancel := docker.Within(ctx, engineLimit)
 	defer cancel()
 	containers, err := h.Containers(ctx, labelCluster+"="+name)
 	if err != nil {

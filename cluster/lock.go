@@ -46,9 +46,8 @@ type LockedError struct {
 }
 
 func (e *LockedError) Error() string {
-	return fmt.Sprintf("another launcher works on cluster %q: %s (its lock ends in %.0f s unless it is renewed); wait "+
-		"for it, then run again",
-		e.Cluster, e.Owner, e.Left)
+	return fmt.Sprintf("%s runs `up`, `scale` or `down` on cluster %q now: wait until that ends, then run again (if "+
+		"it was killed, its lock ends in %.0f s)", e.Owner, e.Cluster, e.Left)
 }
 
 // lock is a cluster's lock: a container whose fixed name the Engine gives to one launcher only. It

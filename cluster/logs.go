@@ -44,6 +44,7 @@ func Logs(ctx context.Context, spec *Spec, lo LogOptions, stdout, stderr io.Writ
 	}
 	var mu sync.Mutex
 	var errs []error
+	absent := 0
 	var wg sync.WaitGroup
 	for _, n := range nodes {
 		wg.Go(func() {
@@ -58,16 +59,24 @@ func Logs(ctx context.Context, spec *Spec, lo LogOptions, stdout, stderr io.Writ
 			}
 			out.flush()
 			errw.flush()
-			if err != nil && ctx.Err() == nil {
-				mu.Lock()
-				errs = append(errs, fmt.Errorf("node %s: %w", n.ID, err))
-				mu.Unlock()
+			if err == nil || ctx.Err() != nil {
+				return
 			}
+			mu.Lock()
+			defer mu.Unlock()
+			if docker.IsNotFound(err) {
+				absent++
+				err = fmt.Errorf("it has no container; start it: %s", l.next())
+			}
+			errs = append(errs, fmt.Errorf("node %s: %w", n.ID, err))
 		})
 	}
 	wg.Wait()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
+	}
+	if absent == len(nodes) && len(lo.Nodes) == 0 {
+		return fmt.Errorf("cluster %q has no containers: it is not up; start it: %s", l.spec.Name, l.next())
 	}
 	return errors.Join(errs...)
 }

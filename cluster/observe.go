@@ -61,7 +61,7 @@ func (l *launch) observe(ctx context.Context, what observeOptions) map[string]ho
 }
 
 func observeHost(ctx context.Context, id string, h *docker.Host, what observeOptions) (hostState, error) {
-	ctx, cancel := context.WithTimeout(ctx, engineLimit)
+	ctx, cancel := docker.Within(ctx, engineLimit)
 	defer cancel()
 	var hs hostState
 	var infoErr, listErr error

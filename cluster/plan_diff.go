@@ -65,9 +65,12 @@ func (o containerState) remove(why string) action {
 		Why: why, ID: o.ID}
 }
 
+// notThere is why a node gets its first container.
+const notThere = "not there"
+
 // compare finds what has to happen for one node, and which containers with its label are too many.
 func compare(want *container, found []containerState) (action, []action) {
-	a := action{Kind: Create, Node: want.Node.ID, Host: want.Host, Role: want.Node.Role, Why: "not there", Want: want}
+	a := action{Kind: Create, Node: want.Node.ID, Host: want.Host, Role: want.Node.Role, Why: notThere, Want: want}
 	var others []action
 	for _, o := range found {
 		switch {

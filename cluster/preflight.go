@@ -45,7 +45,7 @@ func (l *launch) preflight(ctx context.Context, cs *clusterState) map[string]err
 		if w := oldSeccomp(hs.facts.Engine); w != "" {
 			l.logf("%s: warning: %s", id, w)
 		}
-		ctx, cancel := context.WithTimeout(ctx, engineLimit)
+		ctx, cancel := docker.Within(ctx, engineLimit)
 		defer cancel()
 		return errors.Join(checkPorts(ctx, h, needs[id]), l.checkRoom(ctx, id, h, hs.info, image, cs.imageSize))
 	})

@@ -32,9 +32,9 @@ func (l *launch) connectAndObserve(ctx context.Context, hosts []Host, what obser
 }
 
 // survey connects to the hosts, observes them and computes the plan. If quick is set, recorded facts are enough as
-// long as the plan is empty, and the head's host is asked early for the image and Ray's nodes. If mayPull is set, the
-// head's host may pull the image to find out what is in it.
-func (l *launch) survey(ctx context.Context, quick, mayPull bool) (*clusterState, error) {
+// long as the plan is empty, and the head's host is asked early for the image and Ray's nodes. With errNotPulled there
+// is a state without a plan.
+func (l *launch) survey(ctx context.Context, quick bool) (*clusterState, error) {
 	cs := &clusterState{quick: quick}
 	cs.hosts = l.connectAndObserve(ctx, append(l.spec.Hosts(), l.Also...), l.observing(quick),
 		func(id string, h *docker.Host, hs hostState) {
@@ -42,21 +42,25 @@ func (l *launch) survey(ctx context.Context, quick, mayPull bool) (*clusterState
 				cs.prefetch = l.startPrefetch(ctx, h, hs.containers)
 			}
 		})
-	if err := l.reconcile(ctx, cs, mayPull); err != nil {
+	err := l.reconcile(ctx, cs, false)
+	if err != nil {
 		cs.prefetch.end()
+	}
+	if err != nil && !errors.Is(err, errNotPulled) {
 		return nil, err
 	}
-	return cs, nil
+	return cs, err
 }
 
 func (l *launch) observing(quick bool) observeOptions {
 	return observeOptions{cluster: l.spec.Name, filter: l.spec.Filter, quick: quick}
 }
 
-// surveyAgain surveys the hosts that are connected. It takes nothing from records.
-func (l *launch) surveyAgain(ctx context.Context, mayPull bool) (*clusterState, error) {
+// surveyAgain surveys the hosts that are connected. It takes nothing from records, and pulls the image if that is
+// what tells which Ray is in it.
+func (l *launch) surveyAgain(ctx context.Context) (*clusterState, error) {
 	cs := &clusterState{hosts: l.observe(ctx, l.observing(false))}
-	return cs, l.reconcile(ctx, cs, mayPull)
+	return cs, l.reconcile(ctx, cs, true)
 }
 
 // reconcile computes the plan where enough hosts have answered.

@@ -18,8 +18,9 @@ import (
 func Up(ctx context.Context, spec *Spec, o Options) (*Status, error) {
 	l := newLaunch(spec, o)
 	defer l.close()
-	cs, err := l.survey(ctx, true, true)
-	if err != nil {
+	cs, err := l.survey(ctx, true)
+	mustPull := errors.Is(err, errNotPulled) // the plan comes after the pull, and the pull under the lock
+	if err != nil && !mustPull {
 		return nil, err
 	}
 	p := cs.prefetch
@@ -30,10 +31,11 @@ func Up(ctx context.Context, spec *Spec, o Options) (*Status, error) {
 	done := 0
 	failed := map[string]error{}
 	k := l.lockInfo(ctx, cs)
-	if cs.changes() > 0 && k != nil { // the first survey found it: no need to try
+	work := mustPull || cs.changes() > 0
+	if work && k != nil { // the first survey found it: no need to try
 		return nil, &LockedError{Cluster: spec.Name, LockInfo: *k}
 	}
-	if cs.changes() > 0 || k == nil && len(cs.strays()) > 0 {
+	if work || k == nil && len(cs.strays()) > 0 {
 		p.end()
 		done, failed, cs, err = l.converge(ctx)
 		if err != nil {
@@ -88,7 +90,7 @@ func (l *launch) converge(ctx context.Context) (done int, failed map[string]erro
 			err = rerr
 		}
 	}()
-	if cs, err = l.surveyAgain(ctx, true); err != nil {
+	if cs, err = l.surveyAgain(ctx); err != nil {
 		return 0, nil, nil, err
 	}
 	l.sweep(ctx, cs)
@@ -279,7 +281,7 @@ func (l *launch) run(ctx context.Context, actions []action, cs *clusterState, to
 			if err := l.act(ctx, h, a, cs); err != nil {
 				return fmt.Errorf("%s %s: %w", a.Kind, a.Node, err)
 			}
-			l.logf("%s: %s %s (%s)", id, past(a.Kind), a.Node, a.Why)
+			l.logf("%s: %s", id, a.done())
 			mu.Lock()
 			done++
 			mu.Unlock()
@@ -289,8 +291,13 @@ func (l *launch) run(ctx context.Context, actions []action, cs *clusterState, to
 	return done, errs
 }
 
-func past(k ActionKind) string {
-	return map[ActionKind]string{Create: "created", Recreate: "recreated", Remove: "removed", Start: "started"}[k]
+// done says what was done, and why. Whoever starts a cluster knows that its nodes were not there.
+func (a action) done() string {
+	past := map[ActionKind]string{Create: "created", Recreate: "recreated", Remove: "removed", Start: "started"}
+	if a.Why == notThere {
+		return past[a.Kind] + " " + a.Node
+	}
+	return fmt.Sprintf("%s %s (%s)", past[a.Kind], a.Node, a.Why)
 }
 
 func (l *launch) act(ctx context.Context, h *docker.Host, a action, cs *clusterState) error {

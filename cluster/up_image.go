@@ -7,8 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/raybuild/raybuild/internal/docker"
@@ -133,13 +133,23 @@ func (l *launch) findDigest(ctx context.Context, h *docker.Host) (digest string,
 		return "", from, nil, err
 	}
 	from, ferr := l.Images.Facts(ctx, l.spec.Image)
-	if ferr != nil {
+	var told *remedyError
+	switch known := errors.As(err, &told); {
+	case ferr != nil && known: // how we would get in from here does not help the host
+		return "", from, nil, err
+	case ferr != nil:
 		return "", from, nil, errors.Join(err, ferr)
+	case known && onlyHere(registryOf(l.spec.Image)) && !h.Target().Local:
+		name, _ := splitDigest(l.spec.Image)
+		if _, lerr := h.Image(ctx, name+"@"+from.Digest); docker.IsNotFound(lerr) {
+			return "", from, nil, err // each host would say the same
+		}
 	}
 	return from.Digest, from, nil, nil
 }
 
-// pullToHead pulls an image to the head's host, if it may and there is room.
+// pullToHead pulls an image to the head's host, if it may and there is room. Workers with much room pull it at the same
+// time.
 func (l *launch) pullToHead(ctx context.Context, h *docker.Host, image ImageFacts, may bool) (docker.Image, error) {
 	if !may {
 		return docker.Image{}, errNotPulled
@@ -152,7 +162,48 @@ func (l *launch) pullToHead(ctx context.Context, h *docker.Host, image ImageFact
 	if err != nil {
 		return docker.Image{}, err
 	}
-	return l.fetchImage(ctx, id, h, image.Ref, l.auth(ctx, image.Ref))
+	auth := l.auth(ctx, image.Ref)
+	early, giveUp := context.WithCancel(ctx)
+	defer giveUp()
+	var wg sync.WaitGroup
+	wg.Go(func() { l.pullEarly(early, image.Ref, auth) })
+	img, err := l.fetchImage(ctx, id, h, image.Ref, auth)
+	if err != nil {
+		giveUp()
+	}
+	wg.Wait()
+	return img, err
+}
+
+// roomForAny is the free space with which a host may pull an image whose size nobody knows: far more than images of
+// Ray usually take.
+const roomForAny = 40 << 30
+
+// pullEarly pulls an image to the workers' hosts that have room for any image. The others wait until the head's Engine
+// has counted the image. Errors come again, and count, when all hosts pull.
+func (l *launch) pullEarly(ctx context.Context, ref string, auth docker.Auth) {
+	workers := map[string]bool{}
+	for _, n := range l.spec.Workers {
+		workers[n.Host.ID()] = n.Host.ID() != l.spec.Head.Host.ID()
+	}
+	l.each(func(id string, h *docker.Host) error {
+		if !workers[id] {
+			return nil
+		}
+		_, err := h.Image(ctx, ref)
+		if !docker.IsNotFound(err) {
+			return err
+		}
+		info, err := h.Info(ctx)
+		if err != nil {
+			return err
+		}
+		if kib, err := freeOf(ctx, h, "-Pk", info.Root); err != nil || kib<<10 < roomForAny {
+			return err
+		}
+		_, err = l.fetchImage(ctx, id, h, ref, auth)
+		return err
+	})
 }
 
 // fetchImage pulls an image to a host, and tells what that took.
@@ -162,7 +213,7 @@ func (l *launch) fetchImage(ctx context.Context, id string, h *docker.Host, ref 
 	start := time.Now()
 	received, err := h.Pull(ctx, ref, auth)
 	if err != nil {
-		return docker.Image{}, explainPull(ref, err)
+		return docker.Image{}, explainPull(h.Target(), ref, err)
 	}
 	img, err := h.Image(ctx, ref)
 	if err == nil {
@@ -176,36 +227,10 @@ func (l *launch) fetchImage(ctx context.Context, id string, h *docker.Host, ref 
 }
 
 func (l *launch) askDigest(ctx context.Context, h *docker.Host) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, engineLimit)
+	ctx, cancel := docker.Within(ctx, engineLimit)
 	defer cancel()
 	digest, err := h.Digest(ctx, l.spec.Image, l.auth(ctx, l.spec.Image))
-	return digest, explainPull(l.spec.Image, err)
-}
-
-// explainPull says what to do about a registry that does not let us in, or has not the image.
-// Registries answer a lack of rights in several words, and some answer so for an image that is not
-// there.
-func explainPull(ref string, err error) error {
-	if err == nil {
-		return nil
-	}
-	text, host := strings.ToLower(err.Error()), registryOf(ref)
-	says := func(words ...string) bool {
-		return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(text, w) })
-	}
-	switch {
-	case says("unauthorized", "no basic auth credentials", "authentication required", "access denied", "is denied"):
-		return fmt.Errorf("%w; %s refuses access: raybuild sends this machine's credentials with each pull: "+
-			"docker login %s, here, and run again",
-			err, host, host)
-	case says("server gave http response to https client"):
-		return fmt.Errorf("%w; %s speaks plain HTTP, and a Docker Engine refuses that by default: add "+
-			"\"insecure-registries\": [%q] to /etc/docker/daemon.json on the host, then there: systemctl reload docker",
-			err, host, host)
-	case says("manifest unknown", "name unknown", "repository does not exist"):
-		return fmt.Errorf("%w; %s has no such image: build and push it, or correct its name in cluster.yaml", err, host)
-	}
-	return err
+	return digest, explainPull(h.Target(), l.spec.Image, err)
 }
 
 // localImage is an image that only the one host's Engine knows, as after a build without a

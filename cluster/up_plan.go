@@ -118,7 +118,7 @@ func (l *launch) plan(cs *clusterState) *Plan {
 func MakePlan(ctx context.Context, spec *Spec, o Options) (*Plan, error) {
 	l := newLaunch(spec, o)
 	defer l.close()
-	cs, err := l.survey(ctx, false, false)
+	cs, err := l.survey(ctx, false)
 	if err != nil {
 		return nil, err
 	}

@@ -38,11 +38,13 @@ func hostsValue(dst *[]hostAt) strictyaml.Value {
 	return strictyaml.Items("a list of hosts", strictyaml.Func(strictyaml.Each(hostPattern(), nil).Shape, one))
 }
 
+const hostsFix = "write local, ssh://user@10.0.0.1:22, ssh://user@node[01-12] or ssh://user@[fd00::1]"
+
 // hostPattern is the grammar of a host with ranges.
 func hostPattern() strictyaml.Grammar {
 	return hostsGrammar.checked("a host", func(s string) (string, string) {
 		if _, err := parseHosts(s); err != nil {
-			return err.Error(), "write local, ssh://user@10.0.0.1:22, ssh://user@node[01-12] or ssh://user@[fd00::1]"
+			return err.Error(), hostsFix
 		}
 		return "", ""
 	})

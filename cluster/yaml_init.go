@@ -40,9 +40,9 @@ const initRest = `
 # wait: 2m                      # how long nodes may take to join
 `
 
-// Init returns a commented cluster.yaml, which Load reads. The first host is the head and the others are workers.
-// Without hosts, the cluster runs on this machine. An empty image becomes a placeholder, and an empty name becomes
-// "demo". Init fails if a host, the name or the image is not valid.
+// Init returns a commented cluster.yaml, which Load reads. The first host is the head and the others are workers. A
+// range of hosts stands for each of them. Without hosts, the cluster runs on this machine. An empty image becomes a
+// placeholder, and an empty name becomes "demo". Init fails if a host, the name or the image is not valid.
 func Init(name, image string, hosts []string) ([]byte, error) {
 	if name == "" {
 		name = "demo"
@@ -50,9 +50,13 @@ func Init(name, image string, hosts []string) ([]byte, error) {
 	if image == "" {
 		image = "registry.example/ray:latest"
 	}
+	if err := checkInit(name, image, hosts); err != nil {
+		return nil, fmt.Errorf("init cluster: %w", err)
+	}
 	head, rest := "local", []string(nil)
 	if len(hosts) > 0 {
-		head, rest = hosts[0], hosts[1:]
+		first, _ := expandHosts(hosts[0]) // checkInit has read it
+		head, rest = first[0], append(first[1:], hosts[1:]...)
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, initTop, strconv.Quote(name), strconv.Quote(image), strconv.Quote(head))
@@ -67,7 +71,31 @@ func Init(name, image string, hosts []string) ([]byte, error) {
 	b.WriteString(initRest)
 	out := []byte(b.String())
 	if _, err := Load("cluster.yaml", out); err != nil {
-		return nil, fmt.Errorf("init cluster.yaml: %w", err)
+		return nil, fmt.Errorf("init cluster: %w", err)
 	}
 	return out, nil
+}
+
+// checkInit names the argument that is wrong. Load would name a line of a file that nobody has written.
+func checkInit(name, image string, hosts []string) error {
+	if !nameGrammar.MatchString(name) {
+		return fmt.Errorf("name %q: %s", clip(name), nameFix)
+	}
+	if message, fix := imageReference().Check(image); message != "" {
+		return fmt.Errorf("image %s: %s", message, fix)
+	}
+	seen := map[string]bool{}
+	for _, pattern := range hosts {
+		found, err := parseHosts(pattern)
+		if err != nil {
+			return fmt.Errorf("host %q: %w; %s", clip(pattern), err, hostsFix)
+		}
+		for _, h := range found {
+			if seen[h.machine()] {
+				return fmt.Errorf("host %s is given twice; give each host once", h.ID())
+			}
+			seen[h.machine()] = true
+		}
+	}
+	return nil
 }

@@ -50,12 +50,13 @@ func newDocument() *document {
 	return &document{spec: Spec{Parallel: 32, Wait: 2 * time.Minute}, base: settings{node: node}}
 }
 
+const nameFix = "start with a letter and use up to 40 lower-case letters, digits and -"
+
 // keys describe a cluster.yaml and read one into the document. They are the grammar of the reader, the JSON Schema and
 // docs/cluster.md.
 func (doc *document) keys() []strictyaml.Key {
 	s := &doc.spec
-	name := nameGrammar.words("a cluster's name", "start with a letter and use up to 40 lower-case letters, "+
-		"digits and -")
+	name := nameGrammar.words("a cluster's name", nameFix)
 	top := []strictyaml.Key{
 		{Name: "name", Doc: "The name of the cluster. Its containers' names begin with it.", Required: true,
 			Example: "demo",

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -242,20 +241,4 @@ func (a *app) downTarget(o *clusterOptions, name string, hosts []string) (string
 		at = spec.Hosts()
 	}
 	return name, at, nil
-}
-
-// scanTimeout is the longest time for reading all hosts' keys.
-const scanTimeout = time.Minute
-
-// scan asks every host for its keys.
-func (a *app) scan(ctx context.Context, targets []docker.Target, o docker.Options) ([]docker.HostKey, error) {
-	ctx, cancel := context.WithTimeout(ctx, scanTimeout)
-	defer cancel()
-	var keys []docker.HostKey
-	var errs []error
-	for _, t := range targets {
-		k, err := docker.ScanHostKeys(ctx, t, o)
-		keys, errs = append(keys, k...), append(errs, err)
-	}
-	return keys, errors.Join(errs...)
 }

@@ -49,6 +49,7 @@ func newEngine(t *testing.T, api string) *engine {
 		n, _ := io.Copy(io.Discard, r.Body)
 		fmt.Fprintf(w, "{\"stream\":\"Loaded image: demo:%d\\n\"}\n", n)
 	})
+	mux.HandleFunc("/v1.41/distribution/", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	srv := &http.Server{Handler: mux}
 	go func() {
 		if err := srv.Serve(e.ln); !errors.Is(err, http.ErrServerClosed) {

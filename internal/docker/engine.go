@@ -70,7 +70,7 @@ func (h *Host) fail(verb, noun string, err error) error {
 	if noun != "" {
 		verb += fmt.Sprintf(" %q on", noun)
 	}
-	return fmt.Errorf("%s %s: %w", verb, h.target, h.explain(err))
+	return fmt.Errorf("%s %s: %w", verb, h.target, unanswered(h.explain(err)))
 }
 
 // Container describes a container as a list of containers shows it.

@@ -175,7 +175,7 @@ func TestClusterOnThisMachine(t *testing.T) {
 		{"up", "cluster demo is up to date: 1 node alive, nothing changed"},
 		{"status", "demo-head"},
 		{"exec -- ray --version", "ray, version 2.52.0"},
-		{"down", "cluster demo is down: 1 container, 1 volume and 0 packet filters removed"},
+		{"down", "cluster demo is down: 1 container and 1 volume removed"},
 	} {
 		out := b.Must(t, "exec", "1", "sh", "-c", "cd /root && HOME=/root ./raybuild cluster --insecure-registry "+
 			b.Registry+" "+tt.command+" 2>&1")

@@ -35,6 +35,8 @@ type Engine struct {
 	Skew     time.Duration                // of the host's clock
 	Layers   map[string][]string          // diff IDs of images, by reference
 	Refusal  string                       // why nothing can be pulled; empty: it can
+	Digests  map[string]string            // that its registry gives for names and tags
+	Pulling  func()                       // is called when a pull begins; nil: nothing is
 
 	mu         sync.Mutex
 	containers map[string]*Container
@@ -89,6 +91,7 @@ func Start(name string, images, registry map[string]map[string]string) *Engine {
 	route("GET /containers/{id}/logs", e.logs)
 	route("GET /images/json", e.listImages)
 	route("GET /images/{ref...}", e.image)
+	route("GET /distribution/{ref...}", e.distribution)
 	route("GET /system/df", e.diskUsage)
 	route("DELETE /images/{ref...}", func(w http.ResponseWriter, r *http.Request) {
 		delete(e.Images, r.PathValue("ref"))
@@ -379,22 +382,4 @@ func (e *Engine) getArchive(w http.ResponseWriter, r *http.Request) {
 	t.Close()                                                                           // into memory
 	//nolint:errcheck // the client sees it or is gone
 	w.Write(b.Bytes())
-}
-
-func (e *Engine) load(w http.ResponseWriter, r *http.Request) {
-	for t := tar.NewReader(r.Body); ; {
-		h, err := t.Next()
-		if err != nil {
-			return
-		}
-		var list []struct{ RepoTags []string }
-		if h.Name == "manifest.json" && json.NewDecoder(t).Decode(&list) == nil {
-			for _, i := range list {
-				for _, tag := range i.RepoTags {
-					e.Images[tag] = nil
-					fmt.Fprintf(w, "{\"stream\":\"Loaded image: %s\\n\"}\n", tag) // the client sees it or is gone
-				}
-			}
-		}
-	}
 }

@@ -1,6 +1,9 @@
 package enginetest
 
 import (
+	"archive/tar"
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 )
@@ -38,6 +41,20 @@ func (e *Engine) image(w http.ResponseWriter, r *http.Request) {
 		"RootFS": map[string]any{"Type": "layers", "Layers": e.Layers[ref]}})
 }
 
+// distribution asks the registry for the digest of a name or tag.
+func (e *Engine) distribution(w http.ResponseWriter, r *http.Request) {
+	if e.Refusal != "" {
+		refuse(w, http.StatusInternalServerError, "%s", e.Refusal)
+		return
+	}
+	digest := e.Digests[strings.TrimSuffix(r.PathValue("ref"), "/json")]
+	if digest == "" {
+		refuse(w, http.StatusNotFound, "manifest unknown: manifest unknown")
+		return
+	}
+	reply(w, map[string]any{"Descriptor": map[string]any{"digest": digest}})
+}
+
 func (e *Engine) pull(w http.ResponseWriter, r *http.Request) {
 	if e.Refusal != "" {
 		refuse(w, http.StatusInternalServerError, "%s", e.Refusal)
@@ -50,10 +67,33 @@ func (e *Engine) pull(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, "manifest for %s not found", ref)
 		return
 	}
+	if e.Pulling != nil {
+		e.mu.Unlock() // the Engine answers others meanwhile
+		e.Pulling()
+		e.mu.Lock()
+	}
 	e.Images[ref] = labels
 	for _, current := range []int64{1 << 20, Pulled} {
 		reply(w, map[string]any{"status": "Downloading", "id": "1a2b",
 			"progressDetail": map[string]int64{"current": current, "total": Pulled}})
 	}
 	reply(w, map[string]string{"status": "Downloaded newer image for " + ref})
+}
+
+func (e *Engine) load(w http.ResponseWriter, r *http.Request) {
+	for t := tar.NewReader(r.Body); ; {
+		h, err := t.Next()
+		if err != nil {
+			return
+		}
+		var list []struct{ RepoTags []string }
+		if h.Name == "manifest.json" && json.NewDecoder(t).Decode(&list) == nil {
+			for _, i := range list {
+				for _, tag := range i.RepoTags {
+					e.Images[tag] = nil
+					fmt.Fprintf(w, "{\"stream\":\"Loaded image: %s\\n\"}\n", tag) // the client sees it or is gone
+				}
+			}
+		}
+	}
 }
