@@ -39,8 +39,7 @@ type pushedImage struct {
 // compare uses recipe and lock as they are, without resolving anything, and reads the image from the registry.
 func (p *Project) compare(ctx context.Context, o CompareOptions) (*comparison, error) {
 	g := &comparison{p: p}
-	if err := g.local(ctx, &BuildOptions{Compression: o.Compression, Labels: o.Labels,
-		Annotations: o.Annotations}); err != nil {
+	if err := g.local(ctx, o.build()); err != nil {
 		return nil, err
 	}
 	name := o.Image
@@ -65,6 +64,9 @@ func (p *Project) compare(ctx context.Context, o CompareOptions) (*comparison, e
 // local makes the graph, and marks in its record which layers the lock does not fit.
 func (g *comparison) local(ctx context.Context, o *BuildOptions) (err error) {
 	p := g.p
+	if err := o.Check(); err != nil {
+		return err
+	}
 	if g.stale, err = layers.Stale(p.recipe, p.lock, p.env.Layers...); err != nil {
 		return err
 	}
@@ -155,4 +157,9 @@ func reason(f layers.LayerComparison, n int) string {
 		parts = append(parts, show.Printable("stands on "+strings.Join(f.Because, ", ")))
 	}
 	return show.OneLine(strings.Join(parts, "; "), n)
+}
+
+// build returns the options of a build that the graph depends on.
+func (o CompareOptions) build() *BuildOptions {
+	return &BuildOptions{Compression: o.Compression, Labels: o.Labels, Annotations: o.Annotations}
 }

@@ -185,7 +185,8 @@ func TestImageThatFailsItsTestGetsNoName(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.fails["[smoke] import ray[default], requests"] =
-		`raybuild-smoke: {"failures": [{"modules": ["requests"], "packages": ["requests 2.32.0"], "error": "ImportError: no", "alone": true}]}`
+		`raybuild-smoke: {"failures": [{"modules": ["requests"], "packages": ["requests 2.32.0"], "error": "ImportError: no", "alone": true}]}` +
+			strings.Repeat("\na late line of standard error", 30)
 	res, ran, err := s.tryBuild(BuildOptions{})
 	var failed *layers.SmokeError
 	if !errors.As(err, &failed) || failed.Failures[0].Modules[0] != "requests" || len(ran) == len(withoutSmoke(ran)) {

@@ -46,5 +46,9 @@ func (p *Project) Graph(ctx context.Context, o CompareOptions) (*layers.Graph, e
 	if err := p.ensureLock(ctx, true, nil); err != nil {
 		return nil, err
 	}
-	return p.graph(ctx, &BuildOptions{Compression: o.Compression, Labels: o.Labels, Annotations: o.Annotations})
+	b := o.build()
+	if err := b.Check(); err != nil {
+		return nil, err
+	}
+	return p.graph(ctx, b)
 }

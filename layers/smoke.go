@@ -343,7 +343,7 @@ func (t SmokeTest) Explain(failed *llb.CheckError) error {
 		return e
 	}
 	var err error
-	if e.Failures, err = parseSmokeReport(failed.Step.Log); err != nil {
+	if e.Failures, err = parseSmokeReport(failed.Step.Output()); err != nil {
 		return fmt.Errorf("test image: %w", errors.Join(failed.Step, err))
 	}
 	return e

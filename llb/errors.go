@@ -18,6 +18,17 @@ type StepError struct {
 	Log      []string // its last lines, 20 at most
 	Hint     string   // what to do next; "" if that is not known
 	Err      error    // the builder's own error
+
+	output []string // all lines that were kept
+}
+
+// Output is what is kept of the step's output: its last 64 KiB. Lines of standard output and standard error can stand
+// in another order than the step wrote them, because a builder sends them apart.
+func (e *StepError) Output() []string {
+	if e.output == nil {
+		return e.Log
+	}
+	return e.output
 }
 
 func (e *StepError) Error() string {

@@ -208,12 +208,11 @@ func (c *collector) result() []Step {
 	return out
 }
 
-// log is the last lines of a step's output.
+// log is what is kept of a step's output.
 func (s *step) log() []string {
 	text := strings.TrimRight(strings.ReplaceAll(string(s.tail), "\r\n", "\n"), "\n")
 	if text == "" {
 		return nil
 	}
-	lines := strings.Split(text, "\n")
-	return slices.Clone(lines[max(0, len(lines)-logLines):])
+	return strings.Split(text, "\n")
 }

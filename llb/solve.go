@@ -233,7 +233,8 @@ func (c *collector) failure(err error) *StepError {
 	if failed == nil {
 		return nil
 	}
-	se := &StepError{ExitCode: -1, Log: failed.log(), Err: err}
+	se := &StepError{ExitCode: -1, output: failed.log(), Err: err}
+	se.Log = slices.Clone(se.output[max(0, len(se.output)-logLines):])
 	se.Layer, se.Step = splitTitle(failed.title)
 	var ee *gatewaypb.ExitError
 	if errors.As(err, &ee) && ee.ExitCode != gatewaypb.UnknownExitStatus {

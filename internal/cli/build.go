@@ -17,6 +17,9 @@ func (a *app) build(ctx context.Context, o *buildOptions) (err error) {
 		return err
 	}
 	project, build, err := a.libraryOptions(o)
+	if err == nil {
+		err = build.Check()
+	}
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -65,5 +64,5 @@ func (a *app) libraryOptions(o *buildOptions) (raybuild.Options, raybuild.BuildO
 	if o.smokeGiven {
 		build.Smoke = map[bool]raybuild.SmokeMode{true: raybuild.SmokeAlways, false: raybuild.SmokeNever}[o.smoke]
 	}
-	return project, build, errors.Join(err, build.Check())
+	return project, build, err
 }

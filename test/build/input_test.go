@@ -248,7 +248,7 @@ func TestUsage(t *testing.T) {
 			}
 		})
 	}
-	if out := h.run("--help"); !strings.Contains(out.stdout, "Exit codes") {
+	if out := h.run("--help"); !strings.Contains(strings.Join(strings.Fields(out.stdout), " "), "Exit codes") {
 		t.Error(fmt.Sprint("the help does not list exit codes:\n", out.stdout))
 	}
 }

@@ -66,5 +66,5 @@ func TestRebaseKeepsAllButTheBase(t *testing.T) {
 	}
 	h.refused(1, []string{"carries no recipe", "raybuild lock --update base"}, "rebase", testEnv.Base)
 	h.write("app/main.py", "print(2)\n")
-	h.refused(1, []string{"not what", "file app/main.py", "where its recipe is"}, "rebase", "--push", dst)
+	h.refused(1, []string{"made of other files", "file app/main.py", "where its recipe is"}, "rebase", "--push", dst)
 }
