@@ -14,6 +14,7 @@ import (
 
 // remedyError is a registry's refusal with its cause and the next step.
 type remedyError struct {
+	at     docker.Target // the host
 	remedy string
 	err    error // what the Engine said
 }
@@ -23,7 +24,7 @@ func (e *remedyError) Error() string {
 	if errors.Is(e.err, context.DeadlineExceeded) { // the Engine's own remedy is another one
 		text = fmt.Sprintf("no answer within %s", engineLimit)
 	} else if _, words, ok := strings.Cut(text, "Error response from daemon: "); ok {
-		text = "its Engine says: " + words // what comes before them names the host and the image again
+		text = fmt.Sprintf("the Engine of %s says: %s", e.at, words) // before them the image is named again
 	}
 	return fmt.Sprintf("%s (%s)", e.remedy, text)
 }
@@ -38,7 +39,7 @@ func explainPull(at docker.Target, ref string, err error) error {
 		return nil
 	}
 	if remedy := remedyFor(at, registryOf(ref), err); remedy != "" {
-		return &remedyError{remedy, err}
+		return &remedyError{at, remedy, err}
 	}
 	return err
 }
