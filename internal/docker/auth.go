@@ -144,7 +144,7 @@ func (k *keyring) refused(h hop, err error) error {
 		fmt.Fprintf(&b, "; put the public key into ~/.ssh/authorized_keys of %q there, or name another key or user",
 			h.user)
 	} else {
-		b.WriteString("; make one with ssh-keygen, or name one with key:")
+		b.WriteString("; make one with ssh-keygen, or name one: ssh: {key: FILE} in cluster.yaml, or --identity FILE")
 	}
 	return fmt.Errorf("%s (%w)", b.String(), err)
 }
