@@ -12,7 +12,7 @@ var gzipHeader = []byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff} //nolint:gocheckn
 // gzipTrailer ends a gzip member.
 func gzipTrailer(crc uint32, size int64) []byte {
 	out := binary.LittleEndian.AppendUint32(nil, crc)
-	return binary.LittleEndian.AppendUint32(out, uint32(size)) //nolint:gosec // modulo 2^32, RFC 1952
+	return binary.LittleEndian.AppendUint32(out, uint32(size)) // modulo 2^32
 }
 
 // frame is a gzip member of tar headers and padding. They are mostly zeros, so a small encoder of our own packs them as

@@ -132,17 +132,22 @@ func (w *Wheel) text(name string) (string, error) {
 	return "", fmt.Errorf("member %q %w", name, errMissing)
 }
 
+// content gives the bytes of a member, unchecked.
+func (w *Wheel) content(m *member) io.Reader {
+	raw := io.NewSectionReader(w.r, m.data, m.packed)
+	if m.method == stored {
+		return raw
+	}
+	return flate.NewReader(bufio.NewReader(raw))
+}
+
 // read unpacks a member that is small.
 func (w *Wheel) read(m *member) ([]byte, error) {
 	if m.size > maxText {
 		return nil, fmt.Errorf("member %q has %d bytes, which is more than %d", m.name, m.size, maxText)
 	}
-	var raw io.Reader = io.NewSectionReader(w.r, m.data, m.packed)
-	if m.method == deflated {
-		raw = flate.NewReader(bufio.NewReader(raw))
-	}
 	var out bytes.Buffer
-	if _, err := io.Copy(&out, io.LimitReader(raw, m.size+1)); err != nil {
+	if _, err := io.Copy(&out, io.LimitReader(w.content(m), m.size+1)); err != nil {
 		return nil, fmt.Errorf("unpack member %q: %w", m.name, err)
 	}
 	if int64(out.Len()) != m.size || crc32.ChecksumIEEE(out.Bytes()) != m.crc {

@@ -121,3 +121,14 @@ func TestLayerIsTheSameEverywhere(t *testing.T) {
 		}
 	}
 }
+
+// TestLargeProgram has a program among the scripts that is larger than what is ever read whole.
+func TestLargeProgram(t *testing.T) {
+	t.Parallel()
+	program := "\x7fELF" + strings.Repeat("\x00", maxText)
+	data := makeWheel(t, "large", nil, file{name: "large-1.0.data/scripts/large", data: program, mode: 0o755})
+	_, files, _ := convert(t, data, target())
+	if got := files["/opt/conda/envs/ray/bin/large"]; got.data != program || got.Mode != 0o755 {
+		t.Errorf("the program has %d bytes and mode %o, want %d bytes", len(got.data), got.Mode, len(program))
+	}
+}
