@@ -40,7 +40,7 @@ func TestExampleImage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = "sha256:1e0bf7ee0cba97a887fb6036f33098b6733a089491074301ff510e22af86d756"
+	const want = "sha256:6da39eb765b0420452714185b71c274036047479970a16ecdd68e3192f10d89b"
 	if result.Digest != want {
 		t.Errorf("the example's image has the digest %s, and had %s", result.Digest, want)
 	}

@@ -36,11 +36,11 @@ func ExampleNewGraph() {
 		fmt.Println(layer.Name)
 	}
 	// Output:
-	// sha256:92d81cf9d42f86a59b671cab636c5d9d0c4c447104053ad37b3a6198a80f69ee
+	// sha256:08f2bf9d1efaa2e5813d8a5f22258f4c15325d88e657175facff4e198e5b7efa
 	// miniconda
 	// env
 	// activate
-	// pip-3
+	// pip-1
 	// ray
 }
 

@@ -68,12 +68,12 @@ func exampleGraph(t *testing.T, name string) *Graph {
 
 // exampleDigests are the digests of the examples' graphs, the same as at 4ade58a.
 var exampleDigests = map[string]digest.Digest{
-	"arm64":     "sha256:92d81cf9d42f86a59b671cab636c5d9d0c4c447104053ad37b3a6198a80f69ee",
-	"china":     "sha256:644fecb56924c94f34a7cf6c940f36b0c04bec95c13f8822d5d5a2088c37829a",
-	"default":   "sha256:021a32726fd0e0e2acaf21285e07fc18090d3a24a252fb16857fa322e29295c0",
-	"minimal":   "sha256:565540d6df7e74fa18b9857e9e57211118f3751dbfd7d8280b804198c66401e6",
-	"seed-2020": "sha256:e06faba5659531efd7d3948d39ac589dafd8f582753f1eb1d69942b88fb54e85",
-	"training":  "sha256:e6d532c1949042b71695a201504ba2b2bf5e5509649d116995ef439c89709589",
+	"arm64":     "sha256:08f2bf9d1efaa2e5813d8a5f22258f4c15325d88e657175facff4e198e5b7efa",
+	"china":     "sha256:9eed7d09dfc584ecf5ed050d29142519c56efaf5dc3b54cfd9ac76281925d585",
+	"default":   "sha256:dac521a42d98fabf8aeb376a69313468d5fddba5c358bb6aa3e408f82a1c96e4",
+	"minimal":   "sha256:12c3ac7a98702e1a1e8c678ab4fef30c9fff78829680f637f2985f344923ec51",
+	"seed-2020": "sha256:2962c0f9209c03f40ac873e22593fd365e5a30c094f55495e3414411ec6a1ec1",
+	"training":  "sha256:6a0da5ec7372047fd5805fee92e79b8491dc730fc6648bd165f41b166a0fbca3",
 }
 
 // The example of the defaults is the defaults.

@@ -133,7 +133,7 @@ func (s *subject) steps(t *testing.T) (map[string]string, digest.Digest) {
 // before the first version, because a version is a part of some.
 func TestEachInputIsInTheGraphAndNowhereElse(t *testing.T) {
 	t.Parallel()
-	wheels := []string{"pip-1", "pip-3", "tensorflow", "ray"} // click and requests fall into two of the groups
+	wheels := []string{"pip-1", "pip-2", "tensorflow", "ray"} // click and requests fall into two of the groups
 	commands := slices.Concat([]string{"user", "apt", "mirrors", "miniconda", "env", "fonts", "warm"}, wheels)
 	tests := map[string]struct {
 		change func(t *testing.T, s *subject)

@@ -91,6 +91,9 @@ type Artifact struct {
 	// MD5 of a conda package in hex; "" if the channel does not say it. conda's explicit specs have it,
 	// but raybuild does not rely on it.
 	MD5 string
+	// Layer is the layer of the image that a small wheel shares with others, such as "pip-1"; "" if it
+	// shares none.
+	Layer string
 	// For has further facts that the layer needs, by name. They are written in sorted order.
 	For map[string]string
 }

@@ -123,6 +123,7 @@ func artifactValue(a *Artifact) strictyaml.Value {
 		strictyaml.Key{Name: "sha256", Required: true, Value: strictyaml.String(&a.SHA256, nameSHA256)},
 		strictyaml.Key{Name: "size", Value: strictyaml.Int(&a.Size, 0, strictyaml.MaxInt)},
 		strictyaml.Key{Name: "md5", Value: strictyaml.String(&a.MD5, strictyaml.Grammar{Check: lockMD5})},
+		strictyaml.Key{Name: "layer", Value: strictyaml.String(&a.Layer, strictyaml.Grammar{Check: sharedLayer})},
 		strictyaml.Key{Name: "for", Value: strictyaml.Pairs(&a.For, nameStep, grammarLines())},
 	)
 	return strictyaml.Func(keys.Shape, func(t *strictyaml.Reader, n *strictyaml.Node, key string) {
@@ -213,6 +214,15 @@ func originText(s string) (string, string) {
 		return plainURL(s)
 	}
 	return nameChannel.Check(s)
+}
+
+// sharedLayer is the name of a layer that small wheels share.
+func sharedLayer(s string) (string, string) {
+	if n, ok := layerNumber(s); !ok || n > mostBudget || s != layerName(n) {
+		return quoteShort(s) + " is not a layer that wheels share",
+			fmt.Sprintf("write pip-1 to pip-%d, or run raybuild lock to write the lock anew", mostBudget)
+	}
+	return "", ""
 }
 
 func lockMD5(s string) (string, string) {

@@ -105,6 +105,7 @@ func (w *lockWriter) artifact(a Artifact) {
 	w.field(6, "sha256", a.SHA256)
 	w.line(6, "size", fmt.Sprint(a.Size))
 	w.field(6, "md5", a.MD5)
+	w.field(6, "layer", a.Layer)
 	if len(a.For) > 0 {
 		w.text("            for:")
 	}

@@ -13,21 +13,20 @@ import (
 )
 
 const (
-	// bigWheel is the size in bytes from which a wheel has a layer of its own.
-	bigWheel = 16 << 20
-	// smallGroups is the number of layers that small wheels are spread over, by
-	// a hash of their names: one that comes or goes moves no other.
-	smallGroups = 3
-	// takenLayers of a budget are not for big wheels: a base of one layer, user,
-	// apt, originals, miniconda, env, activate, mirrors, files, Ray, and the groups.
-	// It is a constant, so that a recipe with one layer less moves no wheel.
-	takenLayers = 10 + smallGroups
-	// leastBudget leaves none for big wheels; mostBudget leaves room below the 127
-	// layers that engines take.
-	leastBudget, mostBudget = takenLayers, 100
+	// bigWheel is the size in bytes from which a wheel has a layer of its own. Smaller ones cost more in
+	// requests, as layers of their own, than they save in bytes.
+	bigWheel = 4 << 20
+	// fixedLayers of a budget hold no wheels of an index but Ray's: a base of one layer, user, apt,
+	// originals, miniconda, env, activate, mirrors, files, Ray. It is a constant, so that a recipe with one
+	// layer less moves no wheel.
+	fixedLayers = 10
+	// leastShared is how many layers small wheels share at least, if there are so many wheels.
+	leastShared = 3
+	// leastBudget leaves none for big wheels; mostBudget leaves room below the 127 layers that engines take.
+	leastBudget, mostBudget = fixedLayers + leastShared, 100
 	leastMaxSize            = 16 << 20
 
-	defaultBudget  = 20
+	defaultBudget  = 90
 	defaultMaxSize = 512 << 20
 )
 
@@ -41,6 +40,10 @@ func (r LayerRules) filled() LayerRules {
 	}
 	return r
 }
+
+// shared is how many layers small wheels share at most, and alone how many big wheels have one each.
+func (r LayerRules) shared() int { return max(leastShared, (r.filled().Budget-fixedLayers)*3/8) }
+func (r LayerRules) alone() int  { return r.filled().Budget - fixedLayers - r.shared() }
 
 // wheelGroup is one layer's wheels.
 type wheelGroup struct {
@@ -71,44 +74,49 @@ func (g wheelGroup) size() int64 {
 }
 
 // wheelGroups lays packages out as layers by how large they are and how often
-// they change: small ones of an index first, spread over groups, then big ones,
-// each by itself, then Ray, then the recipe's own wheels, which change with
-// every commit.
+// they change: small ones of an index first, in the layers that the lock names,
+// then big ones, each by itself, then Ray, then the recipe's own wheels, which
+// change with every commit.
 //
-// It depends on nothing but packages and rules. A package that is added, dropped
-// or changed changes the layers of the group that it is in, and no other's. Only
-// where there are more big wheels than the budget has room for, a new one of a
-// larger kind takes the place of the least one, which joins its group.
+// It depends on nothing but packages and rules. A package that is dropped or
+// changed changes the layer that it is in, and no other; [shareLayers] gives new
+// ones a new layer. Only where there are more big wheels than the budget has room
+// for, a new one of a larger kind takes the place of the least one, which joins
+// its group.
 func wheelGroups(packages []Artifact, rules LayerRules) []wheelGroup {
 	rules = rules.filled()
 	packages = slices.SortedFunc(slices.Values(packages), func(a, b Artifact) int {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Version, b.Version))
 	})
-	big := bigWheels(packages, rules)
-	small := make([]wheelGroup, smallGroups)
-	for i := range small {
-		small[i].name = fmt.Sprintf("pip-%d", i+1)
-	}
 	own := wheelGroup{name: "pip-own"}
 	var single, ray []wheelGroup
+	small, big := sharing(packages, rules)
 	for _, a := range packages {
 		switch {
-		case a.Kind == KindSdist || a.Name != "ray" && big[a.Name]:
+		case a.Kind == KindSdist || big[a.Name]:
 			single = append(single, wheelGroup{name: a.Name, wheels: []Artifact{a}})
 		case a.Name == "ray":
 			ray = append(ray, wheelGroup{name: "ray", wheels: []Artifact{a}})
 		case a.Origin == originLocal:
 			own.wheels = append(own.wheels, a)
-		default:
-			g := &small[nameHash(a.Name)%smallGroups]
-			g.wheels = append(g.wheels, a)
 		}
 	}
 	var groups []wheelGroup
-	for _, g := range small {
+	for _, g := range sharedGroups(small, rules) {
 		groups = append(groups, g.split(rules.MaxSize, 0)...)
 	}
 	return slices.Concat(groups, single, ray, own.split(rules.MaxSize, 0))
+}
+
+// sharing are the packages that share layers with others, and the names of those that have one each.
+func sharing(packages []Artifact, rules LayerRules) (small []Artifact, big map[string]bool) {
+	big = bigWheels(packages, rules)
+	for _, a := range packages {
+		if a.Kind == KindWheel && a.Name != "ray" && a.Origin != originLocal && !big[a.Name] {
+			small = append(small, a)
+		}
+	}
+	return small, big
 }
 
 // bigWheels are the names of those that have a layer each: as many as the
@@ -117,7 +125,7 @@ func wheelGroups(packages []Artifact, rules LayerRules) []wheelGroup {
 func bigWheels(packages []Artifact, rules LayerRules) map[string]bool {
 	var all []Artifact
 	for _, a := range packages {
-		if a.Size >= bigWheel && a.Kind == KindWheel && a.Name != "ray" {
+		if a.Size >= bigWheel && a.Kind == KindWheel && a.Name != "ray" && a.Origin != originLocal {
 			all = append(all, a)
 		}
 	}
@@ -126,7 +134,7 @@ func bigWheels(packages []Artifact, rules LayerRules) map[string]bool {
 			cmp.Compare(nameHash(a.Name), nameHash(b.Name)))
 	})
 	big := map[string]bool{}
-	for _, a := range all[:min(len(all), rules.Budget-takenLayers)] {
+	for _, a := range all[:min(len(all), rules.alone())] {
 		big[a.Name] = true
 	}
 	return big
@@ -153,8 +161,6 @@ func (g wheelGroup) split(maxSize int64, bit int) []wheelGroup {
 		left.name, right.name = g.name+"-a", g.name+"-b"
 	}
 	for _, w := range g.wheels {
-		// The group is the hash modulo 3; these bits are the upper ones of another
-		// mix of it, so that they are spread evenly in each group.
 		if nameHash(w.Name)*2654435761>>(31-bit)&1 == 0 {
 			left.wheels = append(left.wheels, w)
 		} else {

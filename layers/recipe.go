@@ -120,11 +120,12 @@ type Env struct {
 
 // LayerRules say how Python packages are laid out as layers, and how layers are stored.
 type LayerRules struct {
-	// Budget is how many layers the image should have at most. Default 20. 13 of them are always
-	// there: see wheelGroups. Local files beyond the first, steps, source distributions and further
+	// Budget is how many layers the image should have at most. Default 90. 10 of them are always there,
+	// and three eighths of the rest, but 3 at least, are for wheels that share layers. Local files beyond the first, steps, source distributions and further
 	// layers of a base are added to this number.
 	Budget int
-	// MaxSize is the size in bytes up to which wheels share a layer. A larger shared layer is split,
+	// MaxSize is the size in bytes up to which wheels share a layer. If the budget has room they share
+	// one up to 32 MB. A larger shared layer is split,
 	// also if the image then has more layers than Budget. Default 512 MB. A wheel that is larger by
 	// itself has a layer of its own and is not split.
 	MaxSize int64

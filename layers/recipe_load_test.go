@@ -53,7 +53,7 @@ func TestDefaultRecipe(t *testing.T) {
 		Env:       Env{Name: "ray", Python: "3.12", Channels: []string{"conda-forge"}},
 		Ray:       Ray{Version: newestRay(), Extras: []string{"default", "rllib", "tune"}},
 		Image:     ImageConfig{User: "ray", Workdir: "/home/ray"},
-		Layers:    LayerRules{Budget: 20, MaxSize: 512 << 20},
+		Layers:    LayerRules{Budget: 90, MaxSize: 512 << 20},
 		Platforms: []string{"linux/amd64"},
 		Dir:       ".",
 	}

@@ -39,7 +39,10 @@ func resolvePython(ctx context.Context, r *Resolver, p python) ([]Artifact, erro
 			options: options,
 		})
 		if err == nil {
-			return r.withBuildNeeds(ctx, p, artifacts)
+			if artifacts, err = r.withBuildNeeds(ctx, p, artifacts); err != nil {
+				return nil, err
+			}
+			return shareLayers(artifacts, r.old.layer("ray"), p.rules, r.updates("pip")), nil
 		}
 		conflict := answer.conflict
 		if name := pipUnmatched(answer.text); conflict == nil && len(without(held, []string{name})) < len(held) {
