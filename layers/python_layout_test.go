@@ -9,9 +9,9 @@ import (
 )
 
 // laidOut are the layers of packages that a lock has, by name, and the size of each.
-func laidOut(packages []Artifact, rules LayerRules) (names map[string]string, sizes map[string]int64) {
+func laidOut(packages []Artifact) (names map[string]string, sizes map[string]int64) {
 	sizes = map[string]int64{}
-	groups := wheelGroups(packages, rules)
+	groups := wheelGroups(packages, LayerRules{})
 	for _, g := range groups {
 		sizes[g.name] = g.size()
 	}
@@ -39,7 +39,7 @@ func TestAnAddedPackageMovesItsOwnBytes(t *testing.T) {
 	for seed := range uint64(200) {
 		r := rand.New(rand.NewPCG(seed, 4))
 		packages := shareLayers(randomWheels(r, 40+r.IntN(60), 20), nil, LayerRules{}, false)
-		before, _ := laidOut(packages, LayerRules{})
+		before, _ := laidOut(packages)
 		var more []Artifact
 		var size int64
 		for i := range 1 + r.IntN(4) {
@@ -47,7 +47,7 @@ func TestAnAddedPackageMovesItsOwnBytes(t *testing.T) {
 			size += more[i].Size
 		}
 		with := shareLayers(append(slices.Clone(packages), more...), packages, LayerRules{}, false)
-		after, sizes := laidOut(with, LayerRules{})
+		after, sizes := laidOut(with)
 		if bytes, changed := newBytes(before, after, sizes); bytes != size || len(changed) != 1 {
 			t.Errorf("seed %d: new packages of %d bytes move %d bytes, layers %v", seed, size, bytes, changed)
 		}
@@ -61,7 +61,7 @@ func history(t *testing.T, seed uint64, wheels, steps int) (moved, asked int64) 
 	r := rand.New(rand.NewPCG(seed, 5))
 	packages := shareLayers(randomWheels(r, wheels, wheels/4), nil, rules, false)
 	for step := range steps {
-		before, was := laidOut(packages, rules)
+		before, was := laidOut(packages)
 		next := slices.Clone(packages)
 		own := map[string]bool{} // layers that may change
 		at := 1 + r.IntN(len(next)-1)
@@ -85,7 +85,7 @@ func history(t *testing.T, seed uint64, wheels, steps int) (moved, asked int64) 
 			}
 		}
 		next = shareLayers(next, packages, rules, false)
-		after, sizes := laidOut(next, rules)
+		after, sizes := laidOut(next)
 		bytes, changed := newBytes(before, after, sizes)
 		if size > 0 {
 			moved, asked = moved+bytes, asked+size
@@ -131,13 +131,13 @@ func TestUpdatingMergesSmallLayers(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(1, 6))
 	packages := shareLayers(randomWheels(r, 60, 10), nil, LayerRules{}, false)
-	fresh, sizes := laidOut(packages, LayerRules{})
+	fresh, sizes := laidOut(packages)
 	for i := range 8 {
 		with := append(slices.Clone(packages), wheel(fmt.Sprintf("new-%d", i), 20<<10))
 		packages = shareLayers(with, packages, LayerRules{}, false)
 	}
-	grown, _ := laidOut(packages, LayerRules{})
-	again, _ := laidOut(shareLayers(packages, packages, LayerRules{}, true), LayerRules{})
+	grown, _ := laidOut(packages)
+	again, _ := laidOut(shareLayers(packages, packages, LayerRules{}, true))
 	if len(grown) != len(fresh)+8 || len(again) > len(fresh) {
 		t.Errorf("%d layers at first, %d after 8 additions, %d after the update", len(fresh), len(grown), len(again))
 	}
@@ -157,12 +157,12 @@ func TestUpdatingMergesSmallLayers(t *testing.T) {
 func TestLockWithoutLayers(t *testing.T) {
 	t.Parallel()
 	packages := randomWheels(rand.New(rand.NewPCG(1, 7)), 60, 10)
-	before, _ := laidOut(packages, LayerRules{})
-	if again, _ := laidOut(packages, LayerRules{}); fmt.Sprint(again) != fmt.Sprint(before) {
+	before, _ := laidOut(packages)
+	if again, _ := laidOut(packages); fmt.Sprint(again) != fmt.Sprint(before) {
 		t.Error("the layout of a lock without layers is not the same twice")
 	}
 	with := shareLayers(append(slices.Clone(packages), wheel("new", 1000)), packages, LayerRules{}, false)
-	after, sizes := laidOut(with, LayerRules{})
+	after, sizes := laidOut(with)
 	if bytes, changed := newBytes(before, after, sizes); bytes != 1000 {
 		t.Errorf("a package of 1000 bytes moves %d, layers %v", bytes, changed)
 	}

@@ -120,9 +120,9 @@ type Env struct {
 
 // LayerRules say how Python packages are laid out as layers, and how layers are stored.
 type LayerRules struct {
-	// Budget is how many layers the image should have at most. Default 90. 10 of them are always there,
-	// and three eighths of the rest, but 3 at least, are for wheels that share layers. Local files beyond the first, steps, source distributions and further
-	// layers of a base are added to this number.
+	// Budget is how many layers the image should have at most. Default 90. 10 of them are always there.
+	// Three eighths of the rest, but 3 at least, are for wheels that share layers. Local files beyond the
+	// first, steps, source distributions and further layers of a base are added to this number.
 	Budget int
 	// MaxSize is the size in bytes up to which wheels share a layer. If the budget has room they share
 	// one up to 32 MB. A larger shared layer is split,
