@@ -2,15 +2,12 @@ package wheel
 
 import (
 	"bytes"
-	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
-	"path"
-	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -23,6 +20,8 @@ type Layer struct {
 	Size, Unpacked int64
 	// Files are the layer's files in its order, without directories.
 	Files []File
+	// Conflicts are the layer's files that several wheels brought with different content.
+	Conflicts []Conflict
 }
 
 // File is a file of a layer.
@@ -32,121 +31,173 @@ type File struct {
 	Executable bool
 }
 
-// Layer writes the layer of a wheel that is installed at t: a tar file in gzip, media type
-// application/vnd.oci.image.layer.v1.tar+gzip. It holds the files that pip installs, with the modes that pip gives
-// them: the library's files, those of .data directories (purelib, platlib, scripts, headers, data), scripts whose
-// #!python line names the environment's Python, programs for entry points, INSTALLER, REQUESTED, and RECORD with all
-// of these. Directories have mode 0755.
-//
-// Each file is checked against the archive's checksum and against RECORD. After an error, what was written is worth
-// nothing.
+// Layer writes the layer of a wheel that is installed at t, as [WriteLayer] does.
 func (w *Wheel) Layer(ctx context.Context, t Target, out io.Writer) (*Layer, error) {
-	if err := t.check(); err != nil {
+	return WriteLayer(ctx, out, t, w)
+}
+
+// WriteLayer writes one layer of wheels that are installed at t in this order: a tar file in gzip, media type
+// application/vnd.oci.image.layer.v1.tar+gzip. It holds the files that pip installs, with the modes that pip gives
+// them: the libraries' files, those of .data directories (purelib, platlib, scripts, headers, data), scripts whose
+// #!python line names the environment's Python, programs for entry points, INSTALLER, REQUESTED, and RECORD with all
+// of these. Directories have mode 0755. Of a file that several wheels bring, the layer has the last wheel's, and
+// Conflicts names it if contents differ.
+//
+// Each file is checked against its archive's checksum and against RECORD. After an error, what was written is worth
+// nothing.
+func WriteLayer(ctx context.Context, out io.Writer, t Target, wheels ...*Wheel) (*Layer, error) {
+	layers, err := Write(ctx, func(int) (io.Writer, error) { return out, nil }, t, Options{}, wheels...)
+	if err != nil {
+		return nil, err
+	}
+	return &layers[0], nil
+}
+
+// Options say how layers are written. The zero value writes one layer.
+type Options struct{}
+
+// Write writes wheels as [WriteLayer] does, with options. It calls open for each layer, from 0; when it does, the
+// layer before is complete.
+func Write(ctx context.Context, open func(n int) (io.Writer, error), t Target, o Options,
+	wheels ...*Wheel) ([]Layer, error) {
+	g, err := newGroup(t, wheels)
+	if err != nil {
 		return nil, fmt.Errorf("write layer: %w", err)
 	}
-	l := newLayerWriter(w.r, t, out)
-	defer l.close()
-	err := w.write(ctx, t, l)
-	if err == nil {
-		return l.finish()
+	s := &series{group: g, open: open, o: o}
+	defer s.abandon()
+	if err := s.write(ctx); err != nil {
+		return nil, fmt.Errorf("write layer: %w", err)
 	}
-	return nil, fmt.Errorf("write layer of wheel %s %s: %w", w.Name, w.Version, err)
+	return s.done, nil
 }
 
-// installed is a member with its place in the environment.
-type installed struct {
-	*member
-	place  string // absolute
-	script bool   // of .data/scripts
+var errNoWheels = errors.New("there are no wheels")
+
+// series writes a group as one layer or several.
+type series struct {
+	*group
+	o       Options
+	open    func(n int) (io.Writer, error)
+	current *layerWriter // nil: none is begun
+	done    []Layer
 }
 
-func (w *Wheel) write(ctx context.Context, t Target, l *layerWriter) error {
-	all, err := w.places(t)
+// abandon ends a layer that is not complete.
+func (s *series) abandon() {
+	if s.current != nil {
+		s.current.close()
+	}
+}
+
+// layer is the layer that the next file goes into.
+func (s *series) layer() (*layerWriter, error) {
+	if s.current == nil {
+		out, err := s.open(len(s.done))
+		if err != nil {
+			return nil, fmt.Errorf("open layer %d: %w", len(s.done), err)
+		}
+		s.current = newLayerWriter(s.t, out)
+	}
+	return s.current, nil
+}
+
+// finish ends the current layer.
+func (s *series) finish() error {
+	l, err := s.current.finish()
 	if err != nil {
 		return err
 	}
-	made := w.generated(t)
-	rows, last := map[string]recordRow{}, map[string]*member{}
-	for _, r := range w.record {
+	s.current.close()
+	s.current = nil
+	in := make(map[string]bool, len(s.conflicts))
+	for _, f := range l.Files {
+		in[f.Path] = true
+	}
+	for _, c := range s.conflicts {
+		if in[c.Path] {
+			l.Conflicts = append(l.Conflicts, c)
+		}
+	}
+	s.done = append(s.done, *l)
+	return nil
+}
+
+// write writes all: the wheels' own files first, then what is made.
+func (s *series) write(ctx context.Context) error {
+	changed := make([]map[string]recordRow, len(s.wheels))
+	for i, p := range s.wheels {
+		var err error
+		if changed[i], err = s.members(ctx, p); err != nil {
+			return fmt.Errorf("wheel %s: %w", p.title(), err)
+		}
+	}
+	for i, p := range s.wheels {
+		if err := s.generated(p, changed[i]); err != nil {
+			return fmt.Errorf("wheel %s: %w", p.title(), err)
+		}
+	}
+	return s.finish()
+}
+
+// members writes the files of a wheel, and gives the rows of those that were changed, by name.
+func (s *series) members(ctx context.Context, p *placed) (map[string]recordRow, error) {
+	rows := make(map[string]recordRow, len(p.Wheel.record))
+	for _, r := range p.Wheel.record {
 		rows[r.path] = r
 	}
-	for _, f := range all { // of two files for one place pip leaves the later one
-		last[f.place] = f.member
-	}
-	recordPlace := path.Join(t.library(), w.info, "RECORD")
-	inOrder := slices.SortedFunc(slices.Values(all), func(a, b installed) int { return cmp.Compare(a.data, b.data) })
 	changed := map[string]recordRow{}
-	for _, f := range inOrder {
-		if _, own := made[f.place]; own || f.place == recordPlace || last[f.place] != f.member {
+	for _, f := range p.files {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		c, err := p.newChecker(rows, f.name)
+		if err != nil {
+			return nil, err
+		}
+		data, err := p.rewritten(f, p.t, c)
+		if err != nil {
+			return nil, err
+		}
+		if data != nil {
+			changed[f.name] = newRow(relative(p.t, f.place), data)
+		}
+		if s.owner[f.place] != p {
 			continue
 		}
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		c, err := w.newChecker(rows, f.name)
-		if err != nil {
-			return err
-		}
-		data, err := w.rewritten(f, t, c)
+		l, err := s.layer()
 		switch {
 		case err != nil:
-			return err
-		case data == nil:
-			err = l.member(f, c)
-		default:
-			changed[f.name] = newRow(relative(t, f.place), data)
+		case data != nil:
 			err = l.file(f.place, data, f.executable())
+		default:
+			err = l.member(p.r, f, c)
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
+	}
+	return changed, nil
+}
+
+// generated writes what an installer makes for a wheel, and its RECORD.
+func (s *series) generated(p *placed, changed map[string]recordRow) error {
+	l, err := s.layer()
+	if err != nil {
+		return err
 	}
 	var added []recordRow
-	for _, place := range slices.Sorted(maps.Keys(made)) {
-		if err := l.file(place, made[place].data, made[place].executable); err != nil {
-			return err
-		}
-		added = append(added, newRow(relative(t, place), made[place].data))
-	}
-	return l.file(recordPlace, writeRecord(w.newRecord(t, all, changed, added)), false)
-}
-
-// rank is pip's order: what belongs to the library, then what .data directories hold, then their scripts.
-func rank(name string) int {
-	parts := strings.SplitN(name, "/", 3)
-	if !strings.HasSuffix(parts[0], ".data") || len(parts) == 1 {
-		return 0
-	}
-	if parts[1] == "scripts" && len(parts) == 3 {
-		return 2
-	}
-	return 1
-}
-
-// places says where each file of the wheel belongs, in the order in which pip installs them.
-func (w *Wheel) places(t Target) ([]installed, error) {
-	roots, library := t.roots(normalized(w.Name)), t.library()
-	var all []installed
-	for i := range w.members {
-		m := &w.members[i]
-		if m.isFolder {
+	for _, place := range slices.Sorted(maps.Keys(p.made)) {
+		c := p.made[place]
+		added = append(added, newRow(relative(p.t, place), c.data))
+		if s.owner[place] != p {
 			continue
 		}
-		f := installed{m, library + "/" + m.name, false}
-		if r := rank(m.name); r > 0 {
-			parts := append(strings.SplitN(m.name, "/", 3), "")
-			root := roots[parts[1]]
-			if root == "" || parts[2] == "" {
-				return nil, fmt.Errorf("member %q is of no kind that a wheel can have", m.name)
-			}
-			if f.place, f.script = root+"/"+parts[2], r == 2; f.script && w.standsIn(f.place) {
-				continue // the entry point's own comes in its place
-			}
+		if err := l.file(place, c.data, c.executable); err != nil {
+			return err
 		}
-		all = append(all, f)
 	}
-	slices.SortStableFunc(all, func(a, b installed) int { return rank(a.name) - rank(b.name) })
-	return all, nil
+	return l.file(p.record, writeRecord(p.newRecord(changed, added)), false)
 }
 
 // executable says whether pip makes it so: a file that is on the system which made the archive.
@@ -177,34 +228,14 @@ func (w *Wheel) rewritten(f installed, t Target, c *checker) ([]byte, error) {
 	return append([]byte("#!"+t.python()+"\n"), rest...), nil
 }
 
-type content struct {
-	data       []byte
-	executable bool
-}
-
-// generated are the files that an installer makes, but RECORD.
-func (w *Wheel) generated(t Target) map[string]content {
-	out := map[string]content{}
-	all := w.commands(t.Python)
-	for _, name := range sortedNames(all) {
-		out[t.Prefix+"/bin/"+name] = content{t.script(all[name]), true}
-	}
-	info := path.Join(t.library(), w.info)
-	out[info+"/INSTALLER"] = content{[]byte(t.Installer + "\n"), false}
-	if !t.Dependency {
-		out[info+"/REQUESTED"] = content{nil, false}
-	}
-	return out
-}
-
 // newRecord is RECORD as it is written into the environment: places instead of names in the wheel.
-func (w *Wheel) newRecord(t Target, all []installed, changed map[string]recordRow, added []recordRow) []recordRow {
+func (p *placed) newRecord(changed map[string]recordRow, added []recordRow) []recordRow {
 	places := map[string]string{}
-	for _, f := range all {
-		places[f.name] = relative(t, f.place)
+	for _, f := range p.all {
+		places[f.name] = relative(p.t, f.place)
 	}
 	rows := added
-	for _, r := range w.record {
+	for _, r := range p.Wheel.record {
 		name := r.path
 		if place, ok := places[name]; ok {
 			r.path = place
@@ -219,13 +250,4 @@ func (w *Wheel) newRecord(t Target, all []installed, changed map[string]recordRo
 		rows = append(rows, recordRow{path: place})
 	}
 	return rows
-}
-
-// relative is a place as RECORD has it.
-func relative(t Target, place string) string {
-	rel, err := filepath.Rel(filepath.FromSlash(t.library()), filepath.FromSlash(place))
-	if err != nil {
-		return place
-	}
-	return filepath.ToSlash(rel)
 }

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Target says where a wheel is installed. Prefix and Python are required.
+// Target says where wheels are installed. Prefix and Python are required.
 type Target struct {
 	// Prefix is the environment's directory, such as /opt/conda/envs/ray.
 	Prefix string
@@ -22,8 +22,6 @@ type Target struct {
 	Time time.Time
 	// Installer is what INSTALLER says. Default: pip.
 	Installer string
-	// Dependency leaves out REQUESTED, which tells that somebody asked for the wheel by name.
-	Dependency bool
 }
 
 var pythonVersion = regexp.MustCompile(`^[23]\.[0-9]{1,2}$`)

@@ -22,6 +22,8 @@ const Version = 1
 type Wheel struct {
 	// Name and Version are the distribution's, as the .dist-info directory spells them.
 	Name, Version string
+	// Dependency leaves out REQUESTED, which tells that somebody asked for the wheel by name. Default: false.
+	Dependency bool
 
 	r       io.ReaderAt
 	info    string // the .dist-info directory

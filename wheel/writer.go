@@ -19,7 +19,6 @@ import (
 
 // layerWriter writes a tar file as a row of gzip members.
 type layerWriter struct {
-	r        io.ReaderAt
 	t        Target
 	out      io.Writer
 	packed   hash.Hash // of what is written
@@ -33,8 +32,8 @@ type layerWriter struct {
 	inflate  io.ReadCloser
 }
 
-func newLayerWriter(r io.ReaderAt, t Target, out io.Writer) *layerWriter {
-	return &layerWriter{r: r, t: t, out: out, packed: sha256.New(), tar: sha256.New(), behind: newBackground(),
+func newLayerWriter(t Target, out io.Writer) *layerWriter {
+	return &layerWriter{t: t, out: out, packed: sha256.New(), tar: sha256.New(), behind: newBackground(),
 		dirs: map[string]bool{"/": true}, inflate: flate.NewReader(bytes.NewReader(nil))}
 }
 
@@ -116,8 +115,8 @@ func (l *layerWriter) file(place string, data []byte, executable bool) error {
 	return err
 }
 
-// member writes a file of the wheel: its compressed bytes as they are, checked while they are inflated.
-func (l *layerWriter) member(f installed, c *checker) error {
+// member writes a file of the archive r: its compressed bytes as they are, checked while they are inflated.
+func (l *layerWriter) member(r io.ReaderAt, f installed, c *checker) error {
 	if err := l.fileHeader(f.place, f.size, f.executable()); err != nil {
 		return err
 	}
@@ -129,7 +128,7 @@ func (l *layerWriter) member(f installed, c *checker) error {
 			c.Write(b)
 		}
 	}
-	raw := io.NewSectionReader(l.r, f.data, f.packed)
+	raw := io.NewSectionReader(r, f.data, f.packed)
 	var err error
 	switch {
 	case f.size == 0 && f.method == stored:
