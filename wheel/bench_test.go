@@ -4,9 +4,12 @@ import (
 	"io"
 	"os"
 	"testing"
+
+	"github.com/raybuild/raybuild/internal/bytecode"
 )
 
-// BenchmarkLayer converts the wheel that RAYBUILD_BENCH_WHEEL names, else a made one of 1.6 MB.
+// BenchmarkLayer converts the wheel that RAYBUILD_BENCH_WHEEL names, else a made one of 1.6 MB: without byte code, with
+// byte code of the interpreter that RAYBUILD_BENCH_PYTHON names, and with the same byte code from before.
 func BenchmarkLayer(b *testing.B) {
 	data := oddWheel(b)
 	if name := os.Getenv("RAYBUILD_BENCH_WHEEL"); name != "" {
@@ -24,17 +27,41 @@ func BenchmarkLayer(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer r.Close()
-	b.SetBytes(int64(len(data)))
-	b.ReportAllocs()
-	for b.Loop() {
-		w, err := Open(r, int64(len(data)))
-		if err != nil {
-			b.Fatal(err)
+	size := int64(len(data))
+	convert := func(b *testing.B, python string, code []byte) (last []byte) {
+		b.SetBytes(size)
+		b.ReportAllocs()
+		for b.Loop() {
+			t, o := target(), Options{}
+			if python != "" {
+				c, err := bytecode.Start(b.Context(), bytecode.Python{Path: python}, bytecode.Options{})
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer c.Close()
+				t.Python, o.Compiler = c.Version(), c
+			}
+			w, err := Open(r, size)
+			if err != nil {
+				b.Fatal(err)
+			}
+			w.ByteCode = code
+			l, err := Write(b.Context(), func(int) (io.Writer, error) { return io.Discard, nil }, t, o, w)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(float64(l[0].Size)/float64(size), "size/wheel")
+			b.ReportMetric(float64(l[0].Size), "bytes")
+			last = w.ByteCode
 		}
-		l, err := w.Layer(b.Context(), target(), io.Discard)
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.ReportMetric(float64(l.Size)/float64(len(data)), "size/wheel")
+		return last
 	}
+	b.Run("plain", func(b *testing.B) { convert(b, "", nil) })
+	python := os.Getenv("RAYBUILD_BENCH_PYTHON")
+	if python == "" {
+		return
+	}
+	var code []byte
+	b.Run("compile", func(b *testing.B) { code = convert(b, python, nil) })
+	b.Run("compiled before", func(b *testing.B) { convert(b, python, code) })
 }

@@ -53,8 +53,14 @@ func WriteLayer(ctx context.Context, out io.Writer, t Target, wheels ...*Wheel) 
 	return &layers[0], nil
 }
 
-// Options say how layers are written. The zero value writes one layer.
-type Options struct{}
+// Options say how layers are written. The zero value writes one layer, without byte code that is not there yet.
+type Options struct {
+	// Compiler makes byte code for wheels whose ByteCode is nil, while their files are written. Default: none is made.
+	Compiler Compiler
+	// MaxSize is how many bytes a layer may have: wheels that are larger become several layers, which are cut between
+	// files. A file that is larger by itself is in a layer of its own. Default: one layer.
+	MaxSize int64
+}
 
 // Write writes wheels as [WriteLayer] does, with options. It calls open for each layer, from 0; when it does, the
 // layer before is complete.
@@ -64,8 +70,11 @@ func Write(ctx context.Context, open func(n int) (io.Writer, error), t Target, o
 	if err != nil {
 		return nil, fmt.Errorf("write layer: %w", err)
 	}
+	ctx, cancel := context.WithCancel(ctx)
 	s := &series{group: g, open: open, o: o}
 	defer s.abandon()
+	defer cancel()
+	s.compile(ctx)
 	if err := s.write(ctx); err != nil {
 		return nil, fmt.Errorf("write layer: %w", err)
 	}
@@ -81,17 +90,26 @@ type series struct {
 	open    func(n int) (io.Writer, error)
 	current *layerWriter // nil: none is begun
 	done    []Layer
+	code    map[string]bool // places of byte code
+	results chan compiled   // for the wheels in order
 }
 
-// abandon ends a layer that is not complete.
+// abandon ends a layer that is not complete, and waits for what is being compiled.
 func (s *series) abandon() {
+	for range s.results { // until it is closed
+	}
 	if s.current != nil {
 		s.current.close()
 	}
 }
 
-// layer is the layer that the next file goes into.
-func (s *series) layer() (*layerWriter, error) {
+// layer is the layer that the next file goes into, which takes up to size bytes in it.
+func (s *series) layer(place string, size int64) (*layerWriter, error) {
+	if l := s.current; l != nil && s.o.MaxSize > 0 && len(l.files) > 0 && l.bound(place)+size > s.o.MaxSize {
+		if err := s.finish(); err != nil {
+			return nil, err
+		}
+	}
 	if s.current == nil {
 		out, err := s.open(len(s.done))
 		if err != nil {
@@ -100,6 +118,15 @@ func (s *series) layer() (*layerWriter, error) {
 		s.current = newLayerWriter(s.t, out)
 	}
 	return s.current, nil
+}
+
+// file writes a file that is made here.
+func (s *series) file(place string, c content) error {
+	l, err := s.layer(place, packedBound(int64(len(c.data))))
+	if err != nil {
+		return err
+	}
+	return l.file(place, c.data, c.executable)
 }
 
 // finish ends the current layer.
@@ -123,18 +150,18 @@ func (s *series) finish() error {
 	return nil
 }
 
-// write writes all: the wheels' own files first, then what is made.
+// write writes all: the wheels' own files first, then byte code, then what an installer makes.
 func (s *series) write(ctx context.Context) error {
-	changed := make([]map[string]recordRow, len(s.wheels))
-	for i, p := range s.wheels {
-		var err error
-		if changed[i], err = s.members(ctx, p); err != nil {
-			return fmt.Errorf("wheel %s: %w", p.title(), err)
-		}
-	}
-	for i, p := range s.wheels {
-		if err := s.generated(p, changed[i]); err != nil {
-			return fmt.Errorf("wheel %s: %w", p.title(), err)
+	changed, code := make([]map[string]recordRow, len(s.wheels)), make([][]recordRow, len(s.wheels))
+	for _, step := range []func(i int, p *placed) error{
+		func(i int, p *placed) (err error) { changed[i], err = s.members(ctx, p); return err },
+		func(i int, p *placed) (err error) { code[i], err = s.byteCode(ctx, p); return err },
+		func(i int, p *placed) error { return s.generated(p, changed[i], code[i]) },
+	} {
+		for i, p := range s.wheels {
+			if err := step(i, p); err != nil {
+				return fmt.Errorf("wheel %s: %w", p.title(), err)
+			}
 		}
 	}
 	return s.finish()
@@ -162,16 +189,12 @@ func (s *series) members(ctx context.Context, p *placed) (map[string]recordRow, 
 		if data != nil {
 			changed[f.name] = newRow(relative(p.t, f.place), data)
 		}
-		if s.owner[f.place] != p {
-			continue
-		}
-		l, err := s.layer()
 		switch {
-		case err != nil:
+		case s.owner[f.place] != p || s.code[f.place]:
 		case data != nil:
-			err = l.file(f.place, data, f.executable())
+			err = s.file(f.place, content{data, f.executable()})
 		default:
-			err = l.member(p.r, f, c)
+			err = s.member(p.r, f, c)
 		}
 		if err != nil {
 			return nil, err
@@ -180,24 +203,32 @@ func (s *series) members(ctx context.Context, p *placed) (map[string]recordRow, 
 	return changed, nil
 }
 
-// generated writes what an installer makes for a wheel, and its RECORD.
-func (s *series) generated(p *placed, changed map[string]recordRow) error {
-	l, err := s.layer()
+// member writes a file of the archive r.
+func (s *series) member(r io.ReaderAt, f installed, c *checker) error {
+	size := f.packed
+	if f.method == stored {
+		size = packedBound(size)
+	}
+	l, err := s.layer(f.place, size)
 	if err != nil {
 		return err
 	}
-	var added []recordRow
+	return l.member(r, f, c)
+}
+
+// generated writes what an installer makes for a wheel, and its RECORD.
+func (s *series) generated(p *placed, changed map[string]recordRow, added []recordRow) error {
 	for _, place := range slices.Sorted(maps.Keys(p.made)) {
 		c := p.made[place]
 		added = append(added, newRow(relative(p.t, place), c.data))
 		if s.owner[place] != p {
 			continue
 		}
-		if err := l.file(place, c.data, c.executable); err != nil {
+		if err := s.file(place, c); err != nil {
 			return err
 		}
 	}
-	return l.file(p.record, writeRecord(p.newRecord(changed, added)), false)
+	return s.file(p.record, content{writeRecord(p.newRecord(changed, added, s.code)), false})
 }
 
 // executable says whether pip makes it so: a file that is on the system which made the archive.
@@ -228,18 +259,23 @@ func (w *Wheel) rewritten(f installed, t Target, c *checker) ([]byte, error) {
 	return append([]byte("#!"+t.python()+"\n"), rest...), nil
 }
 
-// newRecord is RECORD as it is written into the environment: places instead of names in the wheel.
-func (p *placed) newRecord(changed map[string]recordRow, added []recordRow) []recordRow {
+// newRecord is RECORD as it is written into the environment: places instead of names in the wheel. What the wheel says
+// of files in the places of byte code is left out.
+func (p *placed) newRecord(changed map[string]recordRow, added []recordRow, code map[string]bool) []recordRow {
 	places := map[string]string{}
 	for _, f := range p.all {
-		places[f.name] = relative(p.t, f.place)
+		places[f.name] = f.place
 	}
 	rows := added
 	for _, r := range p.Wheel.record {
 		name := r.path
-		if place, ok := places[name]; ok {
-			r.path = place
-			delete(places, name)
+		place, ok := places[name]
+		delete(places, name)
+		if code[place] {
+			continue
+		}
+		if ok {
+			r.path = relative(p.t, place)
 		}
 		if now, ok := changed[name]; ok {
 			r = now
@@ -247,7 +283,9 @@ func (p *placed) newRecord(changed map[string]recordRow, added []recordRow) []re
 		rows = append(rows, r)
 	}
 	for _, place := range places {
-		rows = append(rows, recordRow{path: place})
+		if !code[place] {
+			rows = append(rows, recordRow{path: relative(p.t, place)})
+		}
 	}
 	return rows
 }

@@ -24,6 +24,9 @@ type Wheel struct {
 	Name, Version string
 	// Dependency leaves out REQUESTED, which tells that somebody asked for the wheel by name. Default: false.
 	Dependency bool
+	// ByteCode is what [Wheel.Compile] gave, now or before, for the same target. Layers have it, then. [Write] with a
+	// Compiler sets it if it is nil.
+	ByteCode []byte
 
 	r       io.ReaderAt
 	info    string // the .dist-info directory

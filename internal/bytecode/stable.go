@@ -45,9 +45,9 @@ var errMarshal = errors.New("the byte code is damaged, or of a version of Python
 // stable brings marshalled code of Python 3.minor into a form that depends on the code alone:
 //
 //   - An object is flagged if it is referred to. marshal flags what somebody else holds, too.
-//   - Equal constants are one object. Python finds most equal ones, but not all in every process: 3.13 takes the name of
-//     a class from the process if it is there, and a constant with that text stays another object; sets are found by
-//     chance.
+//   - Equal constants are one object. Python finds most equal ones, but not all in every process: 3.13 takes the name
+//     of a class from the process if it is there, and a constant with that text stays another object; sets are found
+//     by chance.
 //   - A string is an interned one if one that equals it is, or if it has at most one character: Python has those once,
 //     and anybody may have interned them.
 //   - The items of a set are in the order of what they are written as. Before Python 3.11 they have that of their
@@ -353,9 +353,10 @@ func (w *writer) head(v value, flag byte) {
 		size = 0
 	}
 	w.out = append(w.out, kind|flag)
-	if size == 1 {
+	switch size {
+	case 1:
 		w.out = append(w.out, byte(n))
-	} else if size == 4 {
+	case 4:
 		w.out = binary.LittleEndian.AppendUint32(w.out, uint32(n))
 	}
 	w.out = append(w.out, v.data...)
