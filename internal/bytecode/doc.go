@@ -19,5 +19,6 @@
 //
 // # The interpreter
 //
-// Any CPython from 3.7 will do.
+// Any CPython from 3.7 will do. [Unpack] takes one out of a conda package, and puts it into a directory from where it
+// runs: byte code for an environment needs no builder then, only a package for this machine's system and CPU.
 package bytecode

@@ -18,7 +18,7 @@ import (
 	"github.com/raybuild/raybuild/wheel"
 )
 
-// TestLayersEqualWheelInstalls compares layers with what builds' own program installs (layers/scripts/wheel-install.py),
+// TestLayersEqualWheelInstalls compares layers with what builds' own program installs, layers/scripts/wheel-install.py,
 // for the wheels in the directory that RAYBUILD_TEST_WHEELS names. RECORD differs, because that program leaves out byte
 // code, and so do flags of references in byte code, see [stable].
 func TestLayersEqualWheelInstalls(t *testing.T) {
