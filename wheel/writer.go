@@ -30,6 +30,8 @@ type layerWriter struct {
 	unpacked int64
 	files    []File
 	inflate  io.ReadCloser
+	toc      *toc  // nil: it gets none
+	start    int64 // of the last gzip member with a file's bytes
 }
 
 func newLayerWriter(t Target, out io.Writer) *layerWriter {
@@ -79,7 +81,19 @@ func (l *layerWriter) header(h *tar.Header) error {
 		return fmt.Errorf("write header of %q: %w", h.Name, err)
 	}
 	l.pending = append(l.pending, buf.Bytes()...)
+	if l.toc != nil {
+		l.toc.add(h)
+	}
 	return nil
+}
+
+// begin begins a gzip member with a file's bytes.
+func (l *layerWriter) begin() error {
+	if err := l.flush(); err != nil {
+		return err
+	}
+	l.start = l.size
+	return l.emit(gzipHeader)
 }
 
 func (l *layerWriter) fileHeader(place string, size int64, executable bool) error {
@@ -118,12 +132,16 @@ func (l *layerWriter) file(place string, data []byte, executable bool) error {
 	if err := l.fileHeader(place, size, executable); err != nil {
 		return err
 	}
-	if size <= small {
+	if size == 0 || size <= small && l.toc == nil {
 		l.pending = append(l.pending, data...)
 		l.pad(size)
 		return nil
 	}
 	err := l.compress(bytes.NewReader(data), func(b []byte) { l.tar.Write(b) })
+	if l.toc != nil {
+		sum := sha256.Sum256(data)
+		l.toc.content(l.start, sum[:])
+	}
 	l.unpacked += size
 	l.pad(size)
 	return err
@@ -135,8 +153,13 @@ func (l *layerWriter) member(r io.ReaderAt, f installed, c *checker) error {
 		return err
 	}
 	crc, size := uint32(0), int64(0)
+	digested, sum := func([]byte) {}, func() []byte { return nil }
+	if l.toc != nil {
+		digested, sum = c.sum256()
+	}
 	seen := func(b []byte) {
 		l.tar.Write(b)
+		digested(b)
 		crc = crc32.Update(crc, crc32.IEEETable, b)
 		if c != nil {
 			c.Write(b)
@@ -159,6 +182,9 @@ func (l *layerWriter) member(r io.ReaderAt, f installed, c *checker) error {
 	case size != f.size || crc != f.crc:
 		return f.lies()
 	}
+	if l.toc != nil && f.size > 0 {
+		l.toc.content(l.start, sum())
+	}
 	l.unpacked += f.size
 	l.pad(f.size)
 	return c.check()
@@ -173,7 +199,7 @@ func (l *layerWriter) copyDeflated(raw io.Reader, m *member, seen func([]byte)) 
 		return 0, err
 	}
 	if m.size > 0 {
-		if err := errors.Join(l.flush(), l.emit(gzipHeader)); err != nil {
+		if err := l.begin(); err != nil {
 			return 0, err
 		}
 	}
@@ -210,7 +236,7 @@ const level = 6
 
 // compress writes a gzip member of all that r has.
 func (l *layerWriter) compress(r io.Reader, seen func([]byte)) error {
-	if err := errors.Join(l.flush(), l.emit(gzipHeader)); err != nil {
+	if err := l.begin(); err != nil {
 		return err
 	}
 	z, err := flate.NewWriter(writerFunc(l.emit), level)
@@ -244,13 +270,21 @@ func (f writerFunc) Write(b []byte) (int, error) { return len(b), f(b) }
 
 // finish ends the tar file.
 func (l *layerWriter) finish() (*Layer, error) {
-	l.pending = append(l.pending, make([]byte, 1024)...)
+	var table digest.Digest
+	if l.toc != nil {
+		var err error
+		if table, err = l.toc.finish(l); err != nil {
+			return nil, err
+		}
+	} else {
+		l.pending = append(l.pending, make([]byte, 1024)...)
+	}
 	if err := l.flush(); err != nil {
 		return nil, err
 	}
 	l.behind.wait()
 	return &Layer{Digest: digest.NewDigest(digest.SHA256, l.packed), DiffID: digest.NewDigest(digest.SHA256, l.tar),
-		Size: l.size, Unpacked: l.unpacked, Files: l.files}, nil
+		Size: l.size, Unpacked: l.unpacked, Files: l.files, TOC: table}, nil
 }
 
 // background does what costs time beside inflating, in order: it hashes.

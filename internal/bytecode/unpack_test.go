@@ -127,7 +127,8 @@ func TestUnpackedPythonCompiles(t *testing.T) {
 		t.Errorf("it compiles to %d bytes (%v), not as from where it was", len(code), err)
 	}
 	for place, want := range map[string]bool{"lib/libx.so": true, "lib/libx.so.1.0": true, "share": false,
-		"bin/python3": false, "lib/" + filepath.Base(p.Path) + "/test": false, "lib/" + filepath.Base(p.Path) + "/site-packages": false} {
+		"bin/python3": false, "lib/" + filepath.Base(p.Path) + "/test": false,
+		"lib/" + filepath.Base(p.Path) + "/site-packages": false} {
 		if _, err := os.Stat(filepath.Join(p.Home, place)); (err == nil) != want {
 			t.Errorf("%s: %v, want it there: %v", place, err, want)
 		}
