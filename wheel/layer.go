@@ -176,7 +176,7 @@ func (s *series) write(ctx context.Context) error {
 	return s.finish()
 }
 
-// members writes the files of a wheel, and gives the rows of those that were changed, by name.
+// members writes the files of a wheel, and gives the rows of those that were changed, by place.
 func (s *series) members(ctx context.Context, p *placed) (map[string]recordRow, error) {
 	rows := make(map[string]recordRow, len(p.Wheel.record))
 	for _, r := range p.Wheel.record {
@@ -196,7 +196,7 @@ func (s *series) members(ctx context.Context, p *placed) (map[string]recordRow, 
 			return nil, err
 		}
 		if data != nil {
-			changed[f.name] = newRow(relative(p.t, f.place), data)
+			changed[f.place] = newRow(relative(p.t, f.place), data)
 		}
 		switch {
 		case s.owner[f.place] != p || s.code[f.place]:
@@ -277,16 +277,15 @@ func (p *placed) newRecord(changed map[string]recordRow, added []recordRow, code
 	}
 	rows := added
 	for _, r := range p.Wheel.record {
-		name := r.path
-		place, ok := places[name]
-		delete(places, name)
+		place, ok := places[r.path]
+		delete(places, r.path)
 		if code[place] {
 			continue
 		}
 		if ok {
 			r.path = relative(p.t, place)
 		}
-		if now, ok := changed[name]; ok {
+		if now, ok := changed[place]; ok {
 			r = now
 		}
 		rows = append(rows, r)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -13,62 +14,176 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/raybuild/raybuild/internal/bytecode"
 	"github.com/raybuild/raybuild/internal/testneeds"
 )
 
-// TestLayersEqualPips installs wheels by the machine's own pip, and compares all files with those of the layers: made
-// wheels, and real ones of the directory that RAYBUILD_TEST_WHEELS names.
+// TestLayersEqualPips installs made wheels by the machine's own pip, and compares all files with those of their layer.
 func TestLayersEqualPips(t *testing.T) {
 	t.Parallel()
 	testneeds.Long(t)
 	testneeds.Programs(t, "python3")
-	wheels := t.TempDir()
-	if err := os.WriteFile(filepath.Join(wheels, "odd_wheel-1.0-py3-none-any.whl"), oddWheel(t), 0o600); err != nil {
-		t.Fatal(err)
+	dir, names := t.TempDir(), []string(nil)
+	for name, data := range pipWheels(t) {
+		file := filepath.Join(dir, name+"-1.0-py3-none-any.whl")
+		if err := os.WriteFile(file, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, file)
 	}
-	names, err := filepath.Glob(filepath.Join(wheels, "*.whl"))
-	if dir := os.Getenv("RAYBUILD_TEST_WHEELS"); dir != "" && err == nil {
-		var more []string
-		more, err = filepath.Glob(filepath.Join(dir, "*.whl"))
-		names = append(names, more...)
+	for _, venv := range []string{"venv", "a venv"} {
+		equalsPips(t, venv, "--no-compile", Options{}, names...)
 	}
+}
+
+// TestLayersOfRealWheelsEqualPips compares the wheels of the directory that RAYBUILD_TEST_WHEELS names.
+func TestLayersOfRealWheelsEqualPips(t *testing.T) {
+	t.Parallel()
+	dir := os.Getenv("RAYBUILD_TEST_WHEELS")
+	if dir == "" {
+		t.Skip("RAYBUILD_TEST_WHEELS names no directory of wheels")
+	}
+	testneeds.Programs(t, "python3")
+	names, err := filepath.Glob(filepath.Join(dir, "*.whl"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range names {
-		t.Run(filepath.Base(name), func(t *testing.T) {
-			venv := filepath.Join(t.TempDir(), "venv")
-			run(t, "python3", "-m", "venv", "--without-pip", venv)
-			had := tree(t, venv)
-			python := filepath.Join(venv, "bin", "python")
-			version := strings.TrimSpace(run(t, python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"))
-			data, err := os.ReadFile(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			// pip names the directory of headers as the requirement does. The wheel is named by digest, as from an
-			// index: one that is named by its path gets a direct_url.json.
-			distribution := strings.Split(filepath.Base(name), "-")
-			requirements := filepath.Join(t.TempDir(), "requirements.txt")
-			if err := os.WriteFile(requirements, fmt.Appendf(nil, "%s==%s --hash=sha256:%x\n",
-				normalized(distribution[0]), distribution[1], sha256.Sum256(data)), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			run(t, "python3", "-m", "pip", "--python", python, "install", "-q", "--no-deps", "--no-index",
-				"--no-compile",
-				"--find-links", filepath.Dir(name), "-r", requirements)
-			want := tree(t, venv)
-			maps.DeleteFunc(want, func(p, _ string) bool { return had[p] != "" })
-			got := map[string]string{}
-			_, files, _ := convert(t, data, Target{Prefix: venv, Python: version, Executable: python})
-			for place, f := range files {
-				if !strings.HasSuffix(place, "/") {
-					got[strings.TrimPrefix(place, venv)] = describe(fs.FileMode(f.Mode), []byte(f.data))
-				}
-			}
-			compareTrees(t, got, want)
-		})
+		t.Run(filepath.Base(name), func(t *testing.T) { equalsPips(t, "venv", "--no-compile", Options{}, name) })
 	}
+}
+
+// TestGroupsEqualPips installs several wheels, which overwrite each other's files, one after the other.
+func TestGroupsEqualPips(t *testing.T) {
+	t.Parallel()
+	testneeds.Long(t)
+	testneeds.Programs(t, "python3")
+	dir, names := t.TempDir(), []string(nil)
+	shared := file{name: "space/__init__.py", data: "equal = True\n"}
+	for name, data := range map[string][]byte{
+		"one": makeWheel(t, "one", nil, shared, file{name: "space/both.py", data: "1\n", mode: 0o755},
+			file{name: "implicit/one.py", data: "1\n"}, file{name: "one-1.0.data/scripts/tool", data: "#!python\n1\n"}),
+		"two": makeWheel(t, "two", nil, shared, file{name: "space/both.py", data: "2\n"},
+			file{name: "implicit/two.py", data: "2\n"}, file{name: "two-1.0.dist-info/entry_points.txt",
+				data: "[console_scripts]\ntool = space.both:main\n"}),
+	} {
+		file := filepath.Join(dir, name+"-1.0-py3-none-any.whl")
+		if err := os.WriteFile(file, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, file)
+	}
+	slices.Sort(names)
+	for _, order := range [][]string{names, {names[1], names[0]}} {
+		venv := newVenv(t, "venv")
+		for _, name := range order {
+			venv.install(t, "--no-compile", name)
+		}
+		venv.compare(t, Options{}, order...)
+	}
+}
+
+// TestByteCodeIsThatOfPip compares for which files there is byte code, and what RECORD says of it. pip's own holds the
+// time of its source. pip makes some for files outside of the library, too.
+func TestByteCodeIsThatOfPip(t *testing.T) {
+	t.Parallel()
+	testneeds.Long(t)
+	testneeds.Programs(t, "python3")
+	name := filepath.Join(t.TempDir(), "code-1.0-py3-none-any.whl")
+	data := makeWheel(t, "code", nil,
+		file{name: "code/__init__.py", data: "a = 1\n"}, file{name: "code/größe.py", data: "b = 1\n"},
+		file{name: "code/old.py", data: "print 'old'\n"}, file{name: "code/nul.py", data: "a = '\x00'\n"},
+		file{name: "code/latin.py", data: "a = '\xe9'\n"}, file{name: "code/data.txt", data: "no source\n"},
+		file{name: "code/.hidden.py", data: "c = 1\n"}, file{name: "code/two.dots.py", data: "d = 1\n"},
+		file{name: "code-1.0.data/purelib/more.py", data: "e = 1\n"})
+	if err := os.WriteFile(name, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := bytecode.Start(t.Context(), bytecode.Python{Path: "python3"}, bytecode.Options{Processes: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	equalsPips(t, "venv", "--compile", Options{Compiler: c}, name)
+}
+
+// equalsPips installs wheels into a virtual environment, and compares them with their layer.
+func equalsPips(t *testing.T, name, compile string, o Options, names ...string) {
+	t.Helper()
+	venv := newVenv(t, name)
+	venv.install(t, compile, names...)
+	venv.compare(t, o, names...)
+}
+
+// venv is a virtual environment of the machine's Python.
+type venv struct {
+	dir, python, version string
+	had                  map[string]string // before wheels were installed
+}
+
+func newVenv(t *testing.T, name string) venv {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), name)
+	run(t, "python3", "-m", "venv", "--without-pip", dir)
+	python := filepath.Join(dir, "bin", "python")
+	version := strings.TrimSpace(run(t, python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"))
+	return venv{dir, python, version, tree(t, dir)}
+}
+
+// install lets pip install wheels, which lie in one directory.
+func (v venv) install(t *testing.T, compile string, names ...string) {
+	t.Helper()
+	var lines []byte
+	for _, name := range names {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// pip names the directory of headers as the requirement does. The wheel is named by digest, as from an
+		// index: one that is named by its path gets a direct_url.json.
+		distribution := strings.Split(filepath.Base(name), "-")
+		lines = fmt.Appendf(lines, "%s==%s --hash=sha256:%x\n", normalized(distribution[0]), distribution[1],
+			sha256.Sum256(data))
+	}
+	requirements := filepath.Join(t.TempDir(), "requirements.txt")
+	if err := os.WriteFile(requirements, lines, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "python3", "-m", "pip", "--python", v.python, "install", "-q", "--no-deps", "--no-index", compile,
+		"--find-links", filepath.Dir(names[0]), "-r", requirements)
+}
+
+// compare compares what was installed with the layer of wheels.
+func (v venv) compare(t *testing.T, o Options, names ...string) {
+	t.Helper()
+	var wheels []*Wheel
+	for _, name := range names {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wheels = append(wheels, open(t, data))
+	}
+	want := tree(t, v.dir)
+	maps.DeleteFunc(want, func(p, _ string) bool { return v.had[p] != "" })
+	var out bytes.Buffer
+	l, err := Write(t.Context(), func(int) (io.Writer, error) { return &out, nil },
+		Target{Prefix: v.dir, Python: v.version, Executable: v.python}, o, wheels...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for place, f := range readLayer(t, &l[0], &out) {
+		if !strings.HasSuffix(place, "/") {
+			got[strings.TrimPrefix(place, v.dir)] = describe(fs.FileMode(f.Mode), []byte(f.data))
+		}
+	}
+	for place := range want {
+		if strings.HasSuffix(place, ".pyc") && got[place] != "" {
+			want[place] = got[place]
+		}
+	}
+	compareTrees(t, got, want)
 }
 
 // compareTrees compares files. In a virtual environment headers have a place of their own; and RECORD's order is free.
@@ -101,8 +216,9 @@ func compareTrees(t *testing.T, got, want map[string]string) {
 	}
 }
 
+// lines are those of RECORD. pip's has a command twice that is one of console and of gui.
 func lines(s string) []string {
-	return slices.Sorted(strings.Lines(strings.ReplaceAll(s, "\r\n", "\n")))
+	return slices.Compact(slices.Sorted(strings.Lines(strings.ReplaceAll(s, "\r\n", "\n"))))
 }
 
 func without(a, b []string) []string {

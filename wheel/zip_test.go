@@ -29,10 +29,16 @@ with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as out:
 // repacked is the odd wheel as Python writes it.
 func repacked(t *testing.T, big string) []byte {
 	t.Helper()
+	return byPython(t, oddWheel(t), big)
+}
+
+// byPython is a wheel as Python writes it.
+func byPython(t *testing.T, data []byte, big string) []byte {
+	t.Helper()
 	testneeds.Programs(t, "python3")
 	dir := t.TempDir()
 	from, to := filepath.Join(dir, "from.whl"), filepath.Join(dir, "to.whl")
-	if err := os.WriteFile(from, oddWheel(t), 0o600); err != nil {
+	if err := os.WriteFile(from, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if out, err := exec.CommandContext(t.Context(), "python3", "-c", repack, from, to,
