@@ -11,23 +11,23 @@ import (
 // BenchmarkLayer converts the wheel that RAYBUILD_BENCH_WHEEL names, else a made one of 1.6 MB: without byte code, with
 // byte code of the interpreter that RAYBUILD_BENCH_PYTHON names, and with the same byte code from before.
 func BenchmarkLayer(b *testing.B) {
-	data := oddWheel(b)
-	if name := os.Getenv("RAYBUILD_BENCH_WHEEL"); name != "" {
-		var err error
-		if data, err = os.ReadFile(name); err != nil {
+	name := os.Getenv("RAYBUILD_BENCH_WHEEL")
+	if name == "" {
+		name = b.TempDir() + "/wheel"
+		if err := os.WriteFile(name, oddWheel(b), 0o600); err != nil {
 			b.Fatal(err)
 		}
 	}
-	file := b.TempDir() + "/wheel"
-	if err := os.WriteFile(file, data, 0o600); err != nil {
-		b.Fatal(err)
-	}
-	r, err := os.Open(file)
+	r, err := os.Open(name)
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer r.Close()
-	size := int64(len(data))
+	info, err := r.Stat()
+	if err != nil {
+		b.Fatal(err)
+	}
+	size := info.Size()
 	convert := func(b *testing.B, python string, code []byte) (last []byte) {
 		b.SetBytes(size)
 		b.ReportAllocs()

@@ -205,35 +205,53 @@ func (s *series) byteCode(ctx context.Context, p *placed) ([]recordRow, error) {
 	case p.ByteCode == nil:
 		return nil, ctx.Err()
 	}
-	files, data, err := p.readCode()
+	files, data, err := p.codeFiles()
 	if err != nil {
 		return nil, err
 	}
-	sources := map[string]bool{}
-	for _, f := range p.sources() {
-		sources[f.place] = true
-	}
 	var rows []recordRow
-	at := int64(0)
 	for _, f := range files {
-		source := p.t.library() + "/" + f.Source
-		if !sources[source] || f.Size < 0 || f.Packed < 0 || f.Packed > int64(len(data))-at {
-			return nil, fmt.Errorf("its byte code has %q, which is no source of it, or has a wrong size", f.Source)
-		}
-		sources[source] = false
-		place := p.t.codePlace(source)
-		m := member{name: place, method: deflated, crc: f.CRC, packed: f.Packed, size: f.Size, data: at}
-		at += f.Packed
-		rows = append(rows, recordRow{path: relative(p.t, place)})
-		if s.owner[source] != p {
+		rows = append(rows, recordRow{path: relative(p.t, f.place)})
+		if s.owner[f.source] != p {
 			continue
 		}
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if err := s.member(bytes.NewReader(data), installed{&m, place, false}, nil); err != nil {
+		if err := s.member(bytes.NewReader(data), f.installed, nil); err != nil {
 			return nil, err
 		}
 	}
 	return rows, nil
+}
+
+// pyc is a file of byte code, whose member is in what [placed.codeFiles] gives.
+type pyc struct {
+	installed
+	source string // its place
+}
+
+// codeFiles are the files of the wheel's byte code, each of a source of the wheel.
+func (p *placed) codeFiles() (all []pyc, data []byte, err error) {
+	files, data, err := p.readCode()
+	if err != nil {
+		return nil, nil, err
+	}
+	sources := map[string]bool{}
+	for _, f := range p.sources() {
+		sources[f.place] = true
+	}
+	at := int64(0)
+	for _, f := range files {
+		source := p.t.library() + "/" + f.Source
+		if !sources[source] || f.Size < 0 || f.Packed < 0 || f.Packed > int64(len(data))-at {
+			return nil, nil, fmt.Errorf("its byte code has %q, which is no source of it, or has a wrong size", f.Source)
+		}
+		sources[source] = false
+		place := p.t.codePlace(source)
+		m := member{name: place, method: deflated, crc: f.CRC, packed: f.Packed, size: f.Size, data: at}
+		at += f.Packed
+		all = append(all, pyc{installed{&m, place, false}, source})
+	}
+	return all, data, nil
 }

@@ -3,6 +3,7 @@ package wheel
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"io"
 	"runtime"
@@ -218,4 +219,32 @@ func TestLayersAreCut(t *testing.T) {
 		}
 		t.Logf("of at most %d bytes: %d layers", size, len(layers))
 	}
+}
+
+// FuzzByteCode holds that no index of byte code panics, or leads out of the library.
+func FuzzByteCode(f *testing.F) {
+	data := sourceWheel(f)
+	code, err := open(f, data).Compile(f.Context(), target(), &fakeCompiler{})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(code[:len(code)-sha256.Size])
+	f.Fuzz(func(t *testing.T, code []byte) {
+		w, sum := open(t, data), sha256.Sum256(code)
+		w.ByteCode = append(bytes.Clone(code), sum[:]...)
+		p, err := w.placeAt(target())
+		if err != nil {
+			t.Fatal(err)
+		}
+		files, packed, err := p.codeFiles()
+		if err != nil {
+			return
+		}
+		for _, f := range files {
+			if !strings.HasPrefix(f.place, target().library()+"/") || f.data < 0 ||
+				f.data+f.packed > int64(len(packed)) {
+				t.Errorf("there is %+v of %d bytes", f, len(packed))
+			}
+		}
+	})
 }

@@ -62,3 +62,38 @@ func Example() {
 	// /opt/conda/envs/ray/lib/python3.12/site-packages/hello-1.0.dist-info/REQUESTED false
 	// /opt/conda/envs/ray/lib/python3.12/site-packages/hello-1.0.dist-info/RECORD false
 }
+
+// upper is a "compiler" for the example. A real one runs a Python.
+type upper struct{}
+
+func (upper) Compile(_ context.Context, _ string, source []byte) ([]byte, error) {
+	return bytes.ToUpper(source), nil
+}
+
+// Several layers, with byte code that is made once.
+func ExampleWrite() {
+	data := small()
+	w, err := wheel.Open(bytes.NewReader(data), int64(len(data)))
+	if err != nil {
+		log.Fatal(err)
+	}
+	t := wheel.Target{Prefix: "/opt/conda/envs/ray", Python: "3.12"}
+	w.ByteCode, err = w.Compile(context.Background(), t, upper{}) // to be kept beside the wheel
+	if err != nil {
+		log.Fatal(err)
+	}
+	var out []*bytes.Buffer
+	open := func(int) (io.Writer, error) {
+		out = append(out, &bytes.Buffer{})
+		return out[len(out)-1], nil
+	}
+	layers, err := wheel.Write(context.Background(), open, t, wheel.Options{MaxSize: 30_000, EStargz: true}, w)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for i, l := range layers {
+		fmt.Println(l.Size == int64(out[i].Len()), l.TOC != "", len(l.Files))
+	}
+	// Output:
+	// true true 9
+}
