@@ -42,9 +42,9 @@ type codeFile struct {
 }
 
 // Compile makes the byte code of the library's sources where they are installed at t, on all CPUs. The result is to be
-// set as [Wheel.ByteCode]. It may be kept for the same bytes of the wheel, Prefix and Python of t, compiler (magic
-// number), and [Version]: it depends on nothing else. Sources that are not valid have no byte code, as pip leaves them.
-// Memory grows with the compressed byte code, which is returned.
+// set as [Wheel.ByteCode]. It may be kept for the same bytes of the wheel, Prefix and Python of t, compiler (with the
+// patch release of its Python, which may generate other code), and [Version]: it depends on nothing else. Sources that
+// are not valid have no byte code, as pip leaves them. Memory grows with the compressed byte code, which is returned.
 func (w *Wheel) Compile(ctx context.Context, t Target, c Compiler) ([]byte, error) {
 	p, err := w.placeAt(t)
 	if err != nil {

@@ -27,7 +27,8 @@ type Options struct {
 
 // Compiler compiles sources by some interpreters. Its methods may be called at the same time.
 type Compiler struct {
-	version string
+	version string // major.minor.patch
+	minor   int
 	magic   uint32
 	all     []*process
 	free    chan *process
@@ -60,14 +61,14 @@ func Start(ctx context.Context, p Python, o Options) (*Compiler, error) {
 
 // greet takes the first message of an interpreter.
 func (c *Compiler) greet(s *process, want string) error {
-	var major, minor int
+	var major, minor, patch int
 	var magic uint32
 	var kind string
 	text, err := s.hello()
 	if err != nil {
 		return err
 	}
-	if _, err := fmt.Sscanf(text, "%d.%d %d %s", &major, &minor, &magic, &kind); err != nil {
+	if _, err := fmt.Sscanf(text, "%d.%d.%d %d %s", &major, &minor, &patch, &magic, &kind); err != nil {
 		return fmt.Errorf("it does not say its version, but %.100q", text)
 	}
 	version := fmt.Sprintf("%d.%d", major, minor)
@@ -79,15 +80,19 @@ func (c *Compiler) greet(s *process, want string) error {
 	case major != 3 || minor < 7:
 		return fmt.Errorf("it is Python %s, whose byte code holds the time of its source", version)
 	}
-	c.version, c.magic, s.minor, s.magic = version, magic, minor, magic
+	c.version, c.minor, c.magic, s.minor, s.magic = fmt.Sprintf("%s.%d", version, patch), minor, magic, minor, magic
 	return nil
 }
 
 // Version is the interpreter's, as major.minor.
-func (c *Compiler) Version() string { return c.version }
+func (c *Compiler) Version() string { return fmt.Sprintf("3.%d", c.minor) }
+
+// Release is the interpreter's version with its patch release, as major.minor.patch. Byte code that is kept should be
+// kept under it: patch releases have one magic number, and may generate other code.
+func (c *Compiler) Release() string { return c.version }
 
 // Magic is the number that its byte code begins with, as in importlib.util.MAGIC_NUMBER, the lowest byte first. It is
-// the same for all patch releases of a version.
+// the same for all patch releases of a version: each of them runs the others' byte code.
 func (c *Compiler) Magic() uint32 { return c.magic }
 
 // Compile gives the .pyc file of a source that is installed at path; nil: the source is not valid in this version of

@@ -270,8 +270,9 @@ func TestInvalidSources(t *testing.T) {
 				t.Errorf("%q: %d bytes, %v", text, len(code), err)
 			}
 		}
-		if c.Magic()&0xffff0000 != 0x0a0d0000 || !strings.HasPrefix(c.Version(), "3.") {
-			t.Errorf("magic number %x, version %s", c.Magic(), c.Version())
+		if c.Magic()&0xffff0000 != 0x0a0d0000 || !strings.HasPrefix(c.Version(), "3.") ||
+			!strings.HasPrefix(c.Release(), c.Version()+".") {
+			t.Errorf("magic number %x, version %s, release %s", c.Magic(), c.Version(), c.Release())
 		}
 	}
 }
@@ -299,7 +300,7 @@ func TestInterpretersThatFail(t *testing.T) {
 		`printf '\002\005\000\000\000Error'; exec sleep 60`:                              "Error",
 		`printf '\000\021\000\000\000\247\r\r\n\001\000\000\00012345678x'; exec sleep 9`: "byte code is damaged",
 	} {
-		c, err := Start(t.Context(), fake(t, "3.11 168627623 cpython", then), Options{Processes: 1})
+		c, err := Start(t.Context(), fake(t, "3.11.7 168627623 cpython", then), Options{Processes: 1})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -312,14 +313,14 @@ func TestInterpretersThatFail(t *testing.T) {
 		c.Close()
 	}
 	for hello, want := range map[string]string{
-		"3.11 168627623 pypy": "not a cpython", "3.12 1 cpython": "not 3.11", "hi": "does not say",
+		"3.11.7 168627623 pypy": "not a cpython", "3.12.0 1 cpython": "not 3.11", "hi": "does not say",
 	} {
 		if _, err := Start(t.Context(), fake(t, hello, "exec sleep 60"), Options{Version: "3.11"}); err == nil ||
 			!strings.Contains(err.Error(), want) {
 			t.Errorf("%s: the error is %v, want %q", hello, err, want)
 		}
 	}
-	if _, err := Start(t.Context(), fake(t, "3.6 1 cpython", "exec sleep 60"), Options{}); err == nil {
+	if _, err := Start(t.Context(), fake(t, "3.6.1 1 cpython", "exec sleep 60"), Options{}); err == nil {
 		t.Error("Python 3.6 is taken")
 	}
 	if _, err := Start(t.Context(), Python{Path: "/no/such/python"}, Options{}); err == nil ||
@@ -330,7 +331,7 @@ func TestInterpretersThatFail(t *testing.T) {
 
 func TestInterpretersEndWithTheirContext(t *testing.T) {
 	t.Parallel()
-	c, err := Start(t.Context(), fake(t, "3.11 168627623 cpython", "exec sleep 600"), Options{Processes: 1})
+	c, err := Start(t.Context(), fake(t, "3.11.7 168627623 cpython", "exec sleep 600"), Options{Processes: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

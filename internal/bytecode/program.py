@@ -36,8 +36,8 @@ def pyc(path, source):
     return magic + b"\1\0\0\0" + _imp.source_hash(int.from_bytes(magic, "little"), source) + marshal.dumps(code)
 
 
-write(0, b"%d.%d %d %s" % (sys.version_info[:2] + (int.from_bytes(external.MAGIC_NUMBER, "little"),)
-                           + (sys.implementation.name.encode(),)))
+write(0, b"%d.%d.%d %d %s" % (sys.version_info[:3] + (int.from_bytes(external.MAGIC_NUMBER, "little"),)
+                              + (sys.implementation.name.encode(),)))
 while True:
     path, source = read().decode("utf-8"), read()
     try:

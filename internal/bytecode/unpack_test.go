@@ -190,7 +190,7 @@ func TestUnpackTarBz2(t *testing.T) {
 	testneeds.Programs(t, "bzip2")
 	var out bytes.Buffer
 	w := tar.NewWriter(&out)
-	hello := "#!/bin/sh\nprintf '\\000\\026\\000\\000\\0003.11 168627623 cpython'\nexec cat >/dev/null\n"
+	hello := "#!/bin/sh\nprintf '\\000\\030\\000\\000\\0003.11.7 168627623 cpython'\nexec cat >/dev/null\n"
 	if err := w.WriteHeader(&tar.Header{Name: "bin/python3.11", Mode: 0o755, Size: int64(len(hello))}); err != nil {
 		t.Fatal(err)
 	}
