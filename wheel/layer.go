@@ -64,7 +64,7 @@ type Options struct {
 	MaxSize int64
 	// EStargz adds a table of contents, by which containerd's stargz snapshotter mounts a layer before it is pulled.
 	// Each file is fetched as a whole. Engines that do not know of it unpack the table as /stargz.index.json. It adds
-	// some 1 % to a layer, which MaxSize does not count. Default: false.
+	// some 0.3 % to a layer, which MaxSize does not count. Default: false.
 	EStargz bool
 }
 
