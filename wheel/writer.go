@@ -30,13 +30,16 @@ type layerWriter struct {
 	unpacked int64
 	files    []File
 	inflate  io.ReadCloser
-	toc      *toc  // nil: it gets none
-	start    int64 // of the last gzip member with a file's bytes
+	source   *bufio.Reader // what it reads
+	deflate  *flate.Writer // nil: nothing was compressed yet
+	toc      *toc          // nil: it gets none
+	start    int64         // of the last gzip member with a file's bytes
 }
 
 func newLayerWriter(t Target, out io.Writer) *layerWriter {
 	return &layerWriter{t: t, out: out, packed: sha256.New(), tar: sha256.New(), behind: newBackground(),
-		dirs: map[string]bool{"/": true}, inflate: flate.NewReader(bytes.NewReader(nil))}
+		dirs: map[string]bool{"/": true}, inflate: flate.NewReader(bytes.NewReader(nil)),
+		source: bufio.NewReaderSize(nil, 64<<10)}
 }
 
 func (l *layerWriter) close() { l.behind.stop() }
@@ -194,8 +197,8 @@ func (l *layerWriter) member(r io.ReaderAt, f installed, c *checker) error {
 // stream's end is left out. An empty file takes no member.
 func (l *layerWriter) copyDeflated(raw io.Reader, m *member, seen func([]byte)) (size int64, err error) {
 	var taken bytes.Buffer // by the inflater, and not written yet
-	src := bufio.NewReaderSize(io.TeeReader(raw, &taken), 64<<10)
-	if err := l.inflate.(flate.Resetter).Reset(src, nil); err != nil {
+	l.source.Reset(io.TeeReader(raw, &taken))
+	if err := l.inflate.(flate.Resetter).Reset(l.source, nil); err != nil {
 		return 0, err
 	}
 	if m.size > 0 {
@@ -218,7 +221,7 @@ func (l *layerWriter) copyDeflated(raw io.Reader, m *member, seen func([]byte)) 
 			return size, nil // it lies
 		}
 		l.behind.do(func() { seen(buf[:n]); l.behind.release(buf) })
-		if part := taken.Next(taken.Len() - src.Buffered()); m.size > 0 {
+		if part := taken.Next(taken.Len() - l.source.Buffered()); m.size > 0 {
 			if err := l.emit(part); err != nil {
 				return size, err
 			}
@@ -239,7 +242,7 @@ func (l *layerWriter) compress(r io.Reader, seen func([]byte)) error {
 	if err := l.begin(); err != nil {
 		return err
 	}
-	z, err := flate.NewWriter(writerFunc(l.emit), level)
+	z, err := l.deflater()
 	if err != nil {
 		return err
 	}
@@ -262,6 +265,16 @@ func (l *layerWriter) compress(r io.Reader, seen func([]byte)) error {
 		}
 	}
 	return errors.Join(z.Close(), l.emit(gzipTrailer(crc.Sum32(), size)))
+}
+
+// deflater gives what compresses into the layer. One that is used again writes the same as a new one.
+func (l *layerWriter) deflater() (z *flate.Writer, err error) {
+	if l.deflate == nil {
+		l.deflate, err = flate.NewWriter(writerFunc(l.emit), level)
+	} else {
+		l.deflate.Reset(writerFunc(l.emit))
+	}
+	return l.deflate, err
 }
 
 type writerFunc func([]byte) error
