@@ -45,8 +45,8 @@ func (w *Wheel) Layer(ctx context.Context, t Target, out io.Writer) (*Layer, err
 // of these. Directories have mode 0755. Of a file that several wheels bring, the layer has the last wheel's, and
 // Conflicts names it if contents differ.
 //
-// Each file is checked against its archive's checksum and against RECORD. After an error, what was written is worth
-// nothing.
+// Each file that is written is checked against its archive's checksum and against RECORD. Two wheels of one project are
+// refused: pip would take the first away. After an error, what was written is worth nothing.
 func WriteLayer(ctx context.Context, out io.Writer, t Target, wheels ...*Wheel) (*Layer, error) {
 	layers, err := Write(ctx, func(int) (io.Writer, error) { return out, nil }, t, Options{}, wheels...)
 	if err != nil {
