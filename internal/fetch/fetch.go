@@ -38,6 +38,7 @@ type Fetcher struct {
 	items   map[digest.Digest]Item
 	byURL   map[string]digest.Digest // canonical key -> the artifact that a page or Add said is there
 	learned map[string]Candidate     // canonical key -> where the page that linked it has it
+	made    map[string]bool          // canonical keys of metadata files that the gateway makes, by the wheels' page
 	secure  map[string]bool          // hosts, with their port if any, whose canonical URLs are https
 	flights map[digest.Digest]*flight
 	urgent  map[digest.Digest]bool // items of rank 0 that are missing
@@ -62,7 +63,7 @@ func New(o Options) (*Fetcher, error) {
 	f := &Fetcher{
 		o: o, store: st, logins: l, hosts: newHosts(o.PerHost, o.Total),
 		items: map[digest.Digest]Item{}, byURL: map[string]digest.Digest{}, learned: map[string]Candidate{},
-		secure: map[string]bool{}, flights: map[digest.Digest]*flight{},
+		made: map[string]bool{}, secure: map[string]bool{}, flights: map[digest.Digest]*flight{},
 		urgent: map[digest.Digest]bool{},
 	}
 	for _, h := range o.HTTPSHosts {

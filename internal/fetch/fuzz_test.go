@@ -22,7 +22,7 @@ func FuzzRewritePage(f *testing.F) {
 		if isHTML {
 			kind = "text/html"
 		}
-		out, err := rewritePage(kind, []byte(body), base, func(l link) string {
+		out, err := rewritePage(kind, []byte(body), base, isHTML, func(l link) string {
 			if l.url.Host == "" || l.url.Fragment != "" || l.digest != "" && l.digest.Validate() != nil {
 				t.Fatalf("bad link %+v", l)
 			}

@@ -63,6 +63,8 @@ func (g gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	it, known := g.f.known(canonical)
 	switch {
+	case known && g.f.wantsPart(r, it):
+		g.pass(w, r, cands, canonical)
 	case known:
 		g.artifact(w, r, it)
 	case len(cands) == 0:
@@ -70,6 +72,8 @@ func (g gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			redactURL(canonical)))
 	case g.wantsPage(r, canonical):
 		g.page(w, r, cands, canonical)
+	case isWheelMetadata(canonical):
+		g.metadata(w, r, cands, canonical)
 	default:
 		g.pass(w, r, cands, canonical)
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -19,8 +20,12 @@ func (g gateway) artifact(w http.ResponseWriter, r *http.Request, it Item) {
 		g.local(w, r, it)
 		return
 	}
-	if r.Method == http.MethodGet && r.Header.Get("Range") == "" && !g.f.store.has(it.Digest) {
-		if g.along(w, r, it) {
+	if !g.f.store.has(it.Digest) {
+		switch {
+		case r.Method == http.MethodHead && it.Size > 0:
+			h.Set("Content-Length", strconv.FormatInt(it.Size, 10))
+			return
+		case r.Method == http.MethodGet && r.Header.Get("Range") == "" && g.along(w, r, it):
 			return
 		}
 	}
@@ -91,4 +96,21 @@ func (g gateway) failed(w http.ResponseWriter, err error) {
 	}
 	g.f.o.Warn(err.Error())
 	refuse(w, code, fmt.Sprintf("raybuild's gateway: %v", err))
+}
+
+// wantsPart tells whether a request is for a small part of a large artifact that is not there yet: such a part passes
+// unchecked, because its client (pip and uv, for a wheel's metadata) wants to save itself the whole.
+func (f *Fetcher) wantsPart(r *http.Request, it Item) bool {
+	span, ok := strings.CutPrefix(r.Header.Get("Range"), "bytes=")
+	first, last, ok2 := strings.Cut(span, "-")
+	if !ok || !ok2 || it.Size <= smallWheel || it.Bytes != nil || it.Path != "" || f.store.has(it.Digest) {
+		return false
+	}
+	n, err := strconv.ParseInt(last, 10, 64)
+	if err == nil && first != "" {
+		var from int64
+		from, err = strconv.ParseInt(first, 10, 64)
+		n -= from
+	}
+	return err == nil && n >= 0 && n < it.Size/4
 }

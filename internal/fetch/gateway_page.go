@@ -36,7 +36,8 @@ func (g gateway) page(w http.ResponseWriter, r *http.Request, cands []Candidate,
 			return err
 		}
 		kind = p.contentType
-		body, err = rewritePage(kind, p.body, p.base, func(l link) string {
+		offer := r.Header.Get(OfferMetadata) != ""
+		body, err = rewritePage(kind, p.body, p.base, offer, func(l link) string {
 			l.url = withLogin(l.url, u)
 			return g.f.learn(l, c.Mirror, p.base, u, canonical)
 		})
@@ -80,9 +81,12 @@ func (f *Fetcher) learn(l link, mirror string, base, asked, canonical *url.URL) 
 	f.learned[k] = c
 	f.note(k, l.digest, Item{Digest: l.digest, Size: l.size, Name: l.name, URL: to.String()})
 	if l.meta != "" {
-		side, at := withSuffix(to, ".metadata"), withSuffix(l.url, ".metadata")
+		side, at := withSuffix(to, metadataSuffix), withSuffix(l.url, metadataSuffix)
 		f.learned[key(side)] = Candidate{Mirror: mirror, URL: at.String()}
-		f.note(key(side), l.meta, Item{Digest: l.meta, Name: l.name + ".metadata", URL: side.String()})
+		f.note(key(side), l.meta, Item{Digest: l.meta, Name: l.name + metadataSuffix, URL: side.String()})
+	}
+	if strings.HasSuffix(to.Path, ".whl") {
+		f.made[key(withSuffix(to, metadataSuffix))] = !l.hasMeta
 	}
 	text := to.String()
 	if l.fragment != "" {

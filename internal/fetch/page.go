@@ -28,24 +28,25 @@ type link struct {
 	digest   digest.Digest // "" when the page gives no sha256
 	size     int64         // 0 when the page gives none
 	meta     digest.Digest // of the file's .metadata; "" when the page gives none
+	hasMeta  bool          // the page says that there is a .metadata
 }
 
 // rewrite says what a link becomes on the rewritten page; "" takes it off.
 type rewrite func(link) string
 
 // rewritePage reads a simple index page (PEP 503 HTML or PEP 691 JSON) that came from base, and returns it with the
-// URLs that change gives. Everything else on the page stays as it is.
-func rewritePage(contentType string, body []byte, base *url.URL, change rewrite) ([]byte, error) {
+// URLs that change gives. With offer it says that each wheel has metadata. Everything else on the page stays as it is.
+func rewritePage(contentType string, body []byte, base *url.URL, offer bool, change rewrite) ([]byte, error) {
 	if isJSONPage(contentType) {
-		return rewriteJSON(body, base, change)
+		return rewriteJSON(body, base, offer, change)
 	}
-	return rewriteHTML(body, base, change)
+	return rewriteHTML(body, base, offer, change)
 }
 
 // readPage returns the links of a simple index page.
 func readPage(contentType string, body []byte, base *url.URL) ([]link, error) {
 	var out []link
-	_, err := rewritePage(contentType, body, base, func(l link) string {
+	_, err := rewritePage(contentType, body, base, false, func(l link) string {
 		out = append(out, l)
 		return ""
 	})
@@ -64,7 +65,7 @@ func isHTMLPage(contentType string) bool {
 }
 
 // rewriteHTML changes the href of each anchor and passes all other tokens on as they are.
-func rewriteHTML(body []byte, base *url.URL, change rewrite) ([]byte, error) {
+func rewriteHTML(body []byte, base *url.URL, offer bool, change rewrite) ([]byte, error) {
 	z := html.NewTokenizer(bytes.NewReader(body))
 	var out bytes.Buffer
 	skip := 0 // inside an anchor that was taken off
@@ -89,7 +90,7 @@ func rewriteHTML(body []byte, base *url.URL, change rewrite) ([]byte, error) {
 			continue // links are absolute now
 		case tag && t.Data == "a":
 			skip = 0
-			raw = rewriteAnchor(t, raw, base, change)
+			raw = rewriteAnchor(t, raw, base, offer, change)
 			if raw == nil {
 				skip = 1
 				continue
@@ -105,7 +106,7 @@ func rewriteHTML(body []byte, base *url.URL, change rewrite) ([]byte, error) {
 }
 
 // rewriteAnchor returns the anchor's new text, nil when it is taken off; one without a usable link stays.
-func rewriteAnchor(t html.Token, raw []byte, base *url.URL, change rewrite) []byte {
+func rewriteAnchor(t html.Token, raw []byte, base *url.URL, offer bool, change rewrite) []byte {
 	href, ok := attr(t, "href")
 	if !ok {
 		return raw
@@ -116,7 +117,7 @@ func rewriteAnchor(t html.Token, raw []byte, base *url.URL, change rewrite) []by
 	}
 	for _, name := range []string{"data-core-metadata", "data-dist-info-metadata"} {
 		if v, ok := attr(t, name); ok && l.meta == "" {
-			l.meta = fragmentDigest(v)
+			l.meta, l.hasMeta = fragmentDigest(v), l.hasMeta || v != "false"
 		}
 	}
 	to := change(l)
@@ -127,6 +128,9 @@ func rewriteAnchor(t html.Token, raw []byte, base *url.URL, change rewrite) []by
 		if t.Attr[i].Key == "href" {
 			t.Attr[i].Val = to
 		}
+	}
+	if offer && !l.hasMeta && strings.HasSuffix(l.name, ".whl") {
+		t.Attr = append(t.Attr, html.Attribute{Key: "data-core-metadata", Val: "true"})
 	}
 	return []byte(t.String())
 }
@@ -172,7 +176,7 @@ func sha256Digest(hex string) digest.Digest {
 }
 
 // rewriteJSON changes the url of each file and keeps every other key.
-func rewriteJSON(body []byte, base *url.URL, change rewrite) ([]byte, error) {
+func rewriteJSON(body []byte, base *url.URL, offer bool, change rewrite) ([]byte, error) {
 	var page map[string]json.RawMessage
 	if err := json.Unmarshal(body, &page); err != nil {
 		return nil, fmt.Errorf("parse index page: %w", err)
@@ -199,6 +203,9 @@ func rewriteJSON(body []byte, base *url.URL, change rewrite) ([]byte, error) {
 			return nil, fmt.Errorf("write index page: %w", err)
 		}
 		file["url"] = quoted
+		if offer && !l.hasMeta && strings.HasSuffix(l.name, ".whl") {
+			file["core-metadata"] = json.RawMessage("true")
+		}
 		kept = append(kept, file)
 	}
 	if _, ok := page["files"]; ok {
@@ -229,8 +236,9 @@ func jsonLink(base *url.URL, file map[string]json.RawMessage) (link, bool) {
 	_ = json.Unmarshal(file["size"], &l.size) // not given, or not a number: not known
 	l.size = max(l.size, 0)
 	for _, k := range []string{"core-metadata", "dist-info-metadata", "data-dist-info-metadata"} {
-		if l.meta == "" {
-			l.meta = jsonHash(file[k])
+		if raw := file[k]; l.meta == "" && raw != nil {
+			l.meta = jsonHash(raw)
+			l.hasMeta = l.hasMeta || l.meta != "" || string(raw) == "true"
 		}
 	}
 	return l, true
