@@ -8,6 +8,7 @@ import (
 	"path"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/pelletier/go-toml/v2"
 )
@@ -121,11 +122,13 @@ func Read(data []byte) (*Lock, error) {
 }
 
 // normalName matches a normalised name (PEP 503).
-var normalName = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`) //nolint:gochecknoglobals // compiled once
+//
+//nolint:gochecknoglobals // compiled once, when it is used
+var normalName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`) })
 
 func (t tomlPackage) read() (Package, error) {
 	p := Package{Name: t.Name, Version: t.Version, Marker: t.Marker, RequiresPython: t.RequiresPython, Index: t.Index}
-	if !normalName.MatchString(t.Name) {
+	if !normalName().MatchString(t.Name) {
 		return p, errors.New("its name is not normalised")
 	}
 	for _, w := range t.Wheels {

@@ -117,8 +117,8 @@ func TestPickSaysWhatThereIs(t *testing.T) {
 }
 
 func FuzzRead(f *testing.F) {
-	f.Add([]byte("lock-version = '1.0'\n[[packages]]\nname = 'a'\nwheels = [{url = 'https://o.example/a-1-py3-none-any" +
-		".whl', size = 1, hashes = {sha256 = '" + sum + "'}}]\n"))
+	f.Add([]byte("lock-version = '1.0'\n[[packages]]\nname = 'a'\nwheels = [{" +
+		"url = 'https://o.example/a-1-py3-none-any.whl', size = 1, hashes = {sha256 = '" + sum + "'}}]\n"))
 	picker, err := NewPicker(Target{Python: "3.11", Platform: "linux/amd64", Glibc: "2.35"})
 	if err != nil {
 		f.Fatal(err)

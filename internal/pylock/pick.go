@@ -146,7 +146,8 @@ func ParseWheelName(name string) (WheelName, error) {
 		w.Build = parts[2]
 		digits := len(w.Build) - len(strings.TrimLeft(w.Build, "0123456789"))
 		if _, err := strconv.Atoi(w.Build[:digits]); err != nil {
-			return WheelName{}, fmt.Errorf("read wheel name %q: build tag %q does not begin with a number", name, w.Build)
+			return WheelName{}, fmt.Errorf("read wheel name %q: build tag %q does not begin with a number",
+				name, w.Build)
 		}
 	}
 	last := parts[len(parts)-3:]

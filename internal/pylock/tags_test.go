@@ -70,19 +70,23 @@ func TestPickPrefersAsPipDoes(t *testing.T) {
 		wheels     []string
 	}{
 		{"the newest glibc that is there", "a-1-cp311-cp311-manylinux_2_34_x86_64.whl", []string{
-			"a-1-cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64.whl", "a-1-cp311-cp311-manylinux_2_34_x86_64.whl",
+			"a-1-cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64.whl",
+			"a-1-cp311-cp311-manylinux_2_34_x86_64.whl",
 			"a-1-cp311-cp311-manylinux_2_36_x86_64.whl", "a-1-cp311-cp311-musllinux_1_2_x86_64.whl"}},
 		{"its own ABI", "a-1-cp311-cp311-manylinux1_x86_64.whl", []string{
-			"a-1-cp39-abi3-manylinux_2_35_x86_64.whl", "a-1-cp311-cp311-manylinux1_x86_64.whl", "a-1-py3-none-any.whl"}},
+			"a-1-cp39-abi3-manylinux_2_35_x86_64.whl", "a-1-cp311-cp311-manylinux1_x86_64.whl",
+			"a-1-py3-none-any.whl"}},
 		{"the stable ABI of an older Python", "a-1-cp39-abi3-manylinux_2_28_x86_64.whl", []string{
 			"a-1-cp312-abi3-manylinux_2_28_x86_64.whl", "a-1-cp37-abi3-manylinux_2_28_x86_64.whl",
 			"a-1-cp39-abi3-manylinux_2_28_x86_64.whl", "a-1-cp39-cp39-manylinux_2_28_x86_64.whl"}},
 		{"any platform last", "a-1-py3-none-manylinux2014_x86_64.whl", []string{
 			"a-1-py3-none-any.whl", "a-1-py3-none-manylinux2014_x86_64.whl"}},
-		{"a compressed set", "a-1-py2.py3-none-any.whl", []string{"a-1-py2.py3-none-any.whl", "a-1-cp310-none-any.whl"}},
+		{"a compressed set", "a-1-py2.py3-none-any.whl", []string{
+			"a-1-py2.py3-none-any.whl", "a-1-cp310-none-any.whl"}},
 		{"the highest build", "a-1-10-py3-none-any.whl", []string{
 			"a-1-py3-none-any.whl", "a-1-9-py3-none-any.whl", "a-1-10-py3-none-any.whl"}},
-		{"the sdist", "a-1.tar.gz", []string{"a-1-cp311-cp311-macosx_11_0_arm64.whl", "a-1-cp313-cp313t-linux_x86_64.whl"}},
+		{"the sdist", "a-1.tar.gz", []string{
+			"a-1-cp311-cp311-macosx_11_0_arm64.whl", "a-1-cp313-cp313t-linux_x86_64.whl"}},
 	}
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
@@ -100,9 +104,11 @@ func TestPickPrefersAsPipDoes(t *testing.T) {
 
 func TestTargetsAreComplete(t *testing.T) {
 	for _, target := range []Target{
-		{}, {Python: "2.7", Platform: "linux/amd64", Glibc: "2.35"}, {Python: "3.11", Platform: "linux/s390x", Glibc: "2.35"},
+		{}, {Python: "2.7", Platform: "linux/amd64", Glibc: "2.35"},
+		{Python: "3.11", Platform: "linux/s390x", Glibc: "2.35"},
 		{Python: "3.11", Platform: "linux/amd64", Glibc: "musl"}, {Python: "3", Platform: "linux/amd64", Glibc: "2.35"},
-		{Python: "3.x", Platform: "linux/amd64", Glibc: "2.35"}, {Python: "3.9999999", Platform: "linux/amd64", Glibc: "2.35"},
+		{Python: "3.x", Platform: "linux/amd64", Glibc: "2.35"},
+		{Python: "3.9999999", Platform: "linux/amd64", Glibc: "2.35"},
 	} {
 		if _, err := NewPicker(target); err == nil {
 			t.Errorf("%+v: no error", target)
