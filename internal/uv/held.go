@@ -1,0 +1,77 @@
+package uv
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"path"
+	"strconv"
+	"strings"
+)
+
+// heldPages are the packages of the old lock whose pages the lock itself can answer, by name. There is none where
+// the lock does not say what the files are.
+func heldPages(q Question) map[string]Held {
+	local := map[string]bool{}
+	for _, line := range q.requirements()[len(q.Requirements):] {
+		n, _, _ := strings.Cut(line, " @ ")
+		local[n] = true
+	}
+	out := map[string]Held{}
+	for _, h := range q.Held {
+		if h.URL != "" && h.SHA256 != "" && !local[h.Name] {
+			out[h.Name] = h
+		}
+	}
+	return out
+}
+
+// servePage answers with an index page (PEP 691) that has the held file and no other. uv must not keep it.
+func servePage(w http.ResponseWriter, h Held) {
+	u, err := url.Parse(h.URL)
+	if err != nil {
+		http.Error(w, "the lock has no url", http.StatusBadGateway)
+		return
+	}
+	u.Scheme = "http" // the gateway knows which hosts need https
+	name := path.Base(u.Path)
+	file := map[string]any{
+		"filename": name, "url": u.String(), "hashes": map[string]string{"sha256": h.SHA256},
+		"core-metadata": strings.HasSuffix(name, ".whl"), "yanked": false,
+	}
+	if h.Size > 0 {
+		file["size"] = h.Size
+	}
+	body, err := json.Marshal(map[string]any{
+		"meta": map[string]string{"api-version": "1.1"}, "name": h.Name, "versions": []string{h.Version},
+		"files": []any{file},
+	})
+	if err != nil {
+		http.Error(w, fmt.Sprint(err), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/vnd.pypi.simple.v1+json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = w.Write(body) // uv's going is its own matter
+}
+
+// preferences is a pylock.toml with the versions of the old lock, which uv reads as what it had found before.
+func preferences(held []Held) string {
+	var b strings.Builder
+	b.WriteString("lock-version = \"1.0\"\ncreated-by = \"raybuild\"\n")
+	for _, h := range held {
+		fmt.Fprintf(&b, "\n[[packages]]\nname = %s\nversion = %s\n", tomlString(h.Name), tomlString(h.Version))
+	}
+	return b.String()
+}
+
+// tomlString quotes a string as TOML's basic strings are; JSON's are a part of them.
+func tomlString(s string) string {
+	quoted, err := json.Marshal(s)
+	if err != nil {
+		return `""`
+	}
+	return string(quoted)
+}
