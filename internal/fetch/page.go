@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"bytes"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -167,90 +168,11 @@ func fragmentDigest(s string) digest.Digest {
 	return ""
 }
 
-func sha256Digest(hex string) digest.Digest {
-	d := digest.NewDigestFromEncoded(digest.SHA256, strings.ToLower(hex))
-	if d.Validate() != nil {
+func sha256Digest(encoded string) digest.Digest {
+	if raw, err := hex.DecodeString(encoded); err != nil || len(raw) != 32 {
 		return ""
 	}
-	return d
-}
-
-// rewriteJSON changes the url of each file and keeps every other key.
-func rewriteJSON(body []byte, base *url.URL, offer bool, change rewrite) ([]byte, error) {
-	var page map[string]json.RawMessage
-	if err := json.Unmarshal(body, &page); err != nil {
-		return nil, fmt.Errorf("parse index page: %w", err)
-	}
-	var files []map[string]json.RawMessage
-	if raw, ok := page["files"]; ok {
-		if err := json.Unmarshal(raw, &files); err != nil {
-			return nil, fmt.Errorf("parse index page: files: %w", err)
-		}
-	}
-	kept := make([]map[string]json.RawMessage, 0, len(files))
-	for _, file := range files {
-		l, ok := jsonLink(base, file)
-		if !ok {
-			continue
-		}
-		to := change(l)
-		if to == "" {
-			continue
-		}
-		to, _, _ = strings.Cut(to, "#") // the hashes have a key of their own
-		quoted, err := json.Marshal(to)
-		if err != nil {
-			return nil, fmt.Errorf("write index page: %w", err)
-		}
-		file["url"] = quoted
-		if offer && !l.hasMeta && strings.HasSuffix(l.name, ".whl") {
-			file["core-metadata"] = json.RawMessage("true")
-		}
-		kept = append(kept, file)
-	}
-	if _, ok := page["files"]; ok {
-		raw, err := json.Marshal(kept)
-		if err != nil {
-			return nil, fmt.Errorf("write index page: %w", err)
-		}
-		page["files"] = raw
-	}
-	return json.Marshal(page)
-}
-
-func jsonLink(base *url.URL, file map[string]json.RawMessage) (link, bool) {
-	var href, name string
-	if json.Unmarshal(file["url"], &href) != nil {
-		return link{}, false
-	}
-	l, ok := newLink(base, href)
-	if !ok {
-		return link{}, false
-	}
-	if json.Unmarshal(file["filename"], &name) == nil && name != "" {
-		l.name = name
-	}
-	if d := jsonHash(file["hashes"]); d != "" {
-		l.digest = d
-	}
-	_ = json.Unmarshal(file["size"], &l.size) // not given, or not a number: not known
-	l.size = max(l.size, 0)
-	for _, k := range []string{"core-metadata", "dist-info-metadata", "data-dist-info-metadata"} {
-		if raw := file[k]; l.meta == "" && raw != nil {
-			l.meta = jsonHash(raw)
-			l.hasMeta = l.hasMeta || l.meta != "" || string(raw) == "true"
-		}
-	}
-	return l, true
-}
-
-// jsonHash returns the sha256 of {"sha256": "…"}; "" for anything else.
-func jsonHash(raw json.RawMessage) digest.Digest {
-	var h map[string]string
-	if json.Unmarshal(raw, &h) != nil {
-		return ""
-	}
-	return sha256Digest(h["sha256"])
+	return digest.NewDigestFromEncoded(digest.SHA256, strings.ToLower(encoded))
 }
 
 // htmlPage turns a rewritten JSON page into HTML, for a client that does not read JSON.
