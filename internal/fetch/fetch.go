@@ -38,7 +38,7 @@ type Fetcher struct {
 	items   map[digest.Digest]Item
 	byURL   map[string]digest.Digest // canonical key -> the artifact that a page or Add said is there
 	learned map[string]Candidate     // canonical key -> where the page that linked it has it
-	made    map[string]bool          // canonical keys of metadata files that the gateway makes, by the wheels' page
+	made    map[string]bool          // canonical keys of files whose page says that there is no metadata file
 	secure  map[string]bool          // hosts, with their port if any, whose canonical URLs are https
 	flights map[digest.Digest]*flight
 	urgent  map[digest.Digest]bool // items of rank 0 that are missing

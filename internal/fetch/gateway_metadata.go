@@ -31,6 +31,13 @@ const (
 // isWheelMetadata tells whether a URL is that of a wheel's metadata.
 func isWheelMetadata(u *url.URL) bool { return strings.HasSuffix(u.Path, ".whl"+metadataSuffix) }
 
+// wheelOf is the URL of the wheel that a metadata file belongs to.
+func wheelOf(side *url.URL) *url.URL {
+	u := *side
+	u.Path, u.RawPath = strings.TrimSuffix(u.Path, metadataSuffix), strings.TrimSuffix(u.RawPath, metadataSuffix)
+	return &u
+}
+
 // metadata answers with a wheel's METADATA: the mirrors' file, else what is in the wheel.
 func (g gateway) metadata(w http.ResponseWriter, r *http.Request, cands []Candidate, canonical *url.URL) {
 	var data []byte
@@ -61,7 +68,7 @@ func (g gateway) metadata(w http.ResponseWriter, r *http.Request, cands []Candid
 func (f *Fetcher) isMade(side *url.URL) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.made[key(side)]
+	return f.made[key(wheelOf(side))]
 }
 
 // small reads a small file of a candidate whole.
@@ -86,10 +93,7 @@ func (f *Fetcher) small(ctx context.Context, c Candidate, canonical *url.URL) ([
 // fromWheel reads the metadata out of the wheel: of the store's, of a small one that is fetched for it, or of parts of
 // a large one at a mirror. Such parts have no digest to be checked by.
 func (g gateway) fromWheel(ctx context.Context, side *url.URL) ([]byte, error) {
-	at := *side
-	at.Path = strings.TrimSuffix(side.Path, metadataSuffix)
-	at.RawPath = strings.TrimSuffix(side.RawPath, metadataSuffix)
-	cands, canonical, err := g.f.candidates(at.String())
+	cands, canonical, err := g.f.candidates(wheelOf(side).String())
 	if err != nil {
 		return nil, err
 	}

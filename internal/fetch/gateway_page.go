@@ -85,8 +85,10 @@ func (f *Fetcher) learn(l link, mirror string, base, asked, canonical *url.URL) 
 		f.learned[key(side)] = Candidate{Mirror: mirror, URL: at.String()}
 		f.note(key(side), l.meta, Item{Digest: l.meta, Name: l.name + metadataSuffix, URL: side.String()})
 	}
-	if strings.HasSuffix(to.Path, ".whl") {
-		f.made[key(withSuffix(to, metadataSuffix))] = !l.hasMeta
+	if l.hasMeta {
+		delete(f.made, k)
+	} else {
+		f.made[k] = true
 	}
 	text := to.String()
 	if l.fragment != "" {

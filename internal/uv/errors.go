@@ -39,6 +39,13 @@ func (e *NeedsBuildError) Error() string {
 		e.Name, e.Version)
 }
 
+func nameOf(e *NeedsBuildError) string {
+	if e == nil {
+		return ""
+	}
+	return e.Name
+}
+
 // NetworkError says that an index or a file server did not answer as it should.
 type NetworkError struct {
 	// Text is what the gateway said of it.

@@ -102,10 +102,16 @@ func wheelBytes(t *testing.T, name, version string, requires ...string) []byte {
 // sdistBytes is a source distribution that only a build tells the requirements of.
 func sdistBytes(t *testing.T, name, version string) []byte {
 	t.Helper()
+	return sdistWith(t, name, version, metadata(name, version))
+}
+
+// sdistWith is a source distribution with the text of its PKG-INFO.
+func sdistWith(t *testing.T, name, version, info string) []byte {
+	t.Helper()
 	var b bytes.Buffer
 	g := gzip.NewWriter(&b)
 	w := tar.NewWriter(g)
-	for file, text := range map[string]string{"PKG-INFO": metadata(name, version),
+	for file, text := range map[string]string{"PKG-INFO": info,
 		"setup.py": "open('/tmp/ran', 'w')\n"} {
 		err := w.WriteHeader(&tar.Header{Name: name + "-" + version + "/" + file, Mode: 0o644, Size: int64(len(text))})
 		if err == nil {

@@ -63,8 +63,9 @@ func (r *Resolver) Resolve(ctx context.Context, q Question) (*Answer, error) {
 	asked := 0
 	if held := heldPages(q); len(held) > 0 {
 		answer, err := r.run(ctx, q, held)
-		if err == nil || ctx.Err() != nil {
-			return answer, err
+		build, builds := errors.AsType[*NeedsBuildError](err)
+		if _, same := held[nameOf(build)]; err == nil || ctx.Err() != nil || builds && same {
+			return answer, err // of what must be built, uv would prefer the same version again
 		}
 		asked = requestsOf(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -284,5 +285,59 @@ func TestResolveEndsWithItsContext(t *testing.T) {
 	}
 	if left := leftIn(t, dir); len(left) > 0 {
 		t.Errorf("left: %v", left)
+	}
+}
+
+// TestResolveAfterKills: what a killed uv leaves in its cache breaks no other run, nor do runs at the same time.
+func TestResolveAfterKills(t *testing.T) {
+	i := newIndex(t)
+	for n := range 20 {
+		i.wheel(t, fmt.Sprintf("p%d", n), "1", fmt.Sprintf("p%d", n+1))
+	}
+	i.wheel(t, "p20", "1")
+	dir := t.TempDir()
+	r := i.resolver(t, dir)
+	q := uv.Question{Target: target(), Requirements: []string{"p0"}}
+	for n := range 8 {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(5+n*8)*time.Millisecond)
+		if _, err := r.Resolve(ctx, q); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+		cancel()
+	}
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			if a, err := r.Resolve(t.Context(), q); err != nil || len(a.Packages) != 21 {
+				t.Errorf("%s, %v", found(a), err)
+			}
+		})
+	}
+	wg.Wait()
+	if left := leftIn(t, dir); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
+func TestResolveTellsOfSdists(t *testing.T) {
+	i := newIndex(t)
+	i.add("", "old-1.tar.gz", sdistBytes(t, "old", "1"), nil)
+	i.wheel(t, "old", "0.9")
+	r := i.resolver(t, t.TempDir())
+	q := uv.Question{Requirements: []string{"old"}, Held: []uv.Held{{Name: "old", Version: "1",
+		URL: "https://files.pythonhosted.org/packages/old-1.tar.gz", SHA256: strings.Repeat("0", 64)}}}
+	_, err := ask(t, r, q)
+	if err == nil {
+		t.Fatal("a source distribution was read without a build")
+	}
+	info := strings.Replace(metadata("static", "1", "old<1"), "2.1", "2.2", 1)
+	i.add("", "static-1.tar.gz", sdistWith(t, "static", "1", info), nil)
+	a, err := ask(t, r, uv.Question{Requirements: []string{"static"}})
+	if err != nil || found(a) != "old 0.9, static 1" || !a.Packages[1].Sdist {
+		t.Errorf("%+v, %v", a, err)
+	}
+	q.Upgrade, q.Requirements = []string{"old"}, []string{"old<1"}
+	if a, err := ask(t, r, q); err != nil || found(a) != "old 0.9" {
+		t.Errorf("%s, %v", found(a), err)
 	}
 }
