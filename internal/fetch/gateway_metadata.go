@@ -51,6 +51,9 @@ func (g gateway) metadata(w http.ResponseWriter, r *http.Request, cands []Candid
 	if data == nil {
 		var err error
 		if data, err = g.fromWheel(r.Context(), canonical); err != nil {
+			if status(err) != http.StatusNotFound {
+				tried = nil // that there is no metadata file does not say that there is no wheel
+			}
 			tried = append(tried, Attempt{Mirror: "the wheel", URL: redactURL(canonical), Status: status(err),
 				Err: redacted{err}})
 			g.fail(w, canonical, tried)

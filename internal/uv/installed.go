@@ -13,10 +13,11 @@ import (
 	"sync"
 )
 
-// plainVersion matches the versions that can stand in a wheel's name.
+// plainVersion matches the versions of PEP 440 that can stand in a wheel's name.
 //
 //nolint:gochecknoglobals // compiled once, when it is used
-var plainVersion = lazy(`^[0-9][0-9A-Za-z.+!_]*$`)
+var plainVersion = lazy(`^([0-9]+!)?[0-9]+(\.[0-9]+)*([_.]?(a|b|c|rc|alpha|beta|pre|preview)[_.]?[0-9]*)?` +
+	`([_.]?(post|rev|r)[_.]?[0-9]*)?([_.]?dev[_.]?[0-9]*)?(\+[a-z0-9]+([_.][a-z0-9]+)*)?$`)
 
 // lazy compiles an expression when it is first used.
 func lazy(expr string) func() *regexp.Regexp {
@@ -24,11 +25,12 @@ func lazy(expr string) func() *regexp.Regexp {
 }
 
 // stub makes a wheel that says that a package is installed, below dir, and returns its path. The wheel has metadata
-// and nothing else. It is the same for the same package, so uv remembers it.
+// and nothing else. It is the same for the same package, so uv remembers it. The path is "" for a version that is none
+// of PEP 440: no requirement can mean it.
 func stub(dir string, p Installed) (string, error) {
 	name, version := strings.ReplaceAll(normal(p.Name), "-", "_"), p.Version
 	if !plainVersion().MatchString(version) {
-		return "", fmt.Errorf("note installed package %q: version %q is none of PEP 440", p.Name, version)
+		return "", nil
 	}
 	meta := p.Metadata
 	if meta == nil {

@@ -90,6 +90,9 @@ func (r *Resolver) run(ctx context.Context, q Question, held map[string]Held) (a
 		if err != nil {
 			return nil, err
 		}
+		if path == "" {
+			continue
+		}
 		stubs[path] = p
 		constraints = append(constraints, directLine(normal(p.Name), path))
 	}

@@ -156,6 +156,7 @@ func TestResolveLeavesOutWhatIsInstalled(t *testing.T) {
 	i.wheel(t, "extra", "1")
 	r := i.resolver(t, t.TempDir())
 	there := []uv.Installed{{Name: "setuptools", Version: "66.1.1"}, {Name: "Pip", Version: "23.0+local"},
+		{Name: "odd", Version: "unknown"},
 		{Name: "unused", Version: "1"}, {Name: "b", Version: "3",
 			Metadata: []byte(metadata("b", "3", `extra; extra == "x"`) + "Provides-Extra: x\n")}}
 	a, err := ask(t, r, uv.Question{Requirements: []string{"a"}, Installed: there})
@@ -339,5 +340,24 @@ func TestResolveTellsOfSdists(t *testing.T) {
 	q.Upgrade, q.Requirements = []string{"old"}, []string{"old<1"}
 	if a, err := ask(t, r, q); err != nil || found(a) != "old 0.9" {
 		t.Errorf("%s, %v", found(a), err)
+	}
+}
+
+// TestPreReleasesAreThoseOfPip: they count where nothing else satisfies a requirement, and where one names them.
+func TestPreReleasesAreThoseOfPip(t *testing.T) {
+	i := newIndex(t)
+	i.wheel(t, "a", "1", "c>=2.0rc1")
+	i.wheel(t, "b", "1", "c>=1.5")
+	for _, v := range []string{"1", "2.0rc1", "2.1rc1"} {
+		i.wheel(t, "c", v)
+	}
+	i.wheel(t, "d", "1.0b1")
+	r := i.resolver(t, t.TempDir())
+	for line, want := range map[string]string{
+		"c": "c 1", "a": "a 1, c 2.1rc1", "b": "b 1, c 2.1rc1", "c>=2": "c 2.1rc1",
+		"d": "d 1.0b1"} {
+		if a, err := ask(t, r, uv.Question{Requirements: []string{line}}); err != nil || found(a) != want {
+			t.Errorf("%s: %s, %v", line, found(a), err)
+		}
 	}
 }
