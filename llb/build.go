@@ -184,7 +184,7 @@ func (c *call) image(ctx context.Context, images []Image, o BuildOptions, export
 		res.Linear = o.Linear || !canMerge(gw.BuildOpts().LLBCaps)
 		c.line.Store(res.Linear)
 		for n, img := range images {
-			if defs[n], own = img.marshal(built, res.Linear, o.NoCache); own != nil {
+			if defs[n], own = img.marshal(built, c.layout(built, gw, res.Linear, o.NoCache)); own != nil {
 				return nil, own
 			}
 		}

@@ -54,10 +54,10 @@ type Definition struct {
 // With line the graph is one chain of steps and copies, for builders that cannot merge. Such a graph has other digests,
 // and a change of a layer rebuilds all layers after it.
 func (i Image) Marshal(ctx context.Context, line bool) (*Definition, error) {
-	return i.marshal(ctx, line, false)
+	return i.marshal(ctx, newLayout(line, false))
 }
 
-func (i Image) marshal(ctx context.Context, line, noCache bool) (*Definition, error) {
+func (i Image) marshal(ctx context.Context, l *layout) (*Definition, error) {
 	if i.Platform.OS == "" || i.Platform.Architecture == "" {
 		return nil, errors.New("marshal image: platform is required")
 	}
@@ -72,7 +72,7 @@ func (i Image) marshal(ctx context.Context, line, noCache bool) (*Definition, er
 		return nil, err
 	}
 	all := Merge("merge layers", stages...)
-	def, err := marshalStage(ctx, all, i.Platform, line, noCache)
+	def, err := marshalStage(ctx, all, i.Platform, l)
 	if err != nil {
 		return nil, err
 	}
@@ -84,14 +84,18 @@ func (i Image) marshal(ctx context.Context, line, noCache bool) (*Definition, er
 }
 
 // marshalStage marshals st with nothing of this machine in it.
-func marshalStage(ctx context.Context, st Stage, p Platform, line, noCache bool) (*bkllb.Definition, error) {
+func marshalStage(ctx context.Context, st Stage, p Platform, l *layout) (*bkllb.Definition, error) {
 	if st.err != nil {
 		return nil, st.err
 	}
 	if st.n == nil {
 		return nil, errors.New("marshal stage: it is empty")
 	}
-	def, err := newLayout(line, noCache).state(st.n).Marshal(ctx, constraints(p)...)
+	state := l.state(st.n)
+	if l.err != nil {
+		return nil, l.err
+	}
+	def, err := state.Marshal(ctx, constraints(p)...)
 	if err != nil {
 		return nil, fmt.Errorf("marshal stage %q: %w", st.n.title, err)
 	}

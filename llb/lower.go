@@ -7,6 +7,7 @@ import (
 	"time"
 
 	bkllb "github.com/moby/buildkit/client/llb"
+	digest "github.com/opencontainers/go-digest"
 )
 
 // Epoch is the time of every file that this package's own operations make: 1980-01-01T00:00:00Z, the earliest time
@@ -30,6 +31,9 @@ type node struct {
 	// changed.
 	contentAddressed bool
 
+	// given is the key of a layer that the session gives.
+	given digest.Digest
+
 	// layers is how many filesystem layers the operation adds to its base; unknown for an image, whose layers only
 	// the registry knows.
 	layers int
@@ -47,6 +51,10 @@ type layout struct {
 	memo    map[*node]bkllb.State
 	// rebased holds the steps of a line that were moved onto another base.
 	rebased map[rebase]bkllb.State
+
+	give      giving
+	givenUsed bool  // a given layer was laid out
+	err       error // of given layers
 }
 
 type rebase struct {
@@ -79,6 +87,8 @@ func (l *layout) state(n *node) bkllb.State {
 			ins[i] = l.state(in)
 		}
 		st = bkllb.Merge(ins, named(n.title))
+	case n.given != "":
+		st = l.given(n)
 	default:
 		st = n.apply(l, l.state(n.base))
 	}

@@ -87,9 +87,13 @@ func (c *call) pack(ctx context.Context, images []Image, o BuildOptions) (*packi
 	}
 	p.packed = make(chan *Content, len(parts))
 	for _, one := range parts {
-		def, err := one.marshal(ctx, false, false)
+		l := newLayout(false, false)
+		def, err := one.marshal(ctx, l)
 		if err != nil {
 			return nil, err
+		}
+		if l.givenUsed { // its steps have other digests in the solve
+			continue
 		}
 		all, err := def.Vertices()
 		if err != nil {

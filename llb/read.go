@@ -88,7 +88,8 @@ func (c *call) stage(ctx context.Context, st Stage, p Platform, to []client.Expo
 	fn func(context.Context, gateway.Reference) error) error {
 	var own error // of fn, which would come back from the builder as text
 	_, err := c.solve(ctx, to, func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
-		def, err := marshalStage(ctx, st, p, !canMerge(gw.BuildOpts().LLBCaps), c.o.NoCache)
+		def, err := marshalStage(ctx, st, p,
+			c.layout(ctx, gw, !canMerge(gw.BuildOpts().LLBCaps), c.o.NoCache))
 		if err != nil {
 			own = err
 			return nil, err

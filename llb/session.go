@@ -32,6 +32,9 @@ type ArtifactSource interface {
 type Session struct {
 	// Artifacts brings the bytes of [Artifact] stages that the builder does not have; default none.
 	Artifacts ArtifactSource
+	// Layers gives the layers of [GivenLayer] stages. Without Artifacts it gives only those that are there.
+	// Default none.
+	Layers LayerSource
 	// Secrets gives the value of the secret id, or the error [ErrNoSecret] if there is none. Default none.
 	Secrets func(ctx context.Context, id string) ([]byte, error)
 	// Sockets has a function for each id of a [Socket]. It serves one connection that a step makes to the socket. The
@@ -51,6 +54,8 @@ type session struct {
 	mu    sync.Mutex
 	fetch *FetchError // the first
 	names map[digest.Digest]string
+	blobs map[digest.Digest]int64  // given layers, by blob, with their sizes
+	docs  map[digest.Digest][]byte // of images of one given layer each
 }
 
 // attachables are the services that BuildKit calls back.
@@ -90,6 +95,10 @@ func (s *session) Pull(stream upload.Upload_PullServer) error {
 	d := digest.NewDigestFromEncoded(digest.SHA256, name)
 	if err := d.Validate(); err != nil {
 		return status.Errorf(codes.InvalidArgument, "artifact %q: %v", name, err)
+	}
+	if r := s.givenBlob(d); r != nil {
+		defer r.Close()
+		return s.send(stream, d, r)
 	}
 	if s.Artifacts == nil {
 		return s.failed(ctx, d, errors.New("the builder does not have it, and nothing was given that could bring it"))

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/containerd/containerd/v2/core/content"
 	"github.com/moby/buildkit/client"
 	bkllb "github.com/moby/buildkit/client/llb"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
@@ -71,6 +72,9 @@ func (c *call) solve(ctx context.Context, exports []client.ExportEntry, fn gatew
 		FrontendAttrs: map[string]string{},
 		CacheImports:  cacheEntries(c.budgeted(c.o.CacheFrom)),
 		CacheExports:  packedAlike(cacheEntries(localLast(c.o.CacheTo))),
+	}
+	if c.sess.Layers != nil {
+		opt.OCIStores = map[string]content.Store{givenStore: layerStore{s: c.sess}}
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

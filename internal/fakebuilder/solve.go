@@ -60,6 +60,7 @@ type build struct {
 	returned chan *gateway.ReturnRequest
 
 	mu      sync.Mutex
+	session chan string      // of the caller; whoever takes it puts it back
 	results map[string]files // by the id that the client was given
 	events  chan *controlapi.StatusResponse
 	over    bool // nothing is sent on events any more
@@ -67,7 +68,7 @@ type build struct {
 
 func newBuild(b *Builder) *build {
 	return &build{b: b, returned: make(chan *gateway.ReturnRequest, 1), results: map[string]files{},
-		events: make(chan *controlapi.StatusResponse, 10000)}
+		session: make(chan string, 1), events: make(chan *controlapi.StatusResponse, 10000)}
 }
 
 func (r *build) tell(ss *controlapi.StatusResponse) {
@@ -360,6 +361,7 @@ func (c *control) Status(req *controlapi.StatusRequest, stream controlapi.Contro
 // Solve implements controlapi.ControlServer. It exports what the client's own solves come to.
 func (c *control) Solve(ctx context.Context, req *controlapi.SolveRequest) (*controlapi.SolveResponse, error) {
 	r := c.b.build(req.Ref)
+	r.session <- req.Session
 	defer r.end()
 	select {
 	case <-ctx.Done():

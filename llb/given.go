@@ -1,0 +1,234 @@
+package llb
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/errdefs"
+	bkllb "github.com/moby/buildkit/client/llb"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/moby/buildkit/util/apicaps"
+	digest "github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// LayerSource gives the layers of [GivenLayer] stages.
+type LayerSource interface {
+	// Layer gives the layer of a key, and waits until it is made. If only is set, it makes no layer: for one
+	// that is not there the error is os.ErrNotExist.
+	Layer(ctx context.Context, key digest.Digest, only bool) (StoredLayer, error)
+	// OpenLayer gives the bytes of a layer that Layer has given, by the digest of its blob.
+	OpenLayer(d digest.Digest) (LayerReader, error)
+}
+
+// LayerReader reads a layer's blob.
+type LayerReader interface {
+	io.ReaderAt
+	io.Closer
+}
+
+// GivenLayer is a stage of one layer that the session gives ready-made. key is the digest of all that the layer is
+// made of, so the graph is known before the layer is. The builder takes the blob as it is: it unpacks it only for a
+// step that reads it, and it packs it never.
+func GivenLayer(title string, key digest.Digest) Stage {
+	if err := key.Validate(); err != nil {
+		return Stage{err: wrapStep(title, fmt.Errorf("key %q: %w", key, err))}
+	}
+	return Stage{n: &node{title: title, layers: 1, contentAddressed: true, given: key}}
+}
+
+// Given is the key of a [GivenLayer]; false: the stage is another one.
+func (s Stage) Given() (digest.Digest, bool) {
+	if s.n == nil || s.n.given == "" {
+		return "", false
+	}
+	return s.n.given, true
+}
+
+// givenURL stands for a given layer in a graph that is not solved.
+func givenURL(key digest.Digest) string { return "http://buildkit-session/layer/" + key.Encoded() }
+
+// givenStore is the name that builders know the session's layers by.
+const givenStore = "raybuild"
+
+// giving says how a solve takes the layers that the session gives. The zero value takes none: the graph then only
+// names them.
+type giving struct {
+	layer func(key digest.Digest) (StoredLayer, error)
+	// unpack: the builder cannot read layers of the session, so it gets them as archives, and packs them anew.
+	unpack bool
+}
+
+// given lays out a given layer.
+func (l *layout) given(n *node) bkllb.State {
+	l.givenUsed = true
+	if l.give.layer == nil {
+		return bkllb.HTTP(givenURL(n.given), named(n.title))
+	}
+	stored, err := l.give.layer(n.given)
+	if err != nil {
+		l.err = errors.Join(l.err, wrapStep(n.title, err))
+		return bkllb.Scratch()
+	}
+	if l.give.unpack {
+		const file = "layer.tar.gz"
+		archive := bkllb.HTTP(artifactURL(stored.Digest), bkllb.Checksum(stored.Digest), bkllb.Filename(file),
+			named(n.title+" (fetch)"))
+		unpack := bkllb.Copy(archive, "/"+file, "/", &bkllb.CopyInfo{AttemptUnpack: true})
+		return bkllb.Scratch().File(unpack, l.opts(n.title)...)
+	}
+	image := imageOf(stored)
+	return bkllb.OCILayout("raybuild/layer@"+image.root.String(), bkllb.OCIStore("", givenStore), named(n.title))
+}
+
+// oneLayer is an image that has one layer and nothing else.
+type oneLayer struct {
+	root digest.Digest
+	docs map[digest.Digest][]byte // manifest and config
+}
+
+func imageOf(l StoredLayer) oneLayer {
+	config := mustJSON(ocispecs.Image{Platform: ocispecs.Platform{OS: "linux", Architecture: "amd64"},
+		RootFS: ocispecs.RootFS{Type: "layers", DiffIDs: []digest.Digest{l.DiffID}}})
+	manifest := mustJSON(ocispecs.Manifest{Versioned: specs.Versioned{SchemaVersion: 2},
+		MediaType: ocispecs.MediaTypeImageManifest,
+		Config: ocispecs.Descriptor{MediaType: ocispecs.MediaTypeImageConfig, Digest: digest.FromBytes(config),
+			Size: int64(len(config))},
+		Layers: []ocispecs.Descriptor{{MediaType: l.MediaType, Digest: l.Digest, Size: l.Size}}})
+	root := digest.FromBytes(manifest)
+	return oneLayer{root, map[digest.Digest][]byte{root: manifest, digest.FromBytes(config): config}}
+}
+
+func mustJSON(v any) []byte {
+	dt, err := json.Marshal(v)
+	if err != nil { // these types can always be written
+		panic("llb: write document: " + err.Error()) //nolint:forbidigo // cannot be
+	}
+	return dt
+}
+
+// give is how this call's solves take given layers.
+func (c *call) give(ctx context.Context, caps apicaps.CapSet) giving {
+	return giving{
+		unpack: c.b.store || caps.Supports(pb.CapSourceOCILayout) != nil,
+		layer: func(key digest.Digest) (StoredLayer, error) {
+			if c.sess.Layers == nil {
+				return StoredLayer{}, errors.New("nothing was given that makes layers")
+			}
+			l, err := c.sess.Layers.Layer(ctx, key, c.sess.Artifacts == nil)
+			if err == nil {
+				c.sess.knowLayer(l)
+			}
+			return l, err
+		},
+	}
+}
+
+// layout is a layout for a solve of this call.
+func (c *call) layout(ctx context.Context, gw gateway.Client, line, noCache bool) *layout {
+	l := newLayout(line, noCache)
+	l.give = c.give(ctx, gw.BuildOpts().LLBCaps)
+	return l
+}
+
+// knowLayer makes a layer available to the builder.
+func (s *session) knowLayer(l StoredLayer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.blobs == nil {
+		s.blobs, s.docs = map[digest.Digest]int64{}, map[digest.Digest][]byte{}
+	}
+	s.blobs[l.Digest] = l.Size
+	for d, dt := range imageOf(l).docs {
+		s.docs[d] = dt
+	}
+}
+
+// givenBlob is the archive of a given layer, for a builder that takes it so; nil: d is none.
+func (s *session) givenBlob(d digest.Digest) io.ReadCloser {
+	s.mu.Lock()
+	size, ok := s.blobs[d]
+	s.mu.Unlock()
+	if !ok {
+		return nil
+	}
+	r, err := s.Layers.OpenLayer(d)
+	if err != nil {
+		return nil
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.NewSectionReader(r, 0, size), r}
+}
+
+// layerStore serves given layers to a builder, which only reads.
+type layerStore struct {
+	content.Store // nil: the session's server calls nothing else for a builder that reads
+	s             *session
+}
+
+// Info implements content.Store.
+func (c layerStore) Info(_ context.Context, d digest.Digest) (content.Info, error) {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	if dt, ok := c.s.docs[d]; ok {
+		return content.Info{Digest: d, Size: int64(len(dt))}, nil
+	}
+	if size, ok := c.s.blobs[d]; ok {
+		return content.Info{Digest: d, Size: size}, nil
+	}
+	return content.Info{}, fmt.Errorf("layer %s: %w", d, errdefs.ErrNotFound)
+}
+
+// ReaderAt implements content.Store.
+func (c layerStore) ReaderAt(ctx context.Context, desc ocispecs.Descriptor) (content.ReaderAt, error) {
+	info, err := c.Info(ctx, desc.Digest)
+	if err != nil {
+		return nil, err
+	}
+	c.s.mu.Lock()
+	dt, ok := c.s.docs[desc.Digest]
+	c.s.mu.Unlock()
+	if ok {
+		return sizedReader{nopCloser{bytesAt(dt)}, info.Size}, nil
+	}
+	r, err := c.s.Layers.OpenLayer(desc.Digest)
+	if err != nil {
+		return nil, err
+	}
+	return sizedReader{r, info.Size}, nil
+}
+
+type sizedReader struct {
+	LayerReader
+	size int64
+}
+
+// Size implements content.ReaderAt.
+func (r sizedReader) Size() int64 { return r.size }
+
+type bytesAt []byte
+
+// ReadAt implements io.ReaderAt.
+func (b bytesAt) ReadAt(p []byte, off int64) (int, error) {
+	if off >= int64(len(b)) {
+		return 0, io.EOF
+	}
+	n := copy(p, b[off:])
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+type nopCloser struct{ io.ReaderAt }
+
+// Close implements io.Closer.
+func (nopCloser) Close() error { return nil }
