@@ -43,6 +43,9 @@ func (a added) Apply(on Stack, locked []Artifact) (Stack, error) {
 	if len(wheels) == 0 {
 		return on, nil
 	}
+	if compiler := compiler(on, locked); converts(compiler.Version) {
+		return a.addWheels(on, a.Name(), wheelGroup{name: a.Name(), wheels: wheels}, compiler), nil
+	}
 	step, err := a.installWheels(wheelGroup{name: a.Name(), wheels: wheels})
 	if err != nil {
 		return on, err
@@ -53,6 +56,9 @@ func (a added) Apply(on Stack, locked []Artifact) (Stack, error) {
 }
 
 func (a added) inputs(on Stack, _ string, locked []Artifact) (inputSet, error) {
+	if compiler := compiler(on, locked); converts(compiler.Version) {
+		return a.wheelInputs(compiler, ofKind(locked, KindWheel)), nil
+	}
 	s := inputSet{on: []string{"env"}, values: map[string]string{
 		"tool": pinned(on.Tool), "env.name": a.env.Env.Name,
 		stepTextInput: textDigest(preludeText, wheelInstallText, wheelInstallProgram),

@@ -63,6 +63,7 @@ func (e env) Apply(on Stack, locked []Artifact) (Stack, error) {
 		return on, fmt.Errorf("apply layer env: the lock has no python for environment %q; run raybuild lock "+
 			"--update env", e.Env.Name)
 	}
+	on.python = pythonOf(packages)
 	dir, err := artifactDir("[env] collect packages", packages)
 	if err != nil {
 		return on, err

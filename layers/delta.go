@@ -11,10 +11,16 @@ type Delta struct {
 	// Graph has only the layers that must be built, in the same order. It has no layer if the image
 	// has all of them.
 	Graph *Graph
-	// Kept has an entry for each layer of the new image: its index in the existing image, or -1 if
-	// Graph builds it.
+	// Kept has an entry for each layer of the new image: its index in the existing image, or BuiltLayer
+	// if Graph builds it, or MadeLayer.
 	Kept []int
 }
+
+// Layers that are not kept.
+const (
+	BuiltLayer = -1 // a builder builds it
+	MadeLayer  = -2 // it is made of wheels, without a builder
+)
 
 // Nothing tells whether no layer must be built.
 func (r *Delta) Nothing() bool {
@@ -25,27 +31,91 @@ func (r *Delta) Nothing() bool {
 // Missing compares the graph, whose record is now, with an image whose record is old. It returns the
 // layers that the image lacks. Two layers are the same if all operations that make them are the same
 // (LayerRecord.Key). It returns nil if the graph can reuse no layer: if there are several platforms,
-// if the image's layers have another compression or form, or if none is the same.
-func (g *Graph) Missing(now, old *BuildRecord) *Delta {
+// if the image's layers have another compression or form, or if none is the same. With wheels it takes
+// only layers of wheels from the image, so that a builder builds all others, and can export them.
+func (g *Graph) Missing(now, old *BuildRecord, wheels bool) *Delta {
 	if len(g.Images) != 1 || g.onto != nil || old == nil || old.Linear || old.Compression != now.Compression ||
 		len(old.Platforms) != 1 {
 		return nil
 	}
-	whole := g.Images[0]
 	compared, _ := CompareRecords(old, now)
-	r := &Delta{}
+	var kept []int
 	for _, f := range compared {
 		for n := range f.Count {
-			at := -1
+			at := BuiltLayer
 			if f.Status == Reused {
 				at = f.OldAt + n
 			}
-			r.Kept = append(r.Kept, at)
+			kept = append(kept, at)
 		}
 	}
-	front := len(whole.BaseLayers)
-	if len(r.Kept) != front+len(whole.Layers) {
+	if wheels {
+		for i := range kept {
+			n := i - len(g.Images[0].BaseLayers)
+			if n < 0 || n >= len(g.Images[0].Layers) || !isGiven(g.Images[0].Layers[n]) {
+				kept[i] = BuiltLayer
+			}
+		}
+	}
+	r := g.delta(kept)
+	if r == nil || !slices.ContainsFunc(r.Kept, func(at int) bool { return at >= 0 }) {
 		return nil
+	}
+	return r
+}
+
+// Made tells which layers are made of wheels, without a builder, if no other image has any. It returns
+// nil if there is none, or if a builder must pack them: several platforms, or another compression.
+func (g *Graph) Made() *Delta {
+	if len(g.Images) != 1 || g.onto != nil {
+		return nil
+	}
+	kept := make([]int, len(g.Images[0].BaseLayers)+len(g.Images[0].Layers))
+	for i := range kept {
+		kept[i] = BuiltLayer
+	}
+	r := g.delta(kept)
+	if r == nil || !slices.Contains(r.Kept, MadeLayer) {
+		return nil
+	}
+	return r
+}
+
+func isGiven(l llb.Layer) bool {
+	_, given := l.Stage.Given()
+	return given
+}
+
+// MadeOnto is Made for a graph that puts a layer of wheels on an existing image (see OnImage): all
+// layers of that image are kept.
+func (g *Graph) MadeOnto() *Delta {
+	if len(g.Images) != 1 || g.onto == nil || g.onto.Linear || len(g.Images[0].Layers) != 1 ||
+		!isGiven(g.Images[0].Layers[0]) || g.Compression != "gzip" || g.onto.Compression != g.packing() {
+		return nil
+	}
+	r := &Delta{}
+	for i := range g.Images[0].BaseLayers {
+		r.Kept = append(r.Kept, i)
+	}
+	r.Kept = append(r.Kept, MadeLayer)
+	rest := *g
+	rest.Images = []llb.Image{{Platform: g.Images[0].Platform, Config: g.Images[0].Config,
+		Created: g.Images[0].Created}}
+	r.Graph = &rest
+	return r
+}
+
+// delta is what a builder builds, if some layers are kept.
+func (g *Graph) delta(kept []int) *Delta {
+	whole, r := g.Images[0], &Delta{Kept: kept}
+	front := len(whole.BaseLayers)
+	if len(kept) != front+len(whole.Layers) {
+		return nil
+	}
+	for n, l := range whole.Layers {
+		if isGiven(l) && kept[front+n] < 0 && g.Compression == "gzip" {
+			kept[front+n] = MadeLayer
+		}
 	}
 	left := whole
 	left.Base, left.BaseLayers, left.Layers = llb.Stage{}, nil, nil
@@ -60,11 +130,8 @@ func (g *Graph) Missing(now, old *BuildRecord) *Delta {
 			r.Kept[n] = -1
 		}
 	}
-	if !slices.ContainsFunc(r.Kept, func(at int) bool { return at >= 0 }) {
-		return nil
-	}
 	for n, l := range whole.Layers {
-		if r.Kept[front+n] < 0 {
+		if r.Kept[front+n] == BuiltLayer {
 			left.Layers = append(left.Layers, l)
 		}
 	}

@@ -36,7 +36,7 @@ func ExampleNewGraph() {
 		fmt.Println(layer.Name)
 	}
 	// Output:
-	// sha256:08f2bf9d1efaa2e5813d8a5f22258f4c15325d88e657175facff4e198e5b7efa
+	// sha256:3004f4d6d4a750f722f6468841624bea1895b119f2dbb5ff858c091fb287761c
 	// miniconda
 	// env
 	// activate

@@ -68,12 +68,12 @@ func exampleGraph(t *testing.T, name string) *Graph {
 
 // exampleDigests are the digests of the examples' graphs, the same as at 4ade58a.
 var exampleDigests = map[string]digest.Digest{
-	"arm64":     "sha256:08f2bf9d1efaa2e5813d8a5f22258f4c15325d88e657175facff4e198e5b7efa",
-	"china":     "sha256:9eed7d09dfc584ecf5ed050d29142519c56efaf5dc3b54cfd9ac76281925d585",
-	"default":   "sha256:dac521a42d98fabf8aeb376a69313468d5fddba5c358bb6aa3e408f82a1c96e4",
-	"minimal":   "sha256:12c3ac7a98702e1a1e8c678ab4fef30c9fff78829680f637f2985f344923ec51",
+	"arm64":     "sha256:3004f4d6d4a750f722f6468841624bea1895b119f2dbb5ff858c091fb287761c",
+	"china":     "sha256:bec2661bc5306073a425a75759bbba5ea44d27aea1a9f62743a7ca4e576b8bd7",
+	"default":   "sha256:43b52fcf92635dc0da5f6d1a471b08280ed15c7a06fcf53ce577deaa87a1f010",
+	"minimal":   "sha256:8f21be478c63a772f21ff4ec29023abb8fd8790d93361777459956860d244fe6",
 	"seed-2020": "sha256:2962c0f9209c03f40ac873e22593fd365e5a30c094f55495e3414411ec6a1ec1",
-	"training":  "sha256:6a0da5ec7372047fd5805fee92e79b8491dc730fc6648bd165f41b166a0fbca3",
+	"training":  "sha256:63ba35a8bd01f9bbcc73c007e9cf4d3425dcd81fd6ce0358e285dd8e8921cc23",
 }
 
 // The example of the defaults is the defaults.

@@ -57,6 +57,8 @@ type Graph struct {
 	Compression string
 	// Artifacts are the files that come from mirrors and package sources, for all platforms, each once.
 	Artifacts []Artifact
+	// Wheels are the layers of all platforms that are made of wheels, without a builder, each once.
+	Wheels []WheelLayer
 	// Local are the artifacts that are made of files of this machine.
 	Local []LocalFile
 
@@ -96,6 +98,7 @@ func NewGraph(ctx context.Context, r *Recipe, l *Lock, o GraphOptions) (*Graph, 
 			return nil, fmt.Errorf("graph platform %q: %w", name, err)
 		}
 		g.Images, g.made = append(g.Images, image), append(g.made, made)
+		g.addWheels(made.stacks[len(made.stacks)-1].wheels)
 		for _, a := range locked.artifacts() {
 			if a.Origin == originLocal {
 				g.Local = append(g.Local, localWheel(r.Dir, a))
@@ -111,6 +114,14 @@ func NewGraph(ctx context.Context, r *Recipe, l *Lock, o GraphOptions) (*Graph, 
 	}
 	g.Annotations[GraphAnnotation] = g.Digest.String()
 	return g, nil
+}
+
+func (g *Graph) addWheels(all []WheelLayer) {
+	for _, w := range all {
+		if !slices.ContainsFunc(g.Wheels, func(have WheelLayer) bool { return have.Key == w.Key }) {
+			g.Wheels = append(g.Wheels, w)
+		}
+	}
 }
 
 func graphPlatform(ctx context.Context, r *Recipe, local []LocalFile, name string, locked *LockPlatform,
@@ -167,6 +178,7 @@ func newStack(p llb.Platform, locked *LockPlatform) Stack {
 	return Stack{
 		Platform: p, Base: locked.Base, Tool: locked.Tool,
 		BaseStage: llb.From(pinned(locked.Base)), ToolStage: llb.From(pinned(locked.Tool)),
+		python: pythonOf(locked.layer("env")),
 	}
 }
 

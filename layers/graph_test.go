@@ -49,6 +49,8 @@ func graphLock() *Lock {
 		return Artifact{Kind: KindConda, Name: name, Version: version, Origin: "conda-forge", Path: file,
 			SHA256: sum(file), MD5: "0", Size: 1}
 	}
+	byteCode := conda("python", "3.12.1")
+	byteCode.For = map[string]string{forByteCode: "yes"}
 	return &Lock{Version: LockVersion, Platforms: map[string]*LockPlatform{"linux/amd64": {
 		Resolved: time.Unix(1790000000, 0).UTC(), Base: image, Tool: image,
 		Layers: []LockLayer{
@@ -61,7 +63,7 @@ func graphLock() *Lock {
 			},
 			{Name: "env", Artifacts: []Artifact{conda("pip", "25.1"), conda("python", "3.12.4")}},
 			{Name: "ray", Artifacts: []Artifact{pypi("click", "8.1", 1), pypi("ray", "2.52.0", 70<<20),
-				pypi("requests", "2.32", 1), pypi("tensorflow", "2.18", 500<<20)}},
+				pypi("requests", "2.32", 1), pypi("tensorflow", "2.18", 500<<20), byteCode}},
 		},
 	}}}
 }
@@ -134,7 +136,7 @@ func (s *subject) steps(t *testing.T) (map[string]string, digest.Digest) {
 func TestEachInputIsInTheGraphAndNowhereElse(t *testing.T) {
 	t.Parallel()
 	wheels := []string{"pip-1", "pip-2", "tensorflow", "ray"} // click and requests fall into two of the groups
-	commands := slices.Concat([]string{"user", "apt", "mirrors", "miniconda", "env", "fonts", "warm"}, wheels)
+	commands := []string{"user", "apt", "mirrors", "miniconda", "env", "fonts", "warm"}
 	tests := map[string]struct {
 		change func(t *testing.T, s *subject)
 		layers []string // whose steps change
@@ -145,7 +147,7 @@ func TestEachInputIsInTheGraphAndNowhereElse(t *testing.T) {
 		}, []string{"user", "apt", "mirrors", "fonts"}},
 		"the tool stage moved": {func(_ *testing.T, s *subject) {
 			s.lock.Platforms["linux/amd64"].Tool.Digest = digest.FromString("tool")
-		}, slices.Concat([]string{"miniconda", "env", "warm"}, wheels)},
+		}, []string{"miniconda", "env", "warm"}},
 		"a package of apt": {func(_ *testing.T, s *subject) {
 			artifact(s.lock, "apt", "wget").SHA256 = sum("wget2")
 		}, []string{"apt", "mirrors", "fonts"}},
@@ -156,10 +158,13 @@ func TestEachInputIsInTheGraphAndNowhereElse(t *testing.T) {
 		}, []string{"mirrors"}},
 		"the installer": {func(_ *testing.T, s *subject) {
 			artifact(s.lock, "miniconda", "miniconda").SHA256 = sum("m2")
-		}, slices.Concat([]string{"miniconda", "env", "warm"}, wheels)},
+		}, []string{"miniconda", "env", "warm"}},
 		"a conda package": {func(_ *testing.T, s *subject) {
 			artifact(s.lock, "env", "python").SHA256 = sum("p2")
-		}, slices.Concat([]string{"env", "warm"}, wheels)},
+		}, []string{"env", "warm"}},
+		"the Python of the byte code": {func(_ *testing.T, s *subject) {
+			artifact(s.lock, "ray", "python").SHA256 = sum("p2")
+		}, append([]string{"warm"}, wheels...)},
 		"ray": {func(_ *testing.T, s *subject) {
 			artifact(s.lock, "ray", "ray").SHA256 = sum("ray2")
 		}, []string{"ray", "warm"}},

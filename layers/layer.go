@@ -67,6 +67,9 @@ type Stack struct {
 	fronts []llb.Stage // and BaseStage as it was with each of them
 	layers []llb.Layer // in the order of the merge
 	owner  []string    // for each of layers, the Layer that added it
+
+	wheels []WheelLayer // those of layers that are made of wheels
+	python Artifact     // of the environment
 }
 
 // ChainOnBase returns the stack with a new base stage: s, which is g.BaseStage after one more step.

@@ -115,6 +115,7 @@ func LockExtends(r *Recipe, old, with *Lock) bool {
 // of that list and no other. record is the build record of the existing image.
 func (g *Graph) OnImage(below map[string]ParentImage, record *BuildRecord) (*Graph, error) {
 	out := *g
+	out.Wheels = nil
 	out.onto, out.whole, out.Images = record, g.Images, make([]llb.Image, len(g.Images))
 	for i, made := range g.made {
 		b, ok := below[made.name]
@@ -131,6 +132,7 @@ func (g *Graph) OnImage(below map[string]ParentImage, record *BuildRecord) (*Gra
 		for _, l := range image.Layers {
 			titles = append(titles, l.Title)
 		}
+		out.addWheels(with.wheels)
 		fresh := with.layers[len(stack.layers):]
 		if len(titles) != b.Layers+1 && len(b.History) == b.Layers {
 			titles = append(slices.Clone(b.History), last.Name())

@@ -39,7 +39,12 @@ func (p python) Apply(on Stack, locked []Artifact) (Stack, error) {
 		}
 		built[a.Filename()] = stage
 	}
+	compiler := compiler(on, locked)
 	for _, g := range wheelGroups(runtimePackages(locked), p.rules) {
+		if g.wheels[0].Kind == KindWheel && converts(compiler.Version) {
+			on = p.addWheels(on, "ray", g, compiler)
+			continue
+		}
 		var step llb.Exec
 		var err error
 		if g.wheels[0].Kind == KindSdist {

@@ -45,6 +45,9 @@ func (r LayerRules) filled() LayerRules {
 func (r LayerRules) shared() int { return max(leastShared, (r.filled().Budget-fixedLayers)*3/8) }
 func (r LayerRules) alone() int  { return r.filled().Budget - fixedLayers - r.shared() }
 
+// ownWheels is the layer of the recipe's own wheels.
+const ownWheels = "pip-own"
+
 // wheelGroup is one layer's wheels.
 type wheelGroup struct {
 	name   string
@@ -88,7 +91,7 @@ func wheelGroups(packages []Artifact, rules LayerRules) []wheelGroup {
 	packages = slices.SortedFunc(slices.Values(packages), func(a, b Artifact) int {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Version, b.Version))
 	})
-	own := wheelGroup{name: "pip-own"}
+	own := wheelGroup{name: ownWheels}
 	var single, ray []wheelGroup
 	small, big := sharing(packages, rules)
 	for _, a := range packages {

@@ -24,13 +24,13 @@ func groupOf(groups []wheelGroup, name string) string {
 
 // randomWheels are Ray and n packages of all sizes, with at most most big ones.
 func randomWheels(r *rand.Rand, n, most int) []Artifact {
-	packages := []Artifact{wheel("ray", 70<<20)}
+	packages := []Artifact{wheelOf("ray", 70<<20)}
 	for i := range n {
 		size := int64(1) << (10 + r.IntN(11))
 		if most > 0 && r.IntN(4) == 0 {
 			size, most = bigWheel<<r.IntN(6), most-1
 		}
-		packages = append(packages, wheel(fmt.Sprintf("package-%d-%d", r.Uint32(), i), size+r.Int64N(size)))
+		packages = append(packages, wheelOf(fmt.Sprintf("package-%d-%d", r.Uint32(), i), size+r.Int64N(size)))
 	}
 	return packages
 }
@@ -110,7 +110,7 @@ func TestAFullBudgetGivesUpOnePlaceAtMost(t *testing.T) {
 		if want := rules.alone() + rules.shared() + 1; len(before) > want {
 			t.Fatalf("seed %d: %d layers, want at most %d", seed, len(before), want)
 		}
-		after := wheelGroups(append(packages, wheel("new", 600<<20)), rules)
+		after := wheelGroups(append(packages, wheelOf("new", 600<<20)), rules)
 		var moved []string
 		for _, p := range packages {
 			if groupOf(before, p.Name) != groupOf(after, p.Name) {
@@ -152,10 +152,10 @@ func TestLayersKeepToTheirSize(t *testing.T) {
 
 func TestWheelsByHowOftenTheyChange(t *testing.T) {
 	t.Parallel()
-	ours := wheel("ours", 1<<10)
+	ours := wheelOf("ours", 1<<10)
 	ours.Origin = originLocal
-	groups := wheelGroups([]Artifact{ours, wheel("ray", 70<<20), wheel("tensorflow", 500<<20), wheel("click", 1<<10)},
-		LayerRules{})
+	groups := wheelGroups([]Artifact{ours, wheelOf("ray", 70<<20), wheelOf("tensorflow", 500<<20),
+		wheelOf("click", 1<<10)}, LayerRules{})
 	var names []string
 	for _, g := range groups {
 		names = append(names, g.name)

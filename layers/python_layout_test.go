@@ -43,7 +43,7 @@ func TestAnAddedPackageMovesItsOwnBytes(t *testing.T) {
 		var more []Artifact
 		var size int64
 		for i := range 1 + r.IntN(4) {
-			more = append(more, wheel(fmt.Sprintf("new-%d", i), 1+r.Int64N(2<<20)))
+			more = append(more, wheelOf(fmt.Sprintf("new-%d", i), 1+r.Int64N(2<<20)))
 			size += more[i].Size
 		}
 		with := shareLayers(append(slices.Clone(packages), more...), packages, LayerRules{}, false)
@@ -75,7 +75,7 @@ func history(t *testing.T, seed uint64, wheels, steps int) (moved, asked int64) 
 			next[at].Version, next[at].Size = fmt.Sprint(step), next[at].Size/16*(15+r.Int64N(4))+1
 			next[at].SHA256 = sum(fmt.Sprint(seed, step))
 		default:
-			next = append(next, wheel(fmt.Sprintf("new-%d", step), 1+r.Int64N(200<<10)))
+			next = append(next, wheelOf(fmt.Sprintf("new-%d", step), 1+r.Int64N(200<<10)))
 			size = next[len(next)-1].Size
 		}
 		shared := 0
@@ -133,7 +133,7 @@ func TestUpdatingMergesSmallLayers(t *testing.T) {
 	packages := shareLayers(randomWheels(r, 60, 10), nil, LayerRules{}, false)
 	fresh, sizes := laidOut(packages)
 	for i := range 8 {
-		with := append(slices.Clone(packages), wheel(fmt.Sprintf("new-%d", i), 20<<10))
+		with := append(slices.Clone(packages), wheelOf(fmt.Sprintf("new-%d", i), 20<<10))
 		packages = shareLayers(with, packages, LayerRules{}, false)
 	}
 	grown, _ := laidOut(packages)
@@ -161,7 +161,7 @@ func TestLockWithoutLayers(t *testing.T) {
 	if again, _ := laidOut(packages); fmt.Sprint(again) != fmt.Sprint(before) {
 		t.Error("the layout of a lock without layers is not the same twice")
 	}
-	with := shareLayers(append(slices.Clone(packages), wheel("new", 1000)), packages, LayerRules{}, false)
+	with := shareLayers(append(slices.Clone(packages), wheelOf("new", 1000)), packages, LayerRules{}, false)
 	after, sizes := laidOut(with)
 	if bytes, changed := newBytes(before, after, sizes); bytes != 1000 {
 		t.Errorf("a package of 1000 bytes moves %d, layers %v", bytes, changed)

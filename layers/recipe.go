@@ -152,6 +152,9 @@ type Pip struct {
 	Wheels []string
 	// ExtraIndexes are further package indexes, each for packages of its own.
 	ExtraIndexes []ExtraIndex
+	// Resolver is "uv" or "pip". Default "", uv: it resolves on this machine. pip resolves in the build
+	// sandbox, and is asked also if uv cannot answer without running code of a package.
+	Resolver string
 	// Added are lists of requirements in the form of Packages. Each list is a layer on top of the
 	// whole image. It is resolved from wheels only, and the packages that are already in the image keep
 	// their versions. Steps do not see these packages.

@@ -141,6 +141,11 @@ func pipValue(p *Pip) strictyaml.Value {
 			Example: "[requirements.txt]", Value: strictyaml.Strings(&p.Requirements, grammarPath())},
 		strictyaml.Key{Name: "wheels", Doc: "Wheels of your own.", Default: "none", Example: `["dist/*.whl"]`,
 			Value: strictyaml.Strings(&p.Wheels, grammarWheels())},
+		strictyaml.Key{Name: "resolver",
+			Doc: "Who finds the versions: `uv` on this machine, or `pip` in the build sandbox. pip also answers " +
+				"where a package has only sources that must run to tell what they need.",
+			Default: "`uv`", Example: "pip", Value: strictyaml.String(&p.Resolver,
+				strictyaml.OneOf("a resolver", resolverUV, resolverPip))},
 		strictyaml.Key{Name: "added",
 			Doc: "Lists of requirements that come on top of the whole image, each as a layer of its own. " +
 				"`raybuild add` writes them.", Default: "none", Example: "[[einops]]", Value: addedValue(&p.Added)},

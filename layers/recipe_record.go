@@ -160,6 +160,7 @@ func (r *Recipe) tree() object {
 			"file": r.Env.File},
 		"ray": object{"version": r.Ray.Version, "extras": r.Ray.Extras},
 		"pip": object{"packages": r.Pip.Packages, "requirements": r.Pip.Requirements, "wheels": r.Pip.Wheels,
+			"resolver":      r.Pip.Resolver,
 			"extra_indexes": indexes, "added": r.Pip.Added},
 		"files": files,
 		"steps": steps,

@@ -39,7 +39,8 @@ type PlatformRecord struct {
 	Config LayerRecord `json:"config"`
 	// Layers in the image's order: "base" first.
 	Layers []LayerRecord `json:"layers"`
-	// Smoke is the digest of the test that the image has passed; "" if it was not tested.
+	// Smoke is the digest of the test that the image has passed, or one to which it only adds packages; ""
+	// if neither was tested.
 	Smoke digest.Digest `json:"smoke,omitempty"`
 	// SmokeWith are the names of the Debian packages that the image had in that test.
 	SmokeWith []string `json:"smoke_with,omitempty"`

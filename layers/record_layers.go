@@ -100,6 +100,9 @@ func (p python) inputs(on Stack, made string, locked []Artifact) (inputSet, erro
 		return s, errors.New("no packages of it in the lock")
 	}
 	wheels := groups[i].wheels
+	if compiler := compiler(on, locked); wheels[0].Kind == KindWheel && converts(compiler.Version) {
+		return p.wheelInputs(compiler, wheels), nil
+	}
 	if wheels[0].Kind != KindSdist {
 		s.values[stepTextInput] = textDigest(preludeText, wheelInstallText, wheelInstallProgram)
 		s.addArtifacts(wheels)

@@ -59,7 +59,7 @@ func TestInputsNameTheOneThatChanged(t *testing.T) {
 			config: "annotation org.opencontainers.image.base.digest"},
 		"the tool stage moved": {change: func(_ *testing.T, s *subject) {
 			s.lock.Platforms[amd64].Tool.Digest = digest.FromString("tool")
-		}, layers: slices.Concat([]string{"miniconda", "env", "warm"}, wheels), input: "tool"},
+		}, layers: []string{"miniconda", "env", "warm"}, input: "tool"},
 		"a package of apt": {change: func(_ *testing.T, s *subject) {
 			artifact(s.lock, "apt", "wget").Version = "2"
 			artifact(s.lock, "apt", "wget").SHA256 = sum("wget2")
@@ -72,15 +72,18 @@ func TestInputsNameTheOneThatChanged(t *testing.T) {
 			artifact(s.lock, "miniconda", "miniconda").SHA256 = sum("m2")
 		},
 			layers: []string{"miniconda"}, input: "installer miniconda",
-			follows: slices.Concat([]string{"env", "warm"}, wheels)},
+			follows: []string{"env", "warm"}},
 		"a conda package": {change: func(_ *testing.T, s *subject) {
 			artifact(s.lock, "env", "python").SHA256 = sum("p2")
 		},
-			layers: []string{"env"}, input: "conda python", follows: slices.Concat([]string{"warm"}, wheels)},
+			layers: []string{"env"}, input: "conda python", follows: []string{"warm"}},
 		"where a conda package comes from": {change: func(_ *testing.T, s *subject) {
 			artifact(s.lock, "env", "pip").Path = "noarch/pip-25.1-h_0.conda"
 		},
-			layers: []string{"env"}, input: "conda pip", follows: slices.Concat([]string{"warm"}, wheels)},
+			layers: []string{"env"}, input: "conda pip", follows: []string{"warm"}},
+		"the Python of the byte code": {change: func(_ *testing.T, s *subject) {
+			artifact(s.lock, "ray", "python").SHA256 = sum("p2")
+		}, layers: wheels, input: "byte code", follows: []string{"warm"}},
 		"ray": {change: func(_ *testing.T, s *subject) { artifact(s.lock, "ray", "ray").SHA256 = sum("ray2") },
 			layers: []string{"ray"}, input: "wheel ray", follows: []string{"warm"}},
 		"a big wheel": {change: func(_ *testing.T, s *subject) {

@@ -71,6 +71,9 @@ type ResolveInput struct {
 	Sandbox func(ctx context.Context) (Sandbox, error)
 	// Sources reach registries and mirrors.
 	Sources Sources
+	// Python gives the resolver of Python packages. It is called when it is needed. Default: pip resolves,
+	// in the sandbox.
+	Python func(ctx context.Context) (PythonResolver, error)
 	// Progress and ProgressTo are those of the resolvers' steps.
 	Progress   llb.ProgressMode
 	ProgressTo io.Writer

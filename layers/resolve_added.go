@@ -19,6 +19,9 @@ func resolveAdded(ctx context.Context, r *Resolver, a added) ([]Artifact, error)
 	for _, l := range r.locked.pythonLayers() {
 		there = append(there, runtimePackages(l.Artifacts)...)
 	}
+	if artifacts, err := r.addByUV(ctx, a, there); err == nil || ctx.Err() != nil {
+		return artifacts, err
+	}
 	options, err := a.pipOptions(r.in.Sources.Secure)
 	if err != nil {
 		return nil, err
@@ -50,6 +53,34 @@ func resolveAdded(ctx context.Context, r *Resolver, a added) ([]Artifact, error)
 		}
 		return onlyNew(artifacts, there)
 	}
+}
+
+// addByUV asks uv, which needs no builder. After any error pip is asked: it says best what is in the way.
+func (r *Resolver) addByUV(ctx context.Context, a added, there []Artifact) ([]Artifact, error) {
+	resolver, err := r.python(ctx, a.python)
+	if err != nil {
+		return nil, err
+	}
+	q, err := r.uvQuestion(ctx, a.python, a.requirements)
+	if err != nil {
+		return nil, err
+	}
+	q.Held = held(there, nil)
+	for _, old := range runtimePackages(r.old.layer(a.Name())) {
+		if !r.updates("pip", a.Name(), old.Name) {
+			q.Held = append(q.Held, held([]Artifact{old}, nil)...)
+		}
+	}
+	r.know(there)
+	answer, err := resolver.Resolve(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	artifacts, err := r.uvArtifacts(ctx, answer, nil)
+	if err != nil {
+		return nil, err
+	}
+	return onlyNew(artifacts, there)
 }
 
 // addedPins are the versions that a layer of added packages had, if it is only resolved again.

@@ -3,6 +3,7 @@ package layers
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -15,15 +16,31 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// resolvePython asks the pip of the built environment which files Ray and the
-// other packages need on top of what conda brought. Old versions hold, but for
-// those that stand in the way.
+// resolvePython finds which files Ray and the other packages need on top of what
+// conda brought. uv answers on this machine; where it cannot, the pip of the built
+// environment does. Old versions hold, but for those that stand in the way.
 func resolvePython(ctx context.Context, r *Resolver, p python) ([]Artifact, error) {
 	wheels, err := localWheels(p.dir, p.Wheels)
 	if err != nil {
 		return nil, err
 	}
 	r.know(wheels)
+	artifacts, err := r.resolveByUV(ctx, p, wheels)
+	if errors.Is(err, errNeedsSandbox) {
+		artifacts, err = r.resolveByPip(ctx, p, wheels)
+	}
+	if err == nil {
+		artifacts, err = r.withBuildNeeds(ctx, p, artifacts)
+	}
+	if err != nil {
+		return nil, err
+	}
+	artifacts = shareLayers(artifacts, r.old.layer("ray"), p.rules, r.updates("pip"))
+	return r.keepCompiler(artifacts), nil
+}
+
+// resolveByPip asks the pip of the built environment.
+func (r *Resolver) resolveByPip(ctx context.Context, p python, wheels []Artifact) ([]Artifact, error) {
 	requirements := p.requirements()
 	for _, w := range wheels {
 		requirements = append(requirements, work+"/own/"+w.Filename())
@@ -39,10 +56,7 @@ func resolvePython(ctx context.Context, r *Resolver, p python) ([]Artifact, erro
 			options: options,
 		})
 		if err == nil {
-			if artifacts, err = r.withBuildNeeds(ctx, p, artifacts); err != nil {
-				return nil, err
-			}
-			return shareLayers(artifacts, r.old.layer("ray"), p.rules, r.updates("pip")), nil
+			return artifacts, nil
 		}
 		conflict := answer.conflict
 		if name := pipUnmatched(answer.text); conflict == nil && len(without(held, []string{name})) < len(held) {
@@ -264,9 +278,12 @@ func addNeeds(artifacts, wheels []Artifact, builds string) []Artifact {
 	return artifacts
 }
 
+// ownWheelURL is where pip finds the recipe's own wheels.
+const ownWheelURL = "file://" + work + "/own/"
+
 // pipFile is the artifact of a URL that pip took.
 func pipFile(raw, sha256, name, version string, own []Artifact) (Artifact, error) {
-	if file, ok := strings.CutPrefix(raw, "file://"+work+"/own/"); ok {
+	if file, ok := strings.CutPrefix(raw, ownWheelURL); ok {
 		at := slices.IndexFunc(own, func(a Artifact) bool { return a.Filename() == file })
 		if at < 0 {
 			return Artifact{}, fmt.Errorf("read pip's answer: %q is none of the recipe's wheels", raw)

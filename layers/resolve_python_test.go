@@ -123,7 +123,7 @@ ERROR: No matching distribution found for cuda-toolkit[cublas,cudart]==13.2.2; p
 	}
 }
 
-func wheel(name string, size int64) Artifact {
+func wheelOf(name string, size int64) Artifact {
 	return Artifact{Kind: KindWheel, Name: name, Version: "1", Path: name + "-1-py3-none-any.whl", Size: size}
 }
 

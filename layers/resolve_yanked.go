@@ -17,7 +17,20 @@ var yankedText = lazy(
 // noteYanked keeps in the lock which artifacts the index has withdrawn and why,
 // and says so: a version that its makers took back may be broken, or worse.
 func (r *Resolver) noteYanked(artifacts []Artifact, stderr string) {
-	for _, m := range yankedText().FindAllStringSubmatch(stderr, -1) {
+	r.noteWithdrawn(artifacts, yankedText().FindAllStringSubmatch(stderr, -1))
+}
+
+// uvYankedText is uv's warning (uv 0.13).
+var uvYankedText = lazy("`([A-Za-z0-9._-]+)==([^`]+)` is yanked(?: \\(reason: \"?([^\n]*?)\"?\\))?(?:\n|$)")
+
+// noteYankedByUV does so with what uv said.
+func (r *Resolver) noteYankedByUV(artifacts []Artifact, warnings []string) {
+	r.noteWithdrawn(artifacts, uvYankedText().FindAllStringSubmatch(strings.Join(warnings, "\n")+"\n", -1))
+}
+
+// noteWithdrawn takes name, version and reason of each.
+func (r *Resolver) noteWithdrawn(artifacts []Artifact, found [][]string) {
+	for _, m := range found {
 		for i := range artifacts {
 			a := &artifacts[i]
 			if a.Name != NormalName(m[1]) || a.Version != m[2] {

@@ -111,12 +111,12 @@ func TestSmokePackagesAreThoseThatTheRecipeNames(t *testing.T) {
 		"added: [[Einops]]}")
 	r.Required = []Requirement{{Name: "zipp"}, {Name: "requests"}}
 	r.EnvFile = &EnvFile{Pip: []string{"idna"}}
-	wheel := func(name, origin string) Artifact { return Artifact{Kind: KindWheel, Name: name, Origin: origin} }
+	made := func(name, origin string) Artifact { return Artifact{Kind: KindWheel, Name: name, Origin: origin} }
 	locked := &LockPlatform{Layers: []LockLayer{
-		{Name: "ray", Artifacts: []Artifact{wheel("ray", "pypi"), wheel("requests", "pypi"), wheel("zipp", "pypi"),
-			wheel("idna", "pypi"), wheel("click", "pypi"),
-			wheel("own_wheel", originLocal)}},
-		{Name: "add-1", Artifacts: []Artifact{wheel("einops", "pypi")}},
+		{Name: "ray", Artifacts: []Artifact{made("ray", "pypi"), made("requests", "pypi"), made("zipp", "pypi"),
+			made("idna", "pypi"), made("click", "pypi"),
+			made("own_wheel", originLocal)}},
+		{Name: "add-1", Artifacts: []Artifact{made("einops", "pypi")}},
 	}}
 	got := smokePackages(r, locked)
 	if want := "[requests zipp idna own-wheel einops]"; want != fmt.Sprint(got) {

@@ -1,0 +1,106 @@
+package layers
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/raybuild/raybuild/llb"
+	"github.com/raybuild/raybuild/wheel"
+)
+
+// WheelLayer is a layer of the image that is made of wheels, without a builder: the wheels' files, and
+// the byte code of their sources.
+type WheelLayer struct {
+	// Key is the digest of all that the layer is made of: see llb.GivenLayer.
+	Key digest.Digest
+	// Name of the layer, and Title, its history text.
+	Name, Title string
+	// Wheels in the order in which they are installed.
+	Wheels []Artifact
+	// Prefix is the environment's directory.
+	Prefix string
+	// Python is the environment's, as major.minor.
+	Python string
+	// Compiler is the conda package of the Python that makes the byte code. Patch releases of Python may
+	// make other byte code of one source, so the lock keeps the one that it has.
+	Compiler Artifact
+}
+
+// Size is that of the wheels, in bytes.
+func (w WheelLayer) Size() int64 { return wheelGroup{wheels: w.Wheels}.size() }
+
+// forByteCode is the fact of a lock's Python that makes byte code.
+const forByteCode = "bytecode"
+
+// compiler is the Python that makes the byte code: the lock's, or that of the environment.
+func compiler(on Stack, locked []Artifact) Artifact {
+	for _, a := range ofKind(locked, KindConda) {
+		if a.For[forByteCode] != "" {
+			return a
+		}
+	}
+	return on.python
+}
+
+// keepCompiler adds the Python that makes byte code to the packages of a lock. It stays as long as it
+// is of the environment's release, so that a patch of Python makes no byte code again.
+func (r *Resolver) keepCompiler(packages []Artifact) []Artifact {
+	now := r.stack.python
+	if old := compiler(Stack{}, r.old.layer("ray")); minorOf(old.Version) == minorOf(now.Version) && !r.updates("pip") {
+		now = old
+	}
+	if now.Name == "" {
+		return packages
+	}
+	now.For = withFact(now.For, forByteCode, "yes")
+	return append(packages, now)
+}
+
+// pythonOf is the Python of an environment.
+func pythonOf(locked []Artifact) Artifact {
+	for _, a := range locked {
+		if a.Kind == KindConda && a.Name == "python" {
+			return a
+		}
+	}
+	return Artifact{}
+}
+
+// converts tells whether wheels become layers without a builder. The byte code of a Python before 3.7
+// holds the time of its source, which only an installed file has.
+func converts(python string) bool {
+	minor, ok := strings.CutPrefix(minorOf(python), "3.")
+	n, err := strconv.Atoi(minor)
+	return ok && err == nil && n >= 7
+}
+
+// addWheels adds a layer that is made of wheels.
+func (p python) addWheels(on Stack, layer string, g wheelGroup, compiler Artifact) Stack {
+	w := WheelLayer{Name: g.name, Title: g.vertex("install " + g.what()), Wheels: g.wheels, Prefix: p.env.prefix(),
+		Python: minorOf(compiler.Version), Compiler: compiler}
+	digests := make([]string, len(w.Wheels))
+	for i, a := range w.Wheels {
+		digests[i] = a.SHA256
+	}
+	w.Key = digestOf([]any{"wheels", wheel.Version, w.Prefix, w.Python, w.Compiler.SHA256, digests})
+	on.wheels = append(slices.Clip(on.wheels), w)
+	return on.Add(layer, g.name, w.Title, llb.GivenLayer(w.Title, w.Key))
+}
+
+// byteCodeInput is the input of a layer of wheels that is the Python of its byte code.
+const byteCodeInput = "byte code"
+
+// wheelInputs are the inputs of a layer that is made of wheels.
+func (p python) wheelInputs(compiler Artifact, wheels []Artifact) inputSet {
+	s := inputSet{values: map[string]string{
+		"env.name":    p.env.Env.Name,
+		byteCodeInput: fmt.Sprintf("python %s %s", compiler.Version, compiler.Digest()),
+		stepTextInput: textDigest("wheels", strconv.Itoa(wheel.Version)),
+	}}
+	s.addArtifacts(wheels)
+	return s
+}
