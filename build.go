@@ -99,18 +99,24 @@ func (m target) built() *layers.Graph {
 // from returns the images of registries that have some of the target's blobs, by digest.
 func (m target) from(p *Project) []string {
 	if m.kept != nil {
-		return append(p.bases(m.built()), m.kept.old.Ref)
+		return append(p.bases(m.built()), m.kept.from()...)
 	}
 	return p.bases(m.graph)
 }
 
 // makeImage builds the missing layers, tests the image if o asks for it, and sends the image to its
 // destinations. If no layer has to be built, it needs no builder.
-func (p *Project) makeImage(ctx context.Context, o *BuildOptions, m target, t *tally) (*llb.Result, error) {
-	if m.kept == nil {
-		return p.solve(ctx, o, m, t)
+func (p *Project) makeImage(ctx context.Context, o *BuildOptions, m target, t *tally) (res *llb.Result, err error) {
+	if p.layers, err = p.makeLayers(ctx, o, m); err != nil {
+		return nil, err
 	}
-	if m.kept.rest.Nothing() {
+	if p.layers != nil {
+		defer p.layers.Close()
+	}
+	switch {
+	case m.kept == nil:
+		return p.solve(ctx, o, m, t)
+	case m.kept.rest.Nothing():
 		return p.pushReused(ctx, o, t, m.kept)
 	}
 	m.kept.asking.Go(func() { m.kept.askPresent(ctx, p) }) // while the builder makes the other layers
@@ -182,6 +188,9 @@ func (p *Project) solve(ctx context.Context, o *BuildOptions, m target, t *tally
 	if err != nil {
 		return nil, err
 	}
+	if m.kept != nil && m.kept.old == nil && b.Store != nil {
+		m.kept = nil // it takes no layers, and makes all anew
+	}
 	if m.kept != nil && b.Store != nil {
 		return nil, fmt.Errorf("%w: a Docker Engine's store makes other ones", errCannotReuse)
 	}
@@ -217,16 +226,19 @@ func (p *Project) explainBuild(ctx context.Context, b *builder.Builder, o *Build
 // image gets its names after it has passed.
 func (p *Project) run(ctx context.Context, b *builder.Builder, o *BuildOptions, m target, to llb.BuildOptions,
 	t *tally) (*llb.Result, error) {
-	to.Checks, to.PackEarly, to.CPUs = p.smoke.checks(m.kept != nil), o.Push, b.CPUs()
+	to.Checks, to.PackEarly, to.CPUs = p.smoke.checks(m.kept != nil && m.kept.old != nil), o.Push, b.CPUs()
 	build := func(to llb.BuildOptions) (*llb.Result, error) {
 		build, ctx, err := b.Start(ctx, m.built().Images, p.session(o.Secrets), to)
 		if err != nil {
 			return nil, err
 		}
+		p.layers.showOn(build.Content)
 		if o.Push {
 			err = p.pushBuild(ctx, b, o, m, to, t, build)
 		}
+		p.layers.showOn(nil)
 		res, err := build.End(ctx, err)
+		res.Steps = append(p.layers.steps(), res.Steps...)
 		t.steps(res.Steps)
 		return res, err
 	}

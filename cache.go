@@ -17,6 +17,7 @@ const (
 	engineDir    = builder.EngineDir
 	artifactsDir = "artifacts"
 	locksDir     = "locks"
+	layersDir    = "layers"
 	testedDir    = "tested" // one file for each test that an image built here has passed
 	// RegistryDir is the default directory of "raybuild registry serve".
 	RegistryDir = "registry"
@@ -24,7 +25,7 @@ const (
 
 // CachePart is one part of raybuild's own directory. Its JSON is that of "raybuild cache du --json".
 type CachePart struct {
-	Part  string `json:"part"` // engine, artifacts, locks, tested or registry
+	Part  string `json:"part"` // engine, artifacts, layers, uv, locks, tested or registry
 	Path  string `json:"path"`
 	Bytes int64  `json:"bytes"` // on disk
 	What  string `json:"what"`  // what the part contains, in words
@@ -40,6 +41,8 @@ func CacheParts(o Options) ([]CachePart, error) {
 	for _, part := range []struct{ name, what string }{
 		{engineDir, "the embedded engine's build cache"},
 		{artifactsDir, "fetched packages, wheels and installers"},
+		{layersDir, "layers that were made of wheels"},
+		{uvDir, "uv, which resolves Python packages, and what it keeps"},
 		{locksDir, "locks of recipes with --set"},
 		{testedDir, "which tests the images that were built here have passed"},
 		{RegistryDir, "images of raybuild registry serve; prune leaves them alone"},
@@ -78,7 +81,7 @@ func PruneCache(ctx context.Context, o Options, p PruneOptions) (freed int64, er
 	if err := sources.Prune(ctx, filepath.Join(home, artifactsDir), p.Keep); err != nil {
 		return 0, fmt.Errorf("prune artifacts: %w", err)
 	}
-	for _, part := range []string{locksDir, testedDir} {
+	for _, part := range []string{layersDir, uvDir, locksDir, testedDir} {
 		if err := os.RemoveAll(filepath.Join(home, part)); err != nil {
 			return 0, fmt.Errorf("prune %s: %w", part, err)
 		}

@@ -90,6 +90,8 @@ func ExamplePruneCache() {
 	// Output:
 	// engine 0
 	// artifacts 0
+	// layers 0
+	// uv 0
 	// locks 0
 	// tested 0
 	// registry 0

@@ -46,8 +46,9 @@ func TestAddPutsALayerOnTop(t *testing.T) {
 	s := newSite(t)
 	first, _ := s.build(BuildOptions{})
 	url := "https://files.pythonhosted.org/packages/ei/einops-0.8.0-py3-none-any.whl"
+	sum := digest.FromBytes(siteWheel("einops", "0.8.0")).Encoded()
 	s.leaves["[add-1] resolve"] = map[string]string{"report.json": fmt.Sprintf(
-		`{"install": [{"download_info": {"url": %q, "archive_info": {"hashes": {"sha256": "%s"}}}, "metadata": {"name": "einops", "version": "0.8.0"}}]}`, url, digest.FromString(url).Encoded())}
+		`{"install": [{"download_info": {"url": %q, "archive_info": {"hashes": {"sha256": "%s"}}}, "metadata": {"name": "einops", "version": "0.8.0"}}]}`, url, sum)}
 	s.builder.Ran()
 	res, err := Add(t.Context(), s.ref("ray:1"), []string{"einops"}, s.options(), BuildOptions{Push: true})
 	if err != nil {

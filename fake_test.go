@@ -249,7 +249,7 @@ func TestStoppedBuildSaysHowFarItCame(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	ctx, stop := context.WithCancel(t.Context())
-	s.stops["[ray] install ray 2.60.0"] = stop
+	s.stops["[env] create ray with python 3.11.9"] = stop
 	p, err := Open(s.options())
 	if err != nil {
 		t.Fatal(err)

@@ -121,6 +121,12 @@ func (g *comparison) plan(ctx context.Context, name string) (*Plan, error) {
 	if r.Smoke, err = g.smokes(old); err != nil {
 		return nil, err
 	}
+	needsNone := !slices.ContainsFunc(r.Layers, func(l PlanLayer) bool {
+		return l.New > 0 && !g.given(l.Platform, l.Name)
+	})
+	if r.Smoke && needsNone && g.onlyAdds(old) {
+		r.Smoke = false // no builder is used, see planSmoke
+	}
 	r.sum(g)
 	return r, nil
 }
@@ -154,6 +160,9 @@ func (r *Plan) add(ctx context.Context, g *comparison, f layers.LayerComparison,
 			l.Size = int64(float64(oldSize) * float64(f.Bytes) / float64(f.OldBytes))
 		} else if oldSize == 0 {
 			l.Size = f.Bytes
+		}
+		if made, ok := g.made(f); ok {
+			l.Size, l.Estimate, l.Digests = made.Size, false, []digest.Digest{made.Digest}
 		}
 	}
 	if f.Name == "base" && f.Status == layers.Built {

@@ -114,6 +114,13 @@ func stepCounts(ctx context.Context, graph *layers.Graph) (map[string]stepCount,
 			}
 			out[key] = n
 		}
+		for _, l := range image.Layers {
+			if _, given := l.Stage.Given(); given { // raybuild itself makes it
+				n := out[platform+" "+l.Name]
+				n.run++
+				out[platform+" "+l.Name] = n
+			}
+		}
 	}
 	return out, nil
 }

@@ -41,6 +41,7 @@ type Project struct {
 	ofImage  *pushedImage        // the image that recipe and lock come from; nil: they are files
 	smoke    *smoke              // how the image is tested; nil: not yet known
 	tried    []*pushedImage      // images that were tried for reuse of layers
+	layers   *madeLayers         // made of wheels, for the image that is built; nil: there are none
 	onto     *onto               // packages are added to ofImage; nil: the image is built from its recipe
 }
 
@@ -255,6 +256,7 @@ func (p *Project) resolveInput(update []string) layers.ResolveInput {
 		Progress:    p.env.Progress,
 		ProgressTo:  p.env.ProgressTo,
 		Log:         p.env.info,
+		Python:      func(ctx context.Context) (layers.PythonResolver, error) { return p.uv(ctx) },
 		Sandbox: func(ctx context.Context) (layers.Sandbox, error) {
 			b, err := p.connect(ctx)
 			if err != nil {
@@ -359,6 +361,7 @@ func (p *Project) locked() map[string]*layers.LockPlatform {
 func (p *Project) session(secrets map[string]func() ([]byte, error)) llb.Session {
 	return llb.Session{
 		Artifacts:    p.sources,
+		Layers:       p.layers.sessionLayers(),
 		DockerConfig: p.env.getenv("DOCKER_CONFIG"),
 		Secrets: func(_ context.Context, id string) ([]byte, error) {
 			read, ok := secrets[id]

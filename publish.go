@@ -34,6 +34,12 @@ func (p *Project) pushBuild(ctx context.Context, b *builder.Builder, o *BuildOpt
 			return nil
 		})
 	}
+	if m.kept != nil {
+		early.Go(func() error {
+			p.pushMade(ctx, to.Names[0], from, t, build.Content)
+			return nil
+		})
+	}
 	image, err := build.Wait()
 	if err = errors.Join(err, early.Wait()); err != nil {
 		return err
@@ -95,7 +101,10 @@ func gone(err error) bool {
 // send pushes an image, and notes what it sent.
 func (p *Project) send(ctx context.Context, o *BuildOptions, c pushRequest, t *tally) error {
 	source := func(ctx context.Context, d ocispecs.Descriptor, offset int64) (io.ReadCloser, error) {
-		r, err := c.open(ctx, d, offset)
+		r, err := p.layers.source(d.Digest, offset)
+		if errors.Is(err, os.ErrNotExist) {
+			r, err = c.open(ctx, d, offset)
+		}
 		for _, base := range c.from {
 			if !errors.Is(err, os.ErrNotExist) {
 				break

@@ -22,8 +22,9 @@ type Result struct {
 	// set if another tag or repository had the image, so nothing was built
 	Found *Found `json:"found,omitempty"`
 	// the image, by digest, that unchanged layers were reused from
-	LayersFrom   string        `json:"layers_from,omitempty"`
-	Smoke        string        `json:"smoke,omitempty"` // "passed", "passed before" (it or an equal image), or "off"
+	LayersFrom string `json:"layers_from,omitempty"`
+	// "passed", "passed before" (it or an equal image), "skipped" (it only adds packages), or "off"
+	Smoke        string        `json:"smoke,omitempty"`
 	Seconds      float64       `json:"seconds"`
 	BytesFetched int64         `json:"bytes_fetched"`
 	BytesPushed  int64         `json:"bytes_pushed"`

@@ -21,12 +21,13 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// reuse is an image that reuses unchanged layers of an image in a registry.
+// reuse is an image that raybuild puts together: of unchanged layers of an image in a registry, of
+// layers that it makes of wheels, and of layers that a builder builds.
 type reuse struct {
 	graph       *layers.Graph // the whole graph
 	image       llb.Image     // the graph's only image
 	annotations map[string]string
-	old         *pushedImage
+	old         *pushedImage // nil: no image has a layer of it
 	rest        *layers.Delta
 	asking      sync.WaitGroup    // waits until present is known
 	present     registry.Presence // the kept layers that the registry has
@@ -36,17 +37,41 @@ type reuse struct {
 // errCannotReuse says that the whole image must be built: a layer is missing, or the builder makes other layers.
 var errCannotReuse = errors.New("layers of the image that is there cannot be reused")
 
-// pushReused pushes an image whose layers are all reused.
-func (p *Project) pushReused(ctx context.Context, o *BuildOptions, t *tally, k *reuse) (*llb.Result, error) {
-	if err := k.assemble(ctx, nil); err != nil {
+// from is the image that layers are reused from, if there is one.
+func (k *reuse) from() []string {
+	if k.old == nil {
+		return nil
+	}
+	return []string{k.old.Ref}
+}
+
+// pushReused pushes an image that needs no builder.
+func (p *Project) pushReused(ctx context.Context, o *BuildOptions, t *tally, k *reuse) (_ *llb.Result, err error) {
+	var shown *llb.Content
+	if p.layers != nil && len(p.layers.keys) > 0 {
+		show, err := llb.OpenDisplay(ctx, llb.SolveOptions{Progress: p.env.Progress, ProgressTo: p.env.ProgressTo})
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, show.Close()) }()
+		shown = show.Content(&llb.Result{})
+		p.layers.showOn(shown)
+		defer p.layers.showOn(nil)
+		p.pushMade(ctx, o.Names[0], k.from(), t, shown)
+	}
+	if err := k.assemble(ctx, p, nil); err != nil {
 		return nil, err
 	}
+	if shown != nil {
+		shown.Result = k.made.Result
+	}
+	k.made.Result.Steps = p.layers.steps()
 	t.beforePush(k.made.Result)
 	absent := func(context.Context, digest.Digest, int64) (io.ReadCloser, error) { return nil, os.ErrNotExist }
 	ready := func(ctx context.Context, store func(context.Context) error) error {
 		return k.passes(ctx, p, o.Names[0], nil, store)
 	}
-	err := k.send(ctx, p, o, pushRequest{names: o.Names, from: []string{k.old.Ref}, open: k.open(absent),
+	err = k.send(ctx, p, o, pushRequest{names: o.Names, from: k.from(), open: k.open(absent), shown: shown,
 		ready: ready}, t)
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -59,7 +84,9 @@ func (p *Project) pushReused(ctx context.Context, o *BuildOptions, t *tally, k *
 
 // result returns the result of the whole image. part is the result of the layers that were built.
 func (k *reuse) result(part *llb.Result, t *tally) *llb.Result {
-	t.res.LayersFrom = k.old.Ref
+	if k.old != nil {
+		t.res.LayersFrom = k.old.Ref
+	}
 	k.made.Result.Steps = part.Steps // with the steps of tests
 	return k.made.Result
 }
@@ -67,9 +94,15 @@ func (k *reuse) result(part *llb.Result, t *tally) *llb.Result {
 // reusable finds an image to reuse layers from, and which layers of the graph it has. It
 // returns nil if there is none.
 func (p *Project) reusable(ctx context.Context, o *BuildOptions, graph *layers.Graph) (*reuse, error) {
-	if !o.Push || o.NoReuse || o.NoCache || p.onto != nil || len(o.Outputs)+len(o.CacheTo) > 0 ||
-		len(graph.Images) != 1 || !p.sameRegistry(o.Names) {
-		return nil, nil
+	inline := slices.ContainsFunc(o.CacheTo, func(e llb.CacheEntry) bool { return e.Type == "inline" })
+	if !o.Push || len(o.Outputs) > 0 || inline || len(graph.Images) != 1 {
+		return nil, nil // the builder writes the image
+	}
+	if p.onto != nil {
+		return p.reusableOnto(o, graph), nil
+	}
+	if o.NoReuse || o.NoCache || !p.sameRegistry(o.Names) {
+		return made(graph), nil
 	}
 	p.tried = []*pushedImage{} // not nil: the images were asked for
 	record := sync.OnceValues(func() (*layers.BuildRecord, error) { return p.inputs(ctx, graph) })
@@ -80,13 +113,36 @@ func (p *Project) reusable(ctx context.Context, o *BuildOptions, graph *layers.G
 			return nil, err
 		}
 		p.tried = append(p.tried, old)
-		if rest := graph.Missing(now, old.record); rest != nil {
+		if rest := graph.Missing(now, old.record, len(o.CacheTo) > 0); rest != nil {
 			return &reuse{graph: graph, image: graph.Images[0], annotations: graph.Annotations, old: old,
 				rest: rest}, nil
 		}
 	}
 	_, err := record() // wait: only one goroutine may make the record
-	return nil, errors.Join(err, ctx.Err())
+	if err = errors.Join(err, ctx.Err()); err != nil {
+		return nil, err
+	}
+	return made(graph), nil
+}
+
+// reusableOnto returns an image with all layers of the one that packages are added to. It returns nil
+// if a builder must make the image.
+func (p *Project) reusableOnto(o *BuildOptions, graph *layers.Graph) *reuse {
+	rest := graph.MadeOnto()
+	if rest == nil || o.NoReuse || o.NoCache || len(o.CacheTo) > 0 || !usable(p.ofImage) ||
+		!sameHost(p.ofImage.Ref, o.Names[0]) || !p.sameRegistry(o.Names) {
+		return nil
+	}
+	return &reuse{graph: graph, image: graph.Images[0], annotations: graph.Annotations, old: p.ofImage, rest: rest}
+}
+
+// made returns an image of which raybuild makes layers of wheels. It returns nil if there are none.
+func made(graph *layers.Graph) *reuse {
+	rest := graph.Made()
+	if rest == nil {
+		return nil
+	}
+	return &reuse{graph: graph, image: graph.Images[0], annotations: graph.Annotations, rest: rest}
 }
 
 // sameRegistry tells whether all names are in one registry.
@@ -149,7 +205,7 @@ func sameRepository(a, b string) bool {
 // kept returns the layers that are reused, as far as the old image has them.
 func (k *reuse) kept() []ocispecs.Descriptor {
 	var all []ocispecs.Descriptor
-	have := k.old.Platforms[0].Layers
+	have := k.have()
 	for _, at := range k.rest.Kept {
 		if at >= 0 && at < len(have) {
 			all = append(all, descriptor(have[at]))
@@ -158,11 +214,22 @@ func (k *reuse) kept() []ocispecs.Descriptor {
 	return all
 }
 
+// have returns the layers of the old image.
+func (k *reuse) have() []registry.Layer {
+	if k.old == nil {
+		return nil
+	}
+	return k.old.Platforms[0].Layers
+}
+
 // presentWait is the longest time for askPresent. The push asks again for layers without an answer.
 const presentWait = 2500 * time.Millisecond
 
 // askPresent asks the registry which of the kept layers it still has.
 func (k *reuse) askPresent(ctx context.Context, p *Project) {
+	if k.old == nil {
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, presentWait)
 	defer cancel()
 	k.present = p.registry.Present(ctx, k.old.Ref, k.kept())
@@ -173,11 +240,18 @@ func descriptor(l registry.Layer) ocispecs.Descriptor {
 }
 
 // assemble makes the image from built layers and kept layers.
-func (k *reuse) assemble(ctx context.Context, built []llb.StoredLayer) (err error) {
+func (k *reuse) assemble(ctx context.Context, p *Project, built []llb.StoredLayer) (err error) {
 	var all []llb.StoredLayer
-	have := k.old.Platforms[0].Layers
-	for _, at := range k.rest.Kept {
+	have := k.have()
+	for n, at := range k.rest.Kept {
 		switch {
+		case at == layers.MadeLayer:
+			key, _ := k.image.Layers[n-len(k.image.BaseLayers)].Stage.Given()
+			l, err := p.layers.Layer(ctx, key, false)
+			if err != nil {
+				return err
+			}
+			all = append(all, l)
 		case at >= len(have) || at < 0 && len(built) == 0:
 			return fmt.Errorf("%w: its layers are not those of its record", errCannotReuse)
 		case at < 0:
@@ -218,7 +292,7 @@ func (k *reuse) push(ctx context.Context, p *Project, o *BuildOptions, to llb.Bu
 	if err != nil {
 		return k.explain(err)
 	}
-	if err := k.assemble(ctx, built); err != nil {
+	if err := k.assemble(ctx, p, built); err != nil {
 		return err
 	}
 	part.Result.Images = k.made.Result.Images // its layers are shown
@@ -234,7 +308,10 @@ func (k *reuse) push(ctx context.Context, p *Project, o *BuildOptions, to llb.Bu
 
 // send pushes the whole image.
 func (k *reuse) send(ctx context.Context, p *Project, o *BuildOptions, c pushRequest, t *tally) (err error) {
-	c.root, c.reused = k.made.Result.Digest, k.old.Ref
+	c.root = k.made.Result.Digest
+	if k.old != nil {
+		c.reused = k.old.Ref
+	}
 	if c.docs, err = p.documents(ctx, k.graph, k.made.Result.Linear); err != nil {
 		return err
 	}
@@ -246,7 +323,7 @@ func (k *reuse) send(ctx context.Context, p *Project, o *BuildOptions, c pushReq
 func (k *reuse) explain(err error) error {
 	if registry.Missing(err) || errors.Is(err, os.ErrNotExist) {
 		//nolint:errorlint // not as what the builder pushes itself
-		return fmt.Errorf("%w: %s: %v", errCannotReuse, k.old.Ref, err)
+		return fmt.Errorf("%w: %v", errCannotReuse, err)
 	}
 	return err
 }

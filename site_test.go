@@ -2,12 +2,14 @@ package raybuild
 
 import (
 	"archive/tar"
+	"archive/zip"
 	"bytes"
 	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -79,7 +81,11 @@ func newSite(t testing.TB) *site {
 		}
 		return nil, nil
 	}})
-	index := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	index := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if dist, version, ok := wheelName(r.URL.Path); ok {
+			_, _ = w.Write(siteWheel(dist, version)) // a client that has gone gets nothing
+			return
+		}
 		w.Header().Set("Content-Length", "1000")
 	}))
 	t.Cleanup(index.Close)
@@ -144,6 +150,34 @@ func (s *site) pushBase(note string) digest.Digest {
 	return digest.Digest(d.String())
 }
 
+// wheelName takes a wheel's file name apart.
+func wheelName(file string) (dist, version string, ok bool) {
+	parts := strings.Split(path.Base(file), "-")
+	if !strings.HasSuffix(file, ".whl") || len(parts) < 5 {
+		return "", "", false
+	}
+	return parts[0], parts[1], true
+}
+
+// siteWheel is a wheel without sources, so that it takes no Python to make its layer.
+func siteWheel(dist, version string) []byte {
+	var b bytes.Buffer
+	w := zip.NewWriter(&b)
+	info := dist + "-" + version + ".dist-info/"
+	for _, f := range [][2]string{
+		{dist + "/data", version},
+		{info + "METADATA", "Metadata-Version: 2.1\nName: " + dist + "\nVersion: " + version + "\n"},
+		{info + "WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"},
+		{info + "RECORD", dist + "/data,,\n" + info + "METADATA,,\n" + info + "WHEEL,,\n" + info + "RECORD,,\n"},
+	} {
+		if out, err := w.Create(f[0]); err == nil {
+			_, _ = io.WriteString(out, f[1]) // a buffer takes everything
+		}
+	}
+	_ = w.Close()
+	return b.Bytes()
+}
+
 // siteLock is a lock of the form that resolving gives; what it names is made up.
 func siteLock(ref string, base digest.Digest) *layers.Lock {
 	image := layers.LockImage{
@@ -153,6 +187,11 @@ func siteLock(ref string, base digest.Digest) *layers.Lock {
 	file := func(kind, name, version, origin, path string) layers.Artifact {
 		return layers.Artifact{Kind: kind, Name: name, Version: version, Origin: origin, Path: path,
 			SHA256: digest.FromString(path).Encoded(), Size: 1000}
+	}
+	wheel := func(name, version, path string) layers.Artifact {
+		a, data := file(layers.KindWheel, name, version, "pypi", path), siteWheel(name, version)
+		a.SHA256, a.Size = digest.FromBytes(data).Encoded(), int64(len(data))
+		return a
 	}
 	return &layers.Lock{Version: layers.LockVersion, Recipe: digest.FromString("recipe"),
 		Platforms: map[string]*layers.LockPlatform{"linux/amd64": {
@@ -167,10 +206,8 @@ func siteLock(ref string, base digest.Digest) *layers.Lock {
 					file(layers.KindConda, "python", "3.11.9", "conda-forge", "linux-64/python-3.11.9-h_0.conda"),
 				}},
 				{Name: "ray", Inputs: siteInputs["ray"], Artifacts: []layers.Artifact{
-					file(layers.KindWheel, "ray", "2.60.0", "pypi",
-						"packages/ra/ray-2.60.0-cp311-cp311-manylinux2014_x86_64.whl"),
-					file(layers.KindWheel, "requests", "2.32.0", "pypi",
-						"packages/re/requests-2.32.0-py3-none-any.whl"),
+					wheel("ray", "2.60.0", "packages/ra/ray-2.60.0-cp311-cp311-manylinux2014_x86_64.whl"),
+					wheel("requests", "2.32.0", "packages/re/requests-2.32.0-py3-none-any.whl"),
 				}},
 			},
 		}}}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -23,6 +24,7 @@ type smoke struct {
 	run    []layers.SmokeTest // tests to run
 	passed []layers.SmokeTest // tests that an earlier image has passed
 	by     string             // the earlier image; "": an image that was built here
+	added  bool               // passed is of the earlier image: this one adds packages, and needs no builder
 	anew   bool               // the tests run even if the builder has their result in its cache
 }
 
@@ -64,6 +66,14 @@ func (p *Project) planSmoke(ctx context.Context, o *BuildOptions, graph *layers.
 				by = c.Ref
 			}
 		}
+		if by == "" && !p.smoke.anew && k != nil && k.old != nil && k.rest.Nothing() && o.Smoke == SmokeByRecipe {
+			switch {
+			case t.OnlyAdds(k.old.record):
+				by, p.smoke.added = k.old.Ref, true
+			case p.onlyAddsHere(&t):
+				by, p.smoke.added = "an image that was built here", true
+			}
+		}
 		if by != "" || !p.smoke.anew && p.passedHere(&t) {
 			p.smoke.passed, p.smoke.by = append(p.smoke.passed, t), by
 		} else {
@@ -82,7 +92,7 @@ func testedHere(t layers.SmokeTest, n int) bool {
 // passedBefore returns images whose records may say that they passed an equal test.
 func (p *Project) passedBefore(ctx context.Context, o *BuildOptions, k *reuse) []*pushedImage {
 	switch {
-	case k != nil:
+	case k != nil && k.old != nil:
 		return []*pushedImage{k.old}
 	case p.tried != nil || o.NoReuse || o.NoCache || o.Smoke == SmokeAlways || p.onto != nil:
 		return p.tried
@@ -112,9 +122,39 @@ func (p *Project) passedHere(t *layers.SmokeTest) bool {
 	if err != nil {
 		return false
 	}
+	passed, ok := readPassed(file)
+	return ok && t.PassedWith(passed.Debs)
+}
+
+// passedTest is what is kept of a test that an image has passed here.
+type passedTest struct {
+	Debs    []string        `json:"debs"`              // names of its Debian packages
+	Modules []digest.Digest `json:"modules,omitempty"` // its layers with modules, as layers.SmokeTest.Modules has them
+}
+
+func readPassed(file string) (passedTest, bool) {
+	var passed passedTest
 	data, err := os.ReadFile(file)
-	var with []string
-	return err == nil && json.Unmarshal(data, &with) == nil && t.PassedWith(with)
+	if err == nil && json.Unmarshal(data, &passed) != nil {
+		err = json.Unmarshal(data, &passed.Debs) // of an earlier version
+	}
+	return passed, err == nil
+}
+
+// onlyAddsHere tells whether the image only adds packages to one that was built here and has passed.
+func (p *Project) onlyAddsHere(t *layers.SmokeTest) bool {
+	file, err := p.passedFile(t)
+	if err != nil {
+		return false
+	}
+	all, _ := filepath.Glob(filepath.Join(filepath.Dir(file), "*.json")) // the pattern is well formed
+	for _, file := range all {
+		test := digest.NewDigestFromEncoded(digest.SHA256, strings.TrimSuffix(filepath.Base(file), ".json"))
+		if passed, ok := readPassed(file); ok && t.OnlyAddsTo(test, passed.Modules, passed.Debs) {
+			return true
+		}
+	}
+	return false
 }
 
 // keepPassed keeps which tests the built image has passed. An error does not fail a finished build.
@@ -124,7 +164,7 @@ func (p *Project) keepPassed() {
 		if err != nil {
 			continue
 		}
-		data, err := json.Marshal(t.With())
+		data, err := json.Marshal(passedTest{t.With(), t.Modules()})
 		if err = errors.Join(err, os.MkdirAll(filepath.Dir(file), 0o700)); err == nil {
 			err = wholefile.Write(file, data, 0o600)
 		}
@@ -247,6 +287,9 @@ func (t *tally) tested(res *llb.Result) (word, text string) {
 			}
 		}
 		return "", ""
+	case s.added:
+		return "skipped", "not tested: it only adds packages to " + s.by + ", which has passed, and took no builder " +
+			"(--smoke tests it)"
 	case len(s.passed) > 0 && s.by == "":
 		return "passed before", "tested: what it imports has passed here before"
 	case len(s.passed) > 0:

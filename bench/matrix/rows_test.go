@@ -33,9 +33,9 @@ var wants = map[string]want{
 	"fetch-mirror":      {},
 	"image-mirrors":     {"mirrors", "mirrors"}, // two layers: its files, and copies of those that they cover
 	"miniconda":         {"env miniconda smoke", "miniconda"},
-	"python-patch":      {"env pip-1 pip-2 pip-3 ray smoke tensorflow torch", "env"},
+	"python-patch":      {"env smoke", "env"},
 	"ray-bumped":        {"ray smoke", "ray"},
-	"small-added":       {"pip-2 smoke", "pip-2"},
+	"small-added":       {"pip-4", "pip-4"},
 	"big-bumped":        {"smoke torch", "torch"},
 	"own-file":          {"files", "files"},
 	"label":             {},

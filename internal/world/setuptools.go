@@ -12,6 +12,8 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+
+	"github.com/raybuild/raybuild/internal/uv"
 )
 
 // Debian's setuptools (66) is older than what torch 2.13 and later require (77.0.3), and a real
@@ -24,18 +26,47 @@ const (
 
 // realSetuptools brings the wheel of a current setuptools into cache, and gives its path.
 func realSetuptools(ctx context.Context, index, cache string) (string, error) {
-	file := filepath.Join(cache, setuptoolsWheel)
-	if data, err := os.ReadFile(file); err == nil && sha(data) == setuptoolsSHA256 {
+	return realWheel(ctx, index, cache, "setuptools", setuptoolsWheel, setuptoolsSHA256)
+}
+
+// placeUV puts the wheel of the uv that raybuild runs on this machine where PyPI has it, into the
+// stand-in index's directory.
+func placeUV(ctx context.Context, index, cache, dir string) error {
+	w, err := uv.HostWheel()
+	if err != nil {
+		return err
+	}
+	to := filepath.Join(dir, filepath.FromSlash(w.Path))
+	if _, err := os.Stat(to); err == nil {
+		return nil
+	}
+	file, err := realWheel(ctx, index, cache, "uv", w.Filename(), w.SHA256)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return err
+	}
+	if err := os.Link(file, to); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	return nil
+}
+
+// realWheel brings a wheel from the Python index into cache, and gives its path.
+func realWheel(ctx context.Context, index, cache, project, name, sum string) (string, error) {
+	file := filepath.Join(cache, name)
+	if data, err := os.ReadFile(file); err == nil && sha(data) == sum {
 		return file, nil
 	}
-	page := index + "/setuptools/"
+	page := index + "/" + project + "/"
 	text, err := download(ctx, page)
 	if err != nil {
 		return "", err
 	}
-	link := regexp.MustCompile(`href="([^"#]*` + regexp.QuoteMeta(setuptoolsWheel) + `)[#"]`).FindSubmatch(text)
+	link := regexp.MustCompile(`href="([^"#]*` + regexp.QuoteMeta(name) + `)[#"]`).FindSubmatch(text)
 	if link == nil {
-		return "", fmt.Errorf("find %s: the index does not have it", setuptoolsWheel)
+		return "", fmt.Errorf("find %s: the index does not have it", name)
 	}
 	base, err := url.Parse(page)
 	if err != nil {
@@ -49,8 +80,8 @@ func realSetuptools(ctx context.Context, index, cache string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if got := sha(data); got != setuptoolsSHA256 {
-		return "", fmt.Errorf("check %s: its sha256 is %s, want %s", setuptoolsWheel, got, setuptoolsSHA256)
+	if got := sha(data); got != sum {
+		return "", fmt.Errorf("check %s: its sha256 is %s, want %s", name, got, sum)
 	}
 	return file, os.WriteFile(file, data, 0o644)
 }

@@ -113,6 +113,9 @@ func (o Options) make(ctx context.Context) (*content, error) {
 		Wheels: c.channel.Wheels, Log: o.logf,
 		Code: func(ctx context.Context) ([]byte, error) { return channel.MachineCode(ctx, c.images.Deb) },
 	})
+	if err == nil && wheels != nil { // the real index answers
+		err = placeUV(ctx, o.Index, o.Cache, c.public.Dir)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -37,11 +37,11 @@ func mutations() []mutation {
 			file:  "print(2)\n", ran: []string{"apt", "files", "mark"}},
 		{name: "a conda package and the image's mirrors", tag: "conda",
 			edits: [][2]string{{"env: {", "env: {conda: [world-links], "}, {"mirrors: {", "mirrors: {image: tuna, "}},
-			ran:   []string{"env", "mark", "mirrors", "pip-1", "pip-2", "pip-3", "ray"}},
+			ran:   []string{"env", "mark", "mirrors"}},
 		{name: "ray, another wheel by the lock alone, and a step's text", tag: "wheels",
 			edits: [][2]string{{"ray: {version: " + world.RayOld, "ray: {version: " + world.RayNew},
 				{"echo 1", "echo 2"}},
-			free: "click", ran: []string{"mark", "pip-3", "ray"}},
+			free: "click", ran: []string{"mark", "pip-1", "ray"}},
 	}
 }
 
@@ -143,11 +143,15 @@ func (o outcome) sameAs(t *testing.T, warm, cold metadata) {
 // or in what a step sees.
 var written = regexp.MustCompile(`^\S+: (make|list|activate) `)
 
+// ofWheels are layers that raybuild makes of what the index serves: no cache holds them.
+var ofWheels = regexp.MustCompile(`^(ray|pip-[0-9]+)$`)
+
 // stepsRun are the steps that ran, as "layer: step", sorted, without those that an empty builder must run again.
 func (m metadata) stepsRun() []string {
 	var out []string
 	for _, s := range m.Raybuild.Steps {
-		if name := s.Layer + ": " + s.Name; !s.Cached && s.Layer != "smoke" && !written.MatchString(name) {
+		if name := s.Layer + ": " + s.Name; !s.Cached && s.Layer != "smoke" && !written.MatchString(name) &&
+			!ofWheels.MatchString(s.Layer) {
 			out = append(out, name)
 		}
 	}

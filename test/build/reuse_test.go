@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
 // An edit of the config is made from the layers that the registry has: no builder is asked. The
@@ -90,21 +88,10 @@ func TestLostLayerIsBuilt(t *testing.T) {
 	h := warmHome(t)
 	c := newCounter(t)
 	first := h.push(c.host + "/lost/ray:1")
-	img, err := remote.Image(repositoryOf(t, c.host+"/lost/ray:1").Tag("1"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	layers, err := img.Layers()
-	if err != nil {
-		t.Fatal(err)
-	}
-	lost, err := layers[len(layers)-1].Digest()
-	if err != nil {
-		t.Fatal(err)
-	}
+	lost := first.meta.layer("env") // one of wheels would come from this machine
 	there := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: testEnv.Registry})
 	var answer http.HandlerFunc = func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasSuffix(r.URL.Path, "/blobs/"+lost.String()) {
+		if strings.HasSuffix(r.URL.Path, "/blobs/"+lost) {
 			http.Error(w, `{"errors":[{"code":"BLOB_UNKNOWN"}]}`, http.StatusNotFound)
 			return
 		}
@@ -118,7 +105,7 @@ func TestLostLayerIsBuilt(t *testing.T) {
 		t.Errorf("with a lost layer the image is still of %q, %d steps:\n%s", from, len(out.meta.Raybuild.Steps),
 			tail(out.stderr, 20))
 	}
-	if out.meta.layer("ray") != first.meta.layer("ray") {
+	if out.meta.layer("env") != lost {
 		t.Error("the layer that was lost came out as another one")
 	}
 }

@@ -121,16 +121,23 @@ func TestEditIsTestedWhereModulesMayBeOthers(t *testing.T) {
 	h.env = nil
 	h.write("raybuild.yaml", shortRecipe("pip: [idna]"))
 	if plan := h.run("plan", dst); !strings.Contains(plan.stdout, "smoke") {
-		t.Errorf("plan does not say that the image will be tested:\n%s", plan.stdout)
+		t.Errorf("plan does not say that the image may be tested, before it is locked:\n%s", plan.stdout)
 	}
-	warmly := h.push(ref(t, "2"), "-t", dst).meta
+	h.env = []string{"BUILDKIT_HOST=" + nobody}
+	added := h.push(ref(t, "added"), "--graph-tag=false").meta
+	if ran := added.ran(); added.Raybuild.Smoke != "skipped" || added.Raybuild.Engine != "" || len(ran) > 1 {
+		t.Errorf("a package more, without a builder: the report says %q, engine %q, steps ran in %v",
+			added.Raybuild.Smoke, added.Raybuild.Engine, ran)
+	}
+	h.env = nil
+	warmly := h.push(ref(t, "2"), "-t", dst, "--smoke").meta
 	if ran := warmly.ran(); !warmly.tested() || warmly.Raybuild.LayersFrom == "" || len(ran) > 1 {
 		t.Errorf("a package: the report says %q, layers are from %q, steps ran in %v", warmly.Raybuild.Smoke,
 			warmly.Raybuild.LayersFrom, ran)
 	}
 	cold := coldHome(t)
 	cold.write("raybuild.yaml", shortRecipe("pip: [idna, zipp]"))
-	edited := cold.push(ref(t, "3"), "-t", dst).meta
+	edited := cold.push(ref(t, "3"), "-t", dst, "--smoke").meta
 	if ran := edited.ran(); !edited.tested() || edited.Raybuild.LayersFrom == "" || slices.Contains(ran, "miniconda") {
 		t.Errorf("a package on an empty builder: the report says %q, layers are from %q, steps ran in %v",
 			edited.Raybuild.Smoke, edited.Raybuild.LayersFrom, ran)
@@ -163,7 +170,7 @@ func TestBuilderElsewhereTestsTheImage(t *testing.T) {
 	h.push(dst)
 	far := []string{"--builder", overTCP(t, newHome(t))}
 	h.write("raybuild.yaml", shortRecipe("pip: [zipp]")) // which no other test has let pass in the shared home
-	edited := h.push(ref(t, "2"), append(far, "-t", dst)...).meta
+	edited := h.push(ref(t, "2"), append(far, "-t", dst, "--smoke")...).meta
 	if m := edited.Raybuild; !strings.HasPrefix(m.Engine, "tcp://") || m.LayersFrom == "" || !edited.tested() {
 		t.Errorf("a package: built on %q with layers from %q, and the report says %q", m.Engine, m.LayersFrom, m.Smoke)
 	}

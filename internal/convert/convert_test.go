@@ -1,0 +1,223 @@
+package convert
+
+import (
+	"archive/zip"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/raybuild/raybuild/layers"
+	"github.com/raybuild/raybuild/llb"
+)
+
+// shelf has artifacts by digest.
+type shelf struct {
+	mu    sync.Mutex
+	files map[digest.Digest][]byte
+	opens int
+}
+
+// Open implements llb.ArtifactSource.
+func (s *shelf) Open(_ context.Context, d digest.Digest) (io.ReadCloser, int64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.opens++
+	data, ok := s.files[d]
+	if !ok {
+		return nil, 0, os.ErrNotExist
+	}
+	return io.NopCloser(bytes.NewReader(data)), int64(len(data)), nil
+}
+
+// wheel puts a wheel without sources on the shelf: it takes no Python.
+func (s *shelf) wheel(t *testing.T, name, text string) layers.Artifact {
+	t.Helper()
+	var b bytes.Buffer
+	w := zip.NewWriter(&b)
+	info := name + "-1.dist-info/"
+	for _, f := range [][2]string{
+		{name + "/data", text},
+		{info + "METADATA", "Metadata-Version: 2.1\nName: " + name + "\nVersion: 1\n"},
+		{info + "WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"},
+		{info + "RECORD", name + "/data,,\n" + info + "METADATA,,\n" + info + "WHEEL,,\n" + info + "RECORD,,\n"},
+	} {
+		out, err := w.Create(f[0])
+		if err == nil {
+			_, err = io.WriteString(out, f[1])
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return s.put(name, b.Bytes())
+}
+
+func (s *shelf) put(name string, data []byte) layers.Artifact {
+	d := digest.FromBytes(data)
+	s.files[d] = data
+	return layers.Artifact{Kind: layers.KindWheel, Name: name, Version: "1", Origin: "pypi",
+		Path: "packages/" + name + "-1-py3-none-any.whl", SHA256: d.Encoded(), Size: int64(len(data))}
+}
+
+func layerOf(name string, wheels ...layers.Artifact) layers.WheelLayer {
+	l := layers.WheelLayer{Name: name, Title: "[" + name + "] install", Wheels: wheels, Prefix: "/opt/env",
+		Python: "3.12"}
+	text := name
+	for _, w := range wheels {
+		text += w.SHA256
+	}
+	l.Key = digest.FromString(text)
+	return l
+}
+
+// open starts a converter that knows layers.
+func open(t *testing.T, dir string, s *shelf, o Options, all ...layers.WheelLayer) *Converter {
+	t.Helper()
+	o.Dir, o.Artifacts = dir, s
+	c := New(t.Context(), o)
+	t.Cleanup(c.Close)
+	c.Know(all)
+	return c
+}
+
+func (c *Converter) bytes(t *testing.T, d digest.Digest, size int64) []byte {
+	t.Helper()
+	r, err := c.OpenLayer(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	data, err := io.ReadAll(io.NewSectionReader(r, 0, size))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// A layer is made once, and is the same for every converter and number of CPUs.
+func TestLayerIsMadeOnce(t *testing.T) {
+	t.Parallel()
+	s, dir := &shelf{files: map[digest.Digest][]byte{}}, t.TempDir()
+	one := layerOf("one", s.wheel(t, "alpha", "a"), s.wheel(t, "beta", "b"))
+	two := layerOf("two", s.wheel(t, "gamma", strings.Repeat("c", 100_000)))
+	c := open(t, dir, s, Options{CPUs: 1}, one, two)
+	if _, err := c.Layer(t.Context(), one.Key, true); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a layer that nobody made is there: %v", err)
+	}
+	c.Start([]digest.Digest{one.Key, two.Key})
+	first, err := c.Layer(t.Context(), one.Key, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if data := c.bytes(t, first.Digest, first.Size); digest.FromBytes(data) != first.Digest {
+		t.Errorf("the layer's bytes are not those of its digest")
+	}
+	if _, err := c.Layer(t.Context(), two.Key, false); err != nil {
+		t.Fatal(err)
+	}
+	before := s.opens
+	again := open(t, dir, s, Options{}, one)
+	again.Start([]digest.Digest{one.Key})
+	if l, err := again.Layer(t.Context(), one.Key, false); err != nil || l.Digest != first.Digest || s.opens != before {
+		t.Errorf("the second time it is %v (%v), and %d artifacts were opened", l, err, s.opens-before)
+	}
+	if steps := again.Steps(); len(steps) != 1 || !steps[0].Cached || steps[0].Layer != "one" {
+		t.Errorf("the steps are %+v", steps)
+	}
+	elsewhere := open(t, t.TempDir(), s, Options{CPUs: 4}, one)
+	if l, err := elsewhere.Layer(t.Context(), one.Key, false); err != nil || l.Digest != first.Digest {
+		t.Errorf("elsewhere it is %v (%v), here %v", l, err, first)
+	}
+	anew := open(t, dir, s, Options{Anew: true}, one)
+	if l, err := anew.Layer(t.Context(), one.Key, false); err != nil || l.Digest != first.Digest || s.opens == before {
+		t.Errorf("made anew it is %v (%v)", l, err)
+	}
+}
+
+// A wheel that lies, or that nobody has, is an error with its name, and leaves nothing behind.
+func TestBadWheelLeavesNothing(t *testing.T) {
+	t.Parallel()
+	s, dir := &shelf{files: map[digest.Digest][]byte{}}, t.TempDir()
+	good := s.wheel(t, "alpha", strings.Repeat("text ", 100))
+	data := bytes.Replace(s.files[good.Digest()], []byte("alpha/data"), []byte("alpha/../x"), 1)
+	gone := good
+	gone.SHA256 = strings.Repeat("0", 64)
+	for name, l := range map[string]layers.WheelLayer{
+		"a lie":   layerOf("lie", s.put("lie", data)),
+		"no zip":  layerOf("text", s.put("text", []byte("no archive"))),
+		"nowhere": layerOf("gone", gone),
+	} {
+		c := open(t, dir, s, Options{}, l)
+		_, err := c.Layer(t.Context(), l.Key, false)
+		if err == nil || !strings.Contains(err.Error(), l.Wheels[0].Filename()) {
+			t.Errorf("%s: the error is %v, want one that names the wheel", name, err)
+		}
+		if _, ok := Known(dir, l.Key); ok {
+			t.Errorf("%s: the store has a layer of it", name)
+		}
+		if steps := c.Steps(); len(steps) != 1 || !steps[0].Failed {
+			t.Errorf("%s: the steps are %+v", name, steps)
+		}
+	}
+	left := 0
+	for _, sub := range []string{"keys", "blobs", "tmp"} {
+		entries, _ := os.ReadDir(filepath.Join(dir, sub)) // it may not be there
+		left += len(entries)
+	}
+	if left > 0 {
+		t.Errorf("%d files are left", left)
+	}
+}
+
+// A layer whose bytes were damaged on the disk is made again.
+func TestDamagedLayerIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	s, dir := &shelf{files: map[digest.Digest][]byte{}}, t.TempDir()
+	one := layerOf("one", s.wheel(t, "alpha", "a"))
+	made, err := open(t, dir, s, Options{}, one).Layer(t.Context(), one.Key, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := newStore(dir).blobFile(made.Digest)
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[len(data)/2] ^= 1
+	if err := os.WriteFile(file, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c := open(t, dir, s, Options{}, one)
+	if l, err := c.Layer(t.Context(), one.Key, false); err != nil || l.Digest != made.Digest ||
+		digest.FromBytes(c.bytes(t, l.Digest, l.Size)) != made.Digest {
+		t.Errorf("it is %v (%v), want it made again as %v", l, err, made)
+	}
+}
+
+// A converter that is closed ends what it makes.
+func TestClosedConverterMakesNothing(t *testing.T) {
+	t.Parallel()
+	s := &shelf{files: map[digest.Digest][]byte{}}
+	one := layerOf("one", s.wheel(t, "alpha", "a"))
+	ctx, cancel := context.WithCancel(t.Context())
+	c := New(ctx, Options{Dir: t.TempDir(), Artifacts: s})
+	c.Know([]layers.WheelLayer{one})
+	cancel()
+	if _, err := c.Layer(t.Context(), one.Key, false); !errors.Is(err, context.Canceled) {
+		t.Errorf("the error is %v", err)
+	}
+	c.Close()
+}
+
+var _ llb.ArtifactSource = (*shelf)(nil)

@@ -1,0 +1,33 @@
+package raybuild
+
+import (
+	"context"
+	"path/filepath"
+
+	"github.com/raybuild/raybuild/internal/uv"
+	"github.com/raybuild/raybuild/layers"
+)
+
+// uvDir is the part of raybuild's own directory that has uv and its cache.
+const uvDir = "uv"
+
+// uv gives the resolver of Python packages. It fetches the uv that this version of raybuild knows, by
+// digest and from the recipe's mirrors, unless it is there. reach must have been called.
+func (p *Project) uv(ctx context.Context) (*uv.Resolver, error) {
+	home, err := p.env.MakeHome()
+	if err != nil {
+		return nil, err
+	}
+	tool, err := uv.HostWheel()
+	if err != nil {
+		return nil, err
+	}
+	p.sources.Know([]layers.Artifact{{Kind: layers.KindWheel, Name: "uv", Version: uv.Version, Origin: "pypi",
+		Path: tool.Path, SHA256: tool.SHA256, Size: tool.Size}}, nil)
+	dir := filepath.Join(home, uvDir)
+	program, err := uv.Ensure(ctx, dir, p.sources)
+	if err != nil {
+		return nil, err
+	}
+	return uv.New(uv.Options{Program: program, Dir: dir, Gateway: p.sources})
+}
