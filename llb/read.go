@@ -86,6 +86,19 @@ func (b *Builder) withStage(ctx context.Context, st Stage, p Platform, s Session
 // stage solves st, and calls fn with the result.
 func (c *call) stage(ctx context.Context, st Stage, p Platform, to []client.ExportEntry,
 	fn func(context.Context, gateway.Reference) error) error {
+	return c.stageTo(ctx, st, p, to, func(ctx context.Context, _ gateway.Client, ref gateway.Reference) error {
+		return fn(ctx, ref)
+	})
+}
+
+// stageIn is stage for an fn that works in the builder.
+func (c *call) stageIn(ctx context.Context, st Stage, p Platform,
+	fn func(context.Context, gateway.Client, gateway.Reference) error) error {
+	return c.stageTo(ctx, st, p, nil, fn)
+}
+
+func (c *call) stageTo(ctx context.Context, st Stage, p Platform, to []client.ExportEntry,
+	fn func(context.Context, gateway.Client, gateway.Reference) error) error {
 	var own error // of fn, which would come back from the builder as text
 	_, err := c.solve(ctx, to, func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
 		def, err := marshalStage(ctx, st, p,
@@ -98,7 +111,7 @@ func (c *call) stage(ctx context.Context, st Stage, p Platform, to []client.Expo
 		if err != nil {
 			return nil, err
 		}
-		if own = fn(ctx, ref); own != nil {
+		if own = fn(ctx, gw, ref); own != nil {
 			return nil, own
 		}
 		out := gateway.NewResult()

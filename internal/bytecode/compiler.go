@@ -41,18 +41,28 @@ type Compiler struct {
 // Start starts interpreters, which end with ctx or by Close. It is an error if the interpreter cannot run on this
 // machine, is no CPython, or is of another version than is wanted.
 func Start(ctx context.Context, p Python, o Options) (*Compiler, error) {
+	c, err := StartOn(ctx, p.here, o)
+	if err != nil {
+		return nil, fmt.Errorf("start Python %q: %w", p.Path, err)
+	}
+	return c, nil
+}
+
+// StartOn is Start for interpreters that start elsewhere, such as in a container: with [Arguments] and [Environment].
+func StartOn(ctx context.Context, start func(context.Context) (Pipe, error), o Options) (*Compiler, error) {
 	ctx, stop := context.WithCancel(ctx)
 	c := &Compiler{stop: stop}
 	n := cmp.Or(o.Processes, runtime.GOMAXPROCS(0))
 	c.free = make(chan *process, n)
 	for range n {
-		s, err := startProcess(ctx, p)
-		if err == nil {
-			c.all = append(c.all, s)
-			err = c.greet(s, o.Version)
-		}
+		pipe, err := start(ctx)
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("start Python %q: %w", p.Path, err), c.Close())
+			return nil, errors.Join(err, c.Close())
+		}
+		s := newProcess(pipe)
+		c.all = append(c.all, s)
+		if err := c.greet(s, o.Version); err != nil {
+			return nil, errors.Join(err, c.Close())
 		}
 		c.free <- s
 	}

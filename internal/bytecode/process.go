@@ -30,45 +30,72 @@ const (
 	maxSaid    = 64 << 10 // of what an interpreter prints to standard error
 )
 
+// Pipe is an interpreter that runs the program of [Arguments], wherever it does.
+type Pipe struct {
+	In  io.WriteCloser
+	Out io.Reader
+	// Wait waits for the interpreter's end, and Kill brings it about.
+	Wait func() error
+	Kill func()
+	// Said is the end of what it printed to standard error. Default: nothing is known of it.
+	Said func() string
+}
+
+// Arguments are those of the interpreter that compiles, without its own name: no source is run, no site-packages are
+// read and no byte code is written. Python's -I would be shorter, but leaves out PYTHONHASHSEED.
+func Arguments() []string { return []string{"-S", "-s", "-B", "-W", "ignore", "-c", program} }
+
+// Environment is all that an interpreter with the given home may have in its environment. home: see [Python].
+func Environment(home string) []string {
+	env := []string{"PYTHONHASHSEED=0", "LC_ALL=C.UTF-8"}
+	if home != "" {
+		env = append(env, "PYTHONHOME="+home)
+	}
+	return env
+}
+
 // process is an interpreter that runs the program.
 type process struct {
 	minor int
 	magic uint32
 
-	cmd  *exec.Cmd
 	in   io.WriteCloser
 	out  *bufio.Reader
-	said *tail
-	kill context.CancelFunc
+	said func() string
+	kill func()
 	end  func() error
 }
 
-// startProcess starts an interpreter with an environment of its own: nothing of this process's gets into it. It reads
-// no site-packages and writes no byte code of its own. Python's -I would be shorter, but leaves out PYTHONHASHSEED.
-func startProcess(ctx context.Context, p Python) (*process, error) {
+func newProcess(p Pipe) *process {
+	s := &process{in: p.In, out: bufio.NewReaderSize(p.Out, 64<<10), said: p.Said, kill: p.Kill,
+		end: sync.OnceValue(p.Wait)}
+	if s.said == nil {
+		s.said = func() string { return "" }
+	}
+	return s
+}
+
+// here starts an interpreter on this machine.
+func (p Python) here(ctx context.Context) (Pipe, error) {
 	ctx, kill := context.WithCancel(ctx)
-	s := &process{said: &tail{}, kill: kill}
-	s.cmd = exec.CommandContext(ctx, p.Path, "-S", "-s", "-B", "-W", "ignore", "-c", program)
-	s.cmd.Env = []string{"PYTHONHASHSEED=0", "LC_ALL=C.UTF-8"}
-	if p.Home != "" {
-		s.cmd.Env = append(s.cmd.Env, "PYTHONHOME="+p.Home)
-	}
-	s.cmd.Dir, s.cmd.Stderr, s.cmd.WaitDelay = os.TempDir(), s.said, time.Second
-	in, err := s.cmd.StdinPipe()
+	said := &tail{}
+	cmd := exec.CommandContext(ctx, p.Path, Arguments()...)
+	cmd.Env = Environment(p.Home)
+	cmd.Dir, cmd.Stderr, cmd.WaitDelay = os.TempDir(), said, time.Second
+	in, err := cmd.StdinPipe()
 	if err != nil {
 		kill()
-		return nil, err
+		return Pipe{}, err
 	}
-	out, err := s.cmd.StdoutPipe()
+	out, err := cmd.StdoutPipe()
 	if err == nil {
-		err = s.cmd.Start()
+		err = cmd.Start()
 	}
 	if err != nil {
 		kill()
-		return nil, err
+		return Pipe{}, err
 	}
-	s.in, s.out, s.end = in, bufio.NewReaderSize(out, 64<<10), sync.OnceValue(s.cmd.Wait)
-	return s, nil
+	return Pipe{In: in, Out: out, Wait: cmd.Wait, Kill: kill, Said: said.String}, nil
 }
 
 // wait ends the process.
@@ -140,7 +167,7 @@ func (s *process) broken(err error) error {
 		}
 	}
 	s.wait()
-	if text := s.said.String(); text != "" {
+	if text := s.said(); text != "" {
 		return fmt.Errorf("python ended or gave no answer: %w: %s", err, text)
 	}
 	return fmt.Errorf("python ended or gave no answer: %w", err)

@@ -112,10 +112,42 @@ func find(home string) (Python, error) {
 	return Python{}, errors.New("it has no bin/python3.X")
 }
 
-// unpacker unpacks a package into dir.
+// Repack writes what Unpack unpacks of a package as a tar archive, for a machine that can run it. The same package
+// gives the same bytes.
+func Repack(ctx context.Context, file, sum string, to io.Writer) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	hash := sha256.New()
+	if _, err := io.Copy(hash, f); err != nil {
+		return err
+	}
+	if got := "sha256:" + hex.EncodeToString(hash.Sum(nil)); got != sum {
+		return fmt.Errorf("repack Python %q: its digest is %s, not %s", file, got, sum)
+	}
+	out := tar.NewWriter(to)
+	u := &unpacker{ctx: ctx.Err, put: func(h *tar.Header, name string, r io.Reader) error {
+		head := &tar.Header{Typeflag: h.Typeflag, Name: name, Linkname: h.Linkname, Size: h.Size,
+			Mode: 0o644 | h.Mode&0o111}
+		if err := out.WriteHeader(head); err != nil {
+			return err
+		}
+		_, err := io.Copy(out, r)
+		return err
+	}}
+	if err := u.archive(f); err != nil {
+		return fmt.Errorf("repack Python %q: %w", file, err)
+	}
+	return out.Close()
+}
+
+// unpacker unpacks a package into dir, or hands its files to put.
 type unpacker struct {
 	ctx   func() error
 	dir   string
+	put   func(h *tar.Header, name string, r io.Reader) error // default: it is written into dir
 	size  int64
 	files int
 }
@@ -209,6 +241,12 @@ func (u *unpacker) tar(r io.Reader) error {
 
 // entry writes a file. Links are kept where they lead to a file of the same directory, which no entry lies below.
 func (u *unpacker) entry(h *tar.Header, name string, r io.Reader) error {
+	if u.size += h.Size; u.size > maxUnpacked {
+		return fmt.Errorf("the package unpacks to more than %d bytes", maxUnpacked)
+	}
+	if u.put != nil {
+		return u.put(h, name, r)
+	}
 	to := filepath.Join(u.dir, filepath.FromSlash(name))
 	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 		return err
@@ -228,9 +266,6 @@ func (u *unpacker) entry(h *tar.Header, name string, r io.Reader) error {
 	case tar.TypeReg:
 	default:
 		return errors.New("it is a device or something else that packages do not have")
-	}
-	if u.size += h.Size; u.size > maxUnpacked {
-		return fmt.Errorf("the package unpacks to more than %d bytes", maxUnpacked)
 	}
 	f, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {

@@ -3,6 +3,7 @@ package convert
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -25,7 +26,8 @@ type compilers struct {
 	all   map[digest.Digest]*lazyCompiler // by the digest of the conda package
 }
 
-func (s *compilers) of(a layers.Artifact, version string) *lazyCompiler {
+func (s *compilers) of(layer layers.WheelLayer) *lazyCompiler {
+	a := layer.Compiler
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.all == nil {
@@ -33,7 +35,7 @@ func (s *compilers) of(a layers.Artifact, version string) *lazyCompiler {
 	}
 	l := s.all[a.Digest()]
 	if l == nil {
-		l = &lazyCompiler{of: s, python: a, version: version}
+		l = &lazyCompiler{of: s, python: a, version: layer.Python, layer: layer}
 		s.all[a.Digest()] = l
 	}
 	return l
@@ -47,6 +49,9 @@ func (s *compilers) close() {
 		if l.started != nil {
 			_ = l.started.Close() // what it compiled is whole
 		}
+		if l.end != nil {
+			l.end()
+		}
 	}
 }
 
@@ -57,7 +62,9 @@ type lazyCompiler struct {
 	version string
 	once    sync.Once
 	started *bytecode.Compiler
+	end     func() // of where it runs; nil: here
 	err     error
+	layer   layers.WheelLayer // one of those that it is for
 }
 
 // Compile implements wheel.Compiler.
@@ -88,10 +95,37 @@ func (l *lazyCompiler) start(ctx context.Context, o Options) (*bytecode.Compiler
 		defer file.Close()
 	}
 	python, err := bytecode.Unpack(ctx, filepath.Join(o.Dir, "python"), file.Name(), l.python.Digest().String())
-	if err != nil {
+	if err == nil {
+		return bytecode.Start(ctx, python, bytecode.Options{Version: l.version})
+	}
+	if o.Elsewhere == nil || ctx.Err() != nil {
 		return nil, err
 	}
-	return bytecode.Start(ctx, python, bytecode.Options{Version: l.version})
+	start, end, elsewhere := l.elsewhere(ctx, o, file.Name())
+	if elsewhere != nil {
+		return nil, fmt.Errorf("%w; nor in the builder: %w", err, elsewhere)
+	}
+	l.end = end
+	return bytecode.StartOn(ctx, start, bytecode.Options{Version: l.version})
+}
+
+// elsewhere starts interpreters where they can run: of another system, or of another kind of CPU.
+func (l *lazyCompiler) elsewhere(ctx context.Context, o Options,
+	file string) (start func(context.Context) (bytecode.Pipe, error), end func(), err error) {
+	archive, err := os.CreateTemp("", "raybuild-python-*.tar")
+	if err != nil {
+		return nil, nil, err
+	}
+	sum := digest.SHA256.Digester()
+	err = bytecode.Repack(ctx, file, l.python.Digest().String(), io.MultiWriter(archive, sum.Hash()))
+	if err = errors.Join(err, archive.Close()); err == nil {
+		start, end, err = o.Elsewhere(ctx, l.layer, archive.Name(), sum.Digest())
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, os.Remove(archive.Name()))
+	}
+	stop := end
+	return start, func() { stop(); _ = os.Remove(archive.Name()) }, nil
 }
 
 // copied is a temporary file of r.
@@ -122,9 +156,10 @@ func (c *Converter) compile(ctx context.Context, l layers.WheelLayer, t wheel.Ta
 	file := c.store.codeFile(key)
 	if code, err := os.ReadFile(file); err == nil && !c.o.Anew && wholeCode(code) {
 		w.ByteCode = code
+		used(file)
 		return nil
 	}
-	code, err := w.Compile(ctx, t, c.python.of(l.Compiler, l.Python))
+	code, err := w.Compile(ctx, t, c.python.of(l))
 	if err != nil {
 		return err
 	}

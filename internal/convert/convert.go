@@ -28,6 +28,10 @@ type Options struct {
 	Dir string
 	// Artifacts brings wheels, and the Python that makes byte code. Required.
 	Artifacts llb.ArtifactSource
+	// Elsewhere starts the Python of a layer's byte code where it can run, if this machine cannot run it.
+	// archive is a tar file of it, with this digest. end ends all that was started. Default: an error.
+	Elsewhere func(ctx context.Context, l layers.WheelLayer, archive string,
+		d digest.Digest) (start func(context.Context) (bytecode.Pipe, error), end func(), err error)
 	// Step gets each step as it begins and as it ends. Default: nobody.
 	Step func(llb.Step)
 	// Anew makes all layers again, although they were made before.
@@ -66,7 +70,7 @@ type job struct {
 func New(ctx context.Context, o Options) *Converter {
 	c := &Converter{o: o, store: newStore(o.Dir), jobs: map[digest.Digest]*job{},
 		cpus: make(chan struct{}, cmp.Or(o.CPUs, runtime.GOMAXPROCS(0)))}
-	c.store.sweep()
+	c.store.sweep(time.Now())
 	ctx, c.stop = context.WithCancel(ctx)
 	c.make = func(j *job) (llb.StoredLayer, error) { return c.makeLayer(ctx, j) }
 	c.python.start = func(l *lazyCompiler) (*bytecode.Compiler, error) { return l.start(ctx, o) }

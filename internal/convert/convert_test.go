@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -202,6 +203,43 @@ func TestDamagedLayerIsMadeAgain(t *testing.T) {
 	if l, err := c.Layer(t.Context(), one.Key, false); err != nil || l.Digest != made.Digest ||
 		digest.FromBytes(c.bytes(t, l.Digest, l.Size)) != made.Digest {
 		t.Errorf("it is %v (%v), want it made again as %v", l, err, made)
+	}
+}
+
+// What nobody used for two weeks is removed, and made again.
+func TestUnusedLayersAreRemoved(t *testing.T) {
+	t.Parallel()
+	s, dir := &shelf{files: map[digest.Digest][]byte{}}, t.TempDir()
+	one, two := layerOf("one", s.wheel(t, "alpha", "a")), layerOf("two", s.wheel(t, "beta", "b"))
+	c := open(t, dir, s, Options{}, one, two)
+	for _, l := range []layers.WheelLayer{one, two} {
+		if _, err := c.Layer(t.Context(), l.Key, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	store, old := newStore(dir), time.Now().Add(-unusedAfter-time.Hour)
+	for _, l := range []layers.WheelLayer{one, two} {
+		k, _ := store.read(l.Key)
+		for _, file := range []string{store.keyFile(l.Key), store.blobFile(k.Digest)} {
+			if err := os.Chtimes(file, old, old); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if _, ok := store.get(two.Key); !ok { // a use
+		t.Fatal("a layer is not there")
+	}
+	again := open(t, dir, s, Options{}, one, two)
+	for _, c := range []struct {
+		layer layers.WheelLayer
+		there bool
+	}{{one, false}, {two, true}} {
+		if _, ok := Known(dir, c.layer.Key); ok != c.there {
+			t.Errorf("layer %s is there: %v, want %v", c.layer.Name, ok, c.there)
+		}
+	}
+	if _, err := again.Layer(t.Context(), one.Key, false); err != nil {
+		t.Errorf("a removed layer is not made again: %v", err)
 	}
 }
 

@@ -68,8 +68,7 @@ func (s store) get(key digest.Digest) (llb.StoredLayer, bool) {
 	if info, err := os.Stat(s.blobFile(k.Digest)); err != nil || info.Size() != k.Size || !s.isWhole(k.Digest) {
 		return llb.StoredLayer{}, false
 	}
-	now := time.Now()
-	_ = os.Chtimes(s.keyFile(key), now, now) // for pruning; a store that cannot be written still serves
+	used(s.keyFile(key), s.blobFile(k.Digest))
 	return stored(k), true
 }
 
@@ -127,22 +126,34 @@ func (s store) create() (*blob, error) {
 	return &blob{File: f}, nil
 }
 
-// sweep removes what calls that were killed have left.
-func (s store) sweep() {
-	tmp := filepath.Join(s.dir, "tmp")
-	entries, err := os.ReadDir(tmp)
-	if err != nil {
-		return // there is none
-	}
-	for _, e := range entries {
-		if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > sweepAfter {
-			_ = os.Remove(filepath.Join(tmp, e.Name()))
+const (
+	sweepAfter  = 6 * time.Hour       // nobody writes a file any more that is as old
+	unusedAfter = 14 * 24 * time.Hour // what nobody used for so long is removed: it can be made again
+)
+
+// sweep removes what calls that were killed have left, and what was not used for long.
+func (s store) sweep(now time.Time) {
+	for sub, age := range map[string]time.Duration{"tmp": sweepAfter, "keys": unusedAfter, "blobs": unusedAfter,
+		"code": unusedAfter} {
+		entries, err := os.ReadDir(filepath.Join(s.dir, sub))
+		if err != nil {
+			continue // there is none
+		}
+		for _, e := range entries {
+			if info, err := e.Info(); err == nil && now.Sub(info.ModTime()) > age {
+				_ = os.Remove(filepath.Join(s.dir, sub, e.Name())) // another process may have done so
+			}
 		}
 	}
 }
 
-// sweepAfter is how old a file is that nobody writes any more.
-const sweepAfter = 6 * time.Hour
+// used notes a use of files, so that they stay.
+func used(files ...string) {
+	for _, file := range files {
+		now := time.Now()
+		_ = os.Chtimes(file, now, now) // a store that cannot be written still serves
+	}
+}
 
 // discard removes a layer that was not kept.
 func (b *blob) discard() {
