@@ -34,6 +34,7 @@ type Project struct {
 	data     []byte       // lock as text
 	mayPush  bool         // the registries were asked and did not refuse a push
 	sources  *sources.Sources
+	reaching sync.Mutex // of builder
 	builder  *builder.Builder
 	record   *layers.BuildRecord // record of the last graph
 	docs     *madeDocuments      // the last documents
@@ -307,6 +308,8 @@ func (p *Project) graph(ctx context.Context, o *BuildOptions) (*layers.Graph, er
 
 // connect returns the builder, and connects to it first if needed.
 func (p *Project) connect(ctx context.Context) (*builder.Builder, error) {
+	p.reaching.Lock()
+	defer p.reaching.Unlock()
 	if p.builder == nil {
 		b, err := builder.Connect(ctx, p.env.builder())
 		if err != nil {

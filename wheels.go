@@ -48,6 +48,7 @@ func (p *Project) makeLayers(ctx context.Context, o *BuildOptions, m target) (*m
 	w := &madeLayers{}
 	w.Converter = convert.New(ctx, convert.Options{
 		Dir: filepath.Join(home, layersDir), Artifacts: out, Step: w.step, Anew: o.NoCache,
+		Elsewhere: p.pythonInBuilder,
 	})
 	w.Know(m.graph.Wheels)
 	var before []*pushedImage

@@ -28,7 +28,22 @@ type WheelLayer struct {
 	// Compiler is the conda package of the Python that makes the byte code. Patch releases of Python may
 	// make other byte code of one source, so the lock keeps the one that it has.
 	Compiler Artifact
+	// Platform of the image.
+	Platform llb.Platform
+
+	tool llb.Stage // that steps run on
 }
+
+// Interpreter is a stage with the Python of an archive in the directory InterpreterHome. It is for a
+// machine that cannot run this Python itself.
+func (w WheelLayer) Interpreter(archive llb.Blob) llb.Stage {
+	const title = "[byte code] unpack Python"
+	return llb.Merge("[byte code] Python", w.tool,
+		llb.Scratch().Unpack(title, llb.Artifact(archive), archive.Name, InterpreterHome))
+}
+
+// InterpreterHome is where WheelLayer.Interpreter has its Python.
+const InterpreterHome = "/raybuild-python"
 
 // Size is that of the wheels, in bytes.
 func (w WheelLayer) Size() int64 { return wheelGroup{wheels: w.Wheels}.size() }
@@ -81,7 +96,7 @@ func converts(python string) bool {
 // addWheels adds a layer that is made of wheels.
 func (p python) addWheels(on Stack, layer string, g wheelGroup, compiler Artifact) Stack {
 	w := WheelLayer{Name: g.name, Title: g.vertex("install " + g.what()), Wheels: g.wheels, Prefix: p.env.prefix(),
-		Python: minorOf(compiler.Version), Compiler: compiler}
+		Python: minorOf(compiler.Version), Compiler: compiler, Platform: on.Platform, tool: on.ToolStage}
 	digests := make([]string, len(w.Wheels))
 	for i, a := range w.Wheels {
 		digests[i] = a.SHA256
