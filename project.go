@@ -378,6 +378,8 @@ func (p *Project) session(secrets map[string]func() ([]byte, error)) llb.Session
 
 // Close closes connections. It removes nothing that was built.
 func (p *Project) Close() {
+	p.reaching.Lock()
+	defer p.reaching.Unlock()
 	if p.builder != nil {
 		_ = p.builder.Close() // a close that fails loses nothing
 	}

@@ -47,6 +47,12 @@ func (k *reuse) from() []string {
 
 // pushReused pushes an image that needs no builder.
 func (p *Project) pushReused(ctx context.Context, o *BuildOptions, t *tally, k *reuse) (_ *llb.Result, err error) {
+	var ahead sync.WaitGroup
+	defer ahead.Wait()
+	if len(p.smoke.run) > 0 {
+		// The engine may have to start; the test tells an error.
+		ahead.Go(func() { _, _ = p.connect(ctx) })
+	}
 	var shown *llb.Content
 	if p.layers != nil && len(p.layers.keys) > 0 {
 		show, err := llb.OpenDisplay(ctx, llb.SolveOptions{Progress: p.env.Progress, ProgressTo: p.env.ProgressTo})

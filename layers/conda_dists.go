@@ -27,6 +27,9 @@ import (
 var distMetadata = regexp.MustCompile(
 	`^(?:lib/python3\.\d+/)?site-packages/[^/]+\.(?:dist-info/METADATA|egg-info/PKG-INFO)$`)
 
+// maxCondaPackage limits what a conda package unpacks to, in bytes: pytorch has some 2 GB.
+const maxCondaPackage = 16 << 30
+
 // maxMetadata is the largest METADATA that is read, in bytes.
 const maxMetadata = 4 << 20
 
@@ -119,7 +122,7 @@ func distsOf(name string, r io.Reader) ([]uv.Installed, error) {
 			return nil, err
 		}
 		defer packed.Close()
-		z, err := zstd.NewReader(packed)
+		z, err := zstd.NewReader(packed, zstd.WithDecoderMaxMemory(maxCondaPackage))
 		if err != nil {
 			return nil, err
 		}
