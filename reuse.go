@@ -55,9 +55,9 @@ func (p *Project) pushReused(ctx context.Context, o *BuildOptions, t *tally, k *
 	}
 	var shown *llb.Content
 	if p.layers != nil && len(p.layers.keys) > 0 {
-		show, err := llb.OpenDisplay(ctx, llb.SolveOptions{Progress: p.env.Progress, ProgressTo: p.env.ProgressTo})
-		if err != nil {
-			return nil, err
+		show, unshown := llb.OpenDisplay(ctx, llb.SolveOptions{Progress: p.env.Progress, ProgressTo: p.env.ProgressTo})
+		if unshown != nil {
+			return nil, unshown
 		}
 		defer func() { err = errors.Join(err, show.Close()) }()
 		shown = show.Content(&llb.Result{})

@@ -3,6 +3,7 @@ package raybuild
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -36,21 +37,11 @@ func (p *Project) makeLayers(ctx context.Context, o *BuildOptions, m target) (*m
 	if len(m.graph.Wheels) == 0 {
 		return nil, nil
 	}
-	out, err := p.reach(ctx)
-	if err != nil {
-		return nil, err
-	}
-	out.Know(m.graph.Artifacts, m.graph.Local)
 	home, err := p.env.MakeHome()
 	if err != nil {
 		return nil, err
 	}
 	w := &madeLayers{}
-	w.Converter = convert.New(ctx, convert.Options{
-		Dir: filepath.Join(home, layersDir), Artifacts: out, Step: w.step, Anew: o.NoCache,
-		Elsewhere: p.pythonInBuilder,
-	})
-	w.Know(m.graph.Wheels)
 	var before []*pushedImage
 	switch {
 	case m.kept != nil && m.kept.old != nil:
@@ -62,8 +53,28 @@ func (p *Project) makeLayers(ctx context.Context, o *BuildOptions, m target) (*m
 		return nil, err
 	}
 	w.keys = slices.DeleteFunc(m.made(), func(key digest.Digest) bool { return w.old.byKey[key].Digest != "" })
+	options := convert.Options{Dir: filepath.Join(home, layersDir), Artifacts: noArtifacts{}, Step: w.step,
+		Anew: o.NoCache, Elsewhere: p.pythonInBuilder}
+	if len(w.keys) > 0 { // else nothing is fetched, and no mirror is measured
+		out, err := p.reach(ctx)
+		if err != nil {
+			return nil, err
+		}
+		out.Know(m.graph.Artifacts, m.graph.Local)
+		options.Artifacts = out
+	}
+	w.Converter = convert.New(ctx, options)
+	w.Know(m.graph.Wheels)
 	w.Start(w.keys)
 	return w, nil
+}
+
+// noArtifacts has none.
+type noArtifacts struct{}
+
+// Open implements llb.ArtifactSource.
+func (noArtifacts) Open(_ context.Context, d digest.Digest) (io.ReadCloser, int64, error) {
+	return nil, 0, fmt.Errorf("open artifact %s: %w", d, os.ErrNotExist)
 }
 
 // Layer implements llb.LayerSource.

@@ -168,10 +168,44 @@ func (s *session) givenBlob(d digest.Digest) io.ReadCloser {
 	}{io.NewSectionReader(r, 0, size), r}
 }
 
-// layerStore serves given layers to a builder, which only reads.
+// layerStore serves given layers to a builder, which may only read them.
 type layerStore struct {
-	content.Store // nil: the session's server calls nothing else for a builder that reads
-	s             *session
+	readOnly
+	s *session
+}
+
+// readOnly refuses all that a builder has no business with.
+type readOnly struct{}
+
+var errReadOnly = fmt.Errorf("layers can only be read: %w", errdefs.ErrPermissionDenied)
+
+// Update implements content.Store.
+func (readOnly) Update(context.Context, content.Info, ...string) (content.Info, error) {
+	return content.Info{}, errReadOnly
+}
+
+// Walk implements content.Store.
+func (readOnly) Walk(context.Context, content.WalkFunc, ...string) error { return errReadOnly }
+
+// Delete implements content.Store.
+func (readOnly) Delete(context.Context, digest.Digest) error { return errReadOnly }
+
+// Status implements content.Store.
+func (readOnly) Status(context.Context, string) (content.Status, error) {
+	return content.Status{}, errReadOnly
+}
+
+// ListStatuses implements content.Store.
+func (readOnly) ListStatuses(context.Context, ...string) ([]content.Status, error) {
+	return nil, errReadOnly
+}
+
+// Abort implements content.Store.
+func (readOnly) Abort(context.Context, string) error { return errReadOnly }
+
+// Writer implements content.Store.
+func (readOnly) Writer(context.Context, ...content.WriterOpt) (content.Writer, error) {
+	return nil, errReadOnly
 }
 
 // Info implements content.Store.
