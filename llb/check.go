@@ -165,7 +165,9 @@ func (k *checking) solve(ctx context.Context, p Platform, st Stage, here bool) e
 	err := c.stage(ctx, st, p, nil, func(context.Context, gateway.Reference) error { return nil })
 	layer, name := splitTitle(title)
 	var step *StepError
-	failed := errors.As(err, &step) && step.Layer == layer && step.Step == name
+	// A step that did not run, because one of its inputs could not be read, has checked nothing.
+	failed := errors.As(err, &step) && step.Layer == layer && step.Step == name &&
+		(step.ExitCode >= 0 || len(step.Log) > 0)
 	if err == nil || failed {
 		k.mu.Lock()
 		for _, s := range c.col.result() {
