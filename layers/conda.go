@@ -148,11 +148,4 @@ func explicitSpecs(packages []Artifact) string {
 }
 
 // condaPython is the version of python among packages, or "".
-func condaPython(packages []Artifact) string {
-	for _, p := range packages {
-		if p.Name == "python" {
-			return p.Version
-		}
-	}
-	return ""
-}
+func condaPython(packages []Artifact) string { return pythonOf(packages).Version }

@@ -66,12 +66,12 @@ func (r *Resolver) condaDists(ctx context.Context, packages []Artifact) ([]uv.In
 			continue
 		}
 		g.Go(func() (err error) {
-			file, _, err := r.in.Sources.Open(ctx, a.Digest())
+			file, size, err := r.in.Sources.Open(ctx, a.Digest())
 			if err != nil {
 				return err
 			}
 			defer file.Close()
-			if found[i], err = distsOf(a.Filename(), file); err != nil {
+			if found[i], err = distsOf(a.Filename(), file, size); err != nil {
 				return fmt.Errorf("read conda package %q: %w", a.Filename(), err)
 			}
 			var names []string
@@ -101,15 +101,19 @@ func distsNamed(text string) []uv.Installed {
 
 // distsOf reads one conda package: a .conda file is a ZIP archive of tar files in zstd, an older one a tar
 // file in bzip2.
-func distsOf(name string, r io.Reader) ([]uv.Installed, error) {
+func distsOf(name string, r io.Reader, size int64) ([]uv.Installed, error) {
 	if !strings.HasSuffix(name, ".conda") {
 		return distsIn(tar.NewReader(bzip2.NewReader(bufio.NewReader(r))))
 	}
-	data, err := io.ReadAll(r)
-	if err != nil {
-		return nil, err
+	at, ok := r.(io.ReaderAt) // a package may have gigabytes, and is a file
+	if !ok {
+		data, err := io.ReadAll(r)
+		if err != nil {
+			return nil, err
+		}
+		at, size = bytes.NewReader(data), int64(len(data))
 	}
-	archive, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
+	archive, err := zip.NewReader(at, size)
 	if err != nil {
 		return nil, err
 	}

@@ -75,7 +75,7 @@ func (r *Resolver) keepCompiler(packages []Artifact) []Artifact {
 	return append(packages, now)
 }
 
-// pythonOf is the Python of an environment.
+// pythonOf is the Python of an environment; empty if there is none.
 func pythonOf(locked []Artifact) Artifact {
 	for _, a := range locked {
 		if a.Kind == KindConda && a.Name == "python" {

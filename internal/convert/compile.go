@@ -27,16 +27,16 @@ type compilers struct {
 }
 
 func (s *compilers) of(layer layers.WheelLayer) *lazyCompiler {
-	a := layer.Compiler
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.all == nil {
 		s.all = map[digest.Digest]*lazyCompiler{}
 	}
-	l := s.all[a.Digest()]
+	key := layer.Compiler.Digest()
+	l := s.all[key]
 	if l == nil {
-		l = &lazyCompiler{of: s, python: a, version: layer.Python, layer: layer}
-		s.all[a.Digest()] = l
+		l = &lazyCompiler{of: s, layer: layer}
+		s.all[key] = l
 	}
 	return l
 }
@@ -58,13 +58,11 @@ func (s *compilers) close() {
 // lazyCompiler is a Python that starts with the first source.
 type lazyCompiler struct {
 	of      *compilers
-	python  layers.Artifact
-	version string
+	layer   layers.WheelLayer // one of those that it is for
 	once    sync.Once
 	started *bytecode.Compiler
 	end     func() // of where it runs; nil: here
 	err     error
-	layer   layers.WheelLayer // one of those that it is for
 }
 
 // Compile implements wheel.Compiler.
@@ -81,32 +79,25 @@ func (l *lazyCompiler) Compile(ctx context.Context, path string, source []byte) 
 }
 
 func (l *lazyCompiler) start(ctx context.Context, o Options) (*bytecode.Compiler, error) {
-	r, _, err := o.Artifacts.Open(ctx, l.python.Digest())
+	file, _, end, err := openFile(ctx, o, l.layer.Compiler)
 	if err != nil {
-		return nil, &llb.FetchError{Digest: l.python.Digest(), Name: l.python.Filename(), Err: err}
+		return nil, err
 	}
-	defer r.Close()
-	file, ok := r.(*os.File)
-	if !ok {
-		if file, err = copied(r); err != nil {
-			return nil, err
-		}
-		defer os.Remove(file.Name())
-		defer file.Close()
-	}
-	python, err := bytecode.Unpack(ctx, filepath.Join(o.Dir, "python"), file.Name(), l.python.Digest().String())
+	defer end()
+	python, err := bytecode.Unpack(ctx, filepath.Join(o.Dir, "python"), file.Name(),
+		l.layer.Compiler.Digest().String())
 	if err == nil {
-		return bytecode.Start(ctx, python, bytecode.Options{Version: l.version})
+		return bytecode.Start(ctx, python, bytecode.Options{Version: l.layer.Python})
 	}
 	if o.Elsewhere == nil || ctx.Err() != nil {
 		return nil, err
 	}
-	start, end, elsewhere := l.elsewhere(ctx, o, file.Name())
+	start, ended, elsewhere := l.elsewhere(ctx, o, file.Name())
 	if elsewhere != nil {
 		return nil, fmt.Errorf("%w; nor in the builder: %w", err, elsewhere)
 	}
-	l.end = end
-	return bytecode.StartOn(ctx, start, bytecode.Options{Version: l.version})
+	l.end = ended
+	return bytecode.StartOn(ctx, start, bytecode.Options{Version: l.layer.Python})
 }
 
 // elsewhere starts interpreters where they can run: of another system, or of another kind of CPU.
@@ -117,7 +108,7 @@ func (l *lazyCompiler) elsewhere(ctx context.Context, o Options,
 		return nil, nil, err
 	}
 	sum := digest.SHA256.Digester()
-	err = bytecode.Repack(ctx, file, l.python.Digest().String(), io.MultiWriter(archive, sum.Hash()))
+	err = bytecode.Repack(ctx, file, l.layer.Compiler.Digest().String(), io.MultiWriter(archive, sum.Hash()))
 	if err = errors.Join(err, archive.Close()); err == nil {
 		start, end, err = o.Elsewhere(ctx, l.layer, archive.Name(), sum.Digest())
 	}
@@ -128,18 +119,25 @@ func (l *lazyCompiler) elsewhere(ctx context.Context, o Options,
 	return start, func() { stop(); _ = os.Remove(archive.Name()) }, nil
 }
 
-// copied is a temporary file of r.
-func copied(r io.Reader) (*os.File, error) {
-	f, err := os.CreateTemp("", "raybuild-python-*")
+// openFile opens an artifact as a file: most are one, and others are copied. end closes it.
+func openFile(ctx context.Context, o Options, a layers.Artifact) (f *os.File, size int64, end func(), err error) {
+	r, size, err := o.Artifacts.Open(ctx, a.Digest())
 	if err != nil {
-		return nil, err
+		return nil, 0, nil, &llb.FetchError{Digest: a.Digest(), Name: a.Filename(), Err: err}
 	}
-	if _, err := io.Copy(f, r); err != nil {
-		_ = f.Close()
-		_ = os.Remove(f.Name())
-		return nil, err
+	if f, ok := r.(*os.File); ok {
+		return f, size, func() { _ = f.Close() }, nil // it was only read
 	}
-	return f, nil
+	defer r.Close()
+	if f, err = os.CreateTemp("", "raybuild-artifact-*"); err != nil {
+		return nil, 0, nil, err
+	}
+	end = func() { _, _ = f.Close(), os.Remove(f.Name()) }
+	if size, err = io.Copy(f, r); err != nil {
+		end()
+		return nil, 0, nil, err
+	}
+	return f, size, end, nil
 }
 
 // wholeCode tells whether kept byte code is as it was made: it ends with its SHA-256.

@@ -4,13 +4,12 @@ package convert
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -90,25 +89,11 @@ func (c *Converter) Know(all []layers.WheelLayer) {
 	defer c.mu.Unlock()
 	for _, l := range all {
 		if c.jobs[l.Key] == nil {
-			j := &job{layer: l, done: make(chan struct{}), step: llb.Step{Layer: l.Name, Name: stepName(l)}}
+			name := strings.TrimPrefix(l.Title, "["+l.Name+"] ")
+			j := &job{layer: l, done: make(chan struct{}), step: llb.Step{Layer: l.Name, Name: name}}
 			c.jobs[l.Key], c.order = j, append(c.order, j)
 		}
 	}
-}
-
-func stepName(l layers.WheelLayer) string {
-	if _, name, ok := cutLayer(l.Title); ok {
-		return name
-	}
-	return l.Title
-}
-
-func cutLayer(title string) (layer, name string, ok bool) {
-	layer = llb.LayerOf(title)
-	if layer == "" {
-		return "", "", false
-	}
-	return layer, title[len(layer)+3:], true
 }
 
 // Start begins to make the layers of the keys that are not there, the largest first.
@@ -252,49 +237,27 @@ func (c *Converter) write(ctx context.Context, l layers.WheelLayer, wheels []*wh
 
 // open waits for a layer's wheels, and opens them.
 func (c *Converter) open(ctx context.Context, l layers.WheelLayer) (all []*wheel.Wheel, closeAll func(), err error) {
-	var files []io.Closer
+	var ends []func()
 	closeAll = func() {
-		for _, f := range files {
-			_ = f.Close() // it was only read
+		for _, end := range ends {
+			end()
 		}
 	}
 	for _, a := range l.Wheels {
-		r, size, err := c.o.Artifacts.Open(ctx, a.Digest())
+		f, size, end, err := openFile(ctx, c.o, a)
 		if err != nil {
 			closeAll()
-			return nil, nil, &llb.FetchError{Digest: a.Digest(), Name: a.Filename(), Err: err}
+			return nil, nil, err
 		}
-		at, file, err := seekable(r, &size)
-		if err == nil {
-			files = append(files, file)
-			var w *wheel.Wheel
-			if w, err = wheel.Open(at, size); err == nil {
-				all = append(all, w)
-				continue
-			}
+		ends = append(ends, end)
+		w, err := wheel.Open(f, size)
+		if err != nil {
+			closeAll()
+			return nil, nil, fmt.Errorf("layer %s: wheel %q: %w", l.Name, path.Base(a.Path), err)
 		}
-		closeAll()
-		return nil, nil, fmt.Errorf("layer %s: wheel %q: %w", l.Name, path.Base(a.Path), err)
+		all = append(all, w)
 	}
 	return all, closeAll, nil
-}
-
-// seekable gives an artifact that can be read anywhere: most are files.
-func seekable(r io.ReadCloser, size *int64) (io.ReaderAt, io.Closer, error) {
-	if at, ok := r.(io.ReaderAt); ok {
-		return at, r, nil
-	}
-	defer r.Close()
-	f, err := os.CreateTemp("", "raybuild-wheel-*")
-	if err != nil {
-		return nil, nil, err
-	}
-	name := f.Name()
-	*size, err = io.Copy(f, r)
-	if err = errors.Join(err, os.Remove(name)); err != nil {
-		return nil, nil, errors.Join(err, f.Close())
-	}
-	return f, f, nil
 }
 
 var _ llb.LayerSource = (*Converter)(nil)
