@@ -25,8 +25,8 @@ type LockResult struct {
 	Changes []layers.Change // by platform, layer, kind and name
 }
 
-// Lock updates the lock to fit the recipe, and writes it. Resolving runs apt-get, conda and pip in
-// the build sandbox, so it needs a builder.
+// Lock updates the lock to fit the recipe, and writes it. Resolving runs apt-get and conda in the
+// build sandbox, which needs a builder. uv resolves Python packages on this machine.
 func (p *Project) Lock(ctx context.Context, o LockOptions) (_ *LockResult, err error) {
 	defer public(ctx, &err)
 	before, text := p.lock, string(p.data)

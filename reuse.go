@@ -9,6 +9,7 @@ import (
 	"iter"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -329,7 +330,7 @@ func (k *reuse) send(ctx context.Context, p *Project, o *BuildOptions, c pushReq
 func (k *reuse) explain(err error) error {
 	if registry.Missing(err) || errors.Is(err, os.ErrNotExist) {
 		//nolint:errorlint // not as what the builder pushes itself
-		return fmt.Errorf("%w: %v", errCannotReuse, err)
+		return fmt.Errorf("%w: %s: %v", errCannotReuse, strings.Join(k.from(), ""), err)
 	}
 	return err
 }

@@ -206,8 +206,8 @@ func (w *madeLayers) source(d digest.Digest, offset int64) (io.ReadCloser, error
 	return f, nil
 }
 
-// early is the size in bytes from which a layer is sent before the image is complete.
-const early = 1 << 20
+// sentEarly is the size in bytes from which a layer is sent before the image is complete.
+const sentEarly = 1 << 20
 
 // pushMade pushes layers as soon as they are made. It reports no error: the push of the image tries
 // these layers again.
@@ -220,7 +220,7 @@ func (p *Project) pushMade(ctx context.Context, name string, from []string, t *t
 	for _, key := range w.keys {
 		g.Go(func() error {
 			l, err := w.Layer(ctx, key, false)
-			if err != nil || l.Size < early {
+			if err != nil || l.Size < sentEarly {
 				return nil //nolint:nilerr // the push says it
 			}
 			source := func(_ context.Context, d ocispecs.Descriptor, offset int64) (io.ReadCloser, error) {

@@ -20,7 +20,7 @@ func (a *app) addCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "add REQUIREMENT… --onto IMAGE",
 		Short: "Put Python packages on top of an image as one more layer",
-		Long: `add puts Python packages on IMAGE. The image's own pip resolves them. Packages
+		Long: `add puts Python packages on IMAGE. uv resolves them on this machine. Packages
 that the image has keep their versions; only missing ones are fetched, as
 wheels, from the mirrors. The result has all layers of the image and one more,
 so a node that holds the image pulls only that layer.
@@ -31,7 +31,8 @@ why, diff, inspect, rebase and another add work on it. In the recipe this is the
 key pip.added, one list for each layer. A recipe with the same list builds the
 same image.
 
-The builder fetches only the image's environment. The result gets the name of
+It needs a builder only if uv finds no answer: the image's own pip is then asked,
+in the image's environment, which the builder fetches. The result gets the name of
 IMAGE, or the names given with -t. Without --push it stays in the builder. If
 the image has all that you ask for, nothing is built.
 

@@ -33,8 +33,9 @@ shows what changes.
 --check changes nothing. It ends with exit code 1 if the lock does not fit the
 recipe.
 
-Resolving runs apt-get, conda and pip in the build sandbox, so it needs a
-builder.`,
+Resolving runs apt-get and conda in the build sandbox, which needs a builder. uv
+resolves Python packages on this machine. pip in the sandbox takes its place if
+the recipe says so, and where uv cannot answer.`,
 		Example: `  raybuild lock
   raybuild lock --update                # everything anew
   raybuild lock --update base           # a security update of the base image

@@ -3,7 +3,8 @@
 // Where a real Python index answers, it is a part of the world as well, behind a cache.
 //
 // What is real: the Debian packages (the machine's own Debian mirror behind a cache), pip, setuptools
-// and wheel (from Debian's own wheels), the Python interpreter (Debian's, laid out as conda does) and
+// and wheel (from Debian's own wheels), uv (from the real Python index, if it answers), the Python
+// interpreter (Debian's, laid out as conda does) and
 // all formats: OCI images, PEP 503/658 indexes, wheels, repodata.json, .conda and .tar.bz2 archives.
 // What is a stand-in, and says so in its own metadata: the Miniconda-like installers, the conda program
 // in them, ray, and the wheels of other projects. raybuild itself has no code for any of this: the
