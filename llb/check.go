@@ -64,6 +64,7 @@ type checking struct {
 	asked  atomic.Bool // somebody waits for the outcome
 	done   chan struct{}
 	err    error // valid when done is closed
+	ahead  sync.WaitGroup
 
 	mu    sync.Mutex
 	steps []Step
@@ -118,9 +119,18 @@ func (k *checking) verdict(err error) error {
 	return err
 }
 
+// prepare makes the builder ready for the checks, while the image is being built.
+func (k *checking) prepare(ctx context.Context, all []Check) {
+	ctx, stop := context.WithCancel(ctx)
+	end := k.stop
+	k.stop = func() { stop(); end() }
+	k.ahead.Go(func() { k.unpackAhead(ctx, all) })
+}
+
 // end stops what runs: nothing may be shown when the call is over.
 func (k *checking) end() {
 	k.stop()
+	defer k.ahead.Wait()
 	k.once.Do(func() { close(k.done) })
 	<-k.done
 }
@@ -155,8 +165,7 @@ func (k *checking) solve(ctx context.Context, p Platform, st Stage, here bool) e
 	case st.n == nil:
 		return errors.New("check image: the check has no step: its Stage has to end in one")
 	}
-	c := &call{b: k.c.b, o: k.c.o, sess: &session{Session: k.c.sess.Session}, view: k.c.view, col: newCollector()}
-	c.o.CacheFrom, c.o.CacheTo, c.o.NoCache = nil, nil, false
+	c := k.apart()
 	if here {
 		c.sess.Artifacts = nil
 	}
@@ -181,6 +190,13 @@ func (k *checking) solve(ctx context.Context, p Platform, st Stage, here bool) e
 		return &CheckError{Platform: p, Step: step}
 	}
 	return err
+}
+
+// apart is a call of its own, with the same session and view. It uses the builder's own cache and no other.
+func (k *checking) apart() *call {
+	c := &call{b: k.c.b, o: k.c.o, sess: &session{Session: k.c.sess.Session}, view: k.c.view, col: newCollector()}
+	c.o.CacheFrom, c.o.CacheTo, c.o.NoCache = nil, nil, false
+	return c
 }
 
 // onlyShow keeps only the events of operations for whose names meant returns true.

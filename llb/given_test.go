@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
@@ -138,6 +140,54 @@ func TestGivenLayersOnALine(t *testing.T) {
 		if all[name] != want {
 			t.Errorf("%s is %q, want %q", name, all[name], want)
 		}
+	}
+}
+
+// opened notes when layers are read first.
+type opened struct {
+	*givenLayers
+	mu sync.Mutex
+	at time.Time
+}
+
+func (o *opened) Layer(ctx context.Context, key digest.Digest, only bool) (llb.StoredLayer, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.givenLayers.Layer(ctx, key, only)
+}
+
+func (o *opened) OpenLayer(d digest.Digest) (llb.LayerReader, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.at.IsZero() {
+		o.at = time.Now()
+	}
+	return o.givenLayers.OpenLayer(d)
+}
+
+// A layer that only the image's check reads is unpacked while the image's steps still run.
+func TestGivenLayersAreUnpackedAhead(t *testing.T) {
+	w, b := newWorld(t), connect(t)
+	g := &opened{givenLayers: &givenLayers{map[digest.Digest]llb.StoredLayer{}, map[digest.Digest][]byte{},
+		map[digest.Digest]int{}}}
+	one := llb.GivenLayer("[one] take", g.add(t, "one", map[string]string{"opt/": "", "opt/ahead": t.Name()}))
+	slow := sh("slow", "sleep", "sleep 5; date +%N >/slow")
+	slow.Fresh = true
+	step := llb.Diff("[slow] layer", llb.From(w.base), llb.From(w.base).Run(slow))
+	whole := llb.Merge("[smoke] image", llb.From(w.base), one, step)
+	check := llb.Check{Platform: amd64, Stage: whole.Run(sh("smoke", "look", "test -s /opt/ahead -a -s /slow"))}
+	res, err := b.Build(t.Context(), []llb.Image{{Platform: amd64, Layers: []llb.Layer{{Name: "slow", Stage: step}}}},
+		llb.Session{Artifacts: w, Layers: g}, llb.BuildOptions{Checks: []llb.Check{check}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range res.Steps {
+		if s.Name == "sleep" && !g.at.Before(s.Completed) {
+			t.Errorf("the layer was read at %v, when the slow step had ended at %v", g.at, s.Completed)
+		}
+	}
+	if g.at.IsZero() {
+		t.Error("nobody read the layer")
 	}
 }
 

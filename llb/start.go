@@ -86,6 +86,7 @@ func (b *Builder) Start(ctx context.Context, images []Image, s Session,
 	}
 	r.Content = c.content(nil)
 	c.saw, c.solved = r.pack.saw, r.afterSteps
+	c.checks.prepare(within, o.Checks)
 	go func() {
 		defer close(r.made)
 		if r.err = r.make(within); r.err != nil {
