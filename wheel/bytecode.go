@@ -83,12 +83,12 @@ func (w *Wheel) Compile(ctx context.Context, t Target, c Compiler) ([]byte, erro
 	return p.writeCode(files, packed)
 }
 
-// sources are the files that get byte code: those of the library.
+// sources are the files that get byte code: those of the library, without the packages' own tests.
 func (p *placed) sources() []installed {
 	var all []installed
 	for _, f := range p.files {
 		if in, ok := strings.CutPrefix(f.place, p.t.library()); ok && strings.HasPrefix(in, "/") &&
-			strings.HasSuffix(in, ".py") && !strings.Contains(in, "/__pycache__/") {
+			strings.HasSuffix(in, ".py") && !strings.Contains(in, "/__pycache__/") && !strings.Contains(in, "/tests/") {
 			all = append(all, f)
 		}
 	}

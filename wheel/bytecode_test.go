@@ -33,7 +33,7 @@ func (f *fakeCompiler) Compile(_ context.Context, path string, source []byte) ([
 // sourceWheel has sources of all kinds, in and out of the library.
 func sourceWheel(t testing.TB) []byte {
 	return makeWheel(t, "code", nil,
-		file{name: "code/__init__.py", data: "a = 1\n"},
+		file{name: "code/tests/of.py", data: "x = 1\n"}, file{name: "code/__init__.py", data: "a = 1\n"},
 		file{name: "code/.py", data: "b = 1\n"},
 		file{name: "code/old.py", data: "print 'old'\n"},
 		file{name: "code/large.py", data: strings.Repeat("c = 1\n", 10_000)},

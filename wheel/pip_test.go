@@ -95,7 +95,8 @@ func TestByteCodeIsThatOfPip(t *testing.T) {
 		file{name: "code/old.py", data: "print 'old'\n"}, file{name: "code/nul.py", data: "a = '\x00'\n"},
 		file{name: "code/latin.py", data: "a = '\xe9'\n"}, file{name: "code/data.txt", data: "no source\n"},
 		file{name: "code/.hidden.py", data: "c = 1\n"}, file{name: "code/two.dots.py", data: "d = 1\n"},
-		file{name: "code-1.0.data/purelib/more.py", data: "e = 1\n"})
+		file{name: "code-1.0.data/purelib/more.py", data: "e = 1\n"}, file{name: "code/test/of.py", data: "f = 1\n"},
+		file{name: "code/tests.py", data: "g = 1\n"})
 	if err := os.WriteFile(name, data, 0o600); err != nil {
 		t.Fatal(err)
 	}

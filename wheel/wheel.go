@@ -16,7 +16,7 @@ import (
 )
 
 // Version is the version of the rules by which a layer is made. A layer of another version may have other bytes.
-const Version = 1
+const Version = 2
 
 // Wheel is a wheel that was opened. Its directory and its metadata are read and checked; its files are not yet.
 type Wheel struct {
