@@ -76,7 +76,7 @@ func TestExampleImage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = "sha256:19c0dcd7604a4d05eb3ba3a941704a10574719b4d5f6e79ac0fd7306e4d81351"
+	const want = "sha256:40a98df1102f819141d4c5c03791618a01eb8d2ecce8d17f42c22bd800f144ab"
 	if result.Digest != want {
 		t.Errorf("the example's image has the digest %s, and had %s", result.Digest, want)
 	}

@@ -36,7 +36,7 @@ func ExampleNewGraph() {
 		fmt.Println(layer.Name)
 	}
 	// Output:
-	// sha256:3004f4d6d4a750f722f6468841624bea1895b119f2dbb5ff858c091fb287761c
+	// sha256:b89ba1ab3fe66773935c8c81db22b6db82052e3d65eb8c103ca574c90e53aef8
 	// miniconda
 	// env
 	// activate

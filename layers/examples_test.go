@@ -68,12 +68,12 @@ func exampleGraph(t *testing.T, name string) *Graph {
 
 // exampleDigests are the digests of the examples' graphs, the same as at 4ade58a.
 var exampleDigests = map[string]digest.Digest{
-	"arm64":     "sha256:3004f4d6d4a750f722f6468841624bea1895b119f2dbb5ff858c091fb287761c",
-	"china":     "sha256:bec2661bc5306073a425a75759bbba5ea44d27aea1a9f62743a7ca4e576b8bd7",
-	"default":   "sha256:43b52fcf92635dc0da5f6d1a471b08280ed15c7a06fcf53ce577deaa87a1f010",
-	"minimal":   "sha256:8f21be478c63a772f21ff4ec29023abb8fd8790d93361777459956860d244fe6",
+	"arm64":     "sha256:b89ba1ab3fe66773935c8c81db22b6db82052e3d65eb8c103ca574c90e53aef8",
+	"china":     "sha256:ac081c0f2591bc60c8c93d8bf985d4c82ce1b14bb3af7813acba038ea2109a43",
+	"default":   "sha256:a2b66dcb71098dfc570eab1780346035d5e622e72844431811ef478c59df7b03",
+	"minimal":   "sha256:d0c65b4ffd25aaf4fa2e35f316860ca965b541e1ffada9bd36c70dbce81cbbb4",
 	"seed-2020": "sha256:2962c0f9209c03f40ac873e22593fd365e5a30c094f55495e3414411ec6a1ec1",
-	"training":  "sha256:63ba35a8bd01f9bbcc73c007e9cf4d3425dcd81fd6ce0358e285dd8e8921cc23",
+	"training":  "sha256:086dbca8044cb5690401f65240cf3b361a9f2cb48d080751b42cc4e4118128a9",
 }
 
 // The example of the defaults is the defaults.
