@@ -150,6 +150,34 @@ func (g *comparison) onlyAdds(old *layers.BuildRecord) bool {
 	return err == nil && len(all) == 1 && (all[0].OnlyAdds(old) || g.p.onlyAddsHere(&all[0]))
 }
 
+// sayConflicts warns of files that several wheels of the image bring with different content. An image that takes all
+// its layers of wheels from another was warned of already.
+func (p *Project) sayConflicts(graph *layers.Graph) {
+	if len(p.layers.keys) == 0 {
+		return
+	}
+	type pair struct{ first, second string }
+	for _, keys := range graph.WheelKeys() {
+		var order []pair
+		files := map[pair][]string{}
+		for _, c := range p.layers.Conflicts(keys) {
+			of := pair{c.First, c.Second}
+			if files[of] == nil {
+				order = append(order, of)
+			}
+			files[of] = append(files[of], c.Path)
+		}
+		for _, of := range order {
+			what := files[of][0]
+			if n := len(files[of]) - 1; n > 0 {
+				what = fmt.Sprintf("%s (and %d more)", what, n)
+			}
+			p.env.warn("%s: both %s and %s bring it, with different content; the image has that of %s", what, of.first,
+				of.second, of.second)
+		}
+	}
+}
+
 // step shows a step, as soon as there is a display.
 func (w *madeLayers) step(s llb.Step) {
 	w.mu.Lock()

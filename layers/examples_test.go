@@ -69,11 +69,11 @@ func exampleGraph(t *testing.T, name string) *Graph {
 // exampleDigests are the digests of the examples' graphs, the same as at 4ade58a.
 var exampleDigests = map[string]digest.Digest{
 	"arm64":     "sha256:b89ba1ab3fe66773935c8c81db22b6db82052e3d65eb8c103ca574c90e53aef8",
-	"china":     "sha256:ac081c0f2591bc60c8c93d8bf985d4c82ce1b14bb3af7813acba038ea2109a43",
-	"default":   "sha256:a2b66dcb71098dfc570eab1780346035d5e622e72844431811ef478c59df7b03",
+	"china":     "sha256:69f844a70ab7c3e4d185dd9c9912b3f198af4a08ed2b20f75f8569059f68c671",
+	"default":   "sha256:c928adcecd5b12f68656c7437a30de742509273e838ff6d89508b40077adbb35",
 	"minimal":   "sha256:d0c65b4ffd25aaf4fa2e35f316860ca965b541e1ffada9bd36c70dbce81cbbb4",
 	"seed-2020": "sha256:2962c0f9209c03f40ac873e22593fd365e5a30c094f55495e3414411ec6a1ec1",
-	"training":  "sha256:086dbca8044cb5690401f65240cf3b361a9f2cb48d080751b42cc4e4118128a9",
+	"training":  "sha256:2fc2fcbbe8bfab3a8f21c2b546a9c7e2912bcb28c74ce8fd3db4fad6f142486e",
 }
 
 // The example of the defaults is the defaults.

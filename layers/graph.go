@@ -116,6 +116,23 @@ func NewGraph(ctx context.Context, r *Recipe, l *Lock, o GraphOptions) (*Graph, 
 	return g, nil
 }
 
+// WheelKeys returns the keys of each image's layers that are made of wheels, in the image's order.
+func (g *Graph) WheelKeys() [][]digest.Digest {
+	images := g.Images
+	if g.onto != nil {
+		images = g.whole
+	}
+	all := make([][]digest.Digest, len(images))
+	for i, image := range images {
+		for _, l := range image.Layers {
+			if key, ok := l.Stage.Given(); ok {
+				all[i] = append(all[i], key)
+			}
+		}
+	}
+	return all
+}
+
 func (g *Graph) addWheels(all []WheelLayer) {
 	for _, w := range all {
 		if !slices.ContainsFunc(g.Wheels, func(have WheelLayer) bool { return have.Key == w.Key }) {

@@ -81,6 +81,9 @@ func (g wheelGroup) size() int64 {
 // then big ones, each by itself, then Ray, then the recipe's own wheels, which
 // change with every commit.
 //
+// Later layers lie above earlier ones. If several packages bring a file, the image should have that of the
+// package that pip would install last. pip goes backwards through names, after what depends on what.
+//
 // It depends on nothing but packages and rules. A package that is dropped or
 // changed changes the layer that it is in, and no other; [shareLayers] gives new
 // ones a new layer. Only where there are more big wheels than the budget has room
@@ -108,6 +111,7 @@ func wheelGroups(packages []Artifact, rules LayerRules) []wheelGroup {
 	for _, g := range sharedGroups(small, rules) {
 		groups = append(groups, g.split(rules.MaxSize, 0)...)
 	}
+	slices.Reverse(single)
 	return slices.Concat(groups, single, ray, own.split(rules.MaxSize, 0))
 }
 

@@ -1,6 +1,7 @@
 package layers
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -95,8 +96,11 @@ func converts(python string) bool {
 
 // addWheels adds a layer that is made of wheels.
 func (p python) addWheels(on Stack, layer string, g wheelGroup, compiler Artifact) Stack {
-	w := WheelLayer{Name: g.name, Title: g.vertex("install " + g.what()), Wheels: g.wheels, Prefix: p.env.prefix(),
+	w := WheelLayer{Name: g.name, Title: g.vertex("install " + g.what()), Prefix: p.env.prefix(),
 		Python: minorOf(compiler.Version), Compiler: compiler, Platform: on.Platform, tool: on.ToolStage}
+	w.Wheels = slices.SortedFunc(slices.Values(g.wheels), func(a, b Artifact) int { // as pip: see wheelGroups
+		return cmp.Or(cmp.Compare(b.Name, a.Name), cmp.Compare(b.Version, a.Version))
+	})
 	digests := make([]string, len(w.Wheels))
 	for i, a := range w.Wheels {
 		digests[i] = a.SHA256

@@ -31,8 +31,7 @@
 // code.
 //
 // A wheel whose layer lies above another's can overwrite a source there. If its own source is not
-// valid, the other's byte code stays, and Python would run that: such wheels belong into one layer,
-// or their conflict is to be refused.
+// valid, the other's byte code stays, and Python would run that: such wheels belong into one layer.
 //
 // # Other forms of layers
 //

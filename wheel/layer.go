@@ -31,6 +31,8 @@ type File struct {
 	Path       string // absolute
 	Size       int64  // in bytes
 	Executable bool
+	CRC        uint32 // the CRC-32 of its content
+	Wheel      string // NAME VERSION of the wheel that brings it; "" for byte code
 }
 
 // Layer writes the layer of a wheel that is installed at t, as [WriteLayer] does.
@@ -147,8 +149,11 @@ func (s *series) finish() error {
 	s.current.close()
 	s.current = nil
 	in := make(map[string]bool, len(s.conflicts))
-	for _, f := range l.Files {
+	for i, f := range l.Files {
 		in[f.Path] = true
+		if p := s.owner[f.Path]; p != nil {
+			l.Files[i].Wheel = p.title()
+		}
 	}
 	for _, c := range s.conflicts {
 		if in[c.Path] {

@@ -117,7 +117,8 @@ func relative(t Target, place string) string {
 }
 
 // Files are the files of the wheel where it is installed at t, sorted by path: without RECORD and byte code, which are
-// written last. The size of a script is that in the archive, though its first line may be written anew.
+// written last. Size and CRC of a script are those in the archive, though its
+// first line may be written anew.
 func (w *Wheel) Files(t Target) ([]File, error) {
 	p, err := w.placeAt(t)
 	if err != nil {
@@ -125,10 +126,10 @@ func (w *Wheel) Files(t Target) ([]File, error) {
 	}
 	out := make([]File, 0, len(p.files)+len(p.made))
 	for _, f := range p.files {
-		out = append(out, File{f.place, f.size, f.executable()})
+		out = append(out, File{f.place, f.size, f.executable(), f.crc, w.title()})
 	}
 	for place, c := range p.made {
-		out = append(out, File{place, int64(len(c.data)), c.executable})
+		out = append(out, File{place, int64(len(c.data)), c.executable, crc32.ChecksumIEEE(c.data), w.title()})
 	}
 	slices.SortFunc(out, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
 	return out, nil

@@ -99,13 +99,13 @@ func (l *layerWriter) begin() error {
 	return l.emit(gzipHeader)
 }
 
-func (l *layerWriter) fileHeader(place string, size int64, executable bool) error {
+func (l *layerWriter) fileHeader(place string, size int64, crc uint32, executable bool) error {
 	h := &tar.Header{Typeflag: tar.TypeReg, Name: strings.TrimPrefix(place, "/"), Size: size, Mode: 0o644,
 		Uid: l.t.UID, Gid: l.t.GID, ModTime: l.t.Time}
 	if executable {
 		h.Mode = 0o755
 	}
-	l.files = append(l.files, File{place, size, executable})
+	l.files = append(l.files, File{place, size, executable, crc, ""})
 	return l.header(h)
 }
 
@@ -132,7 +132,7 @@ const small = 4096
 // file writes a file that is made here.
 func (l *layerWriter) file(place string, data []byte, executable bool) error {
 	size := int64(len(data))
-	if err := l.fileHeader(place, size, executable); err != nil {
+	if err := l.fileHeader(place, size, crc32.ChecksumIEEE(data), executable); err != nil {
 		return err
 	}
 	if size == 0 || size <= small && l.toc == nil {
@@ -152,7 +152,7 @@ func (l *layerWriter) file(place string, data []byte, executable bool) error {
 
 // member writes a file of the archive r: its compressed bytes as they are, checked while they are inflated.
 func (l *layerWriter) member(r io.ReaderAt, f installed, c *checker) error {
-	if err := l.fileHeader(f.place, f.size, f.executable()); err != nil {
+	if err := l.fileHeader(f.place, f.size, f.crc, f.executable()); err != nil {
 		return err
 	}
 	crc, size := uint32(0), int64(0)

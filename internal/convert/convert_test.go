@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/raybuild/raybuild/layers"
 	"github.com/raybuild/raybuild/llb"
+	"github.com/raybuild/raybuild/wheel"
 )
 
 // shelf has artifacts by digest.
@@ -39,17 +41,17 @@ func (s *shelf) Open(_ context.Context, d digest.Digest) (io.ReadCloser, int64, 
 }
 
 // wheel puts a wheel without sources on the shelf: it takes no Python.
-func (s *shelf) wheel(t *testing.T, name, text string) layers.Artifact {
+func (s *shelf) wheel(t *testing.T, name, text string, more ...[2]string) layers.Artifact {
 	t.Helper()
 	var b bytes.Buffer
 	w := zip.NewWriter(&b)
 	info := name + "-1.dist-info/"
-	for _, f := range [][2]string{
+	for _, f := range append([][2]string{
 		{name + "/data", text},
 		{info + "METADATA", "Metadata-Version: 2.1\nName: " + name + "\nVersion: 1\n"},
 		{info + "WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"},
 		{info + "RECORD", name + "/data,,\n" + info + "METADATA,,\n" + info + "WHEEL,,\n" + info + "RECORD,,\n"},
-	} {
+	}, more...) {
 		out, err := w.Create(f[0])
 		if err == nil {
 			_, err = io.WriteString(out, f[1])
@@ -259,3 +261,32 @@ func TestClosedConverterMakesNothing(t *testing.T) {
 }
 
 var _ llb.ArtifactSource = (*shelf)(nil)
+
+// Files that two wheels bring with different content are found, in one layer and in two.
+func TestConflicts(t *testing.T) {
+	t.Parallel()
+	s, dir := &shelf{files: map[digest.Digest][]byte{}}, t.TempDir()
+	shared := func(text string) [2]string { return [2]string{"shared/a \"b", text} }
+	equal := [2]string{"shared/equal", "="}
+	one := layerOf("one", s.wheel(t, "alpha", "a", shared("1"), equal), s.wheel(t, "beta", "b", shared("2"), equal))
+	two := layerOf("two", s.wheel(t, "gamma", "c", shared("3"), equal))
+	three := layerOf("three", s.wheel(t, "delta", "d", shared("3"), equal))
+	c := open(t, dir, s, Options{}, one, two, three)
+	for _, l := range []layers.WheelLayer{one, two, three} {
+		if _, err := c.Layer(t.Context(), l.Key, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const place = "/opt/env/lib/python3.12/site-packages/shared/a \"b"
+	want := []wheel.Conflict{{Path: place, First: "alpha 1", Second: "beta 1"},
+		{Path: place, First: "beta 1", Second: "gamma 1"}}
+	again := open(t, dir, s, Options{}) // reads what was kept
+	for name, c := range map[string]*Converter{"that made them": c, "another": again} {
+		if got := c.Conflicts([]digest.Digest{one.Key, two.Key, three.Key}); !slices.Equal(got, want) {
+			t.Errorf("the converter %s finds %+v, want %+v", name, got, want)
+		}
+	}
+	if got := c.Conflicts([]digest.Digest{two.Key, three.Key}); len(got) > 0 {
+		t.Errorf("equal files are a conflict: %+v", got)
+	}
+}

@@ -21,6 +21,7 @@ import (
 // store is a directory of layers:
 //
 //	keys/<hex>    what the layer of a key is, as JSON
+//	files/<hex>   the files of a key's layer, by which those of several layers are compared
 //	blobs/<hex>   layers by the digest of their bytes
 //	code/<hex>    byte code of wheels
 //	python/<hex>  interpreters that make byte code
@@ -41,6 +42,10 @@ type known struct {
 }
 
 func (s store) keyFile(key digest.Digest) string { return filepath.Join(s.dir, "keys", key.Encoded()) }
+
+func (s store) filesFile(key digest.Digest) string {
+	return filepath.Join(s.dir, "files", key.Encoded())
+}
 
 func (s store) codeFile(key digest.Digest) string { return filepath.Join(s.dir, "code", key.Encoded()) }
 
@@ -68,7 +73,7 @@ func (s store) get(key digest.Digest) (llb.StoredLayer, bool) {
 	if info, err := os.Stat(s.blobFile(k.Digest)); err != nil || info.Size() != k.Size || !s.isWhole(k.Digest) {
 		return llb.StoredLayer{}, false
 	}
-	used(s.keyFile(key), s.blobFile(k.Digest))
+	used(s.keyFile(key), s.filesFile(key), s.blobFile(k.Digest))
 	return stored(k), true
 }
 
@@ -114,7 +119,7 @@ type blob struct {
 }
 
 func (s store) create() (*blob, error) {
-	for _, sub := range []string{"keys", "blobs", "tmp"} {
+	for _, sub := range []string{"keys", "files", "blobs", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(s.dir, sub), 0o755); err != nil {
 			return nil, fmt.Errorf("make layer: %w", err)
 		}
@@ -133,8 +138,8 @@ const (
 
 // sweep removes what calls that were killed have left, and what was not used for long.
 func (s store) sweep(now time.Time) {
-	for sub, age := range map[string]time.Duration{"tmp": sweepAfter, "keys": unusedAfter, "blobs": unusedAfter,
-		"code": unusedAfter} {
+	for sub, age := range map[string]time.Duration{"tmp": sweepAfter, "keys": unusedAfter, "files": unusedAfter,
+		"blobs": unusedAfter, "code": unusedAfter} {
 		entries, err := os.ReadDir(filepath.Join(s.dir, sub))
 		if err != nil {
 			continue // there is none
@@ -175,7 +180,11 @@ func (s store) keep(b *blob, key digest.Digest, made *wheel.Layer) (llb.StoredLa
 	}
 	b.kept = true
 	s.whole.Store(s.blobFile(k.Digest), true)
-	if err := wholefile.Write(s.keyFile(key), data, 0o644); err != nil {
+	err = wholefile.Write(s.filesFile(key), writeFiles(made), 0o644)
+	if err == nil {
+		err = wholefile.Write(s.keyFile(key), data, 0o644)
+	}
+	if err != nil {
 		return llb.StoredLayer{}, fmt.Errorf("keep layer: %w", err)
 	}
 	return stored(k), nil

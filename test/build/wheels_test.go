@@ -1,10 +1,15 @@
 package build
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/raybuild/raybuild/internal/world/pypi"
 )
 
 // A Python that this machine may not run makes its byte code in the builder, the same bytes: here the
@@ -31,5 +36,40 @@ func TestPythonThatCannotRunHereRunsInTheBuilder(t *testing.T) {
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 		t.Errorf("%d files are left of a Python that cannot run (%v)", len(left), err)
+	}
+}
+
+// Of a file that two wheels bring the image has that which pip would leave, and the build names both.
+func TestFileOfTwoWheels(t *testing.T) {
+	h := warmHome(t)
+	var files []string
+	for _, project := range []string{"first-pkg", "second-pkg", "third-pkg"} {
+		p := pypi.Project{Name: project, Version: "1.0", Files: map[string][]byte{
+			"shared_pkg/__init__.py": []byte("name = '" + project + "'\n"), "shared_pkg/same.py": nil}}
+		var b strings.Builder
+		if err := p.WriteWheel(&b); err != nil {
+			t.Fatal(err)
+		}
+		h.write("dist/"+p.FileName(), b.String())
+		files = append(files, filepath.Join(h.cwd, "dist", p.FileName()))
+	}
+	dir := t.TempDir()
+	args := append([]string{"-m", "pip", "install", "-q", "--no-index", "--target", dir}, files...)
+	if out, err := exec.CommandContext(t.Context(), "python3", args...).CombinedOutput(); err != nil {
+		t.Fatalf("pip: %v\n%s", err, out)
+	}
+	want, err := os.ReadFile(filepath.Join(dir, "shared_pkg/__init__.py"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.write("raybuild.yaml", shortRecipe("pip: {wheels: ['dist/*.whl']}", fmt.Sprintf("smoke: |\n"+
+		"  python -c \"import shared_pkg; assert shared_pkg.%s, shared_pkg.name\"",
+		strings.Replace(strings.TrimSpace(string(want)), " = ", " == ", 1))))
+	out := h.push(ref(t, "1"))
+	for _, says := range []string{"shared_pkg/__init__.py: both third_pkg 1.0 and second_pkg 1.0 bring it",
+		"the image has that of first_pkg 1.0"} {
+		if !strings.Contains(out.stderr, says) || strings.Contains(out.stderr, "same.py") {
+			t.Errorf("the build does not say %q of this one file:\n%s", says, out.stderr)
+		}
 	}
 }
