@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
@@ -254,8 +255,8 @@ func (p *Project) pushMade(ctx context.Context, name string, from []string, t *t
 			source := func(_ context.Context, d ocispecs.Descriptor, offset int64) (io.ReadCloser, error) {
 				return w.source(d.Digest, offset)
 			}
-			done, _ := p.registry.PushBlobs(ctx, []ocispecs.Descriptor{l.Descriptor}, source, registry.PushOptions{
-				Names: []string{name}, From: from, Retry: -1,
+			done, err := p.registry.PushBlobs(ctx, []ocispecs.Descriptor{l.Descriptor}, source, registry.PushOptions{
+				Names: []string{name}, From: append(w.Repos(l.Digest), from...), Retry: -1,
 				Progress: func(d ocispecs.Descriptor, sent int64, reused bool) {
 					if shown != nil {
 						shown.Show(d.Digest, "layer ["+w.name(key)+"]", sent, d.Size, reused)
@@ -263,6 +264,9 @@ func (p *Project) pushMade(ctx context.Context, name string, from []string, t *t
 				},
 			})
 			t.pushedBefore(done)
+			if repo, named := reference.ParseNormalizedNamed(name); err == nil && named == nil {
+				_ = w.Pushed(l.Digest, repo.Name()) // another push of this layer sends it, then
+			}
 			return nil
 		})
 	}

@@ -23,6 +23,7 @@ import (
 //	keys/<hex>    what the layer of a key is, as JSON
 //	files/<hex>   the files of a key's layer, by which those of several layers are compared
 //	blobs/<hex>   layers by the digest of their bytes
+//	repos/<hex>   the repositories that a layer was pushed to, by the digest of its bytes
 //	code/<hex>    byte code of wheels
 //	python/<hex>  interpreters that make byte code
 //	tmp/          layers that are being made
@@ -139,7 +140,7 @@ const (
 // sweep removes what calls that were killed have left, and what was not used for long.
 func (s store) sweep(now time.Time) {
 	for sub, age := range map[string]time.Duration{"tmp": sweepAfter, "keys": unusedAfter, "files": unusedAfter,
-		"blobs": unusedAfter, "code": unusedAfter} {
+		"blobs": unusedAfter, "repos": unusedAfter, "code": unusedAfter} {
 		entries, err := os.ReadDir(filepath.Join(s.dir, sub))
 		if err != nil {
 			continue // there is none

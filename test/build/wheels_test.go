@@ -73,3 +73,17 @@ func TestFileOfTwoWheels(t *testing.T) {
 		}
 	}
 }
+
+// A layer of wheels that this machine has pushed to another repository of the registry is mounted from there. The
+// machine's first image, which warmHome made, is in a repository of its own.
+func TestLayerOfAnotherRepositoryIsMounted(t *testing.T) {
+	h := warmHome(t)
+	h.write("raybuild.yaml", shortRecipe("pip: [idna]"))
+	all := h.push(ref(t, "1"), "--graph-tag=false").meta.Raybuild.Layers
+	for _, l := range all {
+		if l.Name == "ray" && l.Size > 1<<20 && l.Reused {
+			return
+		}
+	}
+	t.Errorf("no layer ray of more than 1 MB was mounted: %+v", all)
+}
