@@ -47,7 +47,7 @@ func (p *Project) makeLayers(ctx context.Context, o *BuildOptions, m target) (*m
 	switch {
 	case m.kept != nil && m.kept.old != nil:
 		before = []*pushedImage{m.kept.old}
-	case m.kept == nil && !o.NoReuse && !o.NoCache && m.graph.Compression == "gzip":
+	case m.kept == nil && !o.NoReuse && !o.NoCache && m.graph.MakesWheels():
 		before = p.passedBefore(ctx, o, nil)
 	}
 	if w.old, err = p.findOld(ctx, m.graph, before); err != nil {
@@ -138,7 +138,7 @@ func (g *comparison) given(platform, name string) bool {
 func (g *comparison) made(f layers.LayerComparison) (llb.StoredLayer, bool) {
 	key, ok := g.givenKey(f.Platform, f.Name)
 	home, err := g.p.env.homeDir()
-	if !ok || err != nil || g.graph.Compression != "gzip" {
+	if !ok || err != nil || !g.graph.MakesWheels() {
 		return llb.StoredLayer{}, false
 	}
 	return convert.Known(filepath.Join(home, layersDir), key)

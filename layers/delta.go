@@ -90,7 +90,7 @@ func isGiven(l llb.Layer) bool {
 // layers of that image are kept.
 func (g *Graph) MadeOnto() *Delta {
 	if len(g.Images) != 1 || g.onto == nil || g.onto.Linear || len(g.Images[0].Layers) != 1 ||
-		!isGiven(g.Images[0].Layers[0]) || g.Compression != "gzip" || g.onto.Compression != g.packing() {
+		!isGiven(g.Images[0].Layers[0]) || !g.MakesWheels() || g.onto.Compression != g.packing() {
 		return nil
 	}
 	r := &Delta{}
@@ -113,7 +113,7 @@ func (g *Graph) delta(kept []int) *Delta {
 		return nil
 	}
 	for n, l := range whole.Layers {
-		if isGiven(l) && kept[front+n] < 0 && g.Compression == "gzip" {
+		if isGiven(l) && kept[front+n] < 0 && g.MakesWheels() {
 			kept[front+n] = MadeLayer
 		}
 	}

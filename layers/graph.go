@@ -84,6 +84,7 @@ func NewGraph(ctx context.Context, r *Recipe, l *Lock, o GraphOptions) (*Graph, 
 	g := &Graph{Compression: o.Compression, Local: slices.Clone(local), recipe: r, options: o}
 	setDefault(&g.Compression, r.Layers.Compression)
 	setDefault(&g.Compression, "gzip")
+	o.Compression = g.Compression
 	for _, f := range local {
 		g.packed = append(g.packed, PackedFiles{f.Digest, f.Name, f.Size})
 	}
@@ -115,6 +116,10 @@ func NewGraph(ctx context.Context, r *Recipe, l *Lock, o GraphOptions) (*Graph, 
 	g.Annotations[GraphAnnotation] = g.Digest.String()
 	return g, nil
 }
+
+// MakesWheels tells whether layers of wheels stay as raybuild makes them. Otherwise a builder packs them anew: only a
+// builder makes zstd.
+func (g *Graph) MakesWheels() bool { return g.Compression != "zstd" }
 
 // WheelKeys returns the keys of each image's layers that are made of wheels, in the image's order.
 func (g *Graph) WheelKeys() [][]digest.Digest {
@@ -152,6 +157,7 @@ func graphPlatform(ctx context.Context, r *Recipe, local []LocalFile, name strin
 		return llb.Image{}, platformMade{}, err
 	}
 	stack := newStack(platform, locked)
+	stack.compression = o.Compression
 	made := platformMade{name: name, stacks: []Stack{stack}, layers: all, locked: locked}
 	for _, layer := range all {
 		if err := ctx.Err(); err != nil {

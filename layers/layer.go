@@ -70,6 +70,8 @@ type Stack struct {
 
 	wheels []WheelLayer // those of layers that are made of wheels
 	python Artifact     // of the environment
+
+	compression string // of the image's layers
 }
 
 // ChainOnBase returns the stack with a new base stage: s, which is g.BaseStage after one more step.

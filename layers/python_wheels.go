@@ -29,6 +29,8 @@ type WheelLayer struct {
 	// Compiler is the conda package of the Python that makes the byte code. Patch releases of Python may
 	// make other byte code of one source, so the lock keeps the one that it has.
 	Compiler Artifact
+	// EStargz says that the layer has eStargz's table of contents.
+	EStargz bool
 	// Platform of the image.
 	Platform llb.Platform
 
@@ -105,7 +107,11 @@ func (p python) addWheels(on Stack, layer string, g wheelGroup, compiler Artifac
 	for i, a := range w.Wheels {
 		digests[i] = a.SHA256
 	}
-	w.Key = digestOf([]any{"wheels", wheel.Version, w.Prefix, w.Python, w.Compiler.SHA256, digests})
+	of := []any{"wheels", wheel.Version, w.Prefix, w.Python, w.Compiler.SHA256, digests}
+	if w.EStargz = on.compression == "estargz"; w.EStargz {
+		of = append(of, on.compression)
+	}
+	w.Key = digestOf(of)
 	on.wheels = append(slices.Clip(on.wheels), w)
 	return on.Add(layer, g.name, w.Title, llb.GivenLayer(w.Title, w.Key))
 }

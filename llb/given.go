@@ -100,7 +100,7 @@ func imageOf(l StoredLayer) oneLayer {
 		MediaType: ocispecs.MediaTypeImageManifest,
 		Config: ocispecs.Descriptor{MediaType: ocispecs.MediaTypeImageConfig, Digest: digest.FromBytes(config),
 			Size: int64(len(config))},
-		Layers: []ocispecs.Descriptor{{MediaType: l.MediaType, Digest: l.Digest, Size: l.Size}}})
+		Layers: []ocispecs.Descriptor{l.Descriptor}})
 	root := digest.FromBytes(manifest)
 	return oneLayer{root, map[digest.Digest][]byte{root: manifest, digest.FromBytes(config): config}}
 }

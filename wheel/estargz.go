@@ -15,6 +15,10 @@ import (
 // TOCAnnotation is the annotation of a layer's descriptor that has [Layer.TOC].
 const TOCAnnotation = "containerd.io/snapshot/stargz/toc.digest"
 
+// SizeAnnotation is the annotation of a layer's descriptor that has [Layer.Unpacked]. podman wants it for layers that
+// it does not pull as a whole (github.com/containers/storage, pkg/chunked).
+const SizeAnnotation = "io.containers.estargz.uncompressed-size"
+
 // tocEntry is a file or directory in the table of contents
 // (https://github.com/containerd/stargz-snapshotter/blob/main/docs/estargz.md). A file is one chunk: what a wheel has
 // compressed cannot be entered in the middle.

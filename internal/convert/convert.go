@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path"
 	"runtime"
@@ -228,11 +229,12 @@ func (c *Converter) write(ctx context.Context, l layers.WheelLayer, wheels []*wh
 			return llb.StoredLayer{}, fmt.Errorf("wheel %q: %w", l.Wheels[i].Filename(), err)
 		}
 	}
-	made, err := wheel.WriteLayer(ctx, f, target, wheels...)
+	one := func(int) (io.Writer, error) { return f, nil }
+	made, err := wheel.Write(ctx, one, target, wheel.Options{EStargz: l.EStargz}, wheels...)
 	if err != nil {
 		return llb.StoredLayer{}, err
 	}
-	return c.store.keep(f, l.Key, made)
+	return c.store.keep(f, l.Key, &made[0])
 }
 
 // open waits for a layer's wheels, and opens them.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"time"
 
@@ -40,6 +41,7 @@ type known struct {
 	DiffID   digest.Digest `json:"diff_id"`
 	Size     int64         `json:"size"`
 	Unpacked int64         `json:"unpacked"`
+	TOC      digest.Digest `json:"toc,omitempty"` // of an eStargz layer
 }
 
 func (s store) keyFile(key digest.Digest) string { return filepath.Join(s.dir, "keys", key.Encoded()) }
@@ -79,8 +81,13 @@ func (s store) get(key digest.Digest) (llb.StoredLayer, bool) {
 }
 
 func stored(k known) llb.StoredLayer {
-	return llb.StoredLayer{DiffID: k.DiffID, Descriptor: ocispecs.Descriptor{
+	l := llb.StoredLayer{DiffID: k.DiffID, Descriptor: ocispecs.Descriptor{
 		MediaType: ocispecs.MediaTypeImageLayerGzip, Digest: k.Digest, Size: k.Size}}
+	if k.TOC != "" {
+		l.Annotations = map[string]string{wheel.TOCAnnotation: k.TOC.String(),
+			wheel.SizeAnnotation: strconv.FormatInt(k.Unpacked, 10)}
+	}
+	return l
 }
 
 // isWhole tells whether a blob has its digest. It hashes a blob before it is used for the first time.
@@ -171,7 +178,7 @@ func (b *blob) discard() {
 
 // keep gives a layer its name.
 func (s store) keep(b *blob, key digest.Digest, made *wheel.Layer) (llb.StoredLayer, error) {
-	k := known{made.Digest, made.DiffID, made.Size, made.Unpacked}
+	k := known{made.Digest, made.DiffID, made.Size, made.Unpacked, made.TOC}
 	data, err := json.Marshal(k)
 	if err != nil {
 		return llb.StoredLayer{}, err

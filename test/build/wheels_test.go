@@ -1,13 +1,18 @@
 package build
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/containerd/stargz-snapshotter/estargz"
 
 	"github.com/raybuild/raybuild/internal/world/pypi"
 )
@@ -86,4 +91,53 @@ func TestLayerOfAnotherRepositoryIsMounted(t *testing.T) {
 		}
 	}
 	t.Errorf("no layer ray of more than 1 MB was mounted: %+v", all)
+}
+
+// Layers of wheels in an eStargz image have a table of contents, and a package more takes no builder there either.
+func TestWheelsAsEstargz(t *testing.T) {
+	h := warmHome(t)
+	dst := ref(t, "1")
+	h.write("raybuild.yaml", shortRecipe("layers: {compression: estargz}"))
+	h.push(dst)
+	h.write("raybuild.yaml", shortRecipe("layers: {compression: estargz}", "pip: [idna]"))
+	more := h.push(dst).meta
+	if more.Raybuild.Engine != "" {
+		t.Errorf("a package more took the builder %q", more.Raybuild.Engine)
+	}
+	manifest, err := pull(t, dst).Manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tables := 0
+	for i, l := range manifest.Layers {
+		table := l.Annotations[estargz.TOCJSONDigestAnnotation]
+		if table == "" {
+			t.Errorf("layer %q has no table of contents: %v", more.Raybuild.Layers[i].Name, l.Annotations)
+			continue
+		}
+		layer, err := pull(t, dst).LayerByDigest(l.Digest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := layer.Compressed()
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := io.ReadAll(body)
+		if err = errors.Join(err, body.Close()); err != nil {
+			t.Fatal(err)
+		}
+		r, err := estargz.Open(io.NewSectionReader(bytes.NewReader(data), 0, int64(len(data))))
+		if err != nil {
+			t.Errorf("layer %q: %v", more.Raybuild.Layers[i].Name, err)
+			continue
+		}
+		if got := r.TOCDigest().String(); got != table {
+			t.Errorf("the table of layer %q is %s, and the manifest says %s", more.Raybuild.Layers[i].Name, got, table)
+		}
+		tables++
+	}
+	if tables < 5 {
+		t.Errorf("%d layers were looked at", tables)
+	}
 }
