@@ -57,7 +57,7 @@ func (a added) Apply(on Stack, locked []Artifact) (Stack, error) {
 
 func (a added) inputs(on Stack, _ string, locked []Artifact) (inputSet, error) {
 	if compiler := compiler(on, locked); converts(compiler.Version) {
-		return a.wheelInputs(compiler, ofKind(locked, KindWheel)), nil
+		return a.wheelInputs(compiler, a.Name(), wheelGroup{name: a.Name(), wheels: ofKind(locked, KindWheel)}), nil
 	}
 	s := inputSet{on: []string{"env"}, values: map[string]string{
 		"tool": pinned(on.Tool), "env.name": a.env.Env.Name,

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -190,6 +191,7 @@ func recipeLayers(r *Recipe, local []LocalFile) []Layer {
 	for _, s := range r.Steps {
 		out = append(out, step{Step: s, env: stepEnv(r, e)})
 	}
+	p.rules = LayerRules{MaxSize: math.MaxInt64} // what is added is one layer
 	for i, requirements := range r.Pip.Added {
 		out = append(out, added{python: p, n: i + 1, requirements: requirements})
 	}

@@ -153,6 +153,23 @@ func nameHash(name string) uint32 {
 	return h.Sum32()
 }
 
+// parts is how many layers the group becomes: a wheel by itself that is larger than a layer may be is cut.
+func (g wheelGroup) parts(rules LayerRules) int {
+	most := rules.filled().MaxSize
+	if len(g.wheels) != 1 {
+		return 1
+	}
+	return int((g.size()-1)/most) + 1
+}
+
+// partName is the name of a part's layer; of part 0, what all of them begin with.
+func partName(group string, part int) string {
+	if part == 0 {
+		return group + "-part-"
+	}
+	return group + "-part-" + strconv.Itoa(part)
+}
+
 // split halves a group that is too large by one more bit of its packages'
 // names' hashes, until each part is small enough or one package. A group that
 // is split is one that changes anyway, and no other one is touched.

@@ -280,3 +280,32 @@ func BenchmarkPlan(b *testing.B) {
 		})
 	}
 }
+
+// A wheel that is larger than a layer may be becomes several layers, each with inputs of its own.
+func TestLargeWheelsAreCut(t *testing.T) {
+	t.Parallel()
+	for size, want := range map[int64]int{1: 1, 100 << 20: 1, 100<<20 + 1: 2, 950 << 20: 10} {
+		g := wheelGroup{name: "torch", wheels: []Artifact{wheelOf("torch", size)}}
+		p := python{rules: LayerRules{MaxSize: 100 << 20}}
+		if got := g.parts(p.rules); got != want {
+			t.Errorf("%d bytes become %d layers, want %d", size, got, want)
+		}
+		on := p.addWheels(Stack{}, "ray", g, Artifact{Version: "3.11.3"})
+		keys, inputs := map[string]bool{}, map[string]bool{}
+		for _, w := range on.wheels {
+			keys[w.Key.String()] = true
+			inputs[fmt.Sprint(p.wheelInputs(w.Compiler, w.Name, g).values)] = true
+		}
+		if len(on.layers) != want || len(keys) != want || len(inputs) != want {
+			t.Errorf("%d bytes become %d layers of %d keys and %d inputs, want %d", size, len(on.layers), len(keys),
+				len(inputs), want)
+		}
+		if first := on.wheels[0].Name; first != "torch" && first != "torch-part-1" {
+			t.Errorf("the first layer's name is %q", first)
+		}
+	}
+	two := wheelGroup{name: "pip-1", wheels: []Artifact{wheelOf("a", 90<<20), wheelOf("b", 90<<20)}}
+	if got := two.parts(LayerRules{MaxSize: 100 << 20}); got != 1 {
+		t.Errorf("a shared layer becomes %d", got)
+	}
+}

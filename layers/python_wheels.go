@@ -29,6 +29,8 @@ type WheelLayer struct {
 	// Compiler is the conda package of the Python that makes the byte code. Patch releases of Python may
 	// make other byte code of one source, so the lock keeps the one that it has.
 	Compiler Artifact
+	// Parts is how many layers the wheels become, and Part, from 1, which of them this one is.
+	Part, Parts int
 	// EStargz says that the layer has eStargz's table of contents.
 	EStargz bool
 	// Platform of the image.
@@ -48,8 +50,8 @@ func (w WheelLayer) Interpreter(archive llb.Blob) llb.Stage {
 // InterpreterHome is where WheelLayer.Interpreter has its Python.
 const InterpreterHome = "/raybuild-python"
 
-// Size is that of the wheels, in bytes.
-func (w WheelLayer) Size() int64 { return wheelGroup{wheels: w.Wheels}.size() }
+// Size is that of the wheels, in bytes, or of a part of them.
+func (w WheelLayer) Size() int64 { return wheelGroup{wheels: w.Wheels}.size() / int64(max(w.Parts, 1)) }
 
 // forByteCode is the fact of a lock's Python that makes byte code.
 const forByteCode = "bytecode"
@@ -96,36 +98,63 @@ func converts(python string) bool {
 	return ok && err == nil && n >= 7
 }
 
-// addWheels adds a layer that is made of wheels.
+// addWheels adds the layers that are made of a group of wheels: one, but for a wheel that is larger than a layer may
+// be.
 func (p python) addWheels(on Stack, layer string, g wheelGroup, compiler Artifact) Stack {
 	w := WheelLayer{Name: g.name, Title: g.vertex("install " + g.what()), Prefix: p.env.prefix(),
-		Python: minorOf(compiler.Version), Compiler: compiler, Platform: on.Platform, tool: on.ToolStage}
+		Python: minorOf(compiler.Version), Compiler: compiler, Platform: on.Platform, tool: on.ToolStage,
+		EStargz: on.compression == "estargz"}
 	w.Wheels = slices.SortedFunc(slices.Values(g.wheels), func(a, b Artifact) int { // as pip: see wheelGroups
 		return cmp.Or(cmp.Compare(b.Name, a.Name), cmp.Compare(b.Version, a.Version))
 	})
+	parts := g.parts(p.rules)
+	for i := range parts {
+		one := w
+		if parts > 1 {
+			one.Part, one.Parts = i+1, parts
+			one.Name = partName(g.name, one.Part)
+			title := fmt.Sprintf("install %s, part %d of %d", g.what(), one.Part, parts)
+			one.Title = wheelGroup{name: one.Name}.vertex(title)
+		}
+		one.Key = one.key()
+		on.wheels = append(slices.Clip(on.wheels), one)
+		on = on.Add(layer, one.Name, one.Title, llb.GivenLayer(one.Title, one.Key))
+	}
+	return on
+}
+
+// key is the digest of all that the layer is made of.
+func (w WheelLayer) key() digest.Digest {
 	digests := make([]string, len(w.Wheels))
 	for i, a := range w.Wheels {
 		digests[i] = a.SHA256
 	}
 	of := []any{"wheels", wheel.Version, w.Prefix, w.Python, w.Compiler.SHA256, digests}
-	if w.EStargz = on.compression == "estargz"; w.EStargz {
-		of = append(of, on.compression)
+	if w.Parts > 1 {
+		of = append(of, w.Part, w.Parts)
 	}
-	w.Key = digestOf(of)
-	on.wheels = append(slices.Clip(on.wheels), w)
-	return on.Add(layer, g.name, w.Title, llb.GivenLayer(w.Title, w.Key))
+	if w.EStargz {
+		of = append(of, "estargz")
+	}
+	return digestOf(of)
 }
 
 // byteCodeInput is the input of a layer of wheels that is the Python of its byte code.
 const byteCodeInput = "byte code"
 
-// wheelInputs are the inputs of a layer that is made of wheels.
-func (p python) wheelInputs(compiler Artifact, wheels []Artifact) inputSet {
+// partInput is the input of a layer that is a part of a wheel.
+const partInput = "part"
+
+// wheelInputs are the inputs of a layer that is made of a group of wheels, or of one of its parts.
+func (p python) wheelInputs(compiler Artifact, made string, g wheelGroup) inputSet {
 	s := inputSet{values: map[string]string{
 		"env.name":    p.env.Env.Name,
 		byteCodeInput: fmt.Sprintf("python %s %s", compiler.Version, compiler.Digest()),
 		stepTextInput: textDigest("wheels", strconv.Itoa(wheel.Version)),
 	}}
-	s.addArtifacts(wheels)
+	if parts := g.parts(p.rules); parts > 1 {
+		s.values[partInput] = fmt.Sprintf("%s of %d", strings.TrimPrefix(made, partName(g.name, 0)), parts)
+	}
+	s.addArtifacts(g.wheels)
 	return s
 }

@@ -214,8 +214,9 @@ func layerKeys(r *LayerRules) []strictyaml.Key {
 			Doc: "How many layers the image has at most. Steps, local files beyond the first and source " +
 				"distributions come on top. The lock names the layers that small wheels share.",
 			Default: fmt.Sprintf("`%d`", defaultBudget), Example: "30", Value: budgetValue(&r.Budget)},
-		{Name: "max_size", Doc: "The size up to which wheels share a layer, if the budget has no room " +
-			"for layers of 32 MB. Units are of 1024².",
+		{Name: "max_size", Doc: "A wheel that is larger becomes several layers, which are cut between " +
+			"files. Wheels share a layer up to this size, if the budget has no room for layers of 32 MB. " +
+			"Units are of 1024².",
 			Default: fmt.Sprintf("`%dMB`", defaultMaxSize>>20), Example: "1GB", Value: maxSizeValue(&r.MaxSize)},
 		{Name: "compression", Doc: "The compression of all layers, the base's too.", Default: "`gzip`", Example: "zstd",
 			Value: strictyaml.String(&r.Compression, strictyaml.OneOf("a compression", "gzip", "zstd", "estargz"))},

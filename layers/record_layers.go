@@ -95,13 +95,15 @@ func (e env) inputs(on Stack, made string, locked []Artifact) (inputSet, error) 
 func (p python) inputs(on Stack, made string, locked []Artifact) (inputSet, error) {
 	s := inputSet{on: []string{"env"}, values: map[string]string{"tool": pinned(on.Tool), "env.name": p.env.Env.Name}}
 	groups := wheelGroups(runtimePackages(locked), p.rules)
-	i := slices.IndexFunc(groups, func(g wheelGroup) bool { return g.name == made })
+	i := slices.IndexFunc(groups, func(g wheelGroup) bool {
+		return g.name == made || strings.HasPrefix(made, partName(g.name, 0))
+	})
 	if i < 0 {
 		return s, errors.New("no packages of it in the lock")
 	}
 	wheels := groups[i].wheels
 	if compiler := compiler(on, locked); wheels[0].Kind == KindWheel && converts(compiler.Version) {
-		return p.wheelInputs(compiler, wheels), nil
+		return p.wheelInputs(compiler, made, groups[i]), nil
 	}
 	if wheels[0].Kind != KindSdist {
 		s.values[stepTextInput] = textDigest(preludeText, wheelInstallText, wheelInstallProgram)

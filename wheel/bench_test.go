@@ -46,12 +46,12 @@ func BenchmarkLayer(b *testing.B) {
 				b.Fatal(err)
 			}
 			w.ByteCode = code
-			l, err := Write(b.Context(), func(int) (io.Writer, error) { return io.Discard, nil }, t, o, w)
+			l, err := Write(b.Context(), io.Discard, t, o, w)
 			if err != nil {
 				b.Fatal(err)
 			}
-			b.ReportMetric(float64(l[0].Size)/float64(size), "size/wheel")
-			b.ReportMetric(float64(l[0].Size), "bytes")
+			b.ReportMetric(float64(l.Size)/float64(size), "size/wheel")
+			b.ReportMetric(float64(l.Size), "bytes")
 			last = w.ByteCode
 		}
 		return last

@@ -167,26 +167,29 @@ type compiled struct {
 }
 
 // compile begins to compile the wheels in the background, and says which places are those of byte code.
-func (s *series) compile(ctx context.Context) {
-	s.code, s.results = map[string]bool{}, make(chan compiled, len(s.wheels))
-	for _, p := range s.wheels {
-		if p.ByteCode == nil && s.o.Compiler == nil {
+func (w *writing) compile(ctx context.Context) {
+	w.code, w.results = map[string]bool{}, make(chan compiled, len(w.wheels))
+	for _, p := range w.wheels {
+		if p.ByteCode == nil && w.o.Compiler == nil {
 			continue
 		}
 		for _, f := range p.sources() {
-			if s.owner[f.place] == p {
-				s.code[p.t.codePlace(f.place)] = true
+			if w.owner[f.place] == p {
+				w.code[p.t.codePlace(f.place)] = true
 			}
 		}
 	}
 	go func() {
-		defer close(s.results)
-		for _, p := range s.wheels {
+		defer close(w.results)
+		if !w.last() {
+			return
+		}
+		for _, p := range w.wheels {
 			var r compiled
-			if p.ByteCode == nil && s.o.Compiler != nil {
-				r.code, r.err = p.Compile(ctx, s.t, s.o.Compiler)
+			if p.ByteCode == nil && w.o.Compiler != nil {
+				r.code, r.err = p.Compile(ctx, w.t, w.o.Compiler)
 			}
-			s.results <- r
+			w.results <- r
 			if r.err != nil {
 				return
 			}
@@ -195,8 +198,8 @@ func (s *series) compile(ctx context.Context) {
 }
 
 // byteCode writes the byte code of a wheel, and gives its rows of RECORD.
-func (s *series) byteCode(ctx context.Context, p *placed) ([]recordRow, error) {
-	r := <-s.results
+func (w *writing) byteCode(ctx context.Context, p *placed) ([]recordRow, error) {
+	r := <-w.results
 	switch {
 	case r.err != nil:
 		return nil, r.err
@@ -212,13 +215,13 @@ func (s *series) byteCode(ctx context.Context, p *placed) ([]recordRow, error) {
 	var rows []recordRow
 	for _, f := range files {
 		rows = append(rows, recordRow{path: relative(p.t, f.place)})
-		if s.owner[f.source] != p {
+		if w.owner[f.source] != p {
 			continue
 		}
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if err := s.member(bytes.NewReader(data), f.installed, nil); err != nil {
+		if err := w.layer.member(bytes.NewReader(data), f.installed, nil); err != nil {
 			return nil, err
 		}
 	}

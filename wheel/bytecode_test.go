@@ -5,7 +5,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"runtime"
 	"slices"
 	"strings"
@@ -48,20 +50,17 @@ func sourceWheel(t testing.TB) []byte {
 }
 
 // write writes wheels into one buffer per layer.
-func write(t testing.TB, o Options, wheels ...*Wheel) ([]Layer, []*bytes.Buffer) {
+func write(t testing.TB, o Options, wheels ...*Wheel) (all []Layer, out []*bytes.Buffer) {
 	t.Helper()
-	var out []*bytes.Buffer
-	l, err := Write(t.Context(), func(n int) (io.Writer, error) {
-		if n != len(out) {
-			t.Errorf("layer %d is opened, not %d", n, len(out))
+	for o.Part = 1; o.Part <= max(o.Parts, 1); o.Part++ {
+		b := &bytes.Buffer{}
+		l, err := Write(t.Context(), b, target(), o, wheels...)
+		if err != nil {
+			t.Fatal(err)
 		}
-		out = append(out, &bytes.Buffer{})
-		return out[n], nil
-	}, target(), o, wheels...)
-	if err != nil {
-		t.Fatal(err)
+		all, out = append(all, *l), append(out, b)
 	}
-	return l, out
+	return all, out
 }
 
 func TestByteCodeIsInTheLayer(t *testing.T) {
@@ -169,8 +168,8 @@ func TestByteCodeThatCannotBe(t *testing.T) {
 		}
 	}
 	failing := &fakeCompiler{fails: target().library() + "/more.py"}
-	if _, err := Write(t.Context(), func(int) (io.Writer, error) { return io.Discard, nil }, target(),
-		Options{Compiler: failing}, open(t, data)); err == nil || !strings.Contains(err.Error(), "out of order") {
+	_, err = Write(t.Context(), io.Discard, target(), Options{Compiler: failing}, open(t, data))
+	if err == nil || !strings.Contains(err.Error(), "out of order") {
 		t.Errorf("a compiler fails: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -181,23 +180,21 @@ func TestByteCodeThatCannotBe(t *testing.T) {
 }
 
 // TestLayersAreCut cuts wheels into layers of at most some bytes: the same files at any size.
+// TestLayersAreCut holds that parts have together what the whole layer has, each file once.
 func TestLayersAreCut(t *testing.T) {
 	t.Parallel()
 	data := sourceWheel(t)
 	whole, out := write(t, Options{Compiler: &fakeCompiler{}}, open(t, data), open(t, oddWheel(t)))
 	want := readLayer(t, &whole[0], out[0])
-	for _, size := range []int64{1, 4000, 8000, 20_000, 1 << 30} {
-		o := Options{Compiler: &fakeCompiler{}, MaxSize: size}
+	for parts := range 12 {
+		o := Options{Compiler: &fakeCompiler{}, Parts: parts}
 		layers, out := write(t, o, open(t, data), open(t, oddWheel(t)))
 		again, _ := write(t, o, open(t, data), open(t, oddWheel(t)))
 		got, files := map[string]entry{}, 0
 		for i := range layers {
 			l := &layers[i]
 			if l.Digest != again[i].Digest {
-				t.Errorf("of at most %d bytes, layer %d is %s and %s", size, i, l.Digest, again[i].Digest)
-			}
-			if l.Size > size && len(l.Files) > 1 {
-				t.Errorf("of at most %d bytes, layer %d has %d, and %d files", size, i, l.Size, len(l.Files))
+				t.Errorf("of %d parts, part %d is %s and %s", parts, i+1, l.Digest, again[i].Digest)
 			}
 			files += len(l.Files)
 			for place, f := range readLayer(t, l, out[i]) {
@@ -205,19 +202,40 @@ func TestLayersAreCut(t *testing.T) {
 			}
 		}
 		if files != len(whole[0].Files) || len(got) != len(want) {
-			t.Errorf("of at most %d bytes, %d layers have %d files, not %d", size, len(layers), files,
-				len(whole[0].Files))
+			t.Errorf("%d parts have %d files, not %d", parts, files, len(whole[0].Files))
 		}
 		for place, f := range want {
 			if got[place].data != f.data || got[place].Header == nil || got[place].Mode != f.Mode {
-				t.Errorf("of at most %d bytes, %s differs", size, place)
+				t.Errorf("of %d parts, %s differs", parts, place)
 			}
 		}
 		last := layers[len(layers)-1].Files
 		if name := last[len(last)-1].Path; !strings.HasSuffix(name, "Odd_Wheel-1.0.dist-info/RECORD") {
-			t.Errorf("of at most %d bytes, the last file is %s", size, name)
+			t.Errorf("of %d parts, the last file is %s", parts, name)
 		}
-		t.Logf("of at most %d bytes: %d layers", size, len(layers))
+	}
+	if _, err := Write(t.Context(), io.Discard, target(), Options{Part: 3, Parts: 2}, open(t, data)); err == nil {
+		t.Error("a third part of two is written")
+	}
+}
+
+// TestPartsAreEven holds that no part is larger than its share and one file.
+func TestPartsAreEven(t *testing.T) {
+	t.Parallel()
+	var files []file
+	r := rand.New(rand.NewPCG(1, 2))
+	for i := range 200 {
+		b := make([]byte, 1000)
+		for j := range b {
+			b[j] = byte(r.Uint32())
+		}
+		files = append(files, file{name: fmt.Sprintf("even/%d.bin", i), data: string(b)})
+	}
+	layers, _ := write(t, Options{Parts: 4}, open(t, makeWheel(t, "even", nil, files...)))
+	for i, l := range layers {
+		if l.Size < 50_000 || l.Size > 75_000 {
+			t.Errorf("part %d has %d bytes, want about 60,000", i+1, l.Size)
+		}
 	}
 }
 

@@ -35,9 +35,9 @@
 //
 // # Other forms of layers
 //
-// [Write] cuts a layer that is larger than a size into several, and adds eStargz's table of
-// contents. Both are off unless [Options] ask for them. A cut falls between files: torch has one of
-// 362 MB, compressed, which no size makes smaller.
+// [Write] cuts wheels into several layers, each of which is written by itself, and adds eStargz's
+// table of contents. Both are off unless [Options] ask for them. A cut falls between files: torch has
+// one of 362 MB, compressed.
 //
 // # Digests, memory, safety
 //

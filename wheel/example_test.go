@@ -70,7 +70,7 @@ func (upper) Compile(_ context.Context, _ string, source []byte) ([]byte, error)
 	return bytes.ToUpper(source), nil
 }
 
-// Several layers, with byte code that is made once.
+// A wheel as two layers, with byte code that is made once.
 func ExampleWrite() {
 	data := small()
 	w, err := wheel.Open(bytes.NewReader(data), int64(len(data)))
@@ -82,18 +82,15 @@ func ExampleWrite() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	var out []*bytes.Buffer
-	open := func(int) (io.Writer, error) {
-		out = append(out, &bytes.Buffer{})
-		return out[len(out)-1], nil
-	}
-	layers, err := wheel.Write(context.Background(), open, t, wheel.Options{MaxSize: 30_000, EStargz: true}, w)
-	if err != nil {
-		log.Fatal(err)
-	}
-	for i, l := range layers {
-		fmt.Println(l.Size == int64(out[i].Len()), l.TOC != "", len(l.Files))
+	for part := 1; part <= 2; part++ {
+		var out bytes.Buffer
+		l, err := wheel.Write(context.Background(), &out, t, wheel.Options{Part: part, Parts: 2, EStargz: true}, w)
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(l.Size == int64(out.Len()), l.TOC != "", len(l.Files))
 	}
 	// Output:
-	// true true 9
+	// true true 2
+	// true true 7
 }

@@ -50,139 +50,129 @@ func (w *Wheel) Layer(ctx context.Context, t Target, out io.Writer) (*Layer, err
 // Each file that is written is checked against its archive's checksum and against RECORD. Two wheels of one project are
 // refused: pip would take the first away. After an error, what was written is worth nothing.
 func WriteLayer(ctx context.Context, out io.Writer, t Target, wheels ...*Wheel) (*Layer, error) {
-	layers, err := Write(ctx, func(int) (io.Writer, error) { return out, nil }, t, Options{}, wheels...)
-	if err != nil {
-		return nil, err
-	}
-	return &layers[0], nil
+	return Write(ctx, out, t, Options{}, wheels...)
 }
 
-// Options say how layers are written. The zero value writes one layer, without byte code that is not there yet.
+// Options say how a layer is written. The zero value writes it whole, without byte code that is not there yet.
 type Options struct {
 	// Compiler makes byte code for wheels whose ByteCode is nil, while their files are written. Default: none is made.
 	Compiler Compiler
-	// MaxSize is how many bytes a layer may have: wheels that are larger become several layers, which are cut between
-	// files. A file that is larger by itself is in a layer of its own. Default: one layer.
-	MaxSize int64
+	// Parts is how many layers the wheels become, and Part, from 1, the one that is written. Parts are of much the same
+	// size: the last one also has byte code and what an installer makes. A cut falls between files, so a part can
+	// be larger, and one can be empty. Default: one layer.
+	Part, Parts int
 	// EStargz adds a table of contents, by which containerd's stargz snapshotter mounts a layer before it is pulled.
 	// Each file is fetched as a whole. Engines that do not know of it unpack the table as /stargz.index.json. It adds
-	// some 0.3 % to a layer, which MaxSize does not count. Default: false.
+	// some 0.3 % to a layer. Default: false.
 	EStargz bool
 }
 
-// Write writes wheels as [WriteLayer] does, with options. It calls open for each layer, from 0; when it does, the
-// layer before is complete.
-func Write(ctx context.Context, open func(n int) (io.Writer, error), t Target, o Options,
-	wheels ...*Wheel) ([]Layer, error) {
+// Write writes a layer of wheels as [WriteLayer] does, with options.
+func Write(ctx context.Context, out io.Writer, t Target, o Options, wheels ...*Wheel) (*Layer, error) {
+	if o.Parts == 0 {
+		o.Part, o.Parts = 1, 1
+	}
+	if o.Part < 1 || o.Part > o.Parts {
+		return nil, fmt.Errorf("write layer: there is no part %d of %d", o.Part, o.Parts)
+	}
 	g, err := newGroup(t, wheels)
 	if err != nil {
 		return nil, fmt.Errorf("write layer: %w", err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	s := &series{group: g, open: open, o: o}
-	defer s.abandon()
+	w := &writing{group: g, o: o, layer: newLayerWriter(g.t, out), parts: g.cut(o.Parts)}
+	if o.EStargz {
+		w.layer.toc = &toc{Version: 1}
+	}
+	defer w.abandon()
 	defer cancel()
-	s.compile(ctx)
-	if err := s.write(ctx); err != nil {
+	w.compile(ctx)
+	l, err := w.write(ctx)
+	if err != nil {
 		return nil, fmt.Errorf("write layer: %w", err)
 	}
-	return s.done, nil
+	return l, nil
 }
 
 var errNoWheels = errors.New("there are no wheels")
 
-// series writes a group as one layer or several.
-type series struct {
+// cut says which part each place is in, from 1, if the wheels' own files become parts of much the same size.
+func (g *group) cut(parts int) map[string]int {
+	total, before := int64(0), int64(0)
+	for _, p := range g.wheels {
+		for _, f := range p.files {
+			total += f.packed
+		}
+	}
+	in := map[string]int{}
+	for _, p := range g.wheels {
+		for _, f := range p.files {
+			// The part that the middle of the file falls into.
+			in[f.place] = 1 + int(min((before+f.packed/2)*int64(parts)/max(total, 1), int64(parts)-1))
+			before += f.packed
+		}
+	}
+	return in
+}
+
+// writing is a group that is being written as one layer.
+type writing struct {
 	*group
 	o       Options
-	open    func(n int) (io.Writer, error)
-	current *layerWriter // nil: none is begun
-	done    []Layer
+	layer   *layerWriter
+	parts   map[string]int  // the parts of the wheels' own files, by place
 	code    map[string]bool // places of byte code
 	results chan compiled   // for the wheels in order
 }
 
-// abandon ends a layer that is not complete, and waits for what is being compiled.
-func (s *series) abandon() {
-	for range s.results { // until it is closed
+// abandon ends a layer that may not be complete, and waits for what is being compiled.
+func (w *writing) abandon() {
+	for range w.results { // until it is closed
 	}
-	if s.current != nil {
-		s.current.close()
-	}
+	w.layer.close()
 }
 
-// layer is the layer that the next file goes into, which takes up to size bytes in it.
-func (s *series) layer(place string, size int64) (*layerWriter, error) {
-	if l := s.current; l != nil && s.o.MaxSize > 0 && len(l.files) > 0 && l.bound(place)+size > s.o.MaxSize {
-		if err := s.finish(); err != nil {
-			return nil, err
-		}
-	}
-	if s.current == nil {
-		out, err := s.open(len(s.done))
-		if err != nil {
-			return nil, fmt.Errorf("open layer %d: %w", len(s.done), err)
-		}
-		s.current = newLayerWriter(s.t, out)
-		if s.o.EStargz {
-			s.current.toc = &toc{Version: 1}
-		}
-	}
-	return s.current, nil
-}
+// last tells whether the part is the one that has byte code and what an installer makes.
+func (w *writing) last() bool { return w.o.Part == w.o.Parts }
 
-// file writes a file that is made here.
-func (s *series) file(place string, c content) error {
-	l, err := s.layer(place, packedBound(int64(len(c.data))))
+// write writes all: the wheels' own files first, then byte code, then what an installer makes.
+func (w *writing) write(ctx context.Context) (*Layer, error) {
+	changed, code := make([]map[string]recordRow, len(w.wheels)), make([][]recordRow, len(w.wheels))
+	steps := []func(i int, p *placed) error{
+		func(i int, p *placed) (err error) { changed[i], err = w.members(ctx, p); return err }}
+	if w.last() {
+		steps = append(steps,
+			func(i int, p *placed) (err error) { code[i], err = w.byteCode(ctx, p); return err },
+			func(i int, p *placed) error { return w.generated(p, changed[i], code[i]) })
+	}
+	for _, step := range steps {
+		for i, p := range w.wheels {
+			if err := step(i, p); err != nil {
+				return nil, fmt.Errorf("wheel %s: %w", p.title(), err)
+			}
+		}
+	}
+	l, err := w.layer.finish()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return l.file(place, c.data, c.executable)
-}
-
-// finish ends the current layer.
-func (s *series) finish() error {
-	l, err := s.current.finish()
-	if err != nil {
-		return err
-	}
-	s.current.close()
-	s.current = nil
-	in := make(map[string]bool, len(s.conflicts))
+	in := make(map[string]bool, len(w.conflicts))
 	for i, f := range l.Files {
 		in[f.Path] = true
-		if p := s.owner[f.Path]; p != nil {
+		if p := w.owner[f.Path]; p != nil {
 			l.Files[i].Wheel = p.title()
 		}
 	}
-	for _, c := range s.conflicts {
+	for _, c := range w.conflicts {
 		if in[c.Path] {
 			l.Conflicts = append(l.Conflicts, c)
 		}
 	}
-	s.done = append(s.done, *l)
-	return nil
-}
-
-// write writes all: the wheels' own files first, then byte code, then what an installer makes.
-func (s *series) write(ctx context.Context) error {
-	changed, code := make([]map[string]recordRow, len(s.wheels)), make([][]recordRow, len(s.wheels))
-	for _, step := range []func(i int, p *placed) error{
-		func(i int, p *placed) (err error) { changed[i], err = s.members(ctx, p); return err },
-		func(i int, p *placed) (err error) { code[i], err = s.byteCode(ctx, p); return err },
-		func(i int, p *placed) error { return s.generated(p, changed[i], code[i]) },
-	} {
-		for i, p := range s.wheels {
-			if err := step(i, p); err != nil {
-				return fmt.Errorf("wheel %s: %w", p.title(), err)
-			}
-		}
-	}
-	return s.finish()
+	return l, nil
 }
 
 // members writes the files of a wheel, and gives the rows of those that were changed, by place.
-func (s *series) members(ctx context.Context, p *placed) (map[string]recordRow, error) {
+func (w *writing) members(ctx context.Context, p *placed) (map[string]recordRow, error) {
 	rows := make(map[string]recordRow, len(p.Wheel.record))
 	for _, r := range p.Wheel.record {
 		rows[r.path] = r
@@ -191,6 +181,10 @@ func (s *series) members(ctx context.Context, p *placed) (map[string]recordRow, 
 	for _, f := range p.files {
 		if err := ctx.Err(); err != nil {
 			return nil, err
+		}
+		here := w.parts[f.place] == w.o.Part && w.owner[f.place] == p && !w.code[f.place]
+		if !here && !w.last() {
+			continue
 		}
 		c, err := p.newChecker(rows, f.name)
 		if err != nil {
@@ -204,11 +198,11 @@ func (s *series) members(ctx context.Context, p *placed) (map[string]recordRow, 
 			changed[f.place] = newRow(relative(p.t, f.place), data)
 		}
 		switch {
-		case s.owner[f.place] != p || s.code[f.place]:
+		case !here:
 		case data != nil:
-			err = s.file(f.place, content{data, f.executable()})
+			err = w.layer.file(f.place, data, f.executable())
 		default:
-			err = s.member(p.r, f, c)
+			err = w.layer.member(p.r, f, c)
 		}
 		if err != nil {
 			return nil, err
@@ -217,32 +211,19 @@ func (s *series) members(ctx context.Context, p *placed) (map[string]recordRow, 
 	return changed, nil
 }
 
-// member writes a file of the archive r.
-func (s *series) member(r io.ReaderAt, f installed, c *checker) error {
-	size := f.packed
-	if f.method == stored {
-		size = packedBound(size)
-	}
-	l, err := s.layer(f.place, size)
-	if err != nil {
-		return err
-	}
-	return l.member(r, f, c)
-}
-
 // generated writes what an installer makes for a wheel, and its RECORD.
-func (s *series) generated(p *placed, changed map[string]recordRow, added []recordRow) error {
+func (w *writing) generated(p *placed, changed map[string]recordRow, added []recordRow) error {
 	for _, place := range slices.Sorted(maps.Keys(p.made)) {
 		c := p.made[place]
 		added = append(added, newRow(relative(p.t, place), c.data))
-		if s.owner[place] != p {
+		if w.owner[place] != p {
 			continue
 		}
-		if err := s.file(place, c); err != nil {
+		if err := w.layer.file(place, c.data, c.executable); err != nil {
 			return err
 		}
 	}
-	return s.file(p.record, content{writeRecord(p.newRecord(changed, added, s.code)), false})
+	return w.layer.file(p.record, writeRecord(p.newRecord(changed, added, w.code)), false)
 }
 
 // executable says whether pip makes it so: a file that is on the system which made the archive.

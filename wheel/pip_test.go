@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -168,13 +167,12 @@ func (v venv) compare(t *testing.T, o Options, names ...string) {
 	want := tree(t, v.dir)
 	maps.DeleteFunc(want, func(p, _ string) bool { return v.had[p] != "" })
 	var out bytes.Buffer
-	l, err := Write(t.Context(), func(int) (io.Writer, error) { return &out, nil },
-		Target{Prefix: v.dir, Python: v.version, Executable: v.python}, o, wheels...)
+	l, err := Write(t.Context(), &out, Target{Prefix: v.dir, Python: v.version, Executable: v.python}, o, wheels...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := map[string]string{}
-	for place, f := range readLayer(t, &l[0], &out) {
+	for place, f := range readLayer(t, l, &out) {
 		if !strings.HasSuffix(place, "/") {
 			got[strings.TrimPrefix(place, v.dir)] = describe(fs.FileMode(f.Mode), []byte(f.data))
 		}

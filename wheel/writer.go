@@ -112,20 +112,6 @@ func (l *layerWriter) fileHeader(place string, size int64, crc uint32, executabl
 // pad fills a file up to a block of tar.
 func (l *layerWriter) pad(size int64) { l.pending = append(l.pending, make([]byte, -size&511)...) }
 
-// bound is how large the layer can become at most with the headers of one file more, without that file.
-func (l *layerWriter) bound(place string) int64 {
-	headers := int64(1)
-	for dir := path.Dir(place); !l.dirs[dir]; dir = path.Dir(dir) {
-		headers++
-	}
-	// A header may have a path of any length before it, in a block of its own.
-	return l.size + packedBound(int64(len(l.pending))+headers*int64(2048+len(place))) + 1024
-}
-
-// packedBound is how large a gzip member of size bytes can become: a byte takes 9 bits in the code of [frame], and less
-// where data is stored.
-func packedBound(size int64) int64 { return size + size/8 + 64 }
-
 // small is how long a file may be that is written with the headers around it.
 const small = 4096
 

@@ -150,8 +150,7 @@ func converted(t *testing.T, c *Compiler, to wheel.Target, name string) map[stri
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	if _, err := wheel.Write(t.Context(), func(int) (io.Writer, error) { return &out, nil }, to,
-		wheel.Options{Compiler: c}, w); err != nil {
+	if _, err := wheel.Write(t.Context(), &out, to, wheel.Options{Compiler: c}, w); err != nil {
 		t.Fatal(err)
 	}
 	z, err := gzip.NewReader(&out)

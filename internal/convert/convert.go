@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"path"
 	"runtime"
@@ -225,16 +224,19 @@ func (c *Converter) write(ctx context.Context, l layers.WheelLayer, wheels []*wh
 	defer f.discard()
 	target := wheel.Target{Prefix: l.Prefix, Python: l.Python}
 	for i, w := range wheels {
+		if l.Part < l.Parts {
+			break // the last part has the byte code
+		}
 		if err := c.compile(ctx, l, target, l.Wheels[i], w); err != nil {
 			return llb.StoredLayer{}, fmt.Errorf("wheel %q: %w", l.Wheels[i].Filename(), err)
 		}
 	}
-	one := func(int) (io.Writer, error) { return f, nil }
-	made, err := wheel.Write(ctx, one, target, wheel.Options{EStargz: l.EStargz}, wheels...)
+	made, err := wheel.Write(ctx, f, target, wheel.Options{Compiler: c.python.of(l), Part: l.Part, Parts: l.Parts,
+		EStargz: l.EStargz}, wheels...)
 	if err != nil {
 		return llb.StoredLayer{}, err
 	}
-	return c.store.keep(f, l.Key, &made[0])
+	return c.store.keep(f, l.Key, made)
 }
 
 // open waits for a layer's wheels, and opens them.

@@ -1,12 +1,16 @@
 package convert
 
 import (
+	"archive/tar"
 	"archive/zip"
 	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -288,5 +292,54 @@ func TestConflicts(t *testing.T) {
 	}
 	if got := c.Conflicts([]digest.Digest{two.Key, three.Key}); len(got) > 0 {
 		t.Errorf("equal files are a conflict: %+v", got)
+	}
+}
+
+// The parts of a wheel have its files between them, whatever order they are made in.
+func TestPartsOfAWheel(t *testing.T) {
+	t.Parallel()
+	s, dir := &shelf{files: map[digest.Digest][]byte{}}, t.TempDir()
+	var files [][2]string
+	for i := range 10 {
+		files = append(files, [2]string{fmt.Sprintf("alpha/%d", i), strings.Repeat(fmt.Sprint(i), 1000)})
+	}
+	wheel := s.wheel(t, "alpha", "a", files...)
+	var parts []layers.WheelLayer
+	for i := range 3 {
+		l := layerOf(fmt.Sprintf("alpha-part-%d", i+1), wheel)
+		l.Part, l.Parts = i+1, 3
+		parts = append(parts, l)
+	}
+	c := open(t, dir, s, Options{}, parts...)
+	in := map[string]int{}
+	for i := range parts {
+		l, err := c.Layer(t.Context(), parts[2-i].Key, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		z, err := gzip.NewReader(bytes.NewReader(c.bytes(t, l.Digest, l.Size)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for r := tar.NewReader(z); ; {
+			h, err := r.Next()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if h.Typeflag == tar.TypeReg {
+				in[path.Base(h.Name)]++
+			}
+		}
+	}
+	for _, name := range []string{"data", "0", "9", "METADATA", "RECORD", "INSTALLER"} {
+		if in[name] != 1 {
+			t.Errorf("%d parts have %s, want 1", in[name], name)
+		}
+	}
+	if len(in) != 16 {
+		t.Errorf("the parts have the files %v", in)
 	}
 }
