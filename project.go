@@ -42,6 +42,7 @@ type Project struct {
 	ofImage  *pushedImage        // the image that recipe and lock come from; nil: they are files
 	smoke    *smoke              // how the image is tested; nil: not yet known
 	tried    []*pushedImage      // images that were tried for reuse of layers
+	resolved []llb.Step          // layers that this project has resolved
 	layers   *madeLayers         // made of wheels, for the image that is built; nil: there are none
 	onto     *onto               // packages are added to ofImage; nil: the image is built from its recipe
 }
@@ -257,6 +258,7 @@ func (p *Project) resolveInput(update []string) layers.ResolveInput {
 		Progress:    p.env.Progress,
 		ProgressTo:  p.env.ProgressTo,
 		Log:         p.env.info,
+		Resolved:    func(s llb.Step) { p.resolved = append(p.resolved, s) },
 		Python:      func(ctx context.Context) (layers.PythonResolver, error) { return p.uv(ctx) },
 		Sandbox: func(ctx context.Context) (layers.Sandbox, error) {
 			b, err := p.connect(ctx)

@@ -43,6 +43,8 @@ type Result struct {
 	Lock  *layers.Lock  `json:"-"`
 	// Ran has the steps with their times, also after a build that failed.
 	Ran []llb.Step `json:"-"`
+	// Resolved has the layers that were resolved before the build, with times of this machine's clock.
+	Resolved []llb.Step `json:"-"`
 	// Caches are the imports and exports of caches.
 	Caches []llb.CacheWork `json:"-"`
 	// Pushing tells whether the push of the image began. PushBegan is zero if it did not, and
@@ -86,7 +88,7 @@ type tally struct {
 func newTally(p *Project, o *BuildOptions, graph *layers.Graph) *tally {
 	return &tally{p: p, o: o, res: &Result{
 		LockDigest: digest.FromBytes(p.data).String(), Steps: []Step{}, Layers: []LayerResult{},
-		Graph: graph, Lock: p.lock,
+		Graph: graph, Lock: p.lock, Resolved: p.resolved,
 	}}
 }
 

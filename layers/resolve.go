@@ -77,6 +77,8 @@ type ResolveInput struct {
 	// Progress and ProgressTo are those of the resolvers' steps.
 	Progress   llb.ProgressMode
 	ProgressTo io.Writer
+	// Resolved gets each layer that was resolved, with the times of this machine's clock. Default: nobody gets it.
+	Resolved func(llb.Step)
 	// Log gets one line for each part that is resolved and each constraint that is dropped. Default:
 	// nothing is logged.
 	Log func(format string, args ...any)
@@ -86,6 +88,9 @@ type ResolveInput struct {
 func Resolve(ctx context.Context, in ResolveInput) (*Lock, error) {
 	if in.Log == nil {
 		in.Log = func(string, ...any) {}
+	}
+	if in.Resolved == nil {
+		in.Resolved = func(llb.Step) {}
 	}
 	if err := in.checkUpdate(); err != nil {
 		return nil, err
@@ -237,7 +242,11 @@ func (r *Resolver) layer(ctx context.Context, layer Layer, inputs digest.Digest)
 	} else {
 		r.moved = r.moved || python
 		r.in.Log("resolving %s for %s", name, r.name)
+		step := llb.Step{Layer: name, Name: "resolve for " + r.name, Started: time.Now()}
 		artifacts, err := layer.Resolve(ctx, r)
+		step.Completed, step.Failed = time.Now(), err != nil
+		step.Seconds = step.Completed.Sub(step.Started).Seconds()
+		r.in.Resolved(step)
 		if err != nil {
 			return fmt.Errorf("resolve layer %q: %w", name, err)
 		}

@@ -193,7 +193,7 @@ type bar struct {
 	From, Seconds, Ends string
 }
 
-// timeline puts the steps that ran, and the push, on one scale that begins with the call. If the
+// timeline puts what was resolved, the steps that ran, and the push on one scale that begins with the call. If the
 // builder's clock differs from the local clock, the first step is moved to the start.
 func (b *Build) timeline() *timeline {
 	steps := slices.DeleteFunc(slices.Clone(b.Result.Ran),
@@ -217,6 +217,9 @@ func (b *Build) timeline() *timeline {
 		one.X, one.W = fmt.Sprintf("%.3f%%", x/total*100), fmt.Sprintf("%.3f%%", max(w/total*100, .15))
 		one.From, one.Seconds, one.Ends = secondsText(x), secondsText(w), secondsText(x+w)
 		t.Bars = append(t.Bars, one)
+	}
+	for _, s := range b.Result.Resolved {
+		add(bar{Name: show.Printable(s.Name), Layer: show.Printable(s.Layer), Class: "built"}, s.Started, s.Completed)
 	}
 	for _, s := range steps {
 		one, to := bar{Name: show.Printable(s.Name), Layer: show.Printable(s.Layer), Class: "built"}, s.Completed

@@ -136,6 +136,19 @@ func TestTreemapKeepsProportionsAndBounds(t *testing.T) {
 	}
 }
 
+func TestTimelineBeginsWithWhatWasResolved(t *testing.T) {
+	t.Parallel()
+	start := time.Now()
+	at := func(s int) time.Time { return start.Add(time.Duration(s) * time.Second) }
+	res := &raybuild.Result{Seconds: 10, Ran: []llb.Step{{Name: "install", Layer: "apt", Started: at(5),
+		Completed: at(10)}}, Resolved: []llb.Step{{Name: "resolve", Layer: "apt", Started: at(1), Completed: at(5)}}}
+	tl := (&Build{Start: start, Result: res}).timeline()
+	if len(tl.Bars) != 2 || tl.Bars[0].Name != "resolve" || tl.Bars[0].X != "10.000%" || tl.Bars[0].W != "40.000%" ||
+		tl.Bars[1].X != "50.000%" {
+		t.Errorf("the timeline is %+v, want 4 s of resolving from 1 s, and 5 s of the step", tl.Bars)
+	}
+}
+
 func TestTimelineOfABuilderWithAnotherClock(t *testing.T) {
 	t.Parallel()
 	start := time.Now()
