@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/raybuild/raybuild/internal/pylock"
 	"github.com/raybuild/raybuild/internal/strictyaml"
 )
 
@@ -37,7 +38,6 @@ func (r Requirement) String() string {
 
 var (
 	pep508Name = lazy(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?`)
-	pep503Runs = lazy(`[-_.]+`)
 	pep440Any  = lazy(`^[A-Za-z0-9._+!-]+$`)
 	pep440     = lazy(
 		`(?i)^v?([0-9]+!)?[0-9]+(\.[0-9]+)*([-_.]?(a|b|c|rc|alpha|beta|pre|preview)[-_.]?[0-9]*)?` +
@@ -48,7 +48,7 @@ var (
 
 // NormalName is the name of a Python package in the form of PEP 503.
 func NormalName(name string) string {
-	return strings.ToLower(pep503Runs().ReplaceAllString(name, "-"))
+	return pylock.Normal(name)
 }
 
 // ParseRequirement reads a PEP 508 requirement. It refuses a URL or a path: packages come from an

@@ -4,11 +4,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"path"
-	"regexp"
+	"slices"
 	"strings"
-	"sync"
 
 	"github.com/pelletier/go-toml/v2"
 )
@@ -26,6 +26,8 @@ type Lock struct {
 	RequiresPython string
 	// Environments are the markers of the environments that it is for; none for all.
 	Environments []string
+	// Extras and Groups that markers may ask for. DefaultGroups are what is installed where nothing else is asked for.
+	Extras, Groups, DefaultGroups []string
 	// Packages in the order of the file. A name may occur more than once, with other markers.
 	Packages []Package
 }
@@ -48,7 +50,7 @@ type Package struct {
 	Sdist *File
 	// Archive is the one file of a package that no index has, or nil.
 	Archive *File
-	// Other is "vcs" or "directory" where the package is no file, else "".
+	// Other says what the package is where it is no file of an index, such as "git" or "a directory"; else "".
 	Other string
 }
 
@@ -56,13 +58,13 @@ type Package struct {
 type File struct {
 	// Name is the file's name, without directories.
 	Name string
-	// URL of the file; "" where it has a Path.
+	// URL of the file; "" where it has a Path, or where only the index knows it.
 	URL string
 	// Path of the file on this machine, as the lock has it; "" where it has a URL.
 	Path string
 	// Size in bytes; 0 where the lock does not say.
 	Size int64
-	// SHA256 is in hex.
+	// SHA256 is in hex; "" where the lock has none.
 	SHA256 string
 }
 
@@ -72,6 +74,9 @@ type document struct {
 	CreatedBy      string        `toml:"created-by"`
 	RequiresPython string        `toml:"requires-python"`
 	Environments   []string      `toml:"environments"`
+	Extras         []string      `toml:"extras"`
+	Groups         []string      `toml:"dependency-groups"`
+	DefaultGroups  []string      `toml:"default-groups"`
 	Packages       []tomlPackage `toml:"packages"`
 }
 
@@ -110,7 +115,8 @@ func Read(data []byte) (*Lock, error) {
 		return nil, fmt.Errorf("read pylock.toml: lock-version %q: want 1.0", doc.Version)
 	}
 	lock := &Lock{Version: doc.Version, CreatedBy: doc.CreatedBy, RequiresPython: doc.RequiresPython,
-		Environments: doc.Environments}
+		Environments: doc.Environments, Extras: normalAll(doc.Extras), Groups: normalAll(doc.Groups),
+		DefaultGroups: normalAll(doc.DefaultGroups)}
 	for i, t := range doc.Packages {
 		p, err := t.read()
 		if err != nil {
@@ -121,10 +127,38 @@ func Read(data []byte) (*Lock, error) {
 	return lock, nil
 }
 
+// isSHA256 tells whether a digest in hex can be one.
+func isSHA256(s string) bool {
+	sum, err := hex.DecodeString(s)
+	return err == nil && len(sum) == 32
+}
+
+// onlyHashes says which other algorithms there are.
+func onlyHashes(algorithms []string) string {
+	if len(algorithms) == 0 {
+		return ""
+	}
+	return " (only " + strings.Join(algorithms, ", ") + ")"
+}
+
+// Normal is a package's name, or that of an extra, in the form of PEP 503.
+func Normal(name string) string { return strings.ToLower(separators().ReplaceAllString(name, "-")) }
+
+func normalAll(names []string) []string {
+	var out []string
+	for _, n := range names {
+		out = append(out, Normal(n))
+	}
+	return out
+}
+
+//nolint:gochecknoglobals // compiled once, when it is used
+var separators = lazy(`[-_.]+`)
+
 // normalName matches a normalised name (PEP 503).
 //
 //nolint:gochecknoglobals // compiled once, when it is used
-var normalName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`) })
+var normalName = lazy(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 
 func (t tomlPackage) read() (Package, error) {
 	p := Package{Name: t.Name, Version: t.Version, Marker: t.Marker, RequiresPython: t.RequiresPython, Index: t.Index}
@@ -154,9 +188,9 @@ func (t tomlPackage) read() (Package, error) {
 	}
 	switch {
 	case t.VCS != nil:
-		p.Other = "vcs"
+		p.Other = "version control"
 	case t.Directory != nil:
-		p.Other = "directory"
+		p.Other = "a directory"
 	}
 	ways := 0
 	for _, has := range []bool{len(p.Wheels) > 0 || p.Sdist != nil, p.Archive != nil, t.VCS != nil,
@@ -190,8 +224,8 @@ func (t tomlFile) read() (File, error) {
 	if f.Name == "" || f.Name == "." || f.Name == ".." || strings.ContainsAny(f.Name, `/\`) {
 		return f, fmt.Errorf("%q is no file name", f.Name)
 	}
-	if sum, err := hex.DecodeString(f.SHA256); err != nil || len(sum) != 32 {
-		return f, fmt.Errorf("%q has no sha256", f.Name)
+	if !isSHA256(f.SHA256) {
+		return f, fmt.Errorf("%q has no sha256%s", f.Name, onlyHashes(slices.Sorted(maps.Keys(t.Hashes))))
 	}
 	if t.Size != nil {
 		if *t.Size < 0 {

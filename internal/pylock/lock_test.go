@@ -110,8 +110,8 @@ func TestPickSaysWhatThereIs(t *testing.T) {
 	if none, ok := errors.AsType[*NoFileError](err); !ok || none.Error() != want {
 		t.Errorf("got %v", err)
 	}
-	if _, err = picker.Pick(Package{Name: "a", Version: "1", Other: "vcs"}); err == nil ||
-		!strings.Contains(err.Error(), "from a vcs") {
+	if _, err = picker.Pick(Package{Name: "a", Version: "1", Other: "version control"}); err == nil ||
+		!strings.Contains(err.Error(), "from version control") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -34,7 +34,7 @@ type NoFileError struct {
 	Target Target
 	// Files that there are; none where the package is no file at all.
 	Files []string
-	// Other is "vcs" or "directory" where the package is no file, else "".
+	// Other says what the package is where it is no file of an index, else "".
 	Other string
 }
 
@@ -44,7 +44,7 @@ func (e *NoFileError) Error() string {
 		e.Target.Platform, e.Target.Glibc)
 	switch {
 	case e.Other != "":
-		return fmt.Sprintf("%s: it comes from a %s and not from a file", what, e.Other)
+		return fmt.Sprintf("%s: it comes from %s and not from a file", what, e.Other)
 	case len(e.Files) == 0:
 		return what + ": there is none"
 	}

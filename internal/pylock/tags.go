@@ -67,6 +67,29 @@ func (t Target) GlibcVersion() (major, minor int, err error) {
 	return major, minor, err
 }
 
+// Markers are the values of the variables of markers (PEP 508) on the target, by name.
+func (t Target) Markers() (map[string]string, error) {
+	machine, err := t.Machine()
+	if err != nil {
+		return nil, err
+	}
+	major, minor, err := t.PythonVersion()
+	if err != nil {
+		return nil, err
+	}
+	short := fmt.Sprintf("%d.%d", major, minor)
+	full := t.Python
+	if full == short {
+		full += ".0"
+	}
+	return map[string]string{
+		"implementation_name": "cpython", "implementation_version": full, "os_name": "posix",
+		"platform_machine": machine, "platform_python_implementation": "CPython", "platform_release": "",
+		"platform_system": "Linux", "platform_version": "", "python_full_version": full, "python_version": short,
+		"sys_platform": "linux",
+	}, nil
+}
+
 // Tags are the tags of the wheels that run on the target, best first. They are those of packaging.tags.sys_tags
 // (packaging 26), which pip uses.
 func (t Target) Tags() ([]Tag, error) {

@@ -39,6 +39,9 @@ func (r *Resolver) command(ctx context.Context, dir, python string, p *proxy) (s
 	if constraints := filepath.Join(dir, constraintsFile); exists(constraints) {
 		args = append(args, "--constraints", constraints)
 	}
+	if overrides := filepath.Join(dir, overridesFile); exists(overrides) {
+		args = append(args, "--overrides", overrides)
+	}
 	for try := 0; ; try++ {
 		cmd := exec.CommandContext(ctx, r.o.Program, args...)
 		out := &tail{}

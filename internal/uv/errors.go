@@ -204,8 +204,7 @@ func (q Question) named(explained string) []string {
 func (q Question) environment(explained string) string {
 	var out []string
 	for _, p := range q.Installed {
-		if regexp.MustCompile(`(?:^|[^A-Za-z0-9-])` + regexp.QuoteMeta(normal(p.Name)) + `(?:$|[^A-Za-z0-9-])`).
-			MatchString(explained) {
+		if mentions(explained, normal(p.Name)) {
 			out = append(out, p.Name+" "+p.Version)
 		}
 	}
@@ -213,6 +212,11 @@ func (q Question) environment(explained string) string {
 		return ""
 	}
 	return "\nthe environment has " + strings.Join(out, ", ")
+}
+
+// mentions tells whether a text has the name of a package.
+func mentions(text, name string) bool {
+	return regexp.MustCompile(`(?:^|[^A-Za-z0-9-])` + regexp.QuoteMeta(name) + `(?:$|[^A-Za-z0-9-])`).MatchString(text)
 }
 
 // warnings are those of uv that a user should know.

@@ -10,16 +10,17 @@ import (
 	"strings"
 )
 
-// heldPages are the packages of the old lock whose pages the lock itself can answer, by name. There is none where
-// the lock does not say what the files are.
-func heldPages(q Question) map[string]Held {
+// pagesOf are the packages whose pages their lock can answer, by name. There is none where the lock does not say what
+// the files are.
+func (q Question) pagesOf(locked []Held) map[string]Held {
 	local := map[string]bool{}
-	for _, line := range q.requirements()[len(q.Requirements):] {
-		n, _, _ := strings.Cut(line, " @ ")
-		local[n] = true
+	for _, line := range q.requirements() {
+		if n, _, ok := strings.Cut(line, " @ "); ok {
+			local[n] = true
+		}
 	}
 	out := map[string]Held{}
-	for _, h := range q.Held {
+	for _, h := range locked {
 		if h.URL != "" && h.SHA256 != "" && !local[h.Name] {
 			out[h.Name] = h
 		}

@@ -83,22 +83,16 @@ func info(t pylock.Target, home string) (interpreterInfo, error) {
 	if err != nil {
 		return interpreterInfo{}, err
 	}
-	short, exe := fmt.Sprintf("%d.%d", major, minor), filepath.Join(home, "python3")
-	full := t.Python
-	if full == short {
-		full += ".0"
+	markers, err := t.Markers()
+	if err != nil {
+		return interpreterInfo{}, err
 	}
+	exe := filepath.Join(home, "python3")
 	paths := func(root string) map[string]string {
 		return map[string]string{"purelib": root, "platlib": root, "include": root, "scripts": root, "data": root}
 	}
 	return interpreterInfo{
-		Result: "success",
-		Markers: map[string]string{
-			"implementation_name": "cpython", "implementation_version": full, "os_name": "posix",
-			"platform_machine": machine, "platform_python_implementation": "CPython", "platform_release": "",
-			"platform_system": "Linux", "platform_version": "", "python_full_version": full, "python_version": short,
-			"sys_platform": "linux",
-		},
+		Result: "success", Markers: markers,
 		SysBasePrefix: home, SysBaseExecPrefix: home, SysPrefix: home, SysBaseExecutable: exe, SysExecutable: exe,
 		SysPath: []string{}, SitePackages: []string{filepath.Join(home, "site-packages")}, Stdlib: home,
 		ExtensionSuffixes: []string{

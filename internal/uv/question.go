@@ -25,6 +25,9 @@ type Question struct {
 	Installed []Installed
 	// Held are the packages of the old lock, which stay where they can. Default: none.
 	Held []Held
+	// Locked are packages that somebody's own lock names. They are in the answer in just these versions, whatever other
+	// packages ask for. Default: none.
+	Locked []Held
 	// Upgrade names packages of Held that may move. Default: none.
 	Upgrade []string
 	// Projects that come from another index than PyPI, and from there alone: the root of the index by the
@@ -61,6 +64,10 @@ type Answer struct {
 	Packages []Package
 	// Dropped are the names of held packages that have another version now, or are needed no longer. Sorted.
 	Dropped []string
+	// Overruled are the names of locked packages whose versions something refuses. They are in the answer all the same.
+	// Sorted. Refusal is what uv says of them.
+	Overruled []string
+	Refusal   string
 	// Warnings are what uv said beside it, such as that a version is yanked.
 	Warnings []string
 	// Requests counts what uv asked of the index and the file servers. Its own cache, and what the old lock
@@ -87,11 +94,10 @@ type Package struct {
 }
 
 // normal is a package's normalised name (PEP 503).
-func normal(name string) string { return strings.ToLower(separators().ReplaceAllString(name, "-")) }
+func normal(name string) string { return pylock.Normal(name) }
 
 //nolint:gochecknoglobals // compiled once, when it is used
 var (
-	separators = lazy(`[-_.]+`)
 	// requirement matches the beginning of a requirement: its name and its extras.
 	requirement = lazy(`^([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(?:\[[^\]]*\])?\s*(.?)`)
 )
@@ -117,6 +123,7 @@ func (q Question) check() (Question, error) {
 			return q, err
 		}
 	}
+	q.Locked = slices.Clone(q.Locked)
 	projects := map[string]string{}
 	for n, root := range q.Projects {
 		u, err := url.Parse(root)
@@ -135,11 +142,19 @@ func (q Question) check() (Question, error) {
 	for _, p := range q.Installed {
 		installed[normal(p.Name)] = true
 	}
+	locked := map[string]bool{}
+	for i, l := range q.Locked {
+		l.Name = normal(l.Name)
+		if installed[l.Name] || locked[l.Name] {
+			return q, fmt.Errorf("ask for locked package %q: it is installed, or locked twice", l.Name)
+		}
+		q.Locked[i], locked[l.Name] = l, true
+	}
 	var held []Held
 	for _, h := range q.Held {
 		h.Name = normal(h.Name)
 		moves := slices.ContainsFunc(q.Upgrade, func(n string) bool { return normal(n) == h.Name })
-		if !moves && !installed[h.Name] {
+		if !moves && !installed[h.Name] && !locked[h.Name] {
 			held = append(held, h)
 		}
 	}
@@ -160,9 +175,13 @@ func directLine(name, path string) string {
 	return name + " @ " + (&url.URL{Scheme: "file", Path: filepath.ToSlash(path)}).String()
 }
 
-// requirements are the lines of the requirements file: local wheels are required by their paths.
+// requirements are the lines of the requirements file: local wheels are required by their paths, locked packages by
+// their versions.
 func (q Question) requirements() []string {
 	out := slices.Clone(q.Requirements)
+	for _, l := range q.Locked {
+		out = append(out, l.Name+"=="+l.Version)
+	}
 	for _, w := range q.Wheels {
 		file, _ := pylock.ParseWheelName(filepath.Base(w)) // check has seen to it
 		out = append(out, directLine(normal(file.Distribution), w))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -48,6 +49,7 @@ func New(o Options) (*Resolver, error) {
 
 // Resolve answers a question. Where the old lock says what its files are, it is first asked with the lock as it is,
 // which takes no request for what is held. If that has no answer, uv looks at all versions, and prefers the held ones.
+// If a locked version is refused, it is taken all the same, and the answer says so.
 //
 // The error is a *[NoSolutionError], *[NeedsBuildError], *[NetworkError] or *[HashError] where it is one of these.
 func (r *Resolver) Resolve(ctx context.Context, q Question) (*Answer, error) {
@@ -55,21 +57,26 @@ func (r *Resolver) Resolve(ctx context.Context, q Question) (*Answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(q.Requirements)+len(q.Wheels) == 0 {
+	if len(q.requirements()) == 0 {
 		return &Answer{Dropped: droppedFrom(q.Held, nil)}, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.o.Timeout)
 	defer cancel()
 	asked := 0
-	if held := heldPages(q); len(held) > 0 {
-		answer, err := r.run(ctx, q, held)
+	fixed := q.pagesOf(q.Locked)
+	if held := q.pagesOf(q.Held); len(held) > 0 {
+		maps.Copy(held, fixed)
+		answer, err := r.run(ctx, q, held, nil)
 		build, builds := errors.AsType[*NeedsBuildError](err)
 		if _, same := held[nameOf(build)]; err == nil || ctx.Err() != nil || builds && same {
 			return answer, err // of what must be built, uv would prefer the same version again
 		}
 		asked = requestsOf(err)
 	}
-	answer, err := r.run(ctx, q, nil)
+	answer, err := r.run(ctx, q, fixed, nil)
+	if _, refused := errors.AsType[*NoSolutionError](err); refused && len(q.Locked) > 0 {
+		answer, err = r.overrule(ctx, q, fixed, err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -77,8 +84,57 @@ func (r *Resolver) Resolve(ctx context.Context, q Question) (*Answer, error) {
 	return answer, nil
 }
 
-// run asks uv once.
-func (r *Resolver) run(ctx context.Context, q Question, held map[string]Held) (answer *Answer, err error) {
+// overrule takes locked versions that something refuses, as uv told it by an error. It asks again with all
+// requirements of the refused packages replaced by their versions, until uv names no more of them. Others keep their
+// requirements: an override would take the extras away that are asked for.
+func (r *Resolver) overrule(ctx context.Context, q Question, fixed map[string]Held, refused error) (*Answer, error) {
+	over := map[string]string{}
+	for said, asked := refused, 0; ; {
+		asked += requestsOf(said)
+		before := len(over)
+		for _, l := range q.Locked {
+			if mentions(said.Error(), l.Name) {
+				over[l.Name] = q.override(l)
+			}
+		}
+		if len(over) == before {
+			return nil, said // nothing that the lock names is in the way
+		}
+		answer, err := r.run(ctx, q, fixed, over)
+		if _, again := errors.AsType[*NoSolutionError](err); again && ctx.Err() == nil {
+			said = err
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		answer.Requests += asked
+		answer.Overruled, answer.Refusal = slices.Sorted(maps.Keys(over)), refused.Error()
+		return answer, nil
+	}
+}
+
+// override is a locked package with the extras that the question asks for.
+func (q Question) override(l Held) string {
+	extras := ""
+	for _, line := range q.Requirements {
+		if n, err := name(line); err != nil || n != l.Name {
+			continue
+		}
+		if _, rest, ok := strings.Cut(line, "["); ok {
+			inside, _, _ := strings.Cut(rest, "]")
+			extras += "," + inside
+		}
+	}
+	if extras != "" {
+		extras = "[" + extras[1:] + "]"
+	}
+	return l.Name + extras + "==" + l.Version
+}
+
+// run asks uv once. Lines of over take the place of all requirements of a package.
+func (r *Resolver) run(ctx context.Context, q Question, held map[string]Held, over map[string]string) (answer *Answer,
+	err error) {
 	python, err := standIn(r.o.Dir, q.Target)
 	if err != nil {
 		return nil, err
@@ -104,6 +160,9 @@ func (r *Resolver) run(ctx context.Context, q Question, held map[string]Held) (a
 	files := map[string]string{requirementsFile: strings.Join(q.requirements(), "\n") + "\n"}
 	if len(constraints) > 0 {
 		files[constraintsFile] = strings.Join(constraints, "\n") + "\n"
+	}
+	if len(over) > 0 {
+		files[overridesFile] = strings.Join(slices.Sorted(maps.Values(over)), "\n") + "\n"
 	}
 	if len(q.Held) > 0 {
 		files[lockFile] = preferences(q.Held)
@@ -139,6 +198,7 @@ func (r *Resolver) run(ctx context.Context, q Question, held map[string]Held) (a
 const (
 	requirementsFile = "requirements.txt"
 	constraintsFile  = "constraints.txt"
+	overridesFile    = "overrides.txt"
 	lockFile         = "pylock.toml"
 )
 
