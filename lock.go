@@ -52,3 +52,13 @@ func (p *Project) Graph(ctx context.Context, o CompareOptions) (*layers.Graph, e
 	}
 	return p.graph(ctx, b)
 }
+
+// Pylock returns the lock's Python packages as a pylock.toml (PEP 751), which pip, uv and others install from. It
+// returns a [StaleLockError] if the lock does not fit the recipe.
+func (p *Project) Pylock(ctx context.Context) (_ []byte, err error) {
+	defer public(ctx, &err)
+	if err := p.ensureLock(ctx, true, nil); err != nil {
+		return nil, err
+	}
+	return p.lock.Pylock()
+}

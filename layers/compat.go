@@ -165,6 +165,16 @@ func (c *checker) condaBreakage(b breakageRow) {
 	c.note("ray.version", "Ray %s: the environment is made with %s (%s)", v, b.Conda, b.Why)
 }
 
+// breakagePackages are the packages that known breakages constrain.
+func breakagePackages() []string {
+	var out []string
+	for _, b := range breakageRows() {
+		req, _, _ := parseRequirement(b.Pin)
+		out = append(out, req.Name)
+	}
+	return out
+}
+
 // ownPackages are the requirements in which the user names a version, by package.
 func (c *checker) ownPackages() map[string]Requirement {
 	own := map[string]Requirement{}
@@ -184,6 +194,13 @@ func (c *checker) ownPackages() map[string]Requirement {
 	}
 	for _, req := range c.r.Required {
 		add(req)
+	}
+	if l := c.r.PythonLock; l != nil {
+		for _, name := range breakagePackages() {
+			if versions := l.source.Versions(name); len(versions) > 0 {
+				own[name] = Requirement{Name: name, Specifier: "==" + versions[0]}
+			}
+		}
 	}
 	return own
 }

@@ -16,6 +16,7 @@ type python struct {
 	Ray
 	Pip
 	required []Requirement // of the requirements files
+	lock     *PythonLock   // of another tool; nil: none, or it is not here
 	envPip   []string      // of environment.yml
 	pins     []string      // for known breakages
 	env      env

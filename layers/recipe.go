@@ -50,6 +50,8 @@ type Recipe struct {
 	// Required are the lines of all of Pip.Requirements, includes resolved, in
 	// order. LoadFiles fills it in.
 	Required []Requirement
+	// PythonLock is the content of Pip.Pylock.File, or nil without one. LoadFiles fills it in.
+	PythonLock *PythonLock
 }
 
 // Mirrors has the mirrors to fetch from during a build, and the mirror that the finished image is
@@ -135,9 +137,10 @@ type LayerRules struct {
 
 // Ray is the version of Ray to install.
 type Ray struct {
-	// Version such as "2.60.0". Default: the newest of the table of versions.
+	// Version such as "2.60.0". Default: that of Pip.Pylock, else the newest of the table of versions.
 	Version string
-	// Extras, sorted. Default: those of default, rllib and tune that this version has.
+	// Extras, sorted. Default: none if Pip.Pylock has Ray, else those of default, rllib and tune that
+	// this version has.
 	Extras []string
 }
 
@@ -148,6 +151,8 @@ type Pip struct {
 	Packages []string
 	// Requirements are paths of requirements files, relative to the recipe.
 	Requirements []string
+	// Pylock is a lock that another tool wrote. Its packages are installed as they are.
+	Pylock Pylock
 	// Wheels are paths or patterns (path.Match) of local wheels, relative to the recipe.
 	Wheels []string
 	// ExtraIndexes are further package indexes, each for packages of its own.

@@ -20,7 +20,8 @@ func (r *Recipe) Digest() digest.Digest {
 		Platforms []string
 		EnvFile   *EnvFile
 		Required  []Requirement
-	}{r.Base, r.Apt, r.Miniconda, r.Env, r.Ray, r.Pip, r.Platforms, r.EnvFile, r.Required})
+		Pylock    *PythonLock
+	}{r.Base, r.Apt, r.Miniconda, r.Env, r.Ray, r.Pip, r.Platforms, r.EnvFile, r.Required, r.PythonLock})
 }
 
 // digestOf is the digest of a value's canonical JSON: keys sorted, and nothing

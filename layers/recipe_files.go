@@ -26,11 +26,12 @@ type EnvFile struct {
 	Conda, Pip []string
 }
 
-// LoadFiles reads environment.yml, the requirements files, and the files that these include. It fills
-// in EnvFile and Required, and also Env.Channels and Env.Python if only environment.yml has them. All
-// problems come at once, as a *RecipeError with file and line.
+// LoadFiles reads environment.yml, the requirements files, the files that these include, and the lock of
+// another tool. It fills in EnvFile, Required and PythonLock, also Env.Channels and Env.Python if only
+// environment.yml has them, and Ray's version if only the lock has it. All problems come at once, as a
+// *RecipeError with file and line.
 func (r *Recipe) LoadFiles() error {
-	if r.Env.File == "" && len(r.Pip.Requirements) == 0 {
+	if r.Env.File == "" && len(r.Pip.Requirements) == 0 && r.Pip.Pylock.File == "" {
 		return nil
 	}
 	root, err := os.OpenRoot(r.Dir)
@@ -47,6 +48,9 @@ func (r *Recipe) LoadFiles() error {
 		req.file(name, "pip.requirements", nil)
 	}
 	r.Required = req.found
+	if r.Pip.Pylock.File != "" {
+		t.loadPylock(root, r)
+	}
 	return recipeError(t.Err())
 }
 

@@ -118,10 +118,11 @@ func envKeys(e *Env) []strictyaml.Key {
 
 func rayKeys(r *Recipe) []strictyaml.Key {
 	return []strictyaml.Key{
-		{Name: "version", Doc: "The version of Ray.", Default: "the newest that this raybuild knows", Example: "2.60.0",
+		{Name: "version", Doc: "The version of Ray.",
+			Default: "that of `pip.pylock`, else the newest that this raybuild knows", Example: "2.60.0",
 			Value: strictyaml.String(&r.Ray.Version, nameRayVersion)},
 		{Name: "extras", Doc: "The extras of Ray. An empty list is Ray alone.",
-			Default: "`[default, rllib, tune]`, as far as the version has them", Example: "[default, serve]",
+			Default: "none if `pip.pylock` has Ray, else `[default, rllib, tune]`, as far as the version has them", Example: "[default, serve]",
 			Value: strictyaml.Strings(&r.Ray.Extras, nameExtra).Then(func() {
 				if r.Ray.Extras == nil {
 					r.Ray.Extras = []string{} // none at all, which is not the default
@@ -139,6 +140,10 @@ func pipValue(p *Pip) strictyaml.Value {
 		strictyaml.Key{Name: "requirements", Doc: "Requirements files. Files that they include are read, too.",
 			Default: "none",
 			Example: "[requirements.txt]", Value: strictyaml.Strings(&p.Requirements, grammarPath())},
+		strictyaml.Key{Name: "pylock",
+			Doc: "A lock that another tool wrote: a `pylock.toml` (PEP 751), a `uv.lock` or a `poetry.lock`. Its " +
+				"packages are installed as they are, and only what it lacks is resolved.",
+			Default: "none", Example: "uv.lock", Value: pylockValue(&p.Pylock)},
 		strictyaml.Key{Name: "wheels", Doc: "Wheels of your own.", Default: "none", Example: `["dist/*.whl"]`,
 			Value: strictyaml.Strings(&p.Wheels, grammarWheels())},
 		strictyaml.Key{Name: "resolver",

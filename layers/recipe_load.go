@@ -69,15 +69,22 @@ func (r *Recipe) fillDefaults() {
 	}
 	setDefault(&r.Miniconda.Distribution, "miniconda")
 	setDefault(&r.Miniconda.Version, newestInstaller(r.Miniconda.Distribution))
-	setDefault(&r.Ray.Version, newestRay())
-	if r.Ray.Extras == nil {
-		r.Ray.Extras = defaultExtras(r.Ray.Version)
+	if r.Pip.Pylock.File == "" { // else the file may say so, and LoadFiles reads it
+		r.fillRay()
 	}
 	setDefault(&r.Image.User, "ray")
 	setDefault(&r.Image.Workdir, home(r.Image.User))
 	r.Layers = r.Layers.filled()
 	if len(r.Platforms) == 0 {
 		r.Platforms = []string{"linux/amd64"}
+	}
+}
+
+// fillRay gives Ray its default version and extras.
+func (r *Recipe) fillRay() {
+	setDefault(&r.Ray.Version, newestRay())
+	if r.Ray.Extras == nil {
+		r.Ray.Extras = defaultExtras(r.Ray.Version)
 	}
 }
 

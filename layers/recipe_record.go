@@ -147,7 +147,8 @@ func (r *Recipe) tree() object {
 		steps = append(steps, object{"name": s.Name, "run": s.Run, "needs": s.Needs, "network": s.Network,
 			"secrets": s.Secrets})
 	}
-	for _, o := range slices.Concat(repositories, steps) {
+	lock := object{"file": r.Pip.Pylock.File, "extras": r.Pip.Pylock.Extras, "groups": r.Pip.Pylock.Groups}
+	for _, o := range append(slices.Concat(repositories, steps), lock) {
 		o.dropEmpty()
 	}
 	return object{
@@ -160,8 +161,7 @@ func (r *Recipe) tree() object {
 			"file": r.Env.File},
 		"ray": object{"version": r.Ray.Version, "extras": r.Ray.Extras},
 		"pip": object{"packages": r.Pip.Packages, "requirements": r.Pip.Requirements, "wheels": r.Pip.Wheels,
-			"resolver":      r.Pip.Resolver,
-			"extra_indexes": indexes, "added": r.Pip.Added},
+			"pylock": lock, "resolver": r.Pip.Resolver, "extra_indexes": indexes, "added": r.Pip.Added},
 		"files": files,
 		"steps": steps,
 		"image": object{"user": r.Image.User, "workdir": r.Image.Workdir, "env": r.Image.Env, "labels": r.Image.Labels,

@@ -76,7 +76,7 @@ func (r *Resolver) addByUV(ctx context.Context, a added, there []Artifact) ([]Ar
 	if err != nil {
 		return nil, err
 	}
-	artifacts, err := r.uvArtifacts(ctx, answer, nil)
+	artifacts, err := r.uvArtifacts(ctx, answer, nil, &lockedPackages{})
 	if err != nil {
 		return nil, err
 	}

@@ -25,9 +25,13 @@ func resolvePython(ctx context.Context, r *Resolver, p python) ([]Artifact, erro
 		return nil, err
 	}
 	r.know(wheels)
-	artifacts, err := r.resolveByUV(ctx, p, wheels)
+	locked, wheels, err := r.fromLock(ctx, p, wheels)
+	if err != nil {
+		return nil, err
+	}
+	artifacts, err := r.resolveByUV(ctx, p, wheels, locked)
 	if errors.Is(err, errNeedsSandbox) {
-		artifacts, err = r.resolveByPip(ctx, p, wheels)
+		artifacts, err = r.resolveByPip(ctx, p, wheels, locked)
 	}
 	if err == nil {
 		artifacts, err = r.withBuildNeeds(ctx, p, artifacts)
@@ -40,8 +44,9 @@ func resolvePython(ctx context.Context, r *Resolver, p python) ([]Artifact, erro
 }
 
 // resolveByPip asks the pip of the built environment.
-func (r *Resolver) resolveByPip(ctx context.Context, p python, wheels []Artifact) ([]Artifact, error) {
-	requirements := p.requirements()
+func (r *Resolver) resolveByPip(ctx context.Context, p python, wheels []Artifact,
+	locked *lockedPackages) ([]Artifact, error) {
+	requirements := append(p.requirements(), locked.requirements()...)
 	for _, w := range wheels {
 		requirements = append(requirements, work+"/own/"+w.Filename())
 	}
@@ -49,14 +54,14 @@ func (r *Resolver) resolveByPip(ctx context.Context, p python, wheels []Artifact
 	if err != nil {
 		return nil, err
 	}
-	held := r.heldPins()
+	held := without(r.heldPins(), names(locked.requirements()))
 	for {
 		artifacts, answer, err := r.askPip(ctx, p, pipQuestion{
 			layer: "ray", wheels: wheels, requirements: requirements, constraints: slices.Concat(p.pins, held),
 			options: options,
 		})
 		if err == nil {
-			return artifacts, nil
+			return artifacts, errors.Join(locked.settle(artifacts), checkHashes(artifacts, p.required))
 		}
 		conflict := answer.conflict
 		if name := pipUnmatched(answer.text); conflict == nil && len(without(held, []string{name})) < len(held) {
@@ -64,7 +69,7 @@ func (r *Resolver) resolveByPip(ctx context.Context, p python, wheels []Artifact
 		}
 		freed := without(held, conflict)
 		if conflict == nil || len(held) == 0 {
-			return nil, err
+			return nil, locked.pipError(err)
 		}
 		if len(freed) == len(held) {
 			freed = nil
@@ -85,6 +90,18 @@ func (p python) requirements() []string {
 		out = append(out, q.String())
 	}
 	return append(out, p.envPip...)
+}
+
+// checkHashes refuses files that the hashes of a requirements file do not name, as uv does.
+func checkHashes(artifacts []Artifact, required []Requirement) error {
+	for _, q := range required {
+		i := slices.IndexFunc(artifacts, func(a Artifact) bool { return a.Name == q.Name && a.Origin != originLocal })
+		if len(q.Hashes) > 0 && i >= 0 && !slices.Contains(q.Hashes, "sha256:"+artifacts[i].SHA256) {
+			return fmt.Errorf("check the hashes of %s %s: %s has none of those that the requirements give", q.Name,
+				artifacts[i].Version, artifacts[i].Filename())
+		}
+	}
+	return nil
 }
 
 // heldPins are the old versions that the resolver is asked to keep.

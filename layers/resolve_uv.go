@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/raybuild/raybuild/internal/pylock"
 	"github.com/raybuild/raybuild/internal/uv"
 )
 
@@ -43,7 +42,8 @@ func (r *Resolver) python(ctx context.Context, p python) (PythonResolver, error)
 
 // resolveByUV asks uv which files Ray and the other packages need on top of what conda brought. The old
 // versions stay where they can.
-func (r *Resolver) resolveByUV(ctx context.Context, p python, own []Artifact) ([]Artifact, error) {
+func (r *Resolver) resolveByUV(ctx context.Context, p python, own []Artifact,
+	locked *lockedPackages) ([]Artifact, error) {
 	resolver, err := r.python(ctx, p)
 	if err != nil {
 		return nil, err
@@ -55,6 +55,7 @@ func (r *Resolver) resolveByUV(ctx context.Context, p python, own []Artifact) ([
 	if err != nil {
 		return nil, err
 	}
+	locked.addTo(&q)
 	for _, w := range own {
 		file, err := filepath.Abs(filepath.Join(p.dir, filepath.FromSlash(w.Path)))
 		if err != nil {
@@ -84,7 +85,11 @@ func (r *Resolver) resolveByUV(ctx context.Context, p python, own []Artifact) ([
 	if len(answer.Dropped) > 0 {
 		r.in.Log("ray: dropping the old versions of %s", shorten(answer.Dropped, 80))
 	}
-	return r.uvArtifacts(ctx, answer, own)
+	if len(answer.Overruled) > 0 {
+		r.in.Log("warning: %s has versions of %s that other packages refuse; they stay, because the lock has them:\n%s",
+			locked.file, shorten(answer.Overruled, 80), answer.Refusal)
+	}
+	return r.uvArtifacts(ctx, answer, own, locked)
 }
 
 // held are locked packages as uv keeps them: no index is asked for them.
@@ -121,7 +126,7 @@ var wasYanked = lazy(`([a-z0-9-]+==\S+) was yanked`)
 // uvQuestion is what uv is asked.
 func (r *Resolver) uvQuestion(ctx context.Context, p python, requirements []string) (uv.Question, error) {
 	q := uv.Question{
-		Target: pylock.Target{Python: r.stack.python.Version, Platform: r.name, Glibc: r.stack.Tool.Glibc},
+		Target: r.target(),
 		// Without their hashes: these are checked by themselves.
 		Constraints: p.pins, Hashes: map[string][]string{}, Projects: map[string]string{},
 	}
@@ -156,7 +161,8 @@ func (r *Resolver) uvQuestion(ctx context.Context, p python, requirements []stri
 }
 
 // uvArtifacts are the artifacts of an answer.
-func (r *Resolver) uvArtifacts(ctx context.Context, answer *uv.Answer, own []Artifact) ([]Artifact, error) {
+func (r *Resolver) uvArtifacts(ctx context.Context, answer *uv.Answer, own []Artifact,
+	locked *lockedPackages) ([]Artifact, error) {
 	var out []Artifact
 	for _, p := range answer.Packages {
 		raw := p.URL
@@ -169,6 +175,9 @@ func (r *Resolver) uvArtifacts(ctx context.Context, answer *uv.Answer, own []Art
 		}
 		a.Size = cmp.Or(a.Size, p.Size)
 		out = append(out, a)
+	}
+	if err := locked.settle(out); err != nil {
+		return nil, err
 	}
 	for _, old := range r.old.layer("ray") { // a held version that was yanked stays so
 		i := slices.IndexFunc(out, func(a Artifact) bool { return a.SHA256 == old.SHA256 && old.For["yanked"] != "" })

@@ -23,15 +23,18 @@ func layerInputs(r *Recipe, base digest.Digest) (map[string]digest.Digest, error
 		return nil, err
 	}
 	minor := strings.Join(strings.SplitN(r.Env.Python, ".", 3)[:min(2, strings.Count(r.Env.Python, ".")+1)], ".")
-	parts := map[string]any{
-		"apt":       []any{r.Apt, keys, base},
-		"miniconda": []any{r.Miniconda.Distribution, r.Miniconda.Version, r.Miniconda.SHA256},
-		"env":       []any{r.Env, r.EnvFile},
-		"ray": []any{r.Ray, r.Pip.Packages, r.Pip.ExtraIndexes, r.Required, r.EnvFile, r.Pins, wheels,
+	parts := map[string][]any{
+		"apt":       {r.Apt, keys, base},
+		"miniconda": {r.Miniconda.Distribution, r.Miniconda.Version, r.Miniconda.SHA256},
+		"env":       {r.Env, r.EnvFile},
+		"ray": {r.Ray, r.Pip.Packages, r.Pip.ExtraIndexes, r.Required, r.EnvFile, r.Pins, wheels,
 			minor, r.Env.Name},
 	}
 	if len(r.CondaPins) > 0 {
 		parts["env"] = []any{r.Env, r.EnvFile, r.CondaPins}
+	}
+	if r.PythonLock != nil {
+		parts["ray"] = append(parts["ray"], r.Pip.Pylock, r.PythonLock)
 	}
 	out := map[string]digest.Digest{}
 	for name, part := range parts {

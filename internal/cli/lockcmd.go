@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -15,10 +16,11 @@ func (a *app) lockCommand() *cobra.Command {
 		builder builderOptions
 		update  bool
 		check   bool
+		export  string
 		asJSON  bool
 	)
 	cmd := &cobra.Command{
-		Use:   "lock [--update [LAYER…]] [--check]",
+		Use:   "lock [--update [LAYER…]] [--check] [--export pylock]",
 		Short: "Resolve the recipe to exact artifacts, and write the lock",
 		Long: `lock asks the package sources for what the recipe needs, and writes
 raybuild.lock: the base image and every package by digest, for each platform.
@@ -33,6 +35,10 @@ shows what changes.
 --check changes nothing. It ends with exit code 1 if the lock does not fit the
 recipe.
 
+--export pylock changes nothing and prints the lock's Python packages as a
+pylock.toml (PEP 751), from which pip and uv install. It has no packages of
+conda. The paths of your own wheels in it are relative to the recipe.
+
 Resolving runs apt-get and conda in the build sandbox, which needs a builder. uv
 resolves Python packages on this machine. pip in the sandbox takes its place if
 the recipe says so, and where uv cannot answer.`,
@@ -41,7 +47,8 @@ the recipe says so, and where uv cannot answer.`,
   raybuild lock --update base           # a security update of the base image
   raybuild lock --update ray            # Ray, and what it needs newer
   raybuild lock --update pip            # all Python packages
-  raybuild lock --check                 # in CI`,
+  raybuild lock --check                 # in CI
+  raybuild lock --export pylock > pylock.toml`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 && !update {
 				return usagef("%q takes no arguments without --update, got %q", cmd.CommandPath(), args[0])
@@ -49,12 +56,15 @@ the recipe says so, and where uv cannot answer.`,
 			if check && update {
 				return usagef("--check changes nothing, --update does: give one of them")
 			}
-			return nil
+			return exportUsage(export, update || check || asJSON)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			recipe.set(cmd)
 			if err := builder.check(); err != nil {
 				return err
+			}
+			if export != "" {
+				return a.exportLock(cmd.Context(), recipe, builder)
 			}
 			return a.lock(cmd.Context(), recipe, builder,
 				raybuild.LockOptions{Update: args, UpdateAll: update && len(args) == 0, Check: check}, asJSON)
@@ -64,8 +74,44 @@ the recipe says so, and where uv cannot answer.`,
 	builder.flags(cmd.Flags())
 	cmd.Flags().BoolVar(&update, "update", false, "take new versions: of everything, or of what the arguments name")
 	cmd.Flags().BoolVar(&check, "check", false, "only say whether the lock fits the recipe; exit code 1 if not")
+	cmd.Flags().StringVar(&export, "export", "", "print the lock's Python packages for other tools, as `FORMAT`: pylock")
 	jsonFlag(cmd, &asJSON)
+	completeValues(cmd, "export", []string{exportPylock}, cobra.ShellCompDirectiveNoFileComp)
 	return cmd
+}
+
+// exportPylock is the one format of lock --export.
+const exportPylock = "pylock"
+
+// exportUsage checks --export. others tells that another flag says what to do.
+func exportUsage(format string, others bool) error {
+	switch {
+	case format == "":
+		return nil
+	case format != exportPylock:
+		return usagef("--export %q%s: must be %s", format, meant(format, []string{exportPylock}), exportPylock)
+	case others:
+		return usagef("--export prints the lock as it is: leave out --update, --check and --json")
+	}
+	return nil
+}
+
+// exportLock prints the lock as a pylock.toml.
+func (a *app) exportLock(ctx context.Context, recipe recipeOptions, builder builderOptions) error {
+	o, err := a.projectOptions(recipe, builder)
+	if err != nil {
+		return err
+	}
+	p, err := raybuild.Open(o)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	text, err := p.Pylock(ctx)
+	if err != nil {
+		return err
+	}
+	return a.print("%s", strings.TrimRight(string(text), "\n"))
 }
 
 // lockReport is what lock prints with --json.

@@ -8,6 +8,8 @@ import (
 	"path"
 	"strconv"
 	"strings"
+
+	"github.com/raybuild/raybuild/internal/pylock"
 )
 
 // pagesOf are the packages whose pages their lock can answer, by name. There is none where the lock does not say what
@@ -59,20 +61,10 @@ func servePage(w http.ResponseWriter, h Held) {
 }
 
 // preferences is a pylock.toml with the versions of the old lock, which uv reads as what it had found before.
-func preferences(held []Held) string {
-	var b strings.Builder
-	b.WriteString("lock-version = \"1.0\"\ncreated-by = \"raybuild\"\n")
+func preferences(held []Held) ([]byte, error) {
+	lock := pylock.Lock{CreatedBy: "raybuild"}
 	for _, h := range held {
-		fmt.Fprintf(&b, "\n[[packages]]\nname = %s\nversion = %s\n", tomlString(h.Name), tomlString(h.Version))
+		lock.Packages = append(lock.Packages, pylock.Package{Name: h.Name, Version: h.Version})
 	}
-	return b.String()
-}
-
-// tomlString quotes a string as TOML's basic strings are; JSON's are a part of them.
-func tomlString(s string) string {
-	quoted, err := json.Marshal(s)
-	if err != nil {
-		return `""`
-	}
-	return string(quoted)
+	return lock.Marshal()
 }

@@ -165,7 +165,11 @@ func (r *Resolver) run(ctx context.Context, q Question, held map[string]Held, ov
 		files[overridesFile] = strings.Join(slices.Sorted(maps.Values(over)), "\n") + "\n"
 	}
 	if len(q.Held) > 0 {
-		files[lockFile] = preferences(q.Held)
+		old, err := preferences(q.Held)
+		if err != nil {
+			return nil, err
+		}
+		files[lockFile] = string(old)
 	}
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {

@@ -1,0 +1,288 @@
+package layers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/raybuild/raybuild/internal/pylock"
+	"github.com/raybuild/raybuild/internal/uv"
+)
+
+// lockedPackages are what the lock of another tool gives one platform.
+type lockedPackages struct {
+	file  string
+	held  []uv.Held           // in the order of their names
+	files map[string]Artifact // by name, of those whose place the lock knows
+	sums  map[string]string   // sha256 of the file, by name
+	index map[string]string   // roots of indexes that the lock names, of those whose place it does not know
+}
+
+// target is what Python packages must run on.
+func (r *Resolver) target() pylock.Target {
+	return pylock.Target{Python: r.stack.python.Version, Platform: r.name, Glibc: r.stack.Tool.Glibc}
+}
+
+// fromLock reads what the lock of another tool gives this platform. Wheels beside the lock come as further own wheels.
+func (r *Resolver) fromLock(ctx context.Context, p python, own []Artifact) (*lockedPackages, []Artifact, error) {
+	out := &lockedPackages{file: p.Pylock.File, files: map[string]Artifact{}, sums: map[string]string{},
+		index: map[string]string{}}
+	if p.Pylock.File == "" {
+		return out, own, nil
+	}
+	if p.lock == nil {
+		return nil, nil, fmt.Errorf("read lock %q: it is not here", p.Pylock.File)
+	}
+	picker, err := pylock.NewPicker(r.target())
+	if err != nil {
+		return nil, nil, fmt.Errorf("take packages from %q: %w", out.file, err)
+	}
+	without, err := r.notFromLock(ctx, p, own)
+	if err != nil {
+		return nil, nil, err
+	}
+	selected, err := p.lock.source.Select(pylock.Request{Target: r.target(), Extras: p.Pylock.Extras,
+		Groups: p.Pylock.Groups, Without: without})
+	if err != nil {
+		return nil, nil, lockError(out.file, err)
+	}
+	for _, pkg := range selected {
+		file, err := picker.Pick(pkg)
+		if err == nil && file.Path != "" {
+			own, err = withWheel(own, p.dir, path.Join(path.Dir(out.file), file.Path), file.SHA256)
+		} else if err == nil {
+			err = out.add(r, p, pkg, file)
+		}
+		if err != nil {
+			return nil, nil, lockError(out.file, err)
+		}
+	}
+	var known []Artifact
+	for _, h := range out.held {
+		if a, ok := out.files[h.Name]; ok {
+			known = append(known, a)
+		}
+	}
+	r.know(slices.Concat(known, own))
+	return out, own, out.check(r, p)
+}
+
+// lockError says what to do about an error of a lock.
+func lockError(file string, err error) error {
+	err = fmt.Errorf("take packages from %q: %w", file, err)
+	var elsewhere *pylock.NotAFileError
+	var none *pylock.NoFileError
+	switch {
+	case errors.As(err, &elsewhere):
+		return fmt.Errorf("%w: build a wheel of it and name that under pip.wheels", err)
+	case errors.As(err, &none):
+		return fmt.Errorf("%w: lock a version that has one, or build a wheel and name it under pip.wheels", err)
+	}
+	return err
+}
+
+// notFromLock are the packages that the recipe's own wheels and the environment bring. What conda brings by itself, such
+// as pip, stays: two copies of a package would lie over each other. It is an error if the recipe asks conda for another
+// version than the lock's.
+func (r *Resolver) notFromLock(ctx context.Context, p python, own []Artifact) ([]string, error) {
+	if err := r.noteDists(ctx); err != nil {
+		return nil, err
+	}
+	packages := slices.Clone(r.locked.layer("env"))
+	asked := slices.Clone(p.env.Conda)
+	if p.env.file != nil {
+		asked = append(asked, p.env.file.Conda...)
+	}
+	var out []string
+	for _, w := range own {
+		out = append(out, w.Name)
+	}
+	for _, a := range packages {
+		for _, d := range distsNamed(a.For[forDists]) {
+			name := NormalName(d.Name)
+			out = append(out, name)
+			versions := p.lock.source.Versions(name)
+			if len(versions) == 0 || slices.ContainsFunc(versions, func(v string) bool {
+				has, _ := pylock.Specifier("==" + v).Has(d.Version)
+				return has
+			}) {
+				continue
+			}
+			if slices.ContainsFunc(asked, func(spec string) bool { return condaName(spec) == a.Name }) {
+				return nil, fmt.Errorf("take packages from %q: it has %s %s, and conda installs %s, which the recipe asks "+
+					"for: write the lock's version under env.conda, or remove %[2]s there", p.Pylock.File, name,
+					shorten(versions, 60), d.Version)
+			}
+			r.in.Log("warning: %s has %s %s, and conda brings %s, which stays", p.Pylock.File, name,
+				shorten(versions, 60), d.Version)
+		}
+	}
+	return out, nil
+}
+
+// withWheel adds a wheel beside the recipe, which has to have the digest.
+func withWheel(own []Artifact, dir, file, sum string) ([]Artifact, error) {
+	if message, fix := localPath(file); message != "" {
+		return nil, fmt.Errorf("find wheel %q: %s; %s", file, message, fix)
+	}
+	found, err := localWheels(dir, []string{file})
+	if err != nil {
+		return nil, err
+	}
+	if found[0].SHA256 != sum {
+		return nil, fmt.Errorf("find wheel %q: its sha256 is %s, and the lock has %s: build it again, or lock it again",
+			file, found[0].SHA256, sum)
+	}
+	return append(own, found[0]), nil
+}
+
+// add adds a package with the file that the target takes.
+func (l *lockedPackages) add(r *Resolver, p python, pkg pylock.Package, file pylock.File) error {
+	h := uv.Held{Name: pkg.Name, Version: pkg.Version}
+	l.sums[pkg.Name] = file.SHA256
+	if pkg.Version == "" {
+		_, version, ok := wheelFile(file.Name)
+		if !ok {
+			return fmt.Errorf("read file %q of package %q: the lock has no version of it", file.Name, pkg.Name)
+		}
+		h.Version = version
+	}
+	switch {
+	case file.URL == "" && pkg.Index != "":
+		l.index[pkg.Name] = pkg.Index
+	case file.URL != "":
+		own := slices.ContainsFunc(p.ExtraIndexes, func(x ExtraIndex) bool { return slices.Contains(x.Packages, pkg.Name) })
+		at, secure, err := canonicalFile(file.URL, own)
+		if err != nil {
+			return fmt.Errorf("read file of package %q: %w", pkg.Name, err)
+		}
+		if secure != "" {
+			r.in.Sources.Secure(secure)
+		}
+		a, err := lockedFile(at, file.SHA256, pkg.Name, h.Version)
+		if err != nil {
+			return err
+		}
+		a.Size = file.Size
+		l.files[pkg.Name] = a
+		h = held([]Artifact{a}, nil)[0]
+	}
+	l.held = append(l.held, h)
+	return nil
+}
+
+// pypiLayout is the end of a URL of a file of PyPI, at whichever mirror a lock was made.
+var pypiLayout = lazy(`/packages/[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{60}/[^/]+$`)
+
+// canonicalFile is the canonical URL of a file that a lock names: PyPI's, if the path is one of PyPI's and the file is
+// none of an own index. Logins are not taken from a lock. secure is the host if it needs https and is none of PyPI's.
+func canonicalFile(raw string, own bool) (canonical, secure string, err error) {
+	u, err := url.Parse(raw)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return "", "", fmt.Errorf("read url %q: want one of http or https", raw)
+	}
+	if u.RawQuery != "" {
+		return "", "", fmt.Errorf("read url %q: it has a query, which a link that stays does not have", u.Redacted())
+	}
+	if at := pypiLayout().FindString(u.EscapedPath()); at != "" && !own {
+		return originURL("pypi") + at, "", nil
+	}
+	u.User, u.Fragment, u.RawFragment = nil, "", ""
+	if _, _, known := originOf(u.String()); !known && u.Scheme == "https" {
+		secure = u.Host
+	}
+	return u.String(), secure, nil
+}
+
+// check refuses what contradicts the lock: another version of Ray, or a requirement of the recipe that its version does
+// not satisfy.
+func (l *lockedPackages) check(r *Resolver, p python) error {
+	values, err := r.target().Markers()
+	if err != nil {
+		return err
+	}
+	for _, line := range p.requirements() {
+		req, message, _ := parseRequirement(line)
+		i := slices.IndexFunc(l.held, func(h uv.Held) bool { return h.Name == req.Name })
+		if message != "" || i < 0 {
+			continue
+		}
+		m, err := pylock.ParseMarker(req.Marker)
+		if req.Marker != "" && (err != nil || !m.Holds(pylock.Environment{Values: values})) {
+			continue
+		}
+		if has, ok := pylock.Specifier(req.Specifier).Has(l.held[i].Version); ok && !has {
+			return fmt.Errorf("take packages from %q: it has %s %s, and the recipe asks for %q: change the recipe, or "+
+				"lock another version with the tool that made the lock", l.file, req.Name, l.held[i].Version, req.String())
+		}
+	}
+	return nil
+}
+
+// addTo puts the packages into a question.
+func (l *lockedPackages) addTo(q *uv.Question) {
+	q.Locked = l.held
+	for name, sum := range l.sums {
+		q.Hashes[name] = append(q.Hashes[name], sum)
+	}
+	for name, root := range l.index {
+		if _, own := q.Projects[name]; !own {
+			q.Projects[name] = strings.TrimRight(root, "/")
+		}
+	}
+}
+
+// requirements are the packages for pip, which finds their files on the index.
+func (l *lockedPackages) requirements() []string {
+	var out []string
+	for _, h := range l.held {
+		out = append(out, h.Name+"=="+h.Version)
+	}
+	return out
+}
+
+// pipError says what only uv can do with a lock.
+func (l *lockedPackages) pipError(err error) error {
+	if len(l.held) == 0 {
+		return err
+	}
+	return fmt.Errorf("%w\npip takes the versions of %s, but goes against no requirement, and finds files on the "+
+		"index and under pip.extra_indexes alone: uv does more, if pip.resolver is not pip and no source "+
+		"distribution must be built", err, l.file)
+}
+
+// settle puts the lock's own files into an answer, and refuses an answer that has others.
+func (l *lockedPackages) settle(artifacts []Artifact) error {
+	for i := range artifacts {
+		a := &artifacts[i]
+		sum, ok := l.sums[a.Name]
+		if !ok || a.Origin == originLocal {
+			continue
+		}
+		if a.SHA256 != sum {
+			return fmt.Errorf("take package %q %s from %q: the index has %s with sha256 %s, and the lock has %s: resolve "+
+				"with uv, or lock it again", a.Name, a.Version, l.file, a.Filename(), a.SHA256, sum)
+		}
+		if file, ok := l.files[a.Name]; ok {
+			file.For, file.Size = a.For, max(file.Size, a.Size)
+			*a = file
+		} else if at, _, err := canonicalFile(a.URL(), false); err == nil && l.index[a.Name] != "" {
+			moved, err := lockedFile(at, sum, a.Name, a.Version)
+			if err != nil {
+				return err
+			}
+			moved.For, moved.Size = a.For, a.Size
+			*a = moved
+		}
+	}
+	return nil
+}
+
+// lockedFile is the artifact of a file that a lock names.
+func lockedFile(at, sum, name, version string) (Artifact, error) {
+	return pipFile(at, sum, name, version, nil)
+}
