@@ -33,13 +33,15 @@ type PythonLock struct {
 // pylockValue reads the name of a lock, or a mapping with it.
 func pylockValue(p *Pylock) strictyaml.Value {
 	file := strictyaml.String(&p.File, grammarPylock())
+	group := nameExtra
+	group.What = "a dependency group"
 	long := strictyaml.Map(
 		strictyaml.Key{Name: "file", Doc: "The lock.", Required: true, Example: "uv.lock", Value: file},
 		strictyaml.Key{Name: "extras", Doc: "Extras of the lock's project.", Default: "none", Example: "[train]",
 			Value: strictyaml.Strings(&p.Extras, nameExtra)},
 		strictyaml.Key{Name: "groups", Doc: "Dependency groups of the lock's project.",
 			Default: "those that a pylock.toml names as its defaults, else none", Example: "[gpu]",
-			Value: strictyaml.Strings(&p.Groups, nameExtra)},
+			Value: strictyaml.Strings(&p.Groups, group)},
 	).Then(func() { p.Extras, p.Groups = normalNames(p.Extras), normalNames(p.Groups) })
 	shape := func() strictyaml.Shape {
 		return strictyaml.Shape{Either: []strictyaml.Shape{file.Shape(), long.Shape()}}
