@@ -198,7 +198,11 @@ func (v version) in(op, text string) (in, ok bool) {
 	case "<":
 		return v.compare(w) < 0 && (w.prerelease() || !v.prerelease() || !base), true
 	case ">":
-		return v.compare(w) > 0 && (w.post >= 0 || v.post < 0 || !base) && (v.local == nil || !base), true
+		before := v.public() // neither a post-release of w nor a local version of it is after w
+		if w.post < 0 {
+			before.post, before.dev = -1, -1
+		}
+		return v.compare(w) > 0 && before.compare(w) != 0, true
 	case "~=":
 		return len(w.release) > 1 && v.public().compare(w) >= 0 && v.begins(w, len(w.release)-1), len(w.release) > 1
 	}
