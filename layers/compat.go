@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/raybuild/raybuild/internal/pylock"
 	"github.com/raybuild/raybuild/internal/strictyaml"
 )
 
@@ -137,6 +138,10 @@ func (c *checker) breakages() {
 			continue
 		}
 		req, _, _ := parseRequirement(b.Pin)
+		if c.r.PythonLock.has(req.Name) {
+			c.lockedBreakage(b, req)
+			continue
+		}
 		if by, ok := own[req.Name]; ok {
 			c.note("pip", "Ray %s is known to need %s (%s); the recipe's own %q is used instead", v, b.Pin,
 				b.Why, by.String())
@@ -146,6 +151,16 @@ func (c *checker) breakages() {
 		c.note("ray.version", "Ray %s: constrained to %s (%s)", v, b.Pin, b.Why)
 	}
 	slices.Sort(c.r.Pins)
+}
+
+// lockedBreakage tells which versions of a lock of another tool are known to break Ray. They stay.
+func (c *checker) lockedBreakage(b breakageRow, pin Requirement) {
+	for _, v := range c.r.PythonLock.source.Versions(pin.Name) {
+		if has, ok := pylock.Specifier(pin.Specifier).Has(v); ok && !has {
+			c.note("pip.pylock", "Ray %s is known to need %s (%s); %s has %s, which stays", c.r.Ray.Version, b.Pin, b.Why,
+				c.r.Pip.Pylock.File, v)
+		}
+	}
 }
 
 // condaBreakage adds a spec to the environment, unless the recipe has one for that package.
@@ -163,16 +178,6 @@ func (c *checker) condaBreakage(b breakageRow) {
 	}
 	c.r.CondaPins = append(c.r.CondaPins, b.Conda)
 	c.note("ray.version", "Ray %s: the environment is made with %s (%s)", v, b.Conda, b.Why)
-}
-
-// breakagePackages are the packages that known breakages constrain.
-func breakagePackages() []string {
-	var out []string
-	for _, b := range breakageRows() {
-		req, _, _ := parseRequirement(b.Pin)
-		out = append(out, req.Name)
-	}
-	return out
 }
 
 // ownPackages are the requirements in which the user names a version, by package.
@@ -194,13 +199,6 @@ func (c *checker) ownPackages() map[string]Requirement {
 	}
 	for _, req := range c.r.Required {
 		add(req)
-	}
-	if l := c.r.PythonLock; l != nil {
-		for _, name := range breakagePackages() {
-			if versions := l.source.Versions(name); len(versions) > 0 {
-				own[name] = Requirement{Name: name, Specifier: "==" + versions[0]}
-			}
-		}
 	}
 	return own
 }

@@ -78,6 +78,7 @@ func (c *checker) rayExtras(row rayRow) {
 		}
 	}
 	switch {
+	case c.r.PythonLock.has("ray"): // with the extras that its project asks for
 	case slices.Contains(row.Extras, "default") && !has("default", "all", "serve"):
 		c.note("ray.extras", "without the extra default Ray has no dashboard, no jobs and no health checks over HTTP")
 	case v == "0.8.6" && has("serve", "all"):

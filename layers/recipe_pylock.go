@@ -30,6 +30,9 @@ type PythonLock struct {
 	source pylock.Source
 }
 
+// has tells whether the lock has a package, for any environment. No lock has none.
+func (l *PythonLock) has(name string) bool { return l != nil && len(l.source.Versions(name)) > 0 }
+
 // pylockValue reads the name of a lock, or a mapping with it.
 func pylockValue(p *Pylock) strictyaml.Value {
 	file := strictyaml.String(&p.File, grammarPylock())
