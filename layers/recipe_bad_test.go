@@ -37,6 +37,14 @@ func refusedRecipes() []refusedRecipe {
 			[]string{
 				`raybuild.yaml:1:36: miniconda.accept_anaconda_terms: is text, not true or false; write true or false`,
 			}},
+		{"a lock that is none", "pip: {pylock: requirements.txt}", []string{
+			`raybuild.yaml:1:15: pip.pylock: "requirements.txt" is not named as a lock; name a pylock.toml, ` +
+				`pylock.NAME.toml, uv.lock or poetry.lock; a requirements file goes under pip.requirements`}},
+		{"a lock elsewhere", "pip: {pylock: {file: /x/uv.lock}}", []string{
+			`raybuild.yaml:1:22: pip.pylock.file: "/x/uv.lock" is outside of the recipe's directory; write a path relative ` +
+				`to the recipe, of a file that lies beside or below it`}},
+		{"a lock without a name", "pip: {pylock: {groups: [dev]}}", []string{
+			`raybuild.yaml:1:15: pip.pylock: has no file; add it`}},
 		{"a list for a mapping", "env: [a]",
 			[]string{`raybuild.yaml:1:6: env: is a list, not a mapping; write a mapping`}},
 		{"a value that is not there", "base:",

@@ -69,6 +69,7 @@ func normalNames(names []string) []string {
 func grammarPylock() strictyaml.Grammar {
 	g := grammarPath()
 	g.What = "the path of a pylock.toml, uv.lock or poetry.lock"
+	g.Pattern = "([^-/~ ].*/)?(pylock(\\.[^./]+)?\\.toml|(uv|poetry)\\.lock)"
 	g.Check = func(s string) (string, string) {
 		if m, f := localPath(s); m != "" {
 			return m, f

@@ -44,7 +44,7 @@ func (e *NotAFileError) Error() string {
 
 // IsFile tells whether a file name is one of a lock that Open reads.
 func IsFile(name string) bool {
-	name = path.Base(name)
+	name = name[strings.LastIndexByte(name, '/')+1:]
 	return name == uvName || name == poetryName || isPylockName(name)
 }
 

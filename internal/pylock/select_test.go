@@ -276,7 +276,7 @@ func TestPylocksOwnGroupsAndExtras(t *testing.T) {
 func TestFilesOfLocksAreKnownByTheirNames(t *testing.T) {
 	for name, want := range map[string]bool{"pylock.toml": true, "a/pylock.gpu.toml": true, "uv.lock": true,
 		"x/poetry.lock": true, "pylock.a.b.toml": false, "pylock..toml": false, "pdm.lock": false,
-		"requirements.txt": false, "mypylock.toml": false} {
+		"requirements.txt": false, "uv.lock/": false, "mypylock.toml": false} {
 		if IsFile(name) != want {
 			t.Errorf("%s: %v", name, !want)
 		}
