@@ -157,7 +157,8 @@ func (c *checker) breakages() {
 func (c *checker) lockedBreakage(b breakageRow, pin Requirement) {
 	for _, v := range c.r.PythonLock.source.Versions(pin.Name) {
 		if has, ok := pylock.Specifier(pin.Specifier).Has(v); ok && !has {
-			c.note("pip.pylock", "Ray %s is known to need %s (%s); %s has %s, which stays", c.r.Ray.Version, b.Pin, b.Why,
+			c.note("pip.pylock", "Ray %s is known to need %s (%s); %s has %s, which stays", c.r.Ray.Version, b.Pin,
+				b.Why,
 				c.r.Pip.Pylock.File, v)
 		}
 	}

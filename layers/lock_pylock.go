@@ -65,10 +65,10 @@ func (p *exported) add(a Artifact, marker string) {
 		p.markers = append(p.markers, marker)
 	}
 	f := pylock.File{Name: a.Filename(), SHA256: a.SHA256, Size: a.Size}
-	switch {
-	case a.Origin == originLocal:
+	switch a.Origin {
+	case originLocal:
 		f.Path = a.Path
-	case a.Origin == "pypi":
+	case "pypi":
 		f.URL, p.Index = a.URL(), originURL("pypi-index")
 	default:
 		f.URL = a.URL()

@@ -122,7 +122,8 @@ func rayKeys(r *Recipe) []strictyaml.Key {
 			Default: "that of `pip.pylock`, else the newest that this raybuild knows", Example: "2.60.0",
 			Value: strictyaml.String(&r.Ray.Version, nameRayVersion)},
 		{Name: "extras", Doc: "The extras of Ray. An empty list is Ray alone.",
-			Default: "none if `pip.pylock` has Ray, else `[default, rllib, tune]`, as far as the version has them", Example: "[default, serve]",
+			Default: "none if `pip.pylock` has Ray, else `[default, rllib, tune]`, as far as the version has them",
+			Example: "[default, serve]",
 			Value: strictyaml.Strings(&r.Ray.Extras, nameExtra).Then(func() {
 				if r.Ray.Extras == nil {
 					r.Ray.Extras = []string{} // none at all, which is not the default

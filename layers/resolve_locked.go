@@ -85,9 +85,9 @@ func lockError(file string, err error) error {
 	return err
 }
 
-// notFromLock are the packages that the recipe's own wheels and the environment bring. What conda brings by itself, such
-// as pip, stays: two copies of a package would lie over each other. It is an error if the recipe asks conda for another
-// version than the lock's.
+// notFromLock are the packages that the recipe's own wheels and the environment bring. What conda brings by itself,
+// such as pip, stays: two copies of a package would lie over each other. It is an error if the recipe asks conda for
+// another version than the lock's.
 func (r *Resolver) notFromLock(ctx context.Context, p python, own []Artifact) ([]string, error) {
 	if err := r.noteDists(ctx); err != nil {
 		return nil, err
@@ -113,8 +113,8 @@ func (r *Resolver) notFromLock(ctx context.Context, p python, own []Artifact) ([
 				continue
 			}
 			if slices.ContainsFunc(asked, func(spec string) bool { return condaName(spec) == a.Name }) {
-				return nil, fmt.Errorf("take packages from %q: it has %s %s, and conda installs %s, which the recipe asks "+
-					"for: write the lock's version under env.conda, or remove %[2]s there", p.Pylock.File, name,
+				return nil, fmt.Errorf("take packages from %q: it has %s %s, and conda installs %s, which the recipe "+
+					"asks for: write the lock's version under env.conda, or remove %[2]s there", p.Pylock.File, name,
 					shorten(versions, 60), d.Version)
 			}
 			r.in.Log("warning: %s has %s %s, and conda brings %s, which stays", p.Pylock.File, name,
@@ -155,7 +155,8 @@ func (l *lockedPackages) add(r *Resolver, p python, pkg pylock.Package, file pyl
 	case file.URL == "" && pkg.Index != "":
 		l.index[pkg.Name] = pkg.Index
 	case file.URL != "":
-		own := slices.ContainsFunc(p.ExtraIndexes, func(x ExtraIndex) bool { return slices.Contains(x.Packages, pkg.Name) })
+		own := slices.ContainsFunc(p.ExtraIndexes,
+			func(x ExtraIndex) bool { return slices.Contains(x.Packages, pkg.Name) })
 		at, secure, err := canonicalFile(file.URL, own)
 		if err != nil {
 			return fmt.Errorf("read file of package %q: %w", pkg.Name, err)
@@ -216,8 +217,9 @@ func (l *lockedPackages) check(r *Resolver, p python) error {
 			continue
 		}
 		if has, ok := pylock.Specifier(req.Specifier).Has(l.held[i].Version); ok && !has {
-			return fmt.Errorf("take packages from %q: it has %s %s, and the recipe asks for %q: change the recipe, or "+
-				"lock another version with the tool that made the lock", l.file, req.Name, l.held[i].Version, req.String())
+			return fmt.Errorf("take packages from %q: it has %s %s, and the recipe asks for %q: change the recipe, "+
+				"or lock another version with the tool that made the lock", l.file, req.Name, l.held[i].Version,
+				req.String())
 		}
 	}
 	return nil
@@ -264,8 +266,8 @@ func (l *lockedPackages) settle(artifacts []Artifact) error {
 			continue
 		}
 		if a.SHA256 != sum {
-			return fmt.Errorf("take package %q %s from %q: the index has %s with sha256 %s, and the lock has %s: resolve "+
-				"with uv, or lock it again", a.Name, a.Version, l.file, a.Filename(), a.SHA256, sum)
+			return fmt.Errorf("take package %q %s from %q: the index has %s with sha256 %s, and the lock has %s: "+
+				"resolve with uv, or lock it again", a.Name, a.Version, l.file, a.Filename(), a.SHA256, sum)
 		}
 		if file, ok := l.files[a.Name]; ok {
 			file.For, file.Size = a.For, max(file.Size, a.Size)
@@ -285,4 +287,16 @@ func (l *lockedPackages) settle(artifacts []Artifact) error {
 // lockedFile is the artifact of a file that a lock names.
 func lockedFile(at, sum, name, version string) (Artifact, error) {
 	return pipFile(at, sum, name, version, nil)
+}
+
+// checkHashes refuses files that the hashes of a requirements file do not name, as uv does.
+func checkHashes(artifacts []Artifact, required []Requirement) error {
+	for _, q := range required {
+		i := slices.IndexFunc(artifacts, func(a Artifact) bool { return a.Name == q.Name && a.Origin != originLocal })
+		if len(q.Hashes) > 0 && i >= 0 && !slices.Contains(q.Hashes, "sha256:"+artifacts[i].SHA256) {
+			return fmt.Errorf("check the hashes of %s %s: %s has none of those that the requirements give", q.Name,
+				artifacts[i].Version, artifacts[i].Filename())
+		}
+	}
+	return nil
 }

@@ -19,8 +19,10 @@ type lockSources struct {
 	secure []string
 }
 
-func (s *lockSources) Know(artifacts []Artifact, _ []LocalFile) { s.known = append(s.known, artifacts...) }
-func (s *lockSources) Secure(host string)                       { s.secure = append(s.secure, host) }
+func (s *lockSources) Know(artifacts []Artifact, _ []LocalFile) {
+	s.known = append(s.known, artifacts...)
+}
+func (s *lockSources) Secure(host string) { s.secure = append(s.secure, host) }
 
 // lockedUV is uv, which finds Ray and all that is locked.
 type lockedUV struct{ asked uv.Question }
@@ -33,7 +35,8 @@ func (u *lockedUV) Resolve(_ context.Context, q uv.Question) (*uv.Answer, error)
 		p := uv.Package{Name: l.Name, Version: l.Version, URL: l.URL, SHA256: l.SHA256, Size: 1}
 		if l.URL == "" {
 			p.SHA256 = q.Hashes[l.Name][0]
-			p.URL = "https://mirror.example/packages/" + strings.Repeat("a", 2) + "/bb/" + strings.Repeat("c", 60) + "/" +
+			p.URL = "https://mirror.example/packages/" + strings.Repeat("a", 2) + "/bb/" + strings.Repeat("c", 60) +
+				"/" +
 				l.Name + "-" + l.Version + "-py3-none-any.whl"
 		}
 		if l.Name != "ray" {
@@ -94,7 +97,8 @@ func uvLockOf(packages ...[3]string) string {
 
 // fromIndex are source and wheels of a package.
 func fromIndex(url string) string {
-	return "source = { registry = 'https://pypi.org/simple' }\nwheels = [{ url = '" + url + "', hash = 'sha256:" + sumA +
+	return "source = { registry = 'https://pypi.org/simple' }\nwheels = [{ url = '" + url + "', hash = 'sha256:" +
+		sumA +
 		"', size = 7 }]\n"
 }
 
@@ -145,7 +149,8 @@ func TestPoetrysFilesAreFoundOnTheIndex(t *testing.T) {
 	t.Parallel()
 	c := lockCase{recipe: "ray: {version: 2.49.0, extras: []}\npip: {pylock: poetry.lock}", file: "poetry.lock",
 		lock: "[[package]]\nname = 'a'\nversion = '1'\ngroups = ['main']\nfiles = [{file = 'a-1-py3-none-any.whl', " +
-			"hash = 'sha256:" + sumA + "'}]\n[package.source]\ntype = 'legacy'\nurl = 'https://mirror.example/simple/'\n" +
+			"hash = 'sha256:" + sumA + "'}]\n[package.source]\ntype = 'legacy'\nurl = " +
+			"'https://mirror.example/simple/'\n" +
 			"reference = 'm'\n[metadata]\nlock-version = '2.1'\npython-versions = '>=3.9,<4'\n"}
 	finder, _, _, artifacts, err := c.run(t)
 	if err != nil {
@@ -185,7 +190,8 @@ func TestLocksOfOtherToolsThatCannotBeTaken(t *testing.T) {
 			uvLockOf([3]string{"a", "1", wheel}), nil}, `it has a 1, and the recipe asks for "a>=2"`},
 		{"conda's version against it", lockCase{head + "env: {conda: [a]}\npip: {pylock: uv.lock}", "uv.lock",
 			uvLockOf([3]string{"a", "1", wheel}), map[string]string{"a": "a==2"}},
-			"it has a 1, and conda installs 2, which the recipe asks for: write the lock's version under env.conda, or " +
+			"it has a 1, and conda installs 2, which the recipe asks for: write the lock's version under " +
+				"env.conda, or " +
 				"remove a there"},
 		{"another Python", lockCase{head + "pip: {pylock: uv.lock}", "uv.lock",
 			strings.Replace(uvLockOf(), ">=3.9", ">=3.12", 1), nil}, "Python 3.11.9: the lock is for Python >=3.12"},
@@ -201,8 +207,10 @@ func TestLocksOfOtherToolsThatCannotBeTaken(t *testing.T) {
 			`select extra "x": the lock has none`},
 		{"a group", lockCase{head + "pip: {pylock: {file: uv.lock, groups: [dev]}}", "uv.lock", uvLockOf(), nil},
 			`select group "dev": the lock has none`},
-		{"another Ray", lockCase{head + "pip: {pylock: uv.lock}", "uv.lock", uvLockOf([3]string{"ray", "2.48.0", wheel}),
-			nil}, "pip.pylock: the recipe has Ray 2.49.0, and uv.lock has Ray 2.48.0; set ray.version to the lock's or " +
+		{"another Ray", lockCase{head + "pip: {pylock: uv.lock}", "uv.lock", uvLockOf([3]string{"ray", "2.48.0",
+			wheel}),
+			nil}, "pip.pylock: the recipe has Ray 2.49.0, and uv.lock has Ray 2.48.0; set ray.version to the " +
+			"lock's or " +
 			"remove it, or lock the other version with the tool that made uv.lock"},
 		{"two Rays", lockCase{"pip: {pylock: uv.lock}", "uv.lock", uvLockOf([3]string{"ray", "2.48.0", wheel},
 			[3]string{"ray", "2.49.0", wheel}), nil}, "uv.lock has Ray in 2 versions: 2.48.0, 2.49.0; set ray.version"},
@@ -227,7 +235,8 @@ func TestOwnWheelTakesThePlaceOfALockedPackage(t *testing.T) {
 	dir := t.TempDir()
 	l := &lockedPackages{file: "uv.lock", sums: map[string]string{"a": sumA}}
 	other := strings.Repeat("b", 64)
-	if err := l.settle([]Artifact{{Name: "a", Version: "1", Origin: "pypi", Path: "a.whl", SHA256: other}}); err == nil ||
+	if err := l.settle([]Artifact{{Name: "a", Version: "1", Origin: "pypi", Path: "a.whl",
+		SHA256: other}}); err == nil ||
 		!strings.Contains(err.Error(), "resolve with uv, or lock it again") {
 		t.Errorf("%v", err)
 	}
@@ -295,7 +304,8 @@ func TestPylockIsPartOfTheRecipe(t *testing.T) {
 	}
 	seen := map[string]bool{}
 	for _, x := range []*Recipe{r, load("pip: {pylock: {file: uv.lock, groups: [dev]}}", lock),
-		load("pip: {pylock: uv.lock}", lock), load("pip: {pylock: uv.lock}", lock+"#\n"), load("ray: {version: 2.49.0}", "")} {
+		load("pip: {pylock: uv.lock}", lock), load("pip: {pylock: uv.lock}", lock+"#\n"),
+		load("ray: {version: 2.49.0}", "")} {
 		for _, d := range []string{x.Digest().String(), inputs(x)} {
 			if seen[d] {
 				t.Errorf("another recipe has the digest of %+v", x.Pip.Pylock)

@@ -92,18 +92,6 @@ func (p python) requirements() []string {
 	return append(out, p.envPip...)
 }
 
-// checkHashes refuses files that the hashes of a requirements file do not name, as uv does.
-func checkHashes(artifacts []Artifact, required []Requirement) error {
-	for _, q := range required {
-		i := slices.IndexFunc(artifacts, func(a Artifact) bool { return a.Name == q.Name && a.Origin != originLocal })
-		if len(q.Hashes) > 0 && i >= 0 && !slices.Contains(q.Hashes, "sha256:"+artifacts[i].SHA256) {
-			return fmt.Errorf("check the hashes of %s %s: %s has none of those that the requirements give", q.Name,
-				artifacts[i].Version, artifacts[i].Filename())
-		}
-	}
-	return nil
-}
-
 // heldPins are the old versions that the resolver is asked to keep.
 func (r *Resolver) heldPins() []string {
 	if r.updates("pip") {

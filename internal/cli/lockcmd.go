@@ -10,19 +10,7 @@ import (
 	"github.com/raybuild/raybuild/layers"
 )
 
-func (a *app) lockCommand() *cobra.Command {
-	var (
-		recipe  recipeOptions
-		builder builderOptions
-		update  bool
-		check   bool
-		export  string
-		asJSON  bool
-	)
-	cmd := &cobra.Command{
-		Use:   "lock [--update [LAYER…]] [--check] [--export pylock]",
-		Short: "Resolve the recipe to exact artifacts, and write the lock",
-		Long: `lock asks the package sources for what the recipe needs, and writes
+const lockLong = `lock asks the package sources for what the recipe needs, and writes
 raybuild.lock: the base image and every package by digest, for each platform.
 Without flags it resolves only what the lock does not have yet, and keeps all
 other versions.
@@ -41,7 +29,21 @@ conda. The paths of your own wheels in it are relative to the recipe.
 
 Resolving runs apt-get and conda in the build sandbox, which needs a builder. uv
 resolves Python packages on this machine. pip in the sandbox takes its place if
-the recipe says so, and where uv cannot answer.`,
+the recipe says so, and where uv cannot answer.`
+
+func (a *app) lockCommand() *cobra.Command {
+	var (
+		recipe  recipeOptions
+		builder builderOptions
+		update  bool
+		check   bool
+		export  string
+		asJSON  bool
+	)
+	cmd := &cobra.Command{
+		Use:   "lock [--update [LAYER…]] [--check] [--export pylock]",
+		Short: "Resolve the recipe to exact artifacts, and write the lock",
+		Long:  lockLong,
 		Example: `  raybuild lock
   raybuild lock --update                # everything anew
   raybuild lock --update base           # a security update of the base image
@@ -74,7 +76,8 @@ the recipe says so, and where uv cannot answer.`,
 	builder.flags(cmd.Flags())
 	cmd.Flags().BoolVar(&update, "update", false, "take new versions: of everything, or of what the arguments name")
 	cmd.Flags().BoolVar(&check, "check", false, "only say whether the lock fits the recipe; exit code 1 if not")
-	cmd.Flags().StringVar(&export, "export", "", "print the lock's Python packages for other tools, as `FORMAT`: pylock")
+	cmd.Flags().StringVar(&export, "export", "", "print the lock's Python packages for other tools, as `FORMAT`: "+
+		"pylock")
 	jsonFlag(cmd, &asJSON)
 	completeValues(cmd, "export", []string{exportPylock}, cobra.ShellCompDirectiveNoFileComp)
 	return cmd

@@ -56,8 +56,10 @@ func TestMarkersAreThoseOfPackaging(t *testing.T) {
 }
 
 func TestParseMarkerRefuses(t *testing.T) {
-	for _, text := range []string{"", "x", "python_version", "python_version <", "'a' == 'b'", "python_version < '3' and",
-		"(python_version < '3'", "python_version < '3')", "python_version is '3'", "python_version not '3'", "a.b == 'c'",
+	for _, text := range []string{"", "x", "python_version", "python_version <", "'a' == 'b'",
+		"python_version < '3' and",
+		"(python_version < '3'", "python_version < '3')", "python_version is '3'", "python_version not '3'",
+		"a.b == 'c'",
 		"python_version < '3", "python_version < 3", strings.Repeat("(", 1<<16) + "os_name == ''",
 		strings.Repeat("(", 99) + "os_name == ''" + strings.Repeat(")", 99)} {
 		if m, err := ParseMarker(text); err == nil {

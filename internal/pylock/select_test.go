@@ -60,7 +60,8 @@ func TestSelectOfRealLocks(t *testing.T) {
 		uv12 = "anyio 4.12.0, certifi 2025.11.12, h11 0.16.0, httpcore 1.0.9, httpx 0.28.1, idna 3.11, pluggy 1.6.0, " +
 			"psutil 7.2.1, socksio 1.0.0, tabulate 0.9.0, typing-extensions 4.15.0"
 		uv10 = "anyio 4.12.0, certifi 2025.11.12, exceptiongroup 1.3.1, h11 0.16.0, httpcore 1.0.9, httpx 0.28.1, " +
-			"idna 3.11, pluggy 1.4.0, psutil 7.2.1, socksio 1.0.0, tabulate 0.9.0, tomli 2.3.0, typing-extensions 4.15.0"
+			"idna 3.11, pluggy 1.4.0, psutil 7.2.1, socksio 1.0.0, tabulate 0.9.0, tomli 2.3.0, typing-extensions " +
+			"4.15.0"
 		uvAll = "anyio 4.12.0, certifi 2025.11.12, h11 0.16.0, httpcore 1.0.9, httpx 0.28.1, idna 3.11, " +
 			"iniconfig 2.3.0, markdown-it-py 4.0.0, mdurl 0.1.2, pluggy 1.6.0, psutil 7.2.1, pygments 2.19.2, " +
 			"rich 14.2.0, socksio 1.0.0, tabulate 0.9.0, typing-extensions 4.15.0"
@@ -87,7 +88,8 @@ func TestSelectOfRealLocks(t *testing.T) {
 		{"a workspace", "workspace-uv.lock", "3.12.4", nil, nil, nil, "tabulate 0.10.0"},
 		{"a workspace's group", "workspace-uv.lock", "3.12.4", nil, []string{"dev"}, nil,
 			"iniconfig 2.3.1, tabulate 0.10.0"},
-		{"one of two extras that exclude each other", "conflicts-uv.lock", "3.12.4", []string{"old"}, []string{"ci"}, nil,
+		{"one of two extras that exclude each other", "conflicts-uv.lock", "3.12.4", []string{"old"}, []string{"ci"},
+			nil,
 			"idna 3.7, iniconfig 2.3.0, tabulate 0.9.0"},
 		{"the other one", "conflicts-uv.lock", "3.12.4", []string{"new"}, []string{"dev"}, nil,
 			"idna 3.10, iniconfig 1.1.1, tabulate 0.9.0"},
@@ -130,12 +132,14 @@ func TestSelectOfPoetrysGroups(t *testing.T) {
 
 // uvText is a uv.lock whose project needs what more says.
 func uvText(needs, more string) string {
-	return "version = 1\nrevision = 3\nrequires-python = '>=3.11'\n[[package]]\nname = 'app'\nsource = { virtual = '.' }\n" +
+	return "version = 1\nrevision = 3\nrequires-python = '>=3.11'\n[[package]]\nname = 'app'\nsource = { virtual = " +
+		"'.' }\n" +
 		"dependencies = [" + needs + "]\n" + more
 }
 
-func wheelOf(name string) string {
-	return "wheels = [{ url = 'https://o.example/" + name + "-1-py3-none-any.whl', hash = 'sha256:" + sum + "' }]\n"
+// oneWheel are the wheels of a package a.
+func oneWheel() string {
+	return "wheels = [{ url = 'https://o.example/a-1-py3-none-any.whl', hash = 'sha256:" + sum + "' }]\n"
 }
 
 func pylockText(more string) string { return "lock-version = '1.0'\ncreated-by = 'x'\n" + more }
@@ -157,40 +161,47 @@ func TestLocksThatCannotBeTaken(t *testing.T) {
 		{"no TOML", "uv.lock", "version = ", "read uv.lock"},
 		{"another version of uv's", "uv.lock", "version = 2", "version 2: want 1"},
 		{"too long", "uv.lock", strings.Repeat("#", MaxSize+1), "more than"},
-		{"no project", "uv.lock", "version = 1\n" + pkg("a", registry+wheelOf("a")), "no project of its own"},
+		{"no project", "uv.lock", "version = 1\n" + pkg("a", registry+oneWheel()), "no project of its own"},
 		{"another Python", "uv.lock", strings.Replace(uvText("", ""), "3.11", "3.13", 1),
 			"select packages for Python 3.12.4: the lock is for Python >=3.13"},
 		{"a package that is not there", "uv.lock", uvText("{name = 'a'}", ""),
 			`select what "app" needs: package "a": the lock does not have it`},
-		{"a need of a need that is not there", "uv.lock", uvText("{name = 'a'}", pkg("a", registry+wheelOf("a")+
+		{"a need of a need that is not there", "uv.lock", uvText("{name = 'a'}", pkg("a", registry+oneWheel()+
 			"dependencies = [{name = 'b'}]\n")), `select what "a" needs: package "b"`},
-		{"a package for another fork", "uv.lock", uvText("{name = 'a'}", pkg("a", registry+wheelOf("a")+
+		{"a package for another fork", "uv.lock", uvText("{name = 'a'}", pkg("a", registry+oneWheel()+
 			"resolution-markers = [\"python_version < '3.12'\"]\n")), "does not have it for this environment"},
-		{"two of a name", "uv.lock", uvText("{name = 'a'}", pkg("a", registry+wheelOf("a"))+
-			pkg("a", "source = { url = 'https://o.example/a-1-py3-none-any.whl' }\n"+wheelOf("a"))), "which one"},
+		{"two of a name", "uv.lock", uvText("{name = 'a'}", pkg("a", registry+oneWheel())+
+			pkg("a", "source = { url = 'https://o.example/a-1-py3-none-any.whl' }\n"+oneWheel())), "which one"},
 		{"git", "uv.lock", uvText("{name = 'a'}", pkg("a", "source = { git = 'https://o.example/a?rev=1#1' }\n")),
 			`package "a 1": the lock takes it from git`},
-		{"a directory", "uv.lock", uvText("{name = 'a'}", pkg("a", "source = { editable = 'libs/a' }\n")), "a directory"},
+		{"a directory", "uv.lock", uvText("{name = 'a'}", pkg("a", "source = { editable = 'libs/a' }\n")),
+			"a directory"},
 		{"a file", "uv.lock", uvText("{name = 'a'}", pkg("a", "source = { path = 'a.whl' }\n")), "a file beside it"},
 		{"no hash", "uv.lock", uvText("{name = 'a'}", pkg("a", registry+
 			"wheels = [{ url = 'https://o.example/a-1-py3-none-any.whl' }]\n")), "no sha256"},
-		{"another hash", "uv.lock", uvText("{name = 'a'}", pkg("a", registry+strings.Replace(wheelOf("a"), "sha256", "md5",
+		{"another hash", "uv.lock", uvText("{name = 'a'}", pkg("a", registry+strings.Replace(oneWheel(), "sha256",
+			"md5",
 			1))), "no sha256"},
-		{"a url of a file", "uv.lock", uvText("", pkg("a", registry+strings.Replace(wheelOf("a"), "https:", "file:", 1))),
+		{"a url of a file", "uv.lock", uvText("", pkg("a", registry+strings.Replace(oneWheel(), "https:", "file:",
+			1))),
 			"none of http or https"},
 		{"a name", "uv.lock", uvText("", pkg("A_b", registry)), "not normalised"},
 		{"a marker", "uv.lock", uvText("{name = 'a', marker = 'x'}", ""), "read marker"},
 		{"an extra", "uv.lock+x", uvText("", ""), `select extra "x": the lock has none`},
-		{"pylock from git", "pylock.toml", pylock("vcs = {type = 'git', url = 'https://o.example'}\n"), "from version control"},
-		{"pylock for another Python", "pylock.toml", strings.Replace(pylock(file), "[[", "requires-python = '<3'\n[[", 1),
+		{"pylock from git", "pylock.toml", pylock("vcs = {type = 'git', url = 'https://o.example'}\n"),
+			"from version control"},
+		{"pylock for another Python", "pylock.toml", strings.Replace(pylock(file), "[[", "requires-python = '<3'\n[[",
+			1),
 			"is for Python <3"},
 		{"a package for another Python", "pylock.toml", pylock("requires-python = '<3'\n" + file),
 			"version 1 is for Python <3"},
 		{"pylock for another environment", "pylock.toml", strings.Replace(pylock(file), "[[",
 			"environments = [\"sys_platform == 'win32'\"]\n[[", 1), "for other environments: sys_platform == 'win32'"},
-		{"pylock with a package twice", "pylock.toml", pylock(file) + "[[packages]]\nname = 'a'\nversion = '2'\n" + file,
+		{"pylock with a package twice", "pylock.toml", pylock(file) + "[[packages]]\nname = 'a'\nversion = '2'\n" +
+			file,
 			"twice for Python 3.12.4 on linux/amd64: as 1 and 2"},
-		{"pylock without a version", "pylock.toml", strings.Replace(pylock(file), "version = '1'\n", "", 1), "no version"},
+		{"pylock without a version", "pylock.toml", strings.Replace(pylock(file), "version = '1'\n", "", 1),
+			"no version"},
 		{"pylock's marker", "pylock.toml", pylock("marker = 'x'\n" + file), "read marker"},
 		{"pylock's extra", "pylock.toml+x", strings.Replace(pylock(file), "[[", "extras = ['y']\n[[", 1),
 			`select extra "x": the lock has only y`},
@@ -200,7 +211,8 @@ func TestLocksThatCannotBeTaken(t *testing.T) {
 		{"Poetry for another Python", "poetry.lock", strings.Replace(poetryText("2.1", ""), ">=3.9", "<3.9", 1),
 			"for Python <3.9"},
 		{"Poetry from git", "poetry.lock", poetry("[package.source]\ntype = 'git'\nurl = 'x'\n"), "from git"},
-		{"Poetry without a hash", "poetry.lock", poetry("files = [{file = 'a-1.tar.gz', hash = 'md5:0'}]\n"), "no sha256"},
+		{"Poetry without a hash", "poetry.lock", poetry("files = [{file = 'a-1.tar.gz', hash = 'md5:0'}]\n"),
+			"no sha256"},
 		{"Poetry's marker", "poetry.lock", poetry("markers = 'x'\n"), "read marker"},
 		{"Poetry's markers", "poetry.lock", poetry("markers = 1\n"), "neither a text nor a table"},
 		{"a path for a file", "poetry.lock", poetry("files = [{file = '../a', hash = ''}]\n"), "no file name"},
@@ -246,7 +258,8 @@ func TestSelectTellsWhatIsNoFile(t *testing.T) {
 
 func TestPylocksOwnGroupsAndExtras(t *testing.T) {
 	file := func(name string) string {
-		return "wheels = [{ url = 'https://o.example/" + name + "-1-py3-none-any.whl', hashes = {sha256 = '" + sum + "'} }]\n"
+		return "wheels = [{ url = 'https://o.example/" + name + "-1-py3-none-any.whl', hashes = {sha256 = '" + sum +
+			"'} }]\n"
 	}
 	text := pylockText("extras = ['X_y']\ndependency-groups = ['dev', 'docs']\ndefault-groups = ['dev']\n")
 	for name, marker := range map[string]string{"a": "'x-y' in extras", "b": "'dev' in dependency_groups",
@@ -295,7 +308,8 @@ func FuzzOpen(f *testing.F) {
 		"markers = {main = \"extra == 'x'\"}\nfiles = [{file = 'a-1.zip', hash = 'sha256:"+sum+"'}]\n"+
 		"[package.source]\ntype = 'legacy'\nurl = 'https://o.example/simple'\n[extras]\nx = ['a']\n")), "x", "dev")
 	f.Add("pylock.toml", []byte(pylockText("default-groups = ['dev']\nextras = ['x']\n[[packages]]\nname = 'a'\n"+
-		"version = '1'\nmarker = \"'x' in extras\"\narchive = {path = 'a.zip', hashes = {sha256 = '"+sum+"'}}\n")), "x", "")
+		"version = '1'\nmarker = \"'x' in extras\"\narchive = {path = 'a.zip', hashes = {sha256 = '"+sum+"'}}\n")),
+		"x", "")
 	f.Add("uv.lock", []byte(uvText("{name = 'a', extra = ['x']}", "[[package]]\nname = 'a'\nversion = '1'\n"+
 		"source = { registry = 'x' }\n[package.optional-dependencies]\nx = [{name = 'app'}]\n")), "", "")
 	f.Fuzz(func(t *testing.T, name string, data []byte, extra, group string) {

@@ -38,7 +38,8 @@ func (l *Lock) Marshal() ([]byte, error) {
 	line("created-by", l.CreatedBy)
 	for _, p := range l.Packages {
 		if p.Other != "" {
-			return nil, fmt.Errorf("write pylock.toml: %w", &NotAFileError{Name: p.Name, Version: p.Version, Kind: p.Other})
+			return nil, fmt.Errorf("write pylock.toml: %w", &NotAFileError{Name: p.Name, Version: p.Version,
+				Kind: p.Other})
 		}
 		b.WriteString("\n[[packages]]\n")
 		line("name", p.Name)

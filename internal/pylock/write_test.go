@@ -53,7 +53,8 @@ func randomLock(r *rand.Rand) *Lock {
 	l := &Lock{Version: "1.0", CreatedBy: text(), RequiresPython: text(), Environments: list("x", "y"),
 		Extras: list("e", "f"), Groups: list("g"), DefaultGroups: list("g")}
 	for i := range r.IntN(4) {
-		p := Package{Name: fmt.Sprintf("p%d", i), Version: text(), Marker: text(), RequiresPython: text(), Index: text()}
+		p := Package{Name: fmt.Sprintf("p%d", i), Version: text(), Marker: text(), RequiresPython: text(),
+			Index: text()}
 		switch r.IntN(4) {
 		case 0:
 			f := file("p-1.zip")

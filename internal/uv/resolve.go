@@ -157,24 +157,8 @@ func (r *Resolver) run(ctx context.Context, q Question, held map[string]Held, ov
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	files := map[string]string{requirementsFile: strings.Join(q.requirements(), "\n") + "\n"}
-	if len(constraints) > 0 {
-		files[constraintsFile] = strings.Join(constraints, "\n") + "\n"
-	}
-	if len(over) > 0 {
-		files[overridesFile] = strings.Join(slices.Sorted(maps.Values(over)), "\n") + "\n"
-	}
-	if len(q.Held) > 0 {
-		old, err := preferences(q.Held)
-		if err != nil {
-			return nil, err
-		}
-		files[lockFile] = string(old)
-	}
-	for name, text := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			return nil, fmt.Errorf("write uv's question: %w", err)
-		}
+	if err := q.write(dir, constraints, over); err != nil {
+		return nil, err
 	}
 	p, err := openProxy(r.o.Gateway, q, held)
 	if err != nil {
@@ -196,6 +180,30 @@ func (r *Resolver) run(ctx context.Context, q Question, held map[string]Held, ov
 	answer.Requests, _ = p.seen()
 	answer.Warnings = warnings(said)
 	return answer, nil
+}
+
+// write writes the question's files into the directory of a run.
+func (q Question) write(dir string, constraints []string, over map[string]string) error {
+	files := map[string][]byte{}
+	for name, lines := range map[string][]string{requirementsFile: q.requirements(), constraintsFile: constraints,
+		overridesFile: slices.Sorted(maps.Values(over))} {
+		if len(lines) > 0 {
+			files[name] = []byte(strings.Join(lines, "\n") + "\n")
+		}
+	}
+	if len(q.Held) > 0 {
+		old, err := preferences(q.Held)
+		if err != nil {
+			return err
+		}
+		files[lockFile] = old
+	}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			return fmt.Errorf("write uv's question: %w", err)
+		}
+	}
+	return nil
 }
 
 // Files of a run. lockFile is uv's answer, and before it the old versions.

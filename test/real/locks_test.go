@@ -15,8 +15,8 @@ var (
 	aboutRay = regexp.MustCompile(`(?m)^ray:.*\n`)
 )
 
-// TestLocksOfOthersTools locks recipes with locks that uv and Poetry wrote, which have older packages than the index, and
-// has uv read the lock that raybuild exports.
+// TestLocksOfOthersTools locks recipes with locks that uv and Poetry wrote, which have older packages than the index,
+// and has uv read the lock that raybuild exports.
 func TestLocksOfOthersTools(t *testing.T) {
 	p := needPlace(t)
 	const data = "../../internal/pylock/testdata/"
