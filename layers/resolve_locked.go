@@ -20,6 +20,7 @@ type lockedPackages struct {
 	files map[string]Artifact // by name, of those whose place the lock knows
 	sums  map[string]string   // sha256 of the file, by name
 	index map[string]string   // roots of indexes that the lock names, of those whose place it does not know
+	pypi  []Mirror            // of PyPI: a lock may be made at any of them
 }
 
 // target is what Python packages must run on.
@@ -30,7 +31,7 @@ func (r *Resolver) target() pylock.Target {
 // fromLock reads what the lock of another tool gives this platform. Wheels beside the lock come as further own wheels.
 func (r *Resolver) fromLock(ctx context.Context, p python, own []Artifact) (*lockedPackages, []Artifact, error) {
 	out := &lockedPackages{file: p.Pylock.File, files: map[string]Artifact{}, sums: map[string]string{},
-		index: map[string]string{}}
+		index: map[string]string{}, pypi: append(Presets(), r.in.Recipe.Mirrors.Fetch...)}
 	if p.Pylock.File == "" {
 		return out, own, nil
 	}
@@ -155,9 +156,7 @@ func (l *lockedPackages) add(r *Resolver, p python, pkg pylock.Package, file pyl
 	case file.URL == "" && pkg.Index != "":
 		l.index[pkg.Name] = pkg.Index
 	case file.URL != "":
-		own := slices.ContainsFunc(p.ExtraIndexes,
-			func(x ExtraIndex) bool { return slices.Contains(x.Packages, pkg.Name) })
-		at, secure, err := canonicalFile(file.URL, own)
+		at, secure, err := canonicalFile(file.URL, l.mirrors(p, pkg.Name))
 		if err != nil {
 			return fmt.Errorf("read file of package %q: %w", pkg.Name, err)
 		}
@@ -176,12 +175,17 @@ func (l *lockedPackages) add(r *Resolver, p python, pkg pylock.Package, file pyl
 	return nil
 }
 
-// pypiLayout is the end of a URL of a file of PyPI, at whichever mirror a lock was made.
-var pypiLayout = lazy(`/packages/[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{60}/[^/]+$`)
+// mirrors are those of PyPI that a package's file may be at; none for a package of an index of its own.
+func (l *lockedPackages) mirrors(p python, name string) []Mirror {
+	if slices.ContainsFunc(p.ExtraIndexes, func(x ExtraIndex) bool { return slices.Contains(x.Packages, name) }) {
+		return nil
+	}
+	return l.pypi
+}
 
-// canonicalFile is the canonical URL of a file that a lock names: PyPI's, if the path is one of PyPI's and the file is
-// none of an own index. Logins are not taken from a lock. secure is the host if it needs https and is none of PyPI's.
-func canonicalFile(raw string, own bool) (canonical, secure string, err error) {
+// canonicalFile is the canonical URL of a file that a lock names: PyPI's, if it is a file of PyPI at one of the mirrors.
+// Logins are not taken from a lock. secure is the host if it needs https and is none of PyPI's.
+func canonicalFile(raw string, mirrors []Mirror) (canonical, secure string, err error) {
 	u, err := url.Parse(raw)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return "", "", fmt.Errorf("read url %q: want one of http or https", raw)
@@ -189,10 +193,14 @@ func canonicalFile(raw string, own bool) (canonical, secure string, err error) {
 	if u.RawQuery != "" {
 		return "", "", fmt.Errorf("read url %q: it has a query, which a link that stays does not have", u.Redacted())
 	}
-	if at := pypiLayout().FindString(u.EscapedPath()); at != "" && !own {
-		return originURL("pypi") + at, "", nil
-	}
 	u.User, u.Fragment, u.RawFragment = nil, "", ""
+	for _, m := range mirrors {
+		_, root, _ := strings.Cut(m.PipFiles, "://")
+		if below, ok := strings.CutPrefix(u.Host+u.EscapedPath(), root+"/"); ok && root != "" &&
+			pypiPath().MatchString(below) {
+			return originURL("pypi") + "/" + below, "", nil
+		}
+	}
 	if _, _, known := originOf(u.String()); !known && u.Scheme == "https" {
 		secure = u.Host
 	}
@@ -272,7 +280,7 @@ func (l *lockedPackages) settle(artifacts []Artifact) error {
 		if file, ok := l.files[a.Name]; ok {
 			file.For, file.Size = a.For, max(file.Size, a.Size)
 			*a = file
-		} else if at, _, err := canonicalFile(a.URL(), false); err == nil && l.index[a.Name] != "" {
+		} else if at, _, err := canonicalFile(a.URL(), l.pypi); err == nil && l.index[a.Name] != "" {
 			moved, err := lockedFile(at, sum, a.Name, a.Version)
 			if err != nil {
 				return err

@@ -105,9 +105,13 @@ func fromIndex(url string) string {
 func TestLockOfAnotherToolIsTakenAsItIs(t *testing.T) {
 	t.Parallel()
 	layout := "/packages/ab/cd/" + strings.Repeat("0", 60) + "/"
-	c := lockCase{recipe: "ray: {version: 2.49.0, extras: []}\npip: {pylock: uv.lock, packages: [a], extra_indexes: " +
+	c := lockCase{recipe: "mirrors: {fetch: [{pip: \"https://mirror.example/p/pypi/simple\"}]}\n" +
+		"ray: {version: 2.49.0, extras: []}\npip: {pylock: uv.lock, packages: [a], extra_indexes: " +
 		"[{url: https://own.example/simple, packages: [b]}]}", file: "uv.lock", lock: uvLockOf(
-		[3]string{"a", "1.5", fromIndex("https://me:secret@mirror.example/pypi" + layout + "a-1.5-py3-none-any.whl#x")},
+		[3]string{"a", "1.5", fromIndex("https://me:secret@mirror.example/p/pypi" + layout +
+			"a-1.5-py3-none-any.whl#x")},
+		[3]string{"a2", "1", fromIndex("https://pypi.tuna.tsinghua.edu.cn" + layout + "a2-1-py3-none-any.whl")},
+		[3]string{"a3", "1", fromIndex("https://mirror.example/private" + layout + "a3-1-py3-none-any.whl")},
 		[3]string{"b", "1", fromIndex("https://own.example" + layout + "b-1-py3-none-any.whl")},
 		[3]string{"c", "1", fromIndex("http://plain.example/c-1-py3-none-any.whl")},
 		[3]string{"d", "1", fromIndex("https://o.example/d-1-py3-none-any.whl")}),
@@ -121,6 +125,8 @@ func TestLockOfAnotherToolIsTakenAsItIs(t *testing.T) {
 		urls = append(urls, l.Name+" "+l.Version+" "+l.URL)
 	}
 	want := []string{"a 1.5 https://files.pythonhosted.org" + layout + "a-1.5-py3-none-any.whl",
+		"a2 1 https://files.pythonhosted.org" + layout + "a2-1-py3-none-any.whl",
+		"a3 1 https://mirror.example/private" + layout + "a3-1-py3-none-any.whl",
 		"b 1 https://own.example" + layout + "b-1-py3-none-any.whl", "c 1 http://plain.example/c-1-py3-none-any.whl"}
 	if !slices.Equal(urls, want) {
 		t.Errorf("locked are\n%s\nwant\n%s", strings.Join(urls, "\n"), strings.Join(want, "\n"))
@@ -147,7 +153,8 @@ func TestLockOfAnotherToolIsTakenAsItIs(t *testing.T) {
 // Poetry's locks have no URLs: uv finds the files on the index, and PyPI's mirrors are PyPI.
 func TestPoetrysFilesAreFoundOnTheIndex(t *testing.T) {
 	t.Parallel()
-	c := lockCase{recipe: "ray: {version: 2.49.0, extras: []}\npip: {pylock: poetry.lock}", file: "poetry.lock",
+	c := lockCase{recipe: "mirrors: {fetch: [{pip: \"https://mirror.example/simple\"}]}\n" +
+		"ray: {version: 2.49.0, extras: []}\npip: {pylock: poetry.lock}", file: "poetry.lock",
 		lock: "[[package]]\nname = 'a'\nversion = '1'\ngroups = ['main']\nfiles = [{file = 'a-1-py3-none-any.whl', " +
 			"hash = 'sha256:" + sumA + "'}]\n[package.source]\ntype = 'legacy'\nurl = " +
 			"'https://mirror.example/simple/'\n" +

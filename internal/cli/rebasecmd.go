@@ -27,8 +27,9 @@ again.
 
 It needs no recipe file: an image that raybuild pushed carries its recipe and
 lock. Only local files that the recipe names (files, own wheels, requirements,
-keys) must lie here, unchanged. Mirrors are not recorded: mirrors.fetch comes
-from the recipe here, or from the file of -f, which needs no other key.
+pip.pylock, keys) must lie here, unchanged. Mirrors are not recorded:
+mirrors.fetch comes from the recipe here, or from the file of -f, which needs no
+other key.
 
 rebase refuses a base of another release, or one with an older glibc than the
 packages were made with: build from the recipe then.
