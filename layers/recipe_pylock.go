@@ -3,6 +3,7 @@ package layers
 import (
 	"fmt"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"unicode"
@@ -25,7 +26,7 @@ type Pylock struct {
 
 // PythonLock is the content of a lock that another tool wrote.
 type PythonLock struct {
-	// Digest of the file.
+	// Digest of the file, and of pyproject.toml if that is read too.
 	Digest digest.Digest
 	source pylock.Source
 }
@@ -101,12 +102,17 @@ func (r *Recipe) readPylock(root *os.Root, at *strictyaml.Problem) {
 		at.Message, at.Fix = unreadable(name, err)
 		return
 	}
-	source, err := pylock.Open(name, data)
+	read := slices.Clone(data)
+	source, err := pylock.Open(name, data, func(beside string) ([]byte, error) {
+		more, err := readLocal(root, path.Join(path.Dir(name), beside), pylock.MaxSize)
+		read = append(read, more...)
+		return more, err
+	})
 	if err != nil {
 		at.File, at.Message, at.Fix = name, printable(err), "write it again with the tool that made it"
 		return
 	}
-	r.PythonLock = &PythonLock{Digest: digest.FromBytes(data), source: source}
+	r.PythonLock = &PythonLock{Digest: digest.FromBytes(read), source: source}
 	versions := source.Versions("ray")
 	if len(versions) > 0 && r.Ray.Extras == nil {
 		r.Ray.Extras = []string{} // the lock knows which ones its project asks for

@@ -23,6 +23,7 @@ type poetryLock struct {
 // poetryEntry is a package with its markers, by group; "" for all groups.
 type poetryEntry struct {
 	Package
+	python  string // as Poetry has it
 	groups  []string
 	markers map[string]Marker
 }
@@ -37,11 +38,12 @@ type poetryDocument struct {
 }
 
 type poetryPackage struct {
-	Name    string   `toml:"name"`
-	Version string   `toml:"version"`
-	Python  string   `toml:"python-versions"`
-	Groups  []string `toml:"groups"`
-	Markers any      `toml:"markers"` // a marker, or one for each group
+	Name    string         `toml:"name"`
+	Version string         `toml:"version"`
+	Python  string         `toml:"python-versions"`
+	Groups  []string       `toml:"groups"`
+	Markers any            `toml:"markers"` // a marker, or one for each group
+	Needs   map[string]any `toml:"dependencies"`
 	Files   []struct {
 		File string `toml:"file"`
 		Hash string `toml:"hash"`
@@ -56,8 +58,8 @@ type poetryPackage struct {
 // mainGroup is Poetry's group of what a project needs itself.
 const mainGroup = "main"
 
-// readPoetry reads a poetry.lock.
-func readPoetry(data []byte) (*poetryLock, error) {
+// readPoetry reads a poetry.lock. beside reads a file beside it: pyproject.toml, for a lock of Poetry 1.
+func readPoetry(data []byte, beside func(string) ([]byte, error)) (Source, error) {
 	if len(data) > MaxSize {
 		return nil, fmt.Errorf("read poetry.lock: it has %d bytes, more than %d", len(data), MaxSize)
 	}
@@ -66,13 +68,14 @@ func readPoetry(data []byte) (*poetryLock, error) {
 		return nil, fmt.Errorf("read poetry.lock: %w", err)
 	}
 	switch v := doc.Metadata.Version; {
-	case v == "2.0" || strings.HasPrefix(v, "1."):
-		return nil, fmt.Errorf("read poetry.lock: lock-version %q does not say which group needs which package: run "+
-			"`poetry lock` of Poetry 2, which keeps the versions and writes 2.1", v)
+	case strings.HasPrefix(v, "1."):
+		return nil, fmt.Errorf("read poetry.lock: lock-version %q is of Poetry 1.2 or older: run `poetry lock` of "+
+			"Poetry 2, which keeps the versions and writes 2.1", v)
 	case !strings.HasPrefix(v, "2."):
-		return nil, fmt.Errorf("read poetry.lock: lock-version %q: want 2.1", v)
+		return nil, fmt.Errorf("read poetry.lock: lock-version %q: want 2.0 or 2.1", v)
 	}
 	l := &poetryLock{python: doc.Metadata.Python, extras: normalAll(slices.Sorted(maps.Keys(doc.Extras)))}
+	var needs []map[string]any
 	for i, t := range doc.Packages {
 		p, err := t.read()
 		if err != nil {
@@ -80,6 +83,14 @@ func readPoetry(data []byte) (*poetryLock, error) {
 		}
 		l.packages = append(l.packages, p)
 		l.groups = append(l.groups, p.groups...)
+		needs = append(needs, t.Needs)
+	}
+	if doc.Metadata.Version == "2.0" {
+		pyproject, err := beside("pyproject.toml")
+		if err != nil {
+			return nil, fmt.Errorf("read what the project of poetry.lock needs: %w", err)
+		}
+		return source(readOldPoetry(l, needs, pyproject))
 	}
 	slices.Sort(l.groups)
 	l.groups = slices.Compact(l.groups)
@@ -87,7 +98,7 @@ func readPoetry(data []byte) (*poetryLock, error) {
 }
 
 func (t poetryPackage) read() (poetryEntry, error) {
-	p := poetryEntry{groups: normalAll(t.Groups), markers: map[string]Marker{}}
+	p := poetryEntry{python: t.Python, groups: normalAll(t.Groups), markers: map[string]Marker{}}
 	p.Name, p.Version, p.RequiresPython = Normal(t.Name), t.Version, poetryPython(t.Python)
 	if !normalName().MatchString(p.Name) {
 		return p, errors.New("it is no name of a package")
@@ -180,7 +191,7 @@ func (l *poetryLock) Versions(name string) []string {
 
 // Select gives the packages of the project's main group and of those that are asked for, whose markers hold.
 func (l *poetryLock) Select(r Request) ([]Package, error) {
-	e, err := r.environment(poetryPython(l.python), l.extras, l.groups)
+	e, err := l.environment(r)
 	if err != nil {
 		return nil, err
 	}
@@ -191,6 +202,15 @@ func (l *poetryLock) Select(r Request) ([]Package, error) {
 		}
 	}
 	return r.finish(out)
+}
+
+// environment is what the lock's markers are evaluated in.
+func (l *poetryLock) environment(r Request) (Environment, error) {
+	e, err := r.environment("", l.extras, l.groups)
+	if full := e.Values["python_full_version"]; err == nil && !poetryHas(l.python, full) {
+		err = fmt.Errorf("select packages for Python %s: the lock is for Python %s", full, l.python)
+	}
+	return e, err
 }
 
 // wanted tells whether one of the groups needs the package in the environment.

@@ -64,12 +64,13 @@ func isPylockName(name string) bool {
 }
 
 // Open reads a lock. Its file's name says which kind it is: pylock.toml or pylock.NAME.toml, uv.lock, or poetry.lock.
-func Open(name string, data []byte) (Source, error) {
+// beside reads a file beside it by its name: a poetry.lock of Poetry 1 says too little without pyproject.toml.
+func Open(name string, data []byte, beside func(name string) ([]byte, error)) (Source, error) {
 	switch base := path.Base(name); {
 	case base == uvName:
 		return source(readUV(data))
 	case base == poetryName:
-		return source(readPoetry(data))
+		return readPoetry(data, beside)
 	case isPylockName(base):
 		return source(Read(data))
 	}

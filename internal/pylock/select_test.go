@@ -16,12 +16,17 @@ func open(t *testing.T, file string) Source {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := Open(lockName(file), data)
+	s, err := Open(lockName(file), data, func(string) ([]byte, error) {
+		return os.ReadFile("testdata/" + strings.TrimSuffix(file, "poetry.lock") + "pyproject.toml")
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s
 }
+
+// nothing is what is beside a lock.
+func nothing(name string) ([]byte, error) { return nil, errors.New("there is no " + name) }
 
 func lockName(file string) string {
 	if _, name, ok := strings.Cut(file, "-"); ok {
@@ -53,7 +58,7 @@ func named(t *testing.T, r Request, packages []Package) (names string, files []F
 	return strings.Join(out, ", "), files
 }
 
-// The locks of testdata were written by uv 0.13.9 and Poetry 2.5.1, of one project; what is selected of them is what
+// The locks of testdata were written by uv 0.13.9, Poetry 2.5.1 and 1.8.5; what is selected of them is what
 // `uv export` and `poetry export` name.
 func TestSelectOfRealLocks(t *testing.T) {
 	const (
@@ -65,6 +70,13 @@ func TestSelectOfRealLocks(t *testing.T) {
 		uvAll = "anyio 4.12.0, certifi 2025.11.12, h11 0.16.0, httpcore 1.0.9, httpx 0.28.1, idna 3.11, " +
 			"iniconfig 2.3.0, markdown-it-py 4.0.0, mdurl 0.1.2, pluggy 1.6.0, psutil 7.2.1, pygments 2.19.2, " +
 			"rich 14.2.0, socksio 1.0.0, tabulate 0.9.0, typing-extensions 4.15.0"
+		old12 = "anyio 4.16.0, certifi 2026.10.19.post1, h11 0.16.0, httpcore 1.0.9, httpx 0.27.2, idna 3.20, " +
+			"pluggy 1.7.0, psutil 7.0.0, sniffio 1.3.1, socksio 1.0.0, tabulate 0.10.0, typing-extensions 4.16.0"
+		old10 = "anyio 4.16.0, certifi 2026.10.19.post1, exceptiongroup 1.3.2, h11 0.16.0, httpcore 1.0.9, " +
+			"httpx 0.27.2, idna 3.20, iniconfig 2.3.1, markdown-it-py 4.3.0, mdurl 0.1.2, pluggy 1.4.0, psutil " +
+			"7.0.0, " +
+			"pygments 2.21.0, rich 14.3.4, sniffio 1.3.1, socksio 1.0.0, tabulate 0.10.0, tomli 2.5.0, " +
+			"typing-extensions 4.16.0"
 		poetry12 = "anyio 4.16.0, certifi 2026.10.19.post1, h11 0.16.0, httpcore 1.0.9, httpx 0.28.1, idna 3.20, " +
 			"pluggy 1.7.0, psutil 7.2.2, socksio 1.0.0, tabulate 0.10.0, typing-extensions 4.16.0"
 	)
@@ -85,6 +97,8 @@ func TestSelectOfRealLocks(t *testing.T) {
 			"anyio 4.16.0, certifi 2026.10.19.post1, exceptiongroup 1.3.2, h11 0.16.0, httpcore 1.0.9, httpx 0.28.1, " +
 				"idna 3.20, pluggy 1.4.0, psutil 7.2.2, socksio 1.0.0, tabulate 0.10.0, tomli 2.5.0, " +
 				"typing-extensions 4.16.0"},
+		{"Poetry 1", "old-poetry.lock", "3.12.4", nil, nil, nil, old12},
+		{"Poetry 1 for an older Python", "old-poetry.lock", "3.10.2", []string{"pretty"}, []string{"dev"}, nil, old10},
 		{"a workspace", "workspace-uv.lock", "3.12.4", nil, nil, nil, "tabulate 0.10.0"},
 		{"a workspace's group", "workspace-uv.lock", "3.12.4", nil, []string{"dev"}, nil,
 			"iniconfig 2.3.1, tabulate 0.10.0"},
@@ -205,9 +219,9 @@ func TestLocksThatCannotBeTaken(t *testing.T) {
 		{"pylock's marker", "pylock.toml", pylock("marker = 'x'\n" + file), "read marker"},
 		{"pylock's extra", "pylock.toml+x", strings.Replace(pylock(file), "[[", "extras = ['y']\n[[", 1),
 			`select extra "x": the lock has only y`},
-		{"Poetry 1", "poetry.lock", poetryText("2.0", ""), "run `poetry lock` of Poetry 2"},
-		{"Poetry 0", "poetry.lock", poetryText("1.1", ""), "run `poetry lock` of Poetry 2"},
-		{"a Poetry to come", "poetry.lock", poetryText("3.0", ""), "want 2.1"},
+		{"Poetry 1 without its project", "poetry.lock", poetryText("2.0", ""), "needs: there is no pyproject.toml"},
+		{"Poetry 1.2", "poetry.lock", poetryText("1.1", ""), "run `poetry lock` of Poetry 2"},
+		{"a Poetry to come", "poetry.lock", poetryText("3.0", ""), "want 2.0 or 2.1"},
 		{"Poetry for another Python", "poetry.lock", strings.Replace(poetryText("2.1", ""), ">=3.9", "<3.9", 1),
 			"for Python <3.9"},
 		{"Poetry from git", "poetry.lock", poetry("[package.source]\ntype = 'git'\nurl = 'x'\n"), "from git"},
@@ -224,7 +238,7 @@ func TestLocksThatCannotBeTaken(t *testing.T) {
 			if extra != "" {
 				r.Extras = []string{extra}
 			}
-			s, err := Open(name, []byte(tc.text))
+			s, err := Open(name, []byte(tc.text), nothing)
 			if err == nil {
 				_, err = s.Select(r)
 			}
@@ -239,7 +253,7 @@ func TestSelectTellsWhatIsNoFile(t *testing.T) {
 	s, err := Open("uv.lock", []byte(uvText("{name = 'a'}", "[[package]]\nname = 'a'\nsource = { git = 'x' }\n"+
 		"dependencies = [{name = 'b'}]\n[[package]]\nname = 'b'\nversion = '1'\n"+
 		"source = { url = 'https://o.example/b-1-py3-none-any.whl' }\nwheels = [{ filename = 'b-1-py3-none-any.whl', "+
-		"hash = 'sha256:"+sum+"' }]\n")))
+		"hash = 'sha256:"+sum+"' }]\n")), nothing)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -266,7 +280,7 @@ func TestPylocksOwnGroupsAndExtras(t *testing.T) {
 		"c": "'docs' in dependency_groups"} {
 		text += "[[packages]]\nname = '" + name + "'\nversion = '1'\nmarker = \"" + marker + "\"\n" + file(name)
 	}
-	s, err := Open("pylock.gpu.toml", []byte(text))
+	s, err := Open("pylock.gpu.toml", []byte(text), nothing)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -312,8 +326,11 @@ func FuzzOpen(f *testing.F) {
 		"x", "")
 	f.Add("uv.lock", []byte(uvText("{name = 'a', extra = ['x']}", "[[package]]\nname = 'a'\nversion = '1'\n"+
 		"source = { registry = 'x' }\n[package.optional-dependencies]\nx = [{name = 'app'}]\n")), "", "")
+	f.Add("poetry.lock", []byte(poetryText("2.0", "[[package]]\nname = 'a'\nversion = '1'\n[package.dependencies]\n"+
+		"b = [{version = '^1', markers = \"extra == 'x'\", optional = true}, '*']\n[tool.poetry.dependencies]\n"+
+		"a = {version = '~1', extras = ['x'], python = '>=3 || <2'}\n[tool.poetry.extras]\nx = ['b']\n")), "x", "dev")
 	f.Fuzz(func(t *testing.T, name string, data []byte, extra, group string) {
-		s, err := Open(name, data)
+		s, err := Open(name, data, func(string) ([]byte, error) { return data, nil }) // both may be in one text
 		if err != nil {
 			return
 		}

@@ -223,7 +223,7 @@ func (l *uvLock) Select(r Request) ([]Package, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := uvWalk{lock: l, env: e, seen: map[uvNode]bool{}}
+	w := uvWalk{lock: l, env: e, seen: map[graphNode]bool{}}
 	w.env.Extras = nil // names of the graph alone
 	for _, i := range l.roots {
 		name := l.packages[i].Name
@@ -237,9 +237,9 @@ func (l *uvLock) Select(r Request) ([]Package, error) {
 	}
 	for _, i := range l.roots {
 		u := l.doc.Packages[i]
-		w.visit(uvNode{index: i})
+		w.visit(graphNode{index: i})
 		for _, x := range e.Extras {
-			w.visit(uvNode{index: i, extra: x})
+			w.visit(graphNode{index: i, extra: x})
 		}
 		for _, g := range e.Groups {
 			w.follow(u.Name, byName(u.Groups, g))
@@ -253,7 +253,7 @@ func (l *uvLock) Select(r Request) ([]Package, error) {
 	}
 	var out []Package
 	for i, p := range l.packages {
-		if w.seen[uvNode{index: i}] && !slices.Contains(l.roots, i) {
+		if w.seen[graphNode{index: i}] && !slices.Contains(l.roots, i) {
 			out = append(out, p)
 		}
 	}
@@ -270,8 +270,8 @@ func byName[T any](all map[string]T, name string) (found T) {
 	return found
 }
 
-// uvNode is a package, or an extra of it.
-type uvNode struct {
+// graphNode is a package, or an extra of it.
+type graphNode struct {
 	index int
 	extra string
 }
@@ -280,7 +280,7 @@ type uvNode struct {
 type uvWalk struct {
 	lock *uvLock
 	env  Environment
-	seen map[uvNode]bool
+	seen map[graphNode]bool
 	err  error
 }
 
@@ -295,8 +295,8 @@ func (w *uvWalk) encode(kind, project, name string) {
 
 // visit takes a package, or an extra of it, and all that this needs. It keeps a list and does not call itself: a lock
 // may be a long chain.
-func (w *uvWalk) visit(first uvNode) {
-	todo := []uvNode{first}
+func (w *uvWalk) visit(first graphNode) {
+	todo := []graphNode{first}
 	for len(todo) > 0 && w.err == nil {
 		n := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
@@ -321,8 +321,8 @@ func (w *uvWalk) follow(from string, needs []uvDep) {
 }
 
 // targets are where edges lead whose markers hold.
-func (w *uvWalk) targets(from string, needs []uvDep) []uvNode {
-	var out []uvNode
+func (w *uvWalk) targets(from string, needs []uvDep) []graphNode {
+	var out []graphNode
 	for _, d := range needs {
 		is, err := holds(d.Marker, w.env)
 		if err != nil {
@@ -337,9 +337,9 @@ func (w *uvWalk) targets(from string, needs []uvDep) []uvNode {
 			w.err = fmt.Errorf("select what %q needs: %w", from, err)
 			return nil
 		}
-		out = append(out, uvNode{index: i})
+		out = append(out, graphNode{index: i})
 		for _, x := range d.Extras {
-			out = append(out, uvNode{index: i, extra: Normal(x)})
+			out = append(out, graphNode{index: i, extra: Normal(x)})
 		}
 	}
 	return out

@@ -25,9 +25,10 @@ func TestLocksOfOthersTools(t *testing.T) {
 			"httpx-0.28.1 pluggy-1.4.0 idna-3.11 psutil-7.2.1 rich-14.2.0 iniconfig-2.3.0 certifi-2025.11.12"},
 		{"poetry.lock", "demo-poetry.lock", "{file: poetry.lock, extras: [pretty], groups: [dev]}",
 			"httpx-0.28.1 pluggy-1.4.0 idna-3.20 psutil-7.2.2 rich- iniconfig- certifi-2026.10.19.post1"},
+		{"poetry.lock", "old-poetry.lock", "poetry.lock", "httpx-0.27.2 pluggy-1.4.0 psutil-7.0.0"}, // with its project
 		{"pylock.demo.toml", "pylock.demo.toml", "pylock.demo.toml", "httpx-0.28.1 pluggy-1.4.0 rich-14.2.0"},
 	} {
-		t.Run(tc.file, func(t *testing.T) {
+		t.Run(tc.from, func(t *testing.T) {
 			recipe := aboutPip.ReplaceAllString(p.realRecipe(), "") + "pip: {pylock: " + tc.pylock + "}\n"
 			recipe = aboutRay.ReplaceAllString(recipe, "ray: {extras: []}\n")
 			x := p.project(t, recipe)
@@ -36,6 +37,9 @@ func TestLocksOfOthersTools(t *testing.T) {
 				t.Fatal(err)
 			}
 			x.write(tc.file, string(lock))
+			if old, err := os.ReadFile(data + strings.Replace(tc.from, "poetry.lock", "pyproject.toml", 1)); err == nil {
+				x.write("pyproject.toml", string(old))
+			}
 			start := time.Now()
 			if _, said, err := x.raybuild("lock"); err != nil {
 				t.Fatalf("%v\n%s", err, lastLines(said, 40))
