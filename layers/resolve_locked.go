@@ -154,7 +154,16 @@ func (l *lockedPackages) add(r *Resolver, p python, pkg pylock.Package, file pyl
 	}
 	switch {
 	case file.URL == "" && pkg.Index != "":
-		l.index[pkg.Name] = pkg.Index
+		root, secure, err := canonicalIndex(pkg.Index, l.pypi)
+		if err != nil {
+			return fmt.Errorf("read index of package %q: %w", pkg.Name, err)
+		}
+		if secure != "" {
+			r.in.Sources.Secure(secure)
+		}
+		if root != "" {
+			l.index[pkg.Name] = root
+		}
 	case file.URL != "":
 		at, secure, err := canonicalFile(file.URL, l.mirrors(p, pkg.Name))
 		if err != nil {
@@ -163,7 +172,7 @@ func (l *lockedPackages) add(r *Resolver, p python, pkg pylock.Package, file pyl
 		if secure != "" {
 			r.in.Sources.Secure(secure)
 		}
-		a, err := lockedFile(at, file.SHA256, pkg.Name, h.Version)
+		a, err := pipFile(at, file.SHA256, pkg.Name, h.Version, nil)
 		if err != nil {
 			return err
 		}
@@ -183,8 +192,8 @@ func (l *lockedPackages) mirrors(p python, name string) []Mirror {
 	return l.pypi
 }
 
-// canonicalFile is the canonical URL of a file that a lock names: PyPI's, if it is a file of PyPI at one of the mirrors.
-// Logins are not taken from a lock. secure is the host if it needs https and is none of PyPI's.
+// canonicalFile is the canonical URL of a file that a lock names: PyPI's, if it is a file of PyPI at one of the
+// mirrors. Logins are not taken from a lock. secure is the host if it needs https and is none of PyPI's.
 func canonicalFile(raw string, mirrors []Mirror) (canonical, secure string, err error) {
 	u, err := url.Parse(raw)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
@@ -205,6 +214,25 @@ func canonicalFile(raw string, mirrors []Mirror) (canonical, secure string, err 
 		secure = u.Host
 	}
 	return u.String(), secure, nil
+}
+
+// canonicalIndex is the root of an index that a lock names; "" for PyPI's, also at one of the mirrors: the recipe's own
+// mirrors answer for it. Logins are not taken from a lock.
+func canonicalIndex(raw string, mirrors []Mirror) (root, secure string, err error) {
+	u, err := url.Parse(raw)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" {
+		return "", "", errors.New("want a URL of http or https")
+	}
+	place := u.Host + strings.TrimRight(u.EscapedPath(), "/")
+	for _, m := range mirrors {
+		if _, known, _ := strings.Cut(m.PipIndex, "://"); known == place {
+			return "", "", nil
+		}
+	}
+	if u.Scheme == "https" {
+		secure = u.Host
+	}
+	return u.Scheme + "://" + place, secure, nil
 }
 
 // check refuses what contradicts the lock: another version of Ray, or a requirement of the recipe that its version does
@@ -241,7 +269,7 @@ func (l *lockedPackages) addTo(q *uv.Question) {
 	}
 	for name, root := range l.index {
 		if _, own := q.Projects[name]; !own {
-			q.Projects[name] = strings.TrimRight(root, "/")
+			q.Projects[name] = root
 		}
 	}
 }
@@ -280,21 +308,9 @@ func (l *lockedPackages) settle(artifacts []Artifact) error {
 		if file, ok := l.files[a.Name]; ok {
 			file.For, file.Size = a.For, max(file.Size, a.Size)
 			*a = file
-		} else if at, _, err := canonicalFile(a.URL(), l.pypi); err == nil && l.index[a.Name] != "" {
-			moved, err := lockedFile(at, sum, a.Name, a.Version)
-			if err != nil {
-				return err
-			}
-			moved.For, moved.Size = a.For, a.Size
-			*a = moved
 		}
 	}
 	return nil
-}
-
-// lockedFile is the artifact of a file that a lock names.
-func lockedFile(at, sum, name, version string) (Artifact, error) {
-	return pipFile(at, sum, name, version, nil)
 }
 
 // checkHashes refuses files that the hashes of a requirements file do not name, as uv does.

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/raybuild/raybuild/internal/pylock"
 	"github.com/raybuild/raybuild/internal/uv"
 )
 
@@ -151,27 +150,31 @@ func TestLockOfAnotherToolIsTakenAsItIs(t *testing.T) {
 	}
 }
 
-// Poetry's locks have no URLs: uv finds the files on the index, and PyPI's mirrors are PyPI.
+// Poetry's locks have no URLs: uv finds the files on the index, which is the recipe's mirrors' for a mirror of PyPI.
 func TestPoetrysFilesAreFoundOnTheIndex(t *testing.T) {
 	t.Parallel()
-	c := lockCase{recipe: "mirrors: {fetch: [{pip: \"https://mirror.example/simple\"}]}\n" +
-		"ray: {version: 2.49.0, extras: []}\npip: {pylock: poetry.lock}", file: "poetry.lock",
-		lock: "[[package]]\nname = 'a'\nversion = '1'\ngroups = ['main']\nfiles = [{file = 'a-1-py3-none-any.whl', " +
-			"hash = 'sha256:" + sumA + "'}]\n[package.source]\ntype = 'legacy'\nurl = " +
-			"'https://mirror.example/simple/'\n" +
-			"reference = 'm'\n[metadata]\nlock-version = '2.1'\npython-versions = '>=3.9,<4'\n"}
-	finder, _, _, artifacts, err := c.run(t)
+	lock := ""
+	for name, index := range map[string]string{"a": "https://pypi.tuna.tsinghua.edu.cn/simple/", "b": "",
+		"c": "https://me:secret@own.example/simple/"} {
+		lock += "[[package]]\nname = '" + name + "'\nversion = '1'\ngroups = ['main']\nfiles = [{file = '" + name +
+			"-1-py3-none-any.whl', hash = 'sha256:" + sumA + "'}]\n"
+		if index != "" {
+			lock += "[package.source]\ntype = 'legacy'\nurl = '" + index + "'\nreference = 'm'\n"
+		}
+	}
+	c := lockCase{recipe: "ray: {version: 2.49.0, extras: []}\npip: {pylock: poetry.lock}", file: "poetry.lock",
+		lock: lock + "[metadata]\nlock-version = '2.1'\npython-versions = '>=3.9,<4'\n"}
+	finder, sources, _, artifacts, err := c.run(t)
 	if err != nil {
 		t.Fatal(err)
 	}
 	q := finder.asked
-	if q.Projects["a"] != "https://mirror.example/simple" || !slices.Equal(q.Hashes["a"], []string{sumA}) ||
-		q.Locked[0].URL != "" {
+	if len(q.Projects) != 1 || q.Projects["c"] != "https://own.example/simple" || len(q.Locked) != 3 ||
+		!slices.Equal(q.Hashes["a"], []string{sumA}) || q.Locked[0].URL != "" {
 		t.Errorf("%+v", q)
 	}
-	i := slices.IndexFunc(artifacts, func(a Artifact) bool { return a.Name == "a" })
-	if i < 0 || artifacts[i].Origin != "pypi" {
-		t.Errorf("%+v", artifacts)
+	if !slices.Equal(sources.secure, []string{"own.example"}) || len(artifacts) != 4 {
+		t.Errorf("https is for %v; %+v", sources.secure, artifacts)
 	}
 }
 
@@ -265,82 +268,6 @@ func TestHashesOfRequirementsAreChecked(t *testing.T) {
 	}
 	artifacts[0].SHA256 = "x"
 	if err := checkHashes(artifacts, required); err == nil || !strings.Contains(err.Error(), "hashes of a 1") {
-		t.Errorf("%v", err)
-	}
-}
-
-// A lock of two platforms is one pylock.toml, which gives each platform its own files back.
-func TestPylockOfTwoPlatforms(t *testing.T) {
-	t.Parallel()
-	wheel := func(name, version, file string) Artifact {
-		return Artifact{Kind: KindWheel, Name: name, Version: version, Origin: "pypi", Path: "packages/" + file, Size: 9,
-			SHA256: strings.Repeat(fmt.Sprintf("%02x", len(file)), 32)}
-	}
-	platform := func(artifacts ...Artifact) *LockPlatform {
-		return &LockPlatform{Layers: []LockLayer{
-			{Name: "env", Artifacts: []Artifact{{Kind: KindConda, Name: "python", Version: "3.11.9"}}},
-			{Name: "ray", Artifacts: append(artifacts,
-				Artifact{Kind: KindWheel, Name: "flit", Version: "1", For: map[string]string{"build": "s"}})},
-			{Name: "add-1", Artifacts: []Artifact{wheel("top", "1", "top-1-py3-none-any.whl")}}}}
-	}
-	l := &Lock{Platforms: map[string]*LockPlatform{
-		"linux/amd64": platform(wheel("a", "1", "a-1-cp311-cp311-manylinux2014_x86_64.whl"),
-			wheel("b", "2", "b-2-py3-none-any.whl"), wheel("c", "1", "c-1-py3-none-any.whl"),
-			Artifact{Kind: KindWheel, Name: "own", Version: "1", Origin: originLocal, SHA256: sumA,
-				Path: "dist/own-1-py3-none-any.whl"}),
-		"linux/arm64": platform(wheel("a", "1", "a-1-cp311-cp311-manylinux2014_aarch64.whl"),
-			wheel("b", "3", "b-3-py3-none-any.whl"),
-			Artifact{Kind: KindSdist, Name: "s", Version: "1", Origin: "https://o.example/x", Path: "s-1.tar.gz",
-				SHA256: sumA}),
-	}}
-	text, err := l.Pylock()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if again, err := l.Pylock(); err != nil || string(again) != string(text) {
-		t.Errorf("the same lock gives other bytes (%v)", err)
-	}
-	source, err := pylock.Open("pylock.toml", text, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, want := range l.Platforms {
-		target := pylock.Target{Python: "3.11.9", Platform: name, Glibc: "2.35"}
-		packages, err := source.Select(pylock.Request{Target: target})
-		if err != nil {
-			t.Fatal(err)
-		}
-		picker, err := pylock.NewPicker(target)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got := map[string]string{}
-		for _, p := range packages {
-			f, err := picker.Pick(p)
-			if err != nil {
-				t.Error(err)
-			}
-			got[p.Name+" "+p.Version+" "+f.URL+f.Path] = f.SHA256
-		}
-		var all []Artifact
-		for _, layer := range want.pythonLayers() {
-			all = append(all, runtimePackages(layer.Artifacts)...)
-		}
-		if len(all) != len(got) {
-			t.Errorf("%s: %d packages, want %d:\n%s", name, len(got), len(all), text)
-		}
-		for _, a := range all {
-			place := a.URL()
-			if a.Origin == originLocal {
-				place = a.Path
-			}
-			if got[a.Name+" "+a.Version+" "+place] != a.SHA256 {
-				t.Errorf("%s: %s is not in it:\n%s", name, place, text)
-			}
-		}
-	}
-	l.Platforms["linux/s390x"] = platform()
-	if _, err := l.Pylock(); err == nil || !strings.Contains(err.Error(), "linux/s390x") {
 		t.Errorf("%v", err)
 	}
 }

@@ -117,8 +117,8 @@ func (l *oldPoetryLock) Select(r Request) ([]Package, error) {
 
 // targets are where a table of dependencies leads. optional are the optional ones that are wanted; nil: a marker says
 // so.
-func (l *oldPoetryLock) targets(from string, needs map[string]any, e Environment, optional map[string]bool) ([]graphNode,
-	error) {
+func (l *oldPoetryLock) targets(from string, needs map[string]any, e Environment,
+	optional map[string]bool) ([]graphNode, error) {
 	var out []graphNode
 	for _, key := range slices.Sorted(maps.Keys(needs)) {
 		name := Normal(key)
