@@ -37,7 +37,8 @@ func TestLocksOfOthersTools(t *testing.T) {
 				t.Fatal(err)
 			}
 			x.write(tc.file, string(lock))
-			if old, err := os.ReadFile(data + strings.Replace(tc.from, "poetry.lock", "pyproject.toml", 1)); err == nil {
+			project := strings.Replace(tc.from, "poetry.lock", "pyproject.toml", 1)
+			if old, err := os.ReadFile(data + project); err == nil {
 				x.write("pyproject.toml", string(old))
 			}
 			start := time.Now()
