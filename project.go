@@ -220,6 +220,14 @@ func (p *Project) resolve(ctx context.Context, update []string) error {
 	if _, err := p.reach(ctx); err != nil {
 		return err
 	}
+	var ahead sync.WaitGroup
+	defer ahead.Wait()
+	if p.found == nil {
+		// apt and conda will resolve in the builder. It starts while the base is looked up; they tell an error.
+		within, cancel := context.WithCancel(ctx)
+		defer cancel()
+		ahead.Go(func() { _, _ = p.connect(within) })
+	}
 	lock, err := layers.Resolve(ctx, p.resolveInput(update))
 	if err != nil && ctx.Err() == nil {
 		err = p.sources.Unanswered(err)
