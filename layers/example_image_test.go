@@ -76,7 +76,7 @@ func TestExampleImage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = "sha256:40a98df1102f819141d4c5c03791618a01eb8d2ecce8d17f42c22bd800f144ab"
+	const want = "sha256:f626f377a310d0745f0fc58a12ecb033aad84623c65e03cb9b7428858ebe429a"
 	if result.Digest != want {
 		t.Errorf("the example's image has the digest %s, and had %s", result.Digest, want)
 	}

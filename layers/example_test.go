@@ -36,7 +36,7 @@ func ExampleNewGraph() {
 		fmt.Println(layer.Name)
 	}
 	// Output:
-	// sha256:b89ba1ab3fe66773935c8c81db22b6db82052e3d65eb8c103ca574c90e53aef8
+	// sha256:f5ce1897b29998f1ec39e0c86d50e4033ec1ba5237b7faabf757cf96e224c4f7
 	// miniconda
 	// env
 	// activate

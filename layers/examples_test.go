@@ -68,12 +68,12 @@ func exampleGraph(t *testing.T, name string) *Graph {
 
 // exampleDigests are the digests of the examples' graphs, the same as at 4ade58a.
 var exampleDigests = map[string]digest.Digest{
-	"arm64":     "sha256:b89ba1ab3fe66773935c8c81db22b6db82052e3d65eb8c103ca574c90e53aef8",
-	"china":     "sha256:69f844a70ab7c3e4d185dd9c9912b3f198af4a08ed2b20f75f8569059f68c671",
-	"default":   "sha256:c928adcecd5b12f68656c7437a30de742509273e838ff6d89508b40077adbb35",
-	"minimal":   "sha256:d0c65b4ffd25aaf4fa2e35f316860ca965b541e1ffada9bd36c70dbce81cbbb4",
-	"seed-2020": "sha256:2962c0f9209c03f40ac873e22593fd365e5a30c094f55495e3414411ec6a1ec1",
-	"training":  "sha256:2fc2fcbbe8bfab3a8f21c2b546a9c7e2912bcb28c74ce8fd3db4fad6f142486e",
+	"arm64":     "sha256:f5ce1897b29998f1ec39e0c86d50e4033ec1ba5237b7faabf757cf96e224c4f7",
+	"china":     "sha256:0436b03c9de52b6104ce602dd6839e03f66d8ba4c7ccb927a9ddbe2c31e772a4",
+	"default":   "sha256:eddeaa09c1c0f728cbd1636949d48bfa92b50e64139877f9a0e9cf05b839513c",
+	"minimal":   "sha256:985cf406718bd39866b6ef14fcee5d5877b0e6d349f10dbb3245ee57224f9473",
+	"seed-2020": "sha256:7c031e82bbe58e61ea689e09363c9bf382a700b43ee8bbfd5d347e92493ee3c7",
+	"training":  "sha256:644502069631697682e3069d7331f57959d2c316945f5583ce7bf67b20ceae24",
 }
 
 // The example of the defaults is the defaults.

@@ -226,7 +226,7 @@ func (w *writing) generated(p *placed, changed map[string]recordRow, added []rec
 	return w.layer.file(p.record, writeRecord(p.newRecord(changed, added, w.code)), false)
 }
 
-// executable says whether pip makes it so: a file that is on the system which made the archive.
+// executable says whether pip makes it so: a regular file that its owner, its group or others may execute.
 func (m *member) executable() bool { return m.mode&0o170000 == 0o100000 && m.mode&0o111 != 0 }
 
 // rewritten gives a script with the environment's Python in its first line; nil: it stays as it is.

@@ -67,6 +67,10 @@ func pipWheels(t *testing.T) map[string][]byte {
 			file{name: "info-1.0.dist-info/REQUESTED", data: "by somebody\n"},
 			file{name: "info-1.0.dist-info/licenses/LICENSE", data: "free\n"},
 			file{name: "info-1.0.dist-info/sboms/a.json", data: "{}\n"}),
+		"windows": onWindows(t, makeWheel(t, "windows", nil, file{name: "windows/run.exe", data: "MZ", mode: 0o777},
+			file{name: "windows/in.py", data: "a = 1\n", mode: 0o666},
+			file{name: data("windows", "scripts") + "run.bat", data: "run\n", mode: 0o777})),
+		"early": copiedAs(t, "Early", zip.Deflate, "Wheel-Version: 0.1"),
 		"returns": makeWheel(t, "returns", func(s string) string { return strings.ReplaceAll(s, "\n", "\r") },
 			file{name: "returns.py", data: "a = 1\n"}),
 		"rows": makeWheel(t, "rows", func(s string) string {
@@ -78,11 +82,29 @@ func pipWheels(t *testing.T) map[string][]byte {
 // hashes are those of RECORD, and sizes.
 var hashes = regexp.MustCompile(`,sha256=[^,]*,\d+`)
 
+// onWindows is an archive as Python on Windows makes it: with modes of Unix, and another system's number.
+func onWindows(t *testing.T, data []byte) []byte {
+	t.Helper()
+	entry := []byte("PK\x01\x02\x14\x03")
+	if !bytes.Contains(data, entry) {
+		t.Fatal("the archive has no entry made on Unix")
+	}
+	return bytes.ReplaceAll(data, entry, []byte("PK\x01\x02\x14\x00"))
+}
+
 // copied is the odd wheel as another project's. Its RECORD has no hashes.
 func copied(t *testing.T, name string, method uint16) []byte {
 	t.Helper()
+	return copiedAs(t, name, method, "Wheel-Version: 1.0")
+}
+
+func copiedAs(t *testing.T, name string, method uint16, version string) []byte {
+	t.Helper()
 	data := oddWheel(t)
-	edit := func(s string) string { return hashes.ReplaceAllString(strings.ReplaceAll(s, "Odd_Wheel", name), ",,") }
+	edit := func(s string) string {
+		s = strings.Replace(strings.ReplaceAll(s, "Odd_Wheel", name), "Wheel-Version: 1.0", version, 1)
+		return hashes.ReplaceAllString(s, ",,")
+	}
 	r, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
 	if err != nil {
 		t.Fatal(err)

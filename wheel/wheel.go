@@ -16,7 +16,7 @@ import (
 )
 
 // Version is the version of the rules by which a layer is made. A layer of another version may have other bytes.
-const Version = 2
+const Version = 3
 
 // Wheel is a wheel that was opened. Its directory and its metadata are read and checked; its files are not yet.
 type Wheel struct {
@@ -106,6 +106,8 @@ func (w *Wheel) findInfo() error {
 
 var aboutLine = regexp.MustCompile(`(?m)^([\w-]+):[ \t]*(.*?)[ \t\r]*$`)
 
+var wheelVersion = regexp.MustCompile(`^[01](\.[0-9]+)*$`)
+
 // readAbout reads WHEEL. Whether the library is pure does not matter: conda's Pythons have one directory for both.
 func (w *Wheel) readAbout() error {
 	text, err := w.text("WHEEL")
@@ -116,7 +118,8 @@ func (w *Wheel) readAbout() error {
 	for _, m := range aboutLine.FindAllStringSubmatch(text, -1) {
 		about[m[1]] = m[2]
 	}
-	if v := cmp.Or(about["Wheel-Version"], "1.0"); v != "1" && !strings.HasPrefix(v, "1.") {
+	// The first tools, of 2012, wrote 0.1.
+	if v := cmp.Or(about["Wheel-Version"], "1.0"); !wheelVersion.MatchString(v) {
 		return fmt.Errorf("its Wheel-Version is %q, not 1.x", v)
 	}
 	return nil

@@ -55,7 +55,7 @@ type member struct {
 	crc      uint32
 	packed   int64 // size in the archive
 	size     int64
-	mode     uint32 // of Unix; 0: none is given
+	mode     uint32 // as Unix has it; 0: none is given
 	header   int64  // offset of the local header
 	data     int64  // offset of the bytes
 	rawName  []byte // as it is stored
@@ -174,9 +174,8 @@ func parseEntry(data []byte) (member, []byte, error) {
 	m := member{flags: le.Uint16(data[8:]), method: le.Uint16(data[10:]), crc: le.Uint32(data[16:]),
 		packed: int64(le.Uint32(data[20:])), size: int64(le.Uint32(data[24:])), header: int64(le.Uint32(data[42:])),
 		rawName: bytes.Clone(data[directorySize : directorySize+nameLen])}
-	if data[5] == 3 { // made on Unix
-		m.mode = le.Uint32(data[38:]) >> 16
-	}
+	// pip takes it from archives of other systems too: Pythons on Windows write one.
+	m.mode = le.Uint32(data[38:]) >> 16
 	var err error
 	if m.name, err = decodeName(m.rawName, m.flags); err != nil {
 		return member{}, nil, err

@@ -46,7 +46,7 @@ class Wheel:
             raise ValueError("it has %d .dist-info directories, not one" % len(infos))
         self.info = infos[0]
         about = dict(re.findall(r"(?m)^([\w-]+):\s*(.*?)\s*$", self.text("WHEEL")))
-        if about.get("Wheel-Version", "1.0").split(".")[0] != "1":
+        if about.get("Wheel-Version", "1.0").split(".")[0] not in ("0", "1"):
             raise ValueError("its Wheel-Version is %s, not 1.x" % about["Wheel-Version"])
         paths = sysconfig.get_paths()
         name = re.sub(r"[-_.]+", "-", self.info.split("-")[0]).lower()
