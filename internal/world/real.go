@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/raybuild/raybuild/internal/hostconf"
+	"github.com/raybuild/raybuild/internal/world/mirror"
 )
 
 // RayReal is the version of Ray that is taken from the real index.
@@ -47,6 +48,23 @@ func Index() string {
 	u.User = c.Logins[hostconf.Origin(u)]
 	return u.String()
 }
+
+// RealIndex is the real Python index behind the cache of tests, for a test that needs nothing else of
+// a world. An error tells why it cannot be used.
+func RealIndex(ctx context.Context) (*mirror.PyIndex, error) {
+	dir, err := TestCache()
+	if err != nil {
+		return nil, err
+	}
+	index := Index()
+	if err := Answers(ctx, index); err != nil {
+		return nil, err
+	}
+	return &mirror.PyIndex{Upstream: index, Cache: realCache(dir)}, nil
+}
+
+// realCache is the cache of the real index in the directory of [TestCache].
+func realCache(dir string) *mirror.Cache { return &mirror.Cache{Dir: filepath.Join(dir, "index")} }
 
 // Answers tells why a Python index cannot be used; nil where it can. It asks for one small page.
 func Answers(ctx context.Context, index string) error {

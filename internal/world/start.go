@@ -90,7 +90,7 @@ func (o Options) make(ctx context.Context) (*content, error) {
 		return nil, err
 	}
 	c := &content{cache: o.Cache, index: o.Index, fresh: o.Fresh,
-		real: &mirror.Cache{Dir: filepath.Join(tests, "index")}}
+		real: realCache(tests)}
 	c.from = debian.MirrorOf(hostconf.Read(hostconf.This(os.Getenv)))
 	if c.images, err = debian.Make(ctx, o.Cache, c.from, channel.DebianPackages(), o.logf); err != nil {
 		return nil, err

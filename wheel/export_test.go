@@ -1,0 +1,7 @@
+package wheel
+
+// Helpers of tests that import packages which import this one.
+var (
+	EqualsPips = equalsPips
+	Run        = run
+)
