@@ -18,7 +18,7 @@ RACE      ?= ./llb/... ./cluster/... ./internal/fetch/... ./internal/registry/..
 TEST_P    ?= 2
 TEST_FLAGS ?=
 
-.PHONY: help build check check-commits cross docs lint-tool release-files release-check image needs needs-build test test-race test-rllib world world-down quickstart pictures bench bench-core bench-faults ray-versions test-cluster bench-cluster clean
+.PHONY: help build check check-commits cross docs lint-tool release-files release-check image needs needs-build test test-race test-rllib world world-down quickstart pictures bench bench-core bench-faults ray-versions resolving test-cluster bench-cluster clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -120,6 +120,9 @@ bench: needs build $(TOOLS)/buildctl ## what each edit costs, beside Dockerfiles
 
 ray-versions: needs ## build and run the versions of Ray that people have, on one host; writes docs/ray-versions.md
 	RAYBUILD_RAY_VERSIONS_PAGE=$(CURDIR)/docs/ray-versions.md $(GO) test -count=1 -timeout 40m -run TestVersions $(TEST_FLAGS) ./test/real
+
+resolving: needs ## resolve 100 sets of real packages by uv and by the newest pip; writes docs/resolving.md
+	RAYBUILD_UV_CORPUS=$(CURDIR)/docs/resolving.md $(GO) test -count=1 -timeout 40m -run TestCorpus -v $(TEST_FLAGS) ./internal/uv
 
 bench-faults: needs-build build $(TOOLS)/buildctl ## pushes through a faulty registry, beside buildctl and crane; writes docs/faults.md
 	$(GO) run ./bench/faults -docs docs/faults.md

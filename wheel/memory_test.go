@@ -126,8 +126,8 @@ func makeLarge(t *testing.T, file, name string) {
 		{name + "/large.bin", io.LimitReader(zeros{}, largeMember)},
 		{info + "METADATA", strings.NewReader("Metadata-Version: 2.1\nName: " + name + "\nVersion: 1.0\n")},
 		{info + "WHEEL", strings.NewReader("Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")},
-		{info + "RECORD", strings.NewReader(name + "/large.bin,,\n" + info + "METADATA,,\n" + info + "WHEEL,,\n" + info +
-			"RECORD,,\n")},
+		{info + "RECORD", strings.NewReader(name + "/large.bin,,\n" + info + "METADATA,,\n" + info + "WHEEL,,\n" +
+			info + "RECORD,,\n")},
 	} {
 		to, err := w.Create(m.name)
 		if err == nil {

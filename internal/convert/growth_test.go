@@ -58,8 +58,8 @@ func TestGrowth(t *testing.T) {
 			}
 			for _, n := range []int{200, 800} {
 				if each[n] > 2*each[50] {
-					t.Errorf("one of %d wheels takes %v of CPU time, and one of 50 takes %v: more than twice as much", n,
-						each[n], each[50])
+					t.Errorf("one of %d wheels takes %v of CPU time: more than twice the %v that one of 50 takes",
+						n, each[n], each[50])
 				}
 			}
 		})
