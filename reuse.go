@@ -80,6 +80,7 @@ func (p *Project) pushReused(ctx context.Context, o *BuildOptions, t *tally, k *
 	}
 	err = k.send(ctx, p, o, pushRequest{names: o.Names, from: k.from(), open: k.open(absent), shown: shown,
 		ready: ready}, t)
+	t.steps(k.made.Result.Steps)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return nil, t.interrupted(ctx, err)
