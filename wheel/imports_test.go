@@ -105,7 +105,7 @@ func unpackLayer(t *testing.T, prefix string, files []string) {
 		}
 		all = append(all, w)
 	}
-	tar := exec.CommandContext(t.Context(), "tar", "-xz", "--numeric-owner", "-C", "/")
+	tar := exec.CommandContext(t.Context(), "tar", "--no-overwrite-dir", "-xz", "--numeric-owner", "-C", "/")
 	in, err := tar.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
