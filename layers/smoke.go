@@ -64,8 +64,8 @@ type SmokeTest struct {
 	Imports bool
 
 	exec   llb.Exec
-	stage  llb.Stage
-	whole  llb.Stage // as made of all layers' own steps; where the image is put on another one
+	image  llb.Image
+	whole  *llb.Image // as made of all layers' own steps; where the image is put on another one
 	inputs PlatformRecord
 	with   []string      // Debian packages that it has passed with; nil: it has not
 	below  digest.Digest // the test that an image passed to which this one only adds packages; "": there is none
@@ -94,22 +94,27 @@ func (g *Graph) SmokeTests(how Smoke, record *BuildRecord) ([]SmokeTest, error) 
 			return nil, err
 		}
 		t.Digest = t.digest(made.locked.Base)
-		t.stage = merged(image)
+		t.image = image
 		if g.onto != nil {
-			t.whole = merged(g.whole[i])
+			t.whole = &g.whole[i]
 		}
 		all = append(all, t)
 	}
 	return all, nil
 }
 
-// merged is an image's filesystem.
-func merged(i llb.Image) llb.Stage {
-	parts := []llb.Stage{i.Base}
+// runIn runs a command in an image's filesystem. The first layer of wheels and all that follow are laid over the
+// others: these seldom change, so a builder that has to merge them does so once.
+func runIn(i llb.Image, e llb.Exec) llb.Stage {
+	below := []llb.Stage{i.Base}
 	for _, l := range i.Layers {
-		parts = append(parts, l.Stage)
+		if _, given := l.Stage.Given(); given || len(e.Over) > 0 {
+			e.Over = append(e.Over, l.Stage)
+		} else {
+			below = append(below, l.Stage)
+		}
 	}
-	return llb.Merge("["+SmokeLayer+"] image", parts...)
+	return llb.Merge("["+SmokeLayer+"] image", below...).Run(e)
 }
 
 // smokeExec is the test's command: it runs as the image is started, by its user and with its variables.
@@ -317,9 +322,9 @@ func (i *BuildRecord) Passed(tests ...SmokeTest) *BuildRecord {
 func (t SmokeTest) Check(anew bool) llb.Check {
 	e := t.exec
 	e.Fresh = anew
-	c := llb.Check{Platform: t.Platform, Stage: t.stage.Run(e)}
-	if t.whole != (llb.Stage{}) {
-		c.Here = t.whole.Run(e)
+	c := llb.Check{Platform: t.Platform, Stage: runIn(t.image, e)}
+	if t.whole != nil {
+		c.Here = runIn(*t.whole, e)
 	}
 	return c
 }

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	digest "github.com/opencontainers/go-digest"
+
 	"github.com/raybuild/raybuild/llb"
 )
 
@@ -133,6 +135,58 @@ func TestCheckThatIsNone(t *testing.T) {
 		if _, err := b.Check(t.Context(), llb.Session{}, llb.SolveOptions{}, tt.check); err == nil ||
 			!strings.Contains(err.Error(), tt.says) {
 			t.Errorf("%s: error %v, want one that says %q", name, err, tt.says)
+		}
+	}
+}
+
+// A check sees stages that lie over its root as if they were merged, the last one on top, also where the builder has to
+// merge them.
+func TestCheckOverItsRoot(t *testing.T) {
+	w, b := newWorld(t), connect(t)
+	g := &givenLayers{map[digest.Digest]llb.StoredLayer{}, map[digest.Digest][]byte{}, map[digest.Digest]int{}}
+	files := func(name, data string) llb.Stage {
+		return llb.Scratch().Files("["+name+"] file", llb.File{Path: "/opt/" + name, Data: []byte(data)})
+	}
+	below := llb.From(w.base).Run(sh("below", "write",
+		"mkdir -p /opt/deep; echo old > /opt/one\necho kept > /opt/deep/kept"))
+	root := llb.Merge("[smoke] root", below, files("below", "below"))
+	one := llb.GivenLayer("[one] take", g.add(t, "one", map[string]string{"opt/": "", "opt/one": "1\n", "opt/deep/": "",
+		"opt/deep/one": "1\n"}))
+	two := llb.GivenLayer("[two] take", g.add(t, "two", map[string]string{"opt/": "", "opt/one": "2\n"}))
+	taken := llb.From(w.base).Run(sh("taken", "take away", "rm -rf /etc/motd; echo 3 > /etc/three"))
+	step := llb.Diff("[step] layer", llb.From(w.base), taken)
+	const script = `set -e; cat /opt/one /opt/deep/one /opt/deep/kept /opt/three /opt/below; echo
+		test ! -e /.raybuild; echo written > /opt/one; `
+	if info, err := b.Info(t.Context()); err != nil || info.Labels["raybuild.engine.over-root"] == "" &&
+		info.Labels["org.mobyproject.buildkit.worker.snapshotter"] == "overlayfs" {
+		t.Errorf("the engine does not lay layers over roots: %v, %v", info.Labels, err)
+	}
+	for name, c := range map[string]struct {
+		over []llb.Stage
+		says string
+	}{
+		"files and layers": {[]llb.Stage{one, two, files("three", "three")}, `test "$(cat /opt/deep/one)" = 1`},
+		"the other order":  {[]llb.Stage{two, one, files("three", "three")}, `test "$(cat /opt/deep/one)" = 1`},
+		"a step that takes away": {[]llb.Stage{one, two, files("three", "three"), step},
+			`test ! -e /etc/motd -a -e /etc/three`},
+	} {
+		e := sh("smoke", "look", script+c.says)
+		e.Fresh, e.Over = true, c.over
+		stage := root.Run(e)
+		steps, err := b.Check(t.Context(), llb.Session{Artifacts: w, Layers: g}, llb.SolveOptions{},
+			llb.Check{Platform: amd64, Stage: stage})
+		if err != nil || len(steps) != 1 {
+			t.Errorf("%s: %d steps, %v", name, len(steps), err)
+		}
+		want := map[string]string{"the other order": "1"}[name]
+		if want == "" {
+			want = "2"
+		}
+		e = sh("smoke", "compare", `test "$(cat /opt/one)" = `+want)
+		e.Over = c.over
+		if _, err := b.Check(t.Context(), llb.Session{Artifacts: w, Layers: g}, llb.SolveOptions{},
+			llb.Check{Platform: amd64, Stage: root.Run(e)}); err != nil {
+			t.Errorf("%s: /opt/one is not %s: %v", name, want, err)
 		}
 	}
 }

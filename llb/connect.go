@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"sync"
 	"time"
 
 	"github.com/moby/buildkit/client"
@@ -28,6 +29,10 @@ type Builder struct {
 	addr  string
 	c     *client.Client
 	store bool // see [Dialer.Store]
+
+	// over is the directory below which a step's mounts are laid over its root; "": the builder cannot do that.
+	over    string
+	askOver sync.Once
 }
 
 // Info says what a builder is and can do.
@@ -157,6 +162,19 @@ func (b *Builder) Info(ctx context.Context) (Info, error) {
 		return Info{}, fmt.Errorf("inspect builder %q: %w", b.addr, err)
 	}
 	return info, nil
+}
+
+// overRoot is the label of raybuild's own engine for its directory of mounts that are laid over a step's root.
+const overRoot = "raybuild.engine.over-root"
+
+// overDir is the directory below which the builder lays a step's mounts over its root; "": it cannot do that.
+func (b *Builder) overDir(ctx context.Context) string {
+	b.askOver.Do(func() {
+		if workers, err := b.c.ListWorkers(ctx); err == nil && len(workers) == 1 {
+			b.over = workers[0].Labels[overRoot]
+		}
+	})
+	return b.over
 }
 
 func canMerge(caps apicaps.CapSet) bool {

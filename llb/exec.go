@@ -39,6 +39,10 @@ type Exec struct {
 	Network Network
 	// Mounts are other stages in the command's filesystem.
 	Mounts []Mount
+	// Over are stages that lie over the command's whole filesystem, the last one on top, as [Merge] lays them. They are
+	// for [Stage.Run]. raybuild's own engine shows them to the command without merging them first, and throws away what
+	// the command writes. So it is for commands whose result nobody reads, such as checks.
+	Over []Stage
 	// Secrets are files or variables that leave no trace in the result or in the cache key.
 	Secrets []Secret
 	// Sockets are Unix sockets that [Session.Sockets] serves.
@@ -101,10 +105,18 @@ func (s Stage) Run(e Exec) Stage {
 	if s.n == nil {
 		return s.fail(e.Title, errors.New("an empty stage has no command to run"))
 	}
-	opts := e.options()
-	return Stage{n: &node{title: e.Title, base: s.n, layers: 1, apply: func(l *layout, base bkllb.State) bkllb.State {
-		return base.Run(opts(l)...).Root()
-	}}}
+	opts, over := e.options(), nodesOf(e.Over)
+	merged := &node{title: e.Title + " (merge)", merge: append([]*node{s.n}, over...)}
+	return Stage{n: &node{title: e.Title, base: s.n, over: over, layers: 1,
+		apply: func(l *layout, base bkllb.State) bkllb.State {
+			switch {
+			case len(over) == 0:
+				return base.Run(opts(l)...).Root()
+			case l.over == "" || !areContentAddressed(over...):
+				return l.state(merged).Run(opts(l)...).Root()
+			}
+			return base.Run(append(opts(l), l.overRoot(over)...)...).Root()
+		}}}
 }
 
 // Make runs e in s, which is read-only, with out.On writable at out.Path. It returns out.On with e's changes. e runs
@@ -132,11 +144,32 @@ func (s Stage) Make(e Exec, out Output) Stage {
 }
 
 func (e Exec) stages() []Stage {
-	in := make([]Stage, len(e.Mounts))
-	for i, m := range e.Mounts {
-		in[i] = m.Stage
+	in := slices.Clone(e.Over)
+	for _, m := range e.Mounts {
+		in = append(in, m.Stage)
 	}
 	return in
+}
+
+func nodesOf(all []Stage) []*node {
+	var out []*node
+	for _, s := range all {
+		if s.n != nil {
+			out = append(out, s.n)
+		}
+	}
+	return out
+}
+
+// overRoot mounts stages where the builder lays them over the root. They are made of files and artifacts, so nothing in
+// them takes away what lies below.
+func (l *layout) overRoot(over []*node) []bkllb.RunOption {
+	var opts []bkllb.RunOption
+	for i, n := range over {
+		opts = append(opts, bkllb.AddMount(fmt.Sprintf("%s/%03d", l.over, i), l.state(n), bkllb.Readonly,
+			bkllb.ContentCache(bkllb.MountContentCacheOff)))
+	}
+	return opts
 }
 
 // selector mounts a part of a stage; all of it needs no word.

@@ -133,6 +133,9 @@ func (c *call) give(ctx context.Context, caps apicaps.CapSet) giving {
 // layout is a layout for a solve of this call.
 func (c *call) layout(ctx context.Context, gw gateway.Client, line, noCache bool) *layout {
 	l := newLayout(line, noCache)
+	if !line {
+		l.over = c.b.overDir(ctx)
+	}
 	l.give = c.give(ctx, gw.BuildOpts().LLBCaps)
 	return l
 }

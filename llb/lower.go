@@ -31,6 +31,9 @@ type node struct {
 	// changed.
 	contentAddressed bool
 
+	// over are stages that lie over the filesystem of a step, see [Exec.Over].
+	over []*node
+
 	// given is the key of a layer that the session gives.
 	given digest.Digest
 
@@ -52,6 +55,7 @@ type layout struct {
 	// rebased holds the steps of a line that were moved onto another base.
 	rebased map[rebase]bkllb.State
 
+	over      string // see [Builder.overDir]
 	give      giving
 	givenUsed bool  // a given layer was laid out
 	err       error // of given layers

@@ -2,6 +2,7 @@ package llb
 
 import (
 	"context"
+	"slices"
 
 	"github.com/moby/buildkit/client"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
@@ -88,7 +89,7 @@ func givenNodes(all ...Stage) []*node {
 			keys[n.given] = true
 			out = append(out, n)
 		}
-		for _, in := range append([]*node{n.base, n.lower, n.upper}, n.merge...) {
+		for _, in := range slices.Concat([]*node{n.base, n.lower, n.upper}, n.merge, n.over) {
 			walk(in)
 		}
 	}

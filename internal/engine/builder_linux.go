@@ -153,7 +153,11 @@ func newWorker(ctx context.Context, o ServeOptions, p place, sync *syncer, hosts
 		labelIdle:     idle.String(),
 		labelLimit:    strconv.FormatInt(limit, 10),
 	}
-	opt, err := runc.NewWorkerOpt(p.state(), snapshotter(ctx, p.state(), sync), o.stage == stageRootless,
+	snapshots := snapshotter(ctx, p.state(), sync)
+	if snapshots.Name == overlayfs {
+		labels[labelOverRoot] = overRootDir
+	}
+	opt, err := runc.NewWorkerOpt(p.state(), snapshots, o.stage == stageRootless,
 		oci.ProcessSandbox, labels,
 		nil, netproviders.Opt{Mode: "host"}, nil, binary, "", false, nil, "", "", nil)
 	if err != nil {
@@ -166,6 +170,11 @@ func newWorker(ctx context.Context, o ServeOptions, p place, sync *syncer, hosts
 	}
 	sync.add(content)
 	sync.add(opt.MetadataStore.DB())
+	if snapshots.Name == overlayfs {
+		if opt.Executor, err = newOverRoot(opt.Executor, p.state()); err != nil {
+			return nil, err
+		}
+	}
 	opt.GCPolicy = gcPolicy(limit, p.dir)
 	opt.RegistryHosts = hosts
 	opt.BuildkitVersion = client.BuildkitVersion{Package: version.Package, Version: version.Version}
@@ -176,6 +185,8 @@ func newWorker(ctx context.Context, o ServeOptions, p place, sync *syncer, hosts
 	return w, nil
 }
 
+const overlayfs = "overlayfs"
+
 // snapshotter is overlayfs where it can be mounted, else plain copies. An engine that was killed
 // may have left a directory that its database does not know, under the number of the next snapshot,
 // which then cannot be made: such ones are removed.
@@ -183,7 +194,7 @@ func snapshotter(ctx context.Context, root string, sync *syncer) runc.Snapshotte
 	if overlayutils.Supported(root) != nil {
 		return runc.SnapshotterFactory{Name: "native", New: native.NewSnapshotter}
 	}
-	return runc.SnapshotterFactory{Name: "overlayfs", New: func(root string) (ctdsnapshot.Snapshotter, error) {
+	return runc.SnapshotterFactory{Name: overlayfs, New: func(root string) (ctdsnapshot.Snapshotter, error) {
 		ms, err := storage.NewMetaStore(filepath.Join(root, "metadata.db"))
 		if err != nil {
 			return nil, err

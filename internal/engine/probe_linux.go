@@ -18,6 +18,8 @@ const (
 	labelInstance = "raybuild.engine.dir"
 	labelIdle     = "raybuild.engine.idle"
 	labelLimit    = "raybuild.engine.cache-limit"
+	// labelOverRoot has overRootDir, if the engine lays mounts over roots. llb knows it by this name.
+	labelOverRoot = "raybuild.engine.over-root"
 )
 
 // probeTimeout is how long a running engine may take for one small answer.
