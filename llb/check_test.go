@@ -190,3 +190,17 @@ func TestCheckOverItsRoot(t *testing.T) {
 		}
 	}
 }
+
+// Only a command of Run takes stages over its filesystem: one of Make would not see them.
+func TestOverIsForRun(t *testing.T) {
+	t.Parallel()
+	e := sh("made", "make", "true")
+	e.Over = []llb.Stage{llb.Scratch().Files("[a] file", llb.File{Path: "/a"})}
+	base := llb.From("docker.io/library/debian@sha256:" + strings.Repeat("0", 64))
+	if err := base.Make(e, llb.Output{Path: "/out", On: llb.Scratch()}).Err(); err == nil {
+		t.Error("Make takes stages that lie over the filesystem")
+	}
+	if err := base.Run(e).Err(); err != nil {
+		t.Errorf("Run: %v", err)
+	}
+}

@@ -129,6 +129,9 @@ func (s Stage) Make(e Exec, out Output) Stage {
 	if err == nil {
 		err = out.validate(e)
 	}
+	if err == nil && len(e.Over) > 0 {
+		err = errors.New("stages can lie over the filesystem of a command of Run alone")
+	}
 	if err != nil {
 		return s.fail(e.Title, err)
 	}
