@@ -154,8 +154,13 @@ func newWorker(ctx context.Context, o ServeOptions, p place, sync *syncer, hosts
 		labelLimit:    strconv.FormatInt(limit, 10),
 	}
 	snapshots := snapshotter(ctx, p.state(), sync)
+	var over overRoot
 	if snapshots.Name == overlayfs {
-		labels[labelOverRoot] = overRootDir
+		if over, err = newOverRoot(p.state()); err != nil {
+			logrus.WithError(err).Warn("layers are merged for each test of an image")
+		} else {
+			labels[labelOverRoot] = overRootDir
+		}
 	}
 	opt, err := runc.NewWorkerOpt(p.state(), snapshots, o.stage == stageRootless,
 		oci.ProcessSandbox, labels,
@@ -170,10 +175,9 @@ func newWorker(ctx context.Context, o ServeOptions, p place, sync *syncer, hosts
 	}
 	sync.add(content)
 	sync.add(opt.MetadataStore.DB())
-	if snapshots.Name == overlayfs {
-		if opt.Executor, err = newOverRoot(opt.Executor, p.state()); err != nil {
-			return nil, err
-		}
+	if labels[labelOverRoot] != "" {
+		over.Executor = opt.Executor
+		opt.Executor = over
 	}
 	opt.GCPolicy = gcPolicy(limit, p.dir)
 	opt.RegistryHosts = hosts

@@ -27,8 +27,9 @@ type overRoot struct {
 	options []string // of overlayfs
 }
 
-func newOverRoot(e executor.Executor, state string) (overRoot, error) {
-	o := overRoot{Executor: e, dir: filepath.Join(state, "over-root")}
+// newOverRoot is an overRoot without its executor. state is the directory of the engine's state.
+func newOverRoot(state string) (overRoot, error) {
+	o := overRoot{dir: filepath.Join(state, "over-root")}
 	// A killed engine leaves what its steps wrote.
 	if err := errors.Join(os.RemoveAll(o.dir), os.Mkdir(o.dir, 0o700)); err != nil {
 		return o, fmt.Errorf("make directory of steps: %w", err)
