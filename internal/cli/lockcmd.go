@@ -99,13 +99,18 @@ func exportUsage(format string, others bool) error {
 	return nil
 }
 
-// exportLock prints the lock as a pylock.toml.
-func (a *app) exportLock(ctx context.Context, recipe recipeOptions, builder builderOptions) error {
+// openProject opens the project that the flags name.
+func (a *app) openProject(recipe recipeOptions, builder builderOptions) (*raybuild.Project, error) {
 	o, err := a.projectOptions(recipe, builder)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	p, err := raybuild.Open(o)
+	return raybuild.Open(o)
+}
+
+// exportLock prints the lock as a pylock.toml.
+func (a *app) exportLock(ctx context.Context, recipe recipeOptions, builder builderOptions) error {
+	p, err := a.openProject(recipe, builder)
 	if err != nil {
 		return err
 	}
@@ -135,11 +140,7 @@ type lockChange struct {
 
 func (a *app) lock(ctx context.Context, recipe recipeOptions, builder builderOptions, l raybuild.LockOptions,
 	asJSON bool) error {
-	o, err := a.projectOptions(recipe, builder)
-	if err != nil {
-		return err
-	}
-	p, err := raybuild.Open(o)
+	p, err := a.openProject(recipe, builder)
 	if err != nil {
 		return err
 	}
