@@ -112,7 +112,7 @@ func (p *Project) makeImage(ctx context.Context, o *BuildOptions, m target, t *t
 	}
 	if p.layers != nil {
 		defer p.layers.Close()
-		defer func() { p.sayConflicts(m.graph) }()
+		defer p.sayConflicts(m.graph)
 	}
 	switch {
 	case m.kept == nil:

@@ -29,7 +29,8 @@ type WheelLayer struct {
 	// Compiler is the conda package of the Python that makes the byte code. Patch releases of Python may
 	// make other byte code of one source, so the lock keeps the one that it has.
 	Compiler Artifact
-	// Parts is how many layers the wheels become, and Part, from 1, which of them this one is.
+	// Parts is how many layers the wheels become, and Part, from 1, which of them this one is. Both are 0 if it is the
+	// only one.
 	Part, Parts int
 	// EStargz says that the layer has eStargz's table of contents.
 	EStargz bool
