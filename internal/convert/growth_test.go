@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -19,8 +18,9 @@ import (
 const growthWheel = 100_000
 
 // What a layer takes depends on the bytes of its wheels, and not on how many wheels there are: one in a layer each, and
-// all in one layer. CPU time is measured, and each number's best of three counts: other programs take their share of
-// the clock, and caches.
+// all in one layer. CPU time is measured, one number of wheels right after the other, and the best round counts: other
+// programs take their share of the clock, of caches and of the core. Short bursts run faster than long ones, up to 1.7
+// times here; what grows with the number of wheels would take 16 times.
 func TestGrowth(t *testing.T) {
 	testneeds.Long(t)
 	s := &shelf{files: map[digest.Digest][]byte{}}
@@ -46,20 +46,21 @@ func TestGrowth(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			each := map[int]time.Duration{}
-			for _, n := range []int{50, 200, 800} {
-				for range 3 {
-					took := convertAll(t, s, c.layers(wheels[:n])) / time.Duration(n)
-					if each[n] == 0 || took < each[n] {
-						each[n] = took
+			ratio := map[int]float64{}
+			for range 5 {
+				few := convertAll(t, s, c.layers(wheels[:50])) / 50
+				for _, n := range []int{200, 800} {
+					each := convertAll(t, s, c.layers(wheels[:n])) / time.Duration(n)
+					r := float64(each) / float64(few)
+					t.Logf("CPU time for each of 50 wheels %v, of %d wheels %v: %.2f times", few, n, each, r)
+					if ratio[n] == 0 || r < ratio[n] {
+						ratio[n] = r
 					}
 				}
-				t.Logf("%d wheels: %v of CPU time for each", n, each[n])
 			}
-			for _, n := range []int{200, 800} {
-				if each[n] > 2*each[50] {
-					t.Errorf("one of %d wheels takes %v of CPU time: more than twice the %v that one of 50 takes",
-						n, each[n], each[50])
+			for n, r := range ratio {
+				if r > 3 {
+					t.Errorf("one of %d wheels takes %.2f times the CPU time that one of 50 takes, in the best of 5 rounds", n, r)
 				}
 			}
 		})
@@ -69,7 +70,7 @@ func TestGrowth(t *testing.T) {
 // convertAll makes layers, and gives the CPU time that it took. Each wheel is opened once.
 func convertAll(t *testing.T, s *shelf, all []layers.WheelLayer) time.Duration {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "store")
+	dir := inMemory(t)
 	var keys []digest.Digest
 	wheels := 0
 	for _, l := range all {
@@ -92,6 +93,23 @@ func convertAll(t *testing.T, s *shelf, all []layers.WheelLayer) time.Duration {
 		t.Fatal(err)
 	}
 	return took
+}
+
+// inMemory is a new directory on a file system in memory, where the machine has one. ext4 looks at every inode that was
+// deleted in the last seconds before it gives one to a new file: after tests that delete much, most of the CPU time
+// would be the kernel's.
+func inMemory(t *testing.T) string {
+	t.Helper()
+	const shm = "/dev/shm"
+	if _, err := os.Stat(shm); err != nil {
+		return t.TempDir()
+	}
+	dir, err := os.MkdirTemp(shm, "raybuild-growth-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
 }
 
 // cpuTime is what this process has taken of the CPUs.
