@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/raybuild/raybuild/internal/builder"
+	"github.com/raybuild/raybuild/internal/convert"
 	"github.com/raybuild/raybuild/internal/hostconf"
 	"github.com/raybuild/raybuild/internal/sources"
 	"github.com/raybuild/raybuild/layers"
@@ -158,7 +159,8 @@ func (o Options) lock() string {
 // builder returns the options of package builder.
 func (o Options) builder() builder.Options {
 	return builder.Options{
-		Name: o.Builder, Insecure: o.InsecureRegistries, Home: o.MakeHome, Getenv: o.getenv, Notes: o.ProgressTo,
+		Name: o.Builder, Insecure: o.InsecureRegistries, Home: o.MakeHome,
+		Trees: filepath.Join(layersDir, convert.TreesDir), Getenv: o.getenv, Notes: o.ProgressTo,
 	}
 }
 

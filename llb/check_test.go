@@ -3,11 +3,12 @@ package llb_test
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
-	digest "github.com/opencontainers/go-digest"
-
+	"github.com/raybuild/raybuild/internal/engine/enginetest"
 	"github.com/raybuild/raybuild/llb"
 )
 
@@ -143,7 +144,7 @@ func TestCheckThatIsNone(t *testing.T) {
 // merge them.
 func TestCheckOverItsRoot(t *testing.T) {
 	w, b := newWorld(t), connect(t)
-	g := &givenLayers{map[digest.Digest]llb.StoredLayer{}, map[digest.Digest][]byte{}, map[digest.Digest]int{}}
+	g := newGivenLayers()
 	files := func(name, data string) llb.Stage {
 		return llb.Scratch().Files("["+name+"] file", llb.File{Path: "/opt/" + name, Data: []byte(data)})
 	}
@@ -188,6 +189,63 @@ func TestCheckOverItsRoot(t *testing.T) {
 			llb.Check{Platform: amd64, Stage: root.Run(e)}); err != nil {
 			t.Errorf("%s: /opt/one is not %s: %v", name, want, err)
 		}
+	}
+}
+
+// A check sees the files that this machine has of a layer, at the layer's place, and the builder takes nothing of it.
+// Files elsewhere are not believed: the builder takes the layer.
+func TestCheckOverTrees(t *testing.T) {
+	w, g := newWorld(t), newGivenLayers()
+	o := enginetest.Options(enginetest.Home(t))
+	o.Trees = filepath.Join(o.Home, "trees")
+	b := connectTo(t, enginetest.StartWith(t, o))
+	tree := func(dir, text string) string {
+		err := errors.Join(os.MkdirAll(filepath.Join(dir, "opt"), 0o755),
+			os.WriteFile(filepath.Join(dir, "opt/file"), []byte(text), 0o644), //nolint:gosec // a step reads it
+			os.WriteFile(filepath.Join(dir, "opt", text), nil, 0o644))         //nolint:gosec // a step reads it
+		if err != nil {
+			t.Fatal(err)
+		}
+		return dir
+	}
+	var over []llb.Stage
+	for _, name := range []string{"one", "two", "three", "four"} {
+		key := g.add(t, name, map[string]string{"opt/": "", "opt/file": "layer " + name, "opt/layer-" + name: ""})
+		over = append(over, llb.GivenLayer("["+name+"] take", key))
+		switch name {
+		case "two", "four":
+			g.trees[key] = tree(filepath.Join(o.Trees, name), name)
+		case "three":
+			g.trees[key] = tree(filepath.Join(o.Home, "elsewhere", name), name)
+		}
+	}
+	check := func(over []llb.Stage, script string) error {
+		e := sh("smoke", "look", script)
+		e.Over = over
+		_, err := b.Check(t.Context(), llb.Session{Artifacts: w, Layers: g}, llb.SolveOptions{},
+			llb.Check{Platform: amd64, Stage: llb.From(w.base).Run(e)})
+		return err
+	}
+	if err := check(over, `set -e; cd /opt; test "$(cat file)" = four -a -z "${RAYBUILD_OVER_ROOT:-}"
+		test -e layer-one -a -e two -a -e layer-three -a -e four; ! test -e layer-two; ! test -e three`); err != nil {
+		t.Error(err)
+	}
+	if err := check([]llb.Stage{over[3], over[0]}, `test "$(cat /opt/file)" = "layer one"`); err != nil {
+		t.Errorf("in another order: %v", err)
+	}
+	if err := check(over[1:2], `echo changed > /opt/file; rm /opt/two`); err != nil {
+		t.Error(err)
+	}
+	if data, err := os.ReadFile(filepath.Join(o.Trees, "two/opt/file")); string(data) != "two" {
+		t.Errorf("a step wrote %q into a tree (%v)", data, err)
+	}
+	if err := os.RemoveAll(filepath.Join(o.Trees, "two")); err != nil {
+		t.Fatal(err)
+	}
+	var failed *llb.CheckError
+	if err := check(over[1:2], "true"); err == nil || errors.As(err, &failed) ||
+		!strings.Contains(err.Error(), "lay a layer's files over the root") {
+		t.Errorf("without its tree the check ends with %v", err)
 	}
 }
 

@@ -31,7 +31,9 @@ type Builder struct {
 	store bool // see [Dialer.Store]
 
 	// over is the directory below which a step's mounts are laid over its root; "": the builder cannot do that.
-	over    string
+	over string
+	// trees is the directory whose directories can lie over a step's root; "": there is none.
+	trees   string
 	askOver sync.Once
 }
 
@@ -167,14 +169,26 @@ func (b *Builder) Info(ctx context.Context) (Info, error) {
 // overRoot is the label of raybuild's own engine for its directory of mounts that are laid over a step's root.
 const overRoot = "raybuild.engine.over-root"
 
+// treesLabel is its label for the directory of trees, and treesVariable a step's variable that names some of them.
+const (
+	treesLabel    = "raybuild.engine.trees"
+	treesVariable = "RAYBUILD_OVER_ROOT"
+)
+
 // overDir is the directory below which the builder lays a step's mounts over its root; "": it cannot do that.
 func (b *Builder) overDir(ctx context.Context) string {
 	b.askOver.Do(func() {
 		if workers, err := b.c.ListWorkers(ctx); err == nil && len(workers) == 1 {
-			b.over = workers[0].Labels[overRoot]
+			b.over, b.trees = workers[0].Labels[overRoot], workers[0].Labels[treesLabel]
 		}
 	})
 	return b.over
+}
+
+// treesDir is the directory of this machine whose directories the builder lays over a step's root; "": it has none.
+func (b *Builder) treesDir(ctx context.Context) string {
+	b.overDir(ctx)
+	return b.trees
 }
 
 func canMerge(caps apicaps.CapSet) bool {

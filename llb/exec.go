@@ -164,13 +164,21 @@ func nodesOf(all []Stage) []*node {
 	return out
 }
 
-// overRoot mounts stages where the builder lays them over the root. They are made of files and artifacts, so nothing in
-// them takes away what lies below.
+// overRoot mounts stages where the builder lays them over the root, or names their trees. They are made of files and
+// artifacts, so nothing in them takes away what lies below.
 func (l *layout) overRoot(over []*node) []bkllb.RunOption {
 	var opts []bkllb.RunOption
+	var trees []string
 	for i, n := range over {
+		if tree := l.tree(n); tree != "" {
+			trees = append(trees, fmt.Sprintf("%03d=%s", i, tree))
+			continue
+		}
 		opts = append(opts, bkllb.AddMount(fmt.Sprintf("%s/%03d", l.over, i), l.state(n), bkllb.Readonly,
 			bkllb.ContentCache(bkllb.MountContentCacheOff)))
+	}
+	if len(trees) > 0 {
+		opts = append(opts, bkllb.AddEnv(treesVariable, strings.Join(trees, " ")))
 	}
 	return opts
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/errdefs"
@@ -25,6 +26,13 @@ type LayerSource interface {
 	Layer(ctx context.Context, key digest.Digest, only bool) (StoredLayer, error)
 	// OpenLayer gives the bytes of a layer that Layer has given, by the digest of its blob.
 	OpenLayer(d digest.Digest) (LayerReader, error)
+}
+
+// TreeSource is a [LayerSource] that has the files of some layers on this machine.
+type TreeSource interface {
+	// Tree is the directory with the files of a key's layer. It waits for a layer that is being made, and makes
+	// none. An error says that there is no such directory.
+	Tree(ctx context.Context, key digest.Digest) (dir string, err error)
 }
 
 // LayerReader reads a layer's blob.
@@ -137,7 +145,22 @@ func (c *call) layout(ctx context.Context, gw gateway.Client, line, noCache bool
 		l.over = c.b.overDir(ctx)
 	}
 	l.give = c.give(ctx, gw.BuildOpts().LLBCaps)
+	l.tree = func(n *node) string { return c.tree(ctx, n) }
 	return l
+}
+
+// tree is the name of a given layer's tree, if the builder can lay it over a root; "": it cannot.
+func (c *call) tree(ctx context.Context, n *node) string {
+	source, ok := c.sess.Layers.(TreeSource)
+	trees := c.b.treesDir(ctx)
+	if !ok || trees == "" || n.given == "" {
+		return ""
+	}
+	dir, err := source.Tree(ctx, n.given)
+	if err != nil || filepath.Dir(dir) != trees {
+		return ""
+	}
+	return filepath.Base(dir)
 }
 
 // knowLayer makes a layer available to the builder.

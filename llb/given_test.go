@@ -23,6 +23,12 @@ type givenLayers struct {
 	layers map[digest.Digest]llb.StoredLayer
 	blobs  map[digest.Digest][]byte
 	asked  map[digest.Digest]int
+	trees  map[digest.Digest]string // see llb.TreeSource
+}
+
+func newGivenLayers() *givenLayers {
+	return &givenLayers{map[digest.Digest]llb.StoredLayer{}, map[digest.Digest][]byte{}, map[digest.Digest]int{},
+		map[digest.Digest]string{}}
 }
 
 // add keeps a layer of files, in gzip of several members as converted wheels are. No builder would pack it so.
@@ -61,6 +67,14 @@ func (g *givenLayers) Layer(_ context.Context, key digest.Digest, only bool) (ll
 	return l, nil
 }
 
+// Tree implements llb.TreeSource.
+func (g *givenLayers) Tree(_ context.Context, key digest.Digest) (string, error) {
+	if g.trees[key] == "" {
+		return "", os.ErrNotExist
+	}
+	return g.trees[key], nil
+}
+
 // OpenLayer implements llb.LayerSource.
 func (g *givenLayers) OpenLayer(d digest.Digest) (llb.LayerReader, error) {
 	return readerAt{bytes.NewReader(g.blobs[d])}, nil
@@ -86,7 +100,7 @@ func givenImage(t *testing.T, w *world, g *givenLayers) llb.Image {
 // A layer that the session gives is in the image as it is, byte for byte, and steps can read it.
 func TestGivenLayersStayAsTheyAre(t *testing.T) {
 	w, b := newWorld(t), connect(t)
-	g := &givenLayers{map[digest.Digest]llb.StoredLayer{}, map[digest.Digest][]byte{}, map[digest.Digest]int{}}
+	g := newGivenLayers()
 	image := givenImage(t, w, g)
 	s := llb.Session{Artifacts: w, Layers: g}
 	var archive bytes.Buffer
@@ -123,7 +137,7 @@ func TestGivenLayersStayAsTheyAre(t *testing.T) {
 // A builder without OCI layouts, or one that cannot merge, gets a given layer as an archive.
 func TestGivenLayersOnALine(t *testing.T) {
 	w, b := newWorld(t), connect(t)
-	g := &givenLayers{map[digest.Digest]llb.StoredLayer{}, map[digest.Digest][]byte{}, map[digest.Digest]int{}}
+	g := newGivenLayers()
 	image := givenImage(t, w, g)
 	res, err := b.Build(t.Context(), []llb.Image{image}, llb.Session{Artifacts: w, Layers: g},
 		llb.BuildOptions{Names: []string{"localhost:1/given:1"}, Linear: true})
@@ -168,8 +182,7 @@ func (o *opened) OpenLayer(d digest.Digest) (llb.LayerReader, error) {
 // A layer that only the image's check reads is unpacked while the image's steps still run.
 func TestGivenLayersAreUnpackedAhead(t *testing.T) {
 	w, b := newWorld(t), connect(t)
-	g := &opened{givenLayers: &givenLayers{map[digest.Digest]llb.StoredLayer{}, map[digest.Digest][]byte{},
-		map[digest.Digest]int{}}}
+	g := &opened{givenLayers: newGivenLayers()}
 	one := llb.GivenLayer("[one] take", g.add(t, "one", map[string]string{"opt/": "", "opt/ahead": t.Name()}))
 	slow := sh("slow", "sleep", "sleep 5; date +%N >/slow")
 	slow.Fresh = true
@@ -194,7 +207,7 @@ func TestGivenLayersAreUnpackedAhead(t *testing.T) {
 // A layer that cannot be made ends the build with its own error.
 func TestGivenLayerThatIsNotThere(t *testing.T) {
 	w, b := newWorld(t), connect(t)
-	g := &givenLayers{map[digest.Digest]llb.StoredLayer{}, map[digest.Digest][]byte{}, map[digest.Digest]int{}}
+	g := newGivenLayers()
 	image := llb.Image{Platform: amd64, Layers: []llb.Layer{
 		{Name: "one", Stage: llb.GivenLayer("[one] take wheels", digest.FromString("none"))}}}
 	_, err := b.Build(t.Context(), []llb.Image{image}, llb.Session{Artifacts: w, Layers: g}, llb.BuildOptions{})

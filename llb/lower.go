@@ -55,7 +55,8 @@ type layout struct {
 	// rebased holds the steps of a line that were moved onto another base.
 	rebased map[rebase]bkllb.State
 
-	over      string // see [Builder.overDir]
+	over      string                   // see [Builder.overDir]
+	tree      func(given *node) string // see [call.tree]
 	give      giving
 	givenUsed bool  // a given layer was laid out
 	err       error // of given layers

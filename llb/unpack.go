@@ -47,7 +47,9 @@ func (k *checking) unpackAhead(ctx context.Context, all []Check) {
 		for range unpackedAtOnce {
 			unpacks.Go(func() error {
 				for n := range made {
-					_ = c.unpack(ctx, gw, n)
+					if c.tree(ctx, n) == "" {
+						_ = c.unpack(ctx, gw, n)
+					}
 				}
 				return nil
 			})

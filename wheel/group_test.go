@@ -2,10 +2,13 @@ package wheel
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/opencontainers/go-digest"
 )
 
 func open(t testing.TB, data []byte) *Wheel {
@@ -96,5 +99,28 @@ func TestGroupsThatCannotBe(t *testing.T) {
 			!strings.Contains(err.Error(), want) {
 			t.Errorf("the error is %v, want %q", err, want)
 		}
+	}
+}
+
+// Who asks for the tar file gets what DiffID is the digest of, also of a layer with a table of contents.
+func TestTarFile(t *testing.T) {
+	t.Parallel()
+	for _, toc := range []bool{false, true} {
+		var tar bytes.Buffer
+		l, err := Write(t.Context(), io.Discard, target(), Options{Compiler: &fakeCompiler{}, EStargz: toc, Tar: &tar},
+			open(t, sourceWheel(t)), open(t, oddWheel(t)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if int64(tar.Len()) != l.Unpacked || digest.FromBytes(tar.Bytes()) != l.DiffID {
+			t.Errorf("table of contents %v: %d bytes with the digest %s, not %d with %s", toc, tar.Len(),
+				digest.FromBytes(tar.Bytes()), l.Unpacked, l.DiffID)
+		}
+	}
+	broken := errors.New("the disk is full")
+	fails := writerFunc(func([]byte) error { return broken })
+	_, err := Write(t.Context(), io.Discard, target(), Options{Tar: fails}, open(t, oddWheel(t)))
+	if !errors.Is(err, broken) {
+		t.Errorf("with a writer that fails: %v", err)
 	}
 }

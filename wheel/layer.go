@@ -65,6 +65,9 @@ type Options struct {
 	// Each file is fetched as a whole. Engines that do not know of it unpack the table as /stargz.index.json. It adds
 	// some 0.3 % to a layer. Default: false.
 	EStargz bool
+	// Tar gets the layer's tar file too, uncompressed, while the layer is written. Its error ends the layer. Default:
+	// nobody.
+	Tar io.Writer
 }
 
 // Write writes a layer of wheels as [WriteLayer] does, with options.
@@ -80,7 +83,7 @@ func Write(ctx context.Context, out io.Writer, t Target, o Options, wheels ...*W
 		return nil, fmt.Errorf("write layer: %w", err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	w := &writing{group: g, o: o, layer: newLayerWriter(g.t, out), parts: g.cut(o.Parts)}
+	w := &writing{group: g, o: o, layer: newLayerWriter(g.t, out, o.Tar), parts: g.cut(o.Parts)}
 	if o.EStargz {
 		w.layer.toc = &toc{Version: 1}
 	}

@@ -22,7 +22,7 @@ type layerWriter struct {
 	t        Target
 	out      io.Writer
 	packed   hash.Hash // of what is written
-	tar      hash.Hash // of the tar file; it is fed in the background
+	tar      tarWriter // it is fed in the background
 	behind   *background
 	pending  []byte // headers and padding that are not written yet
 	dirs     map[string]bool
@@ -36,9 +36,10 @@ type layerWriter struct {
 	start    int64         // of the last gzip member with a file's bytes
 }
 
-func newLayerWriter(t Target, out io.Writer) *layerWriter {
-	return &layerWriter{t: t, out: out, packed: sha256.New(), tar: sha256.New(), behind: newBackground(),
-		dirs: map[string]bool{"/": true}, inflate: flate.NewReader(bytes.NewReader(nil)),
+func newLayerWriter(t Target, out, uncompressed io.Writer) *layerWriter {
+	return &layerWriter{t: t, out: out, packed: sha256.New(), tar: tarWriter{hash: sha256.New(), out: uncompressed},
+		behind: newBackground(),
+		dirs:   map[string]bool{"/": true}, inflate: flate.NewReader(bytes.NewReader(nil)),
 		source: bufio.NewReaderSize(nil, 64<<10)}
 }
 
@@ -282,8 +283,26 @@ func (l *layerWriter) finish() (*Layer, error) {
 		return nil, err
 	}
 	l.behind.wait()
-	return &Layer{Digest: digest.NewDigest(digest.SHA256, l.packed), DiffID: digest.NewDigest(digest.SHA256, l.tar),
-		Size: l.size, Unpacked: l.unpacked, Files: l.files, TOC: table}, nil
+	if l.tar.err != nil {
+		return nil, fmt.Errorf("write tar file: %w", l.tar.err)
+	}
+	return &Layer{Digest: digest.NewDigest(digest.SHA256, l.packed),
+		DiffID: digest.NewDigest(digest.SHA256, l.tar.hash), Size: l.size, Unpacked: l.unpacked, Files: l.files,
+		TOC: table}, nil
+}
+
+// tarWriter hashes the tar file, and hands it on.
+type tarWriter struct {
+	hash hash.Hash
+	out  io.Writer // nil: nobody gets it
+	err  error     // of out
+}
+
+func (t *tarWriter) Write(b []byte) {
+	t.hash.Write(b)
+	if t.out != nil && t.err == nil {
+		_, t.err = t.out.Write(b)
+	}
 }
 
 // background does what costs time beside inflating, in order: it hashes.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"path/filepath"
 	"runtime"
 	"strings"
 
@@ -34,6 +35,8 @@ type Options struct {
 	// Home returns raybuild's directory, and creates it if it is missing. It is called only for the
 	// embedded engine. Required.
 	Home func() (string, error)
+	// Trees is the directory below Home whose directories the embedded engine's steps may use as layers. Default: none.
+	Trees string
 	// Getenv returns environment variables. Required.
 	Getenv func(string) string
 	// Notes gets messages of the embedded engine's start. Default: they are dropped.
@@ -119,7 +122,11 @@ func connectEmbedded(ctx context.Context, o Options) (*Builder, error) {
 	if err != nil {
 		return nil, err
 	}
-	addr, c, err := engine.Connect(ctx, engine.Options{Home: home, Exe: program, Insecure: o.Insecure, Notes: o.Notes})
+	eo := engine.Options{Home: home, Exe: program, Insecure: o.Insecure, Notes: o.Notes}
+	if o.Trees != "" {
+		eo.Trees = filepath.Join(home, o.Trees)
+	}
+	addr, c, err := engine.Connect(ctx, eo)
 	if err != nil {
 		return nil, err
 	}

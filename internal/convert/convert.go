@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -14,8 +15,10 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/raybuild/raybuild/internal/bytecode"
+	"github.com/raybuild/raybuild/internal/diskspace"
 	"github.com/raybuild/raybuild/layers"
 	"github.com/raybuild/raybuild/llb"
 	"github.com/raybuild/raybuild/wheel"
@@ -37,17 +40,22 @@ type Options struct {
 	Anew bool
 	// CPUs is how many layers are made at once. Default: one for each CPU.
 	CPUs int
+	// Trees also lays the files of each layer out in a directory, for Tree. It needs Linux and root. Default: none.
+	Trees bool
 }
 
 // Converter makes layers of wheels. It is an llb.LayerSource.
 type Converter struct {
 	o      Options
 	store  store
+	trees  trees
 	python compilers
 	make   func(*job) (llb.StoredLayer, error) // until stop
 	stop   context.CancelFunc
 	cpus   chan struct{}
 	work   sync.WaitGroup
+
+	planting singleflight.Group // of trees, by digest
 
 	mu    sync.Mutex
 	jobs  map[digest.Digest]*job // by key
@@ -70,6 +78,11 @@ func New(ctx context.Context, o Options) *Converter {
 	c := &Converter{o: o, store: newStore(o.Dir), jobs: map[digest.Digest]*job{},
 		cpus: make(chan struct{}, cmp.Or(o.CPUs, runtime.GOMAXPROCS(0)))}
 	c.store.sweep(time.Now())
+	c.trees = openTrees(filepath.Join(o.Dir, TreesDir))
+	c.trees.sweep(time.Now(), func() bool { free := diskspace.Free(o.Dir); return free >= 0 && free < treesLeave })
+	if !o.Trees {
+		c.trees = trees{}
+	}
 	ctx, c.stop = context.WithCancel(ctx)
 	c.make = func(j *job) (llb.StoredLayer, error) { return c.makeLayer(ctx, j) }
 	c.python.start = func(l *lazyCompiler) (*bytecode.Compiler, error) { return l.start(ctx, o) }
@@ -231,12 +244,21 @@ func (c *Converter) write(ctx context.Context, l layers.WheelLayer, wheels []*wh
 			return llb.StoredLayer{}, fmt.Errorf("wheel %q: %w", l.Wheels[i].Filename(), err)
 		}
 	}
-	made, err := wheel.Write(ctx, f, target, wheel.Options{Compiler: c.python.of(l), Part: l.Part, Parts: l.Parts,
-		EStargz: l.EStargz}, wheels...)
+	o := wheel.Options{Compiler: c.python.of(l), Part: l.Part, Parts: l.Parts, EStargz: l.EStargz}
+	tree, err := c.trees.begin()
+	if err == nil {
+		o.Tar = tree
+		defer tree.discard()
+	}
+	made, err := wheel.Write(ctx, f, target, o, wheels...)
 	if err != nil {
 		return llb.StoredLayer{}, err
 	}
-	return c.store.keep(f, l.Key, made)
+	kept, err := c.store.keep(f, l.Key, made)
+	if err == nil && tree != nil {
+		_ = tree.keep(kept.Digest) // without it the layer is laid out when its tree is asked for
+	}
+	return kept, err
 }
 
 // open waits for a layer's wheels, and opens them.

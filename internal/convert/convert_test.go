@@ -165,7 +165,7 @@ func TestBadWheelLeavesNothing(t *testing.T) {
 		"no zip":  layerOf("text", s.put("text", []byte("no archive"))),
 		"nowhere": layerOf("gone", gone),
 	} {
-		c := open(t, dir, s, Options{}, l)
+		c := open(t, dir, s, Options{Trees: true}, l)
 		_, err := c.Layer(t.Context(), l.Key, false)
 		if err == nil || !strings.Contains(err.Error(), l.Wheels[0].Filename()) {
 			t.Errorf("%s: the error is %v, want one that names the wheel", name, err)
@@ -178,7 +178,7 @@ func TestBadWheelLeavesNothing(t *testing.T) {
 		}
 	}
 	left := 0
-	for _, sub := range []string{"keys", "blobs", "tmp"} {
+	for _, sub := range []string{"keys", "blobs", "tmp", TreesDir} {
 		entries, _ := os.ReadDir(filepath.Join(dir, sub)) // it may not be there
 		left += len(entries)
 	}

@@ -1,3 +1,5 @@
+//go:build unix
+
 package convert
 
 import (
@@ -60,7 +62,7 @@ func TestGrowth(t *testing.T) {
 			}
 			for n, r := range ratio {
 				if r > 3 {
-					t.Errorf("one of %d wheels takes %.2f times the CPU time that one of 50 takes, in the best of 5 rounds", n, r)
+					t.Errorf("one of %d wheels takes %.2f times the CPU time of one of 50, at the best of 5", n, r)
 				}
 			}
 		})
@@ -104,7 +106,7 @@ func inMemory(t *testing.T) string {
 	if _, err := os.Stat(shm); err != nil {
 		return t.TempDir()
 	}
-	dir, err := os.MkdirTemp(shm, "raybuild-growth-")
+	dir, err := os.MkdirTemp(shm, "raybuild-growth-") //nolint:usetesting // on this file system
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,6 +27,7 @@ import (
 //	repos/<hex>   the repositories that a layer was pushed to, by the digest of its bytes
 //	code/<hex>    byte code of wheels
 //	python/<hex>  interpreters that make byte code
+//	trees/        layers' files, see trees
 //	tmp/          layers that are being made
 type store struct {
 	dir   string

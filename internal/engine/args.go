@@ -36,6 +36,7 @@ func ParseServeArgs(args []string) (ServeOptions, error) {
 	fs.DurationVar(&o.Idle, "idle", 0, "")
 	fs.Int64Var(&o.CacheLimit, "cache-limit", 0, "")
 	fs.Var((*listFlag)(&o.Insecure), "insecure", "")
+	fs.StringVar(&o.Trees, "trees", "", "")
 	fs.IntVar(&o.ReadyFD, "ready-fd", 0, "")
 	fs.IntVar((*int)(&o.stage), "stage", 0, "")
 	if err := fs.Parse(args); err != nil {
@@ -73,6 +74,9 @@ func (o ServeOptions) args() []string {
 	}
 	for _, h := range o.Insecure {
 		a = append(a, "-insecure", h)
+	}
+	if o.Trees != "" {
+		a = append(a, "-trees", o.Trees)
 	}
 	if o.ReadyFD > 0 {
 		a = append(a, "-ready-fd", strconv.Itoa(o.ReadyFD))

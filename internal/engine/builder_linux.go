@@ -160,6 +160,9 @@ func newWorker(ctx context.Context, o ServeOptions, p place, sync *syncer, hosts
 			logrus.WithError(err).Warn("layers are merged for each test of an image")
 		} else {
 			labels[labelOverRoot] = overRootDir
+			if o.Trees != "" && o.stage != stageRootless {
+				over.trees, labels[labelTrees] = o.Trees, o.Trees
+			}
 		}
 	}
 	opt, err := runc.NewWorkerOpt(p.state(), snapshots, o.stage == stageRootless,

@@ -38,6 +38,9 @@ type Options struct {
 	// MinFree is the free disk space in bytes that an engine needs to start. Default: 1
 	// GB.
 	MinFree int64
+	// Trees is a directory. Steps may lie its directories over their roots, when the engine runs as root. An engine
+	// that runs already keeps the one that it was started with. Default: none.
+	Trees string
 	// Notes gets one line for each thing that a user should know, for example that a
 	// state directory was moved aside, or that it waits for another engine. Default:
 	// discarded.
@@ -56,6 +59,8 @@ type ServeOptions struct {
 	CacheLimit int64
 	// Insecure is as in Options.
 	Insecure []string
+	// Trees is as in Options.
+	Trees string
 	// ReadyFD is a file descriptor. The engine writes one line to it: "ready" when it
 	// answers, or "error: …" if it cannot start. Default: 0, none.
 	ReadyFD int

@@ -20,6 +20,8 @@ const (
 	labelLimit    = "raybuild.engine.cache-limit"
 	// labelOverRoot has overRootDir, if the engine lays mounts over roots. llb knows it by this name.
 	labelOverRoot = "raybuild.engine.over-root"
+	// labelTrees has the directory whose directories steps may lie over their roots. llb knows it by this name.
+	labelTrees = "raybuild.engine.trees"
 )
 
 // probeTimeout is how long a running engine may take for one small answer.

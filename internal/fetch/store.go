@@ -15,6 +15,8 @@ import (
 
 	"github.com/gofrs/flock"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/raybuild/raybuild/internal/diskspace"
 )
 
 const (
@@ -267,7 +269,7 @@ func (s *store) keep(p *file, d digest.Digest) error {
 
 // room fails when the store's disk cannot take need bytes.
 func (s *store) room(need int64) error {
-	if free := freeBytes(s.dir); free >= 0 && free < need {
+	if free := diskspace.Free(s.dir); free >= 0 && free < need {
 		return &diskFullError{Path: s.dir, Free: free, Need: need, Err: errNoSpace}
 	}
 	return nil
@@ -278,5 +280,5 @@ func (s *store) diskError(need int64, err error) error {
 	if !isDiskFull(err) {
 		return err
 	}
-	return &diskFullError{Path: s.dir, Free: freeBytes(s.dir), Need: need, Err: err}
+	return &diskFullError{Path: s.dir, Free: diskspace.Free(s.dir), Need: need, Err: err}
 }

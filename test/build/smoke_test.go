@@ -142,6 +142,11 @@ func TestEditIsTestedWhereModulesMayBeOthers(t *testing.T) {
 		t.Errorf("a package on an empty builder: the report says %q, layers are from %q, steps ran in %v",
 			edited.Raybuild.Smoke, edited.Raybuild.LayersFrom, ran)
 	}
+	// The engine was given the files of the layer that was made here, and got the others from the registry.
+	if trees, err := filepath.Glob(filepath.Join(cold.dir, "layers", "trees", "*")); err != nil ||
+		os.Geteuid() == 0 && len(trees) != 1 {
+		t.Errorf("the test was made with the files of the layers %q (%v), want one", trees, err)
+	}
 	h.write("raybuild.yaml", shortRecipe("pip: [idna, zipp]"))
 	h.write("raybuild.lock", cold.read("raybuild.lock"))
 	if whole := h.push(ref(t, "whole"), "--reuse=false", "--graph-tag=false",
