@@ -14,11 +14,11 @@ func TestVerdicts(t *testing.T) {
 		return &result{Name: name, Kind: kind, Raybuild: &figures{Seconds: ours, Pulled: pull},
 			Dockerfile: &figures{Seconds: theirs, Pulled: pulled}}
 	}
-	all := verdicts([]*result{
-		row("cold", kindCold, 6, 10, 0, 0), row("same-warm", kindSame, 0.1, 0.95, 0, 0),
-		row("label", kindEdit, 0.02, 0.95, 0, 154_000), row("own-file", kindEdit, 1.05, 0.95, 0, 144_000),
+	all := (&report{Machine: machine{Scale: "small"}, Rows: []*result{
+		row("cold", kindCold, 3, 10, 0, 0), row("same-warm", kindSame, 0.1, 0.95, 0, 0),
+		row("label", kindEdit, 0.02, 1.95, 0, 154_000), row("own-file", kindEdit, 1.05, 0.95, 0, 144_000),
 		{Name: "lock", Kind: kindLock, Raybuild: &figures{Seconds: 9}},
-	})
+	}}).verdicts()
 	reached := map[string]bool{}
 	for _, v := range all {
 		reached[strings.SplitN(v.What, ":", 2)[0]] = v.Reached
@@ -36,7 +36,7 @@ func TestPageSaysWhatItLacks(t *testing.T) {
 	warm := &result{Name: "same-warm", Kind: kindSame, Raybuild: &figures{Seconds: 0.03, Samples: []float64{0.03}},
 		Dockerfile: &figures{Seconds: 0.05, Samples: []float64{0.05}}}
 	r := &report{Machine: machine{Scale: "full"}, Rows: []*result{warm}}
-	r.Verdicts = verdicts(r.Rows)
+	r.Verdicts = r.verdicts()
 	page := r.page()
 	for _, want := range []string{"Not measured in this run: docker, commit. ",
 		"| `same-warm` | 0.030 (1) | 0.050 (1) | – | – |", "a program that took no time at all would have 0.50 ×"} {

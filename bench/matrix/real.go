@@ -44,6 +44,13 @@ func images() []image {
 	}
 }
 
+func (i *image) title() string {
+	if i == nil {
+		return ""
+	}
+	return i.name
+}
+
 // asks is what the image's requirements say.
 func (i *image) asks() string {
 	asks := append([]string{rayReal + world.RayReal}, i.packages...)

@@ -71,6 +71,8 @@ with §COPY --link§. All have the same versions: the lists of the Dockerfiles c
 digests, and are installed without resolving. In §first§ nothing is locked: raybuild resolves and writes a lock,
 and the Dockerfiles resolve what a person asks for as they install it (pip is brought up to date before). §lock§
 is raybuild's resolving alone; untimed in all other rows. §cold§ is a build from nothing with the lock there.
+raybuild tests the image before it gets its name, in its time: the image imports Ray, its extras and the
+packages that the recipe names. The Dockerfiles test nothing.
 
 All that PyPI has comes through one cache on loopback, which is warm: the network is not what is compared.
 §first§ and §cold§ have an empty builder and an empty repository. Engines run before the clock does, but

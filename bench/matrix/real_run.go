@@ -35,8 +35,9 @@ func readReal(file string) (*realReport, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read earlier results %q: %w", file, err)
 	}
-	for _, r := range all.Images {
-		r.Verdicts = verdicts(r.Rows)
+	for name, r := range all.Images {
+		r.Machine.Image = name
+		r.Verdicts = r.verdicts()
 	}
 	return all, nil
 }

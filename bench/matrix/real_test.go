@@ -290,12 +290,12 @@ func TestRealPage(t *testing.T) {
 		{Name: "first", Kind: kindFirst, Raybuild: f(65, 0), Dockerfile: f(52, 0), Pip: f(72, 0)},
 		{Name: "small-added", Kind: kindEdit, Raybuild: f(5, 14e6), Dockerfile: f(0.5, 90e3), Pip: f(2, 90e3)},
 	}}
-	r.Verdicts = verdicts(r.Rows)
+	r.Verdicts = r.verdicts()
 	page := (&realReport{Images: map[string]*report{"A": r}}).page()
 	for _, want := range []string{
 		"(60 wheels, 390.0 MB)", "| | raybuild | dockerfile | pip |",
 		"| `small-added` | 5.00 (1) | 0.500 (1) | 2.00 (1) |",
-		"NOT REACHED 1.250 ×, at most 1: first", "first takes 1.25 × the Dockerfile's seconds: raybuild resolves",
+		"NOT REACHED 1.250 ×, at most 0.5: first", "first takes 1.25 × the Dockerfile's seconds: raybuild resolves",
 		"small-added takes 9.18 × the Dockerfile's seconds", "small-added lets a node pull 132.23 ×",
 		"beside the Dockerfile with pip, 1 edits: 2.463 ×",
 		"Not measured: `cold`", "## Image B\n\nNot measured yet.",

@@ -26,6 +26,7 @@ type machine struct {
 	Load     string            `json:"load"` // averages when it began
 	Time     time.Time         `json:"time"`
 	Scale    scale             `json:"scale"`
+	Image    string            `json:"image,omitempty"` // of images of real wheels
 	Versions map[string]string `json:"versions"`
 	StandIns string            `json:"stand_ins"`
 	// GzipLevel of the Dockerfile's layers. Default: BuildKit's.
@@ -56,7 +57,7 @@ func (i *image) standIns() string {
 
 func newReport(ctx context.Context, o options) *report {
 	m := machine{CPUs: runtime.NumCPU(), Time: time.Now().UTC().Truncate(time.Second), Scale: o.scale,
-		StandIns: o.image.standIns(), GzipLevel: o.gzip, Versions: map[string]string{}}
+		Image: o.image.title(), StandIns: o.image.standIns(), GzipLevel: o.gzip, Versions: map[string]string{}}
 	m.CPU = fieldOf("/proc/cpuinfo", "model name")
 	m.Memory = fieldOf("/proc/meminfo", "MemTotal")
 	m.Kernel = strings.TrimSpace(fileText("/proc/sys/kernel/osrelease"))
@@ -133,7 +134,7 @@ func (r *report) fill(ctx context.Context, o options, write func() error) (err e
 				return fmt.Errorf("row %s: %w", row.name, err)
 			}
 			share(r.Rows)
-			r.Verdicts = verdicts(r.Rows)
+			r.Verdicts = r.verdicts()
 			if err := errors.Join(write(), b.endRow(ctx)); err != nil {
 				return err
 			}
@@ -233,7 +234,7 @@ func (r *result) cell(peer string, of func(f *figures) string) string {
 // shortfalls name each row in which raybuild does not do less by what the bars ask for, and why.
 func (r *report) shortfalls() []string {
 	var out []string
-	causes := causes()
+	causes, bars := causes(), r.bars()
 	if r.Machine.Scale == "real" {
 		maps.Copy(causes, realCauses())
 	}
@@ -241,12 +242,12 @@ func (r *report) shortfalls() []string {
 		if row.Raybuild == nil || row.Dockerfile == nil {
 			continue
 		}
-		bar := secondsBar
+		bar := bars.seconds
 		switch {
 		case row.Kind == kindFirst:
-			bar = firstBar
+			bar = bars.first
 		case row.Name == "cold":
-			bar = coldBar
+			bar = bars.cold
 		case row.Name == "same-warm":
 			bar = sameBar
 		case row.Kind != kindEdit:
@@ -261,7 +262,7 @@ func (r *report) shortfalls() []string {
 			out = append(out, text)
 		}
 		if t := ratio(float64(row.Raybuild.Pulled), float64(row.Dockerfile.Pulled), bytesFloor); row.Kind == kindEdit &&
-			t > bytesBar {
+			t > bars.bytes {
 			out = append(out, fmt.Sprintf("%s lets a node pull %.2f × the Dockerfile's bytes: %s", row.Name, t,
 				causes[row.Name].pulled))
 		}
