@@ -41,13 +41,12 @@ func (b ParentImage) stack(p llb.Platform, locked *LockPlatform) Stack {
 // ResolveAdded resolves the last list of the recipe's Pip.Added, for an image of the same recipe
 // without that list. The rest of the lock stays as it is. So the files that the recipe names need not
 // be on this machine.
-func ResolveAdded(ctx context.Context, in ResolveInput, below map[string]ParentImage) (*Lock, error) {
-	if in.Log == nil {
-		in.Log = func(string, ...any) {}
-	}
+func ResolveAdded(ctx context.Context, in ResolveInput, below map[string]ParentImage) (lock *Lock, err error) {
+	in, end := in.shared()
+	defer func() { err = errors.Join(err, end()) }()
 	n := len(in.Recipe.Pip.Added)
 	layer := lastAdded(in.Recipe)
-	lock := &Lock{Version: LockVersion, Recipe: in.Recipe.Digest(), Platforms: map[string]*LockPlatform{}}
+	lock = &Lock{Version: LockVersion, Recipe: in.Recipe.Digest(), Platforms: map[string]*LockPlatform{}}
 	for _, name := range slices.Sorted(maps.Keys(below)) {
 		old := in.Old.Platforms[name]
 		if old == nil {

@@ -3,6 +3,7 @@ package layers
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -79,23 +80,21 @@ type ResolveInput struct {
 	ProgressTo io.Writer
 	// Resolved gets each layer that was resolved, with the times of this machine's clock. Default: nobody gets it.
 	Resolved func(llb.Step)
-	// Log gets one line for each part that is resolved and each constraint that is dropped. Default:
-	// nothing is logged.
+	// Log gets a line for each constraint that is dropped, and other things that a user should know. Default: nothing
+	// is logged.
 	Log func(format string, args ...any)
+
+	shown *resolving // the display, in a call
 }
 
 // Resolve makes the lock of a recipe. It resolves only the parts that in.Old does not have.
-func Resolve(ctx context.Context, in ResolveInput) (*Lock, error) {
-	if in.Log == nil {
-		in.Log = func(string, ...any) {}
-	}
-	if in.Resolved == nil {
-		in.Resolved = func(llb.Step) {}
-	}
+func Resolve(ctx context.Context, in ResolveInput) (lock *Lock, err error) {
+	in, end := in.shared()
+	defer func() { err = errors.Join(err, end()) }()
 	if err := in.checkUpdate(); err != nil {
 		return nil, err
 	}
-	lock := &Lock{Version: LockVersion, Recipe: in.Recipe.Digest(), Platforms: map[string]*LockPlatform{}}
+	lock = &Lock{Version: LockVersion, Recipe: in.Recipe.Digest(), Platforms: map[string]*LockPlatform{}}
 	for _, name := range in.Recipe.Platforms {
 		var old *LockPlatform
 		if in.Old != nil {
@@ -159,23 +158,8 @@ func resolvePlatform(ctx context.Context, in ResolveInput, name string, old *Loc
 	if err != nil {
 		return nil, err
 	}
-	r.stack = newStack(platform, r.locked)
-	resolved := false // all but what is added on top
-	for _, layer := range recipeLayers(in.Recipe, nil) {
-		input, asks := inputs[layer.Name()]
-		if !asks && resolved {
-			continue // nothing is resolved on it
-		}
-		if !asks {
-			if r.stack, err = layer.Apply(r.stack, nil); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		if err := r.layer(ctx, layer, input); err != nil {
-			return nil, err
-		}
-		resolved = resolved || layer.Name() == "ray"
+	if err := r.recipe(ctx, inputs); err != nil {
+		return nil, err
 	}
 	for _, layer := range lockedLayers(in.Extra) {
 		if err := r.layer(ctx, layer, layer.Inputs()); err != nil {
@@ -241,7 +225,6 @@ func (r *Resolver) layer(ctx context.Context, layer Layer, inputs digest.Digest)
 		locked.Artifacts = r.old.Layers[kept].Artifacts
 	} else {
 		r.moved = r.moved || python
-		r.in.Log("resolving %s for %s", name, r.name)
 		step := llb.Step{Layer: name, Name: "resolve for " + r.name, Started: time.Now()}
 		artifacts, err := layer.Resolve(ctx, r)
 		step.Completed, step.Failed = time.Now(), err != nil
@@ -319,14 +302,15 @@ func (r *Resolver) Run(ctx context.Context, root llb.Stage, title, script string
 	}
 	defer os.RemoveAll(dir)
 	made := root.Make(e, llb.Output{Path: outDir, On: llb.Scratch()})
-	if err := sandbox.Export(ctx, made, r.platform, dir, r.session(), r.solveOptions()); err != nil {
+	display, err := r.in.shown.on(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = sandbox.Export(ctx, made, r.platform, dir, r.session(), llb.SolveOptions{Display: display})
+	if err != nil {
 		return nil, err
 	}
 	return readDir(dir)
-}
-
-func (r *Resolver) solveOptions() llb.SolveOptions {
-	return llb.SolveOptions{Progress: r.in.Progress, ProgressTo: r.in.ProgressTo, Title: "Resolving"}
 }
 
 func readDir(dir string) (map[string][]byte, error) {

@@ -72,7 +72,7 @@ func (r *Resolver) addByUV(ctx context.Context, a added, there []Artifact) ([]Ar
 		}
 	}
 	r.know(there)
-	answer, err := resolver.Resolve(ctx, q)
+	answer, err := r.askUV(ctx, resolver, q)
 	if err != nil {
 		return nil, err
 	}

@@ -77,11 +77,15 @@ func (c lockCase) run(t *testing.T) (*lockedUV, *lockSources, []string, []Artifa
 	}
 	res := &Resolver{name: "linux/amd64", old: &LockPlatform{}, locked: &LockPlatform{Layers: []LockLayer{env}},
 		stack: Stack{Tool: LockImage{Glibc: "2.35"}, python: Artifact{Version: "3.11.9"}}}
-	res.in = ResolveInput{Recipe: r, Sources: sources,
+	in, end := ResolveInput{Recipe: r, Sources: sources,
 		Python: func(context.Context) (PythonResolver, error) { return finder, nil },
-		Log:    func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) }}
+		Log:    func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) }}.shared()
+	res.in = in
 	p, _ := recipeLayers(r, nil)[4].(python)
 	artifacts, err := p.Resolve(t.Context(), res)
+	if err := end(); err != nil {
+		t.Error(err)
+	}
 	return finder, sources, said, artifacts, err
 }
 

@@ -72,7 +72,7 @@ func (r *Resolver) resolveByUV(ctx context.Context, p python, own []Artifact,
 		}
 		r.know(old)
 	}
-	answer, err := resolver.Resolve(ctx, q)
+	answer, err := r.askUV(ctx, resolver, q)
 	var build *uv.NeedsBuildError
 	if errors.As(err, &build) {
 		r.in.Log("ray: %s %s has only sources, and what they need is known when they are built: pip resolves in the "+
@@ -90,6 +90,16 @@ func (r *Resolver) resolveByUV(ctx context.Context, p python, own []Artifact,
 			locked.file, shorten(answer.Overruled, 80), answer.Refusal)
 	}
 	return r.uvArtifacts(ctx, answer, own, locked)
+}
+
+// askUV shows the question while uv answers it.
+func (r *Resolver) askUV(ctx context.Context, resolver PythonResolver, q uv.Question) (*uv.Answer, error) {
+	end, err := r.in.shown.step(ctx, "ray", "resolve "+shorten(q.Requirements, 60))
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	return resolver.Resolve(ctx, q)
 }
 
 // held are locked packages as uv keeps them: no index is asked for them.

@@ -8,7 +8,7 @@ import (
 	digest "github.com/opencontainers/go-digest"
 )
 
-// Display shows work of the caller as builds show theirs, where no builder is used.
+// Display shows work of the caller as builds show theirs, and the solves that name it in [SolveOptions.Display].
 type Display struct{ view *view }
 
 // OpenDisplay begins to show. Close ends it.
@@ -28,23 +28,28 @@ func (d *Display) Content(res *Result) *Content {
 
 // ShowStep shows a step that the caller itself carries out: begun, or ended if it has a time of completion or was
 // cached.
-func (p *Content) ShowStep(s Step) {
+func (p *Content) ShowStep(s Step) { p.view.step(s) }
+
+// ShowStep shows a step as [Content.ShowStep] does.
+func (d *Display) ShowStep(s Step) { d.view.step(s) }
+
+func (v *view) step(s Step) {
 	name := s.Name
 	if s.Layer != "" {
 		name = "[" + s.Layer + "] " + name
 	}
-	v := &client.Vertex{Digest: digest.FromString("step " + name), Name: name, Cached: s.Cached}
+	x := &client.Vertex{Digest: digest.FromString("step " + name), Name: name, Cached: s.Cached}
 	if !s.Started.IsZero() {
-		v.Started = &s.Started
+		x.Started = &s.Started
 	}
 	if s.Cached {
 		now := time.Now()
-		v.Started, v.Completed = &now, &now
+		x.Started, x.Completed = &now, &now
 	} else if !s.Completed.IsZero() {
-		v.Completed = &s.Completed
+		x.Completed = &s.Completed
 	}
 	if s.Failed {
-		v.Error = "failed"
+		x.Error = "failed"
 	}
-	p.view.show(&client.SolveStatus{Vertexes: []*client.Vertex{v}})
+	v.show(&client.SolveStatus{Vertexes: []*client.Vertex{x}})
 }

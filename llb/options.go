@@ -41,6 +41,9 @@ type SolveOptions struct {
 	Progress   ProgressMode // default [ProgressAuto]
 	ProgressTo io.Writer    // default: nothing is shown
 	Title      string       // first line of progress on a terminal; default "Building"
+	// Display shows the solve, among what else it shows. Progress, ProgressTo and Title then say nothing. Default: one
+	// of the call's own.
+	Display *Display
 }
 
 // BuildOptions say how an image is built and where it goes.

@@ -22,11 +22,15 @@ type view struct {
 	ch    chan *client.SolveStatus
 	done  chan struct{}
 	quiet bool  // nothing is shown
+	lent  bool  // it is another's, who closes it
 	err   error // of the display; valid when done is closed
 }
 
 // newView starts a display. It ends by close, not with ctx, so that the last lines of a cancelled build are shown.
 func newView(ctx context.Context, o SolveOptions) (*view, error) {
+	if d := o.Display; d != nil {
+		return &view{ch: d.view.ch, done: d.view.done, quiet: d.view.quiet, lent: true}, nil
+	}
 	to, mode := o.ProgressTo, o.Progress
 	if to == nil {
 		to, mode = io.Discard, ProgressQuiet
@@ -59,6 +63,9 @@ func (v *view) show(ss *client.SolveStatus) {
 
 // close drains the display.
 func (v *view) close() error {
+	if v.lent {
+		return nil
+	}
 	close(v.ch)
 	<-v.done
 	if v.err != nil {
