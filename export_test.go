@@ -15,7 +15,7 @@ func FakeSite() (dir, builder, registry string, end func()) {
 	t := &exampleTB{}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	s := newSite(t)
-	return s.dir, s.builder.Addr(), s.host, t.end
+	return s.Dir, s.Builder.Addr(), s.Host, t.end
 }
 
 // exampleTB is what an example has in place of a test.

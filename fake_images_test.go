@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/raybuild/raybuild/internal/fakesite"
 	"github.com/raybuild/raybuild/layers"
 	"github.com/raybuild/raybuild/llb"
 )
@@ -20,20 +21,20 @@ func TestRebaseTakesTheNewBase(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	first, _ := s.build(BuildOptions{})
-	s.pushBase("patched")
-	s.builder.Forget()
-	s.builder.Ran()
-	res, err := Rebase(t.Context(), s.ref("ray:1"), s.options(), RebaseOptions{BuildOptions: BuildOptions{Push: true}})
+	s.PushBase("patched")
+	s.Builder.Forget()
+	s.Builder.Ran()
+	res, err := Rebase(t.Context(), s.Ref("ray:1"), s.options(), RebaseOptions{BuildOptions: BuildOptions{Push: true}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !res.Rebased || res.Image == res.From || res.From != s.ref("ray@"+first.Digest) {
+	if !res.Rebased || res.Image == res.From || res.From != s.Ref("ray@"+first.Digest) {
 		t.Errorf("the rebase came to %+v", res)
 	}
-	if ran := withoutSmoke(s.builder.Ran()); len(ran) > 1 {
+	if ran := withoutSmoke(s.Builder.Ran()); len(ran) > 1 {
 		t.Errorf("a rebase ran %q", ran)
 	}
-	again, err := Rebase(t.Context(), s.ref("ray:1"), s.options(),
+	again, err := Rebase(t.Context(), s.Ref("ray:1"), s.options(),
 		RebaseOptions{BuildOptions: BuildOptions{Push: true}})
 	if err != nil || again.Rebased || again.Image != res.Image {
 		t.Errorf("the second rebase came to %+v, %v", again, err)
@@ -46,11 +47,11 @@ func TestAddPutsALayerOnTop(t *testing.T) {
 	s := newSite(t)
 	first, _ := s.build(BuildOptions{})
 	url := "https://files.pythonhosted.org/packages/ei/einops-0.8.0-py3-none-any.whl"
-	sum := digest.FromBytes(siteWheel("einops", "0.8.0")).Encoded()
-	s.leaves["[add-1] resolve"] = map[string]string{"report.json": fmt.Sprintf(
+	sum := digest.FromBytes(fakesite.Wheel("einops", "0.8.0")).Encoded()
+	s.Leaves["[add-1] resolve"] = map[string]string{"report.json": fmt.Sprintf(
 		`{"install": [{"download_info": {"url": %q, "archive_info": {"hashes": {"sha256": "%s"}}}, "metadata": {"name": "einops", "version": "0.8.0"}}]}`, url, sum)}
-	s.builder.Ran()
-	res, err := Add(t.Context(), s.ref("ray:1"), []string{"einops"}, s.options(), BuildOptions{Push: true})
+	s.Builder.Ran()
+	res, err := Add(t.Context(), s.Ref("ray:1"), []string{"einops"}, s.options(), BuildOptions{Push: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +61,7 @@ func TestAddPutsALayerOnTop(t *testing.T) {
 	if n := len(res.Build.Layers); n != len(first.Layers)+1 {
 		t.Errorf("the image has %d layers on %d", n, len(first.Layers))
 	}
-	again, err := Add(t.Context(), s.ref("ray:1"), []string{"einops"}, s.options(), BuildOptions{Push: true})
+	again, err := Add(t.Context(), s.Ref("ray:1"), []string{"einops"}, s.options(), BuildOptions{Push: true})
 	if err != nil || again.Added {
 		t.Errorf("what is there was added again: %+v, %v", again, err)
 	}
@@ -110,7 +111,7 @@ func TestOwnLayerIsLocked(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer p.Close()
-		res, err := p.Build(t.Context(), BuildOptions{Names: []string{s.ref("ray:1")}, Push: true})
+		res, err := p.Build(t.Context(), BuildOptions{Names: []string{s.Ref("ray:1")}, Push: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -120,7 +121,7 @@ func TestOwnLayerIsLocked(t *testing.T) {
 	if last := first.Layers[len(first.Layers)-1]; last.Name != "program" {
 		t.Errorf("the last layer is %+v", last)
 	}
-	lock, err := os.ReadFile(filepath.Join(s.dir, "raybuild.lock"))
+	lock, err := os.ReadFile(filepath.Join(s.Dir, "raybuild.lock"))
 	if err != nil || !strings.Contains(string(lock), digest.FromString("1").Encoded()) {
 		t.Errorf("the lock does not have the program, %v:\n%s", err, lock)
 	}
@@ -131,17 +132,17 @@ func TestOwnLayerIsLocked(t *testing.T) {
 	if got := sent(second); !slices.Equal(got, []string{"program"}) {
 		t.Errorf("layers %q were sent", got)
 	}
-	s.pushBase("patched")
+	s.PushBase("patched")
 	o := s.options()
 	o.Layers = []layers.Layer{program{"2"}}
-	rebased, err := Rebase(t.Context(), s.ref("ray:1"), o, RebaseOptions{BuildOptions: BuildOptions{Push: true}})
+	rebased, err := Rebase(t.Context(), s.Ref("ray:1"), o, RebaseOptions{BuildOptions: BuildOptions{Push: true}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := sent(rebased.Build); slices.Contains(got, "program") || !rebased.Rebased {
 		t.Errorf("a rebase sent layers %q", got)
 	}
-	if _, err := Rebase(t.Context(), s.ref("ray:1"), s.options(), RebaseOptions{}); err == nil ||
+	if _, err := Rebase(t.Context(), s.Ref("ray:1"), s.options(), RebaseOptions{}); err == nil ||
 		!strings.Contains(err.Error(), `a layer "program" that its recipe does not`) {
 		t.Errorf("a rebase without the layer: %v", err)
 	}
@@ -161,7 +162,7 @@ func TestOwnLayerIsLocked(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	if _, err := p.Build(t.Context(), BuildOptions{Names: []string{s.ref("other:1")}, Push: true}); err != nil {
+	if _, err := p.Build(t.Context(), BuildOptions{Names: []string{s.Ref("other:1")}, Push: true}); err != nil {
 		t.Fatal(err)
 	}
 }

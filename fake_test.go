@@ -27,18 +27,18 @@ func TestBuildPushesOnce(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	first, ran := s.build(BuildOptions{})
-	if len(ran) == 0 || first.UpToDate || first.Engine != s.builder.Addr() || first.Smoke != "passed" {
+	if len(ran) == 0 || first.UpToDate || first.Engine != s.Builder.Addr() || first.Smoke != "passed" {
 		t.Errorf("the first build ran %q: %+v", ran, first)
 	}
-	if got := s.digestOf(s.ref("ray:1")); got != first.Digest {
+	if got := s.DigestOf(s.Ref("ray:1")); got != first.Digest {
 		t.Errorf("the registry has %s, want %s", got, first.Digest)
 	}
-	s.builder.Forget()
+	s.Builder.Forget()
 	again, ran := s.build(BuildOptions{})
 	if len(ran) > 0 || !again.UpToDate || again.Digest != first.Digest || again.Engine != "" || again.BytesPushed != 0 {
 		t.Errorf("the second build ran %q: %+v", ran, again)
 	}
-	inspected, err := Inspect(t.Context(), s.ref("ray:1"), s.options())
+	inspected, err := Inspect(t.Context(), s.Ref("ray:1"), s.options())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,9 +55,9 @@ func TestEditTakesLayersFromTheImageBefore(t *testing.T) {
 		ran  []string // steps that run; nil: no builder is asked
 		sent []string // layers
 	}{
-		"own file": {func(s *site) { s.write("app/main.py", "print(2)\n") }, []string{}, []string{"files"}},
-		"label":    {func(s *site) { s.edit("raybuild.yaml", "team: a", "team: b") }, nil, nil},
-		"step": {func(s *site) { s.edit("raybuild.yaml", "echo hello", "echo bye") }, []string{"[note] run"},
+		"own file": {func(s *site) { s.Write("app/main.py", "print(2)\n") }, []string{}, []string{"files"}},
+		"label":    {func(s *site) { s.Edit("raybuild.yaml", "team: a", "team: b") }, nil, nil},
+		"step": {func(s *site) { s.Edit("raybuild.yaml", "echo hello", "echo bye") }, []string{"[note] run"},
 			[]string{"note"}},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -66,7 +66,7 @@ func TestEditTakesLayersFromTheImageBefore(t *testing.T) {
 			first, _ := s.build(BuildOptions{})
 			c.edit(s)
 			edited, ran := s.build(BuildOptions{})
-			if edited.LayersFrom != s.ref("ray@"+first.Digest) || edited.Digest == first.Digest {
+			if edited.LayersFrom != s.Ref("ray@"+first.Digest) || edited.Digest == first.Digest {
 				t.Errorf("layers come from %q, the image was %s and is %s", edited.LayersFrom, first.Digest,
 					edited.Digest)
 			}
@@ -79,7 +79,7 @@ func TestEditTakesLayersFromTheImageBefore(t *testing.T) {
 			if got := sent(edited); !slices.Equal(got, c.sent) {
 				t.Errorf("layers %q were sent, want %q", got, c.sent)
 			}
-			whole, _ := s.build(BuildOptions{Names: []string{s.ref("whole:1")}, NoReuse: true, NoGraphTag: true})
+			whole, _ := s.build(BuildOptions{Names: []string{s.Ref("whole:1")}, NoReuse: true, NoGraphTag: true})
 			if whole.Digest != edited.Digest {
 				t.Errorf("a whole build gives %s, the edit %s", whole.Digest, edited.Digest)
 			}
@@ -97,14 +97,14 @@ func TestBuildFindsTheImageUnderOtherNames(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	first, _ := s.build(BuildOptions{})
-	s.builder.Forget()
+	s.Builder.Forget()
 	for name, c := range map[string]struct {
 		o   BuildOptions
 		how string
 	}{
-		"another tag": {BuildOptions{Names: []string{s.ref("ray:2")}}, retagged},
-		"another repository": {BuildOptions{Names: []string{s.ref("team/ray:1")},
-			CacheFrom: []llb.CacheEntry{{Type: "registry", Attrs: map[string]string{"ref": s.ref("ray:1")}}}}, copied},
+		"another tag": {BuildOptions{Names: []string{s.Ref("ray:2")}}, retagged},
+		"another repository": {BuildOptions{Names: []string{s.Ref("team/ray:1")},
+			CacheFrom: []llb.CacheEntry{{Type: "registry", Attrs: map[string]string{"ref": s.Ref("ray:1")}}}}, copied},
 	} {
 		t.Run(name, func(t *testing.T) {
 			res, ran := s.build(c.o)
@@ -112,7 +112,7 @@ func TestBuildFindsTheImageUnderOtherNames(t *testing.T) {
 				res.BytesPushed != 0 {
 				t.Errorf("it ran %q: %+v, %+v", ran, res, res.Found)
 			}
-			if got := s.digestOf(c.o.Names[0]); got != first.Digest {
+			if got := s.DigestOf(c.o.Names[0]); got != first.Digest {
 				t.Errorf("the registry has %s as %s, want %s", c.o.Names[0], got, first.Digest)
 			}
 			inspected, err := Inspect(t.Context(), c.o.Names[0], s.options())
@@ -128,22 +128,22 @@ func TestPlanForeseesTheBuild(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.build(BuildOptions{})
-	s.edit("raybuild.yaml", "echo hello", "echo bye")
-	s.builder.Forget()
+	s.Edit("raybuild.yaml", "echo hello", "echo bye")
+	s.Builder.Forget()
 	p, err := Open(s.options())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	plan, err := p.Plan(t.Context(), CompareOptions{Image: s.ref("ray:1")})
+	plan, err := p.Plan(t.Context(), CompareOptions{Image: s.Ref("ray:1")})
 	if err != nil {
 		t.Fatal(err)
 	}
-	why, err := p.Why(t.Context(), CompareOptions{Image: s.ref("ray:1")})
+	why, err := p.Why(t.Context(), CompareOptions{Image: s.Ref("ray:1")})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if ran := s.builder.Ran(); len(ran) > 0 {
+	if ran := s.Builder.Ran(); len(ran) > 0 {
 		t.Errorf("planning ran %q", ran)
 	}
 	var built []string
@@ -166,7 +166,7 @@ func TestPlanForeseesTheBuild(t *testing.T) {
 func TestFailedBuildNamesNothing(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.fails["[note] run"] = "no room in /opt"
+	s.Fails["[note] run"] = "no room in /opt"
 	res, _, err := s.tryBuild(BuildOptions{})
 	var step *llb.StepError
 	if !errors.As(err, &step) || step.Layer != "note" || !slices.Contains(step.Log, "no room in /opt") {
@@ -175,7 +175,7 @@ func TestFailedBuildNamesNothing(t *testing.T) {
 	if !slices.ContainsFunc(res.Ran, func(s llb.Step) bool { return s.Failed }) {
 		t.Errorf("the result does not have the failed step: %+v", res.Ran)
 	}
-	if got := s.digestOf(s.ref("ray:1")); got != "" {
+	if got := s.DigestOf(s.Ref("ray:1")); got != "" {
 		t.Errorf("the registry has %s", got)
 	}
 }
@@ -184,7 +184,7 @@ func TestFailedBuildNamesNothing(t *testing.T) {
 func TestImageThatFailsItsTestGetsNoName(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.fails["[smoke] import ray[default], requests"] =
+	s.Fails["[smoke] import ray[default], requests"] =
 		`raybuild-smoke: {"failures": [{"modules": ["requests"], "packages": ["requests 2.32.0"], "error": "ImportError: no", "alone": true}]}` +
 			strings.Repeat("\na late line of standard error", 30)
 	res, ran, err := s.tryBuild(BuildOptions{})
@@ -192,10 +192,10 @@ func TestImageThatFailsItsTestGetsNoName(t *testing.T) {
 	if !errors.As(err, &failed) || failed.Failures[0].Modules[0] != "requests" || len(ran) == len(withoutSmoke(ran)) {
 		t.Errorf("error %v after %q", err, ran)
 	}
-	if got := s.digestOf(s.ref("ray:1")); got != "" || res.Digest != "" {
+	if got := s.DigestOf(s.Ref("ray:1")); got != "" || res.Digest != "" {
 		t.Errorf("the registry has %s, the result %s", got, res.Digest)
 	}
-	delete(s.fails, "[smoke] import ray[default], requests")
+	delete(s.Fails, "[smoke] import ray[default], requests")
 	again, ran := s.build(BuildOptions{})
 	if again.Smoke != "passed" || len(withoutSmoke(ran)) > 0 {
 		t.Errorf("the second build is %q and ran %q", again.Smoke, ran)
@@ -206,14 +206,14 @@ func TestImageThatFailsItsTestGetsNoName(t *testing.T) {
 func TestBuilderThatCannotMerge(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.builder = fakebuilder.Start(t, fakebuilder.Options{Linear: true})
+	s.Builder = fakebuilder.Start(t, fakebuilder.Options{Linear: true})
 	s.build(BuildOptions{})
 	if !slices.ContainsFunc(s.events, func(e Event) bool {
 		return e.Kind == Note && strings.Contains(e.Text, "cannot merge")
 	}) {
 		t.Errorf("nobody was told: %v", s.events)
 	}
-	s.write("app/main.py", "print(2)\n")
+	s.Write("app/main.py", "print(2)\n")
 	if edited, _ := s.build(BuildOptions{}); edited.LayersFrom != "" {
 		t.Errorf("layers were taken from %s", edited.LayersFrom)
 	}
@@ -223,11 +223,11 @@ func TestBuilderThatCannotMerge(t *testing.T) {
 func TestBuilderThatPushesItself(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	usual, _ := s.build(BuildOptions{Names: []string{s.ref("usual:1")}, NoGraphTag: true})
-	s.builder = fakebuilder.Start(t, fakebuilder.Options{NoContent: true})
+	usual, _ := s.build(BuildOptions{Names: []string{s.Ref("usual:1")}, NoGraphTag: true})
+	s.Builder = fakebuilder.Start(t, fakebuilder.Options{NoContent: true})
 	first, _ := s.build(BuildOptions{})
-	if first.Digest != usual.Digest || s.digestOf(s.ref("ray:1")) != first.Digest {
-		t.Errorf("the registry has %s, the build made %s, raybuild's own push %s", s.digestOf(s.ref("ray:1")),
+	if first.Digest != usual.Digest || s.DigestOf(s.Ref("ray:1")) != first.Digest {
+		t.Errorf("the registry has %s, the build made %s, raybuild's own push %s", s.DigestOf(s.Ref("ray:1")),
 			first.Digest, usual.Digest)
 	}
 	told := func(text string) bool {
@@ -236,11 +236,11 @@ func TestBuilderThatPushesItself(t *testing.T) {
 	if !told("the builder pushed") {
 		t.Errorf("nobody was told: %v", s.events)
 	}
-	s.write("app/main.py", "print(2)\n")
+	s.Write("app/main.py", "print(2)\n")
 	edited, _ := s.build(BuildOptions{})
-	if edited.LayersFrom != "" || !told("building the whole image") || s.digestOf(s.ref("ray:1")) != edited.Digest {
+	if edited.LayersFrom != "" || !told("building the whole image") || s.DigestOf(s.Ref("ray:1")) != edited.Digest {
 		t.Errorf("the edit takes layers from %q, the registry has %s, the build made %s: %v", edited.LayersFrom,
-			s.digestOf(s.ref("ray:1")), edited.Digest, s.events)
+			s.DigestOf(s.Ref("ray:1")), edited.Digest, s.events)
 	}
 }
 
@@ -249,13 +249,13 @@ func TestStoppedBuildSaysHowFarItCame(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	ctx, stop := context.WithCancel(t.Context())
-	s.stops["[env] create ray with python 3.11.9"] = stop
+	s.Stops["[env] create ray with python 3.11.9"] = stop
 	p, err := Open(s.options())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	_, err = p.Build(ctx, BuildOptions{Names: []string{s.ref("ray:1")}, Push: true, Frozen: true})
+	_, err = p.Build(ctx, BuildOptions{Names: []string{s.Ref("ray:1")}, Push: true, Frozen: true})
 	var interrupted *InterruptedError
 	if !errors.As(err, &interrupted) || !strings.Contains(interrupted.State, "finished steps are kept") ||
 		!errors.Is(err, context.Canceled) {
@@ -264,7 +264,7 @@ func TestStoppedBuildSaysHowFarItCame(t *testing.T) {
 	for name, call := range map[string]func() error{
 		"build": func() error { _, err := p.Build(ctx, BuildOptions{}); return err },
 		"lock":  func() error { _, err := p.Lock(ctx, LockOptions{Update: []string{"base"}}); return err },
-		"plan":  func() error { _, err := p.Plan(ctx, CompareOptions{Image: s.ref("ray:1")}); return err },
+		"plan":  func() error { _, err := p.Plan(ctx, CompareOptions{Image: s.Ref("ray:1")}); return err },
 	} {
 		if err := call(); !errors.As(err, &interrupted) || !errors.Is(err, context.Canceled) {
 			t.Errorf("%s with a context that has ended: %v", name, err)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/raybuild/raybuild/internal/fakesite"
 	"github.com/raybuild/raybuild/internal/registry"
 )
 
@@ -18,7 +19,7 @@ import (
 // and no byte is counted twice.
 func TestReportOfAPushThatTheBuilderEnds(t *testing.T) {
 	t.Parallel()
-	host := serveRegistry(t)
+	host := fakesite.ServeRegistry(t)
 	manifest, err := pushRandom(t, host+"/ray:1").Manifest()
 	if err != nil {
 		t.Fatal(err)
