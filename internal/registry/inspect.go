@@ -20,6 +20,7 @@ type Image struct {
 	MediaType   string            `json:"media_type"`            // of the manifest or index
 	Annotations map[string]string `json:"annotations,omitempty"` // of the manifest or index
 	Platforms   []PlatformImage   `json:"platforms"`             // one for each platform, in the index's order
+	Raw         []byte            `json:"-"`                     // the manifest or index as it is stored
 
 	Attached map[string][]Attachment `json:"-"` // of the types that were asked for, each in the registry's order
 }
@@ -36,6 +37,8 @@ type PlatformImage struct {
 	Annotations map[string]string    `json:"annotations,omitempty"`
 	Config      ocispecs.ImageConfig `json:"config"`
 	Layers      []Layer              `json:"layers"`
+
+	RawManifest, RawConfig []byte `json:"-"` // as they are stored
 }
 
 // Layer is one layer of an image, oldest first.
@@ -67,7 +70,8 @@ func (c *Client) Inspect(ctx context.Context, ref string, artifactTypes ...strin
 	if err != nil {
 		return Image{}, err
 	}
-	all := Image{Ref: found.Ref, Digest: found.Digest, MediaType: found.MediaType, Annotations: found.Annotations}
+	all := Image{Ref: found.Ref, Digest: found.Digest, MediaType: found.MediaType, Annotations: found.Annotations,
+		Raw: desc.Manifest}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
 		all.Platforms, err = inspectPlatforms(desc)
@@ -110,6 +114,10 @@ func inspectImage(image platformImage) (PlatformImage, error) {
 	if err != nil {
 		return PlatformImage{}, err
 	}
+	stored, err := image.image.RawManifest()
+	if err != nil {
+		return PlatformImage{}, err
+	}
 	var config ocispecs.Image
 	if err := json.Unmarshal(raw, &config); err != nil {
 		return PlatformImage{}, fmt.Errorf("read image config %s: %w", manifest.Config.Digest, err)
@@ -124,6 +132,8 @@ func inspectImage(image platformImage) (PlatformImage, error) {
 		Annotations: manifest.Annotations,
 		Config:      config.Config,
 		Layers:      layersOf(manifest, config),
+		RawManifest: stored,
+		RawConfig:   raw,
 	}
 	for _, layer := range one.Layers {
 		one.Size += layer.Size
