@@ -33,6 +33,12 @@ type Assembled struct {
 // same layers (exporter/containerimage/writer.go of v0.34). So the image has the same digest as if a
 // builder had made it.
 func (i Image) Assemble(ctx context.Context, layers []StoredLayer, annotations map[string]string) (*Assembled, error) {
+	return i.assemble(ctx, layers, annotations, nil)
+}
+
+// assemble is Assemble with further keys of the config.
+func (i Image) assemble(ctx context.Context, layers []StoredLayer, annotations map[string]string,
+	more map[string]json.RawMessage) (*Assembled, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -59,6 +65,7 @@ func (i Image) Assemble(ctx context.Context, layers []StoredLayer, annotations m
 	if config["rootfs"], err = json.Marshal(rootfs); err != nil {
 		return nil, fmt.Errorf("assemble image: %w", err)
 	}
+	maps.Copy(config, more)
 	if dt, err = json.Marshal(config); err != nil {
 		return nil, fmt.Errorf("assemble image: %w", err)
 	}
