@@ -169,12 +169,8 @@ func (m platformMade) each() []layerMade {
 
 // inputs of all layers, in the image's order: what is bound to the base first.
 func (m platformMade) inputs(ctx context.Context) (PlatformRecord, error) {
-	first, each := m.stacks[0], m.each()
-	stages := []llb.Stage{first.BaseStage}
-	for _, made := range each {
-		stages = append(stages, made.stage)
-	}
-	keys, err := llb.Keys(ctx, first.Platform, stages...)
+	each := m.each()
+	keys, err := m.keys(ctx, each)
 	if err != nil {
 		return PlatformRecord{}, err
 	}
@@ -199,6 +195,15 @@ func (m platformMade) inputs(ctx context.Context) (PlatformRecord, error) {
 		front = append(front, l)
 	}
 	return PlatformRecord{Platform: m.name, Layers: append(front, rest...)}, nil
+}
+
+// keys are the keys of the base and of all other layers.
+func (m platformMade) keys(ctx context.Context, each []layerMade) ([]digest.Digest, error) {
+	stages := []llb.Stage{m.stacks[0].BaseStage}
+	for _, made := range each {
+		stages = append(stages, made.stage)
+	}
+	return llb.Keys(ctx, m.stacks[0].Platform, stages...)
 }
 
 // onFront stands for all layers that are bound to the base.
@@ -242,12 +247,9 @@ func (g *Graph) configInputs(image llb.Image) (LayerRecord, error) {
 		return LayerRecord{}, err
 	}
 	values := map[string]string{}
-	annotations := map[string]string{}
-	for k, v := range g.Annotations {
-		if k != GraphAnnotation {
-			annotations[k] = v
-			values["annotation "+k] = v
-		}
+	annotations := inputAnnotations(g.Annotations)
+	for k, v := range annotations {
+		values["annotation "+k] = v
 	}
 	c := image.Config
 	for k, v := range c.Labels {
@@ -268,5 +270,5 @@ func (g *Graph) configInputs(image llb.Image) (LayerRecord, error) {
 	}
 	values["history"] = jsonDigest(titles)
 	return LayerRecord{Name: "config", Layer: "config", Count: 1,
-		Key: digest.FromString(string(config) + jsonText(annotations)), Values: values}, nil
+		Key: configKey(config, annotations), Values: values}, nil
 }
