@@ -2,6 +2,7 @@ package raybuild
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -55,6 +56,9 @@ func Add(ctx context.Context, image string, requirements []string, o Options, b 
 	if p.ofImage.record == nil {
 		return nil, noRecord(image)
 	}
+	if err := p.proveParent(ctx, source); err != nil {
+		return nil, err
+	}
 	out := &AddResult{From: p.ofImage.Ref}
 	if layers.Satisfied(p.recipe, p.lock, asked) {
 		out.Image, err = p.hasAll(ctx, &b)
@@ -103,26 +107,8 @@ func (p *Project) hasAll(ctx context.Context, o *BuildOptions) (string, error) {
 	if err := p.registry.Tag(ctx, p.ofImage.Ref, o.Names...); err != nil {
 		return "", err
 	}
-	var elsewhere []string
-	for _, name := range o.Names {
-		if ref, err := registry.Pin(name, p.ofImage.Digest.String()); err != nil || ref != p.ofImage.Ref {
-			elsewhere = append(elsewhere, name)
-		}
-	}
-	if len(elsewhere) > 0 {
-		var docs []registry.Document
-		for _, kind := range []string{lockType, inputsType, recipeType} {
-			found, err := p.registry.Attached(ctx, p.ofImage.Ref, kind)
-			if err != nil {
-				return "", err
-			}
-			for _, d := range found {
-				docs = append(docs, registry.Document{ArtifactType: kind, MediaType: d.MediaType, Data: d.Data})
-			}
-		}
-		if err := p.attach(ctx, elsewhere, p.ofImage.Digest.String(), docs); err != nil {
-			return "", err
-		}
+	if err := p.copyDocuments(ctx, o.Names); err != nil {
+		return "", err
 	}
 	return registry.Pin(o.Names[0], p.ofImage.Digest.String())
 }
@@ -190,12 +176,11 @@ func (p *Project) lockOnto(ctx context.Context, onto string, o *BuildOptions) er
 		if err != nil {
 			return err
 		}
-		if !ok || found.Annotations[layers.GraphAnnotation] == "" {
+		if !ok || found.Annotations[layers.LockAnnotation] == "" {
 			continue
 		}
-		lock, err := lockOf(ctx, p.registry, found.Ref)
-		if err == nil && layers.LockExtends(p.recipe, p.onto.lock, lock) {
-			return p.useLock(lock)
+		if done, err := p.lockOfResult(ctx, found, o); done || err != nil {
+			return err
 		}
 	}
 	if err := p.askToPush(ctx, o); err != nil {
@@ -213,6 +198,49 @@ func (p *Project) lockOnto(ctx context.Context, onto string, o *BuildOptions) er
 	}
 	p.tell(layers.Diff(p.lock, lock))
 	return p.useLock(lock)
+}
+
+// lockOfResult uses the lock of an image that has one of the names, if the image is what this call makes with that
+// lock.
+func (p *Project) lockOfResult(ctx context.Context, found registry.Descriptor, o *BuildOptions) (bool, error) {
+	image := registry.Image{Ref: found.Ref, Annotations: found.Annotations}
+	lock, err := lockOf(ctx, p.registry, &image)
+	if err != nil || !layers.LockExtends(p.recipe, p.onto.lock, lock) {
+		return false, ctx.Err()
+	}
+	before := p.lock
+	if err := p.useLock(lock); err != nil {
+		return false, err
+	}
+	graph, err := p.graph(ctx, o)
+	if err == nil {
+		err = p.nameDocuments(ctx, graph)
+	}
+	if err != nil {
+		return false, err
+	}
+	if p.isGraphs(ctx, graph, found) {
+		return true, nil
+	}
+	return false, p.useLock(before)
+}
+
+// proveParent returns an error if nothing shows that recipe, lock and record are those of the image that packages
+// are added to.
+func (p *Project) proveParent(ctx context.Context, source *layers.RecipeRecord) error {
+	if !errors.Is(p.ofImage.doubt, errUnnamed) {
+		return p.ofImage.mustBeNamed()
+	}
+	options := source.Options()
+	options.Packed, options.Extra = source.Files, p.env.Layers
+	graph, err := layers.NewGraph(ctx, p.recipe, p.lock, options)
+	if err != nil {
+		return besideRecipe(err)
+	}
+	if graph.Digest.String() != p.ofImage.Annotations[layers.GraphAnnotation] {
+		return p.ofImage.mustBeNamed()
+	}
+	return p.ofImage.provenBy(ctx, graph)
 }
 
 // graphOnto makes the graph of the recipe with the added packages, on top of the image.

@@ -43,6 +43,9 @@ func (p *Project) build(ctx context.Context, o *BuildOptions, start time.Time) (
 	if err != nil {
 		return nil, err
 	}
+	if err := p.nameDocuments(ctx, graph); err != nil {
+		return nil, err
+	}
 	t := newTally(p, o, graph)
 	t.lookBefore(ctx)
 	err = p.buildGraph(ctx, o, graph, t, first)

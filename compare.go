@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/raybuild/raybuild/internal/registry"
 	"github.com/raybuild/raybuild/internal/show"
 	"github.com/raybuild/raybuild/layers"
-	"github.com/raybuild/raybuild/llb"
 )
 
 // CompareOptions say which image a project is compared with. The zero value means the image that
@@ -28,12 +26,6 @@ type comparison struct {
 	inputs *layers.BuildRecord
 	stale  []layers.StaleLayer
 	image  *pushedImage // nil: there is no image
-}
-
-// pushedImage is an image in a registry with the record that is attached to it.
-type pushedImage struct {
-	registry.Image
-	record *layers.BuildRecord // nil: it has no record, or one that does not fit the image
 }
 
 // compare uses recipe and lock as they are, without resolving anything, and reads the image from the registry.
@@ -95,43 +87,6 @@ func (g *comparison) local(ctx context.Context, o *BuildOptions) (err error) {
 		return err
 	}
 	g.inputs.Unresolved(g.stale)
-	return nil
-}
-
-// loadPushedImage reads an image and its record. It ignores a record that does not fit the image's layers.
-func loadPushedImage(ctx context.Context, c *registry.Client, ref string) (*pushedImage, error) {
-	image, err := c.Inspect(ctx, ref, inputsType)
-	if err != nil {
-		return nil, err
-	}
-	out := &pushedImage{Image: image}
-	record, err := recordFor(image.Ref, image.Attached[inputsType], image.Annotations[layers.GraphAnnotation])
-	if err != nil || record == nil {
-		return out, err
-	}
-	for _, p := range record.Platforms {
-		count := 0
-		for _, l := range p.Layers {
-			count += l.Count
-		}
-		if found := out.platform(p.Platform); found == nil || len(found.Layers) != count {
-			return out, nil
-		}
-	}
-	out.record = record
-	return out, nil
-}
-
-// platform returns the image of one platform, or nil.
-func (c *pushedImage) platform(name string) *registry.PlatformImage {
-	if c == nil {
-		return nil
-	}
-	for i := range c.Platforms {
-		if llb.FormatPlatform(c.Platforms[i].Platform) == name {
-			return &c.Platforms[i]
-		}
-	}
 	return nil
 }
 

@@ -78,11 +78,11 @@ func compareImages(ctx context.Context, c *registry.Client, first, second string
 	}
 	r := &ImageDiff{A: was.Ref, B: is.Ref, Same: was.Digest == is.Digest, Packages: []PackageChange{},
 		Config: []ConfigChange{}, Layers: []LayerChange{}, Platforms: []PlatformPull{}}
-	oldLock, err := lockOf(ctx, c, was.Ref)
+	oldLock, err := lockOf(ctx, c, &was.Image)
 	if err != nil {
 		return nil, err
 	}
-	newLock, err := lockOf(ctx, c, is.Ref)
+	newLock, err := lockOf(ctx, c, &is.Image)
 	if err != nil {
 		return nil, err
 	}
@@ -100,15 +100,6 @@ func compareImages(ctx context.Context, c *registry.Client, first, second string
 func loadImageAlone(ctx context.Context, c *registry.Client, ref string) (*pushedImage, error) {
 	image, err := c.Inspect(ctx, ref)
 	return &pushedImage{Image: image}, err
-}
-
-// lockOf returns the lock that is attached to an image, or nil.
-func lockOf(ctx context.Context, c *registry.Client, ref string) (*layers.Lock, error) {
-	found, err := c.Attached(ctx, ref, lockType)
-	if err != nil || len(found) == 0 {
-		return nil, err
-	}
-	return layers.ParseLock(found[len(found)-1].Data, "lock of "+ref)
 }
 
 // packages adds the changes between two locks, with the names of package systems (apt, conda, pip).

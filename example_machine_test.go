@@ -93,6 +93,7 @@ func ExamplePruneCache() {
 	// layers 0
 	// uv 0
 	// locks 0
+	// bases 0
 	// tested 0
 	// registry 0
 	// freed 0 <nil>

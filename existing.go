@@ -2,6 +2,7 @@ package raybuild
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 
@@ -27,7 +28,7 @@ type existingImage struct {
 }
 
 // graphTag returns the tag by which an image is found by its graph. Everyone who may push can move
-// a tag, so the image's graph annotation is checked too.
+// a tag, so the image is compared with the graph.
 func graphTag(graph digest.Digest) string { return "graph-" + graph.Encoded()[:32] }
 
 // lastTag returns the tag of the image that was pushed last to a reference's repository. The next
@@ -126,7 +127,7 @@ func (p *Project) findByName(ctx context.Context, graph *layers.Graph, o *BuildO
 		}
 		for i, name := range names {
 			p.seen[name] = all[i].Ref
-			if all[i].Annotations[layers.GraphAnnotation] == graph.Digest.String() {
+			if p.isGraphs(ctx, graph, all[i]) {
 				h := &existingImage{Descriptor: all[i]}
 				return h, p.retagOrCopy(ctx, graph, o, h,
 					slices.DeleteFunc(slices.Clone(o.Names), func(n string) bool { return n == name }))
@@ -147,7 +148,7 @@ func (p *Project) findByGraphTag(ctx context.Context, graph *layers.Graph, o *Bu
 			continue
 		}
 		found, ok, err := p.registry.Head(ctx, tag)
-		if err == nil && (!ok || found.Annotations[layers.GraphAnnotation] != graph.Digest.String()) {
+		if err == nil && (!ok || !p.isGraphs(ctx, graph, found)) {
 			continue
 		}
 		h := &existingImage{Descriptor: found, how: retagged}
@@ -161,6 +162,24 @@ func (p *Project) findByGraphTag(ctx context.Context, graph *layers.Graph, o *Bu
 		p.env.warn("%v", err) // the build works without it, and fails later if the registry has a real problem
 	}
 	return nil, nil
+}
+
+// isGraphs tells whether an image that was found is the graph's. If the image only says so, it logs why not.
+func (p *Project) isGraphs(ctx context.Context, graph *layers.Graph, found registry.Descriptor) bool {
+	if found.Annotations[layers.GraphAnnotation] != graph.Digest.String() {
+		return false
+	}
+	err := p.verify(ctx, graph, found.Ref)
+	if err == nil {
+		return true
+	}
+	if names := namesAmong(found.Annotations); len(names) == 0 {
+		err = errUnnamed
+	} else if !maps.Equal(names, namesAmong(graph.Annotations)) {
+		err = errOtherNames
+	}
+	p.doubted(ctx, found.Ref, "says that it has this graph, and is not taken as it is", err)
+	return false
 }
 
 // retagOrCopy gives the image that was found its names. In the same repository it tags the

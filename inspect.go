@@ -2,6 +2,7 @@ package raybuild
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -49,13 +50,16 @@ type ImageLayer struct {
 // Inspect reads what a registry knows of an image. It pulls no layer.
 func Inspect(ctx context.Context, ref string, o Options) (_ *Inspection, err error) {
 	defer public(ctx, &err)
-	c := newEnv(o).client()
+	e := newEnv(o)
+	c := e.client()
 	image, err := c.Inspect(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
-	locks, err := c.Attached(ctx, image.Ref, lockType)
-	if err != nil {
+	locks, err := attachedTo(ctx, c, &image, lockType, layers.LockAnnotation)
+	if errors.Is(err, errOtherDocument) {
+		e.warn("the lock of %s is not shown: %v", image.Ref, err)
+	} else if err != nil {
 		return nil, err
 	}
 	out := &Inspection{Ref: image.Ref, Digest: image.Digest, MediaType: image.MediaType,

@@ -7,6 +7,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/raybuild/raybuild/internal/registry"
 	"github.com/raybuild/raybuild/layers"
 )
 
@@ -93,11 +94,16 @@ func (g *comparison) plan(ctx context.Context, name string) (*Plan, error) {
 	}
 	if len(g.stale) == 0 {
 		r.Graph = g.graph.Digest.String()
-		r.UpToDate = g.image != nil && g.image.Annotations[layers.GraphAnnotation] == r.Graph
+		if r.UpToDate, err = g.upToDate(ctx); err != nil {
+			return nil, err
+		}
 	}
 	var old *layers.BuildRecord
 	if g.image != nil {
-		if old = g.image.record; old == nil {
+		if old = g.image.record; old != nil && g.image.doubt != nil {
+			old, g.image.record = nil, nil
+			r.note("the image's layers are not reused: %v", g.image.doubt)
+		} else if old == nil {
 			r.note("the image carries no record of its inputs, so plan cannot say which layers are reused: push it " +
 				"again with this raybuild")
 		} else if old.Linear {
@@ -129,6 +135,24 @@ func (g *comparison) plan(ctx context.Context, name string) (*Plan, error) {
 	}
 	r.sum(g)
 	return r, nil
+}
+
+// upToDate tells whether the image is the one that a build makes. It also finds out whether the image's record can
+// be believed.
+func (g *comparison) upToDate(ctx context.Context) (bool, error) {
+	if g.image == nil {
+		return false, nil
+	}
+	if err := g.p.nameDocuments(ctx, g.graph); err != nil {
+		return false, err
+	}
+	if g.image.record != nil {
+		g.image.doubt = g.p.believe(ctx, g.graph, g.inputs, g.image)
+	}
+	if g.image.Annotations[layers.GraphAnnotation] != g.graph.Digest.String() {
+		return false, nil
+	}
+	return g.p.isGraphs(ctx, g.graph, registry.Descriptor{Ref: g.image.Ref, Annotations: g.image.Annotations}), nil
 }
 
 func (r *Plan) note(format string, args ...any) {

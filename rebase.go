@@ -56,8 +56,7 @@ func Rebase(ctx context.Context, image string, o Options, r RebaseOptions) (_ *R
 	if _, err := registry.Host(p.recipe.Base); err != nil {
 		return nil, &OptionError{Field: "Base", Err: err}
 	}
-	old, err := p.sameAsImage(ctx, source)
-	if err != nil {
+	if err := p.sameAsImage(ctx, source); err != nil {
 		return nil, err
 	}
 	if err := p.askToPush(ctx, &r.BuildOptions); err != nil {
@@ -69,7 +68,7 @@ func Rebase(ctx context.Context, image string, o Options, r RebaseOptions) (_ *R
 	}
 	out := &RebaseResult{From: p.ofImage.Ref, Changes: layers.Diff(before, p.lock)}
 	if out.Rebased = len(out.Changes) > 0; !out.Rebased {
-		out.Image, err = p.onItAlready(ctx, &r.BuildOptions, old, before)
+		out.Image, err = p.onItAlready(ctx, &r.BuildOptions)
 		return out, err
 	}
 	if out.Build, err = p.build(ctx, &r.BuildOptions, start); err != nil {
@@ -95,8 +94,10 @@ func nameResult(o *BuildOptions, image string) error {
 }
 
 // onItAlready is for an image that already has the base. It gives the image the names of o and builds nothing.
-func (p *Project) onItAlready(ctx context.Context, o *BuildOptions, old *layers.Graph,
-	lock *layers.Lock) (string, error) {
+func (p *Project) onItAlready(ctx context.Context, o *BuildOptions) (string, error) {
+	if err := p.checkBases(ctx, &p.ofImage.Image, p.askBases(ctx)); err != nil {
+		return "", fmt.Errorf("rebase %q: %w: build it from its recipe", p.ofImage.Ref, err)
+	}
 	p.env.info("up to date: %s stands on the newest %s", p.ofImage.Ref, p.recipe.Base)
 	if !o.Push {
 		return p.ofImage.Ref, nil
@@ -104,11 +105,7 @@ func (p *Project) onItAlready(ctx context.Context, o *BuildOptions, old *layers.
 	if err := p.registry.Tag(ctx, p.ofImage.Ref, o.Names...); err != nil {
 		return "", err
 	}
-	if err := p.useLock(lock); err != nil {
-		return "", err
-	}
-	found := registry.Descriptor{Ref: p.ofImage.Ref, Digest: p.ofImage.Digest}
-	if err := p.attachElsewhere(ctx, old, found, o.Names); err != nil {
+	if err := p.copyDocuments(ctx, o.Names); err != nil {
 		return "", err
 	}
 	return registry.Pin(o.Names[0], p.ofImage.Digest.String())
@@ -124,11 +121,11 @@ func openImage(ctx context.Context, o Options, name string, filesElsewhere bool,
 	if err != nil {
 		return nil, nil, err
 	}
-	source, err := sourceOf(ctx, p.registry, image)
+	source, err := sourceOf(ctx, p.registry, &image.Image)
 	if err != nil {
 		return nil, nil, err
 	}
-	lock, err := lockOf(ctx, p.registry, image.Ref)
+	lock, err := lockOf(ctx, p.registry, &image.Image)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -190,52 +187,37 @@ func (e *env) mirrorsHere() (layers.Mirrors, error) {
 	return recipe.Mirrors, nil
 }
 
-// sourceOf returns the recipe's record that an image carries for its graph, or nil.
-func sourceOf(ctx context.Context, c *registry.Client, image *pushedImage) (*layers.RecipeRecord, error) {
-	found, err := c.Attached(ctx, image.Ref, recipeType)
-	if err != nil {
-		return nil, err
-	}
-	for _, d := range found {
-		source, err := layers.ParseRecipeRecord(d.Data)
-		if err != nil {
-			return nil, fmt.Errorf("image %q: %w", image.Ref, err)
-		}
-		if source.Graph.String() == image.Annotations[layers.GraphAnnotation] {
-			return source, nil
-		}
-	}
-	return nil, nil //nolint:nilnil // there is none
-}
-
 // sameAsImage makes the image's own graph again. It is an error if local files differ from the
 // image's files. If this raybuild makes a layer in another way than the raybuild that built the
-// image, sameAsImage logs a note.
-func (p *Project) sameAsImage(ctx context.Context, source *layers.RecipeRecord) (*layers.Graph, error) {
+// image, sameAsImage logs a note. It is also an error if nothing shows that recipe and lock are the image's own.
+func (p *Project) sameAsImage(ctx context.Context, source *layers.RecipeRecord) error {
 	was := *p.recipe
 	for _, locked := range p.lock.Platforms {
 		was.Base = locked.Base.Reference
 	}
 	stale, err := layers.Stale(&was, p.lock, p.env.Layers...)
 	if err != nil {
-		return nil, besideRecipe(err)
+		return besideRecipe(err)
 	}
 	if len(stale) > 0 {
-		return nil, besideRecipe(fmt.Errorf("%s was made of other files than those here:%s", p.ofImage.Ref,
+		return besideRecipe(fmt.Errorf("%s was made of other files than those here:%s", p.ofImage.Ref,
 			staleText(staleLayers(stale))))
 	}
 	options := source.Options()
 	options.Extra = p.env.Layers
 	graph, err := layers.NewGraph(ctx, &was, p.lock, options)
 	if err != nil {
-		return nil, besideRecipe(err)
+		return besideRecipe(err)
 	}
-	if graph.Digest == source.Graph || p.ofImage.record == nil {
-		return graph, nil
+	if graph.Digest.String() == p.ofImage.Annotations[layers.GraphAnnotation] {
+		return p.ofImage.provenBy(ctx, graph)
+	}
+	if err := p.ofImage.mustBeNamed(); err != nil {
+		return err
 	}
 	now, err := graph.Record(ctx)
 	if err != nil {
-		return nil, besideRecipe(err)
+		return besideRecipe(err)
 	}
 	compared, _ := layers.CompareRecords(p.ofImage.record, now)
 	for _, f := range compared {
@@ -244,14 +226,14 @@ func (p *Project) sameAsImage(ctx context.Context, source *layers.RecipeRecord) 
 		}
 		text := strings.Join(newLayerDifference(f).Lines(), "\n  ")
 		if f.Status == layers.Removed {
-			return nil, fmt.Errorf("image %q has a layer %q that its recipe does not: a Go program made it: rebase it "+
+			return fmt.Errorf("image %q has a layer %q that its recipe does not: a Go program made it: rebase it "+
 				"with that program", p.ofImage.Ref, show.Printable(f.Name))
 		}
 		if strings.HasPrefix(f.Name, "files") {
-			return nil, besideRecipe(fmt.Errorf("%s was made of other files than those here:\n  %s",
+			return besideRecipe(fmt.Errorf("%s was made of other files than those here:\n  %s",
 				p.ofImage.Ref, text))
 		}
 		p.env.note("this raybuild makes a layer in another way than the image has it: %s", text)
 	}
-	return graph, nil
+	return nil
 }

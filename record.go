@@ -44,8 +44,12 @@ func (p *Project) documents(ctx context.Context, graph *layers.Graph, line bool)
 	if err != nil {
 		return nil, err
 	}
+	lock, err := p.lock.Marshal()
+	if err != nil {
+		return nil, err
+	}
 	p.docs = &madeDocuments{graph, line, []registry.Document{
-		{ArtifactType: lockType, Data: p.data}, {ArtifactType: inputsType, Data: data},
+		{ArtifactType: lockType, Data: lock}, {ArtifactType: inputsType, Data: data},
 		{ArtifactType: recipeType, Data: source},
 	}}
 	return p.docs.all, nil
@@ -106,10 +110,11 @@ func (p *Project) attachElsewhere(ctx context.Context, graph *layers.Graph, foun
 	if len(elsewhere) == 0 {
 		return nil
 	}
-	was, err := recordOf(ctx, p.registry, found.Ref, graph.Digest.String())
+	attached, err := p.registry.Attached(ctx, found.Ref, inputsType)
 	if err != nil {
 		return err
 	}
+	was := recordAmong(attached, found.Annotations)
 	if how, on := SmokeByRecipe.tests(p.recipe); on && was != nil {
 		if p.smoke, err = p.smokeOf(ctx, graph, how, was); err != nil {
 			return err
@@ -120,31 +125,6 @@ func (p *Project) attachElsewhere(ctx context.Context, graph *layers.Graph, foun
 		return err
 	}
 	return p.attach(ctx, elsewhere, found.Digest.String(), docs)
-}
-
-// recordOf returns the record of inputs that an image carries for its graph. It returns nil if raybuild
-// did not push the image, if an older raybuild pushed it, or if it was copied without its referrers.
-func recordOf(ctx context.Context, c *registry.Client, ref, graph string) (*layers.BuildRecord, error) {
-	found, err := c.Attached(ctx, ref, inputsType)
-	if err != nil {
-		return nil, err
-	}
-	return recordFor(ref, found, graph)
-}
-
-// recordFor returns the record for a graph among an image's attachments.
-func recordFor(ref string, found []registry.Attachment, graph string) (*layers.BuildRecord, error) {
-	var broken error
-	for _, a := range found {
-		in, err := layers.ParseBuildRecord(a.Data)
-		switch {
-		case err != nil:
-			broken = fmt.Errorf("image %q: %w", ref, err)
-		case graph == "" || in.Graph.String() == graph:
-			return in, nil
-		}
-	}
-	return nil, broken
 }
 
 // buildHistory is what this machine keeps of a recipe's last builds.

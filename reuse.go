@@ -113,21 +113,33 @@ func (p *Project) reusable(ctx context.Context, o *BuildOptions, graph *layers.G
 		return made(graph), nil
 	}
 	p.tried = []*pushedImage{} // not nil: the images were asked for
-	record := sync.OnceValues(func() (*layers.BuildRecord, error) { return p.inputs(ctx, graph) })
-	go record() //nolint:errcheck // runs while the registry is asked; its error is handled below
-	for old := range p.before(ctx, o) {
-		now, err := record()
-		if err != nil {
-			return nil, err
-		}
-		p.tried = append(p.tried, old)
-		if rest := graph.Missing(now, old.record, len(o.CacheTo) > 0); rest != nil {
-			return &reuse{graph: graph, image: graph.Images[0], annotations: graph.Annotations, old: old,
-				rest: rest}, nil
-		}
+	now, err := p.inputs(ctx, graph)
+	if err != nil {
+		return nil, err
 	}
-	_, err := record() // wait: only one goroutine may make the record
-	if err = errors.Join(err, ctx.Err()); err != nil {
+	bases, doubts := p.askBases(ctx), map[string]bool{}
+	for old := range p.before(ctx, o) {
+		err := p.believe(ctx, graph, now, old)
+		if err == nil {
+			p.tried = append(p.tried, old)
+			rest := graph.Missing(now, old.record, len(o.CacheTo) > 0)
+			if rest == nil {
+				continue
+			}
+			if rest.Kept[0] >= 0 {
+				err = p.checkBases(ctx, &old.Image, bases)
+			}
+			if err == nil {
+				return &reuse{graph: graph, image: graph.Images[0], annotations: graph.Annotations, old: old,
+					rest: rest}, nil
+			}
+		}
+		if !doubts[old.Ref] {
+			p.doubted(ctx, old.Ref, "is not used, nor is any layer of it", err)
+		}
+		doubts[old.Ref] = true
+	}
+	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	return made(graph), nil
@@ -137,7 +149,7 @@ func (p *Project) reusable(ctx context.Context, o *BuildOptions, graph *layers.G
 // if a builder must make the image.
 func (p *Project) reusableOnto(o *BuildOptions, graph *layers.Graph) *reuse {
 	rest := graph.MadeOnto()
-	if rest == nil || o.NoReuse || o.NoCache || len(o.CacheTo) > 0 || !usable(p.ofImage) ||
+	if rest == nil || o.NoReuse || o.NoCache || len(o.CacheTo) > 0 || !usable(p.ofImage) || p.ofImage.doubt != nil ||
 		!sameHost(p.ofImage.Ref, o.Names[0]) || !p.sameRegistry(o.Names) {
 		return nil
 	}

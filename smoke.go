@@ -101,7 +101,9 @@ func (p *Project) passedBefore(ctx context.Context, o *BuildOptions, k *reuse) [
 	}
 	var all []*pushedImage
 	for c := range p.before(ctx, o) { // layers cannot be reused, because a cache is exported or nothing is pushed
-		all = append(all, c)
+		if c.doubt == nil {
+			all = append(all, c)
+		}
 	}
 	return all
 }

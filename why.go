@@ -46,6 +46,7 @@ func (p *Project) Why(ctx context.Context, o CompareOptions) (_ *Difference, err
 	case g.inputs == nil:
 		return nil, &StaleLockError{Lock: p.env.lock(), Layers: staleLayers(g.stale)}
 	}
+	p.env.unsure(g.image)
 	d := &Difference{Image: g.image.Ref, Stale: staleLayers(g.stale)}
 	return d, d.compare(g.image, g.inputs)
 }
@@ -53,7 +54,8 @@ func (p *Project) Why(ctx context.Context, o CompareOptions) (_ *Difference, err
 // WhyImages says which inputs make layers of two images differ, according to the records that they carry.
 func WhyImages(ctx context.Context, older, newer string, o Options) (_ *Difference, err error) {
 	defer public(ctx, &err)
-	c := newEnv(o).client()
+	e := newEnv(o)
+	c := e.client()
 	old, err := loadPushedImage(ctx, c, older)
 	if err != nil {
 		return nil, err
@@ -65,8 +67,17 @@ func WhyImages(ctx context.Context, older, newer string, o Options) (_ *Differen
 	if now.record == nil {
 		return nil, noRecord(newer)
 	}
+	e.unsure(old)
+	e.unsure(now)
 	d := &Difference{Image: old.Ref, Newer: now.Ref, Stale: []StaleLayer{}}
 	return d, d.compare(old, now.record)
+}
+
+// unsure notes that nothing shows that an image's record is its own.
+func (e *env) unsure(c *pushedImage) {
+	if c.record != nil && c.doubt != nil {
+		e.note("what is said of %s comes from a record that may be another image's: %v", c.Ref, c.doubt)
+	}
 }
 
 func (d *Difference) compare(old *pushedImage, now *layers.BuildRecord) error {

@@ -334,7 +334,7 @@ func TestCache(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	made := map[string]string{"layers": "layers/blobs/x", "locks": "locks/x.lock",
-		"tested": "tested/x.json", "registry": "registry/x"}
+		"bases": "bases/x", "tested": "tested/x.json", "registry": "registry/x"}
 	for part, file := range made {
 		made[part] = filepath.Join(dir, "home", file)
 		if err := os.MkdirAll(filepath.Dir(made[part]), 0o700); err != nil {
@@ -346,7 +346,7 @@ func TestCache(t *testing.T) {
 	}
 	var uses []raybuild.CachePart
 	got := call(t, dir, "cache", "du", "--json")
-	if err := json.Unmarshal([]byte(got.stdout), &uses); err != nil || len(uses) != 7 {
+	if err := json.Unmarshal([]byte(got.stdout), &uses); err != nil || len(uses) != 8 {
 		t.Fatalf("%v: %+v", err, got)
 	}
 	for _, u := range uses {
@@ -354,7 +354,7 @@ func TestCache(t *testing.T) {
 			t.Errorf("%s takes %d bytes, and there is something of it: %v", u.Part, u.Bytes, has)
 		}
 	}
-	if got := call(t, dir, "cache", "prune"); got.code != exitDone || !strings.HasPrefix(got.stdout, "freed 3") {
+	if got := call(t, dir, "cache", "prune"); got.code != exitDone || !strings.HasPrefix(got.stdout, "freed 4") {
 		t.Errorf("%+v", got)
 	}
 	for part, file := range made {
