@@ -18,7 +18,7 @@ RACE      ?= ./llb/... ./cluster/... ./internal/fetch/... ./internal/registry/..
 TEST_P    ?= 2
 TEST_FLAGS ?=
 
-.PHONY: help build check check-commits cross docs lint-tool release-files release-check image needs needs-build test test-race test-rllib world world-down quickstart pictures bench bench-core bench-faults ray-versions resolving test-cluster bench-cluster clean
+.PHONY: help build check check-commits cross docs lint-tool release-files release-check image needs needs-build test test-race test-security test-rllib world world-down quickstart pictures bench bench-core bench-faults ray-versions resolving test-cluster bench-cluster clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ test: needs ## every test; RAYBUILD_TEST_STRICT=1 makes a test that would skip f
 
 test-race: needs ## the packages that run things at once, under the race detector
 	$(GO) test -race -p $(TEST_P) -timeout 40m $(TEST_FLAGS) $(RACE)
+
+test-security: ## attacks on what raybuild believes of a registry; needs no root and no network
+	$(GO) test -count=1 -timeout 10m $(TEST_FLAGS) ./test/security/
 
 # Not part of `make test`: torch alone is 3 GB of the image.
 RLLIB_PAGE ?= $(CURDIR)/docs/rllib.md
