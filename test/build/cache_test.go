@@ -149,6 +149,20 @@ func recipeInstaller(h *home) string {
 	return ""
 }
 
+// Images whose layers are packed in another way than their base's, and those with a cache in the config, are compared
+// with the graph like all others.
+func TestEachFormIsUpToDate(t *testing.T) {
+	h := warmHome(t)
+	for form, args := range map[string][]string{"zstd": {"--compression=zstd"}, "estargz": {"--compression=estargz"},
+		"inline": {"--cache-to", "type=inline", "--label", "form=inline"}} {
+		dst := ref(t, form)
+		first := h.push(dst, args...)
+		if again := h.push(dst, args...); !again.meta.Raybuild.UpToDate || again.meta.Digest != first.meta.Digest {
+			t.Errorf("%s: the image is not up to date:\n%s", form, tail(again.stderr, 200))
+		}
+	}
+}
+
 // An unchanged recipe costs a few questions to the registry: no engine, no runc, no state.
 func TestUpToDateCostsALook(t *testing.T) {
 	h := fullHome(t)
