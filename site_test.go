@@ -2,6 +2,7 @@ package raybuild
 
 import (
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/raybuild/raybuild/internal/fakesite"
@@ -11,6 +12,7 @@ import (
 type site struct {
 	*fakesite.Site
 	t      testing.TB
+	mu     sync.Mutex
 	events []Event
 }
 
@@ -23,7 +25,11 @@ func (s *site) options() Options {
 	s.events = nil
 	return Options{Dir: s.Dir, Builder: s.Builder.Addr(), Home: filepath.Join(s.Dir, "home"),
 		Getenv: func(string) string { return "" },
-		Log:    func(e Event) { s.events = append(s.events, e) }}
+		Log: func(e Event) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.events = append(s.events, e)
+		}}
 }
 
 // tryBuild builds and pushes, and gives the titles of the steps that the builder ran.

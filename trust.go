@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/raybuild/raybuild/internal/registry"
@@ -22,8 +23,8 @@ var errUnnamed = errors.New("its manifest does not name its lock, record and rec
 	"raybuild do not")
 
 // errOtherNames says that an image is the graph's, and its manifest names other documents than this build makes.
-var errOtherNames = errors.New("its manifest names another lock, record or recipe; an edit that changes no layer makes " +
-	"others, and so does another version of raybuild")
+var errOtherNames = errors.New("its manifest names another lock, record or recipe; an edit that changes no layer " +
+	"makes others, and so does another version of raybuild")
 
 // baseWait is the longest wait for the registry of a base.
 const baseWait = 10 * time.Second
@@ -81,10 +82,17 @@ func verifyImage(ctx context.Context, graph *layers.Graph, image *registry.Image
 	return nil
 }
 
-// askedBases are the bases of a lock by platform. Each function waits until a base's registry has answered.
-type askedBases map[string]func() (registry.Descriptor, error)
+// askedBases are the bases of a lock by platform. Each function waits until it is known which layers the base has.
+type askedBases map[string]func() (lockedBase, error)
 
-// askBases begins to ask the registries of the lock's bases which layers the bases have.
+// lockedBase is a base with its layers. Their diff IDs may not be known.
+type lockedBase struct {
+	ref    string // by digest
+	layers []registry.Layer
+}
+
+// askBases finds out which layers the bases have that this build's platforms are locked to. If the lock does not say
+// it, askBases begins to ask the bases' registries.
 func (p *Project) askBases(ctx context.Context) askedBases {
 	all := askedBases{}
 	if p.onto != nil {
@@ -96,13 +104,13 @@ func (p *Project) askBases(ctx context.Context) askedBases {
 			continue
 		}
 		done := make(chan struct{})
-		var found registry.Descriptor
+		var found lockedBase
 		var failed error
 		go func() {
 			defer close(done)
 			found, failed = p.baseOf(ctx, locked.Base)
 		}()
-		all[name] = func() (registry.Descriptor, error) {
+		all[name] = func() (lockedBase, error) {
 			<-done
 			return found, failed
 		}
@@ -110,23 +118,30 @@ func (p *Project) askBases(ctx context.Context) askedBases {
 	return all
 }
 
-// baseOf asks a base's registry for the manifest that the lock names.
-func (p *Project) baseOf(ctx context.Context, base layers.LockImage) (registry.Descriptor, error) {
+// baseOf returns a base with its layers.
+func (p *Project) baseOf(ctx context.Context, base layers.LockImage) (out lockedBase, err error) {
+	if out.ref, err = registry.Pin(base.Reference, base.Digest.String()); err != nil {
+		return out, err
+	}
+	if n := len(base.LayerDigests); n > 0 && n == len(base.DiffIDs) {
+		for i, d := range base.LayerDigests {
+			out.layers = append(out.layers, registry.Layer{Digest: d, DiffID: base.DiffIDs[i]})
+		}
+		return out, nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, baseWait)
 	defer cancel()
-	ref, err := registry.Pin(base.Reference, base.Digest.String())
-	if err != nil {
-		return registry.Descriptor{}, err
-	}
-	found, ok, err := p.registry.Head(ctx, ref)
+	found, ok, err := p.registry.Head(ctx, out.ref)
 	if err == nil && !ok {
-		err = fmt.Errorf("the registry has no %s", ref)
+		err = fmt.Errorf("the registry has no %s", out.ref)
 	}
 	if err != nil {
-		return found, fmt.Errorf("its base cannot be compared: %w", err)
+		return out, fmt.Errorf("its base cannot be compared: %w", err)
 	}
-	found.Ref = ref
-	return found, nil
+	for _, l := range found.Layers {
+		out.layers = append(out.layers, registry.Layer{Digest: l.Digest})
+	}
+	return out, nil
 }
 
 // checkBases returns an error if the lowest layers of an image are not those of the locked bases, or not
@@ -135,7 +150,7 @@ func (p *Project) checkBases(ctx context.Context, image *registry.Image, bases a
 	for _, is := range image.Platforms {
 		name := llb.FormatPlatform(is.Platform)
 		if p.onto != nil {
-			if below := p.ofImage.platform(name); below == nil || !startsWith(is.Layers, digestsOf(below.Layers)) {
+			if below := p.ofImage.platform(name); below == nil || !startsWith(is.Layers, below.Layers) {
 				return errors.New("its lowest layers are not those of the image that packages are added to")
 			}
 			continue
@@ -156,24 +171,9 @@ func (p *Project) checkBases(ctx context.Context, image *registry.Image, bases a
 }
 
 // startsWith tells whether the first of some layers are those of lower.
-func startsWith(all []registry.Layer, lower []registry.FoundLayer) bool {
-	if len(lower) == 0 || len(lower) > len(all) {
-		return false
-	}
-	for i, l := range lower {
-		if all[i].Digest != l.Digest {
-			return false
-		}
-	}
-	return true
-}
-
-func digestsOf(all []registry.Layer) []registry.FoundLayer {
-	var out []registry.FoundLayer
-	for _, l := range all {
-		out = append(out, registry.FoundLayer{Digest: l.Digest, Size: l.Size})
-	}
-	return out
+func startsWith(all, lower []registry.Layer) bool {
+	return len(lower) > 0 && len(lower) <= len(all) && slices.EqualFunc(all[:len(lower)], lower,
+		func(a, b registry.Layer) bool { return a.Digest == b.Digest })
 }
 
 // believe returns an error if nothing shows that the image's record is its own. The manifest of an image

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 
@@ -16,32 +17,52 @@ import (
 
 // onBase returns an error if layers do not begin with those of a base. A base's layer that was packed in
 // another way has another digest, and the same diff ID. As eStargz it has another diff ID, too.
-func (p *Project) onBase(ctx context.Context, all []registry.Layer, base registry.Descriptor) error {
-	if startsWith(all, base.Layers) {
+func (p *Project) onBase(ctx context.Context, all []registry.Layer, base lockedBase) error {
+	if startsWith(all, base.layers) {
 		return nil
 	}
-	within, cancel := context.WithTimeout(ctx, baseWait)
-	defer cancel()
-	image, err := p.registry.Inspect(within, base.Ref)
-	if err != nil {
+	if len(base.layers) == 0 || len(base.layers) > len(all) {
+		return errOtherBase(base.ref)
+	}
+	if err := p.learnDiffIDs(ctx, &base); err != nil {
 		return fmt.Errorf("its base cannot be compared: %w", err)
 	}
-	if len(image.Platforms) != 1 || len(base.Layers) == 0 || len(base.Layers) > len(all) {
-		return errOtherBase(base.Ref)
-	}
-	for i, l := range image.Platforms[0].Layers {
-		if l.DiffID != "" && all[i].DiffID == l.DiffID {
+	for i, l := range base.layers {
+		if all[i].DiffID == l.DiffID {
 			continue
 		}
 		if !isEStargz(all[i]) {
-			return errOtherBase(base.Ref)
+			return errOtherBase(base.ref)
 		}
-		packed, err := p.packedBase(ctx, base.Ref, l.Digest)
+		packed, err := p.packedBase(ctx, base.ref, l.Digest)
 		if err != nil {
 			return fmt.Errorf("its base cannot be compared: %w", err)
 		}
 		if packed != all[i].Digest {
-			return errOtherBase(base.Ref)
+			return errOtherBase(base.ref)
+		}
+	}
+	return nil
+}
+
+// learnDiffIDs asks the registry for the diff IDs of a base's layers, if they are not known.
+func (p *Project) learnDiffIDs(ctx context.Context, base *lockedBase) error {
+	if !slices.ContainsFunc(base.layers, func(l registry.Layer) bool { return l.DiffID == "" }) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, baseWait)
+	defer cancel()
+	image, err := p.registry.Inspect(ctx, base.ref)
+	if err != nil {
+		return err
+	}
+	if len(image.Platforms) != 1 {
+		return fmt.Errorf("%s has %d platforms, not one", base.ref, len(image.Platforms))
+	}
+	base.layers = image.Platforms[0].Layers
+	for _, l := range base.layers {
+		if l.DiffID == "" {
+			return fmt.Errorf("the config of %s does not name all layers", base.ref)
 		}
 	}
 	return nil

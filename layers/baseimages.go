@@ -62,7 +62,8 @@ func (r *Resolver) pin(ctx context.Context, ref string) (LockImage, error) {
 	if err := json.Unmarshal(p.Config, &config); err != nil {
 		return LockImage{}, fmt.Errorf("read config of image %q: %w", ref, err)
 	}
-	image := LockImage{Reference: ref, Digest: p.Digest, Layers: len(config.RootFS.DiffIDs), Env: config.Config.Env}
+	image := LockImage{Reference: ref, Digest: p.Digest, Layers: len(config.RootFS.DiffIDs), LayerDigests: p.Layers,
+		DiffIDs: config.RootFS.DiffIDs, Env: config.Config.Env}
 	if err := r.facts(ctx, &image); err != nil {
 		return LockImage{}, fmt.Errorf("look into image %q: %w", ref, err)
 	}

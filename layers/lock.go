@@ -53,6 +53,9 @@ type LockImage struct {
 	Glibc string
 	// Layers is the number of its layers.
 	Layers int
+	// LayerDigests are the digests of its layers as its registry stores them, and DiffIDs those of the
+	// unpacked layers. They are empty if they are not known.
+	LayerDigests, DiffIDs []digest.Digest
 	// Env are the variables of its config, "NAME=value", in the config's order.
 	Env []string
 	// AptFiles are the absolute paths of the apt sources files it has, sorted.

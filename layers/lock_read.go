@@ -96,6 +96,8 @@ func lockImageKeys(i *LockImage) []strictyaml.Key {
 		{Name: "codename", Value: strictyaml.String(&i.Codename, grammarOneLine())},
 		{Name: "glibc", Value: strictyaml.String(&i.Glibc, grammarOneLine())},
 		{Name: "layers", Value: strictyaml.Int(&i.Layers, 0, strictyaml.MaxInt)},
+		{Name: "layer_digests", Value: strictyaml.ListOf(&i.LayerDigests, "a list of digests", digestValue)},
+		{Name: "diff_ids", Value: strictyaml.ListOf(&i.DiffIDs, "a list of digests", digestValue)},
 		{Name: "env", Value: strictyaml.Strings(&i.Env, strictyaml.Grammar{Check: lockVariable})},
 		{Name: "apt_files", Value: strictyaml.Strings(&i.AptFiles, grammarImagePath())},
 		{Name: "dpkg_paths", Value: strictyaml.Strings(&i.DpkgPaths, strictyaml.Grammar{Check: dpkgFilterText})},

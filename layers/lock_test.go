@@ -17,7 +17,9 @@ func hexOf(s string) string { return digest.FromString(s).Encoded() }
 func sampleLock() *Lock {
 	image := LockImage{Reference: "ubuntu:22.04", Digest: digest.FromString("base"), ID: "ubuntu", Release: "22.04",
 		Codename: "jammy", Glibc: "2.35",
-		Layers: 1, Env: []string{"PATH=/usr/bin:/bin", "NOTE=a: b # c", "EMPTY="},
+		Layers: 1, LayerDigests: []digest.Digest{digest.FromString("layer")},
+		DiffIDs:   []digest.Digest{digest.FromString("diff")},
+		Env:       []string{"PATH=/usr/bin:/bin", "NOTE=a: b # c", "EMPTY="},
 		AptFiles:  []string{"/etc/apt/sources.list"},
 		DpkgPaths: []string{"path-exclude=/usr/share/doc/*", "path-include=/usr/share/doc/*/copyright"}}
 	return &Lock{Version: 1, Recipe: digest.FromString("recipe"), Platforms: map[string]*LockPlatform{

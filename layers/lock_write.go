@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/raybuild/raybuild/internal/strictyaml"
 )
 
@@ -82,6 +84,15 @@ func (w *lockWriter) platform(name string, p *LockPlatform) {
 	w.list(2, "notes", p.Notes)
 }
 
+// texts returns digests as they are written.
+func texts(all []digest.Digest) []string {
+	var out []string
+	for _, d := range all {
+		out = append(out, d.String())
+	}
+	return out
+}
+
 func (w *lockWriter) image(key string, i LockImage) {
 	w.text("    " + key + ":")
 	w.field(3, "reference", i.Reference)
@@ -91,6 +102,8 @@ func (w *lockWriter) image(key string, i LockImage) {
 	w.field(3, "codename", i.Codename)
 	w.field(3, "glibc", i.Glibc)
 	w.line(3, "layers", fmt.Sprint(i.Layers))
+	w.list(3, "layer_digests", texts(i.LayerDigests))
+	w.list(3, "diff_ids", texts(i.DiffIDs))
 	w.list(3, "env", i.Env)
 	w.list(3, "apt_files", i.AptFiles)
 	w.list(3, "dpkg_paths", i.DpkgPaths)

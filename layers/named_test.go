@@ -26,7 +26,9 @@ func TestDigestOfARecord(t *testing.T) {
 		change func(*BuildRecord)
 		same   bool
 	}{
-		"a test":   {func(r *BuildRecord) { r.Platforms[0].Smoke, r.Platforms[0].SmokeWith = "sha256:3", []string{"a"} }, true},
+		"a test": {func(r *BuildRecord) {
+			r.Platforms[0].Smoke, r.Platforms[0].SmokeWith = "sha256:3", []string{"a"}
+		}, true},
 		"a line":   {func(r *BuildRecord) { r.Linear = true }, true},
 		"a graph":  {func(r *BuildRecord) { r.Graph = "sha256:4" }, false},
 		"a key":    {func(r *BuildRecord) { r.Platforms[0].Layers[0].Key = "sha256:5" }, false},

@@ -35,6 +35,8 @@ type PinnedImage struct {
 	Digest digest.Digest
 	// Config is the image's config, JSON.
 	Config []byte
+	// Layers are the digests of its layers as stored, oldest first.
+	Layers []digest.Digest
 }
 
 // Sources is how a resolver reaches registries and package sources. A graph does not use it.

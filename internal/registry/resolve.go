@@ -21,6 +21,7 @@ type Pinned struct {
 	Manifest  digest.Digest     // of the platform's manifest
 	Platform  ocispecs.Platform // the platform as the registry spells it
 	Config    []byte            // the image config, as JSON
+	Layers    []digest.Digest   // of the platform's layers as stored, oldest first
 }
 
 // Resolve pins ref for platform p. If the image has no such platform, the error lists those it has.
@@ -64,7 +65,16 @@ func (c *Client) pin(desc *remote.Descriptor, p ocispecs.Platform) (Pinned, erro
 		if err != nil {
 			return Pinned{}, err
 		}
+		manifest, err := image.image.Manifest()
+		if err != nil {
+			return Pinned{}, err
+		}
+		var layers []digest.Digest
+		for _, l := range manifest.Layers {
+			layers = append(layers, digest.Digest(l.Digest.String()))
+		}
 		return Pinned{
+			Layers:    layers,
 			Digest:    digest.Digest(desc.Digest.String()),
 			MediaType: string(desc.MediaType),
 			Manifest:  image.digest,

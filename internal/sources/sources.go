@@ -122,7 +122,7 @@ func (s *Sources) Pin(ctx context.Context, ref string, p llb.Platform) (layers.P
 	if err != nil {
 		return layers.PinnedImage{}, err
 	}
-	return layers.PinnedImage{Digest: pinned.Manifest, Config: pinned.Config}, nil
+	return layers.PinnedImage{Digest: pinned.Manifest, Config: pinned.Config, Layers: pinned.Layers}, nil
 }
 
 // Know implements layers.Sources.

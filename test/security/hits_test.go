@@ -215,10 +215,52 @@ func TestH4OtherBuildersImagesAreTaken(t *testing.T) {
 			v := newVictim(t)
 			v.Builder = fakebuilder.Start(t, o)
 			first, _ := v.build(raybuild.BuildOptions{})
-			if res, ran := v.build(raybuild.BuildOptions{}); !res.UpToDate || len(ran) > 0 || res.Digest != first.Digest {
+			res, ran := v.build(raybuild.BuildOptions{})
+			if !res.UpToDate || len(ran) > 0 || res.Digest != first.Digest {
 				t.Errorf("it ran %q: %+v", ran, res)
 			}
 		})
+	}
+}
+
+// The lock says which layers the base has. So the base's registry need not answer, and another base is still seen.
+func TestH4BaseIsComparedWithTheLock(t *testing.T) {
+	t.Parallel()
+	v := newVictim(t)
+	base := httptest.NewServer(httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: v.Host}))
+	host := strings.TrimPrefix(base.URL, "http://")
+	for _, file := range []string{"raybuild.yaml", "raybuild.lock"} {
+		v.Edit(file, v.Host+"/base", host+"/base")
+	}
+	layer := v.read(v.Ref("base:12")).manifest.Layers[0].Digest.String() // it is not packed
+	v.Edit("raybuild.lock", "      layers: 1\n", "      layers: 1\n      layer_digests:\n        - "+layer+
+		"\n      diff_ids:\n        - "+layer+"\n")
+	honest, _ := v.build(raybuild.BuildOptions{})
+	base.CloseClientConnections()
+	base.Close()
+	if res, ran := v.build(raybuild.BuildOptions{}); !res.UpToDate || len(ran) > 0 || res.Digest != honest.Digest {
+		t.Errorf("it ran %q: %+v, %v", ran, res, v.events)
+	}
+	v.Edit("raybuild.yaml", "team: a", "team: b")
+	res, ran := v.build(raybuild.BuildOptions{Names: []string{v.Ref("ray:2")}})
+	if res.LayersFrom == "" || len(ran) > 0 {
+		t.Errorf("it ran %q: %+v, %v", ran, res, v.events)
+	}
+	v.Edit("raybuild.yaml", "team: b", "team: a")
+	i := v.read(v.Ref("ray@" + honest.Digest))
+	i.manifest.Layers[0], i.config.RootFS.DiffIDs[0] = v.evil(v.Ref("ray:1"))
+	v.put(i, v.Ref("ray:1"), v.graphTag("ray", i))
+	p, err := raybuild.Open(v.options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	plan, err := p.Plan(t.Context(), raybuild.CompareOptions{Image: v.Ref("ray:1")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if plan.UpToDate || !v.told("its lowest layers are not those of") {
+		t.Errorf("the plan says up to date: %v, %v", plan.UpToDate, v.events)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -30,6 +31,7 @@ type victim struct {
 	t      *testing.T
 	client *registry.Client
 	homes  int // how many machines have built
+	mu     sync.Mutex
 	events []raybuild.Event
 }
 
@@ -43,7 +45,11 @@ func (v *victim) options() raybuild.Options {
 	return raybuild.Options{Dir: v.Dir, Builder: v.Builder.Addr(),
 		Home:   filepath.Join(v.Dir, "home", strconv.Itoa(v.homes)),
 		Getenv: func(string) string { return "" },
-		Log:    func(e raybuild.Event) { v.events = append(v.events, e) }}
+		Log: func(e raybuild.Event) {
+			v.mu.Lock()
+			defer v.mu.Unlock()
+			v.events = append(v.events, e)
+		}}
 }
 
 // build builds and pushes on a machine that remembers nothing, and gives the titles of the steps that ran.
