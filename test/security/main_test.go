@@ -31,6 +31,9 @@ type victim struct {
 	t      *testing.T
 	client *registry.Client
 	homes  int // how many machines have built
+
+	platforms []string // default: the recipe's
+
 	mu     sync.Mutex
 	events []raybuild.Event
 }
@@ -43,8 +46,9 @@ func newVictim(t *testing.T) *victim {
 func (v *victim) options() raybuild.Options {
 	v.events = nil
 	return raybuild.Options{Dir: v.Dir, Builder: v.Builder.Addr(),
-		Home:   filepath.Join(v.Dir, "home", strconv.Itoa(v.homes)),
-		Getenv: func(string) string { return "" },
+		Platforms: v.platforms,
+		Home:      filepath.Join(v.Dir, "home", strconv.Itoa(v.homes)),
+		Getenv:    func(string) string { return "" },
 		Log: func(e raybuild.Event) {
 			v.mu.Lock()
 			defer v.mu.Unlock()
