@@ -56,7 +56,7 @@ func Add(ctx context.Context, image string, requirements []string, o Options, b 
 	if p.ofImage.record == nil {
 		return nil, noRecord(image)
 	}
-	if err := p.proveParent(ctx, source); err != nil {
+	if err := p.proveParent(ctx, source, b.EarlierImage); err != nil {
 		return nil, err
 	}
 	out := &AddResult{From: p.ofImage.Ref}
@@ -227,9 +227,9 @@ func (p *Project) lockOfResult(ctx context.Context, found registry.Descriptor, o
 
 // proveParent returns an error if nothing shows that recipe, lock and record are those of the image that packages
 // are added to.
-func (p *Project) proveParent(ctx context.Context, source *layers.RecipeRecord) error {
+func (p *Project) proveParent(ctx context.Context, source *layers.RecipeRecord, earlier bool) error {
 	if !errors.Is(p.ofImage.doubt, errUnnamed) {
-		return p.ofImage.mustBeNamed()
+		return p.ofImage.mustBeNamed(earlier)
 	}
 	options := source.Options()
 	options.Packed, options.Extra = source.Files, p.env.Layers
@@ -238,7 +238,7 @@ func (p *Project) proveParent(ctx context.Context, source *layers.RecipeRecord) 
 		return besideRecipe(err)
 	}
 	if graph.Digest.String() != p.ofImage.Annotations[layers.GraphAnnotation] {
-		return p.ofImage.mustBeNamed()
+		return p.ofImage.mustBeNamed(earlier)
 	}
 	return p.ofImage.provenBy(ctx, graph)
 }

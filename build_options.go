@@ -60,6 +60,11 @@ type BuildOptions struct {
 	// Smoke says whether the image is tested before it gets its names. Default: the recipe decides.
 	Smoke SmokeMode
 
+	// EarlierImage lets [Add] and [Rebase] believe the recipe, the lock and the record that are attached to an image of
+	// an earlier raybuild. Its manifest does not name them, so whoever may write to the repository can attach others.
+	// Default: they are believed only if this raybuild makes the image's manifest of them.
+	EarlierImage bool
+
 	// Before asks the registry which image the first name has before the build, for [Result.Before].
 	Before bool
 }

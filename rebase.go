@@ -56,7 +56,7 @@ func Rebase(ctx context.Context, image string, o Options, r RebaseOptions) (_ *R
 	if _, err := registry.Host(p.recipe.Base); err != nil {
 		return nil, &OptionError{Field: "Base", Err: err}
 	}
-	if err := p.sameAsImage(ctx, source); err != nil {
+	if err := p.sameAsImage(ctx, source, r.EarlierImage); err != nil {
 		return nil, err
 	}
 	if err := p.askToPush(ctx, &r.BuildOptions); err != nil {
@@ -190,7 +190,7 @@ func (e *env) mirrorsHere() (layers.Mirrors, error) {
 // sameAsImage makes the image's own graph again. It is an error if local files differ from the
 // image's files. If this raybuild makes a layer in another way than the raybuild that built the
 // image, sameAsImage logs a note. It is also an error if nothing shows that recipe and lock are the image's own.
-func (p *Project) sameAsImage(ctx context.Context, source *layers.RecipeRecord) error {
+func (p *Project) sameAsImage(ctx context.Context, source *layers.RecipeRecord, earlier bool) error {
 	was := *p.recipe
 	for _, locked := range p.lock.Platforms {
 		was.Base = locked.Base.Reference
@@ -212,7 +212,7 @@ func (p *Project) sameAsImage(ctx context.Context, source *layers.RecipeRecord) 
 	if graph.Digest.String() == p.ofImage.Annotations[layers.GraphAnnotation] {
 		return p.ofImage.provenBy(ctx, graph)
 	}
-	if err := p.ofImage.mustBeNamed(); err != nil {
+	if err := p.ofImage.mustBeNamed(earlier); err != nil {
 		return err
 	}
 	now, err := graph.Record(ctx)

@@ -212,12 +212,18 @@ func (c *pushedImage) provenBy(ctx context.Context, graph *layers.Graph) error {
 }
 
 // mustBeNamed returns an error if the manifest does not name the image's documents, or if they do not fit it. It
-// is for an image whose graph this raybuild makes in another way.
-func (c *pushedImage) mustBeNamed() error {
-	switch {
+// is for an image whose graph this raybuild makes in another way. If earlier is set, it believes an image whose manifest
+// names nothing.
+func (c *pushedImage) mustBeNamed(earlier bool) error {
+	switch unnamed := len(c.named()) == 0 && (c.doubt == nil || errors.Is(c.doubt, errUnnamed)); {
+	case unnamed && earlier:
+		if c.record == nil {
+			return noRecord(c.Ref)
+		}
+		c.doubt = nil
 	case len(c.named()) < 3 || errors.Is(c.doubt, errUnnamed):
 		return fmt.Errorf("verify image %q: %w, and this raybuild makes another graph of what is attached: build "+
-			"the image from its recipe", c.Ref, errUnnamed)
+			"the image from its recipe, or believe what is attached by --earlier-image", c.Ref, errUnnamed)
 	case c.doubt != nil:
 		return fmt.Errorf("verify image %q: %w: build the image from its recipe", c.Ref, c.doubt)
 	case c.record == nil:

@@ -3,10 +3,15 @@ package layers
 import (
 	"context"
 	"slices"
+	"sync/atomic"
+	"time"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sync/errgroup"
 )
+
+// patience is how long apt may go on when conda or Python packages could not be resolved: its error comes first, in the
+// recipe's order, and often tells more.
+const patience = 5 * time.Second
 
 // recipe resolves the recipe's layers, and builds the stack of them. apt works beside conda and what resolves Python
 // packages: they do not look at each other's answers.
@@ -15,15 +20,27 @@ func (r *Resolver) recipe(ctx context.Context, inputs map[string]digest.Digest) 
 	r.stack = newStack(r.platform, r.locked)
 	beside := Resolver{in: r.in, name: r.name, platform: r.platform, old: r.old,
 		locked: &LockPlatform{Base: r.locked.Base, Tool: r.locked.Tool}, stack: r.stack}
-	g, within := errgroup.WithContext(ctx)
 	at := slices.IndexFunc(all, func(l Layer) bool { return l.Name() == "apt" })
-	if _, asks := inputs["apt"]; asks {
-		g.Go(func() error { return beside.layer(within, all[at], inputs["apt"]) })
-	} else {
-		at = -1
+	within, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() {
+		err := beside.layer(within, all[at], inputs["apt"])
+		if err != nil {
+			cancel()
+		}
+		done <- err
+	}()
+	err := r.others(within, all, inputs)
+	var gaveUp atomic.Bool
+	if err != nil {
+		late := time.AfterFunc(patience, func() { gaveUp.Store(true); cancel() })
+		defer late.Stop()
 	}
-	g.Go(func() error { return r.others(within, all, inputs) })
-	if err := g.Wait(); err != nil || at < 0 {
+	if first := <-done; first != nil && (err == nil || !gaveUp.Load() && ctx.Err() == nil) {
+		return first
+	}
+	if err != nil {
 		return err
 	}
 	// The stack is built again in the recipe's order, with what apt answered.

@@ -53,6 +53,7 @@ does not keep their versions.`,
 	f.BoolVar(&o.push, "push", false, "push the result")
 	pushRetryFlag(f, &o.pushRetry)
 	f.BoolVar(smokeFlag(&o.buildOptions))
+	f.BoolVar(earlierFlag(&o.buildOptions))
 	f.StringVar(&o.metadataFile, "metadata-file", "", "write digest, steps, layers and bytes as JSON to `FILE`")
 	jsonFlag(cmd, &o.asJSON)
 	o.fetch, o.graphTag = "session", true

@@ -92,6 +92,7 @@ type buildOptions struct {
 	annotations  []string
 	fetch        string
 	smoke        bool
+	earlierImage bool
 	parsed       parsedOptions
 
 	pushRetryGiven bool
@@ -156,6 +157,12 @@ func smokeFlag(o *buildOptions) (v *bool, name string, value bool, usage string)
 	return &o.smoke, "smoke", true, "test the image before it gets its name: import its packages, or run the command " +
 		"of the recipe's key smoke; if given, it overrides the recipe's smoke: false, and tests again what has " +
 		"passed before"
+}
+
+// earlierFlag adds --earlier-image.
+func earlierFlag(o *buildOptions) (v *bool, name string, value bool, usage string) {
+	return &o.earlierImage, "earlier-image", false, "believe the recipe and the lock that are attached to an image of " +
+		"an earlier raybuild; its manifest does not name them, so whoever may write to the repository can attach others"
 }
 
 func pushRetryFlag(f *pflag.FlagSet, v *time.Duration) {

@@ -54,7 +54,7 @@ func (a *app) libraryOptions(o *buildOptions) (raybuild.Options, raybuild.BuildO
 		NoGraphTag: !o.graphTag,
 		CacheFrom:  p.cacheFrom, CacheTo: p.cacheTo, CacheBudget: o.cacheBudget, BuilderFetches: o.fetch == "builder",
 		Compression: o.compression, Labels: p.labels, Annotations: p.annotations, Secrets: p.secrets,
-		Before: o.reportFile != "",
+		EarlierImage: o.earlierImage, Before: o.reportFile != "",
 	}
 	if o.pushRetryGiven {
 		if build.PushRetry = o.pushRetry; build.PushRetry == 0 {

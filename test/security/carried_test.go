@@ -13,9 +13,12 @@ import (
 )
 
 // rebase puts an image on the newest base, and pushes it as ray:patched.
-func (v *victim) rebase(image string) (*raybuild.RebaseResult, error) {
+func (v *victim) rebase(image string, more ...func(*raybuild.BuildOptions)) (*raybuild.RebaseResult, error) {
 	v.t.Helper()
 	o := raybuild.BuildOptions{Names: []string{v.Ref("ray:patched")}, Push: true, PushRetry: -1}
+	for _, set := range more {
+		set(&o)
+	}
 	return raybuild.Rebase(v.t.Context(), image, v.options(), raybuild.RebaseOptions{BuildOptions: o})
 }
 
@@ -272,5 +275,10 @@ func TestH3EarlierImageIsProvedByItsGraph(t *testing.T) {
 	}
 	if res, err := v.rebase(old); err == nil || !strings.Contains(err.Error(), "this raybuild makes another graph") {
 		t.Errorf("the rebase by somebody's lock came to %+v, %v", res, err)
+	}
+	// Whoever asks for it gets what is attached: here a wheel that the site does not have.
+	res, err := v.rebase(old, func(o *raybuild.BuildOptions) { o.EarlierImage = true })
+	if err == nil || !strings.Contains(err.Error(), "requests-6.6.6") {
+		t.Errorf("what is attached was to be believed, and the rebase came to %+v, %v", res, err)
 	}
 }
