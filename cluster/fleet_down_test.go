@@ -136,6 +136,7 @@ func TestNodeOfTheRunBefore(t *testing.T) {
 		{"a container that runs for long", at.Add(-time.Hour), false, 2},
 		{"the node of the run before", at.Add(-time.Hour), true, 1},
 		{"the node of this run", at.Add(time.Second), true, 2},
+		{"the node of this run, which the engine noted late", at.Add(-time.Millisecond), true, 2},
 		{"a Ray that does not say", time.Time{}, true, 2},
 	} {
 		f.started.Store(0)

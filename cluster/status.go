@@ -296,7 +296,8 @@ func (l *launch) before(ctx context.Context, have *containerState, r rayNode) st
 		return ""
 	}
 	d, err := h.Inspect(ctx, have.ID)
-	if err != nil || !r.Started.Before(d.Started) {
+	// Not d.Started: an Engine that has much to do notes it after the program has begun.
+	if err != nil || !r.Started.Before(d.Before) {
 		return ""
 	}
 	return fmt.Sprintf("its container started again at %s, and Ray still counts the old node",

@@ -116,6 +116,7 @@ type Detail struct {
 	OOM      bool      // the kernel killed it for its memory
 	Restarts int       // by its restart policy
 	Started  time.Time // zero: never
+	Before   time.Time // its program began after this: the end of the run before, or the making of the container
 	Error    string    // why it could not be started
 	Image    string    // as it was created with
 }
@@ -133,11 +134,21 @@ func (h *Host) Inspect(ctx context.Context, id string) (Detail, error) {
 	}
 	if s := c.State; s != nil {
 		d.State, d.Running, d.ExitCode, d.OOM, d.Error = string(s.Status), s.Running, s.ExitCode, s.OOMKilled, s.Error
-		if t, err := time.Parse(time.RFC3339Nano, s.StartedAt); err == nil && t.Year() > 1 {
-			d.Started = t
-		}
+		d.Started, d.Before = timeOf(s.StartedAt), timeOf(s.FinishedAt)
+	}
+	if made := timeOf(c.Created); made.After(d.Before) {
+		d.Before = made
 	}
 	return d, nil
+}
+
+// timeOf reads a time of an Engine; zero: it says none.
+func timeOf(text string) time.Time {
+	t, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil || t.Year() <= 1 {
+		return time.Time{}
+	}
+	return t
 }
 
 // Create describes a container. The zero value of a field is the Engine's default.

@@ -51,6 +51,7 @@ type Container struct {
 	Cmd      []string
 	Labels   map[string]string
 	Started  time.Time // as inspections and lists tell; zero: long ago
+	Finished time.Time // the run before; zero: there was none
 	mounts   []mount
 	files    map[string][]byte
 	end      End
@@ -140,7 +141,7 @@ func (e *Engine) Put(state string) {
 func (e *Engine) Restart(at time.Time) {
 	e.Become(func() {
 		for _, c := range e.containers {
-			c.State, c.Started = "running", at
+			c.State, c.Finished, c.Started = "running", at.Add(-100*time.Millisecond), at
 		}
 	})
 }
@@ -305,8 +306,8 @@ func (e *Engine) inspect(w http.ResponseWriter, r *http.Request) {
 	if c := e.find(w, r.PathValue("id")); c != nil {
 		reply(w, map[string]any{"Id": c.ID, "Name": "/" + c.Name, "Config": map[string]any{"Labels": c.Labels},
 			"State": map[string]any{"Status": c.State, "Running": c.State == "running",
-				"StartedAt": c.Started.Format(time.RFC3339Nano),
-				"ExitCode":  c.end.Code, "OOMKilled": c.end.OOM}})
+				"StartedAt": c.Started.Format(time.RFC3339Nano), "FinishedAt": c.Finished.Format(time.RFC3339Nano),
+				"ExitCode": c.end.Code, "OOMKilled": c.end.OOM}})
 	}
 }
 
