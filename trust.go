@@ -212,8 +212,8 @@ func (c *pushedImage) provenBy(ctx context.Context, graph *layers.Graph) error {
 }
 
 // mustBeNamed returns an error if the manifest does not name the image's documents, or if they do not fit it. It
-// is for an image whose graph this raybuild makes in another way. If earlier is set, it believes an image whose manifest
-// names nothing.
+// is for an image whose graph this raybuild makes in another way. If earlier is set, it believes an image whose
+// manifest names nothing.
 func (c *pushedImage) mustBeNamed(earlier bool) error {
 	switch unnamed := len(c.named()) == 0 && (c.doubt == nil || errors.Is(c.doubt, errUnnamed)); {
 	case unnamed && earlier:
