@@ -162,7 +162,8 @@ func smokeFlag(o *buildOptions) (v *bool, name string, value bool, usage string)
 // earlierFlag adds --earlier-image.
 func earlierFlag(o *buildOptions) (v *bool, name string, value bool, usage string) {
 	return &o.earlierImage, "earlier-image", false, "believe the recipe and the lock that are attached to an image " +
-		"of an earlier raybuild; its manifest does not name them, so whoever may write to the repository can attach others"
+		"of an earlier raybuild; its manifest does not name them, so whoever may write to the repository can attach " +
+		"others"
 }
 
 func pushRetryFlag(f *pflag.FlagSet, v *time.Duration) {
