@@ -225,7 +225,7 @@ func (p *Project) sameAsImage(ctx context.Context, source *layers.RecipeRecord, 
 			continue
 		}
 		text := strings.Join(newLayerDifference(f).Lines(), "\n  ")
-		if f.Status == layers.Removed {
+		if f.Status == layers.Removed && !p.ofImage.record.HasPackages(f.Name) {
 			return fmt.Errorf("image %q has a layer %q that its recipe does not: a Go program made it: rebase it "+
 				"with that program", p.ofImage.Ref, show.Printable(f.Name))
 		}

@@ -46,6 +46,14 @@ type PlatformRecord struct {
 	SmokeWith []string `json:"smoke_with,omitempty"`
 }
 
+// HasPackages tells whether a layer has Ray or Python packages. Which of them are in a layer, and its name, depend on
+// the version of raybuild.
+func (i *BuildRecord) HasPackages(layer string) bool {
+	return slices.ContainsFunc(i.Platforms, func(p PlatformRecord) bool {
+		return slices.ContainsFunc(p.Layers, func(l LayerRecord) bool { return l.Name == layer && l.Layer == "ray" })
+	})
+}
+
 // LayerRecord is one layer's part of a BuildRecord.
 type LayerRecord struct {
 	// Name of the layer: "base", "apt", "ray", a step's.
