@@ -32,11 +32,10 @@ func TestTreeIsItsLayer(t *testing.T) {
 	l := layerOf("both", a, b)
 	dir := t.TempDir()
 	for _, how := range []string{"beside the layer", "of the layer"} {
-		c := open(t, dir, s, Options{Trees: true}, l)
+		c, opened := open(t, dir, s, Options{Trees: true}, l), s.opens
 		if how == "beside the layer" {
 			c.Start([]digest.Digest{l.Key})
 		}
-		opened := s.opens
 		tree, err := c.Tree(t.Context(), l.Key)
 		if err != nil {
 			t.Fatalf("%s: %v", how, err)
