@@ -116,7 +116,7 @@ func (t trees) begin() (*growing, error) {
 		return nil, fmt.Errorf("lay out layer: %w", err)
 	}
 	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // it becomes the root of a filesystem
-		return nil, fmt.Errorf("lay out layer: %w", err)
+		return nil, fmt.Errorf("lay out layer: %w", errors.Join(err, os.Remove(dir)))
 	}
 	r, w := io.Pipe()
 	g := &growing{trees: t, dir: dir, pipe: w, done: make(chan struct{})}

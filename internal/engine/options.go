@@ -38,7 +38,7 @@ type Options struct {
 	// MinFree is the free disk space in bytes that an engine needs to start. Default: 1
 	// GB.
 	MinFree int64
-	// Trees is a directory. Steps may lie its directories over their roots, when the engine runs as root. An engine
+	// Trees is a directory. Steps may lay its directories over their roots, when the engine runs as root. An engine
 	// that runs already keeps the one that it was started with. Default: none.
 	Trees string
 	// Notes gets one line for each thing that a user should know, for example that a

@@ -20,7 +20,7 @@ const (
 	labelLimit    = "raybuild.engine.cache-limit"
 	// labelOverRoot has overRootDir, if the engine lays mounts over roots. llb knows it by this name.
 	labelOverRoot = "raybuild.engine.over-root"
-	// labelTrees has the directory whose directories steps may lie over their roots. llb knows it by this name.
+	// labelTrees has the directory whose directories steps may lay over their roots. llb knows it by this name.
 	labelTrees = "raybuild.engine.trees"
 )
 
