@@ -46,6 +46,14 @@ func TestTalkInABuilder(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = b.TalkIn(t.Context(), st, amd64, llb.Session{Artifacts: w}, llb.SolveOptions{},
+		func(ctx context.Context, start llb.Starter) error { // the call kills what hears nothing
+			_, err := start(ctx, []string{"/bin/sh", "-c", "while :; do :; done"}, nil)
+			return err
+		})
+	if err != nil {
+		t.Errorf("a process that fn left: %v", err)
+	}
+	err = b.TalkIn(t.Context(), st, amd64, llb.Session{Artifacts: w}, llb.SolveOptions{},
 		func(ctx context.Context, start llb.Starter) error {
 			talk, err := start(ctx, []string{"/bin/sh", "-c", "exit 7"}, nil)
 			if err != nil {
