@@ -105,11 +105,8 @@ func (r *Resolver) facts(ctx context.Context, image *LockImage) error {
 	image.ID, image.Release, image.Codename = release["ID"], release["VERSION_ID"], release["VERSION_CODENAME"]
 	image.Glibc = glibc(files[dpkgStatus])
 	for _, name := range candidates {
-		if text, ok := files[name]; ok {
+		if _, ok := files[name]; ok {
 			image.AptFiles = append(image.AptFiles, name)
-			for _, m := range secureSource().FindAllSubmatch(text, -1) {
-				r.in.Sources.Secure(string(m[1]))
-			}
 		}
 	}
 	slices.Sort(image.AptFiles)
@@ -138,8 +135,6 @@ func (r *Resolver) dpkgPaths(ctx context.Context, sandbox Sandbox, stage llb.Sta
 	}
 	return dpkgPaths(texts...), nil
 }
-
-var secureSource = lazy(`(?m)^[^#\n]*https://([^/\s]+)`)
 
 // osRelease reads an os-release file (os-release(5)).
 func osRelease(data []byte) map[string]string {

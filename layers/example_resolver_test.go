@@ -7,6 +7,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -63,6 +64,8 @@ type modelServer struct{ layers.Sources }
 
 func (modelServer) Know([]layers.Artifact, []layers.LocalFile) {}
 func (modelServer) ServeConn(net.Conn)                         {}
+func (modelServer) Allow(*url.URL)                             {}
+func (modelServer) Canonical(u *url.URL) *url.URL              { return u }
 func (s modelServer) Client() *http.Client                     { return &http.Client{Transport: s} }
 
 func (modelServer) RoundTrip(r *http.Request) (*http.Response, error) {

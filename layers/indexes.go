@@ -1,6 +1,7 @@
 package layers
 
 import (
+	"fmt"
 	"net/url"
 	"path"
 	"strings"
@@ -38,21 +39,19 @@ func (r *Recipe) ownIndex(project string) string {
 }
 
 // pipOptions name the pages of the projects that come from the recipe's own
-// indexes. The sandbox asks for all in plain http.
-func (p python) pipOptions(secure func(host string)) ([]string, error) {
+// indexes. The sandbox asks for all in plain http. allow lets it ask for an index, and gives the plain URL.
+func (p python) pipOptions(allow func(index string) (string, error)) ([]string, error) {
 	var out []string
 	for _, i := range p.ExtraIndexes {
-		u, err := url.Parse(strings.TrimRight(i.URL, "/"))
+		root, err := allow(strings.TrimRight(i.URL, "/"))
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("read url of index %s: %w", i.URL, err)
 		}
-		if u.Scheme == "https" {
-			secure(u.Host)
-			u.Scheme = "http"
-		}
-		out = append(out, "--trusted-host", u.Host)
+		_, host, _ := strings.Cut(root, "://")
+		host, _, _ = strings.Cut(host, "/")
+		out = append(out, "--trusted-host", host)
 		for _, name := range i.Packages {
-			out = append(out, "--find-links", u.String()+"/"+NormalName(name)+"/")
+			out = append(out, "--find-links", root+"/"+NormalName(name)+"/")
 		}
 	}
 	return out, nil

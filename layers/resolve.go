@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -43,15 +44,23 @@ type PinnedImage struct {
 type Sources interface {
 	// Pin finds the digest and the config of an image.
 	Pin(ctx context.Context, ref string, p llb.Platform) (PinnedImage, error)
+	// Know makes artifacts available to Open, by digest.
+	Know(artifacts []Artifact, local []LocalFile)
+	Gateway
+	llb.ArtifactSource
+}
+
+// Gateway is how resolvers reach package sources.
+type Gateway interface {
 	// Client answers canonical URLs from the mirrors.
 	Client() *http.Client
 	// ServeConn does the same for the resolvers in the sandbox: it is an HTTP proxy on one connection.
 	ServeConn(net.Conn)
-	// Secure says that a host of canonical URLs needs https. The sandbox uses plain http for all hosts.
-	Secure(host string)
-	// Know makes artifacts available to Open, by digest.
-	Know(artifacts []Artifact, local []LocalFile)
-	llb.ArtifactSource
+	// Allow names the root of a source. ServeConn and Client answer for URLs below it, for what index pages link,
+	// and for nothing else. The sandbox uses plain http for all hosts; that of an https root is asked by https.
+	Allow(root *url.URL)
+	// Canonical is a URL as the sandbox wrote it, with the scheme of its source.
+	Canonical(u *url.URL) *url.URL
 }
 
 // ResolveInput is what Resolve needs.
@@ -235,6 +244,7 @@ func (r *Resolver) layer(ctx context.Context, layer Layer, inputs digest.Digest)
 		if err != nil {
 			return fmt.Errorf("resolve layer %q: %w", name, err)
 		}
+		r.withSchemes(artifacts)
 		sortArtifacts(artifacts)
 		locked.Artifacts = artifacts
 		r.locked.Resolved = r.in.Now.UTC().Truncate(time.Second)
@@ -244,6 +254,27 @@ func (r *Resolver) layer(ctx context.Context, layer Layer, inputs digest.Digest)
 	stack, err := layer.Apply(r.stack, locked.Artifacts)
 	r.stack = stack
 	return err
+}
+
+// withSchemes gives origins that are URLs the scheme of their source: the sandbox only knows http.
+func (r *Resolver) withSchemes(artifacts []Artifact) {
+	for i, a := range artifacts {
+		if u, err := url.Parse(a.Origin); err == nil && u.Scheme == "http" {
+			artifacts[i].Origin = r.in.Sources.Canonical(u).String()
+		}
+	}
+}
+
+// allow lets the sandbox ask for what is below a source, and gives the source's URL as the sandbox writes it.
+func (r *Resolver) allow(source string) (string, error) {
+	u, err := url.Parse(source)
+	if err != nil {
+		return "", err
+	}
+	r.in.Sources.Allow(u)
+	plain := *u
+	plain.Scheme = "http"
+	return plain.String(), nil
 }
 
 // updatesPackage tells whether a name of Update is no layer, and so a Python package.

@@ -22,7 +22,7 @@ func resolveAdded(ctx context.Context, r *Resolver, a added) ([]Artifact, error)
 	if artifacts, err := r.addByUV(ctx, a, there); err == nil || ctx.Err() != nil {
 		return artifacts, err
 	}
-	options, err := a.pipOptions(r.in.Sources.Secure)
+	options, err := a.pipOptions(r.allow)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -14,6 +15,9 @@ import (
 // resolveApt asks the apt of root what a would install there. Its answer
 // depends on root's own package status, so root is the image's real base.
 func resolveApt(ctx context.Context, r *Resolver, root llb.Stage, a Apt) ([]Artifact, error) {
+	if err := r.allowAptSources(ctx, root); err != nil {
+		return nil, err
+	}
 	extra, err := aptSources(r, a)
 	if err != nil {
 		return nil, err
@@ -29,6 +33,41 @@ func resolveApt(ctx context.Context, r *Resolver, root llb.Stage, a Apt) ([]Arti
 			aptReason(string(out["stderr"])))
 	}
 	return parsePrintURIs(string(out["uris"]), a.Repositories)
+}
+
+// allowAptSources lets apt ask for the sources that an image comes with.
+func (r *Resolver) allowAptSources(ctx context.Context, image llb.Stage) error {
+	sandbox, err := r.in.Sandbox(ctx)
+	if err != nil {
+		return err
+	}
+	names := slices.Concat(r.locked.Base.AptFiles, r.locked.Tool.AptFiles)
+	slices.Sort(names)
+	files, err := sandbox.ReadFiles(ctx, image, r.platform, slices.Compact(names), r.session())
+	if err != nil {
+		return fmt.Errorf("read apt's sources: %w", err)
+	}
+	for _, text := range files {
+		for _, source := range aptURLs(text) {
+			if _, err := r.allow(source); err != nil {
+				return fmt.Errorf("read url of apt's source %q: %w", source, err)
+			}
+		}
+	}
+	return nil
+}
+
+// aptURL is a URL in one of apt's files of sources, in either form (sources.list(5)).
+var aptURL = lazy(`https?://[^\s"]+`)
+
+// aptURLs are the URLs in a file of sources that are no comments.
+func aptURLs(text []byte) []string {
+	var out []string
+	for line := range strings.Lines(string(text)) {
+		line, _, _ = strings.Cut(line, "#")
+		out = append(out, aptURL().FindAllString(line, -1)...)
+	}
+	return out
 }
 
 // aptSources are the recipe's further repositories as one-line sources, each
@@ -51,8 +90,8 @@ func aptSources(r *Resolver, a Apt) (llb.Stage, error) {
 		if strings.Contains(string(key), "-----BEGIN PGP") {
 			ext = "asc"
 		}
-		if u, err := url.Parse(repo.URL); err == nil && u.Scheme == "https" {
-			r.in.Sources.Secure(u.Host)
+		if _, err := r.allow(repo.URL); err != nil {
+			return llb.Stage{}, fmt.Errorf("read url of apt repository %s: %w", repo.URL, err)
 		}
 		name := fmt.Sprintf("raybuild-%d", i+1)
 		line := fmt.Sprintf("deb [signed-by=%s/sources/%s.%s] %s %s %s\n", work, name, ext, repo.URL, repo.Suite,

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -159,15 +158,11 @@ func condaChannels(r *Resolver, e env) ([]string, error) {
 					"(https://www.anaconda.com/legal); set miniconda.accept_anaconda_terms: true if you accept them, "+
 					"or use env.channels: [conda-forge]", name)
 			}
-			u, err := url.Parse(originURL(origin))
+			asked, err := r.allow(originURL(origin))
 			if err != nil {
 				return nil, fmt.Errorf("read channel %q: %w", name, err)
 			}
-			if u.Scheme == "https" {
-				r.in.Sources.Secure(u.Host)
-				u.Scheme = "http"
-			}
-			out = append(out, u.String())
+			out = append(out, asked)
 		}
 	}
 	return out, nil

@@ -154,23 +154,18 @@ func (l *lockedPackages) add(r *Resolver, p python, pkg pylock.Package, file pyl
 	}
 	switch {
 	case file.URL == "" && pkg.Index != "":
-		root, secure, err := canonicalIndex(pkg.Index, l.pypi)
+		root, err := canonicalIndex(pkg.Index, l.pypi)
+		if err == nil && root != "" {
+			_, err = r.allow(root)
+			l.index[pkg.Name] = root
+		}
 		if err != nil {
 			return fmt.Errorf("read index of package %q: %w", pkg.Name, err)
 		}
-		if secure != "" {
-			r.in.Sources.Secure(secure)
-		}
-		if root != "" {
-			l.index[pkg.Name] = root
-		}
 	case file.URL != "":
-		at, secure, err := canonicalFile(file.URL, l.mirrors(p, pkg.Name))
+		at, err := canonicalFile(file.URL, l.mirrors(p, pkg.Name))
 		if err != nil {
 			return fmt.Errorf("read file of package %q: %w", pkg.Name, err)
-		}
-		if secure != "" {
-			r.in.Sources.Secure(secure)
 		}
 		a, err := pipFile(at, file.SHA256, pkg.Name, h.Version, nil)
 		if err != nil {
@@ -193,46 +188,40 @@ func (l *lockedPackages) mirrors(p python, name string) []Mirror {
 }
 
 // canonicalFile is the canonical URL of a file that a lock names: PyPI's, if it is a file of PyPI at one of the
-// mirrors. Logins are not taken from a lock. secure is the host if it needs https and is none of PyPI's.
-func canonicalFile(raw string, mirrors []Mirror) (canonical, secure string, err error) {
+// mirrors. Logins are not taken from a lock.
+func canonicalFile(raw string, mirrors []Mirror) (string, error) {
 	u, err := url.Parse(raw)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return "", "", fmt.Errorf("read url %q: want one of http or https", raw)
+		return "", fmt.Errorf("read url %q: want one of http or https", raw)
 	}
 	if u.RawQuery != "" {
-		return "", "", fmt.Errorf("read url %q: it has a query, which a link that stays does not have", u.Redacted())
+		return "", fmt.Errorf("read url %q: it has a query, which a link that stays does not have", u.Redacted())
 	}
 	u.User, u.Fragment, u.RawFragment = nil, "", ""
 	for _, m := range mirrors {
 		_, root, _ := strings.Cut(m.PipFiles, "://")
 		if below, ok := strings.CutPrefix(u.Host+u.EscapedPath(), root+"/"); ok && root != "" &&
 			pypiPath().MatchString(below) {
-			return originURL("pypi") + "/" + below, "", nil
+			return originURL("pypi") + "/" + below, nil
 		}
 	}
-	if _, _, known := originOf(u.String()); !known && u.Scheme == "https" {
-		secure = u.Host
-	}
-	return u.String(), secure, nil
+	return u.String(), nil
 }
 
 // canonicalIndex is the root of an index that a lock names; "" for PyPI's, also at one of the mirrors: the recipe's own
 // mirrors answer for it. Logins are not taken from a lock.
-func canonicalIndex(raw string, mirrors []Mirror) (root, secure string, err error) {
+func canonicalIndex(raw string, mirrors []Mirror) (string, error) {
 	u, err := url.Parse(raw)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" {
-		return "", "", errors.New("want a URL of http or https")
+		return "", errors.New("want a URL of http or https")
 	}
 	place := u.Host + strings.TrimRight(u.EscapedPath(), "/")
 	for _, m := range mirrors {
 		if _, known, _ := strings.Cut(m.PipIndex, "://"); known == place {
-			return "", "", nil
+			return "", nil
 		}
 	}
-	if u.Scheme == "https" {
-		secure = u.Host
-	}
-	return u.Scheme + "://" + place, secure, nil
+	return u.Scheme + "://" + place, nil
 }
 
 // check refuses what contradicts the lock: another version of Ray, or a requirement of the recipe that its version does

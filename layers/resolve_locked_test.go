@@ -3,6 +3,7 @@ package layers
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,14 +16,15 @@ import (
 // lockSources are sources that only note what they are told.
 type lockSources struct {
 	Sources
-	known  []Artifact
-	secure []string
+	known   []Artifact
+	allowed []string
 }
 
 func (s *lockSources) Know(artifacts []Artifact, _ []LocalFile) {
 	s.known = append(s.known, artifacts...)
 }
-func (s *lockSources) Secure(host string) { s.secure = append(s.secure, host) }
+func (s *lockSources) Allow(root *url.URL)           { s.allowed = append(s.allowed, root.String()) }
+func (s *lockSources) Canonical(u *url.URL) *url.URL { return u }
 
 // lockedUV is uv, which finds Ray and all that is locked.
 type lockedUV struct{ asked uv.Question }
@@ -135,8 +137,8 @@ func TestLockOfAnotherToolIsTakenAsItIs(t *testing.T) {
 	if !slices.Equal(urls, want) {
 		t.Errorf("locked are\n%s\nwant\n%s", strings.Join(urls, "\n"), strings.Join(want, "\n"))
 	}
-	if !slices.Contains(sources.secure, "own.example") || slices.Contains(sources.secure, "plain.example") {
-		t.Errorf("https is for %v", sources.secure)
+	if !slices.Equal(sources.allowed, []string{"https://own.example/simple"}) {
+		t.Errorf("allowed are %v", sources.allowed)
 	}
 	if len(said) != 1 || !strings.Contains(said[0], "warning: uv.lock has d 1, and conda brings 2, which stays") {
 		t.Errorf("said %q", said)
@@ -177,8 +179,8 @@ func TestPoetrysFilesAreFoundOnTheIndex(t *testing.T) {
 		!slices.Equal(q.Hashes["a"], []string{sumA}) || q.Locked[0].URL != "" {
 		t.Errorf("%+v", q)
 	}
-	if !slices.Equal(sources.secure, []string{"own.example"}) || len(artifacts) != 4 {
-		t.Errorf("https is for %v; %+v", sources.secure, artifacts)
+	if !slices.Contains(sources.allowed, "https://own.example/simple") || len(artifacts) != 4 {
+		t.Errorf("allowed are %v; %+v", sources.allowed, artifacts)
 	}
 }
 

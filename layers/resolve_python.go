@@ -50,7 +50,7 @@ func (r *Resolver) resolveByPip(ctx context.Context, p python, wheels []Artifact
 	for _, w := range wheels {
 		requirements = append(requirements, work+"/own/"+w.Filename())
 	}
-	options, err := p.pipOptions(r.in.Sources.Secure)
+	options, err := p.pipOptions(r.allow)
 	if err != nil {
 		return nil, err
 	}

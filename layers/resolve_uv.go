@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -158,8 +157,8 @@ func (r *Resolver) uvQuestion(ctx context.Context, p python, requirements []stri
 	}
 	for _, i := range p.ExtraIndexes {
 		root := strings.TrimRight(i.URL, "/")
-		if u, err := url.Parse(root); err == nil && u.Scheme == "https" {
-			r.in.Sources.Secure(u.Host)
+		if _, err := r.allow(root); err != nil {
+			return q, fmt.Errorf("read url of index %s: %w", root, err)
 		}
 		for _, name := range i.Packages {
 			q.Projects[NormalName(name)] = root

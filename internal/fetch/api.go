@@ -36,9 +36,16 @@ type Options struct {
 	// Candidates returns the places to try for a canonical URL, best first. If it returns none, nobody
 	// serves the URL. Default: the canonical URL itself.
 	Candidates func(canonical *url.URL) []Candidate
+	// Source tells whether a URL is below the root of a source that the user has named, see Below. Clients of
+	// the gateway may ask for such URLs, and for what index pages link. Logins are sent to such URLs, and to files
+	// on the same server that their pages link. Servers at internal addresses are asked only if a source is
+	// there or leads there. Default: all URLs are those of sources.
+	Source func(u *url.URL) bool
 	// HTTPSHosts are the hosts (with the port, if any) whose canonical URLs are https. The gateway gets
 	// http://pypi.org/… and gives https://pypi.org/… to Candidates. Default: none.
 	HTTPSHosts []string
+	// Canonical does the same for other sources: it gives an http URL the scheme of its source. Default: it stays.
+	Canonical func(u *url.URL) *url.URL
 
 	// Logins are user names and passwords by origin, such as "https://pypi.example:443". They count as if
 	// they stood in the URLs of this origin. They are sent nowhere else. Default: none.

@@ -28,6 +28,7 @@ type Fetcher struct {
 	store  *store
 	client *http.Client
 	logins logins
+	reach  *reach
 	hosts  *hosts
 	counts counts
 	pages  pages
@@ -61,7 +62,7 @@ func New(o Options) (*Fetcher, error) {
 		return nil, err
 	}
 	f := &Fetcher{
-		o: o, store: st, logins: l, hosts: newHosts(o.PerHost, o.Total),
+		o: o, store: st, logins: l, reach: newReach(o.Source), hosts: newHosts(o.PerHost, o.Total),
 		items: map[digest.Digest]Item{}, byURL: map[string]digest.Digest{}, learned: map[string]Candidate{},
 		made: map[string]bool{}, secure: map[string]bool{}, flights: map[digest.Digest]*flight{},
 		urgent: map[digest.Digest]bool{},
@@ -69,7 +70,7 @@ func New(o Options) (*Fetcher, error) {
 	for _, h := range o.HTTPSHosts {
 		f.secure[strings.ToLower(h)] = true
 	}
-	f.client = newClient(o)
+	f.client = newClient(o, f.reach)
 	return f, nil
 }
 
@@ -93,6 +94,9 @@ func (o Options) defaults() Options {
 	if o.Candidates == nil {
 		o.Candidates = func(u *url.URL) []Candidate { return []Candidate{{URL: u.String()}} }
 	}
+	if o.Canonical == nil {
+		o.Canonical = func(u *url.URL) *url.URL { return u }
+	}
 	if o.Warn == nil {
 		o.Warn = func(string) {}
 	}
@@ -100,7 +104,8 @@ func (o Options) defaults() Options {
 }
 
 // Add registers items: Open then finds them by digest, and the gateway finds them by URL. A later item
-// replaces an earlier one with the same digest.
+// replaces an earlier one with the same digest. Their URLs count as those of sources, because nothing is handed out
+// that does not have the digest.
 func (f *Fetcher) Add(items ...Item) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -108,6 +113,8 @@ func (f *Fetcher) Add(items ...Item) {
 		f.items[it.Digest] = it
 		if u, err := url.Parse(it.URL); err == nil && u.Host != "" {
 			f.byURL[key(u)] = it.Digest
+			f.reach.trust(u)
+			f.reach.give(u)
 			if it.Rank == 0 && !f.store.has(it.Digest) {
 				f.urgent[it.Digest] = true
 			}
@@ -154,6 +161,13 @@ func (f *Fetcher) Open(ctx context.Context, d digest.Digest) (io.ReadCloser, int
 	return file, size, nil
 }
 
+// Secure tells whether canonical URLs of a host (with the port, if any) are https, as far as options and pages say.
+func (f *Fetcher) Secure(host string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.secure[strings.ToLower(host)]
+}
+
 // Trouble returns why mirrors failed to serve clients of the gateway. Such a client itself reports less. It
 // is nil if no mirror failed; a file that no mirror has is no failure.
 func (f *Fetcher) Trouble() error { return f.trouble.err() }
@@ -194,10 +208,10 @@ func (f *Fetcher) candidates(raw string) ([]Candidate, *url.URL, error) {
 	}
 	c := *u
 	c.User, c.Fragment, c.RawFragment = nil, "", ""
-	f.mu.Lock()
-	if f.secure[strings.ToLower(c.Host)] {
+	if c = *f.o.Canonical(&c); f.Secure(c.Host) {
 		c.Scheme = "https"
 	}
+	f.mu.Lock()
 	first, known := f.learned[key(&c)]
 	f.mu.Unlock()
 

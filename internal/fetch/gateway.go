@@ -63,6 +63,11 @@ func (g gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	it, known := g.f.known(canonical)
 	switch {
+	case !known && !g.f.mayAsk(canonical):
+		text := fmt.Sprintf("%s is below no source of the recipe, and no page of one links it", redactURL(canonical))
+		g.f.o.Warn("refused to ask for it: " + text)
+		refuse(w, http.StatusForbidden, text+": a channel, index or repository is asked only if the recipe names it")
+		return
 	case known && g.f.wantsPart(r, it):
 		g.pass(w, r, cands, canonical)
 	case known:
@@ -89,6 +94,22 @@ func (f *Fetcher) known(u *url.URL) (Item, bool) {
 	}
 	it, err := f.item(d)
 	return it, err == nil
+}
+
+// mayAsk tells whether a client may ask for a URL of which nothing is known by digest: it is a source's, or an index
+// page has linked it or the wheel whose metadata it is.
+func (f *Fetcher) mayAsk(u *url.URL) bool {
+	if f.reach.isSource(u) {
+		return true
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, linked := f.learned[key(u)]; linked || !isWheelMetadata(u) {
+		return linked
+	}
+	_, linked := f.learned[key(wheelOf(u))]
+	_, known := f.byURL[key(wheelOf(u))]
+	return linked || known
 }
 
 // wantsPage tells whether a request is for an index page: pip says so in its Accept header (21 and older by text/html

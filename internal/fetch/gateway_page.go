@@ -65,8 +65,12 @@ func (g gateway) page(w http.ResponseWriter, r *http.Request, cands []Candidate,
 // serves it; "" when the page may not lead there. asked is where the mirror was asked for the page, base where that
 // ended after redirects.
 func (f *Fetcher) learn(l link, mirror string, base, asked, canonical *url.URL) string {
-	if !mayLead(base, l.url) {
+	if !f.reach.lead(base, l.url) || strays(l.name, canonical) {
 		return ""
+	}
+	if sameOrigin(asked, l.url) {
+		f.reach.give(l.url)
+		f.reach.give(metadataOf(l.url))
 	}
 	to := canonicalLink(l.url, asked, base, canonical)
 	c := Candidate{Mirror: mirror, URL: l.url.String()}
@@ -81,7 +85,7 @@ func (f *Fetcher) learn(l link, mirror string, base, asked, canonical *url.URL) 
 	f.learned[k] = c
 	f.note(k, l.digest, Item{Digest: l.digest, Size: l.size, Name: l.name, URL: to.String()})
 	if l.meta != "" {
-		side, at := withSuffix(to, metadataSuffix), withSuffix(l.url, metadataSuffix)
+		side, at := metadataOf(to), metadataOf(l.url)
 		f.learned[key(side)] = Candidate{Mirror: mirror, URL: at.String()}
 		f.note(key(side), l.meta, Item{Digest: l.meta, Name: l.name + metadataSuffix, URL: side.String()})
 	}
@@ -110,12 +114,12 @@ func (f *Fetcher) note(k string, d digest.Digest, it Item) {
 	}
 }
 
-// withSuffix appends to the path of a URL.
-func withSuffix(u *url.URL, suffix string) *url.URL {
-	c := *u
-	c.Path += suffix
+// metadataOf is the URL of a wheel's metadata.
+func metadataOf(wheel *url.URL) *url.URL {
+	c := *wheel
+	c.Path += metadataSuffix
 	if c.RawPath != "" {
-		c.RawPath += suffix
+		c.RawPath += metadataSuffix
 	}
 	return &c
 }

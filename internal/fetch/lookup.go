@@ -85,8 +85,12 @@ func (f *Fetcher) listPage(ctx context.Context, mirror string, u *url.URL) (map[
 	}
 	files := map[string]link{}
 	for _, l := range links {
-		if !mayLead(p.base, l.url) {
+		if !f.reach.lead(p.base, l.url) {
 			continue
+		}
+		if sameOrigin(u, l.url) {
+			f.reach.give(l.url)
+			f.reach.give(metadataOf(l.url))
 		}
 		l.url = withLogin(l.url, u)
 		files[l.name] = l

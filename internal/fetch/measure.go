@@ -26,7 +26,8 @@ func measure(ctx context.Context, probes []Probe, o MeasureOptions) []Speed {
 	opts := Options{DialTimeout: late, HeaderTimeout: late, StallTimeout: late,
 		Logins: o.Logins, Certs: o.Certs, Credentials: o.Credentials, Netrc: o.Netrc, PerHost: 1}.defaults()
 	l, lerr := readLogins(opts)
-	client := newClient(opts)
+	asked := newReach(nil)
+	client := newClient(opts, asked)
 	defer client.CloseIdleConnections()
 	out := make([]Speed, len(probes))
 	var g errgroup.Group
@@ -40,6 +41,8 @@ func measure(ctx context.Context, probes []Probe, o MeasureOptions) []Speed {
 				s.Err = lerr
 			case err != nil || u.Host == "":
 				s.Err = fmt.Errorf("measure mirror %q: not a url with a host", p.Name)
+			case asked.begin(u) != nil:
+				s.Err = fmt.Errorf("measure mirror %q: %w", p.Name, asked.begin(u))
 			default:
 				if err := probe(ctx, client, l, u, o, &s); err != nil {
 					s.Err = fmt.Errorf("measure mirror %q: %w", p.Name, redacted{err})

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -27,25 +26,30 @@ const (
 	stallBytes = 1024
 )
 
-// newClient returns a client that is strict about redirects, leaves encodings alone and has time limits.
-func newClient(o Options) *http.Client {
+// newClient returns a client that is strict about redirects and addresses, leaves encodings alone and has time limits.
+func newClient(o Options, reach *reach) *http.Client {
 	proxy := httpproxy.FromEnvironment().ProxyFunc()
-	dialer := &net.Dialer{Timeout: o.DialTimeout, KeepAlive: 15 * time.Second}
 	var trust *tls.Config
 	if pool := certPool(o); pool != nil {
 		trust = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	}
 	return &http.Client{
-		CheckRedirect: checkRedirect,
+		CheckRedirect: func(req *http.Request, via []*http.Request) error { return checkRedirect(reach, req, via) },
 		Transport: &http.Transport{
-			Proxy: func(r *http.Request) (*url.URL, error) { return proxy(r.URL) },
+			Proxy: func(r *http.Request) (*url.URL, error) {
+				by, err := proxy(r.URL)
+				if by != nil {
+					reach.proxy(by)
+				}
+				return by, err
+			},
 			OnProxyConnectResponse: func(_ context.Context, _ *url.URL, to *http.Request, resp *http.Response) error {
 				if resp.StatusCode == http.StatusProxyAuthRequired {
 					return proxyLogin(&url.URL{Scheme: "https", Host: to.URL.Host})
 				}
 				return nil
 			},
-			DialContext:           dialer.DialContext,
+			DialContext:           reach.dial(net.Dialer{Timeout: o.DialTimeout, KeepAlive: 15 * time.Second}),
 			TLSClientConfig:       trust,
 			TLSHandshakeTimeout:   o.DialTimeout,
 			ResponseHeaderTimeout: o.HeaderTimeout,
@@ -59,7 +63,7 @@ func newClient(o Options) *http.Client {
 }
 
 // checkRedirect refuses redirects that lower the security, and sends no credentials to another host.
-func checkRedirect(req *http.Request, via []*http.Request) error {
+func checkRedirect(reach *reach, req *http.Request, via []*http.Request) error {
 	if len(via) >= maxRedirects {
 		return fmt.Errorf("stopped after %d redirects", maxRedirects)
 	}
@@ -67,7 +71,7 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 	if last.Scheme == "https" && req.URL.Scheme != "https" {
 		return fmt.Errorf("redirect from https to %s on host %s refused", req.URL.Scheme, req.URL.Host)
 	}
-	if !mayLead(last, req.URL) {
+	if !reach.lead(last, req.URL) {
 		return fmt.Errorf("redirect to the internal address %s refused", req.URL.Host)
 	}
 	if !sameOrigin(first, req.URL) {
@@ -97,36 +101,6 @@ func port(u *url.URL) string {
 		return "443"
 	}
 	return "80"
-}
-
-// mayLead tells whether what came from one URL may send us to another one: not to this machine or its link (where
-// clouds answer with credentials) unless it is there itself.
-func mayLead(from, to *url.URL) bool {
-	switch kind := internalHost(to.Hostname()); kind {
-	case "":
-		return true
-	default:
-		return kind == internalHost(from.Hostname())
-	}
-}
-
-func internalHost(host string) string {
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
-		return "loopback"
-	}
-	ip, err := netip.ParseAddr(host)
-	if err != nil {
-		return ""
-	}
-	ip = ip.Unmap()
-	switch {
-	case ip.IsLoopback(), ip.IsUnspecified():
-		return "loopback"
-	case ip.IsLinkLocalUnicast(), ip.IsMulticast():
-		return "link"
-	}
-	return ""
 }
 
 // request is one HTTP request to a mirror.
@@ -195,7 +169,10 @@ func (f *Fetcher) send(ctx context.Context, r request) (*http.Response, error) {
 	if req.Header.Get("User-Agent") == "" {
 		req.Header.Set("User-Agent", userAgent)
 	}
-	if user, pass, ok := f.logins.find(r.url); ok {
+	if err := f.reach.begin(&u); err != nil {
+		return nil, &failure{err: err}
+	}
+	if user, pass, ok := f.logins.find(r.url); ok && f.reach.mayLogin(r.url) {
 		req.SetBasicAuth(user, pass)
 	}
 	resp, err := f.client.Do(req)
@@ -222,6 +199,9 @@ func mayPass(err error) bool {
 		return false
 	}
 	if _, ok := errors.AsType[*ProxyLoginError](err); ok {
+		return false
+	}
+	if _, ok := errors.AsType[*internalError](err); ok {
 		return false
 	}
 	if _, ok := errors.AsType[net.Error](err); ok {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,6 +35,7 @@ type Sources struct {
 	read     atomic.Int64 // bytes of image layers that were read for the builder
 
 	mu     sync.Mutex
+	roots  map[string]*url.URL                // of sources, by their text
 	secure map[string]bool                    // hosts of canonical URLs that need https
 	local  map[digest.Digest]layers.LocalFile // local files
 }
@@ -59,16 +61,21 @@ type Options struct {
 // New makes the sources. It sends no request.
 func New(o Options) (*Sources, error) {
 	out := &Sources{registry: o.Registry, mirrors: o.Mirrors, logins: o.Host.Logins, resolved: o.Resolved,
-		secure: map[string]bool{}, local: map[digest.Digest]layers.LocalFile{}}
+		roots: map[string]*url.URL{}, secure: map[string]bool{}, local: map[digest.Digest]layers.LocalFile{}}
+	for _, root := range o.Recipe.Roots(o.Mirrors) {
+		out.Allow(root)
+	}
 	f, err := fetch.New(fetch.Options{
 		Store:      o.Store,
 		HTTPSHosts: httpsHosts(),
+		Source:     out.named,
+		Canonical:  out.Canonical,
 		Logins:     o.Host.Logins,
 		Certs:      Certs(o.Host),
 		Warn:       o.Warn,
 		Candidates: func(canonical *url.URL) []fetch.Candidate {
 			var all []fetch.Candidate
-			for _, c := range o.Recipe.Candidates(o.Mirrors, out.canonical(canonical), o.Resolved) {
+			for _, c := range o.Recipe.Candidates(o.Mirrors, canonical, o.Resolved) {
 				all = append(all, fetch.Candidate{Mirror: c.Mirror, URL: c.URL, Index: c.Index})
 			}
 			return all
@@ -97,23 +104,59 @@ func httpsHosts() []string {
 	return hosts
 }
 
-// canonical returns a URL with its real scheme. In the gateway all URLs are plain http.
-func (s *Sources) canonical(u *url.URL) *url.URL {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if u.Scheme != "http" || !s.secure[u.Host] {
+// Canonical implements layers.Sources. In the gateway all URLs are plain http.
+func (s *Sources) Canonical(u *url.URL) *url.URL {
+	if u.Scheme != "http" || !s.needsTLS(u) {
 		return u
 	}
-	secure := *u
-	secure.Scheme = "https"
-	return &secure
+	https := *u
+	https.Scheme = "https"
+	return &https
 }
 
-// Secure implements layers.Sources.
-func (s *Sources) Secure(host string) {
+// needsTLS tells whether an http URL of the gateway is https: the root that is the nearest above it says so, else
+// what is known of its host.
+func (s *Sources) needsTLS(u *url.URL) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.secure[host] = true
+	var near *url.URL
+	for _, root := range s.roots {
+		if strings.EqualFold(root.Host, u.Host) && fetch.BelowPath(root.Path, u.Path) &&
+			(near == nil || len(root.Path) > len(near.Path) ||
+				len(root.Path) == len(near.Path) && root.Scheme == "https") {
+			near = root
+		}
+	}
+	if near != nil {
+		return near.Scheme == "https"
+	}
+	return s.secure[strings.ToLower(u.Host)] || s.fetcher.Secure(u.Host)
+}
+
+// Allow implements layers.Sources.
+func (s *Sources) Allow(root *url.URL) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.roots[root.String()] = root
+}
+
+// secureHost says that URLs of a host are https, but those below a root that says otherwise.
+func (s *Sources) secureHost(host string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.secure[strings.ToLower(host)] = true
+}
+
+// named tells whether a URL is below the root of a source.
+func (s *Sources) named(u *url.URL) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, root := range s.roots {
+		if fetch.Below(root, u) {
+			return true
+		}
+	}
+	return false
 }
 
 // Pin implements layers.Sources.
@@ -129,7 +172,13 @@ func (s *Sources) Pin(ctx context.Context, ref string, p llb.Platform) (layers.P
 func (s *Sources) Know(artifacts []layers.Artifact, local []layers.LocalFile) {
 	items := make([]fetch.Item, len(artifacts))
 	for i, a := range artifacts {
-		items[i] = fetch.Item{Digest: a.Digest(), Size: a.Size, Name: a.Filename(), URL: a.URL(), Rank: fetchRank(a)}
+		at := a.URL()
+		if u, err := url.Parse(at); err == nil && u.Scheme == "https" {
+			s.secureHost(u.Host)
+		} else if err == nil {
+			at = s.Canonical(u).String()
+		}
+		items[i] = fetch.Item{Digest: a.Digest(), Size: a.Size, Name: a.Filename(), URL: at, Rank: fetchRank(a)}
 	}
 	s.fetcher.Add(items...)
 	s.mu.Lock()
@@ -178,7 +227,7 @@ type gatewayTransport struct{ sources *Sources }
 // RoundTrip implements http.RoundTripper.
 func (t gatewayTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL.Scheme == "https" {
-		t.sources.Secure(req.URL.Host)
+		t.sources.secureHost(req.URL.Host)
 		req = req.Clone(req.Context())
 		req.URL.Scheme = "http"
 	}
