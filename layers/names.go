@@ -228,6 +228,8 @@ func plainURL(s string) (string, string) {
 	case err == nil && u.User != nil, strings.Contains(s, "@") && strings.Contains(s, "://"):
 		return "a URL with credentials", "leave them out, and put them into ~/.netrc or the file that NETRC names: a " +
 			"recipe is not a place for secrets"
+	case err == nil && tokenInPath(u.Path):
+		return "a URL with a token", noToken
 	case err != nil || !urlText().MatchString(s):
 		return fmt.Sprintf("%s is not a URL", quoteShort(s)), fix
 	case u.Scheme != "http" && u.Scheme != "https":
@@ -256,8 +258,19 @@ func plainURL(s string) (string, string) {
 	return "", ""
 }
 
+// noToken says where a token of a conda server goes.
+const noToken = "leave /t/TOKEN out: a recipe is not a place for secrets; with mirrors.fetch: [host] raybuild takes " +
+	"the URL with the token from conda's own configuration (default_channels, channel_alias or custom_channels in " +
+	"~/.condarc)"
+
+// tokenInPath tells whether a path begins with a token, as the paths of anaconda.org and quetz do.
+func tokenInPath(p string) bool { return strings.HasPrefix(strings.TrimLeft(p, "/"), "t/") }
+
 // channelName is a conda channel by name or URL.
 func channelName(s string) (string, string) {
+	if tokenInPath(s) {
+		return "a channel with a token", noToken
+	}
 	if strings.Contains(s, "://") || strings.Contains(s, "@") {
 		return plainURL(s)
 	}

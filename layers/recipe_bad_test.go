@@ -75,6 +75,12 @@ func refusedRecipes() []refusedRecipe {
 			[]string{
 				`raybuild.yaml:1:22: apt.repositories[0]: has no key; add the path of the OpenPGP key that signs the repository: unsigned ones are refused`,
 			}},
+		{"tokens of conda servers", "env: {channels: [https://conda.anaconda.org/t/tk-1-abc/chan]}\nmirrors: " +
+			"{fetch: [{conda: \"https://quetz.example/t/abc/get\"}]}\nminiconda: {version: py312_25.7.0-2}", []string{
+			`raybuild.yaml:1:18: env.channels[0]: a URL with a token; ` + noToken,
+			`raybuild.yaml:2:27: mirrors.fetch[0].conda: a URL with a token; ` + noToken}},
+		{"a token without a URL", "env: {channels: [t/tk-1-abc/chan]}", []string{
+			`raybuild.yaml:1:18: env.channels[0]: a channel with a token; ` + noToken}},
 		{"Anaconda's terms", "env: {channels: [defaults]}", []string{
 			`raybuild.yaml:1:18: env.channels[0]: "defaults" is bound to Anaconda's terms of service, which are not accepted; read https://www.anaconda.com/legal and set miniconda.accept_anaconda_terms: true, or use conda-forge`}},
 		{"Miniconda's version for Miniforge", "miniconda: {distribution: miniforge, version: py312_26.7.1-1}", []string{

@@ -71,9 +71,10 @@ func TestSchemaTakesGoodRecipes(t *testing.T) {
 // schemaTakes are the refused recipes that the schema takes, with the reason.
 func schemaTakes() map[string]string {
 	const (
-		between = "it is a rule between two values"
-		meaning = "it depends on what the text means"
-		hidden  = "characters that no text may have are in no pattern: each pattern would be as long as a page"
+		between   = "it is a rule between two values"
+		meaning   = "it depends on what the text means"
+		lookahead = "that something is not there takes a lookahead, which not all validators have"
+		hidden    = "characters that no text may have are in no pattern: each pattern would be as long as a page"
 	)
 	return map[string]string{
 		"a mirror twice":                      between,
@@ -88,13 +89,14 @@ func schemaTakes() map[string]string {
 		"Anaconda's terms":                    between,
 		"ray among the packages":              meaning,
 		"python under conda":                  meaning,
-		"a path out of the directory": "that an element of a path is not .. takes a lookahead, which not all " +
-			"validators have",
-		"a test that runs nothing":     "what a blank is differs between validators",
-		"not a number":                 "JSON has no .nan",
-		"an escaped NUL in a test":     hidden,
-		"an escaped NUL":               hidden,
-		"an escaped turn of direction": hidden,
+		"a path out of the directory":         lookahead,
+		"tokens of conda servers":             lookahead,
+		"a token without a URL":               lookahead,
+		"a test that runs nothing":            "what a blank is differs between validators",
+		"not a number":                        "JSON has no .nan",
+		"an escaped NUL in a test":            hidden,
+		"an escaped NUL":                      hidden,
+		"an escaped turn of direction":        hidden,
 	}
 }
 
