@@ -5,9 +5,12 @@ import (
 	"bytes"
 	"compress/gzip"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +20,11 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
 	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
 // ownDeb is a Debian package (deb(5)) with one file.
@@ -121,6 +129,73 @@ func ownRepository(t *testing.T, key *openpgp.Entity) string {
 	}))
 	t.Cleanup(srv.Close)
 	return srv.URL
+}
+
+// TestM2UnsignedRepositoryIsRefused: a base allows what is not signed, as apt-get before 1.5 does by itself, and a
+// mirror takes the signature away.
+func TestM2UnsignedRepositoryIsRefused(t *testing.T) {
+	h := warmHome(t)
+	key := newKey(t)
+	signed, err := url.Parse(ownRepository(t, key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	behind := httputil.NewSingleHostReverseProxy(signed)
+	stripped := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "InRelease") || strings.HasSuffix(r.URL.Path, "Release.gpg") {
+			http.NotFound(w, r)
+			return
+		}
+		behind.ServeHTTP(w, r)
+	}))
+	t.Cleanup(stripped.Close)
+	h.write("key.asc", public(t, key))
+	base := baseWith(t, "etc/apt/apt.conf.d/99insecure", `APT::Get::AllowUnauthenticated "true";
+Acquire::AllowInsecureRepositories "true";
+Acquire::AllowWeakRepositories "true";
+Binary::apt-get::Acquire::AllowInsecureRepositories "true";
+`)
+	h.write("raybuild.yaml", strings.NewReplacer("base: "+testEnv.Base, "base: "+base, "apt: [less]",
+		fmt.Sprintf("apt: {packages: [less, own-deb], repositories: [{url: %q, suite: ./, key: key.asc}]}",
+			stripped.URL)).Replace(shortRecipe()))
+	h.refused(1, []string{"resolve layer \"apt\"", "does not have a Release file"}, "lock")
+	if strings.Contains(h.read("raybuild.lock"), "own-deb") {
+		t.Error("the lock has a package that nobody signed")
+	}
+}
+
+// baseWith pushes the world's base with a file more.
+func baseWith(t *testing.T, file, text string) string {
+	t.Helper()
+	from, err := name.ParseReference(testEnv.Base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, err := remote.Image(from, remote.WithContext(t.Context()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var layer bytes.Buffer
+	w := tar.NewWriter(&layer)
+	err = w.WriteHeader(&tar.Header{Name: file, Mode: 0o644, Size: int64(len(text))})
+	if err == nil {
+		_, err = w.Write([]byte(text))
+	}
+	if err = errors.Join(err, w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	image, err = mutate.AppendLayers(image, static.NewLayer(layer.Bytes(), types.OCIUncompressedLayer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	to, err := name.ParseReference(from.Context().Name() + ":with-" + filepath.Base(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Write(to, image, remote.WithContext(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	return to.Name()
 }
 
 // A further apt repository is used with the key that signs it, and with no other.
