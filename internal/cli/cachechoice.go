@@ -2,7 +2,8 @@ package cli
 
 import (
 	"cmp"
-	"encoding/json"
+	"crypto/sha256"
+	"encoding/hex"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -14,7 +15,7 @@ import (
 )
 
 // chooseCache completes the caches of a build. It adds the caches of a bare --cache and the
-// settings of GitHub's cache, and removes exports from an untrusted pull request.
+// settings of GitHub's cache. A CI run that builds somebody else's code writes nothing that later builds look for.
 func (o *buildOptions) chooseCache(a *app) error {
 	p := &o.parsed
 	if o.cache {
@@ -33,9 +34,11 @@ func (o *buildOptions) chooseCache(a *app) error {
 				"--cache-to type=registry keeps them apart")
 		}
 	}
-	if len(p.cacheTo) > 0 && untrusted(a) {
-		a.say("note: this is a pull request from another repository: the cache is read and not written")
-		p.cacheTo = nil
+	if outside := startedOutside(a.getenv); outside != "" && !o.trustedRun {
+		if len(p.cacheTo) > 0 || o.push && o.graphTag {
+			a.say("note: %s: no cache is written, and no tag of the graph (with --trusted-run they are)", outside)
+		}
+		p.cacheTo, o.graphTag = nil, false
 	}
 	return nil
 }
@@ -77,10 +80,14 @@ func (o *buildOptions) bareCache(a *app) error {
 
 var noTag = regexp.MustCompile(`[^A-Za-z0-9_.-]+`)
 
-// cacheTag returns the tag of a branch's cache. A tag has at most 128 characters.
+// cacheTag returns the tag of a branch's cache: no two branches have the same. A tag has at most 128 characters.
 func cacheTag(branch string) string {
-	tag := "cache-" + noTag.ReplaceAllString(branch, "-")
-	return tag[:min(len(tag), 128)]
+	name := noTag.ReplaceAllString(branch, "-")
+	if tag := "cache-" + name; len(tag) <= 128 && name == branch {
+		return tag
+	}
+	sum := sha256.Sum256([]byte(branch))
+	return "cache." + name[:min(len(name), 100)] + "-" + hex.EncodeToString(sum[:8])
 }
 
 // gitBranch returns the branch that is checked out in dir or in a directory above it, or "".
@@ -144,31 +151,4 @@ func setDefault(attrs map[string]string, key, value string) {
 	if _, given := attrs[key]; !given {
 		attrs[key] = value
 	}
-}
-
-// untrusted tells whether this CI run is for a pull or merge request from another repository, whose
-// author may not write here. If the origin is unknown, the request is not trusted.
-func untrusted(a *app) bool {
-	if strings.HasPrefix(a.getenv("GITHUB_EVENT_NAME"), "pull_request") {
-		var event struct {
-			PullRequest struct {
-				Head struct {
-					Repo struct {
-						Name string `json:"full_name"`
-					} `json:"repo"`
-				} `json:"head"`
-			} `json:"pull_request"`
-		}
-		data, err := os.ReadFile(a.getenv("GITHUB_EVENT_PATH"))
-		if err != nil || json.Unmarshal(data, &event) != nil {
-			return true
-		}
-		from := event.PullRequest.Head.Repo.Name
-		return from == "" || !strings.EqualFold(from, a.getenv("GITHUB_REPOSITORY"))
-	}
-	if a.getenv("CI_MERGE_REQUEST_IID") == "" {
-		return false
-	}
-	source := a.getenv("CI_MERGE_REQUEST_SOURCE_PROJECT_ID")
-	return source == "" || source != a.getenv("CI_MERGE_REQUEST_PROJECT_ID")
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/raybuild/raybuild/llb"
@@ -32,20 +33,21 @@ func chosen(t *testing.T, o *buildOptions, env map[string]string) (from, to []ll
 
 func TestBareCacheIsBesideTheImage(t *testing.T) {
 	t.Parallel()
-	const beside = "registry.example/team/ray:cache-"
+	const beside = "registry.example/team/ray:cache"
 	tests := []struct {
 		name string
 		env  map[string]string
 		from []string
 		to   string
 	}{
-		{"no branch is known", nil, []string{"main"}, "main"},
-		{"git's branch", map[string]string{"branch": "topic/a b"}, []string{"topic-a-b", "main"}, "topic-a-b"},
-		{"GitHub's branch", map[string]string{"GITHUB_REF_NAME": "main"}, []string{"main"}, "main"},
+		{"no branch is known", nil, []string{"-main"}, "-main"},
+		{"git's branch", map[string]string{"branch": "topic/a b"}, []string{".topic-a-b-ef6d868f9a9b4f7d", "-main"},
+			".topic-a-b-ef6d868f9a9b4f7d"},
+		{"GitHub's branch", map[string]string{"GITHUB_REF_NAME": "main"}, []string{"-main"}, "-main"},
 		{"GitHub's pull request", map[string]string{"GITHUB_REF_NAME": "7/merge", "GITHUB_HEAD_REF": "fix"},
-			[]string{"fix", "main"}, "fix"},
+			[]string{"-fix", "-main"}, "-fix"},
 		{"GitLab's branch", map[string]string{"CI_COMMIT_REF_NAME": "fix", "CI_DEFAULT_BRANCH": "trunk"},
-			[]string{"fix", "trunk"}, "fix"},
+			[]string{"-fix", "-trunk"}, "-fix"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -107,19 +109,69 @@ func TestUntrustedPullRequestsWriteNoCache(t *testing.T) {
 		{"a pull request from a fork", github("pull_request", event("other/ray")), false},
 		{"a fork's pull request with the target's rights", github("pull_request_target", event("other/ray")), false},
 		{"a pull request whose event cannot be read", github("pull_request", "/nowhere"), false},
+		{"a run after a pull request's", github("workflow_run", ""), false},
+		{"a comment", github("issue_comment", ""), false},
+		{"a call from outside", github("repository_dispatch", ""), false},
+		{"an event that is not known", github("new_thing", ""), false},
+		{"a schedule", github("schedule", ""), true},
+		{"a person", github("workflow_dispatch", ""), true},
+		{"a release", github("release", ""), true},
+		{"Jenkins, a branch", map[string]string{"JENKINS_URL": "x", "BRANCH_NAME": "main"}, true},
+		{"Jenkins, a fork", map[string]string{"CHANGE_ID": "1", "CHANGE_FORK": "other"}, false},
+		{"Buildkite, a push", map[string]string{"BUILDKITE_PULL_REQUEST": "false", "BUILDKITE_REPO": "a"}, true},
+		{"Buildkite, a fork", map[string]string{"BUILDKITE_PULL_REQUEST": "7", "BUILDKITE_REPO": "a",
+			"BUILDKITE_PULL_REQUEST_REPO": "b"}, false},
+		{"Travis, a fork", map[string]string{"TRAVIS_PULL_REQUEST": "7", "TRAVIS_REPO_SLUG": "a/r",
+			"TRAVIS_PULL_REQUEST_SLUG": "b/r"}, false},
+		{"Azure, a fork", map[string]string{"SYSTEM_PULLREQUEST_ISFORK": "True"}, false},
+		{"CircleCI, a fork", map[string]string{"CIRCLE_PR_NUMBER": "7"}, false},
+		{"AppVeyor, a fork", map[string]string{"APPVEYOR_PULL_REQUEST_NUMBER": "7", "APPVEYOR_REPO_NAME": "a/r",
+			"APPVEYOR_PULL_REQUEST_HEAD_REPO_NAME": "b/r"}, false},
+		{"Drone, a pull request", map[string]string{"DRONE_BUILD_EVENT": "pull_request"}, false},
+		{"Drone, a push", map[string]string{"DRONE_BUILD_EVENT": "push"}, true},
+		{"Woodpecker, a pull request", map[string]string{"CI_PIPELINE_EVENT": "pull_request"}, false},
+		{"Prow, a pull request", map[string]string{"JOB_TYPE": "presubmit"}, false},
 		{"a merge request of the project", gitlab("5"), true},
 		{"a merge request from a fork", gitlab("6"), false},
 	}
 	for _, tt := range tests {
 		for _, o := range []*buildOptions{
-			{cache: true, names: []string{"registry.example/ray:1"}},
-			{cacheFrom: []string{"registry.example/ray:c"}, cacheTo: []string{"registry.example/ray:c"}},
+			{cache: true, names: []string{"registry.example/ray:1"}, graphTag: true},
+			{cacheFrom: []string{"registry.example/ray:c"}, cacheTo: []string{"registry.example/ray:c"},
+				graphTag: true},
 		} {
+			trusted := *o
+			trusted.trustedRun = true
 			from, to := chosen(t, o, tt.env)
-			if len(from) == 0 || (len(to) > 0) != tt.writes {
-				t.Errorf("%s: reads %v and writes %v, want writing: %v", tt.name, from, to, tt.writes)
+			if len(from) == 0 || (len(to) > 0) != tt.writes || o.graphTag != tt.writes {
+				t.Errorf("%s: reads %v, writes %v and tags the graph %v, want: %v", tt.name, from, to, o.graphTag,
+					tt.writes)
+			}
+			if _, to := chosen(t, &trusted, tt.env); len(to) == 0 || !trusted.graphTag {
+				t.Errorf("%s with --trusted-run: writes %v", tt.name, to)
 			}
 		}
+	}
+}
+
+// Branches that differ have caches that differ.
+func TestEachBranchHasItsCache(t *testing.T) {
+	t.Parallel()
+	tags := map[string]string{}
+	long := strings.Repeat("a", 200)
+	for _, branch := range []string{"main", "release-1", "release/1", "release 1", "release--1", long + "1",
+		long + "2"} {
+		tag := cacheTag(branch)
+		if len(tag) > 128 || noTag.MatchString(tag) {
+			t.Errorf("%q is no tag", tag)
+		}
+		if other, twice := tags[tag]; twice {
+			t.Errorf("%s and %s share %s", other, branch, tag)
+		}
+		tags[tag] = branch
+	}
+	if tags["cache-main"] != "main" {
+		t.Errorf("tags are %v", tags)
 	}
 }
 

@@ -78,6 +78,7 @@ type buildOptions struct {
 	frozenGiven  bool
 	noCache      bool
 	graphTag     bool
+	trustedRun   bool
 	reuse        bool
 	cache        bool
 	cacheFrom    []string
@@ -125,7 +126,9 @@ func (o *buildOptions) flags(f *pflag.FlagSet) {
 	f.BoolVar(&o.reuse, "reuse", true, "take layers whose inputs did not change from the image that was pushed before "+
 		"(from this recipe, under one of the names, or as graph-last), and build only the others")
 	f.BoolVar(&o.cache, "cache", false, "keep the build cache: in a tag beside the image (the branch's, then the main "+
-		"branch's), in GitHub Actions in its cache; pull requests from forks only read it")
+		"branch's), in GitHub Actions in its cache; pull requests from forks only read it (--trusted-run)")
+	f.BoolVar(&o.trustedRun, "trusted-run", false, "write caches and tags of graphs also in a CI run that may build "+
+		"somebody else's code: of a fork's pull request, or an event such as issue_comment or workflow_run")
 	f.StringArrayVar(&o.cacheFrom, "cache-from", nil,
 		"import a build cache: a reference, or type=TYPE,KEY=VALUE,… with a type of registry, local, gha, "+
 			"s3 or azblob (repeatable)")
