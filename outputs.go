@@ -71,6 +71,7 @@ func (d *destinations) output(e *env, o Output) error {
 		if err != nil {
 			return fmt.Errorf("write image: %w", err)
 		}
+		f.Lasting = true
 		d.files = append(d.files, f)
 		w = f
 	}

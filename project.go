@@ -180,7 +180,7 @@ func (p *Project) ensureLock(ctx context.Context, frozen bool, update []string) 
 	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
 		return fmt.Errorf("write lock: %w", err)
 	}
-	return wholefile.Write(target, p.data, 0o644)
+	return wholefile.WriteLasting(target, p.data, 0o644)
 }
 
 // useOverrideLock uses the lock in file, which an earlier call with the same overrides

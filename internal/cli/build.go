@@ -71,5 +71,5 @@ func (a *app) showBuild(o *buildOptions, res *raybuild.Result, name string) erro
 	if err != nil {
 		return fmt.Errorf("write metadata: %w", err)
 	}
-	return wholefile.Write(a.path(o.metadataFile), append(data, '\n'), 0o644)
+	return wholefile.WriteLasting(a.path(o.metadataFile), append(data, '\n'), 0o644)
 }

@@ -27,6 +27,7 @@ func (a *app) registryCommand() *cobra.Command {
 
 func (a *app) registryServeCommand() *cobra.Command {
 	var dir string
+	var hosts []string
 	cmd := &cobra.Command{
 		Use:   "serve [ADDR]",
 		Short: "Serve a registry from a directory",
@@ -76,9 +77,11 @@ on, on standard output.`,
 			if err := a.print("%s", ln.Addr()); err != nil {
 				return err
 			}
-			return registry.Serve(cmd.Context(), ln, a.path(dir))
+			return registry.Serve(cmd.Context(), ln, a.path(dir), hosts...)
 		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", "", "directory of the images (default: registry in raybuild's own directory)")
+	cmd.Flags().StringArrayVar(&hosts, "host", nil, "also answer to the name `HOST`, on a loopback address: for a "+
+		"proxy that keeps the name under which it was asked (repeatable)")
 	return cmd
 }

@@ -185,7 +185,7 @@ func RecordHostKeys(file string, keys []HostKey) (int, error) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return fail(err)
 	}
-	if err := wholefile.Write(file, data, 0o600); err != nil {
+	if err := wholefile.WriteLasting(file, data, 0o600); err != nil {
 		return fail(err)
 	}
 	return added, nil

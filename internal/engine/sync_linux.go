@@ -15,6 +15,9 @@ import (
 	"github.com/moby/buildkit/util/db"
 	"github.com/sirupsen/logrus"
 	bolt "go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
+
+	"github.com/raybuild/raybuild/internal/wholefile"
 )
 
 // settleDelay is how long after the last client the state is made safe: what one command does after
@@ -33,6 +36,7 @@ type syncer struct {
 
 	mu      sync.Mutex
 	clients int
+	entered int // clients so far
 	relaxed bool
 }
 
@@ -52,6 +56,7 @@ func (s *syncer) enter() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.clients++
+	s.entered++
 	if s.relaxed || s.boot == "" {
 		return
 	}
@@ -78,11 +83,22 @@ func (s *syncer) leave() {
 }
 
 // settle brings what was written to the disk where nobody is connected; later changes, of a
-// collection of garbage, wait for the disk again.
+// collection of garbage, wait for the disk again. Files of snapshots come first: that may take long, and a client that
+// comes meanwhile does not wait for it.
 func (s *syncer) settle() {
 	s.mu.Lock()
+	quiet, since := s.clients == 0 && s.relaxed, s.entered
+	s.mu.Unlock()
+	if !quiet {
+		return
+	}
+	if err := syncTree(s.p.dir); err != nil {
+		logrus.WithError(err).Warn("cannot bring the build state to the disk")
+		return
+	}
+	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.clients > 0 || !s.relaxed {
+	if s.entered != since { // what has come since is brought to the disk when it has left
 		return
 	}
 	for _, in := range s.dbs {
@@ -101,6 +117,19 @@ func (s *syncer) settle() {
 		return
 	}
 	s.relaxed = false
+}
+
+// syncTree brings all that the file system of a directory has to the disk.
+func syncTree(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := unix.Syncfs(int(d.Fd())); err != nil {
+		return fmt.Errorf("sync file system of %q: %w", dir, err)
+	}
+	return nil
 }
 
 // add gives the syncer a database of BuildKit's.
@@ -199,9 +228,5 @@ func writeSynced(path, text string) error {
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return wholefile.SyncDir(filepath.Dir(path))
 }

@@ -11,6 +11,3 @@ const errNoSpace = windows.ERROR_DISK_FULL
 func isDiskFull(err error) bool {
 	return errors.Is(err, windows.ERROR_DISK_FULL) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL)
 }
-
-// syncDir does nothing: NTFS logs renames.
-func syncDir(string) error { return nil }

@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/raybuild/raybuild/internal/diskspace"
+	"github.com/raybuild/raybuild/internal/wholefile"
 )
 
 const (
@@ -260,7 +261,7 @@ func (s *store) keep(p *file, d digest.Digest) error {
 	if err := os.Rename(p.f.Name(), to); err != nil {
 		return s.diskError(0, fmt.Errorf("store artifact: %w", err))
 	}
-	if err := syncDir(filepath.Dir(to)); err != nil {
+	if err := wholefile.SyncDir(filepath.Dir(to)); err != nil {
 		return fmt.Errorf("store artifact: %w", err)
 	}
 	s.trust(d, p.n)

@@ -20,17 +20,18 @@ import (
 )
 
 // Serve serves the OCI distribution API on ln from the directory dir, which it makes if it is missing. When
-// ctx ends, it lets running requests finish for two seconds and returns nil. Images survive a restart and a
-// crash, because a file gets the name of its digest only when it is complete. Serve asks for no
-// credentials, so ln should be on loopback. A second registry on the same directory is an error.
-func Serve(ctx context.Context, ln net.Listener, dir string) error {
+// ctx ends, it lets running requests finish for two seconds and returns nil. Images survive a restart, a
+// crash and a power cut: a file gets the name of its digest when it is complete and on the disk. Serve asks for no
+// credentials, so ln should be on loopback. It then answers to names of this machine alone, and to hosts, for a proxy
+// before it that keeps the name; and it answers no web page. A second registry on the same directory is an error.
+func Serve(ctx context.Context, ln net.Listener, dir string, hosts ...string) error {
 	handler, unlock, err := openServer(dir)
 	if err != nil {
 		return errors.Join(err, ln.Close())
 	}
 	defer unlock()
 	srv := &http.Server{
-		Handler:           handler,
+		Handler:           &guard{handler, hosts},
 		ReadHeaderTimeout: 30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		ErrorLog:          log.New(io.Discard, "", 0),

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"net/http"
 	"os"
@@ -14,6 +15,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/raybuild/raybuild/internal/wholefile"
 )
 
 // blobStore keeps blobs as files named by their digest, and uploads as files that grow until they
@@ -73,8 +76,9 @@ func (s *blobStore) has(repo string, d digest.Digest) bool {
 	if _, err := os.Stat(s.member(repo, d)); err != nil {
 		return false
 	}
-	_, err := os.Stat(s.path(d))
-	return err == nil
+	info, err := os.Stat(s.path(d))
+	// A blob that a power cut has emptied is not there. (Earlier versions did not wait for the disk.)
+	return err == nil && (info.Size() > 0 || d == d.Algorithm().FromBytes(nil))
 }
 
 func (s *blobStore) serve(w http.ResponseWriter, r *http.Request, repo, rest string) {
@@ -241,12 +245,12 @@ func (l *lastingError) Write(p []byte) (int, error) {
 
 // commit gives the upload its name. Digests other than SHA-256 are hashed from the file.
 func (s *blobStore) commit(w http.ResponseWriter, want, id string, u *upload) {
+	defer s.forget(id, u)
 	d, err := digest.Parse(want)
 	if err != nil {
 		refuse(w, http.StatusBadRequest, "DIGEST_INVALID", fmt.Sprintf("%q is no digest", want))
 		return
 	}
-	defer s.forget(id, u)
 	got := u.hash.Digest()
 	if d.Algorithm() != got.Algorithm() {
 		if _, err := u.file.Seek(0, io.SeekStart); err != nil {
@@ -269,12 +273,27 @@ func (s *blobStore) commit(w http.ResponseWriter, want, id string, u *upload) {
 	s.created(w, u.repo, d)
 }
 
-// store moves a whole file to its place. The rename is atomic; a blob that is there already is the same.
+// store brings a whole file to the disk, and moves it to its place. The rename is atomic; a blob that is there already
+// is the same. Its name is on the disk when a manifest is, see manifestStore.save.
 func (s *blobStore) store(f *os.File, d digest.Digest) error {
 	if err := os.MkdirAll(filepath.Dir(s.path(d)), 0o755); err != nil {
 		return err
 	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
 	return os.Rename(f.Name(), s.path(d))
+}
+
+// settle brings the names of blobs, and that they are a repository's, to the disk. Their bytes are there.
+func (s *blobStore) settle(repo string) error {
+	some := digest.FromBytes(nil)
+	for _, dir := range []string{filepath.Dir(s.path(some)), filepath.Dir(s.member(repo, some))} {
+		if err := wholefile.SyncDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // put stores a small blob.
@@ -341,6 +360,9 @@ func writeFile(tmp, path string, data []byte) error {
 		return err
 	}
 	_, err = f.Write(data)
+	if err == nil && len(data) > 0 { // an empty one is but a name
+		err = f.Sync()
+	}
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}

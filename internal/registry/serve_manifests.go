@@ -18,6 +18,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/raybuild/raybuild/internal/wholefile"
 )
 
 // manifestStore keeps names of manifests. A manifest's bytes are a blob; a small file of its
@@ -76,6 +78,9 @@ func (s *manifestStore) read(w http.ResponseWriter, repo, target string) {
 		return
 	}
 	data, err := os.ReadFile(s.blobs.path(digest.Digest(desc.Digest.String())))
+	if err == nil && len(data) == 0 { // see blobStore.has
+		err = os.ErrNotExist
+	}
 	if err != nil {
 		s.failed(w, err)
 		return
@@ -176,9 +181,13 @@ func (s *manifestStore) missing(repo string, doc document) string {
 	return ""
 }
 
-// save writes the bytes first and the names after them, so that a name never leads nowhere.
+// save writes the bytes first and the names after them, so that a name never leads nowhere. It returns when all is on
+// the disk: a power cut takes no image that was pushed.
 func (s *manifestStore) save(repo, target, mediaType string, data []byte, doc document) error {
 	d, err := s.blobs.put(data)
+	if err == nil {
+		err = s.blobs.settle(repo)
+	}
 	if err != nil {
 		return err
 	}
@@ -208,10 +217,13 @@ func (s *manifestStore) save(repo, target, mediaType string, data []byte, doc do
 
 func (s *manifestStore) write(path string, desc v1.Descriptor) error {
 	raw, err := json.Marshal(desc)
+	if err == nil {
+		err = writeFile(s.blobs.uploads, path, raw)
+	}
 	if err != nil {
 		return err
 	}
-	return writeFile(s.blobs.uploads, path, raw)
+	return wholefile.SyncDir(filepath.Dir(path))
 }
 
 // remove takes a tag away; by digest it takes the manifest away, with the tags that name it.
