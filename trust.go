@@ -192,6 +192,20 @@ func (p *Project) believe(ctx context.Context, graph *layers.Graph, now *layers.
 	return nil
 }
 
+// notItsOwnError says that manifest or config of an image are not what its recipe and lock give.
+type notItsOwnError struct {
+	ref string
+	err error
+}
+
+// Error implements error.
+func (e *notItsOwnError) Error() string {
+	return fmt.Sprintf("verify image %q: it is not what its recipe and its lock give: %v", e.ref, e.err)
+}
+
+// Unwrap gives what differs.
+func (e *notItsOwnError) Unwrap() error { return e.err }
+
 // provenBy tells by its own graph, made again, that an image is what its recipe and lock give. Recipe and
 // lock are those that the manifest names, or those of the manifest's graph.
 func (c *pushedImage) provenBy(ctx context.Context, graph *layers.Graph) error {
@@ -200,7 +214,7 @@ func (c *pushedImage) provenBy(ctx context.Context, graph *layers.Graph) error {
 		maps.Copy(annotations, c.named())
 	}
 	if err := verifyImage(ctx, graph, &c.Image, annotations); err != nil {
-		return fmt.Errorf("verify image %q: it is not what its recipe and its lock give: %w", c.Ref, err)
+		return &notItsOwnError{c.Ref, err}
 	}
 	if errors.Is(c.doubt, errUnnamed) && c.record != nil {
 		if err := graph.CheckRecord(ctx, c.record); err != nil {

@@ -7,14 +7,18 @@ import (
 	"archive/tar"
 	"archive/zip"
 	"bytes"
+	"compress/flate"
 	"errors"
+	"hash/crc32"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -163,16 +167,50 @@ func wheelName(file string) (dist, version string, ok bool) {
 	return parts[0], parts[1], true
 }
 
+// BigSize is the size of the file data in each wheel of BigDist, in bytes.
+const (
+	BigDist = "big"
+	BigSize = 300 << 20
+)
+
+// bigFile is a file of BigSize that does not compress, as a wheel has it. It is made once: it takes seconds.
+//
+//nolint:gochecknoglobals // nobody writes to it
+var bigFile = sync.OnceValue(func() (out struct {
+	data []byte
+	sum  uint32
+}) {
+	var packed bytes.Buffer
+	sum := crc32.NewIEEE()
+	w, err := flate.NewWriter(&packed, flate.BestSpeed)
+	if err == nil {
+		_, _ = io.CopyN(io.MultiWriter(w, sum), rand.NewChaCha8([32]byte{1}), BigSize) // a buffer takes everything
+		_ = w.Close()
+	}
+	out.data, out.sum = packed.Bytes(), sum.Sum32()
+	return out
+})
+
 // Wheel is a wheel without sources, so that it takes no Python to make its layer.
 func Wheel(dist, version string) []byte {
 	var b bytes.Buffer
 	w := zip.NewWriter(&b)
-	info := dist + "-" + version + ".dist-info/"
+	info, noise := dist+"-"+version+".dist-info/", ""
+	if dist == BigDist {
+		packed := bigFile()
+		out, err := w.CreateRaw(&zip.FileHeader{Name: dist + "/noise", Method: zip.Deflate, CRC32: packed.sum,
+			CompressedSize64: uint64(len(packed.data)), UncompressedSize64: BigSize})
+		if err == nil {
+			_, _ = out.Write(packed.data) // a buffer takes everything
+		}
+		noise = dist + "/noise,,\n"
+	}
 	for _, f := range [][2]string{
 		{dist + "/data", version},
 		{info + "METADATA", "Metadata-Version: 2.1\nName: " + dist + "\nVersion: " + version + "\n"},
 		{info + "WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"},
-		{info + "RECORD", dist + "/data,,\n" + info + "METADATA,,\n" + info + "WHEEL,,\n" + info + "RECORD,,\n"},
+		{info + "RECORD", noise + dist + "/data,,\n" + info + "METADATA,,\n" + info + "WHEEL,,\n" + info +
+			"RECORD,,\n"},
 	} {
 		if out, err := w.Create(f[0]); err == nil {
 			_, _ = io.WriteString(out, f[1]) // a buffer takes everything
