@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	// importsEnv asks for TestImports.
+	// importsEnv asks for TestImports: with torch for torch besides Ray (16 GB of disk), with anything else for Ray.
 	importsEnv = "RAYBUILD_TEST_IMPORTS"
 	// importRounds is how often each environment is measured.
 	importRounds = 15
@@ -26,12 +26,16 @@ const (
 	importBound = 1.05
 )
 
-// TestImports compares how long Ray takes to import in an environment of layers and in one that pip made, as a user
+// TestImports compares how long Ray, or Ray and torch, take to import in an environment of layers and in one that pip made, as a user
 // who may not write there: from the disk, and from memory. It is part of no other test's run, because others on the
 // machine disturb it.
 func TestImports(t *testing.T) {
-	if os.Getenv(importsEnv) == "" {
+	requirements, statement := []string{"ray[default]==" + world.RayReal}, "import ray"
+	switch os.Getenv(importsEnv) {
+	case "":
 		t.Skip(importsEnv + " is not set")
+	case "torch":
+		requirements, statement = append(requirements, "torch"), "import ray, torch"
 	}
 	testneeds.Root(t, "setpriv", "tar", "/usr/bin/python3")
 	index, err := world.RealIndex(t.Context())
@@ -52,8 +56,9 @@ func TestImports(t *testing.T) {
 	for _, venv := range []string{pip, layer} {
 		wheel.Run(t, "/usr/bin/python3", "-m", "venv", "--without-pip", venv)
 	}
-	wheel.Run(t, "python3", "-m", "pip", "--python", pip+"/bin/python", "download", "-q", "--no-cache-dir",
-		"--only-binary", ":all:", "--index-url", server.URL+"/simple", "-d", wheels, "ray[default]=="+world.RayReal)
+	wheel.Run(t, append([]string{"python3", "-m", "pip", "--python", pip + "/bin/python", "download", "-q",
+		"--no-cache-dir", "--only-binary", ":all:", "--index-url", server.URL + "/simple", "-d", wheels},
+		requirements...)...)
 	files, err := filepath.Glob(filepath.Join(wheels, "*.whl"))
 	if err != nil || len(files) < 20 {
 		t.Fatalf("pip brought %d wheels: %v", len(files), err)
@@ -66,7 +71,7 @@ func TestImports(t *testing.T) {
 		for round := range importRounds {
 			for i := range 2 {
 				i = (i + round) % 2 // each is first every other time
-				times[i] = append(times[i], importRay(t, []string{pip, layer}[i], state == "cold"))
+				times[i] = append(times[i], importIn(t, []string{pip, layer}[i], statement, state == "cold"))
 			}
 		}
 		ratio := slices.Min(times[1]).Seconds() / slices.Min(times[0]).Seconds() // others on the machine add to it
@@ -74,7 +79,7 @@ func TestImports(t *testing.T) {
 			state, slices.Min(times[0]).Round(time.Millisecond), median(times[0]).Round(time.Millisecond),
 			slices.Min(times[1]).Round(time.Millisecond), median(times[1]).Round(time.Millisecond), importRounds, ratio)
 		if ratio > importBound {
-			t.Errorf("%s, Ray takes %.3f times as long to import as where pip installed it, want at most %v", state,
+			t.Errorf("%s, %q takes %.3f times as long as where pip installed it, want at most %v", state, statement,
 				ratio, importBound)
 		}
 	}
@@ -121,8 +126,8 @@ func unpackLayer(t *testing.T, prefix string, files []string) {
 	}
 }
 
-// importRay is how long a Python takes that imports Ray, as nobody: by the clock if it is cold, else in CPU time.
-func importRay(t *testing.T, venv string, cold bool) time.Duration {
+// importIn is how long a Python takes that imports, as nobody: by the clock if it is cold, else in CPU time.
+func importIn(t *testing.T, venv, statement string, cold bool) time.Duration {
 	t.Helper()
 	if cold {
 		wheel.Run(t, "sync")
@@ -131,7 +136,7 @@ func importRay(t *testing.T, venv string, cold bool) time.Duration {
 		}
 	}
 	cmd := exec.CommandContext(t.Context(), "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
-		venv+"/bin/python", "-c", "import ray; print(ray.__version__)")
+		venv+"/bin/python", "-c", statement+"; print(ray.__version__)")
 	cmd.Env, cmd.Dir = []string{"PATH=/usr/bin:/bin", "HOME=/nonexistent"}, "/"
 	start := time.Now()
 	out, err := cmd.CombinedOutput()
@@ -140,7 +145,7 @@ func importRay(t *testing.T, venv string, cold bool) time.Duration {
 		took = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	}
 	if err != nil || strings.TrimSpace(string(out)) != world.RayReal {
-		t.Fatalf("import Ray in %s: %v\n%s", venv, err, out)
+		t.Fatalf("%s in %s: %v\n%s", statement, venv, err, out)
 	}
 	return took
 }
