@@ -49,3 +49,17 @@ func TestMirrorsOnThisMachine(t *testing.T) {
 		t.Errorf("with nothing configured the mirrors are %v, and what is told is %q", mirrors, said)
 	}
 }
+
+// TestL8BuildersInTheClear: who asks a builder over a network without TLS is told.
+func TestL8BuildersInTheClear(t *testing.T) {
+	t.Parallel()
+	for addr, want := range map[string]bool{
+		"tcp://builder.example:1234": true, "tcp://10.0.0.1:1234": true, "tcp://127.0.0.1:1234": false,
+		"tcp://localhost:1234": false, "tcp://[::1]:1234": false, "unix:///run/buildkit/buildkitd.sock": false,
+		"tcp://builder.example:1234?cacert=ca.pem": false, "embedded": false, "docker": false,
+	} {
+		if got := inTheClear(addr); got != want {
+			t.Errorf("%s is in the clear: %v, want %v", addr, got, want)
+		}
+	}
+}

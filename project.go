@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -328,9 +329,19 @@ func (p *Project) connect(ctx context.Context) (*builder.Builder, error) {
 		for _, why := range b.Unusable {
 			p.env.info("building with %s: %s", b.Engine, why)
 		}
+		if inTheClear(b.Engine) {
+			p.env.warn("the builder %s is asked without TLS: secrets and logins cross the network in the clear; give "+
+				"it certificates (…?cacert=FILE&cert=FILE&key=FILE)", b.Engine)
+		}
 		p.builder = b
 	}
 	return p.builder, nil
+}
+
+// inTheClear tells whether what a builder gets can be read on a network.
+func inTheClear(addr string) bool {
+	u, err := url.Parse(addr)
+	return err == nil && u.Scheme == "tcp" && u.RawQuery == "" && !registry.Loopback(u.Hostname())
 }
 
 // reach returns the sources (registries and mirrors), and makes them first if needed.

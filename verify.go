@@ -17,7 +17,7 @@ import (
 
 // VerifyOptions say how an image is verified. The zero value verifies all layers.
 type VerifyOptions struct {
-	// Layers are the names of the layers to make again, as [Inspect] has them; "base" are those that stand on the base.
+	// Layers are the names of the layers to make again, as [Plan] has them; "base" are those that stand on the base.
 	// Default: all.
 	Layers []string
 	// NoCache makes each layer anew. Default: what this machine has made before counts as made here.

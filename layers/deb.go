@@ -68,6 +68,9 @@ type debSizer struct {
 	data  bool         // data.tar was there
 }
 
+// maxUnpacked limits what a package's archive may hold, in bytes.
+const maxUnpacked = 32 << 30
+
 // member takes in one of the archives in a .deb (deb(5)).
 func (s *debSizer) member(name string, body io.Reader) error {
 	kind, ext, _ := strings.Cut(name, ".tar")
@@ -99,7 +102,7 @@ func (s *debSizer) member(name string, body io.Reader) error {
 		return fmt.Errorf("its %q is compressed as nothing that is known", name)
 	}
 	s.data = s.data || kind == "data"
-	return s.archive(body, kind == "data")
+	return s.archive(io.LimitReader(body, maxUnpacked), kind == "data") // what is larger ends in the middle
 }
 
 func (s *debSizer) archive(from io.Reader, data bool) error {

@@ -346,14 +346,24 @@ func (r *Resolver) Run(ctx context.Context, root llb.Stage, title, script string
 	return readDir(dir)
 }
 
+// maxAnswer limits what a resolver's step may leave, in bytes. Code of packages runs in it.
+const maxAnswer = 256 << 20
+
 func readDir(dir string) (map[string][]byte, error) {
-	out := map[string][]byte{}
+	out, left := map[string][]byte{}, int64(maxAnswer)
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
 	}
 	for _, e := range entries {
 		if e.Type().IsRegular() {
+			info, err := e.Info()
+			if err != nil {
+				return nil, err
+			}
+			if left -= info.Size(); left < 0 {
+				return nil, fmt.Errorf("read a resolver's answer: it is larger than %d MB", maxAnswer>>20)
+			}
 			if out[e.Name()], err = os.ReadFile(filepath.Join(dir, e.Name())); err != nil {
 				return nil, err
 			}

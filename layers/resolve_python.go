@@ -228,8 +228,15 @@ func (r *Resolver) withBuildNeeds(ctx context.Context, p python, artifacts []Art
 	compiler := false
 	for _, file := range slices.Sorted(maps.Keys(needs)) {
 		at := slices.IndexFunc(artifacts, func(a Artifact) bool { return a.Filename() == file })
+		if at < 0 {
+			return nil, fmt.Errorf("read what the sources need: there are none of %q", file)
+		}
+		requires, err := buildRequirements(needs[file].Requires)
+		if err != nil {
+			return nil, fmt.Errorf("read what the build of %q needs: %w", file, err)
+		}
 		wheels, _, err := r.askPip(ctx, p, pipQuestion{
-			layer: "ray", requirements: needs[file].Requires, constraints: p.pins,
+			layer: "ray", requirements: requires, constraints: p.pins,
 			options: []string{"--ignore-installed"},
 		})
 		if err != nil {
@@ -249,6 +256,21 @@ func (r *Resolver) withBuildNeeds(ctx context.Context, p python, artifacts []Art
 		artifacts = append(artifacts, debs...)
 	}
 	return artifacts, nil
+}
+
+// buildRequirements are the requirements of a package's own build, in their normal form. They are the package's text,
+// and go into a file of pip's, where a line may be an option.
+func buildRequirements(texts []string) ([]string, error) {
+	var out []string
+	for _, text := range texts {
+		req, message, fix := parseRequirement(text)
+		if message != "" {
+			return nil, fmt.Errorf("it asks for %s: %s; build a wheel of the package and name that under pip.wheels",
+				message, fix)
+		}
+		out = append(out, req.String())
+	}
+	return out, nil
 }
 
 // withFact is a copy of the facts with one more.
@@ -297,6 +319,11 @@ func pipFile(raw, sha256, name, version string, own []Artifact) (Artifact, error
 	}
 	if err := digest.NewDigestFromEncoded(digest.SHA256, sha256).Validate(); err != nil {
 		return Artifact{}, fmt.Errorf("read pip's answer: %q has no sha256; the index must give one", raw)
+	}
+	if strings.ContainsAny(raw, "?#") {
+		file, _, _ := strings.Cut(raw, "?")
+		return Artifact{}, fmt.Errorf("read the index's answer: it links %q with a query, which will not be valid for "+
+			"ever: use an index whose links stay", path.Base(file))
 	}
 	origin, p, ok := originOf(strings.Replace(raw, "http://", "https://", 1))
 	if !ok {

@@ -158,3 +158,27 @@ func TestOwnIndexesAreTheOnlyPlaceOfTheirPackages(t *testing.T) {
 		t.Errorf("options are %q, allowed %q", options, allowed)
 	}
 }
+
+// TestL2BuildRequirementsAreNoOptions: what a package says that its build needs is a line of a file for pip.
+func TestL2BuildRequirementsAreNoOptions(t *testing.T) {
+	t.Parallel()
+	got, err := buildRequirements([]string{"setuptools >= 40", "Cython; python_version<'3.12'"})
+	if err != nil || len(got) != 2 {
+		t.Errorf("honest ones: %q, %v", got, err)
+	}
+	for _, evil := range []string{"--index-url http://evil/simple", "-r /etc/passwd", "-e .", "x @ http://evil/x-1.whl",
+		"x\n--index-url http://evil", "x --global-option=y", ""} {
+		if got, err := buildRequirements([]string{evil}); err == nil {
+			t.Errorf("%q is taken as %q", evil, got)
+		}
+	}
+}
+
+// TestL3LinksThatExpireAreNotLocked: a lock with a query would not be read again.
+func TestL3LinksThatExpireAreNotLocked(t *testing.T) {
+	t.Parallel()
+	_, err := pipFile("http://index.example/x-1-py3-none-any.whl?sig=secret", strings.Repeat("a", 64), "x", "1", nil)
+	if err == nil || strings.Contains(err.Error(), "secret") || !strings.Contains(err.Error(), "query") {
+		t.Errorf("a signed link: %v", err)
+	}
+}

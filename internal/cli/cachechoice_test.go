@@ -207,3 +207,21 @@ func TestGitBranch(t *testing.T) {
 		t.Errorf("a commit without a branch is told as branch %q", got)
 	}
 }
+
+// TestL9MessagesHaveNoSecrets: a mistake in a flag is told without what the flag holds.
+func TestL9MessagesHaveNoSecrets(t *testing.T) {
+	t.Parallel()
+	for _, o := range []*buildOptions{
+		{cacheTo: []string{"type=s3,bucket=b,secret_access_key=hunter2,x"}},
+		{cacheTo: []string{"type=s3,secret_access_key=hunter2,secret_access_key=hunter2"}},
+		{cacheFrom: []string{`type=s3,"secret_access_key=hunter2`}},
+		{secrets: []string{"id=a,value=hunter2"}},
+		{secrets: []string{"id=a,hunter2"}},
+	} {
+		a := &app{stderr: &bytes.Buffer{}, getenv: func(string) string { return "" }, dir: t.TempDir()}
+		o.compression, o.fetch, o.progress = "gzip", "session", "quiet"
+		if err := o.check(a); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%v%v%v: %v", o.cacheTo, o.cacheFrom, o.secrets, err)
+		}
+	}
+}

@@ -257,25 +257,43 @@ func pairs(flag string, texts []string) (map[string]string, error) {
 func fields(flag, text string, keys ...string) (map[string]string, error) {
 	record, err := csv.NewReader(strings.NewReader(text)).Read()
 	if err != nil {
-		return nil, usagef("%s %q: %w: write it as KEY=VALUE,KEY=VALUE", flag, text, err)
+		return nil, usagef("%s: %w: write it as KEY=VALUE,KEY=VALUE", flag, err)
 	}
+	shown := withoutSecrets(record)
 	all := make(map[string]string, len(record))
 	for _, field := range record {
 		key, value, ok := strings.Cut(field, "=")
 		key = strings.ToLower(strings.TrimSpace(key))
 		if !ok || key == "" {
-			return nil, usagef("%s %q: %q is not KEY=VALUE", flag, text, field)
+			return nil, usagef("%s %q: one of its fields is not KEY=VALUE", flag, shown)
 		}
 		if len(keys) > 0 && !slices.Contains(keys, key) {
-			return nil, usagef("%s %q: unknown key %q%s; it has %s", flag, text, key, meant(key, keys),
+			return nil, usagef("%s %q: unknown key %q%s; it has %s", flag, shown, key, meant(key, keys),
 				strings.Join(keys, ", "))
 		}
 		if _, twice := all[key]; twice {
-			return nil, usagef("%s %q: %q is there twice", flag, text, key)
+			return nil, usagef("%s %q: %q is there twice", flag, shown, key)
 		}
 		all[key] = value
 	}
 	return all, nil
+}
+
+// withoutSecrets is a flag's text for a message. Only values of keys that never hold a secret are in it.
+func withoutSecrets(record []string) string {
+	plain := []string{"type", "dest", "id", "src", "source", "env", "ref", "mode", "scope", "region", "bucket", "name"}
+	var out []string
+	for _, field := range record {
+		key, _, ok := strings.Cut(field, "=")
+		switch {
+		case !ok:
+			field = "…"
+		case !slices.Contains(plain, strings.ToLower(strings.TrimSpace(key))):
+			field = key + "=…"
+		}
+		out = append(out, field)
+	}
+	return strings.Join(out, ",")
 }
 
 // caches parses cache entries. A plain reference is a cache in a registry.
@@ -335,7 +353,7 @@ func secrets(a *app, texts []string) (map[string]func() ([]byte, error), error) 
 		}
 		id, file, variable := f["id"], f["src"]+f["source"], f["env"]
 		if id == "" || (file == "") == (variable == "") {
-			return nil, usagef("--secret %q: write it as id=NAME,src=FILE or id=NAME,env=VARIABLE", text)
+			return nil, usagef("--secret: write it as id=NAME,src=FILE or id=NAME,env=VARIABLE")
 		}
 		if _, twice := all[id]; twice {
 			return nil, usagef("--secret: id %q is there twice", id)

@@ -49,7 +49,7 @@ failed.`,
 	o.builderOptions.flags(f)
 	f.StringVarP(&o.file, "file", "f", "raybuild.yaml", "the recipe whose mirrors.fetch are used; local files "+
 		"lie beside it")
-	f.StringSliceVar(&o.layers, "layers", nil, "make these layers only: `NAME,…` as raybuild inspect has them; base "+
+	f.StringSliceVar(&o.layers, "layers", nil, "make these layers only: `NAME,…` as raybuild plan has them; base "+
 		"are those that stand on the base (default: all)")
 	f.BoolVar(&o.noCache, "no-cache", false, "make each layer anew, also if this machine has made it before")
 	f.StringArrayVar(&o.secrets, "secret", nil, "a secret for steps, as for the build (repeatable)")
