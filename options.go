@@ -113,7 +113,7 @@ func (o Options) homeDir() (string, error) {
 }
 
 // MakeHome returns the directory Options.Home. It creates the directory if it is missing, with
-// access for its owner only.
+// access for its owner only. A directory that everybody may write to, or that another user owns, is an error.
 func (o Options) MakeHome() (string, error) {
 	dir, err := o.homeDir()
 	if err != nil {
@@ -122,7 +122,7 @@ func (o Options) MakeHome() (string, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", fmt.Errorf("make raybuild's directory: %w: set RAYBUILD_HOME to one that can be written", err)
 	}
-	return dir, nil
+	return dir, checkHome(dir)
 }
 
 func (o Options) getenv(name string) string {

@@ -1,6 +1,7 @@
 package raybuild
 
 import (
+	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -60,6 +61,23 @@ func TestL8BuildersInTheClear(t *testing.T) {
 	} {
 		if got := inTheClear(addr); got != want {
 			t.Errorf("%s is in the clear: %v, want %v", addr, got, want)
+		}
+	}
+}
+
+// TestL11HomeIsOneOfTheUsersOwn: others must not change what is built.
+func TestL11HomeIsOneOfTheUsersOwn(t *testing.T) {
+	t.Parallel()
+	if os.PathSeparator != '/' {
+		t.Skip("modes are those of Unix")
+	}
+	dir := t.TempDir()
+	for mode, want := range map[os.FileMode]bool{0o700: true, 0o755: true, 0o770: true, 0o777: false} {
+		if err := os.Chmod(dir, mode); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := (Options{Home: dir}).MakeHome(); (err == nil) != want {
+			t.Errorf("a directory of mode %o: %v", mode, err)
 		}
 	}
 }
