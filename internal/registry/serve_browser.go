@@ -25,7 +25,7 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // refusal says why a request may be of a web page, which would write images in the name of who reads it. A page can
 // have its name resolved to this machine (DNS rebinding), so that the browser takes the registry for the page's own
-// server. "" means that it is not. Tools send no Origin, and name a registry on loopback as what it is.
+// server. "" means that it is not. Tools send no Origin, and name a registry on loopback by an address or as localhost.
 func (g *guard) refusal(r *http.Request) string {
 	if r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Mode") != "" {
 		return "this registry does not answer web pages"
@@ -39,8 +39,8 @@ func (g *guard) refusal(r *http.Request) string {
 		return "" // any name may be this machine's
 	}
 	host := strings.ToLower(strings.TrimSuffix(hostOnly(r.Host), "."))
-	ip, err := netip.ParseAddr(host)
-	if err == nil && ip.Unmap().IsLoopback() || host == "localhost" || strings.HasSuffix(host, ".localhost") ||
+	_, err = netip.ParseAddr(host) // an address is no name that could be rebound
+	if err == nil || host == "localhost" || strings.HasSuffix(host, ".localhost") ||
 		slices.ContainsFunc(g.hosts, func(h string) bool { return strings.EqualFold(h, host) }) {
 		return ""
 	}

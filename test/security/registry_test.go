@@ -19,6 +19,7 @@ func TestM6PagesCannotWriteToTheRegistry(t *testing.T) {
 	}{
 		{"a tool", at, "", http.StatusOK},
 		{"a tool by the name of this machine", "localhost:" + port, "", http.StatusOK},
+		{"a tool behind a relay", "10.1.2.3:5000", "", http.StatusOK},
 		{"a name that was rebound", "evil.example:" + port, "", http.StatusForbidden},
 		{"a name that looks local", "127.0.0.1.evil.example", "", http.StatusForbidden},
 		{"a page of elsewhere", at, "Origin: https://evil.example", http.StatusForbidden},
