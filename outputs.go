@@ -26,6 +26,7 @@ type destinations struct {
 func (p *Project) destinations(ctx context.Context, o *BuildOptions, graph *layers.Graph) (*destinations, error) {
 	d := &destinations{options: llb.BuildOptions{
 		SolveOptions: llb.SolveOptions{
+			HostNetwork: p.recipe.HostNetwork(),
 			NoCache:     o.NoCache,
 			CacheFrom:   o.CacheFrom,
 			CacheTo:     exports(o.CacheTo),

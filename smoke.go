@@ -266,7 +266,8 @@ func (p *Project) checkAlone(ctx context.Context, k *reuse, checks []llb.Check) 
 	}
 	session := p.session(nil)
 	session.Artifacts = nil
-	o := llb.SolveOptions{Progress: p.env.Progress, ProgressTo: p.env.ProgressTo, Title: "Testing"}
+	o := llb.SolveOptions{HostNetwork: p.recipe.HostNetwork(), Progress: p.env.Progress, ProgressTo: p.env.ProgressTo,
+		Title: "Testing"}
 	steps, err := b.Check(ctx, session, o, checks...)
 	k.made.Result.Steps = append(k.made.Result.Steps, steps...)
 	return err

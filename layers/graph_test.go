@@ -186,6 +186,8 @@ func TestEachInputIsInTheGraphAndNowhereElse(t *testing.T) {
 		}, []string{"fonts"}},
 		"a step's network": {func(_ *testing.T, s *subject) { s.recipe.Steps[1].Network = true },
 			[]string{"warm"}},
+		"a step on the host's network": {func(_ *testing.T, s *subject) { s.recipe.Steps[1].HostNetwork = true },
+			[]string{"warm"}},
 		"a step's secret": {func(_ *testing.T, s *subject) {
 			s.recipe.Steps[1].Secrets = []string{"token"}
 		}, []string{"warm"}},

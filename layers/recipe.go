@@ -191,8 +191,10 @@ type Step struct {
 	// Needs are the names of the layers and earlier steps that it is built on,
 	// in order. Default: all that come before it.
 	Needs []string
-	// Network lets the step reach the network. Default false.
+	// Network lets the step reach the network, by one of its own. Default false.
 	Network bool
+	// HostNetwork gives the step the network of the builder's machine, its loopback too. Default false.
+	HostNetwork bool
 	// Secrets are ids of build secrets, mounted at /run/secrets/ID, sorted.
 	Secrets []string
 }

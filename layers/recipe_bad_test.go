@@ -81,6 +81,8 @@ func refusedRecipes() []refusedRecipe {
 			`raybuild.yaml:2:27: mirrors.fetch[0].conda: a URL with a token; ` + noToken}},
 		{"a token without a URL", "env: {channels: [t/tk-1-abc/chan]}", []string{
 			`raybuild.yaml:1:18: env.channels[0]: a channel with a token; ` + noToken}},
+		{"a network that is none", "steps: [{name: a, run: b, network: hots}]", []string{
+			`raybuild.yaml:1:36: steps[0].network: is text, not true, false or host; write true, false or host`}},
 		{"Anaconda's terms", "env: {channels: [defaults]}", []string{
 			`raybuild.yaml:1:18: env.channels[0]: "defaults" is bound to Anaconda's terms of service, which are not accepted; read https://www.anaconda.com/legal and set miniconda.accept_anaconda_terms: true, or use conda-forge`}},
 		{"Miniconda's version for Miniforge", "miniconda: {distribution: miniforge, version: py312_26.7.1-1}", []string{

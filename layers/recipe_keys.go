@@ -205,8 +205,9 @@ func stepKeys(s *Step) []strictyaml.Key {
 				"`files`, or a step's name.",
 			Default: "all that come before it", Example: "[ray]",
 			Value: strictyaml.Strings(&s.Needs, grammarOneLine())},
-		{Name: "network", Doc: "Lets the step reach the network.", Default: "`false`", Example: "true",
-			Value: strictyaml.Flag(&s.Network)},
+		{Name: "network", Doc: "Lets the step reach the network, by one of its own. `host` gives it that of the " +
+			"builder's machine, with all that listens there on loopback.", Default: "`false`", Example: "true",
+			Value: networkValue(s)},
 		{Name: "secrets",
 			Doc: "Ids of secrets that `--secret id=ID,src=FILE` gives. They are mounted at `/run/secrets/ID`, " +
 				"and are in no layer.",

@@ -144,8 +144,11 @@ func (r *Recipe) tree() object {
 		files = append(files, object{"from": f.From, "to": f.To})
 	}
 	for _, s := range r.Steps {
-		steps = append(steps, object{"name": s.Name, "run": s.Run, "needs": s.Needs, "network": s.Network,
-			"secrets": s.Secrets})
+		step := object{"name": s.Name, "run": s.Run, "needs": s.Needs, "network": s.Network, "secrets": s.Secrets}
+		if s.HostNetwork {
+			step["network"] = "host"
+		}
+		steps = append(steps, step)
 	}
 	lock := object{"file": r.Pip.Pylock.File, "extras": r.Pip.Pylock.Extras, "groups": r.Pip.Pylock.Groups}
 	for _, o := range append(slices.Concat(repositories, steps), lock) {

@@ -203,7 +203,7 @@ func (s step) inputs(on Stack, _ string, _ []Artifact) (inputSet, error) {
 	key := "steps." + s.Step.Name + "."
 	set := inputSet{values: map[string]string{
 		stepTextInput: textDigest(preludeText, stepText),
-		key + "run":   textDigest(s.Run), key + "network": fmt.Sprint(s.Network),
+		key + "run":   textDigest(s.Run), key + "network": s.reach(),
 		key + "secrets": strings.Join(s.Secrets, ", "), key + "needs": strings.Join(s.Step.Needs, ", "),
 	}}
 	for k, v := range s.env {

@@ -104,6 +104,9 @@ func TestInputsNameTheOneThatChanged(t *testing.T) {
 			layers: []string{"fonts"}, input: "steps.fonts.run"},
 		"a step's network": {change: func(_ *testing.T, s *subject) { s.recipe.Steps[1].Network = true },
 			layers: []string{"warm"}, input: "steps.warm.network"},
+		"a step on the host's network": {
+			change: func(_ *testing.T, s *subject) { s.recipe.Steps[1].HostNetwork = true },
+			layers: []string{"warm"}, input: "steps.warm.network"},
 		"a step's secret": {change: func(_ *testing.T, s *subject) { s.recipe.Steps[1].Secrets = []string{"token"} },
 			layers: []string{"warm"}, input: "steps.warm.secrets"},
 		"a label": {change: func(_ *testing.T, s *subject) { s.recipe.Image.Labels["team"] = "b" },

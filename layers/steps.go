@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
+	"github.com/raybuild/raybuild/internal/strictyaml"
 	"github.com/raybuild/raybuild/llb"
 )
 
@@ -23,6 +26,38 @@ func (s step) Needs() []string { return s.Step.Needs }
 
 func (s step) Resolve(context.Context, *Resolver) ([]Artifact, error) { return nil, nil }
 
+// networkValue reads what a step may reach: true, false or host.
+func networkValue(s *Step) strictyaml.Value {
+	host := strictyaml.OneOf("a network", "host")
+	shape := func() strictyaml.Shape {
+		text := strictyaml.Shape{Kind: strictyaml.Text, Grammar: host}
+		return strictyaml.Shape{Either: []strictyaml.Shape{{Kind: strictyaml.Bool}, text}}
+	}
+	return strictyaml.Func(shape, func(t *strictyaml.Reader, n *strictyaml.Node, key string) {
+		switch {
+		case n.Kind == strictyaml.Bool:
+			s.Network = strings.EqualFold(n.Text, "true")
+		case n.Kind == strictyaml.Text && n.Text == "host":
+			s.HostNetwork = true
+		default:
+			t.WrongKind(n, key, "true, false or host")
+		}
+	})
+}
+
+// reach is what the step may reach, as the recipe writes it.
+func (s Step) reach() string {
+	if s.HostNetwork {
+		return "host"
+	}
+	return strconv.FormatBool(s.Network)
+}
+
+// HostNetwork tells whether a step has the network of the builder's machine.
+func (r *Recipe) HostNetwork() bool {
+	return slices.ContainsFunc(r.Steps, func(s Step) bool { return s.HostNetwork })
+}
+
 func (s step) Apply(on Stack, _ []Artifact) (Stack, error) {
 	title := fmt.Sprintf("[%s] run", s.Step.Name)
 	below := on.ToolStage
@@ -34,7 +69,10 @@ func (s step) Apply(on Stack, _ []Artifact) (Stack, error) {
 		on.Tree("["+s.Step.Name+"] layers it needs", needs...))
 	e := shell(title, preludeText+stepText, s.env, s.Run)
 	// The script may use /tmp as it likes, but leaves nothing of it.
-	if s.Network {
+	switch {
+	case s.HostNetwork:
+		e.Network = llb.HostNetwork
+	case s.Network:
 		e.Network = llb.Online
 	}
 	for _, id := range s.Secrets {

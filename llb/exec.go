@@ -18,8 +18,10 @@ type Network int
 const (
 	// Offline gives each command a network namespace with only a loopback interface. It is the default.
 	Offline Network = iota
-	// Online is the network that the builder gives its steps.
+	// Online is the network that the builder gives its steps. raybuild's own engine gives each one of its own.
 	Online
+	// HostNetwork is the network of the builder's machine. The builder must allow it, see [SolveOptions].
+	HostNetwork
 )
 
 // Exec is a command that runs in a stage.
@@ -204,8 +206,12 @@ func (e Exec) options() func(*layout) []bkllb.RunOption {
 	if e.User != "" {
 		fixed = append(fixed, bkllb.User(e.User))
 	}
-	if e.Network == Offline {
+	switch e.Network {
+	case Offline:
 		fixed = append(fixed, bkllb.Network(pb.NetMode_NONE))
+	case HostNetwork:
+		fixed = append(fixed, bkllb.Network(pb.NetMode_HOST))
+	case Online: // the builder's default
 	}
 	for _, s := range e.Secrets {
 		fixed = append(fixed, s.option())

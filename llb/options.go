@@ -37,10 +37,13 @@ type SolveOptions struct {
 	CacheBudget time.Duration
 	// FetchURLs are http or https URLs from which the builder itself fetches artifacts, for a builder that is far from
 	// here. It tries one URL only, without credentials. Default: it asks [Session.Artifacts].
-	FetchURLs  map[digest.Digest]string
-	Progress   ProgressMode // default [ProgressAuto]
-	ProgressTo io.Writer    // default: nothing is shown
-	Title      string       // first line of progress on a terminal; default "Building"
+	FetchURLs map[digest.Digest]string
+	// HostNetwork asks the builder to allow commands with [HostNetwork]. A builder that does not refuses the whole
+	// solve. Default: such commands are refused.
+	HostNetwork bool
+	Progress    ProgressMode // default [ProgressAuto]
+	ProgressTo  io.Writer    // default: nothing is shown
+	Title       string       // first line of progress on a terminal; default "Building"
 	// Display shows the solve, among what else it shows. Progress, ProgressTo and Title then say nothing. Default: one
 	// of the call's own.
 	Display *Display

@@ -20,6 +20,7 @@ import (
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	gatewaypb "github.com/moby/buildkit/frontend/gateway/pb"
 	solvererr "github.com/moby/buildkit/solver/errdefs"
+	"github.com/moby/buildkit/util/entitlements"
 	"github.com/moby/buildkit/util/grpcerrors"
 	digest "github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
@@ -72,6 +73,9 @@ func (c *call) solve(ctx context.Context, exports []client.ExportEntry, fn gatew
 		FrontendAttrs: map[string]string{},
 		CacheImports:  cacheEntries(c.budgeted(c.o.CacheFrom)),
 		CacheExports:  packedAlike(cacheEntries(localLast(c.o.CacheTo))),
+	}
+	if c.o.HostNetwork {
+		opt.AllowedEntitlements = []string{entitlements.EntitlementNetworkHost.String()}
 	}
 	if c.sess.Layers != nil {
 		opt.OCIStores = map[string]content.Store{givenStore: layerStore{s: c.sess}}

@@ -36,6 +36,7 @@ import (
 	"github.com/moby/buildkit/session"
 	"github.com/moby/buildkit/solver"
 	"github.com/moby/buildkit/solver/bboltcachestorage"
+	"github.com/moby/buildkit/solver/pb"
 	"github.com/moby/buildkit/util/apicaps"
 	"github.com/moby/buildkit/util/db"
 	"github.com/moby/buildkit/util/db/boltutil"
@@ -139,7 +140,7 @@ func (b *builder) close() error {
 	return b.controller.Close()
 }
 
-// newWorker makes the worker: runc or crun, overlayfs, the host's network.
+// newWorker makes the worker: runc or crun, overlayfs, a network for each step.
 func newWorker(ctx context.Context, o ServeOptions, p place, sync *syncer, hosts docker.RegistryHosts,
 	idle time.Duration) (worker.Worker, error) {
 	binary, err := findRuntime(os.Getenv("PATH"))
@@ -170,6 +171,10 @@ func newWorker(ctx context.Context, o ServeOptions, p place, sync *syncer, hosts
 		nil, netproviders.Opt{Mode: "host"}, nil, binary, "", false, nil, "", "", nil)
 	if err != nil {
 		return nil, fmt.Errorf("open build state %q: %w", p.state(), err)
+	}
+	// The executor has this very map.
+	if opt.NetworkProviders[pb.NetMode_UNSET], err = newStepNetworks(p.dir); err != nil {
+		return nil, err
 	}
 	content, ok := opt.ContentMetadata.(db.Transactor)
 	if !ok {

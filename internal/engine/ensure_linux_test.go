@@ -110,7 +110,7 @@ func TestNetworkOfAStep(t *testing.T) {
 		net  pb.NetMode
 		same bool
 	}{
-		{"by default is the host's", pb.NetMode_UNSET, true},
+		{"by default is its own", pb.NetMode_UNSET, false},
 		{"is the host's on request", pb.NetMode_HOST, true},
 		{"is nothing on request", pb.NetMode_NONE, false},
 	} {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -20,6 +21,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/raybuild/raybuild/internal/testneeds"
 )
 
 // canary is a secret that no other text has.
@@ -241,14 +244,61 @@ func TestStepsHaveNoNetwork(t *testing.T) {
 	if n := served.Load(); n != 0 {
 		t.Errorf("steps without network sent %d requests", n)
 	}
-	h.write("raybuild.yaml", onlineRecipe("wget -q -O /opt/hello "+srv.URL, true))
+	h.write("raybuild.yaml", onlineRecipe("wget -q -O /opt/hello "+srv.URL, "host"))
 	h.push(ref(t, "1"))
 	if served.Load() != 1 {
-		t.Errorf("the step with network sent %d requests, want 1", served.Load())
+		t.Errorf("the step with the host's network sent %d requests, want 1", served.Load())
 	}
 }
 
-func onlineRecipe(run string, network bool) string {
+// TestM11OnlineStepsDoNotShareLoopback: a step with a network reaches what this machine reaches, and nothing that
+// listens on its loopback, such as a registry without a password.
+func TestM11OnlineStepsDoNotShareLoopback(t *testing.T) {
+	h := warmHome(t)
+	served := &atomic.Int64{}
+	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		served.Add(1)
+		fmt.Fprintln(w, "hello")
+	})
+	loopback := httptest.NewServer(handler)
+	t.Cleanup(loopback.Close)
+	h.write("raybuild.yaml", onlineRecipe("wget -q -T 5 -t 1 -O /opt/hello "+loopback.URL, true))
+	h.refused(1, []string{"layer online"}, "--push", "--progress", "quiet", ref(t, "1"))
+	if n := served.Load(); n != 0 {
+		t.Errorf("the step sent %d requests to this machine's loopback", n)
+	}
+	ln, err := net.Listen("tcp", net.JoinHostPort(outsideAddress(t), "0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	outside := httptest.NewUnstartedServer(handler)
+	outside.Listener = ln
+	outside.Start()
+	t.Cleanup(outside.Close)
+	h.write("raybuild.yaml", onlineRecipe("wget -q -T 10 -t 1 -O /opt/hello "+outside.URL, true))
+	h.push(ref(t, "1"))
+	if n := served.Load(); n != 1 {
+		t.Errorf("the step sent %d requests to a server of the network, want 1", n)
+	}
+}
+
+// outsideAddress is an address of this machine that is not loopback.
+func outsideAddress(t *testing.T) string {
+	t.Helper()
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range all {
+		if ip, ok := a.(*net.IPNet); ok && ip.IP.To4() != nil && ip.IP.IsGlobalUnicast() {
+			return ip.IP.String()
+		}
+	}
+	testneeds.Skip(t, "this machine has no address but loopback")
+	return ""
+}
+
+func onlineRecipe(run string, network any) string {
 	return strings.Replace(shortRecipe(fmt.Sprintf("steps: [{name: online, run: %q, needs: [apt, env], network: %v}]",
 		run, network)), "apt: [less]", "apt: [less, wget]", 1)
 }
