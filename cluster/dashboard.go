@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
+	"net/http"
 	"strconv"
 	"sync"
 	"time"
@@ -13,10 +13,24 @@ import (
 	"github.com/raybuild/raybuild/internal/docker"
 )
 
-// Dashboard serves a cluster's dashboard on this machine's loopback, through the SSH connection, until ctx ends. Port
-// 0 means the dashboard's own port, or a free port if that one is taken. Dashboard calls ready once, with the URL and
-// the token for which the page asks. If the connection is lost, Dashboard connects again and keeps the local port.
+// Tunnel says how to reach a dashboard that OpenDashboard serves on this machine.
+type Tunnel struct {
+	URL   string // for programs, which send the token: http://127.0.0.1:8265
+	Login string // for a browser: this page lets it in, and leads to the dashboard
+	Token string // of the cluster; empty: its Ray has none
+}
+
+// Dashboard serves a cluster's dashboard as OpenDashboard does. It calls ready once, with the tunnel's URL and the
+// cluster's token.
 func Dashboard(ctx context.Context, spec *Spec, port int, ready func(url, token string), o Options) error {
+	return OpenDashboard(ctx, spec, port, func(t Tunnel) { ready(t.URL, t.Token) }, o)
+}
+
+// OpenDashboard serves a cluster's dashboard on this machine's loopback, through the SSH connection, until ctx ends.
+// Port 0 means the dashboard's own port, or a free port if that one is taken. OpenDashboard calls ready once. It lets
+// in who has logged in by the tunnel's Login or sends the cluster's token, and no page of another site. If the
+// connection is lost, it connects again and keeps the local port.
+func OpenDashboard(ctx context.Context, spec *Spec, port int, ready func(Tunnel), o Options) error {
 	l := newLaunch(spec, o)
 	r, err := l.askHead(ctx)
 	if err != nil {
@@ -30,21 +44,18 @@ func Dashboard(ctx context.Context, spec *Spec, port int, ready func(url, token 
 	}
 	t := &tunnel{l: l, host: r.host, addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(spec.Head.Ports.Dashboard))}
 	defer t.close()
-	ready("http://"+ln.Addr().String(), r.token)
-	stop := context.AfterFunc(ctx, func() { ln.Close() }) // ends Accept
+	//nolint:forcetypeassert // a TCP listener has such an address
+	d := newDoor(ln.Addr().(*net.TCPAddr).Port, r.token, t)
+	server := &http.Server{Handler: d, ReadHeaderTimeout: askLimit, ErrorLog: quiet(),
+		BaseContext: func(net.Listener) context.Context { return ctx }}
+	base := "http://" + ln.Addr().String()
+	ready(Tunnel{URL: base, Login: base + d.loginPath(), Token: r.token})
+	stop := context.AfterFunc(ctx, func() { server.Close() }) // ends Serve
 	defer stop()
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	for {
-		c, err := ln.Accept()
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("serve the dashboard: %w", err)
-		}
-		wg.Go(func() { t.serve(ctx, c) })
+	if err := server.Serve(ln); ctx.Err() == nil {
+		return fmt.Errorf("serve the dashboard: %w", err)
 	}
+	return nil
 }
 
 // listenLoopback listens on 127.0.0.1 only: a dashboard that other machines reach runs code for them.
@@ -64,7 +75,7 @@ func listenLoopback(port, preferred int) (net.Listener, error) {
 	return nil, fmt.Errorf("serve the dashboard: %w", errors.Join(errs...))
 }
 
-// tunnel carries connections to an address on a host, over a connection that is made anew when it is lost.
+// tunnel makes connections to an address on a host, over a connection that is made anew when it is lost.
 type tunnel struct {
 	l    *launch
 	addr string
@@ -92,37 +103,24 @@ func (t *tunnel) connected(ctx context.Context) (*docker.Host, error) {
 
 const reconnectFor = 60 * time.Second // how long a browser's request waits for the host to come back
 
-func (t *tunnel) serve(ctx context.Context, local net.Conn) {
-	defer local.Close() // the browser sees the end
-	stop := context.AfterFunc(ctx, func() { local.Close() })
-	defer stop()
+// dial connects to the address, and waits for the host if it is away.
+func (t *tunnel) dial(ctx context.Context) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, reconnectFor)
-	var remote net.Conn
-	for pause := pollFirst; remote == nil; pause = min(2*pause, pollLast) {
+	defer cancel()
+	for pause := pollFirst; ; pause = min(2*pause, pollLast) {
 		h, err := t.connected(ctx)
 		if err == nil {
-			remote, err = h.Dial(ctx, t.addr)
-		}
-		if err == nil {
-			break
+			var c net.Conn
+			if c, err = h.Dial(ctx, t.addr); err == nil {
+				return c, nil
+			}
 		}
 		select {
 		case <-ctx.Done():
-			cancel()
-			t.l.logf("dashboard: %v", err)
-			return
+			return nil, err
 		case <-time.After(pause):
 		}
 	}
-	cancel()
-	go func() {
-		io.Copy(remote, local) //nolint:errcheck // a tunnel ends when either side does
-		if c, ok := remote.(interface{ CloseWrite() error }); ok {
-			c.CloseWrite() //nolint:errcheck // see above
-		}
-	}()
-	io.Copy(local, remote) //nolint:errcheck // see above
-	remote.Close()
 }
 
 func (t *tunnel) close() {

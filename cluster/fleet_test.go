@@ -33,6 +33,7 @@ type fakeFleet struct {
 	free    atomic.Int64 // bytes on the hosts' disks
 	public  atomic.Int64 // the number of a host that has a public address, too; -1: none
 	servers []*sshtest.Server
+	more    http.Handler // what the dashboard answers below /test/
 	known   string
 	key     string
 	ray     *httptest.Server
@@ -143,6 +144,9 @@ func (f *fakeFleet) serveRay(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	switch {
+	case strings.HasPrefix(r.URL.Path, "/test/"):
+		f.more.ServeHTTP(w, r)
+		return
 	case r.URL.Path == "/api/jobs/":
 		fmt.Fprint(w, `{"submission_id": "raysubmit_1"}`)
 		return

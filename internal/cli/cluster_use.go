@@ -232,8 +232,12 @@ func (a *app) clusterDashboardCommand(o *clusterOptions) *cobra.Command {
 		Use: "dashboard", Short: "Bring the cluster's dashboard to this machine's loopback",
 		Long: `dashboard opens a tunnel from a port of 127.0.0.1 to the dashboard on the head's
 loopback, prints the URL, and runs until you interrupt it. If the connection is
-lost, it connects again on the same port. The page asks for the cluster's token;
---show-token prints it.`,
+lost, it connects again on the same port.
+
+Open the URL in a browser: it lets this browser in, and nobody else who uses this
+machine. The token is added for you. Programs ask 127.0.0.1 and the port, and
+send the cluster's token, which --show-token prints. Requests of other sites'
+pages are refused.`,
 		Example: "  raybuild cluster dashboard\n  raybuild cluster dashboard --port 9000 --show-token",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -241,10 +245,10 @@ lost, it connects again on the same port. The page asks for the cluster's token;
 			if err != nil {
 				return err
 			}
-			err = cluster.Dashboard(cmd.Context(), spec, port, func(url, secret string) {
-				a.print("%s", url) // the tunnel works even if its address cannot be printed
-				if token && secret != "" {
-					a.print("token: %s", secret)
+			err = cluster.OpenDashboard(cmd.Context(), spec, port, func(t cluster.Tunnel) {
+				a.print("%s", t.Login) // the tunnel works even if its address cannot be printed
+				if token && t.Token != "" {
+					a.print("token: %s", t.Token)
 				}
 				a.say("serving until interrupted")
 			}, a.launcher(o))
@@ -252,6 +256,6 @@ lost, it connects again on the same port. The page asks for the cluster's token;
 		},
 	}
 	cmd.Flags().IntVar(&port, "port", 0, "local `PORT` (default: the dashboard's own, or a free one)")
-	cmd.Flags().BoolVar(&token, "show-token", false, "print the token that the page asks for")
+	cmd.Flags().BoolVar(&token, "show-token", false, "print the cluster's token, for programs")
 	return cmd
 }
