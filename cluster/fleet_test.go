@@ -29,6 +29,7 @@ type fakeFleet struct {
 	stale   atomic.Bool  // Ray still counts containers that have ended
 	started atomic.Int64 // when Ray's nodes have started, in milliseconds; 0: it does not say
 	running atomic.Bool  // jobs run until they are stopped
+	mute    atomic.Bool  // hosts do not show their addresses
 	root    atomic.Bool  // we may read what belongs to root on the hosts
 	free    atomic.Int64 // bytes on the hosts' disks
 	public  atomic.Int64 // the number of a host that has a public address, too; -1: none
@@ -103,6 +104,9 @@ func (f *fakeFleet) options() Options {
 func (f *fakeFleet) exec(i int) func(string, io.Reader, io.Writer, io.Writer) int {
 	return func(line string, _ io.Reader, out, errs io.Writer) int {
 		switch {
+		case strings.HasPrefix(line, "cat /proc/net/fib_trie") && f.mute.Load():
+			fmt.Fprintln(errs, "This account is currently not available.")
+			return 1
 		case strings.HasPrefix(line, "cat /proc/net/fib_trie"):
 			fmt.Fprintf(out, "Local:\n  +-- 0.0.0.0/0 3 0 5\n           |-- 127.0.0.1\n              /32 host LOCAL\n"+
 				"           |-- 10.7.0.%d\n              /32 host LOCAL\n", i+1)

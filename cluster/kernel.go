@@ -16,6 +16,7 @@ import (
 // kernel is what a host's kernel tells of it.
 type kernel struct {
 	addresses []netip.Addr
+	looked    bool  // it has shown its addresses: each kernel has at least that of loopback
 	memory    int64 // bytes; 0: not known
 	cpus      int   // 0: not known
 }
@@ -41,6 +42,7 @@ func askKernel(ctx context.Context, h *docker.Host) kernel {
 func parseKernel(text string) kernel {
 	var k kernel
 	add := func(a netip.Addr) {
+		k.looked = true
 		if !a.IsLoopback() && !a.IsUnspecified() && !slices.Contains(k.addresses, a) {
 			k.addresses = append(k.addresses, a)
 		}

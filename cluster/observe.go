@@ -92,7 +92,7 @@ func observeHost(ctx context.Context, id string, h *docker.Host, what observeOpt
 	if err := cmp.Or(infoErr, listErr); err != nil {
 		return hs, err
 	}
-	hs.facts.Addresses = hs.kernel.addresses
+	hs.facts.Addresses, hs.facts.Looked = hs.kernel.addresses, hs.kernel.looked
 	return hs, nil
 }
 

@@ -45,7 +45,7 @@ HugePages_Total:       0
 
 func TestParseKernel(t *testing.T) {
 	t.Parallel()
-	want := kernel{memory: 24683620 << 10, cpus: 4,
+	want := kernel{looked: true, memory: 24683620 << 10, cpus: 4,
 		addresses: []netip.Addr{netip.MustParseAddr("10.0.0.5"), netip.MustParseAddr("172.17.0.1"),
 			netip.MustParseAddr("fe80::50:56ff:fe00:1"), netip.MustParseAddr("fd00::5")}}
 	if got := parseKernel(procFiles); !reflect.DeepEqual(got, want) {

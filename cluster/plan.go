@@ -38,6 +38,7 @@ type hostFacts struct {
 	Arch      string        // Go's name: amd64, arm64
 	Engine    string        // version of the Docker Engine, "20.10.24"; of podman with a "podman-" prefix
 	Addresses []netip.Addr  // every address of the host's interfaces, loopback excluded
+	Looked    bool          // Addresses are known; a host without a network shows none
 	Skew      time.Duration // host's clock minus ours
 }
 

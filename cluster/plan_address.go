@@ -7,11 +7,17 @@ import (
 	"strings"
 )
 
-// exposure refuses a host that the world can reach: with host networking Ray's gRPC servers listen
-// on every interface, whatever address the node advertises (ray src/ray/rpc/grpc_server.cc).
+// exposure refuses a host that the world can reach, or of which nobody knows: with host networking Ray's gRPC servers
+// listen on every interface, whatever address the node advertises (ray src/ray/rpc/grpc_server.cc). It cannot see an
+// address that is mapped to the host from outside (NAT); probe tries that one if SSH came by it.
 func (p *planner) exposure(h Host, f hostFacts) {
 	if p.spec.Filter {
 		return
+	}
+	if !f.Looked && !p.spec.AllowUnknown {
+		p.fail("host %s does not show its addresses (/proc/net/fib_trie and /proc/net/if_inet6), so the world may "+
+			"reach it, and Ray listens on every interface; say `filter: true`, let the user there read these files, "+
+			"or accept it with `allow_public: [unknown]`", h.ID())
 	}
 	var public []string
 	for _, a := range f.Addresses {

@@ -22,7 +22,7 @@ func testImage(version string) ImageFacts {
 }
 
 func factsAt(addresses ...string) hostFacts {
-	f := hostFacts{CPUs: 8, Memory: 32 << 30, Arch: "amd64", Engine: "28.2.2"}
+	f := hostFacts{CPUs: 8, Memory: 32 << 30, Arch: "amd64", Engine: "28.2.2", Looked: true}
 	for _, a := range addresses {
 		f.Addresses = append(f.Addresses, netip.MustParseAddr(a))
 	}

@@ -29,6 +29,7 @@ type Spec struct {
 
 	Filter       bool          // install the packet filter that lets only members reach Ray's ports
 	AllowPublic  []netip.Addr  // public addresses that the user accepts
+	AllowUnknown bool          // accept hosts that do not show their addresses
 	AcceptNoAuth bool          // run a Ray without token authentication (before 2.52) all the same
 	Wait         time.Duration // how long nodes may take to join; 2 minutes unless the file says otherwise
 }

@@ -216,7 +216,12 @@ func (l *launch) probe(ctx context.Context, cs *clusterState) error {
 		if host == "local" || strings.HasPrefix(host, "unix://") {
 			continue
 		}
-		for _, a := range hs.facts.Addresses {
+		addresses := l.addressesOf(host, hs.facts)
+		if len(addresses) == 0 {
+			l.logf("%s: warning: it does not show its addresses, so raybuild cannot try whether its ports are closed",
+				host)
+		}
+		for _, a := range addresses {
 			kind := classify(a)
 			if kind == addrPublic || l.spec.Filter && !l.member() && !dockerBridge(a) && kind == addrPrivate {
 				for _, c := range cs.desired {
@@ -250,6 +255,18 @@ func (l *launch) probe(ctx context.Context, cs *clusterState) error {
 			strings.Join(open, ", "))
 	}
 	return nil
+}
+
+// addressesOf are a host's addresses and that by which SSH reaches it, which may be mapped to it from outside.
+func (l *launch) addressesOf(host string, f hostFacts) []netip.Addr {
+	out := slices.Clone(f.Addresses)
+	for _, h := range l.spec.Hosts() {
+		a, err := netip.ParseAddr(h.Address)
+		if a = a.Unmap(); err == nil && h.ID() == host && classify(a) == addrPublic && !slices.Contains(out, a) {
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 // probePorts adds a node's ports at an address. Of a range the first ones are tried: a filter treats them alike.

@@ -39,6 +39,7 @@ var (
 	jumpGrammar    = newGrammar(`^` + hostExpr(`[0-9]`) + `(,` + hostExpr(`[0-9]`) + `)*$`)
 	addressGrammar = newGrammar(`^[0-9A-Fa-f.:]+$`)
 	addressesRange = newGrammar(`^[0-9A-Fa-f.:\[][0-9A-Fa-f.:\[\],-]*$`)
+	publicGrammar  = newGrammar(`^([0-9A-Fa-f.:]+|unknown)$`)
 )
 
 // rangeExpr is a range such as [2-9] or [01,03-12].

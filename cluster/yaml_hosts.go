@@ -108,3 +108,21 @@ func parseAddresses(pattern string) ([]netip.Addr, error) {
 	}
 	return out, nil
 }
+
+// publicValue reads an address that is accepted, or unknown.
+func publicValue(s *Spec) strictyaml.Value {
+	g := publicGrammar.checked("an IP address, or unknown", func(s string) (string, string) {
+		if _, ok := parseAddress(s); !ok && s != "unknown" {
+			return fmt.Sprintf("%q is not the IP address of one machine", clip(s)),
+				"write one such as 10.0.0.5 or fd00::5, or unknown"
+		}
+		return "", ""
+	})
+	return strictyaml.Each(g, func(text string) {
+		if a, ok := parseAddress(text); ok {
+			s.AllowPublic = append(s.AllowPublic, a)
+			return
+		}
+		s.AllowUnknown = true
+	})
+}

@@ -80,7 +80,6 @@ func (doc *document) keys() []strictyaml.Key {
 // clusterKeys are what the file says of the cluster as a whole.
 func (doc *document) clusterKeys() []strictyaml.Key {
 	s := &doc.spec
-	allow := addressValue(func(a netip.Addr) { s.AllowPublic = append(s.AllowPublic, a) })
 	return []strictyaml.Key{
 		{Name: "min_workers", Doc: "The fewest workers with which `cluster up` succeeds.", Default: "all workers",
 			Example: "2",
@@ -104,8 +103,11 @@ func (doc *document) clusterKeys() []strictyaml.Key {
 			Default: "`false`", Example: "true", Value: strictyaml.Flag(&s.AcceptNoAuth)},
 		{Name: "wait", Doc: "How long nodes may take to join, from 1s to 24h.", Default: "`2m`", Example: "5m",
 			Value: durationValue(&s.Wait)},
-		{Name: "allow_public", Doc: "Public addresses of hosts that are accepted without a filter.", Default: "none",
-			Example: "[203.0.113.5]", Value: strictyaml.Items("a list of addresses", allow)},
+		{Name: "allow_public", Doc: "Public addresses of hosts that are accepted without a filter; `unknown` accepts " +
+			"hosts that do not show their addresses. An address that a cloud maps to a host (NAT) is not on the " +
+			"host, so raybuild cannot see it.", Default: "none",
+			Example: "[203.0.113.5]", Value: strictyaml.Items("a list of addresses, or unknown",
+				publicValue(s))},
 	}
 }
 
