@@ -9,6 +9,9 @@ type SSH struct {
 	// KnownHosts are the files of host keys. A file that is not there counts as empty. The default is
 	// ~/.ssh/known_hosts and /etc/ssh/ssh_known_hosts.
 	KnownHosts []string
+	// ProjectHosts is the file of host keys that travels with the cluster's file. It counts for hosts that KnownHosts
+	// do not know. It is an error if it has another key for a host, or names an authority. The default is none.
+	ProjectHosts string
 	// Identities are the private keys that are tried after the host's own key. The default is ~/.ssh/id_ed25519,
 	// id_ecdsa and id_rsa.
 	Identities []string
@@ -17,7 +20,8 @@ type SSH struct {
 }
 
 func (s SSH) options() docker.Options {
-	return docker.Options{SSHConfig: s.Config, KnownHosts: s.KnownHosts, Identities: s.Identities, Agent: s.Agent}
+	return docker.Options{SSHConfig: s.Config, KnownHosts: s.KnownHosts, ProjectHosts: s.ProjectHosts,
+		Identities: s.Identities, Agent: s.Agent}
 }
 
 // Login is what a program without an SSH agent uses to log in to a host.

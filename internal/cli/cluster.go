@@ -103,7 +103,7 @@ func (a *app) loadCluster(o *clusterOptions) (*cluster.Spec, error) {
 func (a *app) launcher(o *clusterOptions) cluster.Options {
 	ssh := cluster.SSH{Config: o.sshConfig, KnownHosts: o.knownHosts}
 	if len(ssh.KnownHosts) == 0 {
-		ssh.KnownHosts = []string{a.besideCluster(o), "/etc/ssh/ssh_known_hosts"}
+		ssh.ProjectHosts, ssh.KnownHosts = a.besideCluster(o), []string{"/etc/ssh/ssh_known_hosts"}
 		if home, err := os.UserHomeDir(); err == nil {
 			ssh.KnownHosts = append(ssh.KnownHosts, filepath.Join(home, ".ssh/known_hosts"))
 		}

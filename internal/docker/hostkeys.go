@@ -31,6 +31,46 @@ func hostKeys(files []string) (*knownhosts.HostKeyDB, error) {
 	return db, nil
 }
 
+// hostKeysOf are the recorded keys that count for a host. The project's file travels with a cluster's file, so whoever
+// may change that may write into it. It says only who hosts are that the user's own files do not know. It is an error
+// if both know a host and differ, and if the project's file names an authority.
+func (o Options) hostKeysOf(addr string) (*knownhosts.HostKeyDB, error) {
+	own, err := hostKeys(o.KnownHosts)
+	if err != nil || o.ProjectHosts == "" {
+		return own, err
+	}
+	data, err := os.ReadFile(o.ProjectHosts)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("read host keys: %w", err)
+	}
+	line := 0
+	for text := range strings.Lines(string(data)) {
+		if line++; strings.HasPrefix(strings.TrimSpace(text), "@cert-authority") {
+			return nil, &HostKeyError{fmt.Errorf("read host keys %q: line %d names an authority, which would vouch "+
+				"for any host; move it to ~/.ssh/known_hosts, or name the file with --known-hosts", o.ProjectHosts,
+				line)}
+		}
+	}
+	project, err := hostKeys([]string{o.ProjectHosts})
+	if err != nil {
+		return nil, err
+	}
+	known := own.HostKeys(addr)
+	if len(known) == 0 {
+		return project, nil
+	}
+	for _, k := range project.HostKeys(addr) {
+		same := func(have knownhosts.PublicKey) bool { return bytes.Equal(have.Marshal(), k.Marshal()) }
+		kind := func(have knownhosts.PublicKey) bool { return have.Type() == k.Type() }
+		if slices.ContainsFunc(known, kind) && !slices.ContainsFunc(known, same) {
+			return nil, &HostKeyError{fmt.Errorf("%s has another %s key for %s (%s) than your own known_hosts; "+
+				"somebody may want to intercept the connection: ask who wrote it, and delete the line that is wrong",
+				o.ProjectHosts, k.Type(), addr, ssh.FingerprintSHA256(k))}
+		}
+	}
+	return own, nil
+}
+
 // checkHostKey explains a host key that is not the recorded one.
 func checkHostKey(db *knownhosts.HostKeyDB, h hop) ssh.HostKeyCallback {
 	check := db.HostKeyCallback()
@@ -95,7 +135,7 @@ func ScanHostKeys(ctx context.Context, t Target, o Options) ([]HostKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	db, err := hostKeys(o.KnownHosts)
+	db, err := hostKeys(append(slices.Clone(o.KnownHosts), o.ProjectHosts))
 	if err != nil {
 		return nil, err
 	}

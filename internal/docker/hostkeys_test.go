@@ -75,6 +75,46 @@ func TestHostKeyIsAlwaysChecked(t *testing.T) {
 	})
 }
 
+// TestL1ProjectsHostKeys has a file of host keys that comes with a cluster's file, from a repository that others write.
+func TestL1ProjectsHostKeys(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, "1.41")
+	b := newBed(t, sshtest.Options{Unix: e.unix})
+	good, err := os.ReadFile(b.opts.KnownHosts[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr, _, _ := strings.Cut(string(good), " ")
+	other, _ := sshtest.NewKey(t)
+	key := string(ssh.MarshalAuthorizedKey(other.PublicKey()))
+	for _, tt := range []struct{ name, own, project, want string }{
+		{"the project's alone", "", string(good), ""},
+		{"both", string(good), string(good), ""},
+		{"another key in the project's", string(good), addr + " " + key, "has another ssh-ed25519 key for"},
+		{"another key, too", string(good), string(good) + addr + " " + key, "has another ssh-ed25519 key"},
+		{"an authority in the project's", string(good), "@cert-authority * " + key, "line 1 names an authority"},
+		{"none", "", "", "is not known"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			o := b.opts
+			dir := t.TempDir()
+			o.KnownHosts, o.ProjectHosts = []string{filepath.Join(dir, "own")}, filepath.Join(dir, "project")
+			for file, text := range map[string]string{o.KnownHosts[0]: tt.own, o.ProjectHosts: tt.project} {
+				if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			h, err := Dial(t.Context(), b.target, o)
+			if err == nil {
+				h.Close()
+			}
+			if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
 func TestTrust(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, "1.41")

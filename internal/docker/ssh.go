@@ -36,15 +36,15 @@ type link struct {
 
 // dialHops connects through each hop to the last one.
 func dialHops(ctx context.Context, hops []hop, o Options) (*link, error) {
-	db, err := hostKeys(o.KnownHosts)
-	if err != nil {
-		return nil, err
-	}
 	var d dialer = &net.Dialer{}
 	var below []*link
 	for i, h := range hops {
-		conn, err := dialPhase(ctx, d, h, o.ConnectTimeout)
+		var conn net.Conn
 		var l *link
+		db, err := o.hostKeysOf(h.addr)
+		if err == nil {
+			conn, err = dialPhase(ctx, d, h, o.ConnectTimeout)
+		}
 		if err == nil {
 			l, err = open(ctx, conn, h, o, &ssh.ClientConfig{User: h.user,
 				HostKeyCallback: checkHostKey(db, h), HostKeyAlgorithms: db.HostKeyAlgorithms(h.addr)})

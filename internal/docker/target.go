@@ -49,6 +49,9 @@ type Options struct {
 	// files of host keys; default ~/.ssh/known_hosts and /etc/ssh/ssh_known_hosts; missing files
 	// count as empty
 	KnownHosts []string
+	// file of host keys that travels with a cluster's file; it counts for hosts that KnownHosts do not know; default:
+	// none
+	ProjectHosts string
 	// private keys tried after the target's own; default ~/.ssh/id_ed25519, id_ecdsa and id_rsa, as
 	// far as they are there
 	Identities []string
