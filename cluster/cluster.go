@@ -33,8 +33,14 @@ type Options struct {
 	SSH    SSH    // default: what ssh itself takes for this user
 	Images Images // default: only the head's Engine is asked
 	// per pull, never stored on a host; default: none
-	Auth  func(ctx context.Context, registry string) (Credentials, error)
-	Owner string        // who holds the lock, for others to read; default user@machine
+	Auth func(ctx context.Context, registry string) (Credentials, error)
+	// identity of the cluster, as NewID makes one; a launcher changes only what has the same. Default: none. Two
+	// clusters without one that have the same name and share a host are one cluster to a launcher.
+	ID       string
+	TakeOver bool // removes, or takes for its own, what has the cluster's name and not its identity
+	// Down: the file that a cluster of an earlier version, which has no identity, must fit. Default: it fits none
+	Fits  *Spec
+	Owner string        // who holds the lock and makes containers, for others to read; default user@machine
 	Log   io.Writer     // a line for each event; default: nowhere
 	Lease time.Duration // how long a lock outlives its launcher; default 30 s
 	Also  []Host        // hosts that are no longer in the spec and may have containers to remove

@@ -38,14 +38,17 @@ func Down(ctx context.Context, name string, hosts []Host, o Options) (*DownResul
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
+	if err := l.mayRemove(ctx, states); err != nil {
+		return nil, err
+	}
 	res := &DownResult{Cluster: name, Failed: map[string]string{}}
-	work, locks, err := l.lockAll(ctx, name, states)
+	work, locks, err := l.lockAll(ctx, states)
 	if err != nil {
 		return nil, err
 	}
 	var mu sync.Mutex
 	errs := l.each(func(id string, h *docker.Host) error {
-		n, err := removeAll(work, h, name, states[id])
+		n, err := l.removeAll(work, h, states[id])
 		mu.Lock()
 		res.Containers += n.Containers
 		res.Volumes += n.Volumes
@@ -61,7 +64,7 @@ func Down(ctx context.Context, name string, hosts []Host, o Options) (*DownResul
 			errs[k.host.Target().String()] = err
 		}
 	}
-	maps.Copy(errs, l.each(func(_ string, h *docker.Host) error { return verifyGone(ctx, h, name) }))
+	maps.Copy(errs, l.each(func(_ string, h *docker.Host) error { return l.verifyGone(ctx, h) }))
 	maps.Copy(errs, l.fleet.down)
 	res.Seconds = time.Since(l.start).Seconds()
 	if len(errs) == 0 {
@@ -106,8 +109,7 @@ func (r *DownResult) outcome() string {
 
 // lockAll takes the lock on the host of the head, or, where that is not known, on every host that
 // has something of the cluster.
-func (l *launch) lockAll(ctx context.Context, name string,
-	states map[string]hostState) (context.Context, []*lock, error) {
+func (l *launch) lockAll(ctx context.Context, states map[string]hostState) (context.Context, []*lock, error) {
 	var with, heads []string
 	for _, h := range l.fleet.order {
 		hs, ok := states[h.ID()]
@@ -126,7 +128,7 @@ func (l *launch) lockAll(ctx context.Context, name string,
 	}
 	var locks []*lock
 	for _, id := range with {
-		work, k, err := acquire(ctx, l.fleet.up[id], name, l.Owner, l.Lease)
+		work, k, err := acquire(ctx, l.fleet.up[id], l.mark(), l.Lease)
 		if err != nil {
 			for _, k := range locks {
 				err = errors.Join(err, k.release(ctx))
@@ -139,7 +141,7 @@ func (l *launch) lockAll(ctx context.Context, name string,
 }
 
 // removeAll removes what a host has of a cluster; the lock goes last, by release.
-func removeAll(ctx context.Context, h *docker.Host, name string, hs hostState) (DownResult, error) {
+func (l *launch) removeAll(ctx context.Context, h *docker.Host, hs hostState) (DownResult, error) {
 	var n DownResult
 	var mu sync.Mutex
 	var wg sync.WaitGroup
@@ -160,7 +162,7 @@ func removeAll(ctx context.Context, h *docker.Host, name string, hs hostState) (
 		})
 	}
 	wg.Wait()
-	volumes, err := h.Volumes(ctx, labelCluster+"="+name)
+	volumes, err := l.volumes(ctx, h)
 	errs = append(errs, err)
 	for _, v := range volumes {
 		if err := h.RemoveVolume(ctx, v); err != nil {
@@ -170,7 +172,7 @@ func removeAll(ctx context.Context, h *docker.Host, name string, hs hostState) (
 		n.Volumes++
 	}
 	filtered := slices.ContainsFunc(hs.containers, func(c containerState) bool { return c.Labels[labelFilter] != "" })
-	there, err := removeFilter(ctx, h, name)
+	there, err := removeFilter(ctx, h, l.spec.Name)
 	if there {
 		n.Filters++
 	}
@@ -183,14 +185,14 @@ func removeAll(ctx context.Context, h *docker.Host, name string, hs hostState) (
 
 // verifyGone looks for what is left of a cluster, and removes the image that locks are made of
 // where no other cluster has one.
-func verifyGone(ctx context.Context, h *docker.Host, name string) error {
+func (l *launch) verifyGone(ctx context.Context, h *docker.Host) error {
 	ctx, cancel := docker.Within(ctx, engineLimit)
 	defer cancel()
-	containers, err := h.Containers(ctx, labelCluster+"="+name)
+	containers, err := listContainers(ctx, "", h, l.spec.Name)
 	if err != nil {
 		return err
 	}
-	volumes, err := h.Volumes(ctx, labelCluster+"="+name)
+	volumes, err := l.volumes(ctx, h)
 	if err != nil {
 		return err
 	}
@@ -202,4 +204,60 @@ func verifyGone(ctx context.Context, h *docker.Host, name string) error {
 		return err
 	}
 	return nil
+}
+
+// volumes names the volumes of the cluster on a host that down removes.
+func (l *launch) volumes(ctx context.Context, h *docker.Host) ([]string, error) {
+	all, err := h.Volumes(ctx, labelCluster+"="+l.spec.Name)
+	var out []string
+	for _, v := range all {
+		if l.TakeOver || !l.foreign(v.Labels) {
+			out = append(out, v.Name)
+		}
+	}
+	return out, err
+}
+
+// mayRemove refuses to remove what is another's. A cluster of an earlier version, without an identity, has to fit the
+// file.
+func (l *launch) mayRemove(ctx context.Context, states map[string]hostState) error {
+	if l.TakeOver {
+		return nil
+	}
+	out := l.claims(states)
+	var unmarked []Claim
+	for _, h := range l.fleet.order {
+		for _, c := range states[h.ID()].containers {
+			if role := Role(c.Labels[labelRole]); l.unmarked(c.Labels) && (role == Head || role == Worker) {
+				unmarked = append(unmarked, claimOf(c))
+			}
+		}
+	}
+	if len(unmarked) > 0 && len(out) == 0 {
+		err := l.fits(ctx)
+		var other *ForeignError
+		switch {
+		case err == nil:
+			return nil
+		case errors.As(err, &other):
+			return err
+		}
+		for i := range unmarked {
+			unmarked[i].Why = firstLine(err.Error())
+		}
+	}
+	if out = append(out, unmarked...); len(out) > 0 {
+		return &ForeignError{Cluster: l.spec.Name, Claims: out}
+	}
+	return nil
+}
+
+// fits compares the hosts that are connected with the file that the cluster must fit.
+func (l *launch) fits(ctx context.Context) error {
+	if l.Fits == nil || l.Fits.Name != l.spec.Name {
+		return errors.New("there is no file to compare it with")
+	}
+	q := newLaunch(l.Fits, l.Options)
+	q.fleet = l.fleet
+	return q.reconcile(ctx, &clusterState{hosts: q.observe(ctx, q.observing(false))}, false)
 }

@@ -35,11 +35,24 @@ func Exec(ctx context.Context, spec *Spec, argv []string, eo ExecOptions, o Opti
 	if err != nil {
 		return -1, err
 	}
-	code, err := h.Exec(ctx, nodes[0].ID, docker.Exec{Cmd: argv, TTY: eo.TTY, Width: eo.Width,
+	notUp := func() error {
+		return fmt.Errorf("node %s has no container: the cluster is not up; start it: %s", nodes[0].ID, l.next())
+	}
+	c, err := h.Inspect(ctx, nodes[0].ID) // a node's ID is its container's name
+	if docker.IsNotFound(err) {
+		return -1, notUp()
+	}
+	if err == nil {
+		err = l.owned(c.Labels, nodes[0].ID, nodes[0].Host.ID())
+	}
+	if err != nil {
+		return -1, err
+	}
+	code, err := h.Exec(ctx, c.ID, docker.Exec{Cmd: argv, TTY: eo.TTY, Width: eo.Width,
 		Height: eo.Height, Dir: eo.Dir,
 		Stdin: eo.Stdin, Stdout: eo.Stdout, Stderr: eo.Stderr})
 	if docker.IsNotFound(err) {
-		return -1, fmt.Errorf("node %s has no container: the cluster is not up; start it: %s", nodes[0].ID, l.next())
+		return -1, notUp()
 	}
 	return code, err
 }

@@ -180,6 +180,9 @@ func (f *fakeFleet) serveRay(w http.ResponseWriter, r *http.Request) {
 					n["node_name"] = v
 				}
 			}
+			if n["node_name"] == nil {
+				continue // it is of somebody else
+			}
 			nodes = append(nodes, n)
 		}
 	}

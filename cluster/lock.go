@@ -64,8 +64,8 @@ type lock struct {
 
 // acquire takes the lock of a cluster on a host, breaking one whose lease ran out or whose launcher
 // died on this machine. The returned context ends when the lock is lost.
-func acquire(ctx context.Context, h *docker.Host, cluster, owner string,
-	lease time.Duration) (context.Context, *lock, error) {
+func acquire(ctx context.Context, h *docker.Host, m mark, lease time.Duration) (context.Context, *lock, error) {
+	cluster := m.cluster
 	fail := func(err error) (context.Context, *lock, error) {
 		return ctx, nil, fmt.Errorf("lock cluster %q: %w", cluster, err)
 	}
@@ -80,10 +80,11 @@ func acquire(ctx context.Context, h *docker.Host, cluster, owner string,
 	// The Engine keeps a name for a container that it is still making: it is taken then, and nobody is seen to hold it.
 	for end := time.Now().Add(lockPatience); time.Now().Before(end); time.Sleep(pollFirst / 2) {
 		now := time.Now().Add(skew)
+		labels := m.labels(roleLock)
+		labels[labelOwner], labels[labelProcess] = m.owner, processID()
+		labels[labelDeadline] = now.Add(lease).Format(time.RFC3339Nano)
 		id, err := h.Create(ctx, docker.Create{Name: lockName(cluster), Image: toolImage, Cmd: []string{"/raybuild"},
-			Labels: map[string]string{
-				labelCluster: cluster, labelRole: roleLock, labelOwner: owner, labelProcess: processID(),
-				labelDeadline: now.Add(lease).Format(time.RFC3339Nano)}})
+			Labels: labels})
 		switch {
 		case err == nil:
 			ctx, k := hold(ctx, &lock{host: h, cluster: cluster, id: id, lease: lease})
@@ -113,6 +114,10 @@ func breakStale(ctx context.Context, h *docker.Host, cluster string, now time.Ti
 	}
 	if err != nil {
 		return err
+	}
+	if c.Labels[labelRole] != roleLock || c.Labels[labelCluster] != cluster {
+		return fmt.Errorf("container %q has the name of the cluster's lock and is not raybuild's; remove or rename it",
+			lockName(cluster))
 	}
 	info := LockInfo{Owner: c.Labels[labelOwner], Deadline: leaseOf(ctx, h, c.ID, c.Labels)}
 	info.Left = info.Deadline.Sub(now).Seconds()

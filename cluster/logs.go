@@ -55,6 +55,7 @@ func Logs(ctx context.Context, spec *Spec, lo LogOptions, stdout, stderr io.Writ
 			out, errw := &prefixed{w: stdout, prefix: prefix, mu: &mu}, &prefixed{w: stderr, prefix: prefix, mu: &mu}
 			err := l.fleet.down[n.Host.ID()]
 			if err == nil {
+				l.tellForeign(ctx, n)
 				err = l.fleet.up[n.Host.ID()].Logs(ctx, n.ID, opts, out, errw)
 			}
 			out.flush()
@@ -79,6 +80,14 @@ func Logs(ctx context.Context, spec *Spec, lo LogOptions, stdout, stderr io.Writ
 		return fmt.Errorf("cluster %q has no containers: it is not up; start it: %s", l.spec.Name, l.next())
 	}
 	return errors.Join(errs...)
+}
+
+// tellForeign says that a node's container is another cluster's. A look at its log is allowed.
+func (l *launch) tellForeign(ctx context.Context, n Node) {
+	c, err := l.fleet.up[n.Host.ID()].Inspect(ctx, n.ID)
+	if err == nil && l.foreign(c.Labels) {
+		l.logf("note: %s", claimOf(containerState{Host: n.Host.ID(), Name: n.ID, Labels: c.Labels, Made: c.Made}))
+	}
 }
 
 // pick finds nodes by their ID, or the head by "head". None means all.

@@ -101,10 +101,11 @@ func listContainers(ctx context.Context, id string, h *docker.Host, cluster stri
 	if err != nil {
 		return nil, err
 	}
+	list = madeHere(ctx, h, list)
 	out := make([]containerState, len(list))
 	for i, c := range list {
 		out[i] = containerState{Host: id, ID: c.ID, Name: c.Name, State: c.State, Young: c.Young, Labels: c.Labels,
-			Token: c.Kept[tokenDir]}
+			Made: c.Made, Token: c.Kept[tokenDir]}
 	}
 	slices.SortFunc(out, func(a, b containerState) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil

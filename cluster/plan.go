@@ -89,8 +89,9 @@ type containerState struct {
 	Host   string // Host.ID()
 	ID     string // of the container
 	Name   string
-	State  string // Docker's: created, running, exited, …
-	Young  bool   // it runs for less than a minute
+	State  string    // Docker's: created, running, exited, …
+	Young  bool      // it runs for less than a minute
+	Made   time.Time // by the host's clock
 	Labels map[string]string
 	Token  string // directory of the host that is its tokenDir; empty: it has none
 }

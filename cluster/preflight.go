@@ -20,13 +20,14 @@ const (
 // preflight checks the hosts on which containers will be made: what would make them fail later,
 // named before anything starts. Errors are by host; warnings go to the log.
 func (l *launch) preflight(ctx context.Context, cs *clusterState) map[string]error {
-	needs, makes := map[string][]portNeed{}, map[string]bool{}
+	needs, makes, evicts := map[string][]portNeed{}, map[string]bool{}, map[string]bool{}
 	for _, a := range cs.actions {
+		evicts[a.Host] = evicts[a.Host] || l.TakeOver && a.Kind == Remove
 		if a.Kind == Create || a.Kind == Recreate {
 			makes[a.Host] = true
 		}
-		if a.Kind != Create {
-			continue // ports of a container that is there are its own
+		if a.Kind != Create || evicts[a.Host] {
+			continue // ports of a container that is there are its own, or those of the cluster that goes
 		}
 		// portsNeeded fails only on a version that planContainers has refused before.
 		ports, _ := portsNeeded(a.Want.Node, cs.image.RayVersion, cs.image.Client)

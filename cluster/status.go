@@ -28,6 +28,7 @@ type Status struct {
 	Drift     []PlanAction `json:"drift,omitempty"` // what up would do
 	Foreign   []string     `json:"foreign,omitempty"`
 	Lock      *LockInfo    `json:"lock,omitempty"`
+	Others    []Claim      `json:"others,omitempty"` // what has the cluster's name and is another's
 	Warnings  []string     `json:"warnings,omitempty"`
 	Problem   string       `json:"problem,omitempty"` // why less is known than could be
 	Changed   int          `json:"changed"`           // by up
@@ -73,13 +74,13 @@ func Inspect(ctx context.Context, spec *Spec, o Options) (*Status, error) {
 		return nil, err
 	}
 	s := &Status{Cluster: spec.Name, Wanted: len(spec.Nodes())}
-	s.Lock = l.lockInfo(ctx, cs)
+	s.Lock, s.Others = l.lockInfo(ctx, cs), l.claims(cs.hosts)
 	if l.head() == nil {
 		s.Problem = fmt.Sprintf("the head's host cannot be reached: %v", l.fleet.down[spec.Head.Host.ID()])
 	} else if err := l.findImage(ctx, cs, false); err != nil {
 		s.Problem = err.Error()
 	} else if err := l.compare(ctx, cs); err != nil {
-		s.Problem = err.Error()
+		s.Problem = l.foreignBrief(cs, err)
 	}
 	nodes, load, named, problem := l.askRay(ctx, cs)
 	if problem != nil && s.Problem == "" {
@@ -124,6 +125,9 @@ func (l *launch) ray(ctx context.Context, cs *clusterState) (*ray, error) {
 	c, err := h.Inspect(ctx, l.spec.Head.ID) // a node's ID is its container's name
 	if docker.IsNotFound(err) || err == nil && c.Labels[labelCluster] != l.spec.Name {
 		return nil, fmt.Errorf("cluster %q has no head: it is not up; start it: %s", l.spec.Name, l.next())
+	}
+	if err == nil {
+		err = l.owned(c.Labels, l.spec.Head.ID, l.spec.Head.Host.ID())
 	}
 	if err != nil {
 		return nil, err
@@ -278,6 +282,9 @@ func (l *launch) nodeStatus(ctx context.Context, n Node, cs *clusterState, found
 		return s
 	case have == nil:
 		s.Why = "it has no container"
+		return s
+	case l.foreign(have.Labels):
+		s.Ray, s.Why, s.Next = rayUnknown, "it is another cluster's", ""
 		return s
 	}
 	s.Why, s.Next, s.Restarts = l.whyMissing(ctx, n, have, cs)

@@ -38,6 +38,9 @@ func (s *Status) String() string {
 	for _, f := range s.Foreign {
 		fmt.Fprintf(&b, "  drift: node %s is alive and not in cluster.yaml\n", f)
 	}
+	for _, c := range s.Others {
+		fmt.Fprintf(&b, "  another's: %s\n", c)
+	}
 	if s.Lock != nil {
 		fmt.Fprintf(&b, "  locked by %s for %.0f s unless renewed\n", s.Lock.Owner, s.Lock.Left)
 	}

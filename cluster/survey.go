@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -72,6 +73,9 @@ func (l *launch) reconcile(ctx context.Context, cs *clusterState, mayPull bool) 
 	if cs.leftOut, err = l.unreachable(); err != nil {
 		return err
 	}
+	if err := l.mayChange(cs); err != nil { // before an image is pulled
+		return err
+	}
 	if err := l.findImage(ctx, cs, mayPull); err != nil {
 		return err
 	}
@@ -92,23 +96,40 @@ func (l *launch) findImage(ctx context.Context, cs *clusterState, mayPull bool) 
 
 // compare computes the plan of a state that has its image.
 func (l *launch) compare(ctx context.Context, cs *clusterState) error {
-	err := l.desire(cs)
+	err := l.difference(cs)
 	if err != nil && cs.quick { // what was recorded may be out of date
 		cs.hosts, cs.quick = l.observe(ctx, l.observing(false)), false
-		err = l.desire(cs)
+		err = l.difference(cs)
 	}
-	if err != nil {
+	return err
+}
+
+// difference computes the plan, and refuses one that touches what is another's.
+func (l *launch) difference(cs *clusterState) error {
+	if err := l.desire(cs); err != nil {
 		return err
 	}
 	var observed []containerState
+	var evicted []action
 	for _, h := range l.fleet.order {
-		observed = append(observed, cs.hosts[h.ID()].containers...)
+		for _, c := range cs.hosts[h.ID()].containers {
+			switch role := Role(c.Labels[labelRole]); {
+			case !l.foreign(c.Labels):
+				observed = append(observed, c)
+			case role == Head || role == Worker:
+				evicted = append(evicted, c.remove("taken over from "+cmp.Or(textOf(c.Labels[labelMaker]), "another")))
+			}
+		}
 	}
-	cs.actions = planActions(cs.desired, observed)
+	cs.actions = append(evicted, planActions(cs.desired, observed)...)
 	if l.spec.Filter {
+		var err error
 		cs.rules, cs.digests, err = wantedFilters(l.spec.Name, cs.desired, l.absent(), cs.image)
+		if err != nil {
+			return err
+		}
 	}
-	return err
+	return l.mayChange(cs)
 }
 
 func (l *launch) desire(cs *clusterState) (err error) {
@@ -117,6 +138,9 @@ func (l *launch) desire(cs *clusterState) (err error) {
 		facts[id] = hs.facts
 	}
 	cs.desired, err = planContainers(l.spec, facts, cs.image)
+	for _, c := range cs.desired {
+		c.Labels[labelID], c.Labels[labelMaker] = l.ID, l.Owner
+	}
 	return err
 }
 
@@ -144,7 +168,8 @@ func (l *launch) startPrefetch(ctx context.Context, h *docker.Host, there []cont
 	go func() {
 		defer close(p.haveRay)
 		for _, c := range there {
-			if c.Name == l.spec.Head.ID && c.State == "running" { // a node's ID is its container's name
+			// a node's ID is its container's name
+			if c.Name == l.spec.Head.ID && c.State == "running" && !l.foreign(c.Labels) {
 				p.ray = l.prefetchNodes(ctx, h, c)
 			}
 		}

@@ -18,20 +18,25 @@ func newToken() string {
 }
 
 // carrier runs f with a created, never started container that mounts the token's volume. It makes the volume.
-func carrier(ctx context.Context, h *docker.Host, cluster string, f func(id string) error) error {
+func carrier(ctx context.Context, h *docker.Host, m mark, f func(id string) error) error {
 	if err := ensureToolImage(ctx, h, ""); err != nil {
 		return err
 	}
-	name := "raybuild-token-" + cluster
+	name := "raybuild-token-" + m.cluster
 	if err := h.Remove(ctx, name); err != nil { // left by a launcher that was killed; the lock is ours
 		return err
 	}
-	labels := map[string]string{labelCluster: cluster, labelRole: roleToken}
-	if err := h.CreateVolume(ctx, tokenVolume(cluster), labels); err != nil {
+	labels, volume := m.labels(roleToken), tokenVolume(m.cluster)
+	v, err := h.CreateVolume(ctx, volume, labels)
+	if err != nil {
 		return err
 	}
+	if m.foreign(v.Labels) {
+		return fmt.Errorf("volume %q has the token of another cluster, of id %s; give this one another name, or "+
+			"remove that volume", volume, textOf(v.Labels[labelID]))
+	}
 	id, err := h.Create(ctx, docker.Create{Name: name, Image: toolImage, Cmd: []string{"/raybuild"}, Labels: labels,
-		Mounts: []docker.Mount{{Volume: true, Source: tokenVolume(cluster), Target: tokenDir}}})
+		Mounts: []docker.Mount{{Volume: true, Source: volume, Target: tokenDir}}})
 	if err != nil {
 		return err
 	}
@@ -44,8 +49,8 @@ func carrier(ctx context.Context, h *docker.Host, cluster string, f func(id stri
 
 // putToken delivers the token to a host, as a root-owned read-only file in a volume: no argument,
 // environment or label has it.
-func putToken(ctx context.Context, h *docker.Host, cluster, token string) error {
-	err := carrier(ctx, h, cluster, func(id string) error {
+func putToken(ctx context.Context, h *docker.Host, m mark, token string) error {
+	err := carrier(ctx, h, m, func(id string) error {
 		return h.PutTar(ctx, id, tokenDir, docker.TarFile("token", 0o444, []byte(token)))
 	})
 	if err != nil {

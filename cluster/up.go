@@ -81,7 +81,7 @@ func (s *Status) outcome() string {
 // hosts again: another launcher may have finished in between. failed are hosts on which something went
 // wrong.
 func (l *launch) converge(ctx context.Context) (done int, failed map[string]error, cs *clusterState, err error) {
-	ctx, k, err := acquire(ctx, l.head(), l.spec.Name, l.Owner, l.Lease)
+	ctx, k, err := acquire(ctx, l.head(), l.mark(), l.Lease)
 	if err != nil {
 		return 0, nil, nil, err
 	}
@@ -103,6 +103,10 @@ func (l *launch) converge(ctx context.Context) (done int, failed map[string]erro
 	}
 	maps.Copy(failed, l.pull(ctx, cs, failed))
 	if err := l.mayGoOn(cs, failed, "pull"); err != nil {
+		return 0, nil, nil, err
+	}
+	maps.Copy(failed, l.evict(ctx, cs, failed))
+	if err := l.mayGoOn(cs, failed, "take-over"); err != nil {
 		return 0, nil, nil, err
 	}
 	maps.Copy(failed, l.filters(ctx, cs, failed))
@@ -273,7 +277,7 @@ func (l *launch) run(ctx context.Context, actions []action, cs *clusterState, to
 				return err
 			}
 			if !delivered && a.Kind != Remove {
-				if err := putToken(ctx, h, l.spec.Name, token); err != nil {
+				if err := putToken(ctx, h, l.mark(), token); err != nil {
 					return err
 				}
 				delivered = true
@@ -350,14 +354,14 @@ func stopAndRemove(ctx context.Context, h *docker.Host, id string) error {
 // token is the cluster's: the one that the head has, else a new one.
 func (l *launch) token(ctx context.Context, cs *clusterState) (string, error) {
 	for _, c := range cs.hosts[l.spec.Head.Host.ID()].containers {
-		if Role(c.Labels[labelRole]) == Head {
+		if Role(c.Labels[labelRole]) == Head && !l.foreign(c.Labels) {
 			if t, err := readToken(ctx, l.head(), c.ID); err == nil && t != "" {
 				return t, nil
 			}
 		}
 	}
 	var found string
-	err := carrier(ctx, l.head(), l.spec.Name, func(id string) error {
+	err := carrier(ctx, l.head(), l.mark(), func(id string) error {
 		t, err := readToken(ctx, l.head(), id)
 		if docker.IsNotFound(err) {
 			return nil

@@ -75,14 +75,14 @@ func TestClockSkewStealsNoLock(t *testing.T) {
 			}
 			defer h.Close()
 			// shorter, and a busy machine misses a renewal
-			_, k, err := acquire(t.Context(), h, "fleet", "first", 2*time.Second)
+			_, k, err := acquire(t.Context(), h, mark{cluster: "fleet", owner: "first"}, 2*time.Second)
 			if err != nil {
 				t.Fatal(err)
 			}
 			for range 5 { // several renewals
 				var busy *LockedError
-				if _, _, err := acquire(t.Context(), h, "fleet", "second", time.Minute); !errors.As(err, &busy) ||
-					busy.Owner != "first" {
+				_, _, err := acquire(t.Context(), h, mark{cluster: "fleet", owner: "second"}, time.Minute)
+				if !errors.As(err, &busy) || busy.Owner != "first" {
 					t.Fatalf("a lock that is held was given away: %v", err)
 				}
 				time.Sleep(500 * time.Millisecond)
@@ -90,7 +90,7 @@ func TestClockSkewStealsNoLock(t *testing.T) {
 			if err := k.release(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			_, k, err = acquire(t.Context(), h, "fleet", "third", time.Minute)
+			_, k, err = acquire(t.Context(), h, mark{cluster: "fleet", owner: "third"}, time.Minute)
 			if err != nil {
 				t.Fatalf("after its release: %v", err)
 			}
@@ -107,7 +107,7 @@ func TestLauncherLosesTheLockWhenItIsTakenAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer h.Close()
-	ctx, k, err := acquire(t.Context(), h, "fleet", "first", 300*time.Millisecond)
+	ctx, k, err := acquire(t.Context(), h, mark{cluster: "fleet", owner: "first"}, 300*time.Millisecond)
 	if err != nil {
 		t.Fatal(err)
 	}

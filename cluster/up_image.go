@@ -267,7 +267,7 @@ func (l *launch) imageFacts(ctx context.Context, h *docker.Host, ref, digest str
 		return p, nil
 	}
 	var err error
-	if p.facts.RayVersion, err = askVersion(ctx, h, l.spec.Name, ref); err != nil {
+	if p.facts.RayVersion, err = askVersion(ctx, h, l.mark(), ref); err != nil {
 		return pinned{}, fmt.Errorf("find image %q: it has no label %s, and %w", l.spec.Image, imageRay, err)
 	}
 	return p, nil
@@ -276,15 +276,15 @@ func (l *launch) imageFacts(ctx context.Context, h *docker.Host, ref, digest str
 var versionLine = regexp.MustCompile(`ray, version ([0-9][0-9A-Za-z.+]*)`)
 
 // askVersion runs `ray --version` in the image: an image that raybuild did not build need not say what is in it.
-func askVersion(ctx context.Context, h *docker.Host, cluster, ref string) (string, error) {
+func askVersion(ctx context.Context, h *docker.Host, m mark, ref string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	name := "raybuild-version-" + cluster
+	name := "raybuild-version-" + m.cluster
 	if err := h.Remove(ctx, name); err != nil {
 		return "", err
 	}
 	id, err := h.Create(ctx, docker.Create{Name: name, Image: ref, Cmd: []string{"ray", "--version"}, Network: "none",
-		Labels: map[string]string{labelCluster: cluster, labelRole: roleVersion}})
+		Labels: m.labels(roleVersion)})
 	if err != nil {
 		return "", err
 	}
@@ -296,9 +296,9 @@ func askVersion(ctx context.Context, h *docker.Host, cluster, ref string) (strin
 	if err := h.Logs(ctx, id, docker.LogOptions{Follow: true}, &out, &errs); err != nil {
 		return "", err
 	}
-	m := versionLine.FindStringSubmatch(out.String())
-	if m == nil {
+	found := versionLine.FindStringSubmatch(out.String())
+	if found == nil {
 		return "", fmt.Errorf("`ray --version` in it prints %q", lastLine(textOf(out.String()+errs.String())))
 	}
-	return m[1], nil
+	return found[1], nil
 }

@@ -30,6 +30,7 @@ var (
 		`^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$`)
 	labelGrammar  = newGrammar(`^([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?$`)
 	argGrammar    = newGrammar(`^(--[a-z][a-z0-9-]*)(=[^\x00-\x1f\x7f]*)?$`)
+	idGrammar     = newGrammar(`^[0-9a-f]{32}$`)
 	intGrammar    = newGrammar(`^[0-9]{1,18}$`)
 	numberGrammar = newGrammar(`^[0-9]{1,9}(\.[0-9]{1,4})?$`)
 	portsGrammar  = newGrammar(`^[0-9]{1,18}-[0-9]{1,18}$`)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,12 +23,13 @@ or hosts that SSH reaches.
 
 One file, cluster.yaml, names the image, the head's host and the workers' hosts.
 "up" starts what is missing and ends when Ray counts every node alive. If
-nothing has to change, it changes nothing. There is no state file: everything is
-in the containers' labels. Nothing is installed on the hosts. Host keys are
-always checked ("trust" records them). Every cluster has its own token (Ray 2.52
-and later). The dashboard listens on the head's loopback only ("dashboard"
-brings it here). From Ray 2.61 on, clusters that others start have a token by
-default, too: a program outside then needs it in RAY_AUTH_TOKEN.
+nothing has to change, it changes nothing. All state is in the containers'
+labels, but for one file: cluster.id says which containers are yours ("up" makes
+it). Nothing is installed on the hosts. Host keys are always checked ("trust"
+records them). Every cluster has its own token (Ray 2.52 and later). The
+dashboard listens on the head's loopback only ("dashboard" brings it here). From
+Ray 2.61 on, clusters that others start have a token by default, too: a program
+outside then needs it in RAY_AUTH_TOKEN.
 
 Exit codes: 0 done, 1 failed, 2 plan found changes, 64 wrong usage, 130
 interrupted. exec and submit end with their program's exit code.`
@@ -47,6 +49,8 @@ type clusterOptions struct {
 	identity   string
 	sshConfig  string
 	insecure   []string
+	takeOver   bool
+	id         string // of the cluster; empty: there is no file of it
 }
 
 func (o *clusterOptions) flags(f *pflag.FlagSet) {
@@ -96,7 +100,8 @@ func (a *app) loadCluster(o *clusterOptions) (*cluster.Spec, error) {
 	if o.image != "" {
 		spec.Image = o.image
 	}
-	return spec, nil
+	o.id, err = a.readID(o)
+	return spec, err
 }
 
 // launcher returns the options for reaching the cluster's hosts from this machine.
@@ -112,7 +117,9 @@ func (a *app) launcher(o *clusterOptions) cluster.Options {
 		ssh.Identities = []string{a.path(o.identity)}
 	}
 	c := registry.New(registry.Options{Insecure: o.insecure, Timeout: 10 * time.Second, Log: a.warn})
-	return cluster.Options{SSH: ssh, Log: a.stderr, Images: registryImages{c}, Auth: registryAuth{c}.find}
+	return cluster.Options{SSH: ssh, Log: a.stderr, Images: registryImages{c}, Auth: registryAuth{c}.find,
+		// without a file of it an id that nobody has: what is there is of another cluster, or of none
+		ID: cmp.Or(o.id, cluster.NewID()), TakeOver: o.takeOver}
 }
 
 // besideCluster returns the file of host keys beside the cluster's file.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strconv"
@@ -41,6 +42,7 @@ Exit code: 0 if there is nothing to do, 2 if there is.`,
 		},
 	}
 	o.imageFlag(cmd.Flags())
+	o.takeOverFlag(cmd.Flags())
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }
@@ -62,6 +64,12 @@ If a host fails, up names the host, the cause and the next command. up fails if
 fewer than --min-workers workers join; the next up continues where this one
 stopped. If another up runs, this one says who runs it, and ends.
 
+The first up writes a random id beside the cluster's file (cluster.id), and on
+everything that it makes. A cluster of the same name with another id is
+another's: up, scale and down refuse it, and say whose it is. With --take-over
+they remove it. A cluster that an earlier raybuild started has no id: it is
+yours as long as it is as the file says, else --take-over is needed once.
+
 Ray before 2.52 has no token authentication. up refuses it unless cluster.yaml
 says accept_no_auth: true.`,
 		Example: "  raybuild cluster up\n  raybuild cluster up --image registry.example/ray@sha256:… " +
@@ -79,8 +87,9 @@ says accept_no_auth: true.`,
 				spec.MinWorkers = minWorkers
 			}
 			spec.SkipUnreachable = spec.SkipUnreachable || skip
-			if wait > 0 {
-				spec.Wait = wait
+			spec.Wait = cmp.Or(max(wait, 0), spec.Wait)
+			if o.id, err = a.makeID(o); err != nil {
+				return err
 			}
 			s, err := cluster.Up(cmd.Context(), spec, a.launcher(o))
 			if s != nil {
@@ -93,6 +102,7 @@ says accept_no_auth: true.`,
 	cmd.Flags().IntVar(&minWorkers, "min-workers", 0, "fewest workers with which up succeeds (default: what the file "+
 		"says, else all)")
 	cmd.Flags().BoolVar(&skip, "skip-unreachable", false, "go on without workers whose host cannot be reached")
+	o.takeOverFlag(cmd.Flags())
 	cmd.Flags().DurationVar(&wait, "wait", 0, "how long nodes may take to join (default: what the file says, else 2m)")
 	jsonFlag(cmd, &asJSON)
 	return cmd
@@ -170,6 +180,9 @@ file stays as it is: the next up starts all of them.`,
 			if err != nil {
 				return err
 			}
+			if o.id, err = a.makeID(o); err != nil {
+				return err
+			}
 			s, err := cluster.Scale(cmd.Context(), spec, n, a.launcher(o))
 			if s != nil {
 				err = errors.Join(err, a.report(asJSON, s))
@@ -177,6 +190,7 @@ file stays as it is: the next up starts all of them.`,
 			return err
 		},
 	}
+	o.takeOverFlag(cmd.Flags())
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }
@@ -190,20 +204,26 @@ func (a *app) clusterDownCommand(o *clusterOptions) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "down", Short: "Remove the cluster from its hosts",
 		Long: `down removes the cluster's containers, token, packet filter and lock from every
-host. It finds them by label, and looks again at the end. The file is not needed
-if you give --name and --host. Images stay on the hosts.
+host. It finds them by label, and looks again at the end. Images stay on the
+hosts.
+
+down removes only what has the id in the .id file beside the cluster's file. It
+names others, and removes nothing. Without the files, give --name, --host and
+--take-over: then down removes everything that has that name.
 
 If a host cannot be reached, down names it and fails. Run down again when the
 host is back.`,
-		Example: "  raybuild cluster down\n  raybuild cluster down --name demo --host ubuntu@10.0.0.1 --host " +
-			"ubuntu@10.0.0.2",
+		Example: "  raybuild cluster down\n  raybuild cluster down --take-over --name demo --host ubuntu@10.0.0.1 " +
+			"--host ubuntu@10.0.0.2",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			name, at, err := a.downTarget(o, name, hosts)
+			name, at, spec, err := a.downTarget(o, name, hosts)
 			if err != nil {
 				return err
 			}
-			res, err := cluster.Down(cmd.Context(), name, at, a.launcher(o))
+			lo := a.launcher(o)
+			lo.Fits = spec
+			res, err := cluster.Down(cmd.Context(), name, at, lo)
 			if res != nil && asJSON {
 				err = errors.Join(err, a.printJSON(res))
 			}
@@ -213,26 +233,27 @@ host is back.`,
 	cmd.Flags().StringVar(&name, "name", "", "the cluster's `NAME` (default: the file's)")
 	cmd.Flags().StringArrayVar(&hosts, "host", nil, "`HOST` to remove it from, user@address or local (repeatable; "+
 		"default: the file's)")
+	o.takeOverFlag(cmd.Flags())
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }
 
-// downTarget returns the cluster's name and hosts, from flags or from the file.
-func (a *app) downTarget(o *clusterOptions, name string, hosts []string) (string, []cluster.Host, error) {
-	var at []cluster.Host
+// downTarget returns the cluster's name and hosts, from flags or from the file, and the file if it was needed.
+func (a *app) downTarget(o *clusterOptions, name string,
+	hosts []string) (_ string, at []cluster.Host, spec *cluster.Spec, err error) {
 	for _, h := range hosts {
 		t, err := docker.ParseTarget(h)
 		if err != nil {
-			return "", nil, usagef("--host: %w", err)
+			return "", nil, nil, usagef("--host: %w", err)
 		}
 		at = append(at, cluster.Host{Local: t.Local, User: t.User, Address: t.Address, Port: t.Port})
 	}
 	if name != "" && len(at) > 0 {
-		return name, at, nil
+		o.id, err = a.readID(o)
+		return name, at, nil, err
 	}
-	spec, err := a.loadCluster(o)
-	if err != nil {
-		return "", nil, err
+	if spec, err = a.loadCluster(o); err != nil {
+		return "", nil, nil, err
 	}
 	if name == "" {
 		name = spec.Name
@@ -240,5 +261,5 @@ func (a *app) downTarget(o *clusterOptions, name string, hosts []string) (string
 	if len(at) == 0 {
 		at = spec.Hosts()
 	}
-	return name, at, nil
+	return name, at, spec, nil
 }

@@ -75,12 +75,14 @@ func (h *Host) fail(verb, noun string, err error) error {
 
 // Container describes a container as a list of containers shows it.
 type Container struct {
-	ID     string
-	Name   string
-	State  string // created, running, paused, restarting, removing, exited, dead
-	Labels map[string]string
-	Young  bool              // it runs for less than a minute; in a list only
-	Kept   map[string]string // where the host keeps what is mounted, by its place in the container; in a list only
+	ID      string
+	Name    string
+	State   string            // created, running, paused, restarting, removing, exited, dead
+	Labels  map[string]string // those that it was made with, and those of its image
+	Made    time.Time         // when it was made, by the host's clock, to a second in a list
+	ImageID string            // of its image; in a list only
+	Young   bool              // it runs for less than a minute; in a list only
+	Kept    map[string]string // where the host keeps what is mounted, by its place in the container; in a list only
 }
 
 // Containers lists the containers that have a label, also those that do not run. label is key or key=value.
@@ -92,7 +94,8 @@ func (h *Host) Containers(ctx context.Context, label string) ([]Container, error
 	}
 	out := make([]Container, len(res.Items))
 	for i, c := range res.Items {
-		out[i] = Container{ID: c.ID, State: string(c.State), Labels: c.Labels}
+		out[i] = Container{ID: c.ID, State: string(c.State), Labels: c.Labels, ImageID: c.ImageID,
+			Made: time.Unix(c.Created, 0)}
 		// "Up 3 seconds": go-units' words
 		out[i].Young = out[i].State == "running" && strings.Contains(c.Status, "second")
 		if len(c.Names) > 0 {
@@ -136,8 +139,8 @@ func (h *Host) Inspect(ctx context.Context, id string) (Detail, error) {
 		d.State, d.Running, d.ExitCode, d.OOM, d.Error = string(s.Status), s.Running, s.ExitCode, s.OOMKilled, s.Error
 		d.Started, d.Before = timeOf(s.StartedAt), timeOf(s.FinishedAt)
 	}
-	if made := timeOf(c.Created); made.After(d.Before) {
-		d.Before = made
+	if d.Made = timeOf(c.Created); d.Made.After(d.Before) {
+		d.Before = d.Made
 	}
 	return d, nil
 }
@@ -291,33 +294,4 @@ func (h *Host) ReadFile(ctx context.Context, id, path string) ([]byte, error) {
 		return fail(err)
 	}
 	return data, nil
-}
-
-// CreateVolume makes a volume. It changes nothing if a volume of that name is there.
-func (h *Host) CreateVolume(ctx context.Context, name string, labels map[string]string) error {
-	ctx, why, stop := h.attend(ctx)
-	defer stop()
-	_, err := h.api.VolumeCreate(ctx, client.VolumeCreateOptions{Name: name, Labels: labels})
-	return h.fail("create volume", name, why(err))
-}
-
-// Volumes lists the names of the volumes that have a label.
-func (h *Host) Volumes(ctx context.Context, label string) ([]string, error) {
-	res, err := h.api.VolumeList(ctx, client.VolumeListOptions{Filters: client.Filters{}.Add("label", label)})
-	var names []string
-	for _, v := range res.Items {
-		names = append(names, v.Name)
-	}
-	return names, h.fail("list volumes of", "", err)
-}
-
-// RemoveVolume removes a volume. It is no error if the volume is not there.
-func (h *Host) RemoveVolume(ctx context.Context, name string) error {
-	ctx, why, stop := h.attend(ctx)
-	defer stop()
-	_, err := h.api.VolumeRemove(ctx, name, client.VolumeRemoveOptions{})
-	if IsNotFound(err) {
-		return nil
-	}
-	return h.fail("remove volume", name, why(err))
 }

@@ -233,7 +233,9 @@ func (b *Bed) Down(t testing.TB, name string) {
 	//nolint:forbidigo // the test's own may have ended
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	if _, err := cluster.Down(ctx, name, hosts, b.Options(t)); err != nil {
+	o := b.Options(t)
+	o.TakeOver = true // the program's clusters have an id
+	if _, err := cluster.Down(ctx, name, hosts, o); err != nil {
 		t.Errorf("down: %v", err)
 	}
 	var looks sync.WaitGroup

@@ -2,6 +2,7 @@ package enginetest
 
 import (
 	"encoding/binary"
+	"maps"
 	"net/http"
 )
 
@@ -29,4 +30,18 @@ func (e *Engine) logs(w http.ResponseWriter, r *http.Request) {
 	}
 	frame := binary.BigEndian.AppendUint32([]byte{2, 0, 0, 0}, uint32(len(c.end.Log)))
 	w.Write(append(frame, c.end.Log...)) //nolint:errcheck // the client sees it or is gone
+}
+
+// Run adds a container that runs, as somebody else starts one by hand. Its image is there then, with labels of its own.
+func (e *Engine) Run(name, image string, imageLabels, labels map[string]string) {
+	e.Become(func() {
+		e.Images[image] = imageLabels
+		all := maps.Clone(imageLabels)
+		if all == nil {
+			all = map[string]string{}
+		}
+		maps.Copy(all, labels)
+		e.containers[name] = &Container{ID: name, Name: name, State: "running", Labels: all, image: image,
+			files: map[string][]byte{}}
+	})
 }

@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"path"
@@ -49,7 +50,8 @@ type Container struct {
 	ID, Name string
 	State    string
 	Cmd      []string
-	Labels   map[string]string
+	Labels   map[string]string // with those of its image, as an Engine has them
+	image    string
 	Started  time.Time // as inspections and lists tell; zero: long ago
 	Finished time.Time // the run before; zero: there was none
 	mounts   []mount
@@ -230,7 +232,8 @@ func (e *Engine) list(w http.ResponseWriter, r *http.Request) {
 				status = "Up 3 seconds"
 			}
 			out = append(out, map[string]any{"Id": c.ID, "Names": []string{"/" + c.Name}, "State": c.State,
-				"Status": status, "Labels": c.Labels, "Mounts": mounts})
+				"Status": status, "Labels": c.Labels, "ImageID": c.image, "Created": time.Now().Unix(),
+				"Mounts": mounts})
 		}
 	}
 	reply(w, out)
@@ -274,10 +277,16 @@ func (e *Engine) create(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, "%v", err)
 		return
 	}
-	if _, ok := e.Images[body.Image]; !ok {
+	fromImage, ok := e.Images[body.Image]
+	if !ok {
 		refuse(w, http.StatusNotFound, "No such image: %s", body.Image)
 		return
 	}
+	labels := maps.Clone(fromImage)
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	maps.Copy(labels, body.Labels)
 	name := r.URL.Query().Get("name")
 	for _, c := range e.containers {
 		if c.Name == name {
@@ -288,9 +297,9 @@ func (e *Engine) create(w http.ResponseWriter, r *http.Request) {
 	}
 	id := make([]byte, 32)
 	rand.Read(id)
-	c := &Container{ID: hex.EncodeToString(id), Name: name, State: "created", Labels: body.Labels,
-		mounts: body.HostConfig.Mounts,
-		Cmd:    append(body.Entrypoint, body.Cmd...), files: map[string][]byte{}}
+	c := &Container{ID: hex.EncodeToString(id), Name: name, State: "created", Labels: labels,
+		mounts: body.HostConfig.Mounts, image: body.Image,
+		Cmd: append(body.Entrypoint, body.Cmd...), files: map[string][]byte{}}
 	for _, m := range c.mounts {
 		if m.Type == "volume" && e.volumes[m.Source] == nil {
 			e.volumes[m.Source] = &volume{files: map[string][]byte{}}

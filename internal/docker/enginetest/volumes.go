@@ -18,14 +18,15 @@ func (e *Engine) createVolume(w http.ResponseWriter, r *http.Request) {
 		e.volumes[body.Name] = &volume{labels: body.Labels, files: map[string][]byte{}}
 	}
 	w.WriteHeader(http.StatusCreated)
-	json.NewEncoder(w).Encode(map[string]any{"Name": body.Name}) //nolint:errcheck // the client sees it or is gone
+	//nolint:errcheck // the client sees it or is gone
+	json.NewEncoder(w).Encode(map[string]any{"Name": body.Name, "Labels": e.volumes[body.Name].labels})
 }
 
 func (e *Engine) listVolumes(w http.ResponseWriter, r *http.Request) {
 	out := []any{}
 	for name, v := range e.volumes {
 		if has(v.labels, wanted(r.URL.Query())) {
-			out = append(out, map[string]any{"Name": name})
+			out = append(out, map[string]any{"Name": name, "Labels": v.labels})
 		}
 	}
 	reply(w, map[string]any{"Volumes": out})
