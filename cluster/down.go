@@ -172,7 +172,7 @@ func (l *launch) removeAll(ctx context.Context, h *docker.Host, hs hostState) (D
 		n.Volumes++
 	}
 	filtered := slices.ContainsFunc(hs.containers, func(c containerState) bool { return c.Labels[labelFilter] != "" })
-	there, err := removeFilter(ctx, h, l.spec.Name)
+	there, err := l.removeFilter(ctx, h)
 	if there {
 		n.Filters++
 	}

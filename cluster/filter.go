@@ -11,66 +11,116 @@ import (
 	"github.com/raybuild/raybuild/internal/docker"
 )
 
-// The packet filter is one nftables table for each cluster and host: members and the host itself
-// reach Ray's ports, nobody else. nft(8) takes a whole file as one transaction: there is no moment
-// without a filter while it is replaced.
+// The packet filter is one nftables table for each cluster and host. It is a list of what may come in: members, the
+// host itself, answers, what listened before the cluster came, and what the file allows. nft(8) takes a whole file as
+// one transaction, so there is no moment without a filter while it is replaced. A container keeps the table (guard.go).
 
 func filterTable(cluster string) string { return "raybuild-" + cluster }
 
-// filterRules is the input of `nft -f -` for a host's nodes. digest is part of the table, as the
-// name of an empty chain, so that one listing tells whether the installed filter is the wanted one.
-func filterRules(cluster string, members []netip.Addr, ports []portNeed) (rules, digest string) {
-	var v4, v6, spans []string
-	for _, a := range slices.SortedFunc(slices.Values(members), netip.Addr.Compare) {
-		if a = a.Unmap(); a.Is4() {
-			v4 = append(v4, a.String())
-		} else {
-			v6 = append(v6, a.String())
+// packetFilter is what a host's filter lets in.
+type packetFilter struct {
+	cluster, id string
+	members     []netip.Addr
+	open        openPorts // of the host's other services
+	allow       Allow
+}
+
+// rules is the input of `nft -f -`. digest is part of the table, as the name of an empty chain, so that one listing
+// tells whether the installed filter is the wanted one. The identity of the cluster is another such name.
+//
+// Whoever connected while the filter was not there loses the connection when it is back: only what the host itself has
+// asked for counts as an answer (ct direction reply), not every connection that is established.
+func (f packetFilter) rules() (rules, digest string) {
+	var b strings.Builder
+	line := func(format string, a ...any) { fmt.Fprintf(&b, "\t\t"+format+"\n", a...) }
+	line("type filter hook input priority -10; policy accept;")
+	line(`iifname "lo" accept`)
+	line("meta l4proto != { tcp, udp, sctp, dccp, udplite } accept")
+	line("ct direction reply accept")
+	line("ct state related accept")
+	for _, from := range [][]netip.Prefix{hostPrefixes(f.members), f.allow.From} {
+		v4, v6 := prefixSets(from)
+		if v4 != "" {
+			line("ip saddr { %s } accept", v4)
+		}
+		if v6 != "" {
+			line("ip6 saddr { %s } accept", v6)
 		}
 	}
-	for _, p := range ports {
-		spans = append(spans, span(p))
+	for proto, ports := range [][]PortRange{f.open.TCP, f.open.UDP} {
+		if ports = mergePorts(append(slices.Clone(ports), f.allow.Ports...)); len(ports) > 0 {
+			line("%s dport { %s } accept", []string{"tcp", "udp"}[proto], portList(ports))
+		}
 	}
-	slices.Sort(spans)
-	spans = slices.Compact(spans)
-	v4, v6 = slices.Compact(v4), slices.Compact(v6)
-	digest = digestOf([]any{1, v4, v6, spans})[:16]
-	var b strings.Builder
-	set := strings.Join(spans, ", ")
-	t := filterTable(cluster)
+	line("drop")
+	body := b.String()
+	digest = digestOf([]any{2, f.id, body})[:16]
+	t := filterTable(f.cluster)
+	id := ""
+	if f.id != "" {
+		id = "\tchain id-" + f.id + " {\n\t}\n"
+	}
 	// Naming the table once before deleting it makes the deletion succeed whether or not it was there.
-	fmt.Fprintf(&b, "table inet %s\ndelete table inet %s\ntable inet %s {\n\tchain digest-%s {\n\t}\n", t, t, t, digest)
-	b.WriteString("\tchain input {\n\t\ttype filter hook input priority -10; policy accept;\n" +
-		"\t\tiifname \"lo\" accept\n")
-	if len(v4) > 0 {
-		fmt.Fprintf(&b, "\t\ttcp dport { %s } ip saddr { %s } accept\n", set, strings.Join(v4, ", "))
+	return fmt.Sprintf("table inet %[1]s\ndelete table inet %[1]s\ntable inet %[1]s {\n\tchain digest-%[2]s {\n\t}\n"+
+		"%[3]s\tchain input {\n%[4]s\t}\n}\n", t, digest, id, body), digest
+}
+
+func hostPrefixes(in []netip.Addr) []netip.Prefix {
+	var out []netip.Prefix
+	for _, a := range in {
+		if a = a.Unmap(); a.IsValid() {
+			out = append(out, netip.PrefixFrom(a, a.BitLen()))
+		}
 	}
-	if len(v6) > 0 {
-		fmt.Fprintf(&b, "\t\ttcp dport { %s } ip6 saddr { %s } accept\n", set, strings.Join(v6, ", "))
+	return out
+}
+
+// prefixSets writes addresses and networks as elements of two sets. Sets of nft take no overlaps: what lies within a
+// larger network is left out.
+func prefixSets(in []netip.Prefix) (v4, v6 string) {
+	in = slices.Clone(in)
+	for i, p := range in {
+		in[i] = p.Masked()
 	}
-	fmt.Fprintf(&b, "\t\ttcp dport { %s } drop\n\t}\n}\n", set)
-	return b.String(), digest
+	slices.SortFunc(in, func(a, b netip.Prefix) int {
+		if a.Bits() != b.Bits() {
+			return a.Bits() - b.Bits()
+		}
+		return a.Addr().Compare(b.Addr())
+	})
+	var out [2][]string
+	var kept []netip.Prefix
+	for _, p := range in {
+		if slices.ContainsFunc(kept, p.Overlaps) {
+			continue
+		}
+		kept = append(kept, p)
+		text, family := p.String(), 0
+		if p.IsSingleIP() {
+			text = p.Addr().String()
+		}
+		if p.Addr().Is6() {
+			family = 1
+		}
+		out[family] = append(out[family], text)
+	}
+	return strings.Join(out[0], ", "), strings.Join(out[1], ", ")
 }
 
 // wantedFilters returns the rules and digest for each host of the desired containers. absent are
-// members whose hosts cannot be reached.
-func wantedFilters(cluster string, desired []container, absent []netip.Addr,
-	image ImageFacts) (rules, digests map[string]string, err error) {
+// members whose hosts cannot be reached; open are the ports of each host's other services.
+func wantedFilters(m mark, allow Allow, desired []container, absent []netip.Addr,
+	open map[string]openPorts) (rules, digests map[string]string) {
 	rules, digests = map[string]string{}, map[string]string{}
 	members := slices.Clone(absent)
-	ports := map[string][]portNeed{}
 	for _, c := range desired {
 		members = append(members, c.Address)
-		need, err := portsOpen(c.Node, image)
-		if err != nil {
-			return nil, nil, err
-		}
-		ports[c.Host] = append(ports[c.Host], need...)
 	}
-	for host, p := range ports {
-		rules[host], digests[host] = filterRules(cluster, members, p)
+	for _, c := range desired {
+		f := packetFilter{cluster: m.cluster, id: m.id, members: members, open: open[c.Host], allow: allow}
+		rules[c.Host], digests[c.Host] = f.rules()
 	}
-	return rules, digests, nil
+	return rules, digests
 }
 
 // absent are the addresses of hosts that cannot be reached, as far as the file tells them: they
@@ -116,50 +166,58 @@ func headMetrics() map[int]string {
 	return map[int]string{44217: "autoscaler metrics", 44227: "dashboard metrics"}
 }
 
-// nft runs nft(8) on a host, as root or through sudo without a password. The rules go in by stdin.
-func nft(ctx context.Context, h *docker.Host, rules string, argv ...string) ([]byte, error) {
+// nft runs nft(8) on a host, as root or through sudo without a password.
+func nft(ctx context.Context, h *docker.Host, argv ...string) ([]byte, error) {
 	argv = append([]string{"nft"}, argv...)
-	out, err := h.Run(ctx, strings.NewReader(rules), argv...)
+	out, err := h.Run(ctx, nil, argv...)
 	var failed *docker.CommandError
 	if err == nil || !errors.As(err, &failed) || failed.Code != 127 && !strings.Contains(failed.Stderr, "permitted") {
 		return out, err
 	}
-	return h.Run(ctx, strings.NewReader(rules), append([]string{"sudo", "-n"}, argv...)...)
+	return h.Run(ctx, nil, append([]string{"sudo", "-n"}, argv...)...)
 }
 
-// installedFilter returns the digest of a cluster's filter on a host, "" when there is none.
-func installedFilter(ctx context.Context, h *docker.Host, cluster string) (string, error) {
-	out, err := nft(ctx, h, "", "list", "table", "inet", filterTable(cluster))
+// installed is the filter that a host has.
+type installed struct {
+	digest string // "": none; "another": none of ours
+	id     string // identity of the cluster that it belongs to; "": none
+}
+
+// installedFilter looks for a cluster's filter on a host.
+func installedFilter(ctx context.Context, h *docker.Host, cluster string) (installed, error) {
+	out, err := nft(ctx, h, "list", "table", "inet", filterTable(cluster))
 	var failed *docker.CommandError
 	if errors.As(err, &failed) && strings.Contains(failed.Stderr, "No such file") {
-		return "", nil
+		return installed{}, nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("look at the packet filter: %w", err)
-	}
-	_, rest, ok := strings.Cut(string(out), "chain digest-")
-	if !ok {
-		return "another", nil
-	}
-	digest, _, _ := strings.Cut(rest, " ")
-	return digest, nil
-}
-
-func installFilter(ctx context.Context, h *docker.Host, rules string) error {
-	if _, err := nft(ctx, h, rules, "-f", "-"); err != nil {
-		return fmt.Errorf("install the packet filter: %w; it needs nftables and root, or sudo without a "+
+		return installed{}, fmt.Errorf("look at the packet filter: %w; it needs nftables and root, or sudo without a "+
 			"password, on the host", err)
 	}
-	return nil
+	return parseTable(string(out)), nil
+}
+
+// parseTable reads the names of the empty chains in a listing.
+func parseTable(listing string) installed {
+	chain := func(prefix string) string {
+		_, rest, _ := strings.Cut(listing, "chain "+prefix+"-")
+		name, _, _ := strings.Cut(rest, " ")
+		return name
+	}
+	f := installed{digest: chain("digest"), id: chain("id")}
+	if f.digest == "" {
+		f.digest = "another"
+	}
+	return f
 }
 
 // removeFilter removes a cluster's filter and says whether there was one.
-func removeFilter(ctx context.Context, h *docker.Host, cluster string) (bool, error) {
-	there, err := installedFilter(ctx, h, cluster)
-	if err != nil || there == "" {
+func (l *launch) removeFilter(ctx context.Context, h *docker.Host) (bool, error) {
+	there, err := installedFilter(ctx, h, l.spec.Name)
+	if err != nil || there.digest == "" || l.foreign(map[string]string{labelID: there.id}) && !l.TakeOver {
 		return false, err
 	}
-	if _, err := nft(ctx, h, "", "delete", "table", "inet", filterTable(cluster)); err != nil {
+	if _, err := nft(ctx, h, "delete", "table", "inet", filterTable(l.spec.Name)); err != nil {
 		return true, fmt.Errorf("remove the packet filter: %w", err)
 	}
 	return true, nil

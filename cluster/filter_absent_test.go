@@ -17,10 +17,7 @@ func TestHostThatIsOffChangesNoFilter(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, out, err := wantedFilters(spec.Name, desired, l.absent(), image)
-		if err != nil {
-			t.Fatal(err)
-		}
+		_, out := wantedFilters(l.mark(), spec.Allow, desired, l.absent(), nil)
 		return out
 	}
 	l := &launch{spec: spec}

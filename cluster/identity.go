@@ -136,6 +136,9 @@ func (l *launch) claims(hosts map[string]hostState) []Claim {
 				out = append(out, claimOf(c))
 			}
 		}
+		if l.foreign(map[string]string{labelID: hs.filter.id}) {
+			out = append(out, Claim{Host: h.ID(), What: "packet filter " + filterTable(l.spec.Name), ID: hs.filter.id})
+		}
 	}
 	return out
 }
@@ -192,6 +195,8 @@ func madeName(labels map[string]string) string {
 		return "raybuild-token-" + cluster
 	case roleVersion:
 		return "raybuild-version-" + cluster
+	case roleGuard:
+		return guardName(cluster)
 	}
 	return "!"
 }

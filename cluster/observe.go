@@ -25,8 +25,11 @@ type hostState struct {
 	sign       docker.Sign
 	containers []containerState
 	lock       *containerState
-	filter     string // digest of the packet filter that is installed; "": none
-	filterErr  error  // why it is not known
+	filter     installed // the packet filter that is there
+	filterErr  error     // why it is not known
+	guard      *containerState
+	open       openPorts // of other services, which a packet filter leaves open
+	openErr    error     // why they are not known
 }
 
 // observeOptions say what is observed.
@@ -81,9 +84,15 @@ func observeHost(ctx context.Context, id string, h *docker.Host, what observeOpt
 	}
 	wg.Wait()
 	for i, c := range hs.containers {
-		if c.Labels[labelRole] == roleLock {
+		switch c.Labels[labelRole] {
+		case roleLock:
 			hs.lock = &hs.containers[i]
+		case roleGuard:
+			hs.guard = &hs.containers[i]
 		}
+	}
+	if what.filter && listErr == nil {
+		hs.lookAtPorts(ctx, h)
 	}
 	hs.sign = h.Sign()
 	if what.quick && listErr == nil && !hs.restoreFacts() {

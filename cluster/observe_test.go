@@ -95,23 +95,30 @@ func FuzzHostAnswers(f *testing.F) {
 func TestFilterRulesAreStableAndTellChanges(t *testing.T) {
 	t.Parallel()
 	a, b := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::2")
-	ports := []portNeed{{First: 6379, Last: 6379}, {First: 10002, Last: 10999}, {First: 6379, Last: 6379}}
-	rules, digest := filterRules("demo", []netip.Addr{a, b}, ports)
-	again, same := filterRules("demo", []netip.Addr{b, a, a}, []portNeed{ports[1], ports[0]})
+	open := openPorts{TCP: []PortRange{{22, 22}, {9000, 9100}}, UDP: []PortRange{{68, 68}}}
+	f := packetFilter{cluster: "demo", id: idA, members: []netip.Addr{a, b}, open: open,
+		allow: Allow{Ports: []PortRange{{8000, 8000}}, From: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}}}
+	rules, digest := f.rules()
+	f.members, f.open.TCP = []netip.Addr{b, a, a}, []PortRange{{9000, 9100}, {22, 22}, {9001, 9001}}
+	again, same := f.rules()
 	if rules != again || digest != same {
 		t.Errorf("order changes the rules:\n%s\n%s", rules, again)
 	}
 	for _, want := range []string{"delete table inet raybuild-demo", "chain digest-" + digest,
-		"tcp dport { 10002-10999, 6379 } ip saddr { 10.0.0.1 } accept",
-		"ip6 saddr { fd00::2 } accept", "tcp dport { 10002-10999, 6379 } drop"} {
+		"chain id-" + idA, "ip saddr { 10.0.0.1 } accept", "ip saddr { 10.1.0.0/16 } accept",
+		"ip6 saddr { fd00::2 } accept", "tcp dport { 22,8000,9000-9100 } accept", "udp dport { 68,8000 } accept",
+		"\t\tdrop\n"} {
 		if !strings.Contains(rules, want) {
 			t.Errorf("no %q in\n%s", want, rules)
 		}
 	}
-	if _, other := filterRules("demo", []netip.Addr{a}, ports); other == digest {
+	fewer := f
+	fewer.members = []netip.Addr{a}
+	if _, other := fewer.rules(); other == digest {
 		t.Error("another member does not change the digest")
 	}
-	if _, other := filterRules("demo", []netip.Addr{a, b}, ports[:1]); other == digest {
+	f.allow.Ports = nil
+	if _, other := f.rules(); other == digest {
 		t.Error("another port does not change the digest")
 	}
 }

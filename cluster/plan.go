@@ -62,6 +62,7 @@ type container struct {
 	Name            string
 	Image           string   // name@sha256:…
 	Cmd             []string // exec form; replaces the image's entrypoint and command
+	Gated           bool     // Cmd starts once the host's packet filter is there
 	Env             []string // KEY=VALUE, sorted
 	Labels          map[string]string
 	Network         string // "host"

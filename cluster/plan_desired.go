@@ -102,6 +102,10 @@ func (p *planner) container(n Node, f hostFacts) container {
 		c.Mounts = append(c.Mounts, Mount{Volume: true, Source: tokenVolume(p.spec.Name), Target: tokenDir,
 			ReadOnly: true})
 	}
+	if c.Gated = p.spec.Filter; c.Gated {
+		c.Mounts = append(c.Mounts, Mount{Volume: true, Source: gateVolume(p.spec.Name), Target: gateDir,
+			ReadOnly: true})
+	}
 	slices.SortFunc(c.Mounts, func(a, b Mount) int { return strings.Compare(a.Target, b.Target) })
 	env := maps.Clone(n.Env)
 	if env == nil {
@@ -136,12 +140,20 @@ func (p *planner) labels(c *container) map[string]string {
 // one: it has its own label.
 func (c *container) parts() map[string]string {
 	return map[string]string{
-		"args":   digestOf(c.Cmd),
+		"args":   digestOf(c.command()),
 		"env":    digestOf(c.Env),
 		"mounts": digestOf(c.Mounts),
 		"limits": digestOf([]int64{c.SHM, c.NoFile, int64(c.GPUs), int64(c.StopTimeout)}),
 		"engine": digestOf([]any{c.Name, c.Network, c.Init, c.Restart, c.NoNewPrivileges}),
 	}
+}
+
+// command is what the container runs.
+func (c *container) command() []string {
+	if c.Gated {
+		return gated(c.Cmd)
+	}
+	return c.Cmd
 }
 
 // digestOf is the SHA-256 of a value's JSON, which Go writes in one way: struct fields in order, map keys sorted.

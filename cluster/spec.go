@@ -27,7 +27,8 @@ type Spec struct {
 	SkipUnreachable bool // go on without workers whose host cannot be reached (never the head's)
 	Parallel        int  // hosts worked on at once; 32 unless the file says otherwise
 
-	Filter       bool          // install the packet filter that lets only members reach Ray's ports
+	Filter       bool          // install the packet filter, which lets in members and little else
+	Allow        Allow         // what the packet filter lets in besides
 	AllowPublic  []netip.Addr  // public addresses that the user accepts
 	AllowUnknown bool          // accept hosts that do not show their addresses
 	AcceptNoAuth bool          // run a Ray without token authentication (before 2.52) all the same
@@ -48,6 +49,13 @@ func (s *Spec) Hosts() []Host {
 		}
 	}
 	return out
+}
+
+// Allow is what the packet filter lets in besides the cluster's members, and the ports on which a host listened before
+// the cluster came.
+type Allow struct {
+	Ports []PortRange    // open to everybody, TCP and UDP
+	From  []netip.Prefix // who reaches every port, as members do
 }
 
 // Host is a machine with a Docker Engine.

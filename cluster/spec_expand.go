@@ -44,6 +44,9 @@ func (d *decoder) expand(doc *document) *Spec {
 		}
 		s.MinWorkers = doc.min
 	}
+	if at := d.Place("allow"); at != nil && !s.Filter && len(s.Allow.Ports)+len(s.Allow.From) > 0 {
+		d.bad(at, "say `filter: true`, too, or leave allow out", "allow is for the packet filter, and there is none")
+	}
 	if len(s.Workers) > maxHosts {
 		d.bad(nil, "use several clusters", "%d workers, at most %d", len(s.Workers), maxHosts)
 	}

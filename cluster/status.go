@@ -170,7 +170,7 @@ func (l *launch) fill(ctx context.Context, s *Status, cs *clusterState, nodes []
 		}
 	}
 	for _, h := range cs.filterChanges() {
-		s.Drift = append(s.Drift, PlanAction{Kind: Create, Node: "packet filter", Host: h, Why: "not as wanted"})
+		s.Drift = append(s.Drift, PlanAction{Kind: Create, Node: "packet filter", Host: h, Why: cs.filterChange(h)})
 	}
 	wanted := cs.desired
 	if len(wanted) == 0 { // what is wanted is not known, such as an image that no registry has

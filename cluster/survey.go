@@ -123,11 +123,11 @@ func (l *launch) difference(cs *clusterState) error {
 	}
 	cs.actions = append(evicted, planActions(cs.desired, observed)...)
 	if l.spec.Filter {
-		var err error
-		cs.rules, cs.digests, err = wantedFilters(l.spec.Name, cs.desired, l.absent(), cs.image)
-		if err != nil {
-			return err
+		open := map[string]openPorts{}
+		for id, hs := range cs.hosts {
+			open[id] = hs.open
 		}
+		cs.rules, cs.digests = wantedFilters(l.mark(), l.spec.Allow, cs.desired, l.absent(), open)
 	}
 	return l.mayChange(cs)
 }

@@ -194,16 +194,23 @@ func (l *launch) pull(ctx context.Context, cs *clusterState, skip map[string]err
 	})
 }
 
-// filters installs the packet filter where it is not the wanted one. It comes before the
-// containers: Ray's ports are never open.
+// filters installs the packet filter where it is not the wanted one, with the guard that keeps it. It comes before the
+// containers: Ray's ports are never open. It removes one that is no longer wanted.
 func (l *launch) filters(ctx context.Context, cs *clusterState, skip map[string]error) map[string]error {
 	return l.each(func(id string, h *docker.Host) error {
-		want, ok := cs.digests[id]
-		if !ok || skip[id] != nil || cs.hosts[id].filter == want {
+		hs := cs.hosts[id]
+		switch {
+		case skip[id] != nil || cs.filterChange(id) == "":
 			return nil //nolint:nilerr // what is in skip counts already
+		case cs.digests[id] == "":
+			l.logf("%s: removing packet filter %s", id, filterTable(l.spec.Name))
+			return l.dropFilter(ctx, h)
+		case hs.openErr != nil:
+			return hs.openErr
 		}
-		l.logf("%s: installing packet filter %s", id, filterTable(l.spec.Name))
-		return installFilter(ctx, h, cs.rules[id])
+		l.logf("%s: installing packet filter %s; others still reach %s, and what allow: names", id,
+			filterTable(l.spec.Name), hs.open)
+		return l.startGuard(ctx, h, cs.rules[id], cs.digests[id], hs.open)
 	})
 }
 
@@ -317,13 +324,11 @@ func (l *launch) act(ctx context.Context, h *docker.Host, a action, cs *clusterS
 	}
 	labels := maps.Clone(a.Want.Labels)
 	labels[labelRay], labels[labelPython] = cs.image.RayVersion, cs.image.Python
-	if r := cs.hosts[a.Host].recordLabel(); r != "" {
-		labels[labelHost] = r
+	labels[labelHost], labels[labelFilter] = cs.hosts[a.Host].recordLabel(), cs.digests[a.Host]
+	if labels[labelOpen] = ""; a.Want.Gated { // in case that the guard is lost
+		labels[labelOpen] = cs.hosts[a.Host].open.String()
 	}
-	if d := cs.digests[a.Host]; d != "" {
-		labels[labelFilter] = d
-	}
-	c := docker.Create{Name: a.Want.Name, Image: a.Want.Image, Cmd: a.Want.Cmd, Env: a.Want.Env, Labels: labels,
+	c := docker.Create{Name: a.Want.Name, Image: a.Want.Image, Cmd: a.Want.command(), Env: a.Want.Env, Labels: labels,
 		Network: a.Want.Network,
 		Init:    a.Want.Init, Restart: a.Want.Restart, StopTimeout: a.Want.StopTimeout, NoFile: a.Want.NoFile,
 		SHM: a.Want.SHM, GPUs: a.Want.GPUs,

@@ -142,9 +142,9 @@ func (l *launch) gate(ctx context.Context, cs *clusterState, r *ray, failed map[
 	if lastErr != nil {
 		s.Problem = lastErr.Error()
 	}
-	now := &clusterState{hosts: cs.hosts, image: cs.image, desired: cs.desired}
+	now := &clusterState{hosts: cs.hosts, image: cs.image, desired: cs.desired, digests: cs.digests}
 	if err != nil || changed {
-		now.hosts = l.observe(ctx, observeOptions{cluster: l.spec.Name})
+		now.hosts = l.observe(ctx, l.observing(false))
 	}
 	l.fill(ctx, s, now, nodes, r.features.NodeName, lastErr == nil)
 	return s, l.verdict(s, failed)

@@ -50,16 +50,34 @@ type PlanFilter struct {
 	Rules string `json:"rules"`
 }
 
-// filterChanges lists the hosts whose packet filter is not the wanted one.
+// filterChanges lists the hosts whose packet filter is not the wanted one, or has no guard, or is no longer wanted.
 func (cs *clusterState) filterChanges() []string {
 	var out []string
-	for host, want := range cs.digests {
-		if cs.hosts[host].filter != want {
+	for host := range cs.hosts {
+		if cs.filterChange(host) != "" {
 			out = append(out, host)
 		}
 	}
 	slices.Sort(out)
 	return out
+}
+
+// filterChange says why a host's packet filter changes; "": it does not.
+func (cs *clusterState) filterChange(host string) string {
+	hs, want := cs.hosts[host], cs.digests[host]
+	switch {
+	case want == "" && hs.guard != nil:
+		return "no longer in cluster.yaml"
+	case want == "":
+		return ""
+	case hs.filter.digest == "":
+		return "not installed"
+	case hs.filter.digest != want:
+		return "members or ports changed"
+	case !hs.guards(want):
+		return "nothing keeps it: its guard does not run"
+	}
+	return ""
 }
 
 // changes counts what up has to do.
@@ -102,11 +120,7 @@ func (l *launch) plan(cs *clusterState) *Plan {
 		p.Actions = append(p.Actions, pa)
 	}
 	for _, h := range cs.filterChanges() {
-		why := "not installed"
-		if cs.hosts[h].filter != "" {
-			why = "members or ports changed"
-		}
-		p.Filters = append(p.Filters, PlanFilter{Host: h, Why: why, Rules: cs.rules[h]})
+		p.Filters = append(p.Filters, PlanFilter{Host: h, Why: cs.filterChange(h), Rules: cs.rules[h]})
 	}
 	for _, e := range cs.leftOut {
 		p.Left = append(p.Left, e.Error())

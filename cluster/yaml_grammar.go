@@ -39,6 +39,7 @@ var (
 	hostsGrammar   = newGrammar(`^(` + hostExpr(rangeExpr) + `|unix://([A-Za-z0-9._/@+=~,%-]|` + rangeExpr + `)*)?$`)
 	jumpGrammar    = newGrammar(`^` + hostExpr(`[0-9]`) + `(,` + hostExpr(`[0-9]`) + `)*$`)
 	addressGrammar = newGrammar(`^[0-9A-Fa-f.:]+$`)
+	allowGrammar   = newGrammar(`^[0-9A-Fa-f.:/-]+$`)
 	addressesRange = newGrammar(`^[0-9A-Fa-f.:\[][0-9A-Fa-f.:\[\],-]*$`)
 	publicGrammar  = newGrammar(`^([0-9A-Fa-f.:]+|unknown)$`)
 )
@@ -162,6 +163,37 @@ func addressValue(set func(netip.Addr)) strictyaml.Value {
 		a, _ := parseAddress(s)
 		set(a)
 	})
+}
+
+// allowValue reads a port, a range of ports, an address or a network.
+func allowValue(dst *Allow) strictyaml.Value {
+	g := allowGrammar.checked("a port, a range of ports, an address or a network", func(s string) (string, string) {
+		if _, _, ok := parseAllow(s); !ok {
+			return fmt.Sprintf("%q is no port, range of ports, address or network", clip(s)),
+				"write one such as 8000, 9000-9100, 10.1.2.3 or 10.1.0.0/16"
+		}
+		return "", ""
+	})
+	return strictyaml.Each(g, func(s string) {
+		port, from, _ := parseAllow(s)
+		if from.IsValid() {
+			dst.From = append(dst.From, from)
+			return
+		}
+		dst.Ports = append(dst.Ports, port)
+	})
+}
+
+// parseAllow reads one item of allow. The network is not valid if it is ports.
+func parseAllow(s string) (PortRange, netip.Prefix, bool) {
+	if p, ok := parsePorts(s); ok {
+		return p, netip.Prefix{}, true
+	}
+	if a, ok := parseAddress(s); ok {
+		return PortRange{}, netip.PrefixFrom(a, a.BitLen()), true
+	}
+	p, err := netip.ParsePrefix(s)
+	return PortRange{}, p, err == nil && p == p.Masked() && !p.Addr().Is4In6()
 }
 
 // durationValue reads a time to wait.

@@ -34,7 +34,8 @@ const initRest = `
 # min_workers: 0                # up succeeds with at least this many workers; all of them
 # skip_unreachable: false       # go on without workers that cannot be reached
 # share_hosts: false            # allow several nodes on one host (nodes_per_host: 2 in a group)
-# filter: false                 # a packet filter lets only members reach Ray's ports; a reboot ends it; up puts it back
+# filter: false                 # a packet filter lets in members, SSH, and what listened before the cluster came
+# allow: []                     # with filter: what else it lets in, such as [8000, 9000-9100, 10.1.0.0/16]
 # allow_public: []              # public addresses that are accepted without a filter
 # accept_no_auth: false         # run a Ray before 2.52, which has no token: who reaches its ports runs code
 # wait: 2m                      # how long nodes may take to join

@@ -94,10 +94,15 @@ func (doc *document) clusterKeys() []strictyaml.Key {
 		{Name: "parallel", Doc: "How many hosts the launcher works on at once.", Default: "`32`", Example: "64",
 			Value: strictyaml.Int(&s.Parallel, 1, 256)},
 		{Name: "filter",
-			Doc: "Installs a packet filter on each host that lets only members reach Ray's ports. It ends " +
-				"with a reboot: `cluster status` tells, and `cluster up` puts it back.", Default: "`false`",
+			Doc: "Installs a packet filter on each host. It lets in members, SSH, ports on which the host listened " +
+				"before the cluster came, and what `allow` names. A container keeps it, also after a reboot: Ray " +
+				"starts only once the filter is there. The host needs nftables, and the image a shell.",
+			Default: "`false`",
 			Example: "true",
 			Value:   strictyaml.Flag(&s.Filter)},
+		{Name: "allow", Doc: "What the packet filter lets in besides: ports for everybody, and addresses or " +
+			"networks that reach every port.", Default: "none", Example: "[8000, 9000-9100, 10.1.0.0/16]",
+			Value: strictyaml.Items("a list of ports, addresses and networks", allowValue(&s.Allow))},
 		{Name: "accept_no_auth",
 			Doc:     "Runs a Ray before 2.52, which has no token: whoever reaches its ports runs code on the cluster.",
 			Default: "`false`", Example: "true", Value: strictyaml.Flag(&s.AcceptNoAuth)},

@@ -168,6 +168,12 @@ type Create struct {
 	SHM             int64  // bytes of /dev/shm
 	GPUs            int
 	NoNewPrivileges bool
+	DropCaps        []string // capabilities that it does not get: ALL, or names without CAP_
+	AddCaps         []string // and those that it gets beside the Engine's own, or beside none
+	ReadOnly        bool     // it cannot write to its root
+	NoSELinux       bool     // it may read files of the host that SELinux keeps from containers
+	Pids            int64    // most processes
+	Memory          int64    // most bytes of memory
 	Mounts          []Mount
 }
 
@@ -188,6 +194,7 @@ func (h *Host) Create(ctx context.Context, c Create) (string, error) {
 		cfg.StopTimeout = &c.StopTimeout
 	}
 	host := &container.HostConfig{NetworkMode: container.NetworkMode(c.Network), ShmSize: c.SHM,
+		CapDrop: c.DropCaps, CapAdd: c.AddCaps, ReadonlyRootfs: c.ReadOnly,
 		RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyMode(c.Restart)}}
 	if c.Init {
 		host.Init = &c.Init
@@ -198,6 +205,13 @@ func (h *Host) Create(ctx context.Context, c Create) (string, error) {
 	if c.NoNewPrivileges {
 		host.SecurityOpt = []string{"no-new-privileges"}
 	}
+	if c.NoSELinux {
+		host.SecurityOpt = append(host.SecurityOpt, "label=disable")
+	}
+	if c.Pids > 0 {
+		host.PidsLimit = &c.Pids
+	}
+	host.Memory = c.Memory
 	if c.GPUs > 0 {
 		host.DeviceRequests = []container.DeviceRequest{{Count: c.GPUs, Capabilities: [][]string{{"gpu"}}}}
 	}

@@ -25,7 +25,7 @@ echo "==== volumes"; ask volumes
 echo "==== networks"; ask networks
 echo "==== images"; ask 'images/json?all=1'
 echo "==== rules"; nft list tables | grep raybuild
-echo "==== processes"; pgrep -fa '[d]ial-stdio|^[n]ft '
+echo "==== processes"; pgrep -fa '[d]ial-stdio|^[n]ft [^-]'
 echo "==== files"; find /tmp /dev/shm /run /root -maxdepth 1 -not -name 'docker*' -not -name containerd`)
 	said := map[string]string{}
 	for _, part := range strings.Split(text, mark)[1:] {

@@ -28,15 +28,17 @@ func (b *bed) noConnections(t testing.TB, i int) {
 	}
 }
 
-// onlyTheNode checks that of a cluster that is up a host has its node, its token and its packet
-// filter, and nothing else than before.
+// onlyTheNode checks that of a cluster that is up a host has its node, its token, its packet filter and the filter's
+// guard, and nothing else than before.
 func (b *bed) onlyTheNode(t testing.TB, i int, cluster string, before hosts.Traces) {
 	t.Helper()
 	now := b.Traces(t, i)
-	want := hosts.Traces{"containers": {cluster + "-"}, "volumes": {"raybuild-" + cluster + "-auth"},
+	want := hosts.Traces{"containers": {cluster + "-"},
+		"volumes":  {"raybuild-" + cluster + "-auth", "raybuild-" + cluster + "-filter"},
 		"rules":    {"table inet raybuild-" + cluster},
 		"networks": before["networks"], "files": before["files"], "processes": nil}
-	if len(now["containers"]) == 1 && strings.HasPrefix(now["containers"][0], cluster+"-") {
+	if guard := "raybuild-filter-" + cluster; len(now["containers"]) == 2 && now["containers"][1] == guard &&
+		strings.HasPrefix(now["containers"][0], cluster+"-") {
 		want["containers"] = now["containers"]
 	}
 	for _, kind := range []string{"containers", "volumes", "networks", "rules", "files", "processes"} {
