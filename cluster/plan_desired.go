@@ -15,11 +15,19 @@ import (
 
 // What every container of a node gets.
 const (
-	stopTimeout = 40    // seconds: Ray gives each of its processes a second after SIGTERM, and flushes its logs
-	noFile      = 65536 // Ray's own minimum advice for `ulimit -n`
+	stopTimeout = 40      // seconds: Ray gives each of its processes a second after SIGTERM, and flushes its logs
+	noFile      = 65536   // Ray's own minimum advice for `ulimit -n`
+	maxPids     = 1 << 16 // processes and threads: some 60 for each of Ray's worker processes, and no fork bomb
 	granule     = 64 << 20
 	autoPart    = 0.3 // of the host's memory: what Ray's default object store takes
 )
+
+// droppedCaps are capabilities that Docker gives and Ray does not use. NET_RAW counts most: a node has the host's
+// network, where it could read the packets of others. Neither these nor maxPids are in a container's digest: a node
+// gets them with its next container.
+func droppedCaps() []string {
+	return []string{"NET_RAW", "MKNOD", "AUDIT_WRITE", "SETFCAP", "SETPCAP", "SYS_CHROOT"}
+}
 
 // shmFor is the size of /dev/shm for an object store: 1.1 times, as Ray's own warning asks.
 // Source: ray python/ray/_private/services.py, determine_plasma_store_config.

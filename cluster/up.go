@@ -332,7 +332,7 @@ func (l *launch) act(ctx context.Context, h *docker.Host, a action, cs *clusterS
 		Network: a.Want.Network,
 		Init:    a.Want.Init, Restart: a.Want.Restart, StopTimeout: a.Want.StopTimeout, NoFile: a.Want.NoFile,
 		SHM: a.Want.SHM, GPUs: a.Want.GPUs,
-		NoNewPrivileges: a.Want.NoNewPrivileges}
+		NoNewPrivileges: a.Want.NoNewPrivileges, DropCaps: droppedCaps(), Pids: maxPids}
 	for _, m := range a.Want.Mounts {
 		c.Mounts = append(c.Mounts, docker.Mount{Volume: m.Volume, Source: m.Source, Target: m.Target,
 			ReadOnly: m.ReadOnly})

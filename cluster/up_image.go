@@ -275,6 +275,8 @@ func (l *launch) imageFacts(ctx context.Context, h *docker.Host, ref, digest str
 
 var versionLine = regexp.MustCompile(`ray, version ([0-9][0-9A-Za-z.+]*)`)
 
+const versionPids = 512 // processes and threads of `ray --version`
+
 // askVersion runs `ray --version` in the image: an image that raybuild did not build need not say what is in it.
 func askVersion(ctx context.Context, h *docker.Host, m mark, ref string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
@@ -284,6 +286,7 @@ func askVersion(ctx context.Context, h *docker.Host, m mark, ref string) (string
 		return "", err
 	}
 	id, err := h.Create(ctx, docker.Create{Name: name, Image: ref, Cmd: []string{"ray", "--version"}, Network: "none",
+		DropCaps: droppedCaps(), NoNewPrivileges: true, Pids: versionPids,
 		Labels: m.labels(roleVersion)})
 	if err != nil {
 		return "", err

@@ -3,6 +3,7 @@ package launcher
 import (
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -191,5 +192,29 @@ func TestM10FilterIsAnAllowList(t *testing.T) {
 	}
 	if out := b.Must(t, "exec", "1", "nft", "list", "tables"); strings.Contains(out, "raybuild-list") {
 		t.Errorf("the filter is still there:\n%s", out)
+	}
+}
+
+// TestL17NodesAreConfined looks at what the Engine lets a node do.
+func TestL17NodesAreConfined(t *testing.T) {
+	b := needBed(t)
+	b.Clean(t, "confined")
+	spec := b.Spec(t, "confined", b.image, "")
+	if s, err := cluster.Up(t.Context(), spec, b.Options(t)); err != nil || !s.Healthy {
+		t.Fatalf("%v\n%s", err, s)
+	}
+	out := b.Must(t, "exec", "1", "docker", "inspect", "-f",
+		"{{.HostConfig.CapDrop}} {{.HostConfig.SecurityOpt}} {{.HostConfig.PidsLimit}}", spec.Head.ID)
+	for _, want := range []string{"NET_RAW", "MKNOD", "no-new-privileges", "65536"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the node has not %s: %s", want, out)
+		}
+	}
+	pid := strings.TrimSpace(b.Must(t, "exec", "1", "docker", "inspect", "-f", "{{.State.Pid}}", spec.Head.ID))
+	bounds := strings.Fields(b.Must(t, "exec", "1", "grep", "CapBnd", "/proc/"+pid+"/status"))
+	caps, err := strconv.ParseUint(bounds[len(bounds)-1], 16, 64)
+	const netRaw = 13 // Linux include/uapi/linux/capability.h
+	if err != nil || caps&(1<<netRaw) != 0 {
+		t.Errorf("the node may read the host's packets: %v, %v", bounds, err)
 	}
 }
