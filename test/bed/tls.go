@@ -36,6 +36,7 @@ func (b *Bed) ServeTLS(t testing.TB, allow func(http.ResponseWriter, *http.Reque
 	server := &http.Server{ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Minute,
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if allow == nil || allow(w, r) {
+				r.Host = b.Registry // a registry on loopback answers to addresses alone
 				b.Store.ServeHTTP(w, r)
 			}
 		})}
