@@ -35,6 +35,7 @@ type Document struct {
 	ArtifactType string // what it is to the image, such as "application/vnd.raybuild.lock.v1+yaml"
 	MediaType    string // of Data; default: ArtifactType
 	Data         []byte
+	Annotations  map[string]string // of the referrer; default: none
 }
 
 // Attach stores documents with the image subject (a tag or a digest). Each becomes an OCI referrer. It
@@ -89,7 +90,7 @@ func referrer(subject v1.Descriptor, d Document) (manifestToPush, error) {
 	}
 	data, err := json.Marshal(v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1,
 		ArtifactType: d.ArtifactType,
-		Config:       config, Layers: []v1.Descriptor{layer},
+		Config:       config, Layers: []v1.Descriptor{layer}, Annotations: d.Annotations,
 		Subject: &v1.Descriptor{MediaType: subject.MediaType, Digest: subject.Digest, Size: subject.Size}})
 	at := ocispecs.Descriptor{MediaType: ocispecs.MediaTypeImageManifest, ArtifactType: d.ArtifactType,
 		Digest: digest.FromBytes(data), Size: int64(len(data))}

@@ -219,13 +219,13 @@ func TestAttach(t *testing.T) {
 			if none, err := c.Attached(ctx, host+"/ray:1", lockType); err != nil || len(none) != 0 {
 				t.Fatalf("attached before: %v, %v", none, err)
 			}
-			lock := Document{lockType, lockType, []byte("version: 1\n")}
+			lock := Document{ArtifactType: lockType, Data: []byte("version: 1\n")}
 			first, err := c.Attach(ctx, host+"/ray:1", lock)
 			if err != nil {
 				t.Fatal(err)
 			}
-			again, err := c.Attach(ctx, host+"/ray:1", Document{"application/vnd.other", "text/plain",
-				[]byte("other")}, lock)
+			again, err := c.Attach(ctx, host+"/ray:1", Document{ArtifactType: "application/vnd.other",
+				MediaType: "text/plain", Data: []byte("other")}, lock)
 			if err != nil || len(again) != 2 || again[1] != first[0] {
 				t.Errorf("again, after another one: %s, %v, want %s", again, err, first)
 			}

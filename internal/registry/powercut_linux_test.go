@@ -15,7 +15,7 @@ func TestM6PowerCutTakesNoPushedImage(t *testing.T) {
 	host, stop := run(t, dir)
 	push(t, host+"/team/ray:1", index(t))
 	if _, err := client(Options{}).Attach(t.Context(), host+"/team/ray:1",
-		Document{lockType, lockType, []byte("lock")}); err != nil {
+		Document{ArtifactType: lockType, Data: []byte("lock")}); err != nil {
 		t.Fatal(err)
 	}
 	after := filepath.Join(disk.Cut(), "images")

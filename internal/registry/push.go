@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -55,6 +54,10 @@ type PushOptions struct {
 	// the push ends and gives no name. store puts the manifest into the first name's repository under its
 	// digest alone. Default: the push gives the names at once.
 	Ready func(ctx context.Context, store func(context.Context) error) error
+	// Sign is called after Ready, when each repository of a name has the image under its digest. It gets a
+	// reference by digest for each of them. If it returns an error, the push ends and gives no name. Default:
+	// nothing is called.
+	Sign func(ctx context.Context, images []string) error
 	// Progress gets how many bytes of a blob are sent; at the end this is its size. Default: nobody gets
 	// it.
 	Progress func(d ocispecs.Descriptor, sent int64, reused bool)
@@ -126,15 +129,12 @@ func (c *Client) Push(ctx context.Context, root ocispecs.Descriptor, source Sour
 			return p.done, err
 		}
 	}
+	if err := p.sign(ctx, targets); err != nil {
+		return p.done, err
+	}
 	for i, t := range targets {
-		err := t.putTags(ctx, p.root())
-		if t.doubts(err) {
-			if err = p.fill(ctx, t, i == 0); err == nil {
-				err = t.putTags(ctx, p.root())
-			}
-		}
-		if err != nil {
-			return p.done, c.fail(opPush, t.ref, t.repo.RegistryStr(), err)
+		if err := p.put(ctx, t, i == 0, func() error { return t.putTags(ctx, p.root()) }); err != nil {
+			return p.done, err
 		}
 	}
 	return p.done, nil
@@ -233,14 +233,21 @@ func (p *pusher) read(ctx context.Context, d ocispecs.Descriptor) error {
 
 // add adds the blobs of documents.
 func (p *pusher) add(docs []Document) {
-	p.documents = map[digest.Digest][]byte{}
 	for _, doc := range docs {
-		for _, data := range [][]byte{doc.Data, []byte(emptyConfig)} {
-			d := ocispecs.Descriptor{Digest: digest.FromBytes(data), Size: int64(len(data))}
-			if p.documents[d.Digest] = data; !p.known[d.Digest] {
-				p.known[d.Digest] = true
-				p.blobs = append(p.blobs, d)
-			}
+		p.addBlobs(doc.Data, []byte(emptyConfig))
+	}
+}
+
+// addBlobs adds blobs that are in memory.
+func (p *pusher) addBlobs(all ...[]byte) {
+	if p.documents == nil {
+		p.documents = map[digest.Digest][]byte{}
+	}
+	for _, data := range all {
+		d := ocispecs.Descriptor{Digest: digest.FromBytes(data), Size: int64(len(data))}
+		if p.documents[d.Digest] = data; !p.known[d.Digest] {
+			p.known[d.Digest] = true
+			p.blobs = append(p.blobs, d)
 		}
 	}
 }
@@ -354,31 +361,4 @@ func (p *pusher) fill(ctx context.Context, t *target, first bool) error {
 		}
 	}
 	return nil
-}
-
-// putTags gives a manifest all tags of a repository at once.
-func (t *target) putTags(ctx context.Context, m manifestToPush) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(jobs)
-	for _, tag := range t.tags {
-		g.Go(func() error {
-			_, err := t.putManifest(ctx, m, tag)
-			return err
-		})
-	}
-	return g.Wait()
-}
-
-// putManifest stores a manifest under a tag or its digest.
-func (t *target) putManifest(ctx context.Context, m manifestToPush, as string) (answer *reply, err error) {
-	at, header := t.url("/manifests/"+as), http.Header{"Content-Type": {m.MediaType}}
-	err = t.retry(ctx, func(ctx context.Context) (err error) {
-		answer, err = t.ask(ctx, request{method: http.MethodPut, url: at, header: header, body: textBody(m.data),
-			want: []int{http.StatusCreated, http.StatusOK, http.StatusAccepted}})
-		return err
-	})
-	if err == nil {
-		t.p.c.responses.putManifest(at, m.MediaType, m.data)
-	}
-	return answer, err
 }

@@ -103,7 +103,7 @@ func attempts(t *testing.T, c *Client, ref string) map[string]error {
 		"inspect": func(ctx context.Context) error { _, err := c.Inspect(ctx, ref); return err },
 		"has":     func(ctx context.Context) error { _, err := c.Has(ctx, ref, digest.FromString("x")); return err },
 		"attach": func(ctx context.Context) error {
-			_, err := c.Attach(ctx, ref, Document{lockType, lockType, nil})
+			_, err := c.Attach(ctx, ref, Document{ArtifactType: lockType})
 			return err
 		},
 		"attached":   func(ctx context.Context) error { _, err := c.Attached(ctx, ref, lockType); return err },

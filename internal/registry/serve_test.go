@@ -43,7 +43,7 @@ func TestServeSurvivesARestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := client(Options{}).Attach(t.Context(), host+"/team/ray:1",
-		Document{lockType, lockType, []byte("lock")}); err != nil {
+		Document{ArtifactType: lockType, Data: []byte("lock")}); err != nil {
 		t.Fatal(err)
 	}
 	stop()
