@@ -1,0 +1,201 @@
+package signing
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/sigstore/sigstore-go/pkg/root"
+	"github.com/sigstore/sigstore-go/pkg/sign"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/raybuild/raybuild/internal/registry"
+)
+
+// tokenWait is the longest wait for a token of CI, and for each server of Sigstore.
+const tokenWait = 30 * time.Second
+
+// errNoToken says that this is no CI job with a token.
+var errNoToken = errors.New("there is no OIDC token here: GitHub Actions gives one to a job with the permission " +
+	"\"id-token: write\", and GitLab one in id_tokens as SIGSTORE_ID_TOKEN, with the audience sigstore")
+
+// keyless signs by the OIDC token of a CI job.
+type keyless struct{ o KeyOptions }
+
+func openKeyless(o KeyOptions) (*keyless, error) {
+	if o.Getenv("SIGSTORE_ID_TOKEN") == "" && o.Getenv("ACTIONS_ID_TOKEN_REQUEST_URL") == "" {
+		return nil, errNoToken
+	}
+	return &keyless{o}, nil
+}
+
+// begin gets a token, and returns what signs with one certificate. The certificate lives for ten minutes.
+func (k *keyless) begin(ctx context.Context) (*keylessSession, error) {
+	token, err := idToken(ctx, k.o.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	material, err := trustedRoot(k.o.Trust)
+	if err != nil {
+		return nil, err
+	}
+	servers, err := signingConfig(k.o)
+	if err != nil {
+		return nil, err
+	}
+	pair, err := sign.NewEphemeralKeypair(nil)
+	if err != nil {
+		return nil, fmt.Errorf("make a key: %w", err)
+	}
+	s := &keylessSession{pair: pair, options: sign.BundleOptions{TrustedRoot: material,
+		CertificateProviderOptions: &sign.CertificateProviderOptions{IDToken: token}}}
+	return s, s.choose(servers)
+}
+
+// keylessSession signs with one certificate.
+type keylessSession struct {
+	pair    sign.Keypair
+	options sign.BundleOptions
+}
+
+// choose takes servers out of a list.
+func (s *keylessSession) choose(c *root.SigningConfig) error {
+	now := time.Now()
+	fulcio, err := root.SelectService(c.FulcioCertificateAuthorityURLs(), sign.FulcioAPIVersions, now)
+	if err != nil {
+		return fmt.Errorf("find a server for certificates: %w", err)
+	}
+	s.options.CertificateProvider = &oneCertificate{from: sign.NewFulcio(&sign.FulcioOptions{BaseURL: fulcio.URL,
+		Timeout: tokenWait, Retries: 2})}
+	if all := c.RekorLogURLs(); len(all) > 0 {
+		logs, err := root.SelectServices(all, c.RekorLogURLsConfig(), sign.RekorAPIVersions, now)
+		if err != nil {
+			return fmt.Errorf("find a server for the log: %w", err)
+		}
+		for _, l := range logs {
+			s.options.TransparencyLogs = append(s.options.TransparencyLogs, sign.NewRekor(&sign.RekorOptions{
+				BaseURL: l.URL, Timeout: tokenWait, Retries: 2, Version: l.MajorAPIVersion}))
+		}
+	}
+	if all := c.TimestampAuthorityURLs(); len(all) > 0 {
+		stamps, err := root.SelectServices(all, c.TimestampAuthorityURLsConfig(), sign.TimestampAuthorityAPIVersions,
+			now)
+		if err != nil {
+			return fmt.Errorf("find a server for timestamps: %w", err)
+		}
+		for _, t := range stamps {
+			s.options.TimestampAuthorities = append(s.options.TimestampAuthorities, sign.NewTimestampAuthority(
+				&sign.TimestampAuthorityOptions{URL: t.URL, Timeout: tokenWait, Retries: 2}))
+		}
+	}
+	return nil
+}
+
+// oneCertificate asks for one certificate, for all manifests of an image.
+type oneCertificate struct {
+	from sign.CertificateProvider
+	der  []byte
+}
+
+// GetCertificate implements sign.CertificateProvider.
+func (o *oneCertificate) GetCertificate(ctx context.Context, pair sign.Keypair,
+	opts *sign.CertificateProviderOptions) (der []byte, err error) {
+	if o.der == nil {
+		if o.der, err = o.from.GetCertificate(ctx, pair, opts); err != nil {
+			return nil, err
+		}
+	}
+	return o.der, nil
+}
+
+// statement is what a keyless signature signs (in-toto).
+type statement struct {
+	Type          string             `json:"_type"`
+	Subject       []statementSubject `json:"subject"`
+	PredicateType string             `json:"predicateType"`
+	Predicate     struct{}           `json:"predicate"`
+}
+
+type statementSubject struct {
+	Digest map[string]string `json:"digest"`
+}
+
+// sign signs a manifest, and attaches the bundle to it.
+func (s *keylessSession) sign(ctx context.Context, c *registry.Client, ref string) error {
+	d, err := digestOf(ref)
+	if err != nil {
+		return err
+	}
+	text, err := json.Marshal(statement{Type: "https://in-toto.io/Statement/v1", PredicateType: signPredicate,
+		Subject: []statementSubject{{map[string]string{d.Algorithm().String(): d.Encoded()}}}})
+	if err != nil {
+		return fmt.Errorf("write statement: %w", err)
+	}
+	o := s.options
+	o.Context = ctx
+	made, err := sign.Bundle(&sign.DSSEData{Data: text, PayloadType: statementType}, s.pair, o)
+	if err != nil {
+		return err
+	}
+	data, err := protojson.Marshal(made)
+	if err != nil {
+		return fmt.Errorf("write bundle: %w", err)
+	}
+	_, err = c.Attach(ctx, ref, bundleDocument(data))
+	return err
+}
+
+// signingConfig reads which servers sign.
+func signingConfig(o KeyOptions) (*root.SigningConfig, error) {
+	if o.Config != "" {
+		c, err := root.NewSigningConfigFromPath(o.Config)
+		if err != nil {
+			return nil, fmt.Errorf("read servers of Sigstore %q: %w: it is a signing_config.json", o.Config, err)
+		}
+		return c, nil
+	}
+	c, err := root.FetchSigningConfigWithOptions(publicSigstore(o.Trust.Cache))
+	if err != nil {
+		return nil, fmt.Errorf("fetch servers of the public Sigstore: %w: name those of a private one by "+
+			"--sign-config", err)
+	}
+	return c, nil
+}
+
+// idToken returns the OIDC token of this CI job.
+func idToken(ctx context.Context, getenv Getenv) (string, error) {
+	if token := getenv("SIGSTORE_ID_TOKEN"); token != "" {
+		return token, nil
+	}
+	at, err := url.Parse(getenv("ACTIONS_ID_TOKEN_REQUEST_URL"))
+	if err != nil || at.Host == "" {
+		return "", errNoToken
+	}
+	query := at.Query()
+	query.Set("audience", "sigstore")
+	at.RawQuery = query.Encode()
+	ctx, cancel := context.WithTimeout(ctx, tokenWait)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), nil)
+	if err != nil {
+		return "", fmt.Errorf("ask for the job's OIDC token: %w", err)
+	}
+	req.Header.Set("Authorization", "Bearer "+getenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN"))
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", fmt.Errorf("ask for the job's OIDC token: %w", err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	var answer struct{ Value string }
+	err = json.NewDecoder(io.LimitReader(resp.Body, maxPayload)).Decode(&answer)
+	if resp.StatusCode != http.StatusOK || err != nil || answer.Value == "" {
+		return "", fmt.Errorf("ask for the job's OIDC token: %s answered %s without a token: has the job the "+
+			"permission \"id-token: write\"?", at.Host, resp.Status)
+	}
+	return answer.Value, nil
+}
