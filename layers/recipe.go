@@ -3,6 +3,8 @@
 // that artifacts come from, and the layers that install them.
 package layers
 
+import "github.com/raybuild/raybuild/internal/signers"
+
 // Recipe is what is wanted of an image: the content of a raybuild.yaml in one
 // normal form. Every short form of the file has been written out, every string
 // has passed its grammar, and defaults are filled in. Its zero value is not a
@@ -34,6 +36,8 @@ type Recipe struct {
 	Smoke Smoke
 	// Layers says how Python packages are laid out as layers.
 	Layers LayerRules
+	// Trust says whose signatures of images are believed. It is part of no digest, and does not travel with an image.
+	Trust Trust
 	// Platforms are the platforms to build for, such as "linux/amd64", sorted
 	// and without repetitions. Default: linux/amd64.
 	Platforms []string
@@ -53,6 +57,12 @@ type Recipe struct {
 	// PythonLock is the content of Pip.Pylock.File, or nil without one. LoadFiles fills it in.
 	PythonLock *PythonLock
 }
+
+// Trust says whose signatures of images are believed.
+type Trust = signers.Trust
+
+// Signer is an identity of [Trust]: a public key, or an issuer with a subject.
+type Signer = signers.Signer
 
 // Mirrors has the mirrors to fetch from during a build, and the mirror that the finished image is
 // configured with.

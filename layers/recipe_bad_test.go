@@ -45,6 +45,28 @@ func refusedRecipes() []refusedRecipe {
 				`to the recipe, of a file that lies beside or below it`}},
 		{"a lock without a name", "pip: {pylock: {groups: [dev]}}", []string{
 			`raybuild.yaml:1:15: pip.pylock: has no file; add it`}},
+		{"an identity that names nobody", "trust: {signed_by: [{}]}", []string{
+			`raybuild.yaml:1:21: trust.signed_by[0]: names nobody; give it a key, or an issuer with a subject or a ` +
+				`subject_regexp`}},
+		{"a subject of any issuer", "trust: {signed_by: [{subject: a}]}", []string{
+			`raybuild.yaml:1:21: trust.signed_by[0]: is a subject of no issuer: any issuer could give it to anybody; ` +
+				`add issuer`}},
+		{"everybody of an issuer", "trust: {signed_by: [{issuer: https://a}]}", []string{
+			`raybuild.yaml:1:21: trust.signed_by[0]: is everybody whom the issuer knows; add subject or subject_regexp`}},
+		{"a key and a subject", "trust: {signed_by: [{key: a.pub, issuer: https://a, subject: a}]}", []string{
+			`raybuild.yaml:1:21: trust.signed_by[0]: is a key and a subject; give it a key, or an issuer with a ` +
+				`subject or a subject_regexp`}},
+		{"two subjects", "trust: {signed_by: [{issuer: https://a, subject: a, subject_regexp: a}]}", []string{
+			`raybuild.yaml:1:21: trust.signed_by[0]: has a subject and a subject_regexp; keep one of the two`}},
+		{"a private key", "trust: {signed_by: [{key: \"-----BEGIN PRIVATE KEY-----\"}]}", []string{
+			`raybuild.yaml:1:27: trust.signed_by[0].key: is a private key; write the public key that belongs to it, and ` +
+				`keep the private one secret`}},
+		{"an expression that is none", "trust: {signed_by: [{issuer: https://a, subject_regexp: \"(\"}]}", []string{
+			"raybuild.yaml:1:57: trust.signed_by[0].subject_regexp: \"(\" is not a regular expression (error parsing " +
+				"regexp: missing closing ): `(`); write one of RE2's"}},
+		{"an issuer that is no URL", "trust: {signed_by: [{issuer: github, subject: a}]}", []string{
+			`raybuild.yaml:1:30: trust.signed_by[0].issuer: "github" is not the URL of an OIDC issuer; write it as the ` +
+				`issuer does, such as https://token.actions.githubusercontent.com`}},
 		{"a list for a mapping", "env: [a]",
 			[]string{`raybuild.yaml:1:6: env: is a list, not a mapping; write a mapping`}},
 		{"a value that is not there", "base:",

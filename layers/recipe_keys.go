@@ -3,6 +3,7 @@ package layers
 import (
 	"fmt"
 
+	"github.com/raybuild/raybuild/internal/signers"
 	"github.com/raybuild/raybuild/internal/strictyaml"
 )
 
@@ -51,6 +52,10 @@ func recipeKeys(r *Recipe) []strictyaml.Key {
 				"the recipe names, `false` leaves the test out, and a command runs in the image instead of the " +
 				"imports, without a network.",
 			Default: "`true`", Example: "python -m ours.selftest", Value: smokeValue(&r.Smoke)},
+		{Name: "trust", Doc: "Whose signatures of images are believed. Only an image that one of them has signed " +
+			"counts as built or gives its layers, unless `--trust` says otherwise. It changes neither image nor lock.",
+			Example: "{signed_by: [{key: keys/cosign.pub}]}",
+			Value:   strictyaml.Map(signers.Keys(&r.Trust, grammarPath())...)},
 	}
 }
 

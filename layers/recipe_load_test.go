@@ -81,6 +81,7 @@ image: {user: ray, workdir: /home/ray, env: {A: 1}, labels: {a.b: x}, annotation
 layers: {budget: 50, max_size: 1GB, compression: zstd}
 platforms: [linux/arm64, linux/amd64]
 smoke: python -m ours.selftest
+trust: {signed_by: [{key: ./keys/cosign.pub}, {issuer: https://a.example/, subject_regexp: "v.*"}], root: root.json}
 `
 
 func TestLoadEverything(t *testing.T) {
@@ -103,7 +104,9 @@ func TestLoadEverything(t *testing.T) {
 		Layers:    LayerRules{Budget: 50, MaxSize: 1 << 30, Compression: "zstd"},
 		Platforms: []string{"linux/amd64", "linux/arm64"},
 		Smoke:     Smoke{Command: "python -m ours.selftest"},
-		Dir:       ".",
+		Trust: Trust{SignedBy: []Signer{{Key: "keys/cosign.pub"}, {Issuer: "https://a.example/", SubjectRegexp: "v.*"}},
+			Root: "root.json"},
+		Dir: ".",
 	}
 	if !reflect.DeepEqual(r, want) {
 		t.Errorf("loaded\n%+v\nwant\n%+v", r, want)

@@ -25,6 +25,7 @@ func (t *recipeReader) contradictions(r *Recipe) {
 	t.pipRules(r)
 	t.fileRules(r)
 	t.stepRules(r)
+	r.Trust.Check(&t.Reader, "trust")
 }
 
 func (t *recipeReader) imageRules(r *Recipe) {
