@@ -34,7 +34,7 @@ type onto struct {
 // Add adds Python packages to an image as one more layer. requirements are in the form of PEP 508.
 // The image's own Python resolves them. Packages of the image keep their versions. Recipe and lock
 // come from the image, so raybuild must have pushed it. From the recipe that o names, Add uses only
-// mirrors.fetch. The result gets the names of b, or the image's own name if b has none. It has the
+// mirrors.fetch and trust. The result gets the names of b, or the image's own name if b has none. It has the
 // image's compression, labels and annotations.
 func Add(ctx context.Context, image string, requirements []string, o Options, b BuildOptions) (_ *AddResult,
 	err error) {
@@ -52,6 +52,12 @@ func Add(ctx context.Context, image string, requirements []string, o Options, b 
 		return nil, err
 	}
 	defer p.Close()
+	if err := p.mustTrust(ctx); err != nil {
+		return nil, err
+	}
+	if err := p.openKey(ctx, &b); err != nil {
+		return nil, err
+	}
 	b.Compression, b.Labels, b.Annotations = source.Compression, source.Labels, source.Annotations
 	if p.ofImage.record == nil {
 		return nil, noRecord(image)
@@ -104,7 +110,7 @@ func (p *Project) hasAll(ctx context.Context, o *BuildOptions) (string, error) {
 	if !o.Push {
 		return p.ofImage.Ref, nil
 	}
-	if err := p.registry.Tag(ctx, p.ofImage.Ref, o.Names...); err != nil {
+	if err := p.tag(ctx, p.ofImage.Ref, o.Names...); err != nil {
 		return "", err
 	}
 	if err := p.copyDocuments(ctx, o.Names); err != nil {

@@ -30,6 +30,9 @@ func (p *Project) Build(ctx context.Context, o BuildOptions) (_ *Result, err err
 	if err := o.Check(); err != nil {
 		return nil, err
 	}
+	if err := p.openKey(ctx, &o); err != nil {
+		return nil, err
+	}
 	if err := p.lockToPush(ctx, &o); err != nil {
 		return nil, err
 	}
@@ -191,6 +194,10 @@ func (p *Project) solve(ctx context.Context, o *BuildOptions, m target, t *tally
 	b, err := p.connect(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if p.key != nil && b.Store != nil {
+		return nil, fmt.Errorf("sign %q: a Docker Engine's image store gives names before an image can be signed: "+
+			"build with the embedded engine or another --builder", o.Names)
 	}
 	if m.kept != nil && m.kept.old == nil && b.Store != nil {
 		m.kept = nil // it takes no layers, and makes all anew

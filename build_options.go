@@ -65,8 +65,26 @@ type BuildOptions struct {
 	// Default: they are believed only if this raybuild makes the image's manifest of them.
 	EarlierImage bool
 
+	// Sign signs the pushed image, and one that is there already. The image gets its names after it is signed.
+	// Default: nothing is signed.
+	Sign SignOptions
+
 	// Before asks the registry which image the first name has before the build, for [Result.Before].
 	Before bool
+}
+
+// SignOptions say which key signs an image. The zero value signs nothing.
+type SignOptions struct {
+	// Key is a file with a private key (one of cosign's, or a plain PEM), env://NAME for a variable with one, the
+	// address of a key in a KMS (awskms://…, azurekms://…, gcpkms://…, hashivault://…, or another one by a program
+	// sigstore-kms-NAME), or "keyless": the OIDC token of a CI job signs, by Sigstore. Default: nothing is signed.
+	Key string
+	// Password returns the password of an encrypted key, if the variable COSIGN_PASSWORD is not set. Default: the
+	// empty password.
+	Password func() ([]byte, error)
+	// Config is a file that names the servers of a private Sigstore (signing_config.json), for "keyless".
+	// Default: the servers of the public Sigstore.
+	Config string
 }
 
 // SmokeMode says whether an image is tested.
@@ -103,6 +121,9 @@ func (o *BuildOptions) Check() error {
 	}
 	if o.Push && len(o.Names) == 0 {
 		return optionErrorf("Push", "needs a name: registry.example/ray:TAG")
+	}
+	if o.Sign.Key != "" && !o.Push {
+		return optionErrorf("Sign", "needs a push: what is signed is an image in a registry")
 	}
 	if !slices.Contains([]string{"", "gzip", "zstd", "estargz"}, o.Compression) {
 		return optionErrorf("Compression", "%q: must be gzip, zstd or estargz", o.Compression)

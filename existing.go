@@ -48,7 +48,7 @@ func lastTag(ref string) string {
 // the image, findExisting writes only the new names. first is the result of lookAhead.
 func (p *Project) findExisting(ctx context.Context, graph *layers.Graph, o *BuildOptions,
 	first func() (registry.Descriptor, error)) (*existingImage, *reuse, error) {
-	mayBeThere := o.mayBeThere()
+	mayBeThere := p.mayBeThere(o)
 	if mayBeThere {
 		if h, err := p.findByName(ctx, graph, o, first); h != nil || err != nil {
 			return h, nil, err
@@ -86,14 +86,14 @@ func (p *Project) findExisting(ctx context.Context, graph *layers.Graph, o *Buil
 }
 
 // mayBeThere tells whether an existing image in a registry can replace the build.
-func (o *BuildOptions) mayBeThere() bool {
-	return o.Push && !o.NoCache && len(o.Outputs) == 0 && o.Smoke != SmokeAlways
+func (p *Project) mayBeThere(o *BuildOptions) bool {
+	return p.trust.mode != TrustNone && o.Push && !o.NoCache && len(o.Outputs) == 0 && o.Smoke != SmokeAlways
 }
 
 // lookAhead starts to ask which image the first name has, if the build will need that. The returned
 // function waits for the answer.
 func (p *Project) lookAhead(ctx context.Context, o *BuildOptions) func() (registry.Descriptor, error) {
-	if !o.mayBeThere() {
+	if !p.mayBeThere(o) {
 		return nil
 	}
 	first := sync.OnceValues(func() (registry.Descriptor, error) {
@@ -164,12 +164,20 @@ func (p *Project) findByGraphTag(ctx context.Context, graph *layers.Graph, o *Bu
 	return nil, nil
 }
 
-// isGraphs tells whether an image that was found is the graph's. If the image only says so, it logs why not.
+// isGraphs tells whether an image that was found is the graph's, and is believed. If the image only says that it is,
+// isGraphs logs why it is not taken.
 func (p *Project) isGraphs(ctx context.Context, graph *layers.Graph, found registry.Descriptor) bool {
 	if found.Annotations[layers.GraphAnnotation] != graph.Digest.String() {
 		return false
 	}
+	const so = "says that it has this graph, and is not taken as it is"
+	trusted := make(chan error, 1)
+	go func() { trusted <- p.mayTrust(ctx, found.Ref) }()
 	err := p.verify(ctx, graph, found.Ref)
+	if distrust := <-trusted; distrust != nil {
+		p.doubted(ctx, found.Ref, so, distrust)
+		return false
+	}
 	if err == nil {
 		return true
 	}
@@ -178,7 +186,7 @@ func (p *Project) isGraphs(ctx context.Context, graph *layers.Graph, found regis
 	} else if !maps.Equal(names, namesAmong(graph.Annotations)) {
 		err = errOtherNames
 	}
-	p.doubted(ctx, found.Ref, "says that it has this graph, and is not taken as it is", err)
+	p.doubted(ctx, found.Ref, so, err)
 	return false
 }
 
@@ -194,6 +202,11 @@ func (p *Project) retagOrCopy(ctx context.Context, graph *layers.Graph, o *Build
 			others = append(others, name)
 		}
 	}
+	if len(same) > 0 || h.how == "" {
+		if err := p.sign(ctx, "", []string{h.Ref}); err != nil {
+			return err
+		}
+	}
 	if len(others) > 0 {
 		if h.how != "" && len(same) == 0 {
 			h.how = copied
@@ -206,6 +219,7 @@ func (p *Project) retagOrCopy(ctx context.Context, graph *layers.Graph, o *Build
 		h.sent, err = p.registry.Copy(ctx, h.Ref, registry.PushOptions{
 			Names: slices.Compact(to),
 			Retry: o.retry(),
+			Sign:  p.signer(h.Ref),
 			Log:   p.env.warn,
 		})
 		if err != nil {

@@ -2,6 +2,7 @@ package raybuild
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/raybuild/raybuild/layers"
 )
@@ -61,4 +62,26 @@ func (p *Project) Pylock(ctx context.Context) (_ []byte, err error) {
 		return nil, err
 	}
 	return p.lock.Pylock()
+}
+
+// tell logs the changes of a lock, at most 40 of them.
+func (p *Project) tell(changes []layers.Change) {
+	const most = 40
+	for i, c := range changes {
+		if i == most {
+			p.env.info("  … and %d more", len(changes)-most)
+			return
+		}
+		p.env.info("  %s", changeText(c))
+	}
+}
+
+func changeText(c layers.Change) string {
+	switch {
+	case c.From == "":
+		return fmt.Sprintf("+ %s %s %s (%s, %s)", c.Kind, c.Name, c.To, c.Layer, c.Platform)
+	case c.To == "":
+		return fmt.Sprintf("- %s %s %s (%s, %s)", c.Kind, c.Name, c.From, c.Layer, c.Platform)
+	}
+	return fmt.Sprintf("~ %s %s %s → %s (%s, %s)", c.Kind, c.Name, c.From, c.To, c.Layer, c.Platform)
 }

@@ -45,6 +45,9 @@ type Options struct {
 	// InsecureRegistries are the HOST or HOST:PORT of registries for which plain HTTP or an unknown
 	// certificate is allowed. Loopback is always allowed.
 	InsecureRegistries []string
+	// Trust says which images of registries are believed. Default: those that an identity of the recipe's
+	// trust.signed_by has signed, and if it names nobody, all whose text fits.
+	Trust TrustMode
 	// Home is raybuild's own directory: fetched artifacts, the embedded engine's state. Default: $RAYBUILD_HOME, else
 	// raybuild in the user's cache directory.
 	Home string

@@ -122,7 +122,7 @@ func (d *destinations) spread(ctx context.Context, p *Project, res *llb.Result) 
 	if err != nil {
 		return err
 	}
-	return p.registry.Tag(ctx, from, d.copies...)
+	return p.tag(ctx, from, d.copies...)
 }
 
 // keepOpen is a writer whose Close does nothing, for standard output.

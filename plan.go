@@ -147,7 +147,9 @@ func (g *comparison) upToDate(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	if g.image.record != nil {
-		g.image.doubt = g.p.believe(ctx, g.graph, g.inputs, g.image)
+		if g.image.doubt = g.p.mayTrust(ctx, g.image.Ref); g.image.doubt == nil {
+			g.image.doubt = g.p.believe(ctx, g.graph, g.inputs, g.image)
+		}
 	}
 	if g.image.Annotations[layers.GraphAnnotation] != g.graph.Digest.String() {
 		return false, nil

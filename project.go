@@ -16,6 +16,7 @@ import (
 
 	"github.com/raybuild/raybuild/internal/builder"
 	"github.com/raybuild/raybuild/internal/registry"
+	"github.com/raybuild/raybuild/internal/signing"
 	"github.com/raybuild/raybuild/internal/sources"
 	"github.com/raybuild/raybuild/internal/wholefile"
 	"github.com/raybuild/raybuild/layers"
@@ -46,6 +47,8 @@ type Project struct {
 	resolved []llb.Step          // layers that this project has resolved
 	layers   *madeLayers         // made of wheels, for the image that is built; nil: there are none
 	onto     *onto               // packages are added to ofImage; nil: the image is built from its recipe
+	trust    trust               // which images of registries are believed
+	key      *signing.Key        // signs what is pushed; nil: nothing is signed
 }
 
 // Open reads recipe and lock, and sends notes on the recipe to o.Log. It contacts no registry and no builder.
@@ -93,6 +96,9 @@ func (p *Project) load() error {
 		return err
 	}
 	if err := p.recipe.LoadFiles(); err != nil {
+		return err
+	}
+	if err := p.trustIn(p.recipe.Trust, p.recipe.Dir); err != nil {
 		return err
 	}
 	notes, err := layers.Check(p.recipe)
@@ -277,28 +283,6 @@ func (p *Project) resolveInput(update []string) layers.ResolveInput {
 			return b.Builder, nil
 		},
 	}
-}
-
-// tell logs the changes of a lock, at most 40 of them.
-func (p *Project) tell(changes []layers.Change) {
-	const most = 40
-	for i, c := range changes {
-		if i == most {
-			p.env.info("  … and %d more", len(changes)-most)
-			return
-		}
-		p.env.info("  %s", changeText(c))
-	}
-}
-
-func changeText(c layers.Change) string {
-	switch {
-	case c.From == "":
-		return fmt.Sprintf("+ %s %s %s (%s, %s)", c.Kind, c.Name, c.To, c.Layer, c.Platform)
-	case c.To == "":
-		return fmt.Sprintf("- %s %s %s (%s, %s)", c.Kind, c.Name, c.From, c.Layer, c.Platform)
-	}
-	return fmt.Sprintf("~ %s %s %s → %s (%s, %s)", c.Kind, c.Name, c.From, c.To, c.Layer, c.Platform)
 }
 
 // graph makes the graph of recipe, lock and the options that the image depends on. It is a pure function of them.

@@ -53,7 +53,12 @@ func (p *Project) pushBuild(ctx context.Context, b *builder.Builder, o *BuildOpt
 	}
 	// If neither builder nor registry has a layer, no step needed it, and it is only in a
 	// registry's build cache. Only the builder can push it.
-	if err = p.push(ctx, o, m.graph, to, t, build); errors.Is(err, os.ErrNotExist) && ctx.Err() == nil {
+	err = p.push(ctx, o, m.graph, to, t, build)
+	if errors.Is(err, os.ErrNotExist) && ctx.Err() == nil && p.key != nil {
+		return fmt.Errorf("sign %q: %w: only the builder has a layer, and it gives names before an image can be "+
+			"signed: build without --cache-from, or with the embedded engine", to.Names, err)
+	}
+	if errors.Is(err, os.ErrNotExist) && ctx.Err() == nil {
 		t.builderPushes(ctx, err)
 		err = build.Push(ctx)
 	}
@@ -125,6 +130,7 @@ func (p *Project) send(ctx context.Context, o *BuildOptions, c pushRequest, t *t
 		Retry:     o.retry(),
 		Reach:     o.reach(),
 		Ready:     c.ready,
+		Sign:      p.signer(""),
 		Progress: func(d ocispecs.Descriptor, sent int64, reused bool) {
 			if c.shown != nil && !t.sentBefore(d.Digest) {
 				c.shown.Progress(d.Digest, sent, d.Size, reused)

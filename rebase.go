@@ -33,7 +33,7 @@ type RebaseResult struct {
 
 // Rebase builds an image again on a patched base. It needs no recipe file, because an image that raybuild
 // pushed carries recipe and lock. The recipe's local files must lie beside the recipe that o names. From
-// that recipe Rebase uses only mirrors.fetch. The result gets the names of r, or the image's own name if
+// that recipe Rebase uses only mirrors.fetch and trust. The result gets the names of r, or the image's own name if
 // r has none. It is an error if the base has another release, or an older glibc than the packages need.
 func Rebase(ctx context.Context, image string, o Options, r RebaseOptions) (_ *RebaseResult, err error) {
 	defer public(ctx, &err)
@@ -46,6 +46,12 @@ func Rebase(ctx context.Context, image string, o Options, r RebaseOptions) (_ *R
 		return nil, err
 	}
 	defer p.Close()
+	if err := p.mustTrust(ctx); err != nil {
+		return nil, err
+	}
+	if err := p.openKey(ctx, &r.BuildOptions); err != nil {
+		return nil, err
+	}
 	r.Compression, r.Labels, r.Annotations = source.Compression, source.Labels, source.Annotations
 	if r.Base != "" {
 		p.recipe.Base = r.Base
@@ -102,7 +108,7 @@ func (p *Project) onItAlready(ctx context.Context, o *BuildOptions) (string, err
 	if !o.Push {
 		return p.ofImage.Ref, nil
 	}
-	if err := p.registry.Tag(ctx, p.ofImage.Ref, o.Names...); err != nil {
+	if err := p.tag(ctx, p.ofImage.Ref, o.Names...); err != nil {
 		return "", err
 	}
 	if err := p.copyDocuments(ctx, o.Names); err != nil {
@@ -111,12 +117,19 @@ func (p *Project) onItAlready(ctx context.Context, o *BuildOptions) (string, err
 	return registry.Pin(o.Names[0], p.ofImage.Digest.String())
 }
 
-// openImage makes a project of the recipe and lock that an image carries, with the mirrors of the
-// local recipe. filesElsewhere says that the recipe's local files are not needed. instead is for the
+// openImage makes a project of the recipe and lock that an image carries, with the mirrors and the trust of
+// the local recipe. filesElsewhere says that the recipe's local files are not needed. instead is for the
 // error if the image carries no recipe or lock: it says which commands do the same from the recipe.
 func openImage(ctx context.Context, o Options, name string, filesElsewhere bool,
 	instead string) (*Project, *layers.RecipeRecord, error) {
 	p := newProject(o)
+	here, err := p.env.recipeHere()
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := p.trustIn(here.Trust, here.Dir); err != nil {
+		return nil, nil, err
+	}
 	image, err := loadPushedImage(ctx, p.registry, name)
 	if err != nil {
 		return nil, nil, err
@@ -132,7 +145,7 @@ func openImage(ctx context.Context, o Options, name string, filesElsewhere bool,
 	if source == nil || lock == nil {
 		return nil, nil, &NoRecordError{name, "recipe and lock", "where its recipe is, " + instead + " the same"}
 	}
-	if p.recipe, err = p.env.recipeOf(image.Ref, source, filesElsewhere); err != nil {
+	if p.recipe, err = p.env.recipeOf(image.Ref, source, here, filesElsewhere); err != nil {
 		return nil, nil, err
 	}
 	p.platform, p.found, p.ofImage = source.Platforms, lock, image
@@ -144,17 +157,14 @@ func openImage(ctx context.Context, o Options, name string, filesElsewhere bool,
 
 // recipeOf loads the recipe that an image carries as if its file were here. It reports the
 // same errors as for a file.
-func (e *env) recipeOf(ref string, source *layers.RecipeRecord, filesElsewhere bool) (*layers.Recipe, error) {
-	here, err := e.mirrorsHere()
-	if err != nil {
-		return nil, err
-	}
+func (e *env) recipeOf(ref string, source *layers.RecipeRecord, here *layers.Recipe,
+	filesElsewhere bool) (*layers.Recipe, error) {
 	file := filepath.Join(filepath.Dir(e.path(e.recipe())), "recipe of "+ref[strings.LastIndex(ref, "/")+1:])
 	recipe, err := layers.LoadRecipe(source.Recipe, file, nil)
 	if err != nil {
 		return nil, err
 	}
-	recipe.Mirrors.Fetch, recipe.Mirrors.FetchAuto = here.Fetch, here.FetchAuto
+	recipe.Mirrors.Fetch, recipe.Mirrors.FetchAuto = here.Mirrors.Fetch, here.Mirrors.FetchAuto
 	if !filesElsewhere {
 		if err := recipe.LoadFiles(); err != nil {
 			return nil, besideRecipe(err)
@@ -172,19 +182,15 @@ func besideRecipe(err error) error {
 		err)
 }
 
-// mirrorsHere returns the mirrors of the local recipe, or the default mirrors if there is no recipe.
-func (e *env) mirrorsHere() (layers.Mirrors, error) {
+// recipeHere returns the local recipe, or the default recipe if there is none. Only its mirrors and its trust are
+// used.
+func (e *env) recipeHere() (*layers.Recipe, error) {
 	file := e.path(e.recipe())
 	data, err := os.ReadFile(file)
 	if err != nil && (e.Recipe != "" || !os.IsNotExist(err)) {
-		return layers.Mirrors{}, fmt.Errorf("read recipe %q: %w: name a file with -f that has mirrors.fetch",
-			e.recipe(), err)
+		return nil, fmt.Errorf("read recipe %q: %w: name a file with -f that has mirrors.fetch", e.recipe(), err)
 	}
-	recipe, err := layers.LoadRecipe(data, file, nil)
-	if err != nil {
-		return layers.Mirrors{}, err
-	}
-	return recipe.Mirrors, nil
+	return layers.LoadRecipe(data, file, nil)
 }
 
 // sameAsImage makes the image's own graph again. It is an error if local files differ from the

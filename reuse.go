@@ -109,7 +109,7 @@ func (p *Project) reusable(ctx context.Context, o *BuildOptions, graph *layers.G
 	if p.onto != nil {
 		return p.reusableOnto(o, graph), nil
 	}
-	if o.NoReuse || o.NoCache || !p.sameRegistry(o.Names) {
+	if o.NoReuse || o.NoCache || p.trust.mode == TrustNone || !p.sameRegistry(o.Names) {
 		return made(graph), nil
 	}
 	p.tried = []*pushedImage{} // not nil: the images were asked for
@@ -119,7 +119,10 @@ func (p *Project) reusable(ctx context.Context, o *BuildOptions, graph *layers.G
 	}
 	bases, doubts := p.askBases(ctx), map[string]bool{}
 	for old := range p.before(ctx, o) {
-		err := p.believe(ctx, graph, now, old)
+		err := p.mayTrust(ctx, old.Ref)
+		if err == nil {
+			err = p.believe(ctx, graph, now, old)
+		}
 		if err == nil {
 			p.tried = append(p.tried, old)
 			rest := graph.Missing(now, old.record, len(o.CacheTo) > 0)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/raybuild/raybuild/internal/registry"
+	"github.com/raybuild/raybuild/internal/signing"
 	"github.com/raybuild/raybuild/layers"
 	"github.com/raybuild/raybuild/llb"
 )
@@ -264,7 +265,7 @@ func namesAmong(annotations map[string]string) map[string]string {
 func (p *Project) doubted(ctx context.Context, ref, so string, err error) {
 	switch {
 	case ctx.Err() != nil:
-	case errors.Is(err, errUnnamed) || errors.Is(err, errOtherNames):
+	case errors.Is(err, errUnnamed) || errors.Is(err, errOtherNames) || errors.Is(err, signing.ErrUnsigned):
 		p.env.note("%s %s: %v", ref, so, err)
 	default:
 		p.env.warn("%s %s: %v", ref, so, err)

@@ -52,8 +52,8 @@ type VerifiedLayer struct {
 
 // Verify makes the layers of an image again on this machine, of the recipe and the lock that the image carries, and
 // compares them with those of the registry, byte by byte. Nothing of the registry counts as made but the base, whose
-// digest the lock has. From the recipe that o names Verify uses only mirrors.fetch; the image's local files must lie
-// beside it. That an image differs is no error.
+// digest the lock has, and nobody's signature is asked for. From the recipe that o names Verify uses only
+// mirrors.fetch; the image's local files must lie beside it. That an image differs is no error.
 func Verify(ctx context.Context, image string, o Options, v VerifyOptions) (_ *VerifyResult, err error) {
 	defer public(ctx, &err)
 	if _, err := registry.Host(image); err != nil {
