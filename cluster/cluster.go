@@ -44,6 +44,9 @@ type Options struct {
 	Log   io.Writer     // a line for each event; default: nowhere
 	Lease time.Duration // how long a lock outlives its launcher; default 30 s
 	Also  []Host        // hosts that are no longer in the spec and may have containers to remove
+	// tells who of a spec's Trust has signed an image, which is named by digest. Default: an image of a spec with
+	// Trust is refused
+	Verify func(ctx context.Context, ref string, t Trust) (who string, err error)
 }
 
 func (o Options) withDefaults() Options {
@@ -80,6 +83,8 @@ type launch struct {
 
 	digest string    // that the image's name resolved to
 	local  sync.Once // tells that a local image is taken
+
+	verified string // the image that somebody trusted has signed
 }
 
 func newLaunch(spec *Spec, o Options) *launch {

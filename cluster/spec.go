@@ -33,6 +33,8 @@ type Spec struct {
 	AllowUnknown bool          // accept hosts that do not show their addresses
 	AcceptNoAuth bool          // run a Ray without token authentication (before 2.52) all the same
 	Wait         time.Duration // how long nodes may take to join; 2 minutes unless the file says otherwise
+
+	Trust Trust // whose signatures of the image are believed; empty: signatures are not asked for
 }
 
 // Nodes returns the head followed by the workers.

@@ -85,12 +85,18 @@ func (l *launch) resolveImage(ctx context.Context, h *docker.Host, there []conta
 		if digest, from, local, err = l.findDigest(ctx, h); err != nil {
 			return fail(err)
 		}
+		if local != nil && len(l.spec.Trust.SignedBy) > 0 {
+			return fail(errLocal)
+		}
 		if local != nil {
 			return l.localImage(ctx, h, *local, there)
 		}
 	}
 	l.digest = digest
 	ref := name + "@" + digest
+	if err := l.verifyImage(ctx, ref); err != nil {
+		return fail(err)
+	}
 	img, err := h.Image(ctx, ref)
 	if docker.IsNotFound(err) {
 		if from.Digest == "" && l.Images != nil {

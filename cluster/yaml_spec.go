@@ -39,6 +39,7 @@ func (d *decoder) spec(root *strictyaml.Node) *Spec {
 	doc := newDocument()
 	doc.spec.File = d.file
 	d.Read(root, "", strictyaml.Map(doc.keys()...))
+	doc.spec.Trust.Check(&d.Reader, "trust")
 	if doc.head == nil {
 		doc.head = &group{name: "head", perHost: 1, settings: doc.base.clone()}
 	}
@@ -65,6 +66,7 @@ func (doc *document) keys() []strictyaml.Key {
 			Missing: "add `image: registry/ray@sha256:…`, what `raybuild --push` printed",
 			Example: "registry.example/ray:2.60.0",
 			Value:   strictyaml.String(&s.Image, imageReference())},
+		doc.trustKey(),
 	}
 	workers := []strictyaml.Key{
 		{Name: "head", Doc: "The head node. `head:` alone is this machine.", Required: true,

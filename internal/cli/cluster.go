@@ -118,6 +118,7 @@ func (a *app) launcher(o *clusterOptions) cluster.Options {
 	}
 	c := registry.New(registry.Options{Insecure: o.insecure, Timeout: 10 * time.Second, Log: a.warn})
 	return cluster.Options{SSH: ssh, Log: a.stderr, Images: registryImages{c}, Auth: registryAuth{c}.find,
+		Verify: a.verifySigned(o, c),
 		// without a file of it an id that nobody has: what is there is of another cluster, or of none
 		ID: cmp.Or(o.id, cluster.NewID()), TakeOver: o.takeOver}
 }
