@@ -48,16 +48,20 @@ does not keep their versions.`,
 	f := cmd.Flags()
 	o.builderOptions.flags(f)
 	f.StringVar(&o.onto, "onto", "", "the `IMAGE` to put them on, pushed by raybuild (required)")
-	f.StringVarP(&o.file, "file", "f", "raybuild.yaml", "the recipe whose mirrors.fetch are used, and no other key")
+	f.StringVarP(&o.file, "file", "f", "raybuild.yaml", "the recipe whose mirrors.fetch and trust are used, "+
+		"and no other key")
 	f.StringArrayVarP(&o.names, "tag", "t", nil, "name the result `IMAGE` (default: the name of the image; repeatable)")
 	f.BoolVar(&o.push, "push", false, "push the result")
 	pushRetryFlag(f, &o.pushRetry)
 	f.BoolVar(smokeFlag(&o.buildOptions))
 	f.BoolVar(earlierFlag(&o.buildOptions))
+	signFlags(f, &o.buildOptions)
+	trustFlag(f, &o.recipeOptions)
 	f.StringVar(&o.metadataFile, "metadata-file", "", "write digest, steps, layers and bytes as JSON to `FILE`")
 	jsonFlag(cmd, &o.asJSON)
 	o.fetch, o.graphTag = "session", true
 	completeValues(cmd, "progress", progressModes(), cobra.ShellCompDirectiveNoFileComp)
+	completeTrust(cmd)
 	return cmd
 }
 

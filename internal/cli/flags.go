@@ -20,7 +20,8 @@ type recipeOptions struct {
 	file, lock string
 	sets       []string
 	platforms  []string
-	fileGiven  bool // --file was given: a missing file is an error
+	trust      string // which images of registries are believed
+	fileGiven  bool   // --file was given: a missing file is an error
 	lockGiven  bool
 }
 
@@ -94,6 +95,8 @@ type buildOptions struct {
 	fetch        string
 	smoke        bool
 	earlierImage bool
+	sign         string
+	signConfig   string
 	parsed       parsedOptions
 
 	pushRetryGiven bool
@@ -153,6 +156,8 @@ func (o *buildOptions) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.fetch, "fetch", "session", "who fetches artifacts: session (this machine, which hands them to the "+
 		"builder) or builder (for a builder that is far from here)")
 	f.BoolVar(smokeFlag(o))
+	signFlags(f, o)
+	trustFlag(f, &o.recipeOptions)
 }
 
 // smokeFlag adds --smoke.
@@ -192,6 +197,7 @@ func (o *buildOptions) complete(cmd *cobra.Command) {
 	} {
 		completeValues(cmd, name, values, cobra.ShellCompDirectiveNoFileComp|cobra.ShellCompDirectiveNoSpace)
 	}
+	completeTrust(cmd)
 }
 
 func progressModes() []string { return []string{"auto", "tty", "plain", "quiet", "rawjson"} }

@@ -12,6 +12,7 @@ import (
 // projectOptions converts the flags into options of a project.
 func (a *app) projectOptions(r recipeOptions, b builderOptions) (raybuild.Options, error) {
 	o := a.imageOptions(b.insecure)
+	o.Trust = raybuild.TrustMode(r.trust)
 	o.Set, o.Platforms, o.Builder, o.Progress = r.sets, r.platforms, b.builder, llb.ProgressMode(b.progress)
 	if r.fileGiven {
 		o.Recipe = r.file
@@ -54,7 +55,7 @@ func (a *app) libraryOptions(o *buildOptions) (raybuild.Options, raybuild.BuildO
 		NoGraphTag: !o.graphTag,
 		CacheFrom:  p.cacheFrom, CacheTo: p.cacheTo, CacheBudget: o.cacheBudget, BuilderFetches: o.fetch == "builder",
 		Compression: o.compression, Labels: p.labels, Annotations: p.annotations, Secrets: p.secrets,
-		EarlierImage: o.earlierImage, Before: o.reportFile != "",
+		EarlierImage: o.earlierImage, Before: o.reportFile != "", Sign: a.signOptions(o),
 	}
 	if o.pushRetryGiven {
 		if build.PushRetry = o.pushRetry; build.PushRetry == 0 {

@@ -50,6 +50,8 @@ resolved. Exit codes: 0 IMAGE is up to date, 2 something would change, 1 failed.
 		},
 	}
 	o.flags(cmd)
+	trustFlag(cmd.Flags(), &o.recipeOptions)
+	completeTrust(cmd)
 	return cmd
 }
 

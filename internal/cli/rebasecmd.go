@@ -27,9 +27,9 @@ again.
 
 It needs no recipe file: an image that raybuild pushed carries its recipe and
 lock. Only local files that the recipe names (files, own wheels, requirements,
-pip.pylock, keys) must lie here, unchanged. Mirrors are not recorded:
-mirrors.fetch comes from the recipe here, or from the file of -f, which needs no
-other key.
+pip.pylock, keys) must lie here, unchanged. Mirrors are not recorded, nor is
+whose signatures are believed: mirrors.fetch and trust come from the recipe here,
+or from the file of -f, which needs no other key.
 
 rebase refuses a base of another release, or one with an older glibc than the
 packages were made with: build from the recipe then.
@@ -51,19 +51,22 @@ the same.`,
 	}
 	f := cmd.Flags()
 	o.builderOptions.flags(f)
-	f.StringVarP(&o.file, "file", "f", "raybuild.yaml", "the recipe whose mirrors.fetch are used; local files "+
-		"lie beside it")
+	f.StringVarP(&o.file, "file", "f", "raybuild.yaml", "the recipe whose mirrors.fetch and trust are used; "+
+		"local files lie beside it")
 	f.StringArrayVarP(&o.names, "tag", "t", nil, "name the result `IMAGE` (default: the name of the image; repeatable)")
 	f.BoolVar(&o.push, "push", false, "push the result")
 	f.StringVar(&o.base, "base", "", "put it on the base `IMAGE` (default: the image's own base, as its tag is today)")
 	f.StringArrayVar(&o.secrets, "secret", nil, "a secret for steps that run again, as for the build (repeatable)")
 	f.BoolVar(smokeFlag(&o.buildOptions))
 	f.BoolVar(earlierFlag(&o.buildOptions))
+	signFlags(f, &o.buildOptions)
+	trustFlag(f, &o.recipeOptions)
 	f.StringVar(&o.metadataFile, "metadata-file", "", "write digest, steps, layers and bytes as JSON to `FILE`")
 	jsonFlag(cmd, &o.asJSON)
 	pushRetryFlag(f, &o.pushRetry)
 	o.fetch, o.graphTag, o.reuse = "session", true, true
 	completeValues(cmd, "progress", progressModes(), cobra.ShellCompDirectiveNoFileComp)
+	completeTrust(cmd)
 	return cmd
 }
 

@@ -30,7 +30,8 @@ interrupted.
 
 Environment: RAYBUILD_HOME (raybuild's own state; default ~/.cache/raybuild),
 BUILDKIT_HOST, DOCKER_CONFIG (registry credentials), SOURCE_DATE_EPOCH (the
-image's time), HTTP_PROXY, HTTPS_PROXY, NO_PROXY, NO_COLOR, CI (true: --frozen).`
+image's time), COSIGN_PASSWORD (of the key of --sign), HTTP_PROXY, HTTPS_PROXY,
+NO_PROXY, NO_COLOR, CI (true: --frozen).`
 
 const rootExample = `  # build the default image, or the recipe here, and push it
   raybuild --push registry.example/team/ray:2.60.0
