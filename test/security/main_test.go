@@ -32,7 +32,9 @@ type victim struct {
 	client *registry.Client
 	homes  int // how many machines have built
 
-	platforms []string // default: the recipe's
+	platforms []string           // default: the recipe's
+	trust     raybuild.TrustMode // default: the recipe's
+	env       map[string]string  // environment variables
 
 	mu     sync.Mutex
 	events []raybuild.Event
@@ -46,9 +48,9 @@ func newVictim(t *testing.T) *victim {
 func (v *victim) options() raybuild.Options {
 	v.events = nil
 	return raybuild.Options{Dir: v.Dir, Builder: v.Builder.Addr(),
-		Platforms: v.platforms,
-		Home:      filepath.Join(v.Dir, "home", strconv.Itoa(v.homes)),
-		Getenv:    func(string) string { return "" },
+		Platforms: v.platforms, Trust: v.trust,
+		Home:   filepath.Join(v.Dir, "home", strconv.Itoa(v.homes)),
+		Getenv: func(name string) string { return v.env[name] },
 		Log: func(e raybuild.Event) {
 			v.mu.Lock()
 			defer v.mu.Unlock()
