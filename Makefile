@@ -18,7 +18,7 @@ RACE      ?= ./llb/... ./cluster/... ./internal/fetch/... ./internal/registry/..
 TEST_P    ?= 2
 TEST_FLAGS ?=
 
-.PHONY: help build check check-commits cross docs lint-tool release-files release-check image needs needs-build test test-race test-security test-rllib world world-down quickstart pictures bench bench-core bench-faults ray-versions resolving test-cluster bench-cluster clean
+.PHONY: help build check check-commits cross docs lint-tool release-files release-check image needs needs-build test test-race test-security test-sign test-rllib world world-down quickstart pictures bench bench-core bench-faults ray-versions resolving test-cluster bench-cluster clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,7 +64,7 @@ lint-tool:
 needs: ## install what builds and tests need (runc, mmdebstrap, …), as root; says what
 	@scripts/needs
 
-test: needs ## every test; RAYBUILD_TEST_STRICT=1 makes a test that would skip fail
+test: needs $(if $(filter 1,$(RAYBUILD_TEST_STRICT)),$(TOOLS)/cosign-v3/cosign) ## every test; RAYBUILD_TEST_STRICT=1 makes a test that would skip fail
 	$(GO) test -p $(TEST_P) -timeout 40m $(TEST_FLAGS) ./...
 
 test-race: needs ## the packages that run things at once, under the race detector
@@ -72,6 +72,15 @@ test-race: needs ## the packages that run things at once, under the race detecto
 
 test-security: ## attacks on what raybuild believes of a registry; needs no root and no network
 	$(GO) test -count=1 -timeout 10m $(TEST_FLAGS) ./test/security/
+
+# Released cosigns, to check signatures with. Each takes some two minutes on two CPUs, so CI has the newest one alone.
+COSIGN_V2 := v2.6.5
+COSIGN_V3 := v3.1.3
+$(TOOLS)/cosign-v2/cosign $(TOOLS)/cosign-v3/cosign: $(TOOLS)/cosign-%/cosign: Makefile
+	GOFLAGS= GOBIN=$(@D) $(GO) install -ldflags '-s -w' github.com/sigstore/cosign/$*/cmd/cosign@$(COSIGN_$(shell echo $* | tr v V))
+
+test-sign: $(TOOLS)/cosign-v2/cosign $(TOOLS)/cosign-v3/cosign ## signatures of raybuild and of released cosigns, each checked by the other
+	RAYBUILD_TEST_STRICT=1 RAYBUILD_TEST_COSIGNS=all $(GO) test -count=1 -timeout 10m $(TEST_FLAGS) ./internal/signing/ ./test/sign/
 
 # Not part of `make test`: torch alone is 3 GB of the image.
 RLLIB_PAGE ?= $(CURDIR)/docs/rllib.md
