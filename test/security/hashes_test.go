@@ -40,7 +40,8 @@ func TestH1HashesOfRequirementsAreCompared(t *testing.T) {
 		if want == "" && err != nil {
 			t.Errorf("the right hash: %v", err)
 		}
-		if want != "" && (err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "none of those")) {
+		if want != "" && (err == nil || !strings.Contains(err.Error(), want) ||
+			!strings.Contains(err.Error(), "none of those")) {
 			t.Errorf("another hash: %v", err)
 		}
 	}
