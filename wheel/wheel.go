@@ -140,6 +140,15 @@ func (w *Wheel) text(name string) (string, error) {
 	return "", fmt.Errorf("member %q %w", name, errMissing)
 }
 
+// Metadata gives the METADATA of the distribution: its core metadata. Open has not read it.
+func (w *Wheel) Metadata() ([]byte, error) {
+	text, err := w.text("METADATA")
+	if err != nil {
+		return nil, fmt.Errorf("read wheel's metadata: %w", err)
+	}
+	return []byte(text), nil
+}
+
 // content gives the bytes of a member, unchecked.
 func (w *Wheel) content(m *member) io.Reader {
 	raw := io.NewSectionReader(w.r, m.data, m.packed)
