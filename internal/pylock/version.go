@@ -218,3 +218,10 @@ func (v version) begins(w version, n int) bool {
 	}
 	return v.epoch == w.epoch
 }
+
+// CompareVersions orders two versions of PEP 440. ok is false if one of them is none.
+func CompareVersions(a, b string) (c int, ok bool) {
+	v, okV := parseVersion(a)
+	w, okW := parseVersion(b)
+	return v.compare(w), okV && okW
+}
