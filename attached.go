@@ -20,9 +20,10 @@ type pushedImage struct {
 	doubt  error               // why the record may be another image's; nil: the manifest names it
 }
 
-// loadPushedImage reads an image and its record. It ignores a record that does not fit the image's layers.
-func loadPushedImage(ctx context.Context, c *registry.Client, ref string) (*pushedImage, error) {
-	image, err := c.Inspect(ctx, ref, inputsType)
+// loadPushedImage reads an image and its record, and what is attached of further types. It ignores a record that does
+// not fit the image's layers.
+func loadPushedImage(ctx context.Context, c *registry.Client, ref string, more ...string) (*pushedImage, error) {
+	image, err := c.Inspect(ctx, ref, append(more, inputsType)...)
 	if err != nil {
 		return nil, err
 	}
@@ -172,5 +173,9 @@ func (p *Project) copyDocuments(ctx context.Context, names []string) error {
 		}
 		docs = append(docs, registry.Document{ArtifactType: inputsType, Data: data})
 	}
-	return p.attach(ctx, elsewhere, p.ofImage.Digest.String(), docs)
+	claims, err := p.attachedClaims(ctx, p.ofImage.Ref)
+	if err != nil {
+		return err
+	}
+	return p.attachAll(ctx, elsewhere, p.ofImage.Digest, docs, claims)
 }

@@ -69,6 +69,7 @@ func (p *Project) buildGraph(ctx context.Context, o *BuildOptions, graph *layers
 	if err := p.planSmoke(ctx, o, graph, kept); err != nil {
 		return err
 	}
+	defer p.stopClaims()
 	res, err := p.makeImage(ctx, o, target{graph, kept}, t)
 	if errors.Is(err, errCannotReuse) && ctx.Err() == nil {
 		t.again()
@@ -139,7 +140,7 @@ func (p *Project) nameByGraph(ctx context.Context, o *BuildOptions, graph *layer
 	var tagged sync.WaitGroup
 	defer tagged.Wait()
 	tagged.Go(func() { p.tagByGraph(ctx, graph, o, res.Digest) })
-	return p.attach(ctx, o.Names, res.Digest.String(), docs)
+	return p.attachAll(ctx, o.Names, res.Digest, docs, p.waitClaims(ctx, o, graph, res.Digest))
 }
 
 // lockToPush updates the lock if it does not fit the recipe. Before it resolves anything, it asks

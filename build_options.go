@@ -57,6 +57,11 @@ type BuildOptions struct {
 	// Secrets return the values of secrets that the recipe's steps ask for, by id. A secret is
 	// read when a step asks for it.
 	Secrets map[string]func() ([]byte, error)
+	// NoSBOM attaches no bill of materials and no provenance to the image that is pushed. Default: bills in SPDX and in
+	// CycloneDX, and SLSA provenance, are attached.
+	NoSBOM bool
+	// Version of the program that builds, for the image's provenance. Default: that of raybuild's module.
+	Version string
 	// Smoke says whether the image is tested before it gets its names. Default: the recipe decides.
 	Smoke SmokeMode
 

@@ -20,13 +20,14 @@ const (
 	layersDir    = "layers"
 	basesDir     = "bases"  // one file for each layer of a base that was compared with one as eStargz
 	testedDir    = "tested" // one file for each test that an image built here has passed
+	factsDir     = "facts"  // one file for each layer and artifact that a bill of materials was made of
 	// RegistryDir is the default directory of "raybuild registry serve".
 	RegistryDir = "registry"
 )
 
 // CachePart is one part of raybuild's own directory. Its JSON is that of "raybuild cache du --json".
 type CachePart struct {
-	Part  string `json:"part"` // engine, artifacts, layers, uv, locks, bases, tested or registry
+	Part  string `json:"part"` // engine, artifacts, layers, uv, locks, bases, tested, facts or registry
 	Path  string `json:"path"`
 	Bytes int64  `json:"bytes"` // on disk
 	What  string `json:"what"`  // what the part contains, in words
@@ -47,6 +48,7 @@ func CacheParts(o Options) ([]CachePart, error) {
 		{locksDir, "locks of recipes with --set"},
 		{basesDir, "which digests the layers of bases have as eStargz"},
 		{testedDir, "which tests the images that were built here have passed"},
+		{factsDir, "what layers and packages say of themselves, for bills of materials"},
 		{RegistryDir, "images of raybuild registry serve; prune leaves them alone"},
 	} {
 		dir := filepath.Join(home, part.name)
@@ -83,7 +85,7 @@ func PruneCache(ctx context.Context, o Options, p PruneOptions) (freed int64, er
 	if err := sources.Prune(ctx, filepath.Join(home, artifactsDir), p.Keep); err != nil {
 		return 0, fmt.Errorf("prune artifacts: %w", err)
 	}
-	for _, part := range []string{layersDir, uvDir, locksDir, basesDir, testedDir} {
+	for _, part := range []string{layersDir, uvDir, locksDir, basesDir, testedDir, factsDir} {
 		if err := os.RemoveAll(filepath.Join(home, part)); err != nil {
 			return 0, fmt.Errorf("prune %s: %w", part, err)
 		}

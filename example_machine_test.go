@@ -95,6 +95,7 @@ func ExamplePruneCache() {
 	// locks 0
 	// bases 0
 	// tested 0
+	// facts 0
 	// registry 0
 	// freed 0 <nil>
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/raybuild/raybuild/internal/registry"
+	"github.com/raybuild/raybuild/internal/sbom"
 	"github.com/raybuild/raybuild/layers"
 )
 
@@ -66,6 +67,9 @@ func (p *Project) findExisting(ctx context.Context, graph *layers.Graph, o *Buil
 	defer read.Wait()
 	defer stop()
 	read.Go(func() { k, failed = p.reusable(reading, o, graph) })
+	if o.Push && !o.NoSBOM {
+		go sbom.Prepare() // while the registry answers
+	}
 	if mayBeThere && !o.NoGraphTag {
 		for _, name := range o.Names { // for tags, or to ask whether a push is allowed
 			loggedIn.Go(func() { p.registry.Login(loggingIn, name) })

@@ -40,6 +40,7 @@ type Project struct {
 	builder  *builder.Builder
 	record   *layers.BuildRecord // record of the last graph
 	docs     *madeDocuments      // the last documents
+	claims   *claims             // of the image that is pushed; nil: not yet begun
 	seen     map[string]string   // names that were looked up, with their image by digest; "": no image
 	ofImage  *pushedImage        // the image that recipe and lock come from; nil: they are files
 	smoke    *smoke              // how the image is tested; nil: not yet known

@@ -76,6 +76,8 @@ func (p *Project) push(ctx context.Context, o *BuildOptions, graph *layers.Graph
 	if err != nil {
 		return err
 	}
+	built := func(ctx context.Context, d digest.Digest) (io.ReadCloser, error) { return image.Open(ctx, d, 0) }
+	p.startClaims(ctx, o, graph, image.Result, built)
 	ready := func(ctx context.Context, _ func(context.Context) error) error { return image.Checked(ctx) }
 	return p.send(ctx, o, pushRequest{root: image.Result.Digest, names: to.Names, docs: docs, from: p.bases(graph),
 		open: open, shown: image.Content, ready: ready}, t)

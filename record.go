@@ -124,7 +124,11 @@ func (p *Project) attachElsewhere(ctx context.Context, graph *layers.Graph, foun
 	if err != nil {
 		return err
 	}
-	return p.attach(ctx, elsewhere, found.Digest.String(), docs)
+	claims, err := p.attachedClaims(ctx, found.Ref)
+	if err != nil {
+		return err
+	}
+	return p.attachAll(ctx, elsewhere, found.Digest, docs, claims)
 }
 
 // buildHistory is what this machine keeps of a recipe's last builds.

@@ -194,6 +194,7 @@ func (p *Project) before(ctx context.Context, o *BuildOptions) iter.Seq[*pushedI
 		if err != nil {
 			p.env.warn("%v", err)
 		}
+		bills := p.billTypes(o)
 		candidates := append([]string{m.Image}, o.Names...)
 		if !o.NoGraphTag {
 			candidates = append(candidates, lastTag(o.Names[0]))
@@ -209,7 +210,7 @@ func (p *Project) before(ctx context.Context, o *BuildOptions) iter.Seq[*pushedI
 				}
 			}
 			// The build works without it, and fails later if the registry has a real problem.
-			c, err := loadPushedImage(ctx, p.registry, name)
+			c, err := loadPushedImage(ctx, p.registry, name, bills...)
 			if ctx.Err() != nil || err == nil && usable(c) && !yield(c) {
 				return
 			}
@@ -338,6 +339,10 @@ func (k *reuse) send(ctx context.Context, p *Project, o *BuildOptions, c pushReq
 	if c.docs, err = p.documents(ctx, k.graph, k.made.Result.Linear); err != nil {
 		return err
 	}
+	built := func(ctx context.Context, d digest.Digest) (io.ReadCloser, error) {
+		return c.open(ctx, ocispecs.Descriptor{Digest: d}, 0)
+	}
+	p.startClaims(ctx, o, k.graph, k.made.Result, built)
 	return p.send(ctx, o, c, t)
 }
 

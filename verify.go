@@ -78,9 +78,9 @@ func Verify(ctx context.Context, image string, o Options, v VerifyOptions) (_ *V
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	b := BuildOptions{Push: true, PushRetry: -1, NoReuse: true, NoGraphTag: true, NoCache: v.NoCache,
-		Secrets: v.Secrets, Smoke: SmokeNever, Compression: source.Compression, Labels: source.Labels,
-		Annotations: source.Annotations}
+	b := BuildOptions{Push: true, PushRetry: -1, NoReuse: true, NoGraphTag: true, NoSBOM: true,
+		NoCache: v.NoCache, Secrets: v.Secrets, Smoke: SmokeNever, Compression: source.Compression,
+		Labels: source.Labels, Annotations: source.Annotations}
 	whole, err := p.graph(ctx, &b)
 	if err != nil {
 		return nil, err

@@ -55,7 +55,7 @@ func (p *Project) makeLayers(ctx context.Context, o *BuildOptions, m target) (*m
 	}
 	w.keys = slices.DeleteFunc(m.made(), func(key digest.Digest) bool { return w.old.byKey[key].Digest != "" })
 	options := convert.Options{Dir: filepath.Join(home, layersDir), Artifacts: noArtifacts{}, Step: w.step,
-		Anew: o.NoCache, Elsewhere: p.pythonInBuilder,
+		Anew: o.NoCache, Elsewhere: p.pythonInBuilder, About: p.knowWheel(home),
 		Trees: len(p.smoke.run) > 0 && p.env.builder().Named() == ""} // the embedded engine will test the image
 	if len(w.keys) > 0 { // else nothing is fetched, and no mirror is measured
 		out, err := p.reach(ctx)

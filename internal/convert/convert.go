@@ -40,6 +40,9 @@ type Options struct {
 	Anew bool
 	// CPUs is how many layers are made at once. Default: one for each CPU.
 	CPUs int
+	// About gets the metadata of each wheel that is opened, as the wheel has it. Several goroutines call it at once.
+	// Default: nobody.
+	About func(a layers.Artifact, metadata []byte)
 	// Trees also lays the files of each layer out in a directory, for Tree. It needs Linux and root. Default: none.
 	Trees bool
 }
@@ -261,6 +264,24 @@ func (c *Converter) write(ctx context.Context, l layers.WheelLayer, wheels []*wh
 	return kept, err
 }
 
+// Metadata reads the core metadata of the wheel in a file.
+func Metadata(file string) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, fmt.Errorf("read wheel's metadata: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("read wheel's metadata: %w", err)
+	}
+	w, err := wheel.Open(f, info.Size())
+	if err != nil {
+		return nil, err
+	}
+	return w.Metadata()
+}
+
 // open waits for a layer's wheels, and opens them.
 func (c *Converter) open(ctx context.Context, l layers.WheelLayer) (all []*wheel.Wheel, closeAll func(), err error) {
 	var ends []func()
@@ -280,6 +301,11 @@ func (c *Converter) open(ctx context.Context, l layers.WheelLayer) (all []*wheel
 		if err != nil {
 			closeAll()
 			return nil, nil, fmt.Errorf("layer %s: wheel %q: %w", l.Name, path.Base(a.Path), err)
+		}
+		if c.o.About != nil {
+			if metadata, err := w.Metadata(); err == nil {
+				c.o.About(a, metadata)
+			}
 		}
 		all = append(all, w)
 	}

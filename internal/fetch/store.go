@@ -57,8 +57,11 @@ func openStore(dir string) (*store, error) {
 	return s, nil
 }
 
-func (s *store) path(d digest.Digest) string {
-	return filepath.Join(s.dir, "sha256", d.Encoded()[:2], d.Encoded())
+func (s *store) path(d digest.Digest) string { return StoredFile(s.dir, d) }
+
+// StoredFile is the file that an artifact has in the store in dir, if it was fetched.
+func StoredFile(dir string, d digest.Digest) string {
+	return filepath.Join(dir, "sha256", d.Encoded()[:2], d.Encoded())
 }
 
 func (s *store) partialPath(d digest.Digest) string {

@@ -53,6 +53,26 @@ func (c *Client) Attach(ctx context.Context, subject string, docs ...Document) (
 	return out, c.fail("attach to", subject, parsed.Context().RegistryStr(), err)
 }
 
+// SendNew sends the bytes of documents ahead that will be attached to an image in the repository of ref. No registry
+// can have them yet, because they name the image, so it does not ask for them. It tries once: Attach sends what is
+// missing.
+func (c *Client) SendNew(ctx context.Context, ref string, docs ...Document) error {
+	ctx, cancel := c.limited(ctx)
+	defer cancel()
+	parsed, _, err := c.parse(ref)
+	if err != nil {
+		return err
+	}
+	t := c.target(parsed.Context())
+	t.p.o.Retry, t.p.fresh, t.p.documents = -1, true, map[digest.Digest][]byte{}
+	for _, doc := range docs {
+		d := digest.FromBytes(doc.Data)
+		t.p.documents[d] = doc.Data
+		t.p.blobs = append(t.p.blobs, ocispecs.Descriptor{Digest: d, Size: int64(len(doc.Data))})
+	}
+	return c.fail("attach to", ref, parsed.Context().RegistryStr(), t.p.fill(ctx, t, false))
+}
+
 func (c *Client) attach(ctx context.Context, subject name.Reference, docs []Document) ([]digest.Digest, error) {
 	head, err := c.puller.Get(ctx, subject)
 	if err != nil {

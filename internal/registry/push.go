@@ -169,6 +169,7 @@ type pusher struct {
 	layers    map[digest.Digest]bool
 	known     map[digest.Digest]bool   // manifests and blobs that were read already
 	documents map[digest.Digest][]byte // the data of documents, by digest
+	fresh     bool                     // no registry can have the documents yet
 
 	mu   sync.Mutex
 	done Pushed

@@ -58,7 +58,7 @@ func (p *pusher) missing(ctx context.Context, t *target, first bool) ([]ocispecs
 		if has[i] = p.documents[d.Digest] != nil && p.c.documents.has(t.repo, d.Digest); has[i] {
 			continue
 		}
-		if has[i] = t.present.Has(d.Digest); has[i] {
+		if has[i] = t.present.Has(d.Digest); has[i] || p.fresh {
 			continue
 		}
 		g.Go(func() error {

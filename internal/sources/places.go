@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/raybuild/raybuild/internal/fetch"
 	"github.com/raybuild/raybuild/internal/hostconf"
 	"github.com/raybuild/raybuild/layers"
@@ -89,6 +91,9 @@ func MeasurePlaces(ctx context.Context, places []Place, host hostconf.Config, ti
 	}
 	return fetch.Measure(ctx, probes, fetch.MeasureOptions{Timeout: timeout, Logins: host.Logins, Certs: Certs(host)})
 }
+
+// StoredFile is the file of an artifact in a store. It may be missing.
+func StoredFile(store string, d digest.Digest) string { return fetch.StoredFile(store, d) }
 
 // Prune removes artifacts from a store until at most keep bytes are left. It starts with the
 // artifacts that were not used for the longest time. A missing store is no error.
