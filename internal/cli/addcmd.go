@@ -54,6 +54,7 @@ does not keep their versions.`,
 	f.BoolVar(&o.push, "push", false, "push the result")
 	pushRetryFlag(f, &o.pushRetry)
 	f.BoolVar(smokeFlag(&o.buildOptions))
+	f.BoolVar(sbomFlag(&o.buildOptions))
 	f.BoolVar(earlierFlag(&o.buildOptions))
 	signFlags(f, &o.buildOptions)
 	trustFlag(f, &o.recipeOptions)

@@ -346,7 +346,7 @@ func TestCache(t *testing.T) {
 	}
 	var uses []raybuild.CachePart
 	got := call(t, dir, "cache", "du", "--json")
-	if err := json.Unmarshal([]byte(got.stdout), &uses); err != nil || len(uses) != 8 {
+	if err := json.Unmarshal([]byte(got.stdout), &uses); err != nil || len(uses) != 9 {
 		t.Fatalf("%v: %+v", err, got)
 	}
 	for _, u := range uses {

@@ -94,6 +94,7 @@ type buildOptions struct {
 	annotations  []string
 	fetch        string
 	smoke        bool
+	sbom         bool
 	earlierImage bool
 	sign         string
 	signConfig   string
@@ -156,8 +157,15 @@ func (o *buildOptions) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.fetch, "fetch", "session", "who fetches artifacts: session (this machine, which hands them to the "+
 		"builder) or builder (for a builder that is far from here)")
 	f.BoolVar(smokeFlag(o))
+	f.BoolVar(sbomFlag(o))
 	signFlags(f, o)
 	trustFlag(f, &o.recipeOptions)
+}
+
+// sbomFlag adds --sbom.
+func sbomFlag(o *buildOptions) (v *bool, name string, value bool, usage string) {
+	return &o.sbom, "sbom", true, "attach bills of materials to the pushed image, in SPDX and in CycloneDX (raybuild " +
+		"sbom), and SLSA provenance; layers that were not read before are read for them"
 }
 
 // smokeFlag adds --smoke.

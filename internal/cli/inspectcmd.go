@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"fmt"
+	"iter"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,8 +19,8 @@ import (
 
 func (a *app) inspectCommand() *cobra.Command {
 	var (
-		insecure       []string
-		asJSON, asLock bool
+		insecure                 []string
+		asJSON, asLock, packages bool
 	)
 	cmd := &cobra.Command{
 		Use:   "inspect IMAGE",
@@ -28,6 +30,7 @@ its size and what made it, what its containers start with, and the lock that it
 was built from. No layer is pulled.`,
 		Example: `  raybuild inspect registry.example/ray:2.60.0
   raybuild inspect --json registry.example/ray:2.60.0
+  raybuild inspect --packages registry.example/ray:2.60.0
   raybuild inspect --lock registry.example/ray:2.60.0 > raybuild.lock`,
 		Args: oneArg("IMAGE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -37,13 +40,71 @@ was built from. No layer is pulled.`,
 			if asJSON && asLock {
 				return usagef("--json and --lock both are for standard output: give one of them")
 			}
+			if packages && asLock {
+				return usagef("--packages and --lock both are for standard output: give one of them")
+			}
+			if packages {
+				return a.inspectPackages(cmd.Context(), a.imageOptions(insecure), args[0], asJSON)
+			}
 			return a.inspect(cmd.Context(), a.imageOptions(insecure), args[0], asJSON, asLock)
 		},
 	}
 	insecureFlag(cmd.Flags(), &insecure)
 	cmd.Flags().BoolVar(&asLock, "lock", false, "print the lock that the image was built from, and nothing else")
+	cmd.Flags().BoolVar(&packages, "packages", false,
+		"print the image's packages of apt, conda and Python, each with the layer that holds it (see sbom)")
 	jsonFlag(cmd, &asJSON)
 	return cmd
+}
+
+// inspectPackages prints the packages of an image.
+func (a *app) inspectPackages(ctx context.Context, o raybuild.Options, ref string, asJSON bool) error {
+	bill, err := raybuild.ReadSBOM(ctx, ref, o, raybuild.SBOMOptions{})
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return a.printJSON(bill.Packages)
+	}
+	return a.print("%s", packagesText(bill.Packages))
+}
+
+// packagesText formats packages for people, in lines of at most 80 characters.
+func packagesText(all []raybuild.ImagePackage) string {
+	var b strings.Builder
+	for platform, of := range byPlatform(all) {
+		if b.Len() > 0 {
+			b.WriteString("\n\n")
+		}
+		fmt.Fprintf(&b, "%-10s%s\n%-10s%d\n", "platform", platform, "packages", len(of))
+		rows := [][]string{{"NAME", "VERSION", "KIND", "LAYER"}}
+		for _, p := range of {
+			layer := show.OneLine(p.Layers[0].Title, 15)
+			if n := len(p.Layers); n > 1 {
+				layer += fmt.Sprintf(" +%d", n-1)
+			}
+			rows = append(rows, []string{show.Printable(show.OneLine(p.Name, 28)),
+				show.Printable(show.OneLine(p.Version, 20)), p.Kind, show.Printable(layer)})
+		}
+		b.WriteString(table(rows))
+	}
+	return b.String()
+}
+
+// byPlatform gives the packages of each platform, in their order.
+func byPlatform(all []raybuild.ImagePackage) iter.Seq2[string, []raybuild.ImagePackage] {
+	return func(yield func(string, []raybuild.ImagePackage) bool) {
+		for len(all) > 0 {
+			n := slices.IndexFunc(all, func(p raybuild.ImagePackage) bool { return p.Platform != all[0].Platform })
+			if n < 0 {
+				n = len(all)
+			}
+			if !yield(all[0].Platform, all[:n]) {
+				return
+			}
+			all = all[n:]
+		}
+	}
 }
 
 func (a *app) inspect(ctx context.Context, o raybuild.Options, ref string, asJSON, asLock bool) error {

@@ -58,6 +58,7 @@ the same.`,
 	f.StringVar(&o.base, "base", "", "put it on the base `IMAGE` (default: the image's own base, as its tag is today)")
 	f.StringArrayVar(&o.secrets, "secret", nil, "a secret for steps that run again, as for the build (repeatable)")
 	f.BoolVar(smokeFlag(&o.buildOptions))
+	f.BoolVar(sbomFlag(&o.buildOptions))
 	f.BoolVar(earlierFlag(&o.buildOptions))
 	signFlags(f, &o.buildOptions)
 	trustFlag(f, &o.recipeOptions)

@@ -25,8 +25,8 @@ local Docker Engine. "raybuild doctor" says which one it is and what is missing.
 
 Standard output gets one line, the image's reference by digest
 (registry.example/ray@sha256:…). Everything else goes to standard error. Exit
-codes: 0 done, 1 failed, 2 there are changes (plan), 64 wrong usage, 130
-interrupted.
+codes: 0 done, 1 failed, 2 something was found (plan: changes; verify: a
+difference; audit: advisories), 64 wrong usage, 130 interrupted.
 
 Environment: RAYBUILD_HOME (raybuild's own state; default ~/.cache/raybuild),
 BUILDKIT_HOST, DOCKER_CONFIG (registry credentials), SOURCE_DATE_EPOCH (the
@@ -80,7 +80,7 @@ func (a *app) rootCommand() *cobra.Command {
 	o.complete(root)
 	root.AddCommand(
 		a.lockCommand(), a.planCommand(), a.whyCommand(), a.diffCommand(), a.rebaseCommand(), a.addCommand(),
-		a.verifyCommand(), a.graphCommand(), a.inspectCommand(),
+		a.verifyCommand(), a.graphCommand(), a.inspectCommand(), a.sbomCommand(), a.auditCommand(),
 		a.mirrorsCommand(), a.doctorCommand(), a.cacheCommand(),
 		a.registryCommand(), a.initCommand(), a.schemaCommand(),
 		a.versionCommand(), a.completionCommand(), a.docsCommand(), a.engineCommand(),
