@@ -2,6 +2,7 @@ package raybuild
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"time"
 
@@ -20,6 +21,8 @@ type Inspection struct {
 	Platforms   []ImagePlatform   `json:"platforms"`             // in the index's order
 	Graph       string            `json:"graph,omitempty"`       // digest of the graph that the image was built from
 	Lock        string            `json:"lock,omitempty"`        // the image's lock, as text
+	// the recipe that the image carries, in JSON with defaults written out
+	Recipe json.RawMessage `json:"recipe,omitempty"`
 }
 
 // ImagePlatform is the image of one platform.
@@ -66,6 +69,15 @@ func Inspect(ctx context.Context, ref string, o Options) (_ *Inspection, err err
 		Annotations: image.Annotations, Graph: image.Annotations[layers.GraphAnnotation]}
 	if len(locks) > 0 {
 		out.Lock = string(locks[len(locks)-1].Data)
+	}
+	source, err := sourceOf(ctx, c, &image)
+	if errors.Is(err, errOtherDocument) {
+		e.warn("the recipe of %s is not shown: %v", image.Ref, err)
+	} else if err != nil {
+		return nil, err
+	}
+	if source != nil {
+		out.Recipe = source.Recipe
 	}
 	for _, p := range image.Platforms {
 		platform := ImagePlatform{Platform: p.Platform, Digest: p.Digest, Size: p.Size, Created: p.Created,

@@ -26,9 +26,9 @@ const (
 	importBound = 1.05
 )
 
-// TestImports compares how long Ray, or Ray and torch, take to import in an environment of layers and in one that pip made, as a user
-// who may not write there: from the disk, and from memory. It is part of no other test's run, because others on the
-// machine disturb it.
+// TestImports compares how long Ray, or Ray and torch, take to import in an environment of layers and in one that pip
+// made, as a user who may not write there: from the disk, and from memory. It is part of no other test's run, because
+// others on the machine disturb it.
 func TestImports(t *testing.T) {
 	requirements, statement := []string{"ray[default]==" + world.RayReal}, "import ray"
 	switch os.Getenv(importsEnv) {

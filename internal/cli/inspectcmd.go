@@ -19,15 +19,15 @@ import (
 
 func (a *app) inspectCommand() *cobra.Command {
 	var (
-		insecure                 []string
-		asJSON, asLock, packages bool
+		insecure                           []string
+		asJSON, asLock, asRecipe, packages bool
 	)
 	cmd := &cobra.Command{
 		Use:   "inspect IMAGE",
 		Short: "Show an image's layers, sizes, config and lock",
 		Long: `inspect asks the registry about IMAGE: digest, platforms, base, each layer with
 its size and what made it, what its containers start with, and the lock that it
-was built from. No layer is pulled.`,
+was built from. No layer is pulled. --recipe prints what raybuild verify makes it of.`,
 		Example: `  raybuild inspect registry.example/ray:2.60.0
   raybuild inspect --json registry.example/ray:2.60.0
   raybuild inspect --packages registry.example/ray:2.60.0
@@ -37,20 +37,20 @@ was built from. No layer is pulled.`,
 			if _, err := registry.Host(args[0]); err != nil {
 				return &usageError{err}
 			}
-			if asJSON && asLock {
-				return usagef("--json and --lock both are for standard output: give one of them")
-			}
-			if packages && asLock {
-				return usagef("--packages and --lock both are for standard output: give one of them")
+			if (asJSON || packages) && (asLock || asRecipe) || asLock && asRecipe {
+				return usagef("--lock, --recipe, --packages and --json are for standard output: give one of them, or " +
+					"--packages with --json")
 			}
 			if packages {
 				return a.inspectPackages(cmd.Context(), a.imageOptions(insecure), args[0], asJSON)
 			}
-			return a.inspect(cmd.Context(), a.imageOptions(insecure), args[0], asJSON, asLock)
+			return a.inspect(cmd.Context(), a.imageOptions(insecure), args[0], asJSON, asLock, asRecipe)
 		},
 	}
 	insecureFlag(cmd.Flags(), &insecure)
 	cmd.Flags().BoolVar(&asLock, "lock", false, "print the lock that the image was built from, and nothing else")
+	cmd.Flags().BoolVar(&asRecipe, "recipe", false,
+		"print the recipe that the image carries, as JSON with all defaults")
 	cmd.Flags().BoolVar(&packages, "packages", false,
 		"print the image's packages of apt, conda and Python, each with the layer that holds it (see sbom)")
 	jsonFlag(cmd, &asJSON)
@@ -107,7 +107,8 @@ func byPlatform(all []raybuild.ImagePackage) iter.Seq2[string, []raybuild.ImageP
 	}
 }
 
-func (a *app) inspect(ctx context.Context, o raybuild.Options, ref string, asJSON, asLock bool) error {
+func (a *app) inspect(ctx context.Context, o raybuild.Options, ref string, asJSON, asLock,
+	asRecipe bool) error {
 	all, err := raybuild.Inspect(ctx, ref, o)
 	if err != nil {
 		return err
@@ -118,6 +119,11 @@ func (a *app) inspect(ctx context.Context, o raybuild.Options, ref string, asJSO
 			ref)
 	case asLock:
 		return a.print("%s", strings.TrimRight(all.Lock, "\n"))
+	case asRecipe && all.Recipe == nil:
+		return fmt.Errorf("image %q carries no recipe: it was not pushed by raybuild, or copied without its referrers",
+			ref)
+	case asRecipe:
+		return a.printJSON(all.Recipe)
 	case asJSON:
 		return a.printJSON(all)
 	}
@@ -129,7 +135,7 @@ func inspectText(i *raybuild.Inspection) string {
 	var b strings.Builder
 	line := func(key, value string) {
 		if value != "" {
-			fmt.Fprintf(&b, "%-10s%s\n", key, value)
+			fmt.Fprintf(&b, "%-10s%s\n", key, show.Printable(value)) // an image's text is not trusted
 		}
 	}
 	line("image", i.Ref)
@@ -155,7 +161,8 @@ func inspectText(i *raybuild.Inspection) string {
 		line("command", strings.Join(append(append([]string{}, p.Config.Entrypoint...), p.Config.Cmd...), " "))
 		rows := [][]string{{"LAYER", "SIZE", "MADE BY"}}
 		for _, l := range p.Layers {
-			rows = append(rows, []string{show.Short(l.Digest.String()), show.Size(l.Size), show.OneLine(l.History, 80)})
+			rows = append(rows, []string{show.Short(l.Digest.String()), show.Size(l.Size),
+				show.Printable(show.OneLine(l.History, 80))})
 		}
 		b.WriteString(table(rows) + "\n")
 	}

@@ -119,3 +119,15 @@ func TestDoctor(t *testing.T) {
 		t.Errorf("a builder that is not there: %+v", dead)
 	}
 }
+
+// TestL4InspectShowsNoEscapes: an image's texts would move the cursor, or give the terminal another title.
+func TestL4InspectShowsNoEscapes(t *testing.T) {
+	t.Parallel()
+	const evil = "a\x1b[2Jb\x07"
+	i := &raybuild.Inspection{Ref: "r", Graph: evil, Platforms: []raybuild.ImagePlatform{{BaseName: evil,
+		Layers: []raybuild.ImageLayer{{History: evil}}}}}
+	i.Platforms[0].Config.Cmd, i.Platforms[0].Config.User = []string{evil}, evil
+	if text := inspectText(i); strings.ContainsAny(text, "\x1b\x07") || strings.Count(text, `a\x1b[2Jb\a`) != 5 {
+		t.Errorf("it shows %q", text)
+	}
+}

@@ -137,6 +137,10 @@ func TestVerifyFindsOneByte(t *testing.T) {
 		len(r.Layers) != len(honest.Layers) {
 		t.Fatalf("an honest image of %d layers: %+v", len(honest.Layers), r)
 	}
+	if i, err := raybuild.Inspect(t.Context(), honest.Reference, v.options()); err != nil ||
+		!strings.Contains(string(i.Recipe), "requests") {
+		t.Errorf("the recipe that is verified: %s, %v", i.Recipe, err)
+	}
 	v.tamper(v.Ref("ray:1"), "big/noise")
 	v.documented(v.Ref("ray:1"), honest.Reference)
 	r := v.verify(v.Ref("ray:1"), raybuild.VerifyOptions{})
