@@ -117,9 +117,21 @@ func (s *Sources) Canonical(u *url.URL) *url.URL {
 // needsTLS tells whether an http URL of the gateway is https: the root that is the nearest above it says so, else
 // what is known of its host.
 func (s *Sources) needsTLS(u *url.URL) bool {
+	near, secure := s.above(u)
+	switch {
+	case near != nil:
+		return near.Scheme == "https"
+	case secure:
+		return true
+	}
+	return s.fetcher.Secure(u.Host) // without the lock: the fetcher asks for roots under its own
+}
+
+// above is the root of a source that is the nearest above a URL; nil: there is none. secure tells whether the URLs of
+// its host are known to be https.
+func (s *Sources) above(u *url.URL) (near *url.URL, secure bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var near *url.URL
 	for _, root := range s.roots {
 		if strings.EqualFold(root.Host, u.Host) && fetch.BelowPath(root.Path, u.Path) &&
 			(near == nil || len(root.Path) > len(near.Path) ||
@@ -127,10 +139,7 @@ func (s *Sources) needsTLS(u *url.URL) bool {
 			near = root
 		}
 	}
-	if near != nil {
-		return near.Scheme == "https"
-	}
-	return s.secure[strings.ToLower(u.Host)] || s.fetcher.Secure(u.Host)
+	return near, s.secure[strings.ToLower(u.Host)]
 }
 
 // Allow implements layers.Sources.
