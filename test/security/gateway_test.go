@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/raybuild/raybuild/internal/hostconf"
 	"github.com/raybuild/raybuild/internal/registry"
@@ -63,7 +64,9 @@ func (s *server) requests() string {
 type gateway struct {
 	t       *testing.T
 	sources *sources.Sources
-	warned  []string
+
+	mu     sync.Mutex
+	warned []string
 }
 
 // newGateway knows a recipe with an index of its own. Each host of the netrc file has a login.
@@ -87,7 +90,11 @@ func newGateway(t *testing.T, index string, hosts ...string) *gateway {
 	g := &gateway{t: t}
 	g.sources, err = sources.New(sources.Options{Store: t.TempDir(), Registry: registry.New(registry.Options{}),
 		Recipe: recipe, Mirrors: layers.Presets()[:1], Host: hostconf.Config{},
-		Warn: func(text string) { g.warned = append(g.warned, text) }})
+		Warn: func(text string) {
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			g.warned = append(g.warned, text)
+		}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,5 +227,44 @@ func TestH2HTTPSSourcesStayHTTPS(t *testing.T) {
 		if got := g.sources.Canonical(u).String(); got != want {
 			t.Errorf("%s is %s, want %s", raw, got, want)
 		}
+	}
+}
+
+// Requests of resolvers and what the lock tells come at once: nobody waits for ever.
+func TestGatewayAnswersWhileMoreIsKnown(t *testing.T) {
+	index := newServer(t, map[string]string{"/simple/ours/": `<a href="HERE/ours-1-py3-none-any.whl">a</a>`})
+	g := newGateway(t, index.URL+"/simple")
+	stop := make(chan struct{})
+	var work sync.WaitGroup
+	for n := range 4 {
+		work.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				g.sources.Know([]layers.Artifact{{Kind: layers.KindWheel, Name: "a", Version: "1",
+					Origin: "http://own.example", Path: fmt.Sprintf("a-%d-%d-py3-none-any.whl", n, i%50),
+					SHA256: strings.Repeat("a", 64)}}, nil)
+			}
+		})
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 300 {
+			g.get(index.URL + "/simple/ours/")
+			g.get("http://elsewhere.example/")
+		}
+	}()
+	select {
+	case <-done:
+	case <-time.After(time.Minute):
+		t.Error("the gateway does not answer any more")
+	}
+	close(stop)
+	if !t.Failed() {
+		work.Wait()
 	}
 }
