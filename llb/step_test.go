@@ -60,10 +60,31 @@ func TestOfflineStepsSayThatTheyHaveNoNetwork(t *testing.T) {
 	if !errors.As(err, &se) || !strings.Contains(err.Error(), "no network") {
 		t.Errorf("offline step: %v, %+v", err, se)
 	}
-	online := sh("x", "ask online", script)
-	online.Network = llb.Online
-	if got, err := answer(t, b, w, online, llb.Session{}); err != nil || !strings.Contains(got, "200 OK") {
-		t.Errorf("online step: %q, %v", got, err)
+}
+
+// The network of the builder's machine is for those who ask for it. A step that is online has another loopback.
+func TestNetworkOfTheHost(t *testing.T) {
+	w, b := newWorld(t), connect(t)
+	host, port, _ := strings.Cut(w.host, ":")
+	e := sh("x", "ask", `printf 'GET /v2/ HTTP/1.0\r\n\r\n' | nc `+host+" "+port+` > /out/answer`)
+	for _, c := range []struct {
+		name    string
+		network llb.Network
+		asked   bool
+		answers bool
+	}{
+		{"an online step", llb.Online, false, false},
+		{"a step on the host's network", llb.HostNetwork, true, true},
+		{"a step on the host's network, unasked", llb.HostNetwork, false, false},
+	} {
+		e.Network = c.network
+		dir := t.TempDir()
+		err := b.Export(t.Context(), llb.From(w.base).Make(e, llb.Output{Path: "/out", On: llb.Scratch()}), amd64, dir,
+			llb.Session{}, llb.SolveOptions{HostNetwork: c.asked})
+		got, _ := os.ReadFile(filepath.Join(dir, "answer")) // there is none after an error
+		if (err == nil && strings.Contains(string(got), "200 OK")) != c.answers {
+			t.Errorf("%s: %q, %v", c.name, got, err)
+		}
 	}
 }
 

@@ -151,6 +151,8 @@ func (b *Bed) BuildctlArgs(ctx context.Context, home, ref string, c Context, mor
 		return nil, err
 	}
 	args := []string{"--addr", addr, "build", "--progress", "plain", "--frontend", "dockerfile.v0",
+		// Mirrors and registry are on this machine's loopback.
+		"--allow", "network.host", "--opt", "force-network-mode=host",
 		"--local", "context=" + c.Dir, "--local", "dockerfile=" + c.Dockerfile}
 	values, err := c.BuildArgs()
 	if err != nil {
