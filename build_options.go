@@ -38,6 +38,9 @@ type BuildOptions struct {
 	// NoGraphTag means that the build does not search for the image by the tag of its graph, and
 	// does not give it this tag.
 	NoGraphTag bool
+	// KeepGraphTags gives the image no tag of its graph, and moves none. The build searches for such tags all the same.
+	// It is for a build of somebody else's code, which later builds must not find.
+	KeepGraphTags bool
 	// CacheFrom and CacheTo are build caches to import and export. Default: none. A cache is exported with mode=max
 	// and ignore-error=true, unless its entry says otherwise.
 	CacheFrom, CacheTo []llb.CacheEntry
@@ -91,6 +94,9 @@ type SignOptions struct {
 	// Default: the servers of the public Sigstore.
 	Config string
 }
+
+// tagsGraph tells whether the image gets a tag of its graph.
+func (o *BuildOptions) tagsGraph() bool { return !o.NoGraphTag && !o.KeepGraphTags }
 
 // SmokeMode says whether an image is tested.
 type SmokeMode string

@@ -216,7 +216,7 @@ func (p *Project) retagOrCopy(ctx context.Context, graph *layers.Graph, o *Build
 			h.how = copied
 		}
 		to := others
-		if !o.NoGraphTag {
+		if o.tagsGraph() {
 			to = slices.Concat(graphTags(others, graph.Digest), others)
 		}
 		var err error
@@ -239,7 +239,7 @@ func (p *Project) retagOrCopy(ctx context.Context, graph *layers.Graph, o *Build
 // tagByGraph tags the pushed image by its graph, so that later builds find it under other names. An
 // error does not fail a finished push.
 func (p *Project) tagByGraph(ctx context.Context, graph *layers.Graph, o *BuildOptions, pushed digest.Digest) {
-	if o.NoGraphTag {
+	if !o.tagsGraph() {
 		return
 	}
 	tags := graphTags(o.Names, graph.Digest)

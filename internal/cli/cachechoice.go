@@ -38,7 +38,7 @@ func (o *buildOptions) chooseCache(a *app) error {
 		if len(p.cacheTo) > 0 || o.push && o.graphTag {
 			a.say("note: %s: no cache is written, and no tag of the graph (with --trusted-run they are)", outside)
 		}
-		p.cacheTo, o.graphTag = nil, false
+		p.cacheTo, o.outside = nil, true
 	}
 	return nil
 }

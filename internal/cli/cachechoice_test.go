@@ -136,18 +136,17 @@ func TestUntrustedPullRequestsWriteNoCache(t *testing.T) {
 	}
 	for _, tt := range tests {
 		for _, o := range []*buildOptions{
-			{cache: true, names: []string{"registry.example/ray:1"}, graphTag: true},
-			{cacheFrom: []string{"registry.example/ray:c"}, cacheTo: []string{"registry.example/ray:c"},
-				graphTag: true},
+			{cache: true, names: []string{"registry.example/ray:1"}},
+			{cacheFrom: []string{"registry.example/ray:c"}, cacheTo: []string{"registry.example/ray:c"}},
 		} {
 			trusted := *o
 			trusted.trustedRun = true
 			from, to := chosen(t, o, tt.env)
-			if len(from) == 0 || (len(to) > 0) != tt.writes || o.graphTag != tt.writes {
-				t.Errorf("%s: reads %v, writes %v and tags the graph %v, want: %v", tt.name, from, to, o.graphTag,
+			if len(from) == 0 || (len(to) > 0) != tt.writes || o.outside == tt.writes {
+				t.Errorf("%s: reads %v, writes %v and tags the graph %v, want: %v", tt.name, from, to, !o.outside,
 					tt.writes)
 			}
-			if _, to := chosen(t, &trusted, tt.env); len(to) == 0 || !trusted.graphTag {
+			if _, to := chosen(t, &trusted, tt.env); len(to) == 0 || trusted.outside {
 				t.Errorf("%s with --trusted-run: writes %v", tt.name, to)
 			}
 		}

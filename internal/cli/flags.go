@@ -80,6 +80,7 @@ type buildOptions struct {
 	noCache      bool
 	graphTag     bool
 	trustedRun   bool
+	outside      bool // this CI run may build somebody else's code
 	reuse        bool
 	cache        bool
 	cacheFrom    []string

@@ -52,7 +52,7 @@ func (a *app) libraryOptions(o *buildOptions) (raybuild.Options, raybuild.BuildO
 	p := o.parsed
 	build := raybuild.BuildOptions{
 		Names: o.names, Push: o.push, Outputs: p.outputs, NoCache: o.noCache, NoReuse: !o.reuse,
-		NoGraphTag: !o.graphTag, NoSBOM: !o.sbom, Version: a.versionText(),
+		NoGraphTag: !o.graphTag, KeepGraphTags: o.outside, NoSBOM: !o.sbom, Version: a.versionText(),
 		CacheFrom: p.cacheFrom, CacheTo: p.cacheTo, CacheBudget: o.cacheBudget, BuilderFetches: o.fetch == "builder",
 		Compression: o.compression, Labels: p.labels, Annotations: p.annotations, Secrets: p.secrets,
 		EarlierImage: o.earlierImage, Before: o.reportFile != "", Sign: a.signOptions(o),

@@ -5,6 +5,10 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"net"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,7 +27,8 @@ import (
 func aptBase(t *testing.T, ref string) v1.Image {
 	t.Helper()
 	sources := fmt.Sprintf("Types: deb\nURIs: %[1]s\nSuites: bookworm bookworm-updates\nComponents: main\n\n"+
-		"Types: deb\nURIs: %[1]s-security\nSuites: bookworm-security\nComponents: main\n", testEnv.A.Apt)
+		"Types: deb\nURIs: %[1]s-security\nSuites: bookworm-security\nComponents: main\n",
+		offLoopback(t, testEnv.A.Apt))
 	var archive bytes.Buffer
 	w := tar.NewWriter(&archive)
 	header := &tar.Header{Name: "etc/apt/sources.list.d/debian.sources", Mode: 0o644, Size: int64(len(sources))}
@@ -54,6 +59,24 @@ func aptBase(t *testing.T, ref string) v1.Image {
 		t.Fatal(err)
 	}
 	return image
+}
+
+// offLoopback is a URL of this machine's loopback as steps with a network reach it.
+func offLoopback(t *testing.T, raw string) string {
+	t.Helper()
+	u, err := url.Parse(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", net.JoinHostPort(outsideAddress(t), "0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	relay := httptest.NewUnstartedServer(httputil.NewSingleHostReverseProxy(&url.URL{Scheme: u.Scheme, Host: u.Host}))
+	relay.Listener = ln
+	relay.Start()
+	t.Cleanup(relay.Close)
+	return relay.URL + u.Path
 }
 
 // The image of raybuild itself (make image) stands on its base, runs raybuild, and has what raybuild runs.
