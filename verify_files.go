@@ -3,7 +3,6 @@ package raybuild
 import (
 	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"context"
 	"encoding/csv"
 	"errors"
@@ -14,10 +13,10 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/raybuild/raybuild/internal/registry"
+	"github.com/raybuild/raybuild/internal/sbom"
 	"github.com/raybuild/raybuild/internal/show"
 )
 
@@ -107,25 +106,12 @@ func (p *Project) readLayer(ctx context.Context, ref string, l registry.Layer) (
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, blob.Close()) }()
-	var in io.Reader
-	switch {
-	case strings.HasSuffix(l.MediaType, "gzip"):
-		z, err := gzip.NewReader(blob)
-		if err != nil {
-			return nil, fmt.Errorf("unpack layer %s: %w", l.Digest, err)
-		}
-		in = z
-	case strings.HasSuffix(l.MediaType, "zstd"):
-		z, err := zstd.NewReader(blob)
-		if err != nil {
-			return nil, fmt.Errorf("unpack layer %s: %w", l.Digest, err)
-		}
-		defer z.Close()
-		in = z
-	default:
-		in = blob
+	plain, end, err := sbom.Unpacked(blob)
+	if err != nil {
+		return nil, fmt.Errorf("unpack layer %s: %w", l.Digest, err)
 	}
-	out, err := readFiles(in)
+	defer end()
+	out, err := readFiles(plain)
 	if err != nil {
 		return nil, fmt.Errorf("read layer %s: %w", l.Digest, err)
 	}

@@ -58,7 +58,7 @@ const (
 
 // ReadLayer reads a layer: a tar, as gzip, zstd or plain.
 func ReadLayer(ctx context.Context, layer io.Reader, o ReadOptions) (*Found, error) {
-	plain, end, err := unpacked(layer)
+	plain, end, err := Unpacked(layer)
 	if err != nil {
 		return nil, fmt.Errorf("read layer: %w", err)
 	}
@@ -83,8 +83,8 @@ func ReadLayer(ctx context.Context, layer io.Reader, o ReadOptions) (*Found, err
 	return s.end(), nil
 }
 
-// unpacked reads what a layer's blob has packed.
-func unpacked(r io.Reader) (io.Reader, func(), error) {
+// Unpacked gives what a layer's blob has packed: as gzip, zstd or plain. Call end when it was read.
+func Unpacked(r io.Reader) (plain io.Reader, end func(), err error) {
 	in := bufio.NewReaderSize(r, 1<<16)
 	head, err := in.Peek(4)
 	if err != nil && !errors.Is(err, io.EOF) {

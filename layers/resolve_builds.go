@@ -1,0 +1,116 @@
+package layers
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/raybuild/raybuild/llb"
+)
+
+// withBuildNeeds adds what the builds of source distributions need: the wheels
+// that they ask for, and a compiler where there is something to compile.
+func (r *Resolver) withBuildNeeds(ctx context.Context, p python, artifacts []Artifact) ([]Artifact, error) {
+	sdists := ofKind(artifacts, KindSdist)
+	if len(sdists) == 0 {
+		return artifacts, nil
+	}
+	r.know(sdists)
+	dir, err := artifactDir("[ray] collect sources", sdists)
+	if err != nil {
+		return nil, err
+	}
+	out, err := r.Run(ctx, r.stack.ToolStage, "[ray] look into sources", buildNeedsText, pipEnv,
+		[]llb.Mount{{Path: work + "/sources", Stage: dir}, p.envMount(r.stack)}, p.interpreter(), work+"/sources")
+	if err != nil {
+		return nil, err
+	}
+	needs := map[string]struct {
+		Requires []string
+		Native   bool
+	}{}
+	if err := json.Unmarshal(out["needs.json"], &needs); err != nil {
+		return nil, fmt.Errorf("read what the sources need: %w", err)
+	}
+	compiler := false
+	for _, file := range slices.Sorted(maps.Keys(needs)) {
+		at := slices.IndexFunc(artifacts, func(a Artifact) bool { return a.Filename() == file })
+		if at < 0 {
+			return nil, fmt.Errorf("read what the sources need: there are none of %q", file)
+		}
+		requires, err := buildRequirements(needs[file].Requires)
+		if err != nil {
+			return nil, fmt.Errorf("read what the build of %q needs: %w", file, err)
+		}
+		wheels, _, err := r.askPip(ctx, p, pipQuestion{
+			layer: "ray", requirements: requires, constraints: p.pins,
+			options: []string{"--ignore-installed"},
+		})
+		if err != nil {
+			return nil, fmt.Errorf("resolve the build of %q: %w", file, err)
+		}
+		if needs[file].Native {
+			artifacts[at].For = withFact(artifacts[at].For, "native", "yes")
+			compiler = true
+		}
+		artifacts = addNeeds(artifacts, wheels, artifacts[at].Name)
+	}
+	if compiler {
+		debs, err := resolveApt(ctx, r, r.stack.ToolStage, Apt{Packages: compilerPackages})
+		if err != nil {
+			return nil, fmt.Errorf("resolve a compiler for the tool stage: %w", err)
+		}
+		artifacts = append(artifacts, debs...)
+	}
+	return artifacts, nil
+}
+
+// buildRequirements are the requirements of a package's own build, in their normal form. They are the package's text,
+// and go into a file of pip's, where a line may be an option.
+func buildRequirements(texts []string) ([]string, error) {
+	var out []string
+	for _, text := range texts {
+		req, message, fix := parseRequirement(text)
+		if message != "" {
+			return nil, fmt.Errorf("it asks for %s: %s; build a wheel of the package and name that under pip.wheels",
+				message, fix)
+		}
+		out = append(out, req.String())
+	}
+	return out, nil
+}
+
+// withFact is a copy of the facts with one more.
+func withFact(facts map[string]string, name, value string) map[string]string {
+	out := maps.Clone(facts)
+	if out == nil {
+		out = map[string]string{}
+	}
+	out[name] = value
+	return out
+}
+
+// addNeeds notes that the build of a package takes wheels.
+func addNeeds(artifacts, wheels []Artifact, builds string) []Artifact {
+	for _, w := range wheels {
+		at := slices.IndexFunc(artifacts, func(a Artifact) bool { return a.SHA256 == w.SHA256 })
+		if at < 0 {
+			w.For = withFact(w.For, "build", builds)
+			artifacts = append(artifacts, w)
+			continue
+		}
+		facts := maps.Clone(artifacts[at].For)
+		if facts == nil {
+			facts = map[string]string{}
+		}
+		if facts["build"] == "" {
+			facts["runtime"] = "yes"
+		}
+		facts["build"] = strings.TrimSpace(facts["build"] + " " + builds)
+		artifacts[at].For = facts
+	}
+	return artifacts
+}
