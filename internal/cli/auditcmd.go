@@ -145,7 +145,11 @@ func auditText(r *raybuild.AuditReport) string {
 			fmt.Fprintf(&b, "  also %s\n", show.Printable(show.OneLine(strings.Join(a.Aliases, ", "), 72)))
 		}
 	}
-	fmt.Fprintf(&b, "%d advisories for %d packages", len(r.Advisories), r.Packages)
+	many := "advisories"
+	if len(r.Advisories) == 1 {
+		many = "advisory"
+	}
+	fmt.Fprintf(&b, "%d %s for %d packages", len(r.Advisories), many, r.Packages)
 	if len(r.Databases) == 1 {
 		b.WriteString("; only Ray's own were looked for: give a database with --db")
 	}
