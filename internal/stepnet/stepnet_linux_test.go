@@ -18,22 +18,6 @@ import (
 	"github.com/raybuild/raybuild/internal/testneeds"
 )
 
-// outside is an address of this machine that is not loopback; "": it has none.
-func outside(t *testing.T) string {
-	t.Helper()
-	all, err := net.InterfaceAddrs()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, a := range all {
-		if ip, ok := a.(*net.IPNet); ok && ip.IP.To4() != nil && ip.IP.IsGlobalUnicast() {
-			return ip.IP.String()
-		}
-	}
-	testneeds.Skip(t, "this machine has no address but loopback")
-	return ""
-}
-
 // in runs a shell in a network. There, "get URL [BODY]" asks for a URL.
 func in(t *testing.T, n *Network, sh string) (string, error) {
 	t.Helper()
@@ -63,7 +47,7 @@ func TestM11StepsHaveTheirOwnLoopback(t *testing.T) {
 	})
 	loopback := httptest.NewServer(handler)
 	defer loopback.Close()
-	address := outside(t)
+	address := testneeds.OutsideAddress(t)
 	ln, err := net.Listen("tcp", net.JoinHostPort(address, "0"))
 	if err != nil {
 		t.Fatal(err)

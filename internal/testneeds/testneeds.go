@@ -4,6 +4,7 @@
 package testneeds
 
 import (
+	"net"
 	"os"
 	"os/exec"
 	"testing"
@@ -62,4 +63,21 @@ func Skip(t testing.TB, why string) {
 	default:
 		t.Skip(why)
 	}
+}
+
+// OutsideAddress gives an IPv4 address of this machine that is not loopback, for servers that steps with a network
+// reach. It skips the test if there is none.
+func OutsideAddress(t testing.TB) string {
+	t.Helper()
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range all {
+		if ip, ok := a.(*net.IPNet); ok && ip.IP.To4() != nil && ip.IP.IsGlobalUnicast() {
+			return ip.IP.String()
+		}
+	}
+	Skip(t, "this machine has no address but loopback")
+	return ""
 }

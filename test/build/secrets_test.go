@@ -267,7 +267,7 @@ func TestM11OnlineStepsDoNotShareLoopback(t *testing.T) {
 	if n := served.Load(); n != 0 {
 		t.Errorf("the step sent %d requests to this machine's loopback", n)
 	}
-	ln, err := net.Listen("tcp", net.JoinHostPort(outsideAddress(t), "0"))
+	ln, err := net.Listen("tcp", net.JoinHostPort(testneeds.OutsideAddress(t), "0"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -280,22 +280,6 @@ func TestM11OnlineStepsDoNotShareLoopback(t *testing.T) {
 	if n := served.Load(); n != 1 {
 		t.Errorf("the step sent %d requests to a server of the network, want 1", n)
 	}
-}
-
-// outsideAddress is an address of this machine that is not loopback.
-func outsideAddress(t *testing.T) string {
-	t.Helper()
-	all, err := net.InterfaceAddrs()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, a := range all {
-		if ip, ok := a.(*net.IPNet); ok && ip.IP.To4() != nil && ip.IP.IsGlobalUnicast() {
-			return ip.IP.String()
-		}
-	}
-	testneeds.Skip(t, "this machine has no address but loopback")
-	return ""
 }
 
 func onlineRecipe(run string, network any) string {

@@ -20,6 +20,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	"github.com/raybuild/raybuild/internal/testneeds"
 )
 
 // aptBase pushes the world's base with the world's mirror as its apt source, so that a step with a network installs
@@ -68,7 +70,7 @@ func offLoopback(t *testing.T, raw string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln, err := net.Listen("tcp", net.JoinHostPort(outsideAddress(t), "0"))
+	ln, err := net.Listen("tcp", net.JoinHostPort(testneeds.OutsideAddress(t), "0"))
 	if err != nil {
 		t.Fatal(err)
 	}
