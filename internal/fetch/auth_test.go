@@ -131,7 +131,7 @@ func TestDowngradeIsRefused(t *testing.T) {
 	if _, err := r.read(t, r.want(data)); err == nil || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("an unknown certificate was taken: %v", err)
 	}
-	r.client.Transport.(*http.Transport).TLSClientConfig = &tls.Config{
+	r.client.Transport.(lateTransport).made().TLSClientConfig = &tls.Config{
 		RootCAs: secure.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs,
 	}
 	if _, err := r.read(t, r.want(data)); err == nil || !strings.Contains(err.Error(), "redirect from https to http") {

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -28,37 +29,51 @@ const (
 
 // newClient returns a client that is strict about redirects and addresses, leaves encodings alone and has time limits.
 func newClient(o Options, reach *reach) *http.Client {
+	return &http.Client{
+		CheckRedirect: func(req *http.Request, via []*http.Request) error { return checkRedirect(reach, req, via) },
+		Transport:     lateTransport{sync.OnceValue(func() *http.Transport { return newTransport(o, reach) })},
+	}
+}
+
+// lateTransport makes its transport when it is used. To read all certificates takes as long as a small edit.
+type lateTransport struct{ made func() *http.Transport }
+
+func (t lateTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	return t.made().RoundTrip(r)
+}
+
+// CloseIdleConnections is what [http.Client.CloseIdleConnections] calls.
+func (t lateTransport) CloseIdleConnections() { t.made().CloseIdleConnections() }
+
+func newTransport(o Options, reach *reach) *http.Transport {
 	proxy := httpproxy.FromEnvironment().ProxyFunc()
 	var trust *tls.Config
 	if pool := certPool(o); pool != nil {
 		trust = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	}
-	return &http.Client{
-		CheckRedirect: func(req *http.Request, via []*http.Request) error { return checkRedirect(reach, req, via) },
-		Transport: &http.Transport{
-			Proxy: func(r *http.Request) (*url.URL, error) {
-				by, err := proxy(r.URL)
-				if by != nil {
-					reach.proxy(by)
-				}
-				return by, err
-			},
-			OnProxyConnectResponse: func(_ context.Context, _ *url.URL, to *http.Request, resp *http.Response) error {
-				if resp.StatusCode == http.StatusProxyAuthRequired {
-					return proxyLogin(&url.URL{Scheme: "https", Host: to.URL.Host})
-				}
-				return nil
-			},
-			DialContext:           reach.dial(net.Dialer{Timeout: o.DialTimeout, KeepAlive: 15 * time.Second}),
-			TLSClientConfig:       trust,
-			TLSHandshakeTimeout:   o.DialTimeout,
-			ResponseHeaderTimeout: o.HeaderTimeout,
-			IdleConnTimeout:       time.Minute,
-			MaxIdleConnsPerHost:   o.PerHost,
-			DisableCompression:    true,
-			ForceAttemptHTTP2:     true,
-			HTTP2:                 &http.HTTP2Config{SendPingTimeout: o.StallTimeout, PingTimeout: o.DialTimeout},
+	return &http.Transport{
+		Proxy: func(r *http.Request) (*url.URL, error) {
+			by, err := proxy(r.URL)
+			if by != nil {
+				reach.proxy(by)
+			}
+			return by, err
 		},
+		OnProxyConnectResponse: func(_ context.Context, _ *url.URL, to *http.Request, resp *http.Response) error {
+			if resp.StatusCode == http.StatusProxyAuthRequired {
+				return proxyLogin(&url.URL{Scheme: "https", Host: to.URL.Host})
+			}
+			return nil
+		},
+		DialContext:           reach.dial(net.Dialer{Timeout: o.DialTimeout, KeepAlive: 15 * time.Second}),
+		TLSClientConfig:       trust,
+		TLSHandshakeTimeout:   o.DialTimeout,
+		ResponseHeaderTimeout: o.HeaderTimeout,
+		IdleConnTimeout:       time.Minute,
+		MaxIdleConnsPerHost:   o.PerHost,
+		DisableCompression:    true,
+		ForceAttemptHTTP2:     true,
+		HTTP2:                 &http.HTTP2Config{SendPingTimeout: o.StallTimeout, PingTimeout: o.DialTimeout},
 	}
 }
 

@@ -3,17 +3,14 @@
 package provenance
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
-	slsa "github.com/in-toto/attestation/go/predicates/provenance/v1"
-	intoto "github.com/in-toto/attestation/go/v1"
 	"github.com/opencontainers/go-digest"
-	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/types/known/structpb"
 )
 
 const (
@@ -66,86 +63,45 @@ func Statement(in Input) ([]byte, error) {
 			return nil, fmt.Errorf("write provenance: %w", errIncomplete)
 		}
 	}
-	predicate, err := in.predicate()
+	materials, err := in.materials()
 	if err != nil {
 		return nil, fmt.Errorf("write provenance: %w", err)
 	}
-	// json.Marshal takes out the spaces that protojson puts in at random.
-	data, err := json.Marshal(statement{Type: intoto.StatementTypeUri, PredicateType: PredicateType,
-		Subject: []subject{{digests(in.Image)}}, Predicate: predicate})
+	data, err := json.Marshal(statement{Type: statementType, PredicateType: PredicateType,
+		Subject: []descriptor{{Digest: digests(in.Image)}},
+		Predicate: predicate{
+			Definition: definition{
+				BuildType: BuildType,
+				External: external{Recipe: pinned{in.Recipe}, Lock: pinned{in.Lock}, Platforms: in.Platforms,
+					Compression: in.Compression},
+				Internal: internal{Graph: in.Graph}, Materials: materials,
+			},
+			Run: run{Builder: builder{ID: BuilderID, Version: map[string]string{"raybuild": in.Version}}},
+		}})
 	if err != nil {
 		return nil, fmt.Errorf("write provenance: %w", err)
 	}
 	return data, nil
 }
 
-// statement is an intoto.Statement whose predicate is written already.
-type statement struct {
-	Type          string          `json:"_type"`
-	Subject       []subject       `json:"subject"`
-	PredicateType string          `json:"predicateType"`
-	Predicate     json.RawMessage `json:"predicate"`
-}
-
-type subject struct {
-	Digest map[string]string `json:"digest"`
-}
-
 func digests(d digest.Digest) map[string]string {
 	return map[string]string{d.Algorithm().String(): d.Encoded()}
 }
 
-// predicate is SLSA's provenance as JSON.
-func (in Input) predicate() (json.RawMessage, error) {
-	platforms := make([]any, len(in.Platforms))
-	for i, p := range in.Platforms {
-		platforms[i] = p
-	}
-	external, err := structpb.NewStruct(map[string]any{
-		"recipe": map[string]any{"digest": in.Recipe.String()}, "lock": map[string]any{"digest": in.Lock.String()},
-		"platforms": platforms, "compression": in.Compression,
-	})
-	if err != nil {
-		return nil, err
-	}
-	internal, err := structpb.NewStruct(map[string]any{"graph": in.Graph.String()})
-	if err != nil {
-		return nil, err
-	}
-	materials, err := in.materials()
-	if err != nil {
-		return nil, err
-	}
-	p := &slsa.Provenance{
-		BuildDefinition: &slsa.BuildDefinition{BuildType: BuildType, ExternalParameters: external,
-			InternalParameters: internal, ResolvedDependencies: materials},
-		RunDetails: &slsa.RunDetails{Builder: &slsa.Builder{Id: BuilderID,
-			Version: map[string]string{"raybuild": in.Version}}},
-	}
-	if err := p.Validate(); err != nil {
-		return nil, err
-	}
-	return protojson.Marshal(p)
-}
-
 // materials are sorted, each once.
-func (in Input) materials() ([]*intoto.ResourceDescriptor, error) {
+func (in Input) materials() ([]descriptor, error) {
 	all := slices.Clone(in.Materials)
-	text := func(m Material) string {
-		return strings.Join([]string{m.Use, m.Name, m.URI, m.Digest.String()}, "\x00")
-	}
-	slices.SortFunc(all, func(a, b Material) int { return strings.Compare(text(a), text(b)) })
+	slices.SortFunc(all, func(a, b Material) int {
+		return cmp.Or(strings.Compare(a.Use, b.Use), strings.Compare(a.Name, b.Name), strings.Compare(a.URI, b.URI),
+			strings.Compare(a.Digest.String(), b.Digest.String()))
+	})
 	all = slices.Compact(all)
-	out := make([]*intoto.ResourceDescriptor, len(all))
+	out := make([]descriptor, len(all))
 	for i, m := range all {
 		if m.Digest.Validate() != nil {
 			return nil, fmt.Errorf("material %q: %w", m.Name, errIncomplete)
 		}
-		use, err := structpb.NewStruct(map[string]any{"use": m.Use})
-		if err != nil {
-			return nil, err
-		}
-		out[i] = &intoto.ResourceDescriptor{Name: m.Name, Uri: m.URI, Digest: digests(m.Digest), Annotations: use}
+		out[i] = descriptor{Name: m.Name, URI: m.URI, Digest: digests(m.Digest), Annotations: &annotations{m.Use}}
 	}
 	return out, nil
 }

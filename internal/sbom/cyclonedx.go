@@ -39,9 +39,11 @@ func (b *Bill) CycloneDX() ([]byte, error) {
 	serial := uuid.NewHash(sha256.New(), uuid.NameSpaceURL,
 		[]byte(fmt.Sprintf("%s%d/%s", namespace, Rules, b.Digest)), 5)
 	components := make([]cyclonedx.Component, 0, len(b.Platforms))
-	ids := spdx{used: map[string]bool{}}
+	ids, declared := spdx{used: map[string]bool{}}, once(licences)
 	for _, l := range b.List() {
-		components = append(components, b.component(l, ids.id(l.Kind, l.Name, l.Version)))
+		c := b.component(l, ids.id(l.Kind, l.Name, l.Version))
+		c.Licenses = declared(l.License)
+		components = append(components, c)
 	}
 	for i, p := range b.Platforms {
 		for _, f := range p.Unowned {
@@ -75,10 +77,10 @@ func hashes(sha256 string) *[]cyclonedx.Hash {
 	return &[]cyclonedx.Hash{{Algorithm: cyclonedx.HashAlgoSHA256, Value: sha256}}
 }
 
-// component writes one part.
+// component writes one part without its licences.
 func (b *Bill) component(l Listed, ref string) cyclonedx.Component {
 	c := cyclonedx.Component{BOMRef: ref, Type: cdxType(l.Kind), Name: l.Name, Version: l.Version,
-		Hashes: hashes(l.SHA256), PackageURL: l.PURL(), Properties: b.properties(l), Licenses: licences(l.License)}
+		Hashes: hashes(l.SHA256), PackageURL: l.PURL(), Properties: b.properties(l)}
 	if l.URL != "" {
 		c.ExternalReferences = &[]cyclonedx.ExternalReference{{Type: cyclonedx.ERTypeDistribution, URL: l.URL}}
 	}

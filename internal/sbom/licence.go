@@ -18,7 +18,9 @@ type licence struct {
 
 // namesOf are other names of licences that mean one version of one licence: of Debian's copyright files (DEP-5, 7.2),
 // and of packages of PyPI and conda that have no identifier.
-func namesOf(name string) string {
+//
+//nolint:gochecknoglobals // made once, when it is used
+var namesOf = sync.OnceValue(func() map[string]string {
 	return map[string]string{
 		"expat": "MIT", "mit license": "MIT", "the mit license": "MIT", "mit/expat": "MIT",
 		"apache 2.0": "Apache-2.0", "apache 2": "Apache-2.0", "apache-2": "Apache-2.0", "apache2": "Apache-2.0",
@@ -30,8 +32,8 @@ func namesOf(name string) string {
 		"bsd-2": "BSD-2-Clause", "bsd 2-clause": "BSD-2-Clause", "simplified bsd": "BSD-2-Clause",
 		"bsd-4-clause": "BSD-4-Clause", "isc license": "ISC", "psf-2": "PSF-2.0", "mpl 2.0": "MPL-2.0",
 		"mpl-2": "MPL-2.0", "mozilla public license 2.0": "MPL-2.0", "zlib": "Zlib", "boost-1.0": "BSL-1.0",
-	}[strings.ToLower(name)]
-}
+	}
+})
 
 var gnu = sync.OnceValue(func() *regexp.Regexp { //nolint:gochecknoglobals // compiled once, when it is used
 	return regexp.MustCompile(`(?i)^(AGPL|LGPL|GPL|GFDL)-?v?([0-9])(?:\.([0-9]))?(\+)?$`)
@@ -47,7 +49,7 @@ func identifier(name string) (string, bool) {
 	if ok, id := spdxlicenses.IsActiveLicense(name); ok {
 		return id, true
 	}
-	if id := namesOf(name); id != "" {
+	if id := namesOf()[strings.ToLower(name)]; id != "" {
 		return id, true
 	}
 	if m := gnu().FindStringSubmatch(name); m != nil {
@@ -63,6 +65,19 @@ func identifier(name string) (string, bool) {
 		return id, true
 	}
 	return name, false
+}
+
+// once gives a function that works out each text once: most packages declare what another one declares.
+func once[V any](of func(text string) V) func(text string) V {
+	known := map[string]V{}
+	return func(text string) V {
+		v, ok := known[text]
+		if !ok {
+			v = of(text)
+			known[text] = v
+		}
+		return v
+	}
 }
 
 // readLicence reads what a package's metadata says. ok is false for nothing.
@@ -114,7 +129,13 @@ func readLicence(text string) (l licence, ok bool) {
 	return l, true
 }
 
-func parens() *strings.Replacer { return strings.NewReplacer("(", " ( ", ")", " ) ") }
+// parens puts spaces around parentheses, and noParens takes them away again.
+//
+//nolint:gochecknoglobals // made once, when they are used
+var (
+	parens   = sync.OnceValue(func() *strings.Replacer { return strings.NewReplacer("(", " ( ", ")", " ) ") })
+	noParens = sync.OnceValue(func() *strings.Replacer { return strings.NewReplacer("( ", "(", " )", ")") })
+)
 
 // operand tells whether a name or an expression in parentheses stands last.
 func operand(words []string) bool {
@@ -135,8 +156,7 @@ func (l licence) String() string {
 	if l.whole != "" {
 		return l.whole
 	}
-	text := strings.Join(l.words, " ")
-	return strings.NewReplacer("( ", "(", " )", ")").Replace(text)
+	return noParens().Replace(strings.Join(l.words, " "))
 }
 
 // isName tells whether a word of an expression is a licence's name.

@@ -46,6 +46,8 @@ type spdx struct {
 	doc  *v2_3.Document
 	refs map[string]string // identifiers of licences by text
 	used map[string]bool
+
+	declared func(text string) string // a licence as SPDX writes it; "": none
 }
 
 // SPDX writes the bill as SPDX 2.3 JSON. The same bill gives the same bytes.
@@ -60,6 +62,13 @@ func (b *Bill) SPDX() ([]byte, error) {
 			Created:            b.Created.UTC().Format(time.RFC3339),
 		},
 	}}
+	s.declared = once(func(text string) string {
+		l, ok := readLicence(text)
+		if !ok {
+			return ""
+		}
+		return l.ofSPDX(s.licence)
+	})
 	for i, p := range b.Platforms {
 		s.platform(i, p)
 	}
@@ -150,8 +159,8 @@ func (s *spdx) part(l Listed) {
 		p.PackageExternalReferences = []*v2_3.PackageExternalReference{{Category: common.CategoryPackageManager,
 			RefType: common.TypePackageManagerPURL, Locator: purl}}
 	}
-	if licence, ok := readLicence(l.License); ok {
-		p.PackageLicenseDeclared = licence.ofSPDX(s.licence)
+	if licence := s.declared(l.License); licence != "" {
+		p.PackageLicenseDeclared = licence
 	}
 	for _, n := range l.Layers {
 		s.relate(layerID(l.Platform, n), common.TypeRelationshipContains, id)
