@@ -263,18 +263,26 @@ func (p *Project) stopClaims() {
 	}
 }
 
-// attachAll attaches documents and claims to the pushed image. A registry that refuses claims is a warning.
+// notAttached is the warning for an image whose documents a registry does not keep.
+const notAttached = "the image is pushed, but its lock and the record of its inputs are not attached to it, so that " +
+	"inspect and why know less of it, and later builds take no layers from it"
+
+// attachAll attaches documents and claims to the pushed image. An image that has its names is done: what its registry
+// does not keep is one warning. The error is that of a context that ended.
 func (p *Project) attachAll(ctx context.Context, names []string, image digest.Digest, docs,
 	claims []registry.Document) error {
 	err := p.attach(ctx, names, image.String(), append(docs[:len(docs):len(docs)], claims...))
-	if err == nil || len(claims) == 0 || ctx.Err() != nil {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
 		return err
+	case len(claims) > 0 && p.attach(ctx, names, image.String(), docs) == nil:
+		p.env.warn("the image has no bills of materials and no provenance: %v", err)
+	default:
+		p.env.warn("%s: %v", notAttached, err)
 	}
-	if p.attach(ctx, names, image.String(), docs) != nil {
-		return err
-	}
-	p.env.warn("the image has no bills of materials and no provenance: %v", err)
-	return nil
+	return ctx.Err()
 }
 
 // attachedClaims are the bills and the provenance that are attached to an image, for its copy in another repository.

@@ -139,7 +139,9 @@ func (p *Project) nameByGraph(ctx context.Context, o *BuildOptions, graph *layer
 	}
 	var tagged sync.WaitGroup
 	defer tagged.Wait()
-	tagged.Go(func() { p.tagByGraph(ctx, graph, o, res.Digest) })
+	if o.tagsGraph() {
+		tagged.Go(func() { p.tagByGraph(ctx, graph, o.Names, res.Digest, true) })
+	}
 	return p.attachAll(ctx, o.Names, res.Digest, docs, p.waitClaims(ctx, o, graph, res.Digest))
 }
 

@@ -215,19 +215,18 @@ func (p *Project) retagOrCopy(ctx context.Context, graph *layers.Graph, o *Build
 		if h.how != "" && len(same) == 0 {
 			h.how = copied
 		}
-		to := others
-		if o.tagsGraph() {
-			to = slices.Concat(graphTags(others, graph.Digest), others)
-		}
 		var err error
 		h.sent, err = p.registry.Copy(ctx, h.Ref, registry.PushOptions{
-			Names: slices.Compact(to),
+			Names: slices.Compact(others),
 			Retry: o.retry(),
 			Sign:  p.signer(h.Ref),
 			Log:   p.env.warn,
 		})
 		if err != nil {
 			return err
+		}
+		if o.tagsGraph() {
+			p.tagByGraph(ctx, graph, others, h.Digest, false)
 		}
 		if err := p.attachElsewhere(ctx, graph, h.Descriptor, others); err != nil {
 			return err
@@ -236,29 +235,42 @@ func (p *Project) retagOrCopy(ctx context.Context, graph *layers.Graph, o *Build
 	return p.registry.Tag(ctx, h.Ref, same...)
 }
 
-// tagByGraph tags the pushed image by its graph, so that later builds find it under other names. An
-// error does not fail a finished push.
-func (p *Project) tagByGraph(ctx context.Context, graph *layers.Graph, o *BuildOptions, pushed digest.Digest) {
-	if !o.tagsGraph() {
-		return
-	}
-	tags := graphTags(o.Names, graph.Digest)
+// tagByGraph tags an image of the graph, which has the names, so that later builds find it under other names. If last
+// is set, it becomes the image that was pushed last. An error does not fail a finished push.
+func (p *Project) tagByGraph(ctx context.Context, graph *layers.Graph, names []string, pushed digest.Digest,
+	last bool) {
+	tags := graphTags(names, graph.Digest)
 	var tagged sync.WaitGroup
 	for i, tag := range tags {
-		if slices.Contains(tags[:i], tag) {
+		ref, err := registry.Pin(names[i], pushed.String())
+		if err != nil || slices.Contains(tags[:i], tag) {
 			continue
 		}
 		tagged.Go(func() {
-			ref, err := registry.Pin(o.Names[i], pushed.String())
-			if err == nil {
-				err = p.registry.Tag(ctx, ref, tag, lastTag(ref))
-			}
-			if err != nil {
+			// Where tags do not move, the tag of a graph stays with the first image of this graph.
+			if err := p.registry.Tag(ctx, ref, tag); err != nil && !registry.Immovable(err) {
 				p.env.warn("the image will not be found under another tag: %v", err)
 			}
 		})
+		if last {
+			tagged.Go(func() { p.moveLast(ctx, ref) })
+		}
 	}
 	tagged.Wait()
+}
+
+// moveLast gives the tag of the image that was pushed last to a pushed image. Registries with immutable tags refuse
+// that from the second image on.
+func (p *Project) moveLast(ctx context.Context, ref string) {
+	last := lastTag(ref)
+	switch err := p.registry.Tag(ctx, ref, last); {
+	case registry.Immovable(err):
+		p.env.note("%s stays on an earlier image, because this registry does not let tags move: later builds take "+
+			"layers from that one, or from the last that this machine pushed; exclude graph-last from the registry's "+
+			"rule, or build with --graph-tag=false", last)
+	case err != nil:
+		p.env.warn("later builds will not take layers from this image under another tag: %v", err)
+	}
 }
 
 // graphTags returns the graph tag in the repository of each reference.

@@ -13,6 +13,7 @@ import (
 	"github.com/raybuild/raybuild/internal/builder"
 	"github.com/raybuild/raybuild/internal/convert"
 	"github.com/raybuild/raybuild/internal/hostconf"
+	"github.com/raybuild/raybuild/internal/registry"
 	"github.com/raybuild/raybuild/internal/sources"
 	"github.com/raybuild/raybuild/layers"
 	"github.com/raybuild/raybuild/llb"
@@ -162,7 +163,7 @@ func (o Options) lock() string {
 // builder returns the options of package builder.
 func (o Options) builder() builder.Options {
 	return builder.Options{
-		Name: o.Builder, Insecure: o.InsecureRegistries, Home: o.MakeHome,
+		Name: o.Builder, Insecure: o.InsecureRegistries, CertDirs: registry.CertDirs(o.getenv), Home: o.MakeHome,
 		Trees: filepath.Join(layersDir, convert.TreesDir), Getenv: o.getenv, Notes: o.ProgressTo,
 	}
 }

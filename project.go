@@ -70,7 +70,8 @@ func newProject(o Options) *Project {
 
 // client returns a client for registries.
 func (e *env) client() *registry.Client {
-	return registry.New(registry.Options{Insecure: e.InsecureRegistries, Log: e.warn})
+	return registry.New(registry.Options{Insecure: e.InsecureRegistries, CertDirs: registry.CertDirs(e.getenv),
+		Log: e.warn})
 }
 
 // HasLock tells whether there was a lock when the project was opened.

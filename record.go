@@ -89,16 +89,15 @@ func (p *Project) attach(ctx context.Context, names []string, digest string, doc
 			if err != nil {
 				return err
 			}
-			if _, err := p.registry.Attach(ctx, ref, docs...); err != nil {
-				return fmt.Errorf("the image is pushed, but its lock and the record of its inputs are not: %w", err)
-			}
-			return nil
+			_, err = p.registry.Attach(ctx, ref, docs...)
+			return err
 		})
 	}
 	return g.Wait()
 }
 
-// attachElsewhere attaches the documents to the image in repositories other than the one where it was found.
+// attachElsewhere attaches the documents to the image in repositories other than the one where it was found. The copies
+// are there, so what cannot be read is a warning.
 func (p *Project) attachElsewhere(ctx context.Context, graph *layers.Graph, found registry.Descriptor,
 	names []string) error {
 	var elsewhere []string
@@ -110,25 +109,34 @@ func (p *Project) attachElsewhere(ctx context.Context, graph *layers.Graph, foun
 	if len(elsewhere) == 0 {
 		return nil
 	}
+	docs, claims, err := p.documentsOf(ctx, graph, found)
+	if err != nil {
+		if ctx.Err() == nil {
+			p.env.warn("%s: %v", notAttached, err)
+		}
+		return ctx.Err()
+	}
+	return p.attachAll(ctx, elsewhere, found.Digest, docs, claims)
+}
+
+// documentsOf returns the documents and the claims of an image that was found.
+func (p *Project) documentsOf(ctx context.Context, graph *layers.Graph,
+	found registry.Descriptor) (docs, claims []registry.Document, err error) {
 	attached, err := p.registry.Attached(ctx, found.Ref, inputsType)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	was := recordAmong(attached, found.Annotations)
 	if how, on := SmokeByRecipe.tests(p.recipe); on && was != nil {
 		if p.smoke, err = p.smokeOf(ctx, graph, how, was); err != nil {
-			return err
+			return nil, nil, err
 		}
 	}
-	docs, err := p.documents(ctx, graph, was != nil && was.Linear)
-	if err != nil {
-		return err
+	if docs, err = p.documents(ctx, graph, was != nil && was.Linear); err != nil {
+		return nil, nil, err
 	}
-	claims, err := p.attachedClaims(ctx, found.Ref)
-	if err != nil {
-		return err
-	}
-	return p.attachAll(ctx, elsewhere, found.Digest, docs, claims)
+	claims, err = p.attachedClaims(ctx, found.Ref)
+	return docs, claims, err
 }
 
 // buildHistory is what this machine keeps of a recipe's last builds.

@@ -66,7 +66,10 @@ func remedyFor(at docker.Target, registry string, err error) string {
 	case says("server gave http response to https client"):
 		return fmt.Sprintf("%s speaks plain HTTP, and a Docker Engine refuses that by default: write "+
 			"{\"insecure-registries\": [%q]} into /etc/docker/daemon.json on the host (if it has other keys, add "+
-			"this one to them), then there: systemctl reload docker", registry, registry)
+			"this one to them), then there: systemctl reload docker; Podman: insecure = true below [[registry]] in "+
+			"/etc/containers/registries.conf", registry, registry)
+	case says("x509:", "tls: failed to verify certificate"):
+		return certificateRemedy(at, registry, says)
 	case missing:
 		return fmt.Sprintf("%s has no such image: build and push it, or correct its name in cluster.yaml", registry)
 	case refused:
@@ -79,6 +82,21 @@ func remedyFor(at docker.Target, registry string, err error) string {
 			"the host's DNS and network", at, registry)
 	}
 	return ""
+}
+
+// certificateRemedy says what to do when the Engine of a host does not take a registry's certificate.
+func certificateRemedy(at docker.Target, registry string, says func(words ...string) bool) string {
+	switch {
+	case says("certificate is valid for", "doesn't contain any ip sans", "not valid for any names"):
+		return fmt.Sprintf("the certificate of %s is for other names: write one of them in image:, or have the "+
+			"certificate made for this one", registry)
+	case says("has expired or is not yet valid"):
+		return fmt.Sprintf("the certificate of %s is not valid at the time of %s: renew it, or set that host's clock",
+			registry, at)
+	}
+	return fmt.Sprintf("%s has a certificate that %s does not trust: copy the certificate of its authority to "+
+		"/etc/docker/certs.d/%s/ca.crt on that host (Podman: /etc/containers/certs.d), and run again", registry, at,
+		registry)
 }
 
 // onlyHere tells whether the address of a registry means the machine itself, on each machine another one.

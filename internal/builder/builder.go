@@ -32,6 +32,9 @@ type Options struct {
 	Name string
 	// Insecure are the hosts of registries that the embedded engine may reach over plain HTTP.
 	Insecure []string
+	// CertDirs are directories with certificates of registries, as Docker has them, for the embedded engine. Default:
+	// none.
+	CertDirs []string
 	// Home returns raybuild's directory, and creates it if it is missing. It is called only for the
 	// embedded engine. Required.
 	Home func() (string, error)
@@ -122,7 +125,7 @@ func connectEmbedded(ctx context.Context, o Options) (*Builder, error) {
 	if err != nil {
 		return nil, err
 	}
-	eo := engine.Options{Home: home, Exe: program, Insecure: o.Insecure, Notes: o.Notes}
+	eo := engine.Options{Home: home, Exe: program, Insecure: o.Insecure, CertDirs: o.CertDirs, Notes: o.Notes}
 	if o.Trees != "" {
 		eo.Trees = filepath.Join(home, o.Trees)
 	}

@@ -116,7 +116,8 @@ func (a *app) launcher(o *clusterOptions) cluster.Options {
 	if o.identity != "" {
 		ssh.Identities = []string{a.path(o.identity)}
 	}
-	c := registry.New(registry.Options{Insecure: o.insecure, Timeout: 10 * time.Second, Log: a.warn})
+	c := registry.New(registry.Options{Insecure: o.insecure, CertDirs: registry.CertDirs(a.getenv),
+		Timeout: 10 * time.Second, Log: a.warn})
 	return cluster.Options{SSH: ssh, Log: a.stderr, Images: registryImages{c}, Auth: registryAuth{c}.find,
 		Verify: a.verifySigned(o, c),
 		// without a file of it an id that nobody has: what is there is of another cluster, or of none

@@ -36,6 +36,7 @@ func ParseServeArgs(args []string) (ServeOptions, error) {
 	fs.DurationVar(&o.Idle, "idle", 0, "")
 	fs.Int64Var(&o.CacheLimit, "cache-limit", 0, "")
 	fs.Var((*listFlag)(&o.Insecure), "insecure", "")
+	fs.Var((*listFlag)(&o.CertDirs), "certs", "")
 	fs.StringVar(&o.Trees, "trees", "", "")
 	fs.IntVar(&o.ReadyFD, "ready-fd", 0, "")
 	fs.IntVar((*int)(&o.stage), "stage", 0, "")
@@ -74,6 +75,9 @@ func (o ServeOptions) args() []string {
 	}
 	for _, h := range o.Insecure {
 		a = append(a, "-insecure", h)
+	}
+	for _, d := range o.CertDirs {
+		a = append(a, "-certs", d)
 	}
 	if o.Trees != "" {
 		a = append(a, "-trees", o.Trees)

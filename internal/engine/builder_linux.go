@@ -82,7 +82,7 @@ func newBuilder(ctx context.Context, o ServeOptions, p place, idle time.Duration
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start sessions: %w", err), b.close())
 	}
-	hosts := registryHosts(o.Insecure)
+	hosts := registryHosts(o.Insecure, o.CertDirs)
 	w, err := newWorker(ctx, o, p, b.sync, hosts, idle)
 	if err != nil {
 		return nil, errors.Join(err, b.close())
@@ -240,14 +240,32 @@ func gcPolicy(limit int64, path string) []client.PruneInfo {
 }
 
 // registryHosts says how registries are spoken to: loopback over plain HTTP
-// (BuildKit's default), insecure ones without checks, all others over TLS.
-func registryHosts(insecure []string) docker.RegistryHosts {
+// (BuildKit's default), insecure ones without checks, all others over TLS, with
+// the certificates that one of the directories has for them.
+func registryHosts(insecure, certDirs []string) docker.RegistryHosts {
 	yes := true
 	m := make(map[string]resolverconfig.RegistryConfig, len(insecure))
 	for _, h := range insecure {
 		m[h] = resolverconfig.RegistryConfig{PlainHTTP: &yes, Insecure: &yes}
 	}
-	return resolver.NewRegistryConfig(m)
+	known := resolver.NewRegistryConfig(m)
+	return func(host string) ([]docker.RegistryHost, error) {
+		var c resolverconfig.RegistryConfig
+		for _, dir := range certDirs {
+			if own := filepath.Join(dir, host); isDir(own) {
+				c.TLSConfigDir = append(c.TLSConfigDir, own)
+			}
+		}
+		if _, ok := m[host]; ok || len(c.TLSConfigDir) == 0 {
+			return known(host)
+		}
+		return resolver.NewRegistryConfig(map[string]resolverconfig.RegistryConfig{host: c})(host)
+	}
+}
+
+func isDir(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && st.IsDir()
 }
 
 func newController(ctx context.Context, p place, sm *session.Manager, w worker.Worker,

@@ -28,6 +28,10 @@ type Options struct {
 	// plain HTTP, or over TLS without a check of the certificate. It always reaches
 	// registries on loopback over plain HTTP. It chooses the instance. Default: none.
 	Insecure []string
+	// CertDirs are directories with a directory HOST or HOST:PORT for a registry, as Docker's /etc/docker/certs.d: its
+	// *.crt are authorities that the engine trusts, its *.cert and *.key what it shows. The engine reads them whenever
+	// it asks a registry. One that runs already keeps the directories that it was started with. Default: none.
+	CertDirs []string
 	// Env is the engine's environment as "KEY=VALUE", beside PATH, HOME and what Go and
 	// BuildKit need. It chooses the instance. Default (nil): HTTP_PROXY, HTTPS_PROXY,
 	// NO_PROXY, ALL_PROXY (both spellings), SSL_CERT_FILE and SSL_CERT_DIR of the running
@@ -59,6 +63,8 @@ type ServeOptions struct {
 	CacheLimit int64
 	// Insecure is as in Options.
 	Insecure []string
+	// CertDirs is as in Options.
+	CertDirs []string
 	// Trees is as in Options.
 	Trees string
 	// ReadyFD is a file descriptor. The engine writes one line to it: "ready" when it

@@ -93,7 +93,7 @@ func (e *ensurer) spawn(ready *os.File) (*exec.Cmd, error) {
 	defer log.Close()
 
 	so := ServeOptions{Dir: e.place.dir, Socket: e.place.socket(), Idle: e.o.Idle, CacheLimit: e.o.CacheLimit,
-		Insecure: e.o.insecure(), Trees: e.o.Trees, ReadyFD: 3}
+		Insecure: e.o.insecure(), CertDirs: e.o.CertDirs, Trees: e.o.Trees, ReadyFD: 3}
 	attr := &syscall.SysProcAttr{Setsid: true}
 	if os.Geteuid() == 0 {
 		// Mounts of an engine that is killed go away with its namespace.

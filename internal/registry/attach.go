@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -41,7 +42,8 @@ type Document struct {
 // Attach stores documents with the image subject (a tag or a digest). Each becomes an OCI referrer. It
 // returns the referrers' digests in the order of docs. If the registry has no referrers API, Attach writes
 // the fallback tag of the OCI distribution specification. The same document attached again is the same
-// referrer.
+// referrer. Documents whose types the registry refuses become layers of one image, which is the referrer of all of
+// them. If it refuses that too, the error is the first refusal, and the other documents are attached.
 func (c *Client) Attach(ctx context.Context, subject string, docs ...Document) ([]digest.Digest, error) {
 	ctx, cancel := c.limited(ctx)
 	defer cancel()
@@ -78,12 +80,6 @@ func (c *Client) attach(ctx context.Context, subject name.Reference, docs []Docu
 	if err != nil {
 		return nil, err
 	}
-	referrers := make([]manifestToPush, len(docs))
-	for i, d := range docs {
-		if referrers[i], err = referrer(head.Descriptor, d); err != nil {
-			return nil, err
-		}
-	}
 	t := c.target(subject.Context())
 	// the image is there already, so the client waits longer for what belongs to it
 	t.p.o.Retry = 2 * c.o.Timeout
@@ -91,7 +87,7 @@ func (c *Client) attach(ctx context.Context, subject name.Reference, docs []Docu
 	if err := t.p.fill(ctx, t, false); err != nil {
 		return nil, err
 	}
-	return t.refer(ctx, head.Digest, referrers)
+	return t.refer(ctx, head.Descriptor, docs)
 }
 
 // emptyConfig is the config of all referrers.
@@ -117,35 +113,83 @@ func referrer(subject v1.Descriptor, d Document) (manifestToPush, error) {
 	return manifestToPush{at, data}, err
 }
 
-// refer stores referrers, and gives their digests.
-func (t *target) refer(ctx context.Context, subject v1.Hash, referrers []manifestToPush) ([]digest.Digest, error) {
-	digests, listed := make([]digest.Digest, len(referrers)), make([]bool, len(referrers))
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(jobs)
-	for i, m := range referrers {
-		digests[i] = m.Digest
-		g.Go(func() error {
-			answer, err := t.putManifest(gctx, m, m.Digest.String())
-			if err == nil {
-				// OCI distribution specification 1.1, "Pushing Manifests with Subject"
-				listed[i] = answer.header.Get("OCI-Subject") != ""
-			}
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
+// stored is a referrer that was sent.
+type stored struct {
+	manifestToPush
+	listed  bool  // the registry says that its referrers API lists it
+	refused error // why the registry does not take it; nil: it did
+}
+
+// refer stores documents as referrers, and gives the referrers' digests.
+func (t *target) refer(ctx context.Context, subject v1.Descriptor, docs []Document) ([]digest.Digest, error) {
+	all, err := t.putReferrers(ctx, subject, docs)
+	if err != nil {
 		return nil, err
 	}
-	var unlisted []manifestToPush
-	for i, m := range referrers {
-		if !listed[i] {
-			unlisted = append(unlisted, m)
+	var (
+		digests  []digest.Digest
+		unlisted []manifestToPush
+		others   []Document // that are refused
+		refused  error
+	)
+	for i, m := range all {
+		digests = append(digests, m.Digest)
+		switch {
+		case m.refused != nil:
+			others, refused = append(others, docs[i]), cmp.Or(refused, m.refused)
+		case !m.listed:
+			unlisted = append(unlisted, m.manifestToPush)
 		}
 	}
-	if len(unlisted) == 0 {
-		return digests, nil
+	if len(others) > 0 {
+		plain, listed, err := t.referPlain(ctx, subject, others)
+		switch {
+		case err != nil && !unwanted(err):
+			return nil, err
+		case err == nil:
+			refused = nil
+			for i := range all {
+				if all[i].refused != nil {
+					digests[i] = plain.Digest
+				}
+			}
+			if !listed {
+				unlisted = append(unlisted, plain)
+			}
+		}
 	}
-	return digests, t.listByTag(ctx, subject, unlisted)
+	if len(unlisted) > 0 {
+		err = t.listByTag(ctx, subject.Digest, unlisted)
+	}
+	return digests, cmp.Or(err, refused)
+}
+
+// putReferrers sends a referrer for each document.
+func (t *target) putReferrers(ctx context.Context, subject v1.Descriptor, docs []Document) ([]stored, error) {
+	all := make([]stored, len(docs))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(jobs)
+	for i, doc := range docs {
+		m, err := referrer(subject, doc)
+		if err != nil {
+			return nil, errors.Join(err, g.Wait())
+		}
+		all[i].manifestToPush = m
+		g.Go(func() error {
+			answer, err := t.putManifest(ctx, m, m.Digest.String())
+			switch {
+			case err == nil:
+				// OCI distribution specification 1.1, "Pushing Manifests with Subject"
+				all[i].listed = answer.header.Get("OCI-Subject") != ""
+			case unwanted(err):
+				all[i].refused = err
+			default:
+				return err
+			}
+			return nil
+		})
+	}
+	return all, g.Wait()
 }
 
 func descriptor(l v1.Layer) (v1.Descriptor, error) {
@@ -193,15 +237,21 @@ func (c *Client) attached(ctx context.Context, ref name.Reference,
 	if err != nil {
 		return nil, err
 	}
-	found := make([][]Attachment, len(list.Manifests))
+	found := make([]map[string][]Attachment, len(list.Manifests))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(jobs)
 	for i, d := range list.Manifests {
-		if !slices.Contains(artifactTypes, d.ArtifactType) {
+		known := slices.Contains(artifactTypes, d.ArtifactType)
+		if !known && !mayBePlain(d) {
 			continue
 		}
 		g.Go(func() (err error) {
-			found[i], err = c.attachment(ctx, pinned.Context(), d)
+			if !known {
+				found[i], err = c.plainAttachments(ctx, pinned.Context(), d, artifactTypes)
+				return err
+			}
+			all, err := c.attachment(ctx, pinned.Context(), d)
+			found[i] = map[string][]Attachment{d.ArtifactType: all}
 			return err
 		})
 	}
@@ -209,28 +259,26 @@ func (c *Client) attached(ctx context.Context, ref name.Reference,
 		return nil, err
 	}
 	all := map[string][]Attachment{}
-	for i, d := range list.Manifests {
-		all[d.ArtifactType] = append(all[d.ArtifactType], found[i]...)
+	for _, one := range found {
+		for kind, documents := range one {
+			for _, d := range documents { // one that was attached in two forms is one
+				if !slices.ContainsFunc(all[kind], func(have Attachment) bool { return have.Digest == d.Digest }) {
+					all[kind] = append(all[kind], d)
+				}
+			}
+		}
 	}
 	return all, nil
 }
 
 func (c *Client) attachment(ctx context.Context, repo name.Repository, d v1.Descriptor) ([]Attachment, error) {
-	desc, err := c.puller.Get(ctx, repo.Digest(d.Digest.String()))
-	if err != nil {
-		return nil, err
-	}
-	manifest, err := v1.ParseManifest(bytes.NewReader(desc.Manifest))
+	manifest, err := c.referrerManifest(ctx, repo, d)
 	if err != nil {
 		return nil, err
 	}
 	var all []Attachment
 	for _, l := range manifest.Layers {
-		if l.Size > maxAttachment {
-			return nil, fmt.Errorf("attachment %s has %d bytes, more than the %d that are read", l.Digest, l.Size,
-				maxAttachment)
-		}
-		data, err := c.blob(ctx, repo, l)
+		data, err := c.attachedBlob(ctx, repo, l)
 		if err != nil {
 			return nil, err
 		}
@@ -238,6 +286,24 @@ func (c *Client) attachment(ctx context.Context, repo name.Repository, d v1.Desc
 			MediaType: string(l.MediaType), Data: data})
 	}
 	return all, nil
+}
+
+// referrerManifest reads the manifest of a referrer.
+func (c *Client) referrerManifest(ctx context.Context, repo name.Repository, d v1.Descriptor) (*v1.Manifest, error) {
+	desc, err := c.puller.Get(ctx, repo.Digest(d.Digest.String()))
+	if err != nil {
+		return nil, err
+	}
+	return v1.ParseManifest(bytes.NewReader(desc.Manifest))
+}
+
+// attachedBlob reads a blob of a referrer.
+func (c *Client) attachedBlob(ctx context.Context, repo name.Repository, d v1.Descriptor) ([]byte, error) {
+	if d.Size > maxAttachment {
+		return nil, fmt.Errorf("attachment %s has %d bytes, more than the %d that are read", d.Digest, d.Size,
+			maxAttachment)
+	}
+	return c.blob(ctx, repo, d)
 }
 
 // blob reads a small blob; its digest is checked as it is read.

@@ -51,7 +51,7 @@ func (t *target) listByTag(ctx context.Context, subject v1.Hash, referrers []man
 		}
 		if !slices.ContainsFunc(index.Manifests, func(have v1.Descriptor) bool { return have.Digest == d }) {
 			index.Manifests = append(index.Manifests, v1.Descriptor{MediaType: types.MediaType(m.MediaType),
-				ArtifactType: m.ArtifactType, Digest: d, Size: m.Size})
+				ArtifactType: m.ArtifactType, Digest: d, Size: m.Size, Annotations: m.Annotations})
 		}
 	}
 	if len(index.Manifests) == before {

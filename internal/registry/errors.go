@@ -47,13 +47,17 @@ func (e *Error) Error() string {
 
 func (e *Error) reason() string {
 	switch {
+	case e.Op == opPush && immovable(e.Status, e.Err):
+		return fmt.Sprintf("registry %s has another image under this tag, and does not let tags move (%s%s): push "+
+			"under a new tag, or exclude this one from the registry's rule", e.Host, statusText(e.Status),
+			diagnostics(e.Err))
 	case e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden:
-		return fmt.Sprintf("registry %s refused access (%s): run \"docker login %s\", and check that the account may "+
+		return fmt.Sprintf("registry %s refused access (%s): run %s, and check that the account may "+
 			"use this repository",
-			e.Host, statusText(e.Status), e.Host)
+			e.Host, statusText(e.Status), loginCommand(e.Host))
 	case e.Status == http.StatusNotFound && e.Op == opPush:
-		return fmt.Sprintf("registry %s has no such repository, and makes none by itself: make it there, or "+
-			"check the name", e.Host)
+		return fmt.Sprintf("registry %s has no such repository, and makes none by itself: %s", e.Host,
+			makeRepository(e.Host, e.Ref))
 	case e.Status == http.StatusNotFound:
 		return fmt.Sprintf("registry %s has no such image: check name, tag and platform", e.Host)
 	case e.Status != 0:
@@ -91,6 +95,7 @@ func (e *Error) transportReason() string {
 		plain   *plainHTTPError
 		unknown x509.UnknownAuthorityError
 		named   x509.HostnameError
+		invalid x509.CertificateInvalidError
 		cert    *tls.CertificateVerificationError
 		timeout net.Error
 		short   *truncatedError
@@ -107,10 +112,16 @@ func (e *Error) transportReason() string {
 			e.Host)
 	case errors.As(e.Err, &dns):
 		return fmt.Sprintf("registry %s: no address for host %q: check the name, or the network", e.Host, dns.Name)
-	case errors.As(e.Err, &unknown), errors.As(e.Err, &named), errors.As(e.Err, &cert):
-		return fmt.Sprintf("registry %s: its certificate is not trusted (%s): add its CA to the system (or "+
-			"SSL_CERT_FILE), or name it with --insecure-registry %s",
-			e.Host, clean(e.Err.Error()), e.Host)
+	case errors.As(e.Err, &named):
+		return fmt.Sprintf("registry %s: its certificate is for other names (%s): write one of them, have the "+
+			"certificate made for this one, or allow it with --insecure-registry %s", e.Host, clean(named.Error()), e.Host)
+	case errors.As(e.Err, &invalid) && invalid.Reason == x509.Expired:
+		return fmt.Sprintf("registry %s: its certificate is not valid now (%s): renew it, or set the clock", e.Host,
+			clean(invalid.Error()))
+	case errors.As(e.Err, &unknown), errors.As(e.Err, &cert):
+		return fmt.Sprintf("registry %s: its certificate is not trusted (%s): copy the certificate of its authority "+
+			"to /etc/docker/certs.d/%s/ca.crt, add it to the system (or SSL_CERT_FILE), or name the registry with "+
+			"--insecure-registry %s", e.Host, clean(e.Err.Error()), e.Host, e.Host)
 	case errors.Is(e.Err, context.DeadlineExceeded), errors.Is(e.Err, os.ErrDeadlineExceeded),
 		errors.As(e.Err, &timeout) && timeout.Timeout():
 		return fmt.Sprintf("registry %s did not answer in time: check the network, or try again", e.Host)

@@ -30,6 +30,10 @@ type Options struct {
 	// Insecure names hosts ("host" or "host:port") that may be reached over plain HTTP, or with a
 	// certificate that nobody signed. Loopback hosts always may. Default: none.
 	Insecure []string
+	// CertDirs are directories with a directory HOST or HOST:PORT for a registry. As Docker does, the client trusts its
+	// *.crt beside the system's authorities, and shows the registry its *.cert, whose keys are in *.key. See
+	// [CertDirs]. They count for the default Transport. Default: none.
+	CertDirs []string
 	// Keychain finds credentials. Default: Docker's config.json and its credential helpers, as docker login
 	// leaves them.
 	Keychain authn.Keychain

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"mime"
 	"net/http"
 	"path"
 	"slices"
@@ -59,6 +60,10 @@ var errNoHTTPS = errors.New("the registry was reached over plain HTTP")
 // RoundTrip implements http.RoundTripper.
 func (r cachingTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	ping, manifest := req.URL.Path == "/v2/", path.Base(path.Dir(req.URL.Path)) == "manifests"
+	if path.Base(path.Dir(req.URL.Path)) == "referrers" {
+		resp, err := r.next.RoundTrip(req)
+		return referrersAnswer(resp), err
+	}
 	if req.Method != http.MethodGet || req.URL.RawQuery != "" || !ping && !manifest {
 		return r.next.RoundTrip(req)
 	}
@@ -85,6 +90,23 @@ func (r cachingTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	return resp, nil
+}
+
+// referrersAnswer makes the answers of registries without a referrers API alike. The OCI distribution specification
+// asks for 404; others answer 403, 405 or 501, as they do to all that they do not know. A media type may have
+// parameters (RFC 9110, 8.3.1), which the callers do not expect.
+func referrersAnswer(resp *http.Response) *http.Response {
+	if resp == nil {
+		return nil
+	}
+	switch resp.StatusCode {
+	case http.StatusForbidden, http.StatusMethodNotAllowed, http.StatusNotImplemented:
+		resp.StatusCode, resp.Status = http.StatusNotFound, statusText(http.StatusNotFound)
+	}
+	if mediaType, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type")); err == nil {
+		resp.Header.Set("Content-Type", mediaType)
+	}
+	return resp
 }
 
 // truncatedError says that the end of a manifest did not come.

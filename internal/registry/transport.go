@@ -38,8 +38,8 @@ func (e *plainHTTPError) Error() string {
 func (c *Client) guard(base http.RoundTripper) http.RoundTripper {
 	g := guarded{secure: base, unverified: base, insecure: c.insecure}
 	if base == nil {
-		g.secure = newTransport(c.o.Timeout, c.o.Timeout, false)
-		g.unverified = newTransport(c.o.Timeout, c.o.Timeout, true)
+		g.secure = c.trusting(c.o.Timeout)
+		g.unverified = newTransport(c.o.Timeout, c.o.Timeout, anyCertificate())
 	}
 	return g
 }
@@ -51,15 +51,20 @@ func (c *Client) patient() http.RoundTripper {
 		return c.transport
 	}
 	c.pushOnce.Do(func() {
-		g := guarded{secure: newTransport(c.o.Timeout, 0, false), unverified: newTransport(c.o.Timeout, 0, true),
+		g := guarded{secure: c.trusting(0), unverified: newTransport(c.o.Timeout, 0, anyCertificate()),
 			insecure: c.insecure}
 		c.push = cachingTransport{g, c.responses}
 	})
 	return c.push
 }
 
+// anyCertificate is for loopback and hosts that the user named.
+func anyCertificate() *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true} //nolint:gosec // see above
+}
+
 // newTransport is Go's default transport with a limit on the time to connect, and one on silence (0: none).
-func newTransport(timeout, silence time.Duration, unverified bool) *http.Transport {
+func newTransport(timeout, silence time.Duration, certificates *tls.Config) *http.Transport {
 	dialer := &net.Dialer{Timeout: timeout, KeepAlive: 30 * time.Second}
 	return &http.Transport{
 		Proxy: http.ProxyFromEnvironment,
@@ -77,8 +82,7 @@ func newTransport(timeout, silence time.Duration, unverified bool) *http.Transpo
 		TLSHandshakeTimeout:   timeout,
 		ResponseHeaderTimeout: 2 * silence,
 		ExpectContinueTimeout: time.Second,
-		//nolint:gosec // only for loopback and hosts that the user named
-		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: unverified},
+		TLSClientConfig:       certificates,
 	}
 }
 
