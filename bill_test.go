@@ -166,7 +166,9 @@ func TestRefusedBillsAreAWarning(t *testing.T) {
 	there := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: s.Host})
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
-		if err == nil && r.Method == http.MethodPut && bytes.Contains(body, []byte(`"artifactType":"`+sbom.SPDXType)) {
+		// in any form: bills are named in no other manifest
+		if err == nil && r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/manifests/") &&
+			bytes.Contains(body, []byte(sbom.SPDXType)) {
 			http.Error(w, "no such types here", http.StatusForbidden)
 			return
 		}

@@ -38,6 +38,18 @@ func TestRegistryTroubleHasOneRemedy(t *testing.T) {
 			`Get "https://10.0.0.1:5000/v2/": http: server gave HTTP response to HTTPS client`, fromHere{err: plain},
 			`write {"insecure-registries": ["10.0.0.1:5000"]} into /etc/docker/daemon.json`,
 			[]string{"--insecure-registry"}},
+		"a certificate of an authority that the Engine does not know": {"10.0.0.1:5000/ray:1",
+			`Get "https://10.0.0.1:5000/v2/": tls: failed to verify certificate: x509: certificate signed by unknown ` +
+				`authority`, fromHere{err: plain}, "to /etc/docker/certs.d/10.0.0.1:5000/ca.crt on that host",
+			[]string{"--insecure-registry", "insecure-registries"}},
+		"a certificate without the address": {"10.0.0.1:5000/ray:1",
+			`Get "https://10.0.0.1:5000/v2/": tls: failed to verify certificate: x509: cannot validate certificate for ` +
+				`10.0.0.1 because it doesn't contain any IP SANs`, fromHere{err: plain}, "is for other names",
+			[]string{"--insecure-registry", "certs.d"}},
+		"a certificate that has expired": {"10.0.0.1:5000/ray:1",
+			`Get "https://10.0.0.1:5000/v2/": x509: certificate has expired or is not yet valid: current time ` +
+				`2026-12-01T00:00:00Z is after 2026-11-01T00:00:00Z`, fromHere{err: plain}, "set that host's clock",
+			[]string{"--insecure-registry", "certs.d"}},
 		"a registry on this machine's loopback": {"127.0.0.1:44401/ray:1", refused, fromHere{facts: found},
 			"127.0.0.1:44401 is an address of this machine only", nil},
 		"the same, by digest": {"127.0.0.1:44401/ray@" + digest, refused, fromHere{facts: found},

@@ -247,3 +247,30 @@ func TestCheckWithoutRuntime(t *testing.T) {
 		}
 	}
 }
+
+// The engine reads the certificates that Docker's directory has for a registry whenever it asks that registry.
+func TestRegistriesCertificates(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	hosts := registryHosts([]string{"plain.example"}, []string{filepath.Join(dir, "none"), dir})
+	for _, host := range []string{"own.example:5000", "plain.example"} {
+		if _, err := hosts(host); err != nil {
+			t.Errorf("%s, without a directory: %v", host, err)
+		}
+		if err := os.Mkdir(filepath.Join(dir, host), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		// a certificate without its key, so that reading it shows
+		if err := os.WriteFile(filepath.Join(dir, host, "client.cert"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := hosts("own.example:5000"); err == nil || !strings.Contains(err.Error(), "client.cert") {
+		t.Errorf("the directory of a registry is not read: error %v", err)
+	}
+	for _, host := range []string{"other.example", "plain.example"} {
+		if got, err := hosts(host); err != nil || len(got) != 1 {
+			t.Errorf("%s has nothing to read: %+v, error %v", host, got, err)
+		}
+	}
+}

@@ -168,5 +168,8 @@ func readPlainLayer(layer []byte) ([]byte, error) {
 	if h.Name != plainFile || h.Typeflag != tar.TypeReg {
 		return nil, fmt.Errorf("its layer has %q instead of the file %q", clean(h.Name), plainFile)
 	}
+	if h.Size > maxAttachment { // of a sparse file
+		return nil, fmt.Errorf("its document has %d bytes, more than the %d that are read", h.Size, maxAttachment)
+	}
 	return io.ReadAll(r)
 }
