@@ -43,8 +43,8 @@ func TestRegistryTroubleHasOneRemedy(t *testing.T) {
 				`authority`, fromHere{err: plain}, "to /etc/docker/certs.d/10.0.0.1:5000/ca.crt on that host",
 			[]string{"--insecure-registry", "insecure-registries"}},
 		"a certificate without the address": {"10.0.0.1:5000/ray:1",
-			`Get "https://10.0.0.1:5000/v2/": tls: failed to verify certificate: x509: cannot validate certificate for ` +
-				`10.0.0.1 because it doesn't contain any IP SANs`, fromHere{err: plain}, "is for other names",
+			`Get "https://10.0.0.1:5000/v2/": tls: failed to verify certificate: x509: cannot validate certificate ` +
+				`for 10.0.0.1 because it doesn't contain any IP SANs`, fromHere{err: plain}, "is for other names",
 			[]string{"--insecure-registry", "certs.d"}},
 		"a certificate that has expired": {"10.0.0.1:5000/ray:1",
 			`Get "https://10.0.0.1:5000/v2/": x509: certificate has expired or is not yet valid: current time ` +

@@ -15,7 +15,8 @@ func TestServeArgsAreReadAsTheyWereWritten(t *testing.T) {
 	for name, o := range map[string]ServeOptions{
 		"what is required": {Dir: "/d", Socket: "/d/s"},
 		"everything": {Dir: "/a b", Socket: "/-s", Idle: 1500 * time.Millisecond, CacheLimit: 1 << 40,
-			Insecure: []string{"a:1", "b"}, CertDirs: []string{"/a b/certs.d"}, Trees: "/a b/trees", ReadyFD: 3, stage: stageRootless},
+			Insecure: []string{"a:1", "b"}, CertDirs: []string{"/a b/certs.d"},
+			Trees: "/a b/trees", ReadyFD: 3, stage: stageRootless},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := ParseServeArgs(o.args())
