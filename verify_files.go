@@ -124,6 +124,7 @@ const maxRecord = 64 << 20
 // readFiles reads a layer's tar file.
 func readFiles(r io.Reader) (*layerFiles, error) {
 	out := &layerFiles{map[string]layerFile{}, map[string]string{}}
+	times := map[string]int{} // a layer may have a path more than once
 	t := tar.NewReader(r)
 	for {
 		h, err := t.Next()
@@ -143,11 +144,11 @@ func readFiles(r io.Reader) (*layerFiles, error) {
 		if _, err := io.Copy(to, t); err != nil {
 			return nil, err
 		}
-		for _, twice := out.files[name]; twice; _, twice = out.files[name] {
-			name += " (again)" // the layer has this path more than once
+		out.owned(path.Dir(name), record.Bytes())
+		if times[name]++; times[name] > 1 { // no path has two slashes
+			name = fmt.Sprintf("%s// (again, %d)", name, times[name])
 		}
 		out.files[name] = layerFile{*h, sum.Digest()}
-		out.owned(path.Dir(name), record.Bytes())
 	}
 }
 

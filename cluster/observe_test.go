@@ -3,10 +3,12 @@ package cluster
 import (
 	"fmt"
 	"io"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -89,8 +91,60 @@ func FuzzHostAnswers(f *testing.F) {
 			}
 		}
 		parseSS(s)
+		for _, p := range slices.Concat(parseSockets(s).TCP, parseSockets(s).UDP) {
+			if p.First < 1 || p.Last < p.First || p.Last > 65535 {
+				t.Errorf("ports %v of %q", p, s)
+			}
+		}
+		if o, ok := parseOpen(s); ok {
+			if again, ok := parseOpen(o.String()); !ok || !reflect.DeepEqual(o, again) {
+				t.Errorf("%q is %v, and is read again as %v", s, o, again)
+			}
+		}
+		if got := parseTable(s); got.digest == "" || strings.ContainsAny(got.digest+got.id, " ") {
+			t.Errorf("%q is the filter %+v", s, got)
+		}
 	})
 }
+
+// FuzzRayAnswers: whatever the head answers, the table of nodes and its numbers come out, or an error that is safe to
+// show.
+func FuzzRayAnswers(f *testing.F) {
+	f.Add(200, `{"result":true,"data":{"result":{"result":[{"node_id":"a","node_ip":"10.0.0.1","node_name":"n",`+
+		`"state":"ALIVE","resources_total":{"CPU":2},"start_time_ms":-1}]}}}`)
+	f.Add(200, `{"data":{"summary":[{"ip":"10.0.0.1","cpu":1e308,"mem":[1,2,3]}]}}`)
+	f.Add(500, "\x1b]0;x\x07{")
+	f.Fuzz(func(t *testing.T, status int, body string) {
+		if status < 200 || status > 599 {
+			return
+		}
+		r := &ray{base: "http://127.0.0.1", features: features{StateAPI: true}, http: &http.Client{
+			Transport: rayAnswer(func(req *http.Request) *http.Response {
+				return &http.Response{StatusCode: status, Body: io.NopCloser(strings.NewReader(body)), Request: req}
+			})}}
+		safe := func(err error) {
+			if err != nil && strings.ContainsAny(err.Error(), "\x1b\x07\x00") {
+				t.Fatalf("%q is not safe to show", err)
+			}
+		}
+		nodes, err := r.nodes(t.Context())
+		safe(err)
+		found, foreign := match([]container{{Node: Node{ID: "a"}, Address: netip.MustParseAddr("10.0.0.1")}}, nodes, true)
+		if len(found) > 1 || len(found)+len(foreign) > len(nodes) {
+			t.Fatalf("%d nodes are %d found and %d foreign", len(nodes), len(found), len(foreign))
+		}
+		for _, n := range nodes {
+			nodeResources{CPU: 1, GPU: 1}.lacks(n.Resources)
+		}
+		r.load(t.Context())
+		safe(r.healthy(t.Context()))
+	})
+}
+
+// rayAnswer is a head of one answer.
+type rayAnswer func(*http.Request) *http.Response
+
+func (a rayAnswer) RoundTrip(r *http.Request) (*http.Response, error) { return a(r), nil }
 
 func TestFilterRulesAreStableAndTellChanges(t *testing.T) {
 	t.Parallel()

@@ -165,7 +165,10 @@ func glibc(status []byte) string {
 			if found {
 				version = after
 			}
-			return strings.FieldsFunc(version, func(r rune) bool { return r == '-' || r == '+' || r == '~' })[0]
+			if end := strings.IndexAny(version, "-+~"); end >= 0 {
+				version = version[:end]
+			}
+			return version
 		}
 	}
 	return ""

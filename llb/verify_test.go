@@ -13,7 +13,7 @@ import (
 )
 
 // verified is an image of two layers with its manifest and its config.
-func verified(t *testing.T, p llb.Platform) (i llb.Image, manifest, config []byte, annotations map[string]string) {
+func verified(t testing.TB, p llb.Platform) (i llb.Image, manifest, config []byte, annotations map[string]string) {
 	t.Helper()
 	i = filesImage(p, "verified")
 	i.Layers = append(i.Layers, llb.Layer{Name: "more", Stage: llb.Scratch().Files("[more] write",

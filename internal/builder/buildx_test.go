@@ -1,6 +1,8 @@
 package builder
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -39,4 +41,30 @@ func TestBuildxAddress(t *testing.T) {
 			t.Errorf("%s: %q, %v; want %q and an error with %q", name, got, err, c.want, c.fails)
 		}
 	}
+}
+
+// FuzzBuildxStore: whatever lies in buildx's directory, an address comes out, or an error.
+func FuzzBuildxStore(f *testing.F) {
+	f.Add([]byte(`{"Name":"ci","Driver":"remote","Nodes":[{"Name":"ci0","Endpoint":"tcp://b:1234","DriverOpts":` +
+		`{"cacert":"/ca.pem"}}]}`))
+	f.Add([]byte(`{"Name":"ci","Driver":"docker-container","Nodes":[{"Endpoint":"far"}]}`))
+	f.Add([]byte(`{"Driver":"docker","Nodes":[{"Endpoint":"a b","Platforms":[{}]}]}`))
+	f.Fuzz(func(t *testing.T, instance []byte) {
+		dir := t.TempDir()
+		if err := os.Mkdir(filepath.Join(dir, "instances"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "instances", "ci"), instance, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		group, err := findBuildx(func(name string) string {
+			return map[string]string{"BUILDX_CONFIG": dir, "DOCKER_HOST": "unix:///x"}[name]
+		}, "ci")
+		if err != nil {
+			return
+		}
+		if addr, err := buildxAddress(group); err == nil && addr == "" && group.Driver != "docker" {
+			t.Fatalf("%+v has no address, and no error", group)
+		}
+	})
 }

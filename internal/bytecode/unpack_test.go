@@ -211,3 +211,49 @@ func TestUnpackTarBz2(t *testing.T) {
 		t.Errorf("%v, %v", p, err)
 	}
 }
+
+// FuzzUnpack: whatever a package's archive has, its files lie below the directory, and no link leads out of it.
+func FuzzUnpack(f *testing.F) {
+	packed := func(all ...tar.Header) []byte {
+		var out bytes.Buffer
+		w := tar.NewWriter(&out)
+		for _, h := range all {
+			h.Mode = 0o755
+			if err := w.WriteHeader(&h); err != nil {
+				f.Fatal(err)
+			}
+		}
+		if err := w.Close(); err != nil {
+			f.Fatal(err)
+		}
+		return out.Bytes()
+	}
+	f.Add(packed(tar.Header{Name: "bin/python3.12"}, tar.Header{Name: "lib/libz.so", Typeflag: tar.TypeSymlink,
+		Linkname: "libz.so.1"}, tar.Header{Name: "lib/python3.12/os.py"}))
+	f.Add(packed(tar.Header{Name: "lib/x.so", Typeflag: tar.TypeSymlink, Linkname: ".."},
+		tar.Header{Name: "lib/x.so/y.so"}, tar.Header{Name: "../lib/a.so"}))
+	f.Add(packed(tar.Header{Name: "lib/a.so", Typeflag: tar.TypeLink, Linkname: "../../etc/passwd"}))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		dir := t.TempDir()
+		home := filepath.Join(dir, "home")
+		if err := os.Mkdir(home, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		_ = (&unpacker{ctx: t.Context().Err, dir: home}).tar(bytes.NewReader(data))
+		if all, err := os.ReadDir(dir); err != nil || len(all) != 1 {
+			t.Fatalf("files outside: %v, %v", all, err)
+		}
+		err := filepath.WalkDir(home, func(name string, d fs.DirEntry, err error) error {
+			if err == nil && d.Type()&fs.ModeSymlink != 0 {
+				to, err := os.Readlink(name)
+				if err != nil || to == ".." || strings.Contains(to, "/") {
+					t.Errorf("%s leads to %q (%v)", name, to, err)
+				}
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+}

@@ -1,6 +1,9 @@
 package fetch
 
 import (
+	"archive/zip"
+	"bytes"
+	"io"
 	"net/url"
 	"strings"
 	"testing"
@@ -83,6 +86,35 @@ func FuzzRedact(f *testing.F) {
 		if got := redact(before + " https://" + s + "@h.example/" + after); strings.Contains(got, "c4n4ry") &&
 			!strings.Contains(before+after, "c4n4ry") {
 			t.Fatalf("%q has the secret", got)
+		}
+	})
+}
+
+// FuzzWheelMetadata: the metadata of a wheel is that which archive/zip reads, is not large, and reading it ends.
+func FuzzWheelMetadata(f *testing.F) {
+	wheel := func(names ...string) []byte {
+		var out bytes.Buffer
+		z := zip.NewWriter(&out)
+		for _, n := range names {
+			w, err := z.Create(n)
+			if err == nil {
+				_, err = io.WriteString(w, "Metadata-Version: 2.1\nName: a\nVersion: 1\n")
+			}
+			if err != nil {
+				f.Fatal(err)
+			}
+		}
+		if err := z.Close(); err != nil {
+			f.Fatal(err)
+		}
+		return out.Bytes()
+	}
+	f.Add(wheel("a/__init__.py", "a-1.dist-info/METADATA"))
+	f.Add(wheel("a-1.dist-info/METADATA", "b-1.dist-info/METADATA", "../x/a.dist-info/METADATA"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		text, err := wheelMetadata(bytes.NewReader(data), int64(len(data)))
+		if err == nil && len(text) > maxMetadata {
+			t.Fatalf("%d bytes of metadata", len(text))
 		}
 	})
 }

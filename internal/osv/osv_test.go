@@ -179,3 +179,33 @@ func FuzzAdd(f *testing.F) {
 		}
 	})
 }
+
+// FuzzVersions: the versions of an ecosystem have one order.
+func FuzzVersions(f *testing.F) {
+	f.Add("1.0rc1", "1.0.post1", "1!0.dev0+local.1")
+	f.Add("1:2.31-0ubuntu9", "2.31~rc1-1", "2.31+deb12u1")
+	f.Add("1.0.0-alpha.1", "1.0.0", "0")
+	f.Fuzz(func(t *testing.T, a, b, c string) {
+		for _, kind := range []string{"ECOSYSTEM", "SEMVER"} {
+			for _, ecosystem := range []string{"PyPI", "Debian:12"} {
+				order := func(a, b string) (int, bool) { return compareIn(kind, ecosystem, a, b) }
+				ab, ok := order(a, b)
+				if !ok {
+					continue
+				}
+				if same, _ := order(a, a); same != 0 {
+					t.Fatalf("%s: %q is not itself", ecosystem, a)
+				}
+				if ba, ok := order(b, a); !ok || sign(ba) != -sign(ab) {
+					t.Fatalf("%s: %q and %q: %d and %d", ecosystem, a, b, ab, ba)
+				}
+				bc, ok := order(b, c)
+				if ac, _ := order(a, c); ok && ab <= 0 && bc <= 0 && ac > 0 {
+					t.Fatalf("%s: %q <= %q <= %q, and not the first <= the last", ecosystem, a, b, c)
+				}
+			}
+		}
+	})
+}
+
+func sign(n int) int { return min(max(n, -1), 1) }
