@@ -27,6 +27,7 @@ func (p *Project) destinations(ctx context.Context, o *BuildOptions, graph *laye
 	d := &destinations{options: llb.BuildOptions{
 		SolveOptions: llb.SolveOptions{
 			HostNetwork: p.recipe.HostNetwork(),
+			Limits:      p.recipe.Limits,
 			NoCache:     o.NoCache,
 			CacheFrom:   o.CacheFrom,
 			CacheTo:     exports(o.CacheTo),

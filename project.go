@@ -315,6 +315,7 @@ func (p *Project) connect(ctx context.Context) (*builder.Builder, error) {
 		for _, why := range b.Unusable {
 			p.env.info("building with %s: %s", b.Engine, why)
 		}
+		p.sayUnlimited(ctx, b)
 		if inTheClear(b.Engine) {
 			p.env.warn("the builder %s is asked without TLS: secrets and logins cross the network in the clear; give "+
 				"it certificates (…?cacert=FILE&cert=FILE&key=FILE)", b.Engine)

@@ -164,6 +164,7 @@ func (e *env) recipeOf(ref string, source *layers.RecipeRecord, here *layers.Rec
 	if err != nil {
 		return nil, err
 	}
+	recipe.Limits = here.Limits
 	recipe.Mirrors.Fetch, recipe.Mirrors.FetchAuto = here.Mirrors.Fetch, here.Mirrors.FetchAuto
 	if !filesElsewhere {
 		if err := recipe.LoadFiles(); err != nil {
@@ -182,8 +183,8 @@ func besideRecipe(err error) error {
 		err)
 }
 
-// recipeHere returns the local recipe, or the default recipe if there is none. Only its mirrors and its trust are
-// used.
+// recipeHere returns the local recipe, or the default recipe if there is none. Only its mirrors, its trust and its
+// limits are used.
 func (e *env) recipeHere() (*layers.Recipe, error) {
 	file := e.path(e.recipe())
 	data, err := os.ReadFile(file)

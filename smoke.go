@@ -267,7 +267,7 @@ func (p *Project) checkAlone(ctx context.Context, k *reuse, checks []llb.Check) 
 	session := p.session(nil)
 	session.Artifacts = nil
 	o := llb.SolveOptions{HostNetwork: p.recipe.HostNetwork(), Progress: p.env.Progress, ProgressTo: p.env.ProgressTo,
-		Title: "Testing"}
+		Title: "Testing", Limits: p.recipe.Limits}
 	steps, err := b.Check(ctx, session, o, checks...)
 	k.made.Result.Steps = append(k.made.Result.Steps, steps...)
 	return err

@@ -3,7 +3,10 @@
 // that artifacts come from, and the layers that install them.
 package layers
 
-import "github.com/raybuild/raybuild/internal/signers"
+import (
+	"github.com/raybuild/raybuild/internal/signers"
+	"github.com/raybuild/raybuild/llb"
+)
 
 // Recipe is what is wanted of an image: the content of a raybuild.yaml in one
 // normal form. Every short form of the file has been written out, every string
@@ -30,6 +33,8 @@ type Recipe struct {
 	Files []FileCopy
 	// Steps are the user's own commands, in the order of the file.
 	Steps []Step
+	// Limits of every command that a build or a resolver runs in the builder. They change neither image nor lock.
+	Limits llb.Limits
 	// Image is the configuration of the finished image.
 	Image ImageConfig
 	// Smoke says how the image is tested when it has been built. It does not change the image.
@@ -207,6 +212,8 @@ type Step struct {
 	HostNetwork bool
 	// Secrets are ids of build secrets, mounted at /run/secrets/ID, sorted.
 	Secrets []string
+	// Limits of the step. Those that are not given are the recipe's. They change neither image nor lock.
+	Limits llb.Limits
 }
 
 // ImageConfig is the configuration of the finished image.

@@ -39,6 +39,12 @@ func recipeKeys(r *Recipe) []strictyaml.Key {
 			Value: strictyaml.ListOf(&r.Steps, "a list of steps", func(s *Step) strictyaml.Value {
 				return strictyaml.Map(stepKeys(s)...).Then(func() { s.Secrets = sorted(s.Secrets) })
 			})},
+		{Name: "limits", Doc: "What each command may use that a build or a resolver runs in the builder: steps, " +
+			"installs, builds of source distributions, the test. Time holds on every builder. Memory and pids hold on " +
+			"raybuild's own engine as root, and memory on BuildKit 0.34 or later; a builder that does not keep them " +
+			"gives a warning. It changes neither image nor lock.",
+			Example: "{memory: 16g, time: 2h}",
+			Value:   strictyaml.Map(limitKeys(&r.Limits, "none; for `pids` the builder's: 4096, or 64 for each CPU")...)},
 		{Name: "layers", Doc: "How Python packages are laid out as layers, and how layers are compressed.",
 			Example: "{budget: 30, compression: zstd}", Value: strictyaml.Map(layerKeys(&r.Layers)...)},
 		{Name: "image", Doc: "What containers of the image start with, and its labels.", Example: "{cmd: [/bin/bash]}",
@@ -217,6 +223,9 @@ func stepKeys(s *Step) []strictyaml.Key {
 			Doc: "Ids of secrets that `--secret id=ID,src=FILE` gives. They are mounted at `/run/secrets/ID`, " +
 				"and are in no layer.",
 			Default: "none", Example: "[token]", Value: strictyaml.Strings(&s.Secrets, nameSecret)},
+		{Name: "limits", Doc: "What the step may use. A step that wants more is ended, with an error. It changes " +
+			"neither image nor lock.", Default: "the recipe's `limits`", Example: "{memory: 8g, time: 30m}",
+			Value: strictyaml.Map(limitKeys(&s.Limits, "that of the recipe's `limits`")...)},
 	}
 }
 

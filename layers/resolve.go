@@ -339,7 +339,8 @@ func (r *Resolver) Run(ctx context.Context, root llb.Stage, title, script string
 	if err != nil {
 		return nil, err
 	}
-	err = sandbox.Export(ctx, made, r.platform, dir, r.session(), llb.SolveOptions{Display: display})
+	err = sandbox.Export(ctx, made, r.platform, dir, r.session(), llb.SolveOptions{Display: display,
+		Limits: r.in.Recipe.Limits})
 	if err != nil {
 		return nil, err
 	}

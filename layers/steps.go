@@ -68,6 +68,7 @@ func (s step) Apply(on Stack, _ []Artifact) (Stack, error) {
 	below = llb.Merge(fmt.Sprintf("[%s] what it is built on", s.Step.Name), below,
 		on.Tree("["+s.Step.Name+"] layers it needs", needs...))
 	e := shell(title, preludeText+stepText, s.env, s.Run)
+	e.Limits = s.Limits
 	// The script may use /tmp as it likes, but leaves nothing of it.
 	switch {
 	case s.HostNetwork:

@@ -17,8 +17,10 @@ type StepError struct {
 	ExitCode int      // of its command; -1 when it did not exit by itself
 	Log      []string // its last lines, 20 at most
 	Hint     string   // what to do next; "" if that is not known
+	Limit    string   // the limit that it met: [LimitMemory], [LimitPIDs] or [LimitTime]; "": none
 	Err      error    // the builder's own error
 
+	met    string   // the limit in words
 	output []string // all lines that were kept
 }
 
@@ -35,6 +37,9 @@ func (e *StepError) Error() string {
 	what := plainText(e.Err)
 	if e.ExitCode > 0 {
 		what = fmt.Sprintf("exit code %d", e.ExitCode)
+	}
+	if e.met != "" {
+		what = e.met
 	}
 	msg := fmt.Sprintf("step %q: %s", e.Step, what)
 	if e.Layer != "" {

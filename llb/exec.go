@@ -53,6 +53,8 @@ type Exec struct {
 	Tmpfs []string
 	// Caches are directories that the builder keeps between builds, outside of any stage.
 	Caches []Cache
+	// Limits of the command. Those that are not given are those of [SolveOptions.Limits].
+	Limits Limits
 	// Fresh runs the command in every build, never from the cache. It is for commands that ask package sources or
 	// other servers.
 	Fresh bool
@@ -246,7 +248,7 @@ func (e Exec) options() func(*layout) []bkllb.RunOption {
 			}
 			opts = append(opts, bkllb.AddMount(m.Path, l.state(m.Stage.n), how...))
 		}
-		for _, o := range l.opts(e.Title) {
+		for _, o := range append(l.opts(e.Title), e.Limits.or(l.limits).options()...) {
 			opts = append(opts, o)
 		}
 		if e.Fresh {
@@ -314,6 +316,9 @@ func (e Exec) validate() error {
 	for _, k := range slices.Sorted(maps.Keys(e.Env)) {
 		check(k != "" && !strings.ContainsAny(k+e.Env[k], "\x00") && !strings.Contains(k, "="),
 			"environment variable %q: bad name or value", k)
+	}
+	if err := e.Limits.validate(); err != nil {
+		errs = append(errs, err)
 	}
 	seen := map[string]bool{}
 	at := func(what, p string) {

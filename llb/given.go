@@ -141,6 +141,7 @@ func (c *call) give(ctx context.Context, caps apicaps.CapSet) giving {
 // layout is a layout for a solve of this call.
 func (c *call) layout(ctx context.Context, gw gateway.Client, line, noCache bool) *layout {
 	l := newLayout(line, noCache)
+	l.limits = c.o.Limits
 	if !line {
 		l.over = c.b.overDir(ctx)
 	}

@@ -51,6 +51,7 @@ type layout struct {
 	line bool
 	// noCache: run every step and file operation again. It is metadata and changes no operation's bytes.
 	noCache bool
+	limits  Limits // of commands without their own; metadata, too
 	memo    map[*node]bkllb.State
 	// rebased holds the steps of a line that were moved onto another base.
 	rebased map[rebase]bkllb.State

@@ -41,9 +41,11 @@ type SolveOptions struct {
 	// HostNetwork asks the builder to allow commands with [HostNetwork]. A builder that does not refuses the whole
 	// solve. Default: such commands are refused.
 	HostNetwork bool
-	Progress    ProgressMode // default [ProgressAuto]
-	ProgressTo  io.Writer    // default: nothing is shown
-	Title       string       // first line of progress on a terminal; default "Building"
+	// Limits of commands that have none of their own. Default: no limits.
+	Limits     Limits
+	Progress   ProgressMode // default [ProgressAuto]
+	ProgressTo io.Writer    // default: nothing is shown
+	Title      string       // first line of progress on a terminal; default "Building"
 	// Display shows the solve, among what else it shows. Progress, ProgressTo and Title then say nothing. Default: one
 	// of the call's own.
 	Display *Display

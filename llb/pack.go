@@ -272,7 +272,7 @@ func (p *packing) wait(ctx context.Context) {
 
 // blobs makes the blobs of a part of the image.
 func (p *packing) blobs(ctx context.Context, one Image) (*Content, bool) {
-	quiet := SolveOptions{Progress: ProgressQuiet}
+	quiet := SolveOptions{Progress: ProgressQuiet, Limits: p.c.o.Limits}
 	v, err := newView(ctx, quiet)
 	if err != nil {
 		return nil, false

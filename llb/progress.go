@@ -84,6 +84,7 @@ type step struct {
 	title    string
 	platform string // whose programs it runs; "" for file operations
 	offline  bool   // a command without network, and without a socket that would stand in for one
+	limits   Limits
 	vertex   *client.Vertex
 	tail     []byte
 	// BuildKit reports an operation without inputs as started once more than it runs: when it asks for its cache key.
@@ -139,7 +140,7 @@ func (c *collector) define(def *bkllb.Definition, known map[digest.Digest]digest
 			return err
 		}
 		dgst := digest.FromBytes(dt)
-		title := def.Metadata[dgst].Description["llb.customname"]
+		title, limits := def.Metadata[dgst].Description["llb.customname"], limitsOf(def.Metadata[dgst])
 		dgst = known[dgst]
 		c.titles[dgst] = title
 		if src := op.GetSource(); src != nil {
@@ -151,7 +152,7 @@ func (c *collector) define(def *bkllb.Definition, known map[digest.Digest]digest
 		if op.GetExec() == nil && op.GetFile() == nil || c.by[dgst] != nil {
 			continue
 		}
-		s := &step{title: title, inputs: len(op.Inputs) > 0}
+		s := &step{title: title, inputs: len(op.Inputs) > 0, limits: limits}
 		if len(op.Inputs) == 0 {
 			s.extra = 1
 		}

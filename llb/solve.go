@@ -83,6 +83,8 @@ func (c *call) solve(ctx context.Context, exports []client.ExportEntry, fn gatew
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	exporting := c.limitExport(cancel)
+	stepping, done := c.limitTime(cancel)
+	defer done()
 	var res *client.SolveResponse
 	ch := make(chan *client.SolveStatus)
 	var g errgroup.Group
@@ -96,6 +98,7 @@ func (c *call) solve(ctx context.Context, exports []client.ExportEntry, fn gatew
 			if count {
 				c.col.add(ss)
 			}
+			stepping(ss)
 			if count && c.saw != nil {
 				c.saw(ss)
 			}
@@ -180,6 +183,9 @@ func (b *Builder) answers(ctx context.Context) bool {
 // explain makes a solve's error say what the user can use: that it was cancelled, which artifact could not be brought
 // and why, or which step failed and its last words.
 func (c *call) explain(ctx context.Context, err error) error {
+	if over, ok := errors.AsType[*overTime](context.Cause(ctx)); ok {
+		return c.col.tooLong(over)
+	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("build on %q: %w", c.b.addr, context.Cause(ctx))
 	}
@@ -248,6 +254,7 @@ func (c *collector) failure(err error) *StepError {
 	if errors.As(err, &ee) && ee.ExitCode != gatewaypb.UnknownExitStatus {
 		se.ExitCode = int(ee.ExitCode)
 	}
+	se.meets(failed.limits)
 	if m := missingSecret.FindStringSubmatch(err.Error()); m != nil {
 		se.Hint = fmt.Sprintf("pass it with --secret id=%s,src=FILE", m[1])
 	}

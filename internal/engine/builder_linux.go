@@ -187,6 +187,13 @@ func newWorker(ctx context.Context, o ServeOptions, p place, sync *syncer, hosts
 		over.Executor = opt.Executor
 		opt.Executor = over
 	}
+	var has cgroups
+	if o.stage != stageRootless { // there BuildKit makes no control group for a step
+		has = findCgroups()
+	}
+	opt.Labels[labelLimits] = has.String()
+	limitNetworks(opt.NetworkProviders)
+	opt.Executor = limiting{opt.Executor, has}
 	opt.GCPolicy = gcPolicy(limit, p.dir)
 	opt.RegistryHosts = hosts
 	opt.BuildkitVersion = client.BuildkitVersion{Package: version.Package, Version: version.Version}
@@ -194,7 +201,7 @@ func newWorker(ctx context.Context, o ServeOptions, p place, sync *syncer, hosts
 	if err != nil {
 		return nil, fmt.Errorf("start worker: %w", err)
 	}
-	return w, nil
+	return limitingWorker{w}, nil
 }
 
 const overlayfs = "overlayfs"

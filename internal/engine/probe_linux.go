@@ -22,6 +22,8 @@ const (
 	labelOverRoot = "raybuild.engine.over-root"
 	// labelTrees has the directory whose directories steps may lay over their roots. llb knows it by this name.
 	labelTrees = "raybuild.engine.trees"
+	// labelLimits lists the limits of steps that the engine keeps, such as "memory,pids". llb knows it by this name.
+	labelLimits = "raybuild.engine.limits"
 )
 
 // probeTimeout is how long a running engine may take for one small answer.
