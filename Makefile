@@ -18,7 +18,7 @@ RACE      ?= . ./llb/... ./layers/... ./cluster/... ./internal/cli/... ./interna
 TEST_P    ?= 2
 TEST_FLAGS ?=
 
-.PHONY: help build check check-commits cross docs lint-tool release-files release-check image needs needs-build test test-race test-security test-sign test-rllib world world-down quickstart pictures bench bench-core bench-faults ray-versions resolving test-cluster bench-cluster clean
+.PHONY: help build check check-commits cross docs lint-tool release-files release-check image needs needs-build test test-race test-security fuzz test-sign test-rllib world world-down quickstart pictures bench bench-core bench-faults ray-versions resolving test-cluster bench-cluster clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,13 @@ test-race: needs ## the packages that run things at once, under the race detecto
 
 test-security: ## attacks on what raybuild believes of a registry; needs no root and no network
 	$(GO) test -count=1 -timeout 10m $(TEST_FLAGS) ./test/security/
+
+# The targets of docs/security.md, one after the other. Only raybuild's own packages count for coverage: to build all of
+# its modules once more for each package would take longer than the fuzzing.
+FUZZ     ?=
+FUZZTIME ?= 1m
+fuzz: ## fuzz the parsers of other people's texts, FUZZTIME (1m) each; FUZZ=layers.FuzzLock fuzzes one
+	@scripts/fuzz "$(FUZZTIME)" "$(FUZZ)"
 
 # Released cosigns, to check signatures with. Each takes some two minutes on two CPUs, so CI has the newest one alone.
 COSIGN_V2 := v2.6.5

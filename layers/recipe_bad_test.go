@@ -37,6 +37,19 @@ func refusedRecipes() []refusedRecipe {
 			[]string{
 				`raybuild.yaml:1:36: miniconda.accept_anaconda_terms: is text, not true or false; write true or false`,
 			}},
+		{"limits that nothing can keep", "limits: {memory: 16m, pids: 3, time: 0s}\nsteps: [{name: a, run: b, " +
+			"limits: {memory: 1024, time: 10}}]", []string{
+			`raybuild.yaml:1:18: limits.memory: "16m" is not a possible amount of memory; write 32m or more, a number ` +
+				`with m, g or t, such as 8g`,
+			`raybuild.yaml:1:29: limits.pids: "3" is not a whole number from 16 to 4194304; write one in digits, ` +
+				`without quotes`,
+			`raybuild.yaml:1:38: limits.time: "0s" is not a possible time; write a time from 1s to 168h, such as 30m or ` +
+				`1h30m`,
+			`raybuild.yaml:2:44: steps[0].limits.memory: "1024" is not a possible amount of memory; write 32m or more, ` +
+				`a number with m, g or t, such as 8g`,
+			`raybuild.yaml:2:56: steps[0].limits.time: "10" is not a possible time; write a time from 1s to 168h, such ` +
+				`as 30m or 1h30m`,
+		}},
 		{"a lock that is none", "pip: {pylock: requirements.txt}", []string{
 			`raybuild.yaml:1:15: pip.pylock: "requirements.txt" is not named as a lock; name a pylock.toml, ` +
 				`pylock.NAME.toml, uv.lock or poetry.lock; a requirements file goes under pip.requirements`}},

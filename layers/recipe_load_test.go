@@ -5,6 +5,9 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/raybuild/raybuild/llb"
 )
 
 // loadText loads a recipe from text without Check.
@@ -76,7 +79,8 @@ env: {name: ray, python: 3.10, conda: [libgcc-ng], channels: [conda-forge], file
 ray: {version: 2.52.0, extras: [tune, default, rllib]}
 pip: [tensorflow, "requests>=2"]
 files: [{from: ./app, to: /home/ray/app}]
-steps: [{name: extras, run: "echo $HOME", needs: [ray], network: false, secrets: [token]}]
+steps: [{name: extras, run: "echo $HOME", needs: [ray], network: false, secrets: [token], limits: {time: 90m}}]
+limits: {memory: 1.5GiB, pids: 4096}
 image: {user: ray, workdir: /home/ray, env: {A: 1}, labels: {a.b: x}, annotations: {}, entrypoint: [], cmd: [bash]}
 layers: {budget: 50, max_size: 1GB, compression: zstd}
 platforms: [linux/arm64, linux/amd64]
@@ -97,7 +101,9 @@ func TestLoadEverything(t *testing.T) {
 		Ray:   Ray{Version: "2.52.0", Extras: []string{"default", "rllib", "tune"}},
 		Pip:   Pip{Packages: []string{"tensorflow", "requests>=2"}},
 		Files: []FileCopy{{From: "app", To: "/home/ray/app"}},
-		Steps: []Step{{Name: "extras", Run: "echo $HOME", Needs: []string{"ray"}, Secrets: []string{"token"}}},
+		Steps: []Step{{Name: "extras", Run: "echo $HOME", Needs: []string{"ray"}, Secrets: []string{"token"},
+			Limits: llb.Limits{Time: 90 * time.Minute}}},
+		Limits: llb.Limits{Memory: 3 << 29, PIDs: 4096},
 		Image: ImageConfig{User: "ray", Workdir: "/home/ray", Env: map[string]string{"A": "1"},
 			Labels:      map[string]string{"a.b": "x"},
 			Annotations: map[string]string{}, Cmd: []string{"bash"}},

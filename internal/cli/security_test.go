@@ -56,3 +56,43 @@ func TestPromisesHaveTheirTests(t *testing.T) {
 		t.Errorf("the table has %d rows", rows)
 	}
 }
+
+// Each fuzz target is in the page's table of texts, and each target of the table is there.
+func TestParsersHaveTheirTargets(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile(filepath.Join(projectRoot, "docs/security.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(page), "## Texts of others")
+	listed := map[string]bool{}
+	for _, m := range regexp.MustCompile("`(\\w+\\.Fuzz\\w+)`").FindAllStringSubmatch(table, -1) {
+		listed[m[1]] = true
+	}
+	there := map[string]bool{}
+	declared := regexp.MustCompile(`(?m)^func (Fuzz\w+)\(`)
+	named := regexp.MustCompile(`(?m)^package (\w+?)(?:_test)?$`)
+	err = filepath.WalkDir(projectRoot, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, m := range declared.FindAllSubmatch(text, -1) {
+			there[string(named.FindSubmatch(text)[1])+"."+string(m[1])] = true
+		}
+		return err
+	})
+	if err != nil || len(there) < 60 {
+		t.Fatalf("%d fuzz targets: %v", len(there), err)
+	}
+	for target := range there {
+		if !listed[target] {
+			t.Errorf("docs/security.md does not list %s: which texts does it read?", target)
+		}
+	}
+	for target := range listed {
+		if !there[target] {
+			t.Errorf("docs/security.md lists %s, and there is no such target", target)
+		}
+	}
+}
