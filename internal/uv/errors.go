@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // NoSolutionError says that no versions satisfy the requirements.
@@ -118,9 +119,19 @@ type text struct {
 	stubs    map[string]Installed // by path
 }
 
+// plain is a text without colours and other control characters: it may quote what an index says.
+func plain(said string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+			return -1
+		}
+		return r
+	}, ansi().ReplaceAllString(said, ""))
+}
+
 // clean is uv's text without colours, with canonical URLs, and without names that mean nothing to others.
 func (t text) clean(q Question) string {
-	s := ansi().ReplaceAllString(t.said, "")
+	s := plain(t.said)
 	for path, p := range t.stubs {
 		s = strings.ReplaceAll(s, " @ "+strings.TrimPrefix(directLine("", path), " @ "), "=="+p.Version)
 		s = strings.ReplaceAll(s, path, p.Name)
@@ -222,7 +233,7 @@ func mentions(text, name string) bool {
 // warnings are those of uv that a user should know.
 func warnings(said string) []string {
 	var out []string
-	for line := range strings.Lines(ansi().ReplaceAllString(said, "")) {
+	for line := range strings.Lines(plain(said)) {
 		if w, ok := strings.CutPrefix(strings.TrimSpace(line), "warning: "); ok {
 			out = append(out, strings.ReplaceAll(w, "http://", "https://"))
 		}
