@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"path"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -46,6 +48,7 @@ func (p *Project) build(ctx context.Context, o *BuildOptions, start time.Time) (
 	if err != nil {
 		return nil, err
 	}
+	p.tellFiles(graph)
 	if err := p.nameDocuments(ctx, graph); err != nil {
 		return nil, err
 	}
@@ -53,6 +56,20 @@ func (p *Project) build(ctx context.Context, o *BuildOptions, start time.Time) (
 	t.lookBefore(ctx)
 	err = p.buildGraph(ctx, o, graph, t, first)
 	return t.end(time.Since(start)), err
+}
+
+// tellFiles says which local files are left out although nobody asked for that, and which should not be in an image.
+func (p *Project) tellFiles(graph *layers.Graph) {
+	for _, f := range graph.Local {
+		if len(f.LeftOut) > 0 {
+			p.env.note("files: %s are left out; to take one in, write ignore: [\"!%s\"]", strings.Join(f.LeftOut, ", "),
+				path.Base(f.LeftOut[0]))
+		}
+		if len(f.Private) > 0 {
+			p.env.warn("files: everybody who pulls the image can read %s: name it in .dockerignore or in ignore:, and "+
+				"give secrets to steps with --secret", strings.Join(f.Private, ", "))
+		}
+	}
 }
 
 // buildGraph makes the image of a graph and sends it to the destinations in o. It uses an image

@@ -29,6 +29,10 @@ type LocalFile struct {
 	Size int64
 	// Open reads it from its start.
 	Open func() (io.ReadCloser, error)
+	// LeftOut are paths, relative to the recipe, that are not in it because of what raybuild always leaves out.
+	LeftOut []string
+	// Private are paths in it whose names say that their contents are secret.
+	Private []string
 }
 
 // files copies local files into the image: as one archive with fixed times,
@@ -59,7 +63,11 @@ func (f files) Apply(on Stack, _ []Artifact) (Stack, error) {
 // packFiles makes the archive of one copy. Paths are read through root, which
 // nothing can leave: neither with ".." nor with a symbolic link.
 func packFiles(root *os.Root, c FileCopy, user string) (LocalFile, error) {
-	entries, err := listFiles(root, c.From)
+	ignored, err := readIgnored(root, c)
+	var entries []fileEntry
+	if err == nil {
+		entries, err = listFiles(root, c.From, ignored)
+	}
 	if err != nil {
 		return LocalFile{}, fmt.Errorf("files: copy %q to %q: %w", c.From, c.To, err)
 	}
@@ -69,7 +77,8 @@ func packFiles(root *os.Root, c FileCopy, user string) (LocalFile, error) {
 		return LocalFile{}, fmt.Errorf("copy %q to %q: %w", c.From, c.To, err)
 	}
 	return LocalFile{
-		Digest: digester.Digest(), Name: "files.tar", Size: size.n,
+		Digest: digester.Digest(), Name: "files.tar", Size: size.n, LeftOut: ignored.left,
+		Private: privateAmong(c.From, entries),
 		Open: func() (io.ReadCloser, error) {
 			r, w := io.Pipe()
 			go func() { w.CloseWithError(write(w)) }()
@@ -90,42 +99,71 @@ type fileEntry struct {
 	link string
 }
 
-func listFiles(root *os.Root, from string) ([]fileEntry, error) {
+// listFiles lists what is copied, sorted by name. A directory that is left out is listed if something below it is not.
+func listFiles(root *os.Root, from string, ignored *ignored) ([]fileEntry, error) {
 	var entries []fileEntry
-	err := fs.WalkDir(root.FS(), path.Clean(from), func(p string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		info, err := root.Lstat(p)
-		if err != nil {
-			return err
-		}
+	have := map[string]bool{}
+	add := func(p string) error {
 		rel, err := filepath.Rel(filepath.FromSlash(from), filepath.FromSlash(p))
-		if err != nil {
+		if err != nil || have[rel] {
 			return err
 		}
-		e := fileEntry{name: filepath.ToSlash(rel), mode: info.Mode(), size: info.Size()}
+		e, err := readEntry(root, p, filepath.ToSlash(rel))
+		entries, have[rel] = append(entries, e), true
+		return err
+	}
+	err := fs.WalkDir(root.FS(), path.Clean(from), func(p string, d fs.DirEntry, err error) error {
+		if d == nil {
+			return err
+		}
+		out, failed := ignored.leavesOut(p)
 		switch {
-		case info.Mode()&fs.ModeSymlink != 0:
-			if e.link, err = root.Readlink(p); err != nil {
+		case failed != nil:
+			return failed
+		case out && d.IsDir() && (err != nil || !ignored.takesBack()):
+			return fs.SkipDir
+		case out || err != nil:
+			return err
+		}
+		for dir := path.Dir(p); len(have) > 0 && dir != path.Clean(from) && dir != "."; dir = path.Dir(dir) {
+			if err := add(dir); err != nil {
 				return err
 			}
-			if path.IsAbs(e.link) || !filepath.IsLocal(path.Join(path.Dir(p), e.link)) {
-				return fmt.Errorf("%s is a link to %s, outside of what is copied; copy the file itself", p, e.link)
-			}
-		case !info.IsDir() && !info.Mode().IsRegular():
-			return fmt.Errorf("%s is neither file, directory nor link; an image cannot hold it", p)
 		}
-		entries = append(entries, e)
-		return nil
+		return add(p)
 	})
 	var failed *fs.PathError
-	if errors.As(err, &failed) {
+	switch {
+	case errors.As(err, &failed):
 		message, fix := unreadable(from, err)
 		return nil, fmt.Errorf("%s; %s", message, fix)
+	case err == nil && len(entries) == 0:
+		return nil, fmt.Errorf("%s leaves all of it out: change that file, or add \"!.\" to ignore:", dockerignore)
 	}
 	slices.SortFunc(entries, func(a, b fileEntry) int { return cmp.Compare(a.name, b.name) })
 	return entries, err
+}
+
+// readEntry reads what a path is. name is relative to what is copied.
+func readEntry(root *os.Root, p, name string) (fileEntry, error) {
+	info, err := root.Lstat(p)
+	if err != nil {
+		return fileEntry{}, err
+	}
+	e := fileEntry{name: name, mode: info.Mode(), size: info.Size()}
+	switch {
+	case info.Mode()&fs.ModeSymlink != 0:
+		if e.link, err = root.Readlink(p); err != nil {
+			return e, err
+		}
+		if path.IsAbs(e.link) || !filepath.IsLocal(path.Join(path.Dir(p), e.link)) {
+			return e, fmt.Errorf("%s is a link to %s, outside of what is copied; copy the file itself, or name the "+
+				"link in ignore:", p, e.link)
+		}
+	case !info.IsDir() && !info.Mode().IsRegular():
+		return e, fmt.Errorf("%s is neither file, directory nor link; an image cannot hold it: name it in ignore:", p)
+	}
+	return e, nil
 }
 
 func writeArchive(w io.Writer, root *os.Root, c FileCopy, entries []fileEntry, user string) error {

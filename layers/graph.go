@@ -190,7 +190,7 @@ func recipeLayers(r *Recipe, local []LocalFile) []Layer {
 		files{archives: local, copies: r.Files},
 	}
 	for _, s := range r.Steps {
-		out = append(out, step{Step: s, env: stepEnv(r, e)})
+		out = append(out, step{Step: s, env: stepEnv(r, e), user: r.Image.User})
 	}
 	p.rules = LayerRules{MaxSize: math.MaxInt64} // what is added is one layer
 	for i, requirements := range r.Pip.Added {
@@ -270,10 +270,13 @@ func imageEnv(r *Recipe, base []string) []string {
 	return out
 }
 
-// stepEnv are the variables of a user's step: those of the environment, and the recipe's.
+// stepEnv are the variables of a user's step: those of the environment, and the recipe's. Its home is that of the
+// image's user; pip's cache would fill it.
 func stepEnv(r *Recipe, e env) map[string]string {
 	vars := e.variables("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+	vars["PIP_NO_CACHE_DIR"] = "1"
 	maps.Copy(vars, r.Image.Env)
+	vars["HOME"] = home(r.Image.User)
 	return vars
 }
 

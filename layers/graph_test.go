@@ -206,7 +206,7 @@ func TestEachInputIsInTheGraphAndNowhereElse(t *testing.T) {
 			s.lock.Platforms = map[string]*LockPlatform{"linux/arm64": s.lock.Platforms["linux/amd64"]}
 		}, commands},
 		"the user": {func(_ *testing.T, s *subject) { s.recipe.Image.User = "worker" },
-			[]string{"user", "apt", "mirrors", "files", "fonts"}},
+			[]string{"user", "apt", "mirrors", "files", "fonts", "warm"}},
 	}
 	before, digestBefore := newSubject(t).steps(t)
 	for name, tt := range tests {

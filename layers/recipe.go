@@ -195,6 +195,10 @@ type FileCopy struct {
 	From string
 	// To is a clean absolute path in the image.
 	To string
+	// Ignore are patterns of what is left out, as in a .dockerignore file, relative to From. They come after those of
+	// .dockerignore, and after what is always left out (.git, .venv and __pycache__): "!PATTERN" takes something in
+	// again. Default: none.
+	Ignore []string
 }
 
 // Step is a command of the user's own.

@@ -201,6 +201,10 @@ func fileKeys(f *FileCopy) []strictyaml.Key {
 			Value: strictyaml.String(&f.From, grammarPath())},
 		{Name: "to", Doc: "Where it goes in the image.", Required: true, Example: "/home/ray/app",
 			Value: strictyaml.String(&f.To, grammarImagePath())},
+		{Name: "ignore", Doc: "Patterns of what is left out, as in a `.dockerignore`, relative to `from`. What the files " +
+			"`.dockerignore` beside the recipe and in `from` name is left out too, and always `.git`, `.venv` and " +
+			"`__pycache__`. `!PATTERN` takes something in again.", Default: "none", Example: `["data", "*.ckpt"]`,
+			Value: strictyaml.Strings(&f.Ignore, grammarOneLine())},
 	}
 }
 

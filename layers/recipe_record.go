@@ -141,7 +141,9 @@ func (r *Recipe) tree() object {
 		indexes = append(indexes, object{"url": x.URL, "packages": x.Packages})
 	}
 	for _, f := range r.Files {
-		files = append(files, object{"from": f.From, "to": f.To})
+		file := object{"from": f.From, "to": f.To, "ignore": f.Ignore}
+		file.dropEmpty()
+		files = append(files, file)
 	}
 	for _, s := range r.Steps {
 		step := object{"name": s.Name, "run": s.Run, "needs": s.Needs, "network": s.Network, "secrets": s.Secrets}

@@ -15,7 +15,8 @@ import (
 // writable as a whole, because nobody knows what the command changes.
 type step struct {
 	Step
-	env map[string]string // of the finished image
+	env  map[string]string // of the finished image
+	user string            // of the image, who gets what the step makes in its home
 }
 
 func (s step) Name() string { return s.Step.Name }
@@ -67,7 +68,11 @@ func (s step) Apply(on Stack, _ []Artifact) (Stack, error) {
 	}
 	below = llb.Merge(fmt.Sprintf("[%s] what it is built on", s.Step.Name), below,
 		on.Tree("["+s.Step.Name+"] layers it needs", needs...))
-	e := shell(title, preludeText+stepText, s.env, s.Run)
+	owner := fmt.Sprintf("%d:%d", UserID, GroupID)
+	if s.user == "root" {
+		owner = "0:0"
+	}
+	e := shell(title, preludeText+stepText, s.env, s.Run, owner)
 	e.Limits = s.Limits
 	// The script may use /tmp as it likes, but leaves nothing of it.
 	switch {

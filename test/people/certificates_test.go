@@ -140,9 +140,9 @@ func TestCase38CertificatesOfASitesRegistry(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			c := registry.New(registry.Options{Timeout: 5 * time.Second, CertDirs: registry.CertDirs(func(k string) string {
-				return map[string]string{"HOME": home}[k]
-			})})
+			env := map[string]string{"HOME": home}
+			c := registry.New(registry.Options{Timeout: 5 * time.Second,
+				CertDirs: registry.CertDirs(func(k string) string { return env[k] })})
 			err := c.CanPush(t.Context(), host+"/ray:1")
 			if tt.says == "" && err == nil {
 				_, _, err = c.Head(t.Context(), host+"/ray:1") // reads have a transport of their own

@@ -50,9 +50,10 @@ func TestCase1RegistriesThatAllowListTypes(t *testing.T) {
 		warnings int  // of the first push
 		reuses   bool // an edit takes layers from the image, on a machine that knows nothing
 	}{
-		"GitLab":                       {gitlab(), 0, true},
-		"Quay, Nexus, pulp: images":    {imagesAlone(), 0, true},
-		"images, and no referrers API": {faultyregistry.All(imagesAlone(), faultyregistry.WithoutReferrers(405)), 0, true},
+		"GitLab":                    {gitlab(), 0, true},
+		"Quay, Nexus, pulp: images": {imagesAlone(), 0, true},
+		"images, and no referrers API": {faultyregistry.All(imagesAlone(), faultyregistry.WithoutReferrers(405)), 0,
+			true},
 		"no manifest with a subject":   {faultyregistry.RefusingSubjects(http.StatusBadRequest), 1, false},
 		"subjects are not implemented": {faultyregistry.RefusingSubjects(http.StatusNotImplemented), 1, false},
 		"documents may not be pushed": {faultyregistry.All(faultyregistry.RefusingSubjects(http.StatusForbidden),
