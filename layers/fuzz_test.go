@@ -41,8 +41,9 @@ func FuzzRequirements(f *testing.F) {
 
 // FuzzPipText: what an old pip prints gives files that have a name and a digest, or an error.
 func FuzzPipText(f *testing.F) {
-	f.Add(sumA+"  ray-0.8.6-cp36-cp36m-manylinux1_x86_64.whl\n", "Found link http://files.pythonhosted.org/packages/a/b/"+
-		"ray-0.8.6-cp36-cp36m-manylinux1_x86_64.whl#sha256="+sumA+" (from http://pypi.org/simple/ray/), version: 0.8.6\n")
+	const file = "ray-0.8.6-cp36-cp36m-manylinux1_x86_64.whl"
+	f.Add(sumA+"  "+file+"\n", "Found link http://files.pythonhosted.org/packages/a/b/"+file+"#sha256="+sumA+
+		" (from http://pypi.org/simple/ray/), version: 0.8.6\n")
 	f.Add("x  a-1.tar.gz\n", "The user requested (constraint) a_B\nNo matching distribution found for x.y\n"+
 		"ERROR: ResolutionImpossible: x\n  Found link /a-1.tar.gz (from -)")
 	f.Fuzz(func(t *testing.T, sums, log string) {
@@ -92,7 +93,8 @@ func FuzzRecipeRecord(f *testing.F) {
 // FuzzBaseFiles: whatever a base image has as os-release, dpkg's status and dpkg's configuration, reading them ends,
 // and the filters are those that a lock may hold.
 func FuzzBaseFiles(f *testing.F) {
-	f.Add([]byte("ID=debian\nVERSION_ID=\"12\"\n"), []byte("Package: a\nVersion: 1\n\nPackage: libc6\nVersion: 2.36-9+deb12u7\n"),
+	f.Add([]byte("ID=debian\nVERSION_ID=\"12\"\n"),
+		[]byte("Package: a\nVersion: 1\n\nPackage: libc6\nVersion: 2.36-9+deb12u7\n"),
 		[]byte("path-exclude=/usr/share/doc/*\npath-include /usr/share/doc/*/copyright\n"))
 	f.Add([]byte("=\n="), []byte("Package: libc6\nVersion: 1:2.31-0ubuntu9\n"), []byte("path-exclude = /a?[b]\\(*\n"))
 	f.Fuzz(func(t *testing.T, release, status, config []byte) {

@@ -26,7 +26,8 @@ func limitKeys(l *llb.Limits, others string) []strictyaml.Key {
 			Default: others, Example: "8g", Value: memoryValue(&l.Memory)},
 		{Name: "pids", Doc: "Processes and threads that a command has at one time.", Default: others, Example: "2000",
 			Value: strictyaml.Int(&l.PIDs, leastPIDs, mostPIDs)},
-		{Name: "time", Doc: "How long a command may run.", Default: others, Example: "30m", Value: timeLimitValue(&l.Time)},
+		{Name: "time", Doc: "How long a command may run.", Default: others, Example: "30m",
+			Value: timeLimitValue(&l.Time)},
 	}
 }
 

@@ -40,11 +40,12 @@ func recipeKeys(r *Recipe) []strictyaml.Key {
 				return strictyaml.Map(stepKeys(s)...).Then(func() { s.Secrets = sorted(s.Secrets) })
 			})},
 		{Name: "limits", Doc: "What each command may use that a build or a resolver runs in the builder: steps, " +
-			"installs, builds of source distributions, the test. Time holds on every builder. Memory and pids hold on " +
-			"raybuild's own engine as root, and memory on BuildKit 0.34 or later; a builder that does not keep them " +
+			"installs, builds of source distributions, the test. Time holds on every builder. Memory and pids hold " +
+			"on raybuild's own engine as root, and memory on BuildKit 0.34 or later; a builder that does not keep them " +
 			"gives a warning. It changes neither image nor lock.",
 			Example: "{memory: 16g, time: 2h}",
-			Value:   strictyaml.Map(limitKeys(&r.Limits, "none; for `pids` the builder's: 4096, or 64 for each CPU")...)},
+			Value: strictyaml.Map(limitKeys(&r.Limits,
+				"none; for `pids` the builder's: 4096, or 64 for each CPU")...)},
 		{Name: "layers", Doc: "How Python packages are laid out as layers, and how layers are compressed.",
 			Example: "{budget: 30, compression: zstd}", Value: strictyaml.Map(layerKeys(&r.Layers)...)},
 		{Name: "image", Doc: "What containers of the image start with, and its labels.", Example: "{cmd: [/bin/bash]}",

@@ -224,6 +224,9 @@ func pipFile(raw, sha256, name, version string, own []Artifact) (Artifact, error
 	origin, p, ok := originOf(strings.Replace(raw, "http://", "https://", 1))
 	if !ok {
 		i := strings.LastIndex(raw, "/")
+		if i < 0 || i == len(raw)-1 {
+			return Artifact{}, fmt.Errorf("read pip's answer: %q is no URL of a file; see what the index links", raw)
+		}
 		origin, p = raw[:i], raw[i+1:]
 	}
 	kind := KindSdist

@@ -141,10 +141,10 @@ func (b *Builder) Unlimited(ctx context.Context, l Limits) ([]string, error) {
 
 func canLimit(caps apicaps.CapSet) bool { return caps.Supports(pb.CapExecMetaLinuxResources) == nil }
 
-// overTime ends a solve whose step runs for too long.
-type overTime struct{ vertex digest.Digest }
+// overTimeError ends a solve whose step runs for too long.
+type overTimeError struct{ vertex digest.Digest }
 
-func (e *overTime) Error() string { return "a step ran longer than its limit" }
+func (e *overTimeError) Error() string { return "a step ran longer than its limit" }
 
 // limitTime gives a function that takes the events of a solve, and ends the solve when a step runs longer than it may.
 func (c *call) limitTime(cancel context.CancelCauseFunc) (saw func(*client.SolveStatus), end func()) {
@@ -162,7 +162,7 @@ func (c *call) limitTime(cancel context.CancelCauseFunc) (saw func(*client.Solve
 				timer.Stop()
 				delete(running, v.Digest)
 			case v.Started != nil && v.Completed == nil && timer == nil:
-				running[v.Digest] = time.AfterFunc(limit, func() { cancel(&overTime{v.Digest}) })
+				running[v.Digest] = time.AfterFunc(limit, func() { cancel(&overTimeError{v.Digest}) })
 			}
 		}
 	}
@@ -188,7 +188,7 @@ func (c *collector) timeOf(v *client.Vertex) (limit time.Duration, counts bool) 
 }
 
 // tooLong is the error of a step that ran longer than it may.
-func (c *collector) tooLong(over *overTime) *StepError {
+func (c *collector) tooLong(over *overTimeError) *StepError {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.by[over.vertex]

@@ -133,9 +133,11 @@ func TestLimitsOfASolve(t *testing.T) {
 		own, all llb.Limits
 		want     []int64
 	}{
-		"of the solve":    {all: llb.Limits{Memory: 128 << 20, PIDs: 70}, want: []int64{128 << 20, 70}},
-		"one of its own":  {own: llb.Limits{PIDs: 60}, all: llb.Limits{Memory: 96 << 20, PIDs: 70}, want: []int64{96 << 20, 60}},
-		"none: processes": {own: llb.Limits{Memory: 64 << 20}, want: []int64{64 << 20, max(4096, int64(64*runtime.NumCPU()))}},
+		"of the solve": {all: llb.Limits{Memory: 128 << 20, PIDs: 70}, want: []int64{128 << 20, 70}},
+		"one of its own": {own: llb.Limits{PIDs: 60}, all: llb.Limits{Memory: 96 << 20, PIDs: 70},
+			want: []int64{96 << 20, 60}},
+		"none: processes": {own: llb.Limits{Memory: 64 << 20},
+			want: []int64{64 << 20, max(4096, int64(64*runtime.NumCPU()))}},
 	} {
 		e := sh("x", "ask "+name, ask)
 		e.Limits, e.Fresh = c.own, true

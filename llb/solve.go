@@ -183,7 +183,7 @@ func (b *Builder) answers(ctx context.Context) bool {
 // explain makes a solve's error say what the user can use: that it was cancelled, which artifact could not be brought
 // and why, or which step failed and its last words.
 func (c *call) explain(ctx context.Context, err error) error {
-	if over, ok := errors.AsType[*overTime](context.Cause(ctx)); ok {
+	if over, ok := errors.AsType[*overTimeError](context.Cause(ctx)); ok {
 		return c.col.tooLong(over)
 	}
 	if ctx.Err() != nil {

@@ -118,6 +118,9 @@ func buildxAddress(group *store.NodeGroup) (string, error) {
 		}
 		return addr, nil
 	case "remote":
+		if node.Endpoint == "" {
+			return "", errors.New("its node has no address: make it anew with docker buildx create")
+		}
 		return remoteAddress(node), nil
 	}
 	return "", fmt.Errorf("its driver is %s: name the builder's address with --builder, such as "+
