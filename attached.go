@@ -177,5 +177,9 @@ func (p *Project) copyDocuments(ctx context.Context, names []string) error {
 	if err != nil {
 		return err
 	}
-	return p.attachAll(ctx, elsewhere, p.ofImage.Digest, docs, claims)
+	if err := p.attachAll(ctx, elsewhere, p.ofImage.Digest, docs, claims); err != nil {
+		return err
+	}
+	p.copyClaims(ctx, p.ofImage.Ref, elsewhere, p.ofImage.Digest)
+	return nil
 }

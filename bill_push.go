@@ -59,7 +59,7 @@ func (p *Project) startClaims(ctx context.Context, o *BuildOptions, graph *layer
 	go func() {
 		defer close(out.done)
 		out.make(ctx, p, o, b, graph, more)
-		p.sendClaims(ctx, o.Names, out.docs)
+		p.sendClaims(ctx, o.Names, p.signAhead(ctx, out))
 	}()
 }
 
@@ -143,10 +143,10 @@ func billDocuments(ctx context.Context, b *biller) ([]registry.Document, error) 
 }
 
 // billTypes are the types of bills that are read with the image before: one, if this machine does not know all that its
-// lock names. It would have to read layers for it.
+// lock names. It would have to read layers for it. A signed bill is not read with the image, but when it is needed.
 func (p *Project) billTypes(o *BuildOptions) []string {
 	home, err := p.env.homeDir()
-	if o.NoSBOM || err != nil {
+	if o.NoSBOM || err != nil || p.trust.mode == TrustSigned {
 		return nil
 	}
 	store := sbom.Store{Dir: filepath.Join(home, factsDir)}
@@ -170,7 +170,11 @@ func (p *Project) billTypes(o *BuildOptions) []string {
 // billHere is the bill that was read with an image that this build takes layers from; nil: none was.
 func (p *Project) billHere() *sbom.Bill {
 	for _, image := range p.tried {
-		if bill := billAmong(image.Attached[sbom.SPDXType], image.Digest); bill != nil {
+		var all []attachedBill
+		for _, a := range image.Attached[sbom.SPDXType] {
+			all = append(all, attachedBill{data: a.Data})
+		}
+		if bill := billAmong(all, image.Digest); bill != nil {
 			return bill
 		}
 	}
@@ -178,9 +182,9 @@ func (p *Project) billHere() *sbom.Bill {
 }
 
 // billAmong is the bill of an image among what is attached to it; nil: there is none.
-func billAmong(attached []registry.Attachment, image digest.Digest) *sbom.Bill {
+func billAmong(attached []attachedBill, image digest.Digest) *sbom.Bill {
 	for _, a := range attached {
-		if bill, err := sbom.ReadSPDX(a.Data); err == nil && bill.Digest == image {
+		if bill, err := sbom.ReadSPDX(a.data); err == nil && bill.Digest == image {
 			return bill
 		}
 	}
@@ -188,16 +192,19 @@ func billAmong(attached []registry.Attachment, image digest.Digest) *sbom.Bill {
 }
 
 // billBefore is the bill that is attached to an image that this build takes layers from; nil: there is none. It is as
-// good as the layers: both are the work of whoever may push to the repository.
+// good as the layers: both are the work of whoever may push to the repository, or of an identity that has signed both.
 func (p *Project) billBefore(ctx context.Context) *sbom.Bill {
 	before := p.tried
 	if p.ofImage != nil {
 		before = append(before[:len(before):len(before)], p.ofImage)
 	}
 	for _, image := range before {
-		found, err := p.registry.Attached(ctx, image.Ref, sbom.SPDXType)
+		found, refused, err := p.attachedBills(ctx, image.Ref)
 		if err != nil {
 			continue // what it would tell is read
+		}
+		if refused != nil && len(found) == 0 {
+			p.env.note("the bill of materials of %s is not believed: %v", image.Ref, refused)
 		}
 		if bill := billAmong(found, image.Digest); bill != nil {
 			return bill

@@ -159,7 +159,12 @@ func (p *Project) nameByGraph(ctx context.Context, o *BuildOptions, graph *layer
 	if o.tagsGraph() {
 		tagged.Go(func() { p.tagByGraph(ctx, graph, o.Names, res.Digest, true) })
 	}
-	return p.attachAll(ctx, o.Names, res.Digest, docs, p.waitClaims(ctx, o, graph, res.Digest))
+	claims := p.waitClaims(ctx, o, graph, res.Digest)
+	if err := p.attachAll(ctx, o.Names, res.Digest, docs, claims); err != nil {
+		return err
+	}
+	p.attest(ctx, o.Names, res.Digest, claims)
+	return nil
 }
 
 // lockToPush updates the lock if it does not fit the recipe. Before it resolves anything, it asks

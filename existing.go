@@ -232,7 +232,11 @@ func (p *Project) retagOrCopy(ctx context.Context, graph *layers.Graph, o *Build
 			return err
 		}
 	}
-	return p.registry.Tag(ctx, h.Ref, same...)
+	if err := p.registry.Tag(ctx, h.Ref, same...); err != nil {
+		return err
+	}
+	p.attestFound(ctx, o, graph, h.Digest)
+	return nil
 }
 
 // tagByGraph tags an image of the graph, which has the names, so that later builds find it under other names. If last

@@ -116,7 +116,11 @@ func (p *Project) attachElsewhere(ctx context.Context, graph *layers.Graph, foun
 		}
 		return ctx.Err()
 	}
-	return p.attachAll(ctx, elsewhere, found.Digest, docs, claims)
+	if err := p.attachAll(ctx, elsewhere, found.Digest, docs, claims); err != nil {
+		return err
+	}
+	p.copyClaims(ctx, found.Ref, elsewhere, found.Digest)
+	return nil
 }
 
 // documentsOf returns the documents and the claims of an image that was found.

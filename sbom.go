@@ -11,7 +11,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/raybuild/raybuild/internal/registry"
 	"github.com/raybuild/raybuild/internal/sbom"
 )
 
@@ -32,8 +31,13 @@ type SBOM struct {
 	Unowned map[string][]string
 	// Recorded tells that the bill is made of the image's lock and record. If not, it is made of its layers alone.
 	Recorded bool
-	// Attached says how the bill that is attached to the image compares: AttachedSame, AttachedOther or AttachedNone.
+	// Attached says how the bill that is attached to the image compares: AttachedSame, AttachedOther, AttachedUnsigned
+	// or AttachedNone.
 	Attached string
+	// SignedBy is the identity that has signed the attached bill, if the recipe names identities. "": nobody needs to.
+	SignedBy string
+	// Refused says why a bill is AttachedUnsigned; "": it is not.
+	Refused string
 
 	bill *sbom.Bill
 }
@@ -43,6 +47,9 @@ const (
 	AttachedSame  = "same"  // it has the same bytes
 	AttachedOther = "other" // there is one, and it has other bytes
 	AttachedNone  = "none"  // there is none
+
+	// AttachedUnsigned says that there is one, and that no identity of the recipe has signed it. It is not believed.
+	AttachedUnsigned = "unsigned"
 )
 
 // ImagePackage is a package of an image. Its JSON is that of "raybuild inspect --packages --json".
@@ -79,10 +86,18 @@ func (s *SBOM) CycloneDX() ([]byte, error) { return s.bill.CycloneDX() }
 // ReadSBOM makes the bill of materials of an image in a registry. Of an image that raybuild built it needs lock,
 // record, and what the layers of the base and of package systems say. Of others it reads all layers. What it has read
 // it keeps in [Options.Home]. It does not believe a bill that is attached, except for licences that nothing else tells
-// without reading large layers.
+// without reading large layers. If the recipe here names identities (or [Options.Trust] asks for them), only a bill
+// that one of them has signed tells licences.
 func ReadSBOM(ctx context.Context, ref string, o Options, s SBOMOptions) (_ *SBOM, err error) {
 	defer public(ctx, &err)
 	p := newProject(o)
+	here, err := p.env.recipeHere()
+	if err != nil {
+		return nil, err
+	}
+	if err := p.trustIn(here.Trust, here.Dir); err != nil {
+		return nil, err
+	}
 	image, err := loadPushedImage(ctx, p.registry, ref)
 	if err != nil {
 		return nil, err
@@ -96,7 +111,7 @@ func (p *Project) sbomOf(ctx context.Context, image *pushedImage, s SBOMOptions)
 	if err != nil {
 		return nil, err
 	}
-	attached, err := p.registry.Attached(ctx, image.Ref, sbom.SPDXType)
+	attached, refused, err := p.attachedBills(ctx, image.Ref)
 	if err != nil {
 		return nil, err
 	}
@@ -119,8 +134,22 @@ func (p *Project) sbomOf(ctx context.Context, image *pushedImage, s SBOMOptions)
 			out.Unowned[i.Name] = i.Unowned
 		}
 	}
-	return out, out.compare(attached)
+	if len(attached) > 0 || p.trust.mode != TrustSigned {
+		return out, out.compare(attached)
+	}
+	if refused == nil {
+		plain, err := p.registry.Attached(ctx, image.Ref, sbom.SPDXType)
+		if err != nil || len(plain) == 0 {
+			return out, err
+		}
+		refused = errNotAttested
+	}
+	out.Attached, out.Refused = AttachedUnsigned, refused.Error()
+	return out, nil
 }
+
+// errNotAttested says that a bill is attached to an image, and that there is no signature of it.
+var errNotAttested = errors.New("it has no signature")
 
 // recordFor gives record and lock of an image, if its manifest names them.
 func (p *Project) recordFor(ctx context.Context, image *pushedImage, b *biller) error {
@@ -143,7 +172,7 @@ func (p *Project) recordFor(ctx context.Context, image *pushedImage, b *biller) 
 }
 
 // licencesOf takes the licences of wheels that nobody else knows from an attached bill.
-func (b *biller) licencesOf(attached []registry.Attachment) {
+func (b *biller) licencesOf(attached []attachedBill) {
 	b.hint = sync.OnceValue(func() *sbom.Bill {
 		bill := billAmong(attached, b.image.digest)
 		if bill == nil {
@@ -159,7 +188,7 @@ func (b *biller) licencesOf(attached []registry.Attachment) {
 }
 
 // compare tells whether one of the attached bills is the one that was made.
-func (s *SBOM) compare(attached []registry.Attachment) error {
+func (s *SBOM) compare(attached []attachedBill) error {
 	if len(attached) == 0 {
 		return nil
 	}
@@ -172,9 +201,12 @@ func (s *SBOM) compare(attached []registry.Attachment) error {
 	if err != nil {
 		return err
 	}
-	s.Attached = AttachedOther
-	if slices.ContainsFunc(attached, func(a registry.Attachment) bool { return bytes.Equal(a.Data, mine) }) {
-		s.Attached = AttachedSame
+	s.Attached, s.SignedBy = AttachedOther, attached[0].who
+	for _, a := range attached {
+		if bytes.Equal(bytes.TrimSpace(a.data), bytes.TrimSpace(mine)) {
+			s.Attached, s.SignedBy = AttachedSame, a.who
+			break
+		}
 	}
 	return nil
 }

@@ -16,7 +16,7 @@ import (
 
 // auditFlags are the flags of audit.
 type auditFlags struct {
-	file, lock                  string
+	file, lock, trust           string
 	insecure, databases, ignore []string
 	asJSON                      bool
 }
@@ -44,11 +44,12 @@ Python packages. The exit code is 2 if something is found.`,
 		Args: images(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.audit(cmd.Context(), &f, args) },
 	}
-	cmd.Flags().StringVarP(&f.file, "file", "f", "", "the recipe whose lock is looked at, without IMAGE (default: "+
-		"raybuild.yaml)")
+	cmd.Flags().StringVarP(&f.file, "file", "f", "", "the recipe whose lock is looked at, without IMAGE, and whose "+
+		"identities are believed (default: raybuild.yaml)")
 	cmd.Flags().StringVar(&f.lock, "lock", "", "the lock (default: beside the recipe, with its name and the ending "+
 		".lock)")
 	insecureFlag(cmd.Flags(), &f.insecure)
+	billTrustFlag(cmd, &f.trust)
 	cmd.Flags().StringArrayVar(&f.databases, "db", nil, "a `DATABASE` of advisories in OSV's format: a file, a zip, a "+
 		"directory, or an address (repeatable)")
 	cmd.Flags().StringArrayVar(&f.ignore, "ignore", nil, "leave out the advisory with this `ID` (repeatable)")
@@ -89,14 +90,16 @@ func (a *app) audit(ctx context.Context, f *auditFlags, args []string) error {
 func (a *app) auditedPackages(ctx context.Context, f *auditFlags, args []string) (image string,
 	packages []raybuild.ImagePackage, err error) {
 	o := a.imageOptions(f.insecure)
+	o.Recipe, o.Trust = f.file, raybuild.TrustMode(f.trust)
 	if len(args) == 1 {
 		bill, err := raybuild.ReadSBOM(ctx, args[0], o, raybuild.SBOMOptions{})
 		if err != nil {
 			return "", nil, err
 		}
+		a.unsignedBill(bill)
 		return bill.Ref, bill.Packages, nil
 	}
-	o.Recipe, o.Lock = f.file, f.lock
+	o.Lock = f.lock
 	p, err := raybuild.Open(o)
 	if err != nil {
 		return "", nil, err

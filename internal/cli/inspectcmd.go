@@ -20,6 +20,7 @@ import (
 func (a *app) inspectCommand() *cobra.Command {
 	var (
 		insecure                           []string
+		trust                              string
 		asJSON, asLock, asRecipe, packages bool
 	)
 	cmd := &cobra.Command{
@@ -42,12 +43,18 @@ was built from. No layer is pulled. --recipe prints what raybuild verify makes i
 					"--packages with --json")
 			}
 			if packages {
-				return a.inspectPackages(cmd.Context(), a.imageOptions(insecure), args[0], asJSON)
+				o := a.imageOptions(insecure)
+				o.Trust = raybuild.TrustMode(trust)
+				return a.inspectPackages(cmd.Context(), o, args[0], asJSON)
+			}
+			if trust != "" {
+				return usagef("--trust is for --packages")
 			}
 			return a.inspect(cmd.Context(), a.imageOptions(insecure), args[0], asJSON, asLock, asRecipe)
 		},
 	}
 	insecureFlag(cmd.Flags(), &insecure)
+	billTrustFlag(cmd, &trust)
 	cmd.Flags().BoolVar(&asLock, "lock", false, "print the lock that the image was built from, and nothing else")
 	cmd.Flags().BoolVar(&asRecipe, "recipe", false,
 		"print the recipe that the image carries, as JSON with all defaults")
@@ -63,6 +70,7 @@ func (a *app) inspectPackages(ctx context.Context, o raybuild.Options, ref strin
 	if err != nil {
 		return err
 	}
+	a.unsignedBill(bill)
 	if asJSON {
 		return a.printJSON(bill.Packages)
 	}

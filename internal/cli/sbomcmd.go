@@ -16,6 +16,7 @@ import (
 type sbomFlags struct {
 	insecure    []string
 	format, out string
+	trust       string
 	files       bool
 }
 
@@ -30,8 +31,10 @@ base, the recipe's files and steps too.
 
 The list is made again, of the image's lock and of what its layers say. The bill
 that raybuild attaches to each image it pushes should have the same bytes; sbom
-says so if it has not. Of an image that raybuild did not build, all layers are
-read. What was read is kept in RAYBUILD_HOME.`,
+says so if it has not. If the recipe in this directory names identities
+(trust.signed_by), only a bill that one of them has signed counts. Of an image
+that raybuild did not build, all layers are read. What was read is kept in
+RAYBUILD_HOME.`,
 		Example: `  raybuild sbom registry.example/ray:2.60.0 > ray.spdx.json
   raybuild sbom --format cyclonedx -o ray.cdx.json registry.example/ray:2.60.0
   raybuild sbom --files registry.example/ray:2.60.0`,
@@ -47,6 +50,7 @@ read. What was read is kept in RAYBUILD_HOME.`,
 		},
 	}
 	insecureFlag(cmd.Flags(), &f.insecure)
+	billTrustFlag(cmd, &f.trust)
 	cmd.Flags().StringVar(&f.format, "format", "spdx", "`FORM` of the list: spdx (2.3) or cyclonedx (1.6), as JSON")
 	cmd.Flags().StringVarP(&f.out, "output", "o", "", "write the list to `FILE` (default: standard output)")
 	cmd.Flags().BoolVar(&f.files, "files", false,
@@ -55,10 +59,13 @@ read. What was read is kept in RAYBUILD_HOME.`,
 }
 
 func (a *app) sbom(ctx context.Context, f sbomFlags, ref string) error {
-	bill, err := raybuild.ReadSBOM(ctx, ref, a.imageOptions(f.insecure), raybuild.SBOMOptions{Files: f.files})
+	o := a.imageOptions(f.insecure)
+	o.Trust = raybuild.TrustMode(f.trust)
+	bill, err := raybuild.ReadSBOM(ctx, ref, o, raybuild.SBOMOptions{Files: f.files})
 	if err != nil {
 		return err
 	}
+	a.unsignedBill(bill)
 	write := bill.SPDX
 	if f.format == "cyclonedx" {
 		write = bill.CycloneDX

@@ -27,6 +27,22 @@ func trustFlag(f *pflag.FlagSet, o *recipeOptions) {
 		"recipe's trust.signed_by) (default: signed if the recipe has identities, else tag)")
 }
 
+// billTrustFlag adds --trust of commands that only read bills of materials.
+func billTrustFlag(cmd *cobra.Command, trust *string) {
+	cmd.Flags().StringVar(trust, "trust", "", "which bills of materials attached to IMAGE may tell licences that "+
+		"nothing else tells: none, tag (any), or signed (by an identity of trust.signed_by in the recipe here) "+
+		"(default: signed if there is a recipe with identities, else tag)")
+	completeTrust(cmd)
+}
+
+// unsignedBill warns of an attached bill that no identity of the recipe has signed.
+func (a *app) unsignedBill(bill *raybuild.SBOM) {
+	if bill.Attached == raybuild.AttachedUnsigned {
+		a.warn("the bill of materials that is attached to %s is not believed: no identity of trust.signed_by has "+
+			"signed it (%s)", bill.Ref, bill.Refused)
+	}
+}
+
 // completeTrust adds shell completion for the values of --sign and --trust.
 func completeTrust(cmd *cobra.Command) {
 	completeValues(cmd, "trust", []string{"none", "tag", "signed"}, cobra.ShellCompDirectiveNoFileComp)

@@ -1,6 +1,7 @@
 package signing
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -27,62 +28,45 @@ func Copy(ctx context.Context, c *registry.Client, from, to string) error {
 		if err != nil {
 			return err
 		}
-		if err := copySimple(ctx, c, one, there); err != nil {
+		if err := signatureList().copy(ctx, c, one, there, maxPayload); err != nil {
 			return fmt.Errorf("copy signatures of %q: %w", one, err)
 		}
-		if err := copyBundles(ctx, c, one, there); err != nil {
+		if err := copyBundles(ctx, c, one, there, signPredicate); err != nil {
 			return fmt.Errorf("copy signatures of %q: %w", one, err)
 		}
 	}
 	return nil
 }
 
-// copySimple copies the simple signatures of one manifest.
-func copySimple(ctx context.Context, c *registry.Client, from, to string) error {
-	d, err := digestOf(from)
-	if err != nil {
-		return err
+// CopyClaims copies the claims of an image to the same image in another repository. Both are named by digest. Whoever
+// reads the copy verifies it: CopyClaims verifies nothing.
+func CopyClaims(ctx context.Context, c *registry.Client, from, to string) error {
+	if err := claimList().copy(ctx, c, from, to, maxClaim); err != nil {
+		return fmt.Errorf("copy signed claims of %q: %w", from, err)
 	}
-	tag, err := registry.Tagged(from, signatureTag(d))
-	if err != nil {
-		return err
+	if err := copyBundles(ctx, c, from, to, ClaimTypes()...); err != nil {
+		return fmt.Errorf("copy signed claims of %q: %w", from, err)
 	}
-	stored, ok, err := c.Manifest(ctx, tag)
-	if err != nil || !ok {
-		return err
-	}
-	layers, _ := simpleLayers(stored.Data) // what is no list of signatures is not copied
-	layers = layers[:min(len(layers), maxSignatures)]
-	var payloads [][]byte
-	for i, l := range layers {
-		if slices.ContainsFunc(layers[:i], func(d ocispecs.Descriptor) bool { return d.Digest == l.Digest }) {
-			continue
-		}
-		data, err := c.SmallBlob(ctx, from, l, maxPayload)
-		if err != nil {
-			return err
-		}
-		payloads = append(payloads, data)
-	}
-	if len(layers) == 0 {
-		return nil
-	}
-	return addSimple(ctx, c, to, layers, payloads...)
+	return nil
 }
 
-// copyBundles copies the bundles of signatures of one manifest.
-func copyBundles(ctx context.Context, c *registry.Client, from, to string) error {
-	all, err := bundlesOf(ctx, c, from)
+// copyBundles copies the bundles of some types of one manifest. One that does not tell its type is a signature.
+func copyBundles(ctx context.Context, c *registry.Client, from, to string, kinds ...string) error {
+	all, err := bundlesOf(ctx, c, from, kinds...)
 	if err != nil {
 		return err
 	}
 	var docs []registry.Document
 	for _, d := range all {
-		data, err := readBundle(ctx, c, from, d)
+		kind := d.Annotations[predicateKey]
+		if kind == "" && kinds[0] != signPredicate {
+			continue
+		}
+		data, err := readBundle(ctx, c, from, d, mostOf(kind))
 		if err != nil {
 			continue // nobody could verify it there either
 		}
-		docs = append(docs, bundleDocument(data))
+		docs = append(docs, bundleDocument(data, cmp.Or(kind, signPredicate)))
 	}
 	if len(docs) == 0 {
 		return nil
@@ -91,27 +75,36 @@ func copyBundles(ctx context.Context, c *registry.Client, from, to string) error
 	return err
 }
 
-// bundleDocument is a bundle of a signature as a document of an image.
-func bundleDocument(data []byte) registry.Document {
+// bundleDocument is a bundle with a statement of a type as a document of an image.
+func bundleDocument(data []byte, kind string) registry.Document {
 	return registry.Document{ArtifactType: bundleType, Data: data,
-		Annotations: map[string]string{contentKey: "dsse-envelope", predicateKey: signPredicate}}
+		Annotations: map[string]string{contentKey: "dsse-envelope", predicateKey: kind}}
 }
 
-// bundlesOf lists the bundles of an image that may be signatures, as many as are looked at.
-func bundlesOf(ctx context.Context, c *registry.Client, ref string) ([]ocispecs.Descriptor, error) {
+// mostOf is how long a bundle of a type may be that is read, in bytes.
+func mostOf(kind string) int64 {
+	if slices.Contains(ClaimTypes(), kind) {
+		return maxClaim
+	}
+	return maxPayload
+}
+
+// bundlesOf lists the bundles of an image that may be statements of some types, as many as are looked at.
+func bundlesOf(ctx context.Context, c *registry.Client, ref string, kinds ...string) ([]ocispecs.Descriptor, error) {
 	all, err := c.Referrers(ctx, ref, bundleType)
 	if err != nil {
 		return nil, err
 	}
 	all = slices.DeleteFunc(all, func(d ocispecs.Descriptor) bool {
 		kind, told := d.Annotations[predicateKey]
-		return told && kind != signPredicate
+		return told && !slices.Contains(kinds, kind)
 	})
 	return all[:min(len(all), maxSignatures)], nil
 }
 
-// readBundle reads a bundle of an image.
-func readBundle(ctx context.Context, c *registry.Client, ref string, d ocispecs.Descriptor) ([]byte, error) {
+// readBundle reads a bundle of an image that has at most some bytes.
+func readBundle(ctx context.Context, c *registry.Client, ref string, d ocispecs.Descriptor, most int64) ([]byte,
+	error) {
 	at, err := registry.Pin(ref, d.Digest.String())
 	if err != nil {
 		return nil, err
@@ -124,5 +117,5 @@ func readBundle(ctx context.Context, c *registry.Client, ref string, d ocispecs.
 	if err := json.Unmarshal(stored.Data, &m); !ok || err != nil || len(m.Layers) != 1 {
 		return nil, fmt.Errorf("read bundle %s: its manifest has no bundle", d.Digest)
 	}
-	return c.SmallBlob(ctx, ref, m.Layers[0], maxPayload)
+	return c.SmallBlob(ctx, ref, m.Layers[0], most)
 }

@@ -65,7 +65,7 @@ func FuzzSimpleSignatures(f *testing.F) {
 	f.Add([]byte(`{"layers":[`+layer+`{"`+signatureKey+`":"AAAA"}}]}`), payload)
 	f.Add([]byte(`{"layers":[{}]}`), []byte(`{}`))
 	f.Fuzz(func(test *testing.T, manifest, payload []byte) {
-		layers, err := simpleLayers(manifest)
+		layers, err := signatureList().entries(manifest)
 		if err != nil {
 			return
 		}

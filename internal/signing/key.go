@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/sigstore/sigstore/pkg/cryptoutils"
 	"github.com/sigstore/sigstore/pkg/signature"
 	"github.com/sigstore/sigstore/pkg/signature/options"
@@ -33,11 +35,14 @@ type KeyOptions struct {
 	Trust TrustOptions
 }
 
-// Key signs images.
+// Key signs images, and claims about them.
 type Key struct {
 	signer  signature.Signer // nil: keyless
 	own     *Trust           // knows what the key has signed before; nil: keyless
 	keyless *keyless         // nil: a key
+
+	mu    sync.Mutex
+	ahead map[digest.Digest][]byte // signed claims by the digest of their statement
 }
 
 // OpenKey reads a key, or asks a KMS for it. For [Keyless] it only looks whether there is a token to ask for. Its

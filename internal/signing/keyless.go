@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"sync"
 	"time"
 
 	"github.com/sigstore/sigstore-go/pkg/root"
@@ -24,14 +25,39 @@ const tokenWait = 30 * time.Second
 var errNoToken = errors.New("there is no OIDC token here: GitHub Actions gives one to a job with the permission " +
 	"\"id-token: write\", and GitLab one in id_tokens as SIGSTORE_ID_TOKEN, with the audience sigstore")
 
+// sessionAge is how old a session may be that signs once more. Its certificate lives for ten minutes.
+const sessionAge = 5 * time.Minute
+
 // keyless signs by the OIDC token of a CI job.
-type keyless struct{ o KeyOptions }
+type keyless struct {
+	o KeyOptions
+
+	mu    sync.Mutex
+	last  *keylessSession // the last one; nil: there was none
+	began time.Time       // when it began
+}
 
 func openKeyless(o KeyOptions) (*keyless, error) {
 	if o.Getenv("SIGSTORE_ID_TOKEN") == "" && o.Getenv("ACTIONS_ID_TOKEN_REQUEST_URL") == "" {
 		return nil, errNoToken
 	}
-	return &keyless{o}, nil
+	return &keyless{o: o}, nil
+}
+
+// session returns what signs with one certificate: the last one, if it is young.
+func (k *keyless) session(ctx context.Context) (*keylessSession, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.last != nil && time.Since(k.began) < sessionAge {
+		return k.last, nil
+	}
+	now := time.Now()
+	s, err := k.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	k.last, k.began = s, now
+	return s, nil
 }
 
 // begin gets a token, and returns what signs with one certificate. The certificate lives for ten minutes.
@@ -52,59 +78,62 @@ func (k *keyless) begin(ctx context.Context) (*keylessSession, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a key: %w", err)
 	}
-	s := &keylessSession{pair: pair, options: sign.BundleOptions{TrustedRoot: material,
-		CertificateProviderOptions: &sign.CertificateProviderOptions{IDToken: token}}}
-	return s, s.choose(servers)
+	fulcio, err := root.SelectService(servers.FulcioCertificateAuthorityURLs(), sign.FulcioAPIVersions, time.Now())
+	if err != nil {
+		return nil, fmt.Errorf("find a server for certificates: %w", err)
+	}
+	return &keylessSession{pair: pair, servers: servers, options: sign.BundleOptions{TrustedRoot: material,
+		CertificateProvider: &oneCertificate{from: sign.NewFulcio(&sign.FulcioOptions{BaseURL: fulcio.URL,
+			Timeout: tokenWait, Retries: 2})},
+		CertificateProviderOptions: &sign.CertificateProviderOptions{IDToken: token}}}, nil
 }
 
-// keylessSession signs with one certificate.
+// keylessSession signs with one certificate. It is safe for concurrent use.
 type keylessSession struct {
 	pair    sign.Keypair
-	options sign.BundleOptions
+	servers *root.SigningConfig
+	options sign.BundleOptions // without logs and timestamps: the clients for those are for one signature
 }
 
-// choose takes servers out of a list.
-func (s *keylessSession) choose(c *root.SigningConfig) error {
+// log adds the servers that log a signature and tell its time.
+func (s *keylessSession) log(o *sign.BundleOptions) error {
 	now := time.Now()
-	fulcio, err := root.SelectService(c.FulcioCertificateAuthorityURLs(), sign.FulcioAPIVersions, now)
-	if err != nil {
-		return fmt.Errorf("find a server for certificates: %w", err)
-	}
-	s.options.CertificateProvider = &oneCertificate{from: sign.NewFulcio(&sign.FulcioOptions{BaseURL: fulcio.URL,
-		Timeout: tokenWait, Retries: 2})}
-	if all := c.RekorLogURLs(); len(all) > 0 {
-		logs, err := root.SelectServices(all, c.RekorLogURLsConfig(), sign.RekorAPIVersions, now)
+	if all := s.servers.RekorLogURLs(); len(all) > 0 {
+		logs, err := root.SelectServices(all, s.servers.RekorLogURLsConfig(), sign.RekorAPIVersions, now)
 		if err != nil {
 			return fmt.Errorf("find a server for the log: %w", err)
 		}
 		for _, l := range logs {
-			s.options.TransparencyLogs = append(s.options.TransparencyLogs, sign.NewRekor(&sign.RekorOptions{
+			o.TransparencyLogs = append(o.TransparencyLogs, sign.NewRekor(&sign.RekorOptions{
 				BaseURL: l.URL, Timeout: tokenWait, Retries: 2, Version: l.MajorAPIVersion}))
 		}
 	}
-	if all := c.TimestampAuthorityURLs(); len(all) > 0 {
-		stamps, err := root.SelectServices(all, c.TimestampAuthorityURLsConfig(), sign.TimestampAuthorityAPIVersions,
-			now)
+	if all := s.servers.TimestampAuthorityURLs(); len(all) > 0 {
+		stamps, err := root.SelectServices(all, s.servers.TimestampAuthorityURLsConfig(),
+			sign.TimestampAuthorityAPIVersions, now)
 		if err != nil {
 			return fmt.Errorf("find a server for timestamps: %w", err)
 		}
 		for _, t := range stamps {
-			s.options.TimestampAuthorities = append(s.options.TimestampAuthorities, sign.NewTimestampAuthority(
+			o.TimestampAuthorities = append(o.TimestampAuthorities, sign.NewTimestampAuthority(
 				&sign.TimestampAuthorityOptions{URL: t.URL, Timeout: tokenWait, Retries: 2}))
 		}
 	}
 	return nil
 }
 
-// oneCertificate asks for one certificate, for all manifests of an image.
+// oneCertificate asks for one certificate, for all manifests of an image and all claims about it.
 type oneCertificate struct {
 	from sign.CertificateProvider
+	mu   sync.Mutex
 	der  []byte
 }
 
 // GetCertificate implements sign.CertificateProvider.
 func (o *oneCertificate) GetCertificate(ctx context.Context, pair sign.Keypair,
 	opts *sign.CertificateProviderOptions) (der []byte, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	if o.der == nil {
 		if o.der, err = o.from.GetCertificate(ctx, pair, opts); err != nil {
 			return nil, err
@@ -113,41 +142,40 @@ func (o *oneCertificate) GetCertificate(ctx context.Context, pair sign.Keypair,
 	return o.der, nil
 }
 
-// statement is what a keyless signature signs (in-toto).
-type statement struct {
-	Type          string             `json:"_type"`
-	Subject       []statementSubject `json:"subject"`
-	PredicateType string             `json:"predicateType"`
-	Predicate     struct{}           `json:"predicate"`
-}
-
-type statementSubject struct {
-	Digest map[string]string `json:"digest"`
-}
-
 // sign signs a manifest, and attaches the bundle to it.
 func (s *keylessSession) sign(ctx context.Context, c *registry.Client, ref string) error {
 	d, err := digestOf(ref)
 	if err != nil {
 		return err
 	}
-	text, err := json.Marshal(statement{Type: "https://in-toto.io/Statement/v1", PredicateType: signPredicate,
-		Subject: []statementSubject{{map[string]string{d.Algorithm().String(): d.Encoded()}}}})
-	if err != nil {
-		return fmt.Errorf("write statement: %w", err)
-	}
-	o := s.options
-	o.Context = ctx
-	made, err := sign.Bundle(&sign.DSSEData{Data: text, PayloadType: statementType}, s.pair, o)
+	text, err := Claim{Type: signPredicate, Predicate: []byte("{}")}.statement(d)
 	if err != nil {
 		return err
 	}
+	data, err := s.bundle(ctx, text)
+	if err != nil {
+		return err
+	}
+	_, err = c.Attach(ctx, ref, bundleDocument(data, signPredicate))
+	return err
+}
+
+// bundle signs a statement.
+func (s *keylessSession) bundle(ctx context.Context, text []byte) ([]byte, error) {
+	o := s.options
+	o.Context = ctx
+	if err := s.log(&o); err != nil {
+		return nil, err
+	}
+	made, err := sign.Bundle(&sign.DSSEData{Data: text, PayloadType: statementType}, s.pair, o)
+	if err != nil {
+		return nil, err
+	}
 	data, err := protojson.Marshal(made)
 	if err != nil {
-		return fmt.Errorf("write bundle: %w", err)
+		return nil, fmt.Errorf("write bundle: %w", err)
 	}
-	_, err = c.Attach(ctx, ref, bundleDocument(data))
-	return err
+	return data, nil
 }
 
 // signingConfig reads which servers sign.

@@ -9,7 +9,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
@@ -31,19 +30,13 @@ func simpleSignatures(ctx context.Context, c *registry.Client, ref string) ([]si
 	if err != nil {
 		return nil, err
 	}
-	tag, err := registry.Tagged(ref, signatureTag(d))
+	layers, unread, err := signatureList().read(ctx, c, ref)
 	if err != nil {
 		return nil, err
 	}
-	stored, ok, err := c.Manifest(ctx, tag)
-	if err != nil || !ok {
-		return nil, err
-	}
-	layers, unread := simpleLayers(stored.Data)
 	if unread != nil {
-		return []signed{{err: unread}}, nil //nolint:nilerr // it is a signature that does not count
+		return []signed{{err: unread}}, nil // it is a signature that does not count
 	}
-	layers = layers[:min(len(layers), maxSignatures)]
 	usual, err := simplePayload(ref, d)
 	if err != nil {
 		return nil, err
@@ -60,25 +53,14 @@ func simpleSignatures(ctx context.Context, c *registry.Client, ref string) ([]si
 	})
 }
 
-// simpleLayers returns the simple signatures that a manifest names.
-func simpleLayers(manifest []byte) ([]ocispecs.Descriptor, error) {
-	var m ocispecs.Manifest
-	if err := json.Unmarshal(manifest, &m); err != nil {
-		return nil, fmt.Errorf("read manifest of its signatures: %w", err)
-	}
-	return slices.DeleteFunc(m.Layers, func(l ocispecs.Descriptor) bool {
-		return l.MediaType != simpleSigningType || l.Annotations[signatureKey] == "" || l.Digest.Validate() != nil
-	}), nil
-}
-
 // bundles reads the bundles of signatures that belong to an image as referrers.
 func bundles(ctx context.Context, c *registry.Client, ref string) ([]signed, error) {
-	all, err := bundlesOf(ctx, c, ref)
+	all, err := bundlesOf(ctx, c, ref, signPredicate)
 	if err != nil {
 		return nil, err
 	}
 	return readAll(ctx, all, func(ctx context.Context, d ocispecs.Descriptor) (signed, error) {
-		data, err := readBundle(ctx, c, ref, d)
+		data, err := readBundle(ctx, c, ref, d, maxPayload)
 		if err != nil {
 			return signed{}, err
 		}
@@ -121,12 +103,9 @@ func simpleSigned(payload []byte, annotations map[string]string) (signed, error)
 		return signed{}, fmt.Errorf("read signature: %w", err)
 	}
 	sum := sha256.Sum256(payload)
-	material := &protobundle.VerificationMaterial{Content: &protobundle.VerificationMaterial_PublicKey{
-		PublicKey: &protocommon.PublicKeyIdentifier{}}}
-	if text := annotations[certificateKey]; text != "" {
-		if material, err = certificateOf(text, annotations); err != nil {
-			return signed{}, err
-		}
+	material, err := materialOf(annotations)
+	if err != nil {
+		return signed{}, err
 	}
 	b, err := bundle.NewBundle(&protobundle.Bundle{
 		MediaType:            "application/vnd.dev.sigstore.bundle+json;version=0.1",
@@ -139,6 +118,15 @@ func simpleSigned(payload []byte, annotations map[string]string) (signed, error)
 		return signed{}, fmt.Errorf("read signature: %w", err)
 	}
 	return signed{bundle: b, payload: payload}, nil
+}
+
+// materialOf reads by what a signature at a tag is verified: a key, or what is beside the signature.
+func materialOf(annotations map[string]string) (*protobundle.VerificationMaterial, error) {
+	if text := annotations[certificateKey]; text != "" {
+		return certificateOf(text, annotations)
+	}
+	return &protobundle.VerificationMaterial{Content: &protobundle.VerificationMaterial_PublicKey{
+		PublicKey: &protocommon.PublicKeyIdentifier{}}}, nil
 }
 
 // certificateOf reads what cosign 2 puts beside a keyless signature: the certificate, an entry of Rekor 1 and a

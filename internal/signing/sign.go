@@ -10,7 +10,6 @@ import (
 	"slices"
 
 	"github.com/opencontainers/go-digest"
-	"github.com/opencontainers/image-spec/specs-go"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sigstore/sigstore/pkg/signature/options"
 
@@ -40,7 +39,7 @@ func (k *Key) Sign(ctx context.Context, c *registry.Client, ref string, known *T
 	}
 	sign := k.signSimple
 	if k.keyless != nil {
-		session, err := k.keyless.begin(ctx)
+		session, err := k.keyless.session(ctx)
 		if err != nil {
 			return fmt.Errorf("sign %q: %w", ref, err)
 		}
@@ -101,52 +100,5 @@ func (k *Key) signSimple(ctx context.Context, c *registry.Client, ref string) er
 	layer := ocispecs.Descriptor{MediaType: simpleSigningType, Digest: digest.FromBytes(payload),
 		Size:        int64(len(payload)),
 		Annotations: map[string]string{signatureKey: base64.StdEncoding.EncodeToString(sig)}}
-	return addSimple(ctx, c, ref, []ocispecs.Descriptor{layer}, payload)
-}
-
-// addSimple puts simple signatures before those at the image's tag. Of these it keeps as many as are looked at.
-func addSimple(ctx context.Context, c *registry.Client, ref string, layers []ocispecs.Descriptor,
-	payloads ...[]byte) error {
-	d, err := digestOf(ref)
-	if err != nil {
-		return err
-	}
-	tag, err := registry.Tagged(ref, signatureTag(d))
-	if err != nil {
-		return err
-	}
-	stored, ok, err := c.Manifest(ctx, tag)
-	if err != nil {
-		return err
-	}
-	if ok {
-		others, _ := simpleLayers(stored.Data) // what is no list of signatures is replaced
-		layers = append(slices.Clone(layers), others...)
-	}
-	manifest, config, err := simpleManifest(layers[:min(len(layers), maxSignatures)])
-	if err != nil {
-		return err
-	}
-	return c.Store(ctx, tag, ocispecs.MediaTypeImageManifest, manifest, append(payloads, config)...)
-}
-
-// simpleManifest makes the manifest and the config by which cosign lists simple signatures.
-func simpleManifest(layers []ocispecs.Descriptor) (manifest, config []byte, err error) {
-	image := ocispecs.Image{RootFS: ocispecs.RootFS{Type: "layers"}}
-	for _, l := range layers {
-		image.RootFS.DiffIDs = append(image.RootFS.DiffIDs, l.Digest)
-	}
-	if config, err = json.Marshal(image); err != nil {
-		return nil, nil, fmt.Errorf("write config: %w", err)
-	}
-	manifest, err = json.Marshal(ocispecs.Manifest{
-		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispecs.MediaTypeImageManifest,
-		Config: ocispecs.Descriptor{MediaType: ocispecs.MediaTypeImageConfig, Digest: digest.FromBytes(config),
-			Size: int64(len(config))},
-		Layers: layers,
-	})
-	if err != nil {
-		return nil, nil, fmt.Errorf("write manifest: %w", err)
-	}
-	return manifest, config, nil
+	return signatureList().add(ctx, c, ref, []ocispecs.Descriptor{layer}, payload)
 }

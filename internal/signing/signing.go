@@ -5,6 +5,10 @@
 // referrer: the default of cosign 3, which cosign 2.4 also reads. [Trust.Verify] reads both forms, whoever made
 // them.
 //
+// A [Claim] about an image is signed as an in-toto statement, in the same two places: a key's in a DSSE envelope at the
+// tag sha256-….att, a keyless one in a bundle. An image never has both of one signer, because cosign looks for nothing
+// at the tags of an image that has a bundle.
+//
 // A signature is of one digest. It does not say which name the image should have: [Trust.Verify] does not compare
 // the repository that the payload names, and neither does cosign.
 package signing
@@ -24,6 +28,7 @@ import (
 const (
 	simpleSigningType = "application/vnd.dev.cosign.simplesigning.v1+json"
 	bundleType        = "application/vnd.dev.sigstore.bundle.v0.3+json"
+	envelopeType      = "application/vnd.dsse.envelope.v1+json"
 	statementType     = "application/vnd.in-toto+json"
 	signPredicate     = "https://sigstore.dev/cosign/sign/v1" // the statement is a signature of its subject
 
@@ -33,9 +38,13 @@ const (
 	timestampKey   = "dev.sigstore.cosign/rfc3161timestamp"
 	contentKey     = "dev.sigstore.bundle.content"
 	predicateKey   = "dev.sigstore.bundle.predicateType"
+	envelopeKey    = "predicateType" // of an envelope at a tag
 
-	maxSignatures = 64      // of an image that are looked at
-	maxPayload    = 1 << 20 // of a signature that is read, in bytes
+	maxSignatures = 64       // of an image that are looked at
+	maxPayload    = 1 << 20  // of a signature that is read, in bytes
+	maxClaims     = 24       // of an image that are looked at
+	maxClaim      = 96 << 20 // of a claim that is read, in bytes; in base64 it is a third longer than its document
+	maxCopied     = 256 << 20 // of all claims that are copied, in bytes
 )
 
 // ErrUnsigned says that an image has no signature.
@@ -43,9 +52,6 @@ var ErrUnsigned = errors.New("it has no signature")
 
 // Getenv returns an environment variable, or "" if it is not set.
 type Getenv = func(string) string
-
-// signatureTag is the tag of the signatures of a digest.
-func signatureTag(d digest.Digest) string { return d.Algorithm().String() + "-" + d.Encoded() + ".sig" }
 
 // simplePayload is what a key signs of an image.
 func simplePayload(ref string, d digest.Digest) ([]byte, error) {

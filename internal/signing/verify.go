@@ -17,6 +17,7 @@ import (
 type signed struct {
 	bundle  *bundle.Bundle
 	payload []byte // of a simple signature; nil: the bundle has a statement
+	kind    string // the type that the statement must have; "": it must be a signature
 	err     error  // why it cannot be read
 }
 
@@ -52,7 +53,7 @@ func (t *Trust) signer(s signed, d digest.Digest) (string, error) {
 		var done *verify.VerificationResult
 		done, err = key.verifier.Verify(s.bundle, verify.NewPolicy(artifact, verify.WithKey()))
 		if err == nil {
-			return key.name, s.isSignature(done)
+			return key.name, s.isOfKind(done)
 		}
 	}
 	return "", fmt.Errorf("its signature is by another key, or was altered: %w", err)
@@ -83,7 +84,7 @@ func (t *Trust) subject(s signed, d digest.Digest) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("its keyless signature is by somebody else, or was altered: %w", err)
 	}
-	if err := s.isSignature(done); err != nil {
+	if err := s.isOfKind(done); err != nil {
 		return "", err
 	}
 	for _, subject := range t.subjects {
@@ -94,13 +95,17 @@ func (t *Trust) subject(s signed, d digest.Digest) (string, error) {
 	return "", errors.New("its certificate is of nobody who is trusted")
 }
 
-// isSignature returns an error if a verified bundle says something else of its subject than that it is signed.
-func (s signed) isSignature(done *verify.VerificationResult) error {
+// isOfKind returns an error if a verified bundle says something else of its subject than what is asked for. So a claim
+// is no signature of an image, and provenance is no bill of materials.
+func (s signed) isOfKind(done *verify.VerificationResult) error {
 	if s.payload != nil {
 		return nil
 	}
-	if kind := done.Statement.GetPredicateType(); kind != signPredicate {
+	switch kind := done.Statement.GetPredicateType(); {
+	case s.kind == "" && kind != signPredicate:
 		return fmt.Errorf("what is signed is the statement %q, not the image", kind)
+	case s.kind != "" && kind != s.kind:
+		return fmt.Errorf("what is signed is a statement of another type, %q", kind)
 	}
 	return nil
 }

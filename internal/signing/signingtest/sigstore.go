@@ -39,6 +39,9 @@ const (
 	Subject = "ci@example.com"
 )
 
+// payloadType is that of statements.
+const payloadType = "application/vnd.in-toto+json"
+
 // SignPredicate is the type of a statement that is a signature of its subject.
 const SignPredicate = "https://sigstore.dev/cosign/sign/v1"
 
@@ -133,10 +136,13 @@ func (s *Sigstore) dsseBody(leaf *x509.Certificate, e *dsse.Envelope, sig []byte
 	return entry.TransparencyLogEntry().CanonicalizedBody
 }
 
-// Statement is a statement of a type about a digest.
-func Statement(predicate string, d digest.Digest) []byte {
+// Statement is a statement of a type about a digest. It says nothing.
+func Statement(predicate string, d digest.Digest) []byte { return StatementOf(predicate, d, []byte("{}")) }
+
+// StatementOf is a statement of a type about a digest, with a predicate in JSON.
+func StatementOf(predicate string, d digest.Digest, says json.RawMessage) []byte {
 	data, _ := json.Marshal(map[string]any{"_type": "https://in-toto.io/Statement/v1", //nolint:errchkjson // plain
-		"predicateType": predicate, "predicate": map[string]any{},
+		"predicateType": predicate, "predicate": says,
 		"subject": []any{map[string]any{"digest": map[string]string{d.Algorithm().String(): d.Encoded()}}}})
 	return data
 }
@@ -147,6 +153,7 @@ type Signed struct {
 	Predicate string        // default: SignPredicate
 	Late      time.Duration // how long after its certificate began it is in the log
 	Unlogged  bool          // it is in no log
+	Says      []byte        // the predicate; default: {}
 }
 
 func (o *Signed) fill() {
@@ -155,6 +162,9 @@ func (o *Signed) fill() {
 	}
 	if o.Predicate == "" {
 		o.Predicate = SignPredicate
+	}
+	if o.Says == nil {
+		o.Says = []byte("{}")
 	}
 }
 
@@ -165,7 +175,7 @@ func (s *Sigstore) Bundle(d digest.Digest, o Signed) []byte {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	s.ok(err)
 	leaf := s.certify(o.Subject, key.Public(), time.Now().Add(-time.Minute))
-	content, sig := s.envelope(d, o.Predicate, key)
+	content, sig := s.envelope(StatementOf(o.Predicate, d, o.Says), key)
 	b := &protobundle.Bundle{MediaType: "application/vnd.dev.sigstore.bundle.v0.3+json",
 		VerificationMaterial: &protobundle.VerificationMaterial{Content: &protobundle.VerificationMaterial_Certificate{
 			Certificate: &protocommon.X509Certificate{RawBytes: leaf.Raw}}}}
@@ -182,10 +192,10 @@ func (s *Sigstore) Bundle(d digest.Digest, o Signed) []byte {
 	return data
 }
 
-// envelope makes and signs a statement.
-func (s *Sigstore) envelope(d digest.Digest, predicate string, key crypto.PrivateKey) (*sign.DSSEData, []byte) {
+// envelope signs a statement.
+func (s *Sigstore) envelope(text []byte, key crypto.PrivateKey) (*sign.DSSEData, []byte) {
 	s.t.Helper()
-	content := &sign.DSSEData{Data: Statement(predicate, d), PayloadType: "application/vnd.in-toto+json"}
+	content := &sign.DSSEData{Data: text, PayloadType: payloadType}
 	signer, err := signature.LoadSigner(key, crypto.SHA256)
 	s.ok(err)
 	sig, err := signer.SignMessage(bytes.NewReader(content.PreAuthEncoding()))
@@ -223,12 +233,26 @@ func (s *Sigstore) Simple(payload []byte, late time.Duration) map[string]string 
 func KeyBundle(t testing.TB, key crypto.PrivateKey, predicate string, d digest.Digest) []byte {
 	t.Helper()
 	s := &Sigstore{t: t}
-	content, sig := s.envelope(d, predicate, key)
+	content, sig := s.envelope(Statement(predicate, d), key)
 	data, err := protojson.Marshal(&protobundle.Bundle{MediaType: "application/vnd.dev.sigstore.bundle.v0.3+json",
 		VerificationMaterial: &protobundle.VerificationMaterial{Content: &protobundle.VerificationMaterial_PublicKey{
 			PublicKey: &protocommon.PublicKeyIdentifier{Hint: "test"}}},
 		Content: &protobundle.Bundle_DsseEnvelope{DsseEnvelope: &protodsse.Envelope{Payload: content.Data,
 			PayloadType: content.PayloadType, Signatures: []*protodsse.Signature{{Sig: sig}}}}})
+	s.ok(err)
+	return data
+}
+
+// Envelope signs a text as the payload of a DSSE envelope, as cosign 2 keeps it at a tag.
+func Envelope(t testing.TB, key crypto.PrivateKey, text []byte) []byte {
+	t.Helper()
+	s := &Sigstore{t: t}
+	signer, err := signature.LoadSigner(key, crypto.SHA256)
+	s.ok(err)
+	sig, err := signer.SignMessage(bytes.NewReader(dsse.PAE(payloadType, text)))
+	s.ok(err)
+	data, err := json.Marshal(dsse.Envelope{PayloadType: payloadType, Payload: base64.StdEncoding.EncodeToString(text),
+		Signatures: []dsse.Signature{{Sig: base64.StdEncoding.EncodeToString(sig)}}})
 	s.ok(err)
 	return data
 }
