@@ -113,7 +113,7 @@ keys of the others, names that host, and fails. Run trust again when it answers.
 			if len(o.knownHosts) > 0 {
 				file = a.path(o.knownHosts[0])
 			}
-			return errors.Join(a.recordKeys(keys, file, yes, asJSON), missing)
+			return errors.Join(a.recordKeys(cmd.Context(), keys, file, yes, asJSON), missing)
 		},
 	}
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "record without asking")
@@ -177,7 +177,7 @@ func scanHosts(ctx context.Context, targets []docker.Target, o docker.Options) (
 	return keys, fmt.Errorf("trust got no keys of %s:\n%w", plural(len(errs), "host"), errors.Join(errs...))
 }
 
-func (a *app) recordKeys(keys []docker.HostKey, file string, yes, asJSON bool) error {
+func (a *app) recordKeys(ctx context.Context, keys []docker.HostKey, file string, yes, asJSON bool) error {
 	unknown := 0
 	for _, k := range keys {
 		state := "new"
@@ -206,7 +206,7 @@ func (a *app) recordKeys(keys []docker.HostKey, file string, yes, asJSON bool) e
 			return errors.New("nothing was recorded; compare the fingerprints, then: raybuild cluster trust --yes")
 		}
 	}
-	n, err := docker.RecordHostKeys(file, keys)
+	n, err := docker.RecordHostKeys(ctx, file, keys)
 	if err != nil {
 		return err
 	}

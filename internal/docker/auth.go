@@ -28,8 +28,9 @@ func (k *keyring) close() {
 	}
 }
 
-// newKeyring reads the host's own keys, the default identities, and asks the agent, in this order, up to limit keys.
-func newKeyring(own, identities []string, agentSocket string, limit int) *keyring {
+// newKeyring reads the host's own keys, the default identities, and asks the agent, in this order, up to limit keys. If
+// only is set, the agent's other keys are not shown to the host.
+func newKeyring(own, identities []string, agentSocket string, limit int, only bool) *keyring {
 	k := &keyring{}
 	inAgent := k.askAgent(agentSocket)
 	for i, file := range slices.Concat(own, identities) {
@@ -39,7 +40,9 @@ func newKeyring(own, identities []string, agentSocket string, limit int) *keyrin
 		k.addFile(file, inAgent, i < len(own))
 	}
 	for _, s := range inAgent {
-		k.add(s, "agent")
+		if !only || isOf(s, slices.Concat(own, identities)) {
+			k.add(s, "agent")
+		}
 	}
 	if len(k.signers) > limit {
 		for _, n := range k.names[limit:] {
@@ -49,6 +52,18 @@ func newKeyring(own, identities []string, agentSocket string, limit int) *keyrin
 		k.signers, k.names = k.signers[:limit], k.names[:limit]
 	}
 	return k
+}
+
+// isOf tells whether a key of the agent is that of a public key beside one of some files.
+func isOf(s ssh.Signer, files []string) bool {
+	return slices.ContainsFunc(files, func(file string) bool {
+		data, err := os.ReadFile(strings.TrimSuffix(file, ".pub") + ".pub")
+		if err != nil {
+			return false
+		}
+		key, _, _, _, err := ssh.ParseAuthorizedKey(data)
+		return err == nil && bytes.Equal(key.Marshal(), s.PublicKey().Marshal())
+	})
 }
 
 func (k *keyring) askAgent(socket string) []ssh.Signer {

@@ -88,8 +88,9 @@ Host direct
 		t.Fatal(err)
 	}
 	want := []hop{
-		{name: "ssh://bastion", user: "gate", addr: "192.168.0.1:2200"},
-		{name: "ssh://gpu1", user: "ubuntu", addr: "10.1.1.1:2022", keys: []string{"/keys/10.1.1.1"}, jump: "bastion"},
+		{name: "ssh://bastion", user: "gate", addr: "192.168.0.1:2200", original: "bastion"},
+		{name: "ssh://gpu1", user: "ubuntu", addr: "10.1.1.1:2022", keys: []string{"/keys/10.1.1.1"}, jump: "bastion",
+			original: "gpu1"},
 	}
 	if !reflect.DeepEqual(hops, want) {
 		t.Errorf("got %+v", hops)

@@ -2,6 +2,7 @@ package docker
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +11,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/gofrs/flock"
 	"github.com/skeema/knownhosts"
 	"golang.org/x/crypto/ssh"
 	xknownhosts "golang.org/x/crypto/ssh/knownhosts"
@@ -74,8 +77,8 @@ func (o Options) hostKeysOf(addr string) (*knownhosts.HostKeyDB, error) {
 // checkHostKey explains a host key that is not the recorded one.
 func checkHostKey(db *knownhosts.HostKeyDB, h hop) ssh.HostKeyCallback {
 	check := db.HostKeyCallback()
-	return func(addr string, remote net.Addr, key ssh.PublicKey) error {
-		err := check(addr, remote, key)
+	return func(_ string, remote net.Addr, key ssh.PublicKey) error {
+		err := check(h.keyAddr(), remote, key)
 		var bad *xknownhosts.KeyError
 		var revoked *xknownhosts.RevokedError
 		shown := key.Type() + " " + ssh.FingerprintSHA256(key)
@@ -164,13 +167,13 @@ func ScanHostKeys(ctx context.Context, t Target, o Options) ([]HostKey, error) {
 		}
 		known := checkHostKey(db, h)(h.addr, &net.TCPAddr{IP: net.IPv4zero}, key)
 		var bad *HostKeyError
-		if errors.As(known, &bad) && len(db.HostKeys(h.addr)) > 0 &&
-			slices.Contains(db.HostKeyAlgorithms(h.addr), key.Type()) {
+		if errors.As(known, &bad) && len(db.HostKeys(h.keyAddr())) > 0 &&
+			slices.Contains(db.HostKeyAlgorithms(h.keyAddr()), key.Type()) {
 			return nil, known
 		}
 		keys = append(keys, HostKey{Host: t.String(), Addr: h.addr, Type: key.Type(),
 			Fingerprint: ssh.FingerprintSHA256(key),
-			Known:       known == nil, Line: knownhosts.Line([]string{h.addr}, key)})
+			Known:       known == nil, Line: knownhosts.Line([]string{h.keyAddr()}, key)})
 	}
 	if len(keys) == 0 {
 		return nil, fmt.Errorf("scan host keys of %q: the host shows no key of a kind in use (ed25519, "+
@@ -197,36 +200,51 @@ func scanKey(ctx context.Context, d dialer, h hop, algos []string, o Options) (s
 	return seen, nil
 }
 
+// recordWait is the longest wait for another process that records keys in the same file.
+const recordWait = 30 * time.Second
+
 // RecordHostKeys appends the keys that a file of host keys lacks. It replaces the file as a whole, and returns how
-// many keys were new.
-func RecordHostKeys(file string, keys []HostKey) (int, error) {
+// many keys were new. A lock file beside it keeps a second process waiting, so that neither loses the other's lines.
+func RecordHostKeys(ctx context.Context, file string, keys []HostKey) (added int, err error) {
 	fail := func(err error) (int, error) { return 0, fmt.Errorf("record host keys in %q: %w", file, err) }
 	if target, err := filepath.EvalSymlinks(file); err == nil {
 		file = target
 	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return fail(err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, recordWait)
+	defer cancel()
+	lock := flock.New(filepath.Join(filepath.Dir(file), "."+filepath.Base(file)+".lock"))
+	if ok, err := lock.TryLockContext(ctx, 20*time.Millisecond); err != nil || !ok {
+		return fail(fmt.Errorf("lock it: %w", cmp.Or(err, errors.New("somebody else records keys"))))
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
 	data, err := os.ReadFile(file)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fail(err)
 	}
+	data, added = withKeys(data, keys)
+	if added == 0 {
+		return 0, nil
+	}
+	if err := wholefile.WriteLasting(file, data, 0o600); err != nil {
+		return fail(err)
+	}
+	return added, nil
+}
+
+// withKeys adds the keys that a file's text lacks.
+func withKeys(data []byte, keys []HostKey) (_ []byte, added int) {
 	if len(data) > 0 && !bytes.HasSuffix(data, []byte("\n")) {
 		data = append(data, '\n')
 	}
 	have := strings.Split(string(data), "\n")
-	added := 0
 	for _, k := range keys {
 		if !slices.Contains(have, k.Line) && !k.Known {
 			data = append(data, k.Line+"\n"...)
 			added++
 		}
 	}
-	if added == 0 {
-		return 0, nil
-	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-		return fail(err)
-	}
-	if err := wholefile.WriteLasting(file, data, 0o600); err != nil {
-		return fail(err)
-	}
-	return added, nil
+	return data, added
 }

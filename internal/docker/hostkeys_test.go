@@ -129,10 +129,10 @@ func TestTrust(t *testing.T) {
 		keys[0].Known || keys[0].Fingerprint != ssh.FingerprintSHA256(b.server.HostKey.PublicKey()) {
 		t.Fatalf("got %+v", keys)
 	}
-	if n, err := RecordHostKeys(file, keys); n != 1 || err != nil {
+	if n, err := RecordHostKeys(t.Context(), file, keys); n != 1 || err != nil {
 		t.Fatalf("recorded %d, %v", n, err)
 	}
-	if n, err := RecordHostKeys(file, keys); n != 0 || err != nil {
+	if n, err := RecordHostKeys(t.Context(), file, keys); n != 0 || err != nil {
 		t.Errorf("recorded %d again, %v", n, err)
 	}
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {

@@ -41,13 +41,13 @@ func dialHops(ctx context.Context, hops []hop, o Options) (*link, error) {
 	for i, h := range hops {
 		var conn net.Conn
 		var l *link
-		db, err := o.hostKeysOf(h.addr)
+		db, err := o.hostKeysOf(h.keyAddr())
 		if err == nil {
 			conn, err = dialPhase(ctx, d, h, o.ConnectTimeout)
 		}
 		if err == nil {
 			l, err = open(ctx, conn, h, o, &ssh.ClientConfig{User: h.user,
-				HostKeyCallback: checkHostKey(db, h), HostKeyAlgorithms: db.HostKeyAlgorithms(h.addr)})
+				HostKeyCallback: checkHostKey(db, h), HostKeyAlgorithms: db.HostKeyAlgorithms(h.keyAddr())})
 		}
 		if err != nil {
 			for _, b := range below {
@@ -68,8 +68,11 @@ func dialHops(ctx context.Context, hops []hop, o Options) (*link, error) {
 	return last, nil
 }
 
-// dialPhase opens the TCP connection to a hop.
+// dialPhase opens the connection to a hop: by TCP, or by the command that the configuration names.
 func dialPhase(ctx context.Context, d dialer, h hop, limit time.Duration) (net.Conn, error) {
+	if _, first := d.(*net.Dialer); first && h.proxy != "" {
+		return dialProxy(ctx, h)
+	}
 	short, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	conn, err := d.DialContext(short, "tcp", h.addr)
@@ -83,7 +86,7 @@ func dialPhase(ctx context.Context, d dialer, h hop, limit time.Duration) (net.C
 }
 
 func open(ctx context.Context, conn net.Conn, h hop, o Options, cfg *ssh.ClientConfig) (*link, error) {
-	keys := newKeyring(h.keys, o.Identities, o.Agent, o.MaxKeys)
+	keys := newKeyring(h.keys, o.Identities, o.Agent, o.MaxKeys, h.only)
 	defer keys.close()
 	cfg.Auth = []ssh.AuthMethod{ssh.PublicKeys(keys.signers...)}
 	w := &wire{Conn: conn}

@@ -2,6 +2,7 @@ package docker
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,10 +22,18 @@ type hop struct {
 	addr string // host:port
 	keys []string
 	jump string
+
+	known    string // host:port that its host keys are recorded under, as HostKeyAlias says; "": addr
+	only     bool   // of the agent's keys only those of named files are shown (IdentitiesOnly)
+	proxy    string // the command that connects to it (ProxyCommand); "": there is none
+	original string // as the configuration knows it
 }
 
-// clientConfig is the part of ssh_config(5) that is understood: Host, HostName, User, Port,
-// IdentityFile, ProxyJump, Include.
+// keyAddr is the address that the hop's keys are recorded under.
+func (h hop) keyAddr() string { return cmp.Or(h.known, h.addr) }
+
+// clientConfig is the part of ssh_config(5) that is understood: Host, Match host, Match all, HostName, User, Port,
+// IdentityFile, IdentitiesOnly, HostKeyAlias, ProxyJump, ProxyCommand, Include. Another Match is an error.
 type clientConfig struct {
 	file string
 	cfg  *ssh_config.Config
@@ -60,7 +69,11 @@ func (c clientConfig) get(alias, key string) string {
 
 // resolve applies the configuration to a target. What the target says goes first.
 func (c clientConfig) resolve(t Target) (hop, error) {
-	h := hop{name: t.String(), user: t.User, jump: t.Jump}
+	h := hop{name: t.String(), user: t.User, jump: t.Jump, original: t.Address,
+		only: strings.EqualFold(c.get(t.Address, "IdentitiesOnly"), "yes")}
+	if alias := c.get(t.Address, "HostKeyAlias"); alias != "" {
+		h.known = net.JoinHostPort(alias, "22") // ssh(1) records an alias without a port
+	}
 	host, port := t.Address, t.Port
 	if v := c.get(t.Address, "HostName"); v != "" {
 		host = strings.ReplaceAll(v, "%h", t.Address)
@@ -88,6 +101,9 @@ func (c clientConfig) resolve(t Target) (hop, error) {
 	}
 	if h.jump == "" {
 		h.jump = c.get(t.Address, "ProxyJump")
+	}
+	if h.jump == "" && !strings.EqualFold(c.get(t.Address, "ProxyCommand"), "none") {
+		h.proxy = c.get(t.Address, "ProxyCommand")
 	}
 	if h.jump == "none" {
 		h.jump = ""

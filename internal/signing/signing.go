@@ -40,10 +40,10 @@ const (
 	predicateKey   = "dev.sigstore.bundle.predicateType"
 	envelopeKey    = "predicateType" // of an envelope at a tag
 
-	maxSignatures = 64       // of an image that are looked at
-	maxPayload    = 1 << 20  // of a signature that is read, in bytes
-	maxClaims     = 24       // of an image that are looked at
-	maxClaim      = 96 << 20 // of a claim that is read, in bytes; in base64 it is a third longer than its document
+	maxSignatures = 64        // of an image that are looked at
+	maxPayload    = 1 << 20   // of a signature that is read, in bytes
+	maxClaims     = 24        // of an image that are looked at
+	maxClaim      = 96 << 20  // of a claim that is read, in bytes; in base64 it is a third longer than its document
 	maxCopied     = 256 << 20 // of all claims that are copied, in bytes
 )
 

@@ -134,7 +134,7 @@ func TestHostCertificates(t *testing.T) {
 		if err != nil || len(keys) != 1 || !strings.Contains(public, strings.Fields(keys[0].Line)[2]) {
 			t.Fatalf("scanned %+v, %v", keys, err)
 		}
-		if _, err := docker.RecordHostKeys(o.KnownHosts[0], keys); err != nil {
+		if _, err := docker.RecordHostKeys(t.Context(), o.KnownHosts[0], keys); err != nil {
 			t.Fatal(err)
 		}
 		h, err := docker.Dial(t.Context(), at, o)

@@ -1,9 +1,11 @@
 package enginetest
 
 import (
+	"cmp"
 	"encoding/binary"
 	"maps"
 	"net/http"
+	"slices"
 )
 
 // End is how a container ended.
@@ -25,6 +27,12 @@ func (e *Engine) EndAll(end End) {
 // logs gives what a container printed as one frame of the Engine's stream: 2 for stderr, three zeros, the length.
 func (e *Engine) logs(w http.ResponseWriter, r *http.Request) {
 	c := e.find(w, r.PathValue("id"))
+	if c != nil && slices.Equal(c.Cmd, []string{"ray", "--version"}) {
+		text := "ray, version " + cmp.Or(e.Ray, c.Labels["dev.raybuild.ray"]) + "\n"
+		frame := binary.BigEndian.AppendUint32([]byte{1, 0, 0, 0}, uint32(len(text)))
+		w.Write(append(frame, text...)) //nolint:errcheck // the client sees it or is gone
+		return
+	}
 	if c == nil || c.end.Log == "" {
 		return
 	}

@@ -37,6 +37,7 @@ type Engine struct {
 	Layers   map[string][]string          // diff IDs of images, by reference
 	Refusal  string                       // why nothing can be pulled; empty: it can
 	Digests  map[string]string            // that its registry gives for names and tags
+	Ray      string                       // what `ray --version` prints in it; empty: what the image's label says
 	Pulling  func()                       // is called when a pull begins; nil: nothing is
 
 	mu         sync.Mutex

@@ -137,7 +137,9 @@ func (s *Sigstore) dsseBody(leaf *x509.Certificate, e *dsse.Envelope, sig []byte
 }
 
 // Statement is a statement of a type about a digest. It says nothing.
-func Statement(predicate string, d digest.Digest) []byte { return StatementOf(predicate, d, []byte("{}")) }
+func Statement(predicate string, d digest.Digest) []byte {
+	return StatementOf(predicate, d, []byte("{}"))
+}
 
 // StatementOf is a statement of a type about a digest, with a predicate in JSON.
 func StatementOf(predicate string, d digest.Digest, says json.RawMessage) []byte {
