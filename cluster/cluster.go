@@ -85,6 +85,7 @@ type launch struct {
 	local  sync.Once // tells that a local image is taken
 
 	verified string // the image that somebody trusted has signed
+	ran      string // digest of the image in which `ray --version` was run
 }
 
 func newLaunch(spec *Spec, o Options) *launch {

@@ -94,8 +94,14 @@ func (e *exporter) service(g nodeGroup, args []string, address string) mapping {
 		mounts = append(mounts, mapping{{Key: "type", Value: kind}, {Key: "source", Value: m.Source},
 			{Key: "target", Value: m.Target}, {Key: "read_only", Value: m.ReadOnly}})
 	}
+	for _, target := range g.node.writablePaths(e.options.Image.User) {
+		mounts = append(mounts, mapping{{Key: "type", Value: "volume"}, {Key: "target", Value: target}})
+	}
 	if len(mounts) > 0 {
 		out = append(out, pair{Key: "volumes", Value: mounts})
+	}
+	if g.node.ReadOnly {
+		out = append(out, pair{Key: "read_only", Value: true})
 	}
 	if hasToken(e.version) {
 		out = append(out, pair{Key: "secrets", Value: []string{"ray_token"}})

@@ -100,8 +100,7 @@ func (e *exporter) podTemplate(container string, g nodeGroup, operator kubeRayOp
 	}
 	c := mapping{{Key: "name", Value: container}, {Key: "image", Value: e.image},
 		{Key: "resources", Value: mapping{{Key: "requests", Value: limits}, {Key: "limits", Value: limits}}},
-		{Key: "securityContext", Value: mapping{{Key: "allowPrivilegeEscalation", Value: false},
-			{Key: "capabilities", Value: mapping{{Key: "drop", Value: []string{"ALL"}}}}}}}
+		{Key: "securityContext", Value: containerSecurity(g.node)}}
 	env := []mapping{{{Key: "name", Value: "RAY_USAGE_STATS_ENABLED"}, {Key: "value", Value: "0"}}}
 	if hasToken(e.version) && !operator.authOptions {
 		env = append(env, mapping{{Key: "name", Value: "RAY_AUTH_MODE"}, {Key: "value", Value: "token"}},
@@ -123,6 +122,16 @@ func (e *exporter) podTemplate(container string, g nodeGroup, operator kubeRayOp
 		pod = append(pod, pair{Key: "volumes", Value: volumes})
 	}
 	return mapping{{Key: "spec", Value: pod}}
+}
+
+// containerSecurity is what a node's container may do.
+func containerSecurity(n Node) mapping {
+	out := mapping{{Key: "allowPrivilegeEscalation", Value: false},
+		{Key: "capabilities", Value: mapping{{Key: "drop", Value: []string{"ALL"}}}}}
+	if n.ReadOnly {
+		out = append(out, pair{Key: "readOnlyRootFilesystem", Value: true})
+	}
+	return out
 }
 
 // podSecurity runs the pod as the image's user, and never as root.
@@ -158,6 +167,16 @@ func (e *exporter) podVolumes(g nodeGroup) (volumes, mounts []mapping) {
 		volumes = append(volumes, mapping{{Key: "name", Value: name}, source})
 		mounts = append(mounts, mapping{{Key: "name", Value: name}, {Key: "mountPath", Value: m.Target},
 			{Key: "readOnly", Value: m.ReadOnly}})
+	}
+	home := homeOf(e.options.Image.User)
+	for i, target := range g.node.writablePaths(e.options.Image.User) {
+		if target == home { // unlike Docker's, an empty volume would hide the image's files
+			e.note("the home %s is read-only: mount a volume there if jobs write to it", home)
+			continue
+		}
+		name := fmt.Sprintf("write-%d", i+1)
+		volumes = append(volumes, mapping{{Key: "name", Value: name}, {Key: "emptyDir", Value: mapping{}}})
+		mounts = append(mounts, mapping{{Key: "name", Value: name}, {Key: "mountPath", Value: target}})
 	}
 	return volumes, mounts
 }

@@ -166,10 +166,16 @@ func (e *exporter) runOptions(g nodeGroup) []string {
 		}
 		out = append(out, shellQuote(v))
 	}
+	if g.node.ReadOnly {
+		out = append(out, "--read-only")
+	}
+	for _, target := range g.node.writablePaths(e.options.Image.User) {
+		out = append(out, shellQuote("--volume="+target))
+	}
 	return out
 }
 
 func sameContainer(a, b nodeGroup) bool {
 	return a.node.SHM == b.node.SHM && a.node.GPUs == b.node.GPUs && maps.Equal(a.node.Env, b.node.Env) &&
-		slices.Equal(a.node.Mounts, b.node.Mounts)
+		slices.Equal(a.node.Mounts, b.node.Mounts) && slices.Equal(a.node.writablePaths(""), b.node.writablePaths(""))
 }

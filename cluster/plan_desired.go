@@ -103,7 +103,7 @@ func (p *planner) container(n Node, f hostFacts) container {
 		GPUs: n.GPUs, Address: address,
 		Resources: nodeResources{CPU: float64(n.CPUs), GPU: float64(n.GPUs), Memory: n.Memory,
 			ObjectStore: n.ObjectStore, Custom: n.Resources}}
-	c.Mounts = slices.Clone(n.Mounts)
+	c.Mounts = append(slices.Clone(n.Mounts), writable(n.writablePaths(p.image.User))...)
 	in := envInput{Address: head}
 	if hasToken(p.version) {
 		in.TokenPath = tokenPath
@@ -147,12 +147,16 @@ func (p *planner) labels(c *container) map[string]string {
 // parts digests each part of a container's description that a user knows by name. The image is not
 // one: it has its own label.
 func (c *container) parts() map[string]string {
+	engine := []any{c.Name, c.Network, c.Init, c.Restart, c.NoNewPrivileges}
+	if c.Node.ReadOnly { // other nodes keep the digest that they have
+		engine = append(engine, "read-only")
+	}
 	return map[string]string{
 		"args":   digestOf(c.command()),
 		"env":    digestOf(c.Env),
 		"mounts": digestOf(c.Mounts),
 		"limits": digestOf([]int64{c.SHM, c.NoFile, int64(c.GPUs), int64(c.StopTimeout)}),
-		"engine": digestOf([]any{c.Name, c.Network, c.Init, c.Restart, c.NoNewPrivileges}),
+		"engine": digestOf(engine),
 	}
 }
 

@@ -97,6 +97,7 @@ type Node struct {
 	Args      []string // further `ray start` arguments, each one argument
 	Ports     Ports
 	TempDir   string // Ray's --temp-dir in the container
+	ReadOnly  bool   // the container writes only below its mounts, /tmp, /var/tmp, /run, TempDir and the user's home
 }
 
 // Mount puts a file or directory of the host, or a named volume, into the container.

@@ -105,6 +105,9 @@ func (l *launch) converge(ctx context.Context) (done int, failed map[string]erro
 	if err := l.mayGoOn(cs, failed, "pull"); err != nil {
 		return 0, nil, nil, err
 	}
+	if err := l.confirmVersion(ctx, cs); err != nil {
+		return 0, nil, nil, err
+	}
 	maps.Copy(failed, l.evict(ctx, cs, failed))
 	if err := l.mayGoOn(cs, failed, "take-over"); err != nil {
 		return 0, nil, nil, err
@@ -324,6 +327,7 @@ func (l *launch) act(ctx context.Context, h *docker.Host, a action, cs *clusterS
 	}
 	labels := maps.Clone(a.Want.Labels)
 	labels[labelRay], labels[labelPython] = cs.image.RayVersion, cs.image.Python
+	labels[labelRan] = l.ran
 	labels[labelHost], labels[labelFilter] = cs.hosts[a.Host].recordLabel(), cs.digests[a.Host]
 	if labels[labelOpen] = ""; a.Want.Gated { // in case that the guard is lost
 		labels[labelOpen] = cs.hosts[a.Host].open.String()
@@ -332,7 +336,7 @@ func (l *launch) act(ctx context.Context, h *docker.Host, a action, cs *clusterS
 		Network: a.Want.Network,
 		Init:    a.Want.Init, Restart: a.Want.Restart, StopTimeout: a.Want.StopTimeout, NoFile: a.Want.NoFile,
 		SHM: a.Want.SHM, GPUs: a.Want.GPUs,
-		NoNewPrivileges: a.Want.NoNewPrivileges, DropCaps: droppedCaps(), Pids: maxPids}
+		NoNewPrivileges: a.Want.NoNewPrivileges, DropCaps: droppedCaps(), Pids: maxPids, ReadOnly: a.Want.Node.ReadOnly}
 	for _, m := range a.Want.Mounts {
 		c.Mounts = append(c.Mounts, docker.Mount{Volume: m.Volume, Source: m.Source, Target: m.Target,
 			ReadOnly: m.ReadOnly})

@@ -276,6 +276,7 @@ func (l *launch) imageFacts(ctx context.Context, h *docker.Host, ref, digest str
 	if p.facts.RayVersion, err = askVersion(ctx, h, l.mark(), ref); err != nil {
 		return pinned{}, fmt.Errorf("find image %q: it has no label %s, and %w", l.spec.Image, imageRay, err)
 	}
+	l.ran = digest
 	return p, nil
 }
 
