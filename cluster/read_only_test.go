@@ -58,10 +58,7 @@ func TestReadOnlyNodes(t *testing.T) {
 // Exports carry it.
 func TestReadOnlyExports(t *testing.T) {
 	t.Parallel()
-	spec, err := Load("cluster.yaml", []byte(sketch+"read_only: true\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	spec := load(t, "name: a\nimage: registry/ray@"+digest1+"\nhead: {host: u@10.0.0.1}\nread_only: true\n")
 	for format, want := range map[Format][]string{
 		Compose: {"read_only: true", "target: /tmp"},
 		KubeRay: {"readOnlyRootFilesystem: true", "mountPath: /tmp", "emptyDir: {}"},

@@ -70,13 +70,20 @@ func (p *peer) accepts(ref string) {
 // site is a project without a builder's work.
 type site struct {
 	*fakesite.Site
-	t *testing.T
+	t      *testing.T
+	getenv func(string) string // default: the key's password alone
 }
+
+func newSite(t *testing.T) *site { return &site{Site: fakesite.New(t), t: t} }
 
 func (s *site) build(sign raybuild.SignOptions, name string) string {
 	s.t.Helper()
+	getenv := s.getenv
+	if getenv == nil {
+		getenv = func(name string) string { return map[string]string{"COSIGN_PASSWORD": password}[name] }
+	}
 	p, err := raybuild.Open(raybuild.Options{Dir: s.Dir, Builder: s.Builder.Addr(), Home: s.t.TempDir(),
-		Getenv: func(name string) string { return map[string]string{"COSIGN_PASSWORD": password}[name] }})
+		Getenv: getenv})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -120,7 +127,7 @@ func TestCosignByKey(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			p := cosign(t, what[:2])
-			s := &site{fakesite.New(t), t}
+			s := newSite(t)
 			ours := s.build(raybuild.SignOptions{Key: filepath.Join(p.dir, "cosign.key")}, "ray:1")
 			p.accepts(ours)
 			p.accepts(s.Ref("ray:1"))
@@ -175,7 +182,7 @@ func TestCosignKeyless(t *testing.T) {
 		t.Run(major, func(t *testing.T) {
 			t.Parallel()
 			p, st := cosign(t, major), signingtest.New(t)
-			s := &site{fakesite.New(t), t}
+			s := newSite(t)
 			ref := s.build(raybuild.SignOptions{}, "ray:1")
 			config, _ := st.Serve()
 			k, err := signing.OpenKey(t.Context(), signing.KeyOptions{Key: signing.Keyless, Config: config,
@@ -205,7 +212,7 @@ func TestCosignKeyless(t *testing.T) {
 func TestCosignSignsKeyless(t *testing.T) {
 	t.Parallel()
 	p, st := cosign(t, "v3"), signingtest.New(t)
-	s := &site{fakesite.New(t), t}
+	s := newSite(t)
 	ref := s.build(raybuild.SignOptions{}, "ray:1")
 	config, _ := st.Serve()
 	if out, err := p.run("sign", "--yes", "--allow-http-registry", "--signing-config", config, "--trusted-root",
