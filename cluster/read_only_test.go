@@ -17,14 +17,15 @@ func TestReadOnlyNodes(t *testing.T) {
 		"user by name":   {"read_only: true\n", "ray", []string{"/home/ray", "/run", "/tmp", "/var/tmp"}},
 		"root":           {"read_only: true\n", "", []string{"/root", "/run", "/tmp", "/var/tmp"}},
 		"user by number": {"read_only: true\n", "1000:1000", []string{"/run", "/tmp", "/var/tmp"}},
-		"temp_dir":       {"read_only: true\ntemp_dir: /scratch/ray\n", "1000", []string{"/run", "/scratch/ray", "/tmp", "/var/tmp"}},
+		"temp_dir": {"read_only: true\ntemp_dir: /scratch/ray\n", "1000",
+			[]string{"/run", "/scratch/ray", "/tmp", "/var/tmp"}},
 		"mounted home": {"read_only: true\nmounts: [\"homes:/home/ray\"]\n", "ray",
 			[]string{"/run", "/tmp", "/var/tmp"}},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
-			spec, err := Load("cluster.yaml", []byte("name: demo\nimage: registry/ray\nhead: {host: local}\nshm_size: 100m\n"+
-				tt.lines))
+			spec, err := Load("cluster.yaml", []byte("name: demo\nimage: registry/ray\nhead: {host: local}\n"+
+				"shm_size: 100m\n"+tt.lines))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -75,8 +75,8 @@ func TestL13ProxyCommand(t *testing.T) {
 	if err := os.WriteFile(b.opts.KnownHosts[0], []byte(named), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	b.config(t, fmt.Sprintf("Host box\n HostName inner.invalid\n Port %s\n User me\n ProxyCommand env %s=%s:%%p %s\n", port,
-		relayTo, host, self))
+	b.config(t, fmt.Sprintf("Host box\n HostName inner.invalid\n Port %s\n User me\n ProxyCommand env %s=%s:%%p %s\n",
+		port, relayTo, host, self))
 	h := b.dial(t)
 	if _, err := h.Docker().ContainerList(t.Context(), client.ContainerListOptions{}); err != nil {
 		t.Errorf("the Engine behind the proxy does not answer: %v", err)

@@ -218,3 +218,29 @@ func TestL17NodesAreConfined(t *testing.T) {
 		t.Errorf("the node may read the host's packets: %v, %v", bounds, err)
 	}
 }
+
+// TestReadOnlyNodeRuns runs a node that may not write to its image: it is healthy, and what it may write is gone with it.
+func TestReadOnlyNodeRuns(t *testing.T) {
+	b := needBed(t)
+	b.Clean(t, "sealed")
+	spec := b.Spec(t, "sealed", b.image, "read_only: true\n")
+	if s, err := cluster.Up(t.Context(), spec, b.Options(t)); err != nil || !s.Healthy {
+		t.Fatalf("%v\n%s", err, s)
+	}
+	if s, err := cluster.Up(t.Context(), spec, b.Options(t)); err != nil || s.Changed != 0 {
+		t.Errorf("a second up changes %d things: %v", s.Changed, err)
+	}
+	root := b.Must(t, "exec", "1", "docker", "inspect", "-f",
+		"{{.HostConfig.ReadonlyRootfs}} {{range .Mounts}}{{.Type}}:{{.Destination}}:{{.RW}} {{end}}", spec.Head.ID)
+	for _, want := range []string{"true ", "volume:/tmp:true", "volume:/var/tmp:true", "volume:/run:true"} {
+		if !strings.Contains(root, want) {
+			t.Errorf("the node has not %q: %s", want, root)
+		}
+	}
+	if _, err := cluster.Down(t.Context(), "sealed", spec.Hosts(), b.Options(t)); err != nil {
+		t.Fatal(err)
+	}
+	if left := strings.TrimSpace(b.Must(t, "exec", "1", "docker", "volume", "ls", "-q")); left != "" {
+		t.Errorf("volumes are left: %s", left)
+	}
+}
