@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// writablePaths are what a node with a read-only root may write, sorted. A head of Ray 2.52.1 with a job wrote below its
-// temporary directory (logs, sockets, spilled objects, runtime environments) and nowhere else. A home is for the
+// writablePaths are what a node with a read-only root may write, sorted. A head of Ray 2.52.1 with a job wrote below
+// its temporary directory (logs, sockets, spilled objects, runtime environments) and nowhere else. A home is for the
 // programs of jobs, and programs of a distribution expect /run and /var/tmp. /dev/shm is always writable.
 func (n Node) writablePaths(user string) []string {
 	if !n.ReadOnly {

@@ -91,8 +91,8 @@ func containerKeys(s *settings) []strictyaml.Key {
 			Default: "`" + defaultTemp + "`", Example: "/scratch/ray",
 			Value: strictyaml.String(&n.TempDir, absolutePath())},
 		{Name: "read_only",
-			Doc: "The container writes nothing of the image: only `/tmp`, `/var/tmp`, `/run`, `temp_dir`, the home of " +
-				"the image's user, and its mounts. What it writes there is gone when the node is made again.",
+			Doc: "The container writes nothing of the image: only `/tmp`, `/var/tmp`, `/run`, `temp_dir`, the home " +
+				"of the image's user, and its mounts. What it writes there is gone when the node is made again.",
 			Default: "`false`", Example: "true", Value: strictyaml.Flag(&n.ReadOnly)},
 		{Name: "ssh", Doc: "How hosts are reached, where their URLs do not say it.", Default: "as `~/.ssh/config` says",
 			Example: "{user: ubuntu, key: ~/.ssh/id_ed25519}", Value: strictyaml.Map(sshKeys(&s.ssh)...)},
