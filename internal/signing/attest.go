@@ -17,8 +17,8 @@ import (
 )
 
 // Attest signs claims about an image. refs name it by its digest, one in each repository, and all get the claims. It
-// leaves out what the key has signed before; of keyless claims, which are never the same twice, it leaves out what known
-// has verified. known may be nil.
+// leaves out what the key has signed before. Keyless claims are never the same twice, so of these it leaves out what
+// known has verified. known may be nil.
 func (k *Key) Attest(ctx context.Context, c *registry.Client, refs []string, claims []Claim, known *Trust) error {
 	if k.keyless == nil {
 		known = k.own
@@ -133,8 +133,8 @@ func (k *Key) signed(ctx context.Context, d digest.Digest, claim Claim) ([]byte,
 	return json.Marshal(envelope{statementType, text, []envelopeSignature{{Sig: sig}}})
 }
 
-// SignAhead signs claims about an image that [Key.Attest] will be asked to sign. It returns documents whose bytes may be
-// sent ahead. A keyless key signs nothing ahead, because its signatures are public at once.
+// SignAhead signs claims about an image that [Key.Attest] will be asked to sign. It returns documents whose bytes may
+// be sent ahead. A keyless key signs nothing ahead, because its signatures are public at once.
 func (k *Key) SignAhead(ctx context.Context, image digest.Digest, claims []Claim) ([]registry.Document, error) {
 	if k.keyless != nil {
 		return nil, nil

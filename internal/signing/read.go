@@ -35,7 +35,7 @@ func simpleSignatures(ctx context.Context, c *registry.Client, ref string) ([]si
 		return nil, err
 	}
 	if unread != nil {
-		return []signed{{err: unread}}, nil // it is a signature that does not count
+		return []signed{{err: unread}}, nil //nolint:nilerr // it is a signature that does not count
 	}
 	usual, err := simplePayload(ref, d)
 	if err != nil {
