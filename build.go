@@ -283,3 +283,24 @@ func (p *Project) run(ctx context.Context, b *builder.Builder, o *BuildOptions, 
 	}
 	return build(to)
 }
+
+// session returns what the builder can ask this process for.
+func (p *Project) session(secrets map[string]func() ([]byte, error)) llb.Session {
+	var images llb.ImageSource
+	if len(p.env.Bundles) > 0 {
+		images = p.sources
+	}
+	return llb.Session{
+		Artifacts:    p.sources,
+		Images:       images,
+		Layers:       p.layers.sessionLayers(),
+		DockerConfig: p.env.getenv("DOCKER_CONFIG"),
+		Secrets: func(_ context.Context, id string) ([]byte, error) {
+			read, ok := secrets[id]
+			if !ok {
+				return nil, llb.ErrNoSecret
+			}
+			return read()
+		},
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/raybuild/raybuild/internal/builder"
+	"github.com/raybuild/raybuild/internal/bundle"
 	"github.com/raybuild/raybuild/internal/convert"
 	"github.com/raybuild/raybuild/internal/hostconf"
 	"github.com/raybuild/raybuild/internal/registry"
@@ -49,6 +50,9 @@ type Options struct {
 	// Trust says which images of registries are believed. Default: those that an identity of the recipe's
 	// trust.signed_by has signed, and if it names nobody, all whose text fits.
 	Trust TrustMode
+	// Bundles are directories that [Project.Bundle] made, or bundles in registries, as oci://HOST/NAME:TAG. Artifacts
+	// and base images come from them first, and from mirrors and registries only if no bundle has them. Default: none.
+	Bundles []string
 	// Home is raybuild's own directory: fetched artifacts, the embedded engine's state. Default: $RAYBUILD_HOME, else
 	// raybuild in the user's cache directory.
 	Home string
@@ -171,12 +175,14 @@ func (o Options) builder() builder.Options {
 // env is shared by all parts of a project: the options and this machine's configuration.
 type env struct {
 	Options
-	host func() hostconf.Config // read once
+	host    func() hostconf.Config     // read once
+	bundles func() (bundle.Set, error) // opened once
 }
 
 func newEnv(o Options) *env {
 	return &env{
 		Options: o, host: sync.OnceValue(func() hostconf.Config { return hostconf.Read(hostconf.This(o.getenv)) }),
+		bundles: sync.OnceValues(o.openBundles),
 	}
 }
 

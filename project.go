@@ -49,6 +49,7 @@ type Project struct {
 	layers   *madeLayers         // made of wheels, for the image that is built; nil: there are none
 	onto     *onto               // packages are added to ofImage; nil: the image is built from its recipe
 	trust    trust               // which images of registries are believed
+	bundled  string              // the image that a bundle gets; "": none
 	key      *signing.Key        // signs what is pushed; nil: nothing is signed
 }
 
@@ -70,8 +71,11 @@ func newProject(o Options) *Project {
 
 // client returns a client for registries.
 func (e *env) client() *registry.Client {
-	return registry.New(registry.Options{Insecure: e.InsecureRegistries, CertDirs: registry.CertDirs(e.getenv),
-		Log: e.warn})
+	o := registry.Options{Insecure: e.InsecureRegistries, CertDirs: registry.CertDirs(e.getenv), Log: e.warn}
+	if bundles, err := e.bundles(); err == nil && len(bundles) > 0 { // a project reports the error when it is opened
+		o.Bases = bundles.Bases()
+	}
+	return registry.New(o)
 }
 
 // HasLock tells whether there was a lock when the project was opened.
@@ -82,6 +86,9 @@ func (p *Project) LockFile() string { return p.env.lock() }
 
 // load reads recipe and lock, and logs notes on the recipe.
 func (p *Project) load() error {
+	if _, err := p.env.bundles(); err != nil {
+		return err
+	}
 	var (
 		locked  sync.WaitGroup
 		badLock error
@@ -347,15 +354,19 @@ func (p *Project) reach(ctx context.Context) (*sources.Sources, error) {
 			p.env.info("fetching from %s first", mirrors[0].Name)
 		}
 	}
+	bundles, err := p.env.bundles()
+	if err != nil {
+		return nil, err
+	}
 	resolved := time.Now()
 	for _, locked := range p.locked() {
 		resolved = locked.Resolved
 	}
 	p.sources, err = sources.New(sources.Options{
 		Store: filepath.Join(home, artifactsDir), Registry: p.registry, Recipe: p.recipe, Mirrors: mirrors,
-		Resolved: resolved,
-		Host:     p.env.host(),
-		Warn:     func(text string) { p.env.warn("%s", text) },
+		Bundles: bundles, Resolved: resolved,
+		Host: p.env.host(),
+		Warn: func(text string) { p.env.warn("%s", text) },
 	})
 	return p.sources, err
 }
@@ -366,22 +377,6 @@ func (p *Project) locked() map[string]*layers.LockPlatform {
 		return nil
 	}
 	return p.lock.Platforms
-}
-
-// session returns what the builder can ask this process for.
-func (p *Project) session(secrets map[string]func() ([]byte, error)) llb.Session {
-	return llb.Session{
-		Artifacts:    p.sources,
-		Layers:       p.layers.sessionLayers(),
-		DockerConfig: p.env.getenv("DOCKER_CONFIG"),
-		Secrets: func(_ context.Context, id string) ([]byte, error) {
-			read, ok := secrets[id]
-			if !ok {
-				return nil, llb.ErrNoSecret
-			}
-			return read()
-		},
-	}
 }
 
 // Close closes connections. It removes nothing that was built.

@@ -123,6 +123,9 @@ func (p *Project) onItAlready(ctx context.Context, o *BuildOptions) (string, err
 func openImage(ctx context.Context, o Options, name string, filesElsewhere bool,
 	instead string) (*Project, *layers.RecipeRecord, error) {
 	p := newProject(o)
+	if _, err := p.env.bundles(); err != nil {
+		return nil, nil, err
+	}
 	here, err := p.env.recipeHere()
 	if err != nil {
 		return nil, nil, err

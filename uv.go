@@ -22,12 +22,17 @@ func (p *Project) uv(ctx context.Context) (*uv.Resolver, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.sources.Know([]layers.Artifact{{Kind: layers.KindWheel, Name: "uv", Version: uv.Version, Origin: "pypi",
-		Path: tool.Path, SHA256: tool.SHA256, Size: tool.Size}}, nil)
+	p.sources.Know([]layers.Artifact{uvArtifact(tool)}, nil)
 	dir := filepath.Join(home, uvDir)
 	program, err := uv.Ensure(ctx, dir, p.sources)
 	if err != nil {
 		return nil, err
 	}
 	return uv.New(uv.Options{Program: program, Dir: dir, Gateway: p.sources})
+}
+
+// uvArtifact is a wheel of uv as an artifact.
+func uvArtifact(w uv.Wheel) layers.Artifact {
+	return layers.Artifact{Kind: layers.KindWheel, Name: "uv", Version: uv.Version, Origin: "pypi", Path: w.Path,
+		SHA256: w.SHA256, Size: w.Size}
 }

@@ -307,7 +307,9 @@ func sortArtifacts(artifacts []Artifact) {
 }
 
 func (r *Resolver) session() llb.Session {
-	return llb.Session{Artifacts: r.in.Sources, Sockets: map[string]func(net.Conn){"gateway": r.in.Sources.ServeConn}}
+	images, _ := r.in.Sources.(llb.ImageSource) // they may have base images at hand
+	return llb.Session{Artifacts: r.in.Sources, Images: images,
+		Sockets: map[string]func(net.Conn){"gateway": r.in.Sources.ServeConn}}
 }
 
 // outDir is where a resolver's step leaves its answer.

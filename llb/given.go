@@ -71,6 +71,8 @@ type giving struct {
 	layer func(key digest.Digest) (StoredLayer, error)
 	// unpack: the builder cannot read layers of the session, so it gets them as archives, and packs them anew.
 	unpack bool
+	// image tells whether the builder takes an image from the session. nil: it takes none.
+	image func(manifest digest.Digest) bool
 }
 
 // given lays out a given layer.
@@ -123,8 +125,10 @@ func mustJSON(v any) []byte {
 
 // give is how this call's solves take given layers.
 func (c *call) give(ctx context.Context, caps apicaps.CapSet) giving {
+	unpack := c.b.store || caps.Supports(pb.CapSourceOCILayout) != nil
 	return giving{
-		unpack: c.b.store || caps.Supports(pb.CapSourceOCILayout) != nil,
+		unpack: unpack,
+		image:  func(d digest.Digest) bool { return !unpack && c.sess.atHand(d) },
 		layer: func(key digest.Digest) (StoredLayer, error) {
 			if c.sess.Layers == nil {
 				return StoredLayer{}, errors.New("nothing was given that makes layers")
@@ -195,7 +199,7 @@ func (s *session) givenBlob(d digest.Digest) io.ReadCloser {
 	}{io.NewSectionReader(r, 0, size), r}
 }
 
-// layerStore serves given layers to a builder, which may only read them.
+// layerStore serves given layers and images at hand to a builder, which may only read them.
 type layerStore struct {
 	readOnly
 	s *session
@@ -236,35 +240,45 @@ func (readOnly) Writer(context.Context, ...content.WriterOpt) (content.Writer, e
 }
 
 // Info implements content.Store.
-func (c layerStore) Info(_ context.Context, d digest.Digest) (content.Info, error) {
+func (c layerStore) Info(ctx context.Context, d digest.Digest) (content.Info, error) {
+	if size, ok := c.size(d); ok {
+		return content.Info{Digest: d, Size: size}, nil
+	}
+	r, err := c.s.imageBlob(ctx, d)
+	if err != nil {
+		return content.Info{}, err
+	}
+	return content.Info{Digest: d, Size: r.Size()}, r.Close()
+}
+
+// size is that of a given layer, or of a document of one.
+func (c layerStore) size(d digest.Digest) (int64, bool) {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
 	if dt, ok := c.s.docs[d]; ok {
-		return content.Info{Digest: d, Size: int64(len(dt))}, nil
+		return int64(len(dt)), true
 	}
-	if size, ok := c.s.blobs[d]; ok {
-		return content.Info{Digest: d, Size: size}, nil
-	}
-	return content.Info{}, fmt.Errorf("layer %s: %w", d, errdefs.ErrNotFound)
+	size, ok := c.s.blobs[d]
+	return size, ok
 }
 
 // ReaderAt implements content.Store.
 func (c layerStore) ReaderAt(ctx context.Context, desc ocispecs.Descriptor) (content.ReaderAt, error) {
-	info, err := c.Info(ctx, desc.Digest)
-	if err != nil {
-		return nil, err
+	size, ok := c.size(desc.Digest)
+	if !ok {
+		return c.s.imageBlob(ctx, desc.Digest)
 	}
 	c.s.mu.Lock()
 	dt, ok := c.s.docs[desc.Digest]
 	c.s.mu.Unlock()
 	if ok {
-		return sizedReader{nopCloser{bytesAt(dt)}, info.Size}, nil
+		return sizedReader{nopCloser{bytesAt(dt)}, size}, nil
 	}
 	r, err := c.s.Layers.OpenLayer(desc.Digest)
 	if err != nil {
 		return nil, err
 	}
-	return sizedReader{r, info.Size}, nil
+	return sizedReader{r, size}, nil
 }
 
 type sizedReader struct {

@@ -88,6 +88,7 @@ func (c *call) pack(ctx context.Context, images []Image, o BuildOptions) (*packi
 	p.packed = make(chan *Content, len(parts))
 	for _, one := range parts {
 		l := newLayout(false, false)
+		l.give.image = c.sess.atHand // else steps on an image at hand have other digests in the solve
 		def, err := one.marshal(ctx, l)
 		if err != nil {
 			return nil, err

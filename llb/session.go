@@ -35,6 +35,9 @@ type Session struct {
 	// Layers gives the layers of [GivenLayer] stages. Without Artifacts it gives only those that are there.
 	// Default none.
 	Layers LayerSource
+	// Images has images at hand, so that the builder asks no registry for them. A builder that cannot read them asks
+	// the registry. Default none.
+	Images ImageSource
 	// Secrets gives the value of the secret id, or the error [ErrNoSecret] if there is none. Default none.
 	Secrets func(ctx context.Context, id string) ([]byte, error)
 	// Sockets has a function for each id of a [Socket]. It serves one connection that a step makes to the socket. The

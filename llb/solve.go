@@ -77,7 +77,7 @@ func (c *call) solve(ctx context.Context, exports []client.ExportEntry, fn gatew
 	if c.o.HostNetwork {
 		opt.AllowedEntitlements = []string{entitlements.EntitlementNetworkHost.String()}
 	}
-	if c.sess.Layers != nil {
+	if c.sess.Layers != nil || c.sess.Images != nil {
 		opt.OCIStores = map[string]content.Store{givenStore: layerStore{s: c.sess}}
 	}
 	ctx, cancel := context.WithCancelCause(ctx)

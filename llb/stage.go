@@ -47,8 +47,8 @@ func From(ref string) Stage {
 		return Stage{err: fmt.Errorf("parse image reference %q: %w", ref, err)}
 	}
 	title := "image " + reference.FamiliarString(name)
-	return Stage{n: &node{title: title, layers: unknown, apply: func(*layout, bkllb.State) bkllb.State {
-		return bkllb.Image(pinned.String(), named(title))
+	return Stage{n: &node{title: title, layers: unknown, apply: func(l *layout, _ bkllb.State) bkllb.State {
+		return l.image(title, pinned)
 	}}}
 }
 

@@ -60,7 +60,8 @@ does not keep their versions.`,
 	trustFlag(f, &o.recipeOptions)
 	f.StringVar(&o.metadataFile, "metadata-file", "", "write digest, steps, layers and bytes as JSON to `FILE`")
 	jsonFlag(cmd, &o.asJSON)
-	o.fetch, o.graphTag = "session", true
+	fetchFlag(cmd, &o.recipeOptions)
+	o.graphTag = true
 	completeValues(cmd, "progress", progressModes(), cobra.ShellCompDirectiveNoFileComp)
 	completeTrust(cmd)
 	return cmd

@@ -81,7 +81,7 @@ func optionText(e *raybuild.OptionError) string {
 	flag := map[string]string{"Names": "image name (-t)", "Image": "argument IMAGE", "Push": "--push",
 		"Compression": "--compression", "Outputs": "--output", "CacheBudget": "--cache-budget",
 		"CacheFrom": "--cache-from", "CacheTo": "--cache-to", "Platforms": "--platform", "Base": "--base",
-		"Sign": "--sign", "Trust": "--trust"}[e.Field]
+		"Dir": "-o", "Sign": "--sign", "Trust": "--trust"}[e.Field]
 	if flag == "" {
 		return e.Error()
 	}

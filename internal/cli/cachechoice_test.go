@@ -24,7 +24,7 @@ func chosen(t *testing.T, o *buildOptions, env map[string]string) (from, to []ll
 			t.Fatal(err)
 		}
 	}
-	o.compression, o.fetch, o.progress = "gzip", "session", "quiet"
+	o.compression, o.progress = "gzip", "quiet"
 	if err := o.check(a); err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +218,7 @@ func TestL9MessagesHaveNoSecrets(t *testing.T) {
 		{secrets: []string{"id=a,hunter2"}},
 	} {
 		a := &app{stderr: &bytes.Buffer{}, getenv: func(string) string { return "" }, dir: t.TempDir()}
-		o.compression, o.fetch, o.progress = "gzip", "session", "quiet"
+		o.compression, o.progress = "gzip", "quiet"
 		if err := o.check(a); err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%v%v%v: %v", o.cacheTo, o.cacheFrom, o.secrets, err)
 		}

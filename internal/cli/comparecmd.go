@@ -21,7 +21,8 @@ func (o *againstOptions) flags(cmd *cobra.Command) {
 	f.StringArrayVar(&o.labels, "label", nil, "as for the build: `KEY=VALUE` (repeatable)")
 	f.StringArrayVar(&o.annotations, "annotation", nil, "as for the build: `KEY=VALUE` (repeatable)")
 	jsonFlag(cmd, &o.asJSON)
-	o.progress, o.fetch = "quiet", "session"
+	fetchFlag(cmd, &o.recipeOptions)
+	o.progress = "quiet"
 }
 
 // images accepts up to most image names as arguments.

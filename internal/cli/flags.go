@@ -20,8 +20,9 @@ type recipeOptions struct {
 	file, lock string
 	sets       []string
 	platforms  []string
-	trust      string // which images of registries are believed
-	fileGiven  bool   // --file was given: a missing file is an error
+	fetch      []string // bundles, and who fetches
+	trust      string   // which images of registries are believed
+	fileGiven  bool     // --file was given: a missing file is an error
 	lockGiven  bool
 }
 
@@ -93,7 +94,6 @@ type buildOptions struct {
 	secrets      []string
 	labels       []string
 	annotations  []string
-	fetch        string
 	smoke        bool
 	sbom         bool
 	earlierImage bool
@@ -155,8 +155,7 @@ func (o *buildOptions) flags(f *pflag.FlagSet) {
 		"never in image, lock, logs or cache (repeatable)")
 	f.StringArrayVar(&o.labels, "label", nil, "add a label to the image's config: `KEY=VALUE` (repeatable)")
 	f.StringArrayVar(&o.annotations, "annotation", nil, "add an annotation to the manifest: `KEY=VALUE` (repeatable)")
-	f.StringVar(&o.fetch, "fetch", "session", "who fetches artifacts: session (this machine, which hands them to the "+
-		"builder) or builder (for a builder that is far from here)")
+	buildFetchFlag(f, &o.recipeOptions)
 	f.BoolVar(smokeFlag(o))
 	f.BoolVar(sbomFlag(o))
 	signFlags(f, o)
@@ -200,7 +199,7 @@ func (o *buildOptions) complete(cmd *cobra.Command) {
 	for name, values := range map[string][]string{
 		"progress":    progressModes(),
 		"compression": {"gzip", "zstd", "estargz"},
-		"fetch":       {"session", "builder"},
+		"fetch":       {fetchSession, fetchBuilder, bundleScheme},
 		"output":      {"type=oci,dest=", "type=docker,dest=", "type=local,dest="},
 		"platform":    {"linux/amd64", "linux/arm64"},
 	} {
@@ -222,8 +221,8 @@ func (o *buildOptions) check(a *app) error {
 	if err := o.builderOptions.check(); err != nil {
 		return err
 	}
-	if o.fetch != "session" && o.fetch != "builder" {
-		return usagef("--fetch %q: must be session or builder", o.fetch)
+	if err := o.checkFetch(a, true); err != nil {
+		return err
 	}
 	if err := o.checkReport(a); err != nil {
 		return err

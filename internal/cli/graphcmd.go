@@ -20,7 +20,7 @@ import (
 
 func (a *app) graphCommand() *cobra.Command {
 	var (
-		o      = &buildOptions{fetch: "session"}
+		o      = &buildOptions{}
 		format string
 		asJSON bool
 	)

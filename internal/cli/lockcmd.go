@@ -65,6 +65,9 @@ func (a *app) lockCommand() *cobra.Command {
 			if err := builder.check(); err != nil {
 				return err
 			}
+			if err := recipe.checkFetch(a, false); err != nil {
+				return err
+			}
 			if export != "" {
 				return a.exportLock(cmd.Context(), recipe, builder)
 			}
@@ -74,6 +77,7 @@ func (a *app) lockCommand() *cobra.Command {
 	}
 	recipe.flags(cmd.Flags())
 	builder.flags(cmd.Flags())
+	fetchFlag(cmd, &recipe)
 	cmd.Flags().BoolVar(&update, "update", false, "take new versions: of everything, or of what the arguments name")
 	cmd.Flags().BoolVar(&check, "check", false, "only say whether the lock fits the recipe; exit code 1 if not")
 	cmd.Flags().StringVar(&export, "export", "", "print the lock's Python packages for other tools, as `FORMAT`: "+

@@ -12,7 +12,7 @@ import (
 // projectOptions converts the flags into options of a project.
 func (a *app) projectOptions(r recipeOptions, b builderOptions) (raybuild.Options, error) {
 	o := a.imageOptions(b.insecure)
-	o.Trust = raybuild.TrustMode(r.trust)
+	o.Trust, o.Bundles = raybuild.TrustMode(r.trust), r.bundles()
 	o.Set, o.Platforms, o.Builder, o.Progress = r.sets, r.platforms, b.builder, llb.ProgressMode(b.progress)
 	if r.fileGiven {
 		o.Recipe = r.file
@@ -53,7 +53,7 @@ func (a *app) libraryOptions(o *buildOptions) (raybuild.Options, raybuild.BuildO
 	build := raybuild.BuildOptions{
 		Names: o.names, Push: o.push, Outputs: p.outputs, NoCache: o.noCache, NoReuse: !o.reuse,
 		NoGraphTag: !o.graphTag, KeepGraphTags: o.outside, NoSBOM: !o.sbom, Version: a.versionText(),
-		CacheFrom: p.cacheFrom, CacheTo: p.cacheTo, CacheBudget: o.cacheBudget, BuilderFetches: o.fetch == "builder",
+		CacheFrom: p.cacheFrom, CacheTo: p.cacheTo, CacheBudget: o.cacheBudget, BuilderFetches: o.builderFetches(),
 		Compression: o.compression, Labels: p.labels, Annotations: p.annotations, Secrets: p.secrets,
 		EarlierImage: o.earlierImage, Before: o.reportFile != "", Sign: a.signOptions(o),
 	}

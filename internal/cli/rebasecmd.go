@@ -65,7 +65,8 @@ the same.`,
 	f.StringVar(&o.metadataFile, "metadata-file", "", "write digest, steps, layers and bytes as JSON to `FILE`")
 	jsonFlag(cmd, &o.asJSON)
 	pushRetryFlag(f, &o.pushRetry)
-	o.fetch, o.graphTag, o.reuse = "session", true, true
+	fetchFlag(cmd, &o.recipeOptions)
+	o.graphTag, o.reuse = true, true
 	completeValues(cmd, "progress", progressModes(), cobra.ShellCompDirectiveNoFileComp)
 	completeTrust(cmd)
 	return cmd

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -25,15 +26,32 @@ func (a *app) registryCommand() *cobra.Command {
 	return cmd
 }
 
+// serveBundles serves the images of bundles.
+func (a *app) serveBundles(ctx context.Context, addr string, bundles, hosts []string) error {
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return fmt.Errorf("listen on %q: %w: is a registry running there already? name another address", addr, err)
+	}
+	o := a.options()
+	o.Bundles = bundles
+	return raybuild.ServeBundles(ctx, o, ln, func(images []string) error {
+		for _, image := range images {
+			a.say("serving %s/%s", ln.Addr(), image)
+		}
+		return a.print("%s", ln.Addr())
+	}, hosts...)
+}
+
 func (a *app) registryServeCommand() *cobra.Command {
 	var dir string
-	var hosts []string
+	var hosts, bundles []string
 	cmd := &cobra.Command{
 		Use:   "serve [ADDR]",
 		Short: "Serve a registry from a directory",
 		Long: `serve answers the OCI distribution API on ADDR (default 127.0.0.1:5000; port 0
 picks a free one) until you interrupt it. It keeps images in a directory, so
-they survive a restart.
+they survive a restart. With --bundle it serves the images of bundles instead, which
+can only be read: registry.example/team/ray:1 is there as ADDR/team/ray:1.
 
 It speaks plain HTTP and asks for no credentials: keep it on loopback, or put a
 proxy with TLS and a password before it. It prints the address that it listens
@@ -41,7 +59,9 @@ on, on standard output.`,
 		Example: `  raybuild registry serve &
   raybuild --push 127.0.0.1:5000/ray:test
 
-  raybuild registry serve --dir /srv/images 127.0.0.1:5001`,
+  raybuild registry serve --dir /srv/images 127.0.0.1:5001
+
+  raybuild registry serve --bundle /media/disk/ray 10.0.0.5:5000`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return usagef("%q takes one address, got %d", cmd.CommandPath(), len(args))
@@ -56,6 +76,12 @@ on, on standard output.`,
 			host, _, err := net.SplitHostPort(addr)
 			if err != nil {
 				return usagef("address %q: write it as HOST:PORT, such as 127.0.0.1:5000", addr)
+			}
+			if len(bundles) > 0 {
+				if dir != "" {
+					return usagef("--bundle serves what is in bundles: leave out --dir")
+				}
+				return a.serveBundles(cmd.Context(), addr, bundles, hosts)
 			}
 			if dir == "" {
 				home, err := a.makeHome()
@@ -81,6 +107,8 @@ on, on standard output.`,
 		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", "", "directory of the images (default: registry in raybuild's own directory)")
+	cmd.Flags().StringArrayVar(&bundles, "bundle", nil, "serve the images of the bundle in `DIR`, which raybuild bundle "+
+		"IMAGE made, and nothing else (repeatable)")
 	cmd.Flags().StringArrayVar(&hosts, "host", nil, "also answer to the name `HOST`, on a loopback address: for a "+
 		"proxy that keeps the name under which it was asked (repeatable)")
 	return cmd

@@ -80,7 +80,7 @@ func (a *app) rootCommand() *cobra.Command {
 	o.complete(root)
 	root.AddCommand(
 		a.lockCommand(), a.planCommand(), a.whyCommand(), a.diffCommand(), a.rebaseCommand(), a.addCommand(),
-		a.verifyCommand(), a.graphCommand(), a.inspectCommand(), a.sbomCommand(), a.auditCommand(),
+		a.verifyCommand(), a.bundleCommand(), a.graphCommand(), a.inspectCommand(), a.sbomCommand(), a.auditCommand(),
 		a.mirrorsCommand(), a.doctorCommand(), a.cacheCommand(),
 		a.registryCommand(), a.initCommand(), a.schemaCommand(),
 		a.versionCommand(), a.completionCommand(), a.docsCommand(), a.engineCommand(),

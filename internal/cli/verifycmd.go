@@ -54,7 +54,8 @@ failed.`,
 	f.BoolVar(&o.noCache, "no-cache", false, "make each layer anew, also if this machine has made it before")
 	f.StringArrayVar(&o.secrets, "secret", nil, "a secret for steps, as for the build (repeatable)")
 	jsonFlag(cmd, &o.asJSON)
-	o.fetch, o.reuse = "session", true
+	fetchFlag(cmd, &o.recipeOptions)
+	o.reuse = true
 	completeValues(cmd, "progress", progressModes(), cobra.ShellCompDirectiveNoFileComp)
 	return cmd
 }

@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"context"
+	"io"
 	"net/url"
 	"time"
 
@@ -59,6 +60,9 @@ type Options struct {
 	// Netrc is the file with logins by host. Default: $NETRC, else ~/.netrc; "-" reads none.
 	Netrc string
 
+	// Shelf has artifacts beside the store. It is asked before any mirror. Default: there is none.
+	Shelf Shelf
+
 	// PerHost and Total limit the requests under way, to one host and in all. Defaults: 6 and 16.
 	PerHost, Total int
 	// Backoff is the pause before the second try of a candidate. It doubles each time, with jitter.
@@ -77,6 +81,16 @@ type Options struct {
 	// Warn gets what a user should know although it did no harm, such as a mirror that sent wrong bytes.
 	// The text holds no secrets. Several goroutines may call it. Default: dropped.
 	Warn func(text string)
+}
+
+// Shelf has artifacts by digest, and needs no network: bundles. What it gives is compared with the digest.
+type Shelf interface {
+	// String names it in messages.
+	String() string
+	// Has tells whether it has an artifact.
+	Has(d digest.Digest) bool
+	// Open opens an artifact that it has.
+	Open(ctx context.Context, d digest.Digest) (io.ReadCloser, error)
 }
 
 // Stats counts what a Fetcher has moved.

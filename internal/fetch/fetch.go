@@ -115,7 +115,7 @@ func (f *Fetcher) Add(items ...Item) {
 			f.byURL[key(u)] = it.Digest
 			f.reach.trust(u)
 			f.reach.give(u)
-			if it.Rank == 0 && !f.store.has(it.Digest) {
+			if it.Rank == 0 && !f.has(it.Digest) {
 				f.urgent[it.Digest] = true
 			}
 		}

@@ -113,6 +113,9 @@ func (f *Fetcher) bring(ctx context.Context, it Item, w *watch) error {
 			return err
 		}
 	}
+	if f.onShelf(it.Digest) {
+		return f.takeFromShelf(ctx, it)
+	}
 	cands, u, err := f.candidates(it.URL)
 	if err != nil {
 		return fmt.Errorf("fetch artifact %q: %w", it.Name, err)
@@ -125,7 +128,7 @@ func (f *Fetcher) bring(ctx context.Context, it Item, w *watch) error {
 	if part.n > 0 {
 		dl.from = []string{"an earlier run"}
 	}
-	return dl.run(ctx, cands)
+	return f.notOnShelf(dl.run(ctx, cands))
 }
 
 // watch is how far a download is, for those who read along.

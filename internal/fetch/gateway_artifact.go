@@ -20,7 +20,7 @@ func (g gateway) artifact(w http.ResponseWriter, r *http.Request, it Item) {
 		g.local(w, r, it)
 		return
 	}
-	if !g.f.store.has(it.Digest) {
+	if !g.f.has(it.Digest) {
 		switch {
 		case r.Method == http.MethodHead && it.Size > 0:
 			h.Set("Content-Length", strconv.FormatInt(it.Size, 10))
@@ -103,7 +103,7 @@ func (g gateway) failed(w http.ResponseWriter, err error) {
 func (f *Fetcher) wantsPart(r *http.Request, it Item) bool {
 	span, ok := strings.CutPrefix(r.Header.Get("Range"), "bytes=")
 	first, last, ok2 := strings.Cut(span, "-")
-	if !ok || !ok2 || it.Size <= smallWheel || it.Bytes != nil || it.Path != "" || f.store.has(it.Digest) {
+	if !ok || !ok2 || it.Size <= smallWheel || it.Bytes != nil || it.Path != "" || f.has(it.Digest) {
 		return false
 	}
 	n, err := strconv.ParseInt(last, 10, 64)

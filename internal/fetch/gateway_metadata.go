@@ -42,7 +42,7 @@ func wheelOf(side *url.URL) *url.URL {
 func (g gateway) metadata(w http.ResponseWriter, r *http.Request, cands []Candidate, canonical *url.URL) {
 	var data []byte
 	var tried []Attempt
-	if !g.f.isMade(canonical) {
+	if !g.f.isMade(canonical) && !g.f.wheelOnShelf(canonical) {
 		tried = g.each(r.Context(), cands, func(ctx context.Context, c Candidate) (err error) {
 			data, err = g.f.small(ctx, c, canonical)
 			return err
@@ -101,7 +101,7 @@ func (g gateway) fromWheel(ctx context.Context, side *url.URL) ([]byte, error) {
 		return nil, err
 	}
 	it, known := g.f.known(canonical)
-	if known && (g.f.store.has(it.Digest) || it.Size > 0 && it.Size <= smallWheel) {
+	if known && (g.f.has(it.Digest) || it.Size > 0 && it.Size <= smallWheel) {
 		return g.fromWhole(ctx, it)
 	}
 	var data []byte

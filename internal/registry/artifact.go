@@ -25,11 +25,11 @@ type Stored struct {
 func (c *Client) Manifest(ctx context.Context, ref string) (Stored, bool, error) {
 	ctx, cancel := c.limited(ctx)
 	defer cancel()
-	parsed, _, err := c.parse(ref)
+	parsed, named, err := c.parse(ref)
 	if err != nil {
 		return Stored{}, false, err
 	}
-	desc, err := c.puller.Get(ctx, parsed)
+	desc, err := c.from(named, false).Get(ctx, parsed)
 	if statusOf(err) == http.StatusNotFound {
 		return Stored{}, false, nil
 	}
@@ -69,7 +69,7 @@ func (c *Client) SmallBlob(ctx context.Context, ref string, d ocispecs.Descripto
 }
 
 // Referrers lists the manifests of artifactType whose subject is the image ref (by digest), in the registry's
-// order. To have none is no error.
+// order. "" means all types. To have none is no error.
 func (c *Client) Referrers(ctx context.Context, ref, artifactType string) ([]ocispecs.Descriptor, error) {
 	ctx, cancel := c.limited(ctx)
 	defer cancel()
@@ -91,7 +91,7 @@ func (c *Client) Referrers(ctx context.Context, ref, artifactType string) ([]oci
 	}
 	var all []ocispecs.Descriptor
 	for _, d := range list.Manifests {
-		if d.ArtifactType == artifactType {
+		if artifactType == "" || d.ArtifactType == artifactType {
 			all = append(all, ocispecs.Descriptor{MediaType: string(d.MediaType), ArtifactType: d.ArtifactType,
 				Digest: digest.Digest(d.Digest.String()), Size: d.Size, Annotations: d.Annotations})
 		}
@@ -124,6 +124,15 @@ func Tagged(ref, tag string) (string, error) {
 		return "", fmt.Errorf("parse image reference %q: %w: write it as HOST/NAME:TAG, in lower case", ref, err)
 	}
 	return reference.FamiliarName(named) + ":" + tag, nil
+}
+
+// FullName returns ref in full: "ray" gives "docker.io/library/ray:latest". A digest stays.
+func FullName(ref string) (string, error) {
+	named, err := reference.ParseNormalizedNamed(ref)
+	if err != nil {
+		return "", fmt.Errorf("parse image reference %q: %w: write it as HOST/NAME:TAG, in lower case", ref, err)
+	}
+	return reference.TagNameOnly(named).String(), nil
 }
 
 // Repository returns the repository of ref with its registry: "docker.io/library/ray".

@@ -54,12 +54,12 @@ func (c *Client) Has(ctx context.Context, ref string, blobs ...digest.Digest) (m
 
 // OpenBlob reads a blob of ref's repository from offset to its end. It checks the digest while it reads.
 func (c *Client) OpenBlob(ctx context.Context, ref string, d digest.Digest, offset int64) (io.ReadCloser, error) {
-	parsed, _, err := c.parse(ref)
+	parsed, named, err := c.parse(ref)
 	if err != nil {
 		return nil, err
 	}
 	host := parsed.Context().RegistryStr()
-	layer, err := c.puller.Layer(ctx, parsed.Context().Digest(d.String()))
+	layer, err := c.from(named, false).Layer(ctx, parsed.Context().Digest(d.String()))
 	if err != nil {
 		return nil, c.fail("read layer of", ref, host, err)
 	}

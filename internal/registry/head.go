@@ -35,11 +35,11 @@ type FoundLayer struct {
 func (c *Client) Head(ctx context.Context, ref string) (Descriptor, bool, error) {
 	ctx, cancel := c.limited(ctx)
 	defer cancel()
-	parsed, _, err := c.parse(ref)
+	parsed, named, err := c.parse(ref)
 	if err != nil {
 		return Descriptor{}, false, err
 	}
-	desc, err := c.puller.Get(ctx, parsed)
+	desc, err := c.from(named, false).Get(ctx, parsed)
 	if statusOf(err) == http.StatusNotFound {
 		return Descriptor{}, false, nil
 	}

@@ -57,12 +57,12 @@ type Layer struct {
 func (c *Client) Inspect(ctx context.Context, ref string, artifactTypes ...string) (Image, error) {
 	ctx, cancel := c.limited(ctx)
 	defer cancel()
-	parsed, _, err := c.parse(ref)
+	parsed, named, err := c.parse(ref)
 	if err != nil {
 		return Image{}, err
 	}
 	host := parsed.Context().RegistryStr()
-	desc, err := c.puller.Get(ctx, parsed)
+	desc, err := c.from(named, false).Get(ctx, parsed)
 	if err != nil {
 		return Image{}, c.fail("inspect", ref, host, err)
 	}

@@ -43,6 +43,9 @@ type Options struct {
 	Transport http.RoundTripper
 	// Timeout is the longest that connecting, or silence of the registry, may take. Default: 30 seconds.
 	Timeout time.Duration
+	// Bases are images at hand. Resolve, Head, Inspect, Manifest and OpenBlob take what these have from them, and ask no
+	// registry. Resolve alone takes tags from them. Default: none.
+	Bases Images
 	// Log gets what delays small exchanges that are repeated: tags, attachments, the question whether a
 	// push is allowed. A push has its own Log. Default: nobody gets it.
 	Log func(format string, args ...any)
@@ -55,6 +58,7 @@ type Client struct {
 	transport http.RoundTripper
 	puller    *remote.Puller
 	pusher    *remote.Pusher
+	hand      *remote.Puller    // of Options.Bases; nil: there are none
 	push      http.RoundTripper // of pushes; made when first needed
 	pushOnce  sync.Once
 	responses *responseCache
@@ -82,6 +86,9 @@ func New(o Options) *Client {
 	}
 	if c.puller, c.err = remote.NewPuller(opts...); c.err == nil {
 		c.pusher, c.err = remote.NewPusher(opts...)
+	}
+	if o.Bases != nil && c.err == nil {
+		c.hand, c.err = pullerAtHand(o.Bases)
 	}
 	return c
 }

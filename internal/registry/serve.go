@@ -30,8 +30,13 @@ func Serve(ctx context.Context, ln net.Listener, dir string, hosts ...string) er
 		return errors.Join(err, ln.Close())
 	}
 	defer unlock()
+	return serveOn(ctx, ln, &guard{handler, hosts})
+}
+
+// serveOn serves until ctx ends.
+func serveOn(ctx context.Context, ln net.Listener, handler http.Handler) error {
 	srv := &http.Server{
-		Handler:           &guard{handler, hosts},
+		Handler:           handler,
 		ReadHeaderTimeout: 30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		ErrorLog:          log.New(io.Discard, "", 0),

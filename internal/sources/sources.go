@@ -16,6 +16,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/raybuild/raybuild/internal/bundle"
 	"github.com/raybuild/raybuild/internal/fetch"
 	"github.com/raybuild/raybuild/internal/hostconf"
 	"github.com/raybuild/raybuild/internal/registry"
@@ -31,6 +32,7 @@ type Sources struct {
 	client   *http.Client
 	mirrors  []layers.Mirror
 	logins   map[string]*url.Userinfo // by origin
+	bundles  bundle.Set
 	resolved time.Time
 	read     atomic.Int64 // bytes of image layers that were read for the builder
 
@@ -52,6 +54,8 @@ type Options struct {
 	Mirrors []layers.Mirror
 	// Host has the certificates and logins of this machine. Default: none.
 	Host hostconf.Config
+	// Bundles have artifacts and base images, and are asked before any mirror and registry. Default: there are none.
+	Bundles bundle.Set
 	// Resolved is the time of the lock, for snapshot services.
 	Resolved time.Time
 	// Warn gets one line for each mirror that fails. Default: warnings are dropped.
@@ -60,13 +64,18 @@ type Options struct {
 
 // New makes the sources. It sends no request.
 func New(o Options) (*Sources, error) {
-	out := &Sources{registry: o.Registry, mirrors: o.Mirrors, logins: o.Host.Logins, resolved: o.Resolved,
+	out := &Sources{registry: o.Registry, mirrors: o.Mirrors, logins: o.Host.Logins, resolved: o.Resolved, bundles: o.Bundles,
 		roots: map[string]*url.URL{}, secure: map[string]bool{}, local: map[digest.Digest]layers.LocalFile{}}
 	for _, root := range o.Recipe.Roots(o.Mirrors) {
 		out.Allow(root)
 	}
+	var shelf fetch.Shelf
+	if len(o.Bundles) > 0 {
+		shelf = o.Bundles
+	}
 	f, err := fetch.New(fetch.Options{
 		Store:      o.Store,
+		Shelf:      shelf,
 		HTTPSHosts: httpsHosts(),
 		Source:     out.named,
 		Canonical:  out.Canonical,
@@ -224,6 +233,14 @@ func (s *Sources) Open(ctx context.Context, d digest.Digest) (io.ReadCloser, int
 	return r, file.Size, nil
 }
 
+// HasImage implements llb.ImageSource: bundles have base images.
+func (s *Sources) HasImage(d digest.Digest) bool { return s != nil && s.bundles.HasImage(d) }
+
+// OpenImage implements llb.ImageSource.
+func (s *Sources) OpenImage(ctx context.Context, d digest.Digest) (llb.LayerReader, int64, error) {
+	return s.bundles.OpenImage(ctx, d)
+}
+
 // ServeConn implements layers.Sources.
 func (s *Sources) ServeConn(c net.Conn) { s.fetcher.ServeConn(c) }
 
@@ -252,7 +269,10 @@ func (t gatewayTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return tr.RoundTrip(req)
 }
 
-var _ layers.Sources = (*Sources)(nil)
+var (
+	_ layers.Sources  = (*Sources)(nil)
+	_ llb.ImageSource = (*Sources)(nil)
+)
 
 // Bytes returns how many bytes were fetched so far, including bytes that [Sources.Count] has
 // counted. It is 0 for nil sources.

@@ -73,6 +73,9 @@ func (e *HostError) Error() string {
 // HostWheel is the wheel of uv for this machine. The error is a *HostError if there is none.
 func HostWheel() (Wheel, error) { return wheelFor(runtime.GOOS + "/" + runtime.GOARCH) }
 
+// WheelFor is the wheel of uv for a machine, such as "linux/arm64". The error is a *HostError if there is none.
+func WheelFor(host string) (Wheel, error) { return wheelFor(host) }
+
 func wheelFor(host string) (Wheel, error) {
 	w, ok := wheels[host]
 	if !ok {
