@@ -293,9 +293,9 @@ func (o Options) openBundles() (bundle.Set, error) {
 // bundleScheme begins the name of a bundle in a registry.
 const bundleScheme = "oci://"
 
-// ServeBundles serves the finished images of o.Bundles on ln until ctx ends, as a registry that can only be read. An image
-// keeps its name without its registry. ready gets their references, without the registry's address, before the first
-// request is answered. hosts are further names of the registry.
+// ServeBundles serves the finished images of o.Bundles on ln until ctx ends, as a registry that can only be read. An
+// image keeps its name without its registry. ready gets their references, without the registry's address, before the
+// first request is answered. hosts are further names of the registry.
 func ServeBundles(ctx context.Context, o Options, ln net.Listener, ready func(images []string) error,
 	hosts ...string) (err error) {
 	defer public(ctx, &err)

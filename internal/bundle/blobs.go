@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -70,6 +71,9 @@ func (b *Bundle) openImage(ctx context.Context, d digest.Digest) (ReaderAt, int6
 	if !ok {
 		return nil, 0, fmt.Errorf("open %s of bundle %q: %w", d, b.name, os.ErrNotExist)
 	}
+	if of.doc != nil { // it was checked when the bundle was opened
+		return inMemory{bytes.NewReader(of.doc)}, int64(len(of.doc)), nil
+	}
 	r, err := b.openChecked(ctx, d, of.name)
 	if err != nil {
 		return nil, 0, err
@@ -79,6 +83,12 @@ func (b *Bundle) openImage(ctx context.Context, d digest.Digest) (ReaderAt, int6
 	}
 	return b.spooled(r)
 }
+
+// inMemory is a document as a blob.
+type inMemory struct{ *bytes.Reader }
+
+// Close implements io.Closer.
+func (inMemory) Close() error { return nil }
 
 // checkedFile reads a file to its end, once for each digest.
 func (b *Bundle) checkedFile(d digest.Digest, r *checked, file *os.File) (ReaderAt, int64, error) {

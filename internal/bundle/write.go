@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -261,7 +262,7 @@ func (w *Writer) lists(ctx context.Context, c Content) (root ocispecs.Descriptor
 		index.Manifests = append(index.Manifests, d)
 		attached = append(attached, i.Attached...)
 	}
-	slices.SortFunc(attached, func(a, b ocispecs.Descriptor) int { return strings.Compare(string(a.Digest), string(b.Digest)) })
+	slices.SortFunc(attached, func(a, b ocispecs.Descriptor) int { return cmp.Compare(a.Digest, b.Digest) })
 	index.Manifests = append(index.Manifests, slices.CompactFunc(attached, func(a, b ocispecs.Descriptor) bool {
 		return a.Digest == b.Digest
 	})...)
@@ -296,7 +297,7 @@ func (w *Writer) files(ctx context.Context, c Content) (at ocispecs.Descriptor, 
 		m.Layers = append(m.Layers, d)
 	}
 	artifacts := slices.Clone(c.Artifacts)
-	slices.SortFunc(artifacts, func(a, b File) int { return strings.Compare(string(a.Digest), string(b.Digest)) })
+	slices.SortFunc(artifacts, func(a, b File) int { return cmp.Compare(a.Digest, b.Digest) })
 	for i, f := range artifacts {
 		if i > 0 && f.Digest == artifacts[i-1].Digest {
 			continue
@@ -322,7 +323,8 @@ func named(d ocispecs.Descriptor, name string) ocispecs.Descriptor {
 func sorted(images []Image) []Image {
 	images = slices.Clone(images)
 	slices.SortFunc(images, func(a, b Image) int {
-		return strings.Compare(a.Role+" "+a.Ref+" "+string(a.Manifest.Digest), b.Role+" "+b.Ref+" "+string(b.Manifest.Digest))
+		return cmp.Or(cmp.Compare(a.Role, b.Role), cmp.Compare(a.Ref, b.Ref),
+			cmp.Compare(a.Manifest.Digest, b.Manifest.Digest))
 	})
 	return slices.CompactFunc(images, func(a, b Image) bool {
 		return a.Role == b.Role && a.Ref == b.Ref && a.Manifest.Digest == b.Manifest.Digest

@@ -33,7 +33,7 @@ func TestCachesAreReported(t *testing.T) {
 			var said bytes.Buffer
 			a := &app{stderr: &said, dir: t.TempDir()}
 			o := &buildOptions{cache: true, names: []string{"registry.example/team/ray:2.52"}, compression: "gzip"}
-			o.fetch, o.progress = "session", "quiet"
+			o.progress = "quiet"
 			a.getenv = func(k string) string { return map[string]string{"GITHUB_REF_NAME": "fix"}[k] }
 			if err := o.check(a); err != nil {
 				t.Fatal(err)

@@ -19,8 +19,8 @@ const (
 const bundleScheme = "oci://"
 
 // bundleUsage explains how --fetch names a bundle.
-const bundleUsage = "take artifacts and base images from a bundle, and only what it lacks from mirrors and registries: " +
-	"the `DIR` of raybuild bundle, or oci://HOST/NAME:TAG (repeatable)"
+const bundleUsage = "take artifacts and base images from a bundle, and only what it lacks from mirrors and " +
+	"registries: the `DIR` of raybuild bundle, or oci://HOST/NAME:TAG (repeatable)"
 
 // fetchFlag adds --fetch for bundles.
 func fetchFlag(cmd *cobra.Command, o *recipeOptions) {

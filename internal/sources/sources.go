@@ -54,7 +54,7 @@ type Options struct {
 	Mirrors []layers.Mirror
 	// Host has the certificates and logins of this machine. Default: none.
 	Host hostconf.Config
-	// Bundles have artifacts and base images, and are asked before any mirror and registry. Default: there are none.
+	// Bundles have artifacts and base images, and are asked before any mirror. Default: there are none.
 	Bundles bundle.Set
 	// Resolved is the time of the lock, for snapshot services.
 	Resolved time.Time
@@ -64,8 +64,8 @@ type Options struct {
 
 // New makes the sources. It sends no request.
 func New(o Options) (*Sources, error) {
-	out := &Sources{registry: o.Registry, mirrors: o.Mirrors, logins: o.Host.Logins, resolved: o.Resolved, bundles: o.Bundles,
-		roots: map[string]*url.URL{}, secure: map[string]bool{}, local: map[digest.Digest]layers.LocalFile{}}
+	out := &Sources{registry: o.Registry, mirrors: o.Mirrors, logins: o.Host.Logins, resolved: o.Resolved,
+		bundles: o.Bundles, roots: map[string]*url.URL{}, secure: map[string]bool{}, local: map[digest.Digest]layers.LocalFile{}}
 	for _, root := range o.Recipe.Roots(o.Mirrors) {
 		out.Allow(root)
 	}

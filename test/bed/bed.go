@@ -107,7 +107,7 @@ func (b *Bed) Script(args ...string) (string, error) {
 // Env is hosts.sh's.
 func (b *Bed) Env() []string {
 	return append(os.Environ(), "HOSTS_NAME="+b.Name, "HOSTS_NET="+b.Net, "HOSTS_DIR="+b.Dir,
-		"HOSTS_DOCKERD_ARGS=--insecure-registry "+b.Registry)
+		"HOSTS_DOCKERD_ARGS=--insecure-registry "+b.Registry+" --insecure-registry "+b.Net+".0/24")
 }
 
 // Must runs hosts.sh, which has to succeed.

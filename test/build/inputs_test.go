@@ -16,12 +16,15 @@ import (
 )
 
 // ownWheel is a wheel (PEP 427) of a project that no index has.
-func ownWheel(t *testing.T) string {
+func ownWheel(t *testing.T) string { return pureWheel(t, "own_wheel", "answer = 42\n", "six") }
+
+// pureWheel is version 1.0 of a wheel with one module of its name.
+func pureWheel(t *testing.T, name, module, requires string) string {
 	t.Helper()
-	const info = "own_wheel-1.0.dist-info/"
+	info := name + "-1.0.dist-info/"
 	files := [][2]string{
-		{"own_wheel.py", "answer = 42\n"},
-		{info + "METADATA", "Metadata-Version: 2.1\nName: own-wheel\nVersion: 1.0\nRequires-Dist: six\n"},
+		{name + ".py", module},
+		{info + "METADATA", "Metadata-Version: 2.1\nName: " + name + "\nVersion: 1.0\nRequires-Dist: " + requires + "\n"},
 		{info + "WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"},
 	}
 	record := ""

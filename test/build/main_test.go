@@ -88,6 +88,8 @@ type home struct {
 	dir string
 	cwd string
 	env []string
+
+	within []string // a command that runs raybuild: nsenter
 }
 
 func newHome(t *testing.T) *home {
@@ -200,7 +202,8 @@ func (m metadata) layer(name string) string {
 
 // command is raybuild in the home, with nothing of the machine's own settings.
 func (h *home) command(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, program, args...)
+	all := append(append(slices.Clone(h.within), program), args...)
+	cmd := exec.CommandContext(ctx, all[0], all[1:]...)
 	cmd.Dir = h.cwd
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + h.cwd, "RAYBUILD_HOME=" + h.dir}, h.env...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGQUIT) }
