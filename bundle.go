@@ -144,8 +144,8 @@ func (p *Project) bundle(ctx context.Context, o BundleOptions, recipe []byte) (*
 	if err != nil {
 		return nil, err
 	}
-	result := &BundleResult{Dir: o.Dir, Digest: d, Artifacts: len(b.content.Artifacts), Bytes: done.Bytes, New: done.New,
-		Images: []string{}, Needs: append([]string{}, b.content.Needs...)}
+	result := &BundleResult{Dir: o.Dir, Digest: d, Artifacts: len(b.content.Artifacts), Bytes: done.Bytes,
+		New: done.New, Images: []string{}, Needs: append([]string{}, b.content.Needs...)}
 	for _, i := range b.content.Images {
 		result.Images = append(result.Images, i.Ref)
 	}
@@ -227,9 +227,8 @@ func (b *bundling) fill(ctx context.Context, artifacts []layers.Artifact, images
 			}
 			written[d.Digest] = true
 			g.Go(func() error {
-				size, err := b.w.Put(gctx, d.Digest, "blob of "+i.Ref, func(ctx context.Context) (io.ReadCloser, error) {
-					return b.p.openBundled(ctx, i, d)
-				})
+				open := func(ctx context.Context) (io.ReadCloser, error) { return b.p.openBundled(ctx, i, d) }
+				size, err := b.w.Put(gctx, d.Digest, "blob of "+i.Ref, open)
 				b.wrote(size, nil)
 				return err
 			})
@@ -271,7 +270,8 @@ func (b *bundling) wrote(size int64, file *bundle.File) {
 // openBundles opens the bundles of the options.
 func (o Options) openBundles() (bundle.Set, error) {
 	var all bundle.Set
-	ctx := context.Background() // what a project is opened with asks for none
+	//nolint:forbidigo // Open has no context; the client's own limits end a registry that is silent
+	ctx := context.Background()
 	for _, name := range o.Bundles {
 		var (
 			b   *bundle.Bundle

@@ -39,11 +39,11 @@ func (b *bundling) findImages(ctx context.Context) ([]bundledImage, error) {
 			return nil, err
 		}
 		for _, base := range []layers.LockImage{locked.Base, locked.Tool} {
-			if key := base.Reference + "@" + base.Digest.String(); seen[key] {
+			key := base.Reference + "@" + base.Digest.String()
+			if seen[key] {
 				continue
-			} else {
-				seen[key] = true
 			}
+			seen[key] = true
 			ref, err := registry.Pin(base.Reference, base.Digest.String())
 			if err != nil {
 				return nil, err

@@ -53,7 +53,8 @@ type Project struct {
 	key      *signing.Key        // signs what is pushed; nil: nothing is signed
 }
 
-// Open reads recipe and lock, and sends notes on the recipe to o.Log. It contacts no registry and no builder.
+// Open reads recipe, lock and bundles, and sends notes on the recipe to o.Log. It contacts no builder, and no registry
+// but those of o.Bundles.
 func Open(o Options) (*Project, error) {
 	p := newProject(o)
 	if err := p.load(); err != nil {

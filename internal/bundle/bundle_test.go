@@ -213,7 +213,8 @@ func TestBundleIsNotBelieved(t *testing.T) {
 		says string
 	}{
 		{"an artifact", func(d digest.Digest, _, _ bundle.Image) digest.Digest { return d }, "a-1.0-py3-none-any.whl"},
-		{"a manifest", func(_ digest.Digest, b, _ bundle.Image) digest.Digest { return b.Manifest.Digest }, "debian:12"},
+		{"a manifest", func(_ digest.Digest, b, _ bundle.Image) digest.Digest { return b.Manifest.Digest },
+			"debian:12"},
 		{"a layer", func(digest.Digest, bundle.Image, bundle.Image) digest.Digest {
 			return digest.FromString("layer of amd64")
 		}, "debian:12"},

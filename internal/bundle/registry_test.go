@@ -38,7 +38,8 @@ func TestBundleHasBasesForAClient(t *testing.T) {
 	if err != nil || pinned.Manifest != base.Manifest.Digest {
 		t.Fatalf("debian:12 is %s (%v), want %s", pinned.Manifest, err, base.Manifest.Digest)
 	}
-	if _, err := c.Resolve(t.Context(), "debian:12", ocispecs.Platform{OS: "linux", Architecture: "s390x"}); err == nil ||
+	_, err = c.Resolve(t.Context(), "debian:12", ocispecs.Platform{OS: "linux", Architecture: "s390x"})
+	if err == nil ||
 		!strings.Contains(err.Error(), "linux/amd64") || !strings.Contains(err.Error(), "linux/arm64") {
 		t.Errorf("another platform: %v, want an error that lists those that there are", err)
 	}
@@ -105,7 +106,8 @@ func TestBundleServesItsImages(t *testing.T) {
 	}
 	if lock := image.Attached["text/lock"]; image.Digest != finished.Manifest.Digest || len(lock) != 1 ||
 		string(lock[0].Data) != "the lock of registry.example/team/ray:1" {
-		t.Errorf("the image is %s with %v attached, want %s with its lock", image.Digest, lock, finished.Manifest.Digest)
+		t.Errorf("the image is %s with %v attached, want %s with its lock", image.Digest, lock,
+			finished.Manifest.Digest)
 	}
 	if text := blobOf(t, c, image.Ref, "layer of amd64"); text != "layer of amd64" {
 		t.Errorf("the layer is %q", text)

@@ -112,8 +112,8 @@ func (w *Writer) Room(blobs map[digest.Digest]int64) error {
 		}
 	}
 	if free := diskspace.Free(string(w.dir)); free >= 0 && free < need {
-		return fmt.Errorf("make bundle %q: it needs %d MB more, and its disk has %d MB: name a directory on another disk",
-			string(w.dir), need>>20, free>>20)
+		return fmt.Errorf("make bundle %q: it needs %d MB more, and its disk has %d MB: name a directory on another "+
+			"disk", string(w.dir), need>>20, free>>20)
 	}
 	return nil
 }

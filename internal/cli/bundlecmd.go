@@ -58,7 +58,8 @@ func (a *app) bundleCommand() *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringVarP(&o.dir, "output", "o", "", "the `DIR` of the bundle: empty, missing, or a bundle to complete (required)")
+	f.StringVarP(&o.dir, "output", "o", "", "the `DIR` of the bundle: empty, missing, or a bundle to complete "+
+		"(required)")
 	f.BoolVar(&o.image, "image", true, "the bundle also has IMAGE itself")
 	f.BoolVar(&o.frozen, "frozen", false, "fail if the lock does not fit the recipe, instead of resolving what changed")
 	f.StringVar(&o.push, "push", "", "also copy the bundle to a registry, as `REFERENCE`")
@@ -84,8 +85,8 @@ func (a *app) bundle(ctx context.Context, o *bundleOptions, image string) error 
 		return usagef("bundle needs a directory: -o DIR")
 	}
 	if image != "" && (len(o.sets) > 0 || o.lockGiven || o.frozen || len(o.platforms) > 0) {
-		return usagef("bundle IMAGE takes recipe, lock and platforms from IMAGE: leave out --set, --lock, --frozen and " +
-			"--platform")
+		return usagef("bundle IMAGE takes recipe, lock and platforms from IMAGE: leave out --set, --lock, --frozen " +
+			"and --platform")
 	}
 	if err := o.check(); err != nil {
 		return err
@@ -130,8 +131,8 @@ func makeBundle(ctx context.Context, o raybuild.Options, image string,
 // bundleText tells people what was written.
 func bundleText(r *bundleReport) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "bundle   %s: %d artifacts, %d images, %s, of which %s are new\n", r.Dir, r.Artifacts, len(r.Images),
-		show.Size(r.Bytes), show.Size(r.New))
+	fmt.Fprintf(&b, "bundle   %s: %d artifacts, %d images, %s, of which %s are new\n", r.Dir, r.Artifacts,
+		len(r.Images), show.Size(r.Bytes), show.Size(r.New))
 	if r.Reference != "" {
 		fmt.Fprintf(&b, "pushed   %s\n", r.Reference)
 	}

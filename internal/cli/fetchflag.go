@@ -40,7 +40,9 @@ func completeDirs(*cobra.Command, []string, string) ([]string, cobra.ShellCompDi
 
 // bundles are the bundles that --fetch names.
 func (o *recipeOptions) bundles() []string {
-	return slices.DeleteFunc(slices.Clone(o.fetch), func(s string) bool { return s == fetchSession || s == fetchBuilder })
+	return slices.DeleteFunc(slices.Clone(o.fetch), func(s string) bool {
+		return s == fetchSession || s == fetchBuilder
+	})
 }
 
 // builderFetches tells whether --fetch says that the builder fetches.

@@ -107,8 +107,8 @@ on, on standard output.`,
 		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", "", "directory of the images (default: registry in raybuild's own directory)")
-	cmd.Flags().StringArrayVar(&bundles, "bundle", nil, "serve the images of the bundle in `DIR`, which raybuild bundle "+
-		"IMAGE made, and nothing else (repeatable)")
+	cmd.Flags().StringArrayVar(&bundles, "bundle", nil, "serve the images of the bundle in `DIR`, which raybuild "+
+		"bundle IMAGE made, and nothing else (repeatable)")
 	cmd.Flags().StringArrayVar(&hosts, "host", nil, "also answer to the name `HOST`, on a loopback address: for a "+
 		"proxy that keeps the name under which it was asked (repeatable)")
 	return cmd

@@ -43,8 +43,8 @@ type Options struct {
 	Transport http.RoundTripper
 	// Timeout is the longest that connecting, or silence of the registry, may take. Default: 30 seconds.
 	Timeout time.Duration
-	// Bases are images at hand. Resolve, Head, Inspect, Manifest and OpenBlob take what these have from them, and ask no
-	// registry. Resolve alone takes tags from them. Default: none.
+	// Bases are images at hand. Resolve, Head, Inspect, Manifest and OpenBlob take what these have from them, and
+	// ask no registry. Resolve alone takes tags from them. Default: none.
 	Bases Images
 	// Log gets what delays small exchanges that are repeated: tags, attachments, the question whether a
 	// push is allowed. A push has its own Log. Default: nobody gets it.

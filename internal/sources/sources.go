@@ -65,7 +65,8 @@ type Options struct {
 // New makes the sources. It sends no request.
 func New(o Options) (*Sources, error) {
 	out := &Sources{registry: o.Registry, mirrors: o.Mirrors, logins: o.Host.Logins, resolved: o.Resolved,
-		bundles: o.Bundles, roots: map[string]*url.URL{}, secure: map[string]bool{}, local: map[digest.Digest]layers.LocalFile{}}
+		bundles: o.Bundles, roots: map[string]*url.URL{}, secure: map[string]bool{},
+		local: map[digest.Digest]layers.LocalFile{}}
 	for _, root := range o.Recipe.Roots(o.Mirrors) {
 		out.Allow(root)
 	}

@@ -139,7 +139,8 @@ func TestBundleBuildsWithoutANetwork(t *testing.T) {
 	}
 
 	// A wheelhouse: two wheels, of which one needs the other and a package of the lock.
-	closed.write("wheelhouse/site_app-1.0-py3-none-any.whl", pureWheel(t, "site_app", "import site_help\n", "site-help"))
+	closed.write("wheelhouse/site_app-1.0-py3-none-any.whl",
+		pureWheel(t, "site_app", "import site_help\n", "site-help"))
 	closed.write("wheelhouse/site_help-1.0-py3-none-any.whl", pureWheel(t, "site_help", "import click\n", "click"))
 	closed.write("raybuild.yaml", shortRecipe("files: [{from: app, to: /home/ray/app}]",
 		"pip: {wheels: ['wheelhouse/*.whl']}"))

@@ -24,7 +24,8 @@ func pureWheel(t *testing.T, name, module, requires string) string {
 	info := name + "-1.0.dist-info/"
 	files := [][2]string{
 		{name + ".py", module},
-		{info + "METADATA", "Metadata-Version: 2.1\nName: " + name + "\nVersion: 1.0\nRequires-Dist: " + requires + "\n"},
+		{info + "METADATA", "Metadata-Version: 2.1\nName: " + name + "\nVersion: 1.0\nRequires-Dist: " + requires +
+			"\n"},
 		{info + "WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"},
 	}
 	record := ""
