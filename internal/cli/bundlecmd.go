@@ -46,7 +46,7 @@ func (a *app) bundleCommand() *cobra.Command {
 	o := &bundleOptions{}
 	cmd := &cobra.Command{
 		Use:   "bundle [IMAGE] -o DIR",
-		Short: "Write all that an image is made of into a directory, for a place without a network",
+		Short: "Write all that an image is made of into a directory",
 		Long:  bundleLong,
 		Example: `  raybuild bundle -o /media/disk/ray
   raybuild bundle registry.example/ray:2.60.0 -o /media/disk/ray
