@@ -278,7 +278,8 @@ func (o Options) openBundles() (bundle.Set, error) {
 			err error
 		)
 		if ref, ok := strings.CutPrefix(name, bundleScheme); ok {
-			b, err = bundle.OpenRemote(ctx, registry.New(registry.Options{Insecure: o.InsecureRegistries}), ref)
+			c := registry.New(registry.Options{Insecure: o.InsecureRegistries, CertDirs: registry.CertDirs(o.getenv)})
+			b, err = bundle.OpenRemote(ctx, c, ref)
 		} else {
 			b, err = bundle.Open(ctx, o.path(name))
 		}
