@@ -268,10 +268,8 @@ func (b *bundling) wrote(size int64, file *bundle.File) {
 }
 
 // openBundles opens the bundles of the options.
-func (o Options) openBundles() (bundle.Set, error) {
+func (o Options) openBundles(ctx context.Context) (bundle.Set, error) {
 	var all bundle.Set
-	//nolint:forbidigo // Open has no context; the client's own limits end a registry that is silent
-	ctx := context.Background()
 	for _, name := range o.Bundles {
 		var (
 			b   *bundle.Bundle
@@ -300,7 +298,7 @@ const bundleScheme = "oci://"
 func ServeBundles(ctx context.Context, o Options, ln net.Listener, ready func(images []string) error,
 	hosts ...string) (err error) {
 	defer public(ctx, &err)
-	bundles, err := o.openBundles()
+	bundles, err := o.openBundles(ctx)
 	if err != nil {
 		return errors.Join(err, ln.Close())
 	}

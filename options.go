@@ -1,6 +1,7 @@
 package raybuild
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -182,7 +183,10 @@ type env struct {
 func newEnv(o Options) *env {
 	return &env{
 		Options: o, host: sync.OnceValue(func() hostconf.Config { return hostconf.Read(hostconf.This(o.getenv)) }),
-		bundles: sync.OnceValues(o.openBundles),
+		bundles: sync.OnceValues(func() (bundle.Set, error) {
+			//nolint:forbidigo // Open has no context; the client's own limits end a registry that is silent
+			return o.openBundles(context.Background())
+		}),
 	}
 }
 

@@ -14,16 +14,16 @@ import (
 )
 
 // openFile opens an artifact, the recipe or the lock. The reader's error tells if the bytes are wrong.
-func (b *Bundle) openFile(ctx context.Context, d digest.Digest) (io.ReadCloser, int64, error) {
+func (b *Bundle) openFile(ctx context.Context, d digest.Digest) (io.ReadCloser, error) {
 	f, ok := b.files[d]
 	if !ok {
-		return nil, 0, fmt.Errorf("open %s of bundle %q: %w", d, b.name, os.ErrNotExist)
+		return nil, fmt.Errorf("open %s of bundle %q: %w", d, b.name, os.ErrNotExist)
 	}
 	r, err := b.openChecked(ctx, d, f.Name)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	return r, f.Size, nil
+	return r, nil
 }
 
 // openChecked opens a blob. The reader fails at its end if the bytes are not those of the digest.

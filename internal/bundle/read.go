@@ -309,7 +309,7 @@ func (b *Bundle) Images() []Image { return slices.Clone(b.images) }
 func (b *Bundle) File(ctx context.Context, name string) ([]byte, error) {
 	for _, f := range b.files {
 		if f.Name == name {
-			r, _, err := b.openFile(ctx, f.Digest)
+			r, err := b.openFile(ctx, f.Digest)
 			if err != nil {
 				return nil, err
 			}

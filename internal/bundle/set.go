@@ -41,8 +41,7 @@ func (s Set) Has(d digest.Digest) bool {
 func (s Set) Open(ctx context.Context, d digest.Digest) (io.ReadCloser, error) {
 	for _, b := range s {
 		if _, ok := b.files[d]; ok {
-			r, _, err := b.openFile(ctx, d)
-			return r, err
+			return b.openFile(ctx, d)
 		}
 	}
 	return nil, fmt.Errorf("open artifact %s: %w", d, os.ErrNotExist)

@@ -26,6 +26,31 @@ func (a *app) registryCommand() *cobra.Command {
 	return cmd
 }
 
+// serveDir serves the registry of a directory.
+func (a *app) serveDir(ctx context.Context, addr, dir string, hosts []string) error {
+	if dir == "" {
+		home, err := a.makeHome()
+		if err != nil {
+			return err
+		}
+		dir = filepath.Join(home, raybuild.RegistryDir)
+	}
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return fmt.Errorf("listen on %q: %w: is a registry running there already? name another address", addr,
+			err)
+	}
+	if host, _, _ := net.SplitHostPort(addr); !registry.Loopback(host) { // the caller has looked at it
+		a.warn("whoever reaches %s can read and overwrite every image: there is no TLS and no password",
+			ln.Addr())
+	}
+	a.say("serving %s on http://%s; end it with ^C", a.path(dir), ln.Addr())
+	if err := a.print("%s", ln.Addr()); err != nil {
+		return err
+	}
+	return registry.Serve(ctx, ln, a.path(dir), hosts...)
+}
+
 // serveBundles serves the images of bundles.
 func (a *app) serveBundles(ctx context.Context, addr string, bundles, hosts []string) error {
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
@@ -73,8 +98,7 @@ on, on standard output.`,
 			if len(args) == 1 {
 				addr = args[0]
 			}
-			host, _, err := net.SplitHostPort(addr)
-			if err != nil {
+			if _, _, err := net.SplitHostPort(addr); err != nil {
 				return usagef("address %q: write it as HOST:PORT, such as 127.0.0.1:5000", addr)
 			}
 			if len(bundles) > 0 {
@@ -83,27 +107,7 @@ on, on standard output.`,
 				}
 				return a.serveBundles(cmd.Context(), addr, bundles, hosts)
 			}
-			if dir == "" {
-				home, err := a.makeHome()
-				if err != nil {
-					return err
-				}
-				dir = filepath.Join(home, raybuild.RegistryDir)
-			}
-			ln, err := (&net.ListenConfig{}).Listen(cmd.Context(), "tcp", addr)
-			if err != nil {
-				return fmt.Errorf("listen on %q: %w: is a registry running there already? name another address", addr,
-					err)
-			}
-			if !registry.Loopback(host) {
-				a.warn("whoever reaches %s can read and overwrite every image: there is no TLS and no password",
-					ln.Addr())
-			}
-			a.say("serving %s on http://%s; end it with ^C", a.path(dir), ln.Addr())
-			if err := a.print("%s", ln.Addr()); err != nil {
-				return err
-			}
-			return registry.Serve(cmd.Context(), ln, a.path(dir), hosts...)
+			return a.serveDir(cmd.Context(), addr, dir, hosts)
 		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", "", "directory of the images (default: registry in raybuild's own directory)")

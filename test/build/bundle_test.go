@@ -226,8 +226,8 @@ func blobOf(t *testing.T, dir, prefix string) string {
 			}
 		}
 		data := readFile(t, path)
-		if len(data) > 1<<20 || json.Unmarshal(data, &m) != nil {
-			return nil
+		if len(data) < 1<<20 {
+			_ = json.Unmarshal(data, &m) // most blobs are no documents
 		}
 		for _, l := range m.Layers {
 			if strings.HasPrefix(l.Annotations["org.opencontainers.image.title"], prefix) {
