@@ -80,3 +80,22 @@ func FuzzSimpleSignatures(f *testing.F) {
 		}
 	})
 }
+
+// Whatever a registry has as an envelope of a claim, reading it ends, and nobody has signed it.
+func FuzzEnvelope(f *testing.F) {
+	t := fuzzTrust(f)
+	d := digest.FromString("image")
+	f.Add(signingtest.Envelope(f, signingtest.Keys(f, f.TempDir(), "a"), signingtest.Statement(SPDXClaim, d)))
+	f.Add([]byte(`{"payloadType":"application/vnd.in-toto+json","payload":"e30=","signatures":[{"sig":"AAAA"}]}`))
+	f.Fuzz(func(test *testing.T, data []byte) {
+		s, err := envelopeSigned(data, nil)
+		if err != nil {
+			return
+		}
+		s.kind = SPDXClaim
+		if who, err := t.signer(s, d); err == nil {
+			test.Errorf("%q has signed it", who)
+		}
+		_, _ = ClaimOf(s.bundle.GetDsseEnvelope().GetPayload())
+	})
+}
