@@ -131,6 +131,9 @@ func requirementRefused(s string) (message, fix string) {
 	case strings.HasPrefix(lower, "git+"), strings.HasPrefix(lower, "hg+"), strings.HasPrefix(lower, "svn+"),
 		strings.HasPrefix(lower, "bzr+"):
 		return "a requirement from version control", "build a wheel of it and name it under pip.wheels"
+	case pep508At().MatchString(t) && strings.Contains(lower, "file://"):
+		return "a requirement by the path where conda or pip built it, as pip freeze writes it",
+			"write NAME==VERSION, as pip list --format=freeze does"
 	case strings.Contains(t, "://"), strings.HasPrefix(lower, "file:"), pep508At().MatchString(t):
 		return "a requirement by URL or path", "name a wheel under pip.wheels, or its index under pip.extra_indexes"
 	case strings.HasPrefix(t, "."), strings.HasPrefix(t, "/"), strings.HasPrefix(t, "~"),

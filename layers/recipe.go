@@ -59,6 +59,9 @@ type Recipe struct {
 	// Required are the lines of all of Pip.Requirements, includes resolved, in
 	// order. LoadFiles fills it in.
 	Required []Requirement
+	// Constraints are the lines of constraints files, in order: they bound versions and install nothing. LoadFiles
+	// fills it in.
+	Constraints []Requirement
 	// PythonLock is the content of Pip.Pylock.File, or nil without one. LoadFiles fills it in.
 	PythonLock *PythonLock
 }

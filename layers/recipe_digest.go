@@ -21,7 +21,9 @@ func (r *Recipe) Digest() digest.Digest {
 		EnvFile   *EnvFile
 		Required  []Requirement
 		Pylock    *PythonLock
-	}{r.Base, r.Apt, r.Miniconda, r.Env, r.Ray, r.Pip, r.Platforms, r.EnvFile, r.Required, r.PythonLock})
+
+		Constraints []Requirement
+	}{r.Base, r.Apt, r.Miniconda, r.Env, r.Ray, r.Pip, r.Platforms, r.EnvFile, r.Required, r.PythonLock, r.Constraints})
 }
 
 // digestOf is the digest of a value's canonical JSON: keys sorted, and nothing

@@ -60,7 +60,7 @@ func TestRequirementsFiles(t *testing.T) {
 
 func TestRequirementsFilesRefused(t *testing.T) {
 	t.Parallel()
-	r := recipeWithFiles(t, "pip: {requirements: [r.txt, none.txt]}", map[string]string{
+	r := recipeWithFiles(t, "ray: {version: 2.60.0}\npip: {requirements: [r.txt, none.txt]}", map[string]string{
 		"r.txt": strings.Join([]string{
 			"-e .", "--index-url https://h/simple", "--extra-index-url=https://h/simple", "--find-links x",
 			"file:///etc/passwd", "git+https://h/x",
@@ -70,23 +70,25 @@ func TestRequirementsFilesRefused(t *testing.T) {
 	})
 	want := []string{
 		`there is no file "none.txt" beside the recipe`,
-		"r.txt:1: an editable requirement; build a wheel and name it under pip.wheels in the recipe",
+		"r.txt:1: an editable requirement; build a wheel, as by pip wheel --no-deps -w dist ., and name it in the " +
+			`recipe: pip: {wheels: ["dist/*.whl"]}`,
 		"r.txt:2: --index-url chooses where packages come from; set mirrors.fetch in the recipe",
-		"r.txt:3: --extra-index-url lets any index answer for any package; list the index with its packages under " +
-			"pip.extra_indexes in the recipe",
-		"r.txt:4: --find-links is not supported; name wheels under pip.wheels in the recipe",
+		"r.txt:3: --extra-index-url lets any index answer for any package; say in the recipe which packages are from " +
+			"there: pip: {extra_indexes: [{url: https://h/simple, packages: [NAME]}]}",
+		`r.txt:4: the option "--find-links" is not taken from a requirements file; name the wheels in the recipe: `,
 		"r.txt:5: a requirement by URL or path; name a wheel under pip.wheels, or its index under pip.extra_indexes",
 		"r.txt:6: a requirement from version control; build a wheel of it and name it under pip.wheels",
 		`r.txt:7: cannot include "../../etc/passwd"`,
 		`r.txt:8: "r.txt" includes itself; remove this line`,
 		"r.txt:9: a requirement by URL or path; ",
-		"r.txt:10: ray is set by the recipe; remove it here and set ray.version and ray.extras",
-		"r.txt:11: constraints files are not supported; ",
-		"r.txt:12: the option --pre is not supported in a requirements file; ",
+		"r.txt:10: asks for ray==2.0.0, and the recipe has Ray 2.60.0; give ray.version in the recipe and this line the " +
+			"same version, or remove this line",
+		`r.txt:11: there is no file "c.txt" beside the recipe`,
+		`r.txt:12: the option "--pre" is not taken from a requirements file; write the pre-release into the `,
 		`r.txt:13: "md5:abc" is not a hash that raybuild checks; write --hash=sha256:HEX`,
 		`r.txt:14: "./x.whl" is a file, not a requirement; `,
 		`r.txt:15: "$(id)" is not a requirement; `,
-		`r.txt:16: cannot include "/etc/passwd"`,
+		`r.txt:16: cannot include "/etc/passwd" (it must be a relative path)`,
 		`r.txt:17: unknown option "--frobnicate"; remove it`,
 	}
 	err := r.LoadFiles()
@@ -126,7 +128,7 @@ func TestRequirementsIncludeEachOther(t *testing.T) {
 	}
 	defer root.Close()
 	q := requirementsReader{root: root, reader: &recipeReader{}}
-	q.file("a.txt", "pip.requirements[0]", nil)
+	q.file("a.txt", "pip.requirements[0]", requirementsFrom{})
 	if most := maxIncludes*9 + 1; q.files > most { // nine lines of each file that is read
 		t.Errorf("%d includes were followed, want at most %d", q.files, most)
 	}
@@ -218,13 +220,11 @@ prefix: /home/me/envs/x
 func TestEnvironmentFileRefused(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
-		"dependencies: [\"python>=3.13\"]": `environment.yml:1:15: dependencies: asks for python ">=3.13", and the recipe's env.python is 3.12; give both the same version, such as "3.12"`,
 		"channels: [defaults]\n" +
 			"dependencies: [zlib]": `environment.yml:1:11: channels: "defaults" is bound to Anaconda's terms of service, which are not accepted; read https://www.anaconda.com/legal and set miniconda.accept_anaconda_terms: true in the recipe, or use conda-forge`,
-		"dependencies: [{pip: [-r x.txt]}]": `environment.yml:1:23: dependencies[0].pip[0]: "-r x.txt" is an option, not a requirement; indexes go under pip.extra_indexes, requirements files under pip.requirements`,
+		"dependencies: [{pip: [-r x.txt]}]": `environment.yml:1:23: dependencies[0].pip[0]: there is no file "x.txt" beside the recipe; paths are relative to the recipe's directory`,
 		"dependencies: [\"-c evil\"]":       `environment.yml:1:16: dependencies[0]: "-c evil" is not a conda package specification; write NAME, NAME=VERSION or "NAME>=1,<2", as in "libgcc-ng" or "conda-forge::numpy=1.26"`,
 		"variables: {A: b}":                 `environment.yml:1:12: variables: is not taken from environment.yml; move it to the recipe's image.env`,
-		"dependencies: [{pip: [ray]}]":      `environment.yml:1:15: dependencies: ray is set by the recipe; remove it here and set ray.version`,
 		"":                                  `environment.yml: is empty; remove env.file, or list dependencies`,
 		"dependencies:\n\t- x":              `environment.yml:2:1: a tab in the indentation; indent with spaces`,
 		"dependnecies: []":                  `environment.yml:1:1: dependnecies: unknown key; did you mean "dependencies"?`,

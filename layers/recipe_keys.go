@@ -150,7 +150,8 @@ func pipValue(p *Pip) strictyaml.Value {
 		strictyaml.Key{Name: "packages", Doc: "Requirements, as pip writes them.", Default: "none",
 			Example: `[requests, "numpy<2"]`,
 			Value:   packages},
-		strictyaml.Key{Name: "requirements", Doc: "Requirements files. Files that they include are read, too.",
+		strictyaml.Key{Name: "requirements", Doc: "Requirements files. What they name by `-r` and " +
+			"`-c` is read, too. A line for Ray gives Ray's version, if `ray.version` does not.",
 			Default: "none",
 			Example: "[requirements.txt]", Value: strictyaml.Strings(&p.Requirements, grammarPath())},
 		strictyaml.Key{Name: "pylock",

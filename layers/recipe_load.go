@@ -69,7 +69,7 @@ func (r *Recipe) fillDefaults() {
 	}
 	setDefault(&r.Miniconda.Distribution, "miniconda")
 	setDefault(&r.Miniconda.Version, newestInstaller(r.Miniconda.Distribution))
-	if r.Pip.Pylock.File == "" { // else the file may say so, and LoadFiles reads it
+	if !r.readsFiles() { // else a file may say so, and LoadFiles reads it
 		r.fillRay()
 	}
 	setDefault(&r.Image.User, "ray")
@@ -78,6 +78,11 @@ func (r *Recipe) fillDefaults() {
 	if len(r.Platforms) == 0 {
 		r.Platforms = []string{"linux/amd64"}
 	}
+}
+
+// readsFiles tells whether the recipe names files that LoadFiles reads.
+func (r *Recipe) readsFiles() bool {
+	return r.Env.File != "" || len(r.Pip.Requirements) > 0 || r.Pip.Pylock.File != ""
 }
 
 // fillRay gives Ray its default version and extras.

@@ -91,7 +91,6 @@ func (t *recipeReader) loadPylock(root *os.Root, r *Recipe) {
 	if r.readPylock(root, &at); at.Message != "" {
 		t.Tell(at)
 	}
-	r.fillRay()
 }
 
 // readPylock puts what is wrong into at.

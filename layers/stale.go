@@ -33,6 +33,9 @@ func layerInputs(r *Recipe, base digest.Digest) (map[string]digest.Digest, error
 	if len(r.CondaPins) > 0 {
 		parts["env"] = []any{r.Env, r.EnvFile, r.CondaPins}
 	}
+	if len(r.Constraints) > 0 {
+		parts["ray"] = append(parts["ray"], r.Constraints)
+	}
 	if r.PythonLock != nil {
 		parts["ray"] = append(parts["ray"], r.Pip.Pylock, r.PythonLock)
 	}

@@ -73,9 +73,11 @@ func TestPythonInputs(t *testing.T) {
 	honest(t)
 	h.write("dist/own_wheel-1.0-py3-none-any.whl", ownWheel(t))
 	h.write("requirements.txt", "# what the app needs\nastunparse==1.6.3  # pinned\n-r more.txt\n")
-	h.write("more.txt", "zipp>=3 ; python_version >= \"3.8\"\nwin-only ; sys_platform == \"win32\"\n")
-	h.write("environment.yml", "name: ray\nchannels: [conda-forge]\ndependencies:\n- python=3.11\n- world-tools\n"+
-		"- pip\n- pip:\n  - idna\n")
+	h.write("more.txt", "zipp>=3 ; python_version >= \"3.8\"\nwin-only ; sys_platform == \"win32\"\n-c limits.txt\n")
+	h.write("limits.txt", "click<8.2\nnot-needed<1\n")
+	h.write("environment.yml", "name: ray\nchannels: [conda-forge]\ndependencies:\n- python>=3.10,<3.12\n- world-tools\n"+
+		"- pip\n- pip:\n  - -r from-environment.txt\n")
+	h.write("from-environment.txt", "\ufeffidna\r\n")
 	recipe := strings.Replace(shortRecipe(`pip:
   packages: [sdist-only-pkg, world-extra]
   wheels: [./dist/*.whl]
@@ -92,6 +94,7 @@ func TestPythonInputs(t *testing.T) {
 		"requirements.txt":    "import importlib.metadata as m; assert m.version('astunparse') == '1.6.3'",
 		"its include":         "import importlib.metadata as m; m.version('zipp')",
 		"environment.yml":     "import importlib.metadata as m; m.version('idna')",
+		"a constraint":        "import importlib.metadata as m; assert m.version('click') == '8.1.7'",
 		"a marker": "import importlib.metadata as m; assert not [d for d in m.distributions() if " +
 			"d.metadata['Name'] == 'win-only']",
 	}
