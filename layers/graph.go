@@ -176,7 +176,7 @@ func graphPlatform(ctx context.Context, r *Recipe, local []LocalFile, name strin
 func recipeLayers(r *Recipe, local []LocalFile) []Layer {
 	e := env{Env: r.Env, file: r.EnvFile, accept: r.Miniconda.AcceptAnacondaTerms, pins: r.CondaPins}
 	p := python{Ray: r.Ray, Pip: r.Pip, required: r.Required, lock: r.PythonLock, pins: r.constraints(), env: e,
-		dir: r.Dir, rules: r.Layers}
+		apt: r.Apt, dir: r.Dir, rules: r.Layers}
 	if r.EnvFile != nil {
 		p.envPip = r.EnvFile.Pip
 	}

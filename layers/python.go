@@ -20,6 +20,7 @@ type python struct {
 	envPip   []string      // of environment.yml
 	pins     []string      // for known breakages
 	env      env
+	apt      Apt // of the recipe, for builds of source distributions
 	dir      string
 	rules    LayerRules
 }

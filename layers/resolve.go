@@ -213,6 +213,7 @@ type Resolver struct {
 	locked   *LockPlatform // what is resolved so far
 	stack    Stack         // and what that builds
 	moved    bool          // Python packages were resolved anew
+	builds   *buildRoot    // what source distributions are built on; nil: nobody has asked yet
 }
 
 // Stack is what the layers before this one have built.
@@ -230,10 +231,10 @@ func (r *Resolver) updates(names ...string) bool {
 func (r *Resolver) layer(ctx context.Context, layer Layer, inputs digest.Digest) error {
 	name := layer.Name()
 	locked := LockLayer{Name: name, Inputs: inputs}
-	kept := slices.IndexFunc(r.old.Layers, func(l LockLayer) bool { return l.Name == name && l.Inputs == inputs })
+	kept := slices.IndexFunc(r.old.Layers, func(l LockLayer) bool { return l.fits(name, inputs, r.in.Recipe.Apt) })
 	python := name == "ray" || isAdded(name)
 	if kept >= 0 && !r.updates(name) && (!python || !r.moved && !r.updatesPackage()) {
-		locked.Artifacts = r.old.Layers[kept].Artifacts
+		locked = r.old.Layers[kept]
 	} else {
 		r.moved = r.moved || python
 		step := llb.Step{Layer: name, Name: "resolve for " + r.name, Started: time.Now()}
@@ -246,7 +247,9 @@ func (r *Resolver) layer(ctx context.Context, layer Layer, inputs digest.Digest)
 		}
 		r.withSchemes(artifacts)
 		sortArtifacts(artifacts)
-		locked.Artifacts = artifacts
+		if locked.Artifacts = artifacts; buildsWith(name, artifacts, r.in.Recipe.Apt) {
+			locked.Inputs = builtWith(inputs, r.in.Recipe.Apt)
+		}
 		r.locked.Resolved = r.in.Now.UTC().Truncate(time.Second)
 	}
 	r.locked.Layers = append(r.locked.Layers, locked)

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/raybuild/raybuild/llb"
 )
 
@@ -59,13 +61,62 @@ func (r *Resolver) withBuildNeeds(ctx context.Context, p python, artifacts []Art
 		artifacts = addNeeds(artifacts, wheels, artifacts[at].Name)
 	}
 	if compiler {
-		debs, err := resolveApt(ctx, r, r.stack.ToolStage, Apt{Packages: compilerPackages})
+		_, debs, err := r.buildRoot(ctx, p)
 		if err != nil {
-			return nil, fmt.Errorf("resolve a compiler for the tool stage: %w", err)
+			return nil, err
 		}
 		artifacts = append(artifacts, debs...)
 	}
 	return artifacts, nil
+}
+
+// buildRoot is the tool stage with a compiler and the recipe's apt packages.
+type buildRoot struct {
+	stage llb.Stage
+	debs  []Artifact
+}
+
+// buildRoot is what source distributions that compile are built on, and what is installed there. The tool stage is the
+// base of the lock's day, so the recipe's apt packages are resolved for it by themselves.
+func (r *Resolver) buildRoot(ctx context.Context, p python) (llb.Stage, []Artifact, error) {
+	if r.builds != nil {
+		return r.builds.stage, r.builds.debs, nil
+	}
+	debs, err := resolveApt(ctx, r, r.stack.ToolStage, Apt{Repositories: p.apt.Repositories,
+		Packages: sorted(slices.Concat(compilerPackages, p.apt.Packages))})
+	if err != nil {
+		return llb.Stage{}, nil, fmt.Errorf("resolve a compiler and the recipe's apt packages for the tool stage: %w", err)
+	}
+	r.know(debs)
+	root := &buildRoot{r.stack.ToolStage, debs}
+	if len(debs) > 0 {
+		step, err := aptInstall("[ray] install what builds of sources need", debs, compilerPackages)
+		if err != nil {
+			return llb.Stage{}, nil, err
+		}
+		root.stage = root.stage.Run(step)
+	}
+	r.builds = root
+	return root.stage, root.debs, nil
+}
+
+// builtWith are the inputs of a locked layer whose source distributions are built with apt packages of the recipe.
+func builtWith(inputs digest.Digest, a Apt) digest.Digest {
+	return digestOf(struct {
+		Inputs digest.Digest
+		Apt    Apt
+	}{inputs, a})
+}
+
+// buildsWith tells whether a layer of the lock is built with apt packages of the recipe.
+func buildsWith(layer string, artifacts []Artifact, a Apt) bool {
+	return layer == "ray" && len(a.Packages) > 0 && len(ofKind(artifacts, KindDeb)) > 0
+}
+
+// fits tells whether a layer of a lock is made of these inputs.
+func (l LockLayer) fits(layer string, inputs digest.Digest, a Apt) bool {
+	return l.Name == layer && (l.Inputs == inputs ||
+		buildsWith(layer, l.Artifacts, a) && l.Inputs == builtWith(inputs, a))
 }
 
 // buildRequirements are the requirements of a package's own build, in their normal form. They are the package's text,

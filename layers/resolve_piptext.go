@@ -1,6 +1,9 @@
 package layers
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 var constraintLine = lazy(`(?m)The user requested \(constraint\) ([A-Za-z0-9._-]+)`)
 
@@ -32,8 +35,17 @@ func pipUnmatched(text string) string {
 	return NormalName(m[1])
 }
 
-// pipReason is the part of pip's complaint that says what is wrong.
-func pipReason(stderr string) string {
+// reasonLines is how many lines of pip's account are shown.
+const reasonLines = 12
+
+// pipReason is the part of pip's account that says what is wrong (pip 20.3 to 25).
+func pipReason(stdout, stderr string) string {
+	if reason := conflictReason(stdout, stderr); reason != "" {
+		return reason
+	}
+	if reason := buildReason(stdout, stderr); reason != "" {
+		return reason
+	}
 	var lines []string
 	for line := range strings.Lines(stderr) {
 		line = strings.TrimSpace(line)
@@ -41,5 +53,59 @@ func pipReason(stderr string) string {
 			lines = append(lines, strings.TrimPrefix(line, "ERROR: "))
 		}
 	}
-	return strings.Join(lines[max(0, len(lines)-12):], "\n  ")
+	return strings.Join(lines[max(0, len(lines)-reasonLines):], "\n  ")
+}
+
+// conflictReason is pip's explanation of a conflict, which it gives beside its errors.
+func conflictReason(stdout, stderr string) string {
+	_, rest, ok := strings.Cut(stdout, "The conflict is caused by:\n")
+	if !ok {
+		_, rest, ok = strings.Cut(stderr, "The conflict is caused by:\n")
+	}
+	if !ok {
+		return ""
+	}
+	block, _, _ := strings.Cut(rest, "\n\n")
+	lines := []string{"these are in each other's way:"}
+	for line := range strings.Lines(block) {
+		if len(lines) == reasonLines {
+			lines = append(lines, "...")
+			break
+		}
+		line = strings.TrimSpace(line)
+		if held, ok := strings.CutPrefix(line, "The user requested (constraint) "); ok {
+			line = held + " (what is there already, or a constraint)"
+		}
+		lines = append(lines, strings.Replace(line, "The user requested ", "the recipe asks for ", 1))
+	}
+	return strings.Join(lines, "\n  ")
+}
+
+var (
+	collectingLine = lazy(`(?m)^\s*Collecting (.+)$`)
+	requiredByFile = lazy(`\s*\(from -r \S+ \(line \d+\)\)|->?-r \S+ \(line \d+\)`)
+)
+
+// buildReason says of which package the build failed, who asked for it, and how its own program ended.
+func buildReason(stdout, stderr string) string {
+	at := strings.LastIndex(stderr, " lines of output]\n")
+	if at < 0 {
+		return ""
+	}
+	output, _, _ := strings.Cut(stderr[at+len(" lines of output]\n"):], "[end of output]")
+	var lines []string
+	for line := range strings.Lines(output) {
+		if line = strings.TrimRight(strings.TrimPrefix(line, "      "), " \r\n"); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	if len(lines) > reasonLines {
+		lines = slices.Concat(lines[:3], []string{"..."}, lines[len(lines)-reasonLines+4:])
+	}
+	which := "a source distribution"
+	if all := collectingLine().FindAllStringSubmatch(stdout, -1); len(all) > 0 {
+		which = strings.TrimSpace(requiredByFile().ReplaceAllString(all[len(all)-1][1], ""))
+	}
+	return "the sources of " + which + " cannot be built:\n  " + strings.Join(lines, "\n  ") +
+		"\nThe build has gcc, g++ and make if it compiles, and the recipe's apt packages: name there what it lacks"
 }

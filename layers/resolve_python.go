@@ -58,7 +58,7 @@ func (r *Resolver) resolveByPip(ctx context.Context, p python, wheels []Artifact
 	for {
 		artifacts, answer, err := r.askPip(ctx, p, pipQuestion{
 			layer: "ray", wheels: wheels, requirements: requirements, constraints: slices.Concat(p.pins, held),
-			options: options,
+			options: options, builds: len(p.apt.Packages) > 0,
 		})
 		if err == nil {
 			return artifacts, errors.Join(locked.settle(artifacts), checkHashes(artifacts, p.required))
@@ -132,6 +132,7 @@ type pipQuestion struct {
 	wheels                             []Artifact // of the recipe's own
 	requirements, constraints, options []string
 	installed                          []Artifact // beside what conda brought
+	builds                             bool       // sources are built as they are in the image
 }
 
 // pipAnswer is what pip said beside artifacts.
@@ -162,7 +163,14 @@ func (r *Resolver) askPip(ctx context.Context, p python,
 		vars["PYTHONPATH"] = work + "/installed"
 	}
 	args := append([]string{p.interpreter(), work + "/in/requirements.txt", work + "/in/constraints.txt"}, q.options...)
-	out, err := r.Run(ctx, r.stack.ToolStage, "["+q.layer+"] resolve "+shorten(q.requirements, 60), pipResolveText,
+	root := r.stack.ToolStage
+	if q.builds {
+		root, _, err = r.buildRoot(ctx, p)
+		if err != nil {
+			return nil, answer, err
+		}
+	}
+	out, err := r.Run(ctx, root, "["+q.layer+"] resolve "+shorten(q.requirements, 60), pipResolveText,
 		vars, mounts, args...)
 	if err != nil {
 		return nil, answer, err
@@ -171,8 +179,8 @@ func (r *Resolver) askPip(ctx context.Context, p python,
 	answer.text = text + string(out["stdout"])
 	if len(out["failed"]) > 0 {
 		answer.failed, answer.conflict = true, pipConflict(answer.text)
-		return nil, answer, fmt.Errorf("pip cannot satisfy %s: %s%s", shorten(q.requirements, 80), pipReason(text),
-			r.yankedHint(ctx, p, text))
+		return nil, answer, fmt.Errorf("pip cannot satisfy %s: %s%s", shorten(q.requirements, 80),
+			pipReason(string(out["stdout"]), text), r.yankedHint(ctx, p, text))
 	}
 	if report, ok := out["report.json"]; ok {
 		artifacts, err = parseReport(report, q.wheels)

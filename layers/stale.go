@@ -91,7 +91,7 @@ func Stale(r *Recipe, l *Lock, own ...Layer) ([]StaleLayer, error) {
 		}
 		for _, layer := range slices.Sorted(maps.Keys(inputs)) {
 			if !slices.ContainsFunc(locked.Layers,
-				func(l LockLayer) bool { return l.Name == layer && l.Inputs == inputs[layer] }) {
+				func(l LockLayer) bool { return l.fits(layer, inputs[layer], r.Apt) }) {
 				out = append(out, StaleLayer{name, layer,
 					cmp.Or(why[layer], "the recipe changed after it was resolved")})
 			}

@@ -128,6 +128,29 @@ func TestPythonInputs(t *testing.T) {
 	h.refused(1, []string{"does not fit the recipe", "raybuild lock"}, "--push", "--frozen", dst)
 }
 
+// A source distribution is built, and tells what it is, where the recipe's apt packages are. Without them the error names
+// it, what it asked for, and where to name what it lacks. Case 12, real cases F2c and F4.
+func TestCase12SourcesSeeAptPackages(t *testing.T) {
+	h := warmHome(t)
+	h.write("raybuild.yaml", shortRecipe(`pip: [sdist-needs-bc]`))
+	h.refused(1, []string{"sdist-needs-bc", "bc", "apt packages: name there what it lacks"}, "lock")
+	with := func(packages string) {
+		h.write("raybuild.yaml", strings.Replace(shortRecipe("pip: [sdist-needs-bc]"), "apt: [less]", "apt: "+packages, 1))
+	}
+	with("[bc]")
+	dst := ref(t, "1")
+	h.push(dst)
+	for what, said := range inContainer(t, dst, map[string]string{
+		"import": `python -c "import sdist_needs_bc; assert sdist_needs_bc.__version__ == '1.0'"`,
+		"no gcc": "! command -v gcc", "bc": "command -v bc",
+	}) {
+		t.Errorf("%s:\n%s", what, said)
+	}
+	// Other apt packages are there for the build, too.
+	with("[bc, less]")
+	h.refused(1, []string{"does not fit the recipe", "raybuild lock"}, "--push", "--frozen", dst)
+}
+
 // The lock changes where it must and nowhere else, and says what changed.
 func TestLock(t *testing.T) {
 	h := warmHome(t)

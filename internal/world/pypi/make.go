@@ -156,7 +156,7 @@ func load(dir string) (public, extra *Index, err error) {
 	return public, extra, err
 }
 
-func makeIndex(ctx context.Context, dir string, projects []Project, wheels []string, sdist bool) error {
+func makeIndex(ctx context.Context, dir string, projects []Project, wheels []string, withSdists bool) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -182,12 +182,15 @@ func makeIndex(ctx context.Context, dir string, projects []Project, wheels []str
 		}
 		files = append(files, f)
 	}
-	if sdist {
-		f, err := place(dir, sdistName+"-"+sdistVersion+".tar.gz", writeSdist)
+	for _, s := range sdists() {
+		if !withSdists {
+			break
+		}
+		f, err := place(dir, s.name+"-"+sdistVersion+".tar.gz", s.write)
 		if err != nil {
 			return fmt.Errorf("make sdist: %w", err)
 		}
-		f.Project, f.RequiresPython = sdistName, ">=3.6"
+		f.Project, f.RequiresPython = s.name, ">=3.6"
 		files = append(files, f)
 	}
 	data, err := json.MarshalIndent(files, "", " ")

@@ -5,16 +5,30 @@ import (
 	"compress/gzip"
 	"fmt"
 	"io"
+	"strings"
 )
 
-// sdistName and sdistVersion are those of the project that has an sdist and no wheel.
-const (
-	sdistName    = "sdist-only-pkg"
-	sdistVersion = "1.0"
-)
+// sdistVersion is that of the projects that have an sdist and no wheel.
+const sdistVersion = "1.0"
 
-// writeSdist writes a pure Python source distribution that needs setuptools to be built.
-func writeSdist(w io.Writer) error {
+// sdist is such a project.
+type sdist struct {
+	name   string
+	before string // lines at the beginning of setup.py
+	more   []struct{ name, data string }
+}
+
+// sdists are one of pure Python, and one that needs a program of Debian's to tell what it is, as psycopg2 needed
+// pg_config, and that has a source for a compiler.
+func sdists() []sdist {
+	return []sdist{{name: "sdist-only-pkg"}, {name: "sdist-needs-bc",
+		before: "import subprocess\nassert subprocess.check_output([\"bc\"], input=b\"6*7\\n\") == b\"42\\n\"\n",
+		more:   []struct{ name, data string }{{"src/empty.c", "/* nothing */\n"}}}}
+}
+
+// write writes a source distribution that needs setuptools to be built.
+func (s sdist) write(w io.Writer) error {
+	sdistName, module := s.name, strings.ReplaceAll(s.name, "-", "_")
 	root := sdistName + "-" + sdistVersion + "/"
 	meta := fmt.Sprintf("Metadata-Version: 2.1\nName: %s\nVersion: %s\n"+
 		"Summary: Stand-in for tests: a project with an sdist only\n", sdistName, sdistVersion)
@@ -23,15 +37,16 @@ func writeSdist(w io.Writer) error {
 		{"pyproject.toml", "[build-system]\nrequires = [\"setuptools>=40.8\", \"wheel\"]\n" +
 			"build-backend = \"setuptools.build_meta\"\n"},
 		{"setup.cfg", "[metadata]\nname = " + sdistName + "\n"},
-		{"setup.py", fmt.Sprintf("from setuptools import setup\n\nsetup(\n    name=%q,\n    version=%q,\n"+
+		{"setup.py", s.before + fmt.Sprintf("from setuptools import setup\n\nsetup(\n    name=%q,\n    version=%q,\n"+
 			"    description=\"Stand-in for tests: a project with an sdist only\",\n"+
-			"    packages=[\"sdist_only_pkg\"],\n    python_requires=\">=3.6\",\n)\n", sdistName, sdistVersion)},
-		{"sdist_only_pkg/__init__.py", fmt.Sprintf("\"\"\"Stand-in for tests: a project with an sdist only.\"\"\"\n\n"+
+			"    packages=[%q],\n    python_requires=\">=3.6\",\n)\n", sdistName, sdistVersion, module)},
+		{module + "/__init__.py", fmt.Sprintf("\"\"\"Stand-in for tests: a project with an sdist only.\"\"\"\n\n"+
 			"__version__ = %q\n", sdistVersion)},
 	}
+	files = append(files, s.more...)
 	zw := gzip.NewWriter(w)
 	tw := tar.NewWriter(zw)
-	for _, dir := range []string{root, root + "sdist_only_pkg/"} {
+	for _, dir := range []string{root, root + module + "/"} {
 		if err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir, Mode: 0o755, ModTime: stamp(),
 			Format: tar.FormatUSTAR}); err != nil {
 			return err
