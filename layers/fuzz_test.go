@@ -5,6 +5,8 @@ import (
 	"path"
 	"strings"
 	"testing"
+
+	"github.com/raybuild/raybuild/internal/strictyaml"
 )
 
 // FuzzRequirements: each requirement that a file gives reads back as itself, and is one line that no option can hide
@@ -19,8 +21,9 @@ func FuzzRequirements(f *testing.F) {
 			if l.number < 1 || l.number > strings.Count(text, "\n")+1 {
 				t.Fatalf("line %d of %d", l.number, strings.Count(text, "\n")+1)
 			}
-			if _, includes := requirementOption(l.text, "-r", "--requirement"); !includes {
-				q.line("requirements.txt", l, nil)
+			_, includes := requirementOption(l.text, "-r", "--requirement")
+			if _, bounds := requirementOption(l.text, "-c", "--constraint"); !includes && !bounds {
+				q.line(strictyaml.Problem{File: "requirements.txt", Line: l.number}, l.text, requirementsFrom{})
 			}
 			if name := condaName(l.text); name != strings.ToLower(name) || strings.ContainsAny(name, " \n/") {
 				t.Fatalf("%q is the conda package %q", l.text, name)
@@ -58,7 +61,9 @@ func FuzzPipText(f *testing.F) {
 				t.Fatalf("%q is no normal name", n)
 			}
 		}
-		pipReason(log)
+		if n := strings.Count(pipReason(sums, log), "\n"); n > 2*reasonLines {
+			t.Fatalf("the reason has %d lines", n)
+		}
 	})
 }
 
@@ -111,6 +116,25 @@ func FuzzBaseFiles(f *testing.F) {
 		left := pathFilters(filters)
 		for _, p := range []string{"/usr/share/doc/a/copyright", path.Join("/", string(config))} {
 			left(p)
+		}
+	})
+}
+
+// FuzzPythonSpec: what environment.yml asks of Python is read, or refused, and the Python that is picked fits.
+func FuzzPythonSpec(f *testing.F) {
+	for _, s := range []string{">=3.10,<3.13", "=3.11.9=hb806964_0_cpython", "3.9|3.10.*", "~=3.9.2", "!=3.12.*", ""} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		spec, ok := readPythonSpec(text)
+		if !ok {
+			return
+		}
+		if v := spec.pickPython(); v != "" && !spec.allows(v) {
+			t.Fatalf("%q picks %s, which it does not allow", text, v)
+		}
+		if v := spec.exact(); v != "" && !spec.allows(v) {
+			t.Fatalf("%q is exactly %s, which it does not allow", text, v)
 		}
 	})
 }
