@@ -180,6 +180,7 @@ type env struct {
 	bundles func() (bundle.Set, error) // opened once
 }
 
+// newEnv opens nothing yet.
 func newEnv(o Options) *env {
 	return &env{
 		Options: o, host: sync.OnceValue(func() hostconf.Config { return hostconf.Read(hostconf.This(o.getenv)) }),

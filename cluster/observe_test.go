@@ -129,7 +129,8 @@ func FuzzRayAnswers(f *testing.F) {
 		}
 		nodes, err := r.nodes(t.Context())
 		safe(err)
-		found, foreign := match([]container{{Node: Node{ID: "a"}, Address: netip.MustParseAddr("10.0.0.1")}}, nodes, true)
+		found, foreign := match([]container{{Node: Node{ID: "a"}, Address: netip.MustParseAddr("10.0.0.1")}}, nodes,
+			true)
 		if len(found) > 1 || len(found)+len(foreign) > len(nodes) {
 			t.Fatalf("%d nodes are %d found and %d foreign", len(nodes), len(found), len(foreign))
 		}

@@ -138,7 +138,8 @@ func listFiles(root *os.Root, from string, ignored *ignored) ([]fileEntry, error
 		message, fix := unreadable(from, err)
 		return nil, fmt.Errorf("%s; %s", message, fix)
 	case err == nil && len(entries) == 0:
-		return nil, fmt.Errorf("%s leaves all of it out: change that file, or add \"!.\" to ignore:", dockerignore)
+		return nil, fmt.Errorf("%s leaves all of it out: change that file, or add \"!.\" to the key ignore",
+			dockerignore)
 	}
 	slices.SortFunc(entries, func(a, b fileEntry) int { return cmp.Compare(a.name, b.name) })
 	return entries, err
@@ -158,10 +159,11 @@ func readEntry(root *os.Root, p, name string) (fileEntry, error) {
 		}
 		if path.IsAbs(e.link) || !filepath.IsLocal(path.Join(path.Dir(p), e.link)) {
 			return e, fmt.Errorf("%s is a link to %s, outside of what is copied; copy the file itself, or name the "+
-				"link in ignore:", p, e.link)
+				"link in the key ignore", p, e.link)
 		}
 	case !info.IsDir() && !info.Mode().IsRegular():
-		return e, fmt.Errorf("%s is neither file, directory nor link; an image cannot hold it: name it in ignore:", p)
+		return e, fmt.Errorf("%s is neither file, directory nor link; an image cannot hold it: name it in the key "+
+			"ignore", p)
 	}
 	return e, nil
 }

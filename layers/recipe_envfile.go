@@ -17,8 +17,8 @@ type EnvFile struct {
 	Channels []string
 	// Python is the version, or the range of versions, that the file asks for; "" for none.
 	Python string
-	// Conda are MatchSpecs, sorted, without python, pip and Ray. Pip are the requirements below "pip:", in order, without
-	// Ray.
+	// Conda are MatchSpecs, sorted, without python, pip and Ray. Pip are the requirements below "pip:", in order,
+	// without Ray.
 	Conda, Pip []string
 }
 

@@ -81,8 +81,8 @@ func TestRequirementsFilesRefused(t *testing.T) {
 		`r.txt:7: cannot include "../../etc/passwd"`,
 		`r.txt:8: "r.txt" includes itself; remove this line`,
 		"r.txt:9: a requirement by URL or path; ",
-		"r.txt:10: asks for ray==2.0.0, and the recipe has Ray 2.60.0; give ray.version in the recipe and this line the " +
-			"same version, or remove this line",
+		"r.txt:10: asks for ray==2.0.0, and the recipe has Ray 2.60.0; give ray.version in the recipe and this line " +
+			"the same version, or remove this line",
 		`r.txt:11: there is no file "c.txt" beside the recipe`,
 		`r.txt:12: the option "--pre" is not taken from a requirements file; write the pre-release into the `,
 		`r.txt:13: "md5:abc" is not a hash that raybuild checks; write --hash=sha256:HEX`,

@@ -41,8 +41,8 @@ func recipeKeys(r *Recipe) []strictyaml.Key {
 			})},
 		{Name: "limits", Doc: "What each command may use that a build or a resolver runs in the builder: steps, " +
 			"installs, builds of source distributions, the test. Time holds on every builder. Memory and pids hold " +
-			"on raybuild's own engine as root, and memory on BuildKit 0.34 or later; a builder that does not keep them " +
-			"gives a warning. It changes neither image nor lock.",
+			"on raybuild's own engine as root, and memory on BuildKit 0.34 or later; a builder that does not keep " +
+			"them gives a warning. It changes neither image nor lock.",
 			Example: "{memory: 16g, time: 2h}",
 			Value: strictyaml.Map(limitKeys(&r.Limits,
 				"none; for `pids` the builder's: 4096, or 64 for each CPU")...)},
@@ -203,9 +203,9 @@ func fileKeys(f *FileCopy) []strictyaml.Key {
 			Value: strictyaml.String(&f.From, grammarPath())},
 		{Name: "to", Doc: "Where it goes in the image.", Required: true, Example: "/home/ray/app",
 			Value: strictyaml.String(&f.To, grammarImagePath())},
-		{Name: "ignore", Doc: "Patterns of what is left out, as in a `.dockerignore`, relative to `from`. What the files " +
-			"`.dockerignore` beside the recipe and in `from` name is left out too, and always `.git`, `.venv` and " +
-			"`__pycache__`. `!PATTERN` takes something in again.", Default: "none", Example: `["data", "*.ckpt"]`,
+		{Name: "ignore", Doc: "Patterns of what is left out, as in a `.dockerignore`, relative to `from`. What the " +
+			"files `.dockerignore` beside the recipe and in `from` name is left out too, and always `.git`, `.venv` " +
+			"and `__pycache__`. `!PATTERN` takes something in again.", Default: "none", Example: `["data", "*.ckpt"]`,
 			Value: strictyaml.Strings(&f.Ignore, grammarOneLine())},
 	}
 }

@@ -88,13 +88,16 @@ func TestCaseF6LinesForRay(t *testing.T) {
 		{name: "disagrees", recipe: own, files: requirements("torch\nray==2.9.3"),
 			want: "r.txt:2: asks for ray==2.9.3, and the recipe has Ray 2.60.0; give ray.version in the recipe"},
 		{name: "wants another extra", recipe: own, files: requirements("ray[rllib]"),
-			want: "r.txt:1: asks for ray[rllib], and the recipe's ray.extras are [default, tune]; add rllib to ray.extras"},
-		{name: "two lines disagree", files: map[string]string{"r.txt": "ray==2.9.3\n-r more.txt", "more.txt": "ray==2.44.1"},
-			want: "more.txt:1: asks for ray==2.44.1, and the recipe has Ray 2.9.3"},
+			want: "r.txt:1: asks for ray[rllib], and the recipe's ray.extras are [default, tune]; add rllib to " +
+				"ray.extras"},
+		{name: "two lines disagree",
+			files: map[string]string{"r.txt": "ray==2.9.3\n-r more.txt", "more.txt": "ray==2.44.1"},
+			want:  "more.txt:1: asks for ray==2.44.1, and the recipe has Ray 2.9.3"},
 		{name: "for one environment", recipe: own, files: requirements("ray==1.13.0 ; python_version < '3.8'\nx"),
 			required: []string{"x"}},
 		{name: "in environment.yml", recipe: withEnvironment,
-			files: environment("dependencies: [{pip: [\"ray[data]==2.9.3\", x]}]"), ray: "2.9.3", required: []string{"x"}},
+			files: environment("dependencies: [{pip: [\"ray[data]==2.9.3\", x]}]"), ray: "2.9.3",
+			required: []string{"x"}},
 		{name: "as a conda package", recipe: withEnvironment,
 			files: environment("dependencies: [conda-forge::ray-tune=2.9.3, zlib]"), ray: "2.9.3",
 			extras: []string{"default", "rllib", "tune"}, conda: []string{"zlib"}},
@@ -136,16 +139,17 @@ func TestCase35PipSectionOfEnvironment(t *testing.T) {
 			want: "environment.yml:4:5: dependencies[0].pip[1]: an editable requirement; build a wheel"},
 		{name: "git", recipe: withEnvironment, files: with("git+https://git.example/x/y@v1", nil),
 			want: "a requirement from version control; build a wheel of it and name it under pip.wheels"},
-		{name: "an index", recipe: withEnvironment, files: with("--extra-index-url https://download.pytorch.org/whl/cu121", nil),
-			want: "pip: {extra_indexes: [{url: https://download.pytorch.org/whl/cu121, packages: [NAME]}]}"},
+		{name: "an index", recipe: withEnvironment,
+			files: with("--extra-index-url https://download.pytorch.org/whl/cu121", nil),
+			want:  "pip: {extra_indexes: [{url: https://download.pytorch.org/whl/cu121, packages: [NAME]}]}"},
 	})
 }
 
 // Case 15, real case F11: which Python an environment.yml asks for.
 func TestCase15PythonOfEnvironment(t *testing.T) {
 	row := func(spec, python string) people {
-		return people{name: spec, recipe: withEnvironment, files: environment("dependencies: [\"" + spec + "\", numpy]"),
-			python: python}
+		return people{name: spec, recipe: withEnvironment, python: python,
+			files: environment("dependencies: [\"" + spec + "\", numpy]")}
 	}
 	with := func(own, spec, want string) people {
 		p := row(spec, own)
@@ -157,12 +161,13 @@ func TestCase15PythonOfEnvironment(t *testing.T) {
 		row("python>=3.13", "3.13"), row("python=3.11.9=hb806964_0_cpython", "3.11.9"),
 		row("python==3.7.7=hcf32534_0_cpython", "3.7.7"), row("python 3.11.9 hb806964_0_cpython", "3.11.9"),
 		row("python=3.11.*", "3.11"), row("conda-forge::python=3.10", "3.10"), row("python~=3.9", "3.12"),
-		row("python~=3.9.2", "3.9"), row("python", "3.12"), row("python=3", "3.12"), row("python>=3.8,!=3.12.*", "3.11"),
-		row("python 3.9|3.10", "3.10"),
+		row("python~=3.9.2", "3.9"), row("python", "3.12"), row("python=3", "3.12"),
+		row("python>=3.8,!=3.12.*", "3.11"), row("python 3.9|3.10", "3.10"),
 		with("3.11", "python=3.11.9=hb806964_0_cpython", ""), with("3.11.9", "python=3.11", ""),
 		with("3.12", "python>=3.10,<3.13", ""),
 		with("3.12", "python<3.12", "asks for python \"<3.12\", and the recipe's env.python is 3.12"),
-		with("3.11.8", "python=3.11.9=hb806964_0_cpython", "asks for python \"3.11.9\", and the recipe's env.python is 3.11.8"),
+		with("3.11.8", "python=3.11.9=hb806964_0_cpython",
+			"asks for python \"3.11.9\", and the recipe's env.python is 3.11.8"),
 		{name: "a bound on patch releases goes to conda", recipe: withEnvironment,
 			files:  environment("dependencies: [\"python >=3.11.4,<3.12\", zlib]"),
 			python: "3.11", conda: []string{"python >=3.11.4,<3.12", "zlib"}},
@@ -191,11 +196,13 @@ func TestCaseF6bOptionsOfRequirements(t *testing.T) {
 		row("--pre", "write the pre-release into the requirement"),
 		row("--trusted-host h", "SSL_CERT_FILE"), row("--only-binary :all:", "raybuild takes the wheel of a version"),
 		row("-e git+https://h/x#egg=x", "an editable requirement"),
-		{name: "constraints", files: map[string]string{"r.txt": "-c c.txt\nx", "c.txt": "x<2\n-r d.txt", "d.txt": "y==1" + hash},
+		{name: "constraints", files: map[string]string{"r.txt": "-c c.txt\nx", "c.txt": "x<2\n-r d.txt",
+			"d.txt": "y==1" + hash},
 			required: []string{"x"}, constraints: []string{"x<2", "y==1"}},
 		{name: "constraints with extras", files: map[string]string{"r.txt": "-c c.txt", "c.txt": "x[y]<2"},
 			want: "c.txt:1: a constraint with extras"},
-		{name: "constraints on Ray", files: map[string]string{"r.txt": "-c c.txt", "c.txt": "ray==2.9.3"}, ray: "2.9.3"},
+		{name: "constraints on Ray", ray: "2.9.3",
+			files: map[string]string{"r.txt": "-c c.txt", "c.txt": "ray==2.9.3"}},
 	})
 }
 
@@ -203,7 +210,8 @@ func TestCaseF6bOptionsOfRequirements(t *testing.T) {
 func TestConstraintsCount(t *testing.T) {
 	t.Parallel()
 	load := func(constraint string) *Recipe {
-		r := recipeWithFiles(t, "pip: {requirements: [r.txt]}", map[string]string{"r.txt": "x\n-c c.txt", "c.txt": constraint})
+		r := recipeWithFiles(t, "pip: {requirements: [r.txt]}",
+			map[string]string{"r.txt": "x\n-c c.txt", "c.txt": constraint})
 		if err := r.LoadFiles(); err != nil {
 			t.Fatal(err)
 		}

@@ -101,7 +101,10 @@ func condaVersion(spec string) string {
 	case strings.ContainsAny(version[:1], "<>!~"):
 		return version
 	}
-	version = strings.TrimSuffix(strings.FieldsFunc(version, func(r rune) bool { return r == '=' || r == ' ' })[0], ".*")
+	if end := strings.IndexAny(version, "= "); end > 0 { // the build
+		version = version[:end]
+	}
+	version = strings.TrimSuffix(version, ".*")
 	if exact || strings.Count(version, ".") >= 2 {
 		return "==" + version
 	}

@@ -85,7 +85,8 @@ func (r *Resolver) buildRoot(ctx context.Context, p python) (llb.Stage, []Artifa
 	debs, err := resolveApt(ctx, r, r.stack.ToolStage, Apt{Repositories: p.apt.Repositories,
 		Packages: sorted(slices.Concat(compilerPackages, p.apt.Packages))})
 	if err != nil {
-		return llb.Stage{}, nil, fmt.Errorf("resolve a compiler and the recipe's apt packages for the tool stage: %w", err)
+		return llb.Stage{}, nil, fmt.Errorf("resolve a compiler and the recipe's apt packages for the tool stage: %w",
+			err)
 	}
 	r.know(debs)
 	root := &buildRoot{r.stack.ToolStage, debs}

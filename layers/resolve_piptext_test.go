@@ -37,11 +37,13 @@ error: subprocess-exited-with-error
 		not            []string
 	}{
 		"a conflict": {
-			stdout: "Collecting starlette<=0.34.0\nCollecting fastapi==0.115.0\n\nThe conflict is caused by:\n" +
-				"    The user requested starlette<=0.34.0\n    fastapi 0.115.0 depends on starlette<0.39.0 and >=0.37.2\n\n" +
+			stdout: "Collecting starlette<=0.34.0\nCollecting fastapi==0.115.0\n\n" +
+				"The conflict is caused by:\n" +
+				"    The user requested starlette<=0.34.0\n" +
+				"    fastapi 0.115.0 depends on starlette<0.39.0 and >=0.37.2\n\n" +
 				"To fix this you could try to:\n1. loosen the range of package versions you've specified\n",
-			stderr: "ERROR: Cannot install fastapi==0.115.0 and starlette<=0.34.0 because these package versions have " +
-				"conflicting dependencies.\nERROR: ResolutionImpossible: for help visit https://pip.pypa.io\n",
+			stderr: "ERROR: Cannot install fastapi==0.115.0 and starlette<=0.34.0 because these package versions " +
+				"have conflicting dependencies.\nERROR: ResolutionImpossible: for help visit https://pip.pypa.io\n",
 			want: []string{"these are in each other's way:", "the recipe asks for starlette<=0.34.0",
 				"fastapi 0.115.0 depends on starlette<0.39.0 and >=0.37.2"},
 			not: []string{"loosen", "ResolutionImpossible"},
@@ -49,16 +51,20 @@ error: subprocess-exited-with-error
 		"a conflict with what is there": {
 			stdout: "The conflict is caused by:\n    The user requested wheel==0.41.2\n" +
 				"    The user requested (constraint) wheel==0.45.1\n\nTo fix this",
-			want: []string{"the recipe asks for wheel==0.41.2", "wheel==0.45.1 (what is there already, or a constraint)"},
+			want: []string{"the recipe asks for wheel==0.41.2",
+				"wheel==0.45.1 (what is there already, or a constraint)"},
 		},
 		"a package that says what to use": {
-			stdout: "Collecting sklearn (from -r /work/in/requirements.txt (line 2))\n  Downloading sklearn.tar.gz (2.6 kB)\n",
-			stderr: output("The 'sklearn' PyPI package is deprecated, use 'scikit-learn'", "rather than 'sklearn' for pip commands."),
-			want:   []string{"the sources of sklearn cannot be built:", "use 'scikit-learn'", "apt packages: name there"},
-			not:    []string{"See above", "requirements.txt"},
+			stdout: "Collecting sklearn (from -r /work/in/requirements.txt (line 2))\n" +
+				"  Downloading sklearn.tar.gz (2.6 kB)\n",
+			stderr: output("The 'sklearn' PyPI package is deprecated, use 'scikit-learn'",
+				"rather than 'sklearn' for pip commands."),
+			want: []string{"the sources of sklearn cannot be built:", "use 'scikit-learn'", "apt packages: name there"},
+			not:  []string{"See above", "requirements.txt"},
 		},
 		"a package that another one asks for": {
-			stdout: "Collecting tensortrade==1.0.1b0\nCollecting symfit (from tensortrade==1.0.1b0->-r /work/in/r.txt (line 1))\n",
+			stdout: "Collecting tensortrade==1.0.1b0\n" +
+				"Collecting symfit (from tensortrade==1.0.1b0->-r /work/in/r.txt (line 1))\n",
 			stderr: output(traceback...),
 			want: []string{"the sources of symfit (from tensortrade==1.0.1b0) cannot be built:", "Traceback",
 				"RuntimeError: no swig", "..."},

@@ -83,7 +83,8 @@ func TestCase4HomeOfSteps(t *testing.T) {
 	}{
 		"models in ~/.cache": {[]string{ray}, "", `mkdir -p ~/.cache/m; echo x >~/.cache/m/w`, "1000:100",
 			map[string]string{"home/raycase4": "user drwxr-xr-x" + epoch,
-				"home/raycase4/.cache/m": "user drwxr-xr-x" + epoch, "home/raycase4/.cache/m/w": "user -rw-r--r--" + epoch}, nil},
+				"home/raycase4/.cache/m":   "user drwxr-xr-x" + epoch,
+				"home/raycase4/.cache/m/w": "user -rw-r--r--" + epoch}, nil},
 		"a program that writes straight into it": {[]string{ray}, "", `echo "[user]" >"$HOME/.gitconfig"`, "1000:100",
 			map[string]string{"home/raycase4/.gitconfig": "user -rw-r--r--" + epoch}, nil},
 		"an archive with old times": {[]string{ray}, "", `touch -d 2001-02-03 ~/old; mkdir -p /opt/case4`,
@@ -96,7 +97,8 @@ func TestCase4HomeOfSteps(t *testing.T) {
 		"a home with files of root": {[]string{ray}, `mkdir -p home/raycase4; echo 1 >home/raycase4/roots;
 			touch -d 2001-02-03 home/raycase4/roots`, `echo 2 >~/mine; chown 5000 ~/mine; echo 3 >~/own`, "1000:100",
 			map[string]string{"home/raycase4/roots": "root -rw-r--r-- 2001-02-03",
-				"home/raycase4/mine": "another -rw-r--r--" + epoch, "home/raycase4/own": "user -rw-r--r--" + epoch}, nil},
+				"home/raycase4/mine": "another -rw-r--r--" + epoch,
+				"home/raycase4/own":  "user -rw-r--r--" + epoch}, nil},
 		"a script that empties /tmp": {[]string{ray}, "", `rm -rf /tmp/*; echo 1 >~/a`, "1000:100",
 			map[string]string{"home/raycase4/a": "user -rw-r--r--" + epoch}, nil},
 		"a name with spaces": {[]string{ray}, "", `mkdir ~/"a b"; echo 1 >~/"a b/c  d"`, "1000:100",

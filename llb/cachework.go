@@ -132,7 +132,8 @@ func (c *call) withoutCache(ctx context.Context, failed error, again func() (*Re
 		check *CheckError
 	)
 	if ctx.Err() != nil || errors.As(failed, &check) ||
-		errors.As(failed, &step) && (step.ExitCode > 0 || step.Limit != "") || errors.As(failed, &fetch) || errors.As(failed, &lost) {
+		errors.As(failed, &step) && (step.ExitCode > 0 || step.Limit != "") || errors.As(failed, &fetch) ||
+		errors.As(failed, &lost) {
 		return nil, failed
 	}
 	before := c.col

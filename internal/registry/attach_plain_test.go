@@ -14,7 +14,8 @@ func FuzzReadPlainLayer(f *testing.F) {
 	}
 	var other bytes.Buffer
 	w := tar.NewWriter(&other)
-	if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: plainFile, Linkname: "/etc/passwd"}); err != nil {
+	h := &tar.Header{Typeflag: tar.TypeSymlink, Name: plainFile, Linkname: "/etc/passwd"}
+	if err := w.WriteHeader(h); err != nil {
 		f.Fatal(err)
 	}
 	if err := w.Close(); err != nil {

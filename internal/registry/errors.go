@@ -114,7 +114,8 @@ func (e *Error) transportReason() string {
 		return fmt.Sprintf("registry %s: no address for host %q: check the name, or the network", e.Host, dns.Name)
 	case errors.As(e.Err, &named):
 		return fmt.Sprintf("registry %s: its certificate is for other names (%s): write one of them, have the "+
-			"certificate made for this one, or allow it with --insecure-registry %s", e.Host, clean(named.Error()), e.Host)
+			"certificate made for this one, or allow it with --insecure-registry %s", e.Host, clean(named.Error()),
+			e.Host)
 	case errors.As(e.Err, &invalid) && invalid.Reason == x509.Expired:
 		return fmt.Sprintf("registry %s: its certificate is not valid now (%s): renew it, or set the clock", e.Host,
 			clean(invalid.Error()))

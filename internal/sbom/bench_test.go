@@ -22,7 +22,8 @@ func realBill() *Bill {
 				part.Kind, part.Channel, part.Subdir, part.Build = Conda, "conda-forge", "linux-64", "h1234_0"
 			case n >= 21:
 				part.Kind, part.License = Python, "Apache 2.0"
-				part.URL, part.SHA256 = "https://files.pythonhosted.org/packages/a.whl", digest.FromString(part.Name).Encoded()
+				part.URL = "https://files.pythonhosted.org/packages/a.whl"
+				part.SHA256 = digest.FromString(part.Name).Encoded()
 			}
 			l.Parts = append(l.Parts, part)
 		}

@@ -75,8 +75,8 @@ func TestPythonInputs(t *testing.T) {
 	h.write("requirements.txt", "# what the app needs\nastunparse==1.6.3  # pinned\n-r more.txt\n")
 	h.write("more.txt", "zipp>=3 ; python_version >= \"3.8\"\nwin-only ; sys_platform == \"win32\"\n-c limits.txt\n")
 	h.write("limits.txt", "click<8.2\nnot-needed<1\n")
-	h.write("environment.yml", "name: ray\nchannels: [conda-forge]\ndependencies:\n- python>=3.10,<3.12\n- world-tools\n"+
-		"- pip\n- pip:\n  - -r from-environment.txt\n")
+	h.write("environment.yml", "name: ray\nchannels: [conda-forge]\ndependencies:\n- python>=3.10,<3.12\n"+
+		"- world-tools\n- pip\n- pip:\n  - -r from-environment.txt\n")
 	h.write("from-environment.txt", "\ufeffidna\r\n")
 	recipe := strings.Replace(shortRecipe(`pip:
   packages: [sdist-only-pkg, world-extra]
@@ -128,14 +128,15 @@ func TestPythonInputs(t *testing.T) {
 	h.refused(1, []string{"does not fit the recipe", "raybuild lock"}, "--push", "--frozen", dst)
 }
 
-// A source distribution is built, and tells what it is, where the recipe's apt packages are. Without them the error names
-// it, what it asked for, and where to name what it lacks. Case 12, real cases F2c and F4.
+// A source distribution is built, and tells what it is, where the recipe's apt packages are. Without them the error
+// names it, what it asked for, and where to name what it lacks. Case 12, real cases F2c and F4.
 func TestCase12SourcesSeeAptPackages(t *testing.T) {
 	h := warmHome(t)
 	h.write("raybuild.yaml", shortRecipe(`pip: [sdist-needs-bc]`))
 	h.refused(1, []string{"sdist-needs-bc", "bc", "apt packages: name there what it lacks"}, "lock")
 	with := func(packages string) {
-		h.write("raybuild.yaml", strings.Replace(shortRecipe("pip: [sdist-needs-bc]"), "apt: [less]", "apt: "+packages, 1))
+		recipe := shortRecipe("pip: [sdist-needs-bc]")
+		h.write("raybuild.yaml", strings.Replace(recipe, "apt: [less]", "apt: "+packages, 1))
 	}
 	with("[bc]")
 	dst := ref(t, "1")

@@ -219,7 +219,8 @@ func TestL17NodesAreConfined(t *testing.T) {
 	}
 }
 
-// TestReadOnlyNodeRuns runs a node that may not write to its image: it is healthy, and what it may write is gone with it.
+// TestReadOnlyNodeRuns runs a node that may not write to its image: it is healthy, and what it may write is gone with
+// it.
 func TestReadOnlyNodeRuns(t *testing.T) {
 	b := needBed(t)
 	b.Clean(t, "sealed")

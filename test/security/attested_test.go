@@ -39,13 +39,14 @@ func (v *victim) attTag(d string) string {
 	return v.Ref("ray:" + strings.Replace(d, ":", "-", 1) + ".att")
 }
 
-// putClaim makes an envelope the only signed claim of an image. kind is what the list says that it is.
-func (v *victim) putClaim(d, kind string, envelope []byte) {
+// putClaim makes an envelope the only signed claim of an image. Its list says that it is a bill.
+func (v *victim) putClaim(d string, envelope []byte) {
 	v.t.Helper()
 	layer := v.blob(v.Ref("ray:1"), "application/vnd.dsse.envelope.v1+json", envelope)
-	layer.Annotations = map[string]string{signatureKey: "", "predicateType": kind}
+	layer.Annotations = map[string]string{signatureKey: "", "predicateType": signing.SPDXClaim}
 	m := ocispecs.Manifest{MediaType: ocispecs.MediaTypeImageManifest,
-		Config: v.blob(v.Ref("ray:1"), ocispecs.MediaTypeImageConfig, []byte("{}")), Layers: []ocispecs.Descriptor{layer}}
+		Config: v.blob(v.Ref("ray:1"), ocispecs.MediaTypeImageConfig, []byte("{}")),
+		Layers: []ocispecs.Descriptor{layer}}
 	m.SchemaVersion = 2
 	data, err := json.Marshal(m)
 	if err != nil {
@@ -79,7 +80,7 @@ func (v *victim) versionOfLibc() (signed, plain string) {
 		out, _, _ := strings.Cut(after, "?")
 		return out
 	}
-	ours, err := signing.NewTrust([]signing.Identity{{Name: "us", Key: v.text("keys/ours.pub")}},
+	ours, err := signing.NewTrust([]signing.Identity{{Name: "us", Key: v.ourKey()}},
 		signing.TrustOptions{})
 	if err != nil {
 		v.t.Fatal(err)
@@ -97,19 +98,19 @@ func (v *victim) versionOfLibc() (signed, plain string) {
 func billForgeries() map[string]func(v *victim, s *signingtest.Sigstore, d string, forged []byte) {
 	return map[string]func(v *victim, s *signingtest.Sigstore, d string, forged []byte){
 		"swapped, without a signature": func(v *victim, _ *signingtest.Sigstore, d string, forged []byte) {
-			v.putClaim(d, signing.SPDXClaim, []byte("{}"))
+			v.putClaim(d, []byte("{}"))
 			v.attach(v.Ref("ray@"+d), sbom.SPDXType, forged)
 		},
 		"signed by another key": func(v *victim, _ *signingtest.Sigstore, d string, forged []byte) {
-			v.putClaim(d, signing.SPDXClaim, signingtest.Envelope(v.t, v.private("theirs"),
+			v.putClaim(d, signingtest.Envelope(v.t, v.private("theirs"),
 				signingtest.StatementOf(signing.SPDXClaim, digest.Digest(d), forged)))
 		},
 		"signed for another digest": func(v *victim, _ *signingtest.Sigstore, d string, forged []byte) {
-			v.putClaim(d, signing.SPDXClaim, signingtest.Envelope(v.t, v.private("ours"),
+			v.putClaim(d, signingtest.Envelope(v.t, v.private("ours"),
 				signingtest.StatementOf(signing.SPDXClaim, digest.FromString("another image"), forged)))
 		},
 		"signed as something else": func(v *victim, _ *signingtest.Sigstore, d string, forged []byte) {
-			v.putClaim(d, signing.SPDXClaim, signingtest.Envelope(v.t, v.private("ours"),
+			v.putClaim(d, signingtest.Envelope(v.t, v.private("ours"),
 				signingtest.StatementOf("https://example.com/notes", digest.Digest(d), forged)))
 		},
 		"changed after it was signed": func(v *victim, _ *signingtest.Sigstore, d string, forged []byte) {
@@ -128,15 +129,15 @@ func billForgeries() map[string]func(v *victim, s *signingtest.Sigstore, d strin
 			if err != nil {
 				v.t.Fatal(err)
 			}
-			v.putClaim(d, signing.SPDXClaim, mixed)
+			v.putClaim(d, mixed)
 		},
 		"keyless, by somebody else": func(v *victim, s *signingtest.Sigstore, d string, forged []byte) {
-			v.putClaim(d, signing.SPDXClaim, []byte("{}"))
+			v.putClaim(d, []byte("{}"))
 			v.bundle(d, s.Bundle(digest.Digest(d), signingtest.Signed{Subject: "eve@example.com",
 				Predicate: signing.SPDXClaim, Says: forged}))
 		},
 		"keyless, of a Sigstore of somebody else": func(v *victim, _ *signingtest.Sigstore, d string, forged []byte) {
-			v.putClaim(d, signing.SPDXClaim, []byte("{}"))
+			v.putClaim(d, []byte("{}"))
 			v.bundle(d, signingtest.New(v.t).Bundle(digest.Digest(d), signingtest.Signed{
 				Predicate: signing.SPDXClaim, Says: forged}))
 		},
@@ -177,11 +178,11 @@ func TestM9SignedBillsAreBelieved(t *testing.T) {
 	t.Parallel()
 	for what, attach := range map[string]func(v *victim, s *signingtest.Sigstore, d string, bill []byte){
 		"key": func(v *victim, _ *signingtest.Sigstore, d string, bill []byte) {
-			v.putClaim(d, signing.SPDXClaim, signingtest.Envelope(v.t, v.private("ours"),
+			v.putClaim(d, signingtest.Envelope(v.t, v.private("ours"),
 				signingtest.StatementOf(signing.SPDXClaim, digest.Digest(d), bill)))
 		},
 		"keyless": func(v *victim, s *signingtest.Sigstore, d string, bill []byte) {
-			v.putClaim(d, signing.SPDXClaim, []byte("{}"))
+			v.putClaim(d, []byte("{}"))
 			v.bundle(d, s.Bundle(digest.Digest(d), signingtest.Signed{Predicate: signing.SPDXClaim, Says: bill}))
 		},
 		"trust tag": func(v *victim, _ *signingtest.Sigstore, d string, bill []byte) {
@@ -223,7 +224,7 @@ func TestM9SignSignsBills(t *testing.T) {
 	sign := raybuild.SignOptions{Key: v.key("ours")}
 	names := []string{v.Ref("ray:1"), v.Ref("team/ray:1")}
 	first, _ := v.build(raybuild.BuildOptions{Names: names, Sign: sign})
-	ours, err := signing.NewTrust([]signing.Identity{{Name: "us", Key: v.text("keys/ours.pub")}},
+	ours, err := signing.NewTrust([]signing.Identity{{Name: "us", Key: v.ourKey()}},
 		signing.TrustOptions{})
 	if err != nil {
 		t.Fatal(err)

@@ -103,7 +103,7 @@ func TestM9FoundImageIsSigned(t *testing.T) {
 	v.trust = raybuild.TrustTag
 	honest, _ := v.build(raybuild.BuildOptions{})
 	sign := raybuild.SignOptions{Key: v.key("ours")}
-	ours, err := signing.NewTrust([]signing.Identity{{Name: "us", Key: v.text("keys/ours.pub")}},
+	ours, err := signing.NewTrust([]signing.Identity{{Name: "us", Key: v.ourKey()}},
 		signing.TrustOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -204,7 +204,7 @@ func TestM9TrustChangesNoDigest(t *testing.T) {
 		trusting.Graph.Digest == "" || len(trusting.Layers) != len(plain.Layers) {
 		t.Errorf("%+v", trusting)
 	}
-	v.Write("keys/ours.pub", w.text("keys/ours.pub"))
+	v.Write("keys/ours.pub", w.ourKey())
 	v.Edit("raybuild.yaml", "image: {", "trust: {signed_by: [{key: keys/ours.pub}]}\nimage: {")
 	v.trust = raybuild.TrustTag
 	if res, ran := v.build(raybuild.BuildOptions{}); !res.UpToDate || len(ran) > 0 || res.Digest != plain.Digest {
@@ -299,10 +299,10 @@ func TestM9KeylessBuild(t *testing.T) {
 	}
 }
 
-// text reads a file of the project.
-func (v *victim) text(file string) string {
+// ourKey is the project's own public key.
+func (v *victim) ourKey() string {
 	v.t.Helper()
-	data, err := os.ReadFile(filepath.Join(v.Dir, file))
+	data, err := os.ReadFile(filepath.Join(v.Dir, "keys/ours.pub"))
 	if err != nil {
 		v.t.Fatal(err)
 	}

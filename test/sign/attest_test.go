@@ -21,7 +21,8 @@ func kinds() map[string]string {
 // attested verifies an attestation with cosign.
 func (p *peer) attested(ref, kind string, args ...string) (string, error) {
 	p.t.Helper()
-	return p.run(append(append([]string{"verify-attestation", "--type", kind, "--allow-http-registry"}, args...), ref)...)
+	verify := []string{"verify-attestation", "--type", kind, "--allow-http-registry"}
+	return p.run(append(append(verify, args...), ref)...)
 }
 
 // byKey are cosign's flags for a key without a log.
@@ -139,7 +140,8 @@ func TestCosignAttests(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			all := append([]string{"attest", "--key", "cosign.key", "--yes", "--allow-http-registry", "--type", "spdxjson",
+			all := append([]string{"attest", "--key", "cosign.key", "--yes", "--allow-http-registry",
+				"--type", "spdxjson",
 				"--predicate", "bill.json"}, args...)
 			if out, err := p.run(append(all, ref)...); err != nil {
 				t.Fatalf("%v: %s", err, out)
