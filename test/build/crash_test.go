@@ -29,7 +29,7 @@ import (
 )
 
 // crashes is how often TestCrashesAtRandomMoments kills something; RAYBUILD_TEST_CRASHES sets it.
-const crashes = 10
+const crashes = 5
 
 // Something is killed with SIGKILL at a random moment: raybuild in a push, in lock and in add, the engine, and the
 // registry. Then no name shows an image that is not whole, nothing has wrong bytes under its digest, locks and other
