@@ -61,7 +61,7 @@ func FuzzPipText(f *testing.F) {
 				t.Fatalf("%q is no normal name", n)
 			}
 		}
-		if n := strings.Count(pipReason(sums, log), "\n"); n > 2*reasonLines {
+		if n := strings.Count(pipReason(sums, log+sums, log), "\n"); n > 2*reasonLines {
 			t.Fatalf("the reason has %d lines", n)
 		}
 	})

@@ -39,11 +39,11 @@ func pipUnmatched(text string) string {
 const reasonLines = 12
 
 // pipReason is the part of pip's account that says what is wrong (pip 20.3 to 25).
-func pipReason(stdout, stderr string) string {
+func pipReason(stdout, stderr, log string) string {
 	if reason := conflictReason(stdout, stderr); reason != "" {
 		return reason
 	}
-	if reason := buildReason(stdout, stderr); reason != "" {
+	if reason := buildReason(stdout, stderr, log); reason != "" {
 		return reason
 	}
 	var lines []string
@@ -81,24 +81,37 @@ func conflictReason(stdout, stderr string) string {
 	return strings.Join(lines, "\n  ")
 }
 
+// buildOutput is what the last program of a log said that pip ran. With a log, pip shows it nowhere else.
+func buildOutput(log string) []string {
+	var lines []string
+	for line := range strings.Lines(log) {
+		line = strings.TrimRight(logTime().ReplaceAllString(line, ""), " \r\n")
+		switch {
+		case strings.HasPrefix(line, "Running command "):
+			lines = []string{}
+		case strings.HasPrefix(line, "ERROR: "), strings.HasPrefix(line, "error: subprocess-exited"):
+			if lines != nil {
+				return lines
+			}
+		case lines != nil && line != "":
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
 var (
+	logTime        = lazy(`^[0-9-]+T[0-9:,]+ +`)
 	collectingLine = lazy(`(?m)^\s*Collecting (.+)$`)
 	requiredByFile = lazy(`\s*\(from -r \S+ \(line \d+\)\)|->?-r \S+ \(line \d+\)`)
 )
 
 // buildReason says of which package the build failed, who asked for it, and how its own program ended.
-func buildReason(stdout, stderr string) string {
-	at := strings.LastIndex(stderr, " lines of output]\n")
-	if at < 0 {
+func buildReason(stdout, stderr, log string) string {
+	if !strings.Contains(stderr, "subprocess-exited-with-error") {
 		return ""
 	}
-	output, _, _ := strings.Cut(stderr[at+len(" lines of output]\n"):], "[end of output]")
-	var lines []string
-	for line := range strings.Lines(output) {
-		if line = strings.TrimRight(strings.TrimPrefix(line, "      "), " \r\n"); line != "" {
-			lines = append(lines, line)
-		}
-	}
+	lines := buildOutput(log)
 	if len(lines) > reasonLines {
 		lines = slices.Concat(lines[:3], []string{"..."}, lines[len(lines)-reasonLines+4:])
 	}

@@ -12,19 +12,18 @@ func TestCaseF2PipsReasonsAreWhole(t *testing.T) {
 
   × Getting requirements to build wheel did not run successfully.
   │ exit code: 1
-  ╰─> [OUTPUT lines of output]
-OUTPUT      [end of output]
-
-  note: This error originates from a subprocess, and is likely not a problem with pip.
-error: subprocess-exited-with-error
-
-× Getting requirements to build wheel did not run successfully.
-│ exit code: 1
-╰─> See above for output.
+  ╰─> See above for output.
 `
 	output := func(lines ...string) string {
-		text := strings.Replace(failed, "OUTPUT", "9", 1)
-		return strings.Replace(text, "OUTPUT", "      "+strings.Join(lines, "\n      ")+"\n", 1)
+		log := "2026-12-01T08:40:32,618   Running command pip subprocess to install build dependencies\n" +
+			"2026-12-01T08:40:34,946   Collecting setuptools>=40.8.0\n" +
+			"2026-12-01T08:40:37,565   Running command Getting requirements to build wheel\n"
+		for _, line := range lines {
+			log += "2026-12-01T08:40:38,017   " + line + "\n\n"
+		}
+		return log + "2026-12-01T08:40:38,100   ERROR: [present-rich] Getting requirements to build wheel exited " +
+			"with 1\n" +
+			"2026-12-01T08:40:38,115   Exception information:\n"
 	}
 	traceback := []string{"Traceback (most recent call last):"}
 	for range 20 {
@@ -33,6 +32,7 @@ error: subprocess-exited-with-error
 	traceback = append(traceback, "RuntimeError: no swig")
 	for name, tt := range map[string]struct {
 		stdout, stderr string
+		log            string
 		want           []string
 		not            []string
 	}{
@@ -57,7 +57,8 @@ error: subprocess-exited-with-error
 		"a package that says what to use": {
 			stdout: "Collecting sklearn (from -r /work/in/requirements.txt (line 2))\n" +
 				"  Downloading sklearn.tar.gz (2.6 kB)\n",
-			stderr: output("The 'sklearn' PyPI package is deprecated, use 'scikit-learn'",
+			stderr: failed,
+			log: output("The 'sklearn' PyPI package is deprecated, use 'scikit-learn'",
 				"rather than 'sklearn' for pip commands."),
 			want: []string{"the sources of sklearn cannot be built:", "use 'scikit-learn'", "apt packages: name there"},
 			not:  []string{"See above", "requirements.txt"},
@@ -65,7 +66,8 @@ error: subprocess-exited-with-error
 		"a package that another one asks for": {
 			stdout: "Collecting tensortrade==1.0.1b0\n" +
 				"Collecting symfit (from tensortrade==1.0.1b0->-r /work/in/r.txt (line 1))\n",
-			stderr: output(traceback...),
+			stderr: failed,
+			log:    output(traceback...),
 			want: []string{"the sources of symfit (from tensortrade==1.0.1b0) cannot be built:", "Traceback",
 				"RuntimeError: no swig", "..."},
 		},
@@ -76,7 +78,7 @@ error: subprocess-exited-with-error
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := pipReason(tt.stdout, tt.stderr)
+			got := pipReason(tt.stdout, tt.stderr, tt.log)
 			if n := strings.Count(got, "\n") + 1; n > 15 {
 				t.Errorf("%d lines, want at most 15:\n%s", n, got)
 			}

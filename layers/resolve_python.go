@@ -180,7 +180,7 @@ func (r *Resolver) askPip(ctx context.Context, p python,
 	if len(out["failed"]) > 0 {
 		answer.failed, answer.conflict = true, pipConflict(answer.text)
 		return nil, answer, fmt.Errorf("pip cannot satisfy %s: %s%s", shorten(q.requirements, 80),
-			pipReason(string(out["stdout"]), text), r.yankedHint(ctx, p, text))
+			pipReason(string(out["stdout"]), text, string(out["log"])), r.yankedHint(ctx, p, text))
 	}
 	if report, ok := out["report.json"]; ok {
 		artifacts, err = parseReport(report, q.wheels)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/raybuild/raybuild/cluster"
+	"github.com/raybuild/raybuild/internal/testneeds"
 )
 
 // TestPlainRegistryThatEnginesRefuse has a registry without TLS that the hosts' Engines do not know
@@ -16,7 +17,8 @@ import (
 func TestPlainRegistryThatEnginesRefuse(t *testing.T) {
 	b := needBed(t)
 	b.Clean(t, "plain")
-	ln, err := net.Listen("tcp", b.Net+".1:0")
+	// The hosts' Engines take plain HTTP from all addresses of the bed's network.
+	ln, err := net.Listen("tcp", testneeds.OutsideAddress(t)+":0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -154,7 +154,7 @@ func TestCase7CopiesThatFail(t *testing.T) {
 	}{
 		"all of it is left out":    {"src\n", "{from: src, to: /app}", ".dockerignore leaves all of it out"},
 		"a pattern that is none":   {"[\n", "{from: src, to: /app}", "patterns of .dockerignore"},
-		"a link to somewhere else": {"", `{from: ., to: /app, ignore: ["!.venv"]}`, "name the link in ignore:"},
+		"a link to somewhere else": {"", `{from: ., to: /app, ignore: ["!.venv"]}`, "name the link in the key ignore"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
