@@ -20,7 +20,7 @@ func TestVerifyFromAnotherHome(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		//nolint:usetesting // the test's own context has ended
+		// The test's own context has ended.
 		if err := engine.Stop(context.Background(), engine.Options{Home: x.other, Exe: x.program,
 			Env: []string{}}); err != nil {
 			t.Error(err)
