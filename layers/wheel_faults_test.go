@@ -18,7 +18,7 @@ import (
 // without site as the step does.
 func limited(t *testing.T, limits, wheels, out string) (string, error) {
 	t.Helper()
-	return runPython(t, "/bin/sh", "-c", limits+`; exec "$0" -S -c "$@"`, basePython(t),
+	return runPython(t, "/bin/sh", "-c", limits+`; exec "$0" -S -c "$@"`, testneeds.Python(t),
 		wheelInstallProgram, wheels, out)
 }
 
@@ -95,7 +95,8 @@ func TestKilledUnpackingIsTold(t *testing.T) {
 		if err := syscall.Mkfifo(filepath.Join(wheels, "pipe-1-py3-none-any.whl"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		cmd := exec.CommandContext(t.Context(), basePython(t), "-S", "-c", wheelInstallProgram, wheels, t.TempDir())
+		cmd := exec.CommandContext(t.Context(), testneeds.Python(t), "-S", "-c", wheelInstallProgram, wheels,
+			t.TempDir())
 		said := &strings.Builder{}
 		cmd.Stderr = said
 		if err := cmd.Start(); err != nil {

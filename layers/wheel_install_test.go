@@ -87,17 +87,6 @@ func venv(t *testing.T, name string) string {
 	return dir
 }
 
-// basePython is the machine's own Python itself, which python3 may be a wrapper of.
-func basePython(t *testing.T) string {
-	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "python3", "-c",
-		"import os, sys; print(os.path.realpath(sys.executable), end='')").Output()
-	if err != nil {
-		t.Fatalf("find python3: %v", err)
-	}
-	return string(out)
-}
-
 // tree is what a directory holds: mode and content by path.
 func tree(t *testing.T, dir string) map[string]string {
 	t.Helper()
@@ -266,7 +255,7 @@ func TestHeadersAreInstalledAsPipDoes(t *testing.T) {
 	writeWheel(t, wheels, "Head_ers.Of", "1", true, member{"heads.py", "", 0},
 		member{"Head_ers.Of-1.data/headers/a/b.h", "int x;\n", 0},
 		member{"Head_ers.Of-1.data/scripts/run", "#!python\n", 0o755})
-	compareWithPip(t, basePython(t), sites[0], wheels, true)
+	compareWithPip(t, testneeds.Python(t), sites[0], wheels, true)
 }
 
 // exitCode is 0 for no error, and -1 for one that is no program's.

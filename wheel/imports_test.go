@@ -56,15 +56,15 @@ func TestImports(t *testing.T) {
 	for _, venv := range []string{pip, layer} {
 		wheel.Run(t, "/usr/bin/python3", "-m", "venv", "--without-pip", venv)
 	}
-	wheel.Run(t, append([]string{"python3", "-m", "pip", "--python", pip + "/bin/python", "download", "-q",
+	wheel.Run(t, append([]string{testneeds.Python(t), "-m", "pip", "--python", pip + "/bin/python", "download", "-q",
 		"--no-cache-dir", "--only-binary", ":all:", "--index-url", server.URL + "/simple", "-d", wheels},
 		requirements...)...)
 	files, err := filepath.Glob(filepath.Join(wheels, "*.whl"))
 	if err != nil || len(files) < 20 {
 		t.Fatalf("pip brought %d wheels: %v", len(files), err)
 	}
-	wheel.Run(t, append([]string{"python3", "-m", "pip", "--python", pip + "/bin/python", "install", "-q", "--no-deps",
-		"--no-index", "--compile"}, files...)...)
+	wheel.Run(t, append([]string{testneeds.Python(t), "-m", "pip", "--python", pip + "/bin/python", "install", "-q",
+		"--no-deps", "--no-index", "--compile"}, files...)...)
 	unpackLayer(t, layer, files)
 	for _, state := range []string{"cold", "warm"} {
 		var times [2][]time.Duration

@@ -300,5 +300,5 @@ var pythonVersion = regexp.MustCompile(`\d+\.\d+`)
 // python is the version of the machine's Python.
 func python(t *testing.T) string {
 	t.Helper()
-	return pythonVersion.FindString(wheel.Run(t, "python3", "--version"))
+	return pythonVersion.FindString(wheel.Run(t, testneeds.Python(t), "--version"))
 }

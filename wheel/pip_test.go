@@ -21,7 +21,6 @@ import (
 func TestLayersEqualPips(t *testing.T) {
 	t.Parallel()
 	testneeds.Long(t)
-	testneeds.Programs(t, "python3")
 	dir, names := t.TempDir(), []string(nil)
 	for name, data := range pipWheels(t) {
 		file := filepath.Join(dir, name+"-1.0-py3-none-any.whl")
@@ -42,7 +41,6 @@ func TestLayersOfRealWheelsEqualPips(t *testing.T) {
 	if dir == "" {
 		t.Skip("RAYBUILD_TEST_WHEELS names no directory of wheels")
 	}
-	testneeds.Programs(t, "python3")
 	names, err := filepath.Glob(filepath.Join(dir, "*.whl"))
 	if err != nil {
 		t.Fatal(err)
@@ -56,7 +54,6 @@ func TestLayersOfRealWheelsEqualPips(t *testing.T) {
 func TestGroupsEqualPips(t *testing.T) {
 	t.Parallel()
 	testneeds.Long(t)
-	testneeds.Programs(t, "python3")
 	dir, names := t.TempDir(), []string(nil)
 	shared := file{name: "space/__init__.py", data: "equal = True\n"}
 	for name, data := range map[string][]byte{
@@ -87,7 +84,6 @@ func TestGroupsEqualPips(t *testing.T) {
 func TestByteCodeIsThatOfPip(t *testing.T) {
 	t.Parallel()
 	testneeds.Long(t)
-	testneeds.Programs(t, "python3")
 	name := filepath.Join(t.TempDir(), "code-1.0-py3-none-any.whl")
 	data := makeWheel(t, "code", nil,
 		file{name: "code/__init__.py", data: "a = 1\n"}, file{name: "code/größe.py", data: "b = 1\n"},
@@ -99,7 +95,7 @@ func TestByteCodeIsThatOfPip(t *testing.T) {
 	if err := os.WriteFile(name, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, err := bytecode.Start(t.Context(), bytecode.Python{Path: "python3"}, bytecode.Options{Processes: 1})
+	c, err := bytecode.Start(t.Context(), bytecode.Python{Path: testneeds.Python(t)}, bytecode.Options{Processes: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +120,7 @@ type venv struct {
 func newVenv(t *testing.T, name string) venv {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), name)
-	run(t, "python3", "-m", "venv", "--without-pip", dir)
+	run(t, testneeds.Python(t), "-m", "venv", "--without-pip", dir)
 	python := filepath.Join(dir, "bin", "python")
 	version := strings.TrimSpace(run(t, python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"))
 	return venv{dir, python, version, tree(t, dir)}
@@ -149,7 +145,7 @@ func (v venv) install(t *testing.T, compile string, names ...string) {
 	if err := os.WriteFile(requirements, lines, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	run(t, "python3", "-m", "pip", "--python", v.python, "install", "-q", "--no-deps", "--no-index", compile,
+	run(t, testneeds.Python(t), "-m", "pip", "--python", v.python, "install", "-q", "--no-deps", "--no-index", compile,
 		"--find-links", filepath.Dir(names[0]), "-r", requirements)
 }
 

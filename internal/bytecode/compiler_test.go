@@ -22,12 +22,7 @@ import (
 // colons between them.
 func pythons(t testing.TB) []string {
 	t.Helper()
-	testneeds.Programs(t, "python3")
-	out, err := exec.CommandContext(t.Context(), "python3", "-c", "import sys; print(sys.executable)").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := []string{strings.TrimSpace(string(out))}
+	all := []string{testneeds.Python(t)}
 	if more := os.Getenv("RAYBUILD_TEST_PYTHONS"); more != "" {
 		all = append(all, strings.Split(more, ":")...)
 	}

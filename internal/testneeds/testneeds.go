@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 )
 
@@ -50,6 +51,19 @@ func Long(t testing.TB) {
 func Programs(t testing.TB, programs ...string) {
 	t.Helper()
 	Skip(t, without(programs))
+}
+
+// Python is the machine's own interpreter of Python 3. It skips the test if there is none. A python3 on PATH may be
+// pyenv's shim, which makes all shims anew after each "pip install": two at once disturb each other.
+func Python(t testing.TB) string {
+	t.Helper()
+	Programs(t, "python3")
+	out, err := exec.CommandContext(t.Context(), "python3", "-c",
+		"import os, sys; print(os.path.realpath(sys.executable))").Output()
+	if err != nil {
+		t.Fatal("asking python3 where its interpreter is:", err)
+	}
+	return strings.TrimSpace(string(out))
 }
 
 // Skip skips a test for want of something; "": it does nothing. With RAYBUILD_TEST_STRICT=1 the

@@ -14,6 +14,7 @@ import (
 
 	"github.com/containerd/stargz-snapshotter/estargz"
 
+	"github.com/raybuild/raybuild/internal/testneeds"
 	"github.com/raybuild/raybuild/internal/world/pypi"
 )
 
@@ -60,7 +61,7 @@ func TestFileOfTwoWheels(t *testing.T) {
 	}
 	dir := t.TempDir()
 	args := append([]string{"-m", "pip", "install", "-q", "--no-index", "--target", dir}, files...)
-	if out, err := exec.CommandContext(t.Context(), "python3", args...).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), testneeds.Python(t), args...).CombinedOutput(); err != nil {
 		t.Fatalf("pip: %v\n%s", err, out)
 	}
 	want, err := os.ReadFile(filepath.Join(dir, "shared_pkg/__init__.py"))
