@@ -4,6 +4,7 @@
 package real
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -125,8 +126,9 @@ func (p *place) onHosts(image string) string {
 // project is a directory with a recipe and its lock.
 type project struct {
 	*place
-	t   *testing.T
-	dir string
+	t     *testing.T
+	dir   string
+	other string // RAYBUILD_HOME of another machine; "": that of all tests
 }
 
 func (p *place) project(t *testing.T, recipe string) *project {
@@ -150,7 +152,7 @@ func (x *project) raybuild(args ...string) (stdout, stderr string, err error) {
 	var out, errs strings.Builder
 	cmd := exec.CommandContext(ctx, x.program, args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = x.dir, &out, &errs
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + x.dir, "RAYBUILD_HOME=" + x.home}
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + x.dir, "RAYBUILD_HOME=" + cmp.Or(x.other, x.home)}
 	err = cmd.Run()
 	return out.String(), errs.String(), err
 }
