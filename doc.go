@@ -4,7 +4,7 @@
 // packages to exact artifacts. [Project.Build] builds the image and pushes it. Unless the options
 // name another builder, it uses a BuildKit engine that is part of the program:
 //
-//	p, err := raybuild.Open(raybuild.Options{})
+//	p, err := raybuild.Open(ctx, raybuild.Options{})
 //	if err != nil {
 //		return err
 //	}

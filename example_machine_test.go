@@ -32,7 +32,7 @@ func ExampleOpen() {
 		0o600); err != nil {
 		log.Fatal(err)
 	}
-	_, err := raybuild.Open(o)
+	_, err := raybuild.Open(context.Background(), o)
 	var wrong *layers.RecipeError
 	if errors.As(err, &wrong) {
 		for _, p := range wrong.Problems {

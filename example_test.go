@@ -15,7 +15,7 @@ import (
 func built(ctx context.Context) (o raybuild.Options, image string, end func()) {
 	dir, builder, registry, end := raybuild.FakeSite() //nolint:contextcheck // it ends with end
 	o = raybuild.Options{Dir: dir, Builder: builder, Home: filepath.Join(dir, "home")}
-	p, err := raybuild.Open(o)
+	p, err := raybuild.Open(ctx, o)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -44,7 +44,7 @@ func ExampleProject_Build() {
 	dir, builder, registry, end := raybuild.FakeSite()
 	defer end()
 
-	p, err := raybuild.Open(raybuild.Options{Dir: dir, Builder: builder, Home: filepath.Join(dir, "home")})
+	p, err := raybuild.Open(ctx, raybuild.Options{Dir: dir, Builder: builder, Home: filepath.Join(dir, "home")})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -68,7 +68,7 @@ func ExampleProject_Plan() {
 	defer end()
 	edit(o.Dir, "echo hello", "echo bye")
 
-	p, err := raybuild.Open(o)
+	p, err := raybuild.Open(ctx, o)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func ExampleProject_Why() {
 	defer end()
 	edit(o.Dir, "echo hello", "echo bye")
 
-	p, err := raybuild.Open(o)
+	p, err := raybuild.Open(ctx, o)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -107,14 +107,15 @@ func ExampleProject_Why() {
 }
 
 func ExampleProject_Graph() {
+	ctx := context.Background()
 	dir, _, _, end := raybuild.FakeSite()
 	defer end()
 
-	p, err := raybuild.Open(raybuild.Options{Dir: dir})
+	p, err := raybuild.Open(ctx, raybuild.Options{Dir: dir})
 	if err != nil {
 		log.Fatal(err)
 	}
-	graph, err := p.Graph(context.Background(), raybuild.CompareOptions{})
+	graph, err := p.Graph(ctx, raybuild.CompareOptions{})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -181,15 +182,16 @@ func ExampleServeEngine() {
 }
 
 func ExampleProject_Lock() {
+	ctx := context.Background()
 	dir, builder, _, end := raybuild.FakeSite()
 	defer end()
 
-	p, err := raybuild.Open(raybuild.Options{Dir: dir, Builder: builder, Home: filepath.Join(dir, "home")})
+	p, err := raybuild.Open(ctx, raybuild.Options{Dir: dir, Builder: builder, Home: filepath.Join(dir, "home")})
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer p.Close()
-	result, err := p.Lock(context.Background(), raybuild.LockOptions{})
+	result, err := p.Lock(ctx, raybuild.LockOptions{})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -230,7 +232,7 @@ func ExampleWhyImages() {
 // changed changes a step, and builds the image under another tag.
 func changed(ctx context.Context, o raybuild.Options, image string) string {
 	edit(o.Dir, "echo hello", "echo bye")
-	p, err := raybuild.Open(o)
+	p, err := raybuild.Open(ctx, o)
 	if err != nil {
 		log.Fatal(err)
 	}

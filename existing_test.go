@@ -34,7 +34,10 @@ func TestARefusalWaitsForNoOtherRegistry(t *testing.T) {
 			return r.URL.Path == "/token" && strings.Contains(r.URL.Query().Get("scope"), "push")
 		})(tokens)
 	})
-	p := newProject(Options{})
+	p, err := newProject(t.Context(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	o := &BuildOptions{Names: []string{refuses + "/ray:1", hangs + "/ray:1"}, Push: true}
 	done := make(chan error, 1)
 	go func() {

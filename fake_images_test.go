@@ -106,7 +106,7 @@ func TestOwnLayerIsLocked(t *testing.T) {
 		t.Helper()
 		o := s.options()
 		o.Layers = []layers.Layer{program{version}}
-		p, err := Open(o)
+		p, err := Open(t.Context(), o)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -149,7 +149,7 @@ func TestOwnLayerIsLocked(t *testing.T) {
 	// A layer of the recipe's name would stand for it.
 	for _, same := range []layers.Layer{named{program{"2"}, "apt"}, named{program{"2"}, "ray"}} {
 		o.Layers = []layers.Layer{same}
-		if p, err := Open(o); err != nil {
+		if p, err := Open(t.Context(), o); err != nil {
 			t.Fatal(err)
 		} else if _, err = p.Build(t.Context(), BuildOptions{}); err == nil ||
 			!strings.Contains(err.Error(), "give it a name of its own") {
@@ -157,7 +157,7 @@ func TestOwnLayerIsLocked(t *testing.T) {
 		}
 	}
 	// The command knows nothing of the layer, and what it resolves leaves the lock's part of it alone.
-	p, err := Open(s.options())
+	p, err := Open(s.t.Context(), s.options())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -130,7 +130,7 @@ func TestPlanForeseesTheBuild(t *testing.T) {
 	s.build(BuildOptions{})
 	s.Edit("raybuild.yaml", "echo hello", "echo bye")
 	s.Builder.Forget()
-	p, err := Open(s.options())
+	p, err := Open(s.t.Context(), s.options())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,7 +250,7 @@ func TestStoppedBuildSaysHowFarItCame(t *testing.T) {
 	s := newSite(t)
 	ctx, stop := context.WithCancel(t.Context())
 	s.Stops["[env] create ray with python 3.11.9"] = stop
-	p, err := Open(s.options())
+	p, err := Open(s.t.Context(), s.options())
 	if err != nil {
 		t.Fatal(err)
 	}

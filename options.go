@@ -1,7 +1,6 @@
 package raybuild
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -176,18 +175,14 @@ func (o Options) builder() builder.Options {
 // env is shared by all parts of a project: the options and this machine's configuration.
 type env struct {
 	Options
-	host    func() hostconf.Config     // read once
-	bundles func() (bundle.Set, error) // opened once
+	host    func() hostconf.Config // read once
+	bundles bundle.Set             // of the options; empty where nothing is fetched
 }
 
-// newEnv opens nothing yet.
+// newEnv opens no bundles.
 func newEnv(o Options) *env {
 	return &env{
 		Options: o, host: sync.OnceValue(func() hostconf.Config { return hostconf.Read(hostconf.This(o.getenv)) }),
-		bundles: sync.OnceValues(func() (bundle.Set, error) {
-			//nolint:forbidigo // Open has no context; the client's own limits end a registry that is silent
-			return o.openBundles(context.Background())
-		}),
 	}
 }
 

@@ -54,27 +54,35 @@ type Project struct {
 }
 
 // Open reads recipe, lock and bundles, and sends notes on the recipe to o.Log. It contacts no builder, and no registry
-// but those of o.Bundles.
-func Open(o Options) (*Project, error) {
-	p := newProject(o)
+// but those of o.Bundles. ctx bounds only this.
+func Open(ctx context.Context, o Options) (*Project, error) {
+	p, err := newProject(ctx, o)
+	if err != nil {
+		return nil, err
+	}
 	if err := p.load(); err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
-func newProject(o Options) *Project {
+// newProject opens the bundles of o alone.
+func newProject(ctx context.Context, o Options) (*Project, error) {
 	p := &Project{env: newEnv(o)}
+	var err error
+	if p.env.bundles, err = o.openBundles(ctx); err != nil {
+		return nil, err
+	}
 	p.lockFile = p.env.path(p.env.lock())
 	p.registry = p.env.client()
-	return p
+	return p, nil
 }
 
 // client returns a client for registries.
 func (e *env) client() *registry.Client {
 	o := registry.Options{Insecure: e.InsecureRegistries, CertDirs: registry.CertDirs(e.getenv), Log: e.warn}
-	if bundles, err := e.bundles(); err == nil && len(bundles) > 0 { // a project reports the error when it is opened
-		o.Bases = bundles.Bases()
+	if len(e.bundles) > 0 {
+		o.Bases = e.bundles.Bases()
 	}
 	return registry.New(o)
 }
@@ -87,9 +95,6 @@ func (p *Project) LockFile() string { return p.env.lock() }
 
 // load reads recipe and lock, and logs notes on the recipe.
 func (p *Project) load() error {
-	if _, err := p.env.bundles(); err != nil {
-		return err
-	}
 	var (
 		locked  sync.WaitGroup
 		badLock error
@@ -355,18 +360,13 @@ func (p *Project) reach(ctx context.Context) (*sources.Sources, error) {
 			p.env.info("fetching from %s first", mirrors[0].Name)
 		}
 	}
-	bundles, err := p.env.bundles()
-	if err != nil {
-		return nil, err
-	}
 	resolved := time.Now()
 	for _, locked := range p.locked() {
 		resolved = locked.Resolved
 	}
 	p.sources, err = sources.New(sources.Options{
 		Store: filepath.Join(home, artifactsDir), Registry: p.registry, Recipe: p.recipe, Mirrors: mirrors,
-		Bundles: bundles, Resolved: resolved,
-		Host: p.env.host(),
+		Bundles: p.env.bundles, Resolved: resolved, Host: p.env.host(),
 		Warn: func(text string) { p.env.warn("%s", text) },
 	})
 	return p.sources, err

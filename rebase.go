@@ -122,8 +122,8 @@ func (p *Project) onItAlready(ctx context.Context, o *BuildOptions) (string, err
 // error if the image carries no recipe or lock: it says which commands do the same from the recipe.
 func openImage(ctx context.Context, o Options, name string, filesElsewhere bool,
 	instead string) (*Project, *layers.RecipeRecord, error) {
-	p := newProject(o)
-	if _, err := p.env.bundles(); err != nil {
+	p, err := newProject(ctx, o)
+	if err != nil {
 		return nil, nil, err
 	}
 	here, err := p.env.recipeHere()

@@ -90,7 +90,10 @@ func (s *SBOM) CycloneDX() ([]byte, error) { return s.bill.CycloneDX() }
 // that one of them has signed tells licences.
 func ReadSBOM(ctx context.Context, ref string, o Options, s SBOMOptions) (_ *SBOM, err error) {
 	defer public(ctx, &err)
-	p := newProject(o)
+	p, err := newProject(ctx, o)
+	if err != nil {
+		return nil, err
+	}
 	here, err := p.env.recipeHere()
 	if err != nil {
 		return nil, err

@@ -40,7 +40,7 @@ func (s *site) tryBuild(o BuildOptions) (*Result, []string, error) {
 		o.Names = []string{s.Ref("ray:1")}
 	}
 	o.Push, o.Frozen, o.PushRetry = true, true, -1
-	p, err := Open(s.options())
+	p, err := Open(s.t.Context(), s.options())
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -25,7 +25,7 @@ func run(ctx context.Context) error {
 	if len(os.Args) != 3 {
 		return fmt.Errorf("usage: embed DIR IMAGE")
 	}
-	p, err := raybuild.Open(raybuild.Options{Dir: os.Args[1], ProgressTo: os.Stderr})
+	p, err := raybuild.Open(ctx, raybuild.Options{Dir: os.Args[1], ProgressTo: os.Stderr})
 	if err != nil {
 		return err
 	}

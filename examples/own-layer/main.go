@@ -45,7 +45,7 @@ func run(ctx context.Context) error {
 	if len(os.Args) != 3 {
 		return errors.New("usage: own-layer DIR IMAGE")
 	}
-	p, err := raybuild.Open(raybuild.Options{
+	p, err := raybuild.Open(ctx, raybuild.Options{
 		Dir: os.Args[1], ProgressTo: os.Stderr, Layers: []layers.Layer{motd{"Ray, and a layer of our own."}},
 	})
 	if err != nil {

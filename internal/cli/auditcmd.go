@@ -100,7 +100,7 @@ func (a *app) auditedPackages(ctx context.Context, f *auditFlags, args []string)
 		return bill.Ref, bill.Packages, nil
 	}
 	o.Lock = f.lock
-	p, err := raybuild.Open(o)
+	p, err := raybuild.Open(ctx, o)
 	if err != nil {
 		return "", nil, err
 	}

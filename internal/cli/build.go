@@ -25,7 +25,7 @@ func (a *app) build(ctx context.Context, o *buildOptions) (err error) {
 	}
 	page := &page{app: a, o: o, start: start}
 	defer func() { err = page.write(ctx, err) }()
-	p, err := raybuild.Open(project)
+	p, err := raybuild.Open(ctx, project)
 	if err != nil {
 		return err
 	}

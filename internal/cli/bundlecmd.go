@@ -120,7 +120,7 @@ func makeBundle(ctx context.Context, o raybuild.Options, image string,
 	if image != "" {
 		return raybuild.BundleImage(ctx, image, o, b)
 	}
-	p, err := raybuild.Open(o)
+	p, err := raybuild.Open(ctx, o)
 	if err != nil {
 		return nil, err
 	}

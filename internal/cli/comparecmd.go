@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"context"
+
 	"github.com/spf13/cobra"
 
 	"github.com/raybuild/raybuild"
@@ -42,7 +44,8 @@ func images(most int) cobra.PositionalArgs {
 }
 
 // openToCompare opens the local project to compare it with an image.
-func (a *app) openToCompare(o *againstOptions, image string) (*raybuild.Project, raybuild.CompareOptions, error) {
+func (a *app) openToCompare(ctx context.Context, o *againstOptions, image string) (*raybuild.Project,
+	raybuild.CompareOptions, error) {
 	if err := o.check(a); err != nil {
 		return nil, raybuild.CompareOptions{}, err
 	}
@@ -50,7 +53,7 @@ func (a *app) openToCompare(o *againstOptions, image string) (*raybuild.Project,
 	if err != nil {
 		return nil, raybuild.CompareOptions{}, err
 	}
-	p, err := raybuild.Open(project)
+	p, err := raybuild.Open(ctx, project)
 	return p, raybuild.CompareOptions{
 		Image: image, Compression: build.Compression, Labels: build.Labels, Annotations: build.Annotations,
 	}, err

@@ -95,7 +95,7 @@ func (a *app) graph(ctx context.Context, o *buildOptions, format string) error {
 	if err != nil {
 		return err
 	}
-	p, err := raybuild.Open(project)
+	p, err := raybuild.Open(ctx, project)
 	if err != nil {
 		return err
 	}

@@ -104,17 +104,18 @@ func exportUsage(format string, others bool) error {
 }
 
 // openProject opens the project that the flags name.
-func (a *app) openProject(recipe recipeOptions, builder builderOptions) (*raybuild.Project, error) {
+func (a *app) openProject(ctx context.Context, recipe recipeOptions,
+	builder builderOptions) (*raybuild.Project, error) {
 	o, err := a.projectOptions(recipe, builder)
 	if err != nil {
 		return nil, err
 	}
-	return raybuild.Open(o)
+	return raybuild.Open(ctx, o)
 }
 
 // exportLock prints the lock as a pylock.toml.
 func (a *app) exportLock(ctx context.Context, recipe recipeOptions, builder builderOptions) error {
-	p, err := a.openProject(recipe, builder)
+	p, err := a.openProject(ctx, recipe, builder)
 	if err != nil {
 		return err
 	}
@@ -144,7 +145,7 @@ type lockChange struct {
 
 func (a *app) lock(ctx context.Context, recipe recipeOptions, builder builderOptions, l raybuild.LockOptions,
 	asJSON bool) error {
-	p, err := a.openProject(recipe, builder)
+	p, err := a.openProject(ctx, recipe, builder)
 	if err != nil {
 		return err
 	}

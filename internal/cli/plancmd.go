@@ -56,7 +56,7 @@ resolved. Exit codes: 0 IMAGE is up to date, 2 something would change, 1 failed.
 }
 
 func (a *app) plan(ctx context.Context, o *againstOptions, image string) error {
-	p, compare, err := a.openToCompare(o, image)
+	p, compare, err := a.openToCompare(ctx, o, image)
 	if err != nil {
 		return err
 	}

@@ -42,7 +42,7 @@ layer. Nothing is built, resolved or pulled.`,
 }
 
 func (a *app) why(ctx context.Context, o *againstOptions, image string) error {
-	p, compare, err := a.openToCompare(o, image)
+	p, compare, err := a.openToCompare(ctx, o, image)
 	if err != nil {
 		return err
 	}

@@ -75,7 +75,7 @@ func (s *site) try(o raybuild.BuildOptions) (built, error) {
 		o.Names = []string{s.host + "/team/ray:1"}
 	}
 	o.Push, o.Frozen = true, true
-	p, err := raybuild.Open(raybuild.Options{Dir: s.Dir, Builder: s.Builder.Addr(), Home: s.home,
+	p, err := raybuild.Open(s.t.Context(), raybuild.Options{Dir: s.Dir, Builder: s.Builder.Addr(), Home: s.home,
 		Getenv: func(string) string { return "" },
 		Log: func(e raybuild.Event) {
 			s.mu.Lock()

@@ -31,7 +31,7 @@ func TestH1HashesOfRequirementsAreCompared(t *testing.T) {
 		v.Write("r.txt", "einops==0.8.0 --hash=sha256:"+hash+"\n")
 		v.Edit("raybuild.yaml", "pip: [requests]",
 			"pip: {packages: [requests], requirements: [r.txt], resolver: pip}")
-		p, err := raybuild.Open(v.options())
+		p, err := raybuild.Open(t.Context(), v.options())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -250,7 +250,7 @@ func TestH4BaseIsComparedWithTheLock(t *testing.T) {
 	i := v.read(v.Ref("ray@" + honest.Digest))
 	i.manifest.Layers[0], i.config.RootFS.DiffIDs[0] = v.evil(v.Ref("ray:1"))
 	v.put(i, v.Ref("ray:1"), v.graphTag("ray", i))
-	p, err := raybuild.Open(v.options())
+	p, err := raybuild.Open(t.Context(), v.options())
 	if err != nil {
 		t.Fatal(err)
 	}

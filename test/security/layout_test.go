@@ -54,7 +54,7 @@ func TestImageOfAnotherLayout(t *testing.T) {
 	v := newVictim(t)
 	honest, _ := v.build(raybuild.BuildOptions{})
 	v.otherLayout(honest)
-	p, err := raybuild.Open(v.options())
+	p, err := raybuild.Open(t.Context(), v.options())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -68,7 +68,7 @@ func (v *victim) build(o raybuild.BuildOptions) (*raybuild.Result, []string) {
 		o.Names = []string{v.Ref("ray:1")}
 	}
 	o.Push, o.Frozen, o.PushRetry = true, true, -1
-	p, err := raybuild.Open(v.options())
+	p, err := raybuild.Open(v.t.Context(), v.options())
 	if err != nil {
 		v.t.Fatal(err)
 	}

@@ -75,7 +75,7 @@ func TestM9NamesComeAfterSignatures(t *testing.T) {
 	}
 	broken = true
 	v.Edit("raybuild.yaml", "echo hello", "echo bye")
-	p, err := raybuild.Open(v.options())
+	p, err := raybuild.Open(t.Context(), v.options())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,7 +220,7 @@ func TestM9PlanOfAnUnsignedImage(t *testing.T) {
 	t.Parallel()
 	v, _ := newSigner(t)
 	v.build(raybuild.BuildOptions{})
-	p, err := raybuild.Open(v.options())
+	p, err := raybuild.Open(t.Context(), v.options())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -245,7 +245,7 @@ func TestM9SigningFailsEarly(t *testing.T) {
 	v, _ := newSigner(t)
 	for key, says := range map[string]string{"keys/none.key": "no such file",
 		"keyless": "there is no OIDC token here"} {
-		p, err := raybuild.Open(v.options())
+		p, err := raybuild.Open(t.Context(), v.options())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -267,7 +267,7 @@ func TestM9BuilderThatPushesDoesNotSign(t *testing.T) {
 	t.Parallel()
 	v, _ := newSigner(t)
 	v.Builder = fakebuilder.Start(t, fakebuilder.Options{NoContent: true})
-	p, err := raybuild.Open(v.options())
+	p, err := raybuild.Open(t.Context(), v.options())
 	if err != nil {
 		t.Fatal(err)
 	}

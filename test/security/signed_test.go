@@ -295,13 +295,15 @@ func TestM9Modes(t *testing.T) {
 		t.Errorf("by the recipe it ran %q: %+v, %v", ran, res, v.events)
 	}
 	v.trust = "somebody"
-	if _, err := raybuild.Open(v.options()); err == nil || !strings.Contains(err.Error(), "none, tag or signed") {
+	_, err := raybuild.Open(t.Context(), v.options())
+	if err == nil || !strings.Contains(err.Error(), "none, tag or signed") {
 		t.Errorf("the error is %v", err)
 	}
 	v.trust = raybuild.TrustSigned
 	v.Edit("raybuild.yaml", "{key: keys/ours.pub}, {issuer: \""+signingtest.Issuer+"\", subject: "+
 		signingtest.Subject+"}", "")
-	if _, err := raybuild.Open(v.options()); err == nil || !strings.Contains(err.Error(), "needs identities") {
+	_, err = raybuild.Open(t.Context(), v.options())
+	if err == nil || !strings.Contains(err.Error(), "needs identities") {
 		t.Errorf("the error is %v", err)
 	}
 }

@@ -82,7 +82,7 @@ func (s *site) build(sign raybuild.SignOptions, name string) string {
 	if getenv == nil {
 		getenv = func(name string) string { return map[string]string{"COSIGN_PASSWORD": password}[name] }
 	}
-	p, err := raybuild.Open(raybuild.Options{Dir: s.Dir, Builder: s.Builder.Addr(), Home: s.t.TempDir(),
+	p, err := raybuild.Open(s.t.Context(), raybuild.Options{Dir: s.Dir, Builder: s.Builder.Addr(), Home: s.t.TempDir(),
 		Getenv: getenv})
 	if err != nil {
 		s.t.Fatal(err)
