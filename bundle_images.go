@@ -13,6 +13,7 @@ import (
 
 	"github.com/raybuild/raybuild/internal/bundle"
 	"github.com/raybuild/raybuild/internal/registry"
+	"github.com/raybuild/raybuild/internal/signing"
 	"github.com/raybuild/raybuild/layers"
 	"github.com/raybuild/raybuild/llb"
 )
@@ -133,8 +134,8 @@ func (i *bundledImage) add(d ocispecs.Descriptor) {
 	i.blobs = append(i.blobs, d)
 }
 
-// finishedImages are the image that the bundle is made for, with what is attached to it, and cosign's signatures by
-// tags.
+// finishedImages are the image that the bundle is made for, with what is attached to it, and what cosign keeps about it
+// by tags.
 func (p *Project) finishedImages(ctx context.Context) ([]bundledImage, error) {
 	image, err := p.readBundled(ctx, p.bundled, p.ofImage.Ref, bundle.RoleImage)
 	if err != nil {
@@ -151,10 +152,26 @@ func (p *Project) finishedImages(ctx context.Context) ([]bundledImage, error) {
 		if err := p.collectAttached(ctx, &image, d); err != nil {
 			return nil, err
 		}
-		tag, err := registry.Tagged(p.bundled, "sha256-"+d.Encoded()+".sig")
+		signed, err := p.signaturesOf(ctx, d)
 		if err != nil {
 			return nil, err
 		}
+		signatures = append(signatures, signed...)
+	}
+	return append([]bundledImage{image}, signatures...), nil
+}
+
+// signaturesOf are what cosign keeps by tags about a manifest of the bundle's image.
+func (p *Project) signaturesOf(ctx context.Context, d digest.Digest) (all []bundledImage, err error) {
+	ref, err := registry.Pin(p.bundled, d.String())
+	if err != nil {
+		return nil, err
+	}
+	tags, err := signing.Tags(ref)
+	if err != nil {
+		return nil, err
+	}
+	for _, tag := range tags {
 		found, ok, err := p.registry.Manifest(ctx, tag)
 		if err != nil {
 			return nil, err
@@ -166,9 +183,9 @@ func (p *Project) finishedImages(ctx context.Context) ([]bundledImage, error) {
 		if err != nil {
 			return nil, err
 		}
-		signatures = append(signatures, signature)
+		all = append(all, signature)
 	}
-	return append([]bundledImage{image}, signatures...), nil
+	return all, nil
 }
 
 // collectAttached notes what is attached to a manifest of an image.

@@ -27,6 +27,20 @@ func signatureList() tagged { return tagged{".sig", simpleSigningType, signature
 // claimList has the claims about an image that keys have signed.
 func claimList() tagged { return tagged{".att", envelopeType, envelopeKey, maxClaims} }
 
+// Tags are the references, by tag, of what cosign keeps about an image beside it: its signatures, and the claims that
+// keys have signed. ref names the image by digest. It is an error if it does not. Either may not be there.
+func Tags(ref string) ([]string, error) {
+	var all []string
+	for _, l := range []tagged{signatureList(), claimList()} {
+		at, err := l.at(ref)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, at)
+	}
+	return all, nil
+}
+
 // at is the reference of the list of an image, which is named by its digest.
 func (l tagged) at(ref string) (string, error) {
 	d, err := digestOf(ref)

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/raybuild/raybuild/internal/signing/signingtest"
 	"github.com/raybuild/raybuild/internal/testneeds"
 )
 
@@ -103,7 +104,9 @@ func TestBundleBuildsWithoutANetwork(t *testing.T) {
 	h.write("app/main.py", "print(1)\n")
 	h.write("raybuild.yaml", shortRecipe("files: [{from: app, to: /home/ray/app}]"))
 	dst := ref(t, "1")
-	want := h.push(dst).meta
+	keys := t.TempDir()
+	signingtest.Keys(t, keys, "ours")
+	want := h.push(dst, "--sign", filepath.Join(keys, "ours.key")).meta
 	dir := filepath.Join(t.TempDir(), "bundle")
 	r := h.bundle("-o", dir, dst)
 	if r.Artifacts == 0 || !slices.Contains(r.Needs, "app") || !slices.Contains(r.Images, dst) {
@@ -158,6 +161,12 @@ func TestBundleBuildsWithoutANetwork(t *testing.T) {
 	}
 	if out := closed.run("verify", "--fetch", dir, name); out.code != 0 {
 		t.Errorf("the served image is not what recipe and lock give: exit %d\n%s%s", out.code, out.stdout, out.stderr)
+	}
+	closed.write("raybuild.yaml", shortRecipe("trust: {signed_by: [{key: ours.pub}]}"))
+	closed.write("ours.pub", string(readFile(t, filepath.Join(keys, "ours.pub"))))
+	out := closed.run("sbom", "--trust", "signed", "--format", "cyclonedx", name)
+	if out.code != 0 || strings.Contains(out.stderr, "not believed") {
+		t.Errorf("the served image's bill is not signed: exit %d\n%s", out.code, out.stderr)
 	}
 }
 
