@@ -13,7 +13,7 @@ LINT_VERSION := v2.15.0
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS   := -s -w -X main.version=$(VERSION)
 # Packages whose code runs in several goroutines at once.
-RACE      ?= . ./llb/... ./layers/... ./cluster/... ./internal/cli/... ./internal/convert/... ./internal/docker/... ./internal/engine/... ./internal/fetch/... ./internal/registry/... ./internal/signing/... ./internal/sources/... ./internal/stepnet/... ./internal/world/...
+RACE      ?= . ./llb/... ./layers/... ./cluster/... ./internal/bundle/... ./internal/cli/... ./internal/convert/... ./internal/docker/... ./internal/engine/... ./internal/fetch/... ./internal/registry/... ./internal/signing/... ./internal/sources/... ./internal/stepnet/... ./internal/world/...
 # Test binaries share the machine's CPUs with engines that they start: more than this many at once makes them time out.
 TEST_P    ?= 2
 TEST_FLAGS ?=

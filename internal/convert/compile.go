@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -84,8 +85,7 @@ func (l *lazyCompiler) start(ctx context.Context, o Options) (*bytecode.Compiler
 		return nil, err
 	}
 	defer end()
-	python, err := bytecode.Unpack(ctx, filepath.Join(o.Dir, "python"), file.Name(),
-		l.layer.Compiler.Digest().String())
+	python, err := bytecode.Unpack(ctx, pythons(o.Dir), file.Name(), l.layer.Compiler.Digest().String())
 	if err == nil {
 		return bytecode.Start(ctx, python, bytecode.Options{Version: l.layer.Python})
 	}
@@ -98,6 +98,24 @@ func (l *lazyCompiler) start(ctx context.Context, o Options) (*bytecode.Compiler
 	}
 	l.end = ended
 	return bytecode.StartOn(ctx, start, bytecode.Options{Version: l.layer.Python})
+}
+
+// pythons is the directory below dir that Pythons are unpacked into. What was unpacked before the machine last started
+// may lack bytes, and is removed.
+func pythons(dir string) string {
+	boot, err := wholefile.Boot()
+	if err != nil {
+		boot = "unknown"
+	}
+	all := filepath.Join(dir, "python")
+	entries, _ := os.ReadDir(all) // there may be none
+	for _, e := range entries {
+		info, err := e.Info()
+		if err == nil && e.Name() != boot && time.Since(info.ModTime()) > sweepAfter { // another machine may use it
+			_ = os.RemoveAll(filepath.Join(all, e.Name())) // another process may do so
+		}
+	}
+	return filepath.Join(all, boot)
 }
 
 // elsewhere starts interpreters where they can run: of another system, or of another kind of CPU.

@@ -17,6 +17,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/raybuild/raybuild/internal/wholefile"
 	"github.com/raybuild/raybuild/llb"
 )
 
@@ -34,11 +35,11 @@ var errNoTrees = fmt.Errorf("layers are not laid out as directories: %w", os.Err
 
 // openTrees opens the trees in dir. Their files have owners, so only root can make them.
 func openTrees(dir string) trees {
-	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	boot, err := wholefile.Boot()
 	if err != nil || os.Geteuid() != 0 {
 		return trees{}
 	}
-	return trees{dir, strings.ReplaceAll(strings.TrimSpace(string(boot)), "-", "")}
+	return trees{dir, strings.ReplaceAll(boot, "-", "")}
 }
 
 func (t trees) of(d digest.Digest) string { return filepath.Join(t.dir, d.Encoded()+"."+t.boot) }

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -44,7 +43,7 @@ type syncer struct {
 type inDatabase func(fn func(*bolt.DB)) error
 
 func newSyncer(p place) *syncer {
-	boot, err := bootID()
+	boot, err := wholefile.Boot()
 	if err != nil {
 		logrus.WithError(err).Warn("builds will wait for the disk")
 	}
@@ -181,7 +180,7 @@ func (p place) dropUnsynced(note func(string)) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return homeError(p.unsynced(), err)
 	}
-	boot, bootErr := bootID()
+	boot, bootErr := wholefile.Boot()
 	if err == nil && (bootErr != nil || string(mark) != boot) {
 		if err := p.unmountBelow(); err != nil {
 			return err
@@ -207,15 +206,6 @@ func (p place) dropUnsynced(note func(string)) error {
 		}
 	}()
 	return nil
-}
-
-// bootID names this run of the kernel (random(4): /proc/sys/kernel/random/boot_id).
-func bootID() (string, error) {
-	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return "", fmt.Errorf("read the kernel's boot id: %w", err)
-	}
-	return strings.TrimSpace(string(b)), nil
 }
 
 // writeSynced writes a file, and waits until it and its name are on the disk.

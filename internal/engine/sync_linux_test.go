@@ -9,6 +9,8 @@ import (
 	"github.com/containerd/containerd/v2/core/snapshots/storage"
 	"github.com/moby/buildkit/util/db/boltutil"
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/raybuild/raybuild/internal/wholefile"
 )
 
 // Databases wait for the disk when no client is there, and only then; the mark is on the disk whenever they don't.
@@ -80,7 +82,7 @@ func TestWithoutAMarkDatabasesWaitForTheDisk(t *testing.T) {
 // the engine has ended.
 func TestStateThatAMachineLostIsGivenUp(t *testing.T) {
 	t.Parallel()
-	boot, err := bootID()
+	boot, err := wholefile.Boot()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -128,10 +128,10 @@ func standIn(dir string, t pylock.Target) (string, error) {
 	return exe, writeOnce(exe, []byte(script), 0o700)
 }
 
-// writeOnce writes a file that is not there yet. The path must tell the content.
+// writeOnce writes a file that is not there yet, and stays whole over a power cut. The path must tell the content.
 func writeOnce(path string, data []byte, mode os.FileMode) error {
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return wholefile.Write(path, data, mode)
+	return wholefile.WriteLasting(path, data, mode)
 }

@@ -36,9 +36,9 @@ const crashes = 5
 // files are whole, and the same command works without any cleaning up. At the end the image is that of a build that
 // nobody has disturbed, and nothing of all this is left running or mounted.
 func TestCrashesAtRandomMoments(t *testing.T) {
-	random, rounds := crashSeed(t)
+	random, rounds := crashSeed(t, crashes)
 	h := coldHome(t)
-	c := &crash{home: h, random: random, registry: serveRegistry(t)}
+	c := &crash{home: h, random: random, registry: serveRegistry(t, filepath.Join(t.TempDir(), "registry"))}
 	c.edit(0)
 	h.push(c.registry.addr + "/crash:1")
 	kinds := []string{"push", "registry", "add", "engine", "lock"}
@@ -49,25 +49,31 @@ func TestCrashesAtRandomMoments(t *testing.T) {
 	if c.killed < rounds {
 		t.Errorf("%d of %d commands were killed: the others had ended", c.killed, rounds)
 	}
-	whole := h.push(c.registry.addr + "/crash:1").meta
+	c.end(t)
+}
+
+// end checks that the image is that of a build that nobody has disturbed, and that nothing is left.
+func (c *crash) end(t *testing.T) {
+	t.Helper()
+	whole := c.push(c.registry.addr + "/crash:1").meta
 	c.validate(t, c.registry.addr+"/crash:1")
 	same := warmLike(t, warm.dir)
 	for _, file := range []string{"raybuild.yaml", "raybuild.lock", "app/main.py"} {
-		same.write(file, h.read(file))
+		same.write(file, c.read(file))
 	}
 	undisturbed := same.push(ref(t, "undisturbed"), "--graph-tag=false", "--reuse=false").meta
 	if undisturbed.Digest != whole.Digest {
 		t.Errorf("after crashes the image is %s, without %s\n%s", whole.Digest, undisturbed.Digest,
 			differing(whole, undisturbed))
 	}
-	if err := stopEngine(h.dir); err != nil {
+	if err := stopEngine(c.dir); err != nil {
 		t.Fatal(err)
 	}
-	nothingLeft(t, h.dir)
+	nothingLeft(t, c.dir)
 }
 
 // crashSeed gives the source of random moments, and how many there are.
-func crashSeed(t *testing.T) (*rand.Rand, int) {
+func crashSeed(t *testing.T, otherwise int) (*rand.Rand, int) {
 	t.Helper()
 	number := func(variable string, otherwise uint64) uint64 {
 		text := os.Getenv(variable)
@@ -82,7 +88,7 @@ func crashSeed(t *testing.T) (*rand.Rand, int) {
 	}
 	seed := number("RAYBUILD_TEST_SEED", uint64(time.Now().UnixNano()))
 	t.Logf("seed: RAYBUILD_TEST_SEED=%d", seed)
-	return rand.New(rand.NewPCG(seed, 0)), int(number("RAYBUILD_TEST_CRASHES", crashes))
+	return rand.New(rand.NewPCG(seed, 0)), int(number("RAYBUILD_TEST_CRASHES", uint64(otherwise)))
 }
 
 // crash is a project whose commands are killed.
@@ -100,18 +106,24 @@ func (c *crash) edit(n int) {
 		fmt.Sprintf("steps: [{name: work, run: 'seq %d 700000 > /opt/numbers', needs: [user]}]", n)))
 }
 
+// command is what a round disturbs.
+func (c *crash) command(kind string, n int) []string {
+	image := c.registry.addr + "/crash:1"
+	switch kind {
+	case "lock":
+		return []string{"lock", "--update"}
+	case "add":
+		return []string{"add", "--push", "-t", fmt.Sprintf("%s/crash:add-%d", c.registry.addr, n), "uvicorn[standard]",
+			"--onto", image}
+	default:
+		return []string{"--push", "--progress", "plain", "--metadata-file", "meta.json", image}
+	}
+}
+
 // round kills something while a command runs, looks at what is left, and runs the command again.
 func (c *crash) round(t *testing.T, kind string, n int) {
 	t.Helper()
-	image := c.registry.addr + "/crash:1"
-	args := []string{"--push", "--progress", "plain", "--metadata-file", "meta.json", image}
-	switch kind {
-	case "lock":
-		args = []string{"lock", "--update"}
-	case "add":
-		args = []string{"add", "--push", "-t", fmt.Sprintf("%s/crash:add-%d", c.registry.addr, n), "uvicorn[standard]",
-			"--onto", image}
-	}
+	args := c.command(kind, n)
 	after := time.Duration(c.random.IntN(2500)) * time.Millisecond
 	what := fmt.Sprintf("round %d: %s killed after %v", n, kind, after)
 	r := c.start(args...)
@@ -236,9 +248,9 @@ type ownRegistry struct {
 	cmd       *exec.Cmd
 }
 
-func serveRegistry(t *testing.T) *ownRegistry {
+func serveRegistry(t *testing.T, dir string) *ownRegistry {
 	t.Helper()
-	r := &ownRegistry{addr: "127.0.0.1:0", dir: filepath.Join(t.TempDir(), "registry")}
+	r := &ownRegistry{addr: "127.0.0.1:0", dir: dir}
 	r.serve(t)
 	t.Cleanup(func() { r.kill(t) })
 	return r
@@ -302,6 +314,21 @@ func isOf(pid int, dir string) bool {
 	return false
 }
 
+// processesOf are the processes that were started for a directory.
+func processesOf(t *testing.T, dir string) (pids []int) {
+	t.Helper()
+	all, err := os.ReadDir("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range all {
+		if pid, err := strconv.Atoi(e.Name()); err == nil && isOf(pid, dir) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
 // nothingLeft checks that no process and no mount of a home is left, once they had time to go.
 func nothingLeft(t *testing.T, dir string) {
 	t.Helper()
@@ -318,14 +345,8 @@ func nothingLeft(t *testing.T, dir string) {
 				left = append(left, "mount "+line)
 			}
 		}
-		all, err := os.ReadDir("/proc")
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, e := range all {
-			if pid, err := strconv.Atoi(e.Name()); err == nil && isOf(pid, dir) {
-				left = append(left, "process "+e.Name())
-			}
+		for _, pid := range processesOf(t, dir) {
+			left = append(left, fmt.Sprintf("process %d", pid))
 		}
 		if len(left) == 0 {
 			return
