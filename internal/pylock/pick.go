@@ -3,6 +3,7 @@ package pylock
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -138,7 +139,7 @@ type WheelName struct {
 func ParseWheelName(name string) (WheelName, error) {
 	stem, ok := strings.CutSuffix(name, ".whl")
 	parts := strings.Split(stem, "-")
-	if !ok || len(parts) != 5 && len(parts) != 6 {
+	if !ok || len(parts) != 5 && len(parts) != 6 || slices.Contains(parts, "") {
 		return WheelName{}, fmt.Errorf("read wheel name %q: want NAME-VERSION-PYTHON-ABI-PLATFORM.whl", name)
 	}
 	w := WheelName{Distribution: parts[0], Version: parts[1]}

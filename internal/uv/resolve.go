@@ -235,6 +235,9 @@ func (q Question) read(data []byte, stubs map[string]Installed) (*Answer, error)
 		if err != nil {
 			return nil, err
 		}
+		if p.Name == "" || p.Version == "" && p.Archive == nil {
+			return nil, fmt.Errorf("read uv's answer: a package has the name %q and the version %q", p.Name, p.Version)
+		}
 		f, err := picker.Pick(p)
 		if err != nil {
 			return nil, fmt.Errorf("read uv's answer: %w", err)
