@@ -287,7 +287,7 @@ func (p *Project) run(ctx context.Context, b *builder.Builder, o *BuildOptions, 
 // session returns what the builder can ask this process for.
 func (p *Project) session(secrets map[string]func() ([]byte, error)) llb.Session {
 	var images llb.ImageSource
-	if len(p.env.Bundles) > 0 {
+	if p.sources != nil {
 		images = p.sources
 	}
 	return llb.Session{

@@ -177,6 +177,7 @@ type env struct {
 	Options
 	host    func() hostconf.Config // read once
 	bundles bundle.Set             // of the options; empty where nothing is fetched
+	hubs    []string               // URLs of mirrors of Docker Hub, of the recipe
 }
 
 // newEnv opens no bundles.

@@ -81,10 +81,40 @@ func newProject(ctx context.Context, o Options) (*Project, error) {
 // client returns a client for registries.
 func (e *env) client() *registry.Client {
 	o := registry.Options{Insecure: e.InsecureRegistries, CertDirs: registry.CertDirs(e.getenv), Log: e.warn}
+	o.Mirrors = e.registryMirrors
 	if len(e.bundles) > 0 {
 		o.Bases = e.bundles.Bases()
 	}
 	return registry.New(o)
+}
+
+// pullFrom notes the recipe's mirrors of Docker Hub.
+func (e *env) pullFrom(m layers.Mirrors) {
+	e.hubs = nil
+	for _, f := range m.Fetch {
+		if f.Registry != "" {
+			e.hubs = append(e.hubs, f.Registry)
+		}
+	}
+}
+
+// registryMirrors are the mirrors of a registry: the recipe's, and those that this machine is configured with.
+func (e *env) registryMirrors(host string) []registry.Mirror {
+	var urls []string
+	if host == registry.DockerHub {
+		urls = append(urls, e.hubs...)
+	}
+	for _, v := range e.host().Registries[host] {
+		urls = append(urls, v.Text)
+	}
+	var all []registry.Mirror
+	for _, u := range urls {
+		m, err := registry.ParseMirror(u)
+		if err == nil && !slices.Contains(all, m) {
+			all = append(all, m)
+		}
+	}
+	return all
 }
 
 // HasLock tells whether there was a lock when the project was opened.
@@ -110,6 +140,7 @@ func (p *Project) load() error {
 	if p.recipe, err = layers.LoadRecipe(data, file, p.env.Set); err != nil {
 		return err
 	}
+	p.env.pullFrom(p.recipe.Mirrors)
 	if err := p.recipe.LoadFiles(); err != nil {
 		return err
 	}
@@ -369,7 +400,15 @@ func (p *Project) reach(ctx context.Context) (*sources.Sources, error) {
 		Bundles: p.env.bundles, Resolved: resolved, Host: p.env.host(),
 		Warn: func(text string) { p.env.warn("%s", text) },
 	})
-	return p.sources, err
+	if err != nil {
+		return nil, err
+	}
+	for _, locked := range p.locked() {
+		for _, base := range []layers.LockImage{locked.Base, locked.Tool} {
+			p.sources.KnowBase(base.Reference, base.Digest)
+		}
+	}
+	return p.sources, nil
 }
 
 // locked returns the lock's platforms, or none if there is no lock.

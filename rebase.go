@@ -194,7 +194,12 @@ func (e *env) recipeHere() (*layers.Recipe, error) {
 	if err != nil && (e.Recipe != "" || !os.IsNotExist(err)) {
 		return nil, fmt.Errorf("read recipe %q: %w: name a file with -f that has mirrors.fetch", e.recipe(), err)
 	}
-	return layers.LoadRecipe(data, file, nil)
+	here, err := layers.LoadRecipe(data, file, nil)
+	if err != nil {
+		return nil, err
+	}
+	e.pullFrom(here.Mirrors)
+	return here, nil
 }
 
 // sameAsImage makes the image's own graph again. It is an error if local files differ from the

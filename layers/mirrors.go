@@ -47,6 +47,8 @@ type Mirror struct {
 	// it ends in /Release%20, the name of that directory begins with "Release ".
 	Miniconda string `yaml:"miniconda"`
 	Miniforge string `yaml:"miniforge"`
+	// Registry is the URL of a mirror of Docker Hub. Its path stands before the names of repositories.
+	Registry string `yaml:"-"`
 }
 
 //go:embed data/mirrors.yaml

@@ -1,6 +1,8 @@
 package layers
 
 import (
+	"fmt"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -56,6 +58,28 @@ func grammarPlatform() strictyaml.Grammar {
 func grammarURL() strictyaml.Grammar {
 	trim := func(s string) string { return strings.TrimRight(s, "/") }
 	return strictyaml.Grammar{What: "a URL", Check: plainURL, Normal: trim, Pattern: urlExpr, Limit: 1024}
+}
+
+// grammarRegistry is the URL of a mirror of a registry.
+func grammarRegistry() strictyaml.Grammar {
+	g := grammarURL()
+	g.What, g.Check = "the URL of a registry: https://HOST, or https://HOST/PATH", registryURL
+	return g
+}
+
+// registryPath is what may stand before the names of repositories.
+var registryPath = lazy(`^/*[a-z0-9]+([._/-]+[a-z0-9]+)*/*$`)
+
+func registryURL(s string) (string, string) {
+	if wrong, fix := plainURL(s); wrong != "" {
+		return wrong, fix
+	}
+	u, err := url.Parse(s)
+	if err != nil || strings.Trim(u.Path, "/") != "" && !registryPath().MatchString(u.Path) {
+		return fmt.Sprintf("%s has a path that no image's name begins with", quoteShort(s)),
+			"write it in lower case, as before the name of an image: https://HOST/PROJECT"
+	}
+	return "", ""
 }
 
 // grammarIndex is the URL of a package index.

@@ -37,7 +37,12 @@ func imageMirrorValue(m *Mirrors) strictyaml.Value {
 				"name a mirror, or give its URLs as {apt: URL, conda: URL, pip: URL}")
 			return
 		}
-		if own, ok := readMirror(t, n, key); ok {
+		own, ok := readMirror(t, n, key)
+		switch {
+		case ok && own.Registry != "":
+			t.AddAt(n, key, "has a mirror of a registry, and the image pulls no images",
+				"move registry to mirrors.fetch")
+		case ok:
 			m.Image = &own
 		}
 	})
@@ -90,7 +95,7 @@ func mirrorList(m *Mirrors) strictyaml.Value {
 }
 
 // mirrorURLs are the URLs of a mirror of the user's own.
-type mirrorURLs struct{ apt, conda, pip, installer string }
+type mirrorURLs struct{ apt, conda, pip, installer, registry string }
 
 func (u *mirrorURLs) keys() []strictyaml.Key {
 	return []strictyaml.Key{
@@ -107,6 +112,10 @@ func (u *mirrorURLs) keys() []strictyaml.Key {
 		{Name: "installer", Doc: "A directory of Miniconda's and Miniforge's installers.",
 			Example: "https://mirror.example/miniconda",
 			Value:   strictyaml.String(&u.installer, grammarURL())},
+		{Name: "registry", Doc: "A mirror of Docker Hub, for bases of `docker.io`. A path stands before the names of " +
+			"images, as in Harbor's proxy projects. Only in `fetch`.",
+			Example: "https://harbor.example/hub",
+			Value:   strictyaml.String(&u.registry, grammarRegistry())},
 	}
 }
 
@@ -134,12 +143,17 @@ func readMirror(t *strictyaml.Reader, n *strictyaml.Node, key string) (m Mirror,
 	var u mirrorURLs
 	t.Read(n, key, strictyaml.Map(u.keys()...))
 	if len(n.Pairs) == 0 {
-		t.AddAt(n, key, "is a mirror without URLs", "give it one or more of apt, conda, pip and installer")
+		t.AddAt(n, key, "is a mirror without URLs", "give it one or more of apt, conda, pip, installer and registry")
 	}
 	if t.Count() > before {
 		return Mirror{}, false
 	}
-	return ownMirror(u.apt, u.conda, u.pip, u.installer), true
+	m = ownMirror(u.apt, u.conda, u.pip, u.installer)
+	m.Registry = u.registry
+	if at, err := url.Parse(u.registry); err == nil && m.Name == "" {
+		m.Name = at.Host
+	}
+	return m, true
 }
 
 // ownMirror is a mirror of the user's own, from URLs without a slash at their

@@ -1,6 +1,6 @@
-// Package hostconf reads where a machine fetches packages from: the settings of pip, uv, conda and apt, and
-// the certificates that it trusts beside the system's. It reads files and variables. It makes no request
-// and runs nothing.
+// Package hostconf reads where a machine fetches packages and images from: the settings of pip, uv, conda, apt and of
+// what pulls images, and the certificates that it trusts beside the system's. It reads files and variables. It makes no
+// request and runs nothing.
 package hostconf
 
 import (
@@ -59,6 +59,9 @@ type Config struct {
 	// Ubuntu and Debian are the roots of apt's archives. Ports is the root for Ubuntu's other
 	// architectures.
 	Ubuntu, UbuntuSecurity, Ports, Debian, DebianSecurity Value
+	// Registries are the mirrors of image registries, by the name that references have ("docker.io"), in the order in
+	// which they are asked. What stands before the names of repositories is the URL's path.
+	Registries map[string][]Value
 	// Certs are files or directories of certificates to trust.
 	Certs []Value
 	// Logins are users and passwords of the URLs above, by origin: see Origin.
@@ -83,6 +86,7 @@ func Read(m Machine) Config {
 	r.uv()
 	r.conda()
 	r.apt()
+	r.registries()
 	r.certs()
 	return r.config
 }

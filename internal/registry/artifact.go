@@ -29,7 +29,7 @@ func (c *Client) Manifest(ctx context.Context, ref string) (Stored, bool, error)
 	if err != nil {
 		return Stored{}, false, err
 	}
-	desc, err := c.from(named, false).Get(ctx, parsed)
+	desc, err := c.get(ctx, parsed, named, false)
 	if statusOf(err) == http.StatusNotFound {
 		return Stored{}, false, nil
 	}

@@ -127,7 +127,7 @@ func (s shelf) tags(w http.ResponseWriter, r *http.Request, repo string) {
 // hubName is a registry's host as references have it.
 func hubName(host string) string {
 	if host == name.DefaultRegistry {
-		return dockerHub
+		return DockerHub
 	}
 	return host
 }

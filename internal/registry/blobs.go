@@ -7,7 +7,9 @@ import (
 	"io"
 	"sync"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/partial"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 )
@@ -59,11 +61,14 @@ func (c *Client) OpenBlob(ctx context.Context, ref string, d digest.Digest, offs
 		return nil, err
 	}
 	host := parsed.Context().RegistryStr()
-	layer, err := c.from(named, false).Layer(ctx, parsed.Context().Digest(d.String()))
-	if err != nil {
-		return nil, c.fail("read layer of", ref, host, err)
-	}
-	r, err := layer.Compressed()
+	blob := parsed.Context().Digest(d.String())
+	r, err := readFrom(ctx, c, blob, named, false, func(p *remote.Puller, at name.Reference) (io.ReadCloser, error) {
+		layer, err := p.Layer(ctx, at.Context().Digest(d.String()))
+		if err != nil {
+			return nil, err
+		}
+		return layer.Compressed()
+	})
 	if err != nil {
 		return nil, c.fail("read layer of", ref, host, err)
 	}

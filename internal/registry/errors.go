@@ -70,18 +70,37 @@ func (e *Error) reason() string {
 			next = "it, or a proxy before it, limits the size of a request: raise that limit, or make layers smaller"
 		case e.Status == http.StatusInsufficientStorage:
 			next = "it has no room left: free some, or push elsewhere"
-		case e.Status == http.StatusTooManyRequests && e.Host == dockerHub:
+		case e.Status == http.StatusTooManyRequests && e.Host == DockerHub:
 			next = hubLimits
 		case e.Status >= 500 || e.Status == http.StatusTooManyRequests:
 			next = "the registry is in trouble or limits requests: try again later"
 		}
 		return fmt.Sprintf("registry %s answered %s%s: %s", e.Host, statusText(e.Status), diagnostics(e.Err), next)
 	}
-	return e.transportReason()
+	text := e.transportReason()
+	if e.Host == DockerHub && e.unreachable() {
+		text += "; where Docker Hub cannot be reached, name a mirror of it: mirrors: {fetch: [{registry: " +
+			"https://MIRROR}, official]}"
+	}
+	return text
 }
 
+// unreachable tells whether there was no answer.
+func (e *Error) unreachable() bool {
+	var (
+		dns     *net.DNSError
+		timeout net.Error
+	)
+	return errors.As(e.Err, &dns) || errors.Is(e.Err, syscall.ECONNREFUSED) || errors.Is(e.Err, syscall.ENETUNREACH) ||
+		errors.Is(e.Err, syscall.EHOSTUNREACH) || errors.Is(e.Err, syscall.ECONNRESET) ||
+		errors.Is(e.Err, context.DeadlineExceeded) || errors.Is(e.Err, os.ErrDeadlineExceeded) ||
+		errors.As(e.Err, &timeout) && timeout.Timeout()
+}
+
+// DockerHub is the registry of references without a host.
+const DockerHub = "docker.io"
+
 const (
-	dockerHub = "docker.io"
 	// hubLimits are of https://docs.docker.com/docker-hub/usage/, read 2026-11; asking for a
 	// manifest's digest does not count.
 	hubLimits = "Docker Hub lets an address pull 100 images in 6 hours, and a free account 200: run \"docker " +
@@ -151,7 +170,7 @@ func (c *Client) fail(op, ref, host string, err error) error {
 		return err
 	}
 	if host == name.DefaultRegistry {
-		host = dockerHub // as its users write it
+		host = DockerHub // as its users write it
 	}
 	e := &Error{Op: op, Ref: ref, Host: host, Err: err, insecure: c.insecure(host)}
 	var terr *transport.Error

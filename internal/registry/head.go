@@ -39,7 +39,7 @@ func (c *Client) Head(ctx context.Context, ref string) (Descriptor, bool, error)
 	if err != nil {
 		return Descriptor{}, false, err
 	}
-	desc, err := c.from(named, false).Get(ctx, parsed)
+	desc, err := c.get(ctx, parsed, named, false)
 	if statusOf(err) == http.StatusNotFound {
 		return Descriptor{}, false, nil
 	}

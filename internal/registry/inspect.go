@@ -62,7 +62,7 @@ func (c *Client) Inspect(ctx context.Context, ref string, artifactTypes ...strin
 		return Image{}, err
 	}
 	host := parsed.Context().RegistryStr()
-	desc, err := c.from(named, false).Get(ctx, parsed)
+	desc, err := c.get(ctx, parsed, named, false)
 	if err != nil {
 		return Image{}, c.fail("inspect", ref, host, err)
 	}

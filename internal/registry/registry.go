@@ -46,6 +46,10 @@ type Options struct {
 	// Bases are images at hand. Resolve, Head, Inspect, Manifest and OpenBlob take what these have from them, and
 	// ask no registry. Resolve alone takes tags from them. Default: none.
 	Bases Images
+	// Mirrors gives the mirrors of a registry ("docker.io"), which are asked first. Resolve, Head, Inspect, Manifest and
+	// OpenBlob use them: they read by digest, except for Resolve, which believes a mirror in what a tag names. It is
+	// called often. Default: there are none.
+	Mirrors func(registry string) []Mirror
 	// Log gets what delays small exchanges that are repeated: tags, attachments, the question whether a
 	// push is allowed. A push has its own Log. Default: nobody gets it.
 	Log func(format string, args ...any)
@@ -64,6 +68,7 @@ type Client struct {
 	responses *responseCache
 	logins    *loginCache
 	documents *documentCache
+	mirrors   mirrorState
 	err       error // options that the library refused; every call returns it
 }
 
@@ -131,6 +136,9 @@ func (c *Client) insecure(host string) bool {
 		bare = h
 	}
 	if Loopback(bare) {
+		return true
+	}
+	if c.insecureMirror(host) {
 		return true
 	}
 	for _, h := range c.o.Insecure {

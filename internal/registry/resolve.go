@@ -33,7 +33,7 @@ func (c *Client) Resolve(ctx context.Context, ref string, p ocispecs.Platform) (
 		return Pinned{}, err
 	}
 	host := parsed.Context().RegistryStr()
-	desc, err := c.from(named, true).Get(ctx, parsed)
+	desc, err := c.get(ctx, parsed, named, true)
 	if err != nil {
 		return Pinned{}, c.fail("pin", ref, host, err)
 	}

@@ -50,6 +50,11 @@ func HostPlaces(c hostconf.Config) []Place {
 	add("ubuntu", c.Ubuntu)
 	add("ubuntu-security", c.UbuntuSecurity)
 	add("ubuntu-ports", c.Ports)
+	for _, name := range slices.Sorted(maps.Keys(c.Registries)) {
+		for _, v := range c.Registries[name] {
+			add("registry "+name, v)
+		}
+	}
 	for _, v := range c.Certs {
 		out = append(out, Place{Mirror: layers.HostMirror, Part: "certificates", URL: v.Text, From: v.From})
 	}

@@ -34,6 +34,7 @@ type Sources struct {
 	logins   map[string]*url.Userinfo // by origin
 	bundles  bundle.Set
 	resolved time.Time
+	bases    baseImages
 	read     atomic.Int64 // bytes of image layers that were read for the builder
 
 	mu     sync.Mutex
@@ -184,6 +185,7 @@ func (s *Sources) Pin(ctx context.Context, ref string, p llb.Platform) (layers.P
 	if err != nil {
 		return layers.PinnedImage{}, err
 	}
+	s.KnowBase(ref, pinned.Manifest)
 	return layers.PinnedImage{Digest: pinned.Manifest, Config: pinned.Config, Layers: pinned.Layers}, nil
 }
 
@@ -232,14 +234,6 @@ func (s *Sources) Open(ctx context.Context, d digest.Digest) (io.ReadCloser, int
 		return nil, 0, fmt.Errorf("open local file %q: %w", file.Name, err)
 	}
 	return r, file.Size, nil
-}
-
-// HasImage implements llb.ImageSource: bundles have base images.
-func (s *Sources) HasImage(d digest.Digest) bool { return s != nil && s.bundles.HasImage(d) }
-
-// OpenImage implements llb.ImageSource.
-func (s *Sources) OpenImage(ctx context.Context, d digest.Digest) (llb.LayerReader, int64, error) {
-	return s.bundles.OpenImage(ctx, d)
 }
 
 // ServeConn implements layers.Sources.
