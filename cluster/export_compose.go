@@ -52,6 +52,33 @@ func (e *exporter) compose() mapping {
 	return out
 }
 
+// composeAccess is what a service may use of its host.
+func (e *exporter) composeAccess(n Node) mapping {
+	var limits mapping
+	for _, u := range n.Access.limits(noFile) {
+		limits = append(limits, pair{Key: u.Name,
+			Value: mapping{{Key: "soft", Value: u.Limit}, {Key: "hard", Value: u.Limit}}})
+	}
+	out := mapping{{Key: "ulimits", Value: limits}}
+	for _, list := range []struct {
+		key    string
+		values []string
+	}{{"devices", n.Access.Devices}, {"cap_add", n.Access.CapAdd}, {"group_add", n.Access.Groups}} {
+		if len(list.values) > 0 {
+			out = append(out, pair{Key: list.key, Value: list.values})
+		}
+	}
+	if n.Access.Runtime != "" {
+		out = append(out, pair{Key: "runtime", Value: n.Access.Runtime})
+	}
+	if n.GPUs > 0 && !n.Access.bringsGPUs() {
+		e.note("replicas of one service get the same GPUs, the first ones: keep one node with GPUs on a host")
+		out = append(out,
+			pair{Key: "gpus", Value: []mapping{{{Key: "driver", Value: "nvidia"}, {Key: "count", Value: n.GPUs}}}})
+	}
+	return out
+}
+
 func (e *exporter) service(g nodeGroup, args []string, address string) mapping {
 	in := envInput{Address: address}
 	if hasToken(e.version) {
@@ -76,15 +103,8 @@ func (e *exporter) service(g nodeGroup, args []string, address string) mapping {
 		{Key: "init", Value: true}, {Key: "restart", Value: "unless-stopped"},
 		{Key: "stop_grace_period", Value: fmt.Sprintf("%ds", stopTimeout)},
 		{Key: "shm_size", Value: fmt.Sprintf("%db", g.node.SHM)},
-		{
-			Key:   "ulimits",
-			Value: mapping{{Key: "nofile", Value: mapping{{Key: "soft", Value: noFile}, {Key: "hard", Value: noFile}}}},
-		},
 		{Key: "security_opt", Value: []string{"no-new-privileges:true"}}}
-	if g.node.GPUs > 0 {
-		out = append(out,
-			pair{Key: "gpus", Value: []mapping{{{Key: "driver", Value: "nvidia"}, {Key: "count", Value: g.node.GPUs}}}})
-	}
+	out = append(out, e.composeAccess(g.node)...)
 	var mounts []mapping
 	for _, m := range g.node.Mounts {
 		kind := "bind"

@@ -95,7 +95,11 @@ func (e *exporter) startParams(n Node, operator kubeRayOperator) map[string]stri
 func (e *exporter) podTemplate(container string, g nodeGroup, operator kubeRayOperator) mapping {
 	limits := mapping{{Key: "cpu", Value: strconv.Itoa(max(1, g.node.CPUs))},
 		{Key: "memory", Value: fmt.Sprintf("%dMi", g.total>>20)}}
-	if g.node.GPUs > 0 {
+	if a := g.node.Access; len(a.Devices)+len(a.Groups)+len(a.Ulimits) > 0 || a.Runtime != "" {
+		e.note("devices, group_add, ulimits and runtime of %s are not in its pods: Kubernetes gives devices by the "+
+			"resources of a device plugin, ulimits by the container runtime, and runtimes by runtimeClassName", g.name)
+	}
+	if g.node.GPUs > 0 && !g.node.Access.bringsGPUs() {
 		limits = append(limits, pair{Key: "nvidia.com/gpu", Value: strconv.Itoa(g.node.GPUs)})
 	}
 	c := mapping{{Key: "name", Value: container}, {Key: "image", Value: e.image},
@@ -126,8 +130,11 @@ func (e *exporter) podTemplate(container string, g nodeGroup, operator kubeRayOp
 
 // containerSecurity is what a node's container may do.
 func containerSecurity(n Node) mapping {
-	out := mapping{{Key: "allowPrivilegeEscalation", Value: false},
-		{Key: "capabilities", Value: mapping{{Key: "drop", Value: []string{"ALL"}}}}}
+	capabilities := mapping{{Key: "drop", Value: []string{"ALL"}}}
+	if len(n.Access.CapAdd) > 0 {
+		capabilities = append(capabilities, pair{Key: "add", Value: n.Access.CapAdd})
+	}
+	out := mapping{{Key: "allowPrivilegeEscalation", Value: false}, {Key: "capabilities", Value: capabilities}}
 	if n.ReadOnly {
 		out = append(out, pair{Key: "readOnlyRootFilesystem", Value: true})
 	}

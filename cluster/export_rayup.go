@@ -138,9 +138,11 @@ func (e *exporter) auth() mapping {
 // runOptions are the arguments of `docker run`, which `ray up` pastes into a shell's command line.
 func (e *exporter) runOptions(g nodeGroup) []string {
 	out := []string{"--init", fmt.Sprintf("--shm-size=%d", g.node.SHM),
-		fmt.Sprintf("--ulimit=nofile=%d:%d", noFile, noFile),
 		"--security-opt=no-new-privileges"}
-	if g.node.GPUs > 0 {
+	for _, flag := range g.node.Access.runFlags() {
+		out = append(out, shellQuote(flag))
+	}
+	if g.node.GPUs > 0 && !g.node.Access.bringsGPUs() {
 		out = append(out, fmt.Sprintf("--gpus=%d", g.node.GPUs))
 	}
 	in := envInput{Address: headAddress(rayUpAddress(e.spec.Head), e.spec.Head.Ports.GCS)}
@@ -176,6 +178,7 @@ func (e *exporter) runOptions(g nodeGroup) []string {
 }
 
 func sameContainer(a, b nodeGroup) bool {
-	return a.node.SHM == b.node.SHM && a.node.GPUs == b.node.GPUs && maps.Equal(a.node.Env, b.node.Env) &&
+	return a.node.SHM == b.node.SHM && a.node.GPUs == b.node.GPUs && a.node.Access.equal(b.node.Access) &&
+		maps.Equal(a.node.Env, b.node.Env) &&
 		slices.Equal(a.node.Mounts, b.node.Mounts) && slices.Equal(a.node.writablePaths(""), b.node.writablePaths(""))
 }

@@ -3,6 +3,8 @@ package cluster
 import (
 	"net/netip"
 	"time"
+
+	"github.com/raybuild/raybuild/internal/docker"
 )
 
 // Labels of every container and volume of a cluster. A cluster has no other state.
@@ -67,13 +69,14 @@ type container struct {
 	Labels          map[string]string
 	Network         string // "host"
 	Init            bool
-	Restart         string  // "unless-stopped"
-	StopTimeout     int     // seconds
-	NoFile          int64   // soft and hard ulimit
+	Restart         string // "unless-stopped"
+	StopTimeout     int    // seconds
+	Ulimits         []docker.Ulimit
 	SHM             int64   // bytes
 	Mounts          []Mount // sorted by target
 	NoNewPrivileges bool
 	GPUs            int           // devices to request; 0: none
+	GPUIDs          []string      // which ones; none: the Engine's first ones
 	Address         netip.Addr    // that the node advertises
 	Resources       nodeResources // that Ray must report for it
 }

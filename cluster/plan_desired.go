@@ -99,10 +99,14 @@ func (p *planner) container(n Node, f hostFacts) container {
 		p.fail("node %s: %w", n.ID, err)
 	}
 	c := container{Node: n, Host: n.Host.ID(), Name: n.ID, Image: p.image.Ref, Cmd: args, Network: "host", Init: true,
-		Restart: "unless-stopped", StopTimeout: stopTimeout, NoFile: noFile, SHM: n.SHM, NoNewPrivileges: true,
-		GPUs: n.GPUs, Address: address,
+		Restart: "unless-stopped", StopTimeout: stopTimeout, Ulimits: n.Access.limits(noFile), SHM: n.SHM,
+		NoNewPrivileges: true,
+		Address:         address,
 		Resources: nodeResources{CPU: float64(n.CPUs), GPU: float64(n.GPUs), Memory: n.Memory,
 			ObjectStore: n.ObjectStore, Custom: n.Resources}}
+	if !n.Access.bringsGPUs() {
+		c.GPUs, c.GPUIDs = n.GPUs, p.gpuIDs(n)
+	}
 	c.Mounts = append(slices.Clone(n.Mounts), writable(n.writablePaths(p.image.User))...)
 	in := envInput{Address: head}
 	if hasToken(p.version) {
@@ -151,13 +155,21 @@ func (c *container) parts() map[string]string {
 	if c.Node.ReadOnly { // other nodes keep the digest that they have
 		engine = append(engine, "read-only")
 	}
-	return map[string]string{
+	limits := []any{c.SHM, noFile, c.GPUs, c.StopTimeout}
+	if len(c.GPUIDs) > 0 {
+		limits = append(limits, c.GPUIDs)
+	}
+	parts := map[string]string{
 		"args":   digestOf(c.command()),
 		"env":    digestOf(c.Env),
 		"mounts": digestOf(c.Mounts),
-		"limits": digestOf([]int64{c.SHM, c.NoFile, int64(c.GPUs), int64(c.StopTimeout)}),
+		"limits": digestOf(limits),
 		"engine": digestOf(engine),
 	}
+	if !c.Node.Access.empty() {
+		parts["devices"] = digestOf(c.Node.Access)
+	}
+	return parts
 }
 
 // command is what the container runs.
@@ -214,17 +226,12 @@ func (p *planner) checkHosts() {
 		if err := canUnpack(f.Engine, p.image.MediaTypes); err != nil {
 			p.fail("host %s: %w", h.ID(), err)
 		}
-		var gpus int
 		var shm, memory int64
 		for _, n := range p.spec.Nodes() {
 			if n.Host.ID() == h.ID() {
 				n = p.sizes(n, f)
-				gpus, shm, memory = gpus+n.GPUs, shm+n.SHM, memory+n.Memory
+				shm, memory = shm+n.SHM, memory+n.Memory
 			}
-		}
-		if gpus > f.GPUs {
-			p.fail("host %s: num_gpus asks for %d, and Docker offers %d there; install the GPU's container runtime, "+
-				"or lower num_gpus", h.ID(), gpus, f.GPUs)
 		}
 		if f.Memory > 0 && shm+memory > f.Memory {
 			p.fail("host %s: shm_size and memory ask for %d MiB, and the host has %d MiB; lower them", h.ID(),

@@ -61,7 +61,8 @@ func TestDesiredContainer(t *testing.T) {
 	w := c[2]
 	if w.Name != "demo-w-10-0-0-3" || w.Image != "registry/ray@"+digest1 || w.Network != "host" ||
 		!w.Init || w.Restart != "unless-stopped" ||
-		w.StopTimeout < 30 || w.NoFile < 65536 || !w.NoNewPrivileges || w.Address != netip.MustParseAddr("10.0.0.3") {
+		w.StopTimeout < 30 || fmt.Sprint(w.Ulimits) != "[{nofile 65536}]" || !w.NoNewPrivileges ||
+		w.Address != netip.MustParseAddr("10.0.0.3") {
 		t.Errorf("worker %+v", w)
 	}
 	if fmt.Sprint(w.Env) != "[A=1 B=2 RAY_ADDRESS=10.0.0.1:6379 RAY_AUTH_MODE=token "+
@@ -200,7 +201,6 @@ func TestDesiredRefuses(t *testing.T) {
 			func(f map[string]hostFacts, _ *ImageFacts) {
 				f["u@a"], f["u@b"] = factsAt("10.0.0.5"), factsAt("10.0.0.5")
 			}, "would both advertise 10.0.0.5"},
-		{"more GPUs than there are", threeHosts + "num_gpus: 1\n", nil, "num_gpus asks for 1, and Docker offers 0"},
 		{"more memory than there is", threeHosts + "memory: 40g\n", nil, "and the host has 32768 MiB"},
 		{"labels in an old Ray", threeHosts + "accept_no_auth: true\nlabels: {a: b}\n",
 			func(_ map[string]hostFacts, i *ImageFacts) { i.RayVersion = "1.8.0" }, "no node labels"},

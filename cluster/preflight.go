@@ -21,10 +21,11 @@ const (
 // named before anything starts. Errors are by host; warnings go to the log.
 func (l *launch) preflight(ctx context.Context, cs *clusterState) map[string]error {
 	needs, makes, evicts := map[string][]portNeed{}, map[string]bool{}, map[string]bool{}
+	gpus := map[string]bool{} // nodes that are made there want some
 	for _, a := range cs.actions {
 		evicts[a.Host] = evicts[a.Host] || l.TakeOver && a.Kind == Remove
 		if a.Kind == Create || a.Kind == Recreate {
-			makes[a.Host] = true
+			makes[a.Host], gpus[a.Host] = true, gpus[a.Host] || a.Want.GPUs > 0
 		}
 		if a.Kind != Create || evicts[a.Host] {
 			continue // ports of a container that is there are its own, or those of the cluster that goes
@@ -45,6 +46,10 @@ func (l *launch) preflight(ctx context.Context, cs *clusterState) map[string]err
 		}
 		if w := oldSeccomp(hs.facts.Engine); w != "" {
 			l.logf("%s: warning: %s", id, w)
+		}
+		if gpus[id] && hs.facts.GPUs == 0 {
+			l.logf("%s: warning: its Engine lists no runtime and no device for GPUs; num_gpus is tried all the same",
+				id)
 		}
 		ctx, cancel := docker.Within(ctx, engineLimit)
 		defer cancel()

@@ -97,6 +97,7 @@ type Node struct {
 	Args      []string // further `ray start` arguments, each one argument
 	Ports     Ports
 	TempDir   string // Ray's --temp-dir in the container
+	Access    Access // what the container may use of its host
 	ReadOnly  bool   // the container writes only below its mounts, /tmp, /var/tmp, /run, TempDir and the user's home
 }
 

@@ -334,9 +334,12 @@ func (l *launch) act(ctx context.Context, h *docker.Host, a action, cs *clusterS
 	}
 	c := docker.Create{Name: a.Want.Name, Image: a.Want.Image, Cmd: a.Want.command(), Env: a.Want.Env, Labels: labels,
 		Network: a.Want.Network,
-		Init:    a.Want.Init, Restart: a.Want.Restart, StopTimeout: a.Want.StopTimeout, NoFile: a.Want.NoFile,
-		SHM: a.Want.SHM, GPUs: a.Want.GPUs,
+		Init:    a.Want.Init, Restart: a.Want.Restart, StopTimeout: a.Want.StopTimeout, Ulimits: a.Want.Ulimits,
+		SHM: a.Want.SHM, GPUs: a.Want.GPUs, GPUIDs: a.Want.GPUIDs,
 		NoNewPrivileges: a.Want.NoNewPrivileges, DropCaps: droppedCaps(), Pids: maxPids, ReadOnly: a.Want.Node.ReadOnly}
+	access := a.Want.Node.Access
+	c.Devices, c.CDI = access.devices()
+	c.AddCaps, c.Groups, c.Runtime = access.CapAdd, access.Groups, access.Runtime
 	for _, m := range a.Want.Mounts {
 		c.Mounts = append(c.Mounts, docker.Mount{Volume: m.Volume, Source: m.Source, Target: m.Target,
 			ReadOnly: m.ReadOnly})
@@ -346,10 +349,10 @@ func (l *launch) act(ctx context.Context, h *docker.Host, a action, cs *clusterS
 		return fmt.Errorf("a container named %s exists and does not belong to this cluster; remove or rename it (%w)",
 			a.Want.Name, err)
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		err = h.Start(ctx, id)
 	}
-	return h.Start(ctx, id)
+	return explainGPUs(a.Want, err)
 }
 
 // stopAndRemove gives Ray the time to end by itself.

@@ -25,6 +25,7 @@ func (s settings) clone() settings {
 	s.node.Env = maps.Clone(s.node.Env)
 	s.node.Mounts = slices.Clone(s.node.Mounts)
 	s.node.Args = slices.Clone(s.node.Args)
+	s.node.Access = s.node.Access.clone()
 	return s
 }
 
@@ -33,7 +34,7 @@ const nodeKeyGroup = "The keys of a node"
 
 // settingKeys are the keys of settings. Mappings are added to what the defaults hold, lists and values replace it.
 func settingKeys(s *settings) []strictyaml.Key {
-	keys := append(amountKeys(&s.node), containerKeys(s)...)
+	keys := slices.Concat(amountKeys(&s.node), containerKeys(s), accessKeys(&s.node.Access))
 	for i := range keys {
 		keys[i].Group = nodeKeyGroup
 	}

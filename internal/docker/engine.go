@@ -164,9 +164,10 @@ type Create struct {
 	Init            bool   // an init process reaps what is left behind
 	Restart         string // unless-stopped, …
 	StopTimeout     int    // seconds
-	NoFile          int64  // open files, soft and hard
-	SHM             int64  // bytes of /dev/shm
+	Ulimits         []Ulimit
+	SHM             int64 // bytes of /dev/shm
 	GPUs            int
+	GPUIDs          []string // the numbers of GPUs; none: the first ones
 	NoNewPrivileges bool
 	DropCaps        []string // capabilities that it does not get: ALL, or names without CAP_
 	AddCaps         []string // and those that it gets beside the Engine's own, or beside none
@@ -175,6 +176,22 @@ type Create struct {
 	Pids            int64    // most processes
 	Memory          int64    // most bytes of memory
 	Mounts          []Mount
+	Devices         []Device
+	CDI             []string // names of devices of the Container Device Interface
+	Groups          []string // further groups of its user
+	Runtime         string   // of the Engine; "": its default
+}
+
+// Ulimit is a limit of processes, soft and hard.
+type Ulimit struct {
+	Name  string // memlock, nofile, …
+	Limit int64  // -1: none
+}
+
+// Device is a device of the host.
+type Device struct {
+	Source, Target string
+	May            string // read, write, make a node: some of "rwm"
 }
 
 // Mount is a directory of the host, or a volume, in a container.
@@ -199,9 +216,10 @@ func (h *Host) Create(ctx context.Context, c Create) (string, error) {
 	if c.Init {
 		host.Init = &c.Init
 	}
-	if c.NoFile > 0 {
-		host.Ulimits = []*container.Ulimit{{Name: "nofile", Soft: c.NoFile, Hard: c.NoFile}}
+	for _, u := range c.Ulimits {
+		host.Ulimits = append(host.Ulimits, &container.Ulimit{Name: u.Name, Soft: u.Limit, Hard: u.Limit})
 	}
+	host.GroupAdd, host.Runtime = c.Groups, c.Runtime
 	if c.NoNewPrivileges {
 		host.SecurityOpt = []string{"no-new-privileges"}
 	}
@@ -214,6 +232,16 @@ func (h *Host) Create(ctx context.Context, c Create) (string, error) {
 	host.Memory = c.Memory
 	if c.GPUs > 0 {
 		host.DeviceRequests = []container.DeviceRequest{{Count: c.GPUs, Capabilities: [][]string{{"gpu"}}}}
+		if len(c.GPUIDs) > 0 { // an Engine takes one of the two
+			host.DeviceRequests[0].Count, host.DeviceRequests[0].DeviceIDs = 0, c.GPUIDs
+		}
+	}
+	for _, d := range c.Devices {
+		host.Devices = append(host.Devices, container.DeviceMapping{PathOnHost: d.Source, PathInContainer: d.Target,
+			CgroupPermissions: d.May})
+	}
+	if len(c.CDI) > 0 {
+		host.DeviceRequests = append(host.DeviceRequests, container.DeviceRequest{Driver: "cdi", DeviceIDs: c.CDI})
 	}
 	for _, m := range c.Mounts {
 		kind := mount.TypeBind
