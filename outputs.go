@@ -28,6 +28,7 @@ func (p *Project) destinations(ctx context.Context, o *BuildOptions, graph *laye
 		SolveOptions: llb.SolveOptions{
 			HostNetwork: p.recipe.HostNetwork(),
 			Limits:      p.recipe.Limits,
+			Proxy:       p.stepProxy(),
 			NoCache:     o.NoCache,
 			CacheFrom:   o.CacheFrom,
 			CacheTo:     exports(o.CacheTo),

@@ -233,8 +233,12 @@ func (e Exec) options() func(*layout) []bkllb.RunOption {
 		fixed = append(fixed, bkllb.AddMount(c.Path, bkllb.Scratch(),
 			bkllb.AsPersistentCacheDir(c.ID, bkllb.CacheMountLocked)))
 	}
+	online := e.Network != Offline
 	return func(l *layout) []bkllb.RunOption {
 		opts := slices.Clone(fixed)
+		if online {
+			opts = append(opts, l.proxy.option()...)
+		}
 		for _, m := range mounts {
 			how := selector(m.From)
 			if m.Write {

@@ -145,7 +145,7 @@ func (c *call) give(ctx context.Context, caps apicaps.CapSet) giving {
 // layout is a layout for a solve of this call.
 func (c *call) layout(ctx context.Context, gw gateway.Client, line, noCache bool) *layout {
 	l := newLayout(line, noCache)
-	l.limits = c.o.Limits
+	l.limits, l.proxy = c.o.Limits, c.o.Proxy
 	if !line {
 		l.over = c.b.overDir(ctx)
 	}

@@ -52,6 +52,7 @@ type layout struct {
 	// noCache: run every step and file operation again. It is metadata and changes no operation's bytes.
 	noCache bool
 	limits  Limits // of commands without their own; metadata, too
+	proxy   Proxy  // of commands with a network: only a solve has one
 	memo    map[*node]bkllb.State
 	// rebased holds the steps of a line that were moved onto another base.
 	rebased map[rebase]bkllb.State

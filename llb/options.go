@@ -42,7 +42,9 @@ type SolveOptions struct {
 	// solve. Default: such commands are refused.
 	HostNetwork bool
 	// Limits of commands that have none of their own. Default: no limits.
-	Limits     Limits
+	Limits Limits
+	// Proxy of commands that have a network. Default: none, not even that of this process.
+	Proxy      Proxy
 	Progress   ProgressMode // default [ProgressAuto]
 	ProgressTo io.Writer    // default: nothing is shown
 	Title      string       // first line of progress on a terminal; default "Building"

@@ -88,7 +88,8 @@ func (c *call) pack(ctx context.Context, images []Image, o BuildOptions) (*packi
 	p.packed = make(chan *Content, len(parts))
 	for _, one := range parts {
 		l := newLayout(false, false)
-		l.give.image = c.sess.atHand // else steps on an image at hand have other digests in the solve
+		// Else steps on an image at hand, and those with a proxy, have other digests in the solve.
+		l.give.image, l.proxy = c.sess.atHand, c.o.Proxy
 		def, err := one.marshal(ctx, l)
 		if err != nil {
 			return nil, err
@@ -273,7 +274,7 @@ func (p *packing) wait(ctx context.Context) {
 
 // blobs makes the blobs of a part of the image.
 func (p *packing) blobs(ctx context.Context, one Image) (*Content, bool) {
-	quiet := SolveOptions{Progress: ProgressQuiet, Limits: p.c.o.Limits}
+	quiet := SolveOptions{Progress: ProgressQuiet, Limits: p.c.o.Limits, Proxy: p.c.o.Proxy}
 	v, err := newView(ctx, quiet)
 	if err != nil {
 		return nil, false
