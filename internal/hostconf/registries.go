@@ -33,7 +33,7 @@ func (r *reader) registries() {
 // addRegistry adds a mirror of a registry, unless it has that one. The text is a URL.
 func (r *reader) addRegistry(registry, text, from string) {
 	u, err := url.Parse(text)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "" {
 		r.note("%s: a mirror of %s is no URL, and is not used", from, registry)
 		return
 	}

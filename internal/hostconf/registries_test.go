@@ -1,8 +1,8 @@
 package hostconf
 
 import (
-	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -106,9 +106,9 @@ func FuzzRegistries(f *testing.F) {
 		got := Read(Machine{Getenv: func(string) string { return "" }, Files: files, Dir: "/"})
 		for _, all := range got.Registries {
 			for _, v := range all {
-				if !strings.HasPrefix(v.Text, "http") || strings.Contains(v.Text, "@") && strings.Contains(
-					strings.SplitN(fmt.Sprint(v.Text), "/", 4)[2], "@") {
-					t.Errorf("mirror %q", v.Text)
+				if u, err := url.Parse(v.Text); err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" ||
+					u.Fragment != "" || !strings.HasPrefix(u.Scheme, "http") {
+					t.Errorf("mirror %q (%v)", v.Text, err)
 				}
 			}
 		}
