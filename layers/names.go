@@ -55,6 +55,8 @@ var (
 		`use lower-case letters, digits, "_" and "-", beginning with a letter`)
 	namePython = strictyaml.Pattern("a Python version", `3\.[0-9]{1,2}(\.[0-9]{1,3})?`, 10,
 		`write "3.12" or "3.12.4", in quotes`)
+	nameCUDA = strictyaml.Pattern("a version of CUDA", `[0-9]{1,2}\.[0-9]{1,2}`, 5,
+		`write it as nvidia-smi shows it, such as "12.6", in quotes`)
 	// PEP 440 as far as Ray uses it.
 	nameRayVersion = strictyaml.Pattern("a version of Ray",
 		`[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}((rc|\.post|\.dev)[0-9]{1,4})?`, 30,

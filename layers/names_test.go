@@ -173,7 +173,7 @@ func TestGrammarsRefuse(t *testing.T) {
 			"x; python_version", "x; (python_version < '3'", "x; extra == 'a' b",
 			"x; '1' < '2'", "x; " + strings.Repeat("(", 40) + "os_name=='a'" + strings.Repeat(")", 40), "x.whl",
 			"x.tar.gz", "~x", "x==1 --hash=sha256:abc"}},
-		"match": {matchSpec, []string{"numpy[version=1]", "*", "a b c d", "numpy=", "numpy=1=2=3", "__glibc",
+		"match": {matchSpec, []string{"numpy[version=1", "*", "a b c d", "numpy=", "numpy=1=2=3", "__glibc",
 			"a::b::c", "x.conda", "-c evil", "numpy>=1,", "numpy@1"}},
 		"platform": {platformName, []string{"linux", "darwin/arm64", "linux/amd64/v9", "linux/x86_64", "amd64"}},
 		"user":     {userName, []string{"Ray", "1000", "daemon", "www-data", "a:b", "ray$"}},

@@ -129,6 +129,9 @@ type Env struct {
 	Name string
 	// Python is its version: "3.12" or "3.12.4". Default: that of File, else "3.12".
 	Python string
+	// CUDA is the version that conda's solver takes as the machine's, "12.6": its virtual package __cuda. Default:
+	// none, the machine has no GPU.
+	CUDA string `json:",omitempty"` // locks from before it name the same inputs without it
 	// Conda are further conda packages as MatchSpecs, sorted.
 	Conda []string
 	// Channels to take packages from, best first: names ("conda-forge",

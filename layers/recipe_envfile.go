@@ -127,12 +127,11 @@ func envFileChannel(s string) (string, string) {
 
 // add puts a package where it belongs.
 func (e *EnvFile) add(spec string) {
-	name, _, _ := parseMatchSpec(spec)
-	switch name {
+	m, _, _ := parseMatchSpec(spec)
+	switch m.name {
 	case "pip":
 	case "python":
-		_, e.Python, _ = strings.Cut(strings.ToLower(spec), "python")
-		e.Python = strings.TrimSpace(e.Python)
+		e.Python = strings.ToLower(m.version)
 	default:
 		e.Conda = append(e.Conda, spec)
 	}
@@ -152,9 +151,12 @@ func (t *recipeReader) mergeEnvFile(tree *strictyaml.Node, r *Recipe, e *EnvFile
 		for _, c := range r.Env.Channels {
 			if anacondaChannel(c) {
 				t.AddAt(tree.Get("channels"), "channels",
-					fmt.Sprintf("%q is bound to Anaconda's terms of service, which are not accepted", c),
-					"read https://www.anaconda.com/legal and set miniconda.accept_anaconda_terms: true in the recipe, "+
-						"or use conda-forge")
+					fmt.Sprintf("%q is bound to Anaconda's terms of service, which are not accepted", c), termsFix)
+			}
+		}
+		for _, spec := range e.Conda {
+			if c := onlyFrom(spec); anacondaChannel(c) {
+				t.AddAt(at, "dependencies", termsOfSpec(spec), termsFix)
 			}
 		}
 	}

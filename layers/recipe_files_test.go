@@ -223,7 +223,7 @@ func TestEnvironmentFileRefused(t *testing.T) {
 		"channels: [defaults]\n" +
 			"dependencies: [zlib]": `environment.yml:1:11: channels: "defaults" is bound to Anaconda's terms of service, which are not accepted; read https://www.anaconda.com/legal and set miniconda.accept_anaconda_terms: true in the recipe, or use conda-forge`,
 		"dependencies: [{pip: [-r x.txt]}]": `environment.yml:1:23: dependencies[0].pip[0]: there is no file "x.txt" beside the recipe; paths are relative to the recipe's directory`,
-		"dependencies: [\"-c evil\"]":       `environment.yml:1:16: dependencies[0]: "-c evil" is not a conda package specification; write NAME, NAME=VERSION or "NAME>=1,<2", as in "libgcc-ng" or "conda-forge::numpy=1.26"`,
+		"dependencies: [\"-c evil\"]":       `environment.yml:1:16: dependencies[0]: "-c evil" is not a conda package specification; write NAME, NAME=VERSION, NAME=VERSION=BUILD or "NAME>=1,<2", as in "conda-forge::numpy=1.26" or "pytorch=*=*cuda*"`,
 		"variables: {A: b}":                 `environment.yml:1:12: variables: is not taken from environment.yml; move it to the recipe's image.env`,
 		"":                                  `environment.yml: is empty; remove env.file, or list dependencies`,
 		"dependencies:\n\t- x":              `environment.yml:2:1: a tab in the indentation; indent with spaces`,

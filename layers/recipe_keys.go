@@ -117,8 +117,13 @@ func envKeys(e *Env) []strictyaml.Key {
 			Value: strictyaml.String(&e.Name, grammarEnv())},
 		{Name: "python", Doc: "The version of Python.", Default: "that of `file`, else `3.12`", Example: `"3.12"`,
 			Value: strictyaml.String(&e.Python, namePython)},
-		{Name: "conda", Doc: "Further conda packages.", Default: "none", Example: "[numpy=1.26]",
-			Value: strictyaml.Strings(&e.Conda, grammarMatchSpec())},
+		{Name: "cuda", Doc: "The version of CUDA that conda's solver assumes, as if a GPU of such a driver were " +
+			"there (`__cuda`): that of the driver on your hosts, which `nvidia-smi` shows. Without it conda takes " +
+			"builds for CPUs, and refuses packages that need a GPU.",
+			Default: "none", Example: `"12.6"`, Value: strictyaml.String(&e.CUDA, nameCUDA)},
+		{Name: "conda", Doc: "Further conda packages, as conda writes them: name, version and build.", Default: "none",
+			Example: `[numpy=1.26, "pytorch=*=*cuda*"]`,
+			Value:   strictyaml.Strings(&e.Conda, grammarMatchSpec())},
 		{Name: "channels", Doc: "The conda channels that packages come from, best first.",
 			Default: "those of `file`, else `[conda-forge]`",
 			Example: "[conda-forge]", Value: strictyaml.Strings(&e.Channels, grammarChannel())},

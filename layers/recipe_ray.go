@@ -88,11 +88,8 @@ func rayOfConda(spec string) (Requirement, bool) {
 
 // condaVersion is the version of a conda specification as PEP 440 has it, without the build; "" for any.
 func condaVersion(spec string) string {
-	_, rest, ok := strings.Cut(strings.ToLower(spec), condaName(spec))
-	if !ok {
-		return ""
-	}
-	rest = strings.TrimSpace(rest)
+	m, _, _ := parseMatchSpec(spec)
+	rest := strings.ToLower(m.version)
 	exact := strings.HasPrefix(rest, "==")
 	version := strings.TrimLeft(rest, "= ")
 	switch {

@@ -163,7 +163,7 @@ func (r *Recipe) tree() object {
 		"miniconda": object{"distribution": r.Miniconda.Distribution, "version": r.Miniconda.Version,
 			"sha256": r.Miniconda.SHA256, "accept_anaconda_terms": r.Miniconda.AcceptAnacondaTerms},
 		"env": object{"name": r.Env.Name, "python": r.Env.Python, "conda": r.Env.Conda, "channels": r.Env.Channels,
-			"file": r.Env.File},
+			"file": r.Env.File, "cuda": r.Env.CUDA},
 		"ray": object{"version": r.Ray.Version, "extras": r.Ray.Extras},
 		"pip": object{"packages": r.Pip.Packages, "requirements": r.Pip.Requirements, "wheels": r.Pip.Wheels,
 			"pylock": lock, "resolver": r.Pip.Resolver, "extra_indexes": indexes, "added": r.Pip.Added},

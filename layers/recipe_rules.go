@@ -97,7 +97,10 @@ func (t *recipeReader) condaRules(r *Recipe) {
 		}
 	}
 	for _, spec := range r.Env.Conda {
-		switch name, _, _ := parseMatchSpec(spec); name {
+		if c := onlyFrom(spec); anacondaChannel(c) && !m.AcceptAnacondaTerms {
+			t.Add("env.conda", termsOfSpec(spec), termsFix)
+		}
+		switch condaName(spec) {
 		case "python":
 			t.Add("env.conda", fmt.Sprintf("%q belongs under env.python", spec), "remove it and set env.python")
 		case "ray", "ray-core", "ray-default", "ray-all", "ray-tune", "ray-rllib", "ray-serve", "ray-train", "ray-data":
@@ -105,6 +108,16 @@ func (t *recipeReader) condaRules(r *Recipe) {
 				"remove it: Ray is installed from its own wheels, by ray.version and ray.extras")
 		}
 	}
+}
+
+// termsFix is what to do where Anaconda's terms are not accepted.
+const termsFix = "read https://www.anaconda.com/legal and set miniconda.accept_anaconda_terms: true in the recipe, " +
+	"or use conda-forge"
+
+// termsOfSpec says that a specification insists on a channel of Anaconda's.
+func termsOfSpec(spec string) string {
+	return fmt.Sprintf("%q comes from a channel that is bound to Anaconda's terms of service, which are not accepted",
+		spec)
 }
 
 // anacondaChannel tells whether the use of a conda channel is bound to

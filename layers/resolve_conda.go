@@ -60,6 +60,8 @@ func resolveEnv(ctx context.Context, r *Resolver, e env) ([]Artifact, error) {
 		"CONDA_OVERRIDE_GLIBC":    r.locked.Tool.Glibc,
 		"CONDA_OVERRIDE_LINUX":    "5.10",
 		"CONDA_OVERRIDE_ARCHSPEC": map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[r.platform.Architecture],
+		// Empty: there is no GPU, whatever the builder has.
+		"CONDA_OVERRIDE_CUDA": e.CUDA,
 		// conda leaves out of FETCH what it has, so it must have nothing.
 		"CONDA_PKGS_DIRS": tmp + "/packages",
 		// conda before 23 cannot take .conda archives from a directory
@@ -77,7 +79,24 @@ func resolveEnv(ctx context.Context, r *Resolver, e env) ([]Artifact, error) {
 		r.in.Log("env: not all packages can stay as they were; asking conda again")
 		delete(vars, "CONDA_PINNED_PACKAGES")
 	}
-	return askConda(ctx, r, vars, args)
+	artifacts, err := askConda(ctx, r, vars, args)
+	if err != nil {
+		return nil, cudaHint(e, err)
+	}
+	return artifacts, nil
+}
+
+// cudaHint adds what to do where conda has no answer for want of a GPU.
+func cudaHint(e env, err error) error {
+	switch {
+	case !strings.Contains(err.Error(), "__cuda"):
+		return err
+	case e.CUDA == "":
+		return fmt.Errorf("%w\na package needs a GPU (__cuda), and a build has none: set env.cuda to the CUDA version "+
+			"of the driver on your hosts, which nvidia-smi shows, such as env.cuda: \"12.6\"", err)
+	}
+	return fmt.Errorf("%w\na package needs another CUDA (__cuda) than env.cuda: %q: set env.cuda to what the driver "+
+		"on your hosts has, which nvidia-smi shows, or name a version of the package that takes it", err, e.CUDA)
 }
 
 func askConda(ctx context.Context, r *Resolver, vars map[string]string, args []string) ([]Artifact, error) {

@@ -17,7 +17,7 @@ var (
 	specPattern    = regexp.MustCompile(`^([A-Za-z0-9_.*-]+?)\s*([=<>!~ ].*)?$`)
 	spaceAfter     = regexp.MustCompile(`([=<>!~,|])\s+`)
 	spaceBefore    = regexp.MustCompile(`\s+([,|])`)
-	bracketPattern = regexp.MustCompile(`(\w+)\s*=\s*["']?([^"',\]]+(?:,[^"'\]=]+)*)["']?`)
+	bracketPattern = regexp.MustCompile(`(\w+)=(?:'([^']*)'|"([^"]*)"|([^'",\]\s]+))`)
 )
 
 // parseSpec reads the forms that conda documents: name, name=1.2, name==1.2=build, "name >=1,<2
@@ -30,11 +30,13 @@ func parseSpec(text string) (spec, error) {
 	}
 	if i := strings.IndexByte(rest, '['); i >= 0 && strings.HasSuffix(rest, "]") {
 		for _, m := range bracketPattern.FindAllStringSubmatch(rest[i+1:len(rest)-1], -1) {
-			switch m[1] {
+			switch value := m[2] + m[3] + m[4]; m[1] {
 			case "version":
-				s.version = m[2]
+				s.version = value
 			case "build":
-				s.build = m[2]
+				s.build = value
+			case "channel":
+				s.channel = value
 			}
 		}
 		rest = rest[:i]

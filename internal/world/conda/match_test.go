@@ -114,9 +114,11 @@ func TestSolver(t *testing.T) {
 		rec("a", "2", "b >=2"), rec("a", "1", "b <2"), rec("b", "2", "c 1"), rec("b", "1"), rec("c", "2"),
 		rec("c", "1"),
 		rec("glib", "1", "__glibc >=2.30"), rec("loop", "1", "loop2"), rec("loop2", "1", "loop"),
-		rec("broken", "1", "nowhere"),
+		rec("broken", "1", "nowhere"), rec("gpu", "2", "__cuda >=12"), rec("gpu", "1"), rec("gpu-only", "1", "gpu 2"),
+		rec("newer", "1", "__cuda >=12.8"),
 	}
 	t.Setenv("CONDA_OVERRIDE_GLIBC", "2.28")
+	t.Setenv("CONDA_OVERRIDE_CUDA", "12.6")
 	for name, c := range map[string]struct {
 		specs, pins []string
 		want        []string
@@ -127,6 +129,8 @@ func TestSolver(t *testing.T) {
 		"a pin":                         {[]string{"a"}, []string{"b=1"}, []string{"b-1", "a-1"}, ""},
 		"a cycle ends":                  {[]string{"loop"}, nil, []string{"loop-1", "loop2-1"}, ""},
 		"a virtual package is too old":  {[]string{"glib"}, nil, nil, "UnsatisfiableError"},
+		"a GPU":                         {[]string{"gpu-only"}, nil, []string{"gpu-2", "gpu-only-1"}, ""},
+		"another GPU":                   {[]string{"newer"}, nil, nil, "UnsatisfiableError"},
 		"a contradiction":               {[]string{"a=2", "b=1"}, nil, nil, "UnsatisfiableError"},
 		"a dependency that is nowhere":  {[]string{"broken"}, nil, nil, "UnsatisfiableError"},
 		"an unknown package":            {[]string{"a", "zzz"}, nil, nil, "PackagesNotFoundInChannelsError"},
