@@ -41,6 +41,10 @@ func (b *biller) recorded(ctx context.Context, i int) (sbom.Platform, error) {
 	for n, parts := range sbom.Combine(withoutWheels(found, holds)) {
 		out.Layers[n].Digest = image.layers[n]
 		for _, part := range parts {
+			if part.Kind == sbom.Conda &&
+				slices.Contains(holds[n].Replaced, part.Name+"-"+part.Version+"-"+part.Build) {
+				continue
+			}
 			out.Layers[n].Parts = append(out.Layers[n].Parts, known.complete(part, holds[n]))
 		}
 		out.Layers[n].Parts = append(out.Layers[n].Parts, b.held(holds[n], out.Layers[n].Title, known, found[n])...)

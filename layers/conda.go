@@ -68,34 +68,52 @@ func (e env) Apply(on Stack, locked []Artifact) (Stack, error) {
 	if err != nil {
 		return on, err
 	}
+	create := func(title string, replaced []Artifact) llb.Stage {
+		step := e.createStep(on, title, dir, packages, replaced)
+		base := frame("env", e.prefix())
+		return llb.Diff("[env] layer", base, on.ToolStage.Make(step, llb.Output{Path: e.prefix(), On: base,
+			From: e.prefix()}))
+	}
+	title := fmt.Sprintf("[env] create %s with python %s", e.Env.Name, python)
+	made := create(title, nil)
+	if len(on.replaced) > 0 {
+		whole := made
+		on.whole = &whole
+		title += ", without " + strings.Join(namesOf(on.replaced), ", ")
+		made = create(title, on.replaced)
+	}
+	on = on.Add("env", "env", title, made)
+
+	title = "[env] activate " + e.Env.Name + " in login shells"
+	return on.Add("activate", "activate", title, llb.Scratch().Files(title, llb.File{
+		Path: "/etc/profile.d/raybuild.sh", Data: []byte(e.profile()),
+	})), nil
+}
+
+// createStep is the step that makes the environment of packages that lie in dir, without the files of those that are
+// replaced.
+func (e env) createStep(on Stack, title string, dir llb.Stage, packages, replaced []Artifact) llb.Exec {
+	text, more := e.createText(replaced)
 	list := llb.Scratch().Files("[env] list packages",
 		llb.File{Path: "/urls", Data: nil},
 		llb.File{Path: "/urls.txt", Data: []byte(urlList(packages))})
 	explicit := llb.Scratch().Files("[env] list specs",
 		llb.File{Path: "/explicit.txt", Data: []byte(explicitSpecs(packages))})
 
-	title := fmt.Sprintf("[env] create %s with python %s", e.Env.Name, python)
-	step := shell(title, preludeText+historyText+envCreateText, map[string]string{
+	step := shell(title, preludeText+historyText+text, map[string]string{
 		// conda copies archives from the second directory to the first and
 		// notes that path: it is the one that every conda has.
 		"CONDA_PKGS_DIRS":     condaPrefix + "/pkgs," + work + "/packages",
 		"CONDA_REGISTER_ENVS": "false",
 		"CONDA_CHANNELS":      "conda-forge", // unused offline; silences a warning about defaults
-	}, condaPrefix, e.prefix(), work+"/in/explicit.txt")
+	}, append([]string{condaPrefix, e.prefix(), work + "/in/explicit.txt"}, more...)...)
 	step.Mounts = []llb.Mount{
 		{Path: condaPrefix, Stage: on.Tree("[env] conda", "miniconda"), From: condaPrefix, Write: true},
 		{Path: condaPrefix + "/pkgs", Stage: frame("env", "/pkgs"), From: "/pkgs", Write: true},
 		{Path: work + "/packages", Stage: llb.Merge("[env] packages", dir, list)},
 		{Path: work + "/in", Stage: explicit},
 	}
-	base := frame("env", e.prefix())
-	made := on.ToolStage.Make(step, llb.Output{Path: e.prefix(), On: base, From: e.prefix()})
-	on = on.Add("env", "env", title, llb.Diff("[env] layer", base, made))
-
-	title = "[env] activate " + e.Env.Name + " in login shells"
-	return on.Add("activate", "activate", title, llb.Scratch().Files(title, llb.File{
-		Path: "/etc/profile.d/raybuild.sh", Data: []byte(e.profile()),
-	})), nil
+	return step
 }
 
 // profile is what a login shell needs on top of the image's variables: Debian's

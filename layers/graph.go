@@ -204,7 +204,7 @@ func newStack(p llb.Platform, locked *LockPlatform) Stack {
 	return Stack{
 		Platform: p, Base: locked.Base, Tool: locked.Tool,
 		BaseStage: llb.From(pinned(locked.Base)), ToolStage: llb.From(pinned(locked.Tool)),
-		python: pythonOf(locked.layer("env")),
+		python: pythonOf(locked.layer("env")), replaced: replacedPackages(locked),
 	}
 }
 

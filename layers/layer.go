@@ -71,6 +71,9 @@ type Stack struct {
 	wheels []WheelLayer // those of layers that are made of wheels
 	python Artifact     // of the environment
 
+	replaced []Artifact // of conda's packages: wheels of the lock come in their place
+	whole    *llb.Stage // the environment with them, for builds of sources; nil: nothing is replaced
+
 	compression string // of the image's layers
 }
 

@@ -65,7 +65,11 @@ func (p python) interpreter() string { return p.env.prefix() + "/bin/python" }
 
 // envMount is the environment as a step sees it: read-only, and in the step's
 // key by content, so that an environment made anew of the same bytes runs nothing.
+// Builds have what conda made, whole: pip itself may be what is replaced.
 func (p python) envMount(on Stack) llb.Mount {
+	if on.whole != nil {
+		return llb.Mount{Path: p.env.prefix(), Stage: *on.whole, From: p.env.prefix()}
+	}
 	return llb.Mount{Path: p.env.prefix(), Stage: on.Tree("[env] environment", "env"), From: p.env.prefix()}
 }
 

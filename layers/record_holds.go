@@ -14,6 +14,9 @@ type Holds struct {
 	Kind string
 	// Artifacts are those that are in the layer, sorted. Those that only helped to make it are left out.
 	Artifacts []digest.Digest
+	// Replaced are conda packages of which the layer has a note and no files: wheels come in their place. They are
+	// written as NAME-VERSION-BUILD.
+	Replaced []string
 	// Files are the recipe's files in the layer by their paths in the recipe's directory. If there are very many, they
 	// are one archive. Values are SHA-256 digests.
 	Files map[string]digest.Digest
@@ -59,6 +62,9 @@ func (l LayerRecord) Holds() Holds {
 		case isArtifact(kind) && len(fields) > 1 && (!source || kind == KindSdist):
 			h.Artifacts = append(h.Artifacts, digest.Digest(fields[1]))
 		}
+	}
+	if h.Kind == HoldsPackages && l.Values[replacedInput] != "" {
+		h.Replaced = strings.Split(l.Values[replacedInput], ", ")
 	}
 	bad := func(d digest.Digest) bool { return d.Validate() != nil || d.Algorithm() != digest.SHA256 }
 	h.Artifacts = slices.DeleteFunc(h.Artifacts, bad) // a record of a registry may say anything

@@ -86,8 +86,12 @@ func (e env) inputs(on Stack, made string, locked []Artifact) (inputSet, error) 
 	}
 	s := inputSet{on: []string{"miniconda"}, values: map[string]string{
 		"tool": pinned(on.Tool), "env.name": e.Env.Name,
-		stepTextInput: textDigest(preludeText, historyText, envCreateText),
 	}}
+	text, replaced := e.createText(on.replaced)
+	s.values[stepTextInput] = textDigest(preludeText, historyText, text)
+	if len(replaced) > 0 {
+		s.values[replacedInput] = strings.Join(replaced, ", ")
+	}
 	s.addArtifacts(ofKind(locked, KindConda))
 	return s, nil
 }

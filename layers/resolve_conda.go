@@ -141,14 +141,7 @@ func condaPins(r *Resolver, e env) string {
 	if r.updates("env") {
 		return ""
 	}
-	named := []string{"python"}
-	specs := e.Conda
-	if e.file != nil {
-		specs = slices.Concat(specs, e.file.Conda)
-	}
-	for _, s := range slices.Concat(specs, e.pins) {
-		named = append(named, condaName(s))
-	}
+	named := append(e.asked(), "python")
 	var pins []string
 	for _, a := range r.old.layer("env") {
 		if !slices.Contains(named, a.Name) {

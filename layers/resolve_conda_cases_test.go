@@ -12,11 +12,12 @@ import (
 	"github.com/raybuild/raybuild/llb"
 )
 
-// solver is a sandbox in which conda gives one answer. It notes what each step is made of.
+// solver is a sandbox in which resolvers give the answers, one after the other, as files by name. It notes what each
+// step is made of.
 type solver struct {
 	Sandbox
-	answer string
-	asked  []string
+	answers []map[string]string
+	asked   []string
 }
 
 func (s *solver) Export(ctx context.Context, st llb.Stage, _ llb.Platform, dir string, _ llb.Session,
@@ -33,7 +34,12 @@ func (s *solver) Export(ctx context.Context, st llb.Stage, _ llb.Platform, dir s
 		text += string(op)
 	}
 	s.asked = append(s.asked, text)
-	return os.WriteFile(filepath.Join(dir, "solution.json"), []byte(s.answer), 0o600)
+	for name, text := range s.answers[min(len(s.asked), len(s.answers))-1] {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // noGPU is what conda says where nothing provides __cuda (26.7.1 with libmamba, shortened).
@@ -43,7 +49,7 @@ const noGPU = `{"exception_name": "LibMambaUnsatisfiableError", "message": "Enco
 // resolveConda resolves the environment of a recipe with a conda that gives the answer.
 func resolveConda(t *testing.T, recipe, answer string) (asked []string, err error) {
 	t.Helper()
-	s := &solver{answer: answer}
+	s := &solver{answers: []map[string]string{{"solution.json": answer}}}
 	res := &Resolver{name: "linux/amd64", old: &LockPlatform{}, platform: llb.Platform{OS: "linux",
 		Architecture: "amd64"}, locked: &LockPlatform{Tool: LockImage{Reference: "ubuntu:22.04", Glibc: "2.35",
 		Digest: digest.Digest("sha256:" + sumA)}}}

@@ -94,10 +94,7 @@ func (r *Resolver) notFromLock(ctx context.Context, p python, own []Artifact) ([
 		return nil, err
 	}
 	packages := slices.Clone(r.locked.layer("env"))
-	asked := slices.Clone(p.env.Conda)
-	if p.env.file != nil {
-		asked = append(asked, p.env.file.Conda...)
-	}
+	asked := p.env.asked()
 	var out []string
 	for _, w := range own {
 		out = append(out, w.Name)
@@ -105,15 +102,18 @@ func (r *Resolver) notFromLock(ctx context.Context, p python, own []Artifact) ([
 	for _, a := range packages {
 		for _, d := range distsNamed(a.For[forDists]) {
 			name := NormalName(d.Name)
-			out = append(out, name)
 			versions := p.lock.source.Versions(name)
+			if len(versions) > 0 && slices.Contains(p.env.tools(), name) {
+				continue // it takes the place of conda's
+			}
+			out = append(out, name)
 			if len(versions) == 0 || slices.ContainsFunc(versions, func(v string) bool {
 				has, _ := pylock.Specifier("==" + v).Has(d.Version)
 				return has
 			}) {
 				continue
 			}
-			if slices.ContainsFunc(asked, func(spec string) bool { return condaName(spec) == a.Name }) {
+			if slices.Contains(asked, a.Name) {
 				return nil, fmt.Errorf("take packages from %q: it has %s %s, and conda installs %s, which the recipe "+
 					"asks for: write the lock's version under env.conda, or remove %[2]s there", p.Pylock.File, name,
 					shorten(versions, 60), d.Version)

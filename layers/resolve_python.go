@@ -55,21 +55,26 @@ func (r *Resolver) resolveByPip(ctx context.Context, p python, wheels []Artifact
 		return nil, err
 	}
 	held := without(r.heldPins(), names(locked.requirements()))
+	free := common(p.env.tools(), names(locked.requirements()), namesOf(wheels))
 	for {
 		artifacts, answer, err := r.askPip(ctx, p, pipQuestion{
 			layer: "ray", wheels: wheels, requirements: requirements, constraints: slices.Concat(p.pins, held),
-			options: options, builds: len(p.apt.Packages) > 0,
+			options: options, builds: len(p.apt.Packages) > 0, free: free,
 		})
 		if err == nil {
-			return artifacts, errors.Join(locked.settle(artifacts), checkHashes(artifacts, p.required))
+			return r.settlePip(ctx, p, artifacts, free, locked)
 		}
 		conflict := answer.conflict
+		if more := common(p.env.tools(), conflict); len(without(more, free)) > 0 {
+			free = sorted(slices.Concat(free, without(more, free)))
+			continue
+		}
 		if name := pipUnmatched(answer.text); conflict == nil && len(without(held, []string{name})) < len(held) {
 			conflict = []string{name}
 		}
 		freed := without(held, conflict)
 		if conflict == nil || len(held) == 0 {
-			return nil, locked.pipError(err)
+			return nil, locked.pipError(r.pipHint(ctx, p, answer, err))
 		}
 		if len(freed) == len(held) {
 			freed = nil
@@ -77,6 +82,26 @@ func (r *Resolver) resolveByPip(ctx context.Context, p python, wheels []Artifact
 		r.in.Log("ray: dropping the old versions of %s", shorten(without(held, names(freed)), 80))
 		held = freed
 	}
+}
+
+// settlePip is an answer of pip's without what conda brings just as well.
+func (r *Resolver) settlePip(ctx context.Context, p python, artifacts []Artifact, free []string,
+	locked *lockedPackages) ([]Artifact, error) {
+	if len(free) > 0 {
+		if err := r.noteDists(ctx); err != nil {
+			return nil, err
+		}
+		artifacts = r.settleTools(artifacts, r.installed())
+	}
+	return artifacts, errors.Join(locked.settle(artifacts), checkHashes(artifacts, p.required))
+}
+
+// pipHint adds to an error of pip's which of conda's packages are in the way.
+func (r *Resolver) pipHint(ctx context.Context, p python, answer pipAnswer, err error) error {
+	if answer.conflict == nil || r.noteDists(ctx) != nil { // then the error is all that there is
+		return err
+	}
+	return condaHint(err, answer.text, r.installed(), p.env)
 }
 
 // requirements are what the recipe asks of pip, one line each.
@@ -133,6 +158,7 @@ type pipQuestion struct {
 	requirements, constraints, options []string
 	installed                          []Artifact // beside what conda brought
 	builds                             bool       // sources are built as they are in the image
+	free                               []string   // of what conda brought: any version will do
 }
 
 // pipAnswer is what pip said beside artifacts.
@@ -157,6 +183,7 @@ func (r *Resolver) askPip(ctx context.Context, p python,
 		mounts = append(mounts, llb.Mount{Path: work + "/own", Stage: own})
 	}
 	vars := maps.Clone(pipEnv)
+	vars["FREE"] = strings.Join(q.free, " ")
 	if len(q.installed) > 0 {
 		mounts = append(mounts, llb.Mount{Path: work + "/installed",
 			Stage: stubs("["+q.layer+"] list what is there", q.installed)})

@@ -54,7 +54,9 @@ func (r *Resolver) resolveByUV(ctx context.Context, p python, own []Artifact,
 	if err != nil {
 		return nil, err
 	}
+	all := q.Installed
 	locked.addTo(&q)
+	q.Installed = withoutInstalled(all, common(p.env.tools(), names(locked.requirements()), namesOf(own)))
 	for _, w := range own {
 		file, err := filepath.Abs(filepath.Join(p.dir, filepath.FromSlash(w.Path)))
 		if err != nil {
@@ -71,7 +73,7 @@ func (r *Resolver) resolveByUV(ctx context.Context, p python, own []Artifact,
 		}
 		r.know(old)
 	}
-	answer, err := r.askUV(ctx, resolver, q)
+	answer, err := r.askFreely(ctx, resolver, q, p.env)
 	var build *uv.NeedsBuildError
 	if errors.As(err, &build) {
 		r.in.Log("ray: %s %s has only sources, and what they need is known when they are built: pip resolves in the "+
@@ -88,7 +90,8 @@ func (r *Resolver) resolveByUV(ctx context.Context, p python, own []Artifact,
 		r.in.Log("warning: %s has versions of %s that other packages refuse; they stay, because the lock has them:\n%s",
 			locked.file, shorten(answer.Overruled, 80), answer.Refusal)
 	}
-	return r.uvArtifacts(ctx, answer, own, locked)
+	artifacts, err := r.uvArtifacts(ctx, answer, own, locked)
+	return r.settleTools(artifacts, all), err
 }
 
 // askUV shows the question while uv answers it.
@@ -166,6 +169,8 @@ func (r *Resolver) uvQuestion(ctx context.Context, p python, requirements []stri
 	}
 	var err error
 	q.Installed, err = r.condaDists(ctx, slices.Clone(r.locked.layer("env")))
+	// Of what wheels have replaced, conda's version is gone.
+	q.Installed = withoutInstalled(q.Installed, namesOf(runtimePackages(r.locked.layer("ray"))))
 	return q, err
 }
 

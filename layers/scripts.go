@@ -23,6 +23,8 @@ var (
 	minicondaText string
 	//go:embed scripts/env-create.sh
 	envCreateText string
+	//go:embed scripts/env-replaced.sh
+	envReplacedText string
 	//go:embed scripts/env-resolve.sh
 	envResolveText string
 	//go:embed scripts/wheel-install.sh

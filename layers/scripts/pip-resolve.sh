@@ -7,9 +7,11 @@ export PIP_CONFIG_FILE=/dev/null
 "$python" -m pip --version >"$out/version"
 "$python" -m pip list --format=json --disable-pip-version-check >"$out/installed.json" 2>/dev/null
 "$python" - "$out/installed.json" >"$TMPDIR/constraints" <<'PY'
-import json, sys
+import json, os, re, sys
+free = os.environ.get("FREE", "").split()
 for dist in json.load(open(sys.argv[1])):
-    print("%s==%s" % (dist["name"], dist["version"]))
+    if re.sub("[-_.]+", "-", dist["name"]).lower() not in free:
+        print("%s==%s" % (dist["name"], dist["version"]))
 PY
 cat "$constraints" >>"$TMPDIR/constraints"
 if "$python" -m pip install --help | grep -q -e --report; then

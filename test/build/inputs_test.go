@@ -223,3 +223,64 @@ func changed(a, b string) string {
 	}
 	return out
 }
+
+// versionsOf is a command that fails unless pip, and the files, have one version of a package.
+func versionsOf(name, want string) string {
+	return fmt.Sprintf(`test "$(python -m pip list --format=freeze --disable-pip-version-check | grep -ci '^%[1]s==')" = 1 `+
+		`&& test "$(ls -d /opt/conda/envs/ray/lib/python3.11/site-packages/%[1]s-*.dist-info | wc -l)" = 1 `+
+		`&& python -c "import importlib.metadata as m; v = m.version('%[1]s'); assert v %[2]s, v"`, name, want)
+}
+
+// What conda brought by itself gives way to what the recipe's Python packages need, and nothing of it stays. What the
+// recipe asks conda for does not. Case 11, real case F3.
+func TestCase11ToolsOfCondaAreReplaced(t *testing.T) {
+	h := warmHome(t)
+	there := h.read("raybuild.lock")
+	_, rest, ok := strings.Cut(there, "name: setuptools")
+	if !ok || !strings.Contains(rest, "80.9.0") {
+		t.Skip("conda's channel has no other setuptools than the index") // the world was made without PyPI
+	}
+	h.write("raybuild.yaml", shortRecipe(`pip: ["setuptools<70", sdist-only-pkg]`))
+	dst := ref(t, "1")
+	out := h.push(dst)
+	if !strings.Contains(out.stderr, "takes the place of 80.9.0, which came with conda's Python") {
+		t.Errorf("nothing is said of what is replaced:\n%s", tail(out.stderr, 30))
+	}
+	for what, said := range inContainer(t, dst, map[string]string{
+		"setuptools":          versionsOf("setuptools", "< '70'"),
+		"pip":                 versionsOf("pip", "> '20'"),
+		"its code":            `python -c "import setuptools as s; assert s.__version__.startswith('66.'), s.__version__"`,
+		"no file of conda's":  "! ls /opt/conda/envs/ray/lib/python3.11/site-packages/setuptools-80* 2>/dev/null",
+		"source distribution": `python -c "import sdist_only_pkg"`,
+		"conda's notes":       "ls /opt/conda/envs/ray/conda-meta/setuptools-80*",
+	}) {
+		t.Errorf("%s:\n%s", what, said)
+	}
+	bill := h.run("inspect", "--packages", dst)
+	if strings.Contains(bill.stdout, "80.9.0") || !strings.Contains(bill.stdout, "setuptools") {
+		t.Errorf("the list of packages has what was replaced:\n%s", bill.stdout)
+	}
+	// A package more leaves it as it is, and another builder makes the same.
+	h.write("raybuild.yaml", shortRecipe(`pip: ["setuptools<70", sdist-only-pkg, idna]`))
+	if h.push(ref(t, "2")); !strings.Contains(h.read("raybuild.lock"), "setuptools-66") {
+		t.Error("the lock let go of the other setuptools")
+	}
+	// pip in the sandbox comes to the same.
+	h.write("raybuild.yaml", shortRecipe(`pip: {packages: ["setuptools<70", sdist-only-pkg], resolver: pip}`))
+	if out := h.run("lock", "--lock", "pip.lock"); out.code != 0 ||
+		!strings.Contains(h.read("pip.lock"), "setuptools-66") {
+		t.Errorf("pip does not replace it: exit %d\n%s", out.code, tail(out.stderr, 30))
+	}
+	h.write("raybuild.yaml", strings.Replace(shortRecipe(`pip: ["setuptools<70"]`), "channels: [conda-forge]",
+		`channels: [conda-forge], conda: ["setuptools>=80"]`, 1))
+	h.refused(1, []string{"setuptools 80.9.0 comes from conda by env.conda", `set env.conda: ["setuptools<70"]`}, "lock")
+	// Without the wish, conda's is there again.
+	h.write("raybuild.yaml", shortRecipe("pip: [sdist-only-pkg]"))
+	dst = ref(t, "3")
+	h.push(dst)
+	for what, said := range inContainer(t, dst, map[string]string{
+		"setuptools": versionsOf("setuptools", "== '80.9.0'"),
+	}) {
+		t.Errorf("%s:\n%s", what, said)
+	}
+}
