@@ -53,7 +53,15 @@ func (env) Needs() []string { return []string{"miniconda"} }
 func (e env) prefix() string { return condaPrefix + "/envs/" + e.Env.Name }
 
 func (e env) Resolve(ctx context.Context, r *Resolver) ([]Artifact, error) {
-	return resolveEnv(ctx, r, e)
+	artifacts, err := resolveEnv(ctx, r, e)
+	if err != nil {
+		return nil, err
+	}
+	// What is in the packages tells which variables they want, and later which Python packages they bring.
+	r.withSchemes(artifacts)
+	r.know(artifacts)
+	_, err = r.condaDists(ctx, artifacts)
+	return artifacts, err
 }
 
 func (e env) Apply(on Stack, locked []Artifact) (Stack, error) {
@@ -83,17 +91,18 @@ func (e env) Apply(on Stack, locked []Artifact) (Stack, error) {
 		made = create(title, on.replaced)
 	}
 	on = on.Add("env", "env", title, made)
+	on.activates = activates(packages)
 
 	title = "[env] activate " + e.Env.Name + " in login shells"
 	return on.Add("activate", "activate", title, llb.Scratch().Files(title, llb.File{
-		Path: "/etc/profile.d/raybuild.sh", Data: []byte(e.profile()),
+		Path: "/etc/profile.d/raybuild.sh", Data: []byte(e.profile(on.activates)),
 	})), nil
 }
 
 // createStep is the step that makes the environment of packages that lie in dir, without the files of those that are
 // replaced.
 func (e env) createStep(on Stack, title string, dir llb.Stage, packages, replaced []Artifact) llb.Exec {
-	text, more := e.createText(replaced)
+	text, more := e.createText(packages, replaced)
 	list := llb.Scratch().Files("[env] list packages",
 		llb.File{Path: "/urls", Data: nil},
 		llb.File{Path: "/urls.txt", Data: []byte(urlList(packages))})
@@ -117,15 +126,20 @@ func (e env) createStep(on Stack, title string, dir llb.Stage, packages, replace
 }
 
 // profile is what a login shell needs on top of the image's variables: Debian's
-// /etc/profile sets PATH anew.
-func (e env) profile() string {
-	return fmt.Sprintf(`# Written by raybuild: the environment that Ray lives in is active in every shell.
+// /etc/profile sets PATH anew. With more, it reads the variables that packages of the environment want.
+func (e env) profile(more bool) string {
+	text := fmt.Sprintf(`# Written by raybuild: the environment that Ray lives in is active in every shell.
 PATH=%[1]s/bin:%[2]s/condabin:$PATH
 export PATH CONDA_PREFIX=%[1]s CONDA_DEFAULT_ENV=%[3]s
 if [ -e %[2]s/etc/profile.d/conda.sh ]; then
 	. %[2]s/etc/profile.d/conda.sh
 fi
 `, e.prefix(), condaPrefix, e.Env.Name)
+	if more {
+		text += fmt.Sprintf("if [ -e %[1]s/etc/raybuild/activate.sh ]; then\n\t. %[1]s/etc/raybuild/activate.sh\nfi\n",
+			e.prefix())
+	}
+	return text
 }
 
 // variables are those of an activated environment.

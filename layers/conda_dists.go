@@ -27,6 +27,9 @@ import (
 var distMetadata = regexp.MustCompile(
 	`^(?:lib/python3\.\d+/)?site-packages/[^/]+\.(?:dist-info/METADATA|egg-info/PKG-INFO)$`)
 
+// activationFile is a file of a conda package that gives variables to an activated environment.
+var activationFile = regexp.MustCompile(`^etc/conda/(?:activate\.d/[^/]+\.sh|env_vars\.d/[^/]+)$`)
+
 // maxCondaPackage limits what a conda package unpacks to, in bytes: pytorch has some 2 GB.
 const maxCondaPackage = 16 << 30
 
@@ -71,14 +74,19 @@ func (r *Resolver) condaDists(ctx context.Context, packages []Artifact) ([]uv.In
 				return err
 			}
 			defer file.Close()
-			if found[i], err = distsOf(a.Filename(), file, size); err != nil {
+			dists, activates, err := distsOf(a.Filename(), file, size)
+			if err != nil {
 				return fmt.Errorf("read conda package %q: %w", a.Filename(), err)
 			}
+			found[i] = dists
 			var names []string
-			for _, d := range found[i] {
+			for _, d := range dists {
 				names = append(names, d.Name+"=="+d.Version)
 			}
 			packages[i].For = withFact(a.For, forDists, cmp.Or(strings.Join(names, " "), "none"))
+			if activates {
+				packages[i].For[forActivates] = "yes"
+			}
 			return nil
 		})
 	}
@@ -101,7 +109,7 @@ func distsNamed(text string) []uv.Installed {
 
 // distsOf reads one conda package: a .conda file is a ZIP archive of tar files in zstd, an older one a tar
 // file in bzip2.
-func distsOf(name string, r io.Reader, size int64) ([]uv.Installed, error) {
+func distsOf(name string, r io.Reader, size int64) (dists []uv.Installed, activates bool, err error) {
 	if !strings.HasSuffix(name, ".conda") {
 		return distsIn(tar.NewReader(bzip2.NewReader(bufio.NewReader(r))))
 	}
@@ -109,13 +117,13 @@ func distsOf(name string, r io.Reader, size int64) ([]uv.Installed, error) {
 	if !ok {
 		data, err := io.ReadAll(r)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		at, size = bytes.NewReader(data), int64(len(data))
 	}
 	archive, err := zip.NewReader(at, size)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	for _, f := range archive.File {
 		if !strings.HasPrefix(f.Name, "pkg-") || !strings.HasSuffix(f.Name, ".tar.zst") {
@@ -123,35 +131,36 @@ func distsOf(name string, r io.Reader, size int64) ([]uv.Installed, error) {
 		}
 		packed, err := f.Open()
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		defer packed.Close()
 		z, err := zstd.NewReader(packed, zstd.WithDecoderMaxMemory(maxCondaPackage))
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		defer z.Close()
 		return distsIn(tar.NewReader(z))
 	}
-	return nil, errors.New("it has no pkg-*.tar.zst")
+	return nil, false, errors.New("it has no pkg-*.tar.zst")
 }
 
-func distsIn(in *tar.Reader) ([]uv.Installed, error) {
-	var all []uv.Installed
+// distsIn reads the files of a package: its distributions, and whether it wants variables when it is activated.
+func distsIn(in *tar.Reader) (all []uv.Installed, activates bool, err error) {
 	for {
 		h, err := in.Next()
 		if errors.Is(err, io.EOF) {
-			return all, nil
+			return all, activates, nil
 		}
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
+		activates = activates || activationFile.MatchString(path.Clean(h.Name))
 		if h.Typeflag != tar.TypeReg || !distMetadata.MatchString(path.Clean(h.Name)) {
 			continue
 		}
 		text, err := io.ReadAll(io.LimitReader(in, maxMetadata))
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		if d := distOf(text); d.Name != "" && d.Version != "" {
 			all = append(all, d)

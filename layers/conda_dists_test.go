@@ -52,7 +52,7 @@ func TestDistributionsOfCondaPackages(t *testing.T) {
 		"share/METADATA": "",
 	} {
 		data := condaPackage(t, map[string]string{name: text})
-		found, err := distsOf("x-1-0.conda", bytes.NewReader(data), int64(len(data)))
+		found, _, err := distsOf("x-1-0.conda", bytes.NewReader(data), int64(len(data)))
 		got := ""
 		for _, d := range found {
 			got += d.Name + "==" + d.Version
@@ -75,7 +75,7 @@ func FuzzCondaPackage(f *testing.F) {
 		if conda {
 			name = "x-1-0.conda"
 		}
-		found, err := distsOf(name, bytes.NewReader(data), int64(len(data)))
+		found, _, err := distsOf(name, bytes.NewReader(data), int64(len(data)))
 		for _, d := range found {
 			if err == nil && (d.Name == "" || d.Version == "" || len(d.Metadata) > maxMetadata) {
 				t.Errorf("a distribution without name or version: %q %q", d.Name, d.Version)

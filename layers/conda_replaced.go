@@ -172,12 +172,3 @@ func (r *Resolver) settleTools(artifacts []Artifact, installed []uv.Installed) [
 	}
 	return artifacts
 }
-
-// createText is the script that makes the environment, and the arguments of its last part.
-func (e env) createText(replaced []Artifact) (text string, more []string) {
-	text = envCreateText
-	if len(replaced) > 0 {
-		text += envReplacedText
-	}
-	return text, distNames(replaced)
-}

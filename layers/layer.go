@@ -71,6 +71,8 @@ type Stack struct {
 	wheels []WheelLayer // those of layers that are made of wheels
 	python Artifact     // of the environment
 
+	activates bool // packages of the environment want variables
+
 	replaced []Artifact // of conda's packages: wheels of the lock come in their place
 	whole    *llb.Stage // the environment with them, for builds of sources; nil: nothing is replaced
 

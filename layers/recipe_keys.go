@@ -121,7 +121,9 @@ func envKeys(e *Env) []strictyaml.Key {
 			"there (`__cuda`): that of the driver on your hosts, which `nvidia-smi` shows. Without it conda takes " +
 			"builds for CPUs, and refuses packages that need a GPU.",
 			Default: "none", Example: `"12.6"`, Value: strictyaml.String(&e.CUDA, nameCUDA)},
-		{Name: "conda", Doc: "Further conda packages, as conda writes them: name, version and build.", Default: "none",
+		{Name: "conda", Doc: "Further conda packages, as conda writes them: name, version and build. The " +
+			"variables that packages want in an activated environment, such as `JAVA_HOME` and `CC`, are set in " +
+			"login shells and steps.", Default: "none",
 			Example: `[numpy=1.26, "pytorch=*=*cuda*"]`,
 			Value:   strictyaml.Strings(&e.Conda, grammarMatchSpec())},
 		{Name: "channels", Doc: "The conda channels that packages come from, best first.",

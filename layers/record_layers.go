@@ -82,12 +82,12 @@ func (e env) inputs(on Stack, made string, locked []Artifact) (inputSet, error) 
 	if made == "activate" {
 		unnamed := env{Env: Env{Name: "NAME"}}
 		return inputSet{values: map[string]string{"env.name": e.Env.Name,
-			stepTextInput: textDigest(unnamed.profile())}}, nil
+			stepTextInput: textDigest(unnamed.profile(activates(locked)))}}, nil
 	}
 	s := inputSet{on: []string{"miniconda"}, values: map[string]string{
 		"tool": pinned(on.Tool), "env.name": e.Env.Name,
 	}}
-	text, replaced := e.createText(on.replaced)
+	text, replaced := e.createText(locked, on.replaced)
 	s.values[stepTextInput] = textDigest(preludeText, historyText, text)
 	if len(replaced) > 0 {
 		s.values[replacedInput] = strings.Join(replaced, ", ")
@@ -206,7 +206,7 @@ func (s *inputSet) addFile(c FileCopy, h *tar.Header, content digest.Digest) {
 func (s step) inputs(on Stack, _ string, _ []Artifact) (inputSet, error) {
 	key := "steps." + s.Step.Name + "."
 	set := inputSet{values: map[string]string{
-		stepTextInput: textDigest(preludeText, stepText),
+		stepTextInput: textDigest(preludeText, s.text(on)),
 		key + "run":   textDigest(s.Run), key + "network": s.reach(),
 		key + "secrets": strings.Join(s.Secrets, ", "), key + "needs": strings.Join(s.Step.Needs, ", "),
 	}}

@@ -23,6 +23,8 @@ var (
 	minicondaText string
 	//go:embed scripts/env-create.sh
 	envCreateText string
+	//go:embed scripts/env-activate.sh
+	envActivateText string
 	//go:embed scripts/env-replaced.sh
 	envReplacedText string
 	//go:embed scripts/env-resolve.sh
@@ -41,6 +43,8 @@ var (
 	smokeProgram string
 	//go:embed scripts/step.sh
 	stepText string
+	//go:embed scripts/step-activate.sh
+	stepActivateText string
 	//go:embed scripts/bridge.pl
 	bridgeText string
 )

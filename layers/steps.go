@@ -72,7 +72,7 @@ func (s step) Apply(on Stack, _ []Artifact) (Stack, error) {
 	if s.user == "root" {
 		owner = "0:0"
 	}
-	e := shell(title, preludeText+stepText, s.env, s.Run, owner)
+	e := shell(title, preludeText+s.text(on), s.env, s.Run, owner)
 	e.Limits = s.Limits
 	// The script may use /tmp as it likes, but leaves nothing of it.
 	switch {

@@ -152,7 +152,25 @@ func oddities(where []byte) []*pkg {
 			},
 		},
 	}
-	return append(out, metapackages()...)
+	return append(append(out, activated()), metapackages()...)
+}
+
+// activated is a package that wants variables, in the ways that compilers, openjdk, gdal and CUDA's have.
+func activated() *pkg {
+	return &pkg{
+		name: "world-activate", version: "1.0", build: "0", noarch: "generic",
+		summary: "Stand-in for tests: a package with scripts for an activated environment",
+		entries: []entry{
+			{path: "etc/conda/activate.d/openjdk_activate.sh", data: []byte(
+				"export CONDA_BACKUP_JAVA_HOME=${JAVA_HOME:-}\n" +
+					"export JAVA_HOME=$CONDA_PREFIX/lib/jvm\n")},
+			{path: "etc/conda/activate.d/world-gxx.sh", data: []byte("function _world_names() {\n" +
+				"  local -a names=(CXX:g++ CC:gcc)\n  for n in \"${names[@]}\"; do\n" +
+				"    export \"${n%%:*}=x86_64-conda-linux-gnu-${n##*:}\"\n  done\n}\n_world_names\n" +
+				"export CFLAGS=\"-O2 -isystem $CONDA_PREFIX/include\" PATH=\"$CONDA_PREFIX/nvvm/bin:$PATH\"\n")},
+			{path: "etc/conda/env_vars.d/world.json", data: []byte(`{"WORLD_LISTED": "it's \"$HOME\""}`)},
+		},
+	}
 }
 
 // metapackages are packages that ask for others, or for what is not there.
