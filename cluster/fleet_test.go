@@ -34,7 +34,8 @@ type fakeFleet struct {
 	free    atomic.Int64 // bytes on the hosts' disks
 	public  atomic.Int64 // the number of a host that has a public address, too; -1: none
 	servers []*sshtest.Server
-	more    http.Handler // what the dashboard answers below /test/
+	more    http.Handler             // what the dashboard answers below /test/
+	jobs    atomic.Pointer[fakeJobs] // what it answers below /api/jobs/ and /api/packages/; nil: see serveRay
 	known   string
 	key     string
 	ray     *httptest.Server
@@ -150,6 +151,10 @@ func (f *fakeFleet) serveRay(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case strings.HasPrefix(r.URL.Path, "/test/"):
 		f.more.ServeHTTP(w, r)
+		return
+	case f.jobs.Load() != nil && (strings.HasPrefix(r.URL.Path, "/api/jobs/") ||
+		strings.HasPrefix(r.URL.Path, "/api/packages/")):
+		f.jobs.Load().ServeHTTP(w, r)
 		return
 	case r.URL.Path == "/api/jobs/":
 		fmt.Fprint(w, `{"submission_id": "raysubmit_1"}`)

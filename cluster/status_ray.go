@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -58,6 +59,15 @@ func (e *statusError) Error() string {
 	return s
 }
 
+// header is what each request has.
+func (r *ray) header() http.Header {
+	h := http.Header{}
+	if r.token != "" {
+		h.Set("Authorization", "Bearer "+r.token)
+	}
+	return h
+}
+
 // do makes a request. The default User-Agent of Go stays: the dashboard refuses browsers (CVE-2025-62593).
 func (r *ray) do(ctx context.Context, method, path, contentType string, body io.Reader) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, r.base+path, body)
@@ -67,9 +77,7 @@ func (r *ray) do(ctx context.Context, method, path, contentType string, body io.
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)
 	}
-	if r.token != "" {
-		req.Header.Set("Authorization", "Bearer "+r.token)
-	}
+	maps.Copy(req.Header, r.header())
 	res, err := r.http.Do(req)
 	if err != nil {
 		var u *url.Error

@@ -80,7 +80,12 @@ func Submit(ctx context.Context, spec *Spec, j Job, stdout, stderr io.Writer, o 
 	defer r.close()
 	var res *JobResult
 	if r.features.JobsAPI {
-		res, err = r.submit(ctx, j, stdout, l.logf)
+		res, err = r.submit(ctx, j, l.logf)
+		if err == nil && !j.Detach {
+			f := l.follower(r, res, stdout)
+			defer f.close()
+			err = f.run(ctx)
+		}
 	} else {
 		res, err = r.runInHead(ctx, j, stdout, stderr)
 	}
@@ -97,7 +102,7 @@ func Submit(ctx context.Context, spec *Spec, j Job, stdout, stderr io.Writer, o 
 type logFunc func(format string, a ...any)
 
 // submit goes by POST /api/jobs/ (ray python/ray/dashboard/modules/job/common.py).
-func (r *ray) submit(ctx context.Context, j Job, stdout io.Writer, logf logFunc) (*JobResult, error) {
+func (r *ray) submit(ctx context.Context, j Job, logf logFunc) (*JobResult, error) {
 	env := map[string]any{}
 	if len(j.Env) > 0 {
 		env["env_vars"] = j.Env
@@ -133,7 +138,6 @@ func (r *ray) submit(ctx context.Context, j Job, stdout io.Writer, logf logFunc)
 		return nil, fmt.Errorf("read ray's answer: %w", err)
 	}
 	out := &JobResult{ID: made.SubmissionID, Status: "PENDING", By: "jobs-api"}
-	since := r.started(ctx)
 	if out.ID == "" {
 		out.ID = made.JobID
 	}
@@ -141,10 +145,7 @@ func (r *ray) submit(ctx context.Context, j Job, stdout io.Writer, logf logFunc)
 		return nil, fmt.Errorf("ray names the job %q, which is no ID", out.ID)
 	}
 	logf("job %s submitted", out.ID)
-	if j.Detach {
-		return out, nil
-	}
-	return out, r.follow(ctx, out, since, stdout)
+	return out, nil
 }
 
 // errLost is how a job ends whose head ends: its program ran there, and a new head knows nothing of it.
@@ -169,59 +170,6 @@ func (r *ray) lost(ctx context.Context, since time.Time, asked error) bool {
 	}
 	d, err := r.host.Inspect(ctx, r.container)
 	return docker.IsNotFound(err) || err == nil && !since.IsZero() && d.Started.After(since)
-}
-
-// follow shows a job's log as it grows, until it has ended. Ray's log route gives the whole log each time.
-func (r *ray) follow(ctx context.Context, out *JobResult, since time.Time, stdout io.Writer) error {
-	shown, failures := 0, 0
-	for pause := pollFirst; ; pause = min(pause*3/2, pollLast) {
-		var job struct {
-			Status   string
-			Message  string
-			ExitCode *int `json:"driver_exit_code"`
-		}
-		// The status first: what the log has after the end is then all there is.
-		err := r.get(ctx, "/api/jobs/"+out.ID, &job)
-		var log struct{ Logs string }
-		if err == nil {
-			err = r.get(ctx, "/api/jobs/"+out.ID+"/logs", &log)
-		}
-		if err != nil {
-			if ctx.Err() == nil && r.lost(ctx, since, err) {
-				out.Status, out.ExitCode = statusLost, 1
-				return fmt.Errorf("follow job %s: %w", out.ID, errLost)
-			}
-			if failures++; failures > 5 || ctx.Err() != nil || r.host.Err() != nil {
-				return &UnfollowedJobError{out.ID, err}
-			}
-		} else {
-			failures = 0
-			if len(log.Logs) > shown {
-				if _, err := io.WriteString(stdout, log.Logs[shown:]); err != nil {
-					return err
-				}
-				shown = len(log.Logs)
-			}
-			out.Status, out.Message = job.Status, textOf(job.Message)
-			switch job.Status {
-			case "SUCCEEDED":
-				return nil
-			case "FAILED", "STOPPED":
-				out.ExitCode = 1
-				if job.ExitCode != nil && *job.ExitCode != 0 {
-					out.ExitCode = *job.ExitCode
-				} else if code, ok := codeIn(job.Message); ok {
-					out.ExitCode = code
-				}
-				return nil
-			}
-		}
-		select {
-		case <-ctx.Done():
-			return &UnfollowedJobError{out.ID, context.Cause(ctx)}
-		case <-time.After(pause):
-		}
-	}
 }
 
 // codeIn finds the exit code in a message of Ray before driver_exit_code: "Job entrypoint command

@@ -147,6 +147,15 @@ func (s *Server) Connections() int {
 	return s.count
 }
 
+// Cut ends the connections, as a network does that fails for a moment.
+func (s *Server) Cut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.Close() // a client sees it
+	}
+}
+
 // Close ends the server and its connections.
 func (s *Server) Close() {
 	s.mu.Lock()

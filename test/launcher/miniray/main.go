@@ -1,6 +1,7 @@
 // Command ray, as miniray builds it, is a few MB of stand-in for tests of the launcher alone: it
 // takes `ray start` as the launcher writes it, keeps the ports, and counts nodes as Ray's state API
-// does. It runs no tasks. It is not Ray, and not the stand-in of the offline world, which does.
+// does. It runs jobs in a shell (jobs.go), and no tasks. It is not Ray, and not the stand-in of the offline world, which
+// does.
 //
 // What it keeps of Ray's documented behaviour: a node without the cluster's token is refused; a
 // node that the head does not know (any more) ends, and its container's restart policy brings it
@@ -186,6 +187,7 @@ func runHead(me node, opts map[string]string, token string) {
 				"data": map[string]any{"result": map[string]any{"result": h.list()}}})
 		}
 	})
+	(&jobs{}).serve(dash, h.allowed)
 	g, d := listen("0.0.0.0:"+opts["--port"]), listen(opts["--dashboard-host"]+":"+opts["--dashboard-port"])
 	fmt.Println("Ray runtime started.")
 	go func() { fail("gcs: %v", http.Serve(g, gcs)) }()
