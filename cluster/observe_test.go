@@ -1,18 +1,14 @@
 package cluster
 
 import (
-	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 )
 
 // procFiles is what a Debian 12 host with Docker prints (cat of what askKernel names), shortened.
@@ -195,46 +191,6 @@ func TestCodeIn(t *testing.T) {
 		if got, ok := codeIn(text); got != want || ok != (want != 0) {
 			t.Errorf("%q: got %d, %v", text, got, ok)
 		}
-	}
-}
-
-func TestJobFilesStayInside(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	outside := filepath.Join(t.TempDir(), "outside")
-	for f, text := range map[string]string{"a.py": "1", "sub/b.py": "22", ".git/config": "x", "data/big.bin": "x",
-		"note.key": "x", ".rayignore": "# comment\n*.key\n/data/\n"} {
-		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, f)), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, f), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.WriteFile(outside, []byte("secret"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(outside, filepath.Join(dir, "link")); err != nil {
-		t.Fatal(err)
-	}
-	var got []string
-	err := eachFile(Job{Dir: dir, Exclude: []string{"b.*"}}, func(f jobFile, r io.Reader) error {
-		data, err := io.ReadAll(r)
-		got = append(got, fmt.Sprintf("%s=%d", f.name, len(data)))
-		return err
-	})
-	if err != nil || strings.Join(got, " ") != ".rayignore=23 a.py=1" {
-		t.Errorf("got %v, %v", got, err)
-	}
-	one, err := zipDir(Job{Dir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chtimes(filepath.Join(dir, "a.py"), time.Unix(1, 0), time.Unix(1, 0)); err != nil {
-		t.Fatal(err)
-	}
-	if two, err := zipDir(Job{Dir: dir}); err != nil || string(one) != string(two) {
-		t.Errorf("the package depends on times: %v", err)
 	}
 }
 

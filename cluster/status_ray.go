@@ -77,6 +77,9 @@ func (r *ray) do(ctx context.Context, method, path, contentType string, body io.
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)
 	}
+	if sized, ok := body.(interface{ Size() int64 }); ok {
+		req.ContentLength = sized.Size()
+	}
 	maps.Copy(req.Header, r.header())
 	res, err := r.http.Do(req)
 	if err != nil {

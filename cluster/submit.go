@@ -22,7 +22,9 @@ type Job struct {
 	ID      string            // submission ID; empty: Ray makes one
 	Detach  bool              // return once it is accepted
 	CPUs    float64           // that the program itself occupies; 0: none
-	Exclude []string          // names in Dir that stay here, beside .git and what .rayignore names
+	Exclude []string          // patterns as in .gitignore of what stays here, beside what ignore files name
+
+	NoGitignore bool // .gitignore files in Dir say nothing about what is sent; .rayignore files do
 }
 
 // JobResult says how a job ended.
@@ -59,7 +61,7 @@ func (e *UnfollowedJobError) Next() string {
 
 var jobIDForm = newGrammar(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$`)
 
-// maxUpload is what Ray takes as one package (100 MiB, ray python/ray/_private/ray_constants.py).
+// maxUpload is what Ray's dashboard takes as one package, packed (ray python/ray/dashboard, client_max_size).
 const maxUpload = 100 << 20
 
 // Submit runs a job on a cluster, copies its output to stdout as it comes, and returns how it ended. Ray 1.9 and later

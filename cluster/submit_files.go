@@ -3,7 +3,6 @@ package cluster
 import (
 	"archive/tar"
 	"archive/zip"
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/rand"
@@ -12,83 +11,26 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"net/http"
 	"os"
-	"path"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/raybuild/raybuild/internal/docker"
 )
 
-// jobFile is a regular file of a job's directory.
-type jobFile struct {
-	name string // slash-separated, relative
-	mode fs.FileMode
-	size int64
-}
-
-// jobFiles lists what of a job's directory goes along: regular files, without .git and what
-// .rayignore and exclude name (names or path.Match patterns of one path element, or of the whole
-// relative path). Symbolic links inside are followed by nobody: they are left out, so that nothing
-// outside the directory leaves this machine.
-func jobFiles(root *os.Root, exclude []string) ([]jobFile, error) {
-	ignore := append([]string{".git", "__pycache__", ".venv"}, exclude...)
-	if f, err := root.Open(".rayignore"); err == nil {
-		s := bufio.NewScanner(f)
-		for s.Scan() {
-			if line := strings.TrimSpace(s.Text()); line != "" && !strings.HasPrefix(line, "#") {
-				ignore = append(ignore, strings.Trim(line, "/"))
-			}
-		}
-		f.Close() // it was read
-	}
-	var out []jobFile
-	var total int64
-	err := fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || name == "." {
-			return err
-		}
-		if slices.ContainsFunc(ignore, func(p string) bool { return ignored(p, name) }) {
-			if d.IsDir() {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		if !d.Type().IsRegular() {
-			return nil
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		if total += info.Size(); total > maxUpload {
-			return fmt.Errorf("its files are more than %d MiB, the most that Ray takes; name what to leave out "+
-				"in .rayignore", maxUpload>>20)
-		}
-		out = append(out, jobFile{name: name, mode: info.Mode().Perm(), size: info.Size()})
-		return nil
-	})
-	return out, err
-}
-
-func ignored(pattern, name string) bool {
-	whole, err := path.Match(pattern, name)
-	base, berr := path.Match(pattern, path.Base(name))
-	return err == nil && whole || berr == nil && base
-}
+// errTooLarge is a package that is larger than what Ray takes.
+var errTooLarge = errors.New("it is too large")
 
 // upload sends a job's directory as Ray's package, a zip named by its content, and returns its URI.
 func (r *ray) upload(ctx context.Context, j Job, logf logFunc) (string, error) {
-	data, err := zipDir(j)
+	pkg, err := zipDir(ctx, j)
 	if err != nil {
 		return "", fmt.Errorf("pack %q: %w", j.Dir, err)
 	}
-	sum := sha256.Sum256(data)
-	name := "_ray_pkg_" + hex.EncodeToString(sum[:8]) + ".zip"
+	defer pkg.close()
+	name := "_ray_pkg_" + pkg.digest + ".zip"
 	res, err := r.do(ctx, http.MethodGet, "/api/packages/gcs/"+name, "", nil)
 	var missing *statusError
 	if err == nil {
@@ -97,19 +39,72 @@ func (r *ray) upload(ctx context.Context, j Job, logf logFunc) (string, error) {
 	if !errors.As(err, &missing) || missing.code != http.StatusNotFound {
 		return "", err
 	}
-	res, err = r.do(ctx, http.MethodPut, "/api/packages/gcs/"+name, "application/octet-stream", bytes.NewReader(data))
+	body := &uploading{Reader: pkg.file, size: pkg.size, told: time.Now(), tell: func(done int64) {
+		logf("uploading %s: %d of %d MB", j.Dir, done/1_000_000, (pkg.size+999_999)/1_000_000)
+	}}
+	res, err = r.do(ctx, http.MethodPut, "/api/packages/gcs/"+name, "application/octet-stream", body)
 	if err != nil {
 		return "", err
 	}
-	logf("uploaded %s (%d kB)", j.Dir, (len(data)+999)/1000)
+	logf("uploaded %s (%d kB)", j.Dir, (pkg.size+999)/1000)
 	return "gcs://" + name, res.Body.Close()
 }
 
+// tellEach is how often a long upload tells how far it is.
+const tellEach = 2 * time.Second
+
+// uploading is the body of an upload.
+type uploading struct {
+	io.Reader
+	size, done int64
+	told       time.Time
+	tell       func(done int64)
+}
+
+// Size is how many bytes there are.
+func (u *uploading) Size() int64 { return u.size }
+
+func (u *uploading) Read(p []byte) (int, error) {
+	n, err := u.Reader.Read(p)
+	if u.done += int64(n); time.Since(u.told) > tellEach && u.done < u.size {
+		u.told = time.Now()
+		u.tell(u.done)
+	}
+	return n, err
+}
+
+// jobPackage is a packed directory in a file of its own.
+type jobPackage struct {
+	file   *os.File
+	size   int64
+	digest string // short
+}
+
+func (p *jobPackage) close() {
+	p.file.Close()           // it was read
+	os.Remove(p.file.Name()) // whoever cleans up temporary files finds it
+}
+
 // zipDir packs a directory with fixed times: the same files give the same package.
-func zipDir(j Job) ([]byte, error) {
-	var buf bytes.Buffer
-	w := zip.NewWriter(&buf)
-	err := eachFile(j, func(f jobFile, content io.Reader) error {
+func zipDir(ctx context.Context, j Job) (_ *jobPackage, err error) {
+	dir, err := openJobDir(ctx, j)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.close()
+	file, err := os.CreateTemp("", "raybuild-job-*.zip")
+	if err != nil {
+		return nil, err
+	}
+	p := &jobPackage{file: file}
+	defer func() {
+		if err != nil {
+			p.close()
+		}
+	}()
+	sum := sha256.New()
+	w := zip.NewWriter(&limited{w: io.MultiWriter(file, sum), p: p})
+	err = dir.each(ctx, func(f jobFile, content io.Reader) error {
 		h := &zip.FileHeader{Name: f.name, Method: zip.Deflate, Modified: time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)}
 		h.SetMode(f.mode)
 		to, err := w.CreateHeader(h)
@@ -119,34 +114,34 @@ func zipDir(j Job) ([]byte, error) {
 		_, err = io.Copy(to, content)
 		return err
 	})
-	if err = errors.Join(err, w.Close()); err != nil {
+	if err == nil {
+		err = w.Close()
+	}
+	if errors.Is(err, errTooLarge) {
+		return nil, fmt.Errorf("packed, its files are more than %d MiB, the most that Ray takes; the largest are %s; "+
+			"name what to leave out in .rayignore", maxUpload>>20, dir.largest())
+	}
+	if err == nil {
+		_, err = file.Seek(0, io.SeekStart)
+	}
+	if err != nil {
 		return nil, err
 	}
-	return buf.Bytes(), nil
+	p.digest = hex.EncodeToString(sum.Sum(nil)[:8])
+	return p, nil
 }
 
-// eachFile opens the files of a job's directory one after the other. os.Root keeps every access inside.
-func eachFile(j Job, f func(jobFile, io.Reader) error) error {
-	root, err := os.OpenRoot(j.Dir)
-	if err != nil {
-		return err
+// limited ends a package that grows too large.
+type limited struct {
+	w io.Writer
+	p *jobPackage
+}
+
+func (l *limited) Write(b []byte) (int, error) {
+	if l.p.size += int64(len(b)); l.p.size > maxUpload {
+		return 0, errTooLarge
 	}
-	defer root.Close() // only read
-	files, err := jobFiles(root, j.Exclude)
-	if err != nil {
-		return err
-	}
-	for _, jf := range files {
-		file, err := root.Open(jf.name)
-		if err != nil {
-			return err
-		}
-		err = f(jf, io.LimitReader(file, jf.size))
-		if err = errors.Join(err, file.Close()); err != nil {
-			return err
-		}
-	}
-	return nil
+	return l.w.Write(b)
 }
 
 // runInHead runs a job where there is no jobs API: its files go into the head's container, the
@@ -167,7 +162,7 @@ func (r *ray) runInHead(ctx context.Context, j Job, stdout, stderr io.Writer) (*
 		run.Env = append(run.Env, k+"="+j.Env[k])
 	}
 	if j.Dir != "" {
-		files, err := tarDir(j, out.ID)
+		files, err := tarDir(ctx, j, out.ID)
 		if err != nil {
 			return nil, fmt.Errorf("pack %q: %w", j.Dir, err)
 		}
@@ -200,14 +195,26 @@ func (r *ray) cleanUp(ctx context.Context, dir string) {
 	}
 }
 
-func tarDir(j Job, top string) (io.Reader, error) {
-	var buf bytes.Buffer
-	w := tar.NewWriter(&buf)
-	err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: top + "/", Mode: 0o777})
+func tarDir(ctx context.Context, j Job, top string) (io.Reader, error) {
+	dir, err := openJobDir(ctx, j)
 	if err != nil {
 		return nil, err
 	}
-	err = eachFile(j, func(f jobFile, content io.Reader) error {
+	defer dir.close()
+	total := int64(0)
+	for _, f := range dir.files {
+		if total += f.size; total > maxUpload {
+			return nil, fmt.Errorf("its files are more than %d MiB; the largest are %s; name what to leave out in "+
+				".rayignore", maxUpload>>20, dir.largest())
+		}
+	}
+	var buf bytes.Buffer
+	w := tar.NewWriter(&buf)
+	err = w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: top + "/", Mode: 0o777})
+	if err != nil {
+		return nil, err
+	}
+	err = dir.each(ctx, func(f jobFile, content io.Reader) error {
 		h := &tar.Header{Name: top + "/" + f.name, Mode: int64(f.mode | 0o444), Size: f.size, ModTime: time.Unix(0, 0)}
 		if err := w.WriteHeader(h); err != nil {
 			return err

@@ -111,12 +111,19 @@ func (a *app) clusterSubmitCommand(o *clusterOptions) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use: "submit [--dir DIR] -- COMMAND [ARG…]", Short: "Run a job on the cluster, and end as it does",
-		Long: `submit sends a directory (at most 100 MiB; not .git, and not what .rayignore
-names) and runs a command in it, through Ray's jobs API over the SSH connection.
-Ray before 1.9 has no such API: there the command runs in the head's container.
-submit shows the job's output and ends with the job's exit code. If you
-interrupt submit, the job goes on, and submit says so. If the head dies, its
-jobs are lost: submit says so, and ends with 1.`,
+		Long: `submit sends a directory (at most 100 MiB when packed) and runs a command in it,
+through Ray's jobs API over the SSH connection. Ray before 1.9 has no such API:
+there the command runs in the head's container. submit shows the job's output
+and ends with the job's exit code. If the connection is cut, submit attaches
+again.
+
+What .gitignore and .rayignore files name is not sent, by git's own rules; .git,
+__pycache__ and .venv never are. Links inside the directory are followed. A link
+that leads out of it is an error.
+
+If you interrupt submit, the job goes on, and submit says how to see and to stop
+it. A second interrupt does nothing more to the job. If the head dies, its jobs
+are lost: submit says so, and ends with 1.`,
 		Example: "  raybuild cluster submit --dir . -- python train.py --epochs 3\n" +
 			"  raybuild cluster submit --detach -- python -c 'import ray; ray.init()'",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -142,7 +149,8 @@ jobs are lost: submit says so, and ends with 1.`,
 	f.StringVar(&j.ID, "id", "", "submission `ID` (default: Ray makes one)")
 	f.BoolVar(&j.Detach, "detach", false, "do not wait for the job's end")
 	f.Float64Var(&j.CPUs, "num-cpus", 0, "CPUs that Ray reserves for the command itself")
-	f.StringArrayVar(&j.Exclude, "exclude", nil, "`PATTERN` of names in DIR that are not sent (repeatable)")
+	f.StringArrayVar(&j.Exclude, "exclude", nil, "`PATTERN`, as in .gitignore, of what in DIR is not sent (repeatable)")
+	f.BoolVar(&j.NoGitignore, "no-gitignore", false, "send what .gitignore files name, too")
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }

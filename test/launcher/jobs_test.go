@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -115,4 +118,60 @@ func (c *counted) Write(p []byte) (int, error) {
 		c.once.Do(c.do)
 	}
 	return len(p), nil
+}
+
+// TestCase8SubmitSendsWhatGitTakes: what people keep out of version control stays out of a job.
+func TestCase8SubmitSendsWhatGitTakes(t *testing.T) {
+	b := needBed(t)
+	b.Clean(t, "case8")
+	spec := b.Spec(t, "case8", b.image, "")
+	if _, err := cluster.Up(t.Context(), spec, b.Options(t)); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name  string
+		files map[string]string // "NAME": content
+		big   string            // a file of 150 MB
+		want  string            // what the job finds; or part of the error
+	}{
+		{"secrets and data in .gitignore", map[string]string{".gitignore": ".env\ndata/\n", ".env": "SECRET=x",
+			"train.py": "pass"}, "data/big.bin", "./.gitignore ./train.py"},
+		{".rayignore with ** and !", map[string]string{".rayignore": "logs/**\n!logs/keep.txt\n", "logs/keep.txt": "x",
+			"logs/a/b.txt": "x", "train.py": "pass"}, "logs/big.bin", "./.rayignore ./logs/keep.txt ./train.py"},
+		{"ignore files in subdirectories", map[string]string{".gitignore": "*.bin\n", "lib/.gitignore": "!keep.bin\n",
+			"lib/keep.bin": "x", "lib/b.bin": "x", "sub/.rayignore": "/secret\n", "sub/secret": "x", "secret": "x"},
+			"a.bin", "./.gitignore ./lib/.gitignore ./lib/keep.bin ./secret ./sub/.rayignore"},
+		{"too much that nobody ignores", map[string]string{"train.py": "pass"}, "checkpoints/noise",
+			`the largest are "checkpoints/" (150 MB)`},
+	} {
+		dir := t.TempDir()
+		for name, text := range tt.files {
+			put(t, filepath.Join(dir, name), []byte(text))
+		}
+		noise := make([]byte, 150_000_000)
+		rand.NewChaCha8([32]byte{}).Read(noise) //nolint:errcheck // it never fails
+		put(t, filepath.Join(dir, tt.big), noise)
+		var out bytes.Buffer
+		job := cluster.Job{Argv: []string{"sh", "-c", "find . -type f | sort | tr '\\n' ' '"}, Dir: dir}
+		res, err := cluster.Submit(t.Context(), spec, job, &out, io.Discard, b.Options(t))
+		if err != nil {
+			if !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%s: %v, want %s", tt.name, err, tt.want)
+			}
+			continue
+		}
+		if got := strings.TrimSpace(out.String()); got != tt.want || res.ExitCode != 0 {
+			t.Errorf("%s: the job finds %s, want %s", tt.name, got, tt.want)
+		}
+	}
+}
+
+func put(t *testing.T, file string, data []byte) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
 }

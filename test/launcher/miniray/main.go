@@ -1,7 +1,7 @@
 // Command ray, as miniray builds it, is a few MB of stand-in for tests of the launcher alone: it
 // takes `ray start` as the launcher writes it, keeps the ports, and counts nodes as Ray's state API
-// does. It runs jobs in a shell (jobs.go), and no tasks. It is not Ray, and not the stand-in of the offline world, which
-// does.
+// does. It runs jobs in a shell (jobs.go), and no tasks. It is not Ray, and not the stand-in of the offline world,
+// which does.
 //
 // What it keeps of Ray's documented behaviour: a node without the cluster's token is refused; a
 // node that the head does not know (any more) ends, and its container's restart policy brings it
