@@ -213,7 +213,7 @@ func TestInterruptedSubmitNamesTheJob(t *testing.T) {
 		io.Discard, f.options())
 	var job *UnfollowedJobError
 	if !errors.As(err, &job) || job.ID != "raysubmit_1" || !errors.Is(err, context.Canceled) ||
-		!strings.Contains(err.Error(), "ray job stop raysubmit_1") {
+		!strings.Contains(err.Error(), "raybuild cluster job stop raysubmit_1") {
 		t.Errorf("the error is %v", err)
 	}
 }

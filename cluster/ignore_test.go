@@ -135,8 +135,8 @@ func TestIgnoreAsGitAtRandom(t *testing.T) {
 	dir := gitTree(t)
 	seed := uint64(time.Now().UnixNano())
 	r := rand.New(rand.NewPCG(seed, 0))
-	parts := append(names(), "*", "**", "?", "/", "/", "/", "!", "[a", "-b]", "]", "[!", "d", "e", "\\", " ", "foo.d", "***",
-		"[[:alpha:]]", "^")
+	parts := append(names(), "*", "**", "?", "/", "/", "/", "!", "[a", "-b]", "]", "[!", "d", "e", "\\", " ", "foo.d",
+		"***", "[[:alpha:]]", "^")
 	for range 150 {
 		for _, file := range []string{".gitignore", "d/.gitignore"} {
 			var b strings.Builder
@@ -274,8 +274,8 @@ func TestPackageLimitIsOfThePackedSize(t *testing.T) {
 	}
 }
 
-// FuzzParseIgnore: any ignore file is read, and a line that names a file with each byte escaped ignores that file and no
-// other.
+// FuzzParseIgnore: any ignore file is read, and a line that names a file with each byte escaped ignores that file
+// and no other.
 func FuzzParseIgnore(f *testing.F) {
 	f.Add("a\n!b\n[x", "a b/c*")
 	f.Add("**/[[:alpha:]]\\", "[!é")

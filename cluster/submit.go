@@ -22,7 +22,13 @@ type Job struct {
 	ID      string            // submission ID; empty: Ray makes one
 	Detach  bool              // return once it is accepted
 	CPUs    float64           // that the program itself occupies; 0: none
+	GPUs    float64           // the same
+	Memory  int64             // the same, in bytes
 	Exclude []string          // patterns as in .gitignore of what stays here, beside what ignore files name
+
+	Resources  map[string]float64 // custom ones that the program itself occupies
+	Metadata   map[string]string  // that Ray shows with the job
+	RuntimeEnv map[string]any     // Ray's; what Env and Dir say goes into it
 
 	NoGitignore bool // .gitignore files in Dir say nothing about what is sent; .rayignore files do
 }
@@ -55,8 +61,8 @@ func (e *UnfollowedJobError) Unwrap() error { return e.Err }
 
 // Next says how to see the job's output, and how to stop the job.
 func (e *UnfollowedJobError) Next() string {
-	return fmt.Sprintf("see it with: raybuild cluster exec -- ray job logs --follow %[1]s; stop it with: raybuild "+
-		"cluster exec -- ray job stop %[1]s", e.ID)
+	return fmt.Sprintf("see it with: raybuild cluster job logs --follow %[1]s; stop it with: raybuild "+
+		"cluster job stop %[1]s", e.ID)
 }
 
 var jobIDForm = newGrammar(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$`)
@@ -72,6 +78,10 @@ func Submit(ctx context.Context, spec *Spec, j Job, stdout, stderr io.Writer, o 
 	}
 	if j.ID != "" && !jobIDForm.MatchString(j.ID) {
 		return nil, fmt.Errorf("submit job %q: its ID may hold letters, digits, _ . and -", j.ID)
+	}
+	j, err := j.withRuntimeEnv()
+	if err != nil {
+		return nil, err
 	}
 	l := newLaunch(spec, o)
 	defer l.close()
@@ -105,25 +115,14 @@ type logFunc func(format string, a ...any)
 
 // submit goes by POST /api/jobs/ (ray python/ray/dashboard/modules/job/common.py).
 func (r *ray) submit(ctx context.Context, j Job, logf logFunc) (*JobResult, error) {
-	env := map[string]any{}
-	if len(j.Env) > 0 {
-		env["env_vars"] = j.Env
-	}
+	uri := ""
 	if j.Dir != "" {
-		uri, err := r.upload(ctx, j, logf)
-		if err != nil {
+		var err error
+		if uri, err = r.upload(ctx, j, logf); err != nil {
 			return nil, err
 		}
-		env["working_dir"] = uri
 	}
-	body := map[string]any{"entrypoint": shellLine(j.Argv), "runtime_env": env}
-	if j.ID != "" {
-		body["submission_id"] = j.ID
-	}
-	if j.CPUs > 0 {
-		body["entrypoint_num_cpus"] = j.CPUs
-	}
-	data, err := json.Marshal(body)
+	data, err := json.Marshal(j.request(uri))
 	if err != nil {
 		return nil, err
 	}

@@ -155,11 +155,17 @@ func (r *ray) runInHead(ctx context.Context, j Job, stdout, stderr io.Writer) (*
 	}
 	if j.Detach {
 		return nil, errors.New("this version of Ray has no jobs API, so a job cannot go on by itself; " +
-			"leave --detach out")
+			"leave --no-wait out")
+	}
+	vars, _ := j.RuntimeEnv["env_vars"].(map[string]any)
+	if len(j.RuntimeEnv) > min(len(vars), 1) || j.GPUs > 0 || j.Memory > 0 || len(j.Resources) > 0 ||
+		len(j.Metadata) > 0 {
+		return nil, errors.New("this version of Ray has no jobs API, so a job has no runtime environment, metadata, " +
+			"GPUs, memory or resources of its own; leave them out")
 	}
 	run := docker.Exec{Cmd: j.Argv, Stdout: stdout, Stderr: stderr}
-	for _, k := range slices.Sorted(maps.Keys(j.Env)) {
-		run.Env = append(run.Env, k+"="+j.Env[k])
+	for _, k := range slices.Sorted(maps.Keys(vars)) {
+		run.Env = append(run.Env, fmt.Sprintf("%s=%v", k, vars[k]))
 	}
 	if j.Dir != "" {
 		files, err := tarDir(ctx, j, out.ID)

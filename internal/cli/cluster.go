@@ -77,7 +77,8 @@ func (a *app) newClusterCommand() *cobra.Command {
 	o.flags(cmd.PersistentFlags())
 	cmd.AddCommand(a.clusterInitCommand(o), a.clusterTrustCommand(o), a.clusterPlanCommand(o), a.clusterUpCommand(o),
 		a.clusterStatusCommand(o),
-		a.clusterLogsCommand(o), a.clusterExecCommand(o), a.clusterSubmitCommand(o), a.clusterBenchCommand(o),
+		a.clusterLogsCommand(o), a.clusterExecCommand(o), a.clusterSubmitCommand(o), a.clusterJobCommand(o),
+		a.clusterBenchCommand(o),
 		a.clusterDashboardCommand(o),
 		a.clusterScaleCommand(o), a.clusterDownCommand(o), a.clusterExportCommand(o))
 	return cmd

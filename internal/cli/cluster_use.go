@@ -105,8 +105,7 @@ func rawTerminal(in *os.File, eo *cluster.ExecOptions) (func(), error) {
 
 func (a *app) clusterSubmitCommand(o *clusterOptions) *cobra.Command {
 	var (
-		j      cluster.Job
-		env    []string
+		flags  submitFlags
 		asJSON bool
 	)
 	cmd := &cobra.Command{
@@ -123,34 +122,27 @@ that leads out of it is an error.
 
 If you interrupt submit, the job goes on, and submit says how to see and to stop
 it. A second interrupt does nothing more to the job. If the head dies, its jobs
-are lost: submit says so, and ends with 1.`,
+are lost: submit says so, and ends with 1.
+
+The flags are those of ray job submit; its own names for --dir and --id work,
+too. A runtime environment may name a local working_dir, and excludes.`,
 		Example: "  raybuild cluster submit --dir . -- python train.py --epochs 3\n" +
-			"  raybuild cluster submit --detach -- python -c 'import ray; ray.init()'",
+			"  raybuild cluster submit --no-wait -- python -c 'import ray; ray.init()'",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			argv := dashArgs(cmd, args)
 			if len(argv) == 0 {
 				return usagef("%q needs a command: raybuild cluster submit --dir . -- python train.py",
 					cmd.CommandPath())
 			}
-			vars, err := pairs("--env", env)
+			j, err := flags.parse(a)
 			if err != nil {
 				return err
 			}
-			j.Argv, j.Env = argv, vars
-			if j.Dir != "" {
-				j.Dir = a.path(j.Dir)
-			}
+			j.Argv = argv
 			return a.submit(cmd.Context(), o, j, asJSON)
 		},
 	}
-	f := cmd.Flags()
-	f.StringVar(&j.Dir, "dir", "", "local `DIR` that the job needs; it becomes the job's working directory")
-	f.StringArrayVar(&env, "env", nil, "environment variable `NAME=VALUE` of the job (repeatable)")
-	f.StringVar(&j.ID, "id", "", "submission `ID` (default: Ray makes one)")
-	f.BoolVar(&j.Detach, "detach", false, "do not wait for the job's end")
-	f.Float64Var(&j.CPUs, "num-cpus", 0, "CPUs that Ray reserves for the command itself")
-	f.StringArrayVar(&j.Exclude, "exclude", nil, "`PATTERN`, as in .gitignore, of what in DIR is not sent (repeatable)")
-	f.BoolVar(&j.NoGitignore, "no-gitignore", false, "send what .gitignore files name, too")
+	flags.flags(cmd.Flags())
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }

@@ -90,6 +90,39 @@ func TestCase5SubmitReadsWhatIsNew(t *testing.T) {
 	}
 }
 
+// TestCase5JobsGoOnWithoutSubmit: a job that nobody follows is found, shown while it runs, and stopped.
+func TestCase5JobsGoOnWithoutSubmit(t *testing.T) {
+	b := needBed(t)
+	b.Clean(t, "case5b")
+	spec := b.Spec(t, "case5b", b.image, "")
+	if _, err := cluster.Up(t.Context(), spec, b.Options(t)); err != nil {
+		t.Fatal(err)
+	}
+	job := cluster.Job{Argv: []string{"sh", "-c", lines("100000", "sleep 1")}, Detach: true}
+	made, err := cluster.Submit(t.Context(), spec, job, io.Discard, io.Discard, b.Options(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	out := &counted{at: 100 << 10, do: func() {
+		go func() {
+			_, err := cluster.StopJob(t.Context(), spec, made.ID, b.Options(t))
+			ended <- err
+		}()
+	}}
+	res, err := cluster.JobLogs(t.Context(), spec, made.ID, true, out, b.Options(t))
+	if err != nil || res.Status != "STOPPED" || out.broken {
+		t.Errorf("follow: %+v, %v, each line once: %v", res, err, !out.broken)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	jobs, err := cluster.Jobs(t.Context(), spec, b.Options(t))
+	if err != nil || len(jobs) != 1 || jobs[0].ID != made.ID || jobs[0].Status != "STOPPED" {
+		t.Errorf("list: %+v, %v", jobs, err)
+	}
+}
+
 // counted checks that lines come in their order, and calls do once, after some bytes.
 type counted struct {
 	bytes, at int64
