@@ -162,9 +162,10 @@ func (a *app) clusterJobLogsCommand(o *clusterOptions) *cobra.Command {
 	var follow, asJSON bool
 	cmd := &cobra.Command{
 		Use: "logs JOB", Short: "Show what a job has printed",
-		Long: "logs prints the log of a job. With --follow it goes on until the job has ended, and it attaches again " +
-			"if the connection is cut. It ends with 0, however the job ends. With --json, the log goes to standard " +
-			"error, and how the job is to standard output.",
+		Long: `logs prints the log of a job. With --follow it goes on until the job has ended,
+and it attaches again if the connection is cut. It ends with 0, however the job
+ends. With --json, the log goes to standard error, and how the job is to
+standard output.`,
 		Example:           "  raybuild cluster job logs --follow raysubmit_ARSrGzNNAyMBxFL6",
 		Args:              oneArg("job"),
 		ValidArgsFunction: a.completeJobs(o),
