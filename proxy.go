@@ -34,8 +34,8 @@ func (p *Project) stepProxy() llb.Proxy {
 	out := p.env.proxy()
 	for _, at := range []string{out.HTTP, out.HTTPS, out.All} {
 		if online && onLoopback(at) {
-			p.env.warn("steps with network: true do not reach the proxy of this machine's environment, because it is an " +
-				"address of this machine alone: name it by an address that other machines reach, too")
+			p.env.warn("steps with network: true do not reach the proxy of this machine's environment, because it is " +
+				"an address of this machine alone: name it by an address that other machines reach, too")
 			break
 		}
 	}

@@ -195,6 +195,18 @@ func selector(from string) []bkllb.MountOption {
 	return []bkllb.MountOption{bkllb.SourcePath(from)}
 }
 
+// options say which network a command has.
+func (n Network) options() []bkllb.RunOption {
+	switch n {
+	case Offline:
+		return []bkllb.RunOption{bkllb.Network(pb.NetMode_NONE)}
+	case HostNetwork:
+		return []bkllb.RunOption{bkllb.Network(pb.NetMode_HOST)}
+	case Online: // the builder's default
+	}
+	return nil
+}
+
 // options makes e's run options. They are drawn from copies, so that a caller's later changes to e change no stage.
 func (e Exec) options() func(*layout) []bkllb.RunOption {
 	args, mounts := slices.Clone(e.Args), slices.Clone(e.Mounts)
@@ -208,13 +220,7 @@ func (e Exec) options() func(*layout) []bkllb.RunOption {
 	if e.User != "" {
 		fixed = append(fixed, bkllb.User(e.User))
 	}
-	switch e.Network {
-	case Offline:
-		fixed = append(fixed, bkllb.Network(pb.NetMode_NONE))
-	case HostNetwork:
-		fixed = append(fixed, bkllb.Network(pb.NetMode_HOST))
-	case Online: // the builder's default
-	}
+	fixed = append(fixed, e.Network.options()...)
 	for _, s := range e.Secrets {
 		fixed = append(fixed, s.option())
 	}

@@ -5,8 +5,8 @@ import (
 )
 
 // Proxy is how commands with a network reach it: the values of HTTP_PROXY and its relatives, which a command has in
-// upper case and in lower case. It says nothing of a command's result, so it is in no digest and no cache key, and it is
-// not in the image.
+// upper case and in lower case. It says nothing of a command's result, so it is in no digest, in no cache key and not
+// in the image.
 type Proxy struct {
 	HTTP, HTTPS, FTP, All string
 	Except                string // the value of NO_PROXY

@@ -72,7 +72,8 @@ func TestCase10BaseFromAMirror(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			cl, asked, said := behind(t, c.mirrors...)
-			pinned, err := cl.Resolve(t.Context(), "ubuntu:22.04", ocispecs.Platform{OS: "linux", Architecture: "arm64"})
+			pinned, err := cl.Resolve(t.Context(), "ubuntu:22.04",
+				ocispecs.Platform{OS: "linux", Architecture: "arm64"})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -46,8 +46,8 @@ type Options struct {
 	// Bases are images at hand. Resolve, Head, Inspect, Manifest and OpenBlob take what these have from them, and
 	// ask no registry. Resolve alone takes tags from them. Default: none.
 	Bases Images
-	// Mirrors gives the mirrors of a registry ("docker.io"), which are asked first. Resolve, Head, Inspect, Manifest and
-	// OpenBlob use them: they read by digest, except for Resolve, which believes a mirror in what a tag names. It is
+	// Mirrors gives the mirrors of a registry ("docker.io"), which are asked first. Resolve, Head, Inspect, Manifest
+	// and OpenBlob use them. What is named by digest is checked; a mirror is believed in what a tag names. Mirrors is
 	// called often. Default: there are none.
 	Mirrors func(registry string) []Mirror
 	// Log gets what delays small exchanges that are repeated: tags, attachments, the question whether a
