@@ -27,7 +27,7 @@ func (a apt) Apply(on Stack, locked []Artifact) (Stack, error) {
 		return on, nil
 	}
 	title := "[apt] install " + shorten(a.Packages, 60)
-	step, err := aptInstall(title, debs, a.Packages)
+	step, err := aptInstall(title, debs, a.Apt)
 	if err != nil {
 		return on, err
 	}
@@ -35,16 +35,21 @@ func (a apt) Apply(on Stack, locked []Artifact) (Stack, error) {
 }
 
 // aptInstall is the step that installs exactly these packages.
-func aptInstall(title string, debs []Artifact, asked []string) (llb.Exec, error) {
+func aptInstall(title string, debs []Artifact, a Apt) (llb.Exec, error) {
 	dir, err := artifactDir("[apt] collect packages", debs)
 	if err != nil {
 		return llb.Exec{}, err
 	}
-	step := shell(title, preludeText+aptInstallText, map[string]string{
+	step := shell(title, preludeText+a.script(), map[string]string{
 		"DEBCONF_NONINTERACTIVE_SEEN": "true",
 		"DEBS":                        work + "/debs",
-	}, asked...)
+	}, a.Packages...)
 	step.Mounts = []llb.Mount{{Path: work + "/debs", Stage: dir}}
+	if len(a.Debconf) > 0 {
+		step.Env["ANSWERS"] = work + "/answers/debconf"
+		step.Mounts = append(step.Mounts, llb.Mount{Path: work + "/answers", Stage: llb.Scratch().Files(
+			"[apt] list answers", llb.File{Path: "/debconf", Data: []byte(strings.Join(a.Debconf, "\n") + "\n")})})
+	}
 	// What apt, dpkg and ldconfig keep for themselves differs from run to run.
 	step.Tmpfs = append(step.Tmpfs, "/var/cache/apt", "/var/cache/ldconfig", "/var/lib/apt/lists", "/var/log/apt")
 	sink := llb.Scratch().Files("[apt] make a log to throw away", llb.File{Path: "/log"})
@@ -52,6 +57,14 @@ func aptInstall(title string, debs []Artifact, asked []string) (llb.Exec, error)
 		step.Mounts = append(step.Mounts, llb.Mount{Path: log, Stage: sink, From: "/log", Write: true})
 	}
 	return step, nil
+}
+
+// script is what installs packages, and answers what they ask before.
+func (a Apt) script() string {
+	if len(a.Debconf) == 0 {
+		return aptInstallText
+	}
+	return aptDebconfText + aptInstallText
 }
 
 // shorten joins names into a text of about the given length.

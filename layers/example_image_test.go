@@ -76,7 +76,7 @@ func TestExampleImage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = "sha256:f626f377a310d0745f0fc58a12ecb033aad84623c65e03cb9b7428858ebe429a"
+	const want = "sha256:26cbed3f938036bc1fb140a805ff7ae3cdd402af7e8650c3e8aac55623d3545e"
 	if result.Digest != want {
 		t.Errorf("the example's image has the digest %s, and had %s", result.Digest, want)
 	}

@@ -36,7 +36,7 @@ func ExampleNewGraph() {
 		fmt.Println(layer.Name)
 	}
 	// Output:
-	// sha256:f5ce1897b29998f1ec39e0c86d50e4033ec1ba5237b7faabf757cf96e224c4f7
+	// sha256:1a540109d7515b68c06ef65fd68d1c28c8444e6d73de4fe1782c28a2db7756f4
 	// miniconda
 	// env
 	// activate

@@ -68,11 +68,11 @@ func exampleGraph(t *testing.T, name string) *Graph {
 
 // exampleDigests are the digests of the examples' graphs, the same as at 4ade58a.
 var exampleDigests = map[string]digest.Digest{
-	"arm64":     "sha256:f5ce1897b29998f1ec39e0c86d50e4033ec1ba5237b7faabf757cf96e224c4f7",
-	"china":     "sha256:0436b03c9de52b6104ce602dd6839e03f66d8ba4c7ccb927a9ddbe2c31e772a4",
+	"arm64":     "sha256:1a540109d7515b68c06ef65fd68d1c28c8444e6d73de4fe1782c28a2db7756f4",
+	"china":     "sha256:28f1aec494519087413f2a762ff08bc1d7ac5c8988e001556ed8cf37fa65fbbf",
 	"default":   "sha256:eddeaa09c1c0f728cbd1636949d48bfa92b50e64139877f9a0e9cf05b839513c",
 	"minimal":   "sha256:985cf406718bd39866b6ef14fcee5d5877b0e6d349f10dbb3245ee57224f9473",
-	"seed-2020": "sha256:7c031e82bbe58e61ea689e09363c9bf382a700b43ee8bbfd5d347e92493ee3c7",
+	"seed-2020": "sha256:5e360309396b8890ac8f8c124a0fa6183a93b54aeac575df036de8fd8bb27f8c",
 	"training":  "sha256:644502069631697682e3069d7331f57959d2c316945f5583ce7bf67b20ceae24",
 }
 

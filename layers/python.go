@@ -106,7 +106,7 @@ func (p python) buildWheel(on Stack, sdist Artifact, locked []Artifact) (llb.Sta
 	}
 	stage := on.ToolStage
 	if debs := ofKind(locked, KindDeb); sdist.For["native"] != "" && len(debs) > 0 {
-		step, err := aptInstall("["+sdist.Name+"] install a compiler", debs, compilerPackages)
+		step, err := aptInstall("["+sdist.Name+"] install a compiler", debs, p.compiler())
 		if err != nil {
 			return llb.Stage{}, err
 		}
@@ -122,6 +122,9 @@ func (p python) buildWheel(on Stack, sdist Artifact, locked []Artifact) (llb.Sta
 	}
 	return stage.Make(step, llb.Output{Path: work + "/out", On: llb.Scratch()}), nil
 }
+
+// compiler is what builds of sources ask of apt by name. The recipe's own packages that come along have its answers.
+func (p python) compiler() Apt { return Apt{Packages: compilerPackages, Debconf: p.apt.Debconf} }
 
 // compilerPackages are what a source distribution with C or C++ in it takes.
 var compilerPackages = []string{"g++", "gcc", "libc6-dev", "make"}

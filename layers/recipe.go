@@ -94,6 +94,9 @@ type Apt struct {
 	Packages []string
 	// Repositories are further repositories, in the order of the recipe.
 	Repositories []AptRepository
+	// Debconf are answers to questions of packages, as debconf-set-selections takes them: "PACKAGE QUESTION TYPE
+	// VALUE".
+	Debconf []string `json:",omitempty"`
 }
 
 // AptRepository is a further apt repository.

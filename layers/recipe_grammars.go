@@ -60,6 +60,35 @@ func grammarURL() strictyaml.Grammar {
 	return strictyaml.Grammar{What: "a URL", Check: plainURL, Normal: trim, Pattern: urlExpr, Limit: 1024}
 }
 
+// grammarDebconf is an answer for debconf-set-selections(1).
+func grammarDebconf() strictyaml.Grammar {
+	return strictyaml.Grammar{What: "an answer of debconf", Check: debconfAnswer, Limit: 2048,
+		Pattern: `[a-z0-9][a-z0-9+.-]*[ \t]+[^ \t]+[ \t]+[a-z]+([ \t].*)?`}
+}
+
+// debconfTypes are the types of questions (debconf-devel(7)) that have answers.
+func debconfTypes() []string {
+	return []string{"boolean", "multiselect", "note", "select", "string", "text", "error"}
+}
+
+var debconfForm = lazy(`^([a-z0-9][a-z0-9+.-]*)[ \t]+([^ \t]+)[ \t]+([a-z]+)([ \t].*)?$`)
+
+func debconfAnswer(s string) (string, string) {
+	m := debconfForm().FindStringSubmatch(s)
+	switch {
+	case m == nil:
+		return fmt.Sprintf("%s is no answer of debconf", quoteShort(s)),
+			"write PACKAGE QUESTION TYPE VALUE, as in: krb5-config krb5-config/default_realm string EXAMPLE.COM"
+	case m[3] == "password":
+		return "an answer of type password would be in the image", "set the password where the image runs, or by a " +
+			"step with a secret"
+	case !slices.Contains(debconfTypes(), m[3]):
+		return fmt.Sprintf("%s is no type of debconf", quoteShort(m[3])), "write one of " +
+			strings.Join(debconfTypes(), ", ")
+	}
+	return "", ""
+}
+
 // grammarRegistry is the URL of a mirror of a registry.
 func grammarRegistry() strictyaml.Grammar {
 	g := grammarURL()

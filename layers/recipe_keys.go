@@ -77,6 +77,11 @@ func aptValue(a *Apt) strictyaml.Value {
 				func(r *AptRepository) strictyaml.Value {
 					return strictyaml.Map(repositoryKeys(r)...)
 				})},
+		strictyaml.Key{Name: "debconf", Doc: "Answers to what packages ask when they are installed: PACKAGE QUESTION " +
+			"TYPE VALUE, as `debconf-set-selections` takes them. The answers are in the image, so no password can be " +
+			"one.", Default: "each question's own default",
+			Example: `["krb5-config krb5-config/default_realm string EXAMPLE.COM"]`,
+			Value:   strictyaml.Strings(&a.Debconf, grammarDebconf())},
 	))
 }
 

@@ -159,7 +159,7 @@ func (r *Recipe) tree() object {
 	return object{
 		"base":    r.Base,
 		"mirrors": mirrors,
-		"apt":     object{"packages": r.Apt.Packages, "repositories": repositories},
+		"apt":     object{"packages": r.Apt.Packages, "repositories": repositories, "debconf": r.Apt.Debconf},
 		"miniconda": object{"distribution": r.Miniconda.Distribution, "version": r.Miniconda.Version,
 			"sha256": r.Miniconda.SHA256, "accept_anaconda_terms": r.Miniconda.AcceptAnacondaTerms},
 		"env": object{"name": r.Env.Name, "python": r.Env.Python, "conda": r.Env.Conda, "channels": r.Env.Channels,

@@ -64,8 +64,11 @@ func (u user) inputs(Stack, string, []Artifact) (inputSet, error) {
 
 func (a apt) inputs(_ Stack, _ string, locked []Artifact) (inputSet, error) {
 	s := inputSet{values: map[string]string{
-		"apt": strings.Join(a.Packages, ", "), stepTextInput: textDigest(preludeText, aptInstallText),
+		"apt": strings.Join(a.Packages, ", "), stepTextInput: textDigest(preludeText, a.script()),
 	}}
+	if len(a.Debconf) > 0 {
+		s.values["apt.debconf"] = textDigest(a.Debconf...)
+	}
 	s.addArtifacts(ofKind(locked, KindDeb))
 	return s, nil
 }
@@ -115,7 +118,10 @@ func (p python) inputs(on Stack, made string, locked []Artifact) (inputSet, erro
 		return s, nil
 	}
 	s.values[stepTextInput] = textDigest(preludeText, wheelInstallText, wheelInstallProgram, wheelBuildText,
-		aptInstallText)
+		p.compiler().script())
+	if wheels[0].For["native"] != "" && len(p.apt.Debconf) > 0 {
+		s.values["apt.debconf"] = textDigest(p.apt.Debconf...)
+	}
 	parts := slices.Clone(wheels)
 	for _, a := range locked {
 		native := a.Kind == KindDeb && wheels[0].For["native"] != ""

@@ -91,7 +91,7 @@ func (r *Resolver) buildRoot(ctx context.Context, p python) (llb.Stage, []Artifa
 	r.know(debs)
 	root := &buildRoot{r.stack.ToolStage, debs}
 	if len(debs) > 0 {
-		step, err := aptInstall("[ray] install what builds of sources need", debs, compilerPackages)
+		step, err := aptInstall("[ray] install what builds of sources need", debs, p.compiler())
 		if err != nil {
 			return llb.Stage{}, nil, err
 		}

@@ -21,6 +21,8 @@ var (
 	originalsText string
 	//go:embed scripts/miniconda.sh
 	minicondaText string
+	//go:embed scripts/apt-debconf.sh
+	aptDebconfText string
 	//go:embed scripts/env-create.sh
 	envCreateText string
 	//go:embed scripts/env-activate.sh
