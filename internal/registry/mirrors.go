@@ -170,14 +170,19 @@ func (c *Client) up(ctx context.Context, m Mirror) error {
 }
 
 // readFrom asks for what a reference names: images at hand if they have it, the mirrors of its registry in their order,
-// and the registry at last. tags says that images at hand answer for tags, too.
+// and the registry at last. tags says that images at hand and mirrors answer for tags, too: a mirror may know an older
+// image of a tag, so whoever asks what was pushed asks the registry itself.
 func readFrom[T any](ctx context.Context, c *Client, parsed name.Reference, named reference.Named, tags bool,
 	ask func(p *remote.Puller, ref name.Reference) (T, error)) (T, error) {
 	if p := c.from(named, tags); p != c.puller {
 		return ask(p, parsed)
 	}
 	host := reference.Domain(named)
-	for _, m := range c.mirrorsOf(host) {
+	var mirrors []Mirror
+	if _, byDigest := parsed.(name.Digest); byDigest || tags {
+		mirrors = c.mirrorsOf(host)
+	}
+	for _, m := range mirrors {
 		found, err := fromMirror(ctx, c, m, parsed, ask)
 		if err == nil {
 			return found, nil

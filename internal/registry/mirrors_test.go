@@ -124,6 +124,23 @@ func TestCase10MirrorThatLies(t *testing.T) {
 	}
 }
 
+// TestCase10TagsOfPushedImages: what a tag of a pushed image names, the registry itself says. A mirror may be behind.
+func TestCase10TagsOfPushedImages(t *testing.T) {
+	t.Parallel()
+	behindIt, requests := start(t, nil)
+	push(t, behindIt+"/team/ray:1", index(t))
+	cl, asked, _ := behind(t, "http://"+behindIt)
+	if _, _, err := cl.Head(t.Context(), "team/ray:1"); err == nil {
+		t.Error("a mirror says what a tag of a pushed image is")
+	}
+	if _, _, err := cl.Manifest(t.Context(), "team/ray:1"); err == nil {
+		t.Error("a mirror gives the manifest of a pushed image's tag")
+	}
+	if asked.Load() == 0 || requests.count("GET /v2/team/ray/manifests/1") > 0 {
+		t.Errorf("Docker Hub was asked %d times", asked.Load())
+	}
+}
+
 // TestCase10NoMirror names the way out.
 func TestCase10NoMirror(t *testing.T) {
 	t.Parallel()
