@@ -264,7 +264,11 @@ func (p *Project) run(ctx context.Context, b *builder.Builder, o *BuildOptions, 
 	t *tally) (*llb.Result, error) {
 	to.Checks, to.PackEarly, to.CPUs = p.smoke.checks(m.kept != nil && m.kept.old != nil), o.Push, b.CPUs()
 	build := func(to llb.BuildOptions) (*llb.Result, error) {
-		build, ctx, err := b.Start(ctx, m.built().Images, p.session(o.Secrets), to)
+		session := p.session(o.Secrets)
+		if o.BuilderFetches && len(p.env.Bundles) == 0 { // mirrors give base images only for want of a better way
+			session.Images = nil
+		}
+		build, ctx, err := b.Start(ctx, m.built().Images, session, to)
 		if err != nil {
 			return nil, err
 		}
