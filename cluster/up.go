@@ -344,10 +344,17 @@ func (l *launch) act(ctx context.Context, h *docker.Host, a action, cs *clusterS
 		c.Mounts = append(c.Mounts, docker.Mount{Volume: m.Volume, Source: m.Source, Target: m.Target,
 			ReadOnly: m.ReadOnly})
 	}
+	fresh, err := freshVolumes(ctx, h, a.Want.Mounts)
+	if err != nil {
+		return err
+	}
 	id, err := h.Create(ctx, c)
 	if docker.IsConflict(err) {
 		return fmt.Errorf("a container named %s exists and does not belong to this cluster; remove or rename it (%w)",
 			a.Want.Name, err)
+	}
+	if err == nil {
+		err = l.ownVolumes(ctx, h, id, cs.image.User, fresh)
 	}
 	if err == nil {
 		err = h.Start(ctx, id)

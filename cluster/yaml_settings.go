@@ -79,7 +79,8 @@ func containerKeys(s *settings) []strictyaml.Key {
 			Value: strictyaml.Pairs(&n.Env, envName(), strictyaml.Grammar{What: "text in one line",
 				Check: envText, Bools: true})},
 		{Name: "mounts", Doc: "Directories of the host and volumes in the container: source:target[:ro], or " +
-			"a mapping. A source without a slash is a volume's name.", Default: "none", Example: `["/data:/data:ro"]`,
+			"a mapping. A source without a slash is a volume's name. A new volume is the image's user's.",
+			Default: "none", Example: `["/data:/data:ro"]`,
 			Value: mountsValue(&n.Mounts)},
 		{Name: "args", Doc: "Further arguments of `ray start`, such as --name=value.", Default: "none",
 			Example: `["--verbose"]`,

@@ -119,9 +119,11 @@ type Detail struct {
 	OOM      bool      // the kernel killed it for its memory
 	Restarts int       // by its restart policy
 	Started  time.Time // zero: never
-	Before   time.Time // its program began after this: the end of the run before, or the making of the container
-	Error    string    // why it could not be started
-	Image    string    // as it was created with
+	// its program began after this: the end of the run before, or the making of the container
+	Before  time.Time
+	Error   string            // why it could not be started
+	Image   string            // as it was created with
+	Volumes map[string]string // names of its volumes, by where they are in it
 }
 
 // Inspect inspects one container by its ID or name.
@@ -134,6 +136,14 @@ func (h *Host) Inspect(ctx context.Context, id string) (Detail, error) {
 	d := Detail{Container: Container{ID: c.ID, Name: strings.TrimPrefix(c.Name, "/")}, Restarts: c.RestartCount}
 	if c.Config != nil {
 		d.Labels, d.Image = c.Config.Labels, c.Config.Image
+	}
+	for _, m := range c.Mounts {
+		if m.Type == mount.TypeVolume {
+			if d.Volumes == nil {
+				d.Volumes = map[string]string{}
+			}
+			d.Volumes[m.Destination] = m.Name
+		}
 	}
 	if s := c.State; s != nil {
 		d.State, d.Running, d.ExitCode, d.OOM, d.Error = string(s.Status), s.Running, s.ExitCode, s.OOMKilled, s.Error
@@ -313,6 +323,46 @@ func (h *Host) PutTar(ctx context.Context, id, dir string, tar io.Reader) error 
 	defer stop()
 	_, err := h.api.CopyToContainer(ctx, id, client.CopyToContainerOptions{DestinationPath: dir, Content: tar})
 	return h.fail("copy into container", short(id), why(err))
+}
+
+// Dir is a directory of a container.
+type Dir struct {
+	UID, GID int
+	Empty    bool
+}
+
+// Dir looks at a directory of a container. The container need not run.
+func (h *Host) Dir(ctx context.Context, id, path string) (Dir, error) {
+	fail := func(err error) (Dir, error) { return Dir{}, h.fail("look at "+path+" of container", short(id), err) }
+	res, err := h.api.CopyFromContainer(ctx, id, client.CopyFromContainerOptions{SourcePath: path})
+	if err != nil {
+		return fail(err)
+	}
+	defer res.Content.Close() // only its beginning is wanted
+	t := tar.NewReader(res.Content)
+	head, err := t.Next()
+	if err != nil {
+		return fail(err)
+	}
+	if head.Typeflag != tar.TypeDir {
+		return fail(errors.New("it is no directory"))
+	}
+	if _, err = t.Next(); err != nil && !errors.Is(err, io.EOF) {
+		return fail(err)
+	}
+	return Dir{UID: head.Uid, GID: head.Gid, Empty: err != nil}, nil
+}
+
+// Own gives a directory of a container to an owner. The container need not run.
+func (h *Host) Own(ctx context.Context, id, path string, uid, gid int) error {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	// A write into memory fails only on a bad header, which this is not.
+	//nolint:errcheck // see above
+	w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: strings.TrimPrefix(path, "/") + "/", Mode: 0o755, Uid: uid,
+		Gid: gid, ModTime: time.Unix(0, 0)})
+	w.Close()
+	return h.PutTar(ctx, id, "/", &b)
 }
 
 // ReadFile reads a file of a container. The file has at most 1 MiB, and the container need not run.

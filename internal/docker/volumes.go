@@ -41,3 +41,12 @@ func (h *Host) RemoveVolume(ctx context.Context, name string) error {
 	}
 	return h.fail("remove volume", name, why(err))
 }
+
+// HasVolume tells whether there is a volume of that name.
+func (h *Host) HasVolume(ctx context.Context, name string) (bool, error) {
+	_, err := h.api.VolumeInspect(ctx, name, client.VolumeInspectOptions{})
+	if IsNotFound(err) {
+		return false, nil
+	}
+	return err == nil, h.fail("look for volume", name, err)
+}

@@ -192,7 +192,7 @@ func (images) Facts(ctx context.Context, ref string) (cluster.ImageFacts, error)
 	}
 	d, err := img.Digest()
 	return cluster.ImageFacts{Ref: ref, Digest: d.String(), RayVersion: cfg.Config.Labels["dev.raybuild.ray"],
-		Arch: []string{cfg.Architecture}}, err
+		Arch: []string{cfg.Architecture}, User: cfg.Config.User}, err
 }
 
 // Text is a cluster.yaml of one head, on host 1, and the given workers, by host number.
