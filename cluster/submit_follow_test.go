@@ -279,25 +279,25 @@ func TestFollowEndsWithItsJob(t *testing.T) {
 	t.Parallel()
 	j := &fakeJobs{lines: 3, stuck: true, code: 3}
 	f, spec := jobFleet(t, j)
-	follow := func(patience time.Duration) (*JobResult, error) {
+	follow := func(patience time.Duration, asked func()) (*JobResult, error) {
 		l := newLaunch(spec, f.options())
 		defer l.close()
 		r, err := l.askHead(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
+		asked()
 		job := &JobResult{ID: "raysubmit_1"}
 		w := l.follower(r, job, io.Discard)
 		defer w.close()
 		w.quiet, w.patience = 50*time.Millisecond, patience
 		return job, w.run(t.Context())
 	}
-	if job, err := follow(time.Minute); err != nil || job.ExitCode != 3 {
+	if job, err := follow(time.Minute, func() {}); err != nil || job.ExitCode != 3 {
 		t.Errorf("a websocket that does not end: %+v, %v", job, err)
 	}
 	j.set(func() { j.stuck, j.pace, j.lines, j.began = false, time.Hour, 1, time.Now() })
-	time.AfterFunc(300*time.Millisecond, f.servers[0].Close)
-	job, err := follow(time.Second)
+	job, err := follow(time.Second, func() { time.AfterFunc(300*time.Millisecond, f.servers[0].Close) })
 	var goesOn *UnfollowedJobError
 	if !errors.As(err, &goesOn) || job.Status != "RUNNING" && job.Status != "" {
 		t.Errorf("a host that stays away: %+v, %v", job, err)

@@ -175,6 +175,11 @@ func (s *Server) accept() {
 			return
 		}
 		s.mu.Lock()
+		if s.closed { // it was accepted while Close closed the others
+			s.mu.Unlock()
+			c.Close()
+			return
+		}
 		s.count++
 		s.conns[c] = true
 		s.mu.Unlock()
