@@ -175,6 +175,9 @@ func aptLastResorts(origin, below string, resolved time.Time) []Candidate {
 	if ubuntu && origin != "ubuntu-old" && (isFile(origin, below) || interimSuite(below)) {
 		out = append(out, Candidate{Mirror: "official", URL: originURL("ubuntu-old") + "/" + below})
 	}
+	if at := debianArchive(origin, below); at != "" {
+		out = append(out, Candidate{Mirror: "official", URL: at})
+	}
 	if resolved.IsZero() || !isFile(origin, below) {
 		return out
 	}

@@ -162,6 +162,7 @@ func TestCandidatesInFull(t *testing.T) {
 			resolvedAt, []string{
 				"m.example http://m.example/debian-security/pool/v.deb",
 				"official http://deb.debian.org/debian-security/pool/v.deb",
+				"official http://archive.debian.org/debian-security/pool/v.deb",
 				"snapshot https://snapshot.debian.org/archive/debian-security/20261123T010203Z/pool/v.deb"}},
 		{"package lists come from the listed mirrors", "http://archive.ubuntu.com/ubuntu/dists/noble/InRelease",
 			[]Mirror{tuna, official}, resolvedAt, []string{

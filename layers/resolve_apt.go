@@ -22,8 +22,13 @@ func resolveApt(ctx context.Context, r *Resolver, root llb.Stage, a Apt) ([]Arti
 	if err != nil {
 		return nil, err
 	}
+	final := ""
+	if isFinal(r.locked.Base, r.in.Now) {
+		final = "yes"
+		r.in.Log("apt: Debian %s is past its end, and gets no security updates", r.locked.Base.Release)
+	}
 	out, err := r.Run(ctx, root, "[apt] resolve "+shorten(a.Packages, 60), aptResolveText,
-		map[string]string{"EXTRA": work + "/sources"},
+		map[string]string{"EXTRA": work + "/sources", "FINAL": final},
 		[]llb.Mount{{Path: work + "/sources", Stage: extra}}, a.Packages...)
 	if err != nil {
 		return nil, err

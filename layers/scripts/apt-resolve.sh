@@ -4,8 +4,16 @@ out=$1
 shift
 mkdir -p "$TMPDIR/parts" "$TMPDIR/lists/partial" "$TMPDIR/cache/archives/partial"
 : >"$TMPDIR/sources.list"
-[ ! -e /etc/apt/sources.list ] || sed 's,https://,http://,' /etc/apt/sources.list >"$TMPDIR/sources.list"
-for file in /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources "$EXTRA"/*.list; do
+# A release past its end ($FINAL) changes no more: its lists hold, though their day has passed, and they have what its
+# updates had.
+edit='s,https://,http://,'
+[ -z "${FINAL-}" ] || edit="$edit; / [a-z]*-updates /d; s,^deb \[,deb [check-valid-until=no ,
+s,^deb \([^[]\),deb [check-valid-until=no] \1,"
+[ ! -e /etc/apt/sources.list ] || sed "$edit" /etc/apt/sources.list >"$TMPDIR/sources.list"
+for file in /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources; do
+	[ ! -e "$file" ] || sed "$edit" "$file" >"$TMPDIR/parts/${file##*/}"
+done
+for file in "$EXTRA"/*.list; do
 	[ ! -e "$file" ] || sed 's,https://,http://,' "$file" >"$TMPDIR/parts/${file##*/}"
 done
 cat >"$TMPDIR/apt.conf" <<CONF

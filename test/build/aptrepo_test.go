@@ -7,12 +7,14 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -106,19 +108,34 @@ func ownRepository(t *testing.T, key *openpgp.Entity) string {
 	packages := fmt.Sprintf("%sFilename: ./own-deb_1.0_all.deb\nSize: %d\n"+
 		"SHA256: %x\n\n", ownControl, len(deb), sha256.Sum256(deb))
 	release := fmt.Sprintf("Origin: test\nDate: %s\nSHA256:\n %x %d Packages\n",
-		time.Now().UTC().Format("Mon, 02 Jan 2006 15:04:05 UTC"), sha256.Sum256([]byte(packages)), len(packages))
+		aptTime(time.Now()), sha256.Sum256([]byte(packages)), len(packages))
+	return serveFiles(t, map[string][]byte{"/InRelease": signedBy(t, key, release), "/Packages": []byte(packages),
+		"/own-deb_1.0_all.deb": deb})
+}
+
+// aptTime is a time as a Release file has it.
+func aptTime(at time.Time) string { return at.UTC().Format("Mon, 02 Jan 2006 15:04:05 UTC") }
+
+// signedBy is a text with its signature.
+func signedBy(t *testing.T, key *openpgp.Entity, text string) []byte {
+	t.Helper()
 	var signed bytes.Buffer
 	w, err := clearsign.Encode(&signed, key.PrivateKey, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.Write([]byte(release)); err != nil {
+	if _, err := w.Write([]byte(text)); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	files := map[string][]byte{"/InRelease": signed.Bytes(), "/Packages": []byte(packages), "/own-deb_1.0_all.deb": deb}
+	return signed.Bytes()
+}
+
+// serveFiles serves a repository's files.
+func serveFiles(t *testing.T, files map[string][]byte) string {
+	t.Helper()
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		data, ok := files[strings.ReplaceAll(r.URL.Path, "/./", "/")]
 		if !ok {
@@ -167,6 +184,12 @@ Binary::apt-get::Acquire::AllowInsecureRepositories "true";
 // baseWith pushes the world's base with a file more.
 func baseWith(t *testing.T, file, text string) string {
 	t.Helper()
+	return baseWithAll(t, filepath.Base(file), map[string]string{file: text})
+}
+
+// baseWithAll pushes the world's base with other files.
+func baseWithAll(t *testing.T, tag string, files map[string]string) string {
+	t.Helper()
 	from, err := name.ParseReference(testEnv.Base)
 	if err != nil {
 		t.Fatal(err)
@@ -177,9 +200,11 @@ func baseWith(t *testing.T, file, text string) string {
 	}
 	var layer bytes.Buffer
 	w := tar.NewWriter(&layer)
-	err = w.WriteHeader(&tar.Header{Name: file, Mode: 0o644, Size: int64(len(text))})
-	if err == nil {
-		_, err = w.Write([]byte(text))
+	for _, file := range slices.Sorted(maps.Keys(files)) {
+		err = errors.Join(err, w.WriteHeader(&tar.Header{Name: file, Mode: 0o644, Size: int64(len(files[file]))}))
+		if err == nil {
+			_, err = w.Write([]byte(files[file]))
+		}
 	}
 	if err = errors.Join(err, w.Close()); err != nil {
 		t.Fatal(err)
@@ -188,7 +213,7 @@ func baseWith(t *testing.T, file, text string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	to, err := name.ParseReference(from.Context().Name() + ":with-" + filepath.Base(file))
+	to, err := name.ParseReference(from.Context().Name() + ":with-" + tag)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,6 +243,44 @@ func TestOwnAptRepository(t *testing.T) {
 	root := unpack(t, pull(t, dst))
 	if data, err := os.ReadFile(filepath.Join(root, "usr/share/own-deb")); err != nil || string(data) != "hello\n" {
 		t.Errorf("the package of the own repository is not there: %q, %v", data, err)
+	}
+	if got := h.read("raybuild.lock"); !strings.Contains(got, "own-deb") {
+		t.Error("the lock does not name the package")
+	}
+}
+
+// TestCase25DebianPastItsEnd installs from a release that gets no updates any more: its lists are signed, say that
+// their day has passed, and its suite of updates is gone. A release that still gets updates is refused for the same.
+func TestCase25DebianPastItsEnd(t *testing.T) {
+	h := warmHome(t)
+	key, deb := newKey(t), ownDeb(t)
+	packages := fmt.Sprintf("%sFilename: pool/own-deb_1.0_all.deb\nSize: %d\nSHA256: %x\n\n", ownControl, len(deb),
+		sha256.Sum256(deb))
+	sum := sha256.Sum256([]byte(packages))
+	release := fmt.Sprintf("Origin: test\nSuite: oldoldstable\nCodename: buster\nComponents: main\n"+
+		"Architectures: amd64\nDate: %s\nValid-Until: %s\nSHA256:\n %x %d main/binary-amd64/Packages\n",
+		aptTime(time.Now().AddDate(-1, 0, 0)), aptTime(time.Now().AddDate(-1, 0, 7)), sum, len(packages))
+	at := serveFiles(t, map[string][]byte{"/debian/dists/buster/InRelease": signedBy(t, key, release),
+		"/debian/dists/buster/main/binary-amd64/Packages": []byte(packages), "/debian/pool/own-deb_1.0_all.deb": deb})
+	old := func(version string) string {
+		return baseWithAll(t, "debian-"+version, map[string]string{
+			"usr/lib/os-release": fmt.Sprintf("ID=debian\nVERSION_ID=%q\nVERSION_CODENAME=buster\n", version),
+			"etc/apt/sources.list": fmt.Sprintf("deb %[1]s/debian buster main\n"+
+				"deb %[1]s/debian buster-updates main\n", at),
+			"etc/apt/sources.list.d/debian.sources": "",
+			"etc/apt/trusted.gpg.d/test.asc":        public(t, key),
+		})
+	}
+	recipe := func(version string) string {
+		return strings.NewReplacer("base: "+testEnv.Base, "base: "+old(version), "apt: [less]", "apt: [own-deb]").
+			Replace(shortRecipe())
+	}
+	h.write("raybuild.yaml", recipe("12"))
+	h.refused(1, []string{"resolve layer \"apt\""}, "lock")
+	h.write("raybuild.yaml", recipe("10"))
+	out := h.push(ref(t, "1"), "--graph-tag=false")
+	if !strings.Contains(out.stderr, "Debian 10 is past its end") {
+		t.Errorf("the lock does not say that the base gets no updates:\n%s", tail(out.stderr, 30))
 	}
 	if got := h.read("raybuild.lock"); !strings.Contains(got, "own-deb") {
 		t.Error("the lock does not name the package")
