@@ -65,7 +65,7 @@ needs: ## install what builds and tests need (runc, mmdebstrap, …), as root; s
 	@scripts/needs
 
 test: needs $(if $(filter 1,$(RAYBUILD_TEST_STRICT)),$(TOOLS)/cosign-v3/cosign) ## every test; RAYBUILD_TEST_STRICT=1 makes a test that would skip fail
-	$(GO) test -p $(TEST_P) -timeout 60m $(TEST_FLAGS) ./...
+	$(GO) test -p $(TEST_P) -timeout 80m $(TEST_FLAGS) ./...
 
 test-race: needs ## the packages that run things at once, under the race detector
 	$(GO) test -race -p $(TEST_P) -timeout 40m $(TEST_FLAGS) $(RACE)
