@@ -96,8 +96,8 @@ func grammarRegistry() strictyaml.Grammar {
 	return g
 }
 
-// registryPath is what may stand before the names of repositories.
-var registryPath = lazy(`^/*[a-z0-9]+([._/-]+[a-z0-9]+)*/*$`)
+// registryPath is what may stand before the names of repositories, as the registry client takes it.
+var registryPath = lazy(`^/*[a-z0-9]+(([._/]|__|-+)[a-z0-9]+)*/*$`)
 
 func registryURL(s string) (string, string) {
 	if wrong, fix := plainURL(s); wrong != "" {
