@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/raybuild/raybuild/internal/testneeds"
 )
 
 // tree makes files of a few bytes, and returns their directory.
@@ -61,9 +63,7 @@ func names() []string {
 // gitTree is a repository of three levels of such files.
 func gitTree(t *testing.T) string {
 	t.Helper()
-	if _, err := exec.LookPath("git"); err != nil {
-		t.Skip("no git here")
-	}
+	testneeds.Programs(t, "git")
 	var files []string
 	for _, n := range names() {
 		files = append(files, n+".d/"+n, "d/"+n, "d/e/"+n, "foo.d/d/"+n, n)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/raybuild/raybuild/internal/testneeds"
 	"github.com/raybuild/raybuild/llb"
 )
 
@@ -18,9 +19,7 @@ import (
 func activated(t *testing.T, files map[string]string) (prefix, note string) {
 	t.Helper()
 	const python = "/usr/bin/python3"
-	if _, err := os.Stat(python); err != nil {
-		t.Skip("this machine has no Python")
-	}
+	testneeds.Programs(t, python)
 	conda, work := t.TempDir(), t.TempDir()
 	prefix = filepath.Join(conda, "envs", "ray")
 	for _, dir := range []string{"bin", "etc/conda/activate.d", "etc/conda/env_vars.d"} {
