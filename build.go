@@ -35,6 +35,10 @@ func (p *Project) Build(ctx context.Context, o BuildOptions) (_ *Result, err err
 	if err := p.openKey(ctx, &o); err != nil {
 		return nil, err
 	}
+	if !o.BuilderFetches {
+		p.early = p.newEarlyFetch(ctx)
+		defer p.early.end()
+	}
 	if err := p.lockToPush(ctx, &o); err != nil {
 		return nil, err
 	}

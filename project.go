@@ -18,6 +18,7 @@ import (
 	"github.com/raybuild/raybuild/internal/registry"
 	"github.com/raybuild/raybuild/internal/signing"
 	"github.com/raybuild/raybuild/internal/sources"
+	"github.com/raybuild/raybuild/internal/uv"
 	"github.com/raybuild/raybuild/internal/wholefile"
 	"github.com/raybuild/raybuild/layers"
 	"github.com/raybuild/raybuild/llb"
@@ -36,6 +37,8 @@ type Project struct {
 	data     []byte       // lock as text
 	mayPush  bool         // the registries were asked and did not refuse a push
 	sources  *sources.Sources
+	asking   sync.Mutex // of resolver
+	resolver *uv.Resolver
 	reaching sync.Mutex // of builder
 	builder  *builder.Builder
 	record   *layers.BuildRecord // record of the last graph
@@ -50,6 +53,7 @@ type Project struct {
 	onto     *onto               // packages are added to ofImage; nil: the image is built from its recipe
 	trust    trust               // which images of registries are believed
 	bundled  string              // the image that a bundle gets; "": none
+	early    *earlyFetch         // fetches what the lock will probably have; nil: nothing is fetched early
 	key      *signing.Key        // signs what is pushed; nil: nothing is signed
 }
 
@@ -281,6 +285,7 @@ func (p *Project) resolveInput(update []string) layers.ResolveInput {
 		ProgressTo:  p.env.ProgressTo,
 		Log:         p.env.info,
 		Resolved:    func(s llb.Step) { p.resolved = append(p.resolved, s) },
+		Ahead:       p.early.fetch,
 		Python:      func(ctx context.Context) (layers.PythonResolver, error) { return p.uv(ctx) },
 		Sandbox: func(ctx context.Context) (layers.Sandbox, error) {
 			b, err := p.connect(ctx)

@@ -13,7 +13,16 @@ const uvDir = "uv"
 
 // uv gives the resolver of Python packages. It fetches the uv that this version of raybuild knows, by
 // digest and from the recipe's mirrors, unless it is there. reach must have been called.
-func (p *Project) uv(ctx context.Context) (*uv.Resolver, error) {
+func (p *Project) uv(ctx context.Context) (_ *uv.Resolver, err error) {
+	p.asking.Lock()
+	defer p.asking.Unlock()
+	if p.resolver == nil {
+		p.resolver, err = p.newResolver(ctx)
+	}
+	return p.resolver, err
+}
+
+func (p *Project) newResolver(ctx context.Context) (*uv.Resolver, error) {
 	home, err := p.env.MakeHome()
 	if err != nil {
 		return nil, err

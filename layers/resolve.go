@@ -86,6 +86,9 @@ type ResolveInput struct {
 	// Python gives the resolver of Python packages. It is called when it is needed. Default: pip resolves,
 	// in the sandbox.
 	Python func(ctx context.Context) (PythonResolver, error)
+	// Ahead gets the Python packages that the lock will probably have, while conda still resolves. It is called at most
+	// once for each platform, from another goroutine. Default: nobody gets them.
+	Ahead func(packages []Artifact)
 	// Progress and ProgressTo are those of the resolvers' steps.
 	Progress   llb.ProgressMode
 	ProgressTo io.Writer
@@ -209,11 +212,12 @@ type Resolver struct {
 	in       ResolveInput
 	name     string
 	platform llb.Platform
-	old      *LockPlatform // all empty where there is none
-	locked   *LockPlatform // what is resolved so far
-	stack    Stack         // and what that builds
-	moved    bool          // Python packages were resolved anew
-	builds   *buildRoot    // what source distributions are built on; nil: nobody has asked yet
+	old      *LockPlatform   // all empty where there is none
+	locked   *LockPlatform   // what is resolved so far
+	stack    Stack           // and what that builds
+	moved    bool            // Python packages were resolved anew
+	builds   *buildRoot      // what source distributions are built on; nil: nobody has asked yet
+	ahead    <-chan struct{} // closed when the question ahead of conda's answer has ended; nil: nobody asked it
 }
 
 // Stack is what the layers before this one have built.

@@ -29,6 +29,7 @@ func resolvePython(ctx context.Context, r *Resolver, p python) ([]Artifact, erro
 	if err != nil {
 		return nil, err
 	}
+	r.waitAhead()
 	artifacts, err := r.resolveByUV(ctx, p, wheels, locked)
 	if errors.Is(err, errNeedsSandbox) {
 		artifacts, err = r.resolveByPip(ctx, p, wheels, locked)

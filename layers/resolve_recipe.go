@@ -31,7 +31,11 @@ func (r *Resolver) recipe(ctx context.Context, inputs map[string]digest.Digest) 
 		}
 		done <- err
 	}()
+	early, stop := context.WithCancel(within)
+	r.ahead = r.askAhead(early, all)
 	err := r.others(within, all, inputs)
+	stop()
+	r.waitAhead()
 	var gaveUp atomic.Bool
 	if err != nil {
 		late := time.AfterFunc(patience, func() { gaveUp.Store(true); cancel() })

@@ -65,6 +65,9 @@ func (s *resolving) on(ctx context.Context) (*llb.Display, error) {
 
 // step shows work of this machine until end is called.
 func (s *resolving) step(ctx context.Context, layer, what string) (end func(), err error) {
+	if s == nil {
+		return func() {}, nil
+	}
 	d, err := s.on(ctx)
 	if err != nil {
 		return nil, err

@@ -27,6 +27,7 @@ type proxy struct {
 	question Question
 	index    *url.URL
 	held     map[string]Held // whose pages the old lock answers; nil in a run that asks for all pages
+	known    *pages          // that this resolver has asked for
 	secret   string
 	listener net.Listener
 	server   *http.Server
@@ -39,7 +40,7 @@ type proxy struct {
 }
 
 // openProxy starts a proxy. The caller closes it.
-func openProxy(g Gateway, q Question, held map[string]Held) (*proxy, error) {
+func openProxy(g Gateway, q Question, held map[string]Held, known *pages) (*proxy, error) {
 	index, err := url.Parse(q.index())
 	if err != nil {
 		return nil, err
@@ -48,7 +49,7 @@ func openProxy(g Gateway, q Question, held map[string]Held) (*proxy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for uv on loopback: %w", err)
 	}
-	p := &proxy{question: q, index: index, held: held, secret: rand.Text(), listener: listener}
+	p := &proxy{question: q, index: index, held: held, known: known, secret: rand.Text(), listener: listener}
 	p.pipes = &http.Transport{
 		Proxy:               http.ProxyURL(&url.URL{Scheme: "http", Host: "gateway"}),
 		DisableCompression:  true,
@@ -94,14 +95,27 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "this proxy only reads http:// URLs", http.StatusMethodNotAllowed)
 		return
 	}
-	if h, ok := p.held[p.project(r.URL)]; ok {
+	project := p.project(r.URL)
+	if h, ok := p.held[project]; ok {
 		servePage(w, h)
+		return
+	}
+	key := strings.Join([]string{r.Method, r.URL.String(), p.question.Projects[project], r.Header.Get("Accept")}, " ")
+	if project != "" && p.known.get(key, w) {
 		return
 	}
 	p.mu.Lock()
 	p.requests++
 	p.mu.Unlock()
-	p.forward.ServeHTTP(w, r)
+	if project == "" {
+		p.forward.ServeHTTP(w, r)
+		return
+	}
+	answer := &copied{ResponseWriter: w}
+	p.forward.ServeHTTP(answer, r)
+	if answer.whole(r) {
+		p.known.put(key, page{header: w.Header().Clone(), body: answer.body.Bytes(), asked: time.Now()})
+	}
 }
 
 // project is the project of a page of the index, or "".

@@ -57,7 +57,7 @@ func (l chanListener) Addr() net.Addr { return l.addr }
 // open starts a proxy for a question.
 func open(t *testing.T, g Gateway, q Question, held map[string]Held) *proxy {
 	t.Helper()
-	p, err := openProxy(g, q, held)
+	p, err := openProxy(g, q, held, &pages{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,7 +29,10 @@ type Options struct {
 }
 
 // Resolver resolves Python packages. It is safe for concurrent use, by several processes too.
-type Resolver struct{ o Options }
+type Resolver struct {
+	o     Options
+	pages pages
+}
 
 // New makes a resolver. It runs nothing.
 func New(o Options) (*Resolver, error) {
@@ -160,7 +163,7 @@ func (r *Resolver) run(ctx context.Context, q Question, held map[string]Held, ov
 	if err := q.write(dir, constraints, over); err != nil {
 		return nil, err
 	}
-	p, err := openProxy(r.o.Gateway, q, held)
+	p, err := openProxy(r.o.Gateway, q, held, &r.pages)
 	if err != nil {
 		return nil, err
 	}

@@ -111,11 +111,12 @@ func TestResolveHoldsOldVersions(t *testing.T) {
 	i := newIndex(t)
 	i.wheel(t, "a", "1", "b")
 	i.wheel(t, "b", "1")
-	r := i.resolver(t, t.TempDir())
-	old, err := ask(t, r, uv.Question{Requirements: []string{"a"}})
+	dir := t.TempDir()
+	old, err := ask(t, i.resolver(t, dir), uv.Question{Requirements: []string{"a"}})
 	if err != nil {
 		t.Fatal(err)
 	}
+	r := i.resolver(t, dir) // a resolver sees one state of the index
 	i.wheel(t, "a", "2", "b")
 	i.wheel(t, "b", "2")
 	i.wheel(t, "c", "1", "b")
@@ -252,7 +253,7 @@ func TestResolveExplains(t *testing.T) {
 		}
 		return false
 	}
-	_, err := ask(t, r, uv.Question{Requirements: []string{"a"}})
+	_, err := ask(t, i.resolver(t, t.TempDir()), uv.Question{Requirements: []string{"a"}})
 	if ill, ok := errors.AsType[*uv.NetworkError](err); !ok ||
 		!strings.Contains(ill.Error(), "https://pypi.org/simple/b/") {
 		t.Errorf("got %v", err)
