@@ -1,6 +1,10 @@
 package cluster
 
-import "github.com/raybuild/raybuild/internal/docker"
+import (
+	"context"
+
+	"github.com/raybuild/raybuild/internal/docker"
+)
 
 // SSH names the files that reach the hosts. The zero value takes the user's own files, as ssh does.
 type SSH struct {
@@ -9,6 +13,9 @@ type SSH struct {
 	// KnownHosts are the files of host keys. A file that is not there counts as empty. The default is
 	// ~/.ssh/known_hosts and /etc/ssh/ssh_known_hosts.
 	KnownHosts []string
+	// ConfigHosts lets the files of host keys count as well that the client configuration names (UserKnownHostsFile,
+	// GlobalKnownHostsFile). It is always so if KnownHosts is the default.
+	ConfigHosts bool
 	// ProjectHosts is the file of host keys that travels with the cluster's file. It counts for hosts that KnownHosts
 	// do not know. It is an error if it has another key for a host, or names an authority. The default is none.
 	ProjectHosts string
@@ -21,7 +28,8 @@ type SSH struct {
 
 func (s SSH) options() docker.Options {
 	return docker.Options{SSHConfig: s.Config, KnownHosts: s.KnownHosts, ProjectHosts: s.ProjectHosts,
-		Identities: s.Identities, Agent: s.Agent}
+		ConfigHosts: s.ConfigHosts,
+		Identities:  s.Identities, Agent: s.Agent}
 }
 
 // Login is what a program without an SSH agent uses to log in to a host.
@@ -32,8 +40,8 @@ type Login struct {
 }
 
 // LoginOf finds the login of the head's host. It reads the files that o.SSH names and connects to nothing.
-func LoginOf(spec *Spec, o Options) (Login, error) {
-	l, err := docker.LoginOf(target(spec.Head.Host), o.SSH.options())
+func LoginOf(ctx context.Context, spec *Spec, o Options) (Login, error) {
+	l, err := docker.LoginOf(ctx, target(spec.Head.Host), o.SSH.options())
 	return Login(l), err
 }
 

@@ -109,6 +109,7 @@ func (a *app) loadCluster(o *clusterOptions) (*cluster.Spec, error) {
 func (a *app) launcher(o *clusterOptions) cluster.Options {
 	ssh := cluster.SSH{Config: o.sshConfig, KnownHosts: o.knownHosts}
 	if len(ssh.KnownHosts) == 0 {
+		ssh.ConfigHosts = true
 		ssh.ProjectHosts, ssh.KnownHosts = a.besideCluster(o), []string{"/etc/ssh/ssh_known_hosts"}
 		if home, err := os.UserHomeDir(); err == nil {
 			ssh.KnownHosts = append(ssh.KnownHosts, filepath.Join(home, ".ssh/known_hosts"))

@@ -78,7 +78,7 @@ func (a *app) export(ctx context.Context, spec *cluster.Spec, o *clusterOptions,
 		return nil, err
 	}
 	if format == cluster.RayUp {
-		if eo.Login, err = cluster.LoginOf(spec, a.launcher(o)); err != nil {
+		if eo.Login, err = cluster.LoginOf(ctx, spec, a.launcher(o)); err != nil {
 			return nil, err
 		}
 	}

@@ -104,7 +104,7 @@ keys of the others, names that host, and fails. Run trust again when it answers.
 			}
 			ssh := a.launcher(o).SSH
 			keys, missing := scanHosts(cmd.Context(), targets, docker.Options{SSHConfig: ssh.Config,
-				KnownHosts: ssh.KnownHosts, ProjectHosts: ssh.ProjectHosts,
+				KnownHosts: ssh.KnownHosts, ConfigHosts: ssh.ConfigHosts, ProjectHosts: ssh.ProjectHosts,
 				Identities: ssh.Identities, Agent: ssh.Agent})
 			if err := cmd.Context().Err(); err != nil || missing != nil && len(keys) == 0 {
 				return errors.Join(err, missing)

@@ -19,6 +19,7 @@ type keyring struct {
 	signers []ssh.Signer
 	names   []string // of signers
 	unused  []string // keys that could not be offered, with the reason
+	certs   []string // files of certificates, for keys of whatever place
 	agent   net.Conn // signers of the agent need it until the handshake is over
 }
 
@@ -28,11 +29,12 @@ func (k *keyring) close() {
 	}
 }
 
-// newKeyring reads the host's own keys, the default identities, and asks the agent, in this order, up to limit keys. If
-// only is set, the agent's other keys are not shown to the host.
-func newKeyring(own, identities []string, agentSocket string, limit int, only bool) *keyring {
-	k := &keyring{}
-	inAgent := k.askAgent(agentSocket)
+// newKeyring reads the hop's own keys, the default identities, and asks the agent, in this order, up to the options'
+// limit. If the hop's configuration says so, the agent's other keys are not shown to the host.
+func newKeyring(h hop, o Options) *keyring {
+	k := &keyring{certs: h.certs}
+	own, identities, limit := h.keys, o.Identities, o.MaxKeys
+	inAgent := k.askAgent(o.Agent)
 	for i, file := range slices.Concat(own, identities) {
 		if file == "" || slices.Contains(own[:min(i, len(own))], file) {
 			continue
@@ -40,7 +42,8 @@ func newKeyring(own, identities []string, agentSocket string, limit int, only bo
 		k.addFile(file, inAgent, i < len(own))
 	}
 	for _, s := range inAgent {
-		if !only || isOf(s, slices.Concat(own, identities)) {
+		if !h.only || isOf(s, slices.Concat(own, identities)) {
+			k.addCerts(s)
 			k.add(s, "agent")
 		}
 	}
@@ -111,6 +114,7 @@ func (k *keyring) addFile(file string, inAgent []ssh.Signer, named bool) {
 	case errors.As(err, &locked):
 		for _, s := range inAgent {
 			if locked.PublicKey != nil && bytes.Equal(s.PublicKey().Marshal(), locked.PublicKey.Marshal()) {
+				k.addCerts(s, file+"-cert.pub")
 				k.add(s, file+" in the agent")
 				return
 			}
@@ -121,12 +125,19 @@ func (k *keyring) addFile(file string, inAgent []ssh.Signer, named bool) {
 		k.unused = append(k.unused, fmt.Sprintf("%s: %v", file, err))
 		return
 	}
-	if cert := readCert(file + "-cert.pub"); cert != nil {
-		if s, err := ssh.NewCertSigner(cert, signer); err == nil {
-			k.add(s, file+"-cert.pub")
+	k.addCerts(signer, file+"-cert.pub")
+	k.add(signer, file)
+}
+
+// addCerts adds the certificates of a key, from the named files and some more.
+func (k *keyring) addCerts(signer ssh.Signer, more ...string) {
+	for _, file := range slices.Concat(k.certs, more) {
+		if cert := readCert(file); cert != nil {
+			if s, err := ssh.NewCertSigner(cert, signer); err == nil { // else it is another key's
+				k.add(s, file)
+			}
 		}
 	}
-	k.add(signer, file)
 }
 
 func readCert(file string) *ssh.Certificate {

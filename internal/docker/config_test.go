@@ -83,7 +83,7 @@ Host direct
   HostName %h.example.org
   ProxyJump none
 `)
-	hops, err := c.route(Target{Address: "gpu1"})
+	hops, err := c.route(t.Context(), Target{Address: "gpu1"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,12 +95,12 @@ Host direct
 	if !reflect.DeepEqual(hops, want) {
 		t.Errorf("got %+v", hops)
 	}
-	hops, err = c.route(Target{Address: "gpu1", User: "root", Port: 22, Key: "/k", Jump: "none"})
+	hops, err = c.route(t.Context(), Target{Address: "gpu1", User: "root", Port: 22, Key: "/k", Jump: "none"})
 	if err != nil || len(hops) != 1 || hops[0].user != "root" || hops[0].addr != "10.1.1.1:22" ||
 		hops[0].keys[0] != "/k" {
 		t.Errorf("what the target says does not go first: %+v, %v", hops, err)
 	}
-	hops, err = c.route(Target{Address: "direct", User: "me"})
+	hops, err = c.route(t.Context(), Target{Address: "direct", User: "me"})
 	if err != nil || hops[0].addr != "direct.example.org:22" {
 		t.Errorf("got %+v, %v", hops, err)
 	}
@@ -109,7 +109,7 @@ Host direct
 func TestJumpCircleIsAnError(t *testing.T) {
 	t.Parallel()
 	c := config(t, "Host a\n  ProxyJump b\nHost b\n  ProxyJump a\nHost *\n  User me\n")
-	if _, err := c.route(Target{Address: "a"}); err == nil || !strings.Contains(err.Error(), "circle") {
+	if _, err := c.route(t.Context(), Target{Address: "a"}); err == nil || !strings.Contains(err.Error(), "circle") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -125,7 +125,7 @@ func FuzzClientConfig(f *testing.F) {
 			t.Fatal(err)
 		}
 		if c, err := readClientConfig(file); err == nil {
-			c.route(Target{Address: "a", User: "me"}) //nolint:errcheck // it must only return
+			c.route(t.Context(), Target{Address: "a", User: "me"}) //nolint:errcheck // it must only return
 		}
 	})
 }

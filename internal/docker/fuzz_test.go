@@ -22,18 +22,18 @@ func FuzzKnownHosts(f *testing.F) {
 				t.Fatal(err)
 			}
 		}
-		want, err := Options{KnownHosts: []string{ours}}.hostKeysOf("10.0.0.1:22")
+		want, err := Options{KnownHosts: []string{ours}}.hostKeysOf(hop{addr: "10.0.0.1:22"})
 		if err != nil {
 			t.Fatal(err)
 		}
 		o := Options{KnownHosts: []string{ours}, ProjectHosts: theirs}
-		if db, err := o.hostKeysOf("10.0.0.1:22"); err == nil {
+		if db, err := o.hostKeysOf(hop{addr: "10.0.0.1:22"}); err == nil {
 			got, keys := db.HostKeys("10.0.0.1:22"), want.HostKeys("10.0.0.1:22")
 			if len(keys) != 1 || len(got) != 1 || string(got[0].Marshal()) != string(keys[0].Marshal()) {
 				t.Fatalf("the host has %d keys with %q, and %d without", len(got), text, len(keys))
 			}
 		}
-		if db, err := o.hostKeysOf("10.0.0.2:22"); err == nil {
+		if db, err := o.hostKeysOf(hop{addr: "10.0.0.2:22"}); err == nil {
 			for _, k := range db.HostKeys("10.0.0.2:22") {
 				if k.Cert {
 					t.Fatalf("%q makes an authority", text)

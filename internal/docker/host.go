@@ -51,7 +51,7 @@ func dialSSH(ctx context.Context, t Target, o Options) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	hops, err := cfg.route(t)
+	hops, err := cfg.route(ctx, t)
 	if err != nil {
 		return nil, err
 	}

@@ -34,11 +34,19 @@ func hostKeys(files []string) (*knownhosts.HostKeyDB, error) {
 	return db, nil
 }
 
+// knownHosts are the user's files of host keys that count for a host.
+func (o Options) knownHosts(h hop) []string {
+	if !o.ConfigHosts {
+		return slices.Clone(o.KnownHosts)
+	}
+	return slices.Concat(o.KnownHosts, h.hosts)
+}
+
 // hostKeysOf are the recorded keys that count for a host. The project's file travels with a cluster's file, so whoever
 // may change that may write into it. It says only who hosts are that the user's own files do not know. It is an error
 // if both know a host and differ, and if the project's file names an authority.
-func (o Options) hostKeysOf(addr string) (*knownhosts.HostKeyDB, error) {
-	own, err := hostKeys(o.KnownHosts)
+func (o Options) hostKeysOf(h hop) (*knownhosts.HostKeyDB, error) {
+	own, err := hostKeys(o.knownHosts(h))
 	if err != nil || o.ProjectHosts == "" {
 		return own, err
 	}
@@ -58,6 +66,7 @@ func (o Options) hostKeysOf(addr string) (*knownhosts.HostKeyDB, error) {
 	if err != nil {
 		return nil, err
 	}
+	addr := h.keyAddr()
 	known := own.HostKeys(addr)
 	if len(known) == 0 {
 		return project, nil
@@ -134,11 +143,12 @@ func ScanHostKeys(ctx context.Context, t Target, o Options) ([]HostKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	hops, err := cfg.route(t)
+	hops, err := cfg.route(ctx, t)
 	if err != nil {
 		return nil, err
 	}
-	db, err := hostKeys(append(slices.Clone(o.KnownHosts), o.ProjectHosts))
+	h := hops[len(hops)-1]
+	db, err := hostKeys(append(o.knownHosts(h), o.ProjectHosts))
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +161,6 @@ func ScanHostKeys(ctx context.Context, t Target, o Options) ([]HostKey, error) {
 		defer via.close(nil)
 		dial = via.client
 	}
-	h := hops[len(hops)-1]
 	var keys []HostKey
 	for _, algos := range [][]string{
 		{ssh.KeyAlgoED25519},

@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -19,13 +20,13 @@ type Login struct {
 
 // LoginOf reads the client configuration and looks at the key files in the order in which Dial
 // would offer them. It connects to nothing.
-func LoginOf(t Target, o Options) (Login, error) {
+func LoginOf(ctx context.Context, t Target, o Options) (Login, error) {
 	o = o.withDefaults()
 	cfg, err := readClientConfig(o.SSHConfig)
 	if err != nil {
 		return Login{}, err
 	}
-	h, err := cfg.resolve(t)
+	h, err := cfg.resolve(ctx, t)
 	if err != nil {
 		return Login{}, err
 	}

@@ -56,7 +56,7 @@ func TestLoginOf(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			l, err := LoginOf(tt.target, Options{SSHConfig: config, Identities: tt.identities})
+			l, err := LoginOf(t.Context(), tt.target, Options{SSHConfig: config, Identities: tt.identities})
 			if err != nil || l.User != tt.user || l.Key != tt.key || !strings.Contains(l.Missing, tt.missing) ||
 				tt.missing == "" && l.Missing != "" {
 				t.Errorf("got %+v, %v", l, err)

@@ -41,7 +41,7 @@ func dialHops(ctx context.Context, hops []hop, o Options) (*link, error) {
 	for i, h := range hops {
 		var conn net.Conn
 		var l *link
-		db, err := o.hostKeysOf(h.keyAddr())
+		db, err := o.hostKeysOf(h)
 		if err == nil {
 			conn, err = dialPhase(ctx, d, h, o.ConnectTimeout)
 		}
@@ -86,7 +86,7 @@ func dialPhase(ctx context.Context, d dialer, h hop, limit time.Duration) (net.C
 }
 
 func open(ctx context.Context, conn net.Conn, h hop, o Options, cfg *ssh.ClientConfig) (*link, error) {
-	keys := newKeyring(h.keys, o.Identities, o.Agent, o.MaxKeys, h.only)
+	keys := newKeyring(h, o)
 	defer keys.close()
 	cfg.Auth = []ssh.AuthMethod{ssh.PublicKeys(keys.signers...)}
 	w := &wire{Conn: conn}

@@ -3,11 +3,13 @@ package docker
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
 	"os"
+	"os/exec"
 	"os/user"
 	"strconv"
 	"strings"
@@ -23,6 +25,9 @@ type hop struct {
 	keys []string
 	jump string
 
+	certs []string // certificates of keys (CertificateFile)
+	hosts []string // further files of host keys (UserKnownHostsFile, GlobalKnownHostsFile)
+
 	known    string // host:port that its host keys are recorded under, as HostKeyAlias says; "": addr
 	only     bool   // of the agent's keys only those of named files are shown (IdentitiesOnly)
 	proxy    string // the command that connects to it (ProxyCommand); "": there is none
@@ -32,11 +37,13 @@ type hop struct {
 // keyAddr is the address that the hop's keys are recorded under.
 func (h hop) keyAddr() string { return cmp.Or(h.known, h.addr) }
 
-// clientConfig is the part of ssh_config(5) that is understood: Host, Match host, Match all, HostName, User, Port,
-// IdentityFile, IdentitiesOnly, HostKeyAlias, ProxyJump, ProxyCommand, Include. Another Match is an error.
+// clientConfig is the part of ssh_config(5) that is understood: Host, Match, HostName, User, Port, IdentityFile,
+// CertificateFile, IdentitiesOnly, HostKeyAlias, UserKnownHostsFile, GlobalKnownHostsFile, ProxyJump, ProxyCommand,
+// Include. A file with Match or Include lines is read by ssh(1), where it is there: the library knows few conditions.
 type clientConfig struct {
-	file string
-	cfg  *ssh_config.Config
+	file    string
+	cfg     *ssh_config.Config
+	openssh string // ssh(1), which must read the file; "": cfg is what the file says
 }
 
 func readClientConfig(file string) (clientConfig, error) {
@@ -48,39 +55,91 @@ func readClientConfig(file string) (clientConfig, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return c, nil
 	}
+	some, beyond := conditions(string(data))
+	if err == nil && some {
+		c.openssh, _ = exec.LookPath("ssh") // without it the library must do
+	}
+	if c.openssh != "" {
+		return c, nil
+	}
+	hint := ""
+	if err == nil && beyond != "" {
+		err, hint = fmt.Errorf("only ssh understands %q", beyond), "install OpenSSH's client, or "
+	}
 	if err == nil {
 		c.cfg, err = ssh_config.DecodeBytes(bytes.TrimPrefix(data, []byte("\ufeff")))
 	}
 	if err != nil {
-		return c, fmt.Errorf("read SSH configuration %q: %w; name another file with --ssh-config, or none", file, err)
+		return c, fmt.Errorf("read SSH configuration %q: %w; %sname another file with --ssh-config, or none", file, err,
+			hint)
 	}
 	return c, nil
 }
 
-// get returns the value of a key for an alias; the library's errors are those of conditional
-// includes, which count as no value.
-func (c clientConfig) get(alias, key string) string {
-	v, err := c.cfg.Get(alias, key)
+// conditions tells whether a file has lines whose meaning ssh(1) knows best, and gives the first of those that the
+// library does not understand: it takes further words of "Match host" for patterns.
+func conditions(text string) (some bool, beyond string) {
+	for line := range strings.Lines(text) {
+		words := strings.Fields(strings.ToLower(strings.Replace(line, "=", " ", 1)))
+		if len(words) == 0 || words[0] != "match" && words[0] != "include" {
+			continue
+		}
+		some = true
+		known := words[0] == "include" || len(words) == 2 && words[1] == "all" || len(words) == 3 && words[1] == "host"
+		if !known && beyond == "" {
+			beyond = strings.TrimSpace(line)
+		}
+	}
+	return some, beyond
+}
+
+// hostSettings are what the file says of an alias, as the library reads it.
+type hostSettings struct {
+	clientConfig
+	alias string
+}
+
+// get implements settings. The library's errors are those of conditional includes, which count as no value.
+func (s hostSettings) get(key string) string {
+	v, err := s.cfg.Get(s.alias, key)
 	if err != nil {
 		return ""
 	}
 	return v
 }
 
-// resolve applies the configuration to a target. What the target says goes first.
-func (c clientConfig) resolve(t Target) (hop, error) {
-	h := hop{name: t.String(), user: t.User, jump: t.Jump, original: t.Address,
-		only: strings.EqualFold(c.get(t.Address, "IdentitiesOnly"), "yes")}
-	if alias := c.get(t.Address, "HostKeyAlias"); alias != "" {
-		h.known = net.JoinHostPort(alias, "22") // ssh(1) records an alias without a port
+// all implements settings.
+func (s hostSettings) all(key string) ([]string, error) {
+	all, err := s.cfg.GetAll(s.alias, key)
+	if err != nil {
+		return nil, fmt.Errorf("read SSH configuration %q: %w", s.file, err)
 	}
+	return all, nil
+}
+
+func (c clientConfig) settings(ctx context.Context, t Target) (settings, error) {
+	if c.openssh != "" {
+		return askOpenSSH(ctx, c.openssh, c.file, t)
+	}
+	return hostSettings{c, t.Address}, nil
+}
+
+// resolve applies the configuration to a target. What the target says goes first.
+func (c clientConfig) resolve(ctx context.Context, t Target) (hop, error) {
+	h := hop{name: t.String(), user: t.User, jump: t.Jump, original: t.Address}
+	s, err := c.settings(ctx, t)
+	if err != nil {
+		return h, err
+	}
+	h.only = strings.EqualFold(s.get("IdentitiesOnly"), "yes")
+	h.known, h.hosts = aliasAddr(s.get("HostKeyAlias")), knownFiles(s)
 	host, port := t.Address, t.Port
-	if v := c.get(t.Address, "HostName"); v != "" {
+	if v := s.get("HostName"); v != "" {
 		host = strings.ReplaceAll(v, "%h", t.Address)
 	}
 	if port == 0 {
 		port = 22
-		if v := c.get(t.Address, "Port"); v != "" {
+		if v := s.get("Port"); v != "" {
 			n, err := strconv.ParseUint(v, 10, 16)
 			if err != nil || n == 0 {
 				return h, fmt.Errorf("read SSH configuration %q: Port %q of %q is not a port", c.file, v, t.Address)
@@ -90,7 +149,7 @@ func (c clientConfig) resolve(t Target) (hop, error) {
 	}
 	h.addr = net.JoinHostPort(host, strconv.Itoa(port))
 	if h.user == "" {
-		h.user = c.get(t.Address, "User")
+		h.user = s.get("User")
 	}
 	if h.user == "" {
 		u, err := user.Current()
@@ -100,10 +159,10 @@ func (c clientConfig) resolve(t Target) (hop, error) {
 		h.user = u.Username
 	}
 	if h.jump == "" {
-		h.jump = c.get(t.Address, "ProxyJump")
+		h.jump = s.get("ProxyJump")
 	}
-	if h.jump == "" && !strings.EqualFold(c.get(t.Address, "ProxyCommand"), "none") {
-		h.proxy = c.get(t.Address, "ProxyCommand")
+	if h.jump == "" && !strings.EqualFold(s.get("ProxyCommand"), "none") {
+		h.proxy = s.get("ProxyCommand")
 	}
 	if h.jump == "none" {
 		h.jump = ""
@@ -111,12 +170,14 @@ func (c clientConfig) resolve(t Target) (hop, error) {
 	if t.Key != "" {
 		h.keys = append(h.keys, expandKey(t.Key, host, h.user))
 	}
-	files, err := c.cfg.GetAll(t.Address, "IdentityFile")
-	if err != nil {
-		return h, fmt.Errorf("read SSH configuration %q: %w", c.file, err)
-	}
-	for _, f := range files {
-		h.keys = append(h.keys, expandKey(f, host, h.user))
+	for key, to := range map[string]*[]string{"IdentityFile": &h.keys, "CertificateFile": &h.certs} {
+		files, err := s.all(key)
+		if err != nil {
+			return h, err
+		}
+		for _, f := range files {
+			*to = append(*to, expandKey(f, host, h.user))
+		}
 	}
 	return h, nil
 }
@@ -132,15 +193,15 @@ func expandKey(f, host, user string) string {
 const maxHops = 8 // deeper chains are loops of the configuration
 
 // route lists the SSH servers from here to the target, the target last.
-func (c clientConfig) route(t Target) ([]hop, error) {
-	return c.routeTo(t, maxHops)
+func (c clientConfig) route(ctx context.Context, t Target) ([]hop, error) {
+	return c.routeTo(ctx, t, maxHops)
 }
 
-func (c clientConfig) routeTo(t Target, left int) ([]hop, error) {
+func (c clientConfig) routeTo(ctx context.Context, t Target, left int) ([]hop, error) {
 	if left == 0 {
 		return nil, fmt.Errorf("find the way to %q: more than %d jump hosts; ProxyJump runs in a circle", t, maxHops)
 	}
-	last, err := c.resolve(t)
+	last, err := c.resolve(ctx, t)
 	if err != nil || last.jump == "" {
 		return []hop{last}, err
 	}
@@ -154,7 +215,7 @@ func (c clientConfig) routeTo(t Target, left int) ([]hop, error) {
 			jt.Jump = "none" // it is reached through the one before it
 		}
 		jt.Key = t.Key
-		more, err := c.routeTo(jt, left-1)
+		more, err := c.routeTo(ctx, jt, left-1)
 		if err != nil {
 			return nil, err
 		}

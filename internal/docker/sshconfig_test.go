@@ -166,11 +166,11 @@ func TestL13IdentitiesOnly(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		h, err := cfg.resolve(Target{Address: "box"})
+		h, err := cfg.resolve(t.Context(), Target{Address: "box"})
 		if err != nil {
 			t.Fatal(err)
 		}
-		k := newKeyring(h.keys, nil, socket, 5, h.only)
+		k := newKeyring(h, Options{Agent: socket, MaxKeys: 5})
 		if len(k.signers) != want {
 			t.Errorf("with %q the host sees the keys %q, want %d", text, k.names, want)
 		}

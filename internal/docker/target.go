@@ -49,6 +49,8 @@ type Options struct {
 	// files of host keys; default ~/.ssh/known_hosts and /etc/ssh/ssh_known_hosts; missing files
 	// count as empty
 	KnownHosts []string
+	// the client configuration's files of host keys count as well; always so where KnownHosts is the default
+	ConfigHosts bool
 	// file of host keys that travels with a cluster's file; it counts for hosts that KnownHosts do not know; default:
 	// none
 	ProjectHosts string
@@ -87,6 +89,7 @@ func (o Options) withDefaults() Options {
 		o.SSHConfig = inHome(".ssh/config")
 	}
 	if o.KnownHosts == nil {
+		o.ConfigHosts = true
 		o.KnownHosts = []string{inHome(".ssh/known_hosts"), "/etc/ssh/ssh_known_hosts"}
 	}
 	if o.Identities == nil {
