@@ -122,7 +122,7 @@ func listContainers(ctx context.Context, id string, h *docker.Host, cluster stri
 
 // engineFacts reads what the Engine says of itself. at is when it said so, by our clock.
 func engineFacts(i docker.Info, at time.Time) hostFacts {
-	f := hostFacts{CPUs: i.CPUs, Memory: i.Memory, Engine: i.Version, Arch: goArch(i.Arch)}
+	f := hostFacts{CPUs: i.CPUs, Memory: i.Memory, Engine: i.Version, Arch: goArch(i.Arch), Rootless: i.Rootless}
 	if i.GPUs {
 		f.GPUs = gpuUnknown
 	}

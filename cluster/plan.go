@@ -42,6 +42,7 @@ type hostFacts struct {
 	Addresses []netip.Addr  // every address of the host's interfaces, loopback excluded
 	Looked    bool          // Addresses are known; a host without a network shows none
 	Skew      time.Duration // host's clock minus ours
+	Rootless  bool          // a Docker Engine that does not run as root
 }
 
 // ImageFacts are facts about an image.

@@ -226,6 +226,11 @@ func (p *planner) checkHosts() {
 		if err := canUnpack(f.Engine, p.image.MediaTypes); err != nil {
 			p.fail("host %s: %w", h.ID(), err)
 		}
+		if f.Rootless && !hasHostNetwork(f.Engine) {
+			p.fail("host %s: its Docker Engine %s is rootless, and the host network of its containers is not the "+
+				"host's: nodes would not reach each other; update Docker to 29.5 or later, or use the host's own "+
+				"Engine (leave ssh.socket out)", h.ID(), f.Engine)
+		}
 		var shm, memory int64
 		for _, n := range p.spec.Nodes() {
 			if n.Host.ID() == h.ID() {
@@ -239,6 +244,14 @@ func (p *planner) checkHosts() {
 		}
 		p.exposure(h, f)
 	}
+}
+
+// hasHostNetwork tells whether containers of a rootless Docker Engine can have the host's network: since 29.5
+// (https://github.com/moby/moby/pull/47103). Before, they had that of RootlessKit.
+func hasHostNetwork(engine string) bool {
+	var major, minor int
+	n, err := fmt.Sscanf(engine, "%d.%d", &major, &minor)
+	return err != nil || n < 2 || major > 29 || major == 29 && minor >= 5
 }
 
 // canUnpack says whether a Docker Engine can unpack layers of these media types. Docker learnt zstd

@@ -29,6 +29,25 @@ func factsAt(addresses ...string) hostFacts {
 	return f
 }
 
+func rootless(engine string, addresses ...string) hostFacts {
+	f := factsAt(addresses...)
+	f.Engine, f.Rootless = engine, true
+	return f
+}
+
+// Case 21: since 29.5 a rootless Engine gives containers the host's network. A version that is no number is let be.
+func TestCase21RootlessWithHostNetwork(t *testing.T) {
+	t.Parallel()
+	for _, engine := range []string{"29.5.0", "29.12.1-ce", "30.0.0", "dev"} {
+		s := load(t, threeHosts)
+		facts := factsOf(s)
+		facts["u@10.0.0.2"] = rootless(engine, "10.0.0.2")
+		if _, err := planContainers(s, facts, testImage("2.52.0")); err != nil {
+			t.Errorf("%s: %v", engine, err)
+		}
+	}
+}
+
 // factsOf gives every host of a spec the address that it is reached by.
 func factsOf(s *Spec) map[string]hostFacts {
 	out := map[string]hostFacts{}
@@ -173,6 +192,16 @@ func TestDesiredRefuses(t *testing.T) {
 			f["u@10.0.0.3"] = x
 			i.MediaTypes = []string{"application/vnd.oci.image.layer.v1.tar+zstd"}
 		}, "host u@10.0.0.3: docker 20.10.24 cannot unpack zstd"},
+		{"case 21: a rootless Engine", threeHosts, func(f map[string]hostFacts, _ *ImageFacts) {
+			f["u@10.0.0.2"] = rootless("28.2.2", "10.0.0.2")
+		}, "host u@10.0.0.2: its Docker Engine 28.2.2 is rootless, and the host network of its containers is not the " +
+			"host's: nodes would not reach each other; update Docker to 29.5 or later, or use the host's own Engine"},
+		{"case 21: the head's", threeHosts, func(f map[string]hostFacts, _ *ImageFacts) {
+			f["u@10.0.0.1"] = rootless("29.4.9", "10.0.0.1")
+		}, "host u@10.0.0.1: its Docker Engine 29.4.9 is rootless"},
+		{"case 21: this machine's", "name: c\nimage: r/ray@" + digest1 + "\nhead: {host: local}\n",
+			func(f map[string]hostFacts, _ *ImageFacts) { f["local"] = rootless("20.10.24+dfsg1", "192.168.1.7") },
+			"host local: its Docker Engine 20.10.24+dfsg1 is rootless"},
 		{"Ray without tokens", threeHosts, func(_ map[string]hostFacts, i *ImageFacts) { i.RayVersion = "2.51.0" },
 			"ray 2.51.0 has no token authentication"},
 		{"public address", threeHosts, func(f map[string]hostFacts, _ *ImageFacts) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,6 +39,8 @@ type Info struct {
 	GPUs    bool      // a runtime for GPUs is installed; the Engine does not say how many GPUs
 	// GraphDriver says that images are kept unpacked by a graph driver, not in containerd's image store.
 	GraphDriver bool
+	// Rootless says that the Engine runs as a user other than root, by RootlessKit.
+	Rootless bool
 }
 
 // Info asks the Engine about its host.
@@ -50,7 +53,8 @@ func (h *Host) Info(ctx context.Context) (Info, error) {
 	_, nvidia := i.Runtimes["nvidia"]
 	out := Info{Name: i.Name, Version: i.ServerVersion, CPUs: i.NCPU, Memory: i.MemTotal, Arch: i.Architecture,
 		Root: i.DockerRootDir,
-		GPUs: nvidia || len(i.DiscoveredDevices) > 0, GraphDriver: true}
+		GPUs: nvidia || len(i.DiscoveredDevices) > 0, GraphDriver: true,
+		Rootless: slices.Contains(i.SecurityOptions, "name=rootless")}
 	for _, pair := range i.DriverStatus {
 		if pair == [2]string{"driver-type", "io.containerd.snapshotter.v1"} { // as buildx tells them apart, too
 			out.GraphDriver = false
