@@ -228,8 +228,8 @@ func plainURL(s string) (string, string) {
 	u, err := url.Parse(s)
 	switch {
 	case err == nil && u.User != nil, strings.Contains(s, "@") && strings.Contains(s, "://"):
-		return "a URL with credentials", "leave them out, and put them into ~/.netrc or the file that NETRC names: a " +
-			"recipe is not a place for secrets"
+		return "a URL with credentials", "leave them out, and put them into ~/.netrc, the file that NETRC names, or " +
+			"the URL of PIP_EXTRA_INDEX_URL: a recipe is not a place for secrets"
 	case err == nil && tokenInPath(u.Path):
 		return "a URL with a token", noToken
 	case err != nil || !urlText().MatchString(s):

@@ -95,7 +95,7 @@ func refusedRecipes() []refusedRecipe {
 		{"a mirror twice", "mirrors: {fetch: [tuna, tuna]}",
 			[]string{`raybuild.yaml:1:25: mirrors.fetch[1]: "tuna" is listed twice; keep one of the two`}},
 		{"credentials in a URL", "mirrors: {image: {pip: \"https://user:secret@h/simple\"}}", []string{
-			`raybuild.yaml:1:24: mirrors.image.pip: a URL with credentials; leave them out, and put them into ~/.netrc or the file that NETRC names: a recipe is not a place for secrets`}},
+			`raybuild.yaml:1:24: mirrors.image.pip: a URL with credentials; leave them out, and put them into ~/.netrc, the file that NETRC names, or the URL of PIP_EXTRA_INDEX_URL: a recipe is not a place for secrets`}},
 		{"an index that is none", "mirrors: {image: {pip: \"https://h/pypi\"}}",
 			[]string{
 				`raybuild.yaml:1:24: mirrors.image.pip: "https://h/pypi" does not end in /simple; write the URL of the simple index (PEP 503), as pip's index-url`,

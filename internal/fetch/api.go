@@ -54,9 +54,9 @@ type Options struct {
 	// Certs are files or directories of PEM certificates to trust, beside those that Go finds. An unusable
 	// one is a warning. Default: none.
 	Certs []string
-	// Credentials returns the user name and password for a URL without its own, whose host is not in the
-	// netrc file. Default: none.
-	Credentials func(u *url.URL) (username, password string, ok bool)
+	// Credentials returns the user name and password for a URL without its own, whose host is not in the netrc file.
+	// user is the name that is known; "": none is. Default: none.
+	Credentials func(ctx context.Context, u *url.URL, user string) (username, password string, ok bool)
 	// Netrc is the file with logins by host. Default: $NETRC, else ~/.netrc; "-" reads none.
 	Netrc string
 
@@ -118,7 +118,7 @@ type MeasureOptions struct {
 	// Logins, Certs, Credentials and Netrc are those of Options.
 	Logins      map[string]*url.Userinfo
 	Certs       []string
-	Credentials func(u *url.URL) (username, password string, ok bool)
+	Credentials func(ctx context.Context, u *url.URL, user string) (username, password string, ok bool)
 	Netrc       string
 }
 

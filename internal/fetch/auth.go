@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,7 +20,7 @@ type login struct{ user, password string }
 type logins struct {
 	given map[string]*url.Userinfo
 	netrc map[string]login
-	ask   func(u *url.URL) (username, password string, ok bool)
+	ask   func(ctx context.Context, u *url.URL, user string) (username, password string, ok bool)
 }
 
 func readLogins(o Options) (logins, error) {
@@ -60,7 +61,7 @@ func homeNetrc() string {
 	return filepath.Join(home, ".netrc")
 }
 
-func (l logins) find(u *url.URL) (user, password string, ok bool) {
+func (l logins) find(ctx context.Context, u *url.URL) (user, password string, ok bool) {
 	if u.User != nil {
 		password, _ = u.User.Password()
 		return u.User.Username(), password, true
@@ -73,13 +74,12 @@ func (l logins) find(u *url.URL) (user, password string, ok bool) {
 	if ok && (given == nil || given.Username() == n.user) {
 		return n.user, n.password, true
 	}
-	if given != nil {
-		return given.Username(), "", true
+	if l.ask != nil {
+		if user, password, ok := l.ask(ctx, u, given.Username()); ok {
+			return user, password, true
+		}
 	}
-	if l.ask == nil {
-		return "", "", false
-	}
-	return l.ask(u)
+	return given.Username(), "", given != nil
 }
 
 // origin is the scheme, host and port of a URL.

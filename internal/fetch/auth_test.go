@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"net/http"
@@ -45,7 +46,9 @@ func TestCredentials(t *testing.T) {
 			write(t, o.Netrc, []byte("machine 127.0.0.1 login net password "+canary))
 		}},
 		{"of the function", "fn", canary, func(o *Options, m *mirror) {
-			o.Credentials = func(u *url.URL) (string, string, bool) { return "fn", canary, u.Host == host(m) }
+			o.Credentials = func(_ context.Context, u *url.URL, _ string) (string, string, bool) {
+				return "fn", canary, u.Host == host(m)
+			}
 		}},
 	}
 	for _, tc := range tests {

@@ -175,10 +175,20 @@ var (
 type statusError struct {
 	code       int
 	retryAfter time.Duration
+	login      string // the user that was shown to the server; "": none
 }
 
 func (e *statusError) Error() string {
-	return strings.TrimSpace(fmt.Sprintf("%d %s", e.code, http.StatusText(e.code)))
+	text := strings.TrimSpace(fmt.Sprintf("%d %s", e.code, http.StatusText(e.code)))
+	switch {
+	case e.code != http.StatusUnauthorized:
+	case e.login != "":
+		text += fmt.Sprintf(": the password of %q is wrong or has expired", e.login)
+	default:
+		text += ": there is no login for it: put one into ~/.netrc (machine, login, password; a default entry is not " +
+			"used), or into the URL of PIP_EXTRA_INDEX_URL"
+	}
+	return text
 }
 
 func (e *statusError) passing() bool {

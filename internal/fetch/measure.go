@@ -71,7 +71,7 @@ func probe(ctx context.Context, client *http.Client, l logins, u *url.URL, o Mea
 	}
 	req.Header.Set("User-Agent", userAgent)
 	req.Header.Set("Range", fmt.Sprintf("bytes=0-%d", o.Bytes-1))
-	if user, pass, ok := l.find(u); ok {
+	if user, pass, ok := l.find(ctx, u); ok {
 		req.SetBasicAuth(user, pass)
 	}
 	resp, err := client.Do(req)

@@ -146,7 +146,8 @@ func (f *Fetcher) do(ctx context.Context, r request) (*http.Response, error) {
 		err = proxyLogin(r.url)
 		shut(resp.Body)
 	case resp.StatusCode >= 400:
-		err = &statusError{code: resp.StatusCode, retryAfter: retryAfter(resp.Header, time.Now())}
+		user, _, _ := resp.Request.BasicAuth()
+		err = &statusError{code: resp.StatusCode, retryAfter: retryAfter(resp.Header, time.Now()), login: user}
 		shut(resp.Body)
 	}
 	if err != nil {
@@ -187,7 +188,7 @@ func (f *Fetcher) send(ctx context.Context, r request) (*http.Response, error) {
 	if err := f.reach.begin(&u); err != nil {
 		return nil, &failure{err: err}
 	}
-	if user, pass, ok := f.logins.find(r.url); ok && f.reach.mayLogin(r.url) {
+	if user, pass, ok := f.logins.find(ctx, r.url); ok && f.reach.mayLogin(r.url) {
 		req.SetBasicAuth(user, pass)
 	}
 	resp, err := f.client.Do(req)

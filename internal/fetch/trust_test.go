@@ -180,7 +180,7 @@ func TestLoginsByOrigin(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := ""
-		if user, password, ok := l.find(u); ok {
+		if user, password, ok := l.find(t.Context(), u); ok {
 			got = user + ":" + password
 		}
 		if got != want {

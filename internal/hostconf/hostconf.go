@@ -62,9 +62,11 @@ type Config struct {
 	// Registries are the mirrors of image registries, by the name that references have ("docker.io"), in the order in
 	// which they are asked. What stands before the names of repositories is the URL's path.
 	Registries map[string][]Value
+	// Keyring is what lets pip or uv ask the program keyring for passwords; empty: nothing does.
+	Keyring Value
 	// Certs are files or directories of certificates to trust.
 	Certs []Value
-	// Logins are users and passwords of the URLs above, by origin: see Origin.
+	// Logins are users and passwords of the URLs above, by origin: see Origin. A user may have no password.
 	Logins map[string]*url.Userinfo
 	// Notes say what could not be read, and what is not used.
 	Notes []string

@@ -190,14 +190,14 @@ func TestNoPasswordInValues(t *testing.T) {
 	}
 	for origin, want := range map[string]string{
 		"https://corp.example:443": "joe:" + canary, "https://conda.example:8443": "ann:" + canary,
-		"http://deb.example:80": "bob:" + canary,
+		"http://deb.example:80": "bob:" + canary, "https://two.example:443": "joe:" + canary,
 	} {
 		if got := logins[origin]; got.String() != want {
 			t.Errorf("the login of %s is %v, want %s", origin, got, want)
 		}
 	}
-	if len(logins) != 3 {
-		t.Errorf("logins are kept of %d origins, want 3: what is not used sends no password", len(logins))
+	if len(logins) != 4 {
+		t.Errorf("logins are kept of %d origins, want 4", len(logins))
 	}
 	if len(c.PipExtra) != 2 || c.PipExtra[0].Text != "https://two.example/simple" {
 		t.Errorf("the further indexes are %v", c.PipExtra)

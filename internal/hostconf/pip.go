@@ -46,6 +46,9 @@ func (r *reader) pip() {
 	if v := get("extra-index-url"); v.Text != "" {
 		r.extra(strings.Fields(v.Text), v.From)
 	}
+	if v := get("keyring-provider"); v.Text == "subprocess" {
+		r.config.Keyring = v
+	}
 	if v := get("cert"); v.Text != "" && v.From != "PIP_CERT" {
 		r.cert(v.Text, v.From)
 	}
@@ -90,12 +93,14 @@ func (r *reader) pipFiles() []string {
 	return out
 }
 
-// extra takes down further indexes, which are shown and not used: any of them could answer for any package.
+// extra takes down further indexes, which are shown and not used: any of them could answer for any package. Their
+// logins are for those that the recipe names itself, with their packages.
 func (r *reader) extra(urls []string, from string) {
 	used := false
 	for _, raw := range urls {
-		v, _, err := parseSource(raw)
+		v, login, err := parseSource(raw)
 		if err == nil {
+			r.login(v.Text, login)
 			v.From, used = from, true
 			r.config.PipExtra = append(r.config.PipExtra, v)
 		}

@@ -18,6 +18,7 @@ import (
 type uvFile struct {
 	Index         []uvIndex `toml:"index"`
 	IndexURL      string    `toml:"index-url"`
+	Keyring       string    `toml:"keyring-provider"`
 	ExtraIndexURL []string  `toml:"extra-index-url"`
 	Pip           struct {
 		IndexURL string `toml:"index-url"`
@@ -63,9 +64,15 @@ func (r *reader) uv() {
 		}
 		var extra []string
 		for _, i := range f.Index {
+			if !i.Default {
+				r.uvLogin(i.Name, i.URL)
+			}
 			if !i.Default && !i.Explicit {
 				extra = append(extra, i.URL)
 			}
+		}
+		if f.Keyring == "subprocess" && r.config.Keyring.Text == "" {
+			r.config.Keyring = Value{Text: f.Keyring, From: name}
 		}
 		r.extra(append(extra, f.ExtraIndexURL...), name)
 	}
@@ -73,8 +80,8 @@ func (r *reader) uv() {
 		return
 	}
 	r.config.PipIndex = r.source(index.url, index.from)
-	if r.config.PipIndex.Text != "" && index.name != "" {
-		r.uvLogin(index.name)
+	if r.config.PipIndex.Text != "" {
+		r.uvLogin(index.name, index.url)
 	}
 }
 
@@ -85,10 +92,14 @@ func (r *reader) uvVariables() uvFound {
 	for _, name := range []string{"UV_INDEX", "UV_EXTRA_INDEX_URL"} {
 		var urls []string
 		for _, word := range strings.Fields(r.Getenv(name)) {
-			_, u := uvNamed(word)
+			label, u := uvNamed(word)
+			r.uvLogin(label, u)
 			urls = append(urls, u)
 		}
 		r.extra(urls, name)
+	}
+	if v := r.Getenv("UV_KEYRING_PROVIDER"); v == "subprocess" {
+		r.config.Keyring = Value{Text: v, From: "UV_KEYRING_PROVIDER"}
 	}
 	for _, name := range []string{"UV_DEFAULT_INDEX", "UV_INDEX_URL"} {
 		if v := r.Getenv(name); v != "" {
@@ -119,16 +130,22 @@ func (f uvFile) defaultIndex() uvIndex {
 }
 
 // uvLogin takes the login of an index by its name: UV_INDEX_NAME_USERNAME and UV_INDEX_NAME_PASSWORD.
-func (r *reader) uvLogin(name string) {
+func (r *reader) uvLogin(name, index string) {
+	v, _, err := parseSource(index)
+	if name == "" || err != nil {
+		return
+	}
 	key := "UV_INDEX_" + strings.Map(func(c rune) rune {
 		if c < 128 && (unicode.IsLetter(c) || unicode.IsDigit(c)) {
 			return unicode.ToUpper(c)
 		}
 		return '_'
 	}, name)
-	user, password := r.Getenv(key+"_USERNAME"), r.Getenv(key+"_PASSWORD")
-	if user != "" || password != "" {
-		r.login(r.config.PipIndex.Text, url.UserPassword(user, password))
+	switch user, password := r.Getenv(key+"_USERNAME"), r.Getenv(key+"_PASSWORD"); {
+	case password != "":
+		r.login(v.Text, url.UserPassword(user, password))
+	case user != "":
+		r.login(v.Text, url.User(user)) // keyring or netrc have its password
 	}
 }
 

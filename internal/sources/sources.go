@@ -76,14 +76,15 @@ func New(o Options) (*Sources, error) {
 		shelf = o.Bundles
 	}
 	f, err := fetch.New(fetch.Options{
-		Store:      o.Store,
-		Shelf:      shelf,
-		HTTPSHosts: httpsHosts(),
-		Source:     out.named,
-		Canonical:  out.Canonical,
-		Logins:     o.Host.Logins,
-		Certs:      Certs(o.Host),
-		Warn:       o.Warn,
+		Store:       o.Store,
+		Shelf:       shelf,
+		HTTPSHosts:  httpsHosts(),
+		Source:      out.named,
+		Canonical:   out.Canonical,
+		Logins:      o.Host.Logins,
+		Certs:       Certs(o.Host),
+		Credentials: keyringOf(o.Host),
+		Warn:        o.Warn,
 		Candidates: func(canonical *url.URL) []fetch.Candidate {
 			var all []fetch.Candidate
 			for _, c := range o.Recipe.Candidates(o.Mirrors, canonical, o.Resolved) {
