@@ -119,8 +119,10 @@ func classified(value string) (string, bool) {
 	if !ok {
 		return "", false
 	}
-	name := plain(rest[strings.LastIndex(rest, ":: ")+1:])
-	name = strings.TrimPrefix(name, ": ")
+	if i := strings.LastIndex(rest, ":: "); i >= 0 {
+		rest = rest[i+len(":: "):]
+	}
+	name := plain(rest)
 	if name == "" || name == "OSI Approved" || len(name) > maxLicense {
 		return "", false
 	}
