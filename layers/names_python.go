@@ -19,12 +19,19 @@ type Requirement struct {
 	Specifier string
 	// Marker such as `python_version < "3.8"`; "" for none.
 	Marker string
-	// Hashes as "sha256:HEX", from a requirements file; sorted.
+	// Hashes as "sha256:HEX", from a requirements file or a URL; sorted.
 	Hashes []string
+	// URL of the file that is required, if it is not an index that has it. Then Name may be "": the file has it.
+	URL string `json:",omitempty"`
+	// Subdirectory of the archive at URL that has the project; "" for its top.
+	Subdirectory string `json:",omitempty"`
 }
 
-// String is the requirement in PEP 508 form, without hashes.
+// String is the requirement in PEP 508 form. Only a URL has a hash in it.
 func (r Requirement) String() string {
+	if r.URL != "" {
+		return r.direct()
+	}
 	s := r.Name
 	if len(r.Extras) > 0 {
 		s += "[" + strings.Join(r.Extras, ",") + "]"
@@ -51,11 +58,10 @@ func NormalName(name string) string {
 	return pylock.Normal(name)
 }
 
-// ParseRequirement reads a PEP 508 requirement. It refuses a URL or a path: packages come from an
-// index, or are wheels that the recipe names.
+// ParseRequirement reads a PEP 508 requirement that an index answers. It refuses a URL or a path.
 func ParseRequirement(s string) (Requirement, error) {
-	r, message, fix := parseRequirement(s)
-	if message != "" {
+	r, _, _ := parseRequirement(s)
+	if message, fix := indexText(s); message != "" {
 		return Requirement{}, &RecipeError{Problems: []Problem{{Message: message, Fix: fix}}}
 	}
 	return r, nil
@@ -63,7 +69,19 @@ func ParseRequirement(s string) (Requirement, error) {
 
 // requirementText is the grammar of a requirement.
 func requirementText(s string) (string, string) {
-	_, message, fix := parseRequirement(s)
+	r, message, fix := parseRequirement(s)
+	if message == "" {
+		message, fix = r.unsafe()
+	}
+	return message, fix
+}
+
+// indexText is the grammar of a requirement that an index answers.
+func indexText(s string) (string, string) {
+	r, message, fix := parseRequirement(s)
+	if message == "" && r.URL != "" {
+		return "a requirement by URL, which is not added on top", "name it under pip in the recipe, and build"
+	}
 	return message, fix
 }
 
@@ -78,6 +96,9 @@ func parseRequirement(s string) (r Requirement, message, fix string) {
 	}
 	if m, f := requirementRefused(s); m != "" {
 		return r, m, f
+	}
+	if direct, m, f, ok := directRequirement(s); ok {
+		return direct, m, f
 	}
 	rest := strings.TrimSpace(s)
 	name := pep508Name().FindString(rest)
@@ -134,8 +155,10 @@ func requirementRefused(s string) (message, fix string) {
 	case pep508At().MatchString(t) && strings.Contains(lower, "file://"):
 		return "a requirement by the path where conda or pip built it, as pip freeze writes it",
 			"write NAME==VERSION, as pip list --format=freeze does"
-	case strings.Contains(t, "://"), strings.HasPrefix(lower, "file:"), pep508At().MatchString(t):
-		return "a requirement by URL or path", "name a wheel under pip.wheels, or its index under pip.extra_indexes"
+	case strings.HasPrefix(lower, "file:"), pep508At().MatchString(t) && !strings.Contains(t, "://"):
+		return "a requirement by path", "name a wheel under pip.wheels"
+	case pep508At().MatchString(t), strings.Contains(t, "://"): // a URL, which is read by itself
+		return "", ""
 	case strings.HasPrefix(t, "."), strings.HasPrefix(t, "/"), strings.HasPrefix(t, "~"),
 		strings.HasSuffix(lower, ".whl"), strings.HasSuffix(lower, ".tar.gz"):
 		return fmt.Sprintf("%s is a file, not a requirement", quoteShort(s)),

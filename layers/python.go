@@ -113,8 +113,11 @@ func (p python) buildWheel(on Stack, sdist Artifact, locked []Artifact) (llb.Sta
 		stage = stage.Run(step)
 	}
 	title := fmt.Sprintf("[%s] build wheel of %s %s", sdist.Name, sdist.Name, sdist.Version)
-	step := shell(title, preludeText+wheelBuildText, pipEnv,
-		p.interpreter(), work+"/in/"+sdist.Filename(), work+"/wheels", work+"/out")
+	source := work + "/in/" + sdist.Filename()
+	if sub := sdist.For[forSubdirectory]; sub != "" {
+		source = "file://" + source + "#subdirectory=" + sub
+	}
+	step := shell(title, preludeText+wheelBuildText, pipEnv, p.interpreter(), source, work+"/wheels", work+"/out")
 	step.Mounts = []llb.Mount{
 		{Path: work + "/wheels", Stage: dir},
 		{Path: work + "/in", Stage: llb.Artifact(llb.Blob{Digest: sdist.Digest(), Name: sdist.Filename()})},

@@ -108,9 +108,15 @@ func (e *EnvFile) pip(t *strictyaml.Reader, n *strictyaml.Node, key string, q *r
 		return
 	}
 	req, message, fix := parseRequirement(text)
+	if message == "" {
+		message, fix = req.unsafe()
+	}
 	switch {
 	case message != "":
 		t.AddAt(n, key, message, fix)
+	case req.Name == "ray" && req.URL != "":
+		t.AddAt(n, key, "asks for Ray by URL, and Ray comes from the index",
+			"remove this line and set ray.version in the recipe")
 	case req.Name == "ray":
 		q.ray = append(q.ray, rayLine{req, placeOf(n, key)})
 	default:

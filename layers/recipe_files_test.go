@@ -76,11 +76,11 @@ func TestRequirementsFilesRefused(t *testing.T) {
 		"r.txt:3: --extra-index-url lets any index answer for any package; say in the recipe which packages are from " +
 			"there: pip: {extra_indexes: [{url: https://h/simple, packages: [NAME]}]}",
 		`r.txt:4: the option "--find-links" is not taken from a requirements file; name the wheels in the recipe: `,
-		"r.txt:5: a requirement by URL or path; name a wheel under pip.wheels, or its index under pip.extra_indexes",
+		"r.txt:5: a requirement by path; name a wheel under pip.wheels",
 		"r.txt:6: a requirement from version control; build a wheel of it and name it under pip.wheels",
 		`r.txt:7: cannot include "../../etc/passwd"`,
 		`r.txt:8: "r.txt" includes itself; remove this line`,
-		"r.txt:9: a requirement by URL or path; ",
+		`r.txt:9: "x.whl" is not named as a wheel`,
 		"r.txt:10: asks for ray==2.0.0, and the recipe has Ray 2.60.0; give ray.version in the recipe and this line " +
 			"the same version, or remove this line",
 		`r.txt:11: there is no file "c.txt" beside the recipe`,

@@ -138,6 +138,13 @@ func grammarRequirement() strictyaml.Grammar {
 		Pattern: `[^-./~A-Za-z0-9]*[A-Za-z0-9].*`, Limit: 2048}
 }
 
+// grammarIndexed is a requirement that an index answers.
+func grammarIndexed() strictyaml.Grammar {
+	g := grammarRequirement()
+	g.Check = indexText
+	return g
+}
+
 // grammarProject is the name of a Python package, in the form of PEP 503.
 func grammarProject() strictyaml.Grammar {
 	return strictyaml.Grammar{What: "the name of a Python package", Check: projectName, Normal: NormalName,

@@ -159,7 +159,9 @@ func rayKeys(r *Recipe) []strictyaml.Key {
 func pipValue(p *Pip) strictyaml.Value {
 	packages := strictyaml.Strings(&p.Packages, grammarRequirement())
 	return strictyaml.ListOr(packages, strictyaml.Map(
-		strictyaml.Key{Name: "packages", Doc: "Requirements, as pip writes them.", Default: "none",
+		strictyaml.Key{Name: "packages", Doc: "Requirements, as pip writes them: names of the index, or " +
+			"`NAME @ URL` of a wheel or of an archive of sources. A URL has no login in it (`~/.netrc` has), and one " +
+			"of http has `#sha256=HEX`.", Default: "none",
 			Example: `[requests, "numpy<2"]`,
 			Value:   packages},
 		strictyaml.Key{Name: "requirements", Doc: "Requirements files. What they name by `-r` and " +
@@ -192,7 +194,7 @@ func pipValue(p *Pip) strictyaml.Value {
 // addedValue reads what comes on top: each list of it has something in it.
 func addedValue(dst *[][]string) strictyaml.Value {
 	return strictyaml.ListOf(dst, "a list of lists of requirements", func(one *[]string) strictyaml.Value {
-		return filled(strictyaml.Strings(one, grammarRequirement()), "remove it")
+		return filled(strictyaml.Strings(one, grammarIndexed()), "remove it")
 	})
 }
 

@@ -144,11 +144,19 @@ func (q *requirementsReader) line(at strictyaml.Problem, text string, of require
 			return
 		}
 	}
-	req.Hashes = sorted(hashes)
-	if len(hashes) == 0 && !of.bounds {
+	if message, fix := req.withHashes(hashes); message != "" {
+		q.refuse(at, message, fix)
+		return
+	}
+	if len(req.Hashes) == 0 && !of.bounds {
 		q.hashless = append(q.hashless, at)
 	}
 	switch {
+	case of.bounds && req.URL != "":
+		q.refuse(at, "a constraint by URL", "make it a requirement: it says where the package comes from")
+	case req.Name == "ray" && req.URL != "":
+		q.refuse(at, "asks for Ray by URL, and Ray comes from the index",
+			"remove this line and set ray.version in the recipe")
 	case req.Name == "ray":
 		q.ray = append(q.ray, rayLine{req, at})
 	case of.bounds && len(req.Extras) > 0:

@@ -17,7 +17,8 @@ func (r *Resolver) askAhead(ctx context.Context, all []Layer) <-chan struct{} {
 	at := slices.IndexFunc(all, func(l Layer) bool { return l.Name() == "ray" })
 	p, ok := all[at].(python)
 	guess := r.in.Recipe.Env.Python
-	if !ok || p.Pylock.File != "" || guess == "" || len(r.old.layer("env")) > 0 || len(r.old.layer("ray")) > 0 {
+	if !ok || p.Pylock.File != "" || len(p.byURL()) > 0 || guess == "" || len(r.old.layer("env")) > 0 ||
+		len(r.old.layer("ray")) > 0 {
 		return nil
 	}
 	if strings.Count(guess, ".") < 2 {

@@ -25,7 +25,11 @@ func (r *Resolver) withBuildNeeds(ctx context.Context, p python, artifacts []Art
 	if err != nil {
 		return nil, err
 	}
-	out, err := r.Run(ctx, r.stack.ToolStage, "[ray] look into sources", buildNeedsText, pipEnv,
+	vars, err := subdirectories(sdists)
+	if err != nil {
+		return nil, err
+	}
+	out, err := r.Run(ctx, r.stack.ToolStage, "[ray] look into sources", buildNeedsText, vars,
 		[]llb.Mount{{Path: work + "/sources", Stage: dir}, p.envMount(r.stack)}, p.interpreter(), work+"/sources")
 	if err != nil {
 		return nil, err
@@ -68,6 +72,21 @@ func (r *Resolver) withBuildNeeds(ctx context.Context, p python, artifacts []Art
 		artifacts = append(artifacts, debs...)
 	}
 	return artifacts, nil
+}
+
+// subdirectories are the variables that tell a script where projects are in their archives.
+func subdirectories(sdists []Artifact) (map[string]string, error) {
+	below := map[string]string{}
+	for _, a := range sdists {
+		if sub := a.For[forSubdirectory]; sub != "" {
+			below[a.Filename()] = sub
+		}
+	}
+	text, err := json.Marshal(below)
+	if err != nil {
+		return nil, fmt.Errorf("write where projects are in archives: %w", err)
+	}
+	return withFact(pipEnv, "SUBDIRECTORIES", string(text)), nil
 }
 
 // buildRoot is the tool stage with a compiler and the recipe's apt packages.
@@ -126,6 +145,9 @@ func buildRequirements(texts []string) ([]string, error) {
 	var out []string
 	for _, text := range texts {
 		req, message, fix := parseRequirement(text)
+		if message == "" && req.URL != "" {
+			message, fix = "by URL", "only the recipe names URLs"
+		}
 		if message != "" {
 			return nil, fmt.Errorf("it asks for %s: %s; build a wheel of the package and name that under pip.wheels",
 				message, fix)

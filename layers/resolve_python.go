@@ -25,7 +25,11 @@ func resolvePython(ctx context.Context, r *Resolver, p python) ([]Artifact, erro
 		return nil, err
 	}
 	r.know(wheels)
-	locked, wheels, err := r.fromLock(ctx, p, wheels)
+	direct, err := r.direct(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	locked, wheels, err := r.fromLock(ctx, p, slices.Concat(wheels, direct))
 	if err != nil {
 		return nil, err
 	}
@@ -47,10 +51,7 @@ func resolvePython(ctx context.Context, r *Resolver, p python) ([]Artifact, erro
 // resolveByPip asks the pip of the built environment.
 func (r *Resolver) resolveByPip(ctx context.Context, p python, wheels []Artifact,
 	locked *lockedPackages) ([]Artifact, error) {
-	requirements := append(p.requirements(), locked.requirements()...)
-	for _, w := range wheels {
-		requirements = append(requirements, work+"/own/"+w.Filename())
-	}
+	requirements := slices.Concat(p.indexed(), locked.requirements(), ownLines(wheels))
 	options, err := p.pipOptions(r.allow)
 	if err != nil {
 		return nil, err
@@ -125,7 +126,7 @@ func (r *Resolver) heldPins() []string {
 	}
 	var out []string
 	for _, a := range runtimePackages(r.old.layer("ray")) {
-		if a.Name != "ray" && a.Origin != originLocal && !r.updates(a.Name) {
+		if a.Name != "ray" && !a.own() && !r.updates(a.Name) {
 			out = append(out, a.Name+"=="+a.Version)
 		}
 	}
@@ -167,6 +168,7 @@ type pipAnswer struct {
 	failed   bool     // pip came to its end, and found nothing that fits
 	conflict []string // packages whose constraints are in each other's way; nil: there is no conflict
 	text     string
+	report   []byte // of an installation; nil: pip is too old
 }
 
 // askPip runs pip once.
@@ -211,6 +213,7 @@ func (r *Resolver) askPip(ctx context.Context, p python,
 			pipReason(string(out["stdout"]), text, string(out["log"])), r.yankedHint(ctx, p, text))
 	}
 	if report, ok := out["report.json"]; ok {
+		answer.report = report
 		artifacts, err = parseReport(report, q.wheels)
 	} else {
 		artifacts, err = parseDownloads(string(out["sums"]), string(out["log"]), q.wheels)
@@ -237,17 +240,25 @@ func (r *Resolver) sizes(ctx context.Context, artifacts []Artifact) error {
 	return g.Wait()
 }
 
-// ownWheelURL is where pip finds the recipe's own wheels.
+// own tells whether an artifact is the recipe's own file, or one that it names by URL: no index has it.
+func (a Artifact) own() bool { return a.Origin == originLocal || a.For[forDirect] != "" }
+
+// ownWheelURL is where pip finds the recipe's own wheels, and files by URL.
 const ownWheelURL = "file://" + work + "/own/"
 
 // pipFile is the artifact of a URL that pip took.
 func pipFile(raw, sha256, name, version string, own []Artifact) (Artifact, error) {
 	if file, ok := strings.CutPrefix(raw, ownWheelURL); ok {
+		file, _, _ = strings.Cut(file, "#")
 		at := slices.IndexFunc(own, func(a Artifact) bool { return a.Filename() == file })
 		if at < 0 {
 			return Artifact{}, fmt.Errorf("read pip's answer: %q is none of the recipe's wheels", raw)
 		}
-		return own[at], nil
+		a := own[at]
+		if a.For[forDirect] != "" { // its own metadata says what it is
+			a.Name, a.Version = NormalName(name), version
+		}
+		return a, nil
 	}
 	if err := digest.NewDigestFromEncoded(digest.SHA256, sha256).Validate(); err != nil {
 		return Artifact{}, fmt.Errorf("read pip's answer: %q has no sha256; the index must give one", raw)

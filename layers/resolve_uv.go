@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -42,7 +41,7 @@ func (r *Resolver) python(ctx context.Context, p python) (PythonResolver, error)
 // resolveByUV asks uv which files Ray and the other packages need on top of what conda brought. The old
 // versions stay where they can.
 func (r *Resolver) resolveByUV(ctx context.Context, p python, own []Artifact,
-	locked *lockedPackages) ([]Artifact, error) {
+	locked *lockedPackages) (_ []Artifact, err error) {
 	resolver, err := r.python(ctx, p)
 	if err != nil {
 		return nil, err
@@ -56,13 +55,14 @@ func (r *Resolver) resolveByUV(ctx context.Context, p python, own []Artifact,
 	}
 	all := q.Installed
 	locked.addTo(&q)
+	stand, err := r.standIns(ctx, p, own)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, stand.remove()) }()
 	q.Installed = withoutInstalled(all, common(p.env.tools(), names(locked.requirements()), namesOf(own)))
-	for _, w := range own {
-		file, err := filepath.Abs(filepath.Join(p.dir, filepath.FromSlash(w.Path)))
-		if err != nil {
-			return nil, err
-		}
-		q.Wheels = append(q.Wheels, file)
+	if q.Wheels, err = stand.wheels(p.dir, own); err != nil {
+		return nil, err
 	}
 	if old := r.old.layer("ray"); !r.updates("pip") {
 		q.Held = held(runtimePackages(old), func(a Artifact) bool { return a.Name != "ray" || a.Version == p.Version })
@@ -81,7 +81,7 @@ func (r *Resolver) resolveByUV(ctx context.Context, p python, own []Artifact,
 		return nil, errNeedsSandbox
 	}
 	if err != nil {
-		return nil, uvError(p, err)
+		return nil, uvError(p, stand.clean(own, err))
 	}
 	if len(answer.Dropped) > 0 {
 		r.in.Log("ray: dropping the old versions of %s", shorten(answer.Dropped, 80))
@@ -90,7 +90,7 @@ func (r *Resolver) resolveByUV(ctx context.Context, p python, own []Artifact,
 		r.in.Log("warning: %s has versions of %s that other packages refuse; they stay, because the lock has them:\n%s",
 			locked.file, shorten(answer.Overruled, 80), answer.Refusal)
 	}
-	artifacts, err := r.uvArtifacts(ctx, answer, own, locked)
+	artifacts, err := r.uvArtifacts(ctx, answer, stand.named(own), locked)
 	return r.settleTools(artifacts, all), err
 }
 
@@ -108,7 +108,7 @@ func (r *Resolver) askUV(ctx context.Context, resolver PythonResolver, q uv.Ques
 func held(locked []Artifact, keep func(Artifact) bool) []uv.Held {
 	var out []uv.Held
 	for _, a := range locked {
-		if a.Origin != originLocal && (keep == nil || keep(a)) {
+		if !a.own() && (keep == nil || keep(a)) {
 			out = append(out, uv.Held{Name: a.Name, Version: a.Version, URL: a.URL(), SHA256: a.SHA256, Size: a.Size})
 		}
 	}
@@ -147,14 +147,18 @@ func (r *Resolver) uvQuestion(ctx context.Context, p python, requirements []stri
 		if message != "" {
 			return q, fmt.Errorf("ask uv for %q: it %s", line, message)
 		}
-		if len(req.Hashes) > 0 {
+		if req.URL != "" { // its file comes beside the question
+			if req = req.registered(); req.Name == "" {
+				continue
+			}
+		} else if len(req.Hashes) > 0 {
 			q.Hashes[req.Name] = req.Hashes
 		}
 		req.Hashes = nil
 		q.Requirements = append(q.Requirements, req.String())
 	}
 	for _, req := range p.required {
-		if len(req.Hashes) > 0 {
+		if len(req.Hashes) > 0 && req.URL == "" {
 			q.Hashes[req.Name] = req.Hashes
 		}
 	}
@@ -174,16 +178,17 @@ func (r *Resolver) uvQuestion(ctx context.Context, p python, requirements []stri
 	return q, err
 }
 
-// uvArtifacts are the artifacts of an answer.
-func (r *Resolver) uvArtifacts(ctx context.Context, answer *uv.Answer, own []Artifact,
+// uvArtifacts are the artifacts of an answer. own are the files that it may have beside those of indexes, by name.
+func (r *Resolver) uvArtifacts(ctx context.Context, answer *uv.Answer, own map[string]Artifact,
 	locked *lockedPackages) ([]Artifact, error) {
 	var out []Artifact
 	for _, p := range answer.Packages {
-		raw := p.URL
-		if p.Path != "" {
-			raw = ownWheelURL + p.Filename
+		a, err := own[p.Filename], error(nil)
+		if p.Path == "" {
+			a, err = pipFile(p.URL, p.SHA256, p.Name, p.Version, nil)
+		} else if a.SHA256 == "" {
+			err = fmt.Errorf("read uv's answer: %q is none of the recipe's wheels", p.Filename)
 		}
-		a, err := pipFile(raw, p.SHA256, p.Name, p.Version, own)
 		if err != nil {
 			return nil, err
 		}

@@ -189,7 +189,7 @@ func smokePackages(r *Recipe, locked *LockPlatform) []string {
 	have := map[string]bool{}
 	for _, layer := range locked.pythonLayers() {
 		for _, a := range runtimePackages(layer.Artifacts) {
-			if have[NormalName(a.Name)] = true; a.Origin == originLocal {
+			if have[NormalName(a.Name)] = true; a.own() {
 				named = append(named, Requirement{Name: NormalName(a.Name)})
 			}
 		}

@@ -1,5 +1,6 @@
 # build-needs OUT PYTHON SOURCES: for each source distribution, what its build
-# asks for, and whether it holds code for a compiler.
+# asks for, and whether it holds code for a compiler. $SUBDIRECTORIES says in
+# JSON where the projects are in files that have them below their top.
 mkdir -p "$HOME"
 "$2" - "$3" >"$1/needs.json" <<'PY'
 import io, json, os, sys, tarfile, zipfile
@@ -12,6 +13,7 @@ except ImportError:
     except ImportError:
         from pip._vendor import toml
 
+below = json.loads(os.environ["SUBDIRECTORIES"])
 compiled = (".c", ".cc", ".cpp", ".cxx", ".pyx", ".f", ".f90", ".rs")
 
 
@@ -30,11 +32,12 @@ def members(path):
 needs = {}
 for name in sorted(os.listdir(sys.argv[1])):
     requires, native = ["setuptools", "wheel"], False
+    project = os.path.join(below.get(name, ""), "pyproject.toml")
     for member, read in members(os.path.join(sys.argv[1], name)):
         native = native or member.endswith(compiled)
-        if member.count("/") == 1 and member.endswith("/pyproject.toml"):
-            project = toml.loads(read().decode())
-            requires = project.get("build-system", {}).get("requires", requires)
+        if member.partition("/")[2] == project:
+            asked = toml.loads(read().decode())
+            requires = asked.get("build-system", {}).get("requires", requires)
     needs[name] = {"requires": requires, "native": native}
 json.dump(needs, sys.stdout)
 PY
