@@ -35,7 +35,7 @@ func TestImports(t *testing.T) {
 	case "":
 		t.Skip(importsEnv + " is not set")
 	case "torch":
-		requirements, statement = append(requirements, "torch"), "import ray, torch"
+		requirements, statement = append(requirements, "torch", "numpy"), "import ray, torch"
 	}
 	testneeds.Root(t, "setpriv", "tar", "/usr/bin/python3")
 	index, err := world.RealIndex(t.Context())
