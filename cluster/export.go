@@ -12,7 +12,7 @@ type Format string
 
 // Formats of Export.
 const (
-	KubeRay Format = "kuberay" // RayCluster ray.io/v1, for KubeRay 1.2 to 1.7
+	KubeRay Format = "kuberay" // RayCluster, RayJob or RayService ray.io/v1, for KubeRay 1.2 to 1.7
 	RayUp   Format = "ray-up"  // cluster YAML of `ray up`, provider local
 	Compose Format = "compose" // docker compose, one host
 )
@@ -23,6 +23,11 @@ type ExportOptions struct {
 	Namespace string     // KubeRay; empty: left out
 	Login     Login      // RayUp: the login of the head's host, from LoginOf; default: the user and key of the spec
 	Operator  string     // KubeRay: the operator's version, 1.2 or later; empty: 1.5.1 or later
+
+	Kind       Kind     // KubeRay: the object; default RayCluster
+	Entrypoint []string // RayJob: the job's command, word by word
+	RuntimeEnv []byte   // RayJob: the job's runtime environment, YAML; may be empty
+	Serve      []byte   // RayService: the configuration of Ray Serve, YAML
 }
 
 // Export writes the cluster for another launcher. It is a pure function: the same input gives the same bytes. Comments

@@ -46,15 +46,6 @@ func (e *exporter) operatorNotes(o kubeRayOperator) {
 	case e.options.Operator != "" && labels && !o.groupLabels:
 		e.note("labels are in rayStartParams, and KubeRay 1.5 and later refuse that: export again after its update")
 	}
-	// KubeRay's probes run wget in the image before 1.6, and from then on for Ray before 2.53
-	// (controllers/ray/common/pod.go, utils.BaseWgetHealthCommand), and for the workers of a
-	// RayService always.
-	if e.version.before(2, 53) {
-		e.note("KubeRay's probes run wget in the image: without it no pod gets ready (apt: [wget] in the recipe)")
-	} else if o.version.before(1, 6) {
-		e.note("the probes of KubeRay before 1.6 run wget in the image: without it no pod gets ready there (apt: " +
-			"[wget] in the recipe)")
-	}
 }
 
 // groupLabels are a group's node labels where KubeRay takes them beside its start parameters. It

@@ -130,7 +130,7 @@ func TestExportKubeRayContent(t *testing.T) {
 		o.Operator = operator
 		b := string(export(t, load(t, richHosts), KubeRay, o))
 		for _, want := range []string{want, "name: RAY_AUTH_TOKEN", "key: auth_token",
-			"kubectl create secret generic demo", "probes of KubeRay before 1.6 run wget"} {
+			"kubectl create secret generic demo", "path: /api/healthz"} {
 			if !strings.Contains(b, want) {
 				t.Errorf("KubeRay %s: no %q in\n%s", operator, want, b)
 			}
@@ -140,9 +140,9 @@ func TestExportKubeRayContent(t *testing.T) {
 		}
 	}
 	o.Operator = "1.6.0"
-	if b := string(export(t, load(t, richHosts), KubeRay, o)); strings.Contains(b, "wget") ||
+	if b := string(export(t, load(t, richHosts), KubeRay, o)); strings.Contains(b, "Probe") ||
 		!strings.Contains(b, "mode: token") {
-		t.Errorf("KubeRay 1.6 with Ray 2.55 asks for no wget and makes the token:\n%s", b)
+		t.Errorf("KubeRay 1.6 with Ray 2.55 makes probes and the token itself:\n%s", b)
 	}
 }
 

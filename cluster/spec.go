@@ -35,6 +35,8 @@ type Spec struct {
 	Wait         time.Duration // how long nodes may take to join; 2 minutes unless the file says otherwise
 
 	Trust Trust // whose signatures of the image are believed; empty: signatures are not asked for
+
+	Kubernetes Kubernetes // what the export to KubeRay needs beside the nodes
 }
 
 // Nodes returns the head followed by the workers.
@@ -99,6 +101,9 @@ type Node struct {
 	TempDir   string // Ray's --temp-dir in the container
 	Access    Access // what the container may use of its host
 	ReadOnly  bool   // the container writes only below its mounts, /tmp, /var/tmp, /run, TempDir and the user's home
+
+	Pod       Pod       // what its pod has on Kubernetes
+	Autoscale Autoscale // of its group, on Kubernetes
 }
 
 // Mount puts a file or directory of the host, or a named volume, into the container.

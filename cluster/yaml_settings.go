@@ -26,6 +26,7 @@ func (s settings) clone() settings {
 	s.node.Mounts = slices.Clone(s.node.Mounts)
 	s.node.Args = slices.Clone(s.node.Args)
 	s.node.Access = s.node.Access.clone()
+	s.node.Pod = s.node.Pod.clone()
 	return s
 }
 
@@ -34,7 +35,8 @@ const nodeKeyGroup = "The keys of a node"
 
 // settingKeys are the keys of settings. Mappings are added to what the defaults hold, lists and values replace it.
 func settingKeys(s *settings) []strictyaml.Key {
-	keys := slices.Concat(amountKeys(&s.node), containerKeys(s), accessKeys(&s.node.Access))
+	keys := slices.Concat(amountKeys(&s.node), containerKeys(s), accessKeys(&s.node.Access),
+		[]strictyaml.Key{podKey(&s.node.Pod)})
 	for i := range keys {
 		keys[i].Group = nodeKeyGroup
 	}

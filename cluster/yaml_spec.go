@@ -115,6 +115,7 @@ func (doc *document) clusterKeys() []strictyaml.Key {
 			"host, so raybuild cannot see it.", Default: "none",
 			Example: "[203.0.113.5]", Value: strictyaml.Items("a list of addresses, or unknown",
 				publicValue(s))},
+		doc.kubernetesKey(),
 	}
 }
 
@@ -189,5 +190,6 @@ func workerKeys(g *group) []strictyaml.Key {
 				"as in hosts.",
 			Default: "chosen among each host's addresses", Example: `["192.168.1.[2-9]"]`,
 			Value: addressesValue(&g.private)},
+		autoscaleKey(g),
 	}, settingKeys(&g.settings)...)
 }

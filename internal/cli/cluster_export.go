@@ -12,31 +12,47 @@ import (
 	"github.com/raybuild/raybuild/internal/kube"
 )
 
-func (a *app) clusterExportCommand(o *clusterOptions) *cobra.Command {
-	var format, namespace, operator string
-	var to applyOptions
-	formats := []string{string(cluster.KubeRay), string(cluster.RayUp), string(cluster.Compose)}
-	cmd := &cobra.Command{
-		Use: "export", Short: "Write the cluster for another launcher: KubeRay, ray up, docker compose",
-		Long: `export prints the cluster in the form of another launcher. Comments at the top
+const exportLong = `export prints the cluster in the form of another launcher. Comments at the top
 say what that launcher cannot do, and what was guessed. The image is named by
 digest.
+
+For KubeRay it writes a RayCluster, a RayJob (a cluster for one command, which
+goes when the command has ended) or a RayService (a cluster that runs
+applications of Ray Serve). The keys kubernetes, pod and autoscale of
+cluster.yaml say what they need: pull secrets, tolerations, volumes.
 
 With --apply it sends the RayCluster to Kubernetes (server-side apply), shows
 what keeps its pods from running, and ends when the head and all workers are
 ready. If nothing has to change, it changes nothing. KubeRay's operator must run
 in the cluster. From version 1.5.1 on, the operator makes the cluster's token,
-in a Secret with the cluster's name; raybuild does not read or make Secrets.`,
-		Example: `  raybuild cluster export --format kuberay | kubectl apply -f -
+in a Secret with the cluster's name; raybuild does not read or make Secrets.`
+
+const exportExample = `  raybuild cluster export --format kuberay | kubectl apply -f -
   raybuild cluster export --format kuberay --apply --context prod --namespace ml
   raybuild cluster export --format kuberay --kuberay 1.4.2 > raycluster.yaml
-  raybuild cluster export --format compose > compose.yaml`,
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+  raybuild cluster export --kind rayjob -- python train.py | kubectl apply -f -
+  raybuild cluster export --kind rayservice --serve-config serve.yaml
+  raybuild cluster export --format compose > compose.yaml`
+
+func (a *app) clusterExportCommand(o *clusterOptions) *cobra.Command {
+	var format, namespace, operator string
+	var to applyOptions
+	var of kindOptions
+	formats := []string{string(cluster.KubeRay), string(cluster.RayUp), string(cluster.Compose)}
+	cmd := &cobra.Command{
+		Use:   "export [-- COMMAND [ARG…]]",
+		Short: "Write the cluster for another launcher: KubeRay, ray up, docker compose",
+		Long:  exportLong, Example: exportExample,
+		RunE: func(cmd *cobra.Command, args []string) error {
 			format := cluster.Format(format)
 			if err := to.check(cmd.Flags(), format); err != nil {
 				return err
 			}
+			eo, err := of.options(a, cmd, args, format, to.apply)
+			if err != nil {
+				return err
+			}
+			eo.Namespace, eo.Operator = namespace, operator
 			if operator != "" && format != cluster.KubeRay {
 				return usagef("--kuberay is for --format %s", cluster.KubeRay)
 			}
@@ -44,8 +60,7 @@ in a Secret with the cluster's name; raybuild does not read or make Secrets.`,
 			if err != nil {
 				return err
 			}
-			out, err := a.export(cmd.Context(), spec, o, format,
-				cluster.ExportOptions{Namespace: namespace, Operator: operator})
+			out, err := a.export(cmd.Context(), spec, o, format, eo)
 			if err != nil {
 				return err
 			}
@@ -66,6 +81,7 @@ in a Secret with the cluster's name; raybuild does not read or make Secrets.`,
 	cmd.Flags().StringVar(&operator, "kuberay", "", "KubeRay: `VERSION` of the operator, 1.2 or later (default: one "+
 		"of 1.5.1 or later)")
 	completeValues(cmd, "format", formats, cobra.ShellCompDirectiveNoFileComp)
+	of.flags(cmd)
 	to.flags(cmd.Flags())
 	return cmd
 }

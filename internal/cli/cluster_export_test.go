@@ -110,3 +110,44 @@ func TestExportRayUpWarnsOfAMissingKey(t *testing.T) {
 			r.stderr, r.stdout)
 	}
 }
+
+// TestCase19ExportOfKinds: a job and a service go to kubectl; what does not go together is said.
+func TestCase19ExportOfKinds(t *testing.T) {
+	t.Parallel()
+	dir, image := t.TempDir(), rayRegistry(t)
+	for name, text := range map[string]string{
+		"cluster.yaml": fmt.Sprintf("name: demo\nimage: %s\nhead: {host: u@10.0.0.1, num_cpus: 1, shm_size: 1g}\n",
+			image),
+		"serve.yaml": "applications: [{name: a, import_path: app:app}]\n", "env.yaml": "pip: [requests]\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for want, args := range map[string][]string{
+		"entrypoint: python train.py --lr=0.1": {"--kind", "rayjob", "--runtime-env", "env.yaml", "--", "python",
+			"train.py", "--lr=0.1"},
+		"serveConfigV2: |": {"--kind", "rayservice", "--serve-config", "serve.yaml"},
+	} {
+		r := call(t, dir, append([]string{"cluster", "export"}, args...)...)
+		if r.code != exitDone || !strings.Contains(r.stdout, want) {
+			t.Errorf("%q: exit code %d, want %q\n%s%s", args, r.code, want, r.stdout, r.stderr)
+		}
+	}
+	for want, args := range map[string][]string{
+		"a command goes with --kind rayjob":       {"--", "python", "train.py"},
+		"--kind rayjob needs a command":           {"--kind", "rayjob"},
+		"the job's command comes after --":        {"--kind", "rayjob", "python"},
+		"--kind is for --format kuberay":          {"--format", "compose", "--kind", "raycluster"},
+		"--runtime-env goes with --kind rayjob":   {"--runtime-env", "env.yaml"},
+		"--kind rayservice needs --serve-config":  {"--kind", "rayservice"},
+		"hand a rayjob to kubectl apply -f -":     {"--apply", "--kind", "rayjob", "--", "python"},
+		"--serve-config goes with --kind rayserv": {"--serve-config", "serve.yaml"},
+		"kuberay": {"kuberay"}, // the argument is named
+	} {
+		r := call(t, dir, append([]string{"cluster", "export"}, args...)...)
+		if r.code != exitUsage || !strings.Contains(r.stderr, want) {
+			t.Errorf("%q: exit code %d, want %q\n%s", args, r.code, want, r.stderr)
+		}
+	}
+}

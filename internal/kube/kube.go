@@ -71,8 +71,14 @@ type cluster struct {
 	namespace string
 	name      string
 	context   string
-	workers   int64  // how many the object asks for
-	image     string // that its pods are to run
+	wanted
+}
+
+// wanted is what a RayCluster asks for.
+type wanted struct {
+	workers int64  // the fewest
+	grows   bool   // the autoscaler may start more
+	image   string // that its pods are to run
 }
 
 // Apply gives a RayCluster, as YAML, to the API server by server-side apply, and waits until all of
@@ -89,7 +95,7 @@ func Apply(ctx context.Context, doc []byte, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.workers, c.image, err = wanted(doc); err != nil {
+	if c.wanted, err = wantedOf(doc); err != nil {
 		return nil, fmt.Errorf("read RayCluster: %w", err)
 	}
 	before, err := c.get(ctx)
@@ -129,27 +135,34 @@ func differ(before, after *unstructured.Unstructured) bool {
 
 // group is as much of a RayCluster's group as is waited for.
 type group struct {
-	Replicas int64 `json:"replicas"`
-	Template struct {
+	Replicas    int64 `json:"replicas"`
+	MinReplicas int64 `json:"minReplicas"`
+	Template    struct {
 		Spec podSpec `json:"spec"`
 	} `json:"template"`
 }
 
-// wanted tells of a RayCluster how many workers it asks for, and which image its pods run.
-func wanted(doc []byte) (workers int64, image string, err error) {
+// wantedOf reads what a RayCluster asks for. A group that the autoscaler scales has no replicas.
+func wantedOf(doc []byte) (wanted, error) {
 	var obj struct {
+		Kind string `json:"kind"`
 		Spec struct {
+			Grows   bool    `json:"enableInTreeAutoscaling"`
 			Head    group   `json:"headGroupSpec"`
 			Workers []group `json:"workerGroupSpecs"`
 		} `json:"spec"`
 	}
 	if err := yaml.Unmarshal(doc, &obj); err != nil {
-		return 0, "", err
+		return wanted{}, err
 	}
+	if obj.Kind != "RayCluster" {
+		return wanted{}, fmt.Errorf("it is a %s; hand it to kubectl apply -f", clip(obj.Kind))
+	}
+	w := wanted{grows: obj.Spec.Grows, image: obj.Spec.Head.Template.Spec.image()}
 	for _, g := range obj.Spec.Workers {
-		workers += g.Replicas
+		w.workers += max(g.Replicas, g.MinReplicas)
 	}
-	return workers, obj.Spec.Head.Template.Spec.image(), nil
+	return w, nil
 }
 
 func connect(obj *unstructured.Unstructured, o Options) (*cluster, error) {

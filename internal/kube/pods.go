@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -83,6 +84,10 @@ type podTrouble struct {
 	lasting bool // it is not likely to go away by itself
 }
 
+// refused is what registries and container runtimes say where a login is missing or wrong.
+var refused = regexp.MustCompile(`(?i)\b(401|403|unauthorized|forbidden|denied|authentication required|` +
+	`authorization failed|no basic auth)\b`)
+
 func troubleOf(pods []pod) podTrouble {
 	var troubles []string
 	lasting := false
@@ -112,6 +117,10 @@ func (p *pod) trouble() (text string, lasting bool) {
 		text := clip(fmt.Sprintf("container %s: %s: %s", c.Name, w.Reason, w.Message))
 		if last := c.LastState.Terminated; last != nil {
 			text += fmt.Sprintf(" (%d restarts, last exit code %d %s)", c.RestartCount, last.ExitCode, last.Reason)
+		}
+		if strings.Contains(w.Reason, "Image") && refused.MatchString(w.Message) {
+			text += "; the registry wants a login: name a Secret that has it in kubernetes.image_pull_secrets of " +
+				"cluster.yaml (kubectl create secret docker-registry makes one)"
 		}
 		return text, strings.Contains(w.Reason, "Image")
 	}

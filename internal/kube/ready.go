@@ -36,12 +36,12 @@ func (s *status) condition(name string) *metav1.Condition {
 }
 
 // ready says whether the head and as many workers as are wanted are ready.
-func (s *status) ready(workers int64) bool {
+func (s *status) ready(w wanted) bool {
 	running := s.State == "ready"
 	if c := s.condition("HeadPodReady"); c != nil {
 		running = c.Status == metav1.ConditionTrue && meta.IsStatusConditionTrue(s.Conditions, "RayClusterProvisioned")
 	}
-	return running && s.Desired == workers && s.ReadyWorkers >= workers
+	return running && (s.Desired == w.workers || w.grows && s.Desired > w.workers) && s.ReadyWorkers >= w.workers
 }
 
 // String is the progress in a line.
@@ -106,7 +106,7 @@ func (c *cluster) await(ctx context.Context, generation int64) (*status, error) 
 			failing = 0
 		}
 		switch {
-		case err == nil && s.ready(c.workers):
+		case err == nil && s.ready(c.wanted):
 			return s, c.oldPods(ctx)
 		case failing > patience:
 			return nil, c.notReady(line)
@@ -142,7 +142,7 @@ func (c *cluster) observe(ctx context.Context) (*status, podTrouble, error) {
 			return &s, podTrouble{}, fmt.Errorf("read the status of RayCluster %q: %w", c.name, err)
 		}
 	}
-	if s.ready(c.workers) {
+	if s.ready(c.wanted) {
 		return &s, podTrouble{}, nil
 	}
 	pods, err := c.pods(ctx)
