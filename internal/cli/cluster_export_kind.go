@@ -34,7 +34,8 @@ func (o *kindOptions) options(a *app, cmd *cobra.Command, args []string, format 
 		is  bool
 		say string
 	}{
-		{len(args) > 0 && cmd.ArgsLenAtDash() != 0, "the job's command comes after --: --kind rayjob -- python train.py"},
+		{len(args) > 0 && cmd.ArgsLenAtDash() != 0, "the job's command comes after --: --kind rayjob -- python " +
+			"train.py"},
 		{format != cluster.KubeRay && cmd.Flags().Changed("kind"), "--kind is for --format kuberay"},
 		{len(args) > 0 && eo.Kind != cluster.RayJob, "a command goes with --kind rayjob"},
 		{len(args) == 0 && eo.Kind == cluster.RayJob, "--kind rayjob needs a command: -- python train.py"},

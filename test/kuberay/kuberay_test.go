@@ -1,16 +1,12 @@
 package kuberay
 
 import (
-	"bytes"
-	"cmp"
 	"encoding/json"
 	"fmt"
-	"io"
-	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -60,10 +56,13 @@ func sourceOf(t *testing.T, version, sum string) string {
 	return got.Dir
 }
 
-// definition is the definition of RayClusters that an operator brings.
-func definition(t *testing.T, dir string) *kubetest.Schema {
+// definition is an operator's definition of a kind, such as rayjob; nil where there is none to be had.
+func definition(t *testing.T, dir, kind string) *kubetest.Schema {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(dir, "config/crd/bases/ray.io_rayclusters.yaml"))
+	data, err := os.ReadFile(filepath.Join(dir, "config/crd/bases/ray.io_"+kind+"s.yaml"))
+	if os.IsNotExist(err) && kind != "raycluster" {
+		return nil
+	}
 	if os.IsNotExist(err) {
 		s, err := kubetest.NewSchema() // the newest one's is in kubetest
 		if err != nil {
@@ -79,117 +78,6 @@ func definition(t *testing.T, dir string) *kubetest.Schema {
 		t.Fatal(err)
 	}
 	return s
-}
-
-const utils = "controllers/ray/utils"
-
-// program is an operator's validation of the files that the command line names: a line of JSON for
-// each. There is one for each version, as the operators' feature gates are the process's.
-const program = `package main
-
-import (
-	"encoding/json"
-	"errors"
-	"os"
-
-	r "AS/apis/ray/v1"
-	u "AS/controllers/ray/utils"
-	"sigs.k8s.io/yaml"
-)
-
-func check(name string) error {
-	doc, err := os.ReadFile(name)
-	if err != nil {
-		return err
-	}
-	var c r.RayCluster
-	if err := yaml.UnmarshalStrict(doc, &c); err != nil {
-		return err
-	}
-	return errors.Join(CALLS)
-}
-
-func main() {
-	for _, name := range os.Args[1:] {
-		text := ""
-		if err := check(name); err != nil {
-			text = err.Error()
-		}
-		if err := json.NewEncoder(os.Stdout).Encode(map[string]string{"name": name, "error": text}); err != nil {
-			panic(err)
-		}
-	}
-}
-`
-
-// calls are the arguments of program's errors.Join: those functions that a version has, as it calls
-// them; "" for a version that has none.
-func calls(t *testing.T, dir string) string {
-	t.Helper()
-	data, err := os.ReadFile(filepath.Join(dir, utils, "validation.go"))
-	if os.IsNotExist(err) {
-		return ""
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out []string
-	for _, f := range [][2]string{
-		{"ValidateRayClusterSpec(instance ", "(&c)"}, {"ValidateRayClusterSpec(spec ", "(&c.Spec, c.Annotations)"},
-		{"ValidateRayClusterMetadata(metadata ", "(c.ObjectMeta)"},
-		{"ValidateRayClusterUpgradeOptions(instance ", "(&c)"}, {"ValidateRayClusterStatus(instance ", "(&c)"},
-	} {
-		if name, _, _ := strings.Cut(f[0], "("); bytes.Contains(data, []byte("func "+f[0])) {
-			out = append(out, "u."+name+f[1])
-		}
-	}
-	if len(out) == 0 {
-		t.Fatalf("%s validates RayClusters by functions of other names", dir)
-	}
-	return strings.Join(out, ", ")
-}
-
-// build makes the operators' validations, as programs by version.
-func build(t *testing.T, dirs map[string]string) map[string]string {
-	t.Helper()
-	dir := t.TempDir()
-	out := map[string]string{}
-	for _, o := range operators() {
-		calls := calls(t, dirs[o.version])
-		if calls == "" {
-			continue
-		}
-		id := "v" + strings.ReplaceAll(o.version, ".", "_")
-		functions := []string{"ValidateRayClusterSpec", "ValidateRayClusterMetadata",
-			"ValidateRayClusterUpgradeOptions", "ValidateRayClusterStatus"}
-		// The features' init makes the gates that the validation asks.
-		if err := shake(dirs[o.version], operatorModule, "kuberay.test/"+id, utils, functions, []string{"pkg/features"},
-			filepath.Join(dir, id)); err != nil {
-			t.Fatal(err)
-		}
-		text := strings.NewReplacer("AS", "kuberay.test/"+id, "CALLS", calls).Replace(program)
-		if err := os.WriteFile(filepath.Join(dir, id, "main.go"), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		out[o.version] = filepath.Join(dir, "bin", id)
-	}
-	// The module stands on raybuild's own requirements: the same Kubernetes, whose packages are built already.
-	for _, name := range []string{"go.mod", "go.sum"} {
-		data, err := os.ReadFile("../../" + name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		data = bytes.Replace(data, []byte("module github.com/raybuild/raybuild"), []byte("module kuberay.test"), 1)
-		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, "bin")+"/", "./...")
-	cmd.Dir, cmd.Env = dir, append(os.Environ(), "GOFLAGS=-mod=mod", "GOWORK=off")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build the operators' validations: %v\n%s", err, out)
-	}
-	return out
 }
 
 const sketch = `
@@ -208,122 +96,210 @@ const labels = sketch + `labels: {zone: a, team.example/kind: b-1}
 workers: [{name: w, hosts: ["u@10.0.0.2"], labels: {zone: ""}, args: ["--verbose"]}]
 `
 
-// exports are what raybuild writes for an operator: each shape of a cluster with each kind of Ray.
+// needs has all that cluster.yaml can say for Kubernetes.
+const needs = sketch + `kubernetes:
+  image_pull_secrets: [regcred]
+  service_account: ray
+  fs_group: 2000
+  idle_timeout: 5m
+  upscaling: Conservative
+pod:
+  node_selector: {pool: "true"}
+  tolerations: [{key: a}, {key: b, value: c, effect: NoExecute, seconds: 30}]
+  mounts:
+    - {target: /data, claim: team, sub_path: a/b, read_only: true}
+    - {target: /conf, config_map: conf}
+    - {target: /token, secret: hf}
+    - {target: /nvme, host_path: /mnt/nvme}
+    - {target: /spill, empty_dir: 50g}
+    - {target: /mem, memory: 2g}
+    - {target: /scratch, ephemeral: 100g, storage_class: fast}
+  limits: {rdma/hca: "1", ephemeral-storage: 100Gi}
+  priority_class: high
+  runtime_class: nvidia
+  labels: {team: search}
+  annotations: {note: a b}
+workers:
+  - {name: w, hosts: ["u@10.0.0.[2-3]"], num_gpus: 1, pod: {gpu_resource: amd.com/gpu}, autoscale: {min: 0, max: 9}}
+`
+
+const openShift = sketch + `kubernetes: {arbitrary_uid: true}
+mounts: ["data:/data"]
+workers: [{name: w, hosts: ["u@10.0.0.2"]}]
+`
+
+// exports are what raybuild writes for an operator: each shape of a cluster with each kind of Ray, and each kind of
+// KubeRay's.
 func exports(t *testing.T, operator string) map[string][]byte {
 	t.Helper()
 	out := map[string][]byte{}
-	for name, text := range map[string]string{"sketch": sketch, "workers": workers, "labels": labels} {
+	for name, text := range map[string]string{"sketch": sketch, "workers": workers, "labels": labels, "needs": needs,
+		"openshift": openShift} {
 		spec, err := cluster.Load("cluster.yaml", []byte(text))
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, ray := range []string{"0.8.6", "1.13.0", "2.9.3", "2.40.0", "2.49.2", "2.52.1", "2.55.1", "2.60.0"} {
-			for _, namespace := range []string{"", "ml"} {
+			for _, kind := range kinds() {
 				o := cluster.ExportOptions{Image: cluster.ImageFacts{Ref: spec.Image, RayVersion: ray,
-					User: "1000:100"}, Namespace: namespace, Operator: operator}
+					User: "1000:100"}, Operator: operator, Kind: kind}
+				if kind == cluster.RayJob {
+					o.Entrypoint, o.RuntimeEnv = []string{"python", "train.py", "a b"}, []byte("pip: [requests]\n")
+					o.Namespace = "ml"
+				}
+				if kind == cluster.RayService {
+					o.Serve = []byte("applications: [{name: a, import_path: app:app}]\n")
+				}
 				doc, err := cluster.Export(spec, cluster.KubeRay, o)
-				if err != nil && name == "labels" && !strings.HasPrefix(ray, "2.5") && ray != "2.60.0" {
-					continue // Ray without labels, or with another form of them than KubeRay's
+				if err != nil && refused(name, ray, operator, kind) {
+					continue
 				}
 				if err != nil {
 					t.Fatalf("%s, Ray %s, KubeRay %s: %v", name, ray, operator, err)
 				}
-				out[name+"-"+ray+"-"+cmp.Or(namespace, "any")] = doc
+				out[name+"-"+ray+"-"+string(kind)] = doc
 			}
 		}
 	}
 	return out
 }
 
-// validated is what an operator says of documents; "" where it accepts one.
-func validated(t *testing.T, program string, docs map[string][]byte) map[string]string {
+func kinds() []cluster.Kind {
+	return []cluster.Kind{cluster.RayCluster, cluster.RayJob, cluster.RayService}
+}
+
+// refused tells what raybuild does not export, with an error.
+func refused(name, ray, operator string, kind cluster.Kind) bool {
+	token := strings.HasPrefix(ray, "2.5") || ray == "2.60.0"
+	switch {
+	case name == "labels": // Ray without labels, or with another form of them than KubeRay's
+		return !token || kind != cluster.RayCluster
+	case name == "needs" && ray < "2", kind != cluster.RayCluster && ray < "2": // no autoscaler, no jobs
+		return true
+	}
+	return kind != cluster.RayCluster && token && operator != "" && operator < "1.5.1" // no token for the operator
+}
+
+// sources are the operators' modules by version.
+func sources(t *testing.T) map[string]string {
 	t.Helper()
-	dir := t.TempDir()
-	for name, doc := range docs {
-		if err := os.WriteFile(filepath.Join(dir, name), doc, 0o644); err != nil {
-			t.Fatal(err)
+	dirs := map[string]string{}
+	for _, o := range operators() {
+		dirs[o.version] = sourceOf(t, o.version, o.sum)
+	}
+	return dirs
+}
+
+// exportsFor are the exports for an operator, and those without a version in mind where it is one of theirs.
+func exportsFor(t *testing.T, version string) map[string][]byte {
+	t.Helper()
+	docs := exports(t, version)
+	if version >= "1.5.1" {
+		for name, doc := range exports(t, "") {
+			docs[name+"-default"] = doc
 		}
 	}
-	cmd := exec.CommandContext(t.Context(), program, slices.Sorted(maps.Keys(docs))...)
-	cmd.Dir, cmd.Stderr = dir, os.Stderr
-	stdout, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("run %s: %v", filepath.Base(program), err)
-	}
-	out := map[string]string{}
-	for dec := json.NewDecoder(bytes.NewReader(stdout)); ; {
-		var one struct{ Name, Error string }
-		if err := dec.Decode(&one); err == io.EOF {
-			break
-		} else if err != nil {
-			t.Fatal(err)
-		}
-		out[one.Name] = one.Error
-	}
-	if len(out) != len(docs) {
-		t.Fatalf("%d answers to %d documents", len(out), len(docs))
-	}
-	return out
+	return docs
 }
 
 // Each export is accepted by the definition and by the operator's validation of the KubeRay that it
 // is for; what is written without a version in mind is so by all from 1.5.1 on.
 func TestOperatorsAcceptExports(t *testing.T) {
-	dirs := map[string]string{}
-	for _, o := range operators() {
-		dirs[o.version] = sourceOf(t, o.version, o.sum)
-	}
+	dirs := sources(t)
 	programs := build(t, dirs)
 	if len(programs) != len(operators())-2 {
 		t.Errorf("validations of %d versions of KubeRay, want all but those of 1.2 and 1.7", len(programs))
 	}
 	for _, o := range operators() {
 		t.Run(o.version, func(t *testing.T) {
-			docs := exports(t, o.version)
-			if o.version >= "1.5.1" {
-				for name, doc := range exports(t, "") {
-					docs[name+"-default"] = doc
-				}
-			}
-			crd := definition(t, dirs[o.version])
-			for name, doc := range docs {
-				if unknown, others, err := crd.Problems(t.Context(), doc); err != nil || len(unknown)+len(others) > 0 {
-					t.Errorf("the definition refuses %s: %v %q\n%s", name, err, append(unknown, others...), doc)
-				}
+			docs := exportsFor(t, o.version)
+			for _, kind := range kinds() {
+				defined(t, definition(t, dirs[o.version], string(kind)), docs, kind)
 			}
 			program, ok := programs[o.version]
 			t.Logf("%d exports, validation to call: %v", len(docs), ok)
 			if !ok {
 				return
 			}
-			for name, problem := range validated(t, program, docs) {
-				if problem != "" {
-					t.Errorf("the operator refuses %s: %s\n%s", name, problem, docs[name])
+			answers := validated(t, program, docs)
+			for name, a := range answers {
+				if a.Error != "" {
+					t.Errorf("the operator refuses %s: %s\n%s", name, a.Error, docs[name])
 				}
 			}
-			refuses(t, o.version, program, string(docs["workers-2.60.0-any"]))
+			t.Run("TestCase16", func(t *testing.T) { withoutWget(t, answers) })
+			refuses(t, o.version, program, docs)
 		})
 	}
 }
 
-// refuses shows that a validation does look.
-func refuses(t *testing.T, version, program, good string) {
+// defined asks the definition of a kind about the exports of this kind.
+func defined(t *testing.T, crd *kubetest.Schema, docs map[string][]byte, kind cluster.Kind) {
 	t.Helper()
-	for what, tt := range map[string]struct{ old, with, since string }{
-		"labels in rayStartParams": {"rayStartParams:\n", "rayStartParams:\n      labels: zone=a\n", "1.5"},
-		"no container":             {"containers:\n", "initContainers:\n", "1.3"},
-		"a name too long":          {"\n  name: demo\n", "\n  name: " + strings.Repeat("d", 60) + "\n", "1.4"},
-		"a token for an old Ray":   {"rayVersion: 2.60.0", "rayVersion: 2.51.0", "1.5.1"},
+	if crd == nil {
+		return
+	}
+	for name, doc := range docs {
+		if !strings.Contains(name, "-"+string(kind)) {
+			continue
+		}
+		if unknown, others, err := crd.Problems(t.Context(), doc); err != nil || len(unknown)+len(others) > 0 {
+			t.Errorf("the definition refuses %s: %v %q\n%s", name, err, append(unknown, others...), doc)
+		}
+	}
+}
+
+// withoutWget: the operator's own code, which puts probes into pods, leaves none that runs a program of the image. With
+// such a probe no pod of an image without wget gets ready.
+func withoutWget(t *testing.T, answers map[string]answer) {
+	t.Helper()
+	for name, a := range answers {
+		for i, c := range append([]container{a.Head}, a.Workers...) {
+			if c.LivenessProbe == nil || c.ReadinessProbe == nil {
+				t.Errorf("%s: container %d has no probes", name, i)
+			}
+		}
+		if p := a.probes(); strings.Contains(p, "exec") || strings.Contains(p, "wget") {
+			t.Errorf("%s: its pods are asked by a program of the image: %s", name, p)
+		}
+	}
+}
+
+// refuses shows that a validation does look.
+func refuses(t *testing.T, version, program string, docs map[string][]byte) {
+	t.Helper()
+	const rayCluster, rayJob, rayService = "workers-2.40.0-raycluster", "needs-2.40.0-rayjob", "needs-2.40.0-rayservice"
+	for what, tt := range map[string]struct{ doc, old, with, since string }{
+		"labels in rayStartParams": {rayCluster, "rayStartParams:\n", "rayStartParams:\n      labels: zone=a\n", "1.5"},
+		"no container":             {rayCluster, "containers:\n", "initContainers:\n", "1.3"},
+		"a name too long": {rayCluster, "\n  name: demo\n", "\n  name: " + strings.Repeat("d", 60) + "\n",
+			"1.4"},
+		"a token for an old Ray": {"workers-2.60.0-raycluster", "rayVersion: 2.60.0", "rayVersion: 2.51.0", "1.5.1"},
+		"a job that is no YAML":  {rayJob, "pip: [requests]", "pip: [requests", "1.3"},
+		"a job's cluster":        {rayJob, "headGroupSpec:", "headGroupSpecs:", "1.3"},
+		"a job's name too long": {rayJob, "\n  name: demo\n", "\n  name: " + strings.Repeat("d", 50) + "\n",
+			"1.4"},
+		"a service's name too long": {rayService, "\n  name: demo\n", "\n  name: " + strings.Repeat("d", 50) + "\n",
+			"1.4"},
+		"fewer than none": {rayService, "minReplicas: 0", "minReplicas: -1", "1.6"},
 	} {
 		if version < tt.since {
 			continue
 		}
+		good := string(docs[tt.doc])
 		bad := strings.Replace(good, tt.old, tt.with, 1)
 		if bad == good {
 			t.Fatalf("no %q in\n%s", tt.old, good)
 		}
-		if got := validated(t, program, map[string][]byte{"bad": []byte(bad)}); got["bad"] == "" {
+		if got := validated(t, program, map[string][]byte{"bad": []byte(bad)}); got["bad"].Error == "" {
 			t.Errorf("the operator accepts %s:\n%s", what, bad)
 		}
+	}
+	// Without the export's probes the operator makes its own, which run wget.
+	bare := regexp.MustCompile(`(?m)^ +(liveness|readiness)Probe:\n( +.*\n){7}`).ReplaceAllString(
+		string(docs["workers-2.40.0-raycluster"]), "")
+	if got := validated(t, program, map[string][]byte{"bare": []byte(bare)})["bare"]; !strings.Contains(got.probes(),
+		"wget") || got.Error != "" {
+		t.Errorf("without probes of ours, the operator's are %s (%s)", got.probes(), got.Error)
 	}
 }

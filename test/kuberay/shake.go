@@ -44,14 +44,16 @@ type found struct {
 	spec ast.Spec
 }
 
-// shake writes what the functions of package pkg reach to the directory out. inits are the packages
-// whose init functions are kept as well, where the functions reach those packages: an init may
-// change what is kept.
-func shake(dir, module, as, pkg string, functions, inits []string, out string) error {
+// shake writes what functions, which are listed by package, reach to the directory out. inits are the
+// packages whose init functions are kept as well, where the functions reach those packages: an init
+// may change what is kept.
+func shake(dir, module, as string, functions map[string][]string, inits []string, out string) error {
 	s := &shaker{dir: dir, module: module, as: as, fset: token.NewFileSet(), packages: map[string]*source{}}
-	for _, f := range functions {
-		if err := s.keep(pkg, f); err != nil {
-			return err
+	for pkg, names := range functions {
+		for _, f := range names {
+			if err := s.keep(pkg, f); err != nil {
+				return err
+			}
 		}
 	}
 	for _, p := range inits {
