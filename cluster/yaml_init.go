@@ -39,6 +39,8 @@ const initRest = `
 # allow_public: []              # public addresses that are accepted without a filter
 # accept_no_auth: false         # run a Ray before 2.52, which has no token: who reaches its ports runs code
 # wait: 2m                      # how long nodes may take to join
+# kubernetes: {}                # for export to KubeRay: image_pull_secrets: [regcred], arbitrary_uid: true
+# pod: {}                       # for the same, of each node: node_selector, tolerations, mounts, gpu_resource
 `
 
 // Init returns a commented cluster.yaml, which Load reads. The first host is the head and the others are workers. A

@@ -76,7 +76,7 @@ func TestExampleImage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = "sha256:26cbed3f938036bc1fb140a805ff7ae3cdd402af7e8650c3e8aac55623d3545e"
+	const want = "sha256:a4c760ecf9d0705f7e761c2be0516cd5816012478e4cc165219a52eaa6f66308"
 	if result.Digest != want {
 		t.Errorf("the example's image has the digest %s, and had %s", result.Digest, want)
 	}

@@ -36,7 +36,7 @@ func ExampleNewGraph() {
 		fmt.Println(layer.Name)
 	}
 	// Output:
-	// sha256:1a540109d7515b68c06ef65fd68d1c28c8444e6d73de4fe1782c28a2db7756f4
+	// sha256:0024bc6b66c251407af7c269c4759cfcfc266ec4977f9147c76460af1bd97841
 	// miniconda
 	// env
 	// activate

@@ -68,12 +68,12 @@ func exampleGraph(t *testing.T, name string) *Graph {
 
 // exampleDigests are the digests of the examples' graphs, the same as at 4ade58a.
 var exampleDigests = map[string]digest.Digest{
-	"arm64":     "sha256:1a540109d7515b68c06ef65fd68d1c28c8444e6d73de4fe1782c28a2db7756f4",
-	"china":     "sha256:28f1aec494519087413f2a762ff08bc1d7ac5c8988e001556ed8cf37fa65fbbf",
-	"default":   "sha256:eddeaa09c1c0f728cbd1636949d48bfa92b50e64139877f9a0e9cf05b839513c",
-	"minimal":   "sha256:985cf406718bd39866b6ef14fcee5d5877b0e6d349f10dbb3245ee57224f9473",
-	"seed-2020": "sha256:5e360309396b8890ac8f8c124a0fa6183a93b54aeac575df036de8fd8bb27f8c",
-	"training":  "sha256:644502069631697682e3069d7331f57959d2c316945f5583ce7bf67b20ceae24",
+	"arm64":     "sha256:0024bc6b66c251407af7c269c4759cfcfc266ec4977f9147c76460af1bd97841",
+	"china":     "sha256:bdb137538b82c7ad6475bde0d5425c268eecd309c1a88b284612cc809785330a",
+	"default":   "sha256:aacf5c6c3527416d1ccc6c3ed1351263257c93467fa07f2a3d2f75bbb12ed099",
+	"minimal":   "sha256:d222701a0748eae4b943efe472d710e79966b4c3cd5c1a0f4657ffc7abf635d1",
+	"seed-2020": "sha256:9f600c29e86081dd782c5280738f48480e5e80ea34eb083e23f4c073e1201f21",
+	"training":  "sha256:df402b589d989b745dd04f377dbd7a04ac1c685a5c8b26a8b322c84fcf11fa4d",
 }
 
 // The example of the defaults is the defaults.

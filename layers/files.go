@@ -186,7 +186,11 @@ func writeArchive(w io.Writer, root *os.Root, c FileCopy, entries []fileEntry, u
 		}
 		switch {
 		case e.mode.IsDir():
-			h.Typeflag, h.Mode, h.Name = tar.TypeDir, 0o755, h.Name+"/"
+			h.Typeflag, h.Mode = tar.TypeDir, 0o755
+			if inHome("/"+h.Name, user) {
+				h.Gid, h.Mode = 0, homeMode
+			}
+			h.Name += "/"
 		case e.link != "":
 			h.Typeflag, h.Linkname, h.Mode = tar.TypeSymlink, e.link, 0o777
 		default:
@@ -239,8 +243,17 @@ func parentHeader(dir, user string) *tar.Header {
 		h.Mode = 0o1777
 	case dir == "/root":
 		h.Mode = 0o700
-	case user != "root" && (dir == home(user) || strings.HasPrefix(dir, home(user)+"/")):
-		h.Uid, h.Gid = UserID, GroupID
+	case inHome(dir, user):
+		h.Uid, h.Gid, h.Mode = UserID, 0, homeMode
 	}
 	return h
+}
+
+// homeMode is that of the home of the image's user, and of directories in it. Platforms that choose the user of a
+// container, as OpenShift does, give it group 0.
+const homeMode = 0o775
+
+// inHome tells whether a path is the home of the image's user, or in it.
+func inHome(p, user string) bool {
+	return user != "root" && (p == home(user) || strings.HasPrefix(p, home(user)+"/"))
 }

@@ -3,6 +3,7 @@ package layers
 import (
 	"archive/tar"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -66,11 +67,11 @@ func TestTwoClonesWithAnotherUmaskAreOneArchive(t *testing.T) {
 			t.Fatal(err)
 		}
 		modes[h.Name] = h.FileInfo().Mode().String() +
-			" " + map[bool]string{true: "ray", false: "other"}[h.Uid == UserID && h.Gid == GroupID]
+			map[string]string{"1000:100": " ray", "1000:0": " ray, group 0"}[fmt.Sprintf("%d:%d", h.Uid, h.Gid)]
 	}
 	want := map[string]string{
-		"home/": "drwxr-xr-x other", "home/ray/": "drwxr-xr-x ray", "home/ray/app/": "drwxr-xr-x ray",
-		"home/ray/app/a.txt": "-rw-r--r-- ray", "home/ray/app/sub/": "drwxr-xr-x ray",
+		"home/": "drwxr-xr-x", "home/ray/": "drwxrwxr-x ray, group 0", "home/ray/app/": "drwxrwxr-x ray, group 0",
+		"home/ray/app/a.txt": "-rw-r--r-- ray", "home/ray/app/sub/": "drwxrwxr-x ray, group 0",
 		"home/ray/app/sub/run.sh": "-rwxr-xr-x ray",
 	}
 	if len(modes) != len(want) {

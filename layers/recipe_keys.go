@@ -266,9 +266,9 @@ func layerKeys(r *LayerRules) []strictyaml.Key {
 
 func imageKeys(c *ImageConfig) []strictyaml.Key {
 	return []strictyaml.Key{
-		{Name: "user", Doc: "The user that is made and that containers run as. `root` makes none.", Default: "`ray`",
-			Example: "ray",
-			Value:   strictyaml.String(&c.User, grammarUser())},
+		{Name: "user", Doc: "The user that is made and that containers run as. `root` makes none. Group 0 may write " +
+			"the user's home, too: platforms that choose the user, as OpenShift does, give it this group.",
+			Default: "`ray`", Example: "ray", Value: strictyaml.String(&c.User, grammarUser())},
 		{Name: "workdir", Doc: "The working directory.", Default: "the user's home", Example: "/home/ray",
 			Value: strictyaml.String(&c.Workdir, grammarImagePath())},
 		{Name: "env", Doc: "Environment variables, beside those of the base and of conda.", Default: "none",

@@ -13,7 +13,8 @@ else
 $name:x:$uid:$gid::$home:/bin/bash" /etc/passwd
 	[ ! -e /etc/shadow ] || printf '%s:*:3652:0:99999:7:::\n' "$name" >>/etc/shadow
 fi
+# Platforms that choose the user, as OpenShift does, give it group 0: it may write the home, too.
 mkdir -p "$home"
-chown "$uid:$gid" "$home"
-chmod 0755 "$home"
+chown "$uid:0" "$home"
+chmod 0775 "$home"
 settle /

@@ -105,6 +105,7 @@ image: {labels: {team: blue}, env: {COLOUR: blue}}
 		"apt's packages are there":     "wget --version && dpkg-query -W less wget",
 		"the user has numeric ids and a home": "test \"$(id -u):$(id -g)\" = 1000:100 && touch ~/here && test \"$(id " +
 			"-un)\" = ray",
+		"the home is for the group of users whom the platform chooses": "test \"$(stat -c %u:%g:%a ~)\" = 1000:0:775",
 		"files are the user's": "test \"$(stat -c %u:%g:%a /home/ray/app/main.py)\" = 1000:100:644 && " +
 			"python /home/ray/app/main.py",
 		"the step ran":         "grep built /opt/stamp",
