@@ -61,6 +61,9 @@ func materials(locked *layers.LockPlatform, record layers.PlatformRecord) []prov
 			if a.Origin != "local" {
 				m.URI = sbom.PublicURL(a.URL())
 			}
+			if c, ok := a.Commit(); ok {
+				m.URI = "git+" + sbom.PublicURL(c.Repository) + "@" + c.Hash
+			}
 			out = append(out, m)
 		}
 	}

@@ -195,7 +195,7 @@ func TestAddedInTheRecipe(t *testing.T) {
 	for text, want := range map[string]string{
 		"pip: {added: [[]]}":                     "empty",
 		"pip: {added: [torch]}":                  "list",
-		"pip: {added: [['git+https://x/y']]}":    "version control",
+		"pip: {added: [['git+https://x/y']]}":    "not added on top",
 		"steps: [{name: add-1, run: 'echo a'}]":  "raybuild's own",
 		"steps: [{name: a, run: a, needs: [x]}]": "no layer",
 	} {

@@ -64,6 +64,10 @@ func (p *exported) add(a Artifact, marker string) {
 	if !slices.Contains(p.markers, marker) {
 		p.markers = append(p.markers, marker)
 	}
+	if _, ok := a.Commit(); ok {
+		p.Other = "git" // whose archive only raybuild makes
+		return
+	}
 	f := pylock.File{Name: a.Filename(), SHA256: a.SHA256, Size: a.Size}
 	switch a.Origin {
 	case originLocal:

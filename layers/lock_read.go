@@ -210,10 +210,10 @@ func artifactPath(s string) (string, string) {
 	return "", ""
 }
 
-// originText is the name of a canonical source or channel, or a URL.
+// originText is the name of a canonical source or channel, or a URL, which may be that of a git repository.
 func originText(s string) (string, string) {
 	if strings.Contains(s, "://") {
-		return plainURL(s)
+		return plainURL(strings.TrimPrefix(s, gitScheme))
 	}
 	return nameChannel.Check(s)
 }

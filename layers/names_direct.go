@@ -48,9 +48,16 @@ const urlFix = "write NAME @ https://HOST/PATH/FILE, where FILE is a wheel or a 
 // readURL reads the URL of a requirement with its fragment. No message has the URL's user or password.
 func (r *Requirement) readURL(text string) (message, fix string) {
 	at, fragment, _ := strings.Cut(text, "#")
+	git := strings.HasPrefix(strings.ToLower(at), gitScheme)
 	if strings.Contains(at, "${") {
 		return "a URL with a variable in it",
 			"write the URL out; a login goes into ~/.netrc or the file that NETRC names"
+	}
+	if git {
+		if m, f := r.readFragment(fragment); m != "" {
+			return m, f
+		}
+		return r.readGit(at)
 	}
 	if u, err := url.Parse(at); err == nil && u.RawQuery != "" && u.User == nil {
 		return "a URL with a query, which will not be valid for ever",
@@ -185,6 +192,9 @@ func (r *Requirement) withHashes(hashes []string) (message, fix string) {
 	if r.URL == "" {
 		r.Hashes = sorted(hashes)
 		return "", ""
+	}
+	if _, _, git := r.git(); git && len(hashes) > 0 {
+		return hashOfGit, hashOfGitFix
 	}
 	if r.Hashes = sorted(append(r.Hashes, hashes...)); len(r.Hashes) > 1 {
 		return "several hashes of the one file of a URL", "leave that of this file"

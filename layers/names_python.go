@@ -149,9 +149,8 @@ func requirementRefused(s string) (message, fix string) {
 	case strings.HasPrefix(t, "-"):
 		return fmt.Sprintf("%s is an option, not a requirement", quoteShort(s)),
 			"indexes go under pip.extra_indexes, requirements files under pip.requirements"
-	case strings.HasPrefix(lower, "git+"), strings.HasPrefix(lower, "hg+"), strings.HasPrefix(lower, "svn+"),
-		strings.HasPrefix(lower, "bzr+"):
-		return "a requirement from version control", "build a wheel of it and name it under pip.wheels"
+	case otherVersions().MatchString(lower):
+		return "a requirement from another version control than git", "build a wheel of it and name it under pip.wheels"
 	case pep508At().MatchString(t) && strings.Contains(lower, "file://"):
 		return "a requirement by the path where conda or pip built it, as pip freeze writes it",
 			"write NAME==VERSION, as pip list --format=freeze does"
@@ -166,6 +165,8 @@ func requirementRefused(s string) (message, fix string) {
 	}
 	return "", ""
 }
+
+var otherVersions = lazy(`^([a-z0-9._-]+\s*(\[[^\]]*\])?\s*@\s*)?(hg|svn|bzr)\+`)
 
 var pep508At = lazy(`^[A-Za-z0-9._-]+\s*(\[[^\]]*\])?\s*@`)
 

@@ -25,7 +25,7 @@ func hostileStrings() []string {
 		"../x", "../../etc/passwd", "a/../../b", "/etc/passwd/..", "..", "~root/x", "~/x/..", `..\x`,
 		"a/./..", "//../x",
 		// pip
-		"pkg @ file:///etc/shadow", "pkg@file:///x", "git+ssh://git@h/x", "git+https://h/x.git", "file:///etc/passwd",
+		"pkg @ file:///etc/shadow", "pkg@file:///x", "git+ssh://git@h/x", "git+http://h/x.git", "file:///etc/passwd",
 		"./x.whl;", "-r /etc/passwd", "x @ https://h/x.whl",
 		"https://h/x.whl", "hg+http://h/x", "x[", "x[a;b]", "x==", "x==1;", "x; os.system('id')",
 		"x; python_version < `id`", "x===$(id)", "x>=1,-e", "x; a == b",

@@ -63,7 +63,7 @@ func TestRequirementsFilesRefused(t *testing.T) {
 	r := recipeWithFiles(t, "ray: {version: 2.60.0}\npip: {requirements: [r.txt, none.txt]}", map[string]string{
 		"r.txt": strings.Join([]string{
 			"-e .", "--index-url https://h/simple", "--extra-index-url=https://h/simple", "--find-links x",
-			"file:///etc/passwd", "git+https://h/x",
+			"file:///etc/passwd", "hg+https://h/x",
 			"-r ../../etc/passwd", "-r r.txt", "x @ https://h/x.whl", "ray==2.0.0", "-c c.txt", "--pre",
 			"x==1 --hash=md5:abc", "./x.whl", "$(id)", "-r/etc/passwd", "--frobnicate",
 		}, "\n"),
@@ -77,7 +77,7 @@ func TestRequirementsFilesRefused(t *testing.T) {
 			"there: pip: {extra_indexes: [{url: https://h/simple, packages: [NAME]}]}",
 		`r.txt:4: the option "--find-links" is not taken from a requirements file; name the wheels in the recipe: `,
 		"r.txt:5: a requirement by path; name a wheel under pip.wheels",
-		"r.txt:6: a requirement from version control; build a wheel of it and name it under pip.wheels",
+		"r.txt:6: a requirement from another version control than git; build a wheel of it",
 		`r.txt:7: cannot include "../../etc/passwd"`,
 		`r.txt:8: "r.txt" includes itself; remove this line`,
 		`r.txt:9: "x.whl" is not named as a wheel`,

@@ -160,8 +160,9 @@ func pipValue(p *Pip) strictyaml.Value {
 	packages := strictyaml.Strings(&p.Packages, grammarRequirement())
 	return strictyaml.ListOr(packages, strictyaml.Map(
 		strictyaml.Key{Name: "packages", Doc: "Requirements, as pip writes them: names of the index, or " +
-			"`NAME @ URL` of a wheel or of an archive of sources. A URL has no login in it (`~/.netrc` has), and one " +
-			"of http has `#sha256=HEX`.", Default: "none",
+			"`NAME @ URL` of a wheel, of an archive of sources or of a git repository " +
+			"(`git+https://HOST/REPOSITORY@REV`). A URL has no login in it (`~/.netrc` has), and one of http has " +
+			"`#sha256=HEX` or a whole commit.", Default: "none",
 			Example: `[requests, "numpy<2"]`,
 			Value:   packages},
 		strictyaml.Key{Name: "requirements", Doc: "Requirements files. What they name by `-r` and " +

@@ -190,6 +190,12 @@ func (q *requirementsReader) option(at strictyaml.Problem, text string, of requi
 		q.file(file, "", requirementsFrom{append(slices.Clip(of.from), at), include.bounds})
 		return
 	}
+	for _, prefix := range []string{"-e ", "--editable ", "--editable="} { // as pip freeze writes what it built
+		if value, ok := strings.CutPrefix(text, prefix); ok && strings.HasPrefix(strings.TrimSpace(value), gitScheme) {
+			q.line(at, strings.TrimSpace(value), of)
+			return
+		}
+	}
 	option, value, _ := strings.Cut(strings.Replace(text, "=", " ", 1), " ")
 	switch option {
 	case "--require-hashes":

@@ -87,6 +87,9 @@ func (p python) indexed() []string {
 
 // directFile is the artifact of a requirement by URL.
 func (r *Resolver) directFile(ctx context.Context, req Requirement) (Artifact, error) {
+	if repository, rev, ok := req.git(); ok {
+		return r.commitOf(ctx, req, repository, rev)
+	}
 	u, err := url.Parse(req.URL)
 	if err != nil {
 		return Artifact{}, fmt.Errorf("read url of %q: %w", req.Name, err)

@@ -16,7 +16,7 @@ type Candidate struct {
 	Index  string // PEP 503 project page on which the file name is looked up; used when URL is ""
 }
 
-// Item is an artifact: what it is (Digest, Size) and where its bytes are (Bytes, Path or URL, in this
+// Item is an artifact: what it is (Digest, Size) and where its bytes are (Bytes, Path, Make or URL, in this
 // order).
 type Item struct {
 	Digest digest.Digest // sha256; required
@@ -25,6 +25,7 @@ type Item struct {
 	URL    string        // canonical URL, handed to Options.Candidates
 	Path   string        // a local file that is the artifact
 	Bytes  []byte        // the artifact itself
+	Make   Make          // makes its bytes, if neither store nor shelf has them
 	// Rank orders the artifacts that wait for a connection to a mirror, the lowest first. While known
 	// artifacts of rank 0 are missing, the others get only a few connections. Default: 0.
 	Rank int

@@ -116,6 +116,9 @@ func (f *Fetcher) bring(ctx context.Context, it Item, w *watch) error {
 	if f.onShelf(it.Digest) {
 		return f.takeFromShelf(ctx, it)
 	}
+	if it.Make != nil {
+		return f.bringMade(ctx, it)
+	}
 	cands, u, err := f.candidates(it.URL)
 	if err != nil {
 		return fmt.Errorf("fetch artifact %q: %w", it.Name, err)

@@ -194,6 +194,11 @@ func (s *Sources) Pin(ctx context.Context, ref string, p llb.Platform) (layers.P
 func (s *Sources) Know(artifacts []layers.Artifact, local []layers.LocalFile) {
 	items := make([]fetch.Item, len(artifacts))
 	for i, a := range artifacts {
+		made, commit, err := s.made(a)
+		if err == nil && commit {
+			items[i] = fetch.Item{Digest: a.Digest(), Size: a.Size, Name: a.Filename(), Make: made, Rank: fetchRank(a)}
+			continue
+		}
 		at := a.URL()
 		if u, err := url.Parse(at); err == nil && u.Scheme == "https" {
 			s.secureHost(u.Host)
@@ -329,7 +334,7 @@ func (s *Sources) Places(artifacts []layers.Artifact) map[digest.Digest][]string
 	all := map[digest.Digest][]string{}
 	for _, a := range artifacts {
 		canonical, err := url.Parse(a.URL())
-		if err != nil {
+		if _, commit := a.Commit(); err != nil || commit {
 			continue // the builder cannot fetch it; if it asks for it here, the error names it
 		}
 		for _, c := range layers.Candidates(s.mirrors, canonical, s.resolved) {

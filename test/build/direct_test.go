@@ -15,6 +15,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/raybuild/raybuild/internal/gittest"
 )
 
 // releases is a server with files that no index has.
@@ -99,11 +101,11 @@ func project(name, version, requires string) map[string]string {
 	}
 }
 
-// below puts files into a subdirectory.
-func below(dir string, files map[string]string) map[string]string {
+// below puts files into the subdirectory py/mono.
+func below(files map[string]string) map[string]string {
 	out := map[string]string{"README": "a project is below\n"}
 	for name, data := range files {
-		out[dir+"/"+name] = data
+		out["py/mono/"+name] = data
 	}
 	return out
 }
@@ -113,7 +115,7 @@ func below(dir string, files map[string]string) map[string]string {
 func TestCase13FilesByURL(t *testing.T) {
 	const password = "c4n4ry-url"
 	h := fresh(t, "")
-	mono := sourcesOf(t, "r-main", below("py/mono", project("mono", "2.5", `"zipp"`)))
+	mono := sourcesOf(t, "r-main", below(project("mono", "2.5", `"zipp"`)))
 	s := newReleases(t, h, true, map[string]string{
 		"/v1/own_wheel-1.0-py3-none-any.whl": ownWheel(t),
 		"/archive/main.tar.gz":               mono,
@@ -160,7 +162,7 @@ func TestCase13FilesByURL(t *testing.T) {
 		t.Errorf("%s:\n%s", what, said)
 	}
 	// The server replaces a file: an edit keeps what is locked, and --update takes the new one.
-	s.put("/archive/main.tar.gz", sourcesOf(t, "r-main", below("py/mono", project("mono", "2.6", `"zipp"`))))
+	s.put("/archive/main.tar.gz", sourcesOf(t, "r-main", below(project("mono", "2.6", `"zipp"`))))
 	h.write("requirements.txt", h.read("requirements.txt")+"packaging\n")
 	h.push(dst)
 	if lock := h.read("raybuild.lock"); !strings.Contains(lock, `version: "2.5"`) {
@@ -208,6 +210,94 @@ func TestCase13FilesByURLRefused(t *testing.T) {
 			if strings.Contains(out.stderr, "raybuild-direct") {
 				t.Errorf("a file of raybuild's own is shown:\n%s", out.stderr)
 			}
+		})
+	}
+}
+
+// Case 35: projects from git are locked by commit: a tag of a monorepo in a requirements file, a branch in
+// environment.yml, and a commit that no branch begins with. A login comes from netrc, and versions from tags.
+func TestCase35ProjectsFromGit(t *testing.T) {
+	const password = "c4n4ry-git"
+	h := fresh(t, "")
+	s := gittest.New(t, true)
+	h.write("ca.pem", pemOf(s.Certificate().Raw))
+	h.env = append(h.env, "SSL_CERT_FILE="+filepath.Join(h.cwd, "ca.pem"))
+	mono, kit, old := s.Repository(t, "o/mono"), s.Repository(t, "o/kit.git"), s.Repository(t, "o/old")
+	tagged := mono.Commit(below(project("mono", "2.5", `"zipp"`)))
+	mono.Git("tag", "-a", "v2.5", "-m", "release")
+	mono.Commit(below(project("mono", "2.6", `"zipp"`)))
+	setup := project("kit", "1.0", "")
+	setup["setup.py"] = strings.Replace(setup["setup.py"], `version="1.0"`,
+		`version=[l.split()[-1] for l in open(".git_archival.txt") if l.startswith("describe-name")][0]`, 1)
+	branch := kit.Commit(setup)
+	kit.Git("tag", "1.7")
+	first := old.Commit(project("old", "0.1", ""))
+	old.Commit(project("old", "0.2", ""))
+	s.Let(gittest.Login("joe", password))
+	h.write("requirements.txt", "git+"+mono.URL+"@v2.5#egg=mono[more]&subdirectory=py/mono\n"+
+		"-e git+"+old.URL+"@"+first+"#egg=old\n")
+	h.write("environment.yml", "dependencies:\n- python=3.11\n- pip:\n  - git+"+kit.URL+"@main\n")
+	recipe := strings.Replace(shortRecipe("pip: {requirements: [requirements.txt]}"),
+		`env: {python: "3.11", channels: [conda-forge]}`, "env: {file: environment.yml}", 1)
+	h.write("raybuild.yaml", recipe)
+	h.refused(1, []string{mono.URL, "~/.netrc"}, "lock")
+	h.write(".netrc", "machine 127.0.0.1 login joe password "+password+"\n")
+	dst := ref(t, "1")
+	out := h.push(dst)
+	lock := h.read("raybuild.lock")
+	for _, want := range []string{tagged, branch, first, `version: "2.5"`, `version: "1.7"`, `version: "0.1"`, "name: idna",
+		"rev: main", "tag: v2.5", "origin: git+" + mono.URL} {
+		if !strings.Contains(lock, want) {
+			t.Errorf("the lock has no %s:\n%s", want, lock)
+		}
+	}
+	if strings.Contains(lock+out.stderr, password) {
+		t.Error("the password is shown")
+	}
+	for what, said := range inContainer(t, dst, map[string]string{
+		"import": `python -c "import mono, kit, old; assert mono.answer + kit.answer + old.answer == 126"`,
+		"check":  "python -m pip check",
+	}) {
+		t.Errorf("%s:\n%s", what, said)
+	}
+	// The branch moves: the lock holds, also on a machine that has nothing, and --update follows.
+	moved := kit.Commit(map[string]string{"more": "1"})
+	kit.Git("tag", "1.8")
+	h.write("raybuild.yaml", strings.Replace(recipe, "pip: {", "pip: {packages: [packaging], ", 1))
+	h.lockOnly()
+	if lock := h.read("raybuild.lock"); !strings.Contains(lock, branch) || strings.Contains(lock, moved) {
+		t.Errorf("an edit moved what is locked:\n%s", lock)
+	}
+	if again := h.push(dst); again.meta.Digest == out.meta.Digest {
+		t.Error("one more package is the same image")
+	}
+	if out := h.run("lock", "--update", "kit"); out.code != 0 || !strings.Contains(h.read("raybuild.lock"), moved) {
+		t.Errorf("the update: exit %d\n%s", out.code, tail(out.stderr, 20))
+	}
+}
+
+// Case 35: what cannot be taken from git says what to do.
+func TestCase35GitRefused(t *testing.T) {
+	h := fresh(t, "")
+	s := gittest.New(t, true)
+	h.write("ca.pem", pemOf(s.Certificate().Raw))
+	h.env = append(h.env, "SSL_CERT_FILE="+filepath.Join(h.cwd, "ca.pem"))
+	g := s.Repository(t, "r")
+	g.Commit(project("r", "1.0", ""))
+	gone := strings.Repeat("ab", 20)
+	for _, tt := range []struct {
+		name, pip string
+		want      []string
+	}{
+		{"no such tag", "git+" + g.URL + "@v9", []string{`"v9"`, "all its 40 digits"}},
+		{"no such commit", "git+" + g.URL + "@" + gone, []string{gone, "no branch or tag leads to it"}},
+		{"no such repository", "git+" + s.URL + "/none", []string{s.URL + "/none", "~/.netrc"}},
+		{"no such directory", "git+" + g.URL + "#subdirectory=py", []string{"r.tar", "py"}},
+		{"another project", "x @ git+" + g.URL, []string{`"r"`, "write r @"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h.write("raybuild.yaml", shortRecipe(`pip: ["`+tt.pip+`"]`))
+			h.refused(1, tt.want, "lock")
 		})
 	}
 }
