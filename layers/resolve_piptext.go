@@ -119,6 +119,9 @@ func buildReason(stdout, stderr, log string) string {
 	if all := collectingLine().FindAllStringSubmatch(stdout, -1); len(all) > 0 {
 		which = strings.TrimSpace(requiredByFile().ReplaceAllString(all[len(all)-1][1], ""))
 	}
-	return "the sources of " + which + " cannot be built:\n  " + strings.Join(lines, "\n  ") +
-		"\nThe build has gcc, g++ and make if it compiles, and the recipe's apt packages: name there what it lacks"
+	do := next(afterBuild, strings.Join(buildOutput(log), "\n"))
+	if do == "" {
+		do = "\nThe build has gcc, g++ and make if it compiles, and the recipe's apt packages: name there what it lacks"
+	}
+	return "the sources of " + which + " cannot be built:\n  " + strings.Join(lines, "\n  ") + do
 }

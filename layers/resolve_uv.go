@@ -125,7 +125,9 @@ func uvError(p python, err error) error {
 	for _, m := range wasYanked().FindAllStringSubmatch(none.Error(), -1) {
 		yanked = append(yanked, m[1])
 	}
-	if slices.Sort(yanked); len(yanked) > 0 {
+	if slices.Sort(yanked); len(yanked) == 0 {
+		err = fmt.Errorf("%w%s", err, next(afterConflict, none.Text))
+	} else {
 		err = fmt.Errorf("%w\nyanked from the index, and taken only if == pins them: %s; name another version, or pin "+
 			"one of them to take it anyway", err, shorten(slices.Compact(yanked), 100))
 	}

@@ -133,7 +133,7 @@ func TestPythonInputs(t *testing.T) {
 func TestCase12SourcesSeeAptPackages(t *testing.T) {
 	h := warmHome(t)
 	h.write("raybuild.yaml", shortRecipe(`pip: [sdist-needs-bc]`))
-	h.refused(1, []string{"sdist-needs-bc", "bc", "apt packages: name there what it lacks"}, "lock")
+	h.refused(1, []string{"sdist-needs-bc", "bc", "name the package that has it under apt"}, "lock")
 	with := func(packages string) {
 		recipe := shortRecipe("pip: [sdist-needs-bc]")
 		h.write("raybuild.yaml", strings.Replace(recipe, "apt: [less]", "apt: "+packages, 1))
