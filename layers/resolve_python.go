@@ -51,7 +51,8 @@ func resolvePython(ctx context.Context, r *Resolver, p python) ([]Artifact, erro
 // resolveByPip asks the pip of the built environment.
 func (r *Resolver) resolveByPip(ctx context.Context, p python, wheels []Artifact,
 	locked *lockedPackages) ([]Artifact, error) {
-	requirements := slices.Concat(p.indexed(), locked.requirements(), ownLines(wheels))
+	// Own files first: before pip has seen one, it looks for its name on the index.
+	requirements := slices.Concat(ownLines(wheels), p.indexed(), locked.requirements())
 	options, err := p.pipOptions(r.allow)
 	if err != nil {
 		return nil, err
