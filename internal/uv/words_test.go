@@ -8,8 +8,8 @@ import (
 	"github.com/raybuild/raybuild/internal/uv"
 )
 
-// TestWordsOfConflicts: these are the words of uv's that layers reads to say what to do next. Each explanation is whole:
-// it names the package, who asked for it and the cause, in few lines.
+// TestWordsOfConflicts: these are the words of uv's that layers reads to say what to do next. Each explanation is
+// whole: it names the package, who asked for it and the cause, in few lines.
 func TestWordsOfConflicts(t *testing.T) {
 	i := newIndex(t)
 	i.wheel(t, "a", "1", "b<2")
