@@ -26,11 +26,27 @@ type Archive struct {
 	Tag string
 }
 
-// maxDepth limits submodules in submodules, and directories in directories.
+// Limits of submodules in submodules, of directories in directories, and of an archive in bytes. A submodule may be
+// anybody's.
 const (
 	maxModules = 8
 	maxDepth   = 128
+	maxArchive = 8 << 30
 )
+
+// bounded passes on bytes until there are too many.
+type bounded struct {
+	to   io.Writer
+	left int64
+}
+
+// Write implements io.Writer.
+func (b *bounded) Write(p []byte) (int, error) {
+	if b.left -= int64(len(p)); b.left < 0 {
+		return 0, errors.New("its files are too large: build a wheel of the project and name it under pip.wheels")
+	}
+	return b.to.Write(p)
+}
 
 // Archive writes a tar of a commit's files, those of submodules too. There is no .git in it: what it says of versions
 // is in .git_archival.txt, as in archives that git makes, unless the commit has such a file of its own.
@@ -38,7 +54,7 @@ func (r Repository) Archive(ctx context.Context, a Archive, to io.Writer) error 
 	if !IsCommit(a.Commit) {
 		return fmt.Errorf("archive %q: want the whole name of a commit", a.Commit)
 	}
-	w := &writer{tar: tar.NewWriter(to)}
+	w := &writer{tar: tar.NewWriter(&bounded{to, maxArchive})}
 	err := r.within(ctx, a.Commit, func(c *object.Commit) error {
 		if err := w.directory(a.Top); err != nil {
 			return err
