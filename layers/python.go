@@ -23,6 +23,7 @@ type python struct {
 	apt      Apt // of the recipe, for builds of source distributions
 	dir      string
 	rules    LayerRules
+	left     []string // names of requirements that are left out
 }
 
 func (python) Name() string    { return "ray" }
@@ -35,6 +36,9 @@ func (p python) Resolve(ctx context.Context, r *Resolver) ([]Artifact, error) {
 func (p python) Apply(on Stack, locked []Artifact) (Stack, error) {
 	built := map[string]llb.Stage{}
 	for _, a := range ofKind(locked, KindSdist) {
+		if a.For[forIsolation] != "" {
+			continue
+		}
 		stage, err := p.buildWheel(on, a, locked)
 		if err != nil {
 			return on, err
@@ -42,7 +46,14 @@ func (p python) Apply(on Stack, locked []Artifact) (Stack, error) {
 		built[a.Filename()] = stage
 	}
 	compiler := compiler(on, locked)
-	for _, g := range wheelGroups(runtimePackages(locked), p.rules) {
+	for _, g := range builtLast(wheelGroups(runtimePackages(locked), p.rules)) {
+		if a := g.wheels[0]; a.For[forIsolation] != "" {
+			stage, err := p.buildOpen(on, a, locked)
+			if err != nil {
+				return on, err
+			}
+			built[a.Filename()] = stage
+		}
 		if g.wheels[0].Kind == KindWheel && converts(compiler.Version) {
 			on = p.addWheels(on, "ray", g, compiler)
 			continue
@@ -104,26 +115,54 @@ func (p python) buildWheel(on Stack, sdist Artifact, locked []Artifact) (llb.Sta
 	if err != nil {
 		return llb.Stage{}, err
 	}
-	stage := on.ToolStage
-	if debs := ofKind(locked, KindDeb); sdist.For["native"] != "" && len(debs) > 0 {
-		step, err := aptInstall("["+sdist.Name+"] install a compiler", debs, p.compiler())
-		if err != nil {
-			return llb.Stage{}, err
-		}
-		stage = stage.Run(step)
+	stage, err := p.buildStage(on, sdist, locked)
+	if err != nil {
+		return llb.Stage{}, err
 	}
 	title := fmt.Sprintf("[%s] build wheel of %s %s", sdist.Name, sdist.Name, sdist.Version)
-	source := work + "/in/" + sdist.Filename()
-	if sub := sdist.For[forSubdirectory]; sub != "" {
-		source = "file://" + source + "#subdirectory=" + sub
-	}
-	step := shell(title, preludeText+wheelBuildText, pipEnv, p.interpreter(), source, work+"/wheels", work+"/out")
+	step := shell(title, preludeText+wheelBuildText, pipEnv,
+		p.interpreter(), sourceArgument(sdist), work+"/wheels", work+"/out")
 	step.Mounts = []llb.Mount{
 		{Path: work + "/wheels", Stage: dir},
 		{Path: work + "/in", Stage: llb.Artifact(llb.Blob{Digest: sdist.Digest(), Name: sdist.Filename()})},
 		p.envMount(on),
 	}
 	return stage.Make(step, llb.Output{Path: work + "/out", On: llb.Scratch()}), nil
+}
+
+// buildStage is what a source distribution is built on: with a compiler, if there is something to compile.
+func (p python) buildStage(on Stack, sdist Artifact, locked []Artifact) (llb.Stage, error) {
+	debs := ofKind(locked, KindDeb)
+	if sdist.For["native"] == "" || len(debs) == 0 {
+		return on.ToolStage, nil
+	}
+	step, err := aptInstall("["+sdist.Name+"] install a compiler", debs, p.compiler())
+	if err != nil {
+		return llb.Stage{}, err
+	}
+	return on.ToolStage.Run(step), nil
+}
+
+// sourceArgument is a source distribution as pip is told to build it.
+func sourceArgument(sdist Artifact) string {
+	source := work + "/in/" + sdist.Filename()
+	if sub := sdist.For[forSubdirectory]; sub != "" {
+		source = "file://" + source + "#subdirectory=" + sub
+	}
+	return source
+}
+
+// builtLast moves what is built with the other packages behind them.
+func builtLast(groups []wheelGroup) []wheelGroup {
+	var first, last []wheelGroup
+	for _, g := range groups {
+		if g.wheels[0].For[forIsolation] != "" {
+			last = append(last, g)
+		} else {
+			first = append(first, g)
+		}
+	}
+	return append(first, last...)
 }
 
 // compiler is what builds of sources ask of apt by name. The recipe's own packages that come along have its answers.

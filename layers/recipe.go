@@ -181,6 +181,9 @@ type Pip struct {
 	Wheels []string
 	// ExtraIndexes are further package indexes, each for packages of its own.
 	ExtraIndexes []ExtraIndex
+	// NoBuildIsolation are the names of packages whose sources are built with the other packages of the environment:
+	// their builds import what they do not ask for. Sorted.
+	NoBuildIsolation []string `json:",omitempty"`
 	// Resolver is "uv" or "pip". Default "", uv: it resolves on this machine. pip resolves in the build
 	// sandbox, and is asked also if uv cannot answer without running code of a package.
 	Resolver string

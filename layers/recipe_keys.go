@@ -175,6 +175,13 @@ func pipValue(p *Pip) strictyaml.Value {
 			Default: "none", Example: "uv.lock", Value: pylockValue(&p.Pylock)},
 		strictyaml.Key{Name: "wheels", Doc: "Wheels of your own.", Default: "none", Example: `["dist/*.whl"]`,
 			Value: strictyaml.Strings(&p.Wheels, grammarWheels())},
+		strictyaml.Key{Name: "no_build_isolation",
+			Doc: "Packages whose sources are built with what is installed, because the build imports packages that " +
+				"it does not ask for, as that of flash-attn imports torch. Such a package is built again whenever " +
+				"another Python package changes.", Default: "none", Example: "[flash-attn]",
+			Value: strictyaml.Strings(&p.NoBuildIsolation, grammarProject()).Then(func() {
+				p.NoBuildIsolation = sorted(p.NoBuildIsolation)
+			})},
 		strictyaml.Key{Name: "resolver",
 			Doc: "Who finds the versions: `uv` on this machine, or `pip` in the build sandbox. pip also answers " +
 				"where a package has only sources that must run to tell what they need.",

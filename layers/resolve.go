@@ -163,7 +163,7 @@ func resolvePlatform(ctx context.Context, in ResolveInput, name string, old *Loc
 	if old == nil {
 		old = &LockPlatform{}
 	}
-	r := &Resolver{in: in, name: name, platform: platform, old: old,
+	r := &Resolver{in: in, name: name, platform: platform, old: old, told: map[string]string{},
 		locked: &LockPlatform{Resolved: old.Resolved, Notes: old.Notes}}
 	if err := r.baseImages(ctx); err != nil {
 		return nil, err
@@ -212,12 +212,13 @@ type Resolver struct {
 	in       ResolveInput
 	name     string
 	platform llb.Platform
-	old      *LockPlatform   // all empty where there is none
-	locked   *LockPlatform   // what is resolved so far
-	stack    Stack           // and what that builds
-	moved    bool            // Python packages were resolved anew
-	builds   *buildRoot      // what source distributions are built on; nil: nobody has asked yet
-	ahead    <-chan struct{} // closed when the question ahead of conda's answer has ended; nil: nobody asked it
+	old      *LockPlatform     // all empty where there is none
+	locked   *LockPlatform     // what is resolved so far
+	stack    Stack             // and what that builds
+	moved    bool              // Python packages were resolved anew
+	told     map[string]string // metadata by sha256 of files whose projects have told it
+	builds   *buildRoot        // what source distributions are built on; nil: nobody has asked yet
+	ahead    <-chan struct{}   // closed when the question ahead of conda's answer has ended; nil: nobody asked it
 }
 
 // Stack is what the layers before this one have built.
@@ -380,22 +381,4 @@ func readDir(dir string) (map[string][]byte, error) {
 		}
 	}
 	return out, nil
-}
-
-// size asks a canonical URL how long it is; 0 where the answer does not say.
-func (r *Resolver) size(ctx context.Context, url string) (int64, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodHead, url, nil)
-	if err != nil {
-		return 0, err
-	}
-	resp, err := r.Client().Do(req)
-	if err != nil {
-		return 0, fmt.Errorf("ask for the size of %q: %w", url, err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return 0, fmt.Errorf("ask for the size of %q: %s; see that the version exists, or name another mirror in "+
-			"mirrors.fetch", url, resp.Status)
-	}
-	return max(resp.ContentLength, 0), nil
 }

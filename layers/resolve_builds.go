@@ -34,10 +34,7 @@ func (r *Resolver) withBuildNeeds(ctx context.Context, p python, artifacts []Art
 	if err != nil {
 		return nil, err
 	}
-	needs := map[string]struct {
-		Requires []string
-		Native   bool
-	}{}
+	needs := map[string]buildSystem{}
 	if err := json.Unmarshal(out["needs.json"], &needs); err != nil {
 		return nil, fmt.Errorf("read what the sources need: %w", err)
 	}
@@ -47,20 +44,16 @@ func (r *Resolver) withBuildNeeds(ctx context.Context, p python, artifacts []Art
 		if at < 0 {
 			return nil, fmt.Errorf("read what the sources need: there are none of %q", file)
 		}
-		requires, err := buildRequirements(needs[file].Requires)
-		if err != nil {
-			return nil, fmt.Errorf("read what the build of %q needs: %w", file, err)
-		}
-		wheels, _, err := r.askPip(ctx, p, pipQuestion{
-			layer: "ray", requirements: requires, constraints: p.pins,
-			options: []string{"--ignore-installed"},
-		})
-		if err != nil {
-			return nil, fmt.Errorf("resolve the build of %q: %w", file, err)
-		}
 		if needs[file].Native {
 			artifacts[at].For = withFact(artifacts[at].For, "native", "yes")
 			compiler = true
+		}
+		if artifacts[at].For[forIsolation] != "" {
+			continue // it finds what it needs in the environment
+		}
+		wheels, err := r.buildWheels(ctx, p, artifacts[at], needs[file])
+		if err != nil {
+			return nil, err
 		}
 		artifacts = addNeeds(artifacts, wheels, artifacts[at].Name)
 	}

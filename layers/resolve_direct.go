@@ -242,7 +242,10 @@ func (r *Resolver) fillStandIns(ctx context.Context, p python, own []Artifact, s
 		if a.Origin == originLocal {
 			continue
 		}
-		text, ok := told[a.Filename()]
+		text, ok := r.told[a.SHA256]
+		if !ok {
+			text, ok = told[a.Filename()]
+		}
 		if !ok {
 			if text, err = r.wheelMetadata(ctx, *a); err != nil {
 				return err
@@ -254,12 +257,13 @@ func (r *Resolver) fillStandIns(ctx context.Context, p python, own []Artifact, s
 		if text, err = withoutURLs(a.Name, text, byURL); err != nil {
 			return err
 		}
-		name := a.Filename()
-		if a.Kind != KindWheel {
-			name = strings.ReplaceAll(a.Name, "-", "_") + "-" + a.Version + "-py3-none-any.whl"
-		}
-		if err := writeStandIn(filepath.Join(s.dir, name), *a, text); err != nil {
+		data, err := standInWheel(*a, text)
+		if err != nil {
 			return err
+		}
+		name := standInName(*a)
+		if err := os.WriteFile(filepath.Join(s.dir, name), data, 0o600); err != nil {
+			return fmt.Errorf("write what stands for %s: %w", a.Name, err)
 		}
 		s.files[name] = i
 	}
@@ -348,8 +352,16 @@ func (r *Resolver) wheelMetadata(ctx context.Context, a Artifact) (string, error
 	return string(text), nil
 }
 
-// writeStandIn writes a wheel with metadata alone.
-func writeStandIn(file string, a Artifact, metadata string) error {
+// standInName is the file name of a wheel that stands for an artifact.
+func standInName(a Artifact) string {
+	if a.Kind == KindWheel {
+		return a.Filename()
+	}
+	return strings.ReplaceAll(a.Name, "-", "_") + "-" + a.Version + "-py3-none-any.whl"
+}
+
+// standInWheel is a wheel with metadata alone.
+func standInWheel(a Artifact, metadata string) ([]byte, error) {
 	var data bytes.Buffer
 	z := zip.NewWriter(&data)
 	dir := strings.ReplaceAll(a.Name, "-", "_") + "-" + a.Version + ".dist-info/"
@@ -360,11 +372,11 @@ func writeStandIn(file string, a Artifact, metadata string) error {
 			_, err = io.WriteString(w, m[1])
 		}
 		if err != nil {
-			return fmt.Errorf("write what stands for %s: %w", a.Name, err)
+			return nil, fmt.Errorf("write what stands for %s: %w", a.Name, err)
 		}
 	}
 	if err := z.Close(); err != nil {
-		return fmt.Errorf("write what stands for %s: %w", a.Name, err)
+		return nil, fmt.Errorf("write what stands for %s: %w", a.Name, err)
 	}
-	return os.WriteFile(file, data.Bytes(), 0o600)
+	return data.Bytes(), nil
 }

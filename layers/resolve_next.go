@@ -74,8 +74,8 @@ var afterBuild = []nextStep{
 		"it uses $1, which newer Pythons and setuptools lack: take a newer version of it, or an older " +
 			"env.python"},
 	{lazy(`No module named '([A-Za-z0-9_]+)'`),
-		"its build imports $1, and its pyproject.toml does not say so: take a version that has a wheel, or " +
-			"build its wheel elsewhere, and name it under pip.wheels"},
+		"its build imports $1 and does not ask for it: if a package of the recipe brings it, write pip: " +
+			"{no_build_isolation: [NAME]} with the name of what is built; else take a version that has a wheel"},
 }
 
 // next is what to do after a text, by the first step that fits; "" if none does.

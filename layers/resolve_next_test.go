@@ -95,7 +95,7 @@ func TestNextSteps(t *testing.T) {
 			"it uses pkg_resources, which newer"},
 		{"a missing build requirement",
 			"ModuleNotFoundError: No module named 'torch'",
-			"its build imports torch, and its pyproject.toml does not say so"},
+			"no_build_isolation: [NAME]"},
 	} {
 		after := afterBuild
 		if strings.Contains(c.text, "Because") || strings.Contains(c.text, "hint: ") {

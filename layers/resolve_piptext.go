@@ -53,7 +53,7 @@ func pipReason(stdout, stderr, log string) string {
 			lines = append(lines, strings.TrimPrefix(line, "ERROR: "))
 		}
 	}
-	return strings.Join(lines[max(0, len(lines)-reasonLines):], "\n  ")
+	return strings.Join(lines[max(0, len(lines)-reasonLines):], "\n  ") + next(afterBuild, stderr)
 }
 
 // conflictReason is pip's explanation of a conflict, which it gives beside its errors.
@@ -89,6 +89,8 @@ func buildOutput(log string) []string {
 		switch {
 		case strings.HasPrefix(line, "Running command "):
 			lines = []string{}
+		case lines != nil && missingBuildNeed().MatchString(line): // what a pip within pip did not find
+			lines = append(lines, strings.TrimPrefix(line, "ERROR: "))
 		case strings.HasPrefix(line, "ERROR: "), strings.HasPrefix(line, "error: subprocess-exited"):
 			if lines != nil {
 				return lines
@@ -101,7 +103,9 @@ func buildOutput(log string) []string {
 }
 
 var (
-	logTime        = lazy(`^[0-9-]+T[0-9:,]+ +`)
+	logTime          = lazy(`^[0-9-]+T[0-9:,]+ +`)
+	missingBuildNeed = lazy(`^ERROR: (Could not find a version|No matching distribution)`)
+
 	collectingLine = lazy(`(?m)^\s*Collecting (.+)$`)
 	requiredByFile = lazy(`\s*\(from -r \S+ \(line \d+\)\)|->?-r \S+ \(line \d+\)`)
 )

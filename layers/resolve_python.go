@@ -34,13 +34,11 @@ func resolvePython(ctx context.Context, r *Resolver, p python) ([]Artifact, erro
 		return nil, err
 	}
 	r.waitAhead()
-	artifacts, err := r.resolveByUV(ctx, p, wheels, locked)
-	if errors.Is(err, errNeedsSandbox) {
-		artifacts, err = r.resolveByPip(ctx, p, wheels, locked)
+	own, err := r.openBuilds(ctx, p, wheels, locked)
+	if err != nil {
+		return nil, err
 	}
-	if err == nil {
-		artifacts, err = r.withBuildNeeds(ctx, p, artifacts)
-	}
+	artifacts, err := r.resolveFiles(ctx, p, own, locked)
 	if err != nil {
 		return nil, err
 	}
@@ -48,9 +46,26 @@ func resolvePython(ctx context.Context, r *Resolver, p python) ([]Artifact, erro
 	return r.keepCompiler(artifacts), nil
 }
 
+// resolveFiles finds the files of the packages, and what their builds need. own are files that no index has.
+func (r *Resolver) resolveFiles(ctx context.Context, p python, own []Artifact,
+	locked *lockedPackages) ([]Artifact, error) {
+	artifacts, err := r.resolveByUV(ctx, p, own, locked)
+	if errors.Is(err, errNeedsSandbox) {
+		artifacts, err = r.resolveByPip(ctx, p, own, locked)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r.withBuildNeeds(ctx, p, artifacts)
+}
+
 // resolveByPip asks the pip of the built environment.
 func (r *Resolver) resolveByPip(ctx context.Context, p python, wheels []Artifact,
 	locked *lockedPackages) ([]Artifact, error) {
+	wheels, open, err := r.knowStandIns(wheels, p.byURL())
+	if err != nil {
+		return nil, err
+	}
 	// Own files first: before pip has seen one, it looks for its name on the index.
 	requirements := slices.Concat(ownLines(wheels), p.indexed(), locked.requirements())
 	options, err := p.pipOptions(r.allow)
@@ -65,7 +80,7 @@ func (r *Resolver) resolveByPip(ctx context.Context, p python, wheels []Artifact
 			options: options, builds: len(p.apt.Packages) > 0, free: free,
 		})
 		if err == nil {
-			return r.settlePip(ctx, p, artifacts, free, locked)
+			return r.settlePip(ctx, p, settleOpen(artifacts, open), free, locked)
 		}
 		conflict := answer.conflict
 		if more := common(p.env.tools(), conflict); len(without(more, free)) > 0 {
@@ -117,7 +132,14 @@ func (p python) requirements() []string {
 	for _, q := range p.required {
 		out = append(out, q.String())
 	}
-	return append(out, p.envPip...)
+	out = append(out, p.envPip...)
+	if len(p.left) == 0 {
+		return out
+	}
+	return slices.DeleteFunc(out, func(line string) bool {
+		req, _, _ := parseRequirement(line)
+		return slices.Contains(p.left, req.Name)
+	})
 }
 
 // heldPins are the old versions that the resolver is asked to keep.
@@ -162,6 +184,7 @@ type pipQuestion struct {
 	installed                          []Artifact // beside what conda brought
 	builds                             bool       // sources are built as they are in the image
 	free                               []string   // of what conda brought: any version will do
+	env                                *llb.Stage // the environment; nil: what conda brought
 }
 
 // pipAnswer is what pip said beside artifacts.
@@ -179,6 +202,9 @@ func (r *Resolver) askPip(ctx context.Context, p python,
 		llb.File{Path: "/requirements.txt", Data: []byte(strings.Join(q.requirements, "\n") + "\n")},
 		llb.File{Path: "/constraints.txt", Data: []byte(strings.Join(q.constraints, "\n") + "\n")})
 	mounts := []llb.Mount{{Path: work + "/in", Stage: in}, p.envMount(r.stack)}
+	if q.env != nil {
+		mounts[1] = llb.Mount{Path: p.env.prefix(), Stage: *q.env, From: p.env.prefix()}
+	}
 	if len(q.wheels) > 0 {
 		own, err := artifactDir("["+q.layer+"] collect own wheels", q.wheels)
 		if err != nil {

@@ -65,7 +65,9 @@ func (r *Resolver) resolveByUV(ctx context.Context, p python, own []Artifact,
 		return nil, err
 	}
 	if old := r.old.layer("ray"); !r.updates("pip") {
-		q.Held = held(runtimePackages(old), func(a Artifact) bool { return a.Name != "ray" || a.Version == p.Version })
+		q.Held = held(runtimePackages(old), func(a Artifact) bool {
+			return (a.Name != "ray" || a.Version == p.Version) && !slices.Contains(p.left, a.Name)
+		})
 		for _, h := range q.Held {
 			if r.updates(h.Name) {
 				q.Upgrade = append(q.Upgrade, h.Name)

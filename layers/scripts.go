@@ -39,8 +39,12 @@ var (
 	pipResolveText string
 	//go:embed scripts/wheel-build.sh
 	wheelBuildText string
+	//go:embed scripts/wheel-build-open.sh
+	wheelBuildOpenText string
 	//go:embed scripts/build-needs.sh
 	buildNeedsText string
+	//go:embed scripts/build-hooks.sh
+	buildHooksText string
 	//go:embed scripts/smoke.py
 	smokeProgram string
 	//go:embed scripts/step.sh

@@ -39,6 +39,9 @@ func layerInputs(r *Recipe, base digest.Digest) (map[string]digest.Digest, error
 	if r.PythonLock != nil {
 		parts["ray"] = append(parts["ray"], r.Pip.Pylock, r.PythonLock)
 	}
+	if len(r.Pip.NoBuildIsolation) > 0 {
+		parts["ray"] = append(parts["ray"], r.Pip.NoBuildIsolation)
+	}
 	out := map[string]digest.Digest{}
 	for name, part := range parts {
 		data, err := json.Marshal(part)

@@ -32,12 +32,14 @@ def members(path):
 needs = {}
 for name in sorted(os.listdir(sys.argv[1])):
     requires, native = ["setuptools", "wheel"], False
+    backend, path = "setuptools.build_meta:__legacy__", []
     project = os.path.join(below.get(name, ""), "pyproject.toml")
     for member, read in members(os.path.join(sys.argv[1], name)):
         native = native or member.endswith(compiled)
         if member.partition("/")[2] == project:
-            asked = toml.loads(read().decode())
-            requires = asked.get("build-system", {}).get("requires", requires)
-    needs[name] = {"requires": requires, "native": native}
+            system = toml.loads(read().decode()).get("build-system", {})
+            requires = system.get("requires", requires)
+            backend, path = system.get("build-backend", backend), system.get("backend-path", path)
+    needs[name] = {"requires": requires, "native": native, "backend": backend, "path": path}
 json.dump(needs, sys.stdout)
 PY
