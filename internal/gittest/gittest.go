@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"github.com/raybuild/raybuild/internal/testneeds"
 )
 
 // Server has repositories below its URL.
@@ -26,12 +28,13 @@ type Server struct {
 // Gate answers a request itself, or lets it in.
 type Gate func(w http.ResponseWriter, r *http.Request) (in bool)
 
-// New serves over TLS or without it. The test is skipped on a machine without git.
+// New serves over TLS or without it. It needs git.
 func New(t *testing.T, secure bool) *Server {
 	t.Helper()
+	testneeds.Programs(t, "git")
 	out, err := exec.Command("git", "--exec-path").Output()
 	if err != nil {
-		t.Skipf("there is no git here: %v", err)
+		t.Fatal(err)
 	}
 	s := &Server{root: t.TempDir()}
 	backend := &cgi.Handler{
