@@ -132,7 +132,9 @@ func (c clientConfig) resolve(ctx context.Context, t Target) (hop, error) {
 		return h, err
 	}
 	h.only = strings.EqualFold(s.get("IdentitiesOnly"), "yes")
-	h.known, h.hosts = aliasAddr(s.get("HostKeyAlias")), knownFiles(s)
+	if alias := s.get("HostKeyAlias"); alias != "" {
+		h.known = net.JoinHostPort(alias, "22") // ssh(1) records an alias without a port
+	}
 	host, port := t.Address, t.Port
 	if v := s.get("HostName"); v != "" {
 		host = strings.ReplaceAll(v, "%h", t.Address)
@@ -168,7 +170,7 @@ func (c clientConfig) resolve(ctx context.Context, t Target) (hop, error) {
 		h.jump = ""
 	}
 	if t.Key != "" {
-		h.keys = append(h.keys, expandKey(t.Key, host, h.user))
+		h.keys = append(h.keys, expandFile(t.Key, host, h.user))
 	}
 	for key, to := range map[string]*[]string{"IdentityFile": &h.keys, "CertificateFile": &h.certs} {
 		files, err := s.all(key)
@@ -176,15 +178,21 @@ func (c clientConfig) resolve(ctx context.Context, t Target) (hop, error) {
 			return h, err
 		}
 		for _, f := range files {
-			*to = append(*to, expandKey(f, host, h.user))
+			*to = append(*to, expandFile(f, host, h.user))
+		}
+	}
+	for _, f := range knownFiles(s) {
+		if f = expandFile(f, host, h.user); !usualHosts(f) { // those are in Options.KnownHosts
+			h.hosts = append(h.hosts, f)
 		}
 	}
 	return h, nil
 }
 
-func expandKey(f, host, user string) string {
+// expandFile is the path of a file as ssh_config(5) writes it, with ~ and some tokens.
+func expandFile(f, host, user string) string {
 	if rest, ok := strings.CutPrefix(f, "~/"); ok {
-		return inHome(rest)
+		f = inHome(rest)
 	}
 	home := strings.TrimSuffix(inHome(""), "/")
 	return strings.NewReplacer("%d", home, "%h", host, "%r", user, "%%", "%").Replace(f)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"slices"
@@ -85,16 +84,13 @@ func defaultIdentity(file string) bool {
 	return err != nil
 }
 
-// knownFiles are further files of host keys that a configuration names. People name /dev/null to have no host checked;
+// knownFiles are the files of host keys that a configuration names. People name /dev/null to have no host checked;
 // raybuild checks all of them.
 func knownFiles(s settings) []string {
 	var files []string
-	usual := []string{inHome(".ssh/known_hosts"), inHome(".ssh/known_hosts2"), "/etc/ssh/ssh_known_hosts",
-		"/etc/ssh/ssh_known_hosts2"} // ssh names them if the file does not
 	for _, key := range []string{"UserKnownHostsFile", "GlobalKnownHostsFile"} {
 		for _, f := range strings.Fields(s.get(key)) {
-			f = inHomeIf(strings.Trim(f, `"`))
-			if f != "none" && f != os.DevNull && !strings.Contains(f, "%") && !slices.Contains(usual, f) {
+			if f = strings.Trim(f, `"`); f != "none" && f != os.DevNull {
 				files = append(files, f)
 			}
 		}
@@ -102,18 +98,8 @@ func knownFiles(s settings) []string {
 	return files
 }
 
-// inHomeIf puts the home directory in the place of a leading ~.
-func inHomeIf(f string) string {
-	if rest, ok := strings.CutPrefix(f, "~/"); ok {
-		return inHome(rest)
-	}
-	return f
-}
-
-// aliasAddr is the address that host keys of an alias are recorded under: ssh(1) records an alias without a port.
-func aliasAddr(alias string) string {
-	if alias == "" {
-		return ""
-	}
-	return net.JoinHostPort(alias, "22")
+// usualHosts tells whether a file is one that ssh reads if its configuration names none.
+func usualHosts(file string) bool {
+	return slices.Contains([]string{inHome(".ssh/known_hosts"), inHome(".ssh/known_hosts2"),
+		"/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"}, file)
 }
