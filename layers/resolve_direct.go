@@ -4,13 +4,10 @@ import (
 	"archive/zip"
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
-	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -135,38 +132,6 @@ func (r *Resolver) keepDirect(a *Artifact) {
 	}
 }
 
-// hashOf fetches a file by its URL, from the mirrors if they have its source, and tells its sha256 and size.
-func (r *Resolver) hashOf(ctx context.Context, at string) (sum string, size int64, err error) {
-	end, err := r.in.shown.step(ctx, "ray", "fetch "+shorten([]string{at}, 80))
-	if err != nil {
-		return "", 0, err
-	}
-	defer end()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
-	if err != nil {
-		return "", 0, err
-	}
-	resp, err := r.Client().Do(req)
-	if err != nil {
-		return "", 0, fmt.Errorf("fetch %q: %w", at, err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1000)) // what came of it tells enough
-		hint := ""
-		if resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden {
-			hint = "\nif the server wants a login, put it into ~/.netrc or the file that NETRC names: machine " +
-				resp.Request.URL.Hostname() + " login USER password PASSWORD"
-		}
-		return "", 0, fmt.Errorf("fetch %q: %s: %s%s", at, resp.Status, strings.TrimSpace(string(text)), hint)
-	}
-	h := sha256.New()
-	if size, err = io.Copy(h, resp.Body); err != nil {
-		return "", 0, fmt.Errorf("fetch %q: %w", at, err)
-	}
-	return hex.EncodeToString(h.Sum(nil)), size, nil
-}
-
 // standIns are wheels that tell a resolver of files by URL: they have the files' metadata and nothing else.
 type standIns struct {
 	dir   string
@@ -251,17 +216,10 @@ func (r *Resolver) fillStandIns(ctx context.Context, p python, own []Artifact, s
 				return err
 			}
 		}
-		if err := a.takeName(text); err != nil {
-			return err
-		}
-		if text, err = withoutURLs(a.Name, text, byURL); err != nil {
-			return err
-		}
-		data, err := standInWheel(*a, text)
+		name, data, err := standIn(a, text, byURL)
 		if err != nil {
 			return err
 		}
-		name := standInName(*a)
 		if err := os.WriteFile(filepath.Join(s.dir, name), data, 0o600); err != nil {
 			return fmt.Errorf("write what stands for %s: %w", a.Name, err)
 		}
@@ -350,6 +308,19 @@ func (r *Resolver) wheelMetadata(ctx context.Context, a Artifact) (string, error
 		return "", fmt.Errorf("take %s: it is no wheel: %w", a.URL(), err)
 	}
 	return string(text), nil
+}
+
+// standIn is a wheel that stands for an artifact whose metadata is known, and its file name. It completes the artifact's
+// name and version.
+func standIn(a *Artifact, metadata string, byURL []Requirement) (name string, data []byte, err error) {
+	if err := a.takeName(metadata); err != nil {
+		return "", nil, err
+	}
+	if metadata, err = withoutURLs(a.Name, metadata, byURL); err != nil {
+		return "", nil, err
+	}
+	data, err = standInWheel(*a, metadata)
+	return standInName(*a), data, err
 }
 
 // standInName is the file name of a wheel that stands for an artifact.

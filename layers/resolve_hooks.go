@@ -103,5 +103,5 @@ func hookError(sdist Artifact, log string) error {
 	}
 	lines = lines[max(0, len(lines)-reasonLines):]
 	return fmt.Errorf("the sources of %s %s cannot be built:\n  %s%s", sdist.Name, sdist.Version,
-		strings.Join(lines, "\n  "), next(afterBuild, log))
+		strings.Join(lines, "\n  "), whatToDo(afterBuild, log))
 }

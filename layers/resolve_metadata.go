@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"path"
 	"slices"
 	"strings"
@@ -79,22 +78,4 @@ func reportedMetadata(data []byte) (map[string]string, error) {
 		out[file] = strings.Join(lines, "\n") + "\n"
 	}
 	return out, nil
-}
-
-// size asks a canonical URL how long it is; 0 where the answer does not say.
-func (r *Resolver) size(ctx context.Context, url string) (int64, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodHead, url, nil)
-	if err != nil {
-		return 0, err
-	}
-	resp, err := r.Client().Do(req)
-	if err != nil {
-		return 0, fmt.Errorf("ask for the size of %q: %w", url, err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return 0, fmt.Errorf("ask for the size of %q: %s; see that the version exists, or name another mirror in "+
-			"mirrors.fetch", url, resp.Status)
-	}
-	return max(resp.ContentLength, 0), nil
 }

@@ -1,13 +1,12 @@
 package layers
 
 import (
-	"fmt"
 	"regexp"
 	"slices"
 	"strings"
 )
 
-// nextStep is what to do where a text matches. $1 and so on stand for what the text names.
+// nextStep is what to do where a text matches. $1 and so on stand for what the text names, as in regexp.Expand.
 type nextStep struct {
 	text func() *regexp.Regexp
 	do   string
@@ -78,15 +77,13 @@ var afterBuild = []nextStep{
 			"{no_build_isolation: [NAME]} with the name of what is built; else take a version that has a wheel"},
 }
 
-// next is what to do after a text, by the first step that fits; "" if none does.
-func next(after []nextStep, text string) string {
+// whatToDo is a line that says what to do after a text, by the first step that fits; "" if none does.
+func whatToDo(after []nextStep, text string) string {
 	i := slices.IndexFunc(after, func(s nextStep) bool { return s.text().MatchString(text) })
 	if i < 0 {
 		return ""
 	}
 	expr := after[i].text()
-	// A $ in front of a name is no group: names have none.
-	do := expr.ExpandString(nil, regexp.MustCompile(`\$(\d)`).ReplaceAllString(after[i].do, "$${$1}"), text,
-		expr.FindStringSubmatchIndex(text))
-	return fmt.Sprintf("\nwhat to do: %s", strings.ReplaceAll(string(do), "`", ""))
+	do := expr.ExpandString(nil, after[i].do, text, expr.FindStringSubmatchIndex(text))
+	return "\nwhat to do: " + strings.ReplaceAll(string(do), "`", "")
 }

@@ -101,24 +101,24 @@ func TestNextSteps(t *testing.T) {
 		if strings.Contains(c.text, "Because") || strings.Contains(c.text, "hint: ") {
 			after = afterConflict
 		}
-		got := next(after, c.text)
+		got := whatToDo(after, c.text)
 		line, ok := strings.CutPrefix(got, "\nwhat to do: ")
 		if !ok || !strings.Contains(line, c.want) || strings.Contains(line, "\n") {
 			t.Errorf("%s: got %q, want %q", c.kind, got, c.want)
 		}
 	}
-	if got := next(afterBuild, "Segmentation fault"); got != "" {
+	if got := whatToDo(afterBuild, "Segmentation fault"); got != "" {
 		t.Errorf("nothing is known of it, and it says %q", got)
 	}
 }
 
-// FuzzNext: whatever a build or uv prints, the next step is one line of the table's, with what the text names.
-func FuzzNext(f *testing.F) {
+// FuzzWhatToDo: whatever a build or uv prints, the next step is one line of the table's, with what the text names.
+func FuzzWhatToDo(f *testing.F) {
 	f.Add("error: command '$1${2}' failed: No such file or directory")
 	f.Add("hint: Wheels are available for `x` (v1) on the following platform: `manylinux_2_39_x86_64`")
 	f.Fuzz(func(t *testing.T, text string) {
 		for _, after := range [][]nextStep{afterConflict, afterBuild} {
-			if got := next(after, text); strings.Contains(strings.TrimPrefix(got, "\n"), "\n") {
+			if got := whatToDo(after, text); strings.Contains(strings.TrimPrefix(got, "\n"), "\n") {
 				t.Errorf("%q gives more than one line: %q", text, got)
 			}
 		}

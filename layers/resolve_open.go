@@ -170,17 +170,10 @@ func (r *Resolver) knowStandIns(own []Artifact, byURL []Requirement) (out []Arti
 			out = append(out, a)
 			continue
 		}
-		if err := a.takeName(text); err != nil {
-			return nil, nil, err
-		}
-		if text, err = withoutURLs(a.Name, text, byURL); err != nil {
-			return nil, nil, err
-		}
-		data, err := standInWheel(a, text)
+		name, data, err := standIn(&a, text, byURL)
 		if err != nil {
 			return nil, nil, err
 		}
-		name := standInName(a)
 		d := digest.FromBytes(data)
 		r.in.Sources.Know(nil, []LocalFile{{Digest: d, Name: name, Size: int64(len(data)),
 			Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }}})

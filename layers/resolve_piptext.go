@@ -53,7 +53,7 @@ func pipReason(stdout, stderr, log string) string {
 			lines = append(lines, strings.TrimPrefix(line, "ERROR: "))
 		}
 	}
-	return strings.Join(lines[max(0, len(lines)-reasonLines):], "\n  ") + next(afterBuild, stderr)
+	return strings.Join(lines[max(0, len(lines)-reasonLines):], "\n  ") + whatToDo(afterBuild, stderr)
 }
 
 // conflictReason is pip's explanation of a conflict, which it gives beside its errors.
@@ -123,7 +123,7 @@ func buildReason(stdout, stderr, log string) string {
 	if all := collectingLine().FindAllStringSubmatch(stdout, -1); len(all) > 0 {
 		which = strings.TrimSpace(requiredByFile().ReplaceAllString(all[len(all)-1][1], ""))
 	}
-	do := next(afterBuild, strings.Join(buildOutput(log), "\n"))
+	do := whatToDo(afterBuild, strings.Join(buildOutput(log), "\n"))
 	if do == "" {
 		do = "\nThe build has gcc, g++ and make if it compiles, and the recipe's apt packages: name there what it lacks"
 	}

@@ -128,7 +128,7 @@ func uvError(p python, err error) error {
 		yanked = append(yanked, m[1])
 	}
 	if slices.Sort(yanked); len(yanked) == 0 {
-		err = fmt.Errorf("%w%s", err, next(afterConflict, none.Text))
+		err = fmt.Errorf("%w%s", err, whatToDo(afterConflict, none.Text))
 	} else {
 		err = fmt.Errorf("%w\nyanked from the index, and taken only if == pins them: %s; name another version, or pin "+
 			"one of them to take it anyway", err, shorten(slices.Compact(yanked), 100))

@@ -139,7 +139,7 @@ func TestCase13FilesByURL(t *testing.T) {
 		"/archive/main.tar.gz#subdirectory=py/mono\n")
 	h.write("raybuild.yaml", strings.Replace(shortRecipe("pip: {requirements: [requirements.txt]}"),
 		`env: {python: "3.11", channels: [conda-forge]}`, "env: {file: environment.yml}", 1))
-	h.refused(1, []string{"/v1/own_wheel-1.0-py3-none-any.whl", "401", "~/.netrc", "login USER password PASSWORD"},
+	h.refused(1, []string{"/v1/own_wheel-1.0-py3-none-any.whl", "401", "there is no login for it", "~/.netrc"},
 		"lock")
 	h.write(".netrc", "machine 127.0.0.1 login joe password "+password+"\n")
 	dst := ref(t, "1")
