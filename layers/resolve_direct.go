@@ -310,8 +310,8 @@ func (r *Resolver) wheelMetadata(ctx context.Context, a Artifact) (string, error
 	return string(text), nil
 }
 
-// standIn is a wheel that stands for an artifact whose metadata is known, and its file name. It completes the artifact's
-// name and version.
+// standIn is a wheel that stands for an artifact whose metadata is known, and its file name. It completes name and
+// version of the artifact.
 func standIn(a *Artifact, metadata string, byURL []Requirement) (name string, data []byte, err error) {
 	if err := a.takeName(metadata); err != nil {
 		return "", nil, err
